@@ -14,7 +14,7 @@ import time
 
 PREFIXES = (
     *("org_", "agt_", "key_", "bnd_", "lim_", "ups_", "rte_", "tem_", "stp_", "iss_", "rul_", "tok_", "opr_", "otk_"),
-    *("dec_", "chg_", "act_", "whk_", "evt_", "boot_"),
+    *("lgk_", "dec_", "chg_", "act_", "whk_", "evt_", "boot_"),
 )
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")

@@ -132,7 +132,7 @@ def help_page(program: str, *verbs: str) -> subprocess.CompletedProcess[str]:
     package = {"policy": "policy_engine.cli", "gateway": "gateway.cli"}[program]
     start = f"import sys; from {package} import main; sys.exit(main())"
     command = [sys.executable, "-c", start, *verbs, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={"COLUMNS": "200"})
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={"COLUMNS": "200"})
 
 
 @pytest.mark.parametrize(("command", "page"), commands(), ids=lambda value: value)

@@ -20,6 +20,7 @@ import typer
 from typer.main import get_command
 
 from gateway.cli import (
+    adopt,
     agents,
     audit,
     bindings,
@@ -78,6 +79,7 @@ def build() -> typer.Typer:
     app.add_typer(keys.app, name="keys")
     app.add_typer(vault.app, name="vault")
     app.add_typer(issuers.app, name="issuers")
+    app.add_typer(adopt.app, name="adopt")
     app.add_typer(teams.app, name="teams")
     app.add_typer(orgs.app, name="orgs")
     app.add_typer(operators.app, name="operators")

@@ -157,8 +157,32 @@ _SUSPENDED: Final = {
 }
 
 
+_LEGACY: Final = {
+    "legacy_expired": Advice(
+        "the call had an old provider key, whose time is over",
+        "give the program a key of its own, or type `gateway adopt start` with a later --until",
+    ),
+    "legacy_revoked": Advice(
+        "the call had an old provider key, which was stopped",
+        "give the program a key of its own: `gateway keys create AGENT`",
+    ),
+    "legacy_suspended": Advice(
+        "the call had an old provider key, and the agent legacy is suspended", "type `gateway agents resume legacy`"
+    ),
+    "legacy_other_upstream": Advice(
+        "the call had an old provider key, and was to another upstream than the key is for",
+        "see `gateway adopt list`, or give the program a key of its own: `gateway keys create AGENT`",
+    ),
+}
+
+
 def advice(code: str, detail: str = "") -> Advice | None:
     """The advice for a refusal. `detail` is the log's own word for why a credential was refused."""
+    if code == "bad_credentials" and detail in _LEGACY:
+        return _LEGACY[detail]
+    if code == "bad_credentials" and detail.startswith("legacy_"):
+        why = detail.removeprefix("legacy_")  # of its agent, team or organization
+        return _SUSPENDED.get(why) or _KEYS.get(why) or CHECKS[code]
     if code == "bad_credentials" and detail in _KEYS:
         return _KEYS[detail]
     if code == "agent_suspended" and detail in _SUSPENDED:

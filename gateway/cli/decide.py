@@ -104,7 +104,7 @@ def _principal(
     from gateway.identity.credentials import public_part
     from gateway.identity.key_scope import address
     from gateway.identity.principals import CredentialRow, principal_of
-    from gateway.registry import queries, usage_limits
+    from gateway.registry import adoptions, queries, usage_limits
 
     if sender is not None:
         address(sender)
@@ -112,9 +112,10 @@ def _principal(
     with local.reading(data) as registry:
         agent = queries.agent(registry, organization, reference)
         now_ns = output.now_ns()
+        adopted = [each.as_key() for each in adoptions.adoptions(registry, organization) if each.agent_id == agent.id]
         keys = [
             each
-            for each in queries.keys(registry, organization, agent.id)
+            for each in [*adopted, *queries.keys(registry, organization, agent.id)]
             if (each.works(now_ns) if key is None else key == each.id or public_part(key) == each.key_id)
         ]
         bindings = queries.bindings(registry, organization, agent.id)

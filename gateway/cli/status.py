@@ -87,6 +87,11 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
                 most = max(breaker.failures for breaker in breakers)
                 workers = "1 worker" if len(breakers) == 1 else f"{len(breakers)} workers"
                 yield "", f"circuit open in {workers}: {most} calls in a row failed, {_next_probe(facts, breakers)}"
+        for adoption in tenant.adoptions:
+            many = facts.to_move(tenant.name)
+            seen = "1 client" if many == 1 else f"{many} clients"
+            end = f"{adoption.state(facts.now_ns)}, until {output.timestamp(adoption.expires_ns)}"
+            yield "adoption", f"{adoption.upstream} of {tenant.name}  {end}; {seen} to move"
         for hook in tenant.webhooks:
             state = facts.webhooks.get(hook.id)
             yield "webhook", f"{hook.url}  {'not used yet' if state is None else fares(state, facts.now_ns)}"

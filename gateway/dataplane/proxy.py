@@ -43,6 +43,7 @@ from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
+from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
@@ -102,6 +103,7 @@ class DataPlane:
         contents: Contents | None = None,
         measures: Measures | None = None,
         tracer: Tracer | None = None,
+        clients: LegacyClients | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -118,6 +120,7 @@ class DataPlane:
         self._contents = contents
         self._measures = measures
         self._tracer = tracer
+        self._clients = clients
         self._complaints = Complaints()
         self._held = HeldBytes(settings.max_held_bytes)
         self._spooled = HeldBytes(settings.max_spooled_bytes)
@@ -167,6 +170,9 @@ class DataPlane:
         finally:
             self._running -= 1
             first.release()
+            if self._clients is not None and first.principal is not None and first.principal.adopting:
+                named = first.model or (first.call.models[0] if first.call and first.call.models else None)
+                self._clients.note(first.principal, first.user_agent, first.peer, named)
             if self._requests is not None:
                 self._requests.add(exchange, f"{scope['method']} {scope['path']}", first.started_monotonic_ns)
             if self._measures is not None:
@@ -200,12 +206,18 @@ class DataPlane:
         exchange.speaker = target.provider
         # 3 authenticate; upstreams belong to organizations, so the upstream is known only now
         credential = authentication.presented(
-            scope["headers"], scope["query_string"], scope["method"], scope["raw_path"], scope.get(Certificate.KEY)
+            scope["headers"],
+            scope["query_string"],
+            scope["method"],
+            scope["raw_path"],
+            scope.get(Certificate.KEY),
+            legacy=True,
         )
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
+        exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         routes = await self._registry.routes(epochs.upstreams)
-        self._chooser.choose(exchange, routes.resolve(principal.organization, target))
+        self._choose(exchange, principal, routes.resolve(principal.organization, target))
         match = exchange.match
         assert match is not None
         route = match.endpoint.route
@@ -215,7 +227,6 @@ class DataPlane:
             client_headers.forwarded(headers, route.request_headers, principal.agent_id),
             headers.get(b"content-type", b"").decode("latin-1"),
         )
-        exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         if self._tracer is not None:
             self._tracer.begin(exchange)
         # 4 read the body, strictly: the provider's view of the call
@@ -237,6 +248,14 @@ class DataPlane:
         if isinstance(credential, Signed):
             await self._check_body(credential, exchange.received, principal)
         await self._read_call(exchange)
+
+    def _choose(self, exchange: Exchange, principal: Principal, found: Match | Choices) -> None:
+        """Choose the upstream of an attempt. A provider's key opens only what leads to that provider."""
+        if principal.upstream is not None:
+            members = [found] if isinstance(found, Match) else [match for _, match in found.members]
+            if all(each.destination.name != principal.upstream for each in members):
+                raise Denied("bad_credentials", "legacy_other_upstream", principal_hint=_owner(principal))
+        self._chooser.choose(exchange, found)
 
     async def _check_body(self, signed: Signed, body: Body, principal: Principal) -> None:
         if len(body) <= _LARGE_BODY:
@@ -310,7 +329,7 @@ class DataPlane:
             if found is exchange.found or found == exchange.found:
                 return
             before = exchange.match
-            self._chooser.choose(exchange, found)
+            self._choose(exchange, principal, found)
             match = exchange.match
             assert match is not None
             exchange.speaker = match.destination.provider

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -41,9 +43,6 @@ CLOSING_SECONDS = 8.0
 
 LINGER_SECONDS = 2.0
 """How long a worker that is being replaced keeps idle connections, on which a request may be on its way already."""
-
-HANDSHAKE_SECONDS = 1.0
-"""How long it waits for TLS handshakes that have begun: those connections are not known to it yet."""
 
 # How long a stopping server waits for a client's farewell in TLS, which many clients never send.
 _FAREWELL_SECONDS = 2.0
@@ -332,6 +331,11 @@ def protocol_class(limits: Limits) -> type[GuardedProtocol]:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        # Connections with TLS; those without a transport are in their handshake.
+        self._accepted: weakref.WeakSet[GuardedProtocol] = weakref.WeakSet()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         # The process itself decides what a signal means: it has records to close before it ends.
@@ -344,10 +348,11 @@ class _Server(uvicorn.Server):
             return
         limits = cast("type[GuardedProtocol]", self.config.http_protocol_class).limits
 
-        def connection() -> asyncio.Protocol:
-            made: asyncio.Protocol = cast(Any, self.config.http_protocol_class)(
+        def connection() -> GuardedProtocol:
+            made: GuardedProtocol = cast(Any, self.config.http_protocol_class)(
                 config=self.config, server_state=self.server_state, app_state={}
             )
+            self._accepted.add(made)
             return made
 
         loop = asyncio.get_running_loop()
@@ -371,12 +376,19 @@ class _Server(uvicorn.Server):
         if cast("type[GuardedProtocol]", self.config.http_protocol_class).linger:
             for each in (*self.servers, *(sockets or ())):
                 each.close()
-            await asyncio.sleep(HANDSHAKE_SECONDS)
+            await self._finish_handshakes()
         parting = asyncio.create_task(self._part())
         try:
             await super().shutdown(sockets)
         finally:
             parting.cancel()
+
+    async def _finish_handshakes(self) -> None:
+        """Wait for those that have begun, within their deadline: uvicorn does not know of these connections yet."""
+        gc.collect()  # what is left of those that have failed
+        ends = time.monotonic() + cast("type[GuardedProtocol]", self.config.http_protocol_class).limits.header_seconds
+        while any(each.transport is None for each in self._accepted) and time.monotonic() < ends:  # noqa: ASYNC110  # nothing tells of a failed handshake
+            await asyncio.sleep(0.05)
 
     async def _part(self) -> None:
         """Wait no longer for the farewell of clients that have taken all of their answers."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.errors import Denied
-from gateway.identity import credentials, signatures, token_credentials, tokens
+from gateway.identity import credentials, legacy_keys, signatures, token_credentials, tokens
 from gateway.identity.certificates import Certificate
 from gateway.identity.credentials import Credential
 from gateway.identity.principals import Presented
@@ -30,11 +30,14 @@ def presented(
     method: str = "",
     path: bytes = b"",
     certificate: Certificate | None = None,
+    *,
+    legacy: bool = False,
 ) -> Presented:
     """The credential that a head carries, well-formed but neither looked up nor checked yet; raises `Denied`.
 
     Header names are in lower case, as in ASGI. A key in the `query` is none, and the refusal says so. The client's
-    `certificate`, if its connection has one, is a credential of each of its requests, whoever it names.
+    `certificate`, if its connection has one, is a credential of each of its requests, whoever it names. With `legacy`,
+    a text in no form of the gateway's own may be a provider's key (`legacy_keys.py`).
     """
     headers = list(headers)
     found = [(name, value) for name, value in headers if name in CREDENTIAL_HEADERS]
@@ -56,7 +59,10 @@ def presented(
         scheme, _, value = value.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Denied("bad_credentials", "not_bearer")
-    return of_text(value.strip(b" \t").decode("latin-1"))
+    text = value.strip(b" \t").decode("latin-1")
+    if legacy and (key := legacy_keys.presented(text)) is not None:
+        return key
+    return of_text(text)
 
 
 def of_text(text: str) -> Presented:

@@ -191,6 +191,11 @@ class Peppers:
     def current(self) -> bytes:
         return self._versions[self.newest]
 
+    @property
+    def all(self) -> list[bytes]:
+        """Every pepper, the oldest first: for what has no id that would tell its version."""
+        return [pepper for _, pepper in sorted(self._versions.items())]
+
     @classmethod
     def create(cls, keys: Path) -> Peppers:
         """Make the first pepper of a new gateway in its directory of keys."""

@@ -24,9 +24,9 @@ from gateway.identity.standing import TEXTS, Standing
 from gateway.identity.tokens import Token
 
 Effect = Literal["grant", "guard"]
-Method = Literal["api_key", "signature", "mtls", "token"]
+Method = Literal["legacy", "api_key", "signature", "mtls", "token"]
 
-STRENGTHS: dict[Method, int] = {"api_key": 1, "signature": 2, "mtls": 2, "token": 3}
+STRENGTHS: dict[Method, int] = {"legacy": 0, "api_key": 1, "signature": 2, "mtls": 2, "token": 3}
 """How much each kind of credentials proves, as policies see it."""
 
 
@@ -106,6 +106,10 @@ class Principal:
     scope: KeyScope | None = None
     # What the token says that was presented; None for any other credential.
     token: Token | None = None
+    # Its organization is moving away from a provider's key that programs share.
+    adopting: bool = False
+    # The upstream that the credential is for, if it is such a key; None for any other.
+    upstream: str | None = None
 
 
 class CredentialRow(NamedTuple):
@@ -136,6 +140,8 @@ class CredentialRow(NamedTuple):
     organization_status: str = "active"
     team_status: str | None = None
     stopped: str | None = None
+    adopting: bool | int = False
+    upstream: str | None = None  # of a provider's key (`legacy_keys.py`); such a row has no digest either
 
 
 class Presented(Protocol):
@@ -307,18 +313,27 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
     elif expiry and (expired := _expired(row.expires_ns, row.agent_expires_ns)):
         why = expired
     elif suspended := above.suspended or row.status.removeprefix("active"):
+        if row.upstream is not None:
+            return _legacy(suspended, hint)
         # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
         reasons = [TEXTS[suspended]] if suspended in TEXTS else []
         return Denied("agent_suspended", suspended, reasons=reasons, principal_hint=hint)
     else:
         return None
-    return Denied("bad_credentials", why, principal_hint=hint)
+    return Denied("bad_credentials", why, principal_hint=hint) if row.upstream is None else _legacy(why, hint)
+
+
+def _legacy(why: str, hint: PrincipalHint) -> Denied:
+    """The refusal of a provider's key. Nobody knows who sends it, so the client is not told more than a stranger."""
+    return Denied("bad_credentials", f"legacy_{why}", principal_hint=hint)
 
 
 def _check_expiry(principal: Principal) -> None:
     """Refuse a credential or an agent that has expired. No epoch changes when time passes, so each use checks this."""
     if why := _expired(principal.expires_ns, principal.agent_expires_ns):
         hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+        if principal.upstream is not None:
+            raise _legacy(why, hint)
         raise Denied("bad_credentials", why, principal_hint=hint)
 
 
@@ -386,6 +401,8 @@ def principal_of(
         content=_content(row),
         scope=_scope(row, token),
         token=token,
+        adopting=bool(row.adopting),
+        upstream=row.upstream,
     )
 
 

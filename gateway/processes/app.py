@@ -56,6 +56,7 @@ async def _data(
     from gateway.dataplane.issuer_keys import IssuerKeys
     from gateway.dataplane.key_uses import KeyUses
     from gateway.dataplane.leak_reports import LeakReports
+    from gateway.dataplane.legacy_clients import LegacyClients
     from gateway.dataplane.measures import Measures
     from gateway.dataplane.proxy import DataPlane
     from gateway.dataplane.references import References
@@ -70,6 +71,7 @@ async def _data(
     from gateway.identity.api_keys import ApiKeys
     from gateway.identity.certificates import Certificates
     from gateway.identity.credentials import Peppers
+    from gateway.identity.legacy_keys import LegacyKeys
     from gateway.identity.nonces import Nonces
     from gateway.identity.principals import Principals
     from gateway.identity.signatures import Signatures
@@ -116,6 +118,9 @@ async def _data(
         uses = KeyUses(data.runtime_db, peppers)
         stack.callback(uses.close)
         stack.callback(background.start("keeping when keys are used", uses.run()).cancel)
+        clients = LegacyClients(data.runtime_db, peppers)
+        stack.callback(clients.close)
+        stack.callback(background.start("keeping which programs use a provider's key", clients.run()).cancel)
         prices = PriceBook(settings)
         stack.callback(background.start("following the prices", prices.run()).cancel)
         references = References(data.runtime_db)
@@ -134,7 +139,13 @@ async def _data(
         token_keys = TokenKeys(data.keys)
         tokens = Tokens(reader, token_keys, deployment)
         principals = Principals(
-            [ApiKeys(reader, peppers, uses), Signatures(reader, nonces, uses), Certificates(reader, uses), tokens]
+            [
+                ApiKeys(reader, peppers, uses),
+                Signatures(reader, nonces, uses),
+                Certificates(reader, uses),
+                LegacyKeys(reader, peppers),
+                tokens,
+            ]
         )
         issuers = IssuerKeys()
         stack.push_async_callback(issuers.close)
@@ -164,6 +175,7 @@ async def _data(
             contents=Contents(vault, settings.content_max_bytes),
             measures=measures,
             tracer=traces,
+            clients=clients,
         )
         stack.callback(background.start("ending the calls of who was revoked", plane.watch.run()).cancel)
         stack.callback(background.start("measuring the load", measures.run(plane.load)).cancel)

@@ -19,6 +19,7 @@ from typing import Any
 
 from gateway.audit import content_erasure, recovery, refused_note, signer, storage
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane import legacy_clients
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
@@ -30,7 +31,7 @@ from gateway.policy.rollout.sync import PolicySync
 from gateway.processes import key_duties
 from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
-from gateway.registry import inventory, outbox, queries
+from gateway.registry import adoptions, inventory, outbox, queries
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
 from gateway.settings import Settings
@@ -126,13 +127,17 @@ class Duties:
         return await asyncio.to_thread(self._count)
 
     def _count(self) -> dict[str, Any]:
-        found = inventory.take(self._registry, time.time_ns())
+        now_ns = time.time_ns()
+        found = inventory.take(self._registry, now_ns)
         faults = inventory.sealed_faults(found, KeySource.of(self._settings))
         states = [each for tenant in found.tenants for each in tenant.upstreams]
         return {
             "agents": sum(len(tenant.agents) for tenant in found.tenants),
             "upstreams": len(states),
             "bundles": len(found.activation.bundles) if found.activation else 0,
+            "adoptions": [
+                text for tenant in found.tenants for text, _ in adoptions.reminders(tenant.adoptions, now_ns)
+            ],
             "sealed": {each.record.name: faults[each.record.id] for each in states if each.record.id in faults},
         }
 
@@ -255,6 +260,7 @@ class Duties:
             handover.forget_dead(self._live)
             references.forget_old(time.time_ns())
             nonces.forget_old(time.time())
+        legacy_clients.forget_old(path, time.time_ns())
         self.metrics.tidy()
 
     def _expire(self) -> None:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.dataplane.contacts import Contact
+from gateway.identity.legacy_keys import AGENT as LEGACY
 from gateway.processes.status import Facts, Policies
 from gateway.processes.version import version
+from gateway.registry import adoptions
 from gateway.registry.inventory import Tenant
 from gateway.registry.records import BindingRecord
 from gateway.registry.retiring import UNUSED_DAYS
@@ -200,6 +202,7 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"the last call to upstream `{name}`, {seconds} s ago, failed: {contact.error}",
                 f"check its address and its key: `gateway upstreams list{at}`",
             )
+    yield from _adoptions(facts, tenant, at)
     for hook in tenant.webhooks:
         if (fares := facts.webhooks.get(hook.id)) and fares.failures:
             waiting = "1 event waits" if fares.waiting == 1 else f"{fares.waiting} events wait"
@@ -207,7 +210,7 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"webhook {hook.url} has not accepted the last {fares.failures} deliveries, {waiting}: {fares.error}",
                 f"see to the receiver and type `gateway webhooks test {hook.id}{at}`, or `gateway webhooks remove`",
             )
-    if without := [each.name for each in active if not each.live_keys]:
+    if without := [each.name for each in active if not each.live_keys and each.name != LEGACY]:
         yield _problem(f"{_agents(without)} no key that works", f"type `gateway keys create {_one(without)}{at}`")
     if without := [each.name for each in active if not each.granted]:
         yield _problem(
@@ -228,6 +231,22 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"bundle `{binding.bundle}` is bound to {_subject(binding)}, but is not in force",
                 "commit it to the policies repository, or end the binding with `gateway unbind`",
             )
+
+
+def _adoptions(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:
+    """Old provider keys that end soon or have ended, and the agent that is left when all of them are stopped."""
+    many = facts.to_move(tenant.name)
+    clients = "1 client has" if many == 1 else f"{many} clients have"
+    for reminder, over in adoptions.reminders(tenant.adoptions, facts.now_ns):
+        message = f"{reminder}, and {clients} not moved"
+        if over:
+            end = f"`gateway adopt stop{at}` ends it for good, `gateway adopt start … --until` moves the end"
+            yield _problem(message, end)
+        else:
+            yield Finding("remark", message, f"type `gateway adopt status{at}`")
+    if not tenant.adoptions and any(each.name == LEGACY and not each.live_keys for each in tenant.agents):
+        retire = f"type `gateway agents retire {LEGACY}{at}`"
+        yield Finding("remark", f"agent `{LEGACY}` of `{tenant.name}` has nothing left to do", retire)
 
 
 def _applies_to_nobody(binding: BindingRecord, at: str) -> Finding:

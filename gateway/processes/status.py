@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import search, signer, storage
-from gateway.dataplane import contacts, key_uses
+from gateway.dataplane import contacts, key_uses, legacy_clients
 from gateway.dataplane.contacts import Contact, OpenBreaker
 from gateway.dataplane.key_uses import Uses
+from gateway.dataplane.legacy_clients import Client
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
 from gateway.identity.credentials import Peppers
@@ -127,6 +128,12 @@ class Facts:
     webhooks: dict[str, State] = field(default_factory=dict)
     # When keys (their ids) were used last.
     uses: Uses = field(default_factory=Uses)
+    # Those that still use a provider's key.
+    clients: list[Client] = field(default_factory=list)
+
+    def to_move(self, organization: str) -> int:
+        """How many clients of an organization still use a provider's key."""
+        return sum(each.organization == organization for each in self.clients)
 
 
 def look(settings: Settings) -> Facts:
@@ -151,6 +158,7 @@ def look(settings: Settings) -> Facts:
         keys=_key_faults(settings),
         webhooks=deliveries.states(data.runtime_db),
         uses=key_uses.read(data.runtime_db),
+        clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
     )
 
 
@@ -354,6 +362,11 @@ def document(facts: Facts) -> dict[str, Any]:
             for tenant in facts.inventory.tenants
             for each in tenant.upstreams
             for contact in [facts.contacts.get(each.record.id, Contact())]
+        ],
+        "adoptions": [
+            {"adoption": each, "state": each.state(facts.now_ns), "clients_to_move": facts.to_move(tenant.name)}
+            for tenant in facts.inventory.tenants
+            for each in tenant.adoptions
         ],
         "webhooks": [
             {"webhook": each, "state": facts.webhooks.get(each.id)}

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.standing import Standing
-from gateway.registry import queries, usage_limits
+from gateway.registry import adoptions, queries, usage_limits
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
@@ -207,6 +207,10 @@ def _keys(
     if agents is not None:
         mine = mine.where(col(ApiKey.agent_id).in_(agents))
     records = [queries.key_record(tenant, holder, row) for row, holder in session.exec(mine.order_by(col(ApiKey.id)))]
+    adopted = adoptions.of(session, tenant)
+    records += [
+        each.as_key() for each in adopted if each.created_ns <= at_ns and (agents is None or each.agent_id in agents)
+    ]
     known = {each.id for each in records}
     found: dict[str, list[KeyRecord]] = {}
     for each in records:

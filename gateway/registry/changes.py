@@ -22,7 +22,7 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import agent_states, names, outbox, registration, teams
+from gateway.registry import adoptions, agent_states, names, outbox, registration, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
@@ -164,6 +164,7 @@ def _end(registry: Registry, actor: str, organization: str, agent: str, status: 
         now = time.time_ns()
         for key in live_keys(session, row, now):
             key.revoked_ns = now
+        adoptions.end_with(session, row, now)
         row.status = status
         add_version(session, tenant, row, actor, f"agent.{status}", reason)
         return agent_record(tenant, row)

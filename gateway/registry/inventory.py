@@ -8,10 +8,11 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import emergency_stops, queries, retiring, webhooks
+from gateway.registry import adoptions, emergency_stops, queries, retiring, webhooks
+from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
-from gateway.registry.models import Agent, ApiKey, Organization, Outbox, Team, Upstream
+from gateway.registry.models import Agent, ApiKey, LegacyKey, Organization, Outbox, Team, Upstream
 from gateway.registry.records import (
     ActivationRecord,
     BindingRecord,
@@ -62,6 +63,8 @@ class Tenant:
     upstreams: list[UpstreamState]
     routes: list[RouteRecord]
     webhooks: list[WebhookRecord]
+    # Those that were not stopped.
+    adoptions: list[AdoptionRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,10 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
     keys: dict[str, int] = {}
     for agent_id, expires_ns in session.exec(select(ApiKey.agent_id, ApiKey.expires_ns).where(*live)):
         keys[agent_id] = keys.get(agent_id, 0) + (expires_ns is None or expires_ns > now_ns)
+    # Also those whose time is over: what is to be done about them is not a new key.
+    shared = select(LegacyKey.agent_id).where(LegacyKey.organization_id == owner.id)
+    for agent_id in session.exec(shared.where(col(LegacyKey.revoked_ns).is_(None))):
+        keys[agent_id] = keys.get(agent_id, 0) + 1
     teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
     inactive = dict(session.exec(teams.order_by(Team.name)).all())
 
@@ -148,7 +155,8 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     ]
     routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
-    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks)
+    adopted = [each for each in adoptions.of(session, owner) if each.revoked_ns is None]
+    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks, adopted)
 
 
 def _overdue(agent: Agent, owner: Organization, now_ns: int) -> bool:

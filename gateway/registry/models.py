@@ -2,7 +2,7 @@
 
 The command line and the control process use them; data workers do not. There are six sorts:
 
-- what has authority (`organization`, `team`, `agent`, `api_key`, `issuer`, `issuer_rule`, `binding`,
+- what has authority (`organization`, `team`, `agent`, `api_key`, `legacy_key`, `issuer`, `issuer_rule`, `binding`,
   `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger
   in the same transaction, so that all caches of it are read again;
 - what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
@@ -247,6 +247,32 @@ class ApiKey(SQLModel, table=True):
         if self.spiffe_id is not None:
             return self.spiffe_id
         return label("agent", self.credential_id) if self.public_key is None else self.credential_id
+
+
+class LegacyKey(SQLModel, table=True):
+    """A provider's key that programs may still present until `expires_ns` (`gateway/registry/adoptions.py`).
+
+    `digest` is its hash (`gateway/identity/legacy_keys.py`), `upstream` the name of the one that it is for. A change
+    ends the row (`revoked_ns`) and adds another.
+    """
+
+    __tablename__ = "legacy_key"
+    __table_args__ = (
+        # Over all organizations: a key must not mean two of them.
+        _live("legacy_key_live", "digest", where="revoked_ns IS NULL"),
+        Index("legacy_key_digest", "digest"),
+        Index("legacy_key_organization", "organization_id"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    agent_id: str = Field(foreign_key="agent.id")
+    upstream: str
+    digest: bytes = Field(sa_type=LargeBinary)
+    pepper: int
+    created_ns: int = Field(sa_type=BigInteger)
+    expires_ns: int = Field(sa_type=BigInteger)
+    revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+    actor: str
 
 
 class Operator(SQLModel, table=True):

@@ -18,7 +18,7 @@ from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers, Rehash
 from gateway.registry import outbox
 from gateway.registry.database import Registry
-from gateway.registry.models import ApiKey, OperatorToken, Organization
+from gateway.registry.models import ApiKey, LegacyKey, OperatorToken, Organization
 from gateway.storage import secret_files
 
 
@@ -33,12 +33,12 @@ class PepperUse:
 
 
 def uses(registry: Registry, keys: Path) -> list[PepperUse]:
-    """Every pepper that has a file or that a living key, or an operator's token, needs; oldest first."""
+    """Every pepper that has a file or that a living key, operator's token or provider's key needs; oldest first."""
     found = _files(keys)
     now = time.time_ns()
     counted: dict[int, int] = {}
     with registry.read() as session:
-        for kind, hashed in ((ApiKey, col(ApiKey.pepper) > 0), (OperatorToken, true())):
+        for kind, hashed in ((ApiKey, col(ApiKey.pepper) > 0), (OperatorToken, true()), (LegacyKey, true())):
             living = select(kind.pepper, func.count()).where(
                 hashed, col(kind.revoked_ns).is_(None), or_(col(kind.expires_ns).is_(None), col(kind.expires_ns) > now)
             )

@@ -7,14 +7,14 @@ read who may do what lets nobody do anything. Nothing is cached behind the port;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0017"
+REVISION = "0018"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -110,6 +110,10 @@ class RegistryPort(Protocol):
 
     async def holder(self, credential: str) -> CredentialRow | None:
         """The credential with this id, dead or alive: a key, or a rule of an issuer, which is one of its agent."""
+        ...
+
+    async def legacy(self, digests: Sequence[bytes]) -> CredentialRow | None:
+        """The provider's key with one of these hashes, dead or alive: the one in force, else the newest."""
         ...
 
     async def agent(self, organization: str, reference: str) -> AgentRow | None:

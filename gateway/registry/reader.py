@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,14 @@ SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
             THEN 'all'
             WHEN EXISTS (SELECT 1 FROM emergency_stop s
                           WHERE s.ended_ns IS NULL AND s.organization_id = a.organization_id)
-            THEN 'organization' END
+            THEN 'organization' END,
+       EXISTS (SELECT 1 FROM legacy_key g WHERE g.organization_id = a.organization_id AND g.revoked_ns IS NULL),
+       <upstream>
   FROM <credentials> k
   JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
   JOIN organization o ON o.id = a.organization_id
 """
-_KEYS = _PRINCIPAL.replace("<credentials>", "api_key")
+_KEYS = _PRINCIPAL.replace("<credentials>", "api_key").replace("<upstream>", "NULL")
 _CREDENTIAL = _KEYS + " WHERE k.credential_id = ?"
 _KEY = _KEYS + " WHERE k.id = ?"
 _WORKLOAD = _KEYS + " WHERE k.spiffe_id = ? ORDER BY k.revoked_ns IS NOT NULL, k.id DESC LIMIT 1"
@@ -60,7 +63,14 @@ _AS_CREDENTIAL = """(
     SELECT id, x'' AS digest, 0 AS pepper, NULL AS expires_ns, removed_ns AS revoked_ns, NULL AS scope,
            NULL AS public_key, agent_id, organization_id
       FROM issuer_rule)"""
-_RULE = _PRINCIPAL.replace("<credentials>", _AS_CREDENTIAL) + " WHERE k.id = ?"
+_RULE = _PRINCIPAL.replace("<credentials>", _AS_CREDENTIAL).replace("<upstream>", "NULL") + " WHERE k.id = ?"
+
+_AS_LEGACY = """(
+    SELECT id, digest, pepper, expires_ns, revoked_ns, NULL AS scope, NULL AS public_key, agent_id, organization_id,
+           upstream
+      FROM legacy_key)"""
+_LEGACY = _PRINCIPAL.replace("<credentials>", _AS_LEGACY).replace("<upstream>", "k.upstream")
+_LEGACY += " WHERE k.digest IN (<digests>) ORDER BY k.revoked_ns IS NULL DESC, k.id DESC LIMIT 1"
 
 _AGENT = """
 SELECT a.id, a.name, a.status
@@ -165,6 +175,11 @@ class RegistryReader:
 
     async def holder(self, credential: str) -> CredentialRow | None:
         rows = self._all(_RULE if credential.startswith("rul_") else _KEY, (credential,))
+        return CredentialRow._make(rows[0]) if rows else None
+
+    async def legacy(self, digests: Sequence[bytes]) -> CredentialRow | None:
+        statement = _LEGACY.replace("<digests>", ", ".join("?" * len(digests)))
+        rows = self._all(statement, tuple(digests))
         return CredentialRow._make(rows[0]) if rows else None
 
     async def agent(self, organization: str, reference: str) -> AgentRow | None:

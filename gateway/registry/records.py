@@ -117,6 +117,8 @@ class AgentVersionRecord(AgentRecord):
 class KeyRecord:
     """A key without its secret. `key_id` is the public part of its text, a public key's thumbprint, or a SPIFFE ID.
 
+    Of an adopted key of a provider it says whose it is.
+
     `scope` has the parts that restrict it (`actions`, `models`, `networks`); None if it is for all that its agent may
     do. `replaced_by` is the id of the key that a rotation made in its place.
     """

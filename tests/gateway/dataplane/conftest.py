@@ -24,6 +24,7 @@ from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.issuer_keys import IssuerKeys
+from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
@@ -38,6 +39,7 @@ from gateway.http.last_resort import LastResort
 from gateway.identity import token_keys
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers
+from gateway.identity.legacy_keys import LegacyKeys
 from gateway.identity.nonces import Nonces
 from gateway.identity.principals import Principals
 from gateway.identity.signatures import Signatures
@@ -378,7 +380,11 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         prices = PriceBook(settings)
         signing = TokenKeys(data.keys)
         tokens = Tokens(reader, signing, "test")
-        principals = Principals([ApiKeys(reader, peppers), Signatures(reader, nonces), tokens])
+        principals = Principals(
+            [ApiKeys(reader, peppers), Signatures(reader, nonces), LegacyKeys(reader, peppers), tokens]
+        )
+        clients = LegacyClients(data.runtime_db, peppers)
+        stack.callback(clients.close)
         issuers = IssuerKeys()
         stack.push_async_callback(issuers.close)
         grants = Grants(
@@ -406,6 +412,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
             contents=Contents(vault, settings.content_max_bytes),
             measures=measures,
             tracer=tracer(settings, {}),
+            clients=clients,
         )
         stack.callback(asyncio.create_task(plane.watch.run()).cancel)
         listener = server.listen("127.0.0.1", 0)

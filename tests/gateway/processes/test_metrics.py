@@ -74,7 +74,9 @@ def test_counters_never_fall_and_lose_nothing_when_processes_are_killed(live: Li
     def counted(denied: int) -> bool:
         found = scrape(live)
         outcomes = [total(found, "aig_requests_total", outcome=each) for each in ("ok", "denied")]
-        return outcomes == [asked, denied]
+        # Of one request these come last.
+        times = [total(found, f"aig_{each}_seconds_count") for each in ("added_latency", "policy_duration")]
+        return (outcomes, times) == ([asked, denied], [asked, asked + denied])
 
     for round_ in range(3):
         for _ in range(4):

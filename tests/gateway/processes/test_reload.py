@@ -157,7 +157,7 @@ def test_a_mistake_in_the_file_changes_nothing(live: Live) -> None:
         assert len(refused) == before + 1
         assert says in refused[-1]
     assert set(live.children()) == workers
-    with socket.create_connection(("127.0.0.1", live.port)) as client:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=240) as client:
         client.sendall(request(live.key))
         assert client.recv(12) == b"HTTP/1.1 200"
     assert "Traceback" not in up.text

@@ -65,7 +65,7 @@ def test_a_child_that_cannot_be_started_for_a_while(live: Live, kind: str) -> No
 def test_a_stop_while_the_control_process_is_gone_signs_the_log(live: Live) -> None:
     """It was told to end while it was being restarted, and left the last entries without a signature."""
     assert live.up is not None
-    with socket.create_connection(("127.0.0.1", live.port)) as client:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=240) as client:
         client.sendall(request(live.key))
         assert client.recv(12) == b"HTTP/1.1 200"
     (child,) = live.children("control")
@@ -87,7 +87,7 @@ def test_a_stop_without_a_drain_time_closes_every_decision(live: Live) -> None:
     before = len(live.entries())
     with ExitStack() as stack:
         for _ in range(12):
-            each = stack.enter_context(socket.create_connection(("127.0.0.1", live.port)))
+            each = stack.enter_context(socket.create_connection(("127.0.0.1", live.port), timeout=240))
             each.sendall(request(live.key, "mock-delay-20000"))
         live.wait(lambda: live.rows("SELECT count(*) FROM open_decision") == [(12,)])
         lock = stack.enter_context((live.data / "audit.lock").open())

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, select
 
 import gateway.registry.migrations
 from gateway.errors import Denied, GatewayError
@@ -24,8 +24,10 @@ from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
 from gateway.registry.migrations.versions import r0011_whose_agents as r0011
 from gateway.registry.migrations.versions import r0014_issuers as r0014
 from gateway.registry.migrations.versions import r0016_operators as r0016
+from gateway.registry.migrations.versions import r0018_legacy_keys as r0018
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
 from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
+from gateway.registry.models import Agent, LegacyKey
 from gateway.registry.operators import add_operator
 from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
@@ -38,6 +40,7 @@ CHANGES = {
     **FIRST_CHANGES,
     **r0006.CHANGES,
     **r0014.CHANGES,
+    **r0018.CHANGES,
     "usage_limit": ("authority",),
     "team": ("authority",),
     "emergency_stop": ("authority",),
@@ -115,6 +118,21 @@ def fill(home: Home) -> None:
     )
     add_rule(home.registry, actor=ACTOR, organization=ORG, issuer="ci", claims={"sub": "build"}, agent="bot")
     set_route(home.registry, actor=ACTOR, organization=ORG, name="chat", members=[NewMember("openai", 1, 1)])
+    with home.registry.write() as session:
+        agent = session.exec(select(Agent)).one()
+        session.add(
+            LegacyKey(
+                id="lgk_1",
+                organization_id=agent.organization_id,
+                agent_id=agent.id,
+                upstream="openai",
+                digest=b"d",
+                pepper=1,
+                created_ns=1,
+                expires_ns=2,
+                actor=ACTOR,
+            )
+        )
     add_operator(home.registry, actor=ACTOR, organization=None, name="olga", role="owner")
     emergency_stops.stop(home.registry, actor=ACTOR, organization=ORG, reason="drill")
 

@@ -222,6 +222,7 @@ def test_everything_that_is_sealed_is_known_to_a_rotation() -> None:
     assert columns - sealed == {
         ("api_key", "digest"),
         ("api_key", "public_key"),
+        ("legacy_key", "digest"),
         ("operator_token", "digest"),
         ("repeatable_request", "digest"),
         ("repeatable_request", "answer"),

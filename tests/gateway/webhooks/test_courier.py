@@ -134,7 +134,11 @@ def test_an_event_is_delivered_signed_and_once(home: Home, at: Run, add: Callabl
 
 
 @pytest.mark.slow
-def test_what_is_not_accepted_comes_again_with_the_same_id(home: Home, at: Run, add: Callable[..., None]) -> None:
+def test_what_is_not_accepted_comes_again_with_the_same_id(
+    home: Home, at: Run, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "pause", lambda failures: 3600)  # it ends when `forget_pauses` says so
+
     async def scenario() -> None:
         accepts = b"HTTP/1.1 204 No Content\r\n\r\n"
         async with receiving(status(500), status(302), b"nonsense\r\n\r\n", accepts) as receiver:

@@ -419,7 +419,7 @@ PROGRAM = [sys.executable, "-c", "import sys; from policy_engine.cli import main
 
 def test_on_a_terminal_there_are_colours_and_still_one_clear_error() -> None:
     terminal, inner = pty.openpty()
-    subprocess.run([*PROGRAM, "evl"], stdout=inner, stderr=inner, env={"TERM": "xterm"}, timeout=60, check=False)
+    subprocess.run([*PROGRAM, "evl"], stdout=inner, stderr=inner, env={"TERM": "xterm"}, timeout=300, check=False)
     os.close(inner)
     text = os.read(terminal, 65536).decode()
     os.close(terminal)

@@ -1,0 +1,266 @@
+"""`gateway adopt`: let programs go on with the provider's key that they share, while they move to keys of their own."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.upstreams import read_secret
+from gateway.errors import GatewayError
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.dataplane.legacy_clients import Client
+    from gateway.registry.adoptions import AdoptionRecord
+
+app = typer.Typer(
+    no_args_is_help=True, help="Let programs go on with an old provider key for a while, and see which still do."
+)
+
+_MAX_INPUT = 64 * 1024
+
+
+@app.command()
+def start(
+    upstream: Annotated[str, typer.Option("--upstream", metavar="NAME", help="The upstream that the key is for.")],
+    until: Annotated[
+        str, typer.Option("--until", metavar="WHEN", help="The key opens nothing from then on: 60d, or 2027-01-31.")
+    ],
+    key_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key-env", metavar="VARIABLE", help="The environment variable that holds the old key; may be repeated."
+        ),
+    ] = None,
+    owner: Annotated[
+        str,
+        typer.Option("--owner", help="Who moves the programs; needed for the first start, which registers an agent."),
+    ] = "",
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let calls with a provider's old key pass until an end date, as those of the agent `legacy`.
+
+    The key is read from environment variables, or from standard input, one a line. Only a hash of it is stored. A start
+    with the same key again moves the end date.
+    """
+    from gateway.identity.credentials import Peppers
+    from gateway.registry import adoptions
+
+    expires_ns = output.parse_expiry(until)
+    keys = [read_secret(each) for each in key_env] if key_env else _from_input()
+    with local.changing(data) as registry:
+        started = adoptions.start(
+            registry,
+            Peppers.load(DataDirectory(data).keys),
+            actor=local.actor(),
+            organization=organization,
+            upstream=upstream,
+            keys=keys,
+            expires_ns=expires_ns,
+            owner=owner,
+            reason=reason,
+        )
+        if as_json:
+            output.print_json(
+                {
+                    "adoptions": output.plain(started.adoptions),
+                    "registered": started.registered,
+                    "granted": started.granted,
+                }
+            )
+            return
+        first = started.adoptions[0]
+        if started.registered:
+            typer.echo(f"registered agent {first.agent} ({first.agent_id})")
+        many = "the old key" if len(started.adoptions) == 1 else f"{len(started.adoptions)} old keys"
+        typer.echo(f"calls to {first.upstream} with {many} pass until {output.timestamp(first.expires_ns)}")
+        at = "" if organization == "default" else f" --org {organization}"
+        if first.agent_status != "active":
+            output.warn(
+                f"agent {first.agent} is {first.agent_status}, so every such call is refused",
+                f"`gateway agents resume {first.agent}{at}` lets them pass",
+            )
+        if not started.granted:
+            output.warn(
+                f"no policy allows agent {first.agent} anything, so every such call is denied `no_policy`",
+                f"type `gateway bind {first.agent} BUNDLE{at}`",
+            )
+        output.note(f"next: change the base URL of a program, and see it in `gateway adopt status{at}`")
+
+
+@app.command()
+def status(
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="IP", help="Only clients at this address, of which only a hash is kept."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show also those that have moved.")] = False,
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Show what is still to move: clients that were seen with the old key, and not with one of their own since."""
+    from gateway.dataplane import legacy_clients
+    from gateway.identity import key_scope
+    from gateway.identity.credentials import Peppers
+    from gateway.registry import adoptions
+
+    with local.reading(data) as registry:
+        found = [each for each in adoptions.adoptions(registry, organization) if each.revoked_ns is None]
+    directory = DataDirectory(data)
+    clients = legacy_clients.read(directory.runtime_db, organization)
+    if address is not None:
+        wanted = legacy_clients.hashed(key_scope.address(address), Peppers.load(directory.keys))
+        clients = [each for each in clients if each.peer == wanted]
+    now_ns = output.now_ns()
+    to_move = [each for each in clients if not each.moved(now_ns)]
+    moved = [each for each in clients if each.moved(now_ns)]
+    if as_json:
+        output.print_json(
+            {
+                "adoptions": [output.plain(each) | {"state": each.state(now_ns)} for each in found],
+                "to_move": [_document(each) for each in to_move],
+                "moved": [_document(each) for each in moved],
+            }
+        )
+        return
+    for each in found:
+        typer.echo(f"{each.upstream}: {_until(each, now_ns)}")
+    if not found:
+        output.note(f"organization {organization} adopts no key: see `gateway adopt start --help`")
+    output.print_table(
+        ("CLIENT", "FROM", "CALLS", "FIRST SEEN", "LAST SEEN", "MODELS", "NOTE"),
+        [_row(each, now_ns) for each in (clients if everything else to_move)],
+        empty="every client that was seen has moved" if moved else "no call with the old key was seen yet",
+    )
+    if moved and to_move and not everything:
+        clients_have = "1 client has" if len(moved) == 1 else f"{len(moved)} clients have"
+        output.note(f"{clients_have} moved: `gateway adopt status --all` shows them too")
+
+
+@app.command("list")
+def list_adoptions(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+    """List the old keys that pass, or did. Of the keys themselves nothing is known."""
+    from gateway.registry import adoptions
+
+    with local.reading(data) as registry:
+        found = adoptions.adoptions(registry, organization)
+    now_ns = output.now_ns()
+    if as_json:
+        output.print_json({"adoptions": [output.plain(each) | {"state": each.state(now_ns)} for each in found]})
+        return
+    output.print_table(
+        ("ID", "UPSTREAM", "AGENT", "STATE", "FROM", "UNTIL", "BY"),
+        [
+            (
+                each.id,
+                each.upstream,
+                each.agent,
+                each.state(now_ns),
+                output.timestamp(each.created_ns),
+                output.timestamp(each.revoked_ns or each.expires_ns),
+                each.actor,
+            )
+            for each in found
+        ],
+        empty="no old key was ever adopted: see `gateway adopt start --help`",
+    )
+
+
+@app.command()
+def stop(
+    upstream: Annotated[
+        str | None, typer.Option("--upstream", metavar="NAME", help="Only the keys of this upstream; otherwise all.")
+    ] = None,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let the old keys pass no longer. The next call with one of them is refused."""
+    from gateway.registry import adoptions
+
+    with local.restricting(data, output.warn) as registry:
+        stopped = adoptions.stop(
+            registry, actor=local.actor(), organization=organization, upstream=upstream, reason=reason
+        )
+        left = [each for each in adoptions.adoptions(registry, organization) if each.revoked_ns is None]
+        if as_json:
+            output.print_json({"stopped": output.plain(stopped)})
+            return
+        many = "1 old key opens" if len(stopped) == 1 else f"{len(stopped)} old keys open"
+        typer.echo(f"{many} nothing any more")
+        if not left:
+            at = "" if organization == "default" else f" --org {organization}"
+            agent = stopped[0].agent
+            output.note(
+                f"next: `gateway agents retire {agent}{at}`, and a new key at the provider for the gateway alone"
+            )
+
+
+def _from_input() -> list[str]:
+    """The keys on standard input, one a line; on a terminal it asks for one, and does not show it."""
+    if sys.stdin.isatty():
+        return [getpass.getpass("The old key (it is not shown): ").strip()]
+    text = sys.stdin.buffer.read(_MAX_INPUT).decode("latin-1")
+    keys = [line.strip() for line in text.splitlines() if line.strip()]
+    if not keys:
+        hint = "name its variable, `--key-env OPENAI_API_KEY`, or give it on standard input"
+        raise GatewayError("invalid_key", "no key was given", hint=hint)
+    return keys
+
+
+def _until(record: AdoptionRecord, now_ns: int) -> str:
+    end = output.timestamp(record.expires_ns)
+    state = record.state(now_ns)
+    if state == "running":
+        return f"the old key passes until {end}, for {output.age(record.expires_ns - now_ns)} more"
+    return f"the old key is refused since {end}" if state == "over" else f"the old key is refused: {state}"
+
+
+def _row(client: Client, now_ns: int) -> tuple[str, ...]:
+    return (
+        "others" if client.others else client.product,
+        client.peer,
+        str(client.calls),
+        f"{output.age(now_ns - client.first_ns)} ago",
+        f"{output.age(now_ns - client.last_ns)} ago",
+        output.printable(output.names(_models(client))),
+        _note(client, now_ns),
+    )
+
+
+def _note(client: Client, now_ns: int) -> str:
+    if client.moved(now_ns):
+        return f"moved: agent {client.agent}"
+    return f"several programs: one is agent {client.agent}" if client.returned and client.agent else ""
+
+
+def _models(client: Client) -> list[str]:
+    import json
+
+    found: list[str] = json.loads(client.models)
+    return found
+
+
+def _document(client: Client) -> dict[str, object]:
+    return {
+        "client": None if client.others else client.product,
+        "from": client.peer or None,
+        "calls": client.calls,
+        "first_seen": output.timestamp(client.first_ns),
+        "last_seen": output.timestamp(client.last_ns),
+        "models": _models(client),
+        "moved": None if client.moved_ns is None else output.timestamp(client.moved_ns),
+        "agent": client.agent,
+        "several_programs": bool(client.returned),
+    }
