@@ -316,7 +316,7 @@ def load_settings(
     """
     settings = _unchecked(flags, env, file)
     _check_tls(settings)
-    _check_bind(settings)
+    check_bind(settings)
     _check_remote(settings)
     _check_kek(settings)
     return settings
@@ -465,7 +465,7 @@ def _invalid(source: str, value: object, wanted: str) -> GatewayError:
     return GatewayError("invalid_setting", f"{source} is `{value}`, but must be {wanted}", subject=source)
 
 
-def _check_bind(settings: Settings) -> None:
+def check_bind(settings: Settings) -> None:
     """Refuse to serve plain HTTP on anything but loopback without `insecure`: credentials would cross a network."""
     plain = [("control_host", settings.control_host)]
     if settings.tls_cert is None:

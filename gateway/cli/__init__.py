@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated
 
@@ -109,6 +110,7 @@ def build() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. An exception never ends in a traceback, except with `--debug`."""
     sys.excepthook = _excepthook
+    _open_streams()
     # A command reports errors itself, once; `gateway up` sets up logging for its processes.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -134,6 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _open_streams() -> None:
+    """Read nothing from a standard stream that was closed before the start (`<&-`), and write nothing to it.
+
+    It would be None otherwise, and the first file that is opened would have its number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # until the process ends
 
 
 def _is_text(argument: str) -> bool:

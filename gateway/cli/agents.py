@@ -97,7 +97,7 @@ def register(
 def list_agents(
     at: At = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help="At most so many agents, the oldest first.")
+        int | None, typer.Option("--limit", "-n", min=1, max=_EVERY, help="At most so many agents, the oldest first.")
     ] = None,
     after: Annotated[
         str | None, typer.Option("--after", metavar="AGENT", help="Only those that are newer than this one.")

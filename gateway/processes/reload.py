@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from gateway.settings import SCHEMA, Settings
+from gateway.settings import SCHEMA, Settings, check_bind
 
 logger = logging.getLogger("gateway.processes.supervisor")
 
@@ -25,13 +25,17 @@ def settle(before: Settings, now: Settings, in_force: Settings) -> tuple[Setting
     """The settings as they were read now, and those to put into force; says what cannot be changed.
 
     `before` is what was read the last time. `in_force` differs from it in what was settled at the start, as ports are.
+    Raises `GatewayError` if TLS would end on an address that stays open to a network.
     """
     changed = [name for name in FIXED if getattr(now, name) != getattr(before, name)]
     if changed:
         names = ", ".join(f"`{name}`" for name in changed)
         logger.warning("%s cannot change while the gateway runs: restart it for that", names)
     kept = {name: getattr(before, name) for name in FIXED}
-    return replace(now, **kept), replace(now, **{name: getattr(in_force, name) for name in FIXED})
+    settings = replace(now, **{name: getattr(in_force, name) for name in FIXED})
+    # What was read is sound with its own address; with the one that stays it may not be.
+    check_bind(settings)
+    return replace(now, **kept), settings
 
 
 def differences(before: Settings, now: Settings) -> list[str]:

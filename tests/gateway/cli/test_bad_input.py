@@ -147,6 +147,26 @@ def test_a_reader_that_leaves_is_no_error(home: Home) -> None:
 HEAVY = "sqlmodel sqlalchemy alembic jinja2 dulwich rich aiohttp uvicorn cryptography lark"
 
 
+@pytest.mark.slow
+def test_standard_streams_that_were_closed_are_no_error(home: Home) -> None:
+    home.agent()
+    command = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
+
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        variables = environment(AIG_DATA=str(home.data.path))
+        return subprocess.run(
+            ["sh", "-c", f'"$@" {line}', "sh", *command], env=variables, capture_output=True, text=True, timeout=120
+        )
+
+    done = shell("keys add-public - --agent bot <&-")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: the public key is not the PEM of a public key"), done.stderr
+    done = shell("agents list >&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = shell("agents show nobody 2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 def loaded(statement: str) -> set[str]:
     """Which of the heavy packages are in memory after this statement, in a fresh process."""
     script = f"import sys\n{statement}\nprint(*({HEAVY.split()!r} & sys.modules.keys()))".replace("[", "{").replace(

@@ -260,7 +260,8 @@ def test_pages_of_agents(at: Run, home: Home) -> None:
     assert at("agents", "list", "--after", "adam").err == "no agents after that one\n"
     assert [each["id"] for each in at("agents", "list", "--json").json] == [ids[1], again, ids[2], ids[0]]
     assert at("agents", "list", "--after", "nobody").complains().startswith("unknown agent `nobody`")
-    assert "--limit" in at("agents", "list", "--limit", "0").complains(2)
+    for wrong in ("0", "-1", str(2**63)):
+        assert "--limit" in at("agents", "list", "--limit", wrong).complains(2)
 
 
 @pytest.mark.slow

@@ -8,11 +8,13 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
+from gateway.errors import GatewayError
 from gateway.processes import reload
 from gateway.settings import DataDirectory, Settings
 from tests.gateway.dataplane.processes import Live, request
@@ -28,6 +30,15 @@ def test_what_is_settled_at_the_start_stays(caplog: pytest.LogCaptureFixture) ->
         "`host`, `port` cannot change while the gateway runs: restart it for that"
     ]
     assert reload.differences(in_force, settings) == ["workers"]
+
+
+def test_tls_does_not_end_on_an_address_that_stays_open_to_a_network() -> None:
+    secured = Settings(host="0.0.0.0", tls_cert=Path("server.pem"), tls_key=Path("server.key"))
+    for now in (Settings(host="127.0.0.1"), Settings(host="0.0.0.0", insecure=True)):
+        with pytest.raises(GatewayError, match=r"host `0\.0\.0\.0` is not a loopback address") as caught:
+            reload.settle(secured, now, secured)
+        assert caught.value.code == "insecure_bind"
+    assert reload.settle(secured, replace(secured, workers=1), secured)[1].workers == 1
 
 
 def test_which_changes_concern_the_control_process() -> None:
