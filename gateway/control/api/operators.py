@@ -141,8 +141,7 @@ def revoke_token(ask: Ask) -> Answer:
         token=reference,
         reason=ask.body.reason,
     )
-    found = operators.tokens(ask.registry, ask.organization, holder)
-    return Answer(body=next(_token(each) for each in found if reference in (each.id, each.token_id)))
+    return Answer(body=_token(operators.token(ask.registry, ask.organization, holder, reference)))
 
 
 OPERATIONS = [

@@ -194,6 +194,13 @@ def test_routes(owner: Client) -> None:
     assert owner("GET", "/routes/chat").problem(404) == "unknown_route"
 
 
+def test_a_token_is_revoked_by_all_of_its_text(control: Control, owner: Client) -> None:
+    made = owner("POST", "/operators/olga/tokens").ok(201)
+    for name in (made["token"], made["token_id"], made["token_id"].removeprefix("aig_op_")):
+        ended = owner("POST", f"/operators/olga/tokens/{name}/revoke").ok()
+        assert (ended["id"], ended["status"]) == (made["id"], "revoked")
+
+
 @pytest.mark.slow
 def test_operators_and_their_tokens(control: Control, owner: Client) -> None:
     made = owner("POST", "/operators", {"name": "vera", "role": "viewer"}, organization=ORG).ok(201)
