@@ -39,7 +39,13 @@ SWITCHES: dict[str, Callable[[Patch], None]] = {
 }
 
 
-@pytest.mark.parametrize("switch", SWITCHES)
+QUICK = ("no rule index", "no joins", "nothing in place", "every function compiled")
+"""The switches of the everyday run; the others are slow tests."""
+
+
+@pytest.mark.parametrize(
+    "switch", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in SWITCHES]
+)
 def test_all_cases_hold(switch: str, read_case: Callable[[dict[str, Any]], Any], monkeypatch: Patch) -> None:
     SWITCHES[switch](monkeypatch)
     for area, fields in CASES:

@@ -232,6 +232,7 @@ def expected_index(db: sqlite3.Connection, table: str, row: tuple[int, ...], val
     return int(seq)
 
 
+@pytest.mark.slow
 def test_changed_bytes_of_the_file_itself(copy: Copy) -> None:
     """Wherever a byte of the file is changed: it is found, or it was in a place that holds nothing."""
     draw = random.Random(6962)

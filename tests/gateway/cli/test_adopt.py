@@ -48,6 +48,7 @@ def test_start_status_list_and_stop(at: Run, home: Home) -> None:
     assert files_with(home.data.path, OLD) == []
 
 
+@pytest.mark.slow
 def test_a_dry_run_knows_that_it_is_an_old_key(at: Run, home: Home) -> None:
     upstream(home)
     at(*START, OLD_KEY=OLD)
@@ -88,6 +89,7 @@ def test_the_key_is_never_an_argument(at: Run, home: Home, monkeypatch: pytest.M
     assert "no key was given" in at("adopt", "start", "--upstream", "openai", "--until", "5d").complains()
 
 
+@pytest.mark.slow
 def test_a_key_means_one_organization_and_one_upstream(at: Run, home: Home) -> None:
     upstream(home)
     at(*START, OLD_KEY=OLD)
@@ -101,6 +103,7 @@ def test_a_key_means_one_organization_and_one_upstream(at: Run, home: Home) -> N
     assert "another organization adopts this key" in at(*START, "--org", "acme", OLD_KEY=OLD).complains()
 
 
+@pytest.mark.slow
 def test_status_reminds_of_the_end(at: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     upstream(home)
     at(*START, OLD_KEY=OLD)

@@ -142,6 +142,7 @@ def test_after_its_end_it_is_refused_like_any_unknown_key(
     run(test)
 
 
+@pytest.mark.slow
 def test_it_opens_nothing_but_its_upstream_and_no_token(run: Callable[..., None]) -> None:
     async def test(gateway: Gateway) -> None:
         changes.add_upstream(
@@ -171,6 +172,7 @@ def gateway_vault(gateway: Gateway) -> Vault:
     return Vault.load(gateway.data.keys)
 
 
+@pytest.mark.slow
 def test_the_old_key_may_be_the_upstreams_own_and_is_nowhere(
     run: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -226,6 +228,7 @@ def test_a_program_appears_and_disappears_when_it_has_its_own_key(run: Callable[
     run(test)
 
 
+@pytest.mark.slow
 def test_nothing_is_noted_where_nobody_moves(run: Callable[..., None]) -> None:
     async def test(gateway: Gateway) -> None:
         assert (await gateway.chat("gpt-4o")).status == 200

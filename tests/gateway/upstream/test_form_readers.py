@@ -92,6 +92,7 @@ def bodies() -> Iterator[bytes]:
         yield damaged(chance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_every_reader_finds_what_the_gateway_judged(name: str) -> None:
     passed = refused = 0

@@ -298,6 +298,7 @@ class Queries:
         return " ".join(words)
 
 
+@pytest.mark.slow
 def test_schemas_allow_what_they_allow_in_opa(oracle: Oracle) -> None:
     queries = Queries(seed=22)
     made = [queries.query() for _ in range(ROUNDS)]

@@ -156,6 +156,7 @@ def commit_blob(repository: Repository, blob: ObjectID) -> str:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "depth"), [(10, 12), (1, 2000)], ids=["a tree of trees", "a deep tree"])
 def test_a_few_objects_with_endless_paths(repository: Repository, width: int, depth: int) -> None:
     with Repo(str(repository.path)) as repo:

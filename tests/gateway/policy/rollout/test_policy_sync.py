@@ -120,11 +120,11 @@ def test_a_commit_that_changes_no_decision(home: Home, repository: Repository, s
         ({"b/authz.rego": "package b.authz\n\nallow := \n"}, "compile_failed"),
         ({"b/authz.rego": DENYING}, "tests_failed"),
         ({"b/.manifest": "{}"}, "bad_manifest"),
-        ({"b/.manifest": None}, "no_bundles"),
+        pytest.param({"b/.manifest": None}, "no_bundles", marks=pytest.mark.slow),
         ({"c/.manifest": '{"roots": ["b"], "metadata": {"gateway": {"entrypoint": "data.b"}}}'}, "roots_overlap"),
-        ({"b/inner/.manifest": "{}"}, "policies_layout"),
+        pytest.param({"b/inner/.manifest": "{}"}, "policies_layout", marks=pytest.mark.slow),
         ({"my bundle/.manifest": '{"roots": ["c"], "metadata": {"gateway": {"entrypoint": "data.c"}}}'}, "bad_name"),
-        ({"b/data.json": '{"b": {"authz": {"allow": true}}}'}, "compile_failed"),
+        pytest.param({"b/data.json": '{"b": {"authz": {"allow": true}}}'}, "compile_failed", marks=pytest.mark.slow),
     ],
 )
 def test_a_commit_that_is_refused(
