@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.registry import as_of, changes, pages
 from gateway.registry.documents import plain
@@ -35,6 +35,16 @@ class BindingQuery(PageQuery):
 
     agent: str | None = Field(None, description="Only those that apply to this agent.")
     at: AwareDatetime | None = Field(None, description="Those in force at this time.")
+
+
+class UnbindQuery(Query):
+    """Which binding is meant, by what it binds."""
+
+    subject_kind: Literal["agent", "team", "organization"]
+    subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
+    bundle: str
+    shadow: bool = Field(False, description="The one that is asked and does not count.")
+    reason: str = Field("", description="Why; it stays in the audit log.")
 
 
 def shown(record: BindingRecord) -> dict[str, Any]:
@@ -82,6 +92,19 @@ def unbind(ask: Ask) -> Answer:
     return Answer(body=shown(removed))
 
 
+def unbind_named(ask: Ask) -> Answer:
+    given: UnbindQuery = ask.query
+    check_subject(ask, given.subject_kind, given.subject)
+    removed = changes.unbind(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        kind=given.subject_kind,
+        **given.model_dump(exclude={"subject_kind"}),
+    )
+    return Answer(body=shown(removed))
+
+
 def check_subject(ask: Ask, kind: str, subject: str) -> None:
     """Raise if an organization is meant that is not the one that the request is about."""
     if kind == "organization" and subject != ask.tenant:
@@ -123,6 +146,15 @@ OPERATIONS = [
         noun="bindings",
         summary="A binding in force",
         function=show,
+        answer=_BINDING,
+    ),
+    Operation(
+        method="DELETE",
+        path="/bindings",
+        noun="bindings",
+        summary="End the binding of a bundle and whom it judges",
+        function=unbind_named,
+        query=UnbindQuery,
         answer=_BINDING,
     ),
     Operation(

@@ -12,10 +12,12 @@ from gateway.control.api.agents import tag
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.registry import changes, queries, tenant_changes
-from gateway.registry.records import OrganizationRecord
+from gateway.registry import tenants as records
+from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
 from gateway.registry.tenants import organization_records
 
 _ORGANIZATION = shapes.record(OrganizationRecord)
+_VERSION = shapes.record(OrganizationVersionRecord)
 
 
 class NewOrganization(Reasoned):
@@ -52,6 +54,11 @@ def show(ask: Ask) -> Answer:
 def _shown(record: OrganizationRecord, status: int = 200) -> Answer:
     location = f"/organizations/{record.name}" if status == 201 else None
     return Answer(body=record, status=status, tag=tag(record.version), location=location)
+
+
+def versions(ask: Ask) -> Answer:
+    found = _one(ask, ask.path["organization"])
+    return cut(ask, records.versions(ask.registry, found.name), lambda each: each.version, "versions", found.id)
 
 
 def update(ask: Ask) -> Answer:
@@ -124,6 +131,16 @@ OPERATIONS = [
         about="nothing",
         answer=_ORGANIZATION,
         tagged=True,
+    ),
+    Operation(
+        method="GET",
+        path="/organizations/{organization}/versions",
+        noun="organizations",
+        summary="All versions of an organization, with who made them and why",
+        function=versions,
+        query=PageQuery,
+        about="nothing",
+        answer=shapes.page(_VERSION),
     ),
     Operation(
         method="PATCH",
