@@ -40,7 +40,7 @@ def _one(ask: Ask, name: str) -> OrganizationRecord:
     tenants.check_visible(ask.caller, name)
     for each in organization_records(ask.registry, name):
         return each
-    raise tenants.unknown(name)
+    raise tenants.unknown(name, [each.name for each in _visible(ask)])
 
 
 def listed(ask: Ask) -> Answer:

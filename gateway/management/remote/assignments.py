@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import GatewayError
 from gateway.management.port import LimitName, NewBinding
@@ -90,8 +90,8 @@ class RemoteLimits:
         return documents.record(LimitRecord, reply.body)
 
     def remove(self, organization: str, limit: LimitName, reason: str) -> LimitRecord:
-        named = {name: value or None for name, value in _named(limit).items()}
-        reply = self._client.send("DELETE", "limits", organization=organization, reason=reason or None, **named)
+        query: dict[str, Any] = {name: value or None for name, value in _named(limit).items()}
+        reply = self._client.send("DELETE", "limits", organization=organization, reason=reason or None, **query)
         return documents.record(LimitRecord, reply.body)
 
     def listed(self, organization: str) -> list[LimitRecord]:

@@ -138,7 +138,8 @@ class Client:
         if response.status_code == 401:
             message = f"{self._origin} does not take the token: it is unknown, wrong, revoked or expired"
             return GatewayError(code, message, hint=f"type `gateway login --server {self._origin}`")
-        return GatewayError(code, detail, hint=str(problem.get("hint", "")))
+        hint = str(problem.get("hint", ""))
+        return GatewayError(code, detail, hint="" if f"{PREFIX}/" in hint else hint)  # a path is for programs
 
     def _unreachable(self, error: httpx.TransportError) -> GatewayError:
         why = str(error) or type(error).__name__

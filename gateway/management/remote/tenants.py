@@ -96,7 +96,8 @@ class RemoteOrganizations:
     def standing(self, organization: str, team: str) -> Standing:
         """What the token may not read counts as in order: it is only a remark that is missing then."""
         status = _or(lambda: self.show(organization).status, "active")
-        whose = _or(lambda: self._stopped(organization), set())
+        nobody: set[str | None] = set()
+        whose = _or(lambda: self._stopped(organization), nobody)
         stopped = "all" if None in whose else "organization" if organization in whose else None
         state = None if not team else _or(lambda: self._team_status(organization, team), None)
         return Standing(status, state, stopped)
