@@ -78,7 +78,8 @@ def check(context: typer.Context, param: typer.CallbackParam, value: Path) -> Pa
         gateways.choose(None)  # an option counts more than the environment
         return value
     if not named and os.environ.get(f"{PREFIX}DATA"):
-        raise refusal(f"{servers.SERVER} and {PREFIX}DATA exclude each other: unset one, or say --server or --data")
+        both = f"the variables {servers.SERVER} and {PREFIX}DATA"
+        raise refusal(f"{both} exclude each other: unset one, or say --server or --data")
     if (command := context.command_path.partition(" ")[2]) not in COMMANDS:
         instead = "leave --server out" if named else f"unset {servers.SERVER}, or say --data DIR"
         raise refusal(f"`gateway {command}` works on the gateway's own machine only: run it there, and {instead}")

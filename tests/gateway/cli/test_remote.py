@@ -18,7 +18,9 @@ from starlette.types import Message
 from gateway.audit import storage
 from gateway.cli import main, remote
 from gateway.control.server import ControlApi
+from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
+from gateway.management import servers
 from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
@@ -140,12 +142,8 @@ def there(elsewhere: Elsewhere, gateway: Run) -> Run:
 SCRIPTS: Final = {
     "quick": """
         agents register bot --owner dana@example.com --json
-        agents register bot
-        agents update bot --add-capability tools --reason moved
         agents show bto
         agents list
-        keys create bot
-        agents suspend bot
         """,
     "agents": """
         agents list
@@ -493,31 +491,68 @@ def test_the_secret_of_a_key_is_not_sent(elsewhere: Elsewhere, there: Run) -> No
     [
         (("--server", URL, "agents", "list", "--data", "x"), {}, "--server and --data exclude each other"),
         (("--server", URL, "audit", "verify"), {}, "`gateway audit verify` works on the gateway's own machine only"),
-        (("--server", URL, "up"), {}, "`gateway up` works on the gateway's own machine only"),
-        (("--server", URL, "demo"), {}, "`gateway demo` has nothing to do with a server"),
-        (
-            ("--server", URL, "keys", "rotate", "--all", "--out", "f"),
-            {},
-            "--all works on the gateway's own machine only",
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                (("--server", URL, "up"), {}, "`gateway up` works on the gateway's own machine only"),
+                (("--server", URL, "demo"), {}, "`gateway demo` has nothing to do with a server"),
+                (("--server", "http://gw.example:8081", "agents", "list"), {}, "everybody on the way could read"),
+                (("--token-file", "t", "agents", "list"), {}, "need --server"),
+                (("agents", "list"), {"AIG_SERVER": URL, "AIG_DATA": "x"}, "AIG_DATA exclude each other"),
+                (("audit", "verify"), {"AIG_SERVER": URL}, "unset AIG_SERVER"),
+                (("whoami",), {}, "say which gateway is meant"),
+                (
+                    ("--server", URL, "keys", "rotate", "--all", "--out", "f", "--org", ORG),
+                    {},
+                    "--all works on the gateway's own machine only",
+                ),
+            ]
         ),
-        (("--server", "gw.example:8081", "agents", "list"), {}, "begins with https://"),
-        (("--server", "http://gw.example:8081", "agents", "list"), {}, "everybody on the way could read the token"),
-        (("--server", "https://u:geheim@gw.example", "agents", "list"), {}, "must not contain a credential"),
-        (("--server", "https://gw.example/api", "agents", "list"), {}, "must end with the host and the port"),
-        (("--server", "ftp://gw.example", "agents", "list"), {}, "ftp:// is not supported"),
-        (("--token-file", "t", "agents", "list"), {}, "need --server"),
-        (("agents", "list"), {"AIG_SERVER": URL, "AIG_DATA": "x"}, "AIG_SERVER and AIG_DATA exclude each other"),
-        (("audit", "verify"), {"AIG_SERVER": URL}, "unset AIG_SERVER"),
-        (("whoami",), {}, "say which gateway is meant"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_wrong_usage_is_one_line(
     offline: None, gateway: Run, arguments: tuple[str, ...], variables: dict[str, str], says: str
 ) -> None:
-    said = gateway(*arguments, **variables).complains(2)
-    assert says in said
-    assert "geheim" not in said
+    assert says in gateway(*arguments, **variables).complains(2)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("gw.example:8081", "begins with https://"),
+        ("https://u:geheim@gw.example", "must not contain a credential"),
+        ("https://gw.example/api", "must end with the host and the port"),
+        ("https://gw.example:8081?x=1", "must end with the host and the port"),
+        ("https://gw.example:99999", "the host or the port"),
+        ("https://", "the host"),
+        ("https://gw example", "the host"),
+        ("ftp://gw.example", "ftp:// is not supported"),
+        ("http://gw.example:8081", "everybody on the way could read the token"),
+        ("http://127.0.0.1.gw.example", "everybody on the way could read the token"),
+        ("http://192.168.0.7", "everybody on the way could read the token"),
+    ],
+)
+def test_an_address_that_is_not_taken(address: str, says: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        servers.origin(address, insecure_http=False)
+    assert says in caught.value.message
+    assert "geheim" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("https://GW.example:443/", "https://gw.example"),
+        ("https://gw.example:8081", URL),
+        ("http://localhost:8081", "http://localhost:8081"),
+        ("http://127.0.0.9", "http://127.0.0.9"),
+        ("http://[::1]:8081", "http://[::1]:8081"),
+    ],
+)
+def test_an_address_has_one_form(address: str, origin: str) -> None:
+    assert servers.origin(address, insecure_http=False) == origin
+    assert servers.origin("http://gw.example", insecure_http=True) == "http://gw.example"
 
 
 @pytest.mark.slow
@@ -535,6 +570,7 @@ def test_a_named_directory_counts_more_than_the_environment(home: Home, elsewher
 # --- login ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_logging_in_and_out(elsewhere: Elsewhere, gateway: Run, tmp_path: Path) -> None:
     token, file = elsewhere.token("dana", "auditor", ORG, lifetime_ns=3600 * 10**9), tmp_path / "token.txt"
     file.write_text(f"{token}\n")
