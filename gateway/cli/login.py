@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from gateway.cli import output, remote
 from gateway.cli.options import Json
+from gateway.errors import GatewayError
 from gateway.management import gateways, logins, servers
 from gateway.management.logins import Login
 from gateway.management.servers import Access, Server
@@ -45,14 +47,13 @@ def login(
         token = servers.checked(asked, "what was typed")
     else:
         token = servers.checked(sys.stdin.read(_MOST), "standard input")
-    known = logins.find(chosen.origin) if chosen.ca_file is None else None
-    trusted = chosen.ca_file or (known.ca_file if known else None)
+    trusted = chosen.ca_file or _ca_file_before(chosen.origin)
     me = gateways.who(Access(origin=chosen.origin, token=token, ca_file=trusted))
     path = logins.store(Login(origin=chosen.origin, token=token, ca_file=trusted, insecure_http=chosen.insecure_http))
     if as_json:
         output.print_json({"server": chosen.origin, "operator": me, "file": str(path)})
         return
-    typer.echo(f"logged in to {chosen.origin} as {_named(me)}")
+    typer.echo(output.printable(f"logged in to {chosen.origin} as {_named(me)}"))
     output.note(f"next: `gateway --server {chosen.origin} agents list`, or `export {servers.SERVER}={chosen.origin}`")
 
 
@@ -90,6 +91,14 @@ def whoami(server: Address = None, as_json: Json = False) -> None:
 
 
 _MOST = 4096
+
+
+def _ca_file_before(origin: str) -> Path | None:
+    """What an earlier login has trusted. One that is of no use is replaced."""
+    with suppress(GatewayError):
+        if (known := logins.find(origin)) is not None:
+            return known.ca_file
+    return None
 
 
 def _server(address: str | None, token_file: Path | None, ca_file: Path | None, *, insecure_http: bool) -> Server:

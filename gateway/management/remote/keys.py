@@ -35,8 +35,8 @@ class RemoteKeys:
         found = self._client.items("keys", organization=organization, agent=agent)
         uses = Uses()
         for each in found:
-            if each["last_used"] is not None:
-                uses[each["id"]] = documents.nanoseconds(each["last_used"])
+            if (used := each.get("last_used")) is not None:
+                uses[each["id"]] = documents.nanoseconds(used)
         return documents.records(KeyRecord, found), uses
 
     def rotate(

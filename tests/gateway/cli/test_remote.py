@@ -610,3 +610,7 @@ def test_a_login_that_others_can_read_is_refused(elsewhere: Elsewhere, gateway: 
     (stored,) = (tmp_path / "config" / "agent-identity-gateway").iterdir()
     stored.chmod(0o644)
     assert "is open to other users" in gateway("--server", URL, "agents", "list").complains()
+    # Another login takes its place.
+    assert gateway("login", "--server", URL, "--token-file", str(file)).code == 0
+    assert stored.stat().st_mode & 0o777 == 0o600
+    assert gateway("--server", URL, "agents", "list").code == 0
