@@ -65,7 +65,7 @@ class AgentQuery(PageQuery):
     status: str | None = Field(None, description="Only those of this status.")
     team: str | None = Field(None, description="Only those of this team.")
     after: str | None = Field(None, description="Begin after the agent of this name or id.", min_length=1)
-    at: AwareDatetime | None = Field(None, description="As they were at this time; not together with the others.")
+    at: AwareDatetime | None = Field(None, description="As they were then; a page may have fewer items, and a `next`.")
 
 
 class AtQuery(Query):
@@ -91,12 +91,14 @@ def listed(ask: Ask) -> Answer:
         after = queries.agent(ask.registry, ask.tenant, given.after).id
     at_ns = nanoseconds(given.at)
     if at_ns is not None:
-        if given.status is not None or given.team is not None:
-            error = {"parameter": "at", "message": "it does not go together with status and team"}
-            raise Problem(400, "invalid_parameter", f"parameter `at`: {error['message']}", errors=[error])
         then, last = as_of.page_at(ask.registry, ask.tenant, at_ns, after=after, limit=given.limit)
         following = None if last is None else ask.context.cursors.seal(last, *place)
-        return Answer(body={"items": [each.agent for each in then.agents], "next": following})
+        wanted = [
+            each.agent
+            for each in then.agents
+            if given.status in (None, each.agent.status) and given.team in (None, each.agent.team)
+        ]
+        return Answer(body={"items": wanted, "next": following})
     found, more = pages.agents(
         ask.registry, ask.tenant, after=after, limit=given.limit, status=given.status, team=given.team
     )

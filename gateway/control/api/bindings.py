@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.registry import as_of, changes, pages
 from gateway.registry.documents import plain
@@ -37,14 +37,13 @@ class BindingQuery(PageQuery):
     at: AwareDatetime | None = Field(None, description="Those in force at this time.")
 
 
-class UnbindQuery(Query):
+class Unbinding(Reasoned):
     """Which binding is meant, by what it binds."""
 
     subject_kind: Literal["agent", "team", "organization"]
     subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
     bundle: str
     shadow: bool = Field(False, description="The one that is asked and does not count.")
-    reason: str = Field("", description="Why; it stays in the audit log.")
 
 
 def shown(record: BindingRecord) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def unbind(ask: Ask) -> Answer:
 
 
 def unbind_named(ask: Ask) -> Answer:
-    given: UnbindQuery = ask.query
+    given: Unbinding = ask.body
     check_subject(ask, given.subject_kind, given.subject)
     removed = changes.unbind(
         ask.change(),
@@ -149,12 +148,12 @@ OPERATIONS = [
         answer=_BINDING,
     ),
     Operation(
-        method="DELETE",
-        path="/bindings",
+        method="POST",
+        path="/bindings/unbind",
         noun="bindings",
         summary="End the binding of a bundle and whom it judges",
         function=unbind_named,
-        query=UnbindQuery,
+        body=Unbinding,
         answer=_BINDING,
     ),
     Operation(

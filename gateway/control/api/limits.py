@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.control import shapes
 from gateway.control.api.bindings import check_subject
 from gateway.control.api.times import Seconds
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.registry import limit_states, usage_limits
 from gateway.registry.limit_states import LimitState
@@ -38,15 +38,14 @@ class StateQuery(PageQuery):
     subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
 
 
-class LimitQuery(Query):
-    """Which limit is meant."""
+class Removal(Reasoned):
+    """Which limit is to end."""
 
     subject_kind: Literal["agent", "team", "organization"]
     subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
     limit: str = Field(description="Its name, such as requests_per_minute.")
     upstream: str = ""
     model: str = ""
-    reason: str = Field("", description="Why; it stays in the audit log.")
 
 
 class Raise(Reasoned):
@@ -136,7 +135,7 @@ def raise_named(ask: Ask) -> Answer:
 
 
 def remove_named(ask: Ask) -> Answer:
-    given: LimitQuery = ask.query
+    given: Removal = ask.body
     check_subject(ask, given.subject_kind, given.subject)
     removed = usage_limits.remove_limit(
         ask.change(),
@@ -211,12 +210,12 @@ OPERATIONS = [
         answer=LIMIT,
     ),
     Operation(
-        method="DELETE",
-        path="/limits",
+        method="POST",
+        path="/limits/remove",
         noun="limits",
         summary="End the limit of this name",
         function=remove_named,
-        query=LimitQuery,
+        body=Removal,
         answer=LIMIT,
     ),
     Operation(

@@ -42,16 +42,8 @@ class RemoteBindings:
     def unbind(
         self, organization: str, kind: SubjectKind, subject: str, bundle: str, *, shadow: bool, reason: str
     ) -> BindingRecord:
-        reply = self._client.send(
-            "DELETE",
-            "bindings",
-            organization=organization,
-            subject_kind=kind,
-            subject=subject,
-            bundle=bundle,
-            shadow="true" if shadow else None,
-            reason=reason or None,
-        )
+        body = {"subject_kind": kind, "subject": subject, "bundle": bundle, "shadow": shadow, "reason": reason}
+        reply = self._client.send("POST", "bindings", "unbind", body=body, organization=organization)
         return documents.record(BindingRecord, reply.body)
 
     def listed(self, organization: str, agent: str | None) -> list[BindingRecord]:
@@ -90,8 +82,8 @@ class RemoteLimits:
         return documents.record(LimitRecord, reply.body)
 
     def remove(self, organization: str, limit: LimitName, reason: str) -> LimitRecord:
-        query: dict[str, Any] = {name: value or None for name, value in _named(limit).items()}
-        reply = self._client.send("DELETE", "limits", organization=organization, reason=reason or None, **query)
+        body = _named(limit) | {"reason": reason}
+        reply = self._client.send("POST", "limits", "remove", body=body, organization=organization)
         return documents.record(LimitRecord, reply.body)
 
     def listed(self, organization: str) -> list[LimitRecord]:
@@ -111,7 +103,7 @@ class RemoteLimits:
         return documents.records(LimitState, found)
 
 
-def _named(limit: LimitName) -> dict[str, str]:
+def _named(limit: LimitName) -> dict[str, Any]:
     return {
         "subject_kind": limit.kind,
         "subject": limit.subject,
