@@ -38,7 +38,6 @@ class Reply:
 
     body: Any
     tag: str
-    replayed: bool = False
 
 
 class Client:
@@ -70,6 +69,8 @@ class Client:
         while True:
             size = PAGE if left is None else min(PAGE, left)
             page = self.get(*path, **query, limit=str(size)).body
+            if not {"items", "next"} <= page.keys():
+                raise self._not_a_gateway()
             yield page
             if left is not None:
                 left -= len(page["items"])
@@ -103,8 +104,9 @@ class Client:
             found = response.json()
         except ValueError as error:
             raise self._not_a_gateway() from error
-        replayed = response.headers.get("idempotency-replayed") == "true"
-        return Reply(found, response.headers.get("etag", ""), replayed)
+        if not isinstance(found, dict):
+            raise self._not_a_gateway()
+        return Reply(found, response.headers.get("etag", ""))
 
     def _exchanged(self, request: httpx.Request) -> httpx.Response:
         repeatable = request.method in ("GET", "POST")

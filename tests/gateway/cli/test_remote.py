@@ -437,9 +437,10 @@ def test_a_gateway_that_cannot_be_reached(elsewhere: Elsewhere, there: Run, monk
         ),
         (httpx.Response(404, text="not here"), "does not answer as a control API"),
         (httpx.Response(200, text="<html>"), "does not answer as a control API"),
+        (httpx.Response(200, json={"status": "ok", "organization": None}), "does not answer as a control API"),
         (httpx.Response(500, headers={"content-type": "application/problem+json"}, text="["), "does not answer as a"),
     ],
-    ids=["redirect", "other", "page", "broken"],
+    ids=["redirect", "other", "page", "json", "broken"],
 )
 def test_what_is_no_control_api(
     there: Run, monkeypatch: pytest.MonkeyPatch, response: httpx.Response, says: str
