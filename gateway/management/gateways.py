@@ -83,7 +83,7 @@ def own_organization() -> str:
     """The organization of the operator, which commands mean if none is named; `default` for one of all."""
     server = chosen()
     assert server is not None
-    return who(access_to(server))["organization"] or "default"
+    return who(access_to(server)).get("organization") or "default"
 
 
 def access_to(server: Server) -> Access:
