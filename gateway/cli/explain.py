@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import kept_content, output
 from gateway.cli.advice import advice
 from gateway.cli.audit_files import log_directory
 from gateway.cli.audit_show import EventId, document, judged_again, looked_up, print_decision
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
     """Explain a decision: which rules made it, and which expression failed in those that did not hold.
 
-    It is evaluated again by the bundles that judged it, from the input that the log keeps. Of a refusal that no policy
-    made, it says which check refused and what to do. Exit codes: 0 explained, 1 there is no such decision, or the
-    policies do not give the recorded verdict again.
+    It is evaluated again by the bundles that judged it, from the input that the log keeps. If they read content and it
+    is kept, that is read, too, and the reading recorded. Of a refusal that no policy made, it says which check refused
+    and what to do. Exit codes: 0 explained, 1 there is no such decision, or the policies do not give the recorded
+    verdict again.
     """
     directory = log_directory(data)
     found, decision = looked_up(directory.audit_db, event_id)
@@ -36,6 +37,12 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
         _explain_refusal(found, as_json=as_json)
         return
     again = judged_again(directory.bundles, decision)
+    if any(answer.unkept for answer in again.answers):
+        # A policy reads content. If it is kept it is read here, with an entry, because values of it will be printed.
+        filled = kept_content.read_request(directory, decision)
+        if filled is not None:
+            output.note("policies read what was said, so it was read for this: the log has an entry about it")
+            again = judged_again(directory.bundles, filled)
     if as_json:
         shown = document(decision, again)
         for each, answer in zip(shown["bundles"], again.answers, strict=True):
