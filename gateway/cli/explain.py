@@ -16,8 +16,10 @@ from gateway.cli.reasons_text import print_answers
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from gateway.audit.lookup import Decision
     from gateway.audit.search import Found
     from gateway.policy.reexecution import Answer, Reexecution
+    from gateway.settings import DataDirectory
 
 
 def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
@@ -38,11 +40,7 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
         return
     again = judged_again(directory.bundles, decision)
     if any(answer.unkept for answer in again.answers):
-        # A policy reads content. If it is kept it is read here, with an entry, because values of it will be printed.
-        filled = kept_content.read_request(directory, decision)
-        if filled is not None:
-            output.note("policies read what was said, so it was read for this: the log has an entry about it")
-            again = judged_again(directory.bundles, filled)
+        again = _with_content(directory, decision) or again
     if as_json:
         shown = document(decision, again)
         for each, answer in zip(shown["bundles"], again.answers, strict=True):
@@ -57,6 +55,22 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
         _print_agreement(again)
     if again.agrees is False:
         raise typer.Exit(1)
+
+
+def _with_content(directory: DataDirectory, decision: Decision) -> Reexecution | None:
+    """A decision by policies that read content, judged again with what is kept of it; None if that is not to be had.
+
+    Values of it will be printed, so that it was read is recorded first.
+    """
+    try:
+        filled = kept_content.read_request(directory, decision)
+    except GatewayError as error:
+        output.warn("what was said is left out, because its reading cannot be recorded", error.message)
+        return None
+    if filled is None:
+        return None
+    output.note("policies read what was said, so it was read for this: the log has an entry about it")
+    return judged_again(directory.bundles, filled)
 
 
 def _explain_refusal(found: Found, *, as_json: bool) -> None:
