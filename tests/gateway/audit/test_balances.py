@@ -404,10 +404,10 @@ def test_what_is_settled_after_a_change_of_the_zone_leaves_no_reservation(log: L
 @pytest.mark.parametrize(
     ("forge", "found"),
     [
-        (lambda ends: [ends[0], 0, ends[2]], "which cannot be"),
+        pytest.param(lambda ends: [ends[0], 0, ends[2]], "which cannot be", marks=pytest.mark.slow),
         (lambda ends: [ends[0], ends[1] + 10_000, ends[2]], "which cannot be"),
-        (lambda ends: ends[:2], "its reservation cannot be read"),
-        (lambda ends: 7, "its reservation cannot be read"),
+        pytest.param(lambda ends: ends[:2], "its reservation cannot be read", marks=pytest.mark.slow),
+        pytest.param(lambda ends: 7, "its reservation cannot be read", marks=pytest.mark.slow),
         (lambda ends: [ends[0], ends[1] - 30, ends[2]], "end of the day"),
     ],
 )
