@@ -6,14 +6,16 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from gateway.audit import balances, storage
-from gateway.audit.balances import MINUTE_NS, Balance, window_end
+from gateway.audit.balances import MINUTE_NS, Balance
 from gateway.registry import queries, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.records import LimitRecord, SubjectKind
+from gateway.registry.zone_history import zones
+from gateway.settings import DataDirectory
 from gateway.usage import limits
+from gateway.usage.zones import DEFAULT, ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +46,29 @@ def applying(registry: Registry, organization: str, kind: SubjectKind, subject: 
     return [each for each in found if (each.subject_kind, each.subject) in wanted]
 
 
-def states(audit_db: Path, found: Sequence[LimitRecord]) -> list[LimitState]:
-    """Where these limits stand."""
+def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState]:
+    """Where these limits stand, each in the time zone of its organization."""
     if not found:
         return []
-    with closing(storage.connect_read_only(audit_db)) as db:
+    known = zones(data.registry_db)
+    with closing(storage.connect_read_only(data.audit_db)) as db:
         scopes = [(each, limits.scope(each.subject_kind, each.subject_id, each.upstream, each.model)) for each in found]
-        return [_state(each, balances.find(db, each.organization, scope) or Balance()) for each, scope in scopes]
+        return [
+            _state(
+                each, balances.find(db, each.organization, scope) or Balance(), known.get(each.organization, DEFAULT)
+            )
+            for each, scope in scopes
+        ]
 
 
-def _state(limit: LimitRecord, balance: Balance) -> LimitState:
+def _state(limit: LimitRecord, balance: Balance, zone: str) -> LimitState:
     now = time.time_ns()
     minute = max(now // MINUTE_NS, balance.minute)
     used, reserved = balance.at(limits.COUNTERS[limit.limit], minute)
     unit = 1000 if limits.is_spend(limit.limit) else 1
     raised = limit.raised_until_ns is not None and now < limit.raised_until_ns
     value = max(limit.value, limit.raised or 0) if raised else limit.value
-    ends = window_end(limits.COUNTERS[limit.limit], minute)
+    end = balance.ends(limits.COUNTERS[limit.limit], minute, ends(zone, minute))
     return LimitState(
         id=limit.id,
         subject_kind=limit.subject_kind,
@@ -72,6 +80,6 @@ def _state(limit: LimitRecord, balance: Balance) -> LimitState:
         spent=-(-(used - reserved) // unit),
         reserved=-(-reserved // unit),
         left=max(0, (value * unit - used) // unit),
-        resets_at_ns=None if ends is None else ends * 10**9,
+        resets_at_ns=None if end is None else end * 10**9,
         raised_until_ns=limit.raised_until_ns if raised else None,
     )

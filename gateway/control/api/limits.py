@@ -73,7 +73,7 @@ def states(ask: Ask) -> Answer:
     given: StateQuery = ask.query
     check_subject(ask, given.subject_kind, given.subject)
     found = limit_states.applying(ask.registry, ask.tenant, given.subject_kind, given.subject)
-    shown = limit_states.states(ask.context.data.audit_db, found)
+    shown = limit_states.states(ask.context.data, found)
     return cut(ask, shown, lambda each: each.id, "limit states", given.subject_kind, given.subject)
 
 

@@ -15,6 +15,7 @@ from gateway.registry import changes, queries, tenant_changes
 from gateway.registry import tenants as records
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
 from gateway.registry.tenants import organization_records
+from gateway.usage import zones
 
 _ORGANIZATION = shapes.record(OrganizationRecord)
 _VERSION = shapes.record(OrganizationVersionRecord)
@@ -30,6 +31,7 @@ class OrganizationPatch(Reasoned):
     """What to change of an organization."""
 
     review_days: int | None = Field(None, description="Within how many days owners must confirm agents; null: never.")
+    zone: str | None = Field(None, description="Where days and months begin, such as `Europe/Zurich`; null: UTC.")
 
 
 def _visible(ask: Ask) -> list[OrganizationRecord]:
@@ -65,13 +67,15 @@ def update(ask: Ask) -> Answer:
     name = ask.path["organization"]
     found = _one(ask, name)
     ask.check_tag(tag(found.version))
-    if "review_days" not in ask.body.model_fields_set:
+    sent = ask.body.model_fields_set
+    if not sent & {"review_days", "zone"}:
         return _shown(found)
     changed = tenant_changes.update_organization(
         ask.change(ask.if_match(lambda session: tag(queries.find_organization(session, name).version))),
         actor=ask.actor,
         organization=name,
-        review_days=ask.body.review_days,
+        review_days=(ask.body.review_days or 0) if "review_days" in sent else None,
+        zone=(ask.body.zone or zones.DEFAULT) if "zone" in sent else None,
         reason=ask.body.reason,
     )
     return _shown(changed or found)
@@ -146,7 +150,7 @@ OPERATIONS = [
         method="PATCH",
         path="/organizations/{organization}",
         noun="organizations",
-        summary="Change how often the agents of an organization must be confirmed",
+        summary="Change an organization's time zone, and how often its agents must be confirmed",
         function=update,
         body=OrganizationPatch,
         about="nothing",

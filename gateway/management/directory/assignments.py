@@ -111,9 +111,9 @@ class DirectoryLimits:
         return usage_limits.limits(self._registry, organization)
 
     def state(self, limit: LimitRecord) -> LimitState:
-        (found,) = limit_states.states(self._data.audit_db, [limit])
+        (found,) = limit_states.states(self._data, [limit])
         return found
 
     def states(self, organization: str, kind: SubjectKind, subject: str) -> list[LimitState]:
         found = limit_states.applying(self._registry, organization, kind, subject)
-        return limit_states.states(self._data.audit_db, found)
+        return limit_states.states(self._data, found)
