@@ -233,9 +233,7 @@ class Grants:
         _check_for_itself(actor)
         try:
             compact = jose.parse(text)
-            issuer = await self._issuer_of(compact, "persons")
-            if issuer.organization != actor.organization:
-                raise InvalidTokenError("unknown_issuer")
+            issuer = await self._issuer_of(compact, "persons", actor.organization)
             keys = await self._issuers.of(issuer, compact.kid)
             found = persons.verify(compact, issuer, keys, time.time(), kind)
             rule = persons.right_of(await self._registry.issuer_rules(issuer.id), actor.agent_id, found.claims)
@@ -247,15 +245,18 @@ class Grants:
         facts = {"issuer": issuer.id, "issuer_name": issuer.name}
         return replace(own, expires=min(own.expires, found.expires), facts=facts, person=person)
 
-    async def _issuer_of(self, compact: Compact, purpose: Purpose) -> Issuer:
+    async def _issuer_of(self, compact: Compact, purpose: Purpose, organization: str | None = None) -> Issuer:
         """The registered issuer that a token names; raises `InvalidTokenError`, also if it is for the other purpose.
 
-        The registry lets no two have the same issuer and audience; a token for several audiences may name two.
+        The registry lets no two have the same issuer and audience; a token for several audiences may name two. Those of
+        another `organization` than the actor's are unknown.
         """
         registered = await self._registry.issuers(workload.issuer_of(compact))
         found = [each for each in registered if workload.for_audience(compact, each.audience)]
         if len(found) != 1:
             raise InvalidTokenError("audience" if found else "unknown_issuer")
+        if organization not in (None, found[0].organization):
+            raise InvalidTokenError("unknown_issuer")
         if found[0].purpose != purpose:
             raise InvalidTokenError("workload" if purpose == "persons" else "person")
         return found[0]
