@@ -113,6 +113,8 @@ class Principal:
     upstream: str | None = None
     # The input document's `on_behalf_of` member; None unless the token names a person.
     person: dict[str, Any] | None = None
+    # The time zone of its organization.
+    zone: str = "UTC"
 
 
 class CredentialRow(NamedTuple):
@@ -145,6 +147,7 @@ class CredentialRow(NamedTuple):
     stopped: str | None = None
     adopting: bool | int = False
     upstream: str | None = None  # of a provider's key (`legacy_keys.py`); such a row has no digest either
+    zone: str = "UTC"  # of the organization
 
 
 class Presented(Protocol):
@@ -414,6 +417,7 @@ def principal_of(
         adopting=bool(row.adopting),
         upstream=row.upstream,
         person=persons.document(token.person, right) if token and token.person and right else None,
+        zone=row.zone,
     )
 
 
