@@ -25,6 +25,8 @@ from gateway.remotes import Remote, is_remote, parse
 DEFAULT_DATA = Path(".gateway")
 FILE_NAME = "gateway.toml"
 PREFIX = "AIG_"
+CLIENT_VARIABLES = frozenset({f"{PREFIX}SERVER", f"{PREFIX}TOKEN"})
+"""What commands on a gateway elsewhere take from the environment (docs/remote.md); no settings of a gateway."""
 """Of the settings' names in the environment."""
 
 # What Kubernetes puts into the environment of every container for a Service whose name begins with `aig`: addresses of
@@ -359,6 +361,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
         if not variable.startswith(PREFIX) or _injected(variable, text):
             continue
         name = variable.removeprefix(PREFIX).lower()
+        if variable in CLIENT_VARIABLES:
+            continue
         if name not in SCHEMA and name != "config":
             raise GatewayError(
                 "unknown_setting",

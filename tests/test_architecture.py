@@ -42,6 +42,7 @@ ROOMS: tuple[str, ...] = (
     "dataplane",
     "control",
     "processes",
+    "management",
     "demo",
     "cli",
 )

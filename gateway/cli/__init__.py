@@ -33,6 +33,7 @@ from gateway.cli import (
     issuers,
     keys,
     limits,
+    login,
     mock_provider,
     operators,
     orgs,
@@ -40,6 +41,7 @@ from gateway.cli import (
     permissions,
     policies,
     prices,
+    remote,
     routes,
     sign_proxy,
     status,
@@ -53,6 +55,7 @@ from gateway.cli import (
     webhooks,
 )
 from gateway.errors import GatewayError
+from gateway.management.servers import SERVER, TOKEN
 
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
 
@@ -73,6 +76,9 @@ def build() -> typer.Typer:
     app.command("demo")(demo.demo)
     app.command("init")(init.init)
     app.command("up")(up.up)
+    app.command("login")(login.login)
+    app.command("logout")(login.logout)
+    app.command("whoami")(login.whoami)
     app.command("status")(status.status)
     app.command("top")(top.top)
     app.add_typer(agents.app, name="agents")
@@ -171,6 +177,27 @@ def _debug(wanted: bool) -> None:
 
 
 def _root(
+    context: typer.Context,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            envvar=SERVER,
+            metavar="URL",
+            help="Manage the gateway that has its control API there, instead of one on this machine.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help=f"An operator's token for it; else {TOKEN}, or the login's."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option("--ca-file", metavar="FILE", help="Trust the certificates of this authority only (PEM)."),
+    ] = None,
+    insecure_http: Annotated[
+        bool, typer.Option("--insecure-http", help="Allow http:// to another machine; the token can be read then.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
@@ -179,6 +206,7 @@ def _root(
     ] = False,
 ) -> None:
     """The options of the program itself."""
+    remote.choose(context, server, token_file, ca_file, insecure_http)
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -9,8 +9,7 @@ import typer
 
 from gateway.cli import key_texts, output
 from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.dataplane.key_uses import Uses
@@ -29,35 +28,23 @@ def show(
     agent: Agent, at: At = None, organization: Organization = "default", data: Data = DATA, as_json: Json = False
 ) -> None:
     """Show an agent with its keys, bindings and limits, now or at an earlier time; a name is that of then."""
-    from gateway.dataplane import key_uses
-    from gateway.registry import as_of, queries
-
     at_ns = None if at is None else output.parse_past(at)
-    with local.reading(data) as registry:
-        then = as_of.agent_at(registry, organization, agent, as_of.NOW if at_ns is None else at_ns)
-        found = then.agents[0]
-        versions = queries.agent_versions(registry, organization, found.agent.id)
-        parent = ""
-        if found.agent.parent is not None:
-            parent = f"{queries.agent(registry, organization, found.agent.parent).name} ({found.agent.parent})"
+    with gateways.reading(data) as gateway:
+        overview = gateway.agents.overview(organization, agent, at_ns)
+    found, uses = overview.found, overview.uses
     now_ns = output.now_ns() if at_ns is None else at_ns
-    # When a key was used last is known of now only.
-    uses = key_uses.read(DataDirectory(data).runtime_db) if at_ns is None else key_uses.Uses()
     if as_json:
-        document = _document(found, uses, now_ns) | {"versions": versions}
-        activation = then.activation
-        in_force = None if activation is None else {"id": activation.id, "commit": activation.commit}
-        output.print_json(document | {"activation": in_force})
+        document = _document(found, uses, now_ns) | {"versions": overview.versions}
+        output.print_json(document | {"activation": overview.activation})
         return
+    parent = f"{overview.parent_name} ({found.agent.parent})" if found.agent.parent is not None else ""
     output.print_fields([(name, output.printable(text)) for name, text in _fields(found, parent, uses, now_ns)])
 
 
 def history(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the versions of an agent: what changed, when, by whom and why."""
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        versions = queries.agent_versions(registry, organization, agent)
+    with gateways.reading(data) as gateway:
+        versions = gateway.agents.versions(organization, agent)
     if as_json:
         output.print_json(versions)
         return

@@ -7,6 +7,7 @@ import typer
 from gateway.cli import options, output
 from gateway.cli.agent_show import Agent
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.management import gateways
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -19,12 +20,8 @@ def review(
     as_json: Json = False,
 ) -> None:
     """Confirm that an agent is still wanted as it is, which `--review-days` asks for again and again."""
-    from gateway.registry import agent_updates
-
-    with local.changing(data) as registry:
-        reviewed = agent_updates.review_agent(
-            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
-        )
+    with gateways.changing(data) as gateway:
+        reviewed = gateway.agents.review(organization, agent, reason)
         if as_json:
             output.print_json(reviewed)
         else:
@@ -39,12 +36,8 @@ def suspend(
     as_json: Json = False,
 ) -> None:
     """Suspend an agent until it is resumed. Its next request is refused `agent_suspended`."""
-    from gateway.registry import agent_updates
-
-    with local.restricting(data, output.warn) as registry:
-        suspended = agent_updates.suspend_agent(
-            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
-        )
+    with gateways.restricting(data, output.warn) as gateway:
+        suspended = gateway.agents.suspend(organization, agent, reason)
         if as_json:
             output.print_json({"agent": agent, "status": "suspended", "changed": suspended is not None})
         elif suspended is None:
@@ -64,19 +57,16 @@ def resume(
 ) -> None:
     """Let a suspended agent go on, with the same keys and bindings."""
     from gateway.identity.standing import TEXTS
-    from gateway.registry import agent_updates, tenants
 
-    with local.changing(data) as registry:
-        resumed = agent_updates.resume_agent(
-            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
-        )
+    with gateways.changing(data) as gateway:
+        resumed = gateway.agents.resume(organization, agent, reason)
         if as_json:
             output.print_json({"agent": agent, "status": "active", "changed": resumed is not None})
         elif resumed is None:
             typer.echo(f"agent {agent} is not suspended")
         else:
             typer.echo(f"resumed agent {resumed.name} ({resumed.id})")
-            above = tenants.standing(registry, organization, resumed.team)
+            above = gateway.organizations.standing(organization, resumed.team)
             if why := above.revoked or above.suspended:
                 output.note(f"it is refused all the same: {TEXTS[why]}")
 
@@ -89,12 +79,8 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke an agent and all its keys, for good. Its next request is refused."""
-    from gateway.registry import changes
-
-    with local.restricting(data, output.warn) as registry:
-        revoked = changes.revoke_agent(
-            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
-        )
+    with gateways.restricting(data, output.warn) as gateway:
+        revoked = gateway.agents.revoke(organization, agent, reason)
         if as_json:
             output.print_json({"agent": agent, "revoked": True, "changed": revoked is not None})
         elif revoked is None:
@@ -111,12 +97,8 @@ def retire(
     as_json: Json = False,
 ) -> None:
     """Retire an agent whose work is done: it and all its keys end, for good. Its name becomes free."""
-    from gateway.registry import changes
-
-    with local.restricting(data, output.warn) as registry:
-        retired = changes.retire_agent(
-            registry, actor=local.actor(), organization=organization, agent=agent, reason=reason
-        )
+    with gateways.restricting(data, output.warn) as gateway:
+        retired = gateway.agents.retire(organization, agent, reason)
         if as_json:
             output.print_json({"agent": agent, "status": "retired", "changed": retired is not None})
         elif retired is None:

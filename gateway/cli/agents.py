@@ -11,11 +11,10 @@ from gateway.cli import agent_show, agent_states, options, output, permissions, 
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.database import Registry
+    from gateway.management.port import Gateway
     from gateway.registry.records import AgentRecord
 
 _EVERY: Final = 10**9
@@ -59,30 +58,27 @@ def register(
     as_json: Json = False,
 ) -> None:
     """Register an agent. It can do nothing until it has a key and a binding."""
-    from gateway.registry import changes
+    from gateway.management.port import NewAgent
 
     labels = _labels(label or [])
     expires_ns = None if expires is None else output.parse_expiry(expires) or None
     new_team = teams.unknown_before(data, organization, team)
-    with local.changing(data) as registry:
-        agent = changes.register_agent(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            name=name,
-            owner=owner,
-            team=team,
-            environment=environment,
-            capabilities=capability or [],
-            labels=labels,
-            description=description,
-            purpose=purpose,
-            model_family=model_family,
-            parent=parent,
-            expires_ns=expires_ns,
-            review_days=review_days,
-            reason=reason,
-        )
+    new = NewAgent(
+        name=name,
+        owner=owner,
+        team=team,
+        environment=environment,
+        capabilities=capability or [],
+        labels=labels,
+        description=description,
+        purpose=purpose,
+        model_family=model_family,
+        parent=parent,
+        expires_ns=expires_ns,
+        review_days=review_days,
+    )
+    with gateways.changing(data) as gateway:
+        agent = gateway.agents.register(organization, new, reason)
         if as_json:
             output.print_json(agent)
         else:
@@ -111,9 +107,9 @@ def list_agents(
     All of them by name; or with --limit and --after a page, the oldest first.
     """
     at_ns = None if at is None else output.parse_past(at)
-    with local.reading(data) as registry:
-        agents, more = _listed(registry, organization, at_ns, limit, after)
-        notes = _refused_all_the_same(registry, organization, agents) if at_ns is None and agents else []
+    with gateways.reading(data) as gateway:
+        agents, more = gateway.agents.listed(organization, at_ns, limit, after)
+        notes = _refused_all_the_same(gateway, organization, agents) if at_ns is None and agents else []
     if more:
         notes.append(f"there are more: add --after {agents[-1].id}")
     if as_json:
@@ -131,30 +127,11 @@ def list_agents(
         output.note(each)
 
 
-def _listed(
-    registry: Registry, organization: str, at_ns: int | None, limit: int | None, after: str | None
-) -> tuple[Sequence[AgentRecord], bool]:
-    """The agents, and whether there are more."""
-    from gateway.registry import as_of, pages, queries
-
-    paged, most = limit is not None or after is not None, limit or _EVERY
-    begin = None if after is None else queries.agent(registry, organization, after).id
-    if at_ns is None and paged:
-        return pages.agents(registry, organization, after=begin, limit=most)
-    if at_ns is None:
-        return queries.agents(registry, organization), False
-    found: list[AgentRecord] = [each.agent for each in as_of.all_at(registry, organization, at_ns).agents]
-    if paged:
-        found = sorted((each for each in found if each.id > (begin or "")), key=lambda each: each.id)
-    return found[:most], len(found) > most
-
-
-def _refused_all_the_same(registry: Registry, organization: str, agents: Sequence[AgentRecord]) -> list[str]:
+def _refused_all_the_same(gateway: Gateway, organization: str, agents: Sequence[AgentRecord]) -> list[str]:
     """Why agents that are active are refused: a stop, their organization, their teams."""
-    from gateway.registry import pages, tenants
     from gateway.registry.agent_states import ENDED
 
-    above = tenants.standing(registry, organization, "")
+    above = gateway.organizations.standing(organization, "")
     notes = []
     if above.stopped is not None:
         whose = "" if above.stopped == "all" else f" of organization {organization}"
@@ -162,7 +139,7 @@ def _refused_all_the_same(registry: Registry, organization: str, agents: Sequenc
     if above.organization != "active":
         notes.append(f"organization {organization} is {above.organization}, so its agents are refused")
     used = {each.team for each in agents if each.status not in ENDED}
-    inactive = [each for each in pages.teams(registry, organization) if each.status != "active" and each.name in used]
+    inactive = [each for each in gateway.teams.briefly(organization) if each.status != "active" and each.name in used]
     return [*notes, *(f"team {each.name} is {each.status}, so its agents are refused" for each in inactive)]
 
 
@@ -227,7 +204,6 @@ def update(
 ) -> None:
     """Change an agent. What is not named stays. It has a new version from its next request on."""
     from gateway.registry import agent_updates
-    from gateway.registry.vault import Vault
 
     changed = agent_updates.AgentUpdate(
         name=name,
@@ -253,16 +229,8 @@ def update(
     if changed == agent_updates.AgentUpdate():
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway agents update --help`")
     new_team = teams.unknown_before(data, organization, team)
-    with local.changing(data) as registry:
-        updated = agent_updates.update_agent(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            agent=agent,
-            update=changed,
-            vault=Vault.load(DataDirectory(data).keys) if keep_content else None,
-            reason=reason,
-        )
+    with gateways.changing(data) as gateway:
+        updated = gateway.agents.update(organization, agent, changed, reason)
         if as_json:
             output.print_json({"agent": output.plain(updated) if updated else agent, "changed": updated is not None})
         elif updated is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +11,11 @@ import typer
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
-from gateway.processes import local
-from gateway.settings import load_settings
+from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.database import Registry
-    from gateway.registry.records import BindingRecord, SubjectKind
+    from gateway.management.port import Gateway
+    from gateway.registry.records import SubjectKind
 
 app = typer.Typer(no_args_is_help=True, help="Show which policy bundles apply to whom.")
 
@@ -61,34 +59,26 @@ def bind(
     as_json: Json = False,
 ) -> None:
     """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
-    from gateway.registry import changes
+    from gateway.management.port import NewBinding
 
     kind, name, organization = parse_subject(subject, organization)
-
-    def make(registry: Registry, *, other_effect: bool) -> BindingRecord:
-        return changes.bind(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            kind=kind,
-            subject=name,
-            bundle=bundle,
-            effect=effect.value,
-            pinned=pin,
-            without_members=create,
-            other_effect=other_effect,
-            shadow=shadow,
-            reason=reason,
-        )
-
-    with local.changing(data) as registry:
+    new = NewBinding(
+        kind=kind,
+        subject=name,
+        bundle=bundle,
+        effect=effect.value,
+        pinned=pin,
+        without_members=create,
+        shadow=shadow,
+    )
+    with gateways.changing(data) as gateway:
         try:
-            binding = make(registry, other_effect=yes)
+            binding = gateway.bindings.bind(organization, new, other_effect=yes, reason=reason)
         except GatewayError as error:
             if error.code != "other_effect" or not sys.stdin.isatty():
-                raise _explained(error, data, registry) from error
+                raise _explained(error, gateway) from error
             typer.confirm(f"{error.message}. Change it?", abort=True, err=True)
-            binding = make(registry, other_effect=True)
+            binding = gateway.bindings.bind(organization, new, other_effect=True, reason=reason)
         if as_json:
             output.print_json(binding)
         else:
@@ -108,20 +98,9 @@ def unbind(
     as_json: Json = False,
 ) -> None:
     """End a binding, from the next request on."""
-    from gateway.registry import changes
-
     kind, name, organization = parse_subject(subject, organization)
-    with local.changing(data) as registry:
-        binding = changes.unbind(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            kind=kind,
-            subject=name,
-            bundle=bundle,
-            shadow=shadow,
-            reason=reason,
-        )
+    with gateways.changing(data) as gateway:
+        binding = gateway.bindings.unbind(organization, kind, name, bundle, shadow=shadow, reason=reason)
         if as_json:
             output.print_json(binding)
         else:
@@ -137,10 +116,8 @@ def list_bindings(
     as_json: Json = False,
 ) -> None:
     """List the bindings in force, each with the agents that it applies to."""
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        bindings = queries.bindings(registry, organization, agent)
+    with gateways.reading(data) as gateway:
+        bindings = gateway.bindings.listed(organization, agent)
     if as_json:
         output.print_json(bindings)
         return
@@ -154,13 +131,11 @@ def list_bindings(
     )
 
 
-def _explained(error: GatewayError, data: Path, registry: Registry) -> GatewayError:
+def _explained(error: GatewayError, gateway: Gateway) -> GatewayError:
     """The error, with the missing step if the bundle is not in force and that step is known."""
-    from gateway.policy.rollout.whereabouts import missing_step
-
     if error.code not in ("unknown_bundle", "bundle_not_in_force") or error.subject is None:
         return error
-    step = missing_step(load_settings({"data": data}), registry, error.subject)
+    step = gateway.bindings.missing_step(error.subject)
     message = f"bundle `{error.subject}` is not in force yet" if error.code == "unknown_bundle" else error.message
     return GatewayError(error.code, message, subject=error.subject, hint=step) if step else error
 

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import output, remote
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
+from gateway.management import gateways
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
-    from gateway.registry.key_rotation import Rotated, Skipped
+    from gateway.registry.key_rotation import Rotated, Skipped, Terms
 
 
 def rotate(
@@ -49,26 +50,44 @@ def rotate(
     The old key works until the overlap is over and then ends by itself. With --team or --all the keys go into a file
     that only this user can read (CSV), and an agent whose key cannot be replaced is left as it is.
     """
-    from gateway.identity.credentials import Peppers
-    from gateway.registry.key_rotation import Terms, rotate_key, rotate_many
+    from gateway.registry.key_rotation import Terms
 
     if sum((key is not None, agent is not None, team is not None, everybody)) != 1:
         raise typer.BadParameter("name a key, or one of --agent, --team and --all")
     many = team is not None or everybody
+    if many:
+        remote.only_here("--team" if team is not None else "--all")
     if many and out is None:
         raise GatewayError("no_file", "many keys are not printed", hint="add --out FILE")
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     terms = Terms(output.parse_duration(overlap), lifetime_ns, reason)
+    if many:
+        _rotate_many(data, organization, team, terms, out, as_json=as_json)
+        return
+    with gateways.changing(data) as gateway:
+        with _File(out) as write:
+            rotated = gateway.keys.rotate(organization, key, agent, terms, write)
+        _print([rotated], [], out, as_json=as_json)
+
+
+def _rotate_many(
+    data: Path, organization: str, team: str | None, terms: Terms, out: Path | None, *, as_json: bool
+) -> None:
+    from gateway.identity.credentials import Peppers
+    from gateway.registry.key_rotation import rotate_many
+
     peppers = Peppers.load(DataDirectory(data).keys)
     with local.changing(data) as registry:
-        whose: dict[str, Any] = {"actor": local.actor(), "organization": organization, "terms": terms}
-        rotated: list[Rotated]
         with _File(out) as write:
-            if many:
-                rotated, skipped = rotate_many(registry, peppers, **whose, team=team, deliver=write)
-            else:
-                rotated = [rotate_key(registry, peppers, **whose, key=key, agent=agent, deliver=write)]
-                skipped = []
+            rotated, skipped = rotate_many(
+                registry,
+                peppers,
+                actor=local.actor(),
+                organization=organization,
+                terms=terms,
+                team=team,
+                deliver=write,
+            )
         _print(rotated, skipped, out, as_json=as_json)
 
 

@@ -12,8 +12,7 @@ from gateway.cli.key_leaks import leaked, pattern
 from gateway.cli.key_rotation import rotate
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.cli.peppers import add_pepper, peppers, remove_pepper
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke agents' keys.")
 app.command()(rotate)
@@ -42,27 +41,14 @@ def create(
     An agent may have two live keys, so that one can replace the other without a gap. With --action, --model or
     --network the key is for a part of what its agent may do; policies are asked all the same.
     """
-    from gateway.control.key_actions import check_actions
-    from gateway.identity.credentials import Peppers
     from gateway.identity.key_scope import scope
-    from gateway.registry import changes
 
     if (agent is None) == (named is None):
         raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
-    with local.changing(data) as registry:
-        check_actions(registry, organization, scoped)
-        made = changes.create_key(
-            registry,
-            Peppers.load(DataDirectory(data).keys),
-            actor=local.actor(),
-            organization=organization,
-            agent=agent or named or "",
-            lifetime_ns=lifetime_ns,
-            reason=reason,
-            scope=scoped,
-        )
+    with gateways.changing(data) as gateway:
+        made = gateway.keys.create(organization, agent or named or "", lifetime_ns, scoped, reason)
         if as_json:
             output.print_json(output.plain(made.record) | {"key": made.text})
         else:
@@ -83,12 +69,8 @@ def list_keys(
     as_json: Json = False,
 ) -> None:
     """List keys without their secrets, including dead ones. A last use is known to the hour."""
-    from gateway.dataplane import key_uses
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        keys = queries.keys(registry, organization, agent)
-    uses = key_uses.read(DataDirectory(data).runtime_db)
+    with gateways.reading(data) as gateway:
+        keys, uses = gateway.keys.listed(organization, agent)
     now_ns = output.now_ns()
     if as_json:
         typer.echo(json.dumps([key_texts.document(each, uses, now_ns) for each in keys], indent=2, ensure_ascii=False))
@@ -122,10 +104,9 @@ def revoke(
 ) -> None:
     """Revoke a key, for good. The next request with it is refused."""
     from gateway.identity.credentials import public_part
-    from gateway.registry import changes
 
-    with local.restricting(data, output.warn) as registry:
-        revoked = changes.revoke_key(registry, actor=local.actor(), organization=organization, key=key, reason=reason)
+    with gateways.restricting(data, output.warn) as gateway:
+        revoked = gateway.keys.revoke(organization, key, reason)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:

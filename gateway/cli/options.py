@@ -7,16 +7,31 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli import remote
 from gateway.settings import DEFAULT_DATA, PREFIX
 
 DATA = DEFAULT_DATA
 
 Data = Annotated[
     Path,
-    typer.Option("--data", envvar=f"{PREFIX}DATA", metavar="DIR", help="The gateway's data directory."),
+    typer.Option(
+        "--data",
+        envvar=f"{PREFIX}DATA",
+        metavar="DIR",
+        help="The gateway's data directory.",
+        callback=remote.check,
+        is_eager=True,
+    ),
 ]
 Organization = Annotated[
-    str, typer.Option("--organization", "--org", metavar="NAME", help="The organization concerned.")
+    str,
+    typer.Option(
+        "--organization",
+        "--org",
+        metavar="NAME",
+        help="The organization concerned.",
+        callback=remote.organization,
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ from gateway.cli import output, tenant_states
 from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError
+from gateway.management import gateways
 from gateway.processes import local
 
 app = typer.Typer(
@@ -28,10 +29,8 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create an organization: its own agents, bindings, upstreams and audit log."""
-    from gateway.registry import changes
-
-    with local.changing(data) as registry:
-        identifier = changes.create_organization(registry, actor=local.actor(), name=name, reason=reason)
+    with gateways.changing(data) as gateway:
+        identifier = gateway.organizations.create(name, reason)
         if as_json:
             output.print_json({"id": identifier, "name": name})
         else:
@@ -44,10 +43,8 @@ def create(
 @app.command("list")
 def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
     """List the organizations."""
-    from gateway.registry import tenants
-
-    with local.reading(data) as registry:
-        found = tenants.organization_records(registry)
+    with gateways.reading(data) as gateway:
+        found = gateway.organizations.listed()
     if as_json:
         output.print_json(found)
         return
@@ -61,12 +58,10 @@ def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
 @app.command()
 def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     """Show an organization, who made it so and why, and what keeps its agents out."""
-    from gateway.registry import emergency_stops, tenants
-
-    with local.reading(data) as registry:
-        found = tenants.organization(registry, name)
-        history = tenants.versions(registry, name)
-        stops = [each for each in emergency_stops.stops(registry) if each.organization in (None, name)]
+    with gateways.reading(data) as gateway:
+        found = gateway.organizations.show(name)
+        history = gateway.organizations.versions(name)
+        stops = [each for each in gateway.stops.in_force() if each.organization in (None, name)]
     if as_json:
         output.print_json({"organization": found, "stops": stops, "versions": history})
         return
@@ -133,47 +128,40 @@ def update(
 @app.command()
 def suspend(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Suspend an organization: every agent in it is refused `agent_suspended`, and its calls under way end."""
-    from gateway.registry import tenant_changes as changes
-
     tenant_states.change(
         "suspend",
         "organization",
         name,
         data,
         as_json,
-        lambda registry: changes.suspend_organization(registry, actor=local.actor(), organization=name, reason=reason),
+        lambda gateway: gateway.organizations.suspend(name, reason),
     )
 
 
 @app.command()
 def resume(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Let the agents of a suspended organization go on. Those that were suspended themselves stay so."""
-    from gateway.registry import tenant_changes as changes
-
     tenant_states.change(
         "resume",
         "organization",
         name,
         data,
         as_json,
-        lambda registry: changes.resume_organization(registry, actor=local.actor(), organization=name, reason=reason),
+        lambda gateway: gateway.organizations.resume(name, reason),
     )
 
 
 @app.command()
 def revoke(name: Name, yes: Yes = False, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Revoke an organization, for good: every agent in it is refused, and nothing brings it back."""
-    from gateway.registry import tenant_changes as changes
-    from gateway.registry import tenants
-
     if not yes:
-        with local.reading(data) as registry:
-            tenant_states.ask_first("organization", name, tenants.organization(registry, name).agents)
+        with gateways.reading(data) as gateway:
+            tenant_states.ask_first("organization", name, gateway.organizations.show(name).agents)
     tenant_states.change(
         "revoke",
         "organization",
         name,
         data,
         as_json,
-        lambda registry: changes.revoke_organization(registry, actor=local.actor(), organization=name, reason=reason),
+        lambda gateway: gateway.organizations.revoke(name, reason),
     )

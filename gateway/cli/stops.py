@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
-from gateway.processes import local
+from gateway.management import gateways
 
 Everybody = Annotated[bool, typer.Option("--all", help="The agents of all organizations.")]
 Organization = Annotated[
@@ -27,11 +27,9 @@ def stop(
 
     Nothing else is changed, so `gateway resume` brings back exactly what was before.
     """
-    from gateway.registry import emergency_stops
-
     _check_scope(everybody, organization)
-    with local.restricting(data, output.warn) as registry:
-        found, begun = emergency_stops.stop(registry, actor=local.actor(), organization=organization, reason=reason)
+    with gateways.restricting(data, output.warn) as gateway:
+        found, begun = gateway.stops.begin(organization, reason)
         if as_json:
             output.print_json({"stop": found, "changed": begun})
         elif begun:
@@ -50,12 +48,10 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """End an emergency stop. Agents that were suspended or revoked, before or meanwhile, stay so."""
-    from gateway.registry import emergency_stops, tenants
-
     _check_scope(everybody, organization)
-    with local.changing(data) as registry:
-        ended = emergency_stops.resume(registry, actor=local.actor(), organization=organization, reason=reason)
-        others = emergency_stops.stops(registry)
+    with gateways.changing(data) as gateway:
+        ended = gateway.stops.end(organization, reason)
+        others = gateway.stops.in_force()
         if as_json:
             output.print_json({"stop": ended, "changed": ended is not None, "in_force": others})
             return
@@ -63,7 +59,7 @@ def resume(
             typer.echo(f"there is no stop of {_agents(organization)}")
         else:
             typer.echo(f"resumed {_agents(organization)}")
-        if organization is not None and tenants.organization(registry, organization).status == "suspended":
+        if organization is not None and gateway.organizations.show(organization).status == "suspended":
             output.note(f"organization {organization} is suspended: `gateway orgs resume {organization}`")
         for each in others:
             output.note(

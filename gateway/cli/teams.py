@@ -11,7 +11,7 @@ from gateway.cli import options, output, tenant_states
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError, did_you_mean
-from gateway.processes import local
+from gateway.management import gateways
 
 app = typer.Typer(no_args_is_help=True, help="Create, show, change, suspend and revoke teams.")
 
@@ -30,18 +30,8 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create a team. Bundles and limits can be bound to it before any agent is in it."""
-    from gateway.registry import teams
-
-    with local.changing(data) as registry:
-        made = teams.create_team(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            name=name,
-            owner=owner,
-            description=description,
-            reason=reason,
-        )
+    with gateways.changing(data) as gateway:
+        made = gateway.teams.create(organization, name, owner, description, reason)
         if as_json:
             output.print_json(made)
         else:
@@ -65,20 +55,10 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change a team's owner or description."""
-    from gateway.registry import teams
-
     if owner is None and description is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway teams update --help`")
-    with local.changing(data) as registry:
-        updated = teams.update_team(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            team=team,
-            owner=owner,
-            description=description,
-            reason=reason,
-        )
+    with gateways.changing(data) as gateway:
+        updated = gateway.teams.update(organization, team, owner, description, reason)
         if as_json:
             output.print_json({"team": output.plain(updated) if updated else team, "changed": updated is not None})
         elif updated is None:
@@ -90,10 +70,8 @@ def update(
 @app.command("list")
 def list_teams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the teams with their owners, agents and bundles."""
-    from gateway.registry import teams
-
-    with local.reading(data) as registry:
-        found = teams.teams(registry, organization)
+    with gateways.reading(data) as gateway:
+        found = gateway.teams.listed(organization)
     if as_json:
         output.print_json(found)
         return
@@ -115,10 +93,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a team with its agents and bundles."""
-    from gateway.registry import teams
-
-    with local.reading(data) as registry:
-        found = teams.team(registry, organization, team)
+    with gateways.reading(data) as gateway:
+        found = gateway.teams.show(organization, team)
     if as_json:
         output.print_json(found)
         return
@@ -147,17 +123,13 @@ def suspend(
     as_json: Json = False,
 ) -> None:
     """Suspend a team: every agent in it is refused `agent_suspended`, and its calls under way end."""
-    from gateway.registry import tenant_changes as changes
-
     tenant_states.change(
         "suspend",
         "team",
         team,
         data,
         as_json,
-        lambda registry: changes.suspend_team(
-            registry, actor=local.actor(), organization=organization, team=team, reason=reason
-        ),
+        lambda gateway: gateway.teams.suspend(organization, team, reason),
     )
 
 
@@ -170,17 +142,13 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Let the agents of a suspended team go on. Those that were suspended themselves stay so."""
-    from gateway.registry import tenant_changes as changes
-
     tenant_states.change(
         "resume",
         "team",
         team,
         data,
         as_json,
-        lambda registry: changes.resume_team(
-            registry, actor=local.actor(), organization=organization, team=team, reason=reason
-        ),
+        lambda gateway: gateway.teams.resume(organization, team, reason),
     )
 
 
@@ -194,35 +162,27 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke a team, for good: every agent in it is refused, and none of them can leave it."""
-    from gateway.registry import teams
-    from gateway.registry import tenant_changes as changes
-
     if not yes:
-        with local.reading(data) as registry:
-            tenant_states.ask_first("team", team, len(teams.team(registry, organization, team).agents))
+        with gateways.reading(data) as gateway:
+            tenant_states.ask_first("team", team, len(gateway.teams.show(organization, team).agents))
     tenant_states.change(
         "revoke",
         "team",
         team,
         data,
         as_json,
-        lambda registry: changes.revoke_team(
-            registry, actor=local.actor(), organization=organization, team=team, reason=reason
-        ),
+        lambda gateway: gateway.teams.revoke(organization, team, reason),
     )
 
 
 def unknown_before(data: Path, organization: str, team: str | None) -> str:
     """What to say after a change that names a team which has no row yet; empty if it has one, or none is named."""
-    from gateway.registry import queries, teams
-
     if not team:
         return ""
-    with local.reading(data) as registry:
-        if teams.has_team(registry, organization, team):
-            return ""
-        with registry.read() as session:
-            known = queries.team_names(session, queries.find_organization(session, organization))
+    with gateways.reading(data) as gateway:
+        known = [each.name for each in gateway.teams.briefly(organization)]
+    if team in known:
+        return ""
     meant = did_you_mean(team, known)
     command = f"gateway teams update {team} --owner WHO{options.of(organization)}"
     return f"team {team} is new{f' ({meant})' if meant else ''}: say whose it is: `{command}`"

@@ -10,12 +10,12 @@ import typer
 
 from gateway.cli import output
 from gateway.errors import GatewayError
-from gateway.processes import local
+from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.database import Registry
+    from gateway.management.port import Gateway
 
-    Change = Callable[[Registry], object | None]
+    Change = Callable[[Gateway], object | None]
 
 Yes = Annotated[bool, typer.Option("--yes", help="It cannot be undone, and that is meant.")]
 
@@ -27,10 +27,10 @@ def change(verb: str, what: str, name: str, data: Path, as_json: bool, make: Cha
 
     What takes something away is in force whether the log can be written or not.
     """
-    opened = local.changing(data) if verb == "resume" else local.restricting(data, output.warn)
+    opened = gateways.changing(data) if verb == "resume" else gateways.restricting(data, output.warn)
     status = "active" if verb == "resume" else _DONE[verb]
-    with opened as registry:
-        changed = make(registry) is not None
+    with opened as gateway:
+        changed = make(gateway) is not None
         if as_json:
             output.print_json({what: name, "status": status, "changed": changed})
         elif not changed:

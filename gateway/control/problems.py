@@ -79,10 +79,11 @@ class Problem(Exception):  # as the specification calls it
         }
 
 
-def of(error: GatewayError, noun: str = "", *, named: Collection[str] = ()) -> Problem:
+def of(error: GatewayError, noun: str = "", *, named: Collection[str] = (), commands: bool = False) -> Problem:
     """The problem that an error of the registry is.
 
     `named` has the kinds of the things that the path names; if one of them is the unknown one, the answer is 404.
+    `commands` says that the command line asks, so that hints may name commands.
     """
     if isinstance(error, Denied):
         return Problem(error.reason.status, error.code, error.text, hint="send the body as one JSON object in UTF-8")
@@ -95,7 +96,7 @@ def of(error: GatewayError, noun: str = "", *, named: Collection[str] = ()) -> P
         status = 409
     else:
         status = 422
-    return Problem(status, code, error.message, hint=_hint(error, noun))
+    return Problem(status, code, error.message, hint=error.hint if commands else _hint(error, noun))
 
 
 def _hint(error: GatewayError, noun: str) -> str:

@@ -38,8 +38,8 @@ def part(value: bytes) -> str:
         raise Problem(400, "bad_request", "the path is not UTF-8") from None
 
 
-def shown(text: str) -> str:
-    return without_keys(text if text.isprintable() else ascii(text))[:80]
+def shown(text: str, most: int = 80) -> str:
+    return without_keys(text if text.isprintable() else ascii(text))[:most]
 
 
 def single_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -40,6 +40,7 @@ from gateway.settings import DataDirectory
 logger = logging.getLogger("gateway.control")
 
 THREADS: Final = 8
+_LONGEST_WARNING: Final = 1000
 MAX_WAITING: Final = 64
 """How many requests may be under way; more are refused."""
 
@@ -224,7 +225,8 @@ class ControlApi:
             repeats.remember(self._context.registry, answer)
             return response
         except GatewayError as error:
-            raise problems.of(error, operation.noun, named=operation.parameters) from error
+            commands = asked.headers.get(b"gateway-client") == b"command-line"
+            raise problems.of(error, operation.noun, named=operation.parameters, commands=commands) from error
 
     def _begin(self, asked: _Request, caller: Caller) -> Feed:
         """In a thread: check the request's contents, and make the feed of its stream."""
@@ -285,7 +287,7 @@ def _check_access(operation: Operation, caller: Caller) -> None:
 
 
 def _response(answer: Answer, warnings: Sequence[str]) -> _Response:
-    headers = [("gateway-warning", requests.shown(each)) for each in warnings]
+    headers = [("gateway-warning", requests.shown(each, _LONGEST_WARNING)) for each in warnings]
     if answer.tag is not None:
         headers.append(("etag", answer.tag))
     if answer.location is not None:

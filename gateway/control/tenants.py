@@ -6,10 +6,13 @@ at the registry, so that not even the time tells the two apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.audit.intents import SYSTEM
 from gateway.control.gate import Caller
 from gateway.control.operation import Operation
 from gateway.control.problems import Problem
+from gateway.errors import did_you_mean
 from gateway.registry import queries
 from gateway.registry.database import Registry
 
@@ -26,8 +29,9 @@ def organization(registry: Registry, operation: Operation, caller: Caller, wante
     if wanted is None and operation.about == "home":
         return None
     name = wanted or DEFAULT
-    if not (operation.noun == "audit" and name == SYSTEM) and name not in queries.organizations(registry):
-        raise unknown(name)
+    known = queries.organizations(registry)
+    if not (operation.noun == "audit" and name == SYSTEM) and name not in known:
+        raise unknown(name, known)
     return name
 
 
@@ -37,7 +41,9 @@ def check_visible(caller: Caller, name: str) -> None:
         raise unknown(name)
 
 
-def unknown(name: str) -> Problem:
+def unknown(name: str, known: Sequence[str] = ()) -> Problem:
+    """`known` are the organizations that the operator may know of."""
     shown = name if name.isprintable() else ascii(name)
     detail = f"unknown organization `{shown[:80]}`"
-    return Problem(404, "unknown_organization", detail, hint="GET /api/v1/organizations lists them")
+    hint = did_you_mean(name, known, "GET /api/v1/organizations lists them")
+    return Problem(404, "unknown_organization", detail, hint=hint)

@@ -95,18 +95,23 @@ def _apply(session: Session, tenant: Organization, row: Agent, update: AgentUpda
         row.team = names.check_name("team", update.team) if update.team else ""
     if update.environment is not None:
         row.environment = names.check_name("environment", update.environment) if update.environment else ""
-    for what, unwanted, there in (
-        ("capability", update.remove_capabilities, row.capabilities),
-        ("label", update.remove_labels, row.labels),
-    ):
-        for each in unwanted:
-            if each not in there:
-                hint = did_you_mean(each, there, f"it has: {', '.join(there) or 'none'}")
-                raise GatewayError(f"unknown_{what}", f"agent `{row.name}` has no {what} `{each}`", hint=hint)
+    check_there(row.name, update, row.capabilities, row.labels)
     kept = set(row.capabilities) - set(update.remove_capabilities)
     row.capabilities = names.check_capabilities(kept | set(update.add_capabilities))
     labels = {name: value for name, value in row.labels.items() if name not in update.remove_labels}
     row.labels = names.check_labels(labels | dict(update.set_labels))
+
+
+def check_there(name: str, update: AgentUpdate, capabilities: Collection[str], labels: Collection[str]) -> None:
+    """Raise if something is to be removed that the agent of this name does not have."""
+    for what, unwanted, there in (
+        ("capability", update.remove_capabilities, capabilities),
+        ("label", update.remove_labels, labels),
+    ):
+        for each in unwanted:
+            if each not in there:
+                hint = did_you_mean(each, there, f"it has: {', '.join(there) or 'none'}")
+                raise GatewayError(f"unknown_{what}", f"agent `{name}` has no {what} `{each}`", hint=hint)
 
 
 def _apply_register(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:

@@ -55,6 +55,7 @@ class Session:
             "PYTHONPATH": str(ROOT),
             "CLONE": str(ROOT),
             "GIT_CONFIG_GLOBAL": os.devnull,
+            "XDG_CONFIG_HOME": str(directory.parent / "config"),
             "AIG_PORT": self.ports["8080"],
             "AIG_CONTROL_PORT": self.ports["8081"],
             "AIG_CHECKPOINT_SECONDS": "1",

@@ -53,6 +53,9 @@ class AgentPatch(Body):
     parent: str | None = None
     expires: AwareDatetime | None = None
     review_days: int | None = None
+    keep_content: bool | None = Field(None, description="Whether what it says and is answered is kept, sealed.")
+    retention_days: int | None = Field(None, description="For how many days content is kept.")
+    redact: list[str] | None = Field(None, description="What matches one of these (RE2) is removed first.")
     reason: str = Field("", description="Why; it stays in the audit log.")
 
 
@@ -61,6 +64,8 @@ class AgentQuery(PageQuery):
 
     status: str | None = Field(None, description="Only those of this status.")
     team: str | None = Field(None, description="Only those of this team.")
+    after: str | None = Field(None, description="Begin after the agent of this name or id.", min_length=1)
+    at: AwareDatetime | None = Field(None, description="As they were then; a page may have fewer items, and a `next`.")
 
 
 class AtQuery(Query):
@@ -79,10 +84,23 @@ def _shown(record: AgentRecord, status: int = 200) -> Answer:
 
 
 def listed(ask: Ask) -> Answer:
-    place = (ask.tenant, "agents", ask.query.status or "", ask.query.team or "")
-    after = None if ask.query.cursor is None else ask.context.cursors.open(ask.query.cursor, *place)
+    given: AgentQuery = ask.query
+    place = (ask.tenant, "agents", given.status or "", given.team or "", str(given.at or ""))
+    after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
+    if after is None and given.after is not None:
+        after = queries.agent(ask.registry, ask.tenant, given.after).id
+    at_ns = nanoseconds(given.at)
+    if at_ns is not None:
+        then, last = as_of.page_at(ask.registry, ask.tenant, at_ns, after=after, limit=given.limit)
+        following = None if last is None else ask.context.cursors.seal(last, *place)
+        wanted = [
+            each.agent
+            for each in then.agents
+            if given.status in (None, each.agent.status) and given.team in (None, each.agent.team)
+        ]
+        return Answer(body={"items": wanted, "next": following})
     found, more = pages.agents(
-        ask.registry, ask.tenant, after=after, limit=ask.query.limit, status=ask.query.status, team=ask.query.team
+        ask.registry, ask.tenant, after=after, limit=given.limit, status=given.status, team=given.team
     )
     cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
     return Answer(body={"items": found, "next": cursor})
@@ -119,6 +137,7 @@ def update(ask: Ask) -> Answer:
         organization=ask.tenant,
         agent=before.id,
         update=_update(ask.body, before),
+        vault=ask.context.vault,
         reason=ask.body.reason,
     )
     return _shown(changed or before)
@@ -147,6 +166,9 @@ def _update(given: AgentPatch, before: AgentRecord) -> AgentUpdate:
         remove_labels=removed,
         expires_ns=(nanoseconds(given.expires) or 0) if "expires" in sent else None,
         review_days=(given.review_days or 0) if "review_days" in sent else None,
+        keep_content=given.keep_content,
+        retention_days=given.retention_days,
+        redact=given.redact,
         **texts,
     )
 
@@ -197,10 +219,10 @@ OPERATIONS = [
         method="GET",
         path="/agents",
         noun="agents",
-        summary="List agents, also those that have ended",
+        summary="List agents, also those that have ended, now or as they were at a time",
         function=listed,
         query=AgentQuery,
-        answer=shapes.page(_AGENT),
+        answer=shapes.page({"anyOf": [_AGENT, _VERSION]}),
     ),
     Operation(
         method="POST",

@@ -37,6 +37,15 @@ class BindingQuery(PageQuery):
     at: AwareDatetime | None = Field(None, description="Those in force at this time.")
 
 
+class Unbinding(Reasoned):
+    """Which binding is meant, by what it binds."""
+
+    subject_kind: Literal["agent", "team", "organization"]
+    subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
+    bundle: str
+    shadow: bool = Field(False, description="The one that is asked and does not count.")
+
+
 def shown(record: BindingRecord) -> dict[str, Any]:
     return {name: value for name, value in plain(record).items() if name != "agents"}
 
@@ -82,6 +91,19 @@ def unbind(ask: Ask) -> Answer:
     return Answer(body=shown(removed))
 
 
+def unbind_named(ask: Ask) -> Answer:
+    given: Unbinding = ask.body
+    check_subject(ask, given.subject_kind, given.subject)
+    removed = changes.unbind(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        kind=given.subject_kind,
+        **given.model_dump(exclude={"subject_kind"}),
+    )
+    return Answer(body=shown(removed))
+
+
 def check_subject(ask: Ask, kind: str, subject: str) -> None:
     """Raise if an organization is meant that is not the one that the request is about."""
     if kind == "organization" and subject != ask.tenant:
@@ -123,6 +145,15 @@ OPERATIONS = [
         noun="bindings",
         summary="A binding in force",
         function=show,
+        answer=_BINDING,
+    ),
+    Operation(
+        method="POST",
+        path="/bindings/unbind",
+        noun="bindings",
+        summary="End the binding of a bundle and whom it judges",
+        function=unbind_named,
+        body=Unbinding,
         answer=_BINDING,
     ),
     Operation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -11,16 +12,19 @@ from gateway.control import shapes
 from gateway.control.api.times import Seconds, lifetime
 from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
+from gateway.dataplane import key_uses
 from gateway.identity import key_scope, public_keys
 from gateway.registry import changes, key_rotation, pages
 from gateway.registry import public_keys as registered
-from gateway.registry.documents import plain
+from gateway.registry.documents import plain, timestamp
 from gateway.registry.records import KeyRecord
 
 _STATUS = {"type": "string", "enum": ["active", "retiring", "expired", "revoked"]}
-_KEY = shapes.record(KeyRecord, status=_STATUS)
+_USED = {"anyOf": [shapes.TIME, {"type": "null"}], "description": "When it was used last, to the hour, if known."}
+KEY = shapes.record(KeyRecord, status=_STATUS, last_used=_USED)
 _TEXT = {"type": ["string", "null"], "description": "The key, once; null in a repeated answer."}
-_NEW_KEY = shapes.record(KeyRecord, status=_STATUS, key=_TEXT)
+_NEW_KEY = shapes.record(KeyRecord, status=_STATUS, last_used=_USED, key=_TEXT)
+_ROTATED = shapes.record(KeyRecord, status=_STATUS, last_used=_USED, key=_TEXT, replaces=KEY)
 
 
 class KeyScope(Body):
@@ -61,8 +65,15 @@ class KeyQuery(PageQuery):
     )
 
 
-def shown(record: KeyRecord) -> dict[str, Any]:
-    return {**plain(record), "status": record.status(time.time_ns())}
+def shown(record: KeyRecord, uses: Mapping[str, int]) -> dict[str, Any]:
+    used = uses.get(record.id)
+    status = record.status(time.time_ns())
+    return {**plain(record), "status": status, "last_used": None if used is None else timestamp(used)}
+
+
+def uses_of(ask: Ask) -> Mapping[str, int]:
+    """When keys were used last."""
+    return key_uses.read(ask.context.data.runtime_db)
 
 
 def listed(ask: Ask) -> Answer:
@@ -73,7 +84,8 @@ def listed(ask: Ask) -> Answer:
         ask.registry, ask.tenant, after=after, limit=given.limit, agent=given.agent, method=given.method
     )
     cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
-    return Answer(body={"items": [shown(each) for each in found], "next": cursor})
+    uses = uses_of(ask)
+    return Answer(body={"items": [shown(each, uses) for each in found], "next": cursor})
 
 
 def create(ask: Ask) -> Answer:
@@ -88,7 +100,7 @@ def create(ask: Ask) -> Answer:
         reason=given.reason,
         scope=_scope(ask, given),
     )
-    body = {**shown(made.record), "key": made.text}
+    body = {**shown(made.record, {}), "key": made.text}
     return Answer(body=body, status=201, location=f"/keys/{made.record.id}", once="key")
 
 
@@ -104,7 +116,7 @@ def add_public(ask: Ask) -> Answer:
         reason=given.reason,
         scope=_scope(ask, given),
     )
-    return Answer(body=shown(made), status=201, location=f"/keys/{made.id}")
+    return Answer(body=shown(made, {}), status=201, location=f"/keys/{made.id}")
 
 
 def _scope(ask: Ask, given: NewKey) -> key_scope.KeyScope | None:
@@ -116,13 +128,13 @@ def _scope(ask: Ask, given: NewKey) -> key_scope.KeyScope | None:
 
 
 def show(ask: Ask) -> Answer:
-    return Answer(body=shown(pages.key(ask.registry, ask.tenant, ask.path["key"])))
+    return Answer(body=shown(pages.key(ask.registry, ask.tenant, ask.path["key"]), uses_of(ask)))
 
 
 def revoke(ask: Ask) -> Answer:
     reference = ask.path["key"]
     changes.revoke_key(ask.change(), actor=ask.actor, organization=ask.tenant, key=reference, reason=ask.body.reason)
-    return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference)))
+    return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference), uses_of(ask)))
 
 
 def rotate(ask: Ask) -> Answer:
@@ -135,9 +147,11 @@ def rotate(ask: Ask) -> Answer:
         organization=ask.tenant,
         terms=terms,
         deliver=lambda _rotated: None,
-        key=ask.path["key"],
+        key=ask.path.get("key"),
+        agent=ask.path.get("agent"),
     )
-    body = {**shown(made.new.record), "key": made.new.text}
+    uses = uses_of(ask)
+    body = {**shown(made.new.record, uses), "replaces": shown(made.old, uses), "key": made.new.text}
     return Answer(body=body, status=201, location=f"/keys/{made.new.record.id}", once="key")
 
 
@@ -149,7 +163,7 @@ OPERATIONS = [
         summary="List keys without their secrets, also dead ones",
         function=listed,
         query=KeyQuery,
-        answer=shapes.page(_KEY),
+        answer=shapes.page(KEY),
     ),
     Operation(
         method="POST",
@@ -169,7 +183,7 @@ OPERATIONS = [
         function=add_public,
         body=NewPublicKey,
         status=201,
-        answer=_KEY,
+        answer=KEY,
     ),
     Operation(
         method="GET",
@@ -177,7 +191,7 @@ OPERATIONS = [
         noun="keys",
         summary="A key without its secret, by its id or the beginning of its text",
         function=show,
-        answer=_KEY,
+        answer=KEY,
     ),
     Operation(
         method="POST",
@@ -187,7 +201,17 @@ OPERATIONS = [
         function=rotate,
         body=Rotation,
         status=201,
-        answer=_NEW_KEY,
+        answer=_ROTATED,
+    ),
+    Operation(
+        method="POST",
+        path="/agents/{agent}/keys/rotate",
+        noun="keys",
+        summary="The same for the key that an agent has in use, if it has one",
+        function=rotate,
+        body=Rotation,
+        status=201,
+        answer=_ROTATED,
     ),
     Operation(
         method="POST",
@@ -196,7 +220,7 @@ OPERATIONS = [
         summary="End a key, for good",
         function=revoke,
         body=Reasoned,
-        answer=_KEY,
+        answer=KEY,
         restricts=True,
     ),
 ]

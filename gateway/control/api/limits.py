@@ -11,11 +11,12 @@ from gateway.control.api.bindings import check_subject
 from gateway.control.api.times import Seconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import usage_limits
-from gateway.registry.documents import plain
+from gateway.registry import limit_states, usage_limits
+from gateway.registry.limit_states import LimitState
 from gateway.registry.records import LimitRecord
 
-_LIMIT = shapes.record(LimitRecord, "subject_id")
+LIMIT = shapes.record(LimitRecord)
+_STATE = shapes.record(LimitState)
 
 
 class NewLimit(Reasoned):
@@ -30,6 +31,23 @@ class NewLimit(Reasoned):
     without_members: bool = Field(False, description="Also if it applies to no agent yet.")
 
 
+class StateQuery(PageQuery):
+    """Whose limits are meant."""
+
+    subject_kind: Literal["agent", "team", "organization"]
+    subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
+
+
+class Removal(Reasoned):
+    """Which limit is to end."""
+
+    subject_kind: Literal["agent", "team", "organization"]
+    subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
+    limit: str = Field(description="Its name, such as requests_per_minute.")
+    upstream: str = ""
+    model: str = ""
+
+
 class Raise(Reasoned):
     """Another value for a while."""
 
@@ -37,13 +55,26 @@ class Raise(Reasoned):
     for_seconds: Seconds
 
 
-def shown(record: LimitRecord) -> dict[str, object]:
-    return {name: value for name, value in plain(record).items() if name != "subject_id"}
+class NamedRaise(Raise):
+    """The same, with whose limit it is."""
+
+    subject_kind: Literal["agent", "team", "organization"]
+    subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
+    limit: str = Field(description="Its name, such as requests_per_minute.")
+    upstream: str = ""
+    model: str = ""
 
 
 def listed(ask: Ask) -> Answer:
-    found = [shown(each) for each in usage_limits.limits(ask.registry, ask.tenant)]
-    return cut(ask, found, lambda each: each["id"], "limits")
+    return cut(ask, usage_limits.limits(ask.registry, ask.tenant), lambda each: each.id, "limits")
+
+
+def states(ask: Ask) -> Answer:
+    given: StateQuery = ask.query
+    check_subject(ask, given.subject_kind, given.subject)
+    found = limit_states.applying(ask.registry, ask.tenant, given.subject_kind, given.subject)
+    shown = limit_states.states(ask.context.data, found)
+    return cut(ask, shown, lambda each: each.id, "limit states", given.subject_kind, given.subject)
 
 
 def set_limit(ask: Ask) -> Answer:
@@ -61,11 +92,11 @@ def set_limit(ask: Ask) -> Answer:
         without_members=given.without_members,
         reason=given.reason,
     )
-    return Answer(body=shown(made), status=201, location=f"/limits/{made.id}")
+    return Answer(body=made, status=201, location=f"/limits/{made.id}")
 
 
 def show(ask: Ask) -> Answer:
-    return Answer(body=shown(_one(ask)))
+    return Answer(body=_one(ask))
 
 
 def raise_limit(ask: Ask) -> Answer:
@@ -82,7 +113,41 @@ def raise_limit(ask: Ask) -> Answer:
         reason=ask.body.reason,
         part=usage_limits.Part(found.upstream, found.model),
     )
-    return Answer(body=shown(raised))
+    return Answer(body=raised)
+
+
+def raise_named(ask: Ask) -> Answer:
+    given: NamedRaise = ask.body
+    check_subject(ask, given.subject_kind, given.subject)
+    raised = usage_limits.raise_limit(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        kind=given.subject_kind,
+        subject=given.subject,
+        name=given.limit,
+        value=given.value,
+        for_ns=given.for_seconds * 10**9,
+        reason=given.reason,
+        part=usage_limits.Part(given.upstream, given.model),
+    )
+    return Answer(body=raised)
+
+
+def remove_named(ask: Ask) -> Answer:
+    given: Removal = ask.body
+    check_subject(ask, given.subject_kind, given.subject)
+    removed = usage_limits.remove_limit(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        kind=given.subject_kind,
+        subject=given.subject,
+        name=given.limit,
+        part=usage_limits.Part(given.upstream, given.model),
+        reason=given.reason,
+    )
+    return Answer(body=removed)
 
 
 def remove(ask: Ask) -> Answer:
@@ -96,7 +161,7 @@ def remove(ask: Ask) -> Answer:
         name=found.limit,
         part=usage_limits.Part(found.upstream, found.model),
     )
-    return Answer(body=shown(removed))
+    return Answer(body=removed)
 
 
 def _one(ask: Ask) -> LimitRecord:
@@ -114,7 +179,7 @@ OPERATIONS = [
         summary="List the limits in force",
         function=listed,
         query=PageQuery,
-        answer=shapes.page(_LIMIT),
+        answer=shapes.page(LIMIT),
     ),
     Operation(
         method="POST",
@@ -124,7 +189,34 @@ OPERATIONS = [
         function=set_limit,
         body=NewLimit,
         status=201,
-        answer=_LIMIT,
+        answer=LIMIT,
+    ),
+    Operation(
+        method="GET",
+        path="/limits/states",
+        noun="limits",
+        summary="What is spent, reserved and left of the limits that hold an agent, a team or the organization back",
+        function=states,
+        query=StateQuery,
+        answer=shapes.page(_STATE),
+    ),
+    Operation(
+        method="POST",
+        path="/limits/raise",
+        noun="limits",
+        summary="Raise the limit of this name for a while; it falls back by itself",
+        function=raise_named,
+        body=NamedRaise,
+        answer=LIMIT,
+    ),
+    Operation(
+        method="POST",
+        path="/limits/remove",
+        noun="limits",
+        summary="End the limit of this name",
+        function=remove_named,
+        body=Removal,
+        answer=LIMIT,
     ),
     Operation(
         method="GET",
@@ -132,7 +224,7 @@ OPERATIONS = [
         noun="limits",
         summary="A limit in force",
         function=show,
-        answer=_LIMIT,
+        answer=LIMIT,
     ),
     Operation(
         method="POST",
@@ -141,7 +233,7 @@ OPERATIONS = [
         summary="Raise a limit for a while; it falls back by itself, and its id is a new one",
         function=raise_limit,
         body=Raise,
-        answer=_LIMIT,
+        answer=LIMIT,
     ),
     Operation(
         method="DELETE",
@@ -149,6 +241,6 @@ OPERATIONS = [
         noun="limits",
         summary="End a limit",
         function=remove,
-        answer=_LIMIT,
+        answer=LIMIT,
     ),
 ]

@@ -12,11 +12,13 @@ from gateway.control.api.agents import tag
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.registry import changes, queries, tenant_changes
-from gateway.registry.records import OrganizationRecord
+from gateway.registry import tenants as records
+from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
 from gateway.registry.tenants import organization_records
 from gateway.usage import zones
 
 _ORGANIZATION = shapes.record(OrganizationRecord)
+_VERSION = shapes.record(OrganizationVersionRecord)
 
 
 class NewOrganization(Reasoned):
@@ -40,7 +42,7 @@ def _one(ask: Ask, name: str) -> OrganizationRecord:
     tenants.check_visible(ask.caller, name)
     for each in organization_records(ask.registry, name):
         return each
-    raise tenants.unknown(name)
+    raise tenants.unknown(name, [each.name for each in _visible(ask)])
 
 
 def listed(ask: Ask) -> Answer:
@@ -54,6 +56,11 @@ def show(ask: Ask) -> Answer:
 def _shown(record: OrganizationRecord, status: int = 200) -> Answer:
     location = f"/organizations/{record.name}" if status == 201 else None
     return Answer(body=record, status=status, tag=tag(record.version), location=location)
+
+
+def versions(ask: Ask) -> Answer:
+    found = _one(ask, ask.path["organization"])
+    return cut(ask, records.versions(ask.registry, found.name), lambda each: each.version, "versions", found.id)
 
 
 def update(ask: Ask) -> Answer:
@@ -128,6 +135,16 @@ OPERATIONS = [
         about="nothing",
         answer=_ORGANIZATION,
         tagged=True,
+    ),
+    Operation(
+        method="GET",
+        path="/organizations/{organization}/versions",
+        noun="organizations",
+        summary="All versions of an organization, with who made them and why",
+        function=versions,
+        query=PageQuery,
+        about="nothing",
+        answer=shapes.page(_VERSION),
     ),
     Operation(
         method="PATCH",

@@ -1,0 +1,119 @@
+"""`gateway --server URL …`: which commands speak to a gateway elsewhere, and the refusal of those that cannot.
+
+No command falls back to a data directory when a server is named (docs/remote.md).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from gateway.errors import GatewayError
+from gateway.management import gateways, logins, servers
+from gateway.management.servers import Server
+from gateway.settings import PREFIX
+
+COMMANDS: Final = frozenset(
+    {
+        *(f"agents {verb}" for verb in ("register", "list", "show", "history", "update", "review")),
+        *(f"agents {verb}" for verb in ("suspend", "resume", "revoke", "retire")),
+        *(f"keys {verb}" for verb in ("create", "list", "rotate", "revoke")),
+        *(f"teams {verb}" for verb in ("create", "update", "list", "show", "suspend", "resume", "revoke")),
+        *(f"orgs {verb}" for verb in ("create", "list", "show", "suspend", "resume", "revoke")),
+        *(f"limits {verb}" for verb in ("set", "raise", "remove", "list", "show")),
+        "bind",
+        "unbind",
+        "bindings list",
+        "stop",
+        "resume",
+    }
+)
+"""The commands that have a remote form. Each gives the same output as on the data directory."""
+
+_NO_DIRECTORY: Final = frozenset({"demo", "mock-provider", "sign-proxy", "completion"})
+"""Commands that use no gateway that is there already."""
+
+
+def choose(
+    context: typer.Context, address: str | None, token_file: Path | None, ca_file: Path | None, insecure_http: bool
+) -> None:
+    """Take the options of the program: from here on commands are for that server, if there is one."""
+    gateways.choose(None)
+    verb = context.invoked_subcommand
+    if not address and (token_file is not None or ca_file is not None or insecure_http):
+        raise refusal("--token-file, --ca-file and --insecure-http need --server")
+    if not address:
+        return
+    named = _given(context.get_parameter_source("server"))
+    if verb in _NO_DIRECTORY:
+        if named:
+            raise refusal(f"`gateway {verb}` has nothing to do with a server: leave --server out")
+        return
+    gateways.choose(server(address, token_file, ca_file, insecure_http=insecure_http))
+
+
+def server(address: str, token_file: Path | None, ca_file: Path | None, *, insecure_http: bool) -> Server:
+    """The server of an address. A wrong address is wrong usage."""
+    try:
+        trusted = insecure_http or _was_insecure(address)
+        origin = servers.origin(address, insecure_http=trusted)
+    except GatewayError as error:
+        if error.code in ("invalid_server", "insecure_http"):
+            raise refusal(f"--server: {error.message}: {error.hint}") from error
+        raise
+    return Server(origin=origin, ca_file=ca_file, insecure_http=trusted, token_file=token_file)
+
+
+def check(context: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
+    """The data directory, unless a server is named: then refuse what is not for a server."""
+    if gateways.chosen() is None or context.resilient_parsing:
+        return value
+    named = _given(context.find_root().get_parameter_source("server"))
+    if _given(context.get_parameter_source(str(param.name))):
+        if named:
+            raise refusal("--server and --data exclude each other: name one gateway")
+        gateways.choose(None)  # an option counts more than the environment
+        return value
+    if not named and os.environ.get(f"{PREFIX}DATA"):
+        both = f"the variables {servers.SERVER} and {PREFIX}DATA"
+        raise refusal(f"{both} exclude each other: unset one, or say --server or --data")
+    if (command := context.command_path.partition(" ")[2]) not in COMMANDS:
+        instead = "leave --server out" if named else f"unset {servers.SERVER}, or say --data DIR"
+        raise refusal(f"`gateway {command}` works on the gateway's own machine only: run it there, and {instead}")
+    return value
+
+
+def organization(context: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    """The organization that is named, or else that of the operator whose token is used."""
+    if gateways.chosen() is None or context.resilient_parsing or _given(context.get_parameter_source(str(param.name))):
+        return value
+    return gateways.own_organization()
+
+
+def only_here(option: str) -> None:
+    """Refuse an option that a command does not have for a server."""
+    if gateways.chosen() is not None:
+        raise refusal(f"{option} works on the gateway's own machine only: run it there, without a server")
+
+
+def refusal(message: str) -> typer.TyperException:
+    """Wrong usage, in one line."""
+    error = typer.TyperException(message)
+    error.exit_code = 2
+    return error
+
+
+def _was_insecure(address: str) -> bool:
+    """Whether a login says that plain HTTP to this server is meant."""
+    if not address.startswith("http://"):
+        return False
+    login = logins.find(servers.origin(address, insecure_http=True))
+    return login is not None and login.insecure_http
+
+
+def _given(source: object) -> bool:
+    """Whether an option stands in the command, and not in the environment."""
+    return getattr(source, "name", "") == "COMMANDLINE"

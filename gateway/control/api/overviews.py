@@ -1,0 +1,92 @@
+"""An agent with all that belongs to it, now or at a time: its keys, bindings and limits, and what stands above it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from gateway.control import shapes
+from gateway.control.api.agents import AtQuery
+from gateway.control.api.bindings import shown as shown_binding
+from gateway.control.api.keys import KEY, uses_of
+from gateway.control.api.keys import shown as shown_key
+from gateway.control.api.limits import LIMIT
+from gateway.control.api.times import nanoseconds
+from gateway.control.operation import Answer, Ask, Operation
+from gateway.control.problems import Problem
+from gateway.identity import operator_roles
+from gateway.registry import as_of, queries
+from gateway.registry.documents import plain
+from gateway.registry.records import AgentVersionRecord, BindingRecord, BundleRecord
+
+_TEXT: Final = {"type": "string"}
+_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
+_OTHER_NOUNS: Final = ("keys", "bindings", "limits")
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_BOUND = _closed({"binding": shapes.record(BindingRecord, "agents"), "revision": _or_null(shapes.record(BundleRecord))})
+_OVERVIEW = _closed(
+    {
+        "agent": shapes.record(AgentVersionRecord),
+        "parent_name": {"type": "string", "description": "Of the agent that it works for; empty if there is none."},
+        "team_owner": _TEXT,
+        "standing": _closed({"organization": _TEXT, "team": _TEXT_OR_NULL, "stopped": _TEXT_OR_NULL})
+        | {"description": "What decides over the agent beside its own state."},
+        "keys": {"type": "array", "items": KEY},
+        "bindings": {"type": "array", "items": _BOUND, "description": "With the revisions that judge."},
+        "limits": {"type": "array", "items": LIMIT},
+        "activation": _or_null(_closed({"id": _TEXT, "commit": _TEXT})),
+    }
+)
+
+
+def overview(ask: Ask) -> Answer:
+    scopes = ask.caller.token.scopes
+    for noun in _OTHER_NOUNS:
+        if not operator_roles.within(scopes, noun, write=False):
+            detail = f"this token is for {', '.join(scopes or ())}: it may not read {noun}"
+            raise Problem(403, "token_scope", detail, hint="use a token for that, or read the agent alone")
+    at_ns = nanoseconds(ask.query.at)
+    then = as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], as_of.NOW if at_ns is None else at_ns)
+    found, activation = then.agents[0], then.activation
+    parent = found.agent.parent
+    # When a key was used last is known of now only.
+    uses = uses_of(ask) if at_ns is None else {}
+    body = {
+        "agent": found.agent,
+        "parent_name": "" if parent is None else queries.agent(ask.registry, ask.tenant, parent).name,
+        "team_owner": found.team_owner,
+        "standing": found.standing._asdict(),
+        "keys": [shown_key(each, uses) for each in found.keys],
+        "bindings": [
+            {
+                "binding": shown_binding(each.binding),
+                "revision": None if each.revision is None else dataclasses.asdict(each.revision),
+            }
+            for each in found.bindings
+        ],
+        "limits": found.limits,
+        "activation": None if activation is None else {"id": activation.id, "commit": activation.commit},
+    }
+    return Answer(body=plain(body))
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/agents/{agent}/overview",
+        noun="agents",
+        summary="An agent with its keys, bindings and limits, now or as it was at a time",
+        function=overview,
+        query=AtQuery,
+        answer=_OVERVIEW,
+    ),
+]

@@ -1,0 +1,119 @@
+"""Bindings and limits of a data directory."""
+
+from __future__ import annotations
+
+from gateway.management.port import LimitName, NewBinding
+from gateway.processes import local
+from gateway.registry import changes, limit_states, queries, usage_limits
+from gateway.registry.database import Registry
+from gateway.registry.limit_states import LimitState
+from gateway.registry.records import BindingRecord, LimitRecord, SubjectKind
+from gateway.registry.usage_limits import Part
+from gateway.settings import DataDirectory, load_settings
+
+
+class DirectoryBindings:
+    """`Bindings` of `port.py`."""
+
+    def __init__(self, registry: Registry, data: DataDirectory) -> None:
+        self._registry = registry
+        self._data = data
+
+    def bind(self, organization: str, new: NewBinding, *, other_effect: bool, reason: str) -> BindingRecord:
+        return changes.bind(
+            self._registry,
+            actor=local.actor(),
+            organization=organization,
+            kind=new.kind,
+            subject=new.subject,
+            bundle=new.bundle,
+            effect=new.effect,
+            pinned=new.pinned,
+            without_members=new.without_members,
+            other_effect=other_effect,
+            shadow=new.shadow,
+            reason=reason,
+        )
+
+    def unbind(
+        self, organization: str, kind: SubjectKind, subject: str, bundle: str, *, shadow: bool, reason: str
+    ) -> BindingRecord:
+        return changes.unbind(
+            self._registry,
+            actor=local.actor(),
+            organization=organization,
+            kind=kind,
+            subject=subject,
+            bundle=bundle,
+            shadow=shadow,
+            reason=reason,
+        )
+
+    def listed(self, organization: str, agent: str | None) -> list[BindingRecord]:
+        return queries.bindings(self._registry, organization, agent)
+
+    def missing_step(self, bundle: str) -> str:
+        from gateway.policy.rollout.whereabouts import missing_step  # it imports git, and is asked after a failure only
+
+        return missing_step(load_settings({"data": self._data.path}), self._registry, bundle)
+
+
+class DirectoryLimits:
+    """`Limits` of `port.py`."""
+
+    def __init__(self, registry: Registry, data: DataDirectory) -> None:
+        self._registry = registry
+        self._data = data
+
+    def set(
+        self, organization: str, limit: LimitName, value: int, *, without_members: bool, reason: str
+    ) -> LimitRecord:
+        return usage_limits.set_limit(
+            self._registry,
+            actor=local.actor(),
+            organization=organization,
+            kind=limit.kind,
+            subject=limit.subject,
+            name=limit.name,
+            value=value,
+            part=Part(limit.upstream, limit.model),
+            without_members=without_members,
+            reason=reason,
+        )
+
+    def raise_(self, organization: str, limit: LimitName, value: int, for_ns: int, reason: str) -> LimitRecord:
+        return usage_limits.raise_limit(
+            self._registry,
+            actor=local.actor(),
+            organization=organization,
+            kind=limit.kind,
+            subject=limit.subject,
+            name=limit.name,
+            value=value,
+            for_ns=for_ns,
+            reason=reason,
+            part=Part(limit.upstream, limit.model),
+        )
+
+    def remove(self, organization: str, limit: LimitName, reason: str) -> LimitRecord:
+        return usage_limits.remove_limit(
+            self._registry,
+            actor=local.actor(),
+            organization=organization,
+            kind=limit.kind,
+            subject=limit.subject,
+            name=limit.name,
+            part=Part(limit.upstream, limit.model),
+            reason=reason,
+        )
+
+    def listed(self, organization: str) -> list[LimitRecord]:
+        return usage_limits.limits(self._registry, organization)
+
+    def state(self, limit: LimitRecord) -> LimitState:
+        (found,) = limit_states.states(self._data, [limit])
+        return found
+
+    def states(self, organization: str, kind: SubjectKind, subject: str) -> list[LimitState]:
+        found = limit_states.applying(self._registry, organization, kind, subject)
+        return limit_states.states(self._data, found)

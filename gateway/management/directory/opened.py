@@ -1,0 +1,64 @@
+"""The gateway of a data directory, for commands: the changes and queries of the registry, as this machine's user."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.management.directory.agents import DirectoryAgents
+    from gateway.management.directory.assignments import DirectoryBindings, DirectoryLimits
+    from gateway.management.directory.keys import DirectoryKeys
+    from gateway.management.directory.tenants import DirectoryOrganizations, DirectoryStops, DirectoryTeams
+    from gateway.registry.database import Registry
+    from gateway.settings import DataDirectory
+
+
+class DirectoryGateway:
+    """Made for one command, with the registry that it has opened. Only the nouns that it uses are imported."""
+
+    def __init__(self, registry: Registry, data: DataDirectory) -> None:
+        self._registry = registry
+        self._data = data
+
+    @cached_property
+    def agents(self) -> DirectoryAgents:
+        from gateway.management.directory.agents import DirectoryAgents
+
+        return DirectoryAgents(self._registry, self._data)
+
+    @cached_property
+    def keys(self) -> DirectoryKeys:
+        from gateway.management.directory.keys import DirectoryKeys
+
+        return DirectoryKeys(self._registry, self._data)
+
+    @cached_property
+    def teams(self) -> DirectoryTeams:
+        from gateway.management.directory.tenants import DirectoryTeams
+
+        return DirectoryTeams(self._registry)
+
+    @cached_property
+    def bindings(self) -> DirectoryBindings:
+        from gateway.management.directory.assignments import DirectoryBindings
+
+        return DirectoryBindings(self._registry, self._data)
+
+    @cached_property
+    def limits(self) -> DirectoryLimits:
+        from gateway.management.directory.assignments import DirectoryLimits
+
+        return DirectoryLimits(self._registry, self._data)
+
+    @cached_property
+    def stops(self) -> DirectoryStops:
+        from gateway.management.directory.tenants import DirectoryStops
+
+        return DirectoryStops(self._registry)
+
+    @cached_property
+    def organizations(self) -> DirectoryOrganizations:
+        from gateway.management.directory.tenants import DirectoryOrganizations
+
+        return DirectoryOrganizations(self._registry)

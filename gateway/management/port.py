@@ -1,0 +1,260 @@
+"""What commands ask of a gateway, whichever it is: the one of a data directory, or one behind its control API.
+
+`directory/` and `remote/` have an implementation each; both answer with the same records and raise the same
+`GatewayError`s. A change that answers None has found everything as it was to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.dataplane.key_uses import Uses
+    from gateway.identity.key_scope import KeyScope
+    from gateway.identity.standing import Standing
+    from gateway.registry.agent_updates import AgentUpdate
+    from gateway.registry.as_of import AgentAt
+    from gateway.registry.key_rotation import Rotated, Terms
+    from gateway.registry.limit_states import LimitState
+    from gateway.registry.records import (
+        AgentRecord,
+        AgentVersionRecord,
+        BindingRecord,
+        Effect,
+        KeyRecord,
+        LimitRecord,
+        NewKey,
+        OrganizationRecord,
+        OrganizationVersionRecord,
+        StopRecord,
+        SubjectKind,
+        TeamRecord,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAgent:
+    """An agent to register."""
+
+    name: str
+    owner: str = ""
+    team: str = ""
+    environment: str = "dev"
+    capabilities: Sequence[str] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+    purpose: str = ""
+    model_family: str = ""
+    parent: str | None = None
+    expires_ns: int | None = None
+    review_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """The activation that was in force at a time."""
+
+    id: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """An agent with all that belonged to it at a time. `uses` is known of now only."""
+
+    found: AgentAt
+    versions: list[AgentVersionRecord]
+    parent_name: str
+    activation: InForce | None
+    uses: Uses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBinding:
+    """A bundle, and whom it judges."""
+
+    kind: SubjectKind
+    subject: str
+    bundle: str
+    effect: Effect
+    pinned: str | None
+    without_members: bool
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitName:
+    """Which limit of whom."""
+
+    kind: SubjectKind
+    subject: str
+    name: str
+    upstream: str = ""
+    model: str = ""
+
+
+class Agents(Protocol):
+    """Agents of an organization, each named by its name or id."""
+
+    def register(self, organization: str, new: NewAgent, reason: str) -> AgentRecord: ...
+
+    def listed(
+        self, organization: str, at_ns: int | None, limit: int | None, after: str | None
+    ) -> tuple[Sequence[AgentRecord], bool]:
+        """All by name; or with `limit` or `after` a page, the oldest first. And whether there are more."""
+
+    def overview(self, organization: str, agent: str, at_ns: int | None) -> Overview: ...
+
+    def versions(self, organization: str, agent: str) -> list[AgentVersionRecord]: ...
+
+    def update(self, organization: str, agent: str, update: AgentUpdate, reason: str) -> AgentRecord | None: ...
+
+    def review(self, organization: str, agent: str, reason: str) -> AgentRecord: ...
+
+    def suspend(self, organization: str, agent: str, reason: str) -> AgentRecord | None: ...
+
+    def resume(self, organization: str, agent: str, reason: str) -> AgentRecord | None: ...
+
+    def revoke(self, organization: str, agent: str, reason: str) -> AgentRecord | None: ...
+
+    def retire(self, organization: str, agent: str, reason: str) -> AgentRecord | None: ...
+
+
+class Keys(Protocol):
+    """Secret keys of agents. One is named by its id or the beginning of its text."""
+
+    def create(
+        self, organization: str, agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str
+    ) -> NewKey: ...
+
+    def listed(self, organization: str, agent: str | None) -> tuple[list[KeyRecord], Uses]: ...
+
+    def rotate(
+        self,
+        organization: str,
+        key: str | None,
+        agent: str | None,
+        terms: Terms,
+        deliver: Callable[[Sequence[Rotated]], None],
+    ) -> Rotated:
+        """Replace this key, or the one that this agent has. `deliver` takes the new key to where it is kept."""
+
+    def revoke(self, organization: str, key: str, reason: str) -> KeyRecord | None: ...
+
+
+class Teams(Protocol):
+    """Teams of an organization, each named by its name."""
+
+    def create(self, organization: str, name: str, owner: str, description: str, reason: str) -> TeamRecord: ...
+
+    def update(
+        self, organization: str, team: str, owner: str | None, description: str | None, reason: str
+    ) -> TeamRecord | None: ...
+
+    def listed(self, organization: str) -> list[TeamRecord]:
+        """With their agents and bundles, by name."""
+
+    def briefly(self, organization: str) -> list[TeamRecord]:
+        """Without their agents and bundles, by name."""
+
+    def show(self, organization: str, team: str) -> TeamRecord: ...
+
+    def suspend(self, organization: str, team: str, reason: str) -> TeamRecord | None: ...
+
+    def resume(self, organization: str, team: str, reason: str) -> TeamRecord | None: ...
+
+    def revoke(self, organization: str, team: str, reason: str) -> TeamRecord | None: ...
+
+
+class Bindings(Protocol):
+    """Which bundles judge whom."""
+
+    def bind(self, organization: str, new: NewBinding, *, other_effect: bool, reason: str) -> BindingRecord: ...
+
+    def unbind(
+        self, organization: str, kind: SubjectKind, subject: str, bundle: str, *, shadow: bool, reason: str
+    ) -> BindingRecord: ...
+
+    def listed(self, organization: str, agent: str | None) -> list[BindingRecord]: ...
+
+    def missing_step(self, bundle: str) -> str:
+        """What is to be done for a bundle that is not in force; empty if that is not known."""
+
+
+class Limits(Protocol):
+    """Limits that operators set."""
+
+    def set(
+        self, organization: str, limit: LimitName, value: int, *, without_members: bool, reason: str
+    ) -> LimitRecord: ...
+
+    def raise_(self, organization: str, limit: LimitName, value: int, for_ns: int, reason: str) -> LimitRecord: ...
+
+    def remove(self, organization: str, limit: LimitName, reason: str) -> LimitRecord: ...
+
+    def listed(self, organization: str) -> list[LimitRecord]: ...
+
+    def state(self, limit: LimitRecord) -> LimitState: ...
+
+    def states(self, organization: str, kind: SubjectKind, subject: str) -> list[LimitState]:
+        """Of all limits that hold a subject back."""
+
+
+class Stops(Protocol):
+    """Emergency stops: of an organization, or of all (None)."""
+
+    def begin(self, organization: str | None, reason: str) -> tuple[StopRecord, bool]:
+        """The stop, and whether it has begun now."""
+
+    def end(self, organization: str | None, reason: str) -> StopRecord | None: ...
+
+    def in_force(self) -> list[StopRecord]: ...
+
+
+class Organizations(Protocol):
+    """Organizations, each named by its name."""
+
+    def create(self, name: str, reason: str) -> str:
+        """The id of the new one."""
+
+    def listed(self) -> list[OrganizationRecord]: ...
+
+    def show(self, name: str) -> OrganizationRecord: ...
+
+    def versions(self, name: str) -> list[OrganizationVersionRecord]: ...
+
+    def standing(self, organization: str, team: str) -> Standing:
+        """What decides over the agents of a team (or of none: empty), beside their own states."""
+
+    def suspend(self, name: str, reason: str) -> OrganizationRecord | None: ...
+
+    def resume(self, name: str, reason: str) -> OrganizationRecord | None: ...
+
+    def revoke(self, name: str, reason: str) -> OrganizationRecord | None: ...
+
+
+class Gateway(Protocol):
+    """All of it."""
+
+    @property
+    def agents(self) -> Agents: ...
+
+    @property
+    def keys(self) -> Keys: ...
+
+    @property
+    def teams(self) -> Teams: ...
+
+    @property
+    def bindings(self) -> Bindings: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def stops(self) -> Stops: ...
+
+    @property
+    def organizations(self) -> Organizations: ...

@@ -1,0 +1,113 @@
+"""Bindings and limits of a gateway elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import GatewayError
+from gateway.management.port import LimitName, NewBinding
+from gateway.management.remote import documents
+from gateway.management.remote.client import Client
+from gateway.management.remote.members import Members
+from gateway.registry.records import BindingRecord, LimitRecord, SubjectKind
+
+if TYPE_CHECKING:
+    from gateway.registry.limit_states import LimitState
+
+
+class RemoteBindings:
+    """`Bindings` of `port.py`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def bind(self, organization: str, new: NewBinding, *, other_effect: bool, reason: str) -> BindingRecord:
+        body = {
+            "subject_kind": new.kind,
+            "subject": new.subject,
+            "bundle": new.bundle,
+            "effect": new.effect,
+            "pinned": new.pinned,
+            "without_members": new.without_members,
+            "other_effect": other_effect,
+            "shadow": new.shadow,
+            "reason": reason,
+        }
+        reply = self._client.send("POST", "bindings", body=body, organization=organization)
+        made = documents.record(BindingRecord, reply.body)
+        team = made.subject if made.subject_kind == "team" else None
+        return self._with(made, Members(self._client, organization, team))
+
+    def unbind(
+        self, organization: str, kind: SubjectKind, subject: str, bundle: str, *, shadow: bool, reason: str
+    ) -> BindingRecord:
+        body = {"subject_kind": kind, "subject": subject, "bundle": bundle, "shadow": shadow, "reason": reason}
+        reply = self._client.send("POST", "bindings", "unbind", body=body, organization=organization)
+        return documents.record(BindingRecord, reply.body)
+
+    def listed(self, organization: str, agent: str | None) -> list[BindingRecord]:
+        found = documents.records(BindingRecord, self._client.items("bindings", organization=organization, agent=agent))
+        members = Members(self._client, organization)
+        return [self._with(each, members) for each in found]
+
+    def missing_step(self, bundle: str) -> str:
+        return ""  # that stands in the gateway's settings and repository
+
+    def _with(self, binding: BindingRecord, members: Members) -> BindingRecord:
+        if binding.subject_kind == "agent":
+            return replace(binding, agents=[binding.subject])
+        if binding.subject_kind == "team":
+            return replace(binding, agents=members.of_team(binding.subject))
+        return replace(binding, agents=members.everybody())
+
+
+class RemoteLimits:
+    """`Limits` of `port.py`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def set(
+        self, organization: str, limit: LimitName, value: int, *, without_members: bool, reason: str
+    ) -> LimitRecord:
+        body = _named(limit) | {"value": value, "without_members": without_members, "reason": reason}
+        return documents.record(
+            LimitRecord, self._client.send("POST", "limits", body=body, organization=organization).body
+        )
+
+    def raise_(self, organization: str, limit: LimitName, value: int, for_ns: int, reason: str) -> LimitRecord:
+        body = _named(limit) | {"value": value, "for_seconds": documents.seconds(for_ns), "reason": reason}
+        reply = self._client.send("POST", "limits", "raise", body=body, organization=organization)
+        return documents.record(LimitRecord, reply.body)
+
+    def remove(self, organization: str, limit: LimitName, reason: str) -> LimitRecord:
+        body = _named(limit) | {"reason": reason}
+        reply = self._client.send("POST", "limits", "remove", body=body, organization=organization)
+        return documents.record(LimitRecord, reply.body)
+
+    def listed(self, organization: str) -> list[LimitRecord]:
+        return documents.records(LimitRecord, self._client.items("limits", organization=organization))
+
+    def state(self, limit: LimitRecord) -> LimitState:
+        found = self.states(limit.organization, limit.subject_kind, limit.subject)
+        for each in found:
+            if each.id == limit.id:
+                return each
+        raise GatewayError("unknown_limit", "the limit has been changed meanwhile", hint="type `gateway limits list`")
+
+    def states(self, organization: str, kind: SubjectKind, subject: str) -> list[LimitState]:
+        from gateway.registry.limit_states import LimitState
+
+        found = self._client.items("limits", "states", organization=organization, subject_kind=kind, subject=subject)
+        return documents.records(LimitState, found)
+
+
+def _named(limit: LimitName) -> dict[str, Any]:
+    return {
+        "subject_kind": limit.kind,
+        "subject": limit.subject,
+        "limit": limit.name,
+        "upstream": limit.upstream,
+        "model": limit.model,
+    }

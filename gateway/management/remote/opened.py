@@ -1,0 +1,63 @@
+"""A gateway elsewhere, for commands: each change and query is a request, or a few, to its control API."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from gateway.management.remote.client import Client
+
+if TYPE_CHECKING:
+    from gateway.management.remote.agents import RemoteAgents
+    from gateway.management.remote.assignments import RemoteBindings, RemoteLimits
+    from gateway.management.remote.keys import RemoteKeys
+    from gateway.management.remote.tenants import RemoteOrganizations, RemoteStops, RemoteTeams
+
+
+class RemoteGateway:
+    """Only the nouns that a command uses are imported."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @cached_property
+    def agents(self) -> RemoteAgents:
+        from gateway.management.remote.agents import RemoteAgents
+
+        return RemoteAgents(self._client)
+
+    @cached_property
+    def keys(self) -> RemoteKeys:
+        from gateway.management.remote.keys import RemoteKeys
+
+        return RemoteKeys(self._client)
+
+    @cached_property
+    def teams(self) -> RemoteTeams:
+        from gateway.management.remote.tenants import RemoteTeams
+
+        return RemoteTeams(self._client)
+
+    @cached_property
+    def bindings(self) -> RemoteBindings:
+        from gateway.management.remote.assignments import RemoteBindings
+
+        return RemoteBindings(self._client)
+
+    @cached_property
+    def limits(self) -> RemoteLimits:
+        from gateway.management.remote.assignments import RemoteLimits
+
+        return RemoteLimits(self._client)
+
+    @cached_property
+    def stops(self) -> RemoteStops:
+        from gateway.management.remote.tenants import RemoteStops
+
+        return RemoteStops(self._client)
+
+    @cached_property
+    def organizations(self) -> RemoteOrganizations:
+        from gateway.management.remote.tenants import RemoteOrganizations
+
+        return RemoteOrganizations(self._client)

@@ -1,0 +1,617 @@
+"""`gateway --server URL …`: the same commands as on a data directory, over the real control API without its sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+from starlette.types import Message
+
+from gateway.audit import storage
+from gateway.cli import main, remote
+from gateway.control.server import ControlApi
+from gateway.errors import GatewayError
+from gateway.identity.credentials import Peppers
+from gateway.management import servers
+from gateway.registry import operators
+from gateway.registry.database import Registry
+from gateway.registry.vault import Vault
+from gateway.settings import DataDirectory
+from tests.gateway.conftest import ACTOR, ORG, Done, Home, Run
+
+URL = "https://gw.example:8081"
+
+
+@dataclass
+class Elsewhere:
+    """A gateway that is reached by its control API only, and what was sent to it."""
+
+    home: Home
+    api: ControlApi
+    requests: list[httpx.Request] = field(default_factory=list)
+
+    def token(self, name: str = "olga", role: str = "owner", organization: str | None = None, **more: object) -> str:
+        """The token of a new operator."""
+        operators.add_operator(self.home.registry, actor=ACTOR, organization=organization, name=name, role=role)
+        return operators.create_token(
+            self.home.registry, self.home.peppers, actor=ACTOR, organization=organization, operator=name, **more
+        ).text  # type: ignore[arg-type]  # keywords pass through
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """In the place of the network."""
+        self.requests.append(request)
+        assert str(request.url).startswith(f"{URL}/api/v1/")
+        started: list[Message] = []
+        parts: list[bytes] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": request.content, "more_body": False}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                started.append(message)
+            else:
+                parts.append(message.get("body", b""))
+
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "path": request.url.path,
+            "raw_path": request.url.raw_path,
+            "query_string": request.url.query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "client": ("203.0.113.5", 4711),
+        }
+        asyncio.run(self.api(scope, receive, send))
+        (start,) = started
+        return httpx.Response(start["status"], headers=start["headers"], content=b"".join(parts), request=request)
+
+
+async def nowhere(scope: object, receive: object, send: object) -> None:
+    raise AssertionError("nothing but the control API is asked")
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No login, no variables, and no request may leave."""
+
+    def answer(_self: object, request: httpx.Request) -> httpx.Response:
+        raise AssertionError(f"{request.url} is asked")
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("AIG_DATA", "AIG_SERVER", "AIG_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def elsewhere(
+    offline: None, tmp_path: Path, new_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Elsewhere]:
+    data = DataDirectory(tmp_path / "elsewhere")
+    data.create()
+    shutil.copy(new_registry, data.registry_db)
+    registry = Registry.open(data)
+    home = Home(data, registry, Peppers.create(data.keys), Vault.create(data.keys))
+    storage.create(data)
+    found = Elsewhere(home, ControlApi.open(nowhere, data, "1.2.3"))
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _self, request: found.answer(request))
+    yield found
+    found.api.close()
+    registry.close()
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command in this process, in a folder without a data directory."""
+    place = tmp_path / "laptop"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
+
+    def run(*arguments: str, **variables: str) -> Done:
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            code = main(arguments)
+        shown = capsys.readouterr()
+        assert list(place.iterdir()) == []
+        return Done(code, shown.out, shown.err)
+
+    return run
+
+
+@pytest.fixture
+def there(elsewhere: Elsewhere, gateway: Run) -> Run:
+    """Run a command on the gateway elsewhere, as an owner."""
+    token = elsewhere.token()
+    return lambda *arguments: gateway("--server", URL, *arguments, AIG_TOKEN=token)
+
+
+# --- the same output --------------------------------------------------------------------------------------------------
+
+
+SCRIPTS: Final = {
+    "quick": """
+        agents register bot --owner dana@example.com --json
+        agents show bto
+        agents list
+        """,
+    "agents": """
+        agents list
+        agents register bot --owner dana@example.com --capability chat --label site=berlin --expires 2090-01-01 --json
+        agents register bot
+        agents register Bot!
+        agents register helper --parent bot --team support --description answers --review-days 30 --env prod
+        agents register late --team suport
+        agents register worse --label nothing
+        agents list
+        agents list --json
+        agents list --limit 2
+        agents list --limit 2 --json
+        agents list --after helper
+        agents list --at 2001-01-01
+        agents show bto
+        agents show helper
+        agents show helper --json
+        agents show bot --at 2001-01-01
+        agents update bot --add-capability tools --remove-capability chat --label site=paris --reason moved
+        agents update bot --add-capability tools
+        agents update bot --remove-capability tolls
+        agents update bot --remove-label sites --json
+        agents update bot --name robot --expires never --json
+        agents update robot
+        agents update robot --keep-content --retention-days 7 --redact [0-9]+
+        agents update robot --retention-days 9 --no-redact --json
+        agents update robot --no-keep-content
+        agents update nobody --owner x
+        agents review helper --reason looked
+        agents history robot
+        agents history robot --json
+        """,
+    "keys": """
+        agents register robot
+        agents register helper
+        agents register late
+        keys create robot
+        keys create robot --expires 30d --model gpt-4o* --network 10.0.0.0/8 --action chat.completions --json
+        keys create robot
+        keys create nobody
+        keys create robot --action chat.completion
+        keys list
+        keys list helper
+        keys list --json
+        keys rotate --agent robot
+        keys rotate --agent helper
+        keys create helper
+        keys rotate --agent helper --overlap 1h --reason monthly
+        keys rotate --agent helper --json
+        keys revoke key_nothing
+        agents suspend helper --reason odd
+        agents suspend helper --json
+        agents resume helper
+        agents resume helper
+        agents revoke robot --reason broken
+        agents revoke robot --json
+        agents resume robot
+        agents retire late
+        agents retire late
+        keys list robot
+        """,
+    "teams": """
+        agents register robot
+        agents register helper --team support
+        teams create sales --owner sam --description sells --json
+        teams create sales
+        teams update support --owner sue
+        teams update support --owner sue
+        teams update suport --owner sue --json
+        teams list
+        teams list --json
+        teams show support
+        teams show support --json
+        teams suspend support
+        teams suspend support --json
+        agents list
+        agents show helper
+        agents suspend helper
+        agents resume helper
+        teams resume support --reason fine
+        teams resume support
+        teams revoke support
+        teams revoke support --yes --json
+        """,
+    "assignments": """
+        agents register robot
+        agents register helper --team support
+        bind robot crm --reason needed
+        bind robot crm
+        bind robot crm --effect guard
+        bind robot crm --effect guard --yes --json
+        bind team:support crm --json
+        bind team:marketing crm
+        bind team:marketing crm --create
+        bind org:default crm --shadow
+        bind nobody crm
+        bindings list
+        bindings list robot
+        bindings list --json
+        agents show robot
+        agents show helper --json
+        unbind robot crm --reason over --json
+        unbind robot crm
+        unbind org:default crm --shadow
+        limits set robot requests_per_minute 5 --reason careful
+        limits set robot requests_per_minute 5 --model gpt-4o
+        limits set robot requests_per_minutes 5
+        limits set team:support tokens_per_day 1000 --json
+        limits set team:nowhere tokens_per_day 1000
+        limits raise robot requests_per_minute 9 --for 2h --reason launch
+        limits raise robot requests_per_minute 3 --for 2h --reason launch
+        limits raise robot requests_per_minute 9 --for 90d --reason launch --json
+        limits list
+        limits list --json
+        limits show robot
+        limits show helper --json
+        agents show robot --json
+        limits remove robot requests_per_minute --reason over
+        limits remove robot requests_per_minute
+        """,
+    "organizations": """
+        orgs create acme --json
+        orgs create acme
+        orgs list
+        orgs list --json
+        agents register spy --org acme
+        agents list --org acme --json
+        agents list --org acne
+        stop --org acme --reason fire
+        stop --org acme --reason fire
+        stop --all --reason fire --json
+        agents list --org acme
+        orgs show acme
+        resume --org acme
+        resume --all --json
+        resume --all
+        orgs suspend acme --reason unpaid
+        orgs suspend acme --json
+        resume --org acme
+        orgs show acme --json
+        orgs resume acme
+        orgs revoke acme
+        orgs revoke acme --yes
+        orgs revoke acme
+        orgs show acne
+        """,
+}
+"""Every command that has a remote form, many of them wrongly used as well."""
+
+
+def told(script: str) -> list[list[str]]:
+    return [line.split() for line in SCRIPTS[script].strip().splitlines()]
+
+
+def normalised(done: Done) -> tuple[int, str, str]:
+    """What was said, without what differs between two gateways and two actors."""
+
+    def plain(text: str) -> str:
+        text = re.sub(r"aig_sk_\w+", "KEY", text)
+        text = re.sub(r"\b[a-z]{3}_[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
+        text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "TIME", text)
+        text = re.sub(r"local:\d+|operator:ID", "ACTOR", text)
+        return re.sub(r" +", " ", text)
+
+    return done.code, plain(done.out), plain(done.err)
+
+
+@pytest.mark.parametrize(
+    "script", [name if name == "quick" else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS]
+)
+def test_commands_say_the_same_here_and_there(
+    home: Home, elsewhere: Elsewhere, gateway: Run, there: Run, script: str
+) -> None:
+    storage.create(home.data)
+    for each in (home, elsewhere.home):
+        each.activate("crm")
+    for line in told(script):
+        expected = normalised(gateway(*line, "--data", str(home.data.path)))
+        assert (line, *normalised(there(*line))) == (line, *expected)
+
+
+def test_every_remote_command_is_in_a_script() -> None:
+    lines = [" ".join(line) + " " for script in SCRIPTS for line in told(script)]
+    assert [each for each in sorted(remote.COMMANDS) if not any(line.startswith(f"{each} ") for line in lines)] == []
+
+
+@pytest.mark.slow
+def test_a_key_is_named_by_its_text_or_its_id(home: Home, elsewhere: Elsewhere, gateway: Run, there: Run) -> None:
+    storage.create(home.data)
+    said = []
+    for run in (lambda *arguments: gateway(*arguments, "--data", str(home.data.path)), there):
+        run("agents", "register", "bot")
+        first = run("keys", "create", "bot").out.strip()
+        verbs = ("rotate", "rotate", "revoke", "revoke")
+        said.append([normalised(run("keys", verb, first)) for verb in verbs])
+    assert said[0] == said[1]
+
+
+@pytest.mark.slow
+def test_a_page_is_followed_to_the_end(elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.management.remote.client.PAGE", 2)
+    for name in ("e", "b", "d", "a", "c"):
+        elsewhere.home.agent(name)
+    assert [each["name"] for each in there("agents", "list", "--json").json] == ["a", "b", "c", "d", "e"]
+    assert [each["name"] for each in there("agents", "list", "--limit", "3", "--json").json] == ["e", "b", "d"]
+    assert "add --after agt_" in there("agents", "list", "--limit", "3").err
+    assert [each["name"] for each in there("agents", "list", "--after", "d", "--json").json] == ["a", "c"]
+
+
+@pytest.mark.slow
+def test_the_operators_own_organization_is_meant(elsewhere: Elsewhere, there: Run, gateway: Run) -> None:
+    there("orgs", "create", "acme")
+    token = elsewhere.token("anna", "admin", "acme")
+    made = gateway("--server", URL, "agents", "register", "bot", "--json", AIG_TOKEN=token).json
+    assert made["organization"] == "acme"
+    refused = gateway("--server", URL, "agents", "list", "--org", ORG, AIG_TOKEN=token)
+    assert "unknown organization `default`" in refused.complains()
+
+
+@pytest.mark.slow
+def test_a_token_for_agents_only_lists_them(elsewhere: Elsewhere, gateway: Run) -> None:
+    token = elsewhere.token(scopes=["agents:write"])
+    assert gateway("--server", URL, "agents", "register", "bot", AIG_TOKEN=token).code == 0
+    assert "bot" in gateway("--server", URL, "agents", "list", AIG_TOKEN=token).out
+    assert "may not read keys" in gateway("--server", URL, "agents", "show", "bot", AIG_TOKEN=token).complains()
+    assert "may not read keys" in gateway("--server", URL, "keys", "list", AIG_TOKEN=token).complains()
+
+
+# --- when it does not go as it should ---------------------------------------------------------------------------------
+
+
+def broken(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, times: int, *, after: bool) -> Callable[[], int]:
+    """Let the connection break so many times, before or after a POST has arrived; how often one was sent."""
+    monkeypatch.setattr("gateway.management.remote.client.PAUSE_SECONDS", 0.0)
+    sent = 0
+
+    def answer(_self: object, request: httpx.Request) -> httpx.Response:
+        nonlocal sent
+        if request.method != "POST":
+            return elsewhere.answer(request)
+        sent += 1
+        if sent <= times and not after:
+            raise httpx.ReadError("connection reset", request=request)
+        response = elsewhere.answer(request)
+        if sent <= times:
+            raise httpx.ReadTimeout("no answer", request=request)
+        return response
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    return lambda: sent
+
+
+@pytest.mark.slow
+def test_a_change_whose_answer_was_lost_is_made_once(
+    elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = broken(elsewhere, monkeypatch, 1, after=True)
+    assert "registered agent bot" in there("agents", "register", "bot").out
+    assert sent() == 2
+    assert [each["name"] for each in there("agents", "list", "--json").json] == ["bot"]
+
+
+@pytest.mark.slow
+def test_a_key_whose_text_was_lost_can_be_revoked(
+    elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere.home.agent("bot")
+    broken(elsewhere, monkeypatch, 1, after=True)
+    said = there("keys", "create", "bot").complains()
+    lost = re.search(r"gateway keys revoke (key_\S+)`", said)
+    assert "its text was lost" in said
+    assert lost is not None
+    assert there("keys", "revoke", lost[1]).code == 0
+
+
+@pytest.mark.slow
+def test_a_gateway_that_cannot_be_reached(elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(elsewhere, monkeypatch, 99, after=False)
+    said = there("agents", "register", "bot").complains()
+    assert said.startswith(f"cannot reach {URL}: connection reset")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("response", "says"),
+    [
+        (
+            httpx.Response(302, headers={"location": "https://evil.example/api/v1/me"}),
+            "a redirect, which is not followed",
+        ),
+        (httpx.Response(404, text="not here"), "does not answer as a control API"),
+        (httpx.Response(200, text="<html>"), "does not answer as a control API"),
+        (httpx.Response(200, json={"status": "ok", "organization": None}), "does not answer as a control API"),
+        (httpx.Response(500, headers={"content-type": "application/problem+json"}, text="["), "does not answer as a"),
+    ],
+    ids=["redirect", "other", "page", "json", "broken"],
+)
+def test_what_is_no_control_api(
+    there: Run, monkeypatch: pytest.MonkeyPatch, response: httpx.Response, says: str
+) -> None:
+    asked: list[httpx.URL] = []
+
+    def answer(_self: object, request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return httpx.Response(response.status_code, headers=response.headers, content=response.content)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    assert says in there("agents", "list").complains()
+    assert {each.host for each in asked} == {"gw.example"}
+
+
+@pytest.mark.slow
+def test_a_wrong_token(elsewhere: Elsewhere, gateway: Run) -> None:
+    token = elsewhere.token()
+    wrong = token[:-1] + ("a" if token[-1] != "a" else "b")
+    for text, says in [
+        (wrong, "what AIG_TOKEN holds is not an operator's token"),
+        (elsewhere.home.key() if elsewhere.home.agent() else "", "is an agent's key, which opens nothing here"),
+    ]:
+        said = gateway("--server", URL, "agents", "list", AIG_TOKEN=text).complains()
+        assert says in said
+        assert text not in said
+    assert elsewhere.requests == []
+    operators.revoke_operator(elsewhere.home.registry, actor=ACTOR, organization=None, operator="olga")
+    said = gateway("--server", URL, "agents", "list", AIG_TOKEN=token).complains()
+    assert f"{URL} does not take the token" in said
+    assert f"`gateway login --server {URL}`" in said
+    assert token not in said
+
+
+@pytest.mark.slow
+def test_the_secret_of_a_key_is_not_sent(elsewhere: Elsewhere, there: Run) -> None:
+    elsewhere.home.agent("bot")
+    text = there("keys", "create", "bot").out.strip()
+    assert there("keys", "rotate", text).code == 0
+    assert there("keys", "revoke", text).code == 0
+    assert not any(text[-40:] in str(each.url) or text[-40:].encode() in each.content for each in elsewhere.requests)
+
+
+# --- which gateway is meant -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "says"),
+    [
+        (("--server", URL, "agents", "list", "--data", "x"), {}, "--server and --data exclude each other"),
+        (("--server", URL, "audit", "verify"), {}, "`gateway audit verify` works on the gateway's own machine only"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                (("--server", URL, "up"), {}, "`gateway up` works on the gateway's own machine only"),
+                (("--server", URL, "demo"), {}, "`gateway demo` has nothing to do with a server"),
+                (("--server", "http://gw.example:8081", "agents", "list"), {}, "everybody on the way could read"),
+                (("--token-file", "t", "agents", "list"), {}, "need --server"),
+                (("agents", "list"), {"AIG_SERVER": URL, "AIG_DATA": "x"}, "AIG_DATA exclude each other"),
+                (("audit", "verify"), {"AIG_SERVER": URL}, "unset AIG_SERVER"),
+                (("whoami",), {}, "say which gateway is meant"),
+                (
+                    ("--server", URL, "keys", "rotate", "--all", "--out", "f", "--org", ORG),
+                    {},
+                    "--all works on the gateway's own machine only",
+                ),
+            ]
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_usage_is_one_line(
+    offline: None, gateway: Run, arguments: tuple[str, ...], variables: dict[str, str], says: str
+) -> None:
+    assert says in gateway(*arguments, **variables).complains(2)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("gw.example:8081", "begins with https://"),
+        ("https://u:geheim@gw.example", "must not contain a credential"),
+        ("https://gw.example/api", "must end with the host and the port"),
+        ("https://gw.example:8081?x=1", "must end with the host and the port"),
+        ("https://gw.example:99999", "the host or the port"),
+        ("https://", "the host"),
+        ("https://gw example", "the host"),
+        ("ftp://gw.example", "ftp:// is not supported"),
+        ("http://gw.example:8081", "everybody on the way could read the token"),
+        ("http://127.0.0.1.gw.example", "everybody on the way could read the token"),
+        ("http://192.168.0.7", "everybody on the way could read the token"),
+    ],
+)
+def test_an_address_that_is_not_taken(address: str, says: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        servers.origin(address, insecure_http=False)
+    assert says in caught.value.message
+    assert "geheim" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("https://GW.example:443/", "https://gw.example"),
+        ("https://gw.example:8081", URL),
+        ("http://localhost:8081", "http://localhost:8081"),
+        ("http://127.0.0.9", "http://127.0.0.9"),
+        ("http://[::1]:8081", "http://[::1]:8081"),
+    ],
+)
+def test_an_address_has_one_form(address: str, origin: str) -> None:
+    assert servers.origin(address, insecure_http=False) == origin
+    assert servers.origin("http://gw.example", insecure_http=True) == "http://gw.example"
+
+
+@pytest.mark.slow
+def test_a_named_directory_counts_more_than_the_environment(home: Home, elsewhere: Elsewhere, gateway: Run) -> None:
+    storage.create(home.data)
+    home.agent("local-bot")
+    done = gateway("agents", "list", "--data", str(home.data.path), AIG_SERVER=URL)
+    assert "local-bot" in done.out
+    assert elsewhere.requests == []
+    token = elsewhere.token()
+    done = gateway("--server", URL, "agents", "list", AIG_DATA=str(home.data.path), AIG_TOKEN=token)
+    assert "no agents yet" in done.err
+
+
+# --- login ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_logging_in_and_out(elsewhere: Elsewhere, gateway: Run, tmp_path: Path) -> None:
+    token, file = elsewhere.token("dana", "auditor", ORG, lifetime_ns=3600 * 10**9), tmp_path / "token.txt"
+    file.write_text(f"{token}\n")
+    done = gateway("login", "--server", f"{URL}/", "--token-file", str(file))
+    assert done.code == 0, done.err
+    assert f"logged in to {URL} as auditor dana of organization default, until 2" in done.out
+    stored = list((tmp_path / "config" / "agent-identity-gateway").iterdir())
+    assert [(each.stat().st_mode & 0o777, token in each.read_text()) for each in stored] == [(0o600, True)]
+    assert stored[0].parent.stat().st_mode & 0o077 == 0
+    assert gateway("agents", "list", AIG_SERVER=URL).code == 0
+    shown = gateway("whoami", "--server", URL)
+    assert "dana" in shown.out
+    assert token not in done.out + done.err + shown.out
+    assert gateway("--server", URL, "whoami", "--json").json["operator"]["role"] == "auditor"
+    assert "may not change agents" in gateway("--server", URL, "agents", "register", "bot").complains()
+    assert f"logged out from {URL}" in gateway("logout", "--server", URL).out
+    assert f"there is no login for {URL}" in gateway("logout", "--server", URL).out
+    assert f"there is no token for {URL}" in gateway("--server", URL, "agents", "list").complains()
+
+
+@pytest.mark.slow
+def test_a_token_that_does_not_work_is_not_kept(elsewhere: Elsewhere, gateway: Run, tmp_path: Path) -> None:
+    token, file = elsewhere.token(), tmp_path / "token.txt"
+    operators.revoke_operator(elsewhere.home.registry, actor=ACTOR, organization=None, operator="olga")
+    file.write_text(token)
+    said = gateway("login", "--server", URL, "--token-file", str(file)).complains()
+    assert "does not take the token" in said
+    assert token not in said
+    assert not (tmp_path / "config").exists()
+
+
+@pytest.mark.slow
+def test_a_login_that_others_can_read_is_refused(elsewhere: Elsewhere, gateway: Run, tmp_path: Path) -> None:
+    file = tmp_path / "token.txt"
+    file.write_text(elsewhere.token())
+    gateway("login", "--server", URL, "--token-file", str(file))
+    (stored,) = (tmp_path / "config" / "agent-identity-gateway").iterdir()
+    stored.chmod(0o644)
+    assert "is open to other users" in gateway("--server", URL, "agents", "list").complains()
+    # Another login takes its place.
+    assert gateway("login", "--server", URL, "--token-file", str(file)).code == 0
+    assert stored.stat().st_mode & 0o777 == 0o600
+    assert gateway("--server", URL, "agents", "list").code == 0

@@ -1,0 +1,86 @@
+"""What the control API has for the command line (docs/remote.md). Each answer is checked against the document."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.gateway.control.conftest import Client, Control
+
+
+def test_all_of_an_agent(control: Control, owner: Client) -> None:
+    control.home.activate("base")
+    control.home.agent("boss")
+    control.home.agent("bot", parent="boss")
+    key = owner("POST", "/keys", {"agent": "bot"}).ok(201)
+    owner("POST", "/bindings", {"subject_kind": "agent", "subject": "bot", "bundle": "base"}).ok(201)
+    limit = {"subject_kind": "agent", "subject": "bot", "limit": "requests_per_day"}
+    owner("POST", "/limits", limit | {"value": 5}).ok(201)
+    found = owner("GET", "/agents/bot/overview").ok()
+    assert [each["id"] for each in found["keys"]] == [key["id"]]
+    assert found["bindings"][0]["revision"]["digest"] == "digest-of-base-cccc"
+    assert (found["parent_name"], found["limits"][0]["value"]) == ("boss", 5)
+    assert found["standing"] == {"organization": "active", "team": None, "stopped": None}
+    (state,) = owner("GET", "/limits/states", subject_kind="agent", subject="bot").ok()["items"]
+    assert (state["spent"], state["left"]) == (0, 5)
+    then = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "Z")
+    owner("POST", "/limits/raise", limit | {"value": 9, "for_seconds": 60, "reason": "launch"}).ok()
+    owner("POST", "/limits/remove", limit | {"reason": "over"}).ok()
+    owner("POST", "/bindings/unbind", {"subject_kind": "agent", "subject": "bot", "bundle": "base"}).ok()
+    assert owner("GET", "/agents/bot/overview").ok()["bindings"] == []
+    assert len(owner("GET", "/agents/bot/overview", at=then).ok()["bindings"]) == 1
+    narrow = control.operator("anna", "admin", scopes=["agents:read", "keys:read"])
+    assert narrow("GET", "/agents/bot/overview").problem(403) == "token_scope"
+
+
+@pytest.mark.slow
+def test_pages_of_agents_after_one_and_at_a_time(control: Control, owner: Client) -> None:
+    ids = [control.home.agent(name) for name in ("c", "a", "b")]
+    then = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "Z")
+    assert [each["id"] for each in owner("GET", "/agents", after="c").ok()["items"]] == ids[1:]
+    assert owner("GET", "/agents", after="nobody").problem(422) == "unknown_agent"
+    owner("POST", "/agents/c/retire", {}).ok()
+    first = owner("GET", "/agents", at=then, limit="2", status="active").ok()
+    assert [each["id"] for each in first["items"]] == ids[:2]
+    second = owner("GET", "/agents", at=then, limit="2", status="active", cursor=first["next"]).ok()
+    assert [each["id"] for each in second["items"]] == ids[2:]
+
+
+def test_the_key_of_an_agent_is_replaced(control: Control, owner: Client) -> None:
+    control.home.agent("bot")
+    old = owner("POST", "/keys", {"agent": "bot"}).ok(201)
+    made = owner("POST", "/agents/bot/keys/rotate", {"overlap": 60}).ok(201)
+    assert (made["replaces"]["id"], made["replaces"]["replaced_by"]) == (old["id"], made["id"])
+    assert owner("POST", "/agents/bott/keys/rotate", {}).problem(404) == "unknown_agent"
+
+
+@pytest.mark.slow
+def test_hints_for_the_command_line(control: Control, owner: Client) -> None:
+    control.home.agent("bot")
+    body = {"agent": "bot"}
+    owner("POST", "/keys", body)
+    owner("POST", "/keys", body)
+    plain = owner("POST", "/keys", body)
+    assert plain.problem(409) == "too_many_keys"
+    assert "`gateway" not in plain.json["hint"]
+    hinted = owner("POST", "/keys", body, headers={"gateway-client": "command-line"})
+    assert "gateway keys revoke" in hinted.json["hint"]
+    assert hinted.json["detail"] == plain.json["detail"]
+
+
+@pytest.mark.slow
+def test_versions_of_an_organization(control: Control, owner: Client) -> None:
+    owner("POST", "/organizations", {"name": "acme"}).ok(201)
+    owner("POST", "/organizations/acme/suspend", {"reason": "unpaid"}).ok()
+    found = owner("GET", "/organizations/acme/versions").ok()["items"]
+    assert [(each["status"], each["reason"]) for each in found] == [("active", ""), ("suspended", "unpaid")]
+    stranger = control.operator("anna", "admin", "default")
+    assert stranger("GET", "/organizations/acme/versions").problem(404) == "unknown_organization"
+    missed = owner("GET", "/agents", organization="acne")
+    assert missed.problem(404) == "unknown_organization"
+    assert missed.json["hint"] == "did you mean `acme`?"
+    assert "hint" not in stranger("GET", "/agents", organization="acne").json or "acme" not in str(
+        stranger("GET", "/agents", organization="acne").json
+    )
