@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from gateway.errors import GatewayError
@@ -57,6 +57,8 @@ class Token:
     issued: int
     expires: int
     actor: str | None = None
+    # The name of the key that signed it; empty for one that is to be signed.
+    kid: str = field(default="", compare=False)
 
 
 def is_token(text: str) -> bool:
@@ -94,7 +96,8 @@ def issue(token: Token, deployment: str, keys: TokenKeys) -> str:
 def read(text: str, deployment: str, keys: TokenKeys) -> Token:
     """The token of this deployment that a text is, of either sort; raises `InvalidTokenError`.
 
-    It may have expired: that is for the caller to check, at every use.
+    It may have expired: that is for the caller to check, at every use. Raises `GatewayError` if the keys
+    cannot be read.
     """
     compact = jose.parse(text)
     if compact.algorithm != "EdDSA" or compact.kid is None:
@@ -117,7 +120,7 @@ def read(text: str, deployment: str, keys: TokenKeys) -> Token:
         permitted = token_scope.parse(scope)
     except GatewayError:
         raise InvalidTokenError("claims") from None
-    return Token(identifier, _chain(claims), permitted, issued, expires, actor)
+    return Token(identifier, _chain(claims), permitted, issued, expires, actor, compact.kid)
 
 
 def _audience(deployment: str, actor: str | None) -> str:
