@@ -108,7 +108,7 @@ def states(directory: Path) -> list[TokenKeyState]:
         except FileNotFoundError:  # removed in the meantime
             continue
         try:
-            kid = _key(secret_files.read(path)).kid
+            kid = _key(secret_files.read(path)).kid or ""
         except GatewayError as error:
             found.append(TokenKeyState(number, "", made_ns, False, kept_until_ns, error.message))
             continue

@@ -62,6 +62,6 @@ def remove_replaced(registry: Registry, keys: Path, *, actor: str) -> list[Token
         with registry.write() as session:
             token_keys.remove(keys, [each.number for each in over])
             for each in over:
-                fields = {"token_key": each.number, "kid": each.kid}
+                fields: Fields = {"token_key": each.number, "kid": each.kid}
                 outbox.add_change(session, organization=SYSTEM, actor=actor, what="token_key.removed", fields=fields)
     return over
