@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.control.api import (
+    adoptions,
     agents,
     audit,
     bindings,
@@ -33,6 +34,7 @@ OPERATIONS: list[Operation] = [
     *upstreams.OPERATIONS,
     *routes.OPERATIONS,
     *issuers.OPERATIONS,
+    *adoptions.OPERATIONS,
     *webhooks.OPERATIONS,
     *stops.OPERATIONS,
     *audit.OPERATIONS,

@@ -17,7 +17,7 @@ from gateway.registry import changes, publication
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Client, Control, Reply
 
-_ID = re.compile(r"\b(?:agt|key|bnd|lim|ups|rte|tem|opr|otk|org|chg|iss|rul|whk|stp)_[0-9a-f-]{36}\b")
+_ID = re.compile(r"\b(?:agt|key|bnd|lim|ups|rte|tem|opr|otk|org|chg|iss|rul|whk|stp|lgk)_[0-9a-f-]{36}\b")
 _TABLES = (
     "agent",
     "agent_version",
@@ -33,6 +33,8 @@ _TABLES = (
     "issuer_rule",
     "webhook",
     "emergency_stop",
+    "legacy_key",
+    "review_warning",
 )
 _NAMES = ["bot", "crawler", "blue", "openai", "chat"]  # both have things of these names
 _UNKNOWN = "agt_01938c5e-0000-7000-8000-000000000000"
@@ -130,6 +132,23 @@ class Run:
             ("GET", f"/stops/{self.reference(me, other, 'stp_')}", None),
             ("POST", f"/stops/{self.reference(me, other, 'stp_')}/resume", text),
             ("POST", "/keys/public", {"agent": agent, "public_key": _public_key(), **text}),
+            (
+                "POST",
+                "/keys/spiffe",
+                {"agent": agent, "spiffe_id": f"spiffe://{me.mark}/{chance.randrange(9)}", **text},
+            ),
+            (
+                "POST",
+                "/adoptions",
+                {
+                    "upstream": chance.choice(_NAMES),
+                    "key": f"sk-of-{me.mark}-{chance.randrange(3)}",
+                    "expires_in": 86400,
+                    "owner": me.mark,
+                },
+            ),
+            ("POST", "/adoptions/stop", {"upstream": chance.choice([None, *_NAMES])}),
+            ("GET", f"/adoptions{chance.choice(['', '/clients'])}", None),
             ("GET", f"/agents/{agent}/permissions", None),
             ("GET", "/permissions", None),
             (
