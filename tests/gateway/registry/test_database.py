@@ -262,12 +262,12 @@ def test_a_failed_change_leaves_nothing(home: Home) -> None:
 
 
 def test_writers_take_turns(home: Home) -> None:
-    """Eight threads register fifteen agents each: nobody fails, nothing is lost."""
+    """Eight threads register five agents each: nobody fails, nothing is lost."""
     failures: list[BaseException] = []
 
     def register(number: int) -> None:
         try:
-            for each in range(15):
+            for each in range(5):
                 home.agent(f"bot-{number}-{each}")
         except GatewayError as error:
             failures.append(error)
@@ -278,7 +278,7 @@ def test_writers_take_turns(home: Home) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert len(queries.agents(home.registry, ORG)) == 120
+    assert len(queries.agents(home.registry, ORG)) == 40
 
 
 def test_migrating_again_changes_nothing(home: Home) -> None:
