@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.control.conftest import Client, Control
 from tests.gateway.control.test_nouns import recorded
+from tests.gateway.webhooks.test_courier import receiving, status
 
 _AUDIENCE = {"issuer": "https://token.actions.example.com", "audience": "https://gateway.example.com"}
 _JWK = {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
@@ -237,6 +239,30 @@ def test_webhooks(control: Control, owner: Client) -> None:
     assert owner("DELETE", f"/webhooks/{made['id']}").problem(404) == "unknown_webhook"
     for secret in (made["secret"], own):
         assert secret.removeprefix("whsec_") not in repr(recorded(control.home))
+
+
+@pytest.mark.slow
+def test_a_webhook_is_tried_out(control: Control, owner: Client, acme: Client) -> None:
+    async def scenario() -> None:
+        async with receiving(status(500), status(204)) as receiver:
+            asked = {"url": receiver.url, "insecure": True}
+            made = await asyncio.to_thread(owner, "POST", "/webhooks", asked)
+
+            def tried() -> dict[str, Any]:
+                return dict(owner("POST", f"/webhooks/{made.ok(201)['id']}/test").ok())
+
+            # Clients have a loop of their own, and so need a thread.
+            failed = await asyncio.to_thread(tried)
+            assert (failed["accepted"], "status 500" in failed["error"]) == (False, True)
+            passed = await asyncio.to_thread(tried)
+            assert (passed["accepted"], passed["error"], passed["url"]) == (True, "", receiver.url)
+            assert [headers["webhook-id"] for headers, _ in receiver.got] == [failed["event"], passed["event"]]
+            theirs = await asyncio.to_thread(acme, "POST", f"/webhooks/{made.ok(201)['id']}/test")
+            assert theirs.problem(404) == "unknown_webhook"
+            viewer = control.operator("vera", "viewer")
+            assert (await asyncio.to_thread(viewer, "POST", f"/webhooks/{made.ok(201)['id']}/test")).status == 403
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.slow

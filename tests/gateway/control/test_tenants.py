@@ -116,6 +116,7 @@ class Run:
             ]
         )
         issuer = chance.choice(_NAMES)
+        theirs = sorted(each for each in other.ids if each.startswith("whk_"))
         asked: list[tuple[str, str, Any]] = [
             ("GET", f"/{chance.choice(['issuers', 'webhooks', 'stops', f'issuers/{issuer}/rules'])}", None),
             (
@@ -128,6 +129,8 @@ class Run:
             ("DELETE", f"/issuers/{issuer}/rules/{self.reference(me, other, 'rul_')}", None),
             ("POST", "/webhooks", {"url": f"https://{me.mark}.example/{chance.randrange(9)}"}),
             (chance.choice(["GET", "DELETE"]), f"/webhooks/{self.reference(me, other, 'whk_')}", None),
+            # Not one of its own, which would be told over the network.
+            ("POST", f"/webhooks/{chance.choice([*theirs, 'whk_nobodys'])}/test", None),
             ("POST", "/stops", {"reason": me.mark, "everybody": chance.random() < 0.3}),
             ("GET", f"/stops/{self.reference(me, other, 'stp_')}", None),
             ("POST", f"/stops/{self.reference(me, other, 'stp_')}/resume", text),
