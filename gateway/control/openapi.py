@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ _PROBLEMS: Final = {
 def document(operations: Sequence[Operation], version: str) -> Schema:
     paths: dict[str, Schema] = {}
     for each in operations:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, operations)
     return {
         "openapi": "3.1.0",
         "info": {"title": _TITLE, "version": version},
@@ -48,13 +49,13 @@ def document(operations: Sequence[Operation], version: str) -> Schema:
     }
 
 
-def _operation(operation: Operation) -> Schema:
+def _operation(operation: Operation, operations: Sequence[Operation]) -> Schema:
     found: Schema = {
         "operationId": _id(operation),
         "tags": [operation.noun],
         "summary": operation.summary,
         "parameters": _parameters(operation),
-        "responses": _responses(operation),
+        "responses": _responses(operation, operations),
     }
     if operation.body is not None:
         schema = _inlined(operation.body.model_json_schema())
@@ -117,7 +118,7 @@ def _not_null(schema: Schema) -> Schema:
     return {name: value for name, value in schema.items() if name != "default" or value is not None}
 
 
-def _responses(operation: Operation) -> Schema:
+def _responses(operation: Operation, operations: Sequence[Operation]) -> Schema:
     headers: Schema = {}
     if operation.tagged:
         headers["ETag"] = {"schema": {"type": "string"}, "description": "Of this version, for If-Match."}
@@ -135,10 +136,30 @@ def _responses(operation: Operation) -> Schema:
     }
     if headers:
         done["headers"] = headers
+    if links := _links(operation, operations):
+        done["links"] = links
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     found: Schema = {str(operation.status): done}
     for status in _statuses(operation):
         found[str(status)] = {"description": _PROBLEMS[status], "content": problem}
+    return found
+
+
+def _links(operation: Operation, operations: Sequence[Operation]) -> Schema:
+    """What can be done next with the thing that an operation has created: the operations on the paths below its own."""
+    if operation.status != 201:
+        return {}
+    found: Schema = {}
+    for other in operations:
+        created = re.match(re.escape(operation.path) + r"/\{(\w+)\}", other.path)
+        if created is None:
+            continue
+        parameters = {f"path.{name}": f"$request.path.{name}" for name in operation.parameters}
+        member = "name" if "name" in operation.answer["properties"] else "id"
+        parameters[f"path.{created[1]}"] = f"$response.body#/{member}"
+        if operation.tagged and other.if_match is not None:
+            parameters["header.If-Match"] = "$response.header.ETag"
+        found[_id(other)] = {"operationId": _id(other), "parameters": parameters}
     return found
 
 

@@ -7,46 +7,82 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import hypothesis
+import hypothesis.stateful
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from gateway.control.server import ControlApi
 from gateway.registry import changes
+from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR
-from tests.gateway.control.conftest import Control
+from tests.gateway.control.conftest import Client, Control, elsewhere
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 
 pytestmark = pytest.mark.slow
 
 _THERE = {"agent": "bot", "organization": "acme", "operator": "vera"}
+# Members of a body that name things: what is made with them is mostly refused otherwise.
+_NAMED = {
+    "agent": "bot",
+    "bundle": "base",
+    "limit": "requests_per_day",
+    "owner": "dana@example.com",
+    "parent": None,
+    "reason": "a test",
+    "team": "",
+}
 
 
-def test_no_answer_is_undocumented(control: Control) -> None:
+@pytest.fixture
+def headers(control: Control, owner: Client) -> dict[str, str]:
+    """Those of an owner, in a gateway in which there is something to ask about."""
+    control.home.agent("bot")
+    control.home.activate("base")
+    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    control.operator("vera", "viewer")
+    return {"authorization": f"Bearer {owner.token}"}
+
+
+@pytest.fixture
+def schema(control: Control) -> Any:
+    loaded = schemathesis.openapi.from_asgi("/api/v1/openapi.json", control.api)
+    return loaded.exclude(path="/events")  # which does not end
+
+
+def _checks(*more: str) -> list[Any]:
     general = importlib.import_module("schemathesis.checks")
     openapi = importlib.import_module("schemathesis.specs.openapi.checks")
-    checks = [
+    return [
         general.not_a_server_error,
         openapi.status_code_conformance,
         openapi.content_type_conformance,
         openapi.response_headers_conformance,
         openapi.response_schema_conformance,
+        *(getattr(openapi, name) for name in more),
     ]
-    control.home.agent("bot")
-    control.home.activate("base")
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
-    control.operator("vera", "viewer")
-    headers = {"authorization": f"Bearer {control.operator().token}"}
-    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", control.api)
-    examples = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "15"))
-    settings = hypothesis.settings(
+
+
+def _settings(examples: int, **more: Any) -> hypothesis.settings:
+    return hypothesis.settings(
         max_examples=examples,
         deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(hypothesis.HealthCheck),
+        **more,
     )
+
+
+def test_no_answer_is_undocumented(schema: Any, headers: dict[str, str]) -> None:
+    examples = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "15"))
     asked = 0
 
     def ask(case: Any) -> None:
@@ -55,8 +91,61 @@ def test_no_answer_is_undocumented(control: Control) -> None:
         # Mostly about things that are there: anything else is 404 and says little.
         case.path_parameters = {name: _THERE.get(name, value) for name, value in (case.path_parameters or {}).items()}
         case.query = {name: value for name, value in (case.query or {}).items() if name != "organization"}
-        case.call_and_validate(headers=headers, checks=checks)
+        case.call_and_validate(headers=headers, checks=_checks())
 
-    for found in schema.exclude(path="/events").get_all_operations():  # which does not end
-        settings(hypothesis.given(case=found.ok().as_strategy())(ask))()
+    for found in schema.get_all_operations():
+        _settings(examples)(hypothesis.given(case=found.ok().as_strategy())(ask))()
     assert asked > 50 * min(examples, 5)
+
+
+def test_nothing_is_undocumented_in_the_life_of_what_is_created(
+    control: Control, headers: dict[str, str], owner: Client, tmp_path: Path
+) -> None:
+    """Chains of requests along the links of the document: create, read, change, end, and ask again."""
+    examples = int(os.environ.get("SCHEMATHESIS_CHAINS", "60"))
+    answered: Counter[tuple[str, int]] = Counter()
+    checks = _checks("use_after_free", "ensure_resource_availability")
+    # What must not end: everything else would be refused from then on.
+    mine = {"olga", "default"}
+    mine |= {owner("GET", path).ok()["id"] for path in ("/operators/olga", "/organizations/default")}
+    current = control.api
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await current(scope, receive, send)
+
+    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app).exclude(path="/events")
+
+    class Life(schema.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            """Each chain begins with the same gateway."""
+            nonlocal current
+            self.data = DataDirectory(tmp_path / "copy")
+            shutil.copytree(control.home.data.path, self.data.path)
+            current = ControlApi.open(elsewhere, self.data, "1.2.3")
+
+        def teardown(self) -> None:
+            current.close()
+            shutil.rmtree(self.data.path)
+
+        def before_call(self, case: Any) -> None:
+            case.query = {name: value for name, value in (case.query or {}).items() if name != "organization"}
+            case.path_parameters = {
+                name: _THERE[name] if value in mine else value for name, value in (case.path_parameters or {}).items()
+            }
+            # Wrong tokens have tests of their own, and who sends many of them is refused for a while.
+            case.headers = {name: value for name, value in case.headers.items() if name.lower() != "authorization"}
+            case.headers |= headers
+            if isinstance(case.body, dict):
+                case.body |= {name: value for name, value in _NAMED.items() if name in case.body}
+                if isinstance(case.body.get("name"), str):
+                    case.body["name"] = re.sub("[^a-z0-9]", "", case.body["name"])[:20] or "n"
+
+        def after_call(self, response: Any, case: Any) -> None:
+            answered[f"{case.method} {case.path}", response.status_code] += 1
+
+        def validate_response(self, response: Any, case: Any, *_: Any, **__: Any) -> None:
+            case.validate_response(response, checks=checks)
+
+    hypothesis.stateful.run_state_machine_as_test(Life, settings=_settings(examples, stateful_step_count=20))
+    done = {operation for operation, status in answered if status < 300}
+    assert len(done) >= 30, sorted(done)
