@@ -256,6 +256,7 @@ def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at
         assert at("apply", "-f", str(file)).err.startswith("nothing to change")
 
 
+@pytest.mark.slow
 def test_names_and_public_keys_of_agents(at: Run, file: Path, tmp_path: Path) -> None:
     pem = public_keys.public_pem(public_keys.generate("ed25519").public_key())
     names = [

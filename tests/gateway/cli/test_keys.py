@@ -186,6 +186,7 @@ def test_an_operators_token_that_leaked_is_revoked(home: Home, at: Run, tmp_path
     assert [each.keys for each in peppers.uses(home.registry, home.data.keys)] == [0]
 
 
+@pytest.mark.slow
 def test_keys_of_tokens(home: Home, at: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no key yet" in at("tokens", "keys").err
     token_keys.create(home.data.keys)

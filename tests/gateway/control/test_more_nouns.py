@@ -117,6 +117,7 @@ def test_spiffe_ids(control: Control, owner: Client, acme: Client) -> None:
     assert acme("POST", "/keys/spiffe", {**asked, "scope": None}).ok(201)["agent"] == "bot"
 
 
+@pytest.mark.slow
 def test_adoptions(control: Control, owner: Client, acme: Client) -> None:
     owner("POST", "/upstreams", {"name": "openai", "provider": "openai", "secret": "sk-1"}).ok(201)
     key = "sk-that-everybody-knows"

@@ -80,6 +80,7 @@ def test_nobody_is_suspended_without_days_of_warning(home: Home) -> None:
     assert state(home, "one") == "active"
 
 
+@pytest.mark.slow
 def test_a_warning_ends_with_what_it_is_about(home: Home) -> None:
     for name in ("ended", "stays"):
         home.agent(name)
