@@ -71,7 +71,6 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
         output.print_json({"organization": found, "stops": stops, "versions": history})
         return
     review = "" if found.review_days is None else f"every {found.review_days} days, unless an agent has its own"
-    after = found.suspend_after_days
     fields = [
         ("name", found.name),
         ("id", found.id),
@@ -79,7 +78,6 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
         ("version", str(found.version)),
         ("agents", str(found.agents)),
         ("review", review),
-        ("unconfirmed", "" if after is None else f"suspended {after} days after a warning"),
         ("created", output.timestamp(found.created_ns)),
     ]
     if history:  # older registries have none of the first versions
@@ -100,29 +98,18 @@ def update(
         int | None,
         typer.Option("--review-days", metavar="N", help="Owners must confirm their agents every N days; 0: never."),
     ] = None,
-    suspend_after: Annotated[
-        int | None,
-        typer.Option(
-            "--suspend-after", metavar="N", help="Suspend agents nobody confirms N days after a warning; 0: never."
-        ),
-    ] = None,
     reason: Reason = "",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Change how often agents must be confirmed, if they do not say so themselves, and what happens otherwise."""
+    """Change how often the agents of an organization must be confirmed, if they do not say so themselves."""
     from gateway.registry import tenant_changes
 
-    if review_days is None and suspend_after is None:
+    if review_days is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
     with local.changing(data) as registry:
         updated = tenant_changes.update_organization(
-            registry,
-            actor=local.actor(),
-            organization=name,
-            review_days=review_days,
-            suspend_after_days=suspend_after,
-            reason=reason,
+            registry, actor=local.actor(), organization=name, review_days=review_days, reason=reason
         )
         if as_json:
             output.print_json(

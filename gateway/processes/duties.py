@@ -31,7 +31,7 @@ from gateway.policy.rollout.sync import PolicySync
 from gateway.processes import key_duties
 from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
-from gateway.registry import adoptions, inventory, outbox, queries, reviews
+from gateway.registry import adoptions, inventory, outbox, queries
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
 from gateway.settings import Settings
@@ -110,7 +110,6 @@ class Duties:
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
                 group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
-                group.create_task(self._repeat("reviews of agents", EXPIRY_SECONDS, self._suspend_unconfirmed)),
                 group.create_task(self._deliver()),
             ]
             if self._settings.remote is not None:
@@ -270,16 +269,6 @@ class Duties:
     def _expire(self) -> None:
         """Delete the content whose time is over."""
         content_erasure.expired(self._writer, time.time_ns(), self._epoch())
-
-    def _suspend_unconfirmed(self) -> None:
-        """Warn of agents that nobody has confirmed, and suspend them, where their organization wants it."""
-        done = reviews.suspend_unconfirmed(self._registry, actor=key_duties.ACTOR, now_ns=time.time_ns())
-        for name in done.warned:
-            logger.warning("agent %s was not reviewed in time, and will be suspended", name)
-        for name in done.suspended:
-            logger.warning("agent %s was not reviewed in time, and is suspended", name)
-        if done.warned or done.suspended:
-            self._publish()
 
     def _sign(self) -> None:
         self._signer.sign_all(self._writer)

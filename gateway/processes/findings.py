@@ -230,7 +230,9 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
             f"{_agents(without)} no grant, so every request is denied `no_policy`",
             f"type `gateway bind {_one(without)} BUNDLE{at}`",
         )
-    yield from _unconfirmed(facts, tenant, at)
+    if overdue := [each.name for each in tenant.agents if each.overdue and each.status != "revoked"]:
+        review = f"ask its owner, then type `gateway agents review {_one(overdue)}{at}`, or retire it"
+        yield Finding("remark", f"{_agents(overdue)} not been reviewed in time", review)
     for binding in tenant.bindings:
         if binding.subject_kind == "team" and tenant.inactive_teams.get(binding.subject) == "revoked":
             continue
@@ -242,24 +244,6 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"bundle `{binding.bundle}` is bound to {_subject(binding)}, but is not in force",
                 "commit it to the policies repository, or end the binding with `gateway unbind`",
             )
-
-
-def _unconfirmed(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:
-    """Agents that nobody has confirmed in time, first those that will be suspended for it."""
-    overdue = [each for each in tenant.agents if each.overdue and each.status != "revoked"]
-    warned = [each for each in overdue if each.suspend_ns is not None]
-    if warned:
-        names = [each.name for each in warned]
-        hours = max(1, (min(each.suspend_ns or 0 for each in warned) - facts.now_ns) // 3_600_000_000_000)
-        when = f"{hours // 24} days" if hours >= 48 else f"{hours} h"
-        message = f"{_agents(names)} not been reviewed in time, and will be suspended in {when}"
-        yield _problem(message, _review(names, at))
-    if late := [each.name for each in overdue if each not in warned]:
-        yield Finding("remark", f"{_agents(late)} not been reviewed in time", _review(late, at))
-
-
-def _review(names: list[str], at: str) -> str:
-    return f"ask its owner, then type `gateway agents review {_one(names)}{at}`, or retire it"
 
 
 def _adoptions(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:

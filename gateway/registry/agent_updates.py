@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from gateway.audit import redaction
 from gateway.errors import GatewayError, did_you_mean
-from gateway.registry import agent_states, agent_versions, content_keys, names, outbox, reviews, teams
+from gateway.registry import agent_states, agent_versions, content_keys, names, outbox, teams
 from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
@@ -78,8 +78,6 @@ def update_agent(
         _apply_content(tenant, row, update, vault)
         if agent_record(tenant, row) == before:
             return None
-        if row.review_days != before.review_days:
-            reviews.forget_warnings(session, tenant, row)
         # An agent of a revoked team must not come back by leaving it.
         teams.check_alive(session, tenant, before.team, row.team)
         teams.ensure(session, tenant, row.team, actor)
@@ -191,7 +189,6 @@ def review_agent(registry: Registry, *, actor: str, organization: str, agent: st
         if row.status in agent_states.ENDED:
             raise agent_states.ended(row.name, row.id, row.status)
         row.reviewed_ns = time.time_ns()
-        reviews.forget_warnings(session, tenant, row)
         add_version(session, tenant, row, actor, "agent.reviewed", reason)
         return agent_record(tenant, row)
 

@@ -89,7 +89,6 @@ def remember_organization(
             version=row.version,
             status=row.status,
             review_days=row.review_days,
-            suspend_after_days=row.suspend_after_days,
             actor=actor,
             reason=reason,
             since_ns=since_ns,

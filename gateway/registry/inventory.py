@@ -8,7 +8,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import adoptions, emergency_stops, queries, retiring, reviews, webhooks
+from gateway.registry import adoptions, emergency_stops, queries, retiring, webhooks
 from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
@@ -38,8 +38,6 @@ class AgentState:
     granted: bool
     # Nobody has confirmed it for longer than its `review_days`.
     overdue: bool = False
-    # When it will be suspended for that; None unless it was warned.
-    suspend_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +141,8 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
             return "revoked"
         return "expired" if agent.expires_ns is not None and agent.expires_ns <= now_ns else agent.status
 
-    warned = reviews.warnings(session, owner)
     agents = [
-        AgentState(
-            each.name,
-            status(each),
-            keys.get(each.id, 0),
-            each.name in granted,
-            reviews.overdue(each, owner, now_ns),
-            warned.get(each.id) if reviews.overdue(each, owner, now_ns) else None,
-        )
+        AgentState(each.name, status(each), keys.get(each.id, 0), each.name in granted, _overdue(each, owner, now_ns))
         for each in queries.live_members(session, owner, "organization", owner.id)
     ]
     upstreams = [
@@ -167,3 +157,9 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
     routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
     adopted = [each for each in adoptions.of(session, owner) if each.revoked_ns is None]
     return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks, adopted)
+
+
+def _overdue(agent: Agent, owner: Organization, now_ns: int) -> bool:
+    days = agent.review_days or owner.review_days
+    since_ns = agent.reviewed_ns or agent.created_ns
+    return days is not None and now_ns - since_ns > days * 86400 * 10**9

@@ -72,8 +72,6 @@ class Organization(SQLModel, table=True):
     version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     # Within how many days the owner of each agent must confirm it. None if nobody has to.
     review_days: int | None = None
-    # How many days after a warning an agent is suspended that nobody has confirmed. None if none is.
-    suspend_after_days: int | None = None
 
 
 class OrganizationVersion(SQLModel, table=True):
@@ -84,20 +82,9 @@ class OrganizationVersion(SQLModel, table=True):
     version: int = Field(primary_key=True)
     status: str
     review_days: int | None = None
-    suspend_after_days: int | None = None
     actor: str
     reason: str
     since_ns: int = Field(sa_type=BigInteger)
-
-
-class ReviewWarning(SQLModel, table=True):
-    """An agent that will be suspended at `suspend_ns`, unless somebody confirms it (`reviews.py`)."""
-
-    __tablename__ = "review_warning"
-    __table_args__ = (Index("review_warning_organization", "organization_id"),)
-    agent_id: str = Field(primary_key=True, foreign_key="agent.id")
-    organization_id: str = Field(foreign_key="organization.id")
-    suspend_ns: int = Field(sa_type=BigInteger)
 
 
 class Team(SQLModel, table=True):

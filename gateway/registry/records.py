@@ -25,8 +25,6 @@ class OrganizationRecord:
     status: str
     # Within how many days the owner of each agent must confirm it.
     review_days: int | None
-    # How many days after a warning an agent is suspended that nobody has confirmed.
-    suspend_after_days: int | None
     version: int
     agents: int
     created_ns: int
@@ -39,7 +37,6 @@ class OrganizationVersionRecord:
     version: int
     status: str
     review_days: int | None
-    suspend_after_days: int | None
     actor: str
     reason: str
     since_ns: int

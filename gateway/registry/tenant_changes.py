@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from gateway.registry import agent_versions, queries, reviews, teams, tenant_states, tenants
+from gateway.registry import agent_versions, queries, teams, tenant_states, tenants
 from gateway.registry.changes import remember_organization
 from gateway.registry.database import Registry
 from gateway.registry.records import OrganizationRecord, TeamRecord
@@ -38,30 +38,16 @@ def revoke_organization(
 
 
 def update_organization(
-    registry: Registry,
-    *,
-    actor: str,
-    organization: str,
-    review_days: int | None = None,
-    suspend_after_days: int | None = None,
-    reason: str = "",
+    registry: Registry, *, actor: str, organization: str, review_days: int | None, reason: str = ""
 ) -> OrganizationRecord | None:
-    """Change what is given; None leaves it as it is, and 0 is for never.
-
-    Owners must confirm each agent within `review_days`. One that nobody confirms is suspended `suspend_after_days`
-    after a warning.
-    """
+    """Have the owner of each agent confirm it within so many days; None or 0 for never."""
+    days = agent_versions.check_review_days(review_days or None)
     with registry.write() as session:
         row = queries.find_organization(session, organization)
         tenant_states.check_alive(row)
-        before = row.review_days, row.suspend_after_days
-        if review_days is not None:
-            row.review_days = agent_versions.check_review_days(review_days or None)
-        if suspend_after_days is not None:
-            row.suspend_after_days = reviews.check_suspend_after_days(suspend_after_days or None)
-        if (row.review_days, row.suspend_after_days) == before:
+        if row.review_days == days:
             return None
-        reviews.forget_warnings(session, row)
+        row.review_days = days
         row.version += 1
         session.add(row)
         remember_organization(session, row, actor, "organization.updated", reason, time.time_ns())

@@ -20,7 +20,6 @@ POLICY_REFUSED: Final = "policy.refused"
 TEST: Final = "webhook.test"
 USUAL: Final = (
     *(THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked", "team.suspended", "team.revoked"),
-    "agent.review_overdue",
     *("organization.suspended", "organization.revoked", "agents.stopped"),
 )
 """What a webhook is told of if nobody says which events."""

@@ -28,9 +28,6 @@ class OrganizationPatch(Reasoned):
     """What to change of an organization."""
 
     review_days: int | None = Field(None, description="Within how many days owners must confirm agents; null: never.")
-    suspend_after_days: int | None = Field(
-        None, description="How many days after a warning agents are suspended that nobody confirms; null: never."
-    )
 
 
 def _visible(ask: Ask) -> list[OrganizationRecord]:
@@ -61,15 +58,13 @@ def update(ask: Ask) -> Answer:
     name = ask.path["organization"]
     found = _one(ask, name)
     ask.check_tag(tag(found.version))
-    sent = ask.body.model_fields_set
-    if not sent & {"review_days", "suspend_after_days"}:
+    if "review_days" not in ask.body.model_fields_set:
         return _shown(found)
     changed = tenant_changes.update_organization(
         ask.change(ask.if_match(lambda session: tag(queries.find_organization(session, name).version))),
         actor=ask.actor,
         organization=name,
-        review_days=(ask.body.review_days or 0) if "review_days" in sent else None,
-        suspend_after_days=(ask.body.suspend_after_days or 0) if "suspend_after_days" in sent else None,
+        review_days=ask.body.review_days,
         reason=ask.body.reason,
     )
     return _shown(changed or found)
@@ -134,7 +129,7 @@ OPERATIONS = [
         method="PATCH",
         path="/organizations/{organization}",
         noun="organizations",
-        summary="Change how often agents must be confirmed, and when they are suspended otherwise",
+        summary="Change how often the agents of an organization must be confirmed",
         function=update,
         body=OrganizationPatch,
         about="nothing",

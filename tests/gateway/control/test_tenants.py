@@ -34,7 +34,6 @@ _TABLES = (
     "webhook",
     "emergency_stop",
     "legacy_key",
-    "review_warning",
 )
 _NAMES = ["bot", "crawler", "blue", "openai", "chat"]  # both have things of these names
 _UNKNOWN = "agt_01938c5e-0000-7000-8000-000000000000"

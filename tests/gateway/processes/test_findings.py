@@ -11,7 +11,6 @@ from gateway.processes import findings, status
 from gateway.processes.creation import create
 from gateway.processes.status import Facts, Log, Logs, Process
 from gateway.processes.version import version
-from gateway.registry.inventory import AgentState, Tenant
 from gateway.settings import DataDirectory, Settings
 
 ADDRESSES = {"data_plane": "http://127.0.0.1:8080", "control_plane": "http://127.0.0.1:8081"}
@@ -97,18 +96,4 @@ def test_an_old_or_broken_key_of_tokens(facts: Facts, settings: Settings) -> Non
     assert said(replace(facts, token_keys=[broken, old]), settings) == [
         ("problem", "key file `token.2` is open to other users"),
         ("remark", "the key that signs tokens is 366 days old"),
-    ]
-
-
-def test_agents_that_will_be_suspended_are_said_before(facts: Facts, settings: Settings) -> None:
-    day = 86_400 * SECOND
-    agents = [
-        AgentState("late", "active", 1, granted=True, overdue=True),
-        AgentState("warned", "active", 1, granted=True, overdue=True, suspend_ns=facts.now_ns + 3 * day),
-    ]
-    tenant = Tenant("default", "active", {}, agents, [], [], [], [], [])
-    found = said(replace(facts, inventory=replace(facts.inventory, tenants=[tenant])), settings)
-    assert [each for each in found if "reviewed" in each[1]] == [
-        ("problem", "agent `warned` has not been reviewed in time, and will be suspended in 3 days"),
-        ("remark", "agent `late` has not been reviewed in time"),
     ]
