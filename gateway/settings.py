@@ -231,7 +231,11 @@ class Settings:
     max_header_bytes: int = _setting(32 * 1024, "largest head of a request", 1024, 1024 * 1024, "bytes")
     max_body_bytes: int = _setting(32 * 1024 * 1024, "largest body of a request", 1024, 1024 * 1024 * 1024, "bytes")
     max_held_bytes: int = _setting(
-        256 * 1024 * 1024, "request bodies and unread answers that a worker holds at a time", 1024, 1024**4, "bytes"
+        256 * 1024 * 1024,
+        "request bodies, and answers that are read or kept, that a worker holds at a time",
+        1024,
+        1024**4,
+        "bytes",
     )
     max_spooled_bytes: int = _setting(
         1024 * 1024 * 1024, "large request bodies that a worker keeps on disk at a time", 1024, 1024**4, "bytes"

@@ -15,6 +15,9 @@ from gateway.audit.entry import Entry
 _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
 """What a reservation that this program did not write can end in."""
 
+_LONGEST = (60, 26 * 60, 32 * 1440)
+"""The most minutes that an hour, a day and a month can have, whatever clocks do."""
+
 
 class BalanceCheck:
     """All balances of a log while it is read."""
@@ -73,10 +76,13 @@ class BalanceCheck:
             return False
         counter = thresholds.counter_of(str(entry["limit_name"]))
         minute = int(str(entry["minute"]))
-        used, reserved = self._due.get(str(entry["org"]), str(entry["scope"])).at(counter, minute)
+        due = self._due.get(str(entry["org"]), str(entry["scope"]))
+        used, reserved = due.at(counter, minute)
         value, needed = (int(str(entry[name])) * thresholds.unit(counter) for name in ("value", "needed"))
-        limit = thresholds.UsedUp(
-            str(entry["scope"]), counter, used, reserved, value, str(entry["limit"]), minute, needed
+        # So much is used of the window that it has begun: it is the balance's own, and nobody has to know a zone.
+        ends, limit_id = due.ends(counter, minute), str(entry["limit"])
+        limit = thresholds.LimitWindow(
+            str(entry["scope"]), counter, used, reserved, value, limit_id, minute, ends, needed
         )
         return any(
             found.event_id == entry["id"] and all(entry.get(name) == told for name, told in found.fields.items())
@@ -103,6 +109,8 @@ class BalanceCheck:
         if reservation is None:
             return ""
         minute = reservation["minute"]
+        if "ends" in reservation and not _possible(reservation["ends"], minute):
+            return f"it says that windows end at the minutes {reservation['ends']}, which cannot be"
         for scope, counter, used, reserved, *_ in reservation.get("read", ()):
             due = tuple(map(number, self._due.get(str(entry["org"]), scope).at(counter, minute)))
             if (used, reserved) != due:
@@ -111,3 +119,10 @@ class BalanceCheck:
                     f"the entries before it make {due[0]} and {due[1]}"
                 )
         return ""
+
+
+def _possible(ends: list[int], minute: int) -> bool:
+    """Whether an hour, a day and a month of some zone can end there. Which zone is not known to the log's tree."""
+    return len(ends) == len(_LONGEST) and all(
+        type(end) is int and minute < end <= minute + most for end, most in zip(ends, _LONGEST, strict=True)
+    )

@@ -6,8 +6,12 @@ index of them: `transaction.py` keeps it in the transaction of each entry, and `
 
 A *scope* is a name, such as `agent:agt_1` or `team:research`, within one organization. What names mean is decided
 where reservations are made (`gateway/usage/`). A call counts in the windows in which it was decided. When it is settled
-after such a window has ended, that window is history, and no later one is charged. Windows begin at whole UTC minutes,
-hours, days and months. A clock that is set back does not open a window again. Specification: docs/limits.md.
+after such a window has ended, that window is history, and no later one is charged. A clock that is set back does not
+open a window again.
+
+Windows end at whole minutes, hours, days and months of UTC, unless a reservation says otherwise: its `ends` are the
+minutes at which the hour, day and month end that *begin* with it, in the zone of its organization. A window that has
+begun keeps its end, whatever later reservations say. So no zone has to be known here. Specification: docs/limits.md.
 """
 
 from __future__ import annotations
@@ -42,8 +46,14 @@ _PLACE: Final = {name: place for place, name in enumerate(USED)}
 Amounts: TypeAlias = tuple[int, int, int]
 """Requests, tokens and nano-dollars."""
 
+Ends: TypeAlias = tuple[int, int, int]
+"""The minutes since 1970 at which an hour, a day and a month end."""
+
 VALUES: Final = ("minute", OPEN, *USED, *RESERVED)
 """What a balance is made of, in this order. `minute` is counted from 1970."""
+
+OWN: Final = ("hour_begin", "day_begin", "month_begin", "hour_end", "day_end", "month_end")
+"""What follows in a balance whose windows are not those of UTC: where they begin and end, as `minute` is counted."""
 
 _FIND: Final = "SELECT amounts FROM balance WHERE organization = ? AND scope = ?"
 _WRITE: Final = """
@@ -62,24 +72,35 @@ CREATE TABLE balance (
 """
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def windows(minute: int) -> tuple[int, int, int, int]:
-    """The numbers of the minute, hour, day and month that a minute since 1970 is in."""
+    """The numbers of the minute, hour, day and month of UTC that a minute since 1970 is in."""
     date = time.gmtime(minute * 60)
     return minute, minute // 60, minute // 1440, date.tm_year * 12 + date.tm_mon - 1
 
 
-def window_end(counter: str, minute: int) -> int | None:
-    """When the window of a counter that `minute` is in ends, in seconds since 1970; None if it has no window."""
-    if counter == OPEN:
-        return None
-    window = WINDOWS.index(counter.rpartition("_")[2])
-    if window < 3:
-        length = (60, 3600, 86400)[window]
-        return (minute * 60 // length + 1) * length
-    now = datetime.fromtimestamp(minute * 60, UTC)
-    year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
-    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
+@functools.lru_cache(maxsize=1024)
+def _utc(minute: int) -> tuple[int, ...]:
+    """Where the hour, day and month of UTC that a minute is in begin and end, in the order of `OWN`."""
+    _, hour, day, month = windows(minute)
+    return hour * 60, day * 1440, _month(month), (hour + 1) * 60, (day + 1) * 1440, _month(month + 1)
+
+
+def _month(number: int) -> int:
+    """The minute at which a month begins."""
+    return int(datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()) // 60
+
+
+def place_of(counter: str) -> int:
+    """Which of `WINDOWS` a counter that is not `OPEN` has."""
+    return WINDOWS.index(counter.rpartition("_")[2])
+
+
+def window_name(place: int, end: int) -> str:
+    """The name of the window that ends at a minute: its number, if it is one that ends when UTC's does."""
+    last = windows(end - 1)
+    number = last[place]
+    return str(number) if windows(end)[place] != number else f"until {end}"
 
 
 def shown_time(seconds: int) -> str:
@@ -92,17 +113,20 @@ class Balance:
 
     `open` are the decisions that are not closed. `used` holds what was spent and what is reserved together, metric by
     metric and in each the four windows; `reserved` is the reserved part of tokens and spend. What was added in all four
-    windows of `minute` is kept apart until it is written (`_more`, `_held`), because that is nearly everything.
+    windows of `minute` is kept apart until it is written (`_more`, `_held`), because that is nearly everything. `_own`
+    has where the windows begin and end (`OWN`); it is empty if they are those of UTC. Of a window that began with the
+    first reservation in it, that is the begin: all that settling asks is whether a decision was made before.
     """
 
-    __slots__ = ("_held", "_more", "_reserved", "_used", "minute", "open")
+    __slots__ = ("_held", "_more", "_own", "_reserved", "_used", "minute", "open")
 
     def __init__(self, values: list[int] | None = None) -> None:
         if values is None:
             values = [0] * len(VALUES)
         self.minute, self.open = values[0], values[1]
         self._used = values[2 : 2 + _ALL]
-        self._reserved = values[2 + _ALL :]
+        self._reserved = values[2 + _ALL : len(VALUES)]
+        self._own = values[len(VALUES) :]
         self._more = [0, 0, 0]
         self._held = [0, 0]
 
@@ -112,9 +136,30 @@ class Balance:
         return cls(orjson.loads(text))
 
     def values(self) -> list[int]:
-        """The balance in the order of `VALUES`."""
+        """The balance in the order of `VALUES`, and of `OWN` if it has windows of its own."""
         self._add_up()
-        return [self.minute, self.open, *self._used, *self._reserved]
+        return [self.minute, self.open, *self._used, *self._reserved, *self._own]
+
+    def begin(self, place: int) -> int:
+        """The minute from which on decisions count in the last window of this kind (a place in `WINDOWS`)."""
+        return (self._own or _utc(self.minute))[place - 1] if place else self.minute
+
+    def end(self, place: int) -> int:
+        """The minute at which the last window of this kind ends."""
+        return (self._own or _utc(self.minute))[place + 2] if place else self.minute + 1
+
+    def ends(self, counter: str, minute: int, ends: Ends | None = None) -> int | None:
+        """When the window of a counter that `minute` is in ends, in seconds since 1970; None if it has no window.
+
+        `ends` are those of windows that would begin in this minute; None for those of UTC.
+        """
+        if counter == OPEN:
+            return None
+        place = place_of(counter)
+        end = self.end(place)
+        if minute >= end:
+            end = (ends or _utc(minute)[3:])[place - 1] if place else minute + 1
+        return end * 60
 
     def at(self, counter: str, minute: int) -> tuple[int, int]:
         """What is used of one counter, and how much of that is reserved, in the window that `minute` is in.
@@ -124,7 +169,7 @@ class Balance:
         if counter == OPEN:
             return self.open, self.open
         place = _PLACE[counter]
-        if minute != self.minute and windows(minute)[place % _N] > windows(self.minute)[place % _N]:
+        if minute != self.minute and minute >= self.end(place % _N):
             return 0, 0
         used = self._used[place] + self._more[place // _N]
         return used, self._reserved[place - _N] + self._held[place // _N - 1] if place >= _N else 0
@@ -136,10 +181,13 @@ class Balance:
         self._add_up()
         return list(self._used)
 
-    def reserve(self, minute: int, tokens: int, spend: int) -> None:
-        """One more decision is open, which counts in the windows of `minute`; that is never before `self.minute`."""
+    def reserve(self, minute: int, tokens: int, spend: int, ends: Ends | None = None) -> None:
+        """One more decision is open, which counts in the windows of `minute`; that is never before `self.minute`.
+
+        `ends` are those of the windows that begin with it; None for those of UTC.
+        """
         if minute > self.minute:
-            self._begin(minute)
+            self._begin(minute, ends)
         self.open += 1
         more, held = self._more, self._held
         more[0] += 1
@@ -161,9 +209,8 @@ class Balance:
             held[1] -= reserved[2]
             return
         self._add_up()
-        mine, its = windows(self.minute), windows(minute)
         for window in range(_N):
-            if mine[window] == its[window]:
+            if minute >= self.begin(window):
                 self._add(window, (requests, tokens, spend), (-reserved[1], -reserved[2]))
 
     def _add(self, window: int, used: Sequence[int], reserved: Sequence[int]) -> None:
@@ -194,13 +241,19 @@ class Balance:
         ]
         self._more, self._held = [0, 0, 0], [0, 0]
 
-    def _begin(self, minute: int) -> None:
+    def _begin(self, minute: int, ends: Ends | None) -> None:
         """Begin the windows that `minute` is in and the last one was not."""
         self._add_up()
-        for window, (old, new) in enumerate(zip(windows(self.minute), windows(minute), strict=True)):
-            if new > old:
-                self._used[window::_N] = [0] * len(METRICS)
-                self._reserved[window::_N] = [0] * (len(METRICS) - 1)
+        over = [place for place in range(_N) if minute >= self.end(place)]
+        if ends is not None or self._own:
+            own, new = list(self._own or _utc(self.minute)), ends or _utc(minute)[3:]
+            for place in over:
+                if place:
+                    own[place - 1], own[place + 2] = minute, new[place - 1]
+            self._own = own
+        for place in over:
+            self._used[place::_N] = [0] * len(METRICS)
+            self._reserved[place::_N] = [0] * (len(METRICS) - 1)
         self.minute = minute
 
 
@@ -237,10 +290,10 @@ class Balances:
         if reservation is None:
             return
         organization, minute = str(entry["org"]), reservation["minute"]
-        tokens, spend = reservation["tokens"], reservation["spend_nanousd"]
+        tokens, spend, ends = reservation["tokens"], reservation["spend_nanousd"], reservation.get("ends")
         for scope in reservation["scopes"]:
             balance = self.changed[organization, scope] = self.get(organization, scope)
-            balance.reserve(minute, tokens, spend)
+            balance.reserve(minute, tokens, spend, ends)
 
     def settle(self, organization: str, reservation: Mapping[str, Any], settled: Amounts) -> None:
         """Take account of a closing: what its decision had reserved becomes what it was settled at."""
@@ -318,12 +371,15 @@ def differences(amounts: object, due: Balance) -> list[str]:
         stored = json.loads(amounts) if isinstance(amounts, str) else None
     except ValueError:
         stored = None
-    if not isinstance(stored, list) or len(stored) != len(VALUES):
+    values = due.values()
+    if not isinstance(stored, list) or len(stored) not in (len(VALUES), len(VALUES) + len(OWN)):
         return ["it cannot be read"]
-    names = ("minute", "open decisions", *map(_spoken, USED), *map(_spoken, RESERVED))
+    if len(stored) != len(values):
+        return ["it has windows in another zone than the entries say"]
+    names = ("minute", "open decisions", *map(_spoken, USED), *map(_spoken, RESERVED), *map(_spoken_window, OWN))
     return [
         f"{name}: {have!r} is stored, the entries make {want}"
-        for name, have, want in zip(names, stored, due.values(), strict=True)
+        for name, have, want in zip(names, stored, values, strict=False)
         if type(have) is not int or have != want
     ]
 
@@ -331,3 +387,8 @@ def differences(amounts: object, due: Balance) -> list[str]:
 def _spoken(column: str) -> str:
     metric, _, window = column.removeprefix("reserved_").rpartition("_")
     return f"{'reserved ' if column.startswith('reserved_') else ''}{metric} in the {window}"
+
+
+def _spoken_window(name: str) -> str:
+    window, _, what = name.partition("_")
+    return f"{what} of the {window}"

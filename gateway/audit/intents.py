@@ -21,7 +21,7 @@ from typing import ClassVar, Protocol, TypeAlias
 from gateway.audit.balances import Amounts, Balances
 from gateway.audit.content import Sealed
 from gateway.audit.entry import Scalar
-from gateway.audit.thresholds import UsedUp
+from gateway.audit.thresholds import LimitWindow
 
 SYSTEM = "system"
 """The log of the deployment itself. No organization may have this name."""
@@ -37,7 +37,7 @@ class Denial:
     reasons: Sequence[str] = ()
     fields: Fields = field(default_factory=dict)
     """Further members of the entry, such as whose limit it was."""
-    used_up: Sequence[UsedUp] = ()
+    used_up: Sequence[LimitWindow] = ()
     """The limits that had no room: an entry follows for each that is used up (`thresholds.py`)."""
 
 

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gateway.audit.balances import OPEN, WINDOWS, Balances, shown_time, window_end, windows
+from gateway.audit.balances import OPEN, Balances, place_of, shown_time, window_name
 from gateway.audit.entry import MAX_INTEGER, Entry
 
 WHAT: Final = "limit.threshold"
@@ -28,8 +28,8 @@ _NEARLY: Final = 80  # percent that must be spent before a refusal counts as the
 _NAMES: Final = {"spend_nanousd": "spend_microusd"}
 
 
-class UsedUp(NamedTuple):
-    """A limit that refused a call which would fit into an unused window, as its balance was then."""
+class LimitWindow(NamedTuple):
+    """A limit and its balance in one window, when a call was compared with it or settled. `needed` is for refusals."""
 
     scope: str
     counter: str
@@ -38,6 +38,8 @@ class UsedUp(NamedTuple):
     value: int
     limit: str
     minute: int
+    # When its window ends, in seconds since 1970; None if it has none.
+    ends: int | None
     needed: int
 
 
@@ -61,28 +63,25 @@ def reached(organization: str, reservation: Mapping[str, Any], balances: Balance
         spent = used - reserved
         if spent * 100 < PERCENT[0] * value or not value:
             continue
-        minute = reservation["minute"]
-        place = WINDOWS.index(counter.rpartition("_")[2])
-        if windows(minute)[place] != windows(balance.minute)[place]:
+        minute, place = reservation["minute"], place_of(counter)
+        if minute < balance.begin(place):
             continue
+        window = LimitWindow(scope, counter, used, reserved, value, str(rest[0]), minute, balance.end(place) * 60, 0)
         for percent in PERCENT:
             if spent * 100 >= percent * value:
-                yield _reached(organization, scope, counter, str(rest[0]), value, minute, percent, spent, reserved)
+                yield _reached(organization, window, percent)
 
 
-def refused(organization: str, limits: Sequence[UsedUp]) -> Iterator[Reached]:
+def refused(organization: str, limits: Sequence[LimitWindow]) -> Iterator[Reached]:
     """The last thresholds that are reached because these limits have refused a call."""
     for each in limits:
         if is_used_up(each):
-            spent = each.used - each.reserved
-            found = _reached(
-                organization, each.scope, each.counter, each.limit, each.value, each.minute, 100, spent, each.reserved
-            )
+            found = _reached(organization, each, 100)
             found.fields["needed"] = _shown(each.counter, each.needed)
             yield found
 
 
-def is_used_up(limit: UsedUp) -> bool:
+def is_used_up(limit: LimitWindow) -> bool:
     """Whether only the next window can have room for the refused call, and most of this one is spent."""
     spent = limit.used - limit.reserved
     return (
@@ -115,30 +114,20 @@ def _shown(counter: str, amount: int) -> int:
     return min(-(-amount // unit(counter)), MAX_INTEGER)
 
 
-def _reached(
-    organization: str,
-    scope: str,
-    counter: str,
-    limit: str,
-    value: int,
-    minute: int,
-    percent: int,
-    spent: int,
-    reserved: int,
-) -> Reached:
-    number = windows(minute)[WINDOWS.index(counter.rpartition("_")[2])]
-    key = (organization, scope, counter, limit, str(value) if limit else "", str(number), str(percent))
-    ends = window_end(counter, minute)
+def _reached(organization: str, limit: LimitWindow, percent: int) -> Reached:
+    scope, counter, used, reserved, value, identifier, minute, ends, _ = limit
     assert ends is not None
+    window = window_name(place_of(counter), ends // 60)
+    key = (organization, scope, counter, identifier, str(value) if identifier else "", window, str(percent))
     subject = scope.partition(" ")[0]
     fields: Entry = {
         "what": WHAT,
-        "limit": limit,
+        "limit": identifier,
         "limit_name": limit_name(counter),
         "scope": scope,
         "percent": percent,
         "value": value // unit(counter),
-        "spent": _shown(counter, spent),
+        "spent": _shown(counter, used - reserved),
         "reserved": _shown(counter, reserved),
         "minute": minute,
         "resets_at": shown_time(ends),

@@ -19,7 +19,7 @@ from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Completed, Decided, Denial, Erased, Recovered, Reservation
-from gateway.audit.thresholds import Reached, UsedUp
+from gateway.audit.thresholds import LimitWindow, Reached
 
 BACKWARD_NS = 5_000_000_000
 """How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
@@ -83,7 +83,7 @@ class Transaction:
             return self._erase(log, item, item.intent, time_ns)
         if isinstance(item.intent, Completed):
             return self._complete(log, item.intent, entry, time_ns)
-        used_up: Sequence[UsedUp] = ()
+        used_up: Sequence[LimitWindow] = ()
         if isinstance(item.intent, Decided) and item.intent.reservation is not None:
             entry, used_up = self._reserve(item.intent.reservation, entry, time_ns)
         kept = item.intent.content if isinstance(item.intent, Decided) else None
@@ -182,7 +182,7 @@ class Transaction:
 
     def _reserve(
         self, reservation: Reservation, entry: entries.Entry, time_ns: int
-    ) -> tuple[entries.Entry, Sequence[UsedUp]]:
+    ) -> tuple[entries.Entry, Sequence[LimitWindow]]:
         """The entry of a decision with what its reservation answers, which may make it a denial; and why it does."""
         try:
             answer = reservation.take(self.balances, time_ns)

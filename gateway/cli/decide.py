@@ -104,7 +104,7 @@ def _principal(
     from gateway.identity.credentials import public_part
     from gateway.identity.key_scope import address
     from gateway.identity.principals import CredentialRow, principal_of
-    from gateway.registry import adoptions, queries, usage_limits
+    from gateway.registry import adoptions, queries, tenants, usage_limits
 
     if sender is not None:
         address(sender)
@@ -128,6 +128,7 @@ def _principal(
             for each in usage_limits.limits(registry, organization)
             if (each.subject_kind, each.subject_id) in subjects
         ]
+        zone = tenants.organization(registry, organization).zone
     if key is not None and not keys:
         hint = f"type `gateway keys list {agent.name}` to see its keys"
         raise GatewayError("unknown_key", f"agent `{agent.name}` has no key `{public_part(key)}`", hint=hint)
@@ -158,6 +159,7 @@ def _principal(
         bindings=json.dumps([[each.id, each.bundle, each.effect, each.pinned, each.shadow] for each in bindings]),
         limits=json.dumps(limits),
         scope=json.dumps(scope) if scope else None,
+        zone=zone,
     )
     return principal_of(row, "", 0, keys[-1].method if keys else "api_key")
 

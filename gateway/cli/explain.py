@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import kept_content, output
 from gateway.cli.advice import advice
 from gateway.cli.audit_files import log_directory
 from gateway.cli.audit_show import EventId, document, judged_again, looked_up, print_decision
@@ -16,16 +16,19 @@ from gateway.cli.reasons_text import print_answers
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from gateway.audit.lookup import Decision
     from gateway.audit.search import Found
     from gateway.policy.reexecution import Answer, Reexecution
+    from gateway.settings import DataDirectory
 
 
 def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
     """Explain a decision: which rules made it, and which expression failed in those that did not hold.
 
-    It is evaluated again by the bundles that judged it, from the input that the log keeps. Of a refusal that no policy
-    made, it says which check refused and what to do. Exit codes: 0 explained, 1 there is no such decision, or the
-    policies do not give the recorded verdict again.
+    It is evaluated again by the bundles that judged it, from the input that the log keeps. If they read content and it
+    is kept, that is read, too, and the reading recorded. Of a refusal that no policy made, it says which check refused
+    and what to do. Exit codes: 0 explained, 1 there is no such decision, or the policies do not give the recorded
+    verdict again.
     """
     directory = log_directory(data)
     found, decision = looked_up(directory.audit_db, event_id)
@@ -36,6 +39,8 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
         _explain_refusal(found, as_json=as_json)
         return
     again = judged_again(directory.bundles, decision)
+    if any(answer.unkept for answer in again.answers):
+        again = _with_content(directory, decision) or again
     if as_json:
         shown = document(decision, again)
         for each, answer in zip(shown["bundles"], again.answers, strict=True):
@@ -50,6 +55,22 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
         _print_agreement(again)
     if again.agrees is False:
         raise typer.Exit(1)
+
+
+def _with_content(directory: DataDirectory, decision: Decision) -> Reexecution | None:
+    """A decision by policies that read content, judged again with what is kept of it; None if that is not to be had.
+
+    Values of it will be printed, so that it was read is recorded first.
+    """
+    try:
+        filled = kept_content.read_request(directory, decision)
+    except GatewayError as error:
+        output.warn("what was said is left out, because its reading cannot be recorded", error.message)
+        return None
+    if filled is None:
+        return None
+    output.note("policies read what was said, so it was read for this: the log has an entry about it")
+    return judged_again(directory.bundles, filled)
 
 
 def _explain_refusal(found: Found, *, as_json: bool) -> None:

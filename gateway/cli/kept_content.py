@@ -27,20 +27,12 @@ def read(data: DataDirectory, decision: Decision) -> dict[str, Any]:
     Raises `no_content`, or `content_unreadable`.
     """
     from gateway.audit import content
-    from gateway.registry import agent_updates
 
     decided = decision.decided
     with opened_log(data.audit_db) as db:
         if not content.rows(db, decision.id):
             raise _nothing(decision)
-    with local.changing(data.path) as registry:
-        sealed = agent_updates.read_content(
-            registry,
-            actor=local.actor(),
-            organization=decided.organization,
-            agent=str(decided.entry["agent"]),
-            decision=decision.id,
-        )
+    sealed = _record_reading(data, decision)
     with opened_log(data.audit_db) as db:
         return {part: _value(text) for part, text in _opened(db, decided, _key(data, sealed, decided)).items()}
 
@@ -81,6 +73,32 @@ def with_request(data: DataDirectory, decision: Decision) -> Decision:
     """The decision with the request in its input, if the log keeps it as it was judged. For judging again."""
     with opened_log(data.audit_db) as db:
         return replace(decision, input=completing(data.path)(db, decision.decided, decision.input))
+
+
+def read_request(data: DataDirectory, decision: Decision) -> Decision | None:
+    """The decision with the request in its input, for an answer that shows values of it; None if it is not to be had.
+
+    That it was read is in the log before this returns. Raises `GatewayError` if that cannot be recorded.
+    """
+    filled = with_request(data, decision)
+    if filled.input is decision.input:
+        return None
+    _record_reading(data, decision)
+    return filled
+
+
+def _record_reading(data: DataDirectory, decision: Decision) -> bytes | None:
+    """Record that the content of a decision is read; returns the sealed key of its agent."""
+    from gateway.registry import agent_updates
+
+    with local.changing(data.path) as registry:
+        return agent_updates.read_content(
+            registry,
+            actor=local.actor(),
+            organization=decision.decided.organization,
+            agent=str(decision.decided.entry["agent"]),
+            decision=decision.id,
+        )
 
 
 def _opened(db: sqlite3.Connection, decided: Found, key: bytes | None) -> dict[str, str]:

@@ -234,8 +234,11 @@ def show_limits(
 
 
 def _standing(data: Path, limit: LimitRecord) -> LimitState:
-    from gateway.audit.balances import MINUTE_NS, window_end
+    from gateway.audit.balances import MINUTE_NS
+    from gateway.registry.zone_history import zones
+    from gateway.settings import DataDirectory
     from gateway.usage import limits
+    from gateway.usage.zones import DEFAULT, ends
 
     now = time.time_ns()
     balance = _balance(data, limit)
@@ -244,7 +247,8 @@ def _standing(data: Path, limit: LimitRecord) -> LimitState:
     unit = 1000 if limits.is_spend(limit.limit) else 1
     raised = limit.raised_until_ns is not None and now < limit.raised_until_ns
     value = max(limit.value, limit.raised or 0) if raised else limit.value
-    ends = window_end(limits.COUNTERS[limit.limit], minute)
+    zone = zones(DataDirectory(data).registry_db).get(limit.organization, DEFAULT)
+    end = balance.ends(limits.COUNTERS[limit.limit], minute, ends(zone, minute))
     return LimitState(
         id=limit.id,
         subject_kind=limit.subject_kind,
@@ -256,7 +260,7 @@ def _standing(data: Path, limit: LimitRecord) -> LimitState:
         spent=-(-(used - reserved) // unit),
         reserved=-(-reserved // unit),
         left=max(0, (value * unit - used) // unit),
-        resets_at_ns=None if ends is None else ends * 10**9,
+        resets_at_ns=None if end is None else end * 10**9,
         raised_until_ns=limit.raised_until_ns if raised else None,
     )
 

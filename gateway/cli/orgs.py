@@ -78,6 +78,7 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
         ("version", str(found.version)),
         ("agents", str(found.agents)),
         ("review", review),
+        ("zone", found.zone),
         ("created", output.timestamp(found.created_ns)),
     ]
     if history:  # older registries have none of the first versions
@@ -98,18 +99,24 @@ def update(
         int | None,
         typer.Option("--review-days", metavar="N", help="Owners must confirm their agents every N days; 0: never."),
     ] = None,
+    zone: Annotated[
+        str | None,
+        typer.Option(
+            "--zone", metavar="ZONE", help="Days and months of limits and usage begin there, such as Europe/Zurich."
+        ),
+    ] = None,
     reason: Reason = "",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Change how often the agents of an organization must be confirmed, if they do not say so themselves."""
+    """Change an organization: its time zone, and how often agents must be confirmed that do not say so themselves."""
     from gateway.registry import tenant_changes
 
-    if review_days is None:
+    if review_days is None and zone is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
     with local.changing(data) as registry:
         updated = tenant_changes.update_organization(
-            registry, actor=local.actor(), organization=name, review_days=review_days, reason=reason
+            registry, actor=local.actor(), organization=name, review_days=review_days, zone=zone, reason=reason
         )
         if as_json:
             output.print_json(
@@ -119,6 +126,8 @@ def update(
             typer.echo(f"organization {name} is like that already")
         else:
             typer.echo(f"updated organization {name} ({updated.id}), now version {updated.version}")
+            if zone is not None:
+                output.note("windows of limits that have begun end as before: the zone holds for those that follow")
 
 
 @app.command()

@@ -6,7 +6,8 @@ import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, tzinfo
+from datetime import tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,7 +46,12 @@ Filter = Annotated[
     typer.Option("--only", metavar="NAME=VALUE", help="Only of this agent, team, model, …: `--only team=research`."),
 ]
 Zone = Annotated[
-    str, typer.Option("--zone", metavar="ZONE", help="The zone of days and months, such as Europe/Berlin.")
+    str | None,
+    typer.Option(
+        "--zone",
+        metavar="ZONE",
+        help="The zone of days and months, such as Europe/Berlin; by default that of the organization.",
+    ),
 ]
 
 
@@ -62,7 +68,7 @@ def usage(
         typer.Option("--at", metavar="TIME", help="The minute, hour, day and month of this time, up to it."),
     ] = None,
     only: Filter = None,
-    zone: Zone = "UTC",
+    zone: Zone = None,
     format_: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
     chart: Annotated[
         str | None, typer.Option("--chart", metavar="WHAT", help="Bars instead of columns: cost, tokens or requests.")
@@ -75,22 +81,23 @@ def usage(
     """
     if context.invoked_subcommand is not None:
         return
+    from gateway.usage import zones
     from gateway.usage.usage_report import Question
 
     _one_of("--format", format_, _FORMATS)
     if chart is not None:
         _one_of("--chart", chart, _CHARTS)
-    columns, place, chosen = _by(by), _zone(zone), _only(only)
-    now = output.now_ns()
-    if at is not None:
-        if since is not None or until is not None:
-            raise GatewayError("invalid_time", "--at excludes --since and --until", hint="leave them out")
-        windows = _windows(output.parse_time(at), place)
-    else:
-        windows = {"": _between(since, until, now, place)}
+    columns, chosen, now = _by(by), _only(only), output.now_ns()
+    at_ns = None if at is None else output.parse_time(at)
+    if at is not None and (since is not None or until is not None):
+        raise GatewayError("invalid_time", "--at excludes --since and --until", hint="leave them out")
+    place = None if zone is None else zones.find(zone)
     found: list[tuple[str, int, Row]] = []
     with sums(data) as (log, rollup):
         names = rollup.names()
+        if place is None:
+            place = zones.find(_zone_of(data, chosen.get("organization"), rollup, at_ns))
+        windows = {"": _between(since, until, now, place)} if at_ns is None else _windows(at_ns, place)
         chosen = _agent_ids(chosen, names)
         for window, (since_ns, until_ns) in windows.items():
             rows = _answer(Question(since_ns, until_ns, columns, chosen, place), rollup, log)
@@ -167,22 +174,22 @@ def _agent_ids(only: Mapping[str, str], names: Mapping[str, str]) -> dict[str, s
     return found
 
 
-def _zone(name: str) -> tzinfo:
-    from zoneinfo import ZoneInfo, available_timezones
+def _zone_of(data: Path, organization: str | None, rollup: Rollup, at_ns: int | None) -> str:
+    """The zone of an organization, or the one of all that have used something; now, or as it was at a time.
 
-    if name == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError) as error:  # a KeyError says that there is no such zone
-        raise _bad_zone(name, ()) from error
-    except KeyError as error:
-        raise _bad_zone(name, available_timezones()) from error
+    So the answer for a time stays the same, whatever becomes of the zone later.
+    """
+    from gateway.registry.zone_history import zones
+    from gateway.settings import DataDirectory
+    from gateway.usage.zones import DEFAULT
 
-
-def _bad_zone(name: str, known: Sequence[str] | set[str]) -> GatewayError:
-    hint = did_you_mean(name, known, "write a name of the tz database, such as Europe/Berlin")
-    return GatewayError("invalid_zone", f"`{name}` is not a time zone", subject=name, hint=hint)
+    known = zones(DataDirectory(data).registry_db, at_ns)
+    asked = rollup.organizations() if organization is None else [organization]
+    found = {known.get(name, DEFAULT) for name in asked}
+    if len(found) > 1:
+        # The sums of several organizations have no other days in common.
+        output.note(f"organizations have {len(found)} zones: days and months are those of UTC, or of `--zone`")
+    return found.pop() if len(found) == 1 else DEFAULT
 
 
 def _between(since: str | None, until: str | None, now: int, zone: tzinfo) -> tuple[int, int]:

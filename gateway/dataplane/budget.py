@@ -105,6 +105,7 @@ class Budget:
             limits=applied,
             tokens=tokens,
             spend_nanousd=spend,
+            zone=principal.zone,
         )
 
     def _applying(self, found: Authorization, principal: Principal, call: Call) -> tuple[Applied, ...]:

@@ -2,7 +2,8 @@
 
 The request is kept as it was judged, the answer as the client got it: of an event stream the texts that its pieces make
 (`stream_texts.py`), because a pattern could not match what is spread over two events. A part is kept whole or not at
-all; then the entry says why (`content_omitted`). Specification: docs/content.md.
+all; then the entry says why (`content_omitted`). An answer counts in the worker's budget of held bytes until its entry
+is durable. Specification: docs/content.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gateway.audit.content import ANSWER, REQUEST, Sealed
 from gateway.audit.redaction import Redactor
 from gateway.body import Body
 from gateway.dataplane import stream_texts
+from gateway.dataplane.held_bytes import Holding
 from gateway.errors import GatewayError
 from gateway.identity.principals import KeptContent, Principal
 from gateway.registry import content_keys
@@ -38,12 +40,15 @@ class Contents:
         self._most = most
         self._keys: dict[bytes, bytes] = {}  # by their sealed forms
 
-    def of(self, principal: Principal, decision: str) -> Keeping | None:
-        """What is to be done with the content of one call; None if nothing is kept of it."""
+    def of(self, principal: Principal, decision: str, holding: Holding) -> Keeping | None:
+        """What is to be done with the content of one call; None if nothing is kept of it.
+
+        `holding` is for its answer.
+        """
         setting = principal.content
         if setting is None:
             return None
-        return Keeping(principal, decision, setting, self._key(principal, setting), self._most)
+        return Keeping(principal, decision, setting, self._key(principal, setting), self._most, holding)
 
     def _key(self, principal: Principal, setting: KeptContent) -> bytes | None:
         if (key := self._keys.get(setting.sealed_key)) is not None:
@@ -62,14 +67,25 @@ class Contents:
 class Keeping:
     """The content of one call."""
 
-    def __init__(self, principal: Principal, decision: str, setting: KeptContent, key: bytes | None, most: int) -> None:
+    def __init__(
+        self,
+        principal: Principal,
+        decision: str,
+        setting: KeptContent,
+        key: bytes | None,
+        most: int,
+        holding: Holding,
+    ) -> None:
         self._organization, self._agent, self._decision = principal.organization, principal.agent_id, decision
         self._setting = setting
         self._key = key
         self._most = most
+        self._holding = holding
         self._kind = ""
         self._pieces: list[bytes] = []
         self._size = 0
+        # Why the answer is not kept; empty if it is.
+        self._omitted = ""
         # The request is kept as it was judged, so that the decision can be computed again.
         self.whole = False
 
@@ -86,22 +102,36 @@ class Keeping:
     def begin_answer(self, kind: str) -> None:
         """The answer begins; `kind` is its content type."""
         self._kind = kind.partition(";")[0].strip().lower()
-        self._pieces, self._size = [], 0
+        self._pieces, self._size, self._omitted = [], 0, ""
 
     def add(self, piece: bytes) -> None:
-        """The next bytes of the answer."""
+        """The next bytes of the answer. It is relayed whether or not there is room to keep it."""
         self._size += len(piece)
-        if self._size <= self._most:
-            self._pieces.append(piece)
+        if self._omitted:
+            return
+        if self._key is None:
+            self._omitted = "key_unreadable"
+        elif self._size > self._most:
+            self._omitted = "too_large"
+        elif not self._holding.keep(self._size):
+            self._omitted = "no_memory"
         else:
-            self._pieces.clear()
+            self._pieces.append(piece)
+            return
+        self._pieces.clear()
+        self._holding.release()
+
+    def release(self) -> None:
+        """Give back what the answer holds: its entry is durable, or there will be none. May be called again."""
+        self._pieces = []
+        self._holding.release()
 
     def answer(self) -> tuple[Sealed | None, Members]:
         """The answer as far as it came, sealed, with what its entry says about it."""
         if not self._size:
             return None, {}
-        if self._size > self._most:
-            return None, {_OMITTED: "too_large"}
+        if self._omitted:
+            return None, {_OMITTED: self._omitted}
         raw = b"".join(self._pieces)
         self._pieces = []
         return self._part(ANSWER, raw, stream=self._kind == "text/event-stream")

@@ -310,7 +310,7 @@ class DataPlane:
         else:
             self._decide(exchange, principal, judges, foreign)
         if self._contents is not None:
-            exchange.keeping = self._contents.of(principal, exchange.decision_id)
+            exchange.keeping = self._contents.of(principal, exchange.decision_id, Holding(self._held))
         exchange.judged_ns = time.monotonic_ns()
         # 6 record `decided`
         await self._record_decided(exchange)
@@ -534,6 +534,9 @@ class DataPlane:
         except AuditError as error:
             logger.error("the closing of %s could not be recorded: %s", exchange.decision_id, error)
             return False
+        finally:
+            if exchange.keeping is not None:
+                exchange.keeping.release()
         exchange.open = False
         return True
 

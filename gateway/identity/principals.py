@@ -110,6 +110,8 @@ class Principal:
     adopting: bool = False
     # The upstream that the credential is for, if it is such a key; None for any other.
     upstream: str | None = None
+    # The time zone of its organization.
+    zone: str = "UTC"
 
 
 class CredentialRow(NamedTuple):
@@ -142,6 +144,7 @@ class CredentialRow(NamedTuple):
     stopped: str | None = None
     adopting: bool | int = False
     upstream: str | None = None  # of a provider's key (`legacy_keys.py`); such a row has no digest either
+    zone: str = "UTC"  # of the organization
 
 
 class Presented(Protocol):
@@ -403,6 +406,7 @@ def principal_of(
         token=token,
         adopting=bool(row.adopting),
         upstream=row.upstream,
+        zone=row.zone,
     )
 
 

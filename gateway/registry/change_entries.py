@@ -63,6 +63,7 @@ def organization(row: Organization) -> Fields:
         "organization_id": row.id,
         **_if_any(review_days=row.review_days),
         "status": row.status,
+        "zone": row.zone,
     }
 
 

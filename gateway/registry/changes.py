@@ -89,6 +89,7 @@ def remember_organization(
             version=row.version,
             status=row.status,
             review_days=row.review_days,
+            zone=row.zone,
             actor=actor,
             reason=reason,
             since_ns=since_ns,

@@ -62,6 +62,10 @@ def _text() -> Any:
     return Field(default="", sa_column_kwargs={"server_default": ""})
 
 
+def _zone() -> Any:
+    return Field(default="UTC", sa_column_kwargs={"server_default": "UTC"})
+
+
 class Organization(SQLModel, table=True):
     """A tenant. Its name is fixed as well: bindings, logs and policies refer to it."""
 
@@ -72,6 +76,8 @@ class Organization(SQLModel, table=True):
     version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     # Within how many days the owner of each agent must confirm it. None if nobody has to.
     review_days: int | None = None
+    # Where its days and months begin.
+    zone: str = _zone()
 
 
 class OrganizationVersion(SQLModel, table=True):
@@ -82,6 +88,7 @@ class OrganizationVersion(SQLModel, table=True):
     version: int = Field(primary_key=True)
     status: str
     review_days: int | None = None
+    zone: str = _zone()
     actor: str
     reason: str
     since_ns: int = Field(sa_type=BigInteger)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0018"
+REVISION = "0019"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 

@@ -25,6 +25,8 @@ class OrganizationRecord:
     status: str
     # Within how many days the owner of each agent must confirm it.
     review_days: int | None
+    # The time zone in which its days and months begin.
+    zone: str
     version: int
     agents: int
     created_ns: int
@@ -37,6 +39,7 @@ class OrganizationVersionRecord:
     version: int
     status: str
     review_days: int | None
+    zone: str
     actor: str
     reason: str
     since_ns: int

@@ -15,6 +15,7 @@ from gateway.registry import agent_versions, queries, teams, tenant_states, tena
 from gateway.registry.changes import remember_organization
 from gateway.registry.database import Registry
 from gateway.registry.records import OrganizationRecord, TeamRecord
+from gateway.usage import zones
 
 _VERBS: Final = {"suspended": "suspended", "active": "resumed", "revoked": "revoked"}
 
@@ -38,16 +39,31 @@ def revoke_organization(
 
 
 def update_organization(
-    registry: Registry, *, actor: str, organization: str, review_days: int | None, reason: str = ""
+    registry: Registry,
+    *,
+    actor: str,
+    organization: str,
+    review_days: int | None = None,
+    zone: str | None = None,
+    reason: str = "",
 ) -> OrganizationRecord | None:
-    """Have the owner of each agent confirm it within so many days; None or 0 for never."""
-    days = agent_versions.check_review_days(review_days or None)
+    """Change what is given; None leaves it as it is.
+
+    Owners must confirm each agent within `review_days`, 0 for never. Days and months begin at midnight of `zone`.
+    Windows of limits that have begun end as they would have; the zone holds for those that begin later.
+    """
+    if zone is not None:
+        zones.find(zone)
     with registry.write() as session:
         row = queries.find_organization(session, organization)
         tenant_states.check_alive(row)
-        if row.review_days == days:
+        before = row.review_days, row.zone
+        if review_days is not None:
+            row.review_days = agent_versions.check_review_days(review_days or None)
+        if zone is not None:
+            row.zone = zone
+        if (row.review_days, row.zone) == before:
             return None
-        row.review_days = days
         row.version += 1
         session.add(row)
         remember_organization(session, row, actor, "organization.updated", reason, time.time_ns())

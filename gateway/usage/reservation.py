@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.audit.balances import MINUTE_NS, Balances, number, shown_time, window_end
+from gateway.audit.balances import MINUTE_NS, Balances, number, shown_time
 from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
-from gateway.audit.thresholds import UsedUp
+from gateway.audit.thresholds import LimitWindow
+from gateway.usage import zones
 from gateway.usage.limits import Applied
 
 _SHOWN: Final = 8  # limits that one refusal tells of
@@ -32,6 +33,8 @@ class CallReservation:
     limits: tuple[Applied, ...] = ()
     tokens: int = 0
     spend_nanousd: int = 0
+    # The time zone of the organization.
+    zone: str = zones.DEFAULT
 
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
@@ -39,15 +42,19 @@ class CallReservation:
         found = {scope: balances.get(organization, scope) for scope in self.scopes}
         for balance in found.values():
             minute = max(minute, balance.minute)
+        begun = zones.ends(self.zone, minute)
         read: list[list[Any]] = []
         exceeded: list[dict[str, Any]] = []
-        full: list[UsedUp] = []
+        full: list[LimitWindow] = []
         for limit in self.limits:
-            used, reserved = found[limit.scope].at(limit.counter, minute)
+            balance = found[limit.scope]
+            used, reserved = balance.at(limit.counter, minute)
             value, needed = limit.at(time_ns), self.needed(limit.counter)
             if used + needed > value:
-                exceeded.append(_exceeded(limit, value, used, reserved, needed, minute, time_ns))
-                full.append(UsedUp(limit.scope, limit.counter, used, reserved, value, limit.id, minute, needed))
+                ends = balance.ends(limit.counter, minute, begun)
+                exceeded.append(_exceeded(limit, value, used, reserved, needed, ends, time_ns))
+                window = limit.scope, limit.counter, used, reserved, value, limit.id, minute, ends, needed
+                full.append(LimitWindow(*window))
             read.append([limit.scope, limit.counter, number(used), number(reserved), number(value), limit.id])
         if exceeded:
             return _denial(exceeded, full)
@@ -59,6 +66,8 @@ class CallReservation:
         }
         if read:
             taken["read"] = read
+        if begun is not None:
+            taken["ends"] = begun
         return {"reservation_json": orjson.dumps(taken, option=orjson.OPT_SORT_KEYS).decode()}
 
     def standing(self, balances: Balances, time_ns: int) -> list[dict[str, Any]]:
@@ -66,11 +75,14 @@ class CallReservation:
         minute = time_ns // MINUTE_NS
         for scope in self.scopes:
             minute = max(minute, balances.get(self.organization, scope).minute)
+        begun = zones.ends(self.zone, minute)
         told: list[dict[str, Any]] = []
         for limit in self.limits:
-            used, reserved = balances.get(self.organization, limit.scope).at(limit.counter, minute)
+            balance = balances.get(self.organization, limit.scope)
+            used, reserved = balance.at(limit.counter, minute)
             value, needed = limit.at(time_ns), self.needed(limit.counter)
-            found = _exceeded(limit, value, used, reserved, needed, minute, time_ns)
+            ends = balance.ends(limit.counter, minute, begun)
+            found = _exceeded(limit, value, used, reserved, needed, ends, time_ns)
             found |= {"left": max(0, (value - used) // limit.unit), "has_room": used + needed <= value}
             if found["has_room"]:
                 found["retry_after_seconds"] = None
@@ -85,11 +97,10 @@ class CallReservation:
 
 
 def _exceeded(
-    limit: Applied, value: int, used: int, reserved: int, needed: int, minute: int, time_ns: int
+    limit: Applied, value: int, used: int, reserved: int, needed: int, ends: int | None, time_ns: int
 ) -> dict[str, Any]:
     """One limit that has no room for the call, as the log and the client are told of it."""
     unit = limit.unit
-    ends = window_end(limit.counter, minute)
     if needed > value:
         retry = None  # it would never fit
     elif used - reserved + needed <= value or ends is None:
@@ -114,7 +125,7 @@ def _exceeded(
     return found
 
 
-def _denial(exceeded: Sequence[dict[str, Any]], full: Sequence[UsedUp]) -> Denial:
+def _denial(exceeded: Sequence[dict[str, Any]], full: Sequence[LimitWindow]) -> Denial:
     # The limit that takes longest to have room again decides how long to wait, and is told of first.
     exceeded = sorted(exceeded, key=lambda each: -(each["retry_after_seconds"] or 2**53))
     return Denial(

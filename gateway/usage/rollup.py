@@ -98,6 +98,10 @@ class Rollup:
         """The last known name of each agent, by its id."""
         return dict(self._db.execute("SELECT id, name FROM agent").fetchall())
 
+    def organizations(self) -> list[str]:
+        """Those that have used something."""
+        return [name for (name,) in self._db.execute("SELECT DISTINCT organization FROM subject ORDER BY organization")]
+
     def _begin(self, log: sqlite3.Connection) -> int:
         """Where to go on in the log; from its start if it is not the one that was read before."""
         position, event = self._db.execute("SELECT position, event FROM cursor").fetchone()

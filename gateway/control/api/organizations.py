@@ -14,6 +14,7 @@ from gateway.control.problems import Problem
 from gateway.registry import changes, queries, tenant_changes
 from gateway.registry.records import OrganizationRecord
 from gateway.registry.tenants import organization_records
+from gateway.usage import zones
 
 _ORGANIZATION = shapes.record(OrganizationRecord)
 
@@ -28,6 +29,7 @@ class OrganizationPatch(Reasoned):
     """What to change of an organization."""
 
     review_days: int | None = Field(None, description="Within how many days owners must confirm agents; null: never.")
+    zone: str | None = Field(None, description="Where days and months begin, such as `Europe/Zurich`; null: UTC.")
 
 
 def _visible(ask: Ask) -> list[OrganizationRecord]:
@@ -58,13 +60,15 @@ def update(ask: Ask) -> Answer:
     name = ask.path["organization"]
     found = _one(ask, name)
     ask.check_tag(tag(found.version))
-    if "review_days" not in ask.body.model_fields_set:
+    sent = ask.body.model_fields_set
+    if not sent & {"review_days", "zone"}:
         return _shown(found)
     changed = tenant_changes.update_organization(
         ask.change(ask.if_match(lambda session: tag(queries.find_organization(session, name).version))),
         actor=ask.actor,
         organization=name,
-        review_days=ask.body.review_days,
+        review_days=(ask.body.review_days or 0) if "review_days" in sent else None,
+        zone=(ask.body.zone or zones.DEFAULT) if "zone" in sent else None,
         reason=ask.body.reason,
     )
     return _shown(changed or found)
@@ -129,7 +133,7 @@ OPERATIONS = [
         method="PATCH",
         path="/organizations/{organization}",
         noun="organizations",
-        summary="Change how often the agents of an organization must be confirmed",
+        summary="Change an organization's time zone, and how often its agents must be confirmed",
         function=update,
         body=OrganizationPatch,
         about="nothing",

@@ -1,12 +1,15 @@
 """Balances and refusals against a small model: random calls, cuts, crashes, changes of limits and ends of windows.
 
-The model keeps one sum for each scope and each single window there ever was, so it needs no rule for how a window
-begins. After every operation all balances of the database must be the model's, and at the end the log must prove them.
+The model keeps one sum for each scope and each single window there ever was. It finds the end of a window by looking at
+a local clock every quarter of an hour until that shows another day. After every operation all balances of the database
+must be the model's, and at the end the log must prove them.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
+import json
 import random
 import sqlite3
 from collections import Counter
@@ -14,11 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from gateway.audit import recovery
-from gateway.audit.balances import USED, Balance
+from gateway.audit.balances import USED, VALUES, Balance
 from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
 from gateway.usage.limits import COUNTERS, Applied, is_spend
@@ -26,16 +30,30 @@ from gateway.usage.reservation import CallReservation
 from tests.gateway.audit.conftest import Log, Make
 
 BEGIN = int(datetime(2026, 11, 29, 23, 50, tzinfo=UTC).timestamp())
+AUTUMN = int(datetime(2026, 10, 24, 3, 50, tzinfo=UTC).timestamp())
+# Clocks change on 25 October, on 1 November at one o'clock, when midnight comes again, never, and on no whole hour.
+ZONES = ("Europe/Zurich", "America/Havana", "Asia/Kolkata", "Pacific/Chatham", "UTC")
 AGENTS = {"agt_a": "red", "agt_b": "red", "agt_c": ""}
 SCOPES = ("agent:agt_a", "agent:agt_b", "agent:agt_c", "team:red", "organization:default", "team:red model:m")
 KINDS = ("minute", "hour", "day", "month")
 
 
-@functools.lru_cache(maxsize=4096)
-def window(kind: str, second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime(
-        {"minute": "%Y-%m-%dT%H:%M", "hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m"}[kind]
-    )
+@functools.lru_cache(maxsize=65_536)
+def shown(kind: str, second: int, zone: str) -> str:
+    """The hour, day or month that a local clock shows."""
+    formats = {"hour": "%Y-%m-%dT%H%z", "day": "%Y-%m-%d", "month": "%Y-%m"}
+    return datetime.fromtimestamp(second, ZoneInfo(zone)).strftime(formats[kind])
+
+
+@functools.lru_cache(maxsize=65_536)
+def end_of(kind: str, second: int, zone: str) -> int:
+    """When a window that begins now ends."""
+    if kind == "minute":
+        return second // 60 * 60 + 60
+    end = second // 900 * 900 + 900
+    while shown(kind, end, zone) == shown(kind, second, zone):
+        end += 900
+    return end
 
 
 @dataclass
@@ -47,26 +65,35 @@ class Call:
     spend: int
     # What it is compared with: scope, name and value.
     limits: tuple[tuple[str, str, int], ...] = ()
+    # The windows that it counts in, by scope and kind.
+    windows: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass
 class Model:
     """What must hold: sums by scope, metric and window, and the calls that are open."""
 
-    used: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    held: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    used: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    held: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     open: list[Call] = field(default_factory=list)
     limits: dict[tuple[str, str], int] = field(default_factory=dict)
-    # When a call was counted in a scope last, and the thresholds that were told of.
-    last: dict[str, int] = field(default_factory=dict)
-    told: set[tuple[str, str, int, str, int]] = field(default_factory=set)
+    # The ends of all windows there were, by scope and kind; each end is the name of its window.
+    ends: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    told: set[tuple[str, str, int, int, int]] = field(default_factory=set)
+    zone: str = "UTC"
+
+    def window(self, scope: str, kind: str, second: int) -> int | None:
+        """The window of a scope in which a second is; None if none has begun."""
+        return next((end for end in self.ends.get((scope, kind), [])[-1:] if second < end), None)
 
     def amounts(self, scope: str, counter: str, second: int) -> tuple[int, int]:
         if counter == "open":
             count = sum(scope in call.scopes for call in self.open)
             return count, count
-        metric, _, kind = counter.rpartition("_")
-        key = scope, metric, window(kind, second)
+        window = self.window(scope, counter.rpartition("_")[2], second)
+        if window is None:
+            return 0, 0
+        key = scope, counter, window
         return self.used[key], self.held[key]
 
     def has_room(self, call: Call) -> bool:
@@ -87,30 +114,38 @@ class Model:
             metric, _, kind = COUNTERS[name].rpartition("_")
             if not metric or not value:
                 continue
-            most, mine = value * (1000 if is_spend(name) else 1), window(kind, call.second)
+            most, mine = value * (1000 if is_spend(name) else 1), self.window(scope, kind, call.second)
             used, held = self.amounts(scope, COUNTERS[name], call.second)
             spent = used - held
             if refused:
                 is_full = need[metric] <= most < spent + need[metric] and 100 * spent >= 80 * most
                 reached = [100] if is_full else []
-            elif mine == window(kind, self.last[scope]):
+            elif call.windows[scope, kind] == self.ends[scope, kind][-1]:
+                mine = call.windows[scope, kind]
+                used, held = (sums[scope, COUNTERS[name], mine] for sums in (self.used, self.held))
+                spent = used - held
                 reached = [percent for percent in (50, 80, 100) if 100 * spent >= percent * most]
             else:
                 reached = []
-            self.told.update((scope, name, value, mine, percent) for percent in reached)
+            self.told.update((scope, name, value, mine or 0, percent) for percent in reached)
 
     def add(self, call: Call, sign: int, amounts: tuple[int, int, int], *, held: bool) -> None:
         for scope in call.scopes:
             for kind in KINDS:
                 for metric, amount in zip(("requests", "tokens", "spend_nanousd"), amounts, strict=True):
-                    key = scope, metric, window(kind, call.second)
+                    key = scope, f"{metric}_{kind}", call.windows[scope, kind]
                     self.used[key] += sign * amount
                     if held and metric != "requests":
                         self.held[key] += sign * amount
 
     def reserve(self, call: Call) -> None:
         self.open.append(call)
-        self.last.update(dict.fromkeys(call.scopes, call.second))
+        for scope, kind in itertools.product(call.scopes, KINDS):
+            window = self.window(scope, kind, call.second)
+            if window is None:
+                window = end_of(kind, call.second, self.zone)
+                self.ends.setdefault((scope, kind), []).append(window)
+            call.windows[scope, kind] = window
         self.add(call, 1, (1, call.tokens, call.spend), held=True)
 
     def settle(self, call: Call, settled: tuple[int, int, int]) -> None:
@@ -123,10 +158,11 @@ class Model:
 class Rig:
     """The real writer on a clock of its own, and the model beside it."""
 
-    def __init__(self, log: Log, seed: int) -> None:
+    def __init__(self, log: Log, seed: int, zones: tuple[str, ...]) -> None:
         self.log = log
         self.random = random.Random(seed)
-        self.second = BEGIN
+        self.zones = zones
+        self.second = AUTUMN if zones else BEGIN
         self.model = Model()
         self.boots = 0
         self.denied = 0
@@ -149,7 +185,12 @@ class Rig:
             if scope in scopes
         )
         wanted = CallReservation(
-            organization="default", scopes=scopes, limits=applied, tokens=tokens, spend_nanousd=spend
+            organization="default",
+            scopes=scopes,
+            limits=applied,
+            tokens=tokens,
+            spend_nanousd=spend,
+            zone=self.model.zone,
         )
         decision = Make.decided(agent=agent, reservation=wanted)
         limits = tuple((scope, name, value) for (scope, name), value in self.model.limits.items() if scope in scopes)
@@ -198,6 +239,10 @@ class Rig:
     def pass_time(self) -> None:
         self.second += self.random.choice((1, 20, 61, 61, 3601, 86_400))
 
+    def change_zone(self) -> None:
+        if self.zones:
+            self.model.zone = self.random.choice(self.zones)
+
     def compare(self) -> None:
         rows = self.db.execute("SELECT scope, amounts FROM balance").fetchall()
         known = {scope: Balance.of(amounts) for scope, amounts in rows}
@@ -210,6 +255,7 @@ class Rig:
     def run(self, operations: int) -> None:
         steps: list[tuple[Callable[[], None], int]] = [
             *((self.call, 50), (self.complete, 35), (self.change_limit, 8), (self.pass_time, 6), (self.crash, 1)),
+            (self.change_zone, 2),
         ]
         actions, weights = zip(*steps, strict=True)
         for number, action in enumerate(self.random.choices(actions, weights, k=operations), 1):
@@ -219,9 +265,16 @@ class Rig:
                 assert self.log.verify().findings == []  # with calls that are open
 
 
-@pytest.mark.parametrize("operations", [300, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_every_balance_is_the_models(log: Log, operations: int) -> None:
-    rig = Rig(log, seed=operations)
+@pytest.mark.parametrize(
+    ("operations", "zones"),
+    [
+        pytest.param(300, ZONES, id="zones"),
+        pytest.param(10_000, (), id="many", marks=pytest.mark.slow),
+        pytest.param(10_000, ZONES, id="many-zones", marks=pytest.mark.slow),
+    ],
+)
+def test_every_balance_is_the_models(log: Log, operations: int, zones: tuple[str, ...]) -> None:
+    rig = Rig(log, operations, zones)
     rig.run(operations)
     assert rig.denied > operations // 20
     rig.crash()
@@ -235,9 +288,9 @@ def test_every_balance_is_the_models(log: Log, operations: int) -> None:
     assert len({entry["percent"] for entry in told}) == 3
 
 
-def told_of(entry: dict[str, Any]) -> tuple[str, str, int, str, int]:
+def told_of(entry: dict[str, Any]) -> tuple[str, str, int, int, int]:
     """What an entry says of a threshold, in the words of the model."""
-    mine = window(entry["limit_name"].rpartition("_")[2], entry["minute"] * 60)
+    mine = int(datetime.fromisoformat(entry["resets_at"]).timestamp())
     return entry["scope"], entry["limit_name"], entry["value"], mine, entry["percent"]
 
 
@@ -301,3 +354,77 @@ def test_a_threshold_that_was_not_reached_is_found(log: Log, old: bytes, new: by
     writer.close()
     log.tamper("UPDATE entry SET leaf = CAST(replace(leaf, ?, ?) AS BLOB) WHERE kind = 'change'", old, new)
     assert any(found in each.message for each in log.verify().findings)
+
+
+def in_zone(writer: AuditWriter, zone: str, value: int = 9) -> dict[str, Any]:
+    """The entry of a call of an organization in a zone, with a limit on the calls of a day."""
+    applied = (Applied("requests_per_day", "agent:agt_a", "requests_day", value, "agent:a", id="lim_1"),)
+    wanted = CallReservation(organization="default", scopes=("agent:agt_a",), limits=applied, zone=zone)
+    return writer.write_sync(Make.decided(agent="agt_a", reservation=wanted)).entry
+
+
+def used_of(entry: dict[str, Any]) -> int:
+    return int(json.loads(entry["reservation_json"])["read"][0][2])
+
+
+def test_a_window_that_has_begun_keeps_its_end_when_the_zone_changes(log: Log) -> None:
+    """Else a change of the zone would give a limit anew in the middle of a day, or take one away for two days."""
+    clock = int(datetime(2026, 11, 29, 12, 0, tzinfo=UTC).timestamp())
+    writer = log.writer(clock=lambda: clock * 10**9)
+    assert used_of(in_zone(writer, "Europe/Zurich")) == 0
+    denied = in_zone(writer, "Pacific/Auckland", value=1)  # where it is the next day already
+    assert json.loads(denied["limits_json"])[0]["resets_at"] == "2026-11-29T23:00:00Z"
+    clock = int(datetime(2026, 11, 29, 22, 59, tzinfo=UTC).timestamp())
+    assert used_of(in_zone(writer, "Pacific/Auckland")) == 1
+    clock += 60
+    assert used_of(in_zone(writer, "Pacific/Auckland")) == 0
+    denied = in_zone(writer, "UTC", value=1)
+    assert json.loads(denied["limits_json"])[0]["resets_at"] == "2026-11-30T11:00:00Z"
+    assert log.verify().findings == []
+
+
+def test_what_is_settled_after_a_change_of_the_zone_leaves_no_reservation(log: Log) -> None:
+    clock = int(datetime(2026, 11, 29, 23, 30, tzinfo=UTC).timestamp())
+    writer = log.writer(clock=lambda: clock * 10**9)
+    made = []
+    for zone, passes in (("UTC", 1800), ("Europe/Zurich", 86_400), ("Asia/Kolkata", 40_000), ("UTC", 0)):
+        wanted = CallReservation(organization="default", scopes=("all",), tokens=100, spend_nanousd=7, zone=zone)
+        made.append(Make.decided(agent="agt_a", reservation=wanted))
+        assert writer.write_sync(made[-1]).entry["allow"] is True
+        clock += passes
+    for decision in made:
+        writer.write_sync(Make.completed(decision, settled=(1, 5, 3)))
+    [(amounts,)] = log.rows("SELECT amounts FROM balance")
+    values = Balance.of(amounts)
+    assert [values.at(f"tokens_{kind}", clock // 60) for kind in KINDS] == [(5, 0), (5, 0), (10, 0), (10, 0)]
+    assert all(amount == 0 for amount in json.loads(amounts)[len(USED) + 2 : len(VALUES)])
+    assert log.verify().findings == []
+
+
+@pytest.mark.parametrize(
+    ("forge", "found"),
+    [
+        pytest.param(lambda ends: [ends[0], 0, ends[2]], "which cannot be", marks=pytest.mark.slow),
+        (lambda ends: [ends[0], ends[1] + 10_000, ends[2]], "which cannot be"),
+        pytest.param(lambda ends: ends[:2], "its reservation cannot be read", marks=pytest.mark.slow),
+        pytest.param(lambda ends: 7, "its reservation cannot be read", marks=pytest.mark.slow),
+        (lambda ends: [ends[0], ends[1] - 30, ends[2]], "end of the day"),
+    ],
+)
+def test_forged_ends_of_windows_are_found(log: Log, forge: Callable[[list[int]], object], found: str) -> None:
+    writer = log.writer()
+    entry = in_zone(writer, "Asia/Kolkata")
+    writer.close()
+    ends = json.loads(entry["reservation_json"])["ends"]
+    old, new = (json.dumps(each, separators=(",", ":")).encode() for each in (ends, forge(ends)))
+    log.tamper("UPDATE entry SET leaf = CAST(replace(leaf, ?, ?) AS BLOB)", b'"ends\\":' + old, b'"ends\\":' + new)
+    assert any(found in each.message for each in log.verify().findings)
+
+
+def test_a_balance_whose_zone_was_taken_away_is_found(log: Log) -> None:
+    writer = log.writer()
+    in_zone(writer, "Asia/Kolkata")
+    writer.close()
+    [(amounts,)] = log.rows("SELECT amounts FROM balance")
+    log.tamper("UPDATE balance SET amounts = ?", json.dumps(json.loads(amounts)[: len(VALUES)]))
+    assert any("windows in another zone" in each.message for each in log.verify().findings)

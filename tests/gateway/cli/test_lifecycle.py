@@ -279,6 +279,18 @@ def test_an_organization_is_shown_and_changed(at: Run) -> None:
     assert len(found["stops"]) == 1
     assert at("orgs", "update", "default", "--review-days", "0", "--json").json["organization"]["review_days"] is None
     assert "1 to" in at("orgs", "update", "default", "--review-days", "-3").complains()
+    moved = at("orgs", "update", "default", "--zone", "Asia/Kolkata")
+    assert "windows of limits that have begun end as before" in moved.err
+    assert "Asia/Kolkata" in at("orgs", "show", "default").out
+    assert "did you mean `Europe/Zurich`?" in at("orgs", "update", "default", "--zone", "Europe/Zurch").complains()
+    assert (
+        at("orgs", "update", "default", "--zone", "Asia/Kolkata").out == "organization default is like that already\n"
+    )
+    at("limits", "set", "org:default", "tokens_per_day", "1000", "--create")
+    [day] = at("limits", "show", "org:default", "--json").json
+    assert day["resets_at"].endswith("T18:30:00.000Z")  # nobody has made a call in the day of UTC
+    versions = at("orgs", "show", "default", "--json").json["versions"]
+    assert [each["zone"] for each in versions][-2:] == ["UTC", "Asia/Kolkata"]
     assert at("orgs", "show", "defualt").complains() == "unknown organization `defualt`: did you mean `default`?"
     at("orgs", "revoke", "default", "--yes")
     assert "is revoked" in at("orgs", "update", "default", "--review-days", "9").complains()

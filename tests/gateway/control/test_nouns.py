@@ -242,6 +242,11 @@ def test_organizations(control: Control, owner: Client) -> None:
     assert bad.problem(422) == "invalid_review_days"
     never = owner("PATCH", "/organizations/acme", {"review_days": None}, headers={"if-match": "*"})
     assert never.ok()["review_days"] is None
+    moved = owner("PATCH", "/organizations/acme", {"zone": "Europe/Zurich"}, headers={"if-match": "*"})
+    assert (moved.ok()["zone"], moved.json["review_days"]) == ("Europe/Zurich", None)
+    bad = owner("PATCH", "/organizations/acme", {"zone": "Europe/Zurch"}, headers={"if-match": "*"})
+    assert bad.problem(422) == "invalid_zone"
+    assert owner("PATCH", "/organizations/acme", {"zone": None}, headers={"if-match": "*"}).ok()["zone"] == "UTC"
     admin = control.operator("adam", "admin", organization="acme")
     assert admin("PATCH", "/organizations/acme", patch, headers={"if-match": "*"}).problem(403) == "forbidden"
     acme = control.operator("ann", organization="acme")

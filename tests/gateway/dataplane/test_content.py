@@ -18,7 +18,7 @@ from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, agent_updates, outbox
 from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
-from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, answer, stream
+from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, answer, stream, until
 
 READS_CONTENT = """\
 package bot.authz
@@ -41,6 +41,17 @@ async def keep(gateway: Gateway, **members: Any) -> None:
         vault=Vault.load(gateway.data.keys),
     )
     await asyncio.to_thread(outbox.drain, gateway.registry, gateway.writer)
+
+
+async def judge_by_content(gateway: Gateway) -> None:
+    """Put a policy into force that reads what was said."""
+    files = {".manifest": MANIFEST, "authz.rego": READS_CONTENT.encode()}
+    digest = policy_bundle.publish(gateway.data.bundles, files)
+    bundle = BundleRecord(name="bot", commit="e" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
+    await asyncio.to_thread(
+        activations.activate, gateway.registry, actor=ACTOR, commit="e" * 40, author="dana", bundles=[bundle]
+    )
+    gateway.plane._policies.load(digest)
 
 
 def rows(data: Path) -> list[tuple[str, bytes]]:
@@ -131,13 +142,7 @@ def test_a_decision_about_content_can_be_computed_again(
     data = tmp_path / "data"
 
     async def test(gateway: Gateway) -> None:
-        files = {".manifest": MANIFEST, "authz.rego": READS_CONTENT.encode()}
-        digest = policy_bundle.publish(gateway.data.bundles, files)
-        bundle = BundleRecord(name="bot", commit="e" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
-        await asyncio.to_thread(
-            activations.activate, gateway.registry, actor=ACTOR, commit="e" * 40, author="dana", bundles=[bundle]
-        )
-        gateway.plane._policies.load(digest)
+        await judge_by_content(gateway)
         await gateway.chat()
         await keep(gateway, redact=redact)
         await gateway.chat()
@@ -149,6 +154,36 @@ def test_a_decision_about_content_can_be_computed_again(
     _, out, _ = command(capsys, data, "audit", "verify", "--reexecute", "--json", "--public-key", _public_key(data))
     found = json.loads(out)["decisions"]
     assert (found["agree"], found["otherwise"]) == (1 if recomputable else 0, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("redact", "kept"), [([], True), (["ell"], False)])
+def test_an_explanation_uses_what_is_kept_and_the_log_says_so(
+    run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], redact: list[str], kept: bool
+) -> None:
+    """It shows values of what was said, so that somebody reads that is in the log before they see any."""
+    data, seen = tmp_path / "data", []
+
+    async def test(gateway: Gateway) -> None:
+        await judge_by_content(gateway)
+        await keep(gateway, redact=redact)
+        seen.append((await gateway.chat()).headers["x-decision-id"])
+
+    run(test)
+    code, out, err = command(capsys, data, "explain", seen[0])
+    assert code == 0
+    assert ("judged again, this is the verdict that was recorded" in out) == kept
+    assert ("content is not kept" in out) == (not kept)
+    assert ("the log has an entry about it" in err) == kept
+    with sqlite3.connect(data / "audit.db") as db:
+        query = "SELECT leaf FROM entry WHERE kind = 'change' ORDER BY id DESC LIMIT 1"
+        last = json.loads(db.execute(query).fetchone()[0])
+    assert (last["what"] == "content.read") == kept
+    if kept:
+        assert (last["content_of"], last["agent_name"]) == (seen[0], "bot")
+    _, out, _ = command(capsys, data, "explain", seen[0], "--json")
+    [rule] = json.loads(out)["bundles"][0]["rules"]
+    assert (rule["rule"], rule["held"]) == ("data.bot.authz.allow", int(kept))
 
 
 def test_what_is_too_large_or_no_json_is_left_out_whole(run: Callable[..., None]) -> None:
@@ -163,6 +198,47 @@ def test_what_is_too_large_or_no_json_is_left_out_whole(run: Callable[..., None]
         assert end["content_omitted"] == "not_json"
 
     run(test, content_max_bytes=1024)
+
+
+DONE = b"data: [DONE]\n\n"
+LONG_STREAM = [b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % (b"x" * 1000) for _ in range(60)]
+
+
+def test_a_kept_answer_counts_in_what_a_worker_holds(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        await keep(gateway)
+        go = asyncio.Event()
+
+        async def handle(seen: Any, writer: asyncio.StreamWriter) -> None:
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
+            text = b"".join(LONG_STREAM)
+            writer.write(head % (len(text) + len(DONE)) + text)
+            await go.wait()
+            writer.write(DONE)
+
+        gateway.upstream.handler = handle
+        call = asyncio.create_task(gateway.chat(stream=True))
+        await until(lambda: gateway.plane.load()[1] >= sum(map(len, LONG_STREAM)))
+        go.set()
+        assert (await call).complete
+        assert gateway.plane.load()[1] == 0
+        [end] = await gateway.entries("completed")
+        assert "content_commitment" in end
+
+    run(test)
+
+
+def test_an_answer_that_cannot_be_held_is_relayed_and_not_kept(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        await keep(gateway)
+        gateway.upstream.handler = stream(*LONG_STREAM, DONE)
+        reply = await gateway.chat(stream=True)
+        assert (reply.complete, reply.body.count(b"x" * 1000)) == (True, len(LONG_STREAM))
+        assert gateway.plane.load()[1] == 0
+        [end] = await gateway.entries("completed")
+        assert (end["outcome"], end["content_omitted"], "content_commitment" in end) == ("ok", "no_memory", False)
+
+    run(test, max_held_bytes=50_000)
 
 
 def test_texts_of_streams_of_other_providers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 
 from gateway.audit import signer, verify
 from gateway.audit.balances import VALUES
-from gateway.registry import usage_limits
+from gateway.registry import tenant_changes, usage_limits
 from gateway.registry.usage_limits import Part
 from tests.gateway.dataplane.conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat, stream, until
 from tests.gateway.dataplane.test_obligations import put_into_force
@@ -97,6 +98,29 @@ def test_a_refusal_says_whose_limit_it_is_and_how_to_raise_it(run: Run) -> None:
         )  # fmt: skip
         assert (await gateway.chat()).status == 200
         assert (await gateway.chat()).status == 429
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_a_day_ends_at_midnight_of_the_organizations_zone(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        update = functools.partial(tenant_changes.update_organization, gateway.registry, actor=ACTOR, organization=ORG)
+        update(zone="Asia/Kolkata")
+        limit(gateway, "requests_per_day", 1)
+        assert (await gateway.chat()).status == 200
+        reply = await gateway.chat()
+        [detail] = reply.json["error"]["details"]
+        assert detail["resets_at"].endswith("T18:30:00Z")
+        assert int(reply.headers["retry-after"]) == detail["retry_after_seconds"] <= 86_400
+        # The day has begun, so it keeps its end; and what is told of it stays provable.
+        update(zone="UTC")
+        assert (await gateway.chat()).json["error"]["details"][0]["resets_at"] == detail["resets_at"]
+        told = [entry for entry in await gateway.entries("change") if entry["what"] == "limit.threshold"]
+        assert {entry["resets_at"] for entry in told} == {detail["resets_at"]}
+        first, *_ = await gateway.entries("decided")
+        hour, day, month = json.loads(first["reservation_json"])["ends"]
+        assert (hour % 60, day % 1440, month % 1440) == (30, 18 * 60 + 30, 18 * 60 + 30)
         assert proven(gateway) == []
 
     run(test)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.registry import changes
+from gateway.registry import changes, tenant_changes
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
 
@@ -90,6 +90,34 @@ def test_the_windows_of_a_time(usage: Usage) -> None:
     }
     _, out, _ = usage("--at", "2026-11-02T12:00:00Z", "--by", "", "--format", "json")
     assert {each["window"]: each["requests"] for each in json.loads(out)} == {"day": 1, "month": 4}
+
+
+@pytest.mark.slow
+def test_days_are_those_of_the_organizations_zone(usage: Usage, log: Log) -> None:
+    registry = Registry.create(log.data, "test")
+    changes.create_organization(registry, actor="local:1", name="default")
+    tenant_changes.update_organization(registry, actor="local:1", organization="default", zone="Asia/Kolkata")
+    _, out, _ = usage(*MONTH, "--by", "hour", "--format", "csv")
+    assert [row["hour"] for row in csv.DictReader(io.StringIO(out))] == [
+        "2026-11-01T15:00+05:30",
+        "2026-11-02T05:00+05:30",  # 23:30 of UTC
+        "2026-11-02T14:00+05:30",
+    ]
+    _, out, _ = usage(*MONTH, "--by", "day", "--format", "csv", "--zone", "UTC")
+    assert [row["day"] for row in csv.DictReader(io.StringIO(out))] == ["2026-11-01", "2026-11-02"]
+    # The zone holds from now on; at an earlier time days were those of UTC, and the answer for it stays.
+    then, later = "2026-11-01T23:45:00Z", "2200-01-01T00:00:00Z"
+    for at_, begun in ((then, "2026-11-01T00:00:00.000Z"), (later, "2199-12-31T18:30:00.000Z")):
+        _, out, _ = usage("--at", at_, "--by", "", "--format", "json")
+        days = [each["from"] for each in json.loads(out) if each["window"] == "day"]
+        assert days in ([begun], [])
+    log.add([Call(at("2026-11-03T10:00"), organization="acme")])
+    changes.create_organization(registry, actor="local:1", name="acme")
+    _, out, err = usage(*MONTH, "--by", "day", "--format", "csv")
+    assert "organizations have 2 zones: days and months are those of UTC" in err
+    _, _, err = usage(*MONTH, "--by", "day", "--only", "organization=acme", "--format", "csv")
+    assert "zones" not in err
+    registry.close()
 
 
 def test_filters_and_bars(usage: Usage) -> None:
