@@ -75,6 +75,7 @@ def draft(intent: Intent, boot: str) -> Draft:
         entry["actor"] = intent.agent or entries.ACTOR_GATEWAY
     elif isinstance(intent, Changed):
         entry |= {"actor": intent.actor, "what": intent.what}
+        salt, private = _private(intent, entry)
     elif isinstance(intent, Activated):
         entry |= {"actor": intent.actor, "activation": intent.activation, "outcome": intent.outcome}
     elif isinstance(intent, Signed):
@@ -141,6 +142,11 @@ def _decided(intent: Decided, entry: entries.Entry) -> tuple[bytes | None, bytes
         "reason": intent.reason,
         "reasons_json": _reasons(intent.reasons),
     }
+    return _private(intent, entry)
+
+
+def _private(intent: Decided | Changed, entry: entries.Entry) -> tuple[bytes | None, bytes | None]:
+    """The salt and the private row of an entry, which gets the commitment to them."""
     if intent.private is None and intent.salt is None:
         return None, None
     salt = intent.salt or os.urandom(entries.SALT_BYTES)

@@ -148,6 +148,9 @@ class Changed:
     what: str
     epoch: int = 0
     fields: Fields = field(default_factory=dict)
+    private: bytes | None = None
+    """What the entry only commits to, as with a decision; with the `salt` of further salted digests."""
+    salt: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ has read everything when it returns, so that no read transaction stays open.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class Filters:
     """Which entries are looked for. A filter that is None lets everything pass.
 
     `id` is the beginning of an event id; that of a decision also means the entry that closes it. `reason` is a reason
-    code, or how a call ended. `allow` and `model` are only known of decisions. `until_ns` is not included.
+    code, or how a call ended. `allow` and `model` are only known of decisions. `until_ns` is not included. `person` is
+    the subject of a person for whom an agent acted or got a token; it is known as long as the private row is kept.
     """
 
     organization: str | None = None
@@ -51,6 +53,7 @@ class Filters:
     allow: bool | None = None
     reason: str | None = None
     model: str | None = None
+    person: str | None = None
     since_ns: int | None = None
     until_ns: int | None = None
 
@@ -83,7 +86,7 @@ def matching(db: sqlite3.Connection, limit: int, filters: Filters, most: int = M
     """
     if filters.id is not None:
         return Page(_with_id(db, filters.id, limit, filters))
-    condition, values = _condition(filters)
+    condition, values = _condition(db, filters)
     statement = _SELECT.format(leaf=f"CASE WHEN {condition} THEN entry.leaf END")
     found: list[Found] = []
     looked_at, stopped = 0, None
@@ -109,7 +112,7 @@ def after(db: sqlite3.Connection, position: int, filters: Filters, most: int = 1
 
     Not always all of them: `most` entries are looked at.
     """
-    condition, values = _condition(filters)
+    condition, values = _condition(db, filters)
     statement = _SELECT.format(leaf=f"CASE WHEN {condition} THEN entry.leaf END")
     query = f"{statement} WHERE entry.id > :position ORDER BY entry.id LIMIT :most"
     rows = db.execute(query, values | {"position": position, "most": most}).fetchall()
@@ -188,7 +191,9 @@ def beside(db: sqlite3.Connection, text: str) -> list[str]:
 def _with_id(db: sqlite3.Connection, text: str, limit: int, filters: Filters) -> list[Found]:
     """The last entries with an id that begins with `text`, and pass the other filters."""
     found = [each for id_ in _ids(text) for each in beginning(db, id_, MOST_LOOKED_AT)]
-    passing = [each for each in found if _is_of(each, filters) and _passes(each, filters)]
+    passing = [
+        each for each in found if _is_of(each, filters) and _passes(each, filters) and _is_for(db, each, filters.person)
+    ]
     return sorted(passing, key=lambda each: each.position)[-limit:]
 
 
@@ -223,7 +228,20 @@ def _passes(found: Found, filters: Filters) -> bool:
     )
 
 
-def _condition(filters: Filters) -> tuple[str, dict[str, Any]]:
+def _is_for(db: sqlite3.Connection, found: Found, person: str | None) -> bool:
+    """Whether an entry is of what an agent did for this person."""
+    if person is None:
+        return True
+    row = db.execute("SELECT salt FROM private WHERE entry_id = ?", (found.position,)).fetchone()
+    wanted = _commitment(person, row[0] if row else None)
+    return wanted is not None and found.entry.get("person_commitment") == wanted
+
+
+def _commitment(person: str, salt: object) -> str | None:
+    return entries.commitment(salt, "person", person.encode()) if isinstance(salt, bytes) else None
+
+
+def _condition(db: sqlite3.Connection, filters: Filters) -> tuple[str, dict[str, Any]]:
     """The filters that no index serves, in SQL. Members are found as bytes: a leaf has one form only.
 
     Quotes inside a string are escaped, so what looks like a member is one.
@@ -249,6 +267,11 @@ def _condition(filters: Filters) -> tuple[str, dict[str, Any]]:
     if filters.model is not None:
         conditions.append("instr(entry.leaf, :model) > 0")
         values["model"] = _member("model", filters.model)
+    if filters.person is not None:
+        db.create_function("commitment", 1, functools.partial(_commitment, filters.person), deterministic=True)
+        salt = "(SELECT salt FROM private WHERE entry_id = entry.id)"
+        conditions.append(f"instr(entry.leaf, :person) > 0 AND instr(entry.leaf, CAST(commitment({salt}) AS BLOB)) > 0")
+        values["person"] = b'"person_commitment":"'
     return " AND ".join(conditions), values
 
 

@@ -89,7 +89,8 @@ class Transaction:
         kept = item.intent.content if isinstance(item.intent, Decided) else None
         committed, entry_id = self._append(log, entry, time_ns, kept)
         if isinstance(item.intent, Decided):
-            self._keep(log, item, committed.entry, entry_id)
+            self._keep_open(log, committed.entry)
+        self._keep_private(item, entry_id)
         self._keep_content(log, kept, committed.entry, entry_id)
         if used_up:
             self._tell(log, committed, thresholds.refused(item.organization, used_up))
@@ -213,14 +214,17 @@ class Transaction:
         assert cursor.lastrowid is not None
         return committed, cursor.lastrowid
 
-    def _keep(self, log: _Log, item: Draft, entry: entries.Entry, entry_id: int) -> None:
-        """Store what belongs to a decision beside its entry."""
+    def _keep_open(self, log: _Log, entry: entries.Entry) -> None:
+        """Store a decision that is open, and what it reserves."""
         if decision.recorded(entry) is State.OPEN:
             self.balances.reserve(entry)
             self._write(
                 "INSERT INTO open_decision (event_id, log_id, boot, agent, reservation) VALUES (?, ?, ?, ?, ?)",
                 (entry["id"], log.id, entry["boot"], entry["agent"], entry.get("reservation_json")),
             )
+
+    def _keep_private(self, item: Draft, entry_id: int) -> None:
+        """Store beside an entry what it only commits to."""
         if item.salt is not None:
             self._write(
                 "INSERT INTO private (entry_id, salt, input) VALUES (?, ?, ?)", (entry_id, item.salt, item.private)

@@ -67,6 +67,12 @@ def list_entries(
     model: Annotated[
         str | None, typer.Option("--model", metavar="MODEL", help="Only decisions on calls of this model.")
     ] = None,
+    person: Annotated[
+        str | None,
+        typer.Option(
+            "--person", metavar="SUBJECT", help="Only what agents did for this person: the `sub` of their token."
+        ),
+    ] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="2026-11-25T14:00:00Z, or an age: 90s, 15m, 2h, 3d.")
     ] = None,
@@ -91,6 +97,7 @@ def list_entries(
         allow=None if decision is None else decision is Answer.ALLOW,
         reason=reason,
         model=model,
+        person=person,
         since_ns=since_ns,
         until_ns=until_ns,
     )

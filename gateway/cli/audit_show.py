@@ -152,6 +152,7 @@ def print_decision(decision: Decision) -> None:
         ("at", output.timestamp(found.time_ns)),
         ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
         ("key", f"{get('key')}, {method}" if (method := get("credential_method")) not in (None, "api_key") else ""),
+        ("person", _person(decision)),
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
         ("client", str(get("user_agent") or "")),
         ("trace", str(get("trace_id") or "")),
@@ -170,6 +171,12 @@ def print_decision(decision: Decision) -> None:
     for name, text in fields:
         if text:
             typer.echo(f"  {name.ljust(9)} {output.printable(text)}")
+
+
+def _person(decision: Decision) -> str:
+    """For whom the agent acted, as the input says that is kept."""
+    person = (decision.input or {}).get("on_behalf_of")
+    return f"{person.get('subject')} of {person.get('issuer')}" if isinstance(person, dict) else ""
 
 
 def _changes(found: Found) -> str:

@@ -1,20 +1,27 @@
-"""`gateway issuers`: who may say which program an agent is, so that the program needs no key."""
+"""`gateway issuers`: who may say which program an agent is, so that the program needs no key.
+
+Issuers that say who a person is are added by `person_issuers.py`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import output, person_issuers
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.processes import local
 
+if TYPE_CHECKING:
+    from gateway.registry.issuers import RuleRecord
+
 app = typer.Typer(no_args_is_help=True, help="Trust issuers of tokens, such as GitHub Actions or a Kubernetes cluster.")
 rules = typer.Typer(no_args_is_help=True, help="Say which of an issuer's tokens are which agent.")
 app.add_typer(rules, name="rule")
+app.command("add-persons")(person_issuers.add)
 
 
 @app.command()
@@ -51,7 +58,7 @@ def add(
             issuer=issuer,
             audience=audience,
             jwks_url=jwks_url or "",
-            jwks="" if jwks_file is None else _read(jwks_file),
+            jwks="" if jwks_file is None else person_issuers.key_file(jwks_file),
             insecure=insecure,
         )
         if as_json:
@@ -72,8 +79,8 @@ def list_issuers(organization: Organization = "default", data: Data = DATA, as_j
         output.print_json(found)
         return
     output.print_table(
-        ("NAME", "ISSUER", "AUDIENCE", "KEYS", "RULES"),
-        [(each.name, each.issuer, each.audience, each.keys, str(len(each.rules))) for each in found],
+        ("NAME", "OF", "ISSUER", "AUDIENCE", "KEYS", "RULES"),
+        [(each.name, each.purpose, each.issuer, each.audience, each.keys, str(len(each.rules))) for each in found],
         empty="no issuers yet: type `gateway issuers add NAME --issuer URL --audience TEXT`",
     )
 
@@ -99,19 +106,21 @@ def remove(
 @rules.command("add")
 def add_rule(
     issuer: Annotated[str, typer.Argument(help="The issuer.")],
-    claim: Annotated[
-        list[str],
-        typer.Option("--claim", metavar="NAME=VALUE", help="A claim that a token must have, exactly; may be repeated."),
+    agent: Annotated[
+        str, typer.Option("--agent", help="The agent that such a token is, or that acts for the person: name or id.")
     ],
-    agent: Annotated[str, typer.Option("--agent", help="The agent that such a token is: its name or id.")],
+    claim: Annotated[
+        list[str] | None,
+        typer.Option("--claim", metavar="NAME=VALUE", help="A claim that a token must have, exactly; may be repeated."),
+    ] = None,
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Let tokens with these claims be an agent."""
+    """Let tokens with these claims be an agent, or let an agent act for the persons that they name."""
     from gateway.registry import issuers
 
-    claims = _claims(claim)
+    claims = _claims(claim or [])
     with local.changing(data) as registry:
         made = issuers.add_rule(
             registry, actor=local.actor(), organization=organization, issuer=issuer, claims=claims, agent=agent
@@ -119,7 +128,7 @@ def add_rule(
         if as_json:
             output.print_json(made)
         else:
-            typer.echo(f"rule {made.id}: a token of {made.issuer} with {_shown(made.claims)} is agent {made.agent}")
+            typer.echo(f"rule {made.id}: {_meaning(made)}")
 
 
 @rules.command("list")
@@ -170,23 +179,7 @@ def remove_rule(
         if as_json:
             output.print_json(removed)
         else:
-            typer.echo(f"removed rule {removed.id}: {removed.issuer} is agent {removed.agent} by it no longer")
-
-
-def _read(path: Path) -> str:
-    from gateway.registry.issuers import MAX_JWKS
-
-    try:
-        with path.open("rb") as stream:
-            found = stream.read(MAX_JWKS + 1)
-        if len(found) > MAX_JWKS:
-            raise GatewayError("invalid_jwks", f"`{path}` has more than {MAX_JWKS} bytes", subject=str(path))
-        return found.decode("utf-8")
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise GatewayError("invalid_jwks", f"cannot read `{path}`: {reason}", subject=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise GatewayError("invalid_jwks", f"`{path}` is not text", subject=str(path)) from error
+            typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}")
 
 
 def _claims(given: list[str]) -> dict[str, str]:
@@ -201,6 +194,13 @@ def _claims(given: list[str]) -> dict[str, str]:
             raise GatewayError("invalid_claim", what, hint="make two rules")
         found[name] = value
     return found
+
+
+def _meaning(rule: RuleRecord) -> str:
+    if rule.purpose == "persons":
+        who = f"whose token of {rule.issuer} has {_shown(rule.claims)}" if rule.claims else f"of {rule.issuer}"
+        return f"agent {rule.agent} may act for persons {who}"
+    return f"a token of {rule.issuer} with {_shown(rule.claims)} is agent {rule.agent}"
 
 
 def _shown(claims: dict[str, str]) -> str:

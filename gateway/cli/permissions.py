@@ -151,6 +151,6 @@ def _document(then: RegistryAt, calls: Sequence[Call], found: Sequence[Permissio
             }
             for each in calls
         ],
-        "not_considered": ["limits", "usage", "networks", "tokens of issuers"],
+        "not_considered": ["limits", "usage", "networks", "tokens of issuers", "persons"],
         "permissions": [dataclasses.asdict(each) for each in found],
     }

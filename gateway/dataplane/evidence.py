@@ -53,6 +53,10 @@ def decided(exchange: Exchange) -> Decided:
         fields["token"] = principal.token.id
         if delegation := principal.document["delegation"]:
             fields["delegation_json"] = document(delegation)
+        if (person := principal.token.person) is not None:
+            # Who it is stands in the private input only.
+            fields["person_right"] = person.right
+            fields["person_commitment"] = _commitment(exchange.salt, "person", person.subject.encode())
     if principal.scope is not None:
         fields["key_scope_json"] = principal.scope.text
         if principal.scope.networks:

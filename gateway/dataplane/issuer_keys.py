@@ -74,13 +74,20 @@ class IssuerKeys:
             if not kept.keys:
                 kept.keys = jose.key_set(issuer.jwks)
             return kept.keys
-        if self._due(kept, kid):
+        # A fetch under way may bring what this one needs.
+        if self._due(kept, kid) or (kept.turn.locked() and not self._has(kept, kid)):
             async with kept.turn:
                 if self._due(kept, kid):  # nobody has fetched while this one waited
                     await self._fetch(issuer, kept)
-        if not kept.keys or time.monotonic() - kept.fetched > KEPT_SECONDS:
+        if not self._has(kept, None):
             raise Denied("registry_unavailable", f"the keys of issuer {issuer.name} cannot be fetched: {kept.fault}")
         return kept.keys
+
+    def _has(self, kept: _Kept, kid: str | None) -> bool:
+        """Whether there is a set that still counts, with the key of this name."""
+        if not kept.keys or time.monotonic() - kept.fetched > KEPT_SECONDS:
+            return False
+        return kid is None or any(each.kid == kid for each in kept.keys)
 
     def _due(self, kept: _Kept, kid: str | None) -> bool:
         now = time.monotonic()

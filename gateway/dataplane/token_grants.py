@@ -1,17 +1,18 @@
-"""Which token is given for what: an agent's own, another agent's behalf, or an outside issuer's word (docs/tokens.md).
+"""Which token is given for what: an agent's own, another's behalf (agent or person), or an outside issuer's word.
 
 Every way ends in `_issue`: a token names the credentials that it came from, may do no more than they, and ends no
-later. It is recorded in the audit log before it is given out.
+later. It is recorded in the audit log before it is given out. See docs/tokens.md and docs/persons.md.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from gateway.audit.entry import document
+from gateway.audit.entry import SALT_BYTES, canonical, commitment, document
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Changed
 from gateway.audit.writer import AuditWriter
@@ -19,14 +20,16 @@ from gateway.dataplane.issuer_keys import IssuerKeys
 from gateway.dataplane.token_form import TYPES, Refusal, TokenRequest
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.identifiers import new_id
-from gateway.identity import authentication, jose, token_credentials, token_scope, tokens, workload
-from gateway.identity.jose import InvalidTokenError
+from gateway.identity import authentication, jose, persons, token_credentials, token_scope, tokens, workload
+from gateway.identity.jose import Compact, InvalidTokenError
 from gateway.identity.key_scope import KeyScope
+from gateway.identity.persons import Person
 from gateway.identity.principals import Found, Presented, Principal, Principals, refusal_of
 from gateway.identity.signatures import Signed
 from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Link, Token
+from gateway.identity.workload import Issuer, Purpose
 from gateway.registry.port import AgentRow, Epochs, RegistryPort
 
 _MAX_SUBJECT = 512  # characters of an outside token's subject in the log
@@ -55,7 +58,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a new token comes from, checked: who will act, by which chain, within which scopes and until when."""
+    """What a new token comes from, checked: who will act, for whom, by which chain, within which scopes, until when."""
 
     agent: AgentRow
     organization: str
@@ -63,6 +66,7 @@ class Source:
     scopes: tuple[KeyScope | None, ...]
     expires: float  # seconds since 1970
     facts: Mapping[str, str] = field(default_factory=dict)  # further ones for the log
+    person: Person | None = None
 
 
 class Lifetimes(Protocol):
@@ -125,15 +129,17 @@ class Grants:
         self, request: TokenRequest, credential: Presented | None, peer: str | None, epochs: Epochs
     ) -> Source:
         text, kind = request.need("subject_token"), request.type_of("subject_token")
-        if kind in ("jwt", "id_token") and not self._own_token(text):
-            _without(credential)
-            if request.get("actor_token"):
-                raise Refusal("invalid_request", "an outside issuer's token is exchanged without an actor_token")
-            return await self._workload(text)
-        if kind not in ("jwt", "access_token"):
-            what = f"subject_token_type must be {TYPES}access_token or {TYPES}jwt"
+        if kind not in ("jwt", "access_token", "id_token"):
+            what = f"subject_token_type must be {TYPES}access_token, {TYPES}jwt or {TYPES}id_token"
             raise Refusal("invalid_request", what)
         actor = await self._actor(request, credential, epochs)
+        outside = (kind != "access_token" or tokens.is_token(text)) and not self._own_token(text)
+        if outside and actor is not None:
+            return await self._for_person(text, kind, actor, peer)
+        if outside and kind != "access_token":
+            return await self._workload(text)
+        if kind == "id_token":
+            raise Refusal("invalid_request", f"a token of this gateway is {TYPES}access_token or {TYPES}jwt")
         if kind == "jwt":
             if actor is None:
                 raise Denied("bad_credentials", "missing", reasons=["the agent that acts must present its credential"])
@@ -188,6 +194,7 @@ class Grants:
             chain,
             (principal.scope,),
             _ends(principal),
+            person=token.person if token else None,
         )
 
     async def _delegated(self, text: str, actor: Principal, peer: str | None) -> Source:
@@ -204,10 +211,7 @@ class Grants:
         if grant.actor != actor.agent_id:
             why = "the subject_token names no actor: request one with requested_actor"
             raise Refusal.bad_token("actor", "the subject_token names another actor" if grant.actor else why, hint)
-        if actor.token is not None and len(actor.token.chain) > 1:
-            raise Refusal.bad_token(
-                "actor", "the actor must present a credential of its own, not another's behalf", hint
-            )
+        _check_for_itself(actor)
         found = await self._tokens.living(grant)
         if found is None or refusal_of(found) is not None:
             raise Refusal.bad_token("delegator_dead", "the subject_token is not valid any more", hint)
@@ -221,20 +225,47 @@ class Grants:
             (grant.scope, actor.scope),
             min(own.expires, grant.expires),
             {"grant": grant.id},
+            grant.person,
         )
+
+    async def _for_person(self, text: str, kind: str, actor: Principal, peer: str | None) -> Source:
+        """A token for an agent to act for the person that an outside issuer's token names."""
+        _check_for_itself(actor)
+        try:
+            compact = jose.parse(text)
+            issuer = await self._issuer_of(compact, "persons", actor.organization)
+            keys = await self._issuers.of(issuer, compact.kid)
+            found = persons.verify(compact, issuer, keys, time.time(), kind)
+            rule = persons.right_of(await self._registry.issuer_rules(issuer.id), actor.agent_id, found.claims)
+            person = Person(rule.id, found.claims["sub"], persons.chosen(issuer.claims, found.claims))
+        except InvalidTokenError as error:
+            why = _TEXTS.get(error.message, "the token is not valid")
+            raise Refusal.bad_token(error.message, why, _hint(actor)) from None
+        own = self._own(actor, peer)
+        facts = {"issuer": issuer.id, "issuer_name": issuer.name}
+        return replace(own, expires=min(own.expires, found.expires), facts=facts, person=person)
+
+    async def _issuer_of(self, compact: Compact, purpose: Purpose, organization: str | None = None) -> Issuer:
+        """The registered issuer that a token names; raises `InvalidTokenError`, also if it is for the other purpose.
+
+        The registry lets no two have the same issuer and audience; a token for several audiences may name two. Those of
+        another `organization` than the actor's are unknown.
+        """
+        registered = await self._registry.issuers(workload.issuer_of(compact))
+        found = [each for each in registered if workload.for_audience(compact, each.audience)]
+        if len(found) != 1:
+            raise InvalidTokenError("audience" if found else "unknown_issuer")
+        if organization not in (None, found[0].organization):
+            raise InvalidTokenError("unknown_issuer")
+        if found[0].purpose != purpose:
+            raise InvalidTokenError("workload" if purpose == "persons" else "person")
+        return found[0]
 
     async def _workload(self, text: str) -> Source:
         """A token for the agent that an outside issuer's token is, by the rules of its organization."""
         try:
             compact = jose.parse(text)
-            url = workload.issuer_of(compact)
-            # The registry lets no two have the same issuer and audience; a token for several audiences may name two.
-            issuers = [
-                each for each in await self._registry.issuers(url) if workload.for_audience(compact, each.audience)
-            ]
-            if len(issuers) != 1:
-                raise InvalidTokenError("audience" if issuers else "unknown_issuer")
-            (issuer,) = issuers
+            issuer = await self._issuer_of(compact, "workloads")
             keys = await self._issuers.of(issuer, compact.kid)
             found = workload.verify(compact, issuer, keys, time.time())
             rule = workload.matching(await self._registry.issuer_rules(issuer.id), found.claims)
@@ -266,13 +297,13 @@ class Grants:
         expires = int(min(now + self._settings.token_lifetime, source.expires))
         if expires <= now:
             raise Refusal.bad_token("expired", "what the token would come from has expired")
-        token = Token(new_id("tok"), source.chain, scope, now, expires, actor)
+        token = Token(new_id("tok"), source.chain, scope, now, expires, actor, source.person)
         try:
             text = tokens.issue(token, self._deployment, self._keys)
         except GatewayError as error:
             raise Denied("registry_unavailable", error.message) from error
-        if len(text) > jose.MAX_LENGTH:
-            raise Refusal("invalid_scope", "the token would be too long")
+        if len(text) > authentication.MAX_TOKEN:
+            raise Refusal("invalid_scope", "the token would be too long: ask for a shorter scope")
         await self._record(token, source, epochs)
         return Issued(text, "jwt" if actor else "access_token", expires - now, token_scope.text(scope))
 
@@ -317,6 +348,13 @@ class Grants:
             fields["delegation_json"] = document([link._asdict() for link in token.chain[:-1]])
         if token.actor is not None:
             fields["for_agent"] = token.actor
+        private = salt = None
+        if token.person is not None:
+            # Who it is stands beside the log, so that it can be erased.
+            subject, salt = token.person.subject, os.urandom(SALT_BYTES)
+            private = canonical({"person": subject})
+            fields["person_right"] = token.person.right
+            fields["person_commitment"] = commitment(salt, "person", subject.encode())
         change = Changed(
             organization=source.organization,
             event_id=new_id("chg"),
@@ -324,6 +362,8 @@ class Grants:
             what="token.issued" if token.actor is None else "delegation.granted",
             epoch=epochs.value,
             fields=fields,
+            private=private,
+            salt=salt,
         )
         try:
             await self._writer.write(change)
@@ -339,6 +379,15 @@ _TEXTS = {
     "unknown_key": "the token was signed with a key that its issuer does not publish",
     "no_rule": "no rule makes the token's claims an agent",
     "several_agents": "the token's claims meet rules of several agents",
+    "person": "the token is a person's: the agent that acts for that person must present its credential",
+    "workload": "the token is a program's and stands for a credential: it is exchanged without another one",
+    "no_person": "the token is not a person's: its subject is the program that it was given to",
+    "kind": "the issuer is registered for tokens of another subject_token_type",
+    "too_old": "the token was issued too long ago",
+    "party": "the token was made for another application (azp)",
+    "no_right": "no rule lets this agent act for the person",
+    "claim_value": "a claim that is to be kept is neither a text, a whole number, true, false nor a list of texts",
+    "claims_too_long": "the claims that are to be kept are too long",
 }
 """What may be told: it helps an operator who sets this up, and says nothing that a token's holder does not know."""
 
@@ -350,6 +399,14 @@ def _ends(principal: Principal) -> float:
 
 def _hint(principal: Principal) -> PrincipalHint:
     return PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+
+
+def _check_for_itself(actor: Principal) -> None:
+    """An agent begins to act for somebody with a credential of its own, not with one for somebody else."""
+    token = actor.token
+    if token is not None and (len(token.chain) > 1 or token.person is not None):
+        why = "the actor must present a credential of its own, not another's behalf"
+        raise Refusal.bad_token("actor", why, _hint(actor))
 
 
 def _without(credential: Presented | None) -> None:

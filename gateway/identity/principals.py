@@ -18,8 +18,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import orjson
 
 from gateway.errors import Denied, PrincipalHint
-from gateway.identity import key_scope
+from gateway.identity import key_scope, persons
 from gateway.identity.key_scope import KeyScope
+from gateway.identity.persons import Right
 from gateway.identity.standing import TEXTS, Standing
 from gateway.identity.tokens import Token
 
@@ -110,6 +111,8 @@ class Principal:
     adopting: bool = False
     # The upstream that the credential is for, if it is such a key; None for any other.
     upstream: str | None = None
+    # The input document's `on_behalf_of` member; None unless the token names a person.
+    person: dict[str, Any] | None = None
     # The time zone of its organization.
     zone: str = "UTC"
 
@@ -169,6 +172,8 @@ class Found:
     # Of a token: what it says, and the credentials by which the other agents of its chain came to it, in order.
     token: Token | None = None
     before: tuple[CredentialRow, ...] = ()
+    # Of a token that names a person: the right to act for them; None if it is in force no longer.
+    right: Right | None = None
 
 
 class CredentialKind(Protocol):
@@ -278,7 +283,7 @@ class Principals:
         denied = refusal_of(found)
         if denied is not None:
             raise denied
-        principal = principal_of(found.row, lookup, epoch, method, found.token, found.before)
+        principal = principal_of(found.row, lookup, epoch, method, found.token, found.before, found.right)
         self._entries[place] = _Entry(principal, found.proof)
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
@@ -300,6 +305,9 @@ def refusal_of(found: Found, *, expiry: bool = True) -> Denied | None:
         if (denied := _refusal(row, expiry=expiry)) is not None:
             # The agent that acts is alive. What has become of the other one is not for it to know.
             return Denied("bad_credentials", "delegator_dead", principal_hint=denied.principal_hint)
+    if found.token is not None and found.token.person is not None and found.right is None:
+        hint = PrincipalHint(found.row.organization, found.row.agent_id, found.row.key_id)
+        return Denied("bad_credentials", "person_right_ended", principal_hint=hint)
     return None
 
 
@@ -357,10 +365,12 @@ def principal_of(
     method: Method = "api_key",
     token: Token | None = None,
     before: Iterable[CredentialRow] = (),
+    right: Right | None = None,
 ) -> Principal:
     """The principal that a row describes. Whether its credential is good is for the caller to check.
 
-    `token` is what it presented, if that is one, and `before` are those on whose behalf it acts, outermost first.
+    `token` is what it presented, if that is one, and `before` are those on whose behalf it acts, outermost first. With
+    `right` the first of all acts for the person that the token names.
     """
     strength = STRENGTHS[method]
     capabilities: list[str] = orjson.loads(row.capabilities)
@@ -406,6 +416,7 @@ def principal_of(
         token=token,
         adopting=bool(row.adopting),
         upstream=row.upstream,
+        person=persons.document(token.person, right) if token and token.person and right else None,
         zone=row.zone,
     )
 

@@ -2,7 +2,8 @@
 
 The signature of a token is verified once in each worker. Afterwards the worker knows the token by the SHA-256 of its
 whole text. Everything that can change is looked up again whenever the epoch of authority has changed: every agent of
-its chain, every credential that it came from, and whether the key that signed it is still trusted.
+its chain, every credential that it came from, the right to act for a person, and whether the key that signed it is still
+trusted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import ClassVar, Literal, Protocol
 from gateway.errors import Denied, GatewayError
 from gateway.identity import tokens
 from gateway.identity.jose import InvalidTokenError
+from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow, Found, Principal
 from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Token
@@ -24,6 +26,8 @@ class TokenSource(Protocol):
     """The part of the registry that `Tokens` needs; `gateway.registry.port.RegistryPort` has it."""
 
     async def holder(self, credential: str) -> CredentialRow | None: ...
+
+    async def right(self, rule: str) -> Right | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,10 @@ class Tokens:
         *before, row = found
         ends = [end for each in found for end in (each.expires_ns, each.agent_expires_ns) if end is not None]
         row = row._replace(expires_ns=min([token.expires * 10**9, *ends]))
-        return Found(row, token.id, token, tuple(before))
+        right = None if token.person is None else await self._source.right(token.person.right)
+        if right is not None and (right.agent, right.organization) != (token.chain[0].agent, row.organization):
+            right = None
+        return Found(row, token.id, token, tuple(before), right)
 
     def check(self, presented: PresentedToken, proof: str | None) -> None:
         """What is found by a whole text needs no further proof: `find` has verified it."""

@@ -12,6 +12,9 @@ There are two sorts, and neither is taken for the other:
 `cid` beside each agent names the credential by which it came to the token. All of them must be alive when the token is
 used, so that revoking any link ends the chain at the next request. What a token allows is looked up then as well; only
 its scope and its end stand in it.
+
+`person` names the person on whose behalf the first agent of the chain acts, if there is one, and the right by which it
+does (`persons.py`). That right must be in force, too.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from gateway.errors import GatewayError
-from gateway.identity import jose, token_scope
+from gateway.identity import jose, persons, token_scope
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.key_scope import KeyScope
+from gateway.identity.persons import Person
 from gateway.identity.token_keys import TokenKeys
 
 ACCESS: Final = "at+jwt"
@@ -57,6 +61,8 @@ class Token:
     issued: int
     expires: int
     actor: str | None = None
+    # On whose behalf the first agent of the chain acts, if that is a person.
+    person: Person | None = None
     # The name of the key that signed it; empty for one that is to be signed.
     kid: str = field(default="", compare=False)
 
@@ -88,6 +94,8 @@ def issue(token: Token, deployment: str, keys: TokenKeys) -> str:
         act = {"sub": link.agent, "cid": link.credential} | ({"act": act} if act else {})
     if act:
         claims["act"] = act
+    if token.person:
+        claims["person"] = persons.claim(token.person)
     if token.actor:
         claims["may_act"] = {"sub": token.actor}
     return jose.sign({"typ": GRANT if token.actor else ACCESS}, claims, key)
@@ -120,7 +128,8 @@ def read(text: str, deployment: str, keys: TokenKeys) -> Token:
         permitted = token_scope.parse(scope)
     except GatewayError:
         raise InvalidTokenError("claims") from None
-    return Token(identifier, _chain(claims), permitted, issued, expires, actor, compact.kid)
+    person = persons.of_claim(claims.get("person"))
+    return Token(identifier, _chain(claims), permitted, issued, expires, actor, person, compact.kid)
 
 
 def _audience(deployment: str, actor: str | None) -> str:

@@ -3,16 +3,19 @@
 An issuer is a party that an organization trusts to say who a program is: GitHub Actions, a Kubernetes cluster, any
 OpenID Connect provider. A rule says which of its tokens are an agent: those in which every claim that the rule names
 has exactly this value. Only its registered issuer, with keys that were fetched from there or given by an operator, can
-make such a token; nothing in the token itself says where keys are.
+make such a token; nothing in the token itself says where keys are. For issuers that say who a person is see
+`persons.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from gateway.identity import jose
-from gateway.identity.jose import Compact, InvalidTokenError, Key
+from gateway.identity.jose import ALGORITHMS, Compact, InvalidTokenError, Key
+
+Purpose: TypeAlias = Literal["workloads", "persons"]
 
 SKEW: Final = 30
 """Seconds by which an issuer's clock may be ahead."""
@@ -24,6 +27,9 @@ _MAX_AUDIENCES = 32
 class Issuer(NamedTuple):
     """An issuer as the registry has it. Its keys are in `jwks`, if that is not empty, or at `jwks_url`, or where its
     discovery document says.
+
+    Its tokens are either programs' or persons'. Of persons' tokens there is also said which kind they are, how many
+    seconds old they may be, which claims are kept, and with which algorithms they may be signed.
     """
 
     id: str
@@ -33,6 +39,11 @@ class Issuer(NamedTuple):
     audience: str
     jwks_url: str
     jwks: str
+    purpose: Purpose = "workloads"
+    accepts: str = "id_token"
+    max_age: int = 3600
+    claims: tuple[str, ...] = ()
+    algorithms: tuple[str, ...] = ALGORITHMS
 
 
 class Rule(NamedTuple):
@@ -104,10 +115,10 @@ def matching(rules: Iterable[Rule], claims: Mapping[str, Any]) -> Rule:
 
 
 def _meets(wanted: Mapping[str, str], claims: Mapping[str, Any]) -> bool:
-    return all(name in claims and _text(claims[name]) == value for name, value in wanted.items())
+    return all(name in claims and text_of(claims[name]) == value for name, value in wanted.items())
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """A claim as rules write it; None for one that no rule can name: a list, an object, a number with a fraction."""
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -44,7 +44,7 @@ def build_input(
     }
     if body:
         request["body"] = call.body
-    return {
+    document: dict[str, Any] = {
         "agent": principal.document,
         "action": call.action,
         "resource": {
@@ -61,6 +61,9 @@ def build_input(
         "usage": dict(usage) if usage else {},
         "time": {"now_ns": now_ns, "zone": "UTC", "weekday": _WEEKDAYS[hours // 24 % 7], "hour": hours % 24},
     }
+    if principal.person is not None:
+        document["on_behalf_of"] = principal.person
+    return document
 
 
 def _tool(tool: Tool) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Outside issuers and their rules: changes and queries (docs/tokens.md).
+"""Outside issuers and their rules: changes and queries (docs/tokens.md, docs/persons.md).
 
 As in `changes.py`, each change is one transaction with its audit entry, and in force for the next request when it
 returns. Removing an issuer or a rule also ends the gateway's tokens that came from it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,7 +17,9 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
-from gateway.identity import jose
+from gateway.identity import jose, persons
+from gateway.identity.jose import ALGORITHMS
+from gateway.identity.workload import Purpose
 from gateway.registry import names, outbox
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
@@ -33,6 +35,19 @@ _VALUE = re.compile(r"[!-~]([ -~]{0,510}[!-~])?")
 _CLAIM = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,126}")
 # These are checked for every token, and do not tell one program from another.
 _CHECKED = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
+# A rule is told in the log, which is to name no person.
+_NAMING = frozenset({"sub", "email"})
+_AGES = range(60, 86_401)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonTokens:
+    """What the tokens of an issuer of persons must be, and which of their claims are kept (`identity/persons.py`)."""
+
+    kind: str = "id_token"
+    max_age: int = 3600
+    claims: Sequence[str] = ()
+    algorithms: Sequence[str] = ALGORITHMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +59,16 @@ class RuleRecord:
     agent_status: str
     claims: dict[str, str]
     created_ns: int
+    purpose: Purpose = "workloads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerRecord:
-    """`keys` says where its public keys come from: a URL, `discovery` or `file`."""
+    """`keys` says where its public keys come from: a URL, `discovery` or `file`.
+
+    The last four are of an issuer of persons (`purpose`): the kind of its tokens, how many seconds old they may be,
+    which claims are kept and which algorithms are taken.
+    """
 
     id: str
     organization: str
@@ -58,6 +78,11 @@ class IssuerRecord:
     keys: str
     rules: list[RuleRecord]
     created_ns: int
+    purpose: Purpose = "workloads"
+    accepts: str | None = None
+    max_age: int | None = None
+    claims: list[str] = field(default_factory=list)
+    algorithms: list[str] = field(default_factory=list)
 
 
 def add_issuer(
@@ -71,11 +96,14 @@ def add_issuer(
     jwks_url: str = "",
     jwks: str = "",
     insecure: bool = False,
+    persons: PersonTokens | None = None,
 ) -> IssuerRecord:
-    """Trust an issuer. It can do nothing before it has a rule."""
+    """Trust an issuer to say who a program is, or with `persons` who a person is. It can do nothing without a rule."""
     names.check_name("issuer", name)
     _check_text("issuer", issuer)
     _check_text("audience", audience)
+    if persons is not None:
+        _check_persons(persons)
     if jwks:
         jose.key_set(jwks)
     else:
@@ -100,6 +128,9 @@ def add_issuer(
             jwks=jwks,
             created_ns=time.time_ns(),
         )
+        if persons is not None:
+            row.purpose, row.accepts, row.max_age = "persons", persons.kind, persons.max_age
+            row.claims, row.algorithms = sorted(set(persons.claims)), sorted(set(persons.algorithms))
         session.add(row)
         _record(session, tenant, actor, "issuer.added", row)
         return _issuer_record(session, tenant, row)
@@ -107,7 +138,7 @@ def add_issuer(
 
 def _taken(before: Issuer, tenant: Organization, issuer: str, audience: str) -> GatewayError:
     """A token must mean one issuer. Whether it is another organization that trusts it is not said."""
-    hint = "choose an audience that only this organization uses, such as one with its name in it"
+    hint = "choose an audience that nothing else uses, such as one with the organization in it"
     if before.organization_id != tenant.id:
         message = f"the audience `{audience}` cannot be used for tokens of `{issuer}`"
         return GatewayError("invalid_audience", message, subject=audience, hint=hint)
@@ -131,11 +162,11 @@ def remove_issuer(registry: Registry, *, actor: str, organization: str, name: st
 def add_rule(
     registry: Registry, *, actor: str, organization: str, issuer: str, claims: Mapping[str, str], agent: str
 ) -> RuleRecord:
-    """Let an issuer's tokens with these claims be an agent."""
-    _check_claims(claims)
+    """Let an issuer's tokens with these claims be an agent, or let the agent act for the persons that they name."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_issuer(session, tenant, issuer)
+        _check_claims(claims, row.purpose)
         holder = find_agent(session, tenant, agent)
         if holder.status in ENDED:
             raise GatewayError(f"agent_{holder.status}", f"agent `{holder.name}` is {holder.status}", subject=holder.id)
@@ -143,7 +174,7 @@ def add_rule(
         if len(rules) >= MAX_RULES:
             raise GatewayError("too_many_rules", f"issuer `{row.name}` has {MAX_RULES} rules already", subject=row.name)
         for other in rules:
-            if other.claims == dict(claims):
+            if other.claims == dict(claims) and (row.purpose == "workloads" or other.agent_id == holder.id):
                 what = f"rule `{other.id}` of issuer `{row.name}` has the same claims"
                 raise GatewayError("rule_exists", what, subject=other.id, hint="remove that one first")
         rule = IssuerRule(
@@ -234,8 +265,32 @@ def _check_text(what: str, text: str) -> None:
         raise GatewayError(f"invalid_{what}", f"the {what} must be 1 to 512 plain characters", subject=what)
 
 
-def _check_claims(claims: Mapping[str, str]) -> None:
-    if not claims:
+def _check_persons(tokens: PersonTokens) -> None:
+    if tokens.kind not in persons.TOKEN_KINDS:
+        what = f"tokens of persons are {' or '.join(persons.TOKEN_KINDS)}, not `{tokens.kind[:80]}`"
+        raise GatewayError("invalid_issuer", what, subject="accepts")
+    if tokens.max_age not in _AGES:
+        what = f"the age of a person's token must be {_AGES.start} to {_AGES.stop - 1} seconds"
+        raise GatewayError("invalid_issuer", what, subject="max_age")
+    if not tokens.algorithms or not set(tokens.algorithms) <= set(ALGORITHMS):
+        raise GatewayError("invalid_issuer", f"the algorithms must be of {', '.join(ALGORITHMS)}", subject="algorithms")
+    if len(tokens.claims) > _MAX_CLAIMS:
+        raise GatewayError("invalid_claim", f"at most {_MAX_CLAIMS} claims are kept")
+    for name in tokens.claims:
+        if not _CLAIM.fullmatch(name):
+            raise GatewayError("invalid_claim", f"`{name[:80]}` is not the name of a claim", subject=name[:80])
+        if name in _CHECKED or name == "sub":
+            hint = "name a claim such as groups or email_domain"
+            raise GatewayError("invalid_claim", f"`{name}` need not be chosen", subject=name, hint=hint)
+
+
+def _check_claims(claims: Mapping[str, str], purpose: str) -> None:
+    named = sorted(_NAMING & claims.keys())
+    if purpose == "persons" and named:
+        what = f"a rule with `{named[0]}` would name a person, and the log has the rules"
+        hint = "name a claim such as groups or email_domain; a policy can tell single persons apart"
+        raise GatewayError("invalid_claim", what, subject=named[0], hint=hint)
+    if not claims and purpose == "workloads":
         raise GatewayError(
             "invalid_claim", "a rule needs a claim", hint="such as --claim sub=system:serviceaccount:prod:bot"
         )
@@ -268,7 +323,15 @@ def _record(
         "issuer_url": row.issuer,
         "audience": row.audience,
         "jwks_url": row.jwks_url,
+        "purpose": row.purpose,
     }
+    if row.purpose == "persons":
+        fields |= {
+            "accepts": row.accepts,
+            "max_age": row.max_age,
+            "kept_claims_json": outbox.document(row.claims),
+            "algorithms_json": outbox.document(row.algorithms),
+        }
     if rule is not None and holder is not None:
         fields |= {
             "rule": rule.id,
@@ -293,7 +356,16 @@ def _issuer_record(session: Session, tenant: Organization, row: Issuer) -> Issue
         keys="file" if row.jwks else row.jwks_url or "discovery",
         rules=[_rule_record(row, each, holders[each.agent_id]) for each in rules],
         created_ns=row.created_ns,
+        purpose=_purpose(row),
+        accepts=row.accepts if row.purpose == "persons" else None,
+        max_age=row.max_age if row.purpose == "persons" else None,
+        claims=list(row.claims),
+        algorithms=list(row.algorithms),
     )
+
+
+def _purpose(row: Issuer) -> Purpose:
+    return "persons" if row.purpose == "persons" else "workloads"
 
 
 def _rule_record(issuer: Issuer, rule: IssuerRule, holder: Agent) -> RuleRecord:
@@ -305,4 +377,5 @@ def _rule_record(issuer: Issuer, rule: IssuerRule, holder: Agent) -> RuleRecord:
         agent_status=holder.status,
         claims=dict(rule.claims),
         created_ns=rule.created_ns,
+        purpose=_purpose(issuer),
     )

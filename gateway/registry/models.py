@@ -418,10 +418,13 @@ class UsageLimit(SQLModel, table=True):
 
 
 class Issuer(SQLModel, table=True):
-    """A party whose tokens say who a program is (`gateway/identity/workload.py`). A removed one stays as history.
+    """A party whose tokens say who a program or a person is (`gateway/identity/workload.py`, `persons.py`).
+
+    A removed one stays as history.
 
     `issuer` and `audience` are what its tokens must say. `jwks` is a set of public keys as JSON text; if it is empty,
-    the set is at `jwks_url`, or where the issuer's discovery document says.
+    the set is at `jwks_url`, or where the issuer's discovery document says. The last five say whose its tokens are and,
+    for those of persons, what they must be and what is kept of them.
     """
 
     __table_args__ = (
@@ -438,10 +441,18 @@ class Issuer(SQLModel, table=True):
     jwks: str
     created_ns: int = Field(sa_type=BigInteger)
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+    purpose: str = Field(default="workloads", sa_column_kwargs={"server_default": "workloads"})
+    accepts: str = Field(default="id_token", sa_column_kwargs={"server_default": "id_token"})
+    max_age: int = Field(default=3600, sa_column_kwargs={"server_default": "3600"})
+    claims: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
+    algorithms: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
 
 
 class IssuerRule(SQLModel, table=True):
-    """The claims that make an issuer's token an agent's. A removed one stays as history."""
+    """The claims that make an issuer's token an agent's, or let an agent act for the person that it names.
+
+    A removed one stays as history.
+    """
 
     __tablename__ = "issuer_rule"
     __table_args__ = (Index("issuer_rule_issuer", "issuer_id"),)

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0019"
+REVISION = "0020"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -126,6 +127,10 @@ class RegistryPort(Protocol):
 
     async def issuer_rules(self, issuer_id: str) -> list[Rule]:
         """The rules of an issuer that are in force."""
+        ...
+
+    async def right(self, rule: str) -> Right | None:
+        """The rule with this id by which an agent may act for persons; None if it is not in force, or no such rule."""
         ...
 
     async def active_bundles(self) -> ActiveSet:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import Denied, GatewayError
+from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 from gateway.registry import triggers
@@ -79,12 +80,21 @@ SELECT a.id, a.name, a.status
 """
 
 _ISSUERS = """
-SELECT i.id, o.name, i.name, i.issuer, i.audience, i.jwks_url, i.jwks
+SELECT i.id, o.name, i.name, i.issuer, i.audience, i.jwks_url, i.jwks,
+       i.purpose, i.accepts, i.max_age, i.claims, i.algorithms
   FROM issuer i JOIN organization o ON o.id = i.organization_id
  WHERE i.issuer = ? AND i.removed_ns IS NULL
 """
 
 _ISSUER_RULES = "SELECT id, agent_id, claims FROM issuer_rule WHERE issuer_id = ? AND removed_ns IS NULL"
+
+_RIGHT = """
+SELECT o.name, r.agent_id, i.issuer
+  FROM issuer_rule r
+  JOIN issuer i ON i.id = r.issuer_id AND i.organization_id = r.organization_id
+  JOIN organization o ON o.id = r.organization_id
+ WHERE r.id = ? AND r.removed_ns IS NULL AND i.removed_ns IS NULL AND i.purpose = 'persons'
+"""
 
 _ACTIVE = """
 SELECT a.id, a.revision, b.name, b.digest, b.revision, b.entrypoint
@@ -187,10 +197,18 @@ class RegistryReader:
         return AgentRow._make(rows[0]) if rows else None
 
     async def issuers(self, issuer: str) -> list[Issuer]:
-        return [Issuer._make(row) for row in self._all(_ISSUERS, (issuer,))]
+        rows = [Issuer._make(row) for row in self._all(_ISSUERS, (issuer,))]
+        return [
+            row._replace(claims=tuple(json.loads(str(row.claims))), algorithms=tuple(json.loads(str(row.algorithms))))
+            for row in rows
+        ]
 
     async def issuer_rules(self, issuer_id: str) -> list[Rule]:
         return [Rule(row[0], row[1], json.loads(row[2])) for row in self._all(_ISSUER_RULES, (issuer_id,))]
+
+    async def right(self, rule: str) -> Right | None:
+        rows = self._all(_RIGHT, (rule,))
+        return Right._make(rows[0]) if rows else None
 
     async def active_bundles(self) -> ActiveSet:
         # The epoch first: what is read after it may be newer than its stamp, never older.

@@ -1,8 +1,8 @@
-"""Outside issuers and their rules: whose tokens are which agent (docs/tokens.md)."""
+"""Outside issuers and their rules: whose tokens are which agent or person (docs/tokens.md, docs/persons.md)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import Field
@@ -10,12 +10,22 @@ from pydantic import Field
 from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
 from gateway.control.problems import Problem
+from gateway.identity.jose import ALGORITHMS, Algorithm
 from gateway.registry import issuers
 from gateway.registry.documents import plain
-from gateway.registry.issuers import IssuerRecord, RuleRecord
+from gateway.registry.issuers import IssuerRecord, PersonTokens, RuleRecord
 
 _ISSUER = shapes.record(IssuerRecord, rules={"type": "integer", "description": "How many it has."})
 _RULE = shapes.record(RuleRecord)
+
+
+class NewPersonTokens(Body):
+    """What the tokens of persons must be, and what is kept of them."""
+
+    kind: Literal["id_token", "access_token"] = Field("id_token", description="Which kind of tokens they are.")
+    max_age: int = Field(3600, description="How many seconds old one may be: 60 to 86400.")
+    claims: list[str] = Field(default_factory=list, description="The claims that policies see, such as `groups`.")
+    algorithms: list[Algorithm] = Field(default_factory=lambda: list(ALGORITHMS), description="How one may be signed.")
 
 
 class NewIssuer(Body):
@@ -27,13 +37,16 @@ class NewIssuer(Body):
     jwks_url: str = Field("", description="Where its public keys are; by default it is asked for that.")
     jwks: dict[str, Any] | None = Field(None, description="Its public keys, if it cannot be reached.")
     insecure: bool = Field(False, description="Allow plain HTTP to the gateway's machine.")
+    persons: NewPersonTokens | None = Field(
+        None, description="If its tokens say who a person is, for whom agents act; otherwise they say who a program is."
+    )
 
 
 class NewRule(Body):
-    """Which tokens are which agent."""
+    """Which tokens are which agent, or for which persons an agent may act."""
 
-    claims: dict[str, str] = Field(description="What a token must have, exactly.")
-    agent: str = Field(description="The name or id of the agent that such a token is.")
+    claims: dict[str, str] = Field(description="What a token must have, exactly; of a person's may be nothing.")
+    agent: str = Field(description="The name or id of the agent that such a token is, or that acts for the person.")
 
 
 def _plain(record: IssuerRecord) -> dict[str, Any]:
@@ -66,6 +79,7 @@ def add(ask: Ask) -> Answer:
         actor=ask.actor,
         organization=ask.tenant,
         jwks="" if given.jwks is None else orjson.dumps(given.jwks).decode(),
+        persons=None if given.persons is None else PersonTokens(**given.persons.model_dump()),
         **given.model_dump(include={"name", "issuer", "audience", "jwks_url", "insecure"}),
     )
     return Answer(body=_plain(made), status=201, location=f"/issuers/{made.name}")
@@ -163,7 +177,7 @@ OPERATIONS = [
         method="POST",
         path="/issuers/{issuer}/rules",
         noun="issuers",
-        summary="Let an issuer's tokens with these claims be an agent",
+        summary="Let an issuer's tokens with these claims be an agent, or let one act for the persons that they name",
         function=add_rule,
         body=NewRule,
         status=201,

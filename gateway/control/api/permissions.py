@@ -21,7 +21,7 @@ from gateway.registry.documents import timestamp
 _MOST: Final = 100
 """Agents whose policies one request asks."""
 
-_NOT_CONSIDERED: Final = ["limits", "usage", "networks", "tokens of issuers"]
+_NOT_CONSIDERED: Final = ["limits", "usage", "networks", "tokens of issuers", "persons"]
 _TEXT = {"type": "string"}
 _PERMISSION = shapes.record(Permission, "call")
 

@@ -216,6 +216,22 @@ def test_issuers_and_rules(control: Control, owner: Client) -> None:
 
 
 @pytest.mark.slow
+def test_issuers_of_persons(control: Control, owner: Client) -> None:
+    control.home.agent("bot")
+    tokens = {"kind": "access_token", "max_age": 600, "claims": ["groups"], "algorithms": ["RS256"]}
+    made = owner("POST", "/issuers", {"name": "login", **_AUDIENCE, "persons": tokens}).ok(201)
+    assert (made["purpose"], made["accepts"], made["max_age"]) == ("persons", "access_token", 600)
+    assert (made["claims"], made["algorithms"]) == (["groups"], ["RS256"])
+    rule = owner("POST", "/issuers/login/rules", {"claims": {}, "agent": "bot"}).ok(201)
+    assert (rule["purpose"], rule["claims"]) == ("persons", {})
+    for wrong in ({"kind": "x"}, {"max_age": 1}, {"claims": ["sub"]}, {"algorithms": ["none"]}, {"algorithms": []}):
+        other = {"name": "x", "issuer": "https://x.example", "audience": "x", "persons": {**tokens, **wrong}}
+        assert owner("POST", "/issuers", other).problem(422)
+    named = owner("POST", "/issuers/login/rules", {"claims": {"sub": "00u1"}, "agent": "bot"})
+    assert named.problem(422) == "invalid_claim"
+
+
+@pytest.mark.slow
 def test_webhooks(control: Control, owner: Client) -> None:
     url = "https://alerts.example.com/gateway?to=a"
     asked = {"url": url, "events": ["agent.revoked"]}
