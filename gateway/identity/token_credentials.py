@@ -2,8 +2,8 @@
 
 The signature of a token is verified once in each worker. Afterwards the worker knows the token by the SHA-256 of its
 whole text. Everything that can change is looked up again whenever the epoch of authority has changed: every agent of
-its chain, every credential that it came from, the right to act for a person, and whether the key that signed it is still
-trusted.
+its chain, every credential that it came from, the right to act for a person, and whether the key that signed it is
+still trusted.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def _taken(before: Issuer, tenant: Organization, issuer: str, audience: str) -> 
     if before.organization_id != tenant.id:
         message = f"the audience `{audience}` cannot be used for tokens of `{issuer}`"
         return GatewayError("invalid_audience", message, subject=audience, hint=hint)
-    message = f"`{issuer}` with the audience `{audience}` is the issuer `{before.name}` already"
+    message = f"`{issuer}` with the audience `{audience}` is registered already, as `{before.name}`"
     return GatewayError("issuer_exists", message, subject=before.name, hint=hint)
 
 
