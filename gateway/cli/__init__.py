@@ -47,6 +47,7 @@ from gateway.cli import (
     status,
     stops,
     teams,
+    tokens,
     top,
     up,
     upstreams,
@@ -84,6 +85,7 @@ def build() -> typer.Typer:
     app.add_typer(agents.app, name="agents")
     app.add_typer(keys.app, name="keys")
     app.add_typer(vault.app, name="vault")
+    app.add_typer(tokens.app, name="tokens")
     app.add_typer(issuers.app, name="issuers")
     app.add_typer(adopt.app, name="adopt")
     app.add_typer(teams.app, name="teams")

@@ -128,8 +128,8 @@ def status(
         output.print_json(
             {
                 "adoptions": [output.plain(each) | {"state": each.state(now_ns)} for each in found],
-                "to_move": [_document(each) for each in to_move],
-                "moved": [_document(each) for each in moved],
+                "to_move": [output.plain(legacy_clients.document(each)) for each in to_move],
+                "moved": [output.plain(legacy_clients.document(each)) for each in moved],
             }
         )
         return
@@ -250,17 +250,3 @@ def _models(client: Client) -> list[str]:
 
     found: list[str] = json.loads(client.models)
     return found
-
-
-def _document(client: Client) -> dict[str, object]:
-    return {
-        "client": None if client.others else client.product,
-        "from": client.peer or None,
-        "calls": client.calls,
-        "first_seen": output.timestamp(client.first_ns),
-        "last_seen": output.timestamp(client.last_ns),
-        "models": _models(client),
-        "moved": None if client.moved_ns is None else output.timestamp(client.moved_ns),
-        "agent": client.agent,
-        "several_programs": bool(client.returned),
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -49,11 +50,12 @@ def apply(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Make the registry what a file says: teams, agents, upstreams, routes, bindings and limits, in one transaction.
+    """Make the registry what a file says, in one transaction: teams, agents, upstreams, routes, bindings and limits.
 
     What the file leaves out stays as it is. Applied twice, a file changes nothing the second time. `gateway export`
     prints a file to begin with.
     """
+    from gateway.control.key_actions import check_actions
     from gateway.identity.credentials import Peppers
     from gateway.registry.fleet import document
     from gateway.registry.fleet.apply import Applier
@@ -76,7 +78,10 @@ def apply(
                 planner = Planner(
                     registry, read, tenant, vault, _Sources(file.parent), prune=prune, keys=keys is not None
                 )
-                applier = Applier(registry, vault, Peppers.load(directory.keys), local.actor(), tenant, named, reason)
+                check = functools.partial(check_actions, registry, tenant)
+                applier = Applier(
+                    registry, vault, Peppers.load(directory.keys), local.actor(), tenant, named, check, reason
+                )
                 steps = planner.steps()
                 if dry_run:
                     applier.rehearse(steps)
@@ -106,7 +111,7 @@ def export(
 ) -> None:
     """Print an organization's teams, agents, upstreams, routes, bindings and limits as a file for `gateway apply`.
 
-    Keys are in no export: those of providers stay sealed in the registry, those of agents are not known to it.
+    Secret keys are in no export: those of providers stay sealed in the registry, those of agents are not known to it.
     """
     from gateway.registry.fleet import export as exported
 

@@ -46,9 +46,21 @@ def printable(text: str) -> str:
     )
 
 
+# How a validation of arguments says what is wrong with a number, and how a person would.
+_VALIDATION = (
+    ("Input should be a valid integer, unable to parse string as an integer", "must be a whole number"),
+    ("Input should be a valid number, unable to parse string as a number", "must be a number"),
+    ("Input should be greater than or equal to", "must be at least"),
+    ("Input should be less than or equal to", "must be at most"),
+    ("Input should be", "must be"),
+)
+
+
 def complain_usage(error: typer.TyperException) -> None:
     """Print a usage error in the same form; for a group without a command, print its help text instead."""
     message = error.format_message().replace("Value error, ", "")
+    for theirs, ours in _VALIDATION:
+        message = message.replace(theirs, ours)
     if not message or message.startswith("Usage: "):
         # The help text of a group; on a terminal it was printed when the error was raised.
         typer.echo(message, err=True)

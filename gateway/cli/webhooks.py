@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import closing
 from pathlib import Path
@@ -122,21 +121,16 @@ def remove(webhook: Webhook, organization: Organization = "default", data: Data 
 @app.command("test")
 def try_out(webhook: Webhook, organization: Organization = "default", data: Data = DATA) -> None:
     """Send the event `webhook.test` to a webhook now. Exit codes: 0 it was accepted, 1 it was not."""
-    from gateway.identifiers import new_id
-    from gateway.registry import webhooks
     from gateway.registry.vault import Vault
-    from gateway.webhooks import events, sender
+    from gateway.webhooks import trial
 
     with local.reading(data) as registry:
-        [found] = webhooks.followed(registry, organization, webhook)
-    secret = Vault.load(DataDirectory(data).keys).open(found.sealed, found.place)
-    event_id, began = new_id("evt"), time.time_ns()
-    body = events.body(events.TEST, began, {"organization": found.organization, "webhook": found.id})
-    error = asyncio.run(sender.send(found.url, found.reach, secret, event_id, body))
-    if error:
+        done = trial.carry_out(registry, Vault.load(DataDirectory(data).keys), organization, webhook)
+    if not done.accepted:
         hint = "see that the receiver is up and takes a POST there"
-        raise GatewayError("not_delivered", f"{found.url} has not accepted it: {error}", subject=found.id, hint=hint)
-    typer.echo(f"{found.url} has accepted {event_id} after {(time.time_ns() - began) // 1_000_000} ms")
+        message = f"{done.url} has not accepted it: {done.error}"
+        raise GatewayError("not_delivered", message, subject=done.webhook, hint=hint)
+    typer.echo(f"{done.url} has accepted {done.event} after {done.milliseconds} ms")
 
 
 def fares(state: State, now_ns: int) -> str:

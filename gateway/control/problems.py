@@ -25,6 +25,8 @@ _CONFLICTS: Final = frozenset(
         "dead_key",
         "bundle_not_in_force",
         "not_a_raise",
+        "key_adopted",
+        "no_adoption",
     }
 )
 """Codes of what is refused because of how things are, not because of how it was asked for."""
@@ -39,6 +41,9 @@ _HINTS: Final = {
     "invalid_secret": "leave the secret out to have one made",
     "too_many_keys": "revoke a key of this agent first",
     "too_many_tokens": "revoke a token of this operator first",
+    "owner_needed": 'say who moves the programs: send "owner"',
+    "no_adoption": "GET /api/v1/adoptions lists them",
+    "key_adopted": "stop that adoption first, or give each organization a key of its own",
     "not_a_raise": "to lower it, set the limit",
     "operator_revoked": "add the operator anew",
     "agent_exists": "choose another name, or end that agent first",

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -223,6 +223,26 @@ def hashed(peer: str, peppers: Peppers) -> str:
 def read(path: Path, organization: str | None = None) -> list[Client]:
     """What all workers have seen, the newest first, the others last."""
     return sorted(_rows(path, organization), key=lambda each: (each.others, -each.last_ns))
+
+
+def document(client: Client) -> dict[str, Any]:
+    """A client as operators are shown it; names that end in `_ns` are times."""
+    return {
+        "client": None if client.others else client.product,
+        "from": client.peer or None,
+        "calls": client.calls,
+        "first_seen_ns": client.first_ns,
+        "last_seen_ns": client.last_ns,
+        "models": orjson.loads(client.models),
+        "moved_ns": client.moved_ns,
+        "agent": client.agent,
+        "several_programs": bool(client.returned),
+    }
+
+
+def place_text(client: Client) -> str:
+    """What tells a client from the others of its organization."""
+    return f"{client.product} {client.peer}"
 
 
 def forget_old(path: Path, now_ns: int) -> None:

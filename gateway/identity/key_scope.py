@@ -104,7 +104,7 @@ def address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise _invalid(f"`{text}` is no address", "write 10.1.2.3 or 2001:db8::1") from error
+        raise _invalid(f"`{text}` is not an address", "write 10.1.2.3 or 2001:db8::1") from error
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

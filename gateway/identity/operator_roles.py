@@ -31,6 +31,7 @@ NOUNS: Final = (
     "upstreams",
     "routes",
     "issuers",
+    "adoptions",
     "webhooks",
     "stops",
     "audit",

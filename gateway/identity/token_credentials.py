@@ -2,7 +2,8 @@
 
 The signature of a token is verified once in each worker. Afterwards the worker knows the token by the SHA-256 of its
 whole text. Everything that can change is looked up again whenever the epoch of authority has changed: every agent of
-its chain, every credential that it came from, and the right to act for a person.
+its chain, every credential that it came from, the right to act for a person, and whether the key that signed it is
+still trusted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
-from gateway.errors import Denied
+from gateway.errors import Denied, GatewayError
 from gateway.identity import tokens
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.persons import Right
@@ -68,16 +69,20 @@ class Tokens:
     def verified(self, lookup: PresentedToken) -> Token:
         """What a token says, of either sort; raises `Denied` if this deployment did not sign it."""
         token = self._verified.get(lookup.digest)
-        if token is None:
-            try:
+        try:
+            if token is None:
                 token = tokens.read(lookup.text, self._deployment, self._keys)
-            except InvalidTokenError as error:
-                raise Denied("bad_credentials", f"token_{error.message}") from None
-            self._verified[lookup.digest] = token
-            if len(self._verified) > self._capacity:
-                self._verified.popitem(last=False)
-        else:
-            self._verified.move_to_end(lookup.digest)
+            elif not self._keys.named(token.kid):
+                del self._verified[lookup.digest]
+                raise InvalidTokenError("unknown_key")
+        except InvalidTokenError as error:
+            raise Denied("bad_credentials", f"token_{error.message}") from None
+        except GatewayError as error:
+            raise Denied("registry_unavailable", f"token keys: {error.message}") from error
+        self._verified[lookup.digest] = token
+        self._verified.move_to_end(lookup.digest)
+        if len(self._verified) > self._capacity:
+            self._verified.popitem(last=False)
         return token
 
     async def living(self, token: Token) -> Found | None:

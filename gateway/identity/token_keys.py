@@ -1,16 +1,23 @@
 """The keys that sign the gateway's own tokens: `keys/token.N`, the newest of which signs (docs/tokens.md).
 
 A file holds the 32 bytes of an Ed25519 private key, and is handled as the other secrets there. Older keys verify as
-long as their file is kept. A rotation adds a file while processes run, so a key that is not known is looked for on the
-disk. The name of a key is its thumbprint (RFC 7638).
+long as their file is kept. The name of a key is its thumbprint (RFC 7638).
+
+What is on the disk decides, in every process and without a message: `TokenKeys` looks there before it signs with a key
+and before it trusts one. So a new key signs at once, and a key whose file is gone is trusted no more. Who replaces keys
+and records it is in `gateway/registry/token_keys.py`.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
-import time
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,16 +29,17 @@ from gateway.storage import secret_files
 
 logger = logging.getLogger("gateway.identity.token_keys")
 
-_LOOK_SECONDS = 1.0  # between two looks for keys that were added
+KEPT_SECONDS: Final = 660
+"""How long a key verifies after another one has taken its place: the longest life of a token, and a minute."""
 
 
 class TokenKeys:
-    """The keys of one process."""
+    """The keys of one process. Its functions raise `GatewayError` if the directory cannot be read."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._keys: dict[int, Key] = {}
-        self._looked = float("-inf")
+        self._unusable: set[int] = set()
         self._look()
 
     def __repr__(self) -> str:
@@ -40,18 +48,18 @@ class TokenKeys:
     @property
     def newest(self) -> Key | None:
         """The key that signs; None if there is none that can be used."""
-        if not self._keys:
-            self._look()
+        self._look()
         return self._keys[max(self._keys)] if self._keys else None
 
     def named(self, kid: str | None) -> tuple[Key, ...]:
         """The key of this name, if there is one."""
-        if not any(each.kid == kid for each in self._keys.values()):
-            self._look()
+        self._look()
         return tuple(each for each in self._keys.values() if each.kid == kid)
 
     def public(self) -> bytes:
         """The public keys as a JWK set, newest first."""
+        with suppress(GatewayError):  # what was known a moment ago is published then
+            self._look()
         keys = [self._keys[each] for each in sorted(self._keys, reverse=True)]
         documents = [
             {**each.key.as_dict(private=False), "kid": each.kid, "alg": "EdDSA", "use": "sig"} for each in keys
@@ -59,32 +67,102 @@ class TokenKeys:
         return orjson.dumps({"keys": documents})
 
     def _look(self) -> None:
-        if time.monotonic() - self._looked < _LOOK_SECONDS:
-            return
-        self._looked = time.monotonic()
-        for version, path in _files(self._directory).items():
-            if version not in self._keys:
-                try:
-                    self._keys[version] = _key(secret_files.read(path))
-                except GatewayError as error:  # the others are as good as before
+        """Know the keys that are on the disk now. A file is read once; listing the directory takes some 15 µs."""
+        found = _files(self._directory)
+        for number in self._keys.keys() - found.keys():
+            del self._keys[number]
+        for number in found.keys() - self._keys.keys():
+            try:
+                self._keys[number] = _key(secret_files.read(found[number]))
+                self._unusable.discard(number)
+            except GatewayError as error:  # the others are as good as before
+                if number not in self._unusable:
                     logger.error("%s", error.message)
+                self._unusable.add(number)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKeyState:
+    """A key as its file has it. `kid` is empty and `fault` says why if it cannot be used.
+
+    `kept_until_ns` is when a running gateway removes the file: None for the key that signs, and for one that cannot be
+    used although no later one can.
+    """
+
+    number: int
+    kid: str
+    made_ns: int
+    signs: bool
+    kept_until_ns: int | None = None
+    fault: str = ""
+
+
+def states(directory: Path) -> list[TokenKeyState]:
+    """Every key that has a file, newest first."""
+    found: list[TokenKeyState] = []
+    successor_ns: int | None = None
+    for number, path in sorted(_files(directory).items(), reverse=True):
+        kept_until_ns = None if successor_ns is None else successor_ns + KEPT_SECONDS * 10**9
+        try:
+            made_ns = path.stat().st_mtime_ns
+        except FileNotFoundError:  # removed in the meantime
+            continue
+        try:
+            kid = _key(secret_files.read(path)).kid or ""
+        except GatewayError as error:
+            found.append(TokenKeyState(number, "", made_ns, False, kept_until_ns, error.message))
+            continue
+        found.append(TokenKeyState(number, kid, made_ns, successor_ns is None, kept_until_ns))
+        successor_ns = made_ns
+    return found
 
 
 def create(directory: Path) -> None:
     """Make the first key of a gateway, unless it has one."""
     if not _files(directory):
-        secret_files.create(directory / "token.1")
+        add(directory)
 
 
-def rotate(directory: Path) -> int:
-    """Add a key, which signs from now on; returns its number."""
+def add(directory: Path) -> int:
+    """Add a key, which signs from now on; returns its number. It is on the disk on return."""
     number = max(_files(directory), default=0) + 1
     secret_files.create(directory / f"token.{number}")
+    _make_durable(directory)
     return number
 
 
+def remove(directory: Path, numbers: Iterable[int]) -> None:
+    """Remove keys, which are trusted no more from now on. They are gone from the disk on return."""
+    for number in numbers:
+        try:
+            (directory / f"token.{number}").unlink(missing_ok=True)
+        except OSError as error:
+            raise _unreadable(directory, error) from error
+    _make_durable(directory)
+
+
 def _files(directory: Path) -> dict[int, Path]:
-    return {int(each.suffix[1:]): each for each in directory.glob("token.*") if each.suffix[1:].isdecimal()}
+    try:
+        with os.scandir(directory) as entries:
+            names = [each.name for each in entries if each.name.startswith("token.")]
+    except OSError as error:
+        raise _unreadable(directory, error) from error
+    found = ((name.removeprefix("token."), directory / name) for name in names)
+    return {int(number): path for number, path in found if number.isascii() and number.isdecimal()}
+
+
+def _make_durable(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(directory: Path, error: OSError) -> GatewayError:
+    why = (error.strerror or type(error).__name__).lower()
+    message = f"the keys of tokens in `{directory}` cannot be read or changed: {why}"
+    return GatewayError("key_file_unusable", message, subject=str(directory), hint="see to its owner and its rights")
 
 
 def _key(seed: bytes) -> Key:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from gateway.errors import GatewayError
@@ -63,6 +63,8 @@ class Token:
     actor: str | None = None
     # On whose behalf the first agent of the chain acts, if that is a person.
     person: Person | None = None
+    # The name of the key that signed it; empty for one that is to be signed.
+    kid: str = field(default="", compare=False)
 
 
 def is_token(text: str) -> bool:
@@ -102,7 +104,8 @@ def issue(token: Token, deployment: str, keys: TokenKeys) -> str:
 def read(text: str, deployment: str, keys: TokenKeys) -> Token:
     """The token of this deployment that a text is, of either sort; raises `InvalidTokenError`.
 
-    It may have expired: that is for the caller to check, at every use.
+    It may have expired: that is for the caller to check, at every use. Raises `GatewayError` if the keys
+    cannot be read.
     """
     compact = jose.parse(text)
     if compact.algorithm != "EdDSA" or compact.kid is None:
@@ -126,7 +129,7 @@ def read(text: str, deployment: str, keys: TokenKeys) -> Token:
     except GatewayError:
         raise InvalidTokenError("claims") from None
     person = persons.of_claim(claims.get("person"))
-    return Token(identifier, _chain(claims), permitted, issued, expires, actor, person)
+    return Token(identifier, _chain(claims), permitted, issued, expires, actor, person, compact.kid)
 
 
 def _audience(deployment: str, actor: str | None) -> str:

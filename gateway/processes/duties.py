@@ -103,6 +103,9 @@ class Duties:
                 group.create_task(self._repeat("reported keys", RECOVERY_SECONDS, self._keys.revoke_reported)),
                 group.create_task(self._repeat("hashes", key_duties.MOVE_SECONDS, self._keys.move_hashes)),
                 group.create_task(self._repeat("retiring keys", key_duties.REMIND_SECONDS, self._keys.remind)),
+                group.create_task(
+                    self._repeat("replaced keys of tokens", key_duties.REMIND_SECONDS, self._keys.remove_replaced)
+                ),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),

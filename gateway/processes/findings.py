@@ -26,6 +26,8 @@ ORGANIZATION = "default"
 _UNSIGNED_GRACE_SECONDS = 10.0
 _OWED_SECONDS = 10.0
 _NAMES = 3  # named in one line
+_OLD_DAYS = 365
+"""A key that signs tokens should not be older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
         *_stops(facts, where),
         *_processes(facts, where),
         *_keys(facts),
+        *_token_keys(facts, where),
         *_log(facts, settings, where),
         *_policies(facts, settings, where),
         *(each for tenant in facts.inventory.tenants for each in _tenant(facts, tenant, where)),
@@ -88,6 +91,16 @@ def _processes(facts: Facts, where: str) -> Iterator[Finding]:
 def _keys(facts: Facts) -> Iterator[Finding]:
     for error in facts.keys:
         yield _problem(error.message, error.hint or "restore it from a backup")
+
+
+def _token_keys(facts: Facts, where: str) -> Iterator[Finding]:
+    rotate = f"type `gateway tokens rotate-key{where}`"
+    for each in facts.token_keys:
+        if each.fault and each.kept_until_ns is None:
+            yield _problem(each.fault, f"correct that, or {rotate}")
+        days = (facts.now_ns - each.made_ns) // (86_400 * 10**9)
+        if each.signs and days > _OLD_DAYS:
+            yield Finding("remark", f"the key that signs tokens is {days} days old", f"{rotate}: agents need not know")
 
 
 def _key_uses(facts: Facts, where: str) -> Iterator[Finding]:

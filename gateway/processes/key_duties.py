@@ -1,4 +1,7 @@
-"""What the control process does about keys: revoke reported ones, move hashes to the newest pepper, and remind."""
+"""What the control process does about keys: revoke reported ones, move hashes to the newest pepper, remind, and remove.
+
+Keys are those of agents; what is removed are keys of tokens that were replaced.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from gateway.audit.intents import Changed
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import key_uses, leak_reports
 from gateway.identity.credentials import Peppers
-from gateway.registry import leaked_keys, outbox, peppers, retiring
+from gateway.registry import leaked_keys, outbox, peppers, retiring, token_keys
 from gateway.registry.database import Registry
 
 logger = logging.getLogger("gateway.identity.keys")
@@ -51,6 +54,12 @@ class KeyDuties:
             peppers.move(self._registry, Peppers.load(self._keys), moved, ACTOR)
             key_uses.forget(self._runtime, moved)
             outbox.drain(self._registry, self._writer)
+
+    def remove_replaced(self) -> None:
+        """Remove the keys that sign no tokens any more, once their last tokens have expired."""
+        for each in token_keys.remove_replaced(self._registry, self._keys, actor=ACTOR):
+            logger.info("key %d of tokens was replaced, and is removed now", each.number)
+        outbox.drain(self._registry, self._writer)
 
     def remind(self) -> None:
         """Record once of each retiring key that it is still used although it will end soon."""

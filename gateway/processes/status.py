@@ -25,7 +25,9 @@ from gateway.dataplane.key_uses import Uses
 from gateway.dataplane.legacy_clients import Client
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
+from gateway.identity import token_keys
 from gateway.identity.credentials import Peppers
+from gateway.identity.token_keys import TokenKeyState
 from gateway.policy import handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
@@ -130,6 +132,8 @@ class Facts:
     uses: Uses = field(default_factory=Uses)
     # Those that still use a provider's key.
     clients: list[Client] = field(default_factory=list)
+    # The keys that sign and verify tokens, newest first.
+    token_keys: list[TokenKeyState] = field(default_factory=list)
 
     def to_move(self, organization: str) -> int:
         """How many clients of an organization still use a provider's key."""
@@ -159,6 +163,7 @@ def look(settings: Settings) -> Facts:
         webhooks=deliveries.states(data.runtime_db),
         uses=key_uses.read(data.runtime_db),
         clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
+        token_keys=token_keys.states(data.keys),
     )
 
 

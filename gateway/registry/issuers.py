@@ -116,13 +116,8 @@ def add_issuer(
         same = select(Issuer).where(
             Issuer.issuer == issuer, Issuer.audience == audience, col(Issuer.removed_ns).is_(None)
         )
-        if session.exec(same).first() is not None:
-            raise GatewayError(
-                "issuer_exists",
-                f"`{issuer}` with the audience `{audience}` is registered already",
-                subject=name,
-                hint="choose an audience that nothing else uses: a token must mean one issuer",
-            )
+        if (before := session.exec(same).first()) is not None:
+            raise _taken(before, tenant, issuer, audience)
         row = Issuer(
             id=new_id("iss"),
             organization_id=tenant.id,
@@ -139,6 +134,16 @@ def add_issuer(
         session.add(row)
         _record(session, tenant, actor, "issuer.added", row)
         return _issuer_record(session, tenant, row)
+
+
+def _taken(before: Issuer, tenant: Organization, issuer: str, audience: str) -> GatewayError:
+    """A token must mean one issuer. Whether it is another organization that trusts it is not said."""
+    hint = "choose an audience that nothing else uses, such as one with the organization in it"
+    if before.organization_id != tenant.id:
+        message = f"the audience `{audience}` cannot be used for tokens of `{issuer}`"
+        return GatewayError("invalid_audience", message, subject=audience, hint=hint)
+    message = f"`{issuer}` with the audience `{audience}` is registered already, as `{before.name}`"
+    return GatewayError("issuer_exists", message, subject=before.name, hint=hint)
 
 
 def remove_issuer(registry: Registry, *, actor: str, organization: str, name: str) -> IssuerRecord:

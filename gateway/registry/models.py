@@ -549,7 +549,10 @@ class ActivationCurrent(SQLModel, table=True):
 
 
 class Epoch(SQLModel, table=True):
-    """One row, written by triggers only: the number of the registry's state, and of the last change of each part."""
+    """One row: the number of the registry's state, and of the last change of each part.
+
+    Triggers write it, and `token_keys.py` when a key of tokens goes, which is no row.
+    """
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
     id: int = Field(default=1, primary_key=True)

@@ -32,6 +32,7 @@ def add_public_key(
     organization: str,
     agent: str,
     lifetime_ns: int | None = None,
+    expires_ns: int | None = None,
     scope: KeyScope | None = None,
     reason: str = "",
 ) -> KeyRecord:
@@ -66,7 +67,7 @@ def add_public_key(
             pepper=0,
             public_key=public_keys.encode(key),
             created_ns=now,
-            expires_ns=None if lifetime_ns is None else now + lifetime_ns,
+            expires_ns=expires_ns if lifetime_ns is None else now + lifetime_ns,
             scope=None if scope is None else scope.document(),
             actor=actor,
         )

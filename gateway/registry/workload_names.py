@@ -33,6 +33,7 @@ def add_spiffe_id(
     organization: str,
     agent: str,
     lifetime_ns: int | None = None,
+    expires_ns: int | None = None,
     scope: KeyScope | None = None,
     reason: str = "",
 ) -> KeyRecord:
@@ -63,7 +64,7 @@ def add_spiffe_id(
             pepper=0,
             spiffe_id=spiffe_id,
             created_ns=now,
-            expires_ns=None if lifetime_ns is None else now + lifetime_ns,
+            expires_ns=expires_ns if lifetime_ns is None else now + lifetime_ns,
             scope=None if scope is None else scope.document(),
             actor=actor,
         )

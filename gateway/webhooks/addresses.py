@@ -73,7 +73,7 @@ def refusal(address: str, reach: str) -> str:
     try:
         found = _inner(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
-        return f"`{address}` is no address"
+        return f"`{address}` is not an address"
     if found in _METADATA or found.is_link_local or found.is_multicast or found.is_unspecified:
         return f"{found} is an address that no webhook may have"
     if found.is_loopback:

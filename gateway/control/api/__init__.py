@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.control.api import (
+    adoptions,
     agents,
     audit,
     bindings,
@@ -35,6 +36,7 @@ OPERATIONS: list[Operation] = [
     *upstreams.OPERATIONS,
     *routes.OPERATIONS,
     *issuers.OPERATIONS,
+    *adoptions.OPERATIONS,
     *webhooks.OPERATIONS,
     *stops.OPERATIONS,
     *audit.OPERATIONS,

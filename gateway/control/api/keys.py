@@ -14,7 +14,7 @@ from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
 from gateway.dataplane import key_uses
 from gateway.identity import key_scope, public_keys
-from gateway.registry import changes, key_rotation, pages
+from gateway.registry import changes, key_rotation, pages, workload_names
 from gateway.registry import public_keys as registered
 from gateway.registry.documents import plain, timestamp
 from gateway.registry.records import KeyRecord
@@ -47,6 +47,12 @@ class NewPublicKey(NewKey):
     """A public key to add; the private half stays where the agent runs."""
 
     public_key: str = Field(description="Ed25519 or P-256, as PEM.", max_length=16384)
+
+
+class NewSpiffeId(NewKey):
+    """A name in certificates that is to mean an agent."""
+
+    spiffe_id: str = Field(description="`spiffe://TRUST-DOMAIN/PATH`, as in the certificate.", max_length=2048)
 
 
 class Rotation(Reasoned):
@@ -119,6 +125,21 @@ def add_public(ask: Ask) -> Answer:
     return Answer(body=shown(made, {}), status=201, location=f"/keys/{made.id}")
 
 
+def add_spiffe(ask: Ask) -> Answer:
+    given: NewSpiffeId = ask.body
+    made = workload_names.add_spiffe_id(
+        ask.change(),
+        given.spiffe_id,
+        actor=ask.actor,
+        organization=ask.tenant,
+        agent=given.agent,
+        lifetime_ns=lifetime(given.expires_in),
+        reason=given.reason,
+        scope=_scope(ask, given),
+    )
+    return Answer(body=shown(made), status=201, location=f"/keys/{made.id}")
+
+
 def _scope(ask: Ask, given: NewKey) -> key_scope.KeyScope | None:
     if given.scope is None:
         return None
@@ -184,6 +205,16 @@ OPERATIONS = [
         body=NewPublicKey,
         status=201,
         answer=KEY,
+    ),
+    Operation(
+        method="POST",
+        path="/keys/spiffe",
+        noun="keys",
+        summary="Let clients with a certificate of this SPIFFE ID be an agent",
+        function=add_spiffe,
+        body=NewSpiffeId,
+        status=201,
+        answer=_KEY,
     ),
     Operation(
         method="GET",

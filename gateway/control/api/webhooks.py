@@ -15,7 +15,8 @@ from gateway.errors import GatewayError
 from gateway.registry import webhooks
 from gateway.registry.documents import plain
 from gateway.registry.records import WebhookRecord
-from gateway.webhooks import addresses, deliveries, events, signature
+from gateway.webhooks import addresses, deliveries, events, signature, trial
+from gateway.webhooks.trial import Trial
 
 _WHEN = {"anyOf": [shapes.TIME, {"type": "null"}]}
 _STATE = {
@@ -125,6 +126,11 @@ def remove(ask: Ask) -> Answer:
     return Answer(body=_shown(removed, {}))
 
 
+def try_out(ask: Ask) -> Answer:
+    done = trial.carry_out(ask.registry, ask.context.vault, ask.tenant, _one(ask).id)
+    return Answer(body=done)
+
+
 OPERATIONS = [
     Operation(
         method="GET",
@@ -152,6 +158,14 @@ OPERATIONS = [
         summary="A webhook, and how its deliveries go",
         function=show,
         answer=_WEBHOOK,
+    ),
+    Operation(
+        method="POST",
+        path="/webhooks/{webhook}/test",
+        noun="webhooks",
+        summary="Send the event `webhook.test` to a webhook now, and say what became of it",
+        function=try_out,
+        answer=shapes.record(Trial),
     ),
     Operation(
         method="DELETE",

@@ -25,7 +25,7 @@ def of(record: AgentRecord, named: Mapping[str, str]) -> dict[str, Any]:
         "capabilities": record.capabilities,
         "labels": record.labels,
         "parent": named.get(record.parent or "", record.parent) or "",
-        "expires": "" if record.expires_ns is None else _time_text(record.expires_ns),
+        "expires": "" if record.expires_ns is None else time_text(record.expires_ns),
         "review_days": record.review_days or 0,
         "status": record.status,
     }
@@ -37,7 +37,7 @@ def normal(item: Mapping[str, Any]) -> dict[str, Any]:
     if "capabilities" in wanted:
         wanted["capabilities"] = sorted(set(wanted["capabilities"]))
     if wanted.get("expires"):
-        wanted["expires"] = _time_text(_time(wanted["expires"]))
+        wanted["expires"] = time_text(time_of(wanted["expires"]))
     return wanted
 
 
@@ -47,7 +47,7 @@ def members(item: Mapping[str, Any]) -> dict[str, Any]:
     found |= {name: value for name, value in item.items() if name not in ("status", "expires")}
     for name in ("parent", "review_days"):
         found[name] = item.get(name) or None
-    found["expires_ns"] = _time(item["expires"]) if item.get("expires") else None
+    found["expires_ns"] = time_of(item["expires"]) if item.get("expires") else None
     return found
 
 
@@ -58,7 +58,7 @@ def update(before: Mapping[str, Any], item: Mapping[str, Any]) -> AgentUpdate:
     expires = item.get("expires")
     return AgentUpdate(
         **{name: item[name] for name in (*TEXTS, "parent", "review_days") if name in item},
-        expires_ns=_time(expires) if expires else None if expires is None else 0,
+        expires_ns=time_of(expires) if expires else None if expires is None else 0,
         add_capabilities=[each for each in capabilities if each not in before["capabilities"]],
         remove_capabilities=[each for each in before["capabilities"] if each not in capabilities],
         set_labels=labels,
@@ -66,7 +66,8 @@ def update(before: Mapping[str, Any], item: Mapping[str, Any]) -> AgentUpdate:
     )
 
 
-def _time(text: str) -> int:
+def time_of(text: str) -> int:
+    """Nanoseconds, to the millisecond, of a time in a file."""
     try:
         when = datetime.fromisoformat(text)
         return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
@@ -74,6 +75,6 @@ def _time(text: str) -> int:
         raise GatewayError("invalid_time", f"`{text}` is not a time", hint="write 2026-11-25T14:00:00Z") from None
 
 
-def _time_text(time_ns: int) -> str:
+def time_text(time_ns: int) -> str:
     when = datetime.fromtimestamp(time_ns / 1e9, UTC)
     return when.isoformat(timespec="milliseconds" if when.microsecond else "seconds").replace("+00:00", "Z")

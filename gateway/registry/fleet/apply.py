@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol, cast
 
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
+from gateway.identity.key_scope import KeyScope
 from gateway.registry import agent_updates, changes, registration, teams, upstream_routes, usage_limits
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.database import Registry
+from gateway.registry.fleet import key_items
 from gateway.registry.fleet.document import FleetError, Mistake
 from gateway.registry.fleet.plan import Planner, Step, Subject
 from gateway.registry.records import Effect, NewKey
@@ -35,7 +37,10 @@ class KeyFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Applier:
-    """Carries out the steps of one file; `actor` is who does it, and `source` the file's name in errors."""
+    """Carries out the steps of one file; `actor` is who does it, and `source` the file's name in errors.
+
+    `check_scope` raises unless some upstream has the actions that a key is to be for.
+    """
 
     registry: Registry
     vault: Vault
@@ -43,6 +48,7 @@ class Applier:
     actor: str
     organization: str
     source: str
+    check_scope: Callable[[KeyScope | None], None]
     reason: str = ""
 
     def apply(self, planner: Planner, shown: Sequence[Step], key_file: KeyFile | None) -> None:
@@ -129,6 +135,11 @@ class Applier:
                 update: AgentUpdate = step.item["update"]
                 agent_updates.update_agent(self.registry, **common, agent=step.name, update=update)
                 self._set_status(step)
+            case (("SPIFFE ID" | "public key"), "remove"):
+                changes.revoke_key(self.registry, **common, key=step.item["key"])
+            case (("SPIFFE ID" | "public key"), _):
+                self.check_scope(key_items.read(step.item).scope)
+                key_items.add(self.registry, step.item, **common)
             case "agent", "remove":
                 changes.retire_agent(self.registry, **common, agent=step.name)
             case "upstream", "remove":

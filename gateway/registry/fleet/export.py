@@ -9,15 +9,16 @@ import yaml
 
 from gateway.registry import queries, teams, usage_limits
 from gateway.registry.database import Registry
-from gateway.registry.fleet import agent_item
+from gateway.registry.fleet import agent_item, key_items
 from gateway.registry.fleet.plan import lives
 from gateway.registry.records import RouteMember, UpstreamRecord
 
 
 def document(registry: Registry, organization: str) -> dict[str, Any]:
-    """All teams, live agents, upstreams, routes, bindings and limits; members that are empty are left out.
+    """All teams, live agents with what they are known by, upstreams, routes, bindings and limits; nothing empty.
 
-    Keys of providers and of agents are in no export. An OpenAPI document is not kept as it came, so it is not either.
+    Secret keys, of providers and of agents, are in no export. An OpenAPI document is not kept as it came, so it is not
+    either.
     """
     agents = [each for each in queries.agents(registry, organization) if lives(each)]
     named = {each.id: each.name for each in agents}
@@ -28,6 +29,7 @@ def document(registry: Registry, organization: str) -> dict[str, Any]:
             for each in teams.teams(registry, organization)
         ],
         "agents": [_agent(agent_item.of(each, named), living) for each in agents],
+        **{section: key_items.exported(registry, organization, section) for section in key_items.NOUNS},
         "upstreams": [_upstream(each) for each in queries.upstreams(registry, organization)],
         "routes": [
             _compact({"name": each.name, "default": each.default, "members": [_member(one) for one in each.members]})

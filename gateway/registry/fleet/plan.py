@@ -17,14 +17,14 @@ from sqlmodel import select
 from gateway.errors import GatewayError, did_you_mean
 from gateway.registry import names, queries, teams, usage_limits
 from gateway.registry.database import Registry
-from gateway.registry.fleet import agent_item
+from gateway.registry.fleet import agent_item, key_items
 from gateway.registry.fleet.document import Document, FleetError, Mistake
 from gateway.registry.models import Upstream
 from gateway.registry.records import AgentRecord, BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
 from gateway.registry.vault import Place, Vault
 
 Action = Literal["add", "change", "remove"]
-Noun = Literal["team", "agent", "key", "upstream", "route", "binding", "limit"]
+Noun = Literal["team", "agent", "key", "upstream", "route", "binding", "limit", "SPIFFE ID", "public key"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +105,12 @@ class Planner:
         routes = self._routes()
         agents = self._agents()
         keys = self._missing_keys() if self._keys else []
+        named = [step for section in key_items.NOUNS for step in self._named_keys(section)]
         bindings = self._bindings()
         limits = self._limits()
         if self._mistakes:
             raise FleetError(self._document.source, self._mistakes)
-        found = [*teams, *upstreams, *routes, *agents, *keys, *bindings, *limits]
+        found = [*teams, *upstreams, *routes, *agents, *keys, *named, *bindings, *limits]
         made = [each for each in found if each.action != "remove"]
         removed = [each for each in reversed(found) if each.action == "remove"]
         return made + (removed if self._prune else [])
@@ -195,6 +196,35 @@ class Planner:
             Step(action="add", noun="key", name=item["name"], line=line)
             for item, line in self._document.items("agents")
             if item["name"] not in served
+        ]
+
+    def _named_keys(self, section: str) -> list[Step]:
+        """SPIFFE IDs and public keys. They do not change: what differs is a mistake."""
+        if section not in self._document.value:
+            return []
+        noun, known = key_items.NOUNS[section], key_items.known(self._registry, self._organization, section)
+        steps: list[Step] = []
+        listed: dict[str, int] = {}
+        for item, line in self._document.items(section):
+            try:
+                said = key_items.read(item)
+            except GatewayError as error:
+                self._mistakes.append(Mistake(line, f"{noun} of agent {item['agent']}: {error.message}{_more(error)}"))
+                continue
+            name = f"{said.key_id} of agent {said.agent}"
+            before = known.get(said.key_id)
+            if said.key_id in listed:
+                self._mistakes.append(Mistake(line, f"this was said in line {listed[said.key_id]} already"))
+            elif before is None:
+                steps.append(Step(action="add", noun=noun, name=name, line=line, item=item))
+            elif difference := said.difference(before):
+                hint = f"revoke it first, `gateway keys revoke {before.id}`"
+                self._mistakes.append(Mistake(line, f"{noun} {name}: it does not change, and {difference}: {hint}"))
+            listed.setdefault(said.key_id, line)
+        gone = [each for each in known.values() if each.key_id not in listed]
+        return steps + [
+            Step(action="remove", noun=noun, name=f"{each.key_id} of agent {each.agent}", item={"key": each.id})
+            for each in gone
         ]
 
     # --- bindings and limits ------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.identity import public_keys
 from gateway.registry import queries
 from tests.gateway.conftest import ORG, Home, Run
 
@@ -253,6 +254,66 @@ def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at
         exported = yaml.safe_load(at("export").out)
         assert {each["name"]: each for each in exported.get("agents", [])} == known
         assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+
+
+@pytest.mark.slow
+def test_names_and_public_keys_of_agents(at: Run, file: Path, tmp_path: Path) -> None:
+    pem = public_keys.public_pem(public_keys.generate("ed25519").public_key())
+    names = [
+        {
+            "agent": "lead",
+            "spiffe_id": "spiffe://acme.example/lead",
+            "models": ["gpt-4o*"],
+            "expires": "2099-01-31T00:00:00Z",
+        },
+        {"agent": "helper", "spiffe_id": "spiffe://acme.example/helper"},
+    ]
+    keys = [{"agent": "lead", "public_key": pem, "actions": ["chat.*"]}]
+    fleet = {**yaml.safe_load(FLEET), "spiffe_ids": names, "public_keys": keys}
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump(fleet))
+    done = at("apply", "-f", str(more))
+    assert done.code == 0, done.err
+    assert "+ SPIFFE ID spiffe://acme.example/lead of agent lead\n" in done.out
+    assert at("apply", "-f", str(more)).err == "nothing to change: the registry is like the file\n"
+    back = yaml.safe_load(at("export").out)
+    assert (back["spiffe_ids"], back["public_keys"]) == (names, keys)
+    listed = {each["key_id"]: each for each in at("keys", "list", "--json").json}
+    assert listed["spiffe://acme.example/lead"]["scope"] == {"models": ["gpt-4o*"]}
+    assert at("keys", "add-spiffe", "spiffe://acme.example/for-now", "--agent", "lead", "--expires", "30d").code == 0
+    (tmp_path / "back.yaml").write_text(at("export").out)
+    assert at("apply", "-f", str(tmp_path / "back.yaml")).err.startswith("nothing to change")
+    assert at("keys", "revoke", "spiffe://acme.example/for-now").code == 0
+    # What is said of one does not change, and every mistake has its line.
+    for section, place, change, says in (
+        ("spiffe_ids", 1, {"agent": "lead"}, "it does not change, and it belongs to agent `helper`: revoke it first"),
+        ("spiffe_ids", 0, {"models": []}, "what it is for is something else"),
+        ("public_keys", 0, {"expires": "2099-01-31"}, "its end is another one"),
+        ("public_keys", 0, {"public_key": "nonsense"}, "not the PEM of a public key"),
+        ("spiffe_ids", 1, {"spiffe_id": "https://acme.example"}, "SPIFFE ID"),
+        (
+            "spiffe_ids",
+            1,
+            {"spiffe_id": "spiffe://acme.example/new", "actions": ["chatt"]},
+            "no upstream has the action",
+        ),
+        ("spiffe_ids", 1, {"spiffe_id": "spiffe://acme.example/new", "expires": "2020-01-31"}, "in the past"),
+        ("spiffe_ids", 1, {"spiffe_id": "spiffe://acme.example/new", "agent": "nobody"}, "unknown agent `nobody`"),
+        ("spiffe_ids", 1, {"spiffe_id": "spiffe://acme.example/lead", "agent": "lead"}, "already"),
+    ):
+        items = [{**each, **change} if number == place else each for number, each in enumerate(fleet[section])]
+        more.write_text(yaml.safe_dump({**fleet, section: items}))
+        failed = at("apply", "-f", str(more), "--dry-run")
+        assert (failed.code, says in failed.err, f"{more}:" in failed.err) == (1, True, True), failed.err
+    # Pruned, they are revoked.
+    more.write_text(yaml.safe_dump({**fleet, "spiffe_ids": names[1:], "public_keys": []}))
+    assert at("apply", "-f", str(more)).err.startswith("nothing to change")
+    done = at("apply", "-f", str(more), "--prune", "--yes")
+    assert [line for line in done.out.splitlines() if line.startswith("- ")][1:] == [
+        "- SPIFFE ID spiffe://acme.example/lead of agent lead"
+    ]
+    assert "public_keys" not in (back := yaml.safe_load(at("export").out))
+    assert back["spiffe_ids"] == names[1:]
 
 
 def test_an_export_leaves_out_a_parent_that_has_ended(at: Run, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.writer import AuditWriter
 from gateway.dataplane.key_uses import KeyUses
-from gateway.identity import credentials
+from gateway.identity import credentials, token_keys
+from gateway.processes.key_duties import KeyDuties
 from gateway.registry import operators, peppers
 from tests.gateway.conftest import ORG, Home, Run
 
@@ -182,3 +184,34 @@ def test_an_operators_token_that_leaked_is_revoked(home: Home, at: Run, tmp_path
     [fate] = at("keys", "leaked", str(tmp_path / "dump"), "--json").json
     assert (fate["fate"], fate["holder"]) == ("revoked", "olga")
     assert [each.keys for each in peppers.uses(home.registry, home.data.keys)] == [0]
+
+
+@pytest.mark.slow
+def test_keys_of_tokens(home: Home, at: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no key yet" in at("tokens", "keys").err
+    token_keys.create(home.data.keys)
+    rotated = at("tokens", "rotate-key", "--json").json
+    assert (rotated["key"]["number"], rotated["key"]["signs"], [each["number"] for each in rotated["older"]]) == (
+        2,
+        True,
+        [1],
+    )
+    shown = at("tokens", "keys").out.splitlines()
+    assert (shown[1].startswith("2    "), "signs" in shown[1], "verifies until" in shown[2]) == (True, True, True)
+    duties = KeyDuties(
+        home.registry, AuditWriter(home.data, boot="boot_test", deployment="test"), home.data.runtime_db, home.data.keys
+    )
+    duties.remove_replaced()
+    assert len(at("tokens", "keys", "--json").json) == 2  # its tokens may still be in use
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + token_keys.KEPT_SECONDS * 10**9)
+    duties.remove_replaced()
+    duties._writer.close()
+    assert [each["number"] for each in at("tokens", "keys", "--json").json] == [2]
+    failed = at("tokens", "keys", "--data", str(home.data.path / "none"))
+    assert (failed.code, "no gateway" in failed.err) == (1, True)
+    done = at("tokens", "rotate-key", "--at-once", "--reason", "it leaked")
+    assert (done.out, "refused from the next request on" in done.err) == ("key 3 signs tokens now\n", True)
+    assert not (home.data.keys / "token.2").exists()
+    told = at("audit", "list", "--org", "system", "--json").out
+    assert (told.count("token_key.rotated"), told.count("token_key.removed"), "it leaked" in told) == (2, 1, True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import pytest
 
+from gateway.dataplane.legacy_clients import LegacyClients, Place, _Calls
 from gateway.identity import public_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.registry import changes, emergency_stops
@@ -14,6 +16,7 @@ from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.control.conftest import Client, Control
 from tests.gateway.control.test_nouns import recorded
+from tests.gateway.webhooks.test_courier import receiving, status
 
 _AUDIENCE = {"issuer": "https://token.actions.example.com", "audience": "https://gateway.example.com"}
 _JWK = {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
@@ -92,6 +95,67 @@ def test_public_keys(control: Control, owner: Client) -> None:
     assert owner("POST", f"/keys/{made['key_id']}/revoke", {"reason": "lost"}).ok()["status"] == "revoked"
     assert owner("POST", "/keys/public", asked).problem(409) == "key_exists", "it does not come back"
     assert owner("GET", "/keys/public").problem(404) == "unknown_key"
+
+
+@pytest.mark.slow
+def test_spiffe_ids(control: Control, owner: Client, acme: Client) -> None:
+    control.home.agent("bot")
+    asked = {"agent": "bot", "spiffe_id": "spiffe://acme.example/bot", "scope": {"models": ["o3"]}}
+    made = owner("POST", "/keys/spiffe", asked).ok(201)
+    assert (made["key_id"], made["method"], made["scope"]) == (asked["spiffe_id"], "mtls", {"models": ["o3"]})
+    assert [each["id"] for each in owner("GET", "/keys", method="mtls").ok()["items"]] == [made["id"]]
+    assert owner("POST", "/keys/spiffe", asked).problem(409) == "key_exists"
+    bad = {"agent": "bot", "spiffe_id": "https://acme.example/bot"}
+    assert owner("POST", "/keys/spiffe", bad).problem(422).startswith("invalid_")
+    acme("POST", "/agents", {"name": "bot"}).ok(201)
+    theirs = acme("POST", "/keys/spiffe", {**asked, "scope": None})
+    assert (theirs.problem(409), made["id"] in theirs.raw.decode()) == ("key_exists", False)
+    assert acme("GET", f"/keys/{made['id']}").problem(404) == "unknown_key"
+    viewer = control.operator("vera", "viewer")
+    assert viewer("POST", "/keys/spiffe", asked).problem(403) == "forbidden"
+    assert owner("POST", f"/keys/{made['id']}/revoke", {"reason": "moved"}).ok()["status"] == "revoked"
+    assert acme("POST", "/keys/spiffe", {**asked, "scope": None}).ok(201)["agent"] == "bot"
+
+
+@pytest.mark.slow
+def test_adoptions(control: Control, owner: Client, acme: Client) -> None:
+    owner("POST", "/upstreams", {"name": "openai", "provider": "openai", "secret": "sk-1"}).ok(201)
+    key = "sk-that-everybody-knows"
+    asked = {"upstream": "openai", "key": key, "expires_in": 86400, "reason": "the move"}
+    nobody = owner("POST", "/adoptions", asked)
+    assert (nobody.problem(422), nobody.json["hint"]) == ("owner_needed", 'say who moves the programs: send "owner"')
+    made = owner("POST", "/adoptions", {**asked, "owner": "dana"}).ok(201)
+    assert (made["state"], made["registered"], made["granted"], made["upstream"]) == ("running", True, False, "openai")
+    later = owner("POST", "/adoptions", {**asked, "expires_in": 90 * 86400}).ok(201)
+    states = [(each["id"], each["state"]) for each in owner("GET", "/adoptions").ok()["items"]]
+    assert states == [(made["id"], "stopped"), (later["id"], "running")]
+    assert owner("POST", "/adoptions", {**asked, "key": "short"}).problem(422) == "invalid_key"
+    assert owner("POST", "/adoptions", {**asked, "upstream": "opena"}).problem(422) == "unknown_upstream"
+    place = control.home.data.runtime_db
+    clients = LegacyClients(place, control.home.peppers)
+    clients._calls[Place(ORG, "OpenAI/Python", "10.1.2.3")] = _Calls(1, 2, 7, {"gpt-4o"})
+    clients._moved[Place(ORG, "curl", "10.1.2.4")] = (9, "bot")
+    clients._calls[Place(ORG, "curl", "10.1.2.4")] = _Calls(1, 2, 1, set())
+    clients.close()
+    (seen,) = owner("GET", "/adoptions/clients").ok()["items"]
+    assert (seen["client"], seen["calls"], seen["models"], seen["moved"]) == ("OpenAI/Python", 7, ["gpt-4o"], None)
+    first = owner("GET", "/adoptions/clients", moved="true", limit="1").ok()
+    second = owner("GET", "/adoptions/clients", moved="true", limit="1", cursor=first["next"]).ok()
+    assert {each["client"]: each["agent"] for each in first["items"] + second["items"]} == {
+        "OpenAI/Python": None,
+        "curl": "bot",
+    }
+    assert owner("GET", "/adoptions/clients", address="10.1.2.3").ok()["items"] == [seen]
+    bad = owner("GET", "/adoptions/clients", address="10.1")
+    assert (bad.status, "is not an address" in bad.json["detail"]) == (422, True)
+    # Another organization sees nothing of it.
+    assert acme("GET", "/adoptions").ok()["items"] == acme("GET", "/adoptions/clients").ok()["items"] == []
+    assert acme("POST", "/adoptions/stop").problem(409) == "no_adoption"
+    assert control.operator("vera", "viewer")("POST", "/adoptions/stop").problem(403) == "forbidden"
+    scoped = control.operator("sam", "admin", scopes=["adoptions:write"])
+    assert [each["id"] for each in scoped("POST", "/adoptions/stop").ok()["stopped"]] == [later["id"]]
+    assert owner("POST", "/adoptions/stop", {"upstream": "openai"}).problem(409) == "no_adoption"
+    assert key not in repr(recorded(control.home))
 
 
 @pytest.mark.slow
@@ -192,6 +256,30 @@ def test_webhooks(control: Control, owner: Client) -> None:
     assert owner("DELETE", f"/webhooks/{made['id']}").problem(404) == "unknown_webhook"
     for secret in (made["secret"], own):
         assert secret.removeprefix("whsec_") not in repr(recorded(control.home))
+
+
+@pytest.mark.slow
+def test_a_webhook_is_tried_out(control: Control, owner: Client, acme: Client) -> None:
+    async def scenario() -> None:
+        async with receiving(status(500), status(204)) as receiver:
+            asked = {"url": receiver.url, "insecure": True}
+            made = await asyncio.to_thread(owner, "POST", "/webhooks", asked)
+
+            def tried() -> dict[str, Any]:
+                return dict(owner("POST", f"/webhooks/{made.ok(201)['id']}/test").ok())
+
+            # Clients have a loop of their own, and so need a thread.
+            failed = await asyncio.to_thread(tried)
+            assert (failed["accepted"], "status 500" in failed["error"]) == (False, True)
+            passed = await asyncio.to_thread(tried)
+            assert (passed["accepted"], passed["error"], passed["url"]) == (True, "", receiver.url)
+            assert [headers["webhook-id"] for headers, _ in receiver.got] == [failed["event"], passed["event"]]
+            theirs = await asyncio.to_thread(acme, "POST", f"/webhooks/{made.ok(201)['id']}/test")
+            assert theirs.problem(404) == "unknown_webhook"
+            viewer = control.operator("vera", "viewer")
+            assert (await asyncio.to_thread(viewer, "POST", f"/webhooks/{made.ok(201)['id']}/test")).status == 403
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.slow

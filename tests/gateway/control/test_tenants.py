@@ -17,7 +17,7 @@ from gateway.registry import changes, publication
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Client, Control, Reply
 
-_ID = re.compile(r"\b(?:agt|key|bnd|lim|ups|rte|tem|opr|otk|org|chg|iss|rul|whk|stp)_[0-9a-f-]{36}\b")
+_ID = re.compile(r"\b(?:agt|key|bnd|lim|ups|rte|tem|opr|otk|org|chg|iss|rul|whk|stp|lgk)_[0-9a-f-]{36}\b")
 _TABLES = (
     "agent",
     "agent_version",
@@ -33,6 +33,7 @@ _TABLES = (
     "issuer_rule",
     "webhook",
     "emergency_stop",
+    "legacy_key",
 )
 _NAMES = ["bot", "crawler", "blue", "openai", "chat"]  # both have things of these names
 _UNKNOWN = "agt_01938c5e-0000-7000-8000-000000000000"
@@ -114,6 +115,7 @@ class Run:
             ]
         )
         issuer = chance.choice(_NAMES)
+        theirs = sorted(each for each in other.ids if each.startswith("whk_"))
         asked: list[tuple[str, str, Any]] = [
             ("GET", f"/{chance.choice(['issuers', 'webhooks', 'stops', f'issuers/{issuer}/rules'])}", None),
             (
@@ -126,10 +128,29 @@ class Run:
             ("DELETE", f"/issuers/{issuer}/rules/{self.reference(me, other, 'rul_')}", None),
             ("POST", "/webhooks", {"url": f"https://{me.mark}.example/{chance.randrange(9)}"}),
             (chance.choice(["GET", "DELETE"]), f"/webhooks/{self.reference(me, other, 'whk_')}", None),
+            # Not one of its own, which would be told over the network.
+            ("POST", f"/webhooks/{chance.choice([*theirs, 'whk_nobodys'])}/test", None),
             ("POST", "/stops", {"reason": me.mark, "everybody": chance.random() < 0.3}),
             ("GET", f"/stops/{self.reference(me, other, 'stp_')}", None),
             ("POST", f"/stops/{self.reference(me, other, 'stp_')}/resume", text),
             ("POST", "/keys/public", {"agent": agent, "public_key": _public_key(), **text}),
+            (
+                "POST",
+                "/keys/spiffe",
+                {"agent": agent, "spiffe_id": f"spiffe://{me.mark}/{chance.randrange(9)}", **text},
+            ),
+            (
+                "POST",
+                "/adoptions",
+                {
+                    "upstream": chance.choice(_NAMES),
+                    "key": f"sk-of-{me.mark}-{chance.randrange(3)}",
+                    "expires_in": 86400,
+                    "owner": me.mark,
+                },
+            ),
+            ("POST", "/adoptions/stop", {"upstream": chance.choice([None, *_NAMES])}),
+            ("GET", f"/adoptions{chance.choice(['', '/clients'])}", None),
             ("GET", f"/agents/{agent}/permissions", None),
             ("GET", "/permissions", None),
             (

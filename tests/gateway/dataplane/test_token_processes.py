@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from gateway.identity import jose
 from tests.gateway.dataplane.processes import Live, write_policy
 
 pytestmark = pytest.mark.slow
@@ -119,3 +121,18 @@ def test_anthropic_s_package_takes_one(live: Live) -> None:
     # This gateway has no upstream of theirs; the token is what is tried here, in the header of their package.
     with client, pytest.raises(anthropic.NotFoundError):
         client.messages.create(model="gpt-4o", max_tokens=5, messages=HELLO)
+
+
+def test_every_worker_signs_with_a_new_key_and_distrusts_a_leaked_one(live: Live) -> None:
+    """The bot's tokens, over many connections. The gateway is not restarted, and nothing is waited for."""
+    old = ask(live, live.key, grant_type="client_credentials")["access_token"]
+    assert statuses(live, old) == {200}
+    assert live.run("tokens", "rotate-key") == "key 2 signs tokens now\n"
+    new = [ask(live, live.key, grant_type="client_credentials")["access_token"] for _ in range(CONNECTIONS)]
+    signers = {json.loads(live.run("tokens", "keys", "--json"))[0]["kid"]}
+    assert {jose.parse(each).kid for each in new} == signers
+    assert statuses(live, old) == statuses(live, new[0]) == {200}
+    live.run("tokens", "rotate-key", "--at-once", "--reason", "it was in a ticket")
+    assert statuses(live, old) == statuses(live, new[0]) == {401}
+    assert statuses(live, ask(live, live.key, grant_type="client_credentials")["access_token"]) == {200}
+    assert [each["number"] for each in json.loads(live.run("tokens", "keys", "--json"))] == [3]

@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from sqlalchemy import text
 
 from gateway.errors import Denied
-from gateway.identity import jose, token_keys, tokens
+from gateway.identity import jose, tokens
 from gateway.identity.key_scope import KeyScope, scope
 from gateway.identity.token_keys import TokenKeys
-from gateway.registry import changes
+from gateway.registry import changes, token_keys
 from gateway.registry.agent_updates import resume_agent, suspend_agent
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, chat, until
 from tests.gateway.dataplane.test_revoked_calls import OPENAI, Streaming, endless, refusal
@@ -357,21 +358,35 @@ def test_a_token_that_cannot_be_recorded_is_not_given(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_key_that_was_added_signs_and_older_ones_verify(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.identity.token_keys._LOOK_SECONDS", 0.0)
-
+def test_a_new_key_signs_at_once_and_the_old_one_verifies(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         old = await own(gateway)
-        token_keys.rotate(gateway.data.keys)
-        foreign = tokens.issue(
-            tokens.Token(claims(old)["jti"], (tokens.Link(claims(old)["sub"], claims(old)["cid"]),), KeyScope(),
-                         claims(old)["iat"], claims(old)["exp"]),
-            "test",
-            TokenKeys(gateway.data.keys),
-        )  # fmt: skip
-        assert jose.parse(foreign).kid != jose.parse(old).kid
-        assert (await gateway.chat("gpt-4o", bearer(foreign))).status == 200
+        done = token_keys.rotate(gateway.registry, gateway.data.keys, actor=ACTOR, at_once=False)
+        new = await own(gateway)
+        assert jose.parse(new).kid == done.key.kid != jose.parse(old).kid
+        assert (await gateway.chat("gpt-4o", bearer(new))).status == 200
         assert (await gateway.chat("gpt-4o", bearer(old))).status == 200
+
+    run(test)
+
+
+def test_a_leaked_key_ends_its_tokens_at_the_next_request(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        old = await own(gateway)
+        _, worker_key = another(gateway, "worker")
+        grant = await own(gateway, requested_actor="worker")
+        assert (await gateway.chat("gpt-4o", bearer(old))).status == 200
+        token_keys.rotate(gateway.registry, gateway.data.keys, actor=ACTOR, at_once=True)
+        assert (await gateway.chat("gpt-4o", bearer(old))).status == 401
+        new = await own(gateway)
+        form = {"subject_token": grant, "subject_token_type": f"{TYPES}jwt"}
+        reply = await ask(gateway, key=worker_key, grant_type=EXCHANGE, **form)
+        assert (reply.status, reply.json["error"]) == (400, "invalid_grant")
+        assert (await gateway.chat("gpt-4o", bearer(new))).status == 200
+        gateway.data.keys.rename(gateway.data.keys.with_name("away"))
+        with gateway.registry.write() as session:
+            session.execute(text("UPDATE epoch SET value = value + 1, authority = value + 1"))
+        assert (await gateway.chat("gpt-4o", bearer(new))).status == 503  # it cannot be told which keys there are
 
     run(test)
 

@@ -272,7 +272,7 @@ def test_the_issuers_of_two_organizations_are_apart(run: Run) -> None:
         trusted(gateway, issuer)
         changes.create_organization(gateway.registry, actor=ACTOR, name="other")
         theirs = changes.register_agent(gateway.registry, actor=ACTOR, organization="other", name="bot")
-        with pytest.raises(GatewayError, match="registered already"):
+        with pytest.raises(GatewayError, match="cannot be used for tokens of"):
             issuers.add_issuer(
                 gateway.registry, actor=ACTOR, organization="other", name="ci",
                 issuer=issuer.url, audience="gateway", insecure=True,

@@ -92,21 +92,34 @@ def test_bad_tokens_are_refused(keys: TokenKeys, tmp_path: Path) -> None:
         assert read.expires <= time.time(), note  # expiry is for the caller to check
 
 
-def test_a_key_that_was_added_signs_and_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_keys, "_LOOK_SECONDS", 0.0)
+def test_a_key_that_was_added_signs_and_is_found(tmp_path: Path) -> None:
     token_keys.create(tmp_path)
     token_keys.create(tmp_path)  # has one: nothing happens
-    before = TokenKeys(tmp_path)
-    assert token_keys.rotate(tmp_path) == 2
-    after = TokenKeys(tmp_path)
-    text = tokens.issue(token(), "test", after)
-    assert tokens.read(text, "test", before).actor is None
+    before, after = TokenKeys(tmp_path), TokenKeys(tmp_path)
+    said = token()
+    old = tokens.issue(said, "test", after)
+    assert token_keys.add(tmp_path) == 2
+    text = tokens.issue(said, "test", after)  # by keys that knew the first one only
+    assert jose.parse(text).kid != jose.parse(old).kid
+    assert tokens.read(old, "test", before) == tokens.read(text, "test", before) == said
     published = json.loads(after.public())["keys"]
     assert (published[0]["kid"], len(published)) == (jose.parse(text).kid, 2)
     assert "seed" not in repr(after)
     (tmp_path / "token.3").write_bytes(b"short")
     (tmp_path / "token.3").chmod(0o600)
     assert TokenKeys(tmp_path).newest is not None  # a bad file takes away nothing
+    bad, signing, replaced = token_keys.states(tmp_path)
+    assert (bad.signs, bad.kept_until_ns, "exactly 32 bytes" in bad.fault) == (False, None, True)
+    assert (signing.signs, signing.kept_until_ns, signing.kid) == (True, None, published[0]["kid"])
+    assert replaced.kept_until_ns == signing.made_ns + token_keys.KEPT_SECONDS * 10**9
+    token_keys.remove(tmp_path, [1, 3, 7])  # one that is gone already is fine
+    with pytest.raises(InvalidTokenError, match="unknown_key"):
+        tokens.read(old, "test", before)
+    assert [each["kid"] for each in json.loads(before.public())["keys"]] == [signing.kid]
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    with pytest.raises(GatewayError, match="cannot be read"):
+        tokens.read(text, "test", before)
+    assert [each["kid"] for each in json.loads(before.public())["keys"]] == [signing.kid]
 
 
 @pytest.mark.parametrize(

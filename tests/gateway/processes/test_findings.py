@@ -86,3 +86,14 @@ def test_every_line_says_what_to_do(facts: Facts, settings: Settings) -> None:
     assert all(each.todo for each in found)
     where = f" --data {settings.data.path}"
     assert found[0].todo == f"type `gateway up{where}`"
+
+
+def test_an_old_or_broken_key_of_tokens(facts: Facts, settings: Settings) -> None:
+    [made] = facts.token_keys
+    assert said(facts, settings) == []
+    old = replace(made, made_ns=facts.now_ns - 366 * 86_400 * SECOND)
+    broken = replace(made, number=2, kid="", signs=False, fault="key file `token.2` is open to other users")
+    assert said(replace(facts, token_keys=[broken, old]), settings) == [
+        ("problem", "key file `token.2` is open to other users"),
+        ("remark", "the key that signs tokens is 366 days old"),
+    ]

@@ -1,0 +1,86 @@
+"""`gateway tokens`: the keys that sign the tokens of `/oauth/token`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json, Reason
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.identity.token_keys import TokenKeyState
+
+app = typer.Typer(no_args_is_help=True, help="Show and replace the keys that sign the gateway's own tokens.")
+
+
+@app.command()
+def keys(data: Data = DATA, as_json: Json = False) -> None:
+    """List the keys that sign and verify tokens, newest first, with their ages."""
+    from gateway.identity import token_keys
+
+    with local.reading(data):  # says what is wrong with a directory that is none
+        found = token_keys.states(DataDirectory(data).keys)
+    if as_json:
+        output.print_json(found)
+        return
+    now_ns = output.now_ns()
+    output.print_table(
+        ("KEY", "AGE", "MADE", "STATE", "KID"),
+        [
+            (
+                str(each.number),
+                output.age(max(0, now_ns - each.made_ns)),
+                output.timestamp(each.made_ns),
+                _state(each),
+                each.kid,
+            )
+            for each in found
+        ],
+        empty="no key yet: `gateway up` makes one",
+    )
+
+
+def _state(key: TokenKeyState) -> str:
+    if key.signs:
+        return "signs"
+    if key.fault:
+        return key.fault
+    assert key.kept_until_ns is not None
+    return f"verifies until {output.timestamp(key.kept_until_ns)}"
+
+
+@app.command("rotate-key")
+def rotate_key(
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="End the tokens of older keys now: somebody may know such a key.")
+    ] = False,
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Make a new key, which signs tokens from now on, in every worker and without a restart.
+
+    Tokens of the old key are good until they expire; then a running gateway removes its file.
+    """
+    from gateway.registry import token_keys
+
+    # Ending tokens must not wait for a log that cannot be written.
+    with local.restricting(data, output.warn) if at_once else local.changing(data) as registry:
+        done = token_keys.rotate(
+            registry, DataDirectory(data).keys, actor=local.actor(), at_once=at_once, reason=reason
+        )
+    if as_json:
+        output.print_json(done)
+        return
+    typer.echo(f"key {done.key.number} signs tokens now")
+    if at_once:
+        output.note("tokens of older keys are refused from the next request on; agents ask for new ones")
+    ends = [each.kept_until_ns for each in done.older if each.kept_until_ns is not None]
+    if ends:
+        until = output.timestamp(max(ends))
+        output.note(f"tokens of the old key are good until they expire; a running gateway removes it after {until}")
+    output.note(f"copy keys/token.{done.key.number} into your backup")

@@ -1,0 +1,162 @@
+"""Adoptions: old keys of providers that pass for a while, and which programs still use them (docs/moving.md)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pydantic import Field
+
+from gateway.control import shapes
+from gateway.control.api.times import Seconds
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.dataplane import legacy_clients
+from gateway.identity import key_scope
+from gateway.registry import adoptions
+from gateway.registry.adoptions import AdoptionRecord
+from gateway.registry.documents import plain
+
+_STATE = {"type": "string", "description": "`running`, or why its key opens nothing: `over`, `stopped`, `agent …`."}
+_ADOPTION = shapes.record(AdoptionRecord, state=_STATE)
+_STARTED = shapes.record(
+    AdoptionRecord,
+    state=_STATE,
+    registered={"type": "boolean", "description": "Whether the agent `legacy` was registered for it."},
+    granted={"type": "boolean", "description": "Whether any policy allows that agent anything."},
+)
+_STOPPED = {
+    "type": "object",
+    "properties": {"stopped": {"type": "array", "items": _ADOPTION}},
+    "required": ["stopped"],
+    "additionalProperties": False,
+}
+_NULLABLE = {"type": ["string", "null"]}
+_CLIENT = {
+    "type": "object",
+    "properties": {
+        "client": {**_NULLABLE, "description": "The product of its User-Agent; null for all others together."},
+        "from": {**_NULLABLE, "description": "A hash of its address."},
+        "calls": {"type": "integer"},
+        "first_seen": shapes.TIME,
+        "last_seen": shapes.TIME,
+        "models": {"type": "array", "items": {"type": "string"}},
+        "moved": {"anyOf": [shapes.TIME, {"type": "null"}], "description": "When it was seen with a key of its own."},
+        "agent": {**_NULLABLE, "description": "The agent whose key that was."},
+        "several_programs": {"type": "boolean", "description": "Calls with the old key came again after that."},
+    },
+    "required": [
+        *("client", "from", "calls", "first_seen", "last_seen", "models", "moved", "agent", "several_programs"),
+    ],
+    "additionalProperties": False,
+}
+
+
+class NewAdoption(Reasoned):
+    """An old key that is to pass until a time. A key that passes already gets another end."""
+
+    upstream: str = Field(description="The upstream that the key is for.")
+    key: str = Field(description="The key; only a hash of it is stored.", max_length=4096)
+    expires_in: Seconds = Field(description="In seconds; the key opens nothing from then on.")
+    owner: str = Field("", description="Who moves the programs; needed for the first one, which registers an agent.")
+
+
+class Stop(Reasoned):
+    """Which old keys are to pass no longer."""
+
+    upstream: str | None = Field(None, description="Only those of this upstream; null for all.")
+
+
+class ClientQuery(PageQuery):
+    """Which clients are wanted."""
+
+    moved: bool = Field(False, description="Also those that have moved to a key of their own.")
+    address: str | None = Field(None, description="Only those at this IP address, of which only a hash is kept.")
+
+
+def _shown(record: AdoptionRecord) -> dict[str, Any]:
+    return {**plain(record), "state": record.state(time.time_ns())}
+
+
+def listed(ask: Ask) -> Answer:
+    found = adoptions.adoptions(ask.registry, ask.tenant)
+    return cut(ask, [_shown(each) for each in found], lambda each: each["id"], "adoptions")
+
+
+def start(ask: Ask) -> Answer:
+    given: NewAdoption = ask.body
+    started = adoptions.start(
+        ask.change(),
+        ask.context.peppers,
+        actor=ask.actor,
+        organization=ask.tenant,
+        upstream=given.upstream,
+        keys=[given.key],
+        expires_ns=time.time_ns() + given.expires_in * 10**9,
+        owner=given.owner,
+        reason=given.reason,
+    )
+    (made,) = started.adoptions
+    return Answer(body={**_shown(made), "registered": started.registered, "granted": started.granted}, status=201)
+
+
+def stop(ask: Ask) -> Answer:
+    given: Stop = ask.body
+    stopped = adoptions.stop(
+        ask.change(), actor=ask.actor, organization=ask.tenant, upstream=given.upstream, reason=given.reason
+    )
+    return Answer(body={"stopped": [_shown(each) for each in stopped]})
+
+
+def clients(ask: Ask) -> Answer:
+    given: ClientQuery = ask.query
+    found = legacy_clients.read(ask.context.data.runtime_db, ask.tenant)
+    if given.address is not None:
+        wanted = legacy_clients.hashed(key_scope.address(given.address), ask.context.peppers)
+        found = [each for each in found if each.peer == wanted]
+    now_ns = time.time_ns()
+    some = sorted((each for each in found if given.moved or not each.moved(now_ns)), key=legacy_clients.place_text)
+    page = cut(ask, some, legacy_clients.place_text, "clients", str(given.moved), given.address or "")
+    items = [plain(legacy_clients.document(each)) for each in page.body["items"]]
+    return Answer(body={**page.body, "items": items})
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/adoptions",
+        noun="adoptions",
+        summary="List the old keys of providers that pass, or did; of the keys themselves nothing is known",
+        function=listed,
+        query=PageQuery,
+        answer=shapes.page(_ADOPTION),
+    ),
+    Operation(
+        method="POST",
+        path="/adoptions",
+        noun="adoptions",
+        summary="Let calls with an old key pass until an end date, as those of the agent `legacy`",
+        function=start,
+        body=NewAdoption,
+        status=201,
+        answer=_STARTED,
+    ),
+    Operation(
+        method="POST",
+        path="/adoptions/stop",
+        noun="adoptions",
+        summary="Let old keys pass no longer; the next call with one of them is refused",
+        function=stop,
+        body=Stop,
+        answer=_STOPPED,
+        restricts=True,
+    ),
+    Operation(
+        method="GET",
+        path="/adoptions/clients",
+        noun="adoptions",
+        summary="List the clients that are still to move: seen with an old key, and not with one of their own since",
+        function=clients,
+        query=ClientQuery,
+        answer=shapes.page(_CLIENT),
+    ),
+]
