@@ -137,7 +137,7 @@ def add_spiffe(ask: Ask) -> Answer:
         reason=given.reason,
         scope=_scope(ask, given),
     )
-    return Answer(body=shown(made), status=201, location=f"/keys/{made.id}")
+    return Answer(body=shown(made, {}), status=201, location=f"/keys/{made.id}")
 
 
 def _scope(ask: Ask, given: NewKey) -> key_scope.KeyScope | None:
@@ -214,7 +214,7 @@ OPERATIONS = [
         function=add_spiffe,
         body=NewSpiffeId,
         status=201,
-        answer=_KEY,
+        answer=KEY,
     ),
     Operation(
         method="GET",
