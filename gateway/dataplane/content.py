@@ -148,7 +148,7 @@ class Keeping:
                 document: Any = orjson.loads(raw)
                 text = orjson.dumps(redactor.document(document)) if redactor else raw
                 text = text if redactor.count else raw
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, orjson.JSONEncodeError):  # of which the last is no ValueError
             return None, {_OMITTED: "not_json"}
         if redactor.count:
             members["content_redacted"] = redactor.count

@@ -12,7 +12,7 @@ import hmac
 import time
 
 from gateway.audit.content import Sealed
-from gateway.audit.entry import commitment, document
+from gateway.audit.entry import MAX_INTEGER, commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.body import Body
 from gateway.dataplane import budget
@@ -161,12 +161,29 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         agent=principal.agent_id,
         outcome=outcome,
         status=exchange.status,
-        input_tokens=None if usage is None else usage.input,
-        output_tokens=None if usage is None else usage.output,
+        input_tokens=None if usage is None else min(usage.input, MAX_INTEGER),
+        output_tokens=None if usage is None else min(usage.output, MAX_INTEGER),
         settled=budget.settled(exchange, outcome),
         epoch=exchange.epochs.value,
-        fields=fields,
+        # Providers report any numbers, and sums of them are larger still.
+        fields={name: min(value, MAX_INTEGER) if isinstance(value, int) else value for name, value in fields.items()},
         content=content,
+    )
+
+
+def bare(exchange: Exchange, outcome: str, why: str) -> Completed:
+    """The same without anything of the answer, if no entry can hold that: the decision must be closed all the same."""
+    principal = exchange.principal
+    assert principal is not None
+    assert exchange.epochs is not None
+    return Completed(
+        organization=principal.organization,
+        decision_id=exchange.decision_id,
+        agent=principal.agent_id,
+        outcome=outcome,
+        status=exchange.status,
+        epoch=exchange.epochs.value,
+        fields={"detail": f"the rest of this entry could not be made: {why}"[:_DETAIL]},
     )
 
 

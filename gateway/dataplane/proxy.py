@@ -526,11 +526,8 @@ class DataPlane:
 
     async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
         """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
-        if self._costs is not None:
-            cost = self._costs.of(exchange)
-            exchange.cost_nanousd, exchange.price = (None, "") if cost is None else (cost.nanousd, cost.price)
         try:
-            await self._writer.write(evidence.completed(exchange, outcome))
+            await self._close(exchange, outcome)
         except AuditError as error:
             logger.error("the closing of %s could not be recorded: %s", exchange.decision_id, error)
             return False
@@ -539,6 +536,19 @@ class DataPlane:
                 exchange.keeping.release()
         exchange.open = False
         return True
+
+    async def _close(self, exchange: Exchange, outcome: str) -> None:
+        """Write `completed`. Nothing that a provider sends may leave the decision open: only a restart would end it."""
+        try:
+            if self._costs is not None:
+                cost = self._costs.of(exchange)
+                exchange.cost_nanousd, exchange.price = (None, "") if cost is None else (cost.nanousd, cost.price)
+            await self._writer.write(evidence.completed(exchange, outcome))
+        except Exception as error:
+            if isinstance(error, AuditError) and error.code != "bad_entry":
+                raise
+            logger.exception("the closing of %s holds nothing of the answer", exchange.decision_id)
+            await self._writer.write(evidence.bare(exchange, outcome, type(error).__name__))
 
     async def _remember_created(self, exchange: Exchange) -> None:
         """Remember the state that the answer created, so that this agent may refer to it."""

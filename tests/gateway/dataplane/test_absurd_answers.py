@@ -1,0 +1,87 @@
+"""Answers with absurd facts in them: whatever a provider reports, its call is closed and holds nothing afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.registry import changes
+from gateway.registry.vault import Vault
+
+from .conftest import ACTOR, COMPLETION, ORG, Gateway, Reply, answer
+from .test_content import keep
+from .test_limits import proven
+
+Run = Callable[..., None]
+
+MOST = 2**53 - 1
+MESSAGE: dict[str, Any] = {"id": "msg_1", "type": "message", "model": "claude", "role": "assistant", "content": []}
+
+
+async def message(gateway: Gateway, given: Any) -> Reply:
+    """What the client gets if a provider of Anthropic's API answers so."""
+    if "added" not in gateway.extra:
+        gateway.extra["added"] = changes.add_upstream(
+            gateway.registry,
+            Vault.load(gateway.data.keys),
+            actor=ACTOR,
+            organization=ORG,
+            name="claude",
+            provider="anthropic",
+            base_url=f"http://127.0.0.1:{gateway.upstream.port}/v1",
+            secret="another secret",
+        )
+    gateway.upstream.handler = answer(given)
+    asked = {"model": "gpt-4o", "max_tokens": 20, "messages": [{"role": "user", "content": "hello"}]}
+    return await gateway.send(gateway.request(asked, path="/claude/v1/messages"))
+
+
+def nested(depth: int) -> bytes:
+    return b'{"content":' * depth + b"1" + b"}" * depth
+
+
+def test_usage_beyond_what_an_entry_can_hold(run: Run) -> None:
+    """Each count is one that the log can hold, and their sum is not: the decision stayed open until a restart."""
+
+    async def test(gateway: Gateway) -> None:
+        usage = {"input_tokens": MOST, "output_tokens": 3, "cache_read_input_tokens": MOST}
+        reply = await message(gateway, {**MESSAGE, "usage": usage})
+        assert (reply.status, reply.json["usage"]) == (200, usage)
+        [completed] = await gateway.entries("completed")
+        assert (completed["outcome"], completed["input_tokens"], completed["settled_tokens"]) == ("ok", MOST, MOST)
+        assert gateway.open_decisions() == 0
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_a_kept_answer_that_is_nested_more_deeply_than_can_be_written(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        await keep(gateway, redact=["nothing like it"])
+        gateway.upstream.handler = answer(b'{"model":"x","arguments":%s}' % nested(300))
+        assert (await gateway.chat()).status == 200
+        [completed] = await gateway.entries("completed")
+        assert (completed["content_omitted"], gateway.open_decisions()) == ("not_json", 0)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("made", "why"), [(lambda text: text and [text], "TypeError"), (lambda _: "\ud800", "AuditError")]
+)
+def test_a_defect_in_what_an_entry_says_of_an_answer_leaves_no_decision_open(
+    run: Run, monkeypatch: pytest.MonkeyPatch, made: Callable[[Any], Any], why: str
+) -> None:
+    async def test(gateway: Gateway) -> None:
+        # No price is found by a list, and no entry can hold half of a character.
+        monkeypatch.setattr("gateway.upstream.providers.openai.answers.text", made)
+        gateway.upstream.handler = answer(COMPLETION)
+        assert (await gateway.chat()).status == 200
+        [completed] = await gateway.entries("completed")
+        assert (completed["outcome"], completed["status"], completed["input_tokens"]) == ("ok", 200, None)
+        assert completed["detail"] == f"the rest of this entry could not be made: {why}"
+        assert gateway.open_decisions() == 0
+
+    run(test)
