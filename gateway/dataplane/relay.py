@@ -81,9 +81,11 @@ class Relay:
         except sse.EventTooLargeError:
             raise Denied("upstream_error", "an event of the stream is too large") from None
         finally:
-            self._tail = tap.finish()
-            self._holding.release()
             exchange.response_commitment = digest.hexdigest()
+            try:
+                self._tail = tap.finish()
+            finally:  # all requests share what is held
+                self._holding.release()
         if answer.status >= 400:
             return "provider_error"
         if tap.report.failed:

@@ -47,11 +47,15 @@ class ModelListTap:
         document = json_object(whole)
         if document is None:
             return _NOTHING
-        self.ended = True
         for member, name in _LISTS:
             if member in document:
                 document[member] = [each for each in _objects(document[member]) if self._inside(each.get(name))]
-        return orjson.dumps(document)
+        try:
+            inside = orjson.dumps(document)
+        except orjson.JSONEncodeError:  # it is nested more deeply than can be written
+            return _NOTHING
+        self.ended = True
+        return inside
 
     def _inside(self, model: Any) -> bool:
         return isinstance(model, str) and self._allows(model.removeprefix("models/"))

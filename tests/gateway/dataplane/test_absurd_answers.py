@@ -57,6 +57,20 @@ def test_usage_beyond_what_an_entry_can_hold(run: Run) -> None:
     run(test)
 
 
+def test_an_answer_that_is_nested_more_deeply_than_calls_can_be(run: Run) -> None:
+    """Reading it failed, and the memory that it took was given back to nobody."""
+
+    async def test(gateway: Gateway) -> None:
+        deep = b'{"type":"message","text":"%s","content":[%s]}' % (b"x" * 100_000, nested(1000))
+        reply = await message(gateway, deep)
+        assert (reply.status, reply.body) == (200, deep)
+        [completed] = await gateway.entries("completed")
+        assert completed["outcome"] == "ok"
+        assert gateway.plane.load()[1] == 0
+
+    run(test)
+
+
 def test_a_kept_answer_that_is_nested_more_deeply_than_can_be_written(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         await keep(gateway, redact=["nothing like it"])

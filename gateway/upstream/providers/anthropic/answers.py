@@ -89,8 +89,10 @@ class Answers:
 
 def _read_files(block: object, report: Report) -> None:
     """Files that code of the provider has written: later calls can name them."""
-    if isinstance(block, dict):
-        keep(report, "file", block.get("file_id"))
-        content = block.get("content")
-        for inner in content if isinstance(content, list) else (content,):
-            _read_files(inner, report)
+    waiting = [block]  # instead of recursion: what comes may be nested more deeply than calls can be
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            keep(report, "file", each.get("file_id"))
+            content = each.get("content")
+            waiting += reversed(content) if isinstance(content, list) else [content]
