@@ -50,6 +50,19 @@ class _Kept:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+def may_fetch(issuer: Issuer, url: str) -> bool:
+    """Whether keys may be fetched from there: by https, or from this machine if an operator has said that it is meant.
+
+    An issuer elsewhere must not have the gateway knock on doors of its own machine by naming them in a document.
+    """
+    parts, configured = urlsplit(url), urlsplit(issuer.jwks_url or issuer.issuer)
+    if parts.scheme == "https":
+        return True
+    return parts.scheme == configured.scheme == "http" and all(
+        is_loopback(each.hostname or "") for each in (parts, configured)
+    )
+
+
 class IssuerKeys:
     """The keys that one worker has; used from its event loop's thread only."""
 
@@ -101,7 +114,7 @@ class IssuerKeys:
         try:
             async with asyncio.timeout(_SECONDS):
                 url = issuer.jwks_url or await self._discovered(issuer)
-                kept.keys = jose.key_set(await self._get(url))
+                kept.keys = jose.key_set(await self._get(issuer, url))
         except (aiohttp.ClientError, OSError, ValueError, GatewayError) as error:  # TimeoutError is an OSError
             kept.fault = error.message if isinstance(error, GatewayError) else str(error) or type(error).__name__
             logger.warning("the keys of issuer %s cannot be fetched: %s", issuer.name, kept.fault)
@@ -110,7 +123,7 @@ class IssuerKeys:
 
     async def _discovered(self, issuer: Issuer) -> str:
         """Where the issuer says that its keys are (OpenID Connect Discovery, section 4)."""
-        document: Any = orjson.loads(await self._get(issuer.issuer.rstrip("/") + _DISCOVERY))
+        document: Any = orjson.loads(await self._get(issuer, issuer.issuer.rstrip("/") + _DISCOVERY))
         if not isinstance(document, dict) or document.get("issuer") != issuer.issuer:
             raise ValueError("its discovery document is another issuer's")
         url = document.get("jwks_uri")
@@ -118,9 +131,8 @@ class IssuerKeys:
             raise ValueError("its discovery document has no jwks_uri")
         return url
 
-    async def _get(self, url: str) -> bytes:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+    async def _get(self, issuer: Issuer, url: str) -> bytes:
+        if not may_fetch(issuer, url):
             raise ValueError("keys are fetched by https only")
         if self._session is None:
             self._session = aiohttp.ClientSession(

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.dataplane import issuer_keys
 from gateway.errors import GatewayError
-from gateway.identity import jose
+from gateway.identity import jose, workload
 from gateway.registry import changes, issuers
 from gateway.registry.agent_updates import suspend_agent
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
@@ -150,6 +150,25 @@ def test_a_suspended_agent_gets_none(run: Run) -> None:
         assert (await present(gateway, issuer.token())).json["error"] == "invalid_grant"
 
     run(with_issuer(test))
+
+
+@pytest.mark.parametrize(
+    ("issuer", "jwks_url", "url", "wanted"),
+    [
+        ("https://issuer.example", "", "https://keys.example/jwks", True),
+        ("https://issuer.example", "", "http://keys.example/jwks", False),
+        ("https://issuer.example", "", "http://127.0.0.1:8081/api/v1/me", False),
+        ("https://issuer.example", "", "http://localhost/keys", False),
+        ("https://issuer.example", "http://127.0.0.1:9/keys", "http://127.0.0.1:9/keys", True),
+        ("http://127.0.0.1:9", "", "http://127.0.0.1:9/keys", True),
+        ("http://127.0.0.1:9", "", "http://issuer.example/keys", False),
+        ("https://issuer.example", "", "file:///etc/passwd", False),
+    ],
+)
+def test_an_issuer_elsewhere_names_no_place_on_this_machine(issuer: str, jwks_url: str, url: str, wanted: bool) -> None:
+    """What its discovery document says is no operator's word."""
+    registered = workload.Issuer("iss_1", ORG, "one", issuer, "aud", jwks_url, "")
+    assert issuer_keys.may_fetch(registered, url) is wanted
 
 
 @pytest.mark.slow
