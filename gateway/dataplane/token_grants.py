@@ -292,6 +292,8 @@ class Grants:
             scope = token_scope.narrowed(source.scopes, token_scope.parse(wanted) if wanted else None)
         except GatewayError as error:
             raise Refusal("invalid_scope", error.message) from None
+        if not token_scope.fits(scope):
+            raise Refusal("invalid_scope", "the scope of the credential is too long for a token: ask for a part of it")
         actor = await self._named(source, request)
         now = int(time.time())
         expires = int(min(now + self._settings.token_lifetime, source.expires))

@@ -34,6 +34,14 @@ def text(scope: KeyScope) -> str:
     return " ".join([*scope.actions, *(_MODEL + each for each in scope.models)])
 
 
+def fits(scope: KeyScope) -> bool:
+    """Whether a token can have this scope. That of a key may be longer, and so may what two scopes have in common."""
+    try:
+        return parse(text(scope)) == scope
+    except GatewayError:
+        return False
+
+
 def narrowed(parents: Iterable[KeyScope | None], wanted: KeyScope | None) -> KeyScope:
     """What a token may do that comes from credentials of these scopes.
 

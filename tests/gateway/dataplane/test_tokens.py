@@ -213,6 +213,21 @@ def test_the_scope_of_a_key_holds_for_its_tokens(run: Run) -> None:
     run(test)
 
 
+def test_no_token_is_given_whose_scope_is_too_long_to_be_read(run: Run) -> None:
+    """It was given out, and then opened nothing."""
+
+    async def test(gateway: Gateway) -> None:
+        models = ["gpt-4o", *(f"{'long-name-' * 12}{number}" for number in range(20))]
+        _, key = another(gateway, "scoped", models=models)
+        reply = await ask(gateway, key=key, grant_type="client_credentials")
+        assert (reply.status, reply.json["error"]) == (400, "invalid_scope")
+        assert reply.json["error_description"].endswith("too long for a token: ask for a part of it")
+        token = await own(gateway, key, scope="model:gpt-4o")
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+
+    run(test)
+
+
 def test_an_agent_acts_for_another_one_that_has_named_it(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         worker, key = another(gateway, "worker")
