@@ -27,6 +27,11 @@ _BUSY_SECONDS = 60.0
 _DIMENSIONS: Final = Subject._fields
 _COUNTS: Final = Counts._fields
 
+# Providers may report anything, and integers of databases have 64 bits: what was added up stops here.
+_MOST: Final = 2**62
+# Sums of rows are taken of both halves of a count, because SQLite's own would overflow.
+_HALF: Final = 31
+
 _TABLES = f"""
 CREATE TABLE subject (
     id INTEGER PRIMARY KEY,
@@ -50,7 +55,8 @@ PRAGMA user_version = {_SCHEMA};
 
 _ADD = f"""
 INSERT INTO usage (span, start, subject, {", ".join(_COUNTS)}) VALUES (?, ?, ?, {", ".join("?" * len(_COUNTS))})
-ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTS)}
+ON CONFLICT DO UPDATE SET
+    {", ".join(f"{name} = min({name}, {_MOST} - excluded.{name}) + excluded.{name}" for name in _COUNTS)}
 """  # noqa: S608  # our own names
 
 Progress = Callable[[int, int], None]
@@ -84,7 +90,8 @@ class Rollup:
         assert set(dimensions) | set(only) <= set(_DIMENSIONS)
         columns = ["usage.start" if times else "0", *(f"subject.{name}" for name in dimensions)]
         group = [*(["usage.start"] if times else []), *columns[1:]]
-        query = f"SELECT {', '.join(columns)}, {', '.join(f'sum(usage.{name})' for name in _COUNTS)}"
+        sums = [f"sum(usage.{name} {part})" for part in (f">> {_HALF}", f"& {2**_HALF - 1}") for name in _COUNTS]
+        query = f"SELECT {', '.join([*columns, *sums])}"
         query += " FROM usage JOIN subject ON subject.id = usage.subject"
         query += " WHERE usage.span = ? AND usage.start >= ? AND usage.start < ?"
         query += "".join(f" AND subject.{name} = ?" for name in only)
@@ -92,7 +99,9 @@ class Rollup:
             query += f" GROUP BY {', '.join(group)}"
         for row in self._db.execute(query, (span, since, until, *only.values())):
             if row[-1] is not None:  # there was something to add up
-                yield row[0], row[1 : 1 + len(dimensions)], Counts(*row[1 + len(dimensions) :])
+                upper, lower = row[len(columns) : -len(_COUNTS)], row[-len(_COUNTS) :]
+                counts = Counts(*((high << _HALF) + low for high, low in zip(upper, lower, strict=True)))
+                yield row[0], row[1 : len(columns)], counts
 
     def names(self) -> dict[str, str]:
         """The last known name of each agent, by its id."""
@@ -137,7 +146,11 @@ class Rollup:
                 return
             ids = {subject: self._id(subject) for subject in dict.fromkeys(key[2] for key in sums)}
             self._db.executemany(
-                _ADD, ((span, start, ids[who], *counts) for (span, start, who), counts in sums.items())
+                _ADD,
+                (
+                    (span, start, ids[who], *(min(each, _MOST) for each in counts))
+                    for (span, start, who), counts in sums.items()
+                ),
             )
             self._db.executemany("INSERT OR REPLACE INTO agent VALUES (?, ?)", names.items())
             self._db.execute("UPDATE cursor SET position = ?, event = ?", (position, event))

@@ -146,3 +146,21 @@ def test_a_unit_begins_by_the_clock_on_the_wall() -> None:
         "2026-10-25T00:00:00+02:00",
         "2026-10-01T00:00:00+02:00",
     ]
+
+
+@pytest.mark.slow
+def test_absurd_counts_of_one_organization_leave_the_sums_of_others_readable(log: Log) -> None:
+    """Their sum had no room in 64 bits, and then nobody's usage could be shown."""
+    most = 2**53 - 1
+    absurd = [Call(START * NS + number * 60 * NS, "acme", input=most, cost=most) for number in range(1100)]
+    log.add([*absurd, Call((START + 70_000) * NS)])
+    with sums(log) as (db, found):
+        rows = answer(Question(START * NS, (START + 86400) * NS, ["organization"], {}), found, db)
+        assert [(*row.key, row.counts.input, row.counts.cost_nanousd) for row in rows] == [
+            ("acme", 1100 * most, 1100 * most),
+            ("default", 10, 1000),
+        ]
+    log.add([Call((START + 70_000) * NS, "acme", input=most) for _ in range(1100)])
+    with sums(log) as (db, found):
+        in_one_minute = Question((START + 69_960) * NS, (START + 70_020) * NS, ["organization"], {})
+        assert [row.counts.input for row in answer(in_one_minute, found, db)] == [2**62, 10]
