@@ -53,7 +53,11 @@ def scope(kind: str, subject: str, upstream: str = "", model: str = "") -> str:
 
 
 def matches(pattern: str, model: str) -> bool:
-    """Whether a limit for `pattern` is one for this model: its name, or how it begins, with a star at the end."""
+    """Whether a limit for `pattern` is one for this model: its name, or how it begins, with a star at the end.
+
+    Capital letters count as small ones, as in the table of prices: some providers take either.
+    """
+    pattern, model = pattern.lower(), model.lower()
     return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern
 
 

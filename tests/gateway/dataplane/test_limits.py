@@ -15,6 +15,7 @@ from gateway.audit import signer, verify
 from gateway.audit.balances import VALUES
 from gateway.registry import tenant_changes, usage_limits
 from gateway.registry.usage_limits import Part
+from gateway.usage import limits
 from tests.gateway.dataplane.conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat, stream, until
 from tests.gateway.dataplane.test_obligations import put_into_force
 
@@ -196,6 +197,20 @@ def test_a_model_without_a_price_is_refused_under_a_limit_on_money(run: Run) -> 
         assert "this call may use up to $0.01" in reply.json["error"]["message"]
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "model", "wanted"),
+    [
+        ("gpt-4o", "gpt-4o", True),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4o*", "gpt-4o-mini", True),
+        ("gpt-4o", "GPT-4o", True),  # of which some providers make the same model
+        ("Llama*", "llama-3", True),
+    ],
+)
+def test_the_models_of_a_limit(pattern: str, model: str, wanted: bool) -> None:
+    assert limits.matches(pattern, model) is wanted
 
 
 @pytest.mark.slow
