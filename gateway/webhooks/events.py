@@ -47,6 +47,9 @@ KINDS: Final = ("change", "activation")
 
 # Members that say how an entry was recorded, or that the event has in another place.
 _LEFT_OUT: Final = frozenset({"v", "id", "kind", "time", "boot", "what", "org"})
+# A stop of all is told to every organization, but not who said so and why: that may concern others.
+_OF_ALL: Final = frozenset({"agents.stopped", "agents.resumed"})
+_UNTOLD: Final = _LEFT_OUT | {"actor", "reason"}
 
 
 def event_of(entry: Mapping[str, Any]) -> str:
@@ -70,7 +73,8 @@ def agent_of(entry: Mapping[str, Any]) -> str:
 
 def payload(entry: Mapping[str, Any], agent_name: str = "") -> bytes:
     """The body of a delivery. `agent_name` is the name of `agent_of`. Equal entries make equal bytes."""
-    data = {name: value for name, value in entries.opened(dict(entry)).items() if name not in _LEFT_OUT}
+    left_out = _UNTOLD if entry["org"] == SYSTEM and event_of(entry) in _OF_ALL else _LEFT_OUT
+    data = {name: value for name, value in entries.opened(dict(entry)).items() if name not in left_out}
     data["organization"] = entry["org"]
     if entry.get("what") == THRESHOLD:
         subject, _, calls = str(entry["scope"]).partition(" ")

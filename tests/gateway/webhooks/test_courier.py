@@ -257,6 +257,16 @@ def test_a_policy_that_was_refused_is_an_event_for_every_organization() -> None:
     assert not events.concerns(other, "acme", ["agent.revoked"])
 
 
+@pytest.mark.parametrize("what", ["agents.stopped", "agents.resumed"])
+def test_of_a_stop_of_all_an_organization_is_told_only_that_there_is_one(what: str) -> None:
+    stopped = {"kind": "change", "org": "system", "id": "chg_1", "time": "1772618402123456789", "what": what}
+    stopped |= {"stop": "stp_1", "actor": "operator:opr_1", "reason": "a key of acme was found"}
+    assert events.concerns(stopped, "other", [what])
+    assert json.loads(events.payload(stopped))["data"] == {"organization": "system", "stop": "stp_1"}
+    own = json.loads(events.payload(stopped | {"org": "acme"}))["data"]
+    assert (own["actor"], own["reason"]) == ("operator:opr_1", "a key of acme was found")
+
+
 @pytest.mark.slow
 def test_what_operators_are_told(home: Home, at: Run, add: Callable[..., None], tmp_path: Any) -> None:
     assert (
