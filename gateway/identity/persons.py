@@ -94,7 +94,11 @@ def _is_program(claims: Mapping[str, Any]) -> bool:
         return True
     subject = claims["sub"]
     clients = [claims[name] for name in _CLIENTS if isinstance(claims.get(name), str)]
-    return any(subject in (each, f"{each}@clients") for each in clients)
+    if any(subject in (each, f"{each}@clients") for each in clients):
+        return True
+    # Keycloak gives each client a user of its own: by its name, or by what only such a token says of the client.
+    user = claims.get("preferred_username")
+    return "clientHost" in claims or any(user == f"service-account-{each}".lower() for each in clients)
 
 
 def right_of(rules: Iterable[Rule], agent: str, claims: Mapping[str, Any]) -> Rule:
