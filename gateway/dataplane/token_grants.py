@@ -249,14 +249,13 @@ class Grants:
         """The registered issuer that a token names; raises `InvalidTokenError`, also if it is for the other purpose.
 
         The registry lets no two have the same issuer and audience; a token for several audiences may name two. Those of
-        another `organization` than the actor's are unknown.
+        another `organization` than the actor's are unknown, so that none can stand in the way.
         """
         registered = await self._registry.issuers(workload.issuer_of(compact))
-        found = [each for each in registered if workload.for_audience(compact, each.audience)]
+        mine = [each for each in registered if organization in (None, each.organization)]
+        found = [each for each in mine if workload.for_audience(compact, each.audience)]
         if len(found) != 1:
             raise InvalidTokenError("audience" if found else "unknown_issuer")
-        if organization not in (None, found[0].organization):
-            raise InvalidTokenError("unknown_issuer")
         if found[0].purpose != purpose:
             raise InvalidTokenError("workload" if purpose == "persons" else "person")
         return found[0]

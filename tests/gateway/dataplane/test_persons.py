@@ -252,6 +252,25 @@ def test_an_issuer_is_one_organization_s(run: Run) -> None:
 
 
 @pytest.mark.slow
+def test_no_issuer_of_another_organization_stands_in_the_way(run: Run) -> None:
+    """Whoever registered one of the other audiences of a token made it mean two issuers."""
+
+    async def test(gateway: Gateway, issuer: Issuer) -> None:
+        trusted(gateway, issuer)
+        changes.create_organization(gateway.registry, actor=ACTOR, name="acme")
+        issuers.add_issuer(
+            gateway.registry, actor=ACTOR, organization="acme", name="idp", issuer=issuer.url, audience="other",
+            insecure=True, persons=PersonTokens(),
+        )  # fmt: skip
+        assert (await exchange(gateway, person(issuer, aud=["app", "other"], azp="app"))).status == 200
+        trusted(gateway, issuer, name="second", audience="third")
+        refused = await exchange(gateway, person(issuer, aud=["app", "third"], azp="app"))
+        assert "several issuers" in refused.json["error_description"]
+
+    run(with_issuer(test))
+
+
+@pytest.mark.slow
 def test_nobody_is_named_in_public(
     run: Run,
     tmp_path: Path,
