@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
+from yarl import URL
 
 from gateway.errors import Denied, GatewayError
 from gateway.identity import jose
 from gateway.identity.jose import Key
 from gateway.identity.workload import Issuer
 from gateway.settings import is_loopback
-from gateway.upstream import connection
+from gateway.upstream.client import UpstreamClient
+from gateway.upstream.providers.base import Outgoing
 
 logger = logging.getLogger("gateway.dataplane.issuer_keys")
 
@@ -32,6 +33,7 @@ KEPT_SECONDS = 3600.0
 UNKNOWN_SECONDS = 60.0
 """How soon the keys are fetched again because of a token with an unknown one."""
 RETRY_SECONDS = 5.0
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
 """How soon a fetch that failed is tried again."""
 MAX_BYTES = 256 * 1024
 _SECONDS = 5.0
@@ -68,12 +70,11 @@ class IssuerKeys:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, str], _Kept] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._client: UpstreamClient | None = None
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            await asyncio.sleep(0)  # closed transports finish in the next iteration of the loop
+        if self._client is not None:
+            await self._client.close()
 
     async def of(self, issuer: Issuer, kid: str | None) -> tuple[Key, ...]:
         """The keys of an issuer, with the one of this name if it has it. Raises `Denied` if none can be had."""
@@ -115,8 +116,10 @@ class IssuerKeys:
             async with asyncio.timeout(_SECONDS):
                 url = issuer.jwks_url or await self._discovered(issuer)
                 kept.keys = jose.key_set(await self._get(issuer, url))
-        except (aiohttp.ClientError, OSError, ValueError, GatewayError) as error:  # TimeoutError is an OSError
-            kept.fault = error.message if isinstance(error, GatewayError) else str(error) or type(error).__name__
+        except (OSError, ValueError, GatewayError) as error:  # TimeoutError is an OSError
+            why = error.detail if isinstance(error, Denied) else ""
+            why = why or (error.message if isinstance(error, GatewayError) else str(error))
+            kept.fault = why or type(error).__name__
             logger.warning("the keys of issuer %s cannot be fetched: %s", issuer.name, kept.fault)
         else:
             kept.fetched, kept.fault = kept.tried, ""
@@ -134,19 +137,18 @@ class IssuerKeys:
     async def _get(self, issuer: Issuer, url: str) -> bytes:
         if not may_fetch(issuer, url):
             raise ValueError("keys are fetched by https only")
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=connection.connector(keep_idle=5),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                headers={"Accept": "application/json", "User-Agent": "agent-identity-gateway"},
-            )
-        async with self._session.get(url, allow_redirects=False) as answer:
+        if self._client is None:
+            self._client = UpstreamClient(connect_timeout=_SECONDS, idle_timeout=_SECONDS)
+        request = Outgoing("GET", URL(url), _HEADERS, b"")
+        answer = await self._client.send(request, lambda: None)
+        try:
             if answer.status != 200:
                 raise ValueError(f"status {answer.status}")
             found = bytearray()
-            async for piece in answer.content.iter_any():
+            while piece := await answer.read():
                 found += piece
                 if len(found) > MAX_BYTES:
                     raise ValueError(f"more than {MAX_BYTES} bytes")
             return bytes(found)
+        finally:
+            answer.close()

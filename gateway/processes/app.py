@@ -99,7 +99,7 @@ async def _data(
         writer = AuditWriter(data, boot=boot, deployment=deployment, observe=measures.committed)
         stack.push_async_callback(asyncio.to_thread, writer.close)
         stack.callback(background.start("writing the audit log", writer.watch()).cancel)
-        client = UpstreamClient(settings)
+        client = UpstreamClient.of(settings)
         stack.push_async_callback(client.close)
         refusals = Refusals(writer, presence.leave, measures.refused)
         stack.callback(refusals.flush)

@@ -1,63 +1,432 @@
-"""One connection to an upstream: aiohttp's, with what it lacks against upstreams that break HTTP's rules.
+"""One HTTP/1.1 connection to an upstream, and the answer that arrives on it (RFC 9112).
 
-- Bytes that come while no request waits close the connection. aiohttp would take them for the answer to the next
-  request, which may be another agent's.
-- A body that breaks HTTP's framing fails at once. aiohttp closes the connection and lets the reader wait.
-- An answer has to come after a few informational heads. aiohttp takes any number, and the event loop does nothing else.
+llhttp parses answers, in its strict mode: no bare LF, no folded header, no length that could be read in two ways. What
+stands here is what a parser does not know: that one request waits for one answer, how much of it may wait to be read,
+and what else an upstream may not do:
+
+- Bytes that come while no request waits close the connection. They would be the answer to the next request, which may
+  be another agent's.
+- An answer comes after at most a few informational heads, and its head is of limited size.
+- Trailers and the extensions of chunks are read and dropped, as far as they are small.
+
+Whatever breaks a rule ends the answer at once, as `Denied` of the reader with `upstream_error`. A connection serves
+another request only if both sides have said all that they had to say.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import HttpProcessingError
+import httptools
+
+from gateway.errors import Denied
 
 # Heads like `100 Continue` and `103 Early Hints`.
 _MAX_INFORMATIONAL = 16
+# Heads beyond these are an upstream's fault.
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_FIELD_BYTES = 16 * 1024
+_MAX_HEADERS = 128
+# What may come at a stretch without a byte of the body: trailers, extensions of chunks.
+_MAX_SILENT_BYTES = 64 * 1024
+# With more than this waiting to be read, nothing is taken from the upstream.
+_MAX_WAITING_BYTES = 256 * 1024
 
 
-class UpstreamConnection(ResponseHandler):
-    """A protocol of aiohttp's client."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where connections lead. `host` is an address or a name in ASCII."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._awaiting = False  # a request was begun, and the head of its answer has not been read
-        self._informational = 0
+    host: str
+    port: int
+    secure: bool
 
-    def set_response_params(self, *arguments: Any, **options: Any) -> None:
-        """A request begins."""
-        self._awaiting, self._informational = True, 0
-        super().set_response_params(*arguments, **options)
+
+class _BrokenError(Exception):
+    """Raised in a callback of the parser; httptools wraps it. Its text says which rule the upstream broke."""
+
+
+class _SurplusError(_BrokenError):
+    """Another answer has come, for which nobody has asked. The first one is whole."""
+
+
+class Answer:
+    """An upstream's response after its head has arrived; its body is read piece by piece."""
+
+    __slots__ = (
+        "_connection",
+        "_failure",
+        "_idle_timeout",
+        "_loop",
+        "_pieces",
+        "_timer",
+        "_waiter",
+        "_waiting_since",
+        "ended",
+        "headers",
+        "status",
+        "waiting_bytes",
+    )
+
+    def __init__(
+        self, connection: UpstreamConnection, status: int, headers: list[tuple[bytes, bytes]], idle_timeout: float
+    ) -> None:
+        self._connection = connection
+        self._idle_timeout = idle_timeout
+        self._loop = connection.loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        # Since when `read` has been waiting; None while it is not.
+        self._waiting_since: float | None = None
+        self._pieces: list[bytes] = []
+        self._failure: tuple[str, str] | None = None
+        self.waiting_bytes = 0
+        # The whole body has arrived.
+        self.ended = False
+        self.status = status
+        # Names in lower case, as everywhere in the gateway.
+        self.headers = headers
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of a header, or nothing."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body is known to be read; false if its end has not arrived yet."""
+        return self.ended and not self._pieces
+
+    async def read(self) -> bytes:
+        """The next piece of the body, unchanged; empty at the end. `Denied` where the upstream breaks off."""
+        while True:
+            if self._failure is not None:
+                raise Denied(*self._failure)
+            if pieces := self._pieces:
+                break
+            if self.ended:
+                return b""
+            await self._wait()
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self.waiting_bytes > _MAX_WAITING_BYTES:
+            self._connection.go_on()
+        self.waiting_bytes = 0
+        return data
+
+    def close(self) -> None:
+        """Return the connection to the pool if the body was read to its end, else close it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._connection.end(self)
+
+    # For the connection
+
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self.waiting_bytes += len(piece)
+
+    def fail(self, code: str, text: str) -> None:
+        """The body breaks off: what was not read yet is not read any more."""
+        if not self.ended and self._failure is None:
+            self._failure = code, text
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        loop = self._loop
+        self._waiter, self._waiting_since = loop.create_future(), loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._idle_timeout, self._end_long_pause)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = self._waiting_since = None
+
+    def _end_long_pause(self) -> None:
+        """Let a read fail that has waited too long. One timer looks now and then: setting one for each piece of a
+        stream would cost more than reading it.
+        """
+        now = self._loop.time()
+        ends = (now if self._waiting_since is None else self._waiting_since) + self._idle_timeout
+        if now < ends:
+            self._timer = self._loop.call_at(ends, self._end_long_pause)
+        else:
+            self.fail("upstream_timeout", "nothing came from the upstream")
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection. `finished` is called when it can serve another request, and `lost` when it is gone."""
+
+    __slots__ = (
+        "_answer",
+        "_failure",
+        "_finished",
+        "_head",
+        "_head_bytes",
+        "_headers",
+        "_idle_timeout",
+        "_in_head",
+        "_informational",
+        "_lost",
+        "_parser",
+        "_paused",
+        "_reusable",
+        "_silent_bytes",
+        "_surplus",
+        "_transport",
+        "_until_end",
+        "_writer",
+        "got_bytes",
+        "idle_since",
+        "loop",
+        "origin",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        origin: Origin,
+        finished: Callable[[UpstreamConnection], None],
+        lost: Callable[[UpstreamConnection], None],
+    ) -> None:
+        self.loop = loop
+        self.origin = origin
+        self.idle_since = 0.0
+        # Something of an answer has come since the request began.
+        self.got_bytes = False
+        self._finished, self._lost = finished, lost
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._in_head = False
+        self._head_bytes = self._silent_bytes = self._informational = 0
+        # Gets its result when `_answer` or `_failure` is set; None while no request waits for a head.
+        self._head: asyncio.Future[None] | None = None
+        self._answer: Answer | None = None
+        self._failure: tuple[str, str] | None = None
+        self._idle_timeout = 0.0
+        # The body ends where the connection does; and whether another request may follow on it.
+        self._until_end = self._reusable = False
+        # Something follows the answer.
+        self._surplus = False
+        # While the transport takes nothing more; and the task that writes a large body.
+        self._paused: asyncio.Future[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    # Requests
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def begin(self, data: bytes, idle_timeout: float) -> None:
+        """Begin a request with these bytes of it: its head, and the body if that is small."""
+        assert self._transport is not None
+        self._head = self.loop.create_future()
+        self._answer = self._failure = None
+        self.got_bytes = False
+        self._informational = self._silent_bytes = 0
+        self._idle_timeout = idle_timeout
+        self._transport.write(data)
+
+    def write_beside(self, writer: asyncio.Task[None]) -> None:
+        """`writer` writes the rest of the request while its answer is waited for."""
+        self._writer = writer
+
+    async def write(self, data: bytes) -> None:
+        """Write some more of the request, and wait while the upstream takes nothing."""
+        if self._transport is not None:
+            self._transport.write(data)
+        if self._paused is not None:
+            await self._paused
+
+    async def head(self) -> Answer:
+        """The answer, once its head has arrived. `Denied` with `upstream_error`."""
+        assert self._head is not None
+        try:
+            await self._head
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        finally:
+            self._head = None
+        if self._answer is None:
+            raise Denied(*(self._failure or ("upstream_error", "the upstream did not answer")))
+        return self._answer
+
+    def fail(self, text: str) -> None:
+        """The request or its answer cannot go on."""
+        self._fail(text)
+        self.abort()
+
+    def go_on(self) -> None:
+        """Take more of the answer."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def end(self, answer: Answer) -> None:
+        """Nobody reads this answer any longer."""
+        if self._answer is not answer:
+            return
+        self._answer = None
+        writer, self._writer = self._writer, None
+        if writer is not None and not writer.done():
+            writer.cancel()
+        elif answer.complete and self._reusable and self.open:
+            self._finished(self)
+            return
+        self.abort()
+
+    def abort(self) -> None:
+        """Close at once. What was not written is dropped: nobody waits for its answer."""
+        if self._writer is not None:
+            self._writer.cancel()
+            self._writer = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    # The transport's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # which is a full one
 
     def data_received(self, data: bytes) -> None:
-        if data and not self._awaiting and (self._payload is None or self._payload.is_eof()):
-            self.close()
+        parser, head = self._parser, self._head
+        answer = self._answer
+        if parser is None or (head is None and (answer is None or answer.ended)):
+            self.abort()  # nobody has asked
             return
-        super().data_received(data)
-
-    async def read(self) -> Any:
-        message, payload = await super().read()
-        if 100 <= message.code < 200 and message.code != 101:
-            self._informational += 1
-            if self._informational > _MAX_INFORMATIONAL:
-                raise HttpProcessingError(code=502, message="too many informational answers")
+        self.got_bytes = True
+        before = answer.waiting_bytes if answer is not None else 0
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._break_off(error)
+        if self._surplus:
+            self.abort()
+        answer = self._answer
+        if answer is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self.fail("the head of the answer is too large")
+            return
+        if answer.waiting_bytes > before:
+            self._silent_bytes = 0
+            if answer.waiting_bytes > _MAX_WAITING_BYTES and not answer.ended and self._transport is not None:
+                self._transport.pause_reading()
+        elif not answer.ended:
+            self._silent_bytes += len(data)
+            if self._silent_bytes > _MAX_SILENT_BYTES:
+                self.fail("the answer's framing is larger than allowed")
+        if head is not None and not head.done():
+            head.set_result(None)
         else:
-            self._awaiting = False
-        return message, payload
+            answer.wake()
 
-    def set_exception(self, exc: BaseException, *cause: Any) -> None:
-        payload = self._payload
-        super().set_exception(exc, *cause)
-        if isinstance(exc, HttpProcessingError) and payload is not None and not payload.is_eof():
-            payload.set_exception(aiohttp.ClientPayloadError("the answer breaks off in malformed HTTP"))
+    def pause_writing(self) -> None:
+        self._paused = self.loop.create_future()
 
+    def resume_writing(self) -> None:
+        paused, self._paused = self._paused, None
+        if paused is not None and not paused.done():
+            paused.set_result(None)
 
-def connector(keep_idle: float) -> aiohttp.TCPConnector:
-    """Makes these connections, any number of them, and keeps an idle one for so many seconds."""
-    made = aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_idle)
-    made._factory = functools.partial(UpstreamConnection, asyncio.get_running_loop())  # type: ignore[assignment]
-    return made
+    def connection_lost(self, error: Exception | None) -> None:
+        # The parser refers to this object: without it, nothing is left for the garbage collector.
+        self._parser = self._transport = None
+        answer = self._answer
+        if answer is not None and self._until_end and error is None and not answer.ended:
+            answer.ended = True
+            answer.wake()
+        elif answer is None:
+            self._fail("the upstream closed the connection before its answer")
+        else:
+            self._fail("the upstream closed the connection in the middle of its answer")
+        if self._writer is not None:
+            self._writer.cancel()
+        self.resume_writing()
+        self._lost(self)
+
+    # The parser's callbacks
+
+    def on_message_begin(self) -> None:
+        if self._answer is not None:
+            self._surplus = True
+            return
+        self._headers = []
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: it must not join the head that was looked at
+        if len(self._headers) >= _MAX_HEADERS:
+            raise _BrokenError("the answer has too many headers")
+        if len(name) + len(value) > _MAX_FIELD_BYTES:
+            raise _BrokenError("a header of the answer is too large")
+        self._headers.append((name.lower(), value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        if self._surplus:
+            raise _SurplusError
+        self._in_head = False
+        status = parser.get_status_code()
+        if status < 200:
+            self._informational += 1
+            if status == 101:
+                raise _BrokenError("the upstream changes the protocol")
+            if self._informational > _MAX_INFORMATIONAL:
+                raise _BrokenError("too many informational answers")
+            return
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise _BrokenError("the upstream does not speak HTTP/1.1")
+        coding = [value for name, value in self._headers if name == b"transfer-encoding"]
+        lengths = sum(name == b"content-length" for name, _ in self._headers)
+        if coding and (lengths or version == "1.0" or len(coding) > 1 or coding[0].lower() != b"chunked"):
+            raise _BrokenError("the length of the answer can be read in two ways")
+        if lengths > 1:
+            raise _BrokenError("the answer has more than one length")
+        self._until_end = not coding and not lengths and status not in (204, 304)
+        self._reusable = not self._until_end and parser.should_keep_alive()
+        self._answer = Answer(self, status, self._headers, self._idle_timeout)
+
+    def on_body(self, piece: bytes) -> None:
+        if self._answer is not None:
+            self._answer.add(piece)
+
+    def on_message_complete(self) -> None:
+        if self._answer is not None:  # an informational head has no answer
+            self._answer.ended = True
+
+    # Failures
+
+    def _break_off(self, error: httptools.HttpParserError) -> None:
+        """The upstream broke a rule of HTTP, or one of ours. The parser quotes nothing of the answer."""
+        broken = error.__context__
+        # With their tracebacks the errors would keep all that this call refers to.
+        error.__traceback__ = None
+        text = "the answer is not valid HTTP"
+        if isinstance(broken, _BrokenError):
+            broken.__traceback__ = None
+            text = str(broken)
+        if self._answer is not None and not isinstance(broken, _SurplusError):
+            self._answer.ended = False  # what follows is no answer, so the end of this one is in doubt
+        self.fail(text)
+
+    def _fail(self, text: str) -> None:
+        if self._answer is not None:
+            self._answer.fail("upstream_error", text)
+            if self._head is not None and not self._head.done():
+                self._head.set_result(None)
+        elif self._head is not None and not self._head.done():
+            self._failure = "upstream_error", text
+            self._head.set_result(None)

@@ -75,7 +75,7 @@ def test_a_day_with_a_gateway(live: Live) -> None:
     assert ask(live) == 502
     live.wait(lambda: json.loads(_any(live))["needs_a_person"])
     failed = status(live, 1)
-    assert "Cannot connect" in failed["upstreams"][0]["last_error"]["message"]
+    assert "cannot connect" in failed["upstreams"][0]["last_error"]["message"]
     assert problems(failed)[0].startswith("the last call to upstream `mock`, ")
     live.run("upstreams", "add", "mock", "--base-url", "http://127.0.0.1:9/v1", "--no-key", "--replace")
     assert problems(status(live, 0)) == []

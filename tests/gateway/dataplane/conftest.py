@@ -363,7 +363,7 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         measures = Measures(data.metrics / "boot_test", settings.metrics_agents)
         writer = AuditWriter(data, boot="boot_test", deployment="test", observe=measures.committed)
         stack.push_async_callback(asyncio.to_thread, writer.close)
-        client = UpstreamClient(settings)
+        client = UpstreamClient.of(settings)
         stack.push_async_callback(client.close)
         refusals = Refusals(writer, presence.leave, measures.refused)
         policies = PolicyCache(data.bundles)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 
@@ -16,7 +15,6 @@ from gateway.audit.intents import Completed, Decided
 from gateway.dataplane import proxy
 from gateway.errors import Denied
 from gateway.http.departure import Departure
-from gateway.upstream import client
 from gateway.upstream.providers.base import Endpoint
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.audit.conftest import AtMost
@@ -105,7 +103,7 @@ def test_upstream_down(run: Run) -> None:
             502,
             None,
         )
-        assert "ClientConnectorError" in completed["detail"]
+        assert completed["detail"].startswith("cannot connect to 127.0.0.1:")
 
     run(test)
 
@@ -522,12 +520,6 @@ def test_what_does_not_end_in_time_is_cut_and_recorded(run: Run) -> None:
         assert (await outcome(gateway))["outcome"] == "gateway_stopped"
 
     run(test, drain_timeout=3.0)
-
-
-def test_a_failure_in_words_that_no_entry_can_hold() -> None:
-    """An upstream's text may be quoted, and a decision must not stay open because of it."""
-    denied = client._failure(aiohttp.ClientConnectionError("bad \udcff"))
-    assert (denied.code, denied.detail) == ("upstream_error", "ClientConnectionError: bad ?")
 
 
 def test_a_fault_of_ours_is_not_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 import uvicorn
 
@@ -42,10 +41,7 @@ OF_CALLS = (Exchange, Relay, Answer, Outgoing, SpooledBody, Denied)
 ROUNDS = 3
 # Some memory differs from one moment to the next, such as the log's last batch; here it is spread over all calls.
 BYTES_PER_CALL = 256
-FILES = [
-    tracemalloc.Filter(True, str(Path(package.__file__).parent / "*"))
-    for package in (gateway_package, aiohttp, uvicorn)
-]
+FILES = [tracemalloc.Filter(True, str(Path(package.__file__).parent / "*")) for package in (gateway_package, uvicorn)]
 
 
 async def half(seen: Seen, writer: asyncio.StreamWriter) -> None:
