@@ -31,8 +31,9 @@ _MAX_FIELD_BYTES = 16 * 1024
 _MAX_HEADERS = 128
 # What may come at a stretch without a byte of the body: trailers, extensions of chunks.
 _MAX_SILENT_BYTES = 64 * 1024
-# With more than this waiting to be read, nothing is taken from the upstream.
+# With more than this waiting to be read, nothing is taken from the upstream. A piece takes some memory beside its bytes.
 _MAX_WAITING_BYTES = 256 * 1024
+_PIECE_BYTES = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Answer:
 
     def add(self, piece: bytes) -> None:
         self._pieces.append(piece)
-        self.waiting_bytes += len(piece)
+        self.waiting_bytes += len(piece) + _PIECE_BYTES
 
     def fail(self, code: str, text: str) -> None:
         """The body breaks off: what was not read yet is not read any more."""

@@ -1,7 +1,8 @@
-"""A client beside the faults, in a process of its own: `python -m tests.gateway.faults.bystander PORT KEY FILE`.
+"""A client beside the faults, in a process of its own: `python -m tests.gateway.faults.bystander PORT KEY FILE WORKER`.
 
 It asks one small call after the other until it is killed, and writes to FILE for each when it began (of the clock that
-all processes share), how long the answer took, and its status. `Bystander` starts it and reads what it wrote.
+all processes share), how long the answer took, how much processor time the process WORKER used meanwhile, and its
+status. `Bystander` starts it and reads what it wrote.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ from tests.gateway.dataplane.processes import ROOT, environment
 _PAUSE = 0.01
 
 
-def ask_for_ever(port: int, key: str, file: Path) -> None:
+def ask_for_ever(port: int, key: str, file: Path, worker: int) -> None:
+    used = (~worker << 3) | 2  # the clock of the processor time of another process: clock_getcpuclockid(3)
     body = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with file.open("a", buffering=1) as out:
         while True:
-            began = time.monotonic()
+            try:
+                began, before = time.monotonic(), time.clock_gettime(used)
+            except OSError:
+                return  # the worker has ended
             try:
                 connection.request("POST", "/calm/v1/chat/completions", body, headers)
                 answer = connection.getresponse()
@@ -38,30 +43,34 @@ def ask_for_ever(port: int, key: str, file: Path) -> None:
             except (OSError, http.client.HTTPException):
                 status = 0
                 connection.close()
-            out.write(f"{began} {time.monotonic() - began} {status}\n")
+            out.write(f"{began} {time.monotonic() - began} {status} {time.clock_gettime(used) - before}\n")
             time.sleep(_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The answers in one span of time, in seconds."""
+    """The answers in one span of time, in seconds; `work` is the most processor time of the worker during one."""
 
     count: int
     median: float
     worst: float
+    work: float
     statuses: frozenset[int]
 
     def __str__(self) -> str:
-        return f"{self.count} calls, median {self.median * 1e3:.0f} ms, worst {self.worst * 1e3:.0f} ms"
+        return (
+            f"{self.count} calls, median {self.median * 1e3:.0f} ms, worst {self.worst * 1e3:.0f} ms"
+            f" ({self.work * 1e3:.0f} ms of processor time)"
+        )
 
 
 class Bystander:
     """The process. `calls` counts what it has asked."""
 
-    def __init__(self, port: int, key: str, directory: Path) -> None:
+    def __init__(self, port: int, key: str, directory: Path, worker: int) -> None:
         self._file = directory / "bystander.txt"
         self._file.touch()
-        command = [sys.executable, "-m", "tests.gateway.faults.bystander", str(port), key, str(self._file)]
+        command = [sys.executable, "-m", "tests.gateway.faults.bystander", str(port), key, str(self._file), str(worker)]
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment())
 
     def close(self) -> None:
@@ -74,7 +83,8 @@ class Bystander:
         found = [row for row in rows if row[0] + row[1] >= began]
         waits = [row[1] for row in found] or [0.0]
         statuses = frozenset(int(row[2]) for row in found)
-        return Waits(len(found), statistics.median(waits), max(waits), statuses)
+        work = max((row[3] for row in found), default=0.0)
+        return Waits(len(found), statistics.median(waits), max(waits), work, statuses)
 
     @contextmanager
     def watching(self, name: str, figures: list[str]) -> Iterator[None]:
@@ -88,4 +98,4 @@ class Bystander:
 
 
 if __name__ == "__main__":
-    ask_for_ever(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    ask_for_ever(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

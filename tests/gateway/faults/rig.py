@@ -75,7 +75,7 @@ class Rig(Live):
         """Start the gateway with one worker, which everybody shares, and the bystander."""
         self.start("--workers", "1")
         [self.worker] = self.children("data")
-        self.bystander = Bystander(self.port, self.key, self.directory)
+        self.bystander = Bystander(self.port, self.key, self.directory, self.worker)
         self.wait(lambda: self.bystander is not None and self.bystander.since(0).count > 5)
 
     def close(self) -> None:
