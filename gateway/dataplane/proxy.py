@@ -41,6 +41,7 @@ from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
+from gateway.dataplane.deadline import Deadline
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
 from gateway.dataplane.legacy_clients import LegacyClients
@@ -424,10 +425,10 @@ class DataPlane:
         failure: Denied | None = None
         try:
             first_byte = min(started + self._settings.upstream_first_byte_timeout, exchange.ends)
-            async with asyncio.timeout_at(first_byte) as limit:
+            with Deadline(loop, first_byte) as limit:
                 # A client that leaves ends the call at once: the upstream must not go on without a reader.
                 # So does a revocation, as soon as it is seen.
-                client.tell = watched.end = functools.partial(_end_now, limit, loop)
+                client.tell = watched.end = limit.end_now
                 if client.gone or watched.denied is not None:
                     client.tell()
                 # 7 forward
@@ -436,8 +437,8 @@ class DataPlane:
                 if exchange.others and self._chooser.may_replace(exchange, answer.status):
                     kept = KeptAnswer()
                     relay = Relay(exchange, exchange.match, Holding(self._held), kept.send)
-                elif not client.gone and watched.denied is None:  # otherwise it ends in the next iteration of the loop
-                    limit.reschedule(exchange.ends)
+                else:
+                    limit.move(exchange.ends)
                 try:
                     outcome = await relay.run(answer)
                 finally:
@@ -493,9 +494,8 @@ class DataPlane:
         if failure is None and kept is not None:
             return await kept.complete(exchange, relay.end)
         if failure is None:
-            with suppress(TimeoutError):  # of a client that has stopped reading
-                async with asyncio.timeout_at(exchange.ends):
-                    await relay.end()
+            with suppress(TimeoutError), Deadline(loop, exchange.ends):  # of a client that has stopped reading
+                await relay.end()
             return None
         if kept is not None or not relay.begun:
             return Failure(exchange, failure)
@@ -619,11 +619,6 @@ def _outcome(denied: Denied) -> str:
 
 def _nothing() -> None:
     """For a body that may have to be sent again."""
-
-
-def _end_now(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
-    if not limit.expired():
-        limit.reschedule(loop.time())
 
 
 def _owner(principal: Principal | None) -> PrincipalHint | None:

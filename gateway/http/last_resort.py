@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.http import refusal
 
@@ -22,24 +22,18 @@ class LastResort:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send)
         except Exception:
             logger.exception("a request failed")
-            if started:
-                return
             headers = [
                 (b"content-type", b"application/json"),
                 (b"content-length", b"%d" % len(_BODY)),
                 # The provider may have carried the request out, and SDKs send a failed one again.
                 (b"x-should-retry", b"false"),
             ]
-            await send({"type": "http.response.start", "status": 500, "headers": headers})
+            try:
+                await send({"type": "http.response.start", "status": 500, "headers": headers})
+            except RuntimeError:
+                return  # an answer has begun, and the server knows: it closes the connection without an end of it
             await send({"type": "http.response.body", "body": _BODY})

@@ -99,6 +99,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._in_body = False
         self._head_bytes = 0
+        self._fields_bytes = 0
         self._raw_bytes = 0
         self._body_bytes = 0
         self._refusal: Denied | None = None
@@ -208,16 +209,16 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop_reading()
             raise _RefusedError
         self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._fields_bytes = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # otherwise it is a trailer, which must not join the head that was judged
+            self._fields_bytes += len(name) + len(value) + 4
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self.limits.header_bytes or len(self.headers) > MAX_HEADERS:
+        if len(self.url) + self._fields_bytes > self.limits.header_bytes or len(self.headers) > MAX_HEADERS:
             self._refusal = _too_large_head()
             raise _RefusedError
         if self.parser.get_http_version() != "1.1":

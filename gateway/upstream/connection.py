@@ -31,9 +31,9 @@ _MAX_FIELD_BYTES = 16 * 1024
 _MAX_HEADERS = 128
 # What may come at a stretch without a byte of the body: trailers, extensions of chunks.
 _MAX_SILENT_BYTES = 64 * 1024
-# With more than this waiting to be read, nothing is taken from the upstream. A piece takes some memory beside its bytes.
+# With more than this waiting to be read, nothing is taken from the upstream.
 _MAX_WAITING_BYTES = 256 * 1024
-_PIECE_BYTES = 48
+_PIECE_BYTES = 48  # what a piece takes of memory beside its bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class Answer:
         "_failure",
         "_idle_timeout",
         "_loop",
-        "_pieces",
         "_timer",
         "_waiter",
         "_waiting_since",
         "ended",
         "headers",
+        "pieces",
         "status",
         "waiting_bytes",
     )
@@ -81,8 +81,9 @@ class Answer:
         self._waiter: asyncio.Future[None] | None = None
         # Since when `read` has been waiting; None while it is not.
         self._waiting_since: float | None = None
-        self._pieces: list[bytes] = []
         self._failure: tuple[str, str] | None = None
+        # What has arrived and was not read.
+        self.pieces: list[bytes] = []
         self.waiting_bytes = 0
         # The whole body has arrived.
         self.ended = False
@@ -92,19 +93,22 @@ class Answer:
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header, or nothing."""
-        return next((value for key, value in self.headers if key == name), b"")
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return b""
 
     @property
     def complete(self) -> bool:
         """Whether the whole body is known to be read; false if its end has not arrived yet."""
-        return self.ended and not self._pieces
+        return self.ended and not self.pieces
 
     async def read(self) -> bytes:
         """The next piece of the body, unchanged; empty at the end. `Denied` where the upstream breaks off."""
         while True:
             if self._failure is not None:
                 raise Denied(*self._failure)
-            if pieces := self._pieces:
+            if pieces := self.pieces:
                 break
             if self.ended:
                 return b""
@@ -124,10 +128,6 @@ class Answer:
         self._connection.end(self)
 
     # For the connection
-
-    def add(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self.waiting_bytes += len(piece) + _PIECE_BYTES
 
     def fail(self, code: str, text: str) -> None:
         """The body breaks off: what was not read yet is not read any more."""
@@ -390,8 +390,13 @@ class UpstreamConnection(asyncio.Protocol):
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise _BrokenError("the upstream does not speak HTTP/1.1")
-        coding = [value for name, value in self._headers if name == b"transfer-encoding"]
-        lengths = sum(name == b"content-length" for name, _ in self._headers)
+        coding: list[bytes] = []
+        lengths = 0
+        for name, value in self._headers:
+            if name == b"content-length":
+                lengths += 1
+            elif name == b"transfer-encoding":
+                coding.append(value)
         if coding and (lengths or version == "1.0" or len(coding) > 1 or coding[0].lower() != b"chunked"):
             raise _BrokenError("the length of the answer can be read in two ways")
         if lengths > 1:
@@ -401,8 +406,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._answer = Answer(self, status, self._headers, self._idle_timeout)
 
     def on_body(self, piece: bytes) -> None:
-        if self._answer is not None:
-            self._answer.add(piece)
+        answer = self._answer
+        if answer is not None:
+            answer.pieces.append(piece)
+            answer.waiting_bytes += len(piece) + _PIECE_BYTES
 
     def on_message_complete(self) -> None:
         if self._answer is not None:  # an informational head has no answer
