@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,7 @@ def ask_for_ever(port: int, key: str, file: Path, worker: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with file.open("a", buffering=1) as out:
         while True:
-            try:
-                began, before = time.monotonic(), time.clock_gettime(used)
-            except OSError:
-                return  # the worker has ended
+            began, before = time.monotonic(), _clock(used)
             try:
                 connection.request("POST", "/calm/v1/chat/completions", body, headers)
                 answer = connection.getresponse()
@@ -43,8 +40,15 @@ def ask_for_ever(port: int, key: str, file: Path, worker: int) -> None:
             except (OSError, http.client.HTTPException):
                 status = 0
                 connection.close()
-            out.write(f"{began} {time.monotonic() - began} {status} {time.clock_gettime(used) - before}\n")
+            out.write(f"{began} {time.monotonic() - began} {status} {_clock(used) - before}\n")
             time.sleep(_PAUSE)
+
+
+def _clock(clock: int) -> float:
+    """The processor time of a process so far; 0 once it has ended."""
+    with suppress(OSError):
+        return time.clock_gettime(clock)
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
