@@ -37,7 +37,7 @@ GOOD: dict[str, tuple[bytes, bool, int, bytes, bool]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("pieces", ["whole", "bytes"])
+@pytest.mark.parametrize("pieces", ["whole", pytest.param("bytes", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", GOOD)
 def test_answers_of_every_framing(name: str, pieces: str) -> None:
     raw, close, status, body, kept = GOOD[name]
@@ -150,7 +150,7 @@ BROKEN_BODIES: dict[str, bytes] = {
 _SENT = {**BROKEN_HEADS, **BROKEN_BODIES}
 
 
-@pytest.mark.parametrize("pieces", ["whole", "pieces"])
+@pytest.mark.parametrize("pieces", ["whole", pytest.param("pieces", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", _SENT)
 def test_answers_that_break_the_rules(name: str, pieces: str) -> None:
     """They end at once, in an error, and the connection serves nobody else. No text quotes them."""
