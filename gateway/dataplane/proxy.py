@@ -11,9 +11,9 @@ decision, and every way out, also after a disconnect or in a cancelled task, pas
 # INVARIANT: no byte goes upstream before `decided` is durable, and none that was not judged.
 # INVARIANT: the client sees the end of an answer only after `completed` is durable.
 
-This is the hot path, so it is pure ASGI with hand-made messages. `preconditions.py` checks heads, `gateway/upstream/`
-reads bodies, `gateway/policy/authorization.py` asks policies, `evidence.py` names what the log keeps, and
-`gateway/http/listener.py` guards connections.
+This is the hot path, so it is pure ASGI with hand-made messages. `gateway/http/listener.py` guards connections and
+`preconditions.py` checks heads; `receiving.py` and `reading.py` make a call of a body, `judgement.py` asks the
+policies, `recording.py` writes the records, `relay.py` passes the answer on, `telling.py` says what has failed.
 """
 
 from __future__ import annotations
@@ -27,16 +27,11 @@ from contextlib import suppress
 from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
-from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
-from gateway.body import Body
-from gateway.call import Reference
-from gateway.dataplane import client_headers, evidence, preconditions, receiving
+from gateway.dataplane import client_headers, preconditions, receiving
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
-from gateway.dataplane.beside import beside
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
-from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
@@ -44,43 +39,35 @@ from gateway.dataplane.costs import Costs
 from gateway.dataplane.deadline import Deadline
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
+from gateway.dataplane.judgement import Judgement
 from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
-from gateway.dataplane.obliged import obliged, renamed
+from gateway.dataplane.reading import Reader
+from gateway.dataplane.recording import Recorder
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
-from gateway.dataplane.relay import Headers, Relay
+from gateway.dataplane.relay import Relay
 from gateway.dataplane.request_log import RequestLog
+from gateway.dataplane.telling import Teller, owner
 from gateway.dataplane.tracing import Tracer
 from gateway.dataplane.watch import Watch
-from gateway.errors import Denied, GatewayError, PrincipalHint
-from gateway.http import refusal
+from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity import authentication
 from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
-from gateway.policy import authorization, shadow
-from gateway.policy.cache import Panel, PolicyCache
+from gateway.policy import authorization
+from gateway.policy.cache import PolicyCache
 from gateway.settings import Settings
 from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, NotConnectedError, UpstreamClient
-from gateway.upstream.providers.base import Edits, Head
+from gateway.upstream.providers.base import Head
 from gateway.upstream.routing import Choices, Match
 
 logger = logging.getLogger("gateway.dataplane.proxy")
-
-# Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over.
-_LARGE_BODY = 64 * 1024
-# Bundles that take longer than this are asked beside the event loop from the next request on.
-_LONG_JUDGEMENT = 0.005
-_MAX_LONG = 1024  # panels that are remembered for it
-
-# What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
-# again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
-_READING = 4
 
 
 class DataPlane:
@@ -110,13 +97,8 @@ class DataPlane:
         self._principals = principals
         self._registry = registry
         self._policies = policies
-        self._references = references
-        self._writer = writer
-        self._refusals = refusals
         self._contacts = contacts
         self._client = client
-        self._budget = budget
-        self._costs = costs
         self._requests = requests
         self._contents = contents
         self._measures = measures
@@ -129,13 +111,14 @@ class DataPlane:
         self._chooser = Chooser(settings, self._breakers)
         self.watch = Watch(registry, principals)
         self._running = 0  # requests in progress
-        # One large body and one long judgement at a time, so that the event loop gets its share of the interpreter.
-        self._bodies = asyncio.Semaphore(1)
-        self._judgements = asyncio.Semaphore(1)
+        # One large body at a time, so that the event loop gets its share of the interpreter.
+        bodies = asyncio.Semaphore(1)
         # One body that is on disk is read into memory at a time, and it stays there until it was judged and recorded.
         self._large = asyncio.Semaphore(1)
-        # Summaries of the panels whose last judgement was long.
-        self._long: set[str] = set()
+        self._reader = Reader(references, bodies)
+        self._judgement = Judgement(budget, settings.policy_deadline_ms / 1000)
+        self._recorder = Recorder(writer, references, bodies, costs, measures)
+        self._teller = Teller(refusals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = first = Exchange(
@@ -158,14 +141,14 @@ class DataPlane:
                 done = await self._chooser.go_on(failure, attempt, client)
                 if isinstance(done, Failure):
                     exchange = done.exchange
-                    await self._tell(done, client, send)
+                    await self._teller.tell(done, client, send)
                 else:
                     exchange = done
         except Denied as denied:
             if exchange.speaker is None:
                 exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
             exchange.outcome = denied.code
-            await self._refuse(exchange, denied, send)
+            await self._teller.refuse(exchange, denied, send)
         except receiving.ClientGoneError:
             exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
         finally:
@@ -183,13 +166,13 @@ class DataPlane:
 
     def load(self) -> tuple[int, int, int, int]:
         """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""
-        return self._running, self._held.held, self._spooled.held, self._writer.waiting
+        return self._running, self._held.held, self._spooled.held, self._recorder.waiting
 
     async def _attempt(self, exchange: Exchange, client: Departure, send: Send) -> Failure | None:
         """Judge the call and carry it out at one upstream. None if the client was answered, or has gone."""
         try:
             if exchange.call is None:
-                await self._read_call(exchange)
+                await self._reader.read(exchange)
             await self._judge(exchange)
         except Denied as denied:
             exchange.outcome = denied.code
@@ -247,48 +230,16 @@ class DataPlane:
             )
             exchange.waited_ns = time.monotonic_ns() - began
         if isinstance(credential, Signed):
-            await self._check_body(credential, exchange.received, principal)
-        await self._read_call(exchange)
+            await self._reader.check_body(credential, exchange.received, principal)
+        await self._reader.read(exchange)
 
     def _choose(self, exchange: Exchange, principal: Principal, found: Match | Choices) -> None:
         """Choose the upstream of an attempt. A provider's key opens only what leads to that provider."""
         if principal.upstream is not None:
             members = [found] if isinstance(found, Match) else [match for _, match in found.members]
             if all(each.destination.name != principal.upstream for each in members):
-                raise Denied("bad_credentials", "legacy_other_upstream", principal_hint=_owner(principal))
+                raise Denied("bad_credentials", "legacy_other_upstream", principal_hint=owner(principal))
         self._chooser.choose(exchange, found)
-
-    async def _check_body(self, signed: Signed, body: Body, principal: Principal) -> None:
-        if len(body) <= _LARGE_BODY:
-            signed.check_body(body, principal)
-        else:
-            await beside(self._bodies, signed.check_body, body, principal)
-
-    async def _read_call(self, exchange: Exchange) -> None:
-        if len(exchange.received) <= _LARGE_BODY:
-            _read(exchange)
-        else:
-            if not isinstance(exchange.received, bytes):
-                await exchange.turn.take()
-                exchange.holding.hold(_READING * len(exchange.received))
-            await beside(self._bodies, _read, exchange)
-            exchange.count_spooled()
-        if isinstance(exchange.found, Choices) and exchange.attempt == 1 and self._keep_to_state(exchange):
-            await self._read_call(exchange)  # as the upstream reads it that has what the call names
-
-    def _keep_to_state(self, exchange: Exchange) -> bool:
-        """Let a call that names or creates state at a provider go to no other upstream. Whether it changed course."""
-        call, before = exchange.call, exchange.match
-        assert call is not None
-        assert isinstance(exchange.found, Choices)
-        if not call.references and not call.stores:
-            return False
-        owners = [each for _, each in exchange.found.members if call.references and not self._foreign(exchange, each)]
-        exchange.others = ()
-        if before not in owners and owners:
-            exchange.match = owners[0]
-            exchange.speaker = owners[0].destination.provider
-        return exchange.match != before
 
     # Judge: steps 5 and 6
 
@@ -303,18 +254,14 @@ class DataPlane:
         assert exchange.call is not None
         named = exchange.requested_models or exchange.call.models
         judges = authorization.within_scope(judges, principal.scope, exchange.call.action, named, exchange.peer)
-        foreign = self._foreign(exchange, exchange.match)
+        foreign = self._reader.foreign(exchange, exchange.match)
         exchange.judging_ns = time.monotonic_ns()
-        if judges.summary in self._long or not isinstance(exchange.received, bytes):
-            await beside(self._judgements, self._decide, exchange, principal, judges, foreign)
-            exchange.count_spooled()
-        else:
-            self._decide(exchange, principal, judges, foreign)
+        await self._judgement.decide(exchange, principal, judges, foreign)
         if self._contents is not None:
             exchange.keeping = self._contents.of(principal, exchange.decision_id, Holding(self._held))
         exchange.judged_ns = time.monotonic_ns()
         # 6 record `decided`
-        await self._record_decided(exchange)
+        await self._recorder.decided(exchange)
         assert exchange.authorization is not None
         if not exchange.authorization.allow:
             raise Denied(exchange.authorization.code, reasons=exchange.authorization.reasons)
@@ -337,77 +284,7 @@ class DataPlane:
             if before is None or before.endpoint.route != match.endpoint.route or exchange.retry_of:
                 # Which queries and headers may go upstream was checked by the other route, and what was tried is done.
                 raise Denied("registry_unavailable", "the upstream's routes changed while the request arrived")
-            await self._read_call(exchange)  # another upstream may read the body in another way
-
-    def _foreign(self, exchange: Exchange, match: Match) -> tuple[Reference, ...]:
-        """The references of the call to state at the provider that its agent did not create here at this upstream."""
-        call, principal = exchange.call, exchange.principal
-        assert call is not None
-        assert principal is not None
-        if not call.references:
-            return ()
-        upstream = match.destination.id
-        return self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
-
-    def _decide(self, exchange: Exchange, principal: Principal, judges: Panel, foreign: tuple[Reference, ...]) -> None:
-        """Judge the call; where that obliges the gateway to change it, change it and judge the result once more.
-
-        Both judgements share one deadline. Touches nothing but the exchange, so it may run beside the event loop.
-        """
-        call, match = exchange.call, exchange.match
-        assert call is not None
-        assert match is not None
-        began = time.monotonic()
-        ends = began + self._settings.policy_deadline_ms / 1000
-        now_ns = time.time_ns()
-        usage = self._budget.usage(principal, now_ns)
-        found = authorization.decide(judges, principal, call, now_ns, foreign=foreign, ends=ends, usage=usage)
-        document = found.input
-        apply = functools.partial(obliged, match.destination.provider)
-        if found.allow:
-            found, exchange.output_limit = self._budget.with_output_limit(
-                found, principal, call, match.destination, apply
-            )
-        if found.allow and found.obligations:
-            again = functools.partial(authorization.again, found, principal, ends=ends)
-            found, changed, edits = authorization.enforce(found, call, apply, again)
-            exchange.change(receiving.spooled(changed, exchange.received), edits)
-        if found.allow:
-            assert exchange.call is not None
-            found, exchange.reservation = self._budget.reserve(found, principal, exchange.call, match.destination)
-        exchange.authorization = found
-        if judges.shadows:
-            ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
-            exchange.shadow = shadow.ask(judges.shadows, document, now_ns, ends)
-        if time.monotonic() - began <= _LONG_JUDGEMENT:
-            self._long.discard(judges.summary)
-        elif len(self._long) < _MAX_LONG:
-            self._long.add(judges.summary)
-
-    async def _record_decided(self, exchange: Exchange) -> None:
-        if len(exchange.received) <= _LARGE_BODY:
-            intent = evidence.decided(exchange)
-        else:
-            intent = await beside(self._bodies, evidence.decided, exchange)
-        # From here on the entry may be in the log, also if this task is cancelled while it waits.
-        exchange.open = intent.open
-        try:
-            committed = await self._writer.write(intent)
-        except AuditError as error:
-            exchange.open = False
-            raise Denied("audit_unavailable", str(error)) from error
-        except asyncio.CancelledError:
-            if exchange.open:
-                await self._record_completed(exchange, "gateway_stopped")
-            raise
-        exchange.recorded, exchange.decided_ns = True, time.monotonic_ns()
-        if intent.allow and committed.entry["allow"] is not True:
-            # The log has the last word: a reservation can turn an allow around inside its transaction.
-            exchange.open = False
-            denied = refusal_of_limits(committed.entry)
-            if self._measures is not None:
-                self._measures.limited(intent.organization, denied.facts or ())
-            raise denied
+            await self._reader.read(exchange)  # another upstream may read the body in another way
 
     # Carry out: steps 7 to 9
 
@@ -479,13 +356,13 @@ class DataPlane:
                 exchange.status = failure.reason.status
             exchange.outcome = outcome
             self._contacts.note(exchange.match.destination.id, outcome, exchange.upstream_status, exchange.detail)
-            closed = await self._record_completed(exchange, outcome)
+            closed = await self._recorder.completed(exchange, outcome)
             exchange.closed_ns = time.monotonic_ns()
             if self._measures is not None:
                 self._measures.called(exchange, outcome)
             if self._tracer is not None:
                 self._tracer.closed(exchange, outcome)
-        await self._remember_created(exchange)
+        await self._recorder.remember_created(exchange)
         if client.gone:
             return None
         if not closed:
@@ -524,90 +401,6 @@ class DataPlane:
             exchange.forget_body()
         return answer
 
-    async def _record_completed(self, exchange: Exchange, outcome: str) -> bool:
-        """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
-        try:
-            await self._close(exchange, outcome)
-        except AuditError as error:
-            logger.error("the closing of %s could not be recorded: %s", exchange.decision_id, error)
-            return False
-        finally:
-            if exchange.keeping is not None:
-                exchange.keeping.release()
-        exchange.open = False
-        return True
-
-    async def _close(self, exchange: Exchange, outcome: str) -> None:
-        """Write `completed`. Nothing that a provider sends may leave the decision open: only a restart would end it."""
-        try:
-            if self._costs is not None:
-                cost = self._costs.of(exchange)
-                exchange.cost_nanousd, exchange.price = (None, "") if cost is None else (cost.nanousd, cost.price)
-            await self._writer.write(evidence.completed(exchange, outcome))
-        except Exception as error:
-            if isinstance(error, AuditError) and error.code != "bad_entry":
-                raise
-            logger.exception("the closing of %s holds nothing of the answer", exchange.decision_id)
-            await self._writer.write(evidence.bare(exchange, outcome, type(error).__name__))
-
-    async def _remember_created(self, exchange: Exchange) -> None:
-        """Remember the state that the answer created, so that this agent may refer to it."""
-        principal, match, created = exchange.principal, exchange.match, exchange.report.created
-        if not created or principal is None or match is None:
-            return
-        try:
-            await asyncio.to_thread(
-                self._references.remember, principal.organization, match.destination.id, principal.agent_id, created
-            )
-        except GatewayError as error:
-            logger.error("%s: %s", exchange.decision_id, error.message)
-
-    # Refusals
-
-    async def _tell(self, failure: Failure, client: Departure, send: Send) -> None:
-        """Tell the client how its request has failed: by the provider's own answer, if it was kept."""
-        if client.gone:
-            return
-        if failure.answer is None:
-            await self._refuse(failure.exchange, failure.denied, send)
-            return
-        failure.exchange.status = failure.exchange.upstream_status
-        for message in failure.answer.messages:
-            await send(message)
-
-    async def _refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
-        exchange.status = denied.reason.status
-        if not exchange.recorded:
-            self._refusals.add(denied, _owner(exchange.principal))
-        body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
-        headers: Headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-should-retry", b"true" if denied.retry else b"false"),
-            *denied.headers,
-        ]
-        if denied.reason.status == 503:
-            headers.append((b"retry-after", b"1"))
-        if exchange.recorded:
-            headers.append((b"x-decision-id", exchange.decision_id.encode()))
-        await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _read(exchange: Exchange) -> None:
-    """Read the call in this request. It is changed so that its answer will report usage, and the model has the name
-    that the upstream knows it by: what is judged is what is sent.
-    """
-    match = exchange.match
-    assert match is not None
-    provider = match.destination.provider
-    call = provider.read(match.endpoint, exchange.head, exchange.received)
-    exchange.requested_models, exchange.requested_path = (), ""
-    exchange.call, exchange.edits = provider.edit(call, Edits(report_usage=True))
-    if match.renames:
-        exchange.change(*renamed(match, exchange.call))
-    exchange.call = receiving.spooled(exchange.call, exchange.received)
-
 
 def _outcome(denied: Denied) -> str:
     """How a call has ended that failed so, in the words of the log."""
@@ -619,7 +412,3 @@ def _outcome(denied: Denied) -> str:
 
 def _nothing() -> None:
     """For a body that may have to be sent again."""
-
-
-def _owner(principal: Principal | None) -> PrincipalHint | None:
-    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id) if principal else None

@@ -249,7 +249,7 @@ def test_a_whole_log_is_judged_again(run: Callable[..., None], tmp_path: Path) -
         bind_all(gateway)
         for _ in range(30):
             await gateway.send(gateway.request(request(dice)))
-        gateway.plane._writer = Lying(gateway)  # type: ignore[assignment]
+        gateway.plane._recorder._writer = Lying(gateway)  # type: ignore[assignment]
         for model in ("gpt-4o", "o3"):
             await gateway.chat(model)
         await gateway.entries()

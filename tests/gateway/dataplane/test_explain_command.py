@@ -65,7 +65,7 @@ def log(run: Callable[..., None], tmp_path: Path) -> Log:
         )
         gateway.plane._policies.load(digest)
         found.decisions["content"] = (await gateway.chat("gpt-4o")).headers["x-decision-id"]
-        gateway.plane._refusals.flush()
+        gateway.plane._teller._refusals.flush()
         await gateway.entries()
         await asyncio.to_thread(outbox.drain, gateway.registry, gateway.writer)
         found.refusals |= {each["reason"]: each["id"] for each in gateway.log("system") if each["kind"] == "refused"}

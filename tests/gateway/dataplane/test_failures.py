@@ -337,7 +337,7 @@ class FailingWriter:
     def __init__(self, gateway: Gateway, kind: type) -> None:
         self._real = gateway.writer
         self._kind = kind
-        gateway.plane._writer = self  # type: ignore[assignment]
+        gateway.plane._recorder._writer = self  # type: ignore[assignment]
 
     async def write(self, intent: Any) -> Any:
         if isinstance(intent, self._kind):
@@ -366,7 +366,7 @@ def test_the_log_has_the_last_word(run: Run) -> None:
             async def write(self, intent: Any) -> Any:
                 return await gateway.writer.write(replace(intent, reservation=AtMost(0)))
 
-        gateway.plane._writer = Reserving()  # type: ignore[assignment]
+        gateway.plane._recorder._writer = Reserving()  # type: ignore[assignment]
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (429, "limit_exceeded")
         assert reply.headers["x-should-retry"] == "true"

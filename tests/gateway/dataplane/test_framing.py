@@ -326,7 +326,7 @@ def test_refusals_are_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         # A principal's own mistakes are in its organization's log, ten one by one, the rest in aggregate.
         for _ in range(12):
             await gateway.send(gateway.request(b"{"))
-        gateway.plane._refusals.flush()
+        gateway.plane._teller._refusals.flush()
         mine = await gateway.entries("refused")
         assert [entry["count"] for entry in mine] == [1] * 10 + [2]
         assert {entry["reason"] for entry in mine} == {"bad_request"}

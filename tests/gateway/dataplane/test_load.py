@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dataplane import proxy
+from gateway.dataplane import judgement, reading, recording
 from gateway.policy import authorization
 
 from .conftest import COMPLETION, Gateway, Handler, answer, read_reply, until
@@ -184,10 +184,10 @@ class Where:
 
 
 def test_a_large_body_is_read_beside_the_event_loop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Where(proxy._read)
-    monkeypatch.setattr(proxy, "_read", read)
-    record = Where(proxy.evidence.decided)
-    monkeypatch.setattr(proxy.evidence, "decided", record)
+    read = Where(reading._read)
+    monkeypatch.setattr(reading, "_read", read)
+    record = Where(recording.evidence.decided)
+    monkeypatch.setattr(recording.evidence, "decided", record)
 
     async def test(gateway: Gateway) -> None:
         for size, status in ((1_000, 200), (100_000, 200)):
@@ -209,7 +209,7 @@ def test_bundles_that_take_long_judge_beside_the_event_loop(run: Run, monkeypatc
 
     monkeypatch.setattr(authorization, "decide", slowly)
     # Far from both, so that a busy machine does not decide what is long.
-    monkeypatch.setattr(proxy, "_LONG_JUDGEMENT", 0.3)
+    monkeypatch.setattr(judgement, "_LONG_JUDGEMENT", 0.3)
 
     async def test(gateway: Gateway) -> None:
         for model in ("gpt-4o", "gpt-slow", "gpt-slow", "gpt-4o", "gpt-4o"):

@@ -1,0 +1,95 @@
+"""Step 4 of a request, its second half: what was received becomes a call, as the chosen upstream reads it.
+
+`receiving.py` is the first half. Large bodies are read beside the event loop, one at a time; one that is on disk stays
+in memory until it is judged and recorded, and only one such body is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.body import Body
+from gateway.call import Reference
+from gateway.dataplane import receiving
+from gateway.dataplane.beside import beside
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.obliged import renamed
+from gateway.dataplane.references import References
+from gateway.identity.principals import Principal
+from gateway.identity.signatures import Signed
+from gateway.upstream.providers.base import Edits
+from gateway.upstream.routing import Choices, Match
+
+LARGE_BODY = 64 * 1024
+"""Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over."""
+
+# What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
+# again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
+_READING = 4
+
+
+class Reader:
+    """Reads the calls of one worker's requests. `turn` is for large bodies: one at a time."""
+
+    def __init__(self, references: References, turn: asyncio.Semaphore) -> None:
+        self._references = references
+        self._turn = turn
+
+    async def check_body(self, signed: Signed, body: Body, principal: Principal) -> None:
+        """Compare the body with the digest of it that was signed."""
+        if len(body) <= LARGE_BODY:
+            signed.check_body(body, principal)
+        else:
+            await beside(self._turn, signed.check_body, body, principal)
+
+    async def read(self, exchange: Exchange) -> None:
+        """Make the call of what was received."""
+        if len(exchange.received) <= LARGE_BODY:
+            _read(exchange)
+        else:
+            if not isinstance(exchange.received, bytes):
+                await exchange.turn.take()
+                exchange.holding.hold(_READING * len(exchange.received))
+            await beside(self._turn, _read, exchange)
+            exchange.count_spooled()
+        if isinstance(exchange.found, Choices) and exchange.attempt == 1 and self._keep_to_state(exchange):
+            await self.read(exchange)  # as the upstream reads it that has what the call names
+
+    def foreign(self, exchange: Exchange, match: Match) -> tuple[Reference, ...]:
+        """The references of the call to state at the provider that its agent did not create here at this upstream."""
+        call, principal = exchange.call, exchange.principal
+        assert call is not None
+        assert principal is not None
+        if not call.references:
+            return ()
+        upstream = match.destination.id
+        return self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
+
+    def _keep_to_state(self, exchange: Exchange) -> bool:
+        """Let a call that names or creates state at a provider go to no other upstream. Whether it changed course."""
+        call, before = exchange.call, exchange.match
+        assert call is not None
+        assert isinstance(exchange.found, Choices)
+        if not call.references and not call.stores:
+            return False
+        owners = [each for _, each in exchange.found.members if call.references and not self.foreign(exchange, each)]
+        exchange.others = ()
+        if before not in owners and owners:
+            exchange.match = owners[0]
+            exchange.speaker = owners[0].destination.provider
+        return exchange.match != before
+
+
+def _read(exchange: Exchange) -> None:
+    """Read the call in this request. It is changed so that its answer will report usage, and the model has the name
+    that the upstream knows it by: what is judged is what is sent.
+    """
+    match = exchange.match
+    assert match is not None
+    provider = match.destination.provider
+    call = provider.read(match.endpoint, exchange.head, exchange.received)
+    exchange.requested_models, exchange.requested_path = (), ""
+    exchange.call, exchange.edits = provider.edit(call, Edits(report_usage=True))
+    if match.renames:
+        exchange.change(*renamed(match, exchange.call))
+    exchange.call = receiving.spooled(exchange.call, exchange.received)

@@ -1,0 +1,112 @@
+"""Steps 6 and 9 of a request: write its two records, and remember what it has created.
+
+What stands in them is `evidence.py`, and when they are written `proxy.py`. A record that may be in the log is closed
+whatever happens, also if the task that waits for it is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from gateway.audit.errors import AuditError
+from gateway.audit.writer import AuditWriter
+from gateway.dataplane import evidence
+from gateway.dataplane.beside import beside
+from gateway.dataplane.budget import refusal as refusal_of_limits
+from gateway.dataplane.costs import Costs
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.measures import Measures
+from gateway.dataplane.reading import LARGE_BODY
+from gateway.dataplane.references import References
+from gateway.errors import Denied, GatewayError
+
+logger = logging.getLogger("gateway.dataplane.recording")
+
+
+class Recorder:
+    """Writes the records of one worker's requests. `turn` is for large bodies: one at a time."""
+
+    def __init__(
+        self,
+        writer: AuditWriter,
+        references: References,
+        turn: asyncio.Semaphore,
+        costs: Costs | None,
+        measures: Measures | None,
+    ) -> None:
+        self._writer = writer
+        self._references = references
+        self._turn = turn
+        self._costs = costs
+        self._measures = measures
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for a commit."""
+        return self._writer.waiting
+
+    async def decided(self, exchange: Exchange) -> None:
+        """Record the decision. `Denied` if that fails, or if the log finds that a limit is reached."""
+        if len(exchange.received) <= LARGE_BODY:
+            intent = evidence.decided(exchange)
+        else:
+            intent = await beside(self._turn, evidence.decided, exchange)
+        # From here on the entry may be in the log, also if this task is cancelled while it waits.
+        exchange.open = intent.open
+        try:
+            committed = await self._writer.write(intent)
+        except AuditError as error:
+            exchange.open = False
+            raise Denied("audit_unavailable", str(error)) from error
+        except asyncio.CancelledError:
+            if exchange.open:
+                await self.completed(exchange, "gateway_stopped")
+            raise
+        exchange.recorded, exchange.decided_ns = True, time.monotonic_ns()
+        if intent.allow and committed.entry["allow"] is not True:
+            # The log has the last word: a reservation can turn an allow around inside its transaction.
+            exchange.open = False
+            denied = refusal_of_limits(committed.entry)
+            if self._measures is not None:
+                self._measures.limited(intent.organization, denied.facts or ())
+            raise denied
+
+    async def completed(self, exchange: Exchange, outcome: str) -> bool:
+        """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
+        try:
+            await self._close(exchange, outcome)
+        except AuditError as error:
+            logger.error("the closing of %s could not be recorded: %s", exchange.decision_id, error)
+            return False
+        finally:
+            if exchange.keeping is not None:
+                exchange.keeping.release()
+        exchange.open = False
+        return True
+
+    async def _close(self, exchange: Exchange, outcome: str) -> None:
+        """Write `completed`. Nothing that a provider sends may leave the decision open: only a restart would end it."""
+        try:
+            if self._costs is not None:
+                cost = self._costs.of(exchange)
+                exchange.cost_nanousd, exchange.price = (None, "") if cost is None else (cost.nanousd, cost.price)
+            await self._writer.write(evidence.completed(exchange, outcome))
+        except Exception as error:
+            if isinstance(error, AuditError) and error.code != "bad_entry":
+                raise
+            logger.exception("the closing of %s holds nothing of the answer", exchange.decision_id)
+            await self._writer.write(evidence.bare(exchange, outcome, type(error).__name__))
+
+    async def remember_created(self, exchange: Exchange) -> None:
+        """Remember the state that the answer created, so that this agent may refer to it."""
+        principal, match, created = exchange.principal, exchange.match, exchange.report.created
+        if not created or principal is None or match is None:
+            return
+        try:
+            await asyncio.to_thread(
+                self._references.remember, principal.organization, match.destination.id, principal.agent_id, created
+            )
+        except GatewayError as error:
+            logger.error("%s: %s", exchange.decision_id, error.message)

@@ -1,0 +1,56 @@
+"""How a client is told that its request has failed: by a refusal of the gateway, or by the provider's own answer."""
+
+from __future__ import annotations
+
+from starlette.types import Send
+
+from gateway.dataplane.attempts import Failure
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.relay import Headers
+from gateway.errors import Denied, PrincipalHint
+from gateway.http import refusal
+from gateway.http.departure import Departure
+from gateway.identity.principals import Principal
+
+
+class Teller:
+    """Tells the clients of one worker. Refusals of which there is no record are counted."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+
+    async def tell(self, failure: Failure, client: Departure, send: Send) -> None:
+        """Tell the client how its request has failed: by the provider's own answer, if it was kept."""
+        if client.gone:
+            return
+        if failure.answer is None:
+            await self.refuse(failure.exchange, failure.denied, send)
+            return
+        failure.exchange.status = failure.exchange.upstream_status
+        for message in failure.answer.messages:
+            await send(message)
+
+    async def refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
+        """Answer with this refusal, in the shape of the provider that the request is for."""
+        exchange.status = denied.reason.status
+        if not exchange.recorded:
+            self._refusals.add(denied, owner(exchange.principal))
+        body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
+        headers: Headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-should-retry", b"true" if denied.retry else b"false"),
+            *denied.headers,
+        ]
+        if denied.reason.status == 503:
+            headers.append((b"retry-after", b"1"))
+        if exchange.recorded:
+            headers.append((b"x-decision-id", exchange.decision_id.encode()))
+        await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def owner(principal: Principal | None) -> PrincipalHint | None:
+    """Whose the request is, as far as that is known."""
+    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id) if principal else None
