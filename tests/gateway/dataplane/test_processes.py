@@ -351,7 +351,7 @@ def test_a_worker_imports_nothing_heavy(live: Live) -> None:
     program = """
 import asyncio, json, sys
 from gateway.http import listener
-from gateway.processes import app
+from gateway.processes import data_worker
 from gateway.processes.background import Background
 from gateway.settings import load_settings
 
@@ -360,7 +360,7 @@ async def main():
     settings = load_settings({"data": sys.argv[1], "port": 0}, env={})
     descriptor = listener.bind("127.0.0.1", 0, shared=True).detach()
     ready = lambda report: stop.set()
-    await app._data(settings, "boot_look", stop, Background(stop), ready, descriptor, asyncio.Event())
+    await data_worker.run(settings, "boot_look", stop, Background(stop), ready, descriptor, asyncio.Event())
 
 asyncio.run(main())
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))

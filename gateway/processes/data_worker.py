@@ -1,0 +1,231 @@
+"""The composition root of a data worker: put together here, and only here.
+
+What a worker holds is opened here in order and closed in reverse order: the presence last, when every record of this
+process is durable. A data worker imports no ORM, no git and no command line: without them it needs half the memory, and
+none of their code is near an agent's request.
+Specification: docs/architecture.md, section 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Protocol, TypeVar
+
+from starlette.types import ASGIApp
+
+from gateway.audit.writer import AuditWriter
+from gateway.dataplane.budget import Budget
+from gateway.dataplane.contacts import Contacts
+from gateway.dataplane.content import Contents
+from gateway.dataplane.costs import Costs
+from gateway.dataplane.issuer_keys import IssuerKeys
+from gateway.dataplane.key_uses import KeyUses
+from gateway.dataplane.leak_reports import LeakReports
+from gateway.dataplane.legacy_clients import LegacyClients
+from gateway.dataplane.measures import Measures
+from gateway.dataplane.proxy import DataPlane
+from gateway.dataplane.references import References
+from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.registry_view import RegistryView
+from gateway.dataplane.request_log import RequestLog
+from gateway.dataplane.token_endpoint import TokenEndpoint
+from gateway.dataplane.token_grants import Grants
+from gateway.dataplane.tracing import tracer
+from gateway.http import listener, tls
+from gateway.http.health import Health
+from gateway.http.last_resort import LastResort
+from gateway.identity.api_keys import ApiKeys
+from gateway.identity.certificates import Certificates
+from gateway.identity.credentials import Peppers
+from gateway.identity.legacy_keys import LegacyKeys
+from gateway.identity.nonces import Nonces
+from gateway.identity.principals import Principals
+from gateway.identity.signatures import Signatures
+from gateway.identity.token_credentials import Tokens
+from gateway.identity.token_keys import TokenKeys
+from gateway.policy.cache import PolicyCache, digests
+from gateway.policy.handover import Follower, Handover
+from gateway.processes.background import Background
+from gateway.registry.key_source import KeySource
+from gateway.registry.reader import RegistryReader
+from gateway.registry.vault import Vault
+from gateway.settings import Settings
+from gateway.storage.liveness import Presence
+from gateway.upstream.client import UpstreamClient
+from gateway.usage.price_book import PriceBook
+from gateway.usage.standing import Standing
+
+
+class _Closable(Protocol):
+    def close(self) -> object: ...
+
+
+_Held = TypeVar("_Held", bound=_Closable)
+
+
+class DataWorker:
+    """What one data worker holds, in the order in which it is opened.
+
+    The parts that several others use are attributes; the rest is known to `serve` alone.
+    """
+
+    def __init__(self, settings: Settings, boot: str, background: Background, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._data = settings.data
+        self._boot = boot
+        self._background = background
+        self._stack = stack
+
+    def _keep(self, held: _Held) -> _Held:
+        """Close it when the worker ends."""
+        self._stack.callback(held.close)
+        return held
+
+    def _run(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run this in the background until the worker ends."""
+        self._stack.callback(self._background.start(what, work).cancel)
+
+    async def open(self) -> None:
+        """The log, the registry, the policies, and what is noted about calls."""
+        data = self._data
+        presence = self._keep(Presence(data, self._boot))
+        self._reader = self._keep(RegistryReader(data.registry_db))
+        self._measures = Measures(data.metrics / self._boot, self._settings.metrics_agents)
+        self._deployment = await self._reader.deployment()
+        self._writer = AuditWriter(data, boot=self._boot, deployment=self._deployment, observe=self._measures.committed)
+        self._stack.push_async_callback(asyncio.to_thread, self._writer.close)
+        self._run("writing the audit log", self._writer.watch())
+        self._client = UpstreamClient.of(self._settings)
+        self._stack.push_async_callback(self._client.close)
+        self._refusals = Refusals(self._writer, presence.leave, self._measures.refused)
+        self._stack.callback(self._refusals.flush)
+        self._run("counting refusals", self._refusals.run())
+        self._policies = PolicyCache(data.bundles, data.cache)
+        follower = Follower(self._keep(Handover(data.runtime_db)), self._reader, self._policies, self._boot)
+        await follower.begin()
+        self._keep(follower)
+        self._run("following the policies", follower.run())
+        self._contacts = self._keep(Contacts(data.runtime_db, self._boot))
+        self._run("keeping how upstreams answer", self._contacts.run())
+        self._peppers = Peppers.load(data.keys)
+        self._uses = self._keep(KeyUses(data.runtime_db, self._peppers))
+        self._run("keeping when keys are used", self._uses.run())
+        self._clients = self._keep(LegacyClients(data.runtime_db, self._peppers))
+        self._run("keeping which programs use a provider's key", self._clients.run())
+        self._prices = PriceBook(self._settings)
+        self._run("following the prices", self._prices.run())
+        self._references = self._keep(References(data.runtime_db))
+        self._token_keys = TokenKeys(data.keys)
+
+    def _authentication(self) -> tuple[Principals, Tokens]:
+        """Every kind of credential that agents can have."""
+        nonces = self._keep(Nonces(self._data.runtime_db))
+        tokens = Tokens(self._reader, self._token_keys, self._deployment)
+        principals = Principals(
+            [
+                ApiKeys(self._reader, self._peppers, self._uses),
+                Signatures(self._reader, nonces, self._uses),
+                Certificates(self._reader, self._uses),
+                LegacyKeys(self._reader, self._peppers),
+                tokens,
+            ]
+        )
+        return principals, tokens
+
+    def _grants(self, principals: Principals, tokens: Tokens) -> Grants:
+        """What gives out the gateway's own tokens."""
+        issuers = IssuerKeys()
+        self._stack.push_async_callback(issuers.close)
+        return Grants(
+            self._settings,
+            self._deployment,
+            principals=principals,
+            tokens=tokens,
+            keys=self._token_keys,
+            registry=self._reader,
+            issuers=issuers,
+            writer=self._writer,
+        )
+
+    def _plane(self, principals: Principals) -> DataPlane:
+        settings = self._settings
+        if (traces := tracer(settings)) is not None:
+            self._stack.push_async_callback(asyncio.to_thread, traces.close)
+        standing = self._keep(Standing(self._data.audit_db, lambda: self._writer.balances))
+        requests = None
+        if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
+            requests = self._keep(RequestLog("data"))
+        vault = Vault.load(self._data.keys, KeySource.of(settings))
+        plane = DataPlane(
+            settings,
+            principals=principals,
+            registry=RegistryView(self._reader, vault),
+            policies=self._policies,
+            references=self._references,
+            writer=self._writer,
+            refusals=self._refusals,
+            contacts=self._contacts,
+            client=self._client,
+            budget=Budget(standing, self._prices, default_output=settings.default_output_tokens),
+            costs=Costs(self._prices),
+            requests=requests,
+            contents=Contents(vault, settings.content_max_bytes),
+            measures=self._measures,
+            tracer=traces,
+            clients=self._clients,
+        )
+        self._run("ending the calls of who was revoked", plane.watch.run())
+        self._run("measuring the load", self._measures.run(plane.load))
+        return plane
+
+    def application(self) -> ASGIApp:
+        """Everything that agents can ask, from the outside in."""
+        principals, tokens = self._authentication()
+        grants = self._grants(principals, tokens)
+        behind = TokenEndpoint(self._plane(principals), grants, self._token_keys, self._refusals)
+        reports = LeakReports(LastResort(behind), self._reader, self._peppers, self._data.runtime_db)
+        self._run("looking at reported keys", reports.run())
+        checks = {"registry": self._registry_readable, "log": self._writer.check, "policies": self._policies_loaded}
+        return Health(reports, checks)
+
+    def limits(self) -> listener.Limits:
+        return listener.Limits.of(self._settings, self._refusals.add_code)
+
+    async def _registry_readable(self) -> bool:
+        return (await self._reader.epochs()).value >= 0
+
+    async def _policies_loaded(self) -> bool:
+        return digests(await self._reader.active_bundles()) <= self._policies.loaded
+
+
+async def run(
+    settings: Settings,
+    boot: str,
+    stop: asyncio.Event,
+    background: Background,
+    ready: Callable[[dict[str, Any]], None],
+    descriptor: int,
+    replaced: asyncio.Event,
+) -> None:
+    """A data worker, from its start to its end."""
+    async with AsyncExitStack() as stack:
+        worker = DataWorker(settings, boot, background, stack)
+        await worker.open()
+        app = worker.application()
+        opened = socket.socket(fileno=descriptor)
+        opened.listen(listener.BACKLOG)
+        secured = tls.context(settings)
+        serving = background.start(
+            "serving agents", listener.serve(app, opened, settings, worker.limits(), stop, replaced, secured)
+        )
+        # What exists now stays: the collector need not look at it again, and a request leaves little behind.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
+        ready({})
+        await asyncio.wait({serving})
