@@ -59,11 +59,13 @@ class UpstreamClient:
         if isinstance(body, bytes) and len(body) <= _PIECE:
             request.take_body()
             connection.begin(head + body, self._idle_timeout)
+            answer = None
             try:
                 answer = await connection.head()
             except Denied:
                 if not kept or connection.got_bytes or method not in _REPEATABLE:
                     raise
+            if answer is None:
                 connection = await self._connect(target.origin)
                 connection.begin(head + body, self._idle_timeout)
                 answer = await connection.head()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import httptools
 
@@ -36,8 +36,7 @@ _MAX_WAITING_BYTES = 256 * 1024
 _PIECE_BYTES = 48  # what a piece takes of memory beside its bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where connections lead. `host` is an address or a name in ASCII."""
 
     host: str
@@ -177,6 +176,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_lost",
         "_parser",
         "_paused",
+        "_reading_paused",
         "_reusable",
         "_silent_bytes",
         "_surplus",
@@ -216,6 +216,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_end = self._reusable = False
         # Something follows the answer.
         self._surplus = False
+        self._reading_paused = False
         # While the transport takes nothing more; and the task that writes a large body.
         self._paused: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -253,6 +254,7 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             await self._head
         except asyncio.CancelledError:
+            self._answer = None
             self.abort()
             raise
         finally:
@@ -268,7 +270,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def go_on(self) -> None:
         """Take more of the answer."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._reading_paused and self._transport is not None and not self._transport.is_closing():
+            self._reading_paused = False
             self._transport.resume_reading()
 
     def end(self, answer: Answer) -> None:
@@ -319,8 +322,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if answer.waiting_bytes > before:
             self._silent_bytes = 0
-            if answer.waiting_bytes > _MAX_WAITING_BYTES and not answer.ended and self._transport is not None:
-                self._transport.pause_reading()
+            if answer.waiting_bytes > _MAX_WAITING_BYTES and not answer.ended and not self._reading_paused:
+                self._pause_reading()
         elif not answer.ended:
             self._silent_bytes += len(data)
             if self._silent_bytes > _MAX_SILENT_BYTES:
@@ -329,6 +332,11 @@ class UpstreamConnection(asyncio.Protocol):
             head.set_result(None)
         else:
             answer.wake()
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
 
     def pause_writing(self) -> None:
         self._paused = self.loop.create_future()
@@ -391,18 +399,21 @@ class UpstreamConnection(asyncio.Protocol):
         if version not in ("1.1", "1.0"):
             raise _BrokenError("the upstream does not speak HTTP/1.1")
         coding: list[bytes] = []
-        lengths = 0
+        lengths, length = 0, b""
         for name, value in self._headers:
             if name == b"content-length":
-                lengths += 1
+                lengths, length = lengths + 1, value
             elif name == b"transfer-encoding":
                 coding.append(value)
         if coding and (lengths or version == "1.0" or len(coding) > 1 or coding[0].lower() != b"chunked"):
             raise _BrokenError("the length of the answer can be read in two ways")
         if lengths > 1:
             raise _BrokenError("the answer has more than one length")
+        if status == 204 and length.strip(b"0"):
+            raise _BrokenError("an answer without content has a length")
         self._until_end = not coding and not lengths and status not in (204, 304)
-        self._reusable = not self._until_end and parser.should_keep_alive()
+        # What announces chunks and can have none may send an end of them, which would fall into the next answer.
+        self._reusable = not (self._until_end or (coding and status == 204)) and parser.should_keep_alive()
         self._answer = Answer(self, status, self._headers, self._idle_timeout)
 
     def on_body(self, piece: bytes) -> None:
@@ -426,8 +437,9 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(broken, _BrokenError):
             broken.__traceback__ = None
             text = str(broken)
-        if self._answer is not None and not isinstance(broken, _SurplusError):
-            self._answer.ended = False  # what follows is no answer, so the end of this one is in doubt
+        answer = self._answer
+        if answer is not None and answer.status != 204 and not isinstance(broken, _SurplusError):
+            answer.ended = False  # what follows is no answer, so the end of this one is in doubt
         self.fail(text)
 
     def _fail(self, text: str) -> None:

@@ -55,7 +55,7 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._open: set[UpstreamConnection] = set()
         # The newest last: it is used first, so that those that are not needed any more grow old.
-        self._idle: dict[Origin, list[UpstreamConnection]] = {}
+        self._idle: dict[Origin, dict[UpstreamConnection, None]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._addresses: dict[tuple[str, int], tuple[float, asyncio.Future[list[Any]]]] = {}
         self._turns = itertools.count()
@@ -66,7 +66,7 @@ class Pool:
         """An idle connection, or None."""
         idle = self._idle.get(origin)
         while idle:
-            connection = idle.pop()
+            connection, _ = idle.popitem()
             if connection.open:
                 if self._loop.time() - connection.idle_since < self._keep_idle:
                     return connection
@@ -105,7 +105,7 @@ class Pool:
 
     def _keep(self, connection: UpstreamConnection) -> None:
         connection.idle_since = self._loop.time()
-        self._idle.setdefault(connection.origin, []).append(connection)
+        self._idle.setdefault(connection.origin, {})[connection] = None
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(self._keep_idle, self._sweep)
 
@@ -113,17 +113,16 @@ class Pool:
         """The connection is gone."""
         self._open.discard(connection)
         idle = self._idle.get(connection.origin)
-        if idle is not None and connection in idle:
-            idle.remove(connection)
+        if idle is not None:
+            idle.pop(connection, None)
 
     def _sweep(self) -> None:
         """Close what has been idle for too long; once for each time that this can be, while there is anything."""
         self._sweeping = None
         now = self._loop.time()
         for origin, idle in tuple(self._idle.items()):
-            old = [each for each in idle if now - each.idle_since >= self._keep_idle]
-            self._idle[origin] = idle = [each for each in idle if now - each.idle_since < self._keep_idle]
-            for connection in old:
+            for connection in [each for each in idle if now - each.idle_since >= self._keep_idle]:
+                del idle[connection]
                 connection.abort()
             if not idle:
                 del self._idle[origin]

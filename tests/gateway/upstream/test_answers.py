@@ -24,6 +24,8 @@ GOOD: dict[str, tuple[bytes, bool, int, bytes, bool]] = {
     "nothing until the end": (OK + b"\r\n", True, 200, b"", False),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", False, 204, b"", True),
     "no reason": (b"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\n{}", False, 200, b"{}", True),
+    "no content at all": (b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", False, 204, b"", True),
+    "no chunks": (b"HTTP/1.1 204 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", False, 204, b"", False),
     "an error": (b"HTTP/1.1 429 Too Many\r\ncontent-length: 2\r\n\r\n{}", False, 429, b"{}", True),
     "after hints": (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: </a>\r\n\r\n" + OK + b"content-length: 2\r\n\r\n{}",
@@ -111,6 +113,7 @@ BROKEN_HEADS: dict[str, bytes] = {
     "an odd coding": OK + b"transfer-encoding: xchunked\r\n\r\n{}",
     "an empty coding": OK + b"transfer-encoding:\r\n\r\n{}",
     "chunks of HTTP/1.0": b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "no content, but a length": b"HTTP/1.1 204 OK\r\ncontent-length: 2\r\n\r\n{}",
     "a head without end": OK + b"x-a: b\r\n",
     "half a status": b"HTTP/1.1 2",
     "nothing": b"",
@@ -173,6 +176,8 @@ def test_answers_that_break_the_rules(name: str, pieces: str) -> None:
             assert denied.value.code == "upstream_error"
             assert "hello" not in denied.value.detail
             assert len(denied.value.detail) < 100
+            if len(raw) > 200_000:
+                assert "large" in denied.value.detail, "it is not read to its end"
         assert upstream.connections == 2
         assert len(upstream.heads) == 2, "a POST is not sent again"
 
