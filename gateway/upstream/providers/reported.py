@@ -8,6 +8,7 @@ from gateway.call import Reference
 from gateway.upstream.taps import Report
 
 _MAX_NAME = 256
+_MOST_KEPT = 1000  # of one answer: each is a row in `runtime.db`
 _ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,256}")
 
 
@@ -23,8 +24,8 @@ def text(value: object) -> str | None:
 
 
 def keep(report: Report, kind: str, identifier: object) -> None:
-    """Report state that the provider keeps under `identifier`."""
-    if isinstance(identifier, str) and _ID.fullmatch(identifier):
+    """Report state that the provider keeps under `identifier`. What is too much to be remembered is foreign later."""
+    if isinstance(identifier, str) and _ID.fullmatch(identifier) and len(report.created) < _MOST_KEPT:
         reference = Reference(kind, identifier)
         if reference not in report.created:
             report.created.append(reference)

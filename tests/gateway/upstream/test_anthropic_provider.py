@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -253,6 +254,24 @@ def test_a_stream() -> None:
     report = tap.report
     assert (report.usage, report.model, report.failed, tap.ended) == (Usage(10, 40, 3, 2), "m", False, True)
     assert report.created == [Reference("container", "container_9"), Reference("file", "file_9")]
+
+
+def test_of_a_stream_that_reports_without_end_little_is_kept() -> None:
+    tap = PROVIDER.tap(MESSAGES, b"text/event-stream", (), stores=False)
+    tap.feed(event(type="message_start", message={"usage": {"input_tokens": 5}}), last=False)
+    tracemalloc.start()
+    for number in range(500):
+        usage = {f"{'x' * 500}{number}": number, "output_tokens": number}
+        tap.feed(event(type="message_delta", usage=usage), last=False)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000
+    # What is no number of tokens changes nothing.
+    tap.feed(event(type="message_delta", usage={"output_tokens": "many", "input_tokens": -1}), last=False)
+    assert tap.report.usage == Usage(5, 499)
+    for number in range(1001):
+        tap.feed(event(type="content_block_start", content_block={"file_id": f"file_{number}"}), last=False)
+    assert len(tap.report.created) == 1000
 
 
 def test_a_stream_that_fails() -> None:

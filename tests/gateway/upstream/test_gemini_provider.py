@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -414,6 +415,25 @@ def test_every_candidate_must_finish() -> None:
     third = event({"candidates": [{"index": 1, "finishReason": "STOP"}]})
     assert found.feed(third, last=True) == b""
     assert (found.finish(), found.ended) == (third, True)
+
+
+def test_of_a_stream_of_ever_more_candidates_little_is_kept() -> None:
+    """All of it was, and each event was compared with all candidates before it."""
+    found = tap()
+    more = [
+        event(
+            {"candidates": [{"index": index, "finishReason": "STOP"}], "usageMetadata": {f"{'x' * 500}{index}": index}}
+        )
+        for index in range(1001)
+    ]
+    tracemalloc.start()
+    for each in more:
+        found.feed(each, last=False)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 300_000
+    found.finish()
+    assert not found.ended
 
 
 def test_a_blocked_prompt_ends_a_stream() -> None:

@@ -12,6 +12,9 @@ from gateway.upstream import sse
 from gateway.upstream.providers.reported import count, keep, text
 from gateway.upstream.taps import Event, Report, json_object
 
+_COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_HOUR = "ephemeral_1h_input_tokens"  # in `cache_creation`
+
 # Events that report something, by their types; all others pass without a look inside.
 _START, _DELTA, _STOP, _ERROR = b"message_start", b"message_delta", b"message_stop", b"error"
 
@@ -25,7 +28,7 @@ class Answers:
     def __init__(self, *, reports: bool, stores: bool) -> None:
         self._reports = reports
         self._stores = stores
-        self._usage: dict[str, Any] = {}
+        self._usage: dict[str, int] = {}
 
     def document(self, document: dict[str, Any], report: Report) -> None:
         """Read an answer that is one document, or the message at the start of a stream."""
@@ -72,18 +75,20 @@ class Answers:
         """Later values win: a stream reports what it knows at its start, and all of it at its end."""
         if not isinstance(usage, dict):
             return
-        self._usage.update({name: value for name, value in usage.items() if value is not None})
-        fresh = count(self._usage, "input_tokens")
-        if fresh is None:
+        # Nothing else is remembered: a stream may send other names without end.
+        found = {name: count(usage, name) for name in _COUNTED} | {_HOUR: count(usage.get("cache_creation"), _HOUR)}
+        self._usage.update({name: value for name, value in found.items() if value is not None})
+        report.service_tier = text(usage.get("service_tier")) or report.service_tier
+        known = self._usage
+        if "input_tokens" not in known:
             return
-        report.service_tier = text(self._usage.get("service_tier")) or report.service_tier
-        read, written = count(self._usage, "cache_read_input_tokens"), count(self._usage, "cache_creation_input_tokens")
+        read, written = known.get("cache_read_input_tokens", 0), known.get("cache_creation_input_tokens", 0)
         report.usage = Usage(
-            input=fresh + (read or 0) + (written or 0),
-            output=count(self._usage, "output_tokens") or 0,
-            cached=read or 0,
-            cache_write=written or 0,
-            cache_write_1h=count(self._usage.get("cache_creation"), "ephemeral_1h_input_tokens") or 0,
+            input=known["input_tokens"] + read + written,
+            output=known.get("output_tokens", 0),
+            cached=read,
+            cache_write=written,
+            cache_write_1h=known.get(_HOUR, 0),
         )
 
 
