@@ -1,7 +1,8 @@
 """Connections to upstreams: made where they are needed, kept while they are idle, one list for each origin.
 
 Addresses are tried as RFC 8305 says (Happy Eyeballs), certificates are verified, and the name goes along (SNI). No
-proxy is used and no environment variable is read, except by OpenSSL for the authorities to trust (`SSL_CERT_FILE`).
+proxy is used and no environment variable is read, except by Python and OpenSSL: `SSL_CERT_FILE`, `SSL_CERT_DIR` for the
+authorities to trust, `SSLKEYLOGFILE`.
 """
 
 from __future__ import annotations
