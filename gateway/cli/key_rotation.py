@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output, remote
+from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
 from gateway.management import gateways
-from gateway.processes import local
-from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
-    from gateway.registry.key_rotation import Rotated, Skipped, Terms
+    from gateway.registry.key_rotation import Rotated, Skipped
 
 
 def rotate(
@@ -55,39 +53,18 @@ def rotate(
     if sum((key is not None, agent is not None, team is not None, everybody)) != 1:
         raise typer.BadParameter("name a key, or one of --agent, --team and --all")
     many = team is not None or everybody
-    if many:
-        remote.only_here("--team" if team is not None else "--all")
     if many and out is None:
         raise GatewayError("no_file", "many keys are not printed", hint="add --out FILE")
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     terms = Terms(output.parse_duration(overlap), lifetime_ns, reason)
-    if many:
-        _rotate_many(data, organization, team, terms, out, as_json=as_json)
-        return
+    rotated: list[Rotated]
+    skipped: list[Skipped] = []
     with gateways.changing(data) as gateway:
-        with _File(out) as write:
-            rotated = gateway.keys.rotate(organization, key, agent, terms, write)
-        _print([rotated], [], out, as_json=as_json)
-
-
-def _rotate_many(
-    data: Path, organization: str, team: str | None, terms: Terms, out: Path | None, *, as_json: bool
-) -> None:
-    from gateway.identity.credentials import Peppers
-    from gateway.registry.key_rotation import rotate_many
-
-    peppers = Peppers.load(DataDirectory(data).keys)
-    with local.changing(data) as registry:
-        with _File(out) as write:
-            rotated, skipped = rotate_many(
-                registry,
-                peppers,
-                actor=local.actor(),
-                organization=organization,
-                terms=terms,
-                team=team,
-                deliver=write,
-            )
+        with _File(out, in_force=gateways.chosen() is not None) as write:
+            if many:
+                rotated, skipped = gateway.keys.rotate_many(organization, team, terms, write)
+            else:
+                rotated = [gateway.keys.rotate(organization, key, agent, terms, write)]
         _print(rotated, skipped, out, as_json=as_json)
 
 
@@ -115,11 +92,16 @@ def _document(rotated: Rotated, *, secret: bool) -> dict[str, Any]:
 
 
 class _File:
-    """A new file for keys, which only this user can read. It is removed if they do not come into force."""
+    """A new file for keys, which only this user can read. It is removed if they do not come into force.
 
-    def __init__(self, path: Path | None) -> None:
+    `in_force` says that they are in force when they are written, so that the file must stay.
+    """
+
+    def __init__(self, path: Path | None, *, in_force: bool) -> None:
         self._path = path
+        self._in_force = in_force
         self._descriptor = -1
+        self._written = False
 
     def __enter__(self) -> Callable[[Sequence[Rotated]], None]:
         if self._path is not None:
@@ -135,7 +117,8 @@ class _File:
             return
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("agent", "key", "key_id", "replaces", "old_key_works_until"))
+        if not self._written:
+            table.writerow(("agent", "key", "key_id", "replaces", "old_key_works_until"))
         for each in rotated:
             assert each.old.expires_ns is not None
             until = output.timestamp(each.old.expires_ns)
@@ -148,10 +131,12 @@ class _File:
         except OSError as error:
             why = (error.strerror or type(error).__name__).lower()
             raise GatewayError("file_unusable", f"cannot write `{self._path}`: {why}") from error
+        self._written = True
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        if error is not None and self._descriptor >= 0 and self._path is not None:
+        stays = error is None or (self._in_force and self._written)
+        if not stays and self._descriptor >= 0 and self._path is not None:
             with suppress(OSError):
                 self._path.unlink()

@@ -11,7 +11,6 @@ from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError
 from gateway.management import gateways
-from gateway.processes import local
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -105,14 +104,13 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change an organization: its time zone, and how often agents must be confirmed that do not say so themselves."""
-    from gateway.registry import tenant_changes
+    from gateway.management.port import OrganizationUpdate
 
-    if review_days is None and zone is None:
+    wanted = OrganizationUpdate(review_days=review_days, zone=zone)
+    if wanted == OrganizationUpdate():
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
-    with local.changing(data) as registry:
-        updated = tenant_changes.update_organization(
-            registry, actor=local.actor(), organization=name, review_days=review_days, zone=zone, reason=reason
-        )
+    with gateways.changing(data) as gateway:
+        updated = gateway.organizations.update(name, wanted, reason)
         if as_json:
             output.print_json(
                 {"organization": output.plain(updated) if updated else name, "changed": updated is not None}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gateway.cli.next_steps import copyable
 from gateway.errors import GatewayError
 from gateway.logs import without_keys
 from gateway.registry.documents import plain as plain
@@ -27,6 +28,7 @@ _NAMES = 4  # shown of a list
 
 def complain(message: str, hint: str = "") -> None:
     """Print an error as one line: what is wrong, and what to do."""
+    hint = copyable(hint)
     line = printable(without_keys(" ".join(f"{message}: {hint}".split() if hint else message.split())))
     if len(line) > _MAX_LINE:  # it quotes a long text; the hint at its end must stay
         line = f"{line[: _MAX_LINE // 2]} … {line[-_MAX_LINE // 2 :]}"
@@ -35,7 +37,7 @@ def complain(message: str, hint: str = "") -> None:
 
 def warn(message: str, hint: str = "") -> None:
     """One line about what was done all the same."""
-    line = " ".join(f"{message}: {hint}".split() if hint else message.split())
+    line = copyable(" ".join(f"{message}: {hint}".split() if hint else message.split()))
     typer.echo(typer.style("warning", fg="yellow", bold=True) + f": {printable(line)}", err=True)
 
 
@@ -73,7 +75,7 @@ def complain_usage(error: typer.TyperException) -> None:
         name = "NAME" if kind == "agent" else "team:NAME"
         message = f"no such option: --{kind}"
         hint = f"the {kind} comes first: `{context.command_path} {name} …`"
-    complain(message, hint)
+    complain(copyable(message), hint)
 
 
 @contextmanager
@@ -93,7 +95,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
 
 def note(text: str) -> None:
     """Print a remark to standard error, so that standard output has nothing but the result."""
-    typer.echo(text, err=True)
+    typer.echo(copyable(text), err=True)
 
 
 def print_json(value: DataclassInstance | Sequence[DataclassInstance] | dict[str, Any]) -> None:

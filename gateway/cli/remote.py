@@ -6,6 +6,8 @@ No command falls back to a data directory when a server is named (docs/remote.md
 from __future__ import annotations
 
 import os
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +22,9 @@ COMMANDS: Final = frozenset(
     {
         *(f"agents {verb}" for verb in ("register", "list", "show", "history", "update", "review")),
         *(f"agents {verb}" for verb in ("suspend", "resume", "revoke", "retire")),
-        *(f"keys {verb}" for verb in ("create", "list", "rotate", "revoke")),
+        *(f"keys {verb}" for verb in ("create", "add-public", "generate", "add-spiffe", "list", "rotate", "revoke")),
         *(f"teams {verb}" for verb in ("create", "update", "list", "show", "suspend", "resume", "revoke")),
-        *(f"orgs {verb}" for verb in ("create", "list", "show", "suspend", "resume", "revoke")),
+        *(f"orgs {verb}" for verb in ("create", "update", "list", "show", "suspend", "resume", "revoke")),
         *(f"limits {verb}" for verb in ("set", "raise", "remove", "list", "show")),
         "bind",
         "unbind",
@@ -52,7 +54,11 @@ def choose(
         if named:
             raise refusal(f"`gateway {verb}` has nothing to do with a server: leave --server out")
         return
-    gateways.choose(server(address, token_file, ca_file, insecure_http=insecure_http))
+    found = server(address, token_file, ca_file, insecure_http=insecure_http)
+    options = [("--server", found.origin)] if named else []
+    options += [(name, str(file)) for name, file in (("--token-file", token_file), ("--ca-file", ca_file)) if file]
+    words = [word for option in options for word in option] + ["--insecure-http"] * insecure_http
+    gateways.choose(replace(found, named=shlex.join(words)))
 
 
 def server(address: str, token_file: Path | None, ca_file: Path | None, *, insecure_http: bool) -> Server:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
-from gateway.processes import local
-
-if TYPE_CHECKING:
-    from gateway.identity.key_scope import KeyScope
-    from gateway.identity.message_signatures import PublicKey
-    from gateway.registry.database import Registry
-    from gateway.registry.records import KeyRecord
-
+from gateway.management import gateways
 
 _MOST_PEM = 64 * 1024  # bytes
 
@@ -56,8 +49,9 @@ def add_public(
     else:
         key = public_keys.read_public(file)
     scoped = scope(action or (), model or (), network or ())
-    with local.changing(data) as registry:
-        record = _add(registry, key, organization, agent, expires, scoped, reason)
+    lifetime_ns = None if expires is None else output.parse_duration(expires)
+    with gateways.changing(data) as gateway:
+        record = gateway.keys.add_public(organization, agent, key, lifetime_ns, scoped, reason)
         if as_json:
             output.print_json(output.plain(record))
         else:
@@ -68,7 +62,7 @@ def generate(
     out: Annotated[Path, typer.Option("--out", metavar="KEY.pem", help="The file of the private key; must be new.")],
     agent: Annotated[
         str | None,
-        typer.Option("--agent", metavar="AGENT", help="Add the public key to this agent; needs the data directory."),
+        typer.Option("--agent", metavar="AGENT", help="Add the public key to this agent."),
     ] = None,
     key_type: Annotated[KeyType, typer.Option("--type", help="The type of the key.")] = KeyType.ED25519,
     expires: Expires = None,
@@ -82,7 +76,7 @@ def generate(
 ) -> None:
     """Make a key pair with which an agent signs its requests. The private key is written to a file, mode 0600.
 
-    Without --agent the public key is printed, for `gateway keys add-public` on the gateway's machine.
+    Without --agent the public key is printed, for `gateway keys add-public` by whoever manages the gateway.
     """
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
@@ -102,10 +96,11 @@ def generate(
             typer.echo(pem, nl=False)
             output.note(f"the private key is in {out}; add what is printed here: `gateway keys add-public`")
         return
-    with local.changing(data) as registry:
+    lifetime_ns = None if expires is None else output.parse_duration(expires)
+    with gateways.changing(data) as gateway:
         public_keys.write_private(out, key)
         try:
-            record = _add(registry, public, organization, agent, expires, scoped, reason)
+            record = gateway.keys.add_public(organization, agent, public, lifetime_ns, scoped, reason)
         except BaseException:
             out.unlink()  # of no use: its public half is nobody's
             raise
@@ -114,28 +109,3 @@ def generate(
         else:
             typer.echo(f"added public key {record.key_id} ({record.id}) to agent {record.agent}")
             output.note(f"the private key is in {out}: move it to where the agent runs")
-
-
-def _add(
-    registry: Registry,
-    key: PublicKey,
-    organization: str,
-    agent: str,
-    expires: str | None,
-    scope: KeyScope | None,
-    reason: str,
-) -> KeyRecord:
-    from gateway.control.key_actions import check_actions
-    from gateway.registry.public_keys import add_public_key
-
-    check_actions(registry, organization, scope)
-    return add_public_key(
-        registry,
-        key,
-        actor=local.actor(),
-        organization=organization,
-        agent=agent,
-        lifetime_ns=None if expires is None else output.parse_duration(expires),
-        scope=scope,
-        reason=reason,
-    )

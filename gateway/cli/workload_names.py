@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
-from gateway.processes import local
+from gateway.management import gateways
 
 
 def add_spiffe(
@@ -29,23 +29,12 @@ def add_spiffe(
 
     The gateway must have the settings tls_cert, tls_key and client_ca. See docs/mtls.md.
     """
-    from gateway.control.key_actions import check_actions
     from gateway.identity.key_scope import scope
-    from gateway.registry.workload_names import add_spiffe_id
 
     scoped = scope(action or (), model or (), network or ())
-    with local.changing(data) as registry:
-        check_actions(registry, organization, scoped)
-        record = add_spiffe_id(
-            registry,
-            name,
-            actor=local.actor(),
-            organization=organization,
-            agent=agent,
-            lifetime_ns=None if expires is None else output.parse_duration(expires),
-            scope=scoped,
-            reason=reason,
-        )
+    lifetime_ns = None if expires is None else output.parse_duration(expires)
+    with gateways.changing(data) as gateway:
+        record = gateway.keys.add_spiffe(organization, agent, name, lifetime_ns, scoped, reason)
         if as_json:
             output.print_json(output.plain(record))
         else:

@@ -18,6 +18,7 @@ from sqlmodel import Session
 from gateway.control.cursors import Cursors
 from gateway.control.gate import Caller
 from gateway.control.problems import Problem
+from gateway.identity import operator_roles
 from gateway.identity.credentials import Peppers
 from gateway.registry.database import Registry
 from gateway.registry.guarded import GuardedRegistry, Step
@@ -113,6 +114,14 @@ class Ask:
                 "it has been changed since it was read",
                 hint="read it again, and send its new ETag in If-Match",
             )
+
+    def check_also_reads(self, *nouns: str) -> None:
+        """Raise `Problem` 403 unless the token is for reading these nouns, too: the answer tells of them."""
+        scopes = self.caller.token.scopes
+        for noun in nouns:
+            if not operator_roles.within(scopes, noun, write=False):
+                detail = f"this token is for {', '.join(scopes or ())}: it may not read {noun}"
+                raise Problem(403, "token_scope", detail, hint="use a token for that")
 
     def if_match(self, current: Callable[[Session], str]) -> Step:
         """The condition that the thing is as the client has seen it."""

@@ -54,6 +54,12 @@ def record(kind: type, *without: str, **more: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
+def with_lists(schema: Schema, *names: str) -> Schema:
+    """The schema of a record that may have these lists of names as well."""
+    lists = {name: {"type": "array", "items": {"type": "string"}} for name in names}
+    return schema | {"properties": schema["properties"] | lists}
+
+
 def page(items: Schema) -> Schema:
     """A page of a list of these."""
     properties = {

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from gateway.dataplane.key_uses import Uses
     from gateway.identity.key_scope import KeyScope
+    from gateway.identity.message_signatures import PublicKey
     from gateway.identity.standing import Standing
     from gateway.registry.agent_updates import AgentUpdate
     from gateway.registry.as_of import AgentAt
-    from gateway.registry.key_rotation import Rotated, Terms
+    from gateway.registry.key_rotation import Rotated, Skipped, Terms
     from gateway.registry.limit_states import LimitState
     from gateway.registry.records import (
         AgentRecord,
@@ -95,6 +96,14 @@ class LimitName:
     model: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationUpdate:
+    """What to change of an organization; None leaves a member as it is."""
+
+    review_days: int | None = None
+    zone: str | None = None
+
+
 class Agents(Protocol):
     """Agents of an organization, each named by its name or id."""
 
@@ -123,11 +132,31 @@ class Agents(Protocol):
 
 
 class Keys(Protocol):
-    """Secret keys of agents. One is named by its id or the beginning of its text."""
+    """Keys of agents: secrets, public keys and SPIFFE IDs. One is named by its id or the beginning of its text."""
 
     def create(
         self, organization: str, agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str
     ) -> NewKey: ...
+
+    def add_public(
+        self,
+        organization: str,
+        agent: str,
+        key: PublicKey,
+        lifetime_ns: int | None,
+        scope: KeyScope | None,
+        reason: str,
+    ) -> KeyRecord: ...
+
+    def add_spiffe(
+        self,
+        organization: str,
+        agent: str,
+        spiffe_id: str,
+        lifetime_ns: int | None,
+        scope: KeyScope | None,
+        reason: str,
+    ) -> KeyRecord: ...
 
     def listed(self, organization: str, agent: str | None) -> tuple[list[KeyRecord], Uses]: ...
 
@@ -140,6 +169,14 @@ class Keys(Protocol):
         deliver: Callable[[Sequence[Rotated]], None],
     ) -> Rotated:
         """Replace this key, or the one that this agent has. `deliver` takes the new key to where it is kept."""
+
+    def rotate_many(
+        self, organization: str, team: str | None, terms: Terms, deliver: Callable[[Sequence[Rotated]], None]
+    ) -> tuple[list[Rotated], list[Skipped]]:
+        """Replace the keys of a team's agents, or of all (None); and those that cannot be replaced, with the reason.
+
+        `deliver` takes new keys to where they are kept, once or several times.
+        """
 
     def revoke(self, organization: str, key: str, reason: str) -> KeyRecord | None: ...
 
@@ -227,6 +264,8 @@ class Organizations(Protocol):
 
     def standing(self, organization: str, team: str) -> Standing:
         """What decides over the agents of a team (or of none: empty), beside their own states."""
+
+    def update(self, name: str, update: OrganizationUpdate, reason: str) -> OrganizationRecord | None: ...
 
     def suspend(self, name: str, reason: str) -> OrganizationRecord | None: ...
 

@@ -29,12 +29,16 @@ _EXAMPLE: Final = "write https://gw.example:8081, the address of its control lis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A gateway elsewhere, and how it is spoken to. `token_file` is what the user has named, if anything."""
+    """A gateway elsewhere, and how it is spoken to. `token_file` is what the user has named, if anything.
+
+    `named` has the options by which the user named it, as a shell takes them; empty if the environment did.
+    """
 
     origin: str
     ca_file: Path | None = None
     insecure_http: bool = False
     token_file: Path | None = None
+    named: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

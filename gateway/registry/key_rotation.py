@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlmodel import Session
 
@@ -107,8 +108,7 @@ def rotate_many(
         now = time.time_ns()
         members = live_members(session, tenant, "organization" if team is None else "team", team or tenant.id)
         if not members:
-            whose = f"team `{team}`" if team is not None else f"organization `{tenant.name}`"
-            raise GatewayError("nobody_to_rotate", f"{whose} has no agent", hint="type `gateway agents list`")
+            raise nobody(tenant.name, team)
         for holder in members:
             try:
                 row = _the_key(session, holder, now)
@@ -116,14 +116,21 @@ def rotate_many(
                     raise fault
                 rotated.append(_rotate(session, tenant, holder, row, peppers, actor, terms, now))
             except GatewayError as error:
-                if error.code not in _SKIPPED:
+                if error.code not in SKIPPED:
                     raise
                 skipped.append(Skipped(holder.name, error.message))
         deliver(rotated)
     return rotated, skipped
 
 
-_SKIPPED = frozenset({"no_key", "several_keys", "too_many_keys"})
+SKIPPED: Final = frozenset({"no_key", "several_keys", "too_many_keys"})
+"""Why the key of one agent among many is left as it is."""
+
+
+def nobody(organization: str, team: str | None) -> GatewayError:
+    """The error for a team, or for an organization (None), without agents."""
+    whose = f"team `{team}`" if team is not None else f"organization `{organization}`"
+    return GatewayError("nobody_to_rotate", f"{whose} has no agent", hint="type `gateway agents list`")
 
 
 def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:

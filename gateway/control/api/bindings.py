@@ -8,13 +8,16 @@ from pydantic import AwareDatetime, Field
 
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import as_of, changes, pages
+from gateway.registry import as_of, changes, pages, queries
 from gateway.registry.documents import plain
 from gateway.registry.records import BindingRecord
 
 _BINDING = shapes.record(BindingRecord, "agents")
+_WITH_MEMBERS = shapes.with_lists(_BINDING, "agents")
+
+_MEMBERS = Field(False, description="Name the agents that each applies to now and that have not ended.")
 
 
 class NewBinding(Reasoned):
@@ -35,6 +38,13 @@ class BindingQuery(PageQuery):
 
     agent: str | None = Field(None, description="Only those that apply to this agent.")
     at: AwareDatetime | None = Field(None, description="Those in force at this time.")
+    members: bool = _MEMBERS
+
+
+class OneBindingQuery(Query):
+    """What is to be told of a binding."""
+
+    members: bool = _MEMBERS
 
 
 class Unbinding(Reasoned):
@@ -51,13 +61,26 @@ def shown(record: BindingRecord) -> dict[str, Any]:
 
 
 def listed(ask: Ask) -> Answer:
-    at_ns = nanoseconds(ask.query.at)
-    if at_ns is None:
-        found = pages.bindings(ask.registry, ask.tenant, ask.query.agent)
+    given: BindingQuery = ask.query
+    at_ns = nanoseconds(given.at)
+    if given.members and at_ns is not None:
+        error = {"parameter": "members", "message": "they are known of now only"}
+        raise Problem(400, "invalid_parameter", "parameter `members`: they are known of now only", errors=[error])
+    if at_ns is not None:
+        found = as_of.bindings_at(ask.registry, ask.tenant, at_ns, given.agent)
     else:
-        found = as_of.bindings_at(ask.registry, ask.tenant, at_ns, ask.query.agent)
-    place = ("bindings", ask.query.agent or "", str(ask.query.at or ""))
-    return cut(ask, [shown(each) for each in found], lambda each: each["id"], *place)
+        found = _in_force(ask, given.agent, members=given.members)
+    told = plain if given.members else shown
+    place = ("bindings", given.agent or "", str(given.at or ""), "members" if given.members else "")
+    return cut(ask, [told(each) for each in found], lambda each: each["id"], *place)
+
+
+def _in_force(ask: Ask, agent: str | None = None, *, members: bool) -> list[BindingRecord]:
+    """The bindings in force, with their agents if these are wanted."""
+    if not members:
+        return pages.bindings(ask.registry, ask.tenant, agent)
+    ask.check_also_reads("agents")
+    return queries.bindings(ask.registry, ask.tenant, agent)
 
 
 def bind(ask: Ask) -> Answer:
@@ -74,7 +97,8 @@ def bind(ask: Ask) -> Answer:
 
 
 def show(ask: Ask) -> Answer:
-    return Answer(body=shown(_one(ask)))
+    found = _one(ask, members=ask.query.members)
+    return Answer(body=plain(found) if ask.query.members else shown(found))
 
 
 def unbind(ask: Ask) -> Answer:
@@ -111,9 +135,9 @@ def check_subject(ask: Ask, kind: str, subject: str) -> None:
         raise Problem(422, "invalid_subject", f"/subject: {error['message']}", errors=[error])
 
 
-def _one(ask: Ask) -> BindingRecord:
+def _one(ask: Ask, *, members: bool = False) -> BindingRecord:
     wanted = ask.path["binding"]
-    for each in pages.bindings(ask.registry, ask.tenant):
+    for each in _in_force(ask, members=members):
         if each.id == wanted:
             return each
     raise Problem(404, "unknown_binding", "no such binding is in force", hint="GET /api/v1/bindings lists them")
@@ -127,7 +151,7 @@ OPERATIONS = [
         summary="List the bindings in force, now or at a time",
         function=listed,
         query=BindingQuery,
-        answer=shapes.page(_BINDING),
+        answer=shapes.page(_WITH_MEMBERS),
     ),
     Operation(
         method="POST",
@@ -145,7 +169,8 @@ OPERATIONS = [
         noun="bindings",
         summary="A binding in force",
         function=show,
-        answer=_BINDING,
+        query=OneBindingQuery,
+        answer=_WITH_MEMBERS,
     ),
     Operation(
         method="POST",

@@ -75,7 +75,7 @@ def update(ask: Ask) -> Answer:
         actor=ask.actor,
         organization=name,
         review_days=(ask.body.review_days or 0) if "review_days" in sent else None,
-        zone=(ask.body.zone or zones.DEFAULT) if "zone" in sent else None,
+        zone=(zones.DEFAULT if ask.body.zone is None else ask.body.zone) if "zone" in sent else None,
         reason=ask.body.reason,
     )
     return _shown(changed or found)

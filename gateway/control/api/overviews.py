@@ -13,8 +13,6 @@ from gateway.control.api.keys import shown as shown_key
 from gateway.control.api.limits import LIMIT
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation
-from gateway.control.problems import Problem
-from gateway.identity import operator_roles
 from gateway.registry import as_of, queries
 from gateway.registry.documents import plain
 from gateway.registry.records import AgentVersionRecord, BindingRecord, BundleRecord
@@ -49,11 +47,7 @@ _OVERVIEW = _closed(
 
 
 def overview(ask: Ask) -> Answer:
-    scopes = ask.caller.token.scopes
-    for noun in _OTHER_NOUNS:
-        if not operator_roles.within(scopes, noun, write=False):
-            detail = f"this token is for {', '.join(scopes or ())}: it may not read {noun}"
-            raise Problem(403, "token_scope", detail, hint="use a token for that, or read the agent alone")
+    ask.check_also_reads(*_OTHER_NOUNS)
     at_ns = nanoseconds(ask.query.at)
     then = as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], as_of.NOW if at_ns is None else at_ns)
     found, activation = then.agents[0], then.activation

@@ -1,4 +1,4 @@
-"""Teams. Their agents are `GET /agents?team=NAME`, their bundles among the bindings."""
+"""Teams. Who is in them and what is bound to them is told only if it is asked for, as it may be long."""
 
 from __future__ import annotations
 
@@ -11,13 +11,28 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.agents import tag
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
 from gateway.registry import pages, queries, teams, tenant_changes
 from gateway.registry.documents import plain
 from gateway.registry.records import TeamRecord
 
 _LISTS = ("agents", "bundles")
 _TEAM = shapes.record(TeamRecord, *_LISTS)
+_WITH_MEMBERS = shapes.with_lists(_TEAM, *_LISTS)
+
+_MEMBERS = Field(False, description="Name their agents that have not ended, and their bundles.")
+
+
+class TeamQuery(Query):
+    """What is to be told."""
+
+    members: bool = _MEMBERS
+
+
+class TeamPageQuery(PageQuery):
+    """The same of many."""
+
+    members: bool = _MEMBERS
 
 
 class NewTeam(Reasoned):
@@ -40,14 +55,20 @@ def _plain(record: TeamRecord) -> dict[str, Any]:
     return {name: value for name, value in plain(record).items() if name not in _LISTS}
 
 
-def _shown(record: TeamRecord, status: int = 200) -> Answer:
+def _shown(record: TeamRecord, status: int = 200, *, members: bool = False) -> Answer:
     location = f"/teams/{record.name}" if status == 201 else None
-    return Answer(body=_plain(record), status=status, tag=tag(record.version), location=location)
+    body = plain(record) if members else _plain(record)
+    return Answer(body=body, status=status, tag=tag(record.version), location=location)
 
 
 def listed(ask: Ask) -> Answer:
-    found = [_plain(each) for each in pages.teams(ask.registry, ask.tenant)]
-    return cut(ask, sorted(found, key=lambda each: str(each["name"])), lambda each: each["name"], "teams")
+    if ask.query.members:
+        ask.check_also_reads("agents", "bindings")
+        found = [plain(each) for each in teams.teams(ask.registry, ask.tenant)]
+    else:
+        found = [_plain(each) for each in pages.teams(ask.registry, ask.tenant)]
+    place = ("teams", "members" if ask.query.members else "")
+    return cut(ask, sorted(found, key=lambda each: str(each["name"])), lambda each: each["name"], *place)
 
 
 def create(ask: Ask) -> Answer:
@@ -56,7 +77,13 @@ def create(ask: Ask) -> Answer:
 
 
 def show(ask: Ask) -> Answer:
-    return _shown(teams.team(ask.registry, ask.tenant, ask.path["team"]))
+    if ask.query.members:
+        ask.check_also_reads("agents", "bindings")
+    return _shown(_team(ask), members=ask.query.members)
+
+
+def _team(ask: Ask) -> TeamRecord:
+    return teams.team(ask.registry, ask.tenant, ask.path["team"])
 
 
 def update(ask: Ask) -> Answer:
@@ -74,14 +101,14 @@ def update(ask: Ask) -> Answer:
         reason=ask.body.reason,
         **texts,
     )
-    return _shown(changed) if changed else show(ask)
+    return _shown(changed or _team(ask))
 
 
 def _transition(change: Callable[..., TeamRecord | None], ask: Ask) -> Answer:
     changed = change(
         ask.change(), actor=ask.actor, organization=ask.tenant, team=ask.path["team"], reason=ask.body.reason
     )
-    return _shown(changed) if changed else show(ask)
+    return _shown(changed or _team(ask))
 
 
 _TRANSITIONS: list[tuple[str, str, Callable[..., TeamRecord | None]]] = [
@@ -97,8 +124,8 @@ OPERATIONS = [
         noun="teams",
         summary="List teams",
         function=listed,
-        query=PageQuery,
-        answer=shapes.page(_TEAM),
+        query=TeamPageQuery,
+        answer=shapes.page(_WITH_MEMBERS),
     ),
     Operation(
         method="POST",
@@ -117,7 +144,8 @@ OPERATIONS = [
         noun="teams",
         summary="A team",
         function=show,
-        answer=_TEAM,
+        query=TeamQuery,
+        answer=_WITH_MEMBERS,
         tagged=True,
     ),
     Operation(

@@ -1,4 +1,4 @@
-"""Secret keys of a data directory's agents."""
+"""Keys of a data directory's agents."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from gateway.dataplane import key_uses
 from gateway.dataplane.key_uses import Uses
 from gateway.identity.credentials import Peppers
 from gateway.identity.key_scope import KeyScope
+from gateway.identity.message_signatures import PublicKey
+from gateway.management.directory.change import change
 from gateway.processes import local
 from gateway.registry import changes, key_rotation, queries
 from gateway.registry.database import Registry
-from gateway.registry.key_rotation import Rotated, Terms
+from gateway.registry.key_rotation import Rotated, Skipped, Terms
+from gateway.registry.public_keys import add_public_key
 from gateway.registry.records import KeyRecord, NewKey
+from gateway.registry.workload_names import add_spiffe_id
 from gateway.settings import DataDirectory
 
 
@@ -28,16 +32,34 @@ class DirectoryKeys:
         self, organization: str, agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str
     ) -> NewKey:
         check_actions(self._registry, organization, scope)
-        return changes.create_key(
-            self._registry,
-            Peppers.load(self._data.keys),
-            actor=local.actor(),
-            organization=organization,
-            agent=agent,
-            lifetime_ns=lifetime_ns,
-            reason=reason,
-            scope=scope,
-        )
+        peppers, by = self._peppers(), change(organization, reason)
+        return changes.create_key(self._registry, peppers, agent=agent, lifetime_ns=lifetime_ns, scope=scope, **by)
+
+    def add_public(
+        self,
+        organization: str,
+        agent: str,
+        key: PublicKey,
+        lifetime_ns: int | None,
+        scope: KeyScope | None,
+        reason: str,
+    ) -> KeyRecord:
+        check_actions(self._registry, organization, scope)
+        by = change(organization, reason)
+        return add_public_key(self._registry, key, agent=agent, lifetime_ns=lifetime_ns, scope=scope, **by)
+
+    def add_spiffe(
+        self,
+        organization: str,
+        agent: str,
+        spiffe_id: str,
+        lifetime_ns: int | None,
+        scope: KeyScope | None,
+        reason: str,
+    ) -> KeyRecord:
+        check_actions(self._registry, organization, scope)
+        by = change(organization, reason)
+        return add_spiffe_id(self._registry, spiffe_id, agent=agent, lifetime_ns=lifetime_ns, scope=scope, **by)
 
     def listed(self, organization: str, agent: str | None) -> tuple[list[KeyRecord], Uses]:
         return queries.keys(self._registry, organization, agent), key_uses.read(self._data.runtime_db)
@@ -52,7 +74,7 @@ class DirectoryKeys:
     ) -> Rotated:
         return key_rotation.rotate_key(
             self._registry,
-            Peppers.load(self._data.keys),
+            self._peppers(),
             actor=local.actor(),
             organization=organization,
             terms=terms,
@@ -61,7 +83,23 @@ class DirectoryKeys:
             agent=agent,
         )
 
-    def revoke(self, organization: str, key: str, reason: str) -> KeyRecord | None:
-        return changes.revoke_key(
-            self._registry, actor=local.actor(), organization=organization, key=key, reason=reason
+    def rotate_many(
+        self, organization: str, team: str | None, terms: Terms, deliver: Callable[[Sequence[Rotated]], None]
+    ) -> tuple[list[Rotated], list[Skipped]]:
+        """All in one transaction; `deliver` gets them before anything is in force."""
+        actor = local.actor()
+        return key_rotation.rotate_many(
+            self._registry,
+            self._peppers(),
+            actor=actor,
+            organization=organization,
+            terms=terms,
+            team=team,
+            deliver=deliver,
         )
+
+    def revoke(self, organization: str, key: str, reason: str) -> KeyRecord | None:
+        return changes.revoke_key(self._registry, key=key, **change(organization, reason))
+
+    def _peppers(self) -> Peppers:
+        return Peppers.load(self._data.keys)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from gateway.identity.standing import Standing
+from gateway.management.port import OrganizationUpdate
 from gateway.processes import local
 from gateway.registry import changes, emergency_stops, pages, teams, tenant_changes, tenants
 from gateway.registry.database import Registry
@@ -84,6 +87,11 @@ class DirectoryOrganizations:
 
     def standing(self, organization: str, team: str) -> Standing:
         return tenants.standing(self._registry, organization, team)
+
+    def update(self, name: str, update: OrganizationUpdate, reason: str) -> OrganizationRecord | None:
+        return tenant_changes.update_organization(
+            self._registry, actor=local.actor(), organization=name, reason=reason, **dataclasses.asdict(update)
+        )
 
     def suspend(self, name: str, reason: str) -> OrganizationRecord | None:
         return tenant_changes.suspend_organization(

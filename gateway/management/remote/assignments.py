@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import GatewayError
 from gateway.management.port import LimitName, NewBinding
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
-from gateway.management.remote.members import Members
+from gateway.management.remote.permitted import unless_forbidden
 from gateway.registry.records import BindingRecord, LimitRecord, SubjectKind
 
 if TYPE_CHECKING:
@@ -35,9 +34,11 @@ class RemoteBindings:
             "reason": reason,
         }
         reply = self._client.send("POST", "bindings", body=body, organization=organization)
-        made = documents.record(BindingRecord, reply.body)
-        team = made.subject if made.subject_kind == "team" else None
-        return self._with(made, Members(self._client, organization, team))
+        identifier = reply.body["id"]
+        made = unless_forbidden(
+            lambda: self._client.get("bindings", identifier, organization=organization, members="true").body, reply.body
+        )
+        return documents.record(BindingRecord, made)
 
     def unbind(
         self, organization: str, kind: SubjectKind, subject: str, bundle: str, *, shadow: bool, reason: str
@@ -47,19 +48,11 @@ class RemoteBindings:
         return documents.record(BindingRecord, reply.body)
 
     def listed(self, organization: str, agent: str | None) -> list[BindingRecord]:
-        found = documents.records(BindingRecord, self._client.items("bindings", organization=organization, agent=agent))
-        members = Members(self._client, organization)
-        return [self._with(each, members) for each in found]
+        found = self._client.items("bindings", organization=organization, agent=agent, members="true")
+        return documents.records(BindingRecord, found)
 
     def missing_step(self, bundle: str) -> str:
         return ""  # that stands in the gateway's settings and repository
-
-    def _with(self, binding: BindingRecord, members: Members) -> BindingRecord:
-        if binding.subject_kind == "agent":
-            return replace(binding, agents=[binding.subject])
-        if binding.subject_kind == "team":
-            return replace(binding, agents=members.of_team(binding.subject))
-        return replace(binding, agents=members.everybody())
 
 
 class RemoteLimits:

@@ -1,20 +1,24 @@
-"""Secret keys of agents of a gateway elsewhere. What names a key is sent without its secret."""
+"""Keys of agents of a gateway elsewhere. What names a key is sent without its secret."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.dataplane.key_uses import Uses
 from gateway.errors import GatewayError
 from gateway.identity.credentials import public_part
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client, Reply
+from gateway.registry.agent_states import ENDED
 from gateway.registry.records import KeyRecord, NewKey
 
 if TYPE_CHECKING:
     from gateway.identity.key_scope import KeyScope
-    from gateway.registry.key_rotation import Rotated, Terms
+    from gateway.identity.message_signatures import PublicKey
+    from gateway.registry.key_rotation import Rotated, Skipped, Terms
+
+_ENDED_MEANWHILE: Final = ("agent_revoked", "agent_retired")
 
 
 class RemoteKeys:
@@ -26,10 +30,36 @@ class RemoteKeys:
     def create(
         self, organization: str, agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str
     ) -> NewKey:
-        body: dict[str, Any] = {"agent": agent, "expires_in": documents.seconds(lifetime_ns), "reason": reason}
-        if scope is not None:
-            body["scope"] = scope.document()
+        body = _body(agent, lifetime_ns, scope, reason)
         return _new(self._client.send("POST", "keys", body=body, organization=organization))
+
+    def add_public(
+        self,
+        organization: str,
+        agent: str,
+        key: PublicKey,
+        lifetime_ns: int | None,
+        scope: KeyScope | None,
+        reason: str,
+    ) -> KeyRecord:
+        from gateway.identity.public_keys import public_pem
+
+        body = _body(agent, lifetime_ns, scope, reason) | {"public_key": public_pem(key)}
+        reply = self._client.send("POST", "keys", "public", body=body, organization=organization)
+        return documents.record(KeyRecord, reply.body)
+
+    def add_spiffe(
+        self,
+        organization: str,
+        agent: str,
+        spiffe_id: str,
+        lifetime_ns: int | None,
+        scope: KeyScope | None,
+        reason: str,
+    ) -> KeyRecord:
+        body = _body(agent, lifetime_ns, scope, reason) | {"spiffe_id": spiffe_id}
+        reply = self._client.send("POST", "keys", "spiffe", body=body, organization=organization)
+        return documents.record(KeyRecord, reply.body)
 
     def listed(self, organization: str, agent: str | None) -> tuple[list[KeyRecord], Uses]:
         found = self._client.items("keys", organization=organization, agent=agent)
@@ -57,8 +87,35 @@ class RemoteKeys:
         path = ("keys", public_part(key), "rotate") if key is not None else ("agents", agent or "", "keys", "rotate")
         reply = self._client.send("POST", *path, body=body, organization=organization)
         rotated = Rotated(_new(reply), documents.record(KeyRecord, reply.body["replaces"]))
-        deliver([rotated])
+        try:
+            deliver([rotated])
+        except GatewayError as error:  # the gateway has carried it out already
+            made = rotated.new.record.id
+            message = f"{error.message}; key {made} is in force, and its text is lost"
+            raise GatewayError(error.code, message, hint=_after_loss(made)) from error
         return rotated
+
+    def rotate_many(
+        self, organization: str, team: str | None, terms: Terms, deliver: Callable[[Sequence[Rotated]], None]
+    ) -> tuple[list[Rotated], list[Skipped]]:
+        """One agent after the other: if the connection breaks, one key is lost at most, and not all of them."""
+        from gateway.registry.key_rotation import SKIPPED, Skipped, nobody
+
+        rotated: list[Rotated] = []
+        skipped: list[Skipped] = []
+        members = self._client.items("agents", organization=organization, team=team)
+        living = [each for each in members if each["status"] not in ENDED]
+        if not living:
+            raise nobody(organization, team)
+        for each in sorted(living, key=lambda each: str(each["name"])):
+            try:
+                rotated.append(self.rotate(organization, None, each["id"], terms, deliver))
+            except GatewayError as error:
+                if error.code in SKIPPED:
+                    skipped.append(Skipped(each["name"], error.message))
+                elif error.code not in _ENDED_MEANWHILE:
+                    raise _broken_off(error, each["name"], len(rotated)) from error
+        return rotated, skipped
 
     def revoke(self, organization: str, key: str, reason: str) -> KeyRecord | None:
         before = self._client.get("keys", public_part(key), organization=organization).body
@@ -68,9 +125,27 @@ class RemoteKeys:
         return None if before["revoked"] is not None else documents.record(KeyRecord, reply.body)
 
 
+def _body(agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str) -> dict[str, Any]:
+    body: dict[str, Any] = {"agent": agent, "expires_in": documents.seconds(lifetime_ns), "reason": reason}
+    return body if scope is None else body | {"scope": scope.document()}
+
+
 def _new(reply: Reply) -> NewKey:
     made = documents.record(KeyRecord, reply.body)
     if reply.body["key"] is None:  # the first answer was lost, and secrets are not kept for the second
         message = f"key {made.id} was created, but its text was lost on the way"
-        raise GatewayError("answer_lost", message, hint=f"type `gateway keys revoke {made.id}` and create another")
+        raise GatewayError("answer_lost", message, hint=_after_loss(made.id))
     return NewKey(record=made, text=reply.body["key"])
+
+
+def _after_loss(key: str) -> str:
+    return f"type `gateway keys revoke {key}` and create another"
+
+
+def _broken_off(error: GatewayError, agent: str, rotated: int) -> GatewayError:
+    if not rotated:
+        return error
+    count = f"{rotated} {'key was' if rotated == 1 else 'keys were'}"
+    message = f"at agent {agent}: {error.message}; {count} rotated before and stay in the file"
+    again = "the same command with another file rotates the rest"
+    return GatewayError(error.code, message, hint=f"{error.hint}; {again}" if error.hint else again)

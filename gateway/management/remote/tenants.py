@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Final, TypeVar
+import dataclasses
 
 from gateway.errors import GatewayError
 from gateway.identity.standing import Standing
+from gateway.management.port import OrganizationUpdate
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
-from gateway.management.remote.members import Members
+from gateway.management.remote.permitted import unless_forbidden
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord, StopRecord, TeamRecord
-
-T = TypeVar("T")
-
-_NOT_FOR_THIS_TOKEN: Final = ("token_scope", "forbidden")
 
 
 class RemoteTeams:
-    """`Teams` of `port.py`. The API names no agents and bundles of teams, so they are put together here."""
+    """`Teams` of `port.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -40,14 +35,16 @@ class RemoteTeams:
         return None if reply.body["version"] == before else self._whole(organization, reply.body)
 
     def listed(self, organization: str) -> list[TeamRecord]:
-        members = Members(self._client, organization)
-        return [self._with(each, members) for each in self._items(organization)]
+        return documents.records(TeamRecord, self._client.items("teams", organization=organization, members="true"))
 
     def briefly(self, organization: str) -> list[TeamRecord]:
-        return _or(lambda: [_team(each) for each in self._items(organization)], [])
+        return unless_forbidden(
+            lambda: [_team(each) for each in self._client.items("teams", organization=organization)], []
+        )
 
     def show(self, organization: str, team: str) -> TeamRecord:
-        return self._whole(organization, self._client.get("teams", team, organization=organization).body)
+        found = self._client.get("teams", team, organization=organization, members="true")
+        return documents.record(TeamRecord, found.body)
 
     def suspend(self, organization: str, team: str, reason: str) -> TeamRecord | None:
         return self._transition("suspend", organization, team, reason)
@@ -63,15 +60,10 @@ class RemoteTeams:
         reply = self._client.send("POST", "teams", team, verb, body={"reason": reason}, organization=organization)
         return None if reply.body["version"] == before else _team(reply.body)
 
-    def _items(self, organization: str) -> list[dict[str, object]]:
-        return self._client.items("teams", organization=organization)
-
     def _whole(self, organization: str, document: dict[str, object]) -> TeamRecord:
-        return self._with(document, Members(self._client, organization, team=str(document["name"])))
-
-    def _with(self, document: dict[str, object], members: Members) -> TeamRecord:
-        found = _team(document)
-        return replace(found, agents=members.of_team(found.name), bundles=members.bundles(found.name))
+        """A team that has been changed, with its agents and bundles if the token may read these."""
+        name = str(document["name"])
+        return unless_forbidden(lambda: self.show(organization, name), _team(document))
 
 
 class RemoteOrganizations:
@@ -95,12 +87,22 @@ class RemoteOrganizations:
 
     def standing(self, organization: str, team: str) -> Standing:
         """What the token may not read counts as in order: it is only a remark that is missing then."""
-        status = _or(lambda: self.show(organization).status, "active")
+        status = unless_forbidden(lambda: self.show(organization).status, "active")
         nobody: set[str | None] = set()
-        whose = _or(lambda: self._stopped(organization), nobody)
+        whose = unless_forbidden(lambda: self._stopped(organization), nobody)
         stopped = "all" if None in whose else "organization" if organization in whose else None
-        state = None if not team else _or(lambda: self._team_status(organization, team), None)
+        state = None if not team else unless_forbidden(lambda: self._team_status(organization, team), None)
         return Standing(status, state, stopped)
+
+    def update(self, name: str, update: OrganizationUpdate, reason: str) -> OrganizationRecord | None:
+        given = {member: value for member, value in dataclasses.asdict(update).items() if value is not None}
+        if "review_days" in given:
+            given["review_days"] = given["review_days"] or None
+        before = self.show(name)
+        # What is given is meant whatever the organization is, as on the gateway's machine.
+        reply = self._client.send("PATCH", "organizations", name, body=given | {"reason": reason}, match="*")
+        after = documents.record(OrganizationRecord, reply.body)
+        return None if after.version == before.version else after
 
     def suspend(self, name: str, reason: str) -> OrganizationRecord | None:
         return self._transition("suspend", name, reason)
@@ -158,13 +160,3 @@ class RemoteStops:
 
 def _team(document: dict[str, object]) -> TeamRecord:
     return documents.record(TeamRecord, document | {"agents": [], "bundles": []})
-
-
-def _or(ask: Callable[[], T], otherwise: T) -> T:
-    """What a question answers, or this if the token may not ask it."""
-    try:
-        return ask()
-    except GatewayError as error:
-        if error.code not in _NOT_FOR_THIS_TOKEN:
-            raise
-        return otherwise

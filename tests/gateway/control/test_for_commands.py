@@ -84,3 +84,28 @@ def test_versions_of_an_organization(control: Control, owner: Client) -> None:
     assert "hint" not in stranger("GET", "/agents", organization="acne").json or "acme" not in str(
         stranger("GET", "/agents", organization="acne").json
     )
+
+
+def test_teams_and_bindings_name_their_agents_if_they_are_asked(control: Control, owner: Client) -> None:
+    control.home.activate("base")
+    for name in ("zoe", "bot", "gone"):
+        control.home.agent(name, team="support")
+    control.home.agent("other")
+    owner("POST", "/agents/gone/retire", {}).ok()
+    bound = owner("POST", "/bindings", {"subject_kind": "team", "subject": "support", "bundle": "base"}).ok(201)
+    assert "agents" not in owner("GET", "/teams/support").ok()
+    for team in (owner("GET", "/teams/support", members="true").ok(), *_items(owner, "/teams")):
+        assert (team["agents"], team["bundles"]) == (["bot", "zoe"], ["base"])
+    for binding in (owner("GET", f"/bindings/{bound['id']}", members="true").ok(), *_items(owner, "/bindings")):
+        assert binding["agents"] == ["bot", "zoe"]
+    assert owner("GET", "/bindings", members="true", at="2026-01-01T00:00:00Z").problem(400) == "invalid_parameter"
+    narrow = control.operator("anna", "admin", scopes=["teams:write", "bindings:write"])
+    for path in ("/teams", "/teams/support", "/bindings", f"/bindings/{bound['id']}"):
+        narrow("GET", path).ok()
+        assert narrow("GET", path, members="true").problem(403) == "token_scope"
+
+
+def _items(owner: Client, path: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = owner("GET", path, members="true").ok()["items"]
+    assert len(found) == 1
+    return found
