@@ -9,8 +9,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Reason
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 app = typer.Typer(no_args_is_help=True, help="Add, show, change and revoke operators, who use the control API.")
 token_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke operators' tokens.")
@@ -47,13 +46,12 @@ def add(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Add an operator, who can do nothing without a token. The first one is added here: there is no password."""
-    from gateway.registry import operators
+    """Add an operator, who can do nothing without a token.
 
-    with local.changing(data) as registry:
-        made = operators.add_operator(
-            registry, actor=local.actor(), organization=organization, name=name, role=role.value, reason=reason
-        )
+    The first one is added on the gateway's machine: there is no password.
+    """
+    with gateways.changing(data) as gateway:
+        made = gateway.operators.add(organization, name, role.value, reason)
     if as_json:
         output.print_json(made)
     else:
@@ -65,13 +63,8 @@ def add(
 @app.command("list")
 def list_operators(organization: Organization = None, data: Data = DATA, as_json: Json = False) -> None:
     """List all operators, or those of one organization, also revoked ones."""
-    from gateway.registry import operators
-
-    with local.reading(data) as registry:
-        if organization is None:
-            found = operators.all_operators(registry)
-        else:
-            found = operators.operators(registry, organization)
+    with gateways.reading(data) as gateway:
+        found = gateway.operators.listed(organization)
     if as_json:
         output.print_json(found)
         return
@@ -85,12 +78,10 @@ def list_operators(organization: Organization = None, data: Data = DATA, as_json
 @app.command()
 def show(operator: Operator, organization: Organization = None, data: Data = DATA, as_json: Json = False) -> None:
     """Show an operator with its tokens and its history."""
-    from gateway.registry import operators
-
-    with local.reading(data) as registry:
-        found = operators.operator(registry, organization, operator)
-        tokens = operators.tokens(registry, organization, found.id)
-        versions = operators.operator_versions(registry, organization, found.id)
+    with gateways.reading(data) as gateway:
+        found = gateway.operators.show(organization, operator)
+        tokens = gateway.operators.tokens(organization, found.id)
+        versions = gateway.operators.versions(organization, found.id)
     now_ns = output.now_ns()
     if as_json:
         shown = [output.plain(each) | {"status": each.status(now_ns)} for each in tokens]
@@ -125,12 +116,8 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Give an operator another role, from the next request on. Its tokens stay."""
-    from gateway.registry import operators
-
-    with local.changing(data) as registry:
-        updated = operators.update_operator(
-            registry, actor=local.actor(), organization=organization, operator=operator, role=role.value, reason=reason
-        )
+    with gateways.changing(data) as gateway:
+        updated = gateway.operators.update(organization, operator, role.value, reason)
     if as_json:
         output.print_json({"operator": output.plain(updated) if updated else operator, "changed": updated is not None})
     elif updated is None:
@@ -148,12 +135,8 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke an operator and all its tokens, for good. The next request with one of them is refused."""
-    from gateway.registry import operators
-
-    with local.restricting(data, output.warn) as registry:
-        revoked = operators.revoke_operator(
-            registry, actor=local.actor(), organization=organization, operator=operator, reason=reason
-        )
+    with gateways.restricting(data, output.warn) as gateway:
+        revoked = gateway.operators.revoke(organization, operator, reason)
     if as_json:
         output.print_json({"operator": operator, "revoked": True, "changed": revoked is not None})
     elif revoked is None:
@@ -178,21 +161,9 @@ def create_token(
     as_json: Json = False,
 ) -> None:
     """Create a token. It is printed once, alone on standard output, and cannot be shown again."""
-    from gateway.identity.credentials import Peppers
-    from gateway.registry import operators
-
     lifetime_ns = None if expires is None else output.parse_duration(expires)
-    with local.changing(data) as registry:
-        made = operators.create_token(
-            registry,
-            Peppers.load(DataDirectory(data).keys),
-            actor=local.actor(),
-            organization=organization,
-            operator=operator,
-            lifetime_ns=lifetime_ns,
-            scopes=scope or None,
-            reason=reason,
-        )
+    with gateways.changing(data) as gateway:
+        made = gateway.operators.create_token(organization, operator, lifetime_ns, scope or None, reason)
     if as_json:
         output.print_json(output.plain(made.record) | {"token": made.text})
     else:
@@ -206,10 +177,8 @@ def list_tokens(
     operator: Operator, organization: Organization = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """List an operator's tokens without their secrets, also dead ones."""
-    from gateway.registry import operators
-
-    with local.reading(data) as registry:
-        found = operators.tokens(registry, organization, operator)
+    with gateways.reading(data) as gateway:
+        found = gateway.operators.tokens(organization, operator)
     now_ns = output.now_ns()
     if as_json:
         output.print_json([output.plain(each) | {"status": each.status(now_ns)} for each in found])
@@ -241,12 +210,9 @@ def revoke_token(
 ) -> None:
     """Revoke a token, for good. The next request with it is refused."""
     from gateway.identity.credentials import public_part
-    from gateway.registry import operators
 
-    with local.restricting(data, output.warn) as registry:
-        revoked = operators.revoke_token(
-            registry, actor=local.actor(), organization=organization, operator=None, token=token, reason=reason
-        )
+    with gateways.restricting(data, output.warn) as gateway:
+        revoked = gateway.operators.revoke_token(organization, token, reason)
     if as_json:
         output.print_json({"token_id": public_part(token), "revoked": True, "changed": revoked is not None})
     elif revoked is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +12,11 @@ import typer
 from gateway.cli import output
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.call import Call
-    from gateway.control.permissions import Judged, Permission
-    from gateway.registry.as_of import RegistryAt
+    from gateway.control.permission_records import AskedCall, Judged
+    from gateway.management.port import PermissionsAt
 
 Model = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="As clients write it; may be repeated.")]
 Action = Annotated[
@@ -80,32 +77,26 @@ def _answer(
     as_json: bool,
     everyone: bool,
 ) -> None:
-    from gateway.control.permission_calls import calls_of
-    from gateway.control.permissions import permissions as judged
-    from gateway.registry import as_of
+    from gateway.management.port import Question
 
+    models, actions, tools, upstream = asked
+    question = Question(models=models, actions=actions, tools=tools, upstream=upstream)
     at_ns = None if at is None else output.parse_past(at)
-    with local.reading(data) as registry:
-        calls = calls_of(registry, organization, *asked)
-        when = as_of.NOW if at_ns is None else at_ns
-        if agent is None:
-            then = as_of.all_at(registry, organization, when)
-        else:
-            then = as_of.agent_at(registry, organization, agent, when)
-    time_ns = output.now_ns() if at_ns is None else at_ns
-    found = judged(DataDirectory(data).bundles, then, calls, time_ns)
+    with gateways.reading(data) as gateway:
+        found = gateway.permissions.asked(organization, agent, question, at_ns)
     if as_json:
-        typer.echo(json.dumps(_document(then, calls, found, time_ns), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
     else:
-        _print(calls, found, agent, everyone=everyone)
+        _print(found, agent, everyone=everyone)
 
 
-def _named(call: Call) -> str:
+def _named(call: AskedCall) -> str:
     tools = "".join(f" with {each.type}:{each.name}" for each in call.tools)
     return f"{call.action} {call.model} at {call.upstream}{tools}"
 
 
-def _print(calls: Sequence[Call], found: Sequence[Permission], agent: str | None, *, everyone: bool) -> None:
+def _print(answer: PermissionsAt, agent: str | None, *, everyone: bool) -> None:
+    found, calls = answer.permissions, answer.calls
     typer.echo(f"asked about {'; '.join(_named(each) for each in calls)}")
     shown = [each for each in found if everyone or each.allowed]
     output.print_table(
@@ -136,21 +127,11 @@ def _by(judged: Judged) -> str:
     return f"{judged.effect} {judged.bundle}@{judged.commit[:12]} of {whose[judged.subject_kind]}: {judged.code}"
 
 
-def _document(then: RegistryAt, calls: Sequence[Call], found: Sequence[Permission], time_ns: int) -> dict[str, Any]:
-    activation = then.activation
+def _document(found: PermissionsAt) -> dict[str, Any]:
     return {
-        "at": output.timestamp(time_ns),
-        "activation": None if activation is None else {"id": activation.id, "commit": activation.commit},
-        "calls": [
-            {
-                "action": each.action,
-                "upstream": each.upstream,
-                "provider": each.provider,
-                "model": each.model,
-                "tools": [{"type": tool.type, "name": tool.name} for tool in each.tools],
-            }
-            for each in calls
-        ],
-        "not_considered": ["limits", "usage", "networks", "tokens of issuers", "persons"],
-        "permissions": [dataclasses.asdict(each) for each in found],
+        "at": output.timestamp(found.at_ns),
+        "activation": None if found.activation is None else dataclasses.asdict(found.activation),
+        "calls": [dataclasses.asdict(each) for each in found.calls],
+        "not_considered": list(found.not_considered),
+        "permissions": [dataclasses.asdict(each) for each in found.permissions],
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.call import Call, Tool
+from gateway.control.permission_records import AskedCall, AskedTool
 from gateway.errors import GatewayError, did_you_mean
 from gateway.registry import queries
 from gateway.registry.database import Registry
@@ -64,3 +65,14 @@ def calls_of(
                     )
                 )
     return found
+
+
+def told(call: Call) -> AskedCall:
+    """The call as people are told of it."""
+    return AskedCall(
+        action=call.action,
+        upstream=call.upstream,
+        provider=call.provider,
+        model=call.model or "",
+        tools=[AskedTool(type=each.type, name=each.name) for each in call.tools],
+    )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from gateway.call import Call
+from gateway.control.permission_records import Judged, Permission
 from gateway.dataplane.dry_run import obliged_document
 from gateway.errors import GatewayError
 from gateway.identity.principals import CredentialRow, Principal, principal_of
@@ -29,40 +29,6 @@ from gateway.registry.port import ActiveSet, BundleRef
 from gateway.registry.records import BundleRecord, KeyRecord
 
 _SECONDS: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """What one binding said of a call: `code` is `allowed` or a reason code."""
-
-    binding: str
-    subject_kind: str
-    subject: str
-    bundle: str
-    effect: str
-    commit: str
-    code: str
-    reasons: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permission:
-    """Whether an agent could make a call, with the key that it would have used, and what made it so.
-
-    `code` is `allowed`, a reason code of the data plane, or why no policy was asked: `agent_suspended`, `no_key` and
-    the like. `call` counts from 0.
-    """
-
-    agent: str
-    agent_id: str
-    version: int
-    team: str
-    call: int
-    allowed: bool
-    code: str
-    reasons: list[str]
-    key: str | None
-    bindings: list[Judged]
 
 
 def permissions(bundles: Path, then: RegistryAt, calls: Sequence[Call], at_ns: int) -> list[Permission]:

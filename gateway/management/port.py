@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from gateway.control.permission_records import AskedCall, Permission
     from gateway.dataplane.key_uses import Uses
     from gateway.identity.key_scope import KeyScope
     from gateway.identity.message_signatures import PublicKey
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
         KeyRecord,
         LimitRecord,
         NewKey,
+        NewToken,
+        OperatorRecord,
+        OperatorTokenRecord,
+        OperatorVersionRecord,
         OrganizationRecord,
         OrganizationVersionRecord,
         StopRecord,
@@ -102,6 +107,27 @@ class OrganizationUpdate:
 
     review_days: int | None = None
     zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Calls that are asked about: all combinations of these. Without an action a chat is meant."""
+
+    models: Sequence[str]
+    actions: Sequence[str] | None = None
+    tools: Sequence[str] | None = None
+    upstream: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionsAt:
+    """The answer: for every agent and every call, by agent and then by call; `call` of each counts in `calls`."""
+
+    at_ns: int
+    activation: InForce | None
+    calls: list[AskedCall]
+    permissions: list[Permission]
+    not_considered: Sequence[str]
 
 
 class Agents(Protocol):
@@ -274,6 +300,44 @@ class Organizations(Protocol):
     def revoke(self, name: str, reason: str) -> OrganizationRecord | None: ...
 
 
+class Operators(Protocol):
+    """Who may use the control API: operators of an organization or of the whole gateway (None), by name or id."""
+
+    def add(self, organization: str | None, name: str, role: str, reason: str) -> OperatorRecord: ...
+
+    def listed(self, organization: str | None) -> list[OperatorRecord]:
+        """By name; without an organization all that may be seen, also those of organizations."""
+
+    def show(self, organization: str | None, operator: str) -> OperatorRecord: ...
+
+    def versions(self, organization: str | None, operator: str) -> list[OperatorVersionRecord]: ...
+
+    def update(self, organization: str | None, operator: str, role: str, reason: str) -> OperatorRecord | None: ...
+
+    def revoke(self, organization: str | None, operator: str, reason: str) -> OperatorRecord | None: ...
+
+    def tokens(self, organization: str | None, operator: str) -> list[OperatorTokenRecord]: ...
+
+    def create_token(
+        self,
+        organization: str | None,
+        operator: str,
+        lifetime_ns: int | None,
+        scopes: Sequence[str] | None,
+        reason: str,
+    ) -> NewToken: ...
+
+    def revoke_token(self, organization: str | None, token: str, reason: str) -> OperatorTokenRecord | None:
+        """End a token, named by its id or the beginning of its text."""
+
+
+class Permissions(Protocol):
+    """Who could make a call."""
+
+    def asked(self, organization: str, agent: str | None, question: Question, at_ns: int | None) -> PermissionsAt:
+        """What the policies say of one agent, or of all (None), now or at a time."""
+
+
 class Gateway(Protocol):
     """All of it."""
 
@@ -297,3 +361,9 @@ class Gateway(Protocol):
 
     @property
     def organizations(self) -> Organizations: ...
+
+    @property
+    def operators(self) -> Operators: ...
+
+    @property
+    def permissions(self) -> Permissions: ...

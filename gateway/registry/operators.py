@@ -200,8 +200,8 @@ def tokens(registry: Registry, organization: str | None, reference: str) -> list
         return [_token_record(tenant, holder, each) for each in session.exec(mine)]
 
 
-def token(registry: Registry, organization: str | None, operator: str, reference: str) -> OperatorTokenRecord:
-    """One token of an operator, also a dead one, named as for `revoke_token`."""
+def token(registry: Registry, organization: str | None, operator: str | None, reference: str) -> OperatorTokenRecord:
+    """One token, also a dead one, named as for `revoke_token`."""
     with registry.read() as session:
         tenant = _tenant(session, organization)
         row, holder = _find_token(session, tenant, operator, reference)

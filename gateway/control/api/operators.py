@@ -20,7 +20,7 @@ from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role, narrower
 from gateway.registry import operators, queries
 from gateway.registry.documents import plain
-from gateway.registry.records import OperatorRecord, OperatorTokenRecord
+from gateway.registry.records import OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
 
 _STATUS = {"type": "string", "enum": ["active", "expired", "revoked"]}
 _OPERATOR = shapes.record(OperatorRecord)
@@ -28,6 +28,15 @@ _TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS)
 _TEXT = {"type": ["string", "null"], "description": "The token, once; null in a repeated answer."}
 _NEW_TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS, token=_TEXT)
 _ME = shapes.record(OperatorRecord, token=_TOKEN)
+_VERSION = shapes.record(OperatorVersionRecord)
+
+
+class OperatorQuery(PageQuery):
+    """Which operators are wanted."""
+
+    everywhere: bool = Field(
+        False, description="Without `organization`: also those of every organization, if you are of the whole gateway."
+    )
 
 
 class NewOperator(Reasoned):
@@ -67,8 +76,12 @@ def me(ask: Ask) -> Answer:
 
 
 def listed(ask: Ask) -> Answer:
-    found = sorted(operators.operators(ask.registry, ask.organization), key=lambda each: each.id)
-    return cut(ask, found, lambda each: each.id, "operators")
+    if ask.query.everywhere and ask.organization is None:
+        every = operators.all_operators(ask.registry)
+    else:
+        every = operators.operators(ask.registry, ask.organization)
+    place = ("operators", "everywhere" if ask.query.everywhere else "")
+    return cut(ask, sorted(every, key=lambda each: each.id), lambda each: each.id, *place)
 
 
 def add(ask: Ask) -> Answer:
@@ -79,6 +92,12 @@ def add(ask: Ask) -> Answer:
 
 def show(ask: Ask) -> Answer:
     return _shown(operators.operator(ask.registry, ask.organization, ask.path["operator"]))
+
+
+def versions(ask: Ask) -> Answer:
+    operator = ask.path["operator"]
+    found = operators.operator_versions(ask.registry, ask.organization, operator)
+    return cut(ask, found, lambda each: each.version, "operator versions", operator)
 
 
 def update(ask: Ask) -> Answer:
@@ -131,8 +150,13 @@ def create_token(ask: Ask) -> Answer:
     return Answer(body=body, status=201, once="token")
 
 
+def show_token(ask: Ask) -> Answer:
+    return Answer(body=_token(operators.token(ask.registry, ask.organization, None, ask.path["token"])))
+
+
 def revoke_token(ask: Ask) -> Answer:
-    holder, reference = ask.path["operator"], ask.path["token"]
+    """Of an operator, if the path names one, or of any that the request is about."""
+    holder, reference = ask.path.get("operator"), ask.path["token"]
     operators.revoke_token(
         ask.change(),
         actor=ask.actor,
@@ -160,7 +184,7 @@ OPERATIONS = [
         noun="operators",
         summary="List operators, also revoked ones",
         function=listed,
-        query=PageQuery,
+        query=OperatorQuery,
         about="home",
         answer=shapes.page(_OPERATOR),
     ),
@@ -185,6 +209,16 @@ OPERATIONS = [
         about="home",
         answer=_OPERATOR,
         tagged=True,
+    ),
+    Operation(
+        method="GET",
+        path="/operators/{operator}/versions",
+        noun="operators",
+        summary="All versions of an operator, with who made them and why",
+        function=versions,
+        query=PageQuery,
+        about="home",
+        answer=shapes.page(_VERSION),
     ),
     Operation(
         method="PATCH",
@@ -236,6 +270,26 @@ OPERATIONS = [
         path="/operators/{operator}/tokens/{token}/revoke",
         noun="operators",
         summary="End a token, for good",
+        function=revoke_token,
+        body=Reasoned,
+        about="home",
+        answer=_TOKEN,
+        restricts=True,
+    ),
+    Operation(
+        method="GET",
+        path="/operator-tokens/{token}",
+        noun="operators",
+        summary="A token without its secret, by its id or the beginning of its text",
+        function=show_token,
+        about="home",
+        answer=_TOKEN,
+    ),
+    Operation(
+        method="POST",
+        path="/operator-tokens/{token}/revoke",
+        noun="operators",
+        summary="End a token that is named without its operator, for good",
         function=revoke_token,
         body=Reasoned,
         about="home",

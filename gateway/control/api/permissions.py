@@ -12,8 +12,8 @@ from gateway.call import Call
 from gateway.control import permissions, shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
-from gateway.control.permission_calls import calls_of
-from gateway.control.permissions import Permission
+from gateway.control.permission_calls import calls_of, told
+from gateway.control.permission_records import NOT_CONSIDERED, AskedCall, Permission
 from gateway.registry import as_of
 from gateway.registry.as_of import RegistryAt
 from gateway.registry.documents import timestamp
@@ -21,7 +21,6 @@ from gateway.registry.documents import timestamp
 _MOST: Final = 100
 """Agents whose policies one request asks."""
 
-_NOT_CONSIDERED: Final = ["limits", "usage", "networks", "tokens of issuers", "persons"]
 _TEXT = {"type": "string"}
 _PERMISSION = shapes.record(Permission, "call")
 
@@ -35,10 +34,7 @@ _ANSWER = _closed(
     | {
         "at": shapes.TIME,
         "activation": {"anyOf": [_closed({"id": _TEXT, "commit": _TEXT}), {"type": "null"}]},
-        "call": _closed(
-            dict.fromkeys(("action", "upstream", "provider", "model"), _TEXT)
-            | {"tools": {"type": "array", "items": _closed({"type": _TEXT, "name": _TEXT})}}
-        ),
+        "call": shapes.record(AskedCall),
         "not_considered": {"type": "array", "items": _TEXT, "description": "What the answer does not know."},
     }
 )
@@ -100,14 +96,8 @@ def _answer(
         "next": following,
         "at": timestamp(time_ns),
         "activation": None if activation is None else {"id": activation.id, "commit": activation.commit},
-        "call": {
-            "action": call.action,
-            "upstream": call.upstream,
-            "provider": call.provider,
-            "model": call.model,
-            "tools": [{"type": each.type, "name": each.name} for each in call.tools],
-        },
-        "not_considered": _NOT_CONSIDERED,
+        "call": told(call),
+        "not_considered": list(NOT_CONSIDERED),
     }
     return Answer(body=body)
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from gateway.management.directory.agents import DirectoryAgents
     from gateway.management.directory.assignments import DirectoryBindings, DirectoryLimits
     from gateway.management.directory.keys import DirectoryKeys
+    from gateway.management.directory.operators import DirectoryOperators
+    from gateway.management.directory.permissions import DirectoryPermissions
     from gateway.management.directory.tenants import DirectoryOrganizations, DirectoryStops, DirectoryTeams
     from gateway.registry.database import Registry
     from gateway.settings import DataDirectory
@@ -62,3 +64,15 @@ class DirectoryGateway:
         from gateway.management.directory.tenants import DirectoryOrganizations
 
         return DirectoryOrganizations(self._registry)
+
+    @cached_property
+    def operators(self) -> DirectoryOperators:
+        from gateway.management.directory.operators import DirectoryOperators
+
+        return DirectoryOperators(self._registry, self._data)
+
+    @cached_property
+    def permissions(self) -> DirectoryPermissions:
+        from gateway.management.directory.permissions import DirectoryPermissions
+
+        return DirectoryPermissions(self._registry, self._data)

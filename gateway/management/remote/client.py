@@ -63,12 +63,14 @@ class Client:
     def get(self, *path: str, **query: Any) -> Reply:
         return self.send("GET", *path, **query)
 
-    def pages(self, *path: str, most: int | None = None, **query: Any) -> Iterator[dict[str, Any]]:
-        """The pages of a list, until it ends or has `most` items."""
-        left = most
+    def pages(
+        self, *path: str, most: int | None = None, size: int | None = None, **query: Any
+    ) -> Iterator[dict[str, Any]]:
+        """The pages of a list, of `size` items each, until it ends or has `most` items."""
+        left, size = most, size or PAGE
         while True:
-            size = PAGE if left is None else min(PAGE, left)
-            page = self.get(*path, **query, limit=str(size)).body
+            limit = size if left is None else min(size, left)
+            page = self.get(*path, **query, limit=str(limit)).body
             if not {"items", "next"} <= page.keys():
                 raise self._not_a_gateway()
             yield page

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from gateway.management.remote.agents import RemoteAgents
     from gateway.management.remote.assignments import RemoteBindings, RemoteLimits
     from gateway.management.remote.keys import RemoteKeys
+    from gateway.management.remote.operators import RemoteOperators
+    from gateway.management.remote.permissions import RemotePermissions
     from gateway.management.remote.tenants import RemoteOrganizations, RemoteStops, RemoteTeams
 
 
@@ -61,3 +63,15 @@ class RemoteGateway:
         from gateway.management.remote.tenants import RemoteOrganizations
 
         return RemoteOrganizations(self._client)
+
+    @cached_property
+    def operators(self) -> RemoteOperators:
+        from gateway.management.remote.operators import RemoteOperators
+
+        return RemoteOperators(self._client)
+
+    @cached_property
+    def permissions(self) -> RemotePermissions:
+        from gateway.management.remote.permissions import RemotePermissions
+
+        return RemotePermissions(self._client)

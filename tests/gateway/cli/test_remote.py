@@ -26,6 +26,7 @@ from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
+from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Done, Home, Run
 
 URL = "https://gw.example:8081"
@@ -341,6 +342,60 @@ SCRIPTS: Final = {
         orgs revoke acme
         orgs show acne
         """,
+    "operators": """
+        orgs create acme
+        operators add anna --role admin --reason team --json
+        operators add anna --role viewer
+        operators add Anna! --role viewer
+        operators add ann --role viewer --org acme
+        operators add ann --role viewer --org acne
+        operators list --org acme --json
+        operators list --org acne
+        operators show anna
+        operators show ana
+        operators show ann --org acme --json
+        operators update anna --role owner --reason promoted
+        operators update anna --role owner
+        operators update anna --role auditor --json
+        operators token list anna
+        operators token create anna --expires 30d --scope read --scope audit:read --reason reports --json
+        operators token create anna
+        operators token create anna --scope agent:write
+        operators token create nobody
+        operators token list anna
+        operators token list anna --json
+        operators show anna --json
+        operators token revoke otk_nothing
+        operators revoke anna --reason left
+        operators revoke anna --json
+        operators token create anna
+        operators update anna --role viewer
+        operators show anna
+        operators token create ann --org acme
+        operators revoke ann --org acme
+        """,
+    "permissions": """
+        agents register robot
+        agents register helper --team support
+        agents register gone
+        agents revoke gone
+        permissions --model gpt-4o
+        keys create robot
+        keys create helper
+        bind robot models
+        permissions --model gpt-4o
+        permissions --model gpt-4o --all
+        permissions --model gpt-4o --model gpt-4o-mini --action chat.completions --action embeddings --tool lookup --all
+        permissions --model gpt-4o --tool lookup --tool web_search:web --json
+        permissions --model gpt-4o --action chat.completion
+        permissions --model gpt-4o --upstream nowhere
+        permissions --model gpt-4o --at 2001-01-01 --all
+        agents permissions robot --model gpt-4o
+        agents permissions robot --model gpt-4o --model gpt-4o-mini --json
+        agents permissions robt --model gpt-4o
+        agents permissions robot --model gpt-4o --at 2001-01-01
+        agents permissions gone --model gpt-4o
+        """,
 }
 """Every command that has a remote form, many of them wrongly used as well."""
 
@@ -353,7 +408,7 @@ def normalised(done: Done) -> tuple[int, str, str]:
     """What was said, without what differs between two gateways and two actors."""
 
     def plain(text: str) -> str:
-        text = re.sub(r"aig_sk_\w+", "KEY", text)
+        text = re.sub(r"aig_(sk|op)_\w+", "KEY", text)
         text = re.sub(r"\b[a-z]{3}_[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "TIME", text)
         text = re.sub(r"local:\d+|operator:ID", "ACTOR", text)
@@ -368,11 +423,20 @@ def normalised(done: Done) -> tuple[int, str, str]:
     "script", [name if name == "quick" else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS]
 )
 def test_commands_say_the_same_here_and_there(
-    home: Home, elsewhere: Elsewhere, gateway: Run, there: Run, script: str, tmp_path: Path
+    home: Home,
+    elsewhere: Elsewhere,
+    gateway: Run,
+    there: Run,
+    script: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage.create(home.data)
+    monkeypatch.setattr("gateway.management.remote.permissions._PAGE", 1)
     for each in (home, elsewhere.home):
         each.activate("crm")
+        if script == "permissions":
+            activate(each, "a" * 40, '"gpt-4o"')
     pem = tmp_path / "key.pem"
     pem.write_text(public_pem(generate("ed25519").public_key()))
     for name in ("here", "there"):
@@ -474,7 +538,8 @@ def test_next_steps_can_be_copied(elsewhere: Elsewhere, gateway: Run, tmp_path: 
     assert f"next: `gateway --server {URL} keys create bot` and `gateway --server {URL} bind bot BUNDLE`" in done.err
     done = gateway("--server", URL, "--token-file", str(file), "keys", "list")
     assert f"type `gateway --server {URL} --token-file '{file}' keys create AGENT`" in done.err
-    assert f"`gateway --server {URL} keys create AGENT`" in gateway("--server", URL, "keys", "create").complains(2)
+    unnamed = gateway("--server", URL, "keys", "create", AIG_TOKEN=token).complains(2)
+    assert f"say whose key: `gateway --server {URL} keys create AGENT`" in unnamed
     refused = gateway("--server", URL, "keys", "rotate", "--agent", "bot", AIG_TOKEN=token).complains()
     assert f"type `gateway --server {URL} keys create bot`" in refused
     # What the environment says need not be said again; what works elsewhere only stays, and so does a help text.

@@ -86,6 +86,33 @@ def test_versions_of_an_organization(control: Control, owner: Client) -> None:
     )
 
 
+def test_operators_and_tokens_as_commands_name_them(control: Control, owner: Client) -> None:
+    owner("POST", "/organizations", {"name": "acme"}).ok(201)
+    owner("POST", "/operators", {"name": "ann", "role": "owner", "reason": "first"}, organization="acme").ok(201)
+    owner("PATCH", "/operators/ann", {"role": "admin"}, organization="acme", headers={"if-match": "*"}).ok()
+    found = owner("GET", "/operators/ann/versions", organization="acme").ok()["items"]
+    assert [(each["role"], each["reason"]) for each in found] == [("owner", "first"), ("admin", "")]
+    made = owner("POST", "/operators/ann/tokens", {}, organization="acme").ok(201)
+    beginning = made["token_id"]
+    for reference in (made["id"], beginning):
+        assert owner("GET", f"/operator-tokens/{reference}", organization="acme").ok()["operator"] == "ann"
+        assert owner("GET", f"/operator-tokens/{reference}").problem(404) == "unknown_token"  # of the whole gateway
+    stranger = control.operator("sam", "owner", "default")
+    body = {"reason": "leaked"}
+    for organization in ({}, {"organization": "acme"}):
+        assert stranger("POST", f"/operator-tokens/{made['id']}/revoke", body, **organization).status == 404
+    every = [each["name"] for each in owner("GET", "/operators", everywhere="true").ok()["items"]]
+    assert every == ["olga", "ann", "sam"]
+    assert [each["name"] for each in owner("GET", "/operators").ok()["items"]] == ["olga"]
+    assert [each["name"] for each in stranger("GET", "/operators", everywhere="true").ok()["items"]] == ["sam"]
+    auditor = control.operator("audrey", "auditor")
+    assert (
+        auditor("POST", f"/operator-tokens/{made['id']}/revoke", body, organization="acme").problem(403) == "forbidden"
+    )
+    assert owner("POST", f"/operator-tokens/{made['id']}/revoke", body, organization="acme").ok()["revoked"] is not None
+    assert control.client(made["token"])("GET", "/me").problem(401) == "bad_credentials"
+
+
 def test_teams_and_bindings_name_their_agents_if_they_are_asked(control: Control, owner: Client) -> None:
     control.home.activate("base")
     for name in ("zoe", "bot", "gone"):
