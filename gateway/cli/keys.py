@@ -42,13 +42,15 @@ def create(
     --network the key is for a part of what its agent may do; policies are asked all the same.
     """
     from gateway.identity.key_scope import scope
+    from gateway.management.port import NewCredential
 
     if (agent is None) == (named is None):
         raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
+    new = NewCredential(agent=agent or named or "", lifetime_ns=lifetime_ns, scope=scoped)
     with gateways.changing(data) as gateway:
-        made = gateway.keys.create(organization, agent or named or "", lifetime_ns, scoped, reason)
+        made = gateway.keys.create(organization, new, reason)
         if as_json:
             output.print_json(output.plain(made.record) | {"key": made.text})
         else:

@@ -161,9 +161,12 @@ def create_token(
     as_json: Json = False,
 ) -> None:
     """Create a token. It is printed once, alone on standard output, and cannot be shown again."""
+    from gateway.management.port import NewOperatorToken
+
     lifetime_ns = None if expires is None else output.parse_duration(expires)
+    new = NewOperatorToken(operator=operator, lifetime_ns=lifetime_ns, scopes=scope or None)
     with gateways.changing(data) as gateway:
-        made = gateway.operators.create_token(organization, operator, lifetime_ns, scope or None, reason)
+        made = gateway.operators.create_token(organization, new, reason)
     if as_json:
         output.print_json(output.plain(made.record) | {"token": made.text})
     else:

@@ -43,6 +43,7 @@ def add_public(
     """
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
+    from gateway.management.port import NewCredential
 
     if str(file) == "-":
         key = public_keys.parse_public(sys.stdin.buffer.read(_MOST_PEM).decode("ascii", "replace"))
@@ -50,8 +51,9 @@ def add_public(
         key = public_keys.read_public(file)
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
+    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped)
     with gateways.changing(data) as gateway:
-        record = gateway.keys.add_public(organization, agent, key, lifetime_ns, scoped, reason)
+        record = gateway.keys.add_public(organization, key, new, reason)
         if as_json:
             output.print_json(output.plain(record))
         else:
@@ -81,6 +83,7 @@ def generate(
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
     from gateway.identity.message_signatures import thumbprint
+    from gateway.management.port import NewCredential
 
     scoped = scope(action or (), model or (), network or ())
     key = public_keys.generate("ed25519" if key_type is KeyType.ED25519 else "p256")
@@ -97,10 +100,11 @@ def generate(
             output.note(f"the private key is in {out}; add what is printed here: `gateway keys add-public`")
         return
     lifetime_ns = None if expires is None else output.parse_duration(expires)
+    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped)
     with gateways.changing(data) as gateway:
         public_keys.write_private(out, key)
         try:
-            record = gateway.keys.add_public(organization, agent, public, lifetime_ns, scoped, reason)
+            record = gateway.keys.add_public(organization, public, new, reason)
         except BaseException:
             out.unlink()  # of no use: its public half is nobody's
             raise

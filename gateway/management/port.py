@@ -102,6 +102,24 @@ class LimitName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewCredential:
+    """Whose a new key is, how long it works, and what it is for; None: for ever, and for everything."""
+
+    agent: str
+    lifetime_ns: int | None = None
+    scope: KeyScope | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOperatorToken:
+    """Whose a new token is, how long it works, and what it is for; None: for ever, and for everything."""
+
+    operator: str
+    lifetime_ns: int | None = None
+    scopes: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationUpdate:
     """What to change of an organization; None leaves a member as it is."""
 
@@ -160,29 +178,11 @@ class Agents(Protocol):
 class Keys(Protocol):
     """Keys of agents: secrets, public keys and SPIFFE IDs. One is named by its id or the beginning of its text."""
 
-    def create(
-        self, organization: str, agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str
-    ) -> NewKey: ...
+    def create(self, organization: str, new: NewCredential, reason: str) -> NewKey: ...
 
-    def add_public(
-        self,
-        organization: str,
-        agent: str,
-        key: PublicKey,
-        lifetime_ns: int | None,
-        scope: KeyScope | None,
-        reason: str,
-    ) -> KeyRecord: ...
+    def add_public(self, organization: str, key: PublicKey, new: NewCredential, reason: str) -> KeyRecord: ...
 
-    def add_spiffe(
-        self,
-        organization: str,
-        agent: str,
-        spiffe_id: str,
-        lifetime_ns: int | None,
-        scope: KeyScope | None,
-        reason: str,
-    ) -> KeyRecord: ...
+    def add_spiffe(self, organization: str, spiffe_id: str, new: NewCredential, reason: str) -> KeyRecord: ...
 
     def listed(self, organization: str, agent: str | None) -> tuple[list[KeyRecord], Uses]: ...
 
@@ -318,14 +318,7 @@ class Operators(Protocol):
 
     def tokens(self, organization: str | None, operator: str) -> list[OperatorTokenRecord]: ...
 
-    def create_token(
-        self,
-        organization: str | None,
-        operator: str,
-        lifetime_ns: int | None,
-        scopes: Sequence[str] | None,
-        reason: str,
-    ) -> NewToken: ...
+    def create_token(self, organization: str | None, new: NewOperatorToken, reason: str) -> NewToken: ...
 
     def revoke_token(self, organization: str | None, token: str, reason: str) -> OperatorTokenRecord | None:
         """End a token, named by its id or the beginning of its text."""

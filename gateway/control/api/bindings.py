@@ -102,7 +102,13 @@ def show(ask: Ask) -> Answer:
 
 
 def unbind(ask: Ask) -> Answer:
-    found = _one(ask)
+    """End the binding in the path of a request, or else the one that its body names."""
+    found: BindingRecord | Unbinding
+    if "binding" in ask.path:
+        found = _one(ask)
+    else:
+        found = ask.body
+        check_subject(ask, found.subject_kind, found.subject)
     removed = changes.unbind(
         ask.change(),
         actor=ask.actor,
@@ -111,19 +117,7 @@ def unbind(ask: Ask) -> Answer:
         subject=found.subject,
         bundle=found.bundle,
         shadow=found.shadow,
-    )
-    return Answer(body=shown(removed))
-
-
-def unbind_named(ask: Ask) -> Answer:
-    given: Unbinding = ask.body
-    check_subject(ask, given.subject_kind, given.subject)
-    removed = changes.unbind(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
-        kind=given.subject_kind,
-        **given.model_dump(exclude={"subject_kind"}),
+        reason="" if ask.body is None else ask.body.reason,
     )
     return Answer(body=shown(removed))
 
@@ -177,7 +171,7 @@ OPERATIONS = [
         path="/bindings/unbind",
         noun="bindings",
         summary="End the binding of a bundle and whom it judges",
-        function=unbind_named,
+        function=unbind,
         body=Unbinding,
         answer=_BINDING,
     ),

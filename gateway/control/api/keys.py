@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import Field
 
@@ -94,58 +94,50 @@ def listed(ask: Ask) -> Answer:
     return Answer(body={"items": [shown(each, uses) for each in found], "next": cursor})
 
 
-def create(ask: Ask) -> Answer:
+class _Given(TypedDict):
+    """What all kinds of keys are made with."""
+
+    actor: str
+    organization: str
+    agent: str
+    lifetime_ns: int | None
+    scope: key_scope.KeyScope | None
+    reason: str
+
+
+def _given(ask: Ask) -> _Given:
     given: NewKey = ask.body
-    made = changes.create_key(
-        ask.change(),
-        ask.context.peppers,
+    scope = None
+    if given.scope is not None:
+        scope = key_scope.scope(given.scope.actions, given.scope.models, given.scope.networks)
+    check_actions(ask.registry, ask.tenant, scope)
+    return _Given(
         actor=ask.actor,
         organization=ask.tenant,
         agent=given.agent,
         lifetime_ns=lifetime(given.expires_in),
+        scope=scope,
         reason=given.reason,
-        scope=_scope(ask, given),
     )
+
+
+def create(ask: Ask) -> Answer:
+    made = changes.create_key(ask.change(), ask.context.peppers, **_given(ask))
     body = {**shown(made.record, {}), "key": made.text}
     return Answer(body=body, status=201, location=f"/keys/{made.record.id}", once="key")
 
 
 def add_public(ask: Ask) -> Answer:
-    given: NewPublicKey = ask.body
-    made = registered.add_public_key(
-        ask.change(),
-        public_keys.parse_public(given.public_key),
-        actor=ask.actor,
-        organization=ask.tenant,
-        agent=given.agent,
-        lifetime_ns=lifetime(given.expires_in),
-        reason=given.reason,
-        scope=_scope(ask, given),
-    )
-    return Answer(body=shown(made, {}), status=201, location=f"/keys/{made.id}")
+    key = public_keys.parse_public(ask.body.public_key)
+    return _added(registered.add_public_key(ask.change(), key, **_given(ask)))
 
 
 def add_spiffe(ask: Ask) -> Answer:
-    given: NewSpiffeId = ask.body
-    made = workload_names.add_spiffe_id(
-        ask.change(),
-        given.spiffe_id,
-        actor=ask.actor,
-        organization=ask.tenant,
-        agent=given.agent,
-        lifetime_ns=lifetime(given.expires_in),
-        reason=given.reason,
-        scope=_scope(ask, given),
-    )
+    return _added(workload_names.add_spiffe_id(ask.change(), ask.body.spiffe_id, **_given(ask)))
+
+
+def _added(made: KeyRecord) -> Answer:
     return Answer(body=shown(made, {}), status=201, location=f"/keys/{made.id}")
-
-
-def _scope(ask: Ask, given: NewKey) -> key_scope.KeyScope | None:
-    if given.scope is None:
-        return None
-    found = key_scope.scope(given.scope.actions, given.scope.models, given.scope.networks)
-    check_actions(ask.registry, ask.tenant, found)
-    return found
 
 
 def show(ask: Ask) -> Answer:

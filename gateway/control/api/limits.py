@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pydantic import Field
 
@@ -13,21 +13,27 @@ from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasone
 from gateway.control.problems import Problem
 from gateway.registry import limit_states, usage_limits
 from gateway.registry.limit_states import LimitState
-from gateway.registry.records import LimitRecord
+from gateway.registry.records import LimitRecord, SubjectKind
+from gateway.registry.usage_limits import Part
 
 LIMIT = shapes.record(LimitRecord)
 _STATE = shapes.record(LimitState)
 
 
-class NewLimit(Reasoned):
-    """A limit, or another value for one that is set."""
+class Named(Reasoned):
+    """Which limit is meant, by whose it is and what it is of."""
 
     subject_kind: Literal["agent", "team", "organization"]
     subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
     limit: str = Field(description="Its name, such as requests_per_minute or spend_microusd_per_day.")
-    value: int = Field(ge=0, le=2**53 - 1)
     upstream: str = Field("", description="Only for calls to this upstream.")
     model: str = Field("", description="Only for calls of this model; `gpt-4o*` for all that begin so.")
+
+
+class NewLimit(Named):
+    """A limit, or another value for one that is set."""
+
+    value: int = Field(ge=0, le=2**53 - 1)
     without_members: bool = Field(False, description="Also if it applies to no agent yet.")
 
 
@@ -38,16 +44,6 @@ class StateQuery(PageQuery):
     subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
 
 
-class Removal(Reasoned):
-    """Which limit is to end."""
-
-    subject_kind: Literal["agent", "team", "organization"]
-    subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
-    limit: str = Field(description="Its name, such as requests_per_minute.")
-    upstream: str = ""
-    model: str = ""
-
-
 class Raise(Reasoned):
     """Another value for a while."""
 
@@ -55,14 +51,8 @@ class Raise(Reasoned):
     for_seconds: Seconds
 
 
-class NamedRaise(Raise):
+class NamedRaise(Raise, Named):
     """The same, with whose limit it is."""
-
-    subject_kind: Literal["agent", "team", "organization"]
-    subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
-    limit: str = Field(description="Its name, such as requests_per_minute.")
-    upstream: str = ""
-    model: str = ""
 
 
 def listed(ask: Ask) -> Answer:
@@ -77,21 +67,41 @@ def states(ask: Ask) -> Answer:
     return cut(ask, shown, lambda each: each.id, "limit states", given.subject_kind, given.subject)
 
 
-def set_limit(ask: Ask) -> Answer:
-    given: NewLimit = ask.body
-    check_subject(ask, given.subject_kind, given.subject)
-    made = usage_limits.set_limit(
-        ask.change(),
+class _Which(TypedDict):
+    """Which limit a change is about, with who makes it and why."""
+
+    actor: str
+    organization: str
+    kind: SubjectKind
+    subject: str
+    name: str
+    part: Part
+    reason: str
+
+
+def _which(ask: Ask) -> _Which:
+    """The limit in the path of a request, or else the one that its body names."""
+    found: LimitRecord | Named
+    if "limit" in ask.path:
+        found = _one(ask)
+    else:
+        found = ask.body
+        check_subject(ask, found.subject_kind, found.subject)
+    return _Which(
         actor=ask.actor,
         organization=ask.tenant,
-        kind=given.subject_kind,
-        subject=given.subject,
-        name=given.limit,
-        value=given.value,
-        part=usage_limits.Part(given.upstream, given.model),
-        without_members=given.without_members,
-        reason=given.reason,
+        kind=found.subject_kind,
+        subject=found.subject,
+        name=found.limit,
+        part=Part(found.upstream, found.model),
+        reason="" if ask.body is None else ask.body.reason,
     )
+
+
+def set_limit(ask: Ask) -> Answer:
+    given: NewLimit = ask.body
+    which = _which(ask)
+    made = usage_limits.set_limit(ask.change(), value=given.value, without_members=given.without_members, **which)
     return Answer(body=made, status=201, location=f"/limits/{made.id}")
 
 
@@ -100,68 +110,13 @@ def show(ask: Ask) -> Answer:
 
 
 def raise_limit(ask: Ask) -> Answer:
-    found = _one(ask)
-    raised = usage_limits.raise_limit(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
-        kind=found.subject_kind,
-        subject=found.subject,
-        name=found.limit,
-        value=ask.body.value,
-        for_ns=ask.body.for_seconds * 10**9,
-        reason=ask.body.reason,
-        part=usage_limits.Part(found.upstream, found.model),
-    )
-    return Answer(body=raised)
-
-
-def raise_named(ask: Ask) -> Answer:
-    given: NamedRaise = ask.body
-    check_subject(ask, given.subject_kind, given.subject)
-    raised = usage_limits.raise_limit(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
-        kind=given.subject_kind,
-        subject=given.subject,
-        name=given.limit,
-        value=given.value,
-        for_ns=given.for_seconds * 10**9,
-        reason=given.reason,
-        part=usage_limits.Part(given.upstream, given.model),
-    )
-    return Answer(body=raised)
-
-
-def remove_named(ask: Ask) -> Answer:
-    given: Removal = ask.body
-    check_subject(ask, given.subject_kind, given.subject)
-    removed = usage_limits.remove_limit(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
-        kind=given.subject_kind,
-        subject=given.subject,
-        name=given.limit,
-        part=usage_limits.Part(given.upstream, given.model),
-        reason=given.reason,
-    )
-    return Answer(body=removed)
+    given: Raise = ask.body
+    for_ns = given.for_seconds * 10**9
+    return Answer(body=usage_limits.raise_limit(ask.change(), value=given.value, for_ns=for_ns, **_which(ask)))
 
 
 def remove(ask: Ask) -> Answer:
-    found = _one(ask)
-    removed = usage_limits.remove_limit(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
-        kind=found.subject_kind,
-        subject=found.subject,
-        name=found.limit,
-        part=usage_limits.Part(found.upstream, found.model),
-    )
-    return Answer(body=removed)
+    return Answer(body=usage_limits.remove_limit(ask.change(), **_which(ask)))
 
 
 def _one(ask: Ask) -> LimitRecord:
@@ -205,7 +160,7 @@ OPERATIONS = [
         path="/limits/raise",
         noun="limits",
         summary="Raise the limit of this name for a while; it falls back by itself",
-        function=raise_named,
+        function=raise_limit,
         body=NamedRaise,
         answer=LIMIT,
     ),
@@ -214,8 +169,8 @@ OPERATIONS = [
         path="/limits/remove",
         noun="limits",
         summary="End the limit of this name",
-        function=remove_named,
-        body=Removal,
+        function=remove,
+        body=Named,
         answer=LIMIT,
     ),
     Operation(

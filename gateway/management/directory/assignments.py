@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.management.directory.change import Change, change
 from gateway.management.port import LimitName, NewBinding
-from gateway.processes import local
 from gateway.registry import changes, limit_states, queries, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.limit_states import LimitState
@@ -22,8 +22,6 @@ class DirectoryBindings:
     def bind(self, organization: str, new: NewBinding, *, other_effect: bool, reason: str) -> BindingRecord:
         return changes.bind(
             self._registry,
-            actor=local.actor(),
-            organization=organization,
             kind=new.kind,
             subject=new.subject,
             bundle=new.bundle,
@@ -32,22 +30,14 @@ class DirectoryBindings:
             without_members=new.without_members,
             other_effect=other_effect,
             shadow=new.shadow,
-            reason=reason,
+            **change(organization, reason),
         )
 
     def unbind(
         self, organization: str, kind: SubjectKind, subject: str, bundle: str, *, shadow: bool, reason: str
     ) -> BindingRecord:
-        return changes.unbind(
-            self._registry,
-            actor=local.actor(),
-            organization=organization,
-            kind=kind,
-            subject=subject,
-            bundle=bundle,
-            shadow=shadow,
-            reason=reason,
-        )
+        by = change(organization, reason)
+        return changes.unbind(self._registry, kind=kind, subject=subject, bundle=bundle, shadow=shadow, **by)
 
     def listed(self, organization: str, agent: str | None) -> list[BindingRecord]:
         return queries.bindings(self._registry, organization, agent)
@@ -68,44 +58,15 @@ class DirectoryLimits:
     def set(
         self, organization: str, limit: LimitName, value: int, *, without_members: bool, reason: str
     ) -> LimitRecord:
-        return usage_limits.set_limit(
-            self._registry,
-            actor=local.actor(),
-            organization=organization,
-            kind=limit.kind,
-            subject=limit.subject,
-            name=limit.name,
-            value=value,
-            part=Part(limit.upstream, limit.model),
-            without_members=without_members,
-            reason=reason,
-        )
+        which = _which(organization, limit, reason)
+        return usage_limits.set_limit(self._registry, value=value, without_members=without_members, **which)
 
     def raise_(self, organization: str, limit: LimitName, value: int, for_ns: int, reason: str) -> LimitRecord:
-        return usage_limits.raise_limit(
-            self._registry,
-            actor=local.actor(),
-            organization=organization,
-            kind=limit.kind,
-            subject=limit.subject,
-            name=limit.name,
-            value=value,
-            for_ns=for_ns,
-            reason=reason,
-            part=Part(limit.upstream, limit.model),
-        )
+        which = _which(organization, limit, reason)
+        return usage_limits.raise_limit(self._registry, value=value, for_ns=for_ns, **which)
 
     def remove(self, organization: str, limit: LimitName, reason: str) -> LimitRecord:
-        return usage_limits.remove_limit(
-            self._registry,
-            actor=local.actor(),
-            organization=organization,
-            kind=limit.kind,
-            subject=limit.subject,
-            name=limit.name,
-            part=Part(limit.upstream, limit.model),
-            reason=reason,
-        )
+        return usage_limits.remove_limit(self._registry, **_which(organization, limit, reason))
 
     def listed(self, organization: str) -> list[LimitRecord]:
         return usage_limits.limits(self._registry, organization)
@@ -117,3 +78,17 @@ class DirectoryLimits:
     def states(self, organization: str, kind: SubjectKind, subject: str) -> list[LimitState]:
         found = limit_states.applying(self._registry, organization, kind, subject)
         return limit_states.states(self._data, found)
+
+
+class _Which(Change):
+    """Which limit a change is about."""
+
+    kind: SubjectKind
+    subject: str
+    name: str
+    part: Part
+
+
+def _which(organization: str, limit: LimitName, reason: str) -> _Which:
+    part, by = Part(limit.upstream, limit.model), change(organization, reason)
+    return _Which(kind=limit.kind, subject=limit.subject, name=limit.name, part=part, **by)

@@ -10,7 +10,8 @@ from gateway.dataplane.key_uses import Uses
 from gateway.identity.credentials import Peppers
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.message_signatures import PublicKey
-from gateway.management.directory.change import change
+from gateway.management.directory.change import Change, change
+from gateway.management.port import NewCredential
 from gateway.processes import local
 from gateway.registry import changes, key_rotation, queries
 from gateway.registry.database import Registry
@@ -21,6 +22,14 @@ from gateway.registry.workload_names import add_spiffe_id
 from gateway.settings import DataDirectory
 
 
+class _Given(Change):
+    """What all kinds of keys are made with."""
+
+    agent: str
+    lifetime_ns: int | None
+    scope: KeyScope | None
+
+
 class DirectoryKeys:
     """`Keys` of `port.py`."""
 
@@ -28,38 +37,15 @@ class DirectoryKeys:
         self._registry = registry
         self._data = data
 
-    def create(
-        self, organization: str, agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str
-    ) -> NewKey:
-        check_actions(self._registry, organization, scope)
-        peppers, by = self._peppers(), change(organization, reason)
-        return changes.create_key(self._registry, peppers, agent=agent, lifetime_ns=lifetime_ns, scope=scope, **by)
+    def create(self, organization: str, new: NewCredential, reason: str) -> NewKey:
+        given = self._given(organization, new, reason)
+        return changes.create_key(self._registry, self._peppers(), **given)
 
-    def add_public(
-        self,
-        organization: str,
-        agent: str,
-        key: PublicKey,
-        lifetime_ns: int | None,
-        scope: KeyScope | None,
-        reason: str,
-    ) -> KeyRecord:
-        check_actions(self._registry, organization, scope)
-        by = change(organization, reason)
-        return add_public_key(self._registry, key, agent=agent, lifetime_ns=lifetime_ns, scope=scope, **by)
+    def add_public(self, organization: str, key: PublicKey, new: NewCredential, reason: str) -> KeyRecord:
+        return add_public_key(self._registry, key, **self._given(organization, new, reason))
 
-    def add_spiffe(
-        self,
-        organization: str,
-        agent: str,
-        spiffe_id: str,
-        lifetime_ns: int | None,
-        scope: KeyScope | None,
-        reason: str,
-    ) -> KeyRecord:
-        check_actions(self._registry, organization, scope)
-        by = change(organization, reason)
-        return add_spiffe_id(self._registry, spiffe_id, agent=agent, lifetime_ns=lifetime_ns, scope=scope, **by)
+    def add_spiffe(self, organization: str, spiffe_id: str, new: NewCredential, reason: str) -> KeyRecord:
+        return add_spiffe_id(self._registry, spiffe_id, **self._given(organization, new, reason))
 
     def listed(self, organization: str, agent: str | None) -> tuple[list[KeyRecord], Uses]:
         return queries.keys(self._registry, organization, agent), key_uses.read(self._data.runtime_db)
@@ -100,6 +86,11 @@ class DirectoryKeys:
 
     def revoke(self, organization: str, key: str, reason: str) -> KeyRecord | None:
         return changes.revoke_key(self._registry, key=key, **change(organization, reason))
+
+    def _given(self, organization: str, new: NewCredential, reason: str) -> _Given:
+        check_actions(self._registry, organization, new.scope)
+        by = change(organization, reason)
+        return _Given(agent=new.agent, lifetime_ns=new.lifetime_ns, scope=new.scope, **by)
 
     def _peppers(self) -> Peppers:
         return Peppers.load(self._data.keys)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gateway.identity.credentials import Peppers
+from gateway.management.port import NewOperatorToken
 from gateway.processes import local
 from gateway.registry import operators
 from gateway.registry.database import Registry
@@ -48,22 +47,16 @@ class DirectoryOperators:
     def tokens(self, organization: str | None, operator: str) -> list[OperatorTokenRecord]:
         return operators.tokens(self._registry, organization, operator)
 
-    def create_token(
-        self,
-        organization: str | None,
-        operator: str,
-        lifetime_ns: int | None,
-        scopes: Sequence[str] | None,
-        reason: str,
-    ) -> NewToken:
+    def create_token(self, organization: str | None, new: NewOperatorToken, reason: str) -> NewToken:
+        peppers, actor = Peppers.load(self._data.keys), local.actor()
         return operators.create_token(
             self._registry,
-            Peppers.load(self._data.keys),
-            actor=local.actor(),
+            peppers,
+            actor=actor,
             organization=organization,
-            operator=operator,
-            lifetime_ns=lifetime_ns,
-            scopes=scopes,
+            operator=new.operator,
+            lifetime_ns=new.lifetime_ns,
+            scopes=new.scopes,
             reason=reason,
         )
 

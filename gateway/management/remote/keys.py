@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.dataplane.key_uses import Uses
 from gateway.errors import GatewayError
 from gateway.identity.credentials import public_part
+from gateway.management.port import NewCredential
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client, Reply
 from gateway.registry.agent_states import ENDED
 from gateway.registry.records import KeyRecord, NewKey
 
 if TYPE_CHECKING:
-    from gateway.identity.key_scope import KeyScope
     from gateway.identity.message_signatures import PublicKey
     from gateway.registry.key_rotation import Rotated, Skipped, Terms
 
@@ -27,37 +27,18 @@ class RemoteKeys:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def create(
-        self, organization: str, agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str
-    ) -> NewKey:
-        body = _body(agent, lifetime_ns, scope, reason)
-        return _new(self._client.send("POST", "keys", body=body, organization=organization))
+    def create(self, organization: str, new: NewCredential, reason: str) -> NewKey:
+        return _new(self._client.send("POST", "keys", body=_body(new, reason), organization=organization))
 
-    def add_public(
-        self,
-        organization: str,
-        agent: str,
-        key: PublicKey,
-        lifetime_ns: int | None,
-        scope: KeyScope | None,
-        reason: str,
-    ) -> KeyRecord:
+    def add_public(self, organization: str, key: PublicKey, new: NewCredential, reason: str) -> KeyRecord:
         from gateway.identity.public_keys import public_pem
 
-        body = _body(agent, lifetime_ns, scope, reason) | {"public_key": public_pem(key)}
+        body = _body(new, reason) | {"public_key": public_pem(key)}
         reply = self._client.send("POST", "keys", "public", body=body, organization=organization)
         return documents.record(KeyRecord, reply.body)
 
-    def add_spiffe(
-        self,
-        organization: str,
-        agent: str,
-        spiffe_id: str,
-        lifetime_ns: int | None,
-        scope: KeyScope | None,
-        reason: str,
-    ) -> KeyRecord:
-        body = _body(agent, lifetime_ns, scope, reason) | {"spiffe_id": spiffe_id}
+    def add_spiffe(self, organization: str, spiffe_id: str, new: NewCredential, reason: str) -> KeyRecord:
+        body = _body(new, reason) | {"spiffe_id": spiffe_id}
         reply = self._client.send("POST", "keys", "spiffe", body=body, organization=organization)
         return documents.record(KeyRecord, reply.body)
 
@@ -125,9 +106,9 @@ class RemoteKeys:
         return None if before["revoked"] is not None else documents.record(KeyRecord, reply.body)
 
 
-def _body(agent: str, lifetime_ns: int | None, scope: KeyScope | None, reason: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"agent": agent, "expires_in": documents.seconds(lifetime_ns), "reason": reason}
-    return body if scope is None else body | {"scope": scope.document()}
+def _body(new: NewCredential, reason: str) -> dict[str, Any]:
+    body: dict[str, Any] = {"agent": new.agent, "expires_in": documents.seconds(new.lifetime_ns), "reason": reason}
+    return body if new.scope is None else body | {"scope": new.scope.document()}
 
 
 def _new(reply: Reply) -> NewKey:

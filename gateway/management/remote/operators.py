@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gateway.errors import GatewayError
 from gateway.identity.credentials import public_part
+from gateway.management.port import NewOperatorToken
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
@@ -52,20 +51,10 @@ class RemoteOperators:
         found = self._client.items("operators", operator, "tokens", organization=organization)
         return documents.records(OperatorTokenRecord, found)
 
-    def create_token(
-        self,
-        organization: str | None,
-        operator: str,
-        lifetime_ns: int | None,
-        scopes: Sequence[str] | None,
-        reason: str,
-    ) -> NewToken:
-        body = {
-            "expires_in": documents.seconds(lifetime_ns),
-            "scopes": None if scopes is None else list(scopes),
-            "reason": reason,
-        }
-        reply = self._client.send("POST", "operators", operator, "tokens", body=body, organization=organization)
+    def create_token(self, organization: str | None, new: NewOperatorToken, reason: str) -> NewToken:
+        scopes = None if new.scopes is None else list(new.scopes)
+        body = {"expires_in": documents.seconds(new.lifetime_ns), "scopes": scopes, "reason": reason}
+        reply = self._client.send("POST", "operators", new.operator, "tokens", body=body, organization=organization)
         made = documents.record(OperatorTokenRecord, reply.body)
         if reply.body["token"] is None:  # the first answer was lost, and secrets are not kept for the second
             message = f"token {made.id} was created, but its text was lost on the way"
