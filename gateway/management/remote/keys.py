@@ -126,7 +126,7 @@ def _after_loss(key: str) -> str:
 def _broken_off(error: GatewayError, agent: str, rotated: int) -> GatewayError:
     if not rotated:
         return error
-    count = f"{rotated} {'key was' if rotated == 1 else 'keys were'}"
-    message = f"at agent {agent}: {error.message}; {count} rotated before and stay in the file"
+    kept = "the key that was rotated before stays" if rotated == 1 else f"the {rotated} keys rotated before stay"
+    message = f"at agent {agent}: {error.message}; {kept} in the file"
     again = "the same command with another file rotates the rest"
     return GatewayError(error.code, message, hint=f"{error.hint}; {again}" if error.hint else again)

@@ -599,6 +599,89 @@ def test_a_key_whose_text_was_lost_can_be_revoked(
 
 
 @pytest.mark.slow
+def test_many_rotations_that_break_off_keep_the_keys_so_far(
+    elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        elsewhere.home.agent(name)
+        elsewhere.home.key(name)
+    first, rest = tmp_path / "first.csv", tmp_path / "rest.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.management.remote.client.PAUSE_SECONDS", 0.0)
+        seen: list[bytes] = []
+
+        def answer(_self: object, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/rotate") and (request.url.raw_path not in seen[:1]):
+                seen.append(request.url.raw_path)
+                if len(seen) > 1:
+                    raise httpx.ReadError("connection reset", request=request)
+            return elsewhere.answer(request)
+
+        patch.setattr(httpx.HTTPTransport, "handle_request", answer)
+        said = there("keys", "rotate", "--all", "--out", str(first)).complains()
+    assert said.startswith(f"at agent b: cannot reach {URL}: connection reset; the key that was rotated before stays")
+    assert "the same command with another file rotates the rest" in said
+    assert first.stat().st_mode & 0o777 == 0o600
+    assert [line.partition(",")[0] for line in first.read_text().splitlines()] == ["agent", "a"]
+    done = there("keys", "rotate", "--all", "--out", str(rest))
+    assert "rotated 2 keys" in done.out
+    assert "not rotated: agent `a` has another key" in done.err
+    assert [line.partition(",")[0] for line in rest.read_text().splitlines()] == ["agent", "b", "c"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["keys rotate --agent bot --out FULL", "keys rotate --all --out FULL"])
+def test_a_new_key_that_cannot_be_written_is_named(
+    elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    elsewhere.home.agent("bot")
+    elsewhere.home.key("bot")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    said = there(*line.replace("FULL", str(tmp_path / "full.csv")).split()).complains()
+    assert re.search(
+        r"no space left on device; key key_\S+ is in force, and its text is lost: type `gateway .*keys revoke", said
+    )
+    assert not (tmp_path / "full.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_token_whose_text_was_lost_can_be_revoked(
+    elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there("operators", "add", "anna", "--role", "viewer")
+    broken(elsewhere, monkeypatch, 1, after=True)
+    said = there("operators", "token", "create", "anna").complains()
+    lost = re.search(r"operators token revoke (otk_\S+)`", said)
+    assert "its text was lost" in said
+    assert lost is not None
+    assert there("operators", "token", "revoke", lost[1]).code == 0
+
+
+@pytest.mark.slow
+def test_nobody_gives_more_than_it_has(elsewhere: Elsewhere, gateway: Run) -> None:
+    narrow = elsewhere.token(scopes=["operators:write", "agents:read"])
+    stranger = elsewhere.token("anna", "owner", ORG)
+    admin = elsewhere.token("adam", "admin")
+
+    def run(token: str, *line: str) -> Done:
+        return gateway("--server", URL, "operators", *line, AIG_TOKEN=token)
+
+    assert run(narrow, "add", "bob", "--role", "owner").code == 0
+    for scopes in ((), ("--scope", "agents:write"), ("--scope", "read")):
+        assert "makes only tokens for some of these" in run(narrow, "token", "create", "bob", *scopes).complains()
+    assert run(narrow, "token", "create", "bob", "--scope", "agents:read").code == 0
+    assert "may not change operators" in run(admin, "add", "eve", "--role", "viewer").complains()
+    # An owner of an organization sees and makes operators of that one only.
+    assert "of organization default" in run(stranger, "add", "eve", "--role", "owner").out
+    assert [each["name"] for each in run(stranger, "list", "--json").json] == ["anna", "eve"]
+    assert "unknown operator `olga`" in run(stranger, "update", "olga", "--role", "viewer").complains()
+
+
+@pytest.mark.slow
 def test_a_gateway_that_cannot_be_reached(elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(elsewhere, monkeypatch, 99, after=False)
     said = there("agents", "register", "bot").complains()
