@@ -174,6 +174,16 @@ class Balance:
         used = self._used[place] + self._more[place // _N]
         return used, self._reserved[place - _N] + self._held[place // _N - 1] if place >= _N else 0
 
+    def spent(self, counter: str) -> int:
+        """What is used of a counter and not reserved, in its last window; 0 for `OPEN`, which is never spent."""
+        if counter == OPEN:
+            return 0
+        place = _PLACE[counter]
+        spent = self._used[place] + self._more[place // _N]
+        if place >= _N:
+            spent -= self._reserved[place - _N] + self._held[place // _N - 1]
+        return spent
+
     def used(self, minute: int) -> list[int]:
         """What is used of every counter of `USED`, in the windows that `minute` is in."""
         if minute != self.minute:
@@ -196,22 +206,24 @@ class Balance:
         held[0] += tokens
         held[1] += spend
 
-    def settle(self, minute: int, reserved: Amounts, settled: Amounts) -> None:
-        """A decision of this minute, which had reserved so much, is closed at what it is settled at."""
+    def settle(self, minute: int, more: Amounts, tokens: int, spend: int) -> None:
+        """A decision of this minute is closed, which had reserved so many tokens and so much spend.
+
+        `more` is what it is settled at beyond what it had reserved, mostly negative.
+        """
         self.open -= 1
-        requests, tokens, spend = settled[0] - reserved[0], settled[1] - reserved[1], settled[2] - reserved[2]
         if minute == self.minute:
-            more, held = self._more, self._held
-            more[0] += requests
-            more[1] += tokens
-            more[2] += spend
-            held[0] -= reserved[1]
-            held[1] -= reserved[2]
+            kept, held = self._more, self._held
+            kept[0] += more[0]
+            kept[1] += more[1]
+            kept[2] += more[2]
+            held[0] -= tokens
+            held[1] -= spend
             return
         self._add_up()
         for window in range(_N):
             if minute >= self.begin(window):
-                self._add(window, (requests, tokens, spend), (-reserved[1], -reserved[2]))
+                self._add(window, more, (-tokens, -spend))
 
     def _add(self, window: int, used: Sequence[int], reserved: Sequence[int]) -> None:
         for metric, amount in enumerate(used):
@@ -228,17 +240,17 @@ class Balance:
             return
         a, b, c, d, e, f, g, h, i, j, k, m = self._used
         self._used = used = [
-            *(a + requests, b + requests, c + requests, d + requests),
-            *(e + tokens, f + tokens, g + tokens, h + tokens),
-            *(i + spend, j + spend, k + spend, m + spend),
-        ]
+            a + requests, b + requests, c + requests, d + requests,
+            e + tokens, f + tokens, g + tokens, h + tokens,
+            i + spend, j + spend, k + spend, m + spend,
+        ]  # fmt: skip
         if max(used) > _MOST:
             self._used = [min(amount, _MOST) for amount in used]
         a, b, c, d, e, f, g, h = self._reserved
         self._reserved = [
-            *(a + held_tokens, b + held_tokens, c + held_tokens, d + held_tokens),
-            *(e + held_spend, f + held_spend, g + held_spend, h + held_spend),
-        ]
+            a + held_tokens, b + held_tokens, c + held_tokens, d + held_tokens,
+            e + held_spend, f + held_spend, g + held_spend, h + held_spend,
+        ]  # fmt: skip
         self._more, self._held = [0, 0, 0], [0, 0]
 
     def _begin(self, minute: int, ends: Ends | None) -> None:
@@ -260,20 +272,47 @@ class Balance:
 Key: TypeAlias = tuple[str, str]
 """Organization and scope."""
 
+_Reservation: TypeAlias = Mapping[str, Any]
+_REMEMBERED: Final = 4096
+
+
+class Group:
+    """The balances of the scopes that a call counts in, looked up once: the same for all calls of an agent."""
+
+    __slots__ = ("balances", "by_scope", "changed", "keys")
+
+    def __init__(self, keys: Sequence[Key], balances: Sequence[Balance]) -> None:
+        self.keys = keys
+        self.balances = balances
+        self.by_scope = {scope: balance for (_, scope), balance in zip(keys, balances, strict=True)}
+        self.changed = False
+
+    def minute(self, minute: int) -> int:
+        """The minute that a decision counts in which is made in this one: no balance goes back in time."""
+        for balance in self.balances:
+            if balance.minute > minute:
+                minute = balance.minute
+        return minute
+
 
 class Balances:
-    """The balances that one transaction touches: each is read once, and written once if it changed.
+    """The balances that transactions touch: each is read once, and written once in a transaction that changed it.
 
-    Also the whole of them while a log is verified: then there is no database, and all begin with nothing.
+    May be kept from one transaction to the next for as long as nobody else writes to the database: then it is what the
+    database has. Also the whole of them while a log is verified: then there is none, and all begin with nothing.
     """
 
-    def __init__(self, db: sqlite3.Connection | None = None, known: dict[Key, Balance] | None = None) -> None:
-        """`known` are balances that are as they are in the database: they need not be read."""
+    def __init__(self, db: sqlite3.Connection | None = None) -> None:
         self._db = db
-        self.changed: dict[Key, Balance] = {}
-        # What `write` has written, as values that no longer change.
+        self.found: dict[Key, Balance] = {}
+        self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
+        self._changed: list[Group] = []
+        # Reservations of open decisions by their text, which says all there is to know of them.
+        self._reservations: dict[object, _Reservation] = {}
+        # What `write` has written last, as values that no longer change.
         self.written: dict[Key, list[int]] = {}
-        self.found: dict[Key, Balance] = {} if known is None else known
+        # The last thresholds that the log tells of, so that they are not looked for again (`thresholds.py`).
+        self.told: dict[object, int] = {}
 
     def get(self, organization: str, scope: str) -> Balance:
         """A balance as it is now, to be read only."""
@@ -284,30 +323,64 @@ class Balances:
             balance = self.found[key] = Balance() if row is None else Balance.of(row[0])
         return balance
 
+    def of(self, organization: str, scopes: Sequence[str]) -> Group:
+        """The balances of these scopes as they are now, to be read only."""
+        key = organization, tuple(scopes)
+        group = self._groups.get(key)
+        if group is None:
+            keys = [(organization, scope) for scope in key[1]]
+            group = self._groups[key] = Group(keys, [self.get(*each) for each in keys])
+        return group
+
+    def remember(self, text: str, reservation: _Reservation) -> None:
+        """Spare parsing of a `reservation_json` by whoever has just made it of this reservation."""
+        if len(self._reservations) >= _REMEMBERED:
+            self._reservations.clear()
+        self._reservations[text] = reservation
+
     def reserve(self, entry: Mapping[str, Scalar]) -> None:
         """Take account of a `decided` entry that stays open."""
-        reservation = reservation_of(entry.get("reservation_json"))
-        if reservation is None:
+        text = entry.get("reservation_json")
+        reservation = self._reservations.get(text)
+        if reservation is None and (reservation := reservation_of(text)) is None:
             return
-        organization, minute = str(entry["org"]), reservation["minute"]
-        tokens, spend, ends = reservation["tokens"], reservation["spend_nanousd"], reservation.get("ends")
-        for scope in reservation["scopes"]:
-            balance = self.changed[organization, scope] = self.get(organization, scope)
+        group = self._to_change(str(entry["org"]), reservation)
+        minute, tokens, spend = reservation["minute"], reservation["tokens"], reservation["spend_nanousd"]
+        ends = reservation.get("ends")
+        for balance in group.balances:
             balance.reserve(minute, tokens, spend, ends)
 
-    def settle(self, organization: str, reservation: Mapping[str, Any], settled: Amounts) -> None:
+    def closing(self, text: object) -> _Reservation | None:
+        """The reservation that is settled now, by its text in the database; None if it counts in no balance."""
+        found = self._reservations.pop(text, None)
+        return reservation_of(text) if found is None else found
+
+    def settle(self, organization: str, reservation: _Reservation, settled: Amounts) -> None:
         """Take account of a closing: what its decision had reserved becomes what it was settled at."""
-        reserved = full(reservation)
-        for scope in reservation["scopes"]:
-            balance = self.changed[organization, scope] = self.get(organization, scope)
-            balance.settle(reservation["minute"], reserved, settled)
+        group = self._to_change(organization, reservation)
+        minute, (requests, tokens, spend) = reservation["minute"], full(reservation)
+        more = settled[0] - requests, settled[1] - tokens, settled[2] - spend
+        for balance in group.balances:
+            balance.settle(minute, more, tokens, spend)
+
+    def _to_change(self, organization: str, reservation: _Reservation) -> Group:
+        group = self.of(organization, reservation["scopes"])
+        if not group.changed:
+            group.changed = True
+            self._changed.append(group)
+        return group
 
     def write(self, write: Callable[[str, list[tuple[object, ...]]], object]) -> None:
-        """Write every balance that changed, in the order of their names."""
+        """Write every balance that changed."""
+        self.written = written = {}
         rows: list[tuple[object, ...]] = []
-        for key in sorted(self.changed):
-            values = self.written[key] = self.changed[key].values()
-            rows.append((*key, orjson.dumps(values).decode()))
+        for group in self._changed:
+            group.changed = False
+            for key, balance in zip(group.keys, group.balances, strict=True):
+                if key not in written:
+                    values = written[key] = balance.values()
+                    rows.append((*key, orjson.dumps(values).decode()))
+        self._changed.clear()
         if rows:
             write(_WRITE, rows)
 
@@ -335,12 +408,13 @@ def full(reservation: Mapping[str, Any]) -> Amounts:
 
 def settlement(reservation: Mapping[str, Any], settled: Amounts | None) -> tuple[Amounts, Entry]:
     """What a closing settles a reservation at, None being all of it; and the members of its entry that say so."""
-    amounts = full(reservation) if settled is None else settled
-    amounts = (amounts[0], min(amounts[1], MAX_INTEGER), min(amounts[2], MAX_INTEGER))
-    return amounts, {
-        "settled_requests": amounts[0],
-        "settled_tokens": amounts[1],
-        "settled_nanousd": amounts[2],
+    requests, tokens, spend = full(reservation) if settled is None else settled
+    if tokens > MAX_INTEGER or spend > MAX_INTEGER:
+        tokens, spend = min(tokens, MAX_INTEGER), min(spend, MAX_INTEGER)
+    return (requests, tokens, spend), {
+        "settled_requests": requests,
+        "settled_tokens": tokens,
+        "settled_nanousd": spend,
     }
 
 

@@ -98,22 +98,27 @@ def draft(intent: Intent, boot: str) -> Draft:
 
 
 def reserved(entry: entries.Entry, answer: Fields | Denial) -> entries.Entry:
-    """The `decided` entry together with the answer of its reservation. Raises `bad_entry` if that is not valid."""
-    entry = dict(entry)
+    """What the answer of its reservation adds to or changes in a `decided` entry. Raises `bad_entry` if not valid."""
+    more: entries.Entry = {}
     if isinstance(answer, Denial):
-        entry |= {"allow": False, "open": False, "reason": answer.reason, "reasons_json": _reasons(answer.reasons)}
+        more = {"allow": False, "open": False, "reason": answer.reason, "reasons_json": _reasons(answer.reasons)}
         answer = answer.fields
-    _add(entry, answer)
+    _check_free(entry, answer)
     # The rest was checked when the draft was made.
     entries.check_members(answer)
-    return entry
+    more.update(answer)
+    return more
 
 
 def _add(entry: entries.Entry, fields: Fields) -> None:
+    _check_free(entry, fields)
+    entry.update(fields)
+
+
+def _check_free(entry: entries.Entry, fields: Fields) -> None:
     if not entry.keys().isdisjoint(fields):
         taken = "`, `".join(sorted(entry.keys() & fields.keys()))
         raise AuditError("bad_entry", f"`{taken}` cannot be a free field of a `{entry['kind']}` entry")
-    entry.update(fields)
 
 
 def _event_id(intent: Intent) -> str:

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gateway.audit.balances import OPEN, Balances, place_of, shown_time, window_name
+from gateway.audit.balances import OPEN, Balance, Balances, place_of, shown_time, window_name
 from gateway.audit.entry import MAX_INTEGER, Entry
 
 WHAT: Final = "limit.threshold"
@@ -25,6 +25,8 @@ WHAT: Final = "limit.threshold"
 
 PERCENT: Final = (50, 80, 100)
 _NEARLY: Final = 80  # percent that must be spent before a refusal counts as the last threshold
+_NAMED: Final = 6  # the length of what was read of a limit, with the name of the limit
+_TOLD: Final = 8192
 _NAMES: Final = {"spend_nanousd": "spend_microusd"}
 
 
@@ -50,26 +52,41 @@ class Reached(NamedTuple):
     fields: Entry
 
 
-def reached(organization: str, reservation: Mapping[str, Any], balances: Balances) -> Iterator[Reached]:
+def reached(organization: str, reservation: Mapping[str, Any], balances: Balances) -> list[Reached]:
     """The thresholds that are reached by now, of the limits that a call was compared with, once it is settled.
 
-    Their entries may exist already. A window that has ended meanwhile is not told of any more.
+    Their entries may exist already; what these balances have found before is left out (`Balances.told`). A window that
+    has ended meanwhile is not told of any more.
     """
-    for scope, counter, _, _, limit_value, *rest in reservation.get("read", ()):
-        if not rest or counter == OPEN:
+    found: list[Reached] = []
+    group = balances.of(organization, reservation["scopes"])
+    for read in reservation.get("read", ()):
+        if len(read) < _NAMED:
             continue  # entries of former versions do not name their limits
-        balance, value = balances.get(organization, scope), int(limit_value)
-        used, reserved = balance.at(counter, balance.minute)
-        spent = used - reserved
-        if spent * 100 < PERCENT[0] * value or not value:
-            continue
-        minute, place = reservation["minute"], place_of(counter)
-        if minute < balance.begin(place):
-            continue
-        window = LimitWindow(scope, counter, used, reserved, value, str(rest[0]), minute, balance.end(place) * 60, 0)
-        for percent in PERCENT:
-            if spent * 100 >= percent * value:
-                yield _reached(organization, window, percent)
+        scope, counter, value = read[0], read[1], int(read[4])
+        balance = group.by_scope.get(scope) or balances.get(organization, scope)
+        # Every call comes by here with each of its limits, and most go no further.
+        if balance.spent(counter) * 100 >= PERCENT[0] * value > 0:
+            limit = LimitWindow(scope, counter, *balance.at(counter, balance.minute), value, str(read[5]), 0, None, 0)
+            found += _new(organization, limit, reservation["minute"], balance, balances.told)
+    return found
+
+
+def _new(
+    organization: str, limit: LimitWindow, minute: int, balance: Balance, told: dict[object, int]
+) -> Iterator[Reached]:
+    """The thresholds of a limit that are reached and not told of yet, if the window of this minute has not ended."""
+    place = place_of(limit.counter)
+    if minute < balance.begin(place):
+        return
+    limit = limit._replace(minute=minute, ends=balance.end(place) * 60)
+    key = organization, limit.scope, limit.counter, limit.value, limit.limit, limit.ends
+    for percent in PERCENT:
+        if told.get(key, 0) < percent and (limit.used - limit.reserved) * 100 >= percent * limit.value:
+            if len(told) >= _TOLD:
+                told.clear()
+            told[key] = percent
+            yield _reached(organization, limit, percent)
 
 
 def refused(organization: str, limits: Sequence[LimitWindow]) -> Iterator[Reached]:

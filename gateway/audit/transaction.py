@@ -1,20 +1,21 @@
 """One transaction of the log: it turns drafts into entries and appends them to their trees.
 
-This is the only code that appends entries. The caller holds `audit.lock` and has begun the transaction. Nothing is kept
-from one transaction to the next: another process may have appended meanwhile, and a commit that failed may have taken
-effect. What belongs to an entry (tiles, the log's head, the private row, the open decision, the balances) is written in
-the same transaction, so that after a crash all of it is there or nothing.
+This is the only code that appends entries. The caller holds `audit.lock` and has begun the transaction. What belongs to
+an entry (tiles, the log's head, the private row, the open decision, the balances) is written in the same transaction,
+so that after a crash all of it is there or nothing. Heads, tiles and balances may be kept from one transaction to the
+next (`Kept`), but only if no other connection has written meanwhile, and never past a transaction that has failed.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.audit import balances, checkpoint, content, decision, merkle, storage, thresholds, tiles
 from gateway.audit import entry as entries
-from gateway.audit.balances import Balance, Balances, Key
+from gateway.audit.balances import Balances
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
@@ -25,8 +26,7 @@ BACKWARD_NS = 5_000_000_000
 """How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """A durable entry and its place in the log."""
 
     seq: int
@@ -45,6 +45,18 @@ class _Log:
     time_ns: int
     begin: int  # the size at the start of the transaction
     hashes: list[bytes] = field(default_factory=list)  # of the leaves from `begin` on
+    edge: dict[int, bytes] | None = None  # the partial tiles at `begin`, by level; None if they have not been read
+
+
+class Kept:
+    """What the database has, as it was read and written by the transactions of one connection."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.balances = Balances(db)
+        self.logs: dict[str, _Log] = {}
+
+    def __len__(self) -> int:
+        return len(self.balances.found) + len(self.logs)
 
 
 class Transaction:
@@ -59,36 +71,55 @@ class Transaction:
         db: sqlite3.Connection,
         deployment: str,
         clock: Callable[[], int],
-        known: dict[Key, Balance] | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        """`known` are balances that are as they are in the database."""
+        """`kept` is what earlier transactions left, if it still is what the database has. It is brought up to date."""
         self._db = db
         self._deployment = deployment
         self._clock = clock
-        self._logs: dict[str, _Log] = {}
-        self.balances = Balances(db, known)
+        self.kept = kept or Kept(db)
+        self.balances = self.kept.balances
+        self._logs = self.kept.logs
         self._changes = db.total_changes  # the expected value: it grows by one for each row that is written here
 
     def record(self, item: Draft) -> Committed:
         """Append one entry. If the event is in the log already, return the entry that is there."""
-        known = self._find(item)
-        if known is not None:
+        # Nearly all entries are about requests and hardly ever submitted twice: inserting them finds that out.
+        of_request = isinstance(item.intent, Decided | Completed) and self._find_log(item.organization) is not None
+        if not of_request and (known := self._find(item)) is not None:
             return known
+        try:
+            committed = self._record(item)
+        except AuditError:
+            # Whatever stands in the way of recording it: if it is recorded, nothing does.
+            if (known := self._find(item)) is None:
+                raise
+            return known
+        if committed is None and (committed := self._find(item)) is None:
+            raise _without_effect()
+        return committed
+
+    def _record(self, item: Draft) -> Committed | None:
+        """Append one entry; None if the event is in the log already."""
+        intent = item.intent
         log = self._log(item.organization)
-        if isinstance(item.intent, Recovered):
-            return self._recover(log, item, item.intent)
+        if isinstance(intent, Recovered):
+            return self._recover(log, item, intent)
         time_ns = self._time(log)
-        entry = item.entry
-        if isinstance(item.intent, Erased):
-            return self._erase(log, item, item.intent, time_ns)
-        if isinstance(item.intent, Completed):
-            return self._complete(log, item.intent, entry, time_ns)
+        if isinstance(intent, Erased):
+            return self._erase(log, item, intent, time_ns)
+        if isinstance(intent, Completed):
+            return self._complete(log, intent, item.entry, time_ns)
+        more: entries.Entry = {}
         used_up: Sequence[LimitWindow] = ()
-        if isinstance(item.intent, Decided) and item.intent.reservation is not None:
-            entry, used_up = self._reserve(item.intent.reservation, entry, time_ns)
-        kept = item.intent.content if isinstance(item.intent, Decided) else None
-        committed, entry_id = self._append(log, entry, time_ns, kept)
-        if isinstance(item.intent, Decided):
+        if isinstance(intent, Decided) and intent.reservation is not None:
+            more, used_up = self._reserve(intent.reservation, item.entry, time_ns)
+        kept = intent.content if isinstance(intent, Decided) else None
+        appended = self._append(log, item.entry, more, time_ns, kept)
+        if appended is None:
+            return None
+        committed, entry_id = appended
+        if isinstance(intent, Decided):
             self._keep_open(log, committed.entry)
         self._keep_private(item, entry_id)
         self._keep_content(log, kept, committed.entry, entry_id)
@@ -102,9 +133,10 @@ class Transaction:
         for log in self._logs.values():
             if not log.hashes:
                 continue
-            read = storage.tile_reader(self._db, log.id)
-            partial = {tile.level: read(tile) for tile in tiles.edge(log.begin)}
-            for tile, data in tiles.grow(partial, log.begin, log.hashes).items():
+            if log.edge is None:
+                read = storage.tile_reader(self._db, log.id)
+                log.edge = {tile.level: read(tile) for tile in tiles.edge(log.begin)}
+            for tile, data in tiles.grow(log.edge, log.begin, log.hashes).items():
                 self._write(
                     "INSERT INTO tile (log_id, level, number, hashes) VALUES (?, ?, ?, ?) "
                     "ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
@@ -114,6 +146,7 @@ class Transaction:
                 "UPDATE log SET size = ?, frontier = ?, time_ns = ? WHERE id = ?",
                 (log.size, b"".join(log.frontier), log.time_ns, log.id),
             )
+            log.begin, log.hashes = log.size, []
         if self._db.total_changes != self._changes:
             raise sqlite3.IntegrityError("other rows were changed than the statements say: look for a trigger")
 
@@ -121,14 +154,14 @@ class Transaction:
         """Write one row. Raises `sqlite3.IntegrityError` if that has no effect; the whole batch fails then."""
         cursor = self._db.execute(statement, values)
         if cursor.rowcount != 1:
-            raise sqlite3.IntegrityError("a statement did not write its row: look for a trigger")
+            raise _without_effect()
         self._changes += 1
         return cursor
 
     def _write_all(self, statement: str, rows: list[tuple[object, ...]]) -> None:
         """The same for many rows of one statement."""
         if self._db.executemany(statement, rows).rowcount != len(rows):
-            raise sqlite3.IntegrityError("a statement did not write its rows: look for a trigger")
+            raise _without_effect()
         self._changes += len(rows)
 
     def _find(self, item: Draft) -> Committed | None:
@@ -154,12 +187,17 @@ class Transaction:
             raise AuditError("event_conflict", f"`{entry['id']}` has been closed already", subject=str(entry["id"]))
         return Committed(seq, time_ns, str(item.entry["id"]), entry)
 
-    def _log(self, organization: str) -> _Log:
+    def _find_log(self, organization: str) -> _Log | None:
+        """The log of an organization, if it has been begun."""
         log = self._logs.get(organization)
+        if log is None and (head := storage.head(self._db, organization)) is not None:
+            log = self._logs[organization] = _opened(head)
+        return log
+
+    def _log(self, organization: str) -> _Log:
+        log = self._find_log(organization)
         if log is None:
-            head = storage.head(self._db, organization) or self._begin_log(organization)
-            log = _Log(head.id, head.size, list(head.frontier), head.time_ns, head.size)
-            self._logs[organization] = log
+            log = self._logs[organization] = _opened(self._begin_log(organization))
         return log
 
     def _begin_log(self, organization: str) -> storage.Head:
@@ -184,7 +222,7 @@ class Transaction:
     def _reserve(
         self, reservation: Reservation, entry: entries.Entry, time_ns: int
     ) -> tuple[entries.Entry, Sequence[LimitWindow]]:
-        """The entry of a decision with what its reservation answers, which may make it a denial; and why it does."""
+        """What a decision's reservation adds to its entry, which may make it a denial; and why it does."""
         try:
             answer = reservation.take(self.balances, time_ns)
             return reserved(entry, answer), answer.used_up if isinstance(answer, Denial) else ()
@@ -194,17 +232,27 @@ class Transaction:
             raise unavailable(f"a reservation failed: {error!r}") from error
 
     def _append(
-        self, log: _Log, entry: entries.Entry, time_ns: int, kept: content.Sealed | None = None
-    ) -> tuple[Committed, int]:
-        entry = {**entry, "time": str(time_ns)}
+        self,
+        log: _Log,
+        entry: entries.Entry,
+        more: Mapping[str, entries.Scalar],
+        time_ns: int,
+        kept: content.Sealed | None = None,
+    ) -> tuple[Committed, int] | None:
+        """Append an entry with these further members; None, and nothing is changed, if its event is in a log already."""
+        entry = {**entry, **more, "time": str(time_ns)}
         if kept is not None:
             entry["content_expires_ns"] = str(time_ns + kept.days * content.DAY_NS)
         leaf = entries.encode(entry)
         event_id = str(entry["id"])
-        cursor = self._write(
-            "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        cursor = self._db.execute(
+            "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (event_id) DO NOTHING",
             (log.id, log.size, event_id, entry["kind"], time_ns, entries.agent_of(entry), leaf),
         )
+        if cursor.rowcount != 1:
+            return None
+        self._changes += 1
         hashed = merkle.leaf_hash(leaf)
         merkle.extend(log.frontier, log.size, hashed)
         log.hashes.append(hashed)
@@ -213,6 +261,15 @@ class Transaction:
         log.time_ns = time_ns
         assert cursor.lastrowid is not None
         return committed, cursor.lastrowid
+
+    def _append_new(
+        self, log: _Log, entry: entries.Entry, more: Mapping[str, entries.Scalar], time_ns: int
+    ) -> Committed:
+        """Append an entry whose event is known not to be in the log."""
+        appended = self._append(log, entry, more, time_ns)
+        if appended is None:
+            raise _without_effect()
+        return appended[0]
 
     def _keep_open(self, log: _Log, entry: entries.Entry) -> None:
         """Store a decision that is open, and what it reserves."""
@@ -250,14 +307,14 @@ class Transaction:
             if cursor.rowcount:
                 found.append(each)
         named: entries.Entry = {"decisions_json": entries.document(sorted(found)), "count": len(found)}
-        return self._append(log, {**item.entry, **named}, time_ns)[0]
+        return self._append_new(log, item.entry, named, time_ns)
 
     def _is_open(self, decision_id: str) -> bool:
         found = self._db.execute("SELECT 1 FROM open_decision WHERE event_id = ?", (decision_id,)).fetchone()
         return found is not None
 
-    def _complete(self, log: _Log, closing: Completed, entry: entries.Entry, time_ns: int) -> Committed:
-        """Close an open decision and settle what it had reserved."""
+    def _complete(self, log: _Log, closing: Completed, entry: entries.Entry, time_ns: int) -> Committed | None:
+        """Close an open decision and settle what it had reserved; None if its closing is in the log already."""
         rows = self._db.execute(
             "DELETE FROM open_decision WHERE event_id = ? AND log_id = ? RETURNING reservation",
             (closing.decision_id, log.id),
@@ -269,25 +326,26 @@ class Transaction:
                 subject=closing.decision_id,
             )
         self._changes += 1
-        if (reservation := balances.reservation_of(rows[0][0])) is not None:
+        members: entries.Entry = {}
+        if (reservation := self.balances.closing(rows[0][0])) is not None:
             settled, members = balances.settlement(reservation, closing.settled)
-            entry = {**entry, **members}
-            self.balances.settle(closing.organization, reservation, settled)
-        committed, entry_id = self._append(log, entry, time_ns, closing.content)
+        appended = self._append(log, entry, members, time_ns, closing.content)
+        if appended is None:
+            return None
+        committed, entry_id = appended
         self._keep_content(log, closing.content, committed.entry, entry_id)
-        if reservation is not None and "read" in reservation:
-            self._tell(log, committed, thresholds.reached(closing.organization, reservation, self.balances))
+        if reservation is not None:
+            self.balances.settle(closing.organization, reservation, settled)
+            if "read" in reservation:
+                self._tell(log, committed, thresholds.reached(closing.organization, reservation, self.balances))
         return committed
 
     def _tell(self, log: _Log, cause: Committed, found: Iterable[Reached]) -> None:
         """Append the entries of these thresholds, unless they are in the log."""
         for event_id, fields in found:
-            known = self._db.execute("SELECT 1 FROM entry WHERE event_id = ?", (event_id,)).fetchone()
-            if known is None:
-                common = {name: cause.entry[name] for name in ("v", "org", "boot", "epoch")}
-                actor = entries.ACTOR_GATEWAY
-                members = {"id": event_id, "kind": "change", "actor": actor, "reached_by": _decision(cause)}
-                self._append(log, {**common, **members, **fields}, cause.time_ns)
+            common = {name: cause.entry[name] for name in ("v", "org", "boot", "epoch")}
+            members = {"id": event_id, "kind": "change", "actor": entries.ACTOR_GATEWAY, "reached_by": _decision(cause)}
+            self._append(log, {**common, **members}, fields, cause.time_ns)
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
         """Close the open decisions of dead processes. The clock is read once, before anything is written."""
@@ -301,9 +359,17 @@ class Transaction:
         time_ns = self._time(log)
         for event_id, agent in rows:
             closing = decision.unknown(intent.organization, event_id, agent, intent.epoch)
-            self._complete(log, closing, draft(closing, str(item.entry["boot"])).entry, time_ns)
-        committed, _ = self._append(log, {**item.entry, "count": len(rows)}, time_ns)
-        return committed
+            if self._complete(log, closing, draft(closing, str(item.entry["boot"])).entry, time_ns) is None:
+                raise _without_effect()
+        return self._append_new(log, item.entry, {"count": len(rows)}, time_ns)
+
+
+def _opened(head: storage.Head) -> _Log:
+    return _Log(head.id, head.size, list(head.frontier), head.time_ns, head.size)
+
+
+def _without_effect() -> sqlite3.IntegrityError:
+    return sqlite3.IntegrityError("a statement did not write its rows: look for a trigger")
 
 
 def _decision(committed: Committed) -> entries.Scalar:

@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from gateway.audit import storage
-from gateway.audit.balances import Balance, Key
+from gateway.audit.balances import Key
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Intent
 from gateway.audit.owed import Owed
-from gateway.audit.transaction import Committed, Transaction
+from gateway.audit.transaction import Committed, Kept, Transaction
 from gateway.settings import DataDirectory
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
@@ -103,7 +103,7 @@ class AuditWriter:
         self._death.set_running_or_notify_cancel()
         # The values of the balances that the last commits left, and when: advice for readers in any thread.
         self.balances: dict[Key, tuple[list[int], float]] = {}
-        self._known: dict[Key, Balance] = {}  # the same as in the database, while its data version is this one
+        self._kept: Kept | None = None  # the same as in the database, while its data version is this one
         self._data_version = -1
         self._db: sqlite3.Connection | None
         try:
@@ -333,7 +333,7 @@ class AuditWriter:
             if storage.schema_version(db) != self._schema:
                 storage.check_schema(db, self.data.audit_db)
                 self._schema = storage.schema_version(db)
-            transaction = Transaction(db, self.deployment, self._clock, self._known_balances(db))
+            transaction = Transaction(db, self.deployment, self._clock, self._take_kept(db))
             for job in jobs:
                 if job.draft is None:
                     storage.touch(db)
@@ -357,21 +357,21 @@ class AuditWriter:
                 self._lock.release()
         self._settle(jobs)
 
-    def _known_balances(self, db: sqlite3.Connection) -> dict[Key, Balance]:
-        """The balances that need not be read: those of the last commit, if no other connection has written since.
+    def _take_kept(self, db: sqlite3.Connection) -> Kept | None:
+        """What the last commit has left, if no other connection has written since: it need not be read.
 
-        They are taken away here, so that none is left if this transaction fails.
+        It is taken away here, so that none is left if this transaction fails.
         """
         (version,) = db.execute("PRAGMA data_version").fetchone()
-        known, self._known = self._known, {}
-        if version != self._data_version or len(known) > BALANCES:
-            known = {}
+        kept, self._kept = self._kept, None
+        if version != self._data_version or (kept is not None and len(kept) > BALANCES):
+            kept = None
         self._data_version = version
-        return known
+        return kept
 
     def _publish(self, transaction: Transaction) -> None:
-        """Keep the balances as this commit has left them, and show them."""
-        self._known = transaction.balances.found
+        """Keep what this commit has left, and show its balances."""
+        self._kept = transaction.kept
         shown = self.balances
         for key, values in transaction.balances.written.items():
             shown[key] = values, self._committed
@@ -383,7 +383,7 @@ class AuditWriter:
         if self._db is None:
             self._db = storage.connect(self.data.audit_db)
             # Data versions of two connections cannot be compared.
-            self._known, self._data_version = {}, -1
+            self._kept, self._data_version = None, -1
             # While there was no connection, SQLite may have removed the write-ahead log and created another one.
             self._wal.close()
             self._wal = OpenedFile(write_ahead_log(self.data.audit_db))

@@ -38,24 +38,26 @@ class CallReservation:
 
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
-        organization, minute = self.organization, time_ns // MINUTE_NS
-        found = {scope: balances.get(organization, scope) for scope in self.scopes}
-        for balance in found.values():
-            minute = max(minute, balance.minute)
+        group = balances.of(self.organization, self.scopes)
+        minute = group.minute(time_ns // MINUTE_NS)
         begun = zones.ends(self.zone, minute)
         read: list[list[Any]] = []
         exceeded: list[dict[str, Any]] = []
         full: list[LimitWindow] = []
         for limit in self.limits:
-            balance = found[limit.scope]
+            balance = group.by_scope[limit.scope]
             used, reserved = balance.at(limit.counter, minute)
-            value, needed = limit.at(time_ns), self.needed(limit.counter)
+            value = limit.at(time_ns) if limit.raised_until_ns else limit.value
+            needed = self.needed(limit.counter)
             if used + needed > value:
                 ends = balance.ends(limit.counter, minute, begun)
                 exceeded.append(_exceeded(limit, value, used, reserved, needed, ends, time_ns))
                 window = limit.scope, limit.counter, used, reserved, value, limit.id, minute, ends, needed
                 full.append(LimitWindow(*window))
-            read.append([limit.scope, limit.counter, number(used), number(reserved), number(value), limit.id])
+            if used <= MAX_INTEGER and value <= MAX_INTEGER:
+                read.append([limit.scope, limit.counter, used, reserved, value, limit.id])
+            else:
+                read.append([limit.scope, limit.counter, number(used), number(reserved), number(value), limit.id])
         if exceeded:
             return _denial(exceeded, full)
         taken = {
@@ -68,7 +70,9 @@ class CallReservation:
             taken["read"] = read
         if begun is not None:
             taken["ends"] = begun
-        return {"reservation_json": orjson.dumps(taken, option=orjson.OPT_SORT_KEYS).decode()}
+        text = orjson.dumps(taken, option=orjson.OPT_SORT_KEYS).decode()
+        balances.remember(text, taken)
+        return {"reservation_json": text}
 
     def standing(self, balances: Balances, time_ns: int) -> list[dict[str, Any]]:
         """Every limit that applies, as a refusal tells of it; and what is `left` before the call, and `has_room`."""

@@ -444,7 +444,7 @@ def erase(log: Log, decisions: list[str], count: int | None = None) -> None:
     with storage.exclusive(log.data) as db:
         transaction = Transaction(db, "test", time.time_ns)
         tree = transaction._log("default")
-        transaction._append(tree, erasure, transaction._time(tree))
+        assert transaction._append(tree, erasure, {}, transaction._time(tree)) is not None
         transaction.finish()
 
 
