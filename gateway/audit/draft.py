@@ -174,6 +174,8 @@ def _completed(intent: Completed, entry: entries.Entry) -> None:
 
 def _reasons(reasons: Sequence[str]) -> str:
     """The reasons that policies gave, cut to a size that always fits: a policy must not prevent its own record."""
+    if not reasons:
+        return "[]"
     kept = [_clip(reason) for reason in reasons[:_REASONS]]
     while True:
         left_out = len(reasons) - len(kept)

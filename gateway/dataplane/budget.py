@@ -101,7 +101,7 @@ class Budget:
             tokens = into + out
         return found, CallReservation(
             organization=principal.organization,
-            scopes=limits.all_scopes(principal, applied),
+            scopes=limits.counted_in(principal, applied),
             limits=applied,
             tokens=tokens,
             spend_nanousd=spend,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
@@ -115,6 +115,8 @@ class Principal:
     person: dict[str, Any] | None = None
     # The time zone of its organization.
     zone: str = "UTC"
+    # What others have worked out from the rest, by a name of theirs, so that it is done once for all requests.
+    derived: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 class CredentialRow(NamedTuple):

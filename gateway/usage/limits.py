@@ -7,10 +7,9 @@ is ignored. What is counted, and when, is in docs/limits.md.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.audit.balances import OPEN, WINDOWS
 from gateway.call import Call
@@ -87,15 +86,41 @@ class Applied:
         return 1000 if is_spend(self.name) else 1
 
 
+class Prepared(NamedTuple):
+    """What is the same for all calls of an agent: the limits of the registry that apply to it, and where it counts.
+
+    `partial` says whether some are only for calls of one upstream or model: those have to be looked at for each call.
+    """
+
+    limits: tuple[tuple[BoundLimit, Applied], ...]
+    applied: tuple[Applied, ...]
+    scopes: tuple[str, ...]
+    partial: bool
+
+
+def prepared(principal: Principal) -> Prepared:
+    """The limits of an agent, prepared once for each state of the registry."""
+    found: Prepared | None = principal.derived.get("limits")
+    if found is None:
+        limits = tuple((limit, _of_registry(limit, principal)) for limit in principal.limits)
+        applied = tuple(each for _, each in limits)
+        partial = any(limit.upstream or limit.model for limit in principal.limits)
+        found = principal.derived["limits"] = Prepared(limits, applied, all_scopes(principal, applied), partial)
+    return found
+
+
 def applying(principal: Principal, policy: Mapping[str, int], call: Call) -> tuple[Applied, ...]:
     """Every limit that applies to this call of an agent: those of its policies first."""
+    of_agent = prepared(principal)
+    if not policy and not of_agent.partial:
+        return of_agent.applied
     found = [_of_policy(principal, name, value) for name, value in policy.items()]
-    for limit in principal.limits:
+    for limit, applied in of_agent.limits:
         if limit.upstream and limit.upstream != call.upstream:
             continue
         if limit.model and not any(matches(limit.model, model) for model in call.models):
             continue
-        found.append(_of_registry(limit, principal.agent_id, principal.name, principal.team, principal.organization))
+        found.append(applied)
     return tuple(found)
 
 
@@ -104,18 +129,22 @@ def all_scopes(principal: Principal, limits: Iterable[Applied]) -> tuple[str, ..
     return tuple(dict.fromkeys((*scopes(principal), *(limit.scope for limit in limits))))
 
 
+def counted_in(principal: Principal, applied: tuple[Applied, ...]) -> tuple[str, ...]:
+    """The same for the limits that `applying` has found."""
+    of_agent = prepared(principal)
+    return of_agent.scopes if applied is of_agent.applied else all_scopes(principal, applied)
+
+
 def _of_policy(principal: Principal, name: str, value: int) -> Applied:
     factor = 1000 if is_spend(name) else 1
     where = scope("agent", principal.agent_id)
     return Applied(name, where, COUNTERS[name], value * factor, f"agent:{principal.name}")
 
 
-# The same for every call of an agent, and making it costs more than all else about a limit.
-@functools.lru_cache(maxsize=4096)
-def _of_registry(limit: BoundLimit, agent_id: str, name: str, team: str, organization: str) -> Applied:
+def _of_registry(limit: BoundLimit, principal: Principal) -> Applied:
     kind = limit.subject_kind
-    subject = {"agent": agent_id, "team": team}.get(kind, organization)
-    named = {"agent": name, "team": team}.get(kind, organization)
+    subject = {"agent": principal.agent_id, "team": principal.team}.get(kind, principal.organization)
+    named = {"agent": principal.name, "team": principal.team}.get(kind, principal.organization)
     factor = 1000 if is_spend(limit.name) else 1
     return Applied(
         name=limit.name,

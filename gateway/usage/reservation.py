@@ -8,8 +8,7 @@ arithmetic; this file compares and explains. Specification: docs/limits.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -24,8 +23,7 @@ _SHOWN: Final = 8  # limits that one refusal tells of
 _WHILE_OPEN: Final = 1  # seconds: calls under way may give back what they reserved
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallReservation:
+class CallReservation(NamedTuple):
     """What one call reserves, and where: it implements `gateway.audit.intents.Reservation`."""
 
     organization: str

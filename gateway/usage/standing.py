@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit import balances, storage
-from gateway.audit.balances import MINUTE_NS, WINDOWS, Balance, Key
+from gateway.audit.balances import MINUTE_NS, Balance, Key
 from gateway.audit.errors import AuditError
 
 FRESH_SECONDS: Final = 1.0
 _MOST: Final = 8192
-_N: Final = len(WINDOWS)
 
 
 class Standing:
@@ -65,11 +64,16 @@ class Standing:
     def usage(self, organization: str, scope: str, now_ns: int) -> dict[str, Any]:
         """What a scope has used in the windows of this moment, as `input.usage` has it."""
         used = self.balance(organization, scope).used(now_ns // MINUTE_NS)
+        # Each request has one: written out, because this is half the time of a loop over `WINDOWS`.
+        a, b, c, d, e, f, g, h, i, j, k, m = used
         return {
-            "requests": dict(zip(WINDOWS, used, strict=False)),
-            "tokens": dict(zip(WINDOWS, used[_N:], strict=False)),
+            "requests": {"minute": a, "hour": b, "day": c, "month": d},
+            "tokens": {"minute": e, "hour": f, "day": g, "month": h},
             "spend_microusd": {
-                window: -(-amount // 1000) for window, amount in zip(WINDOWS, used[2 * _N :], strict=True)
+                "minute": -(-i // 1000),
+                "hour": -(-j // 1000),
+                "day": -(-k // 1000),
+                "month": -(-m // 1000),
             },
         }
 

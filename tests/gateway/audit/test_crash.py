@@ -7,6 +7,7 @@ took effect is the unknown outcome. Then the same with real processes and SIGKIL
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 import sqlite3
 import subprocess
@@ -20,8 +21,10 @@ import pytest
 
 from gateway.audit import recovery, storage
 from gateway.audit import writer as writers
+from gateway.audit.balances import VALUES
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
+from gateway.usage.reservation import CallReservation
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -40,6 +43,7 @@ MATRIX: list[tuple[Break, bool]] = [
     (Break("connect"), False),
     (Break("BEGIN IMMEDIATE"), False),
     (Break("BEGIN IMMEDIATE", effect=True), False),
+    (Break("PRAGMA data_version"), False),
     (Break("SELECT seq"), False),
     (Break("INSERT INTO entry"), False),
     (Break("INSERT INTO entry", effect=True), False),
@@ -112,6 +116,8 @@ def test_a_decision_whose_commit_breaks(
     log: Log, make: Make, breaking: Callable[[Break], None], broken: Break, persisted: bool
 ) -> None:
     """Its request is refused, so if the decision is in the log after all it gets closed as not forwarded."""
+    if broken.statement == "SELECT seq":
+        broken = Break("SELECT hashes")  # nothing is looked for that inserting the entry finds
     log.writer().write_sync(make.change())
     writer = reopened(log)
     decision = make.decided()
@@ -135,6 +141,8 @@ def test_a_closing_whose_commit_breaks(
     """The writer owes it: with the next commit it is there, once, and says whether its client saw the end."""
     if broken.statement in ("INSERT INTO open_decision", "INSERT INTO private"):
         broken = Break("DELETE FROM open_decision", effect=broken.effect)
+    if broken.statement == "SELECT seq":
+        broken = Break("SELECT hashes")
     writer = log.writer()
     decision = make.decided()
     writer.write_sync(decision)
@@ -167,6 +175,32 @@ def test_a_change_that_is_tried_again(
     assert writer.write_sync(event).seq == 0
     assert len(log.entries()) == 1
     verified(log, complete=True)
+
+
+@pytest.mark.parametrize(("broken", "persisted"), MATRIX, ids=str)
+def test_what_was_kept_in_memory_does_not_outlive_a_commit_that_breaks(
+    log: Log, make: Make, breaking: Callable[[Break], None], broken: Break, persisted: bool
+) -> None:
+    """Heads, tiles and balances are those of the database again, whatever had been done to them before it broke."""
+    if broken.statement in ("connect", "SELECT seq"):
+        broken = Break("INSERT INTO balance", effect=broken.effect)  # a connection that works needs neither
+    writer = log.writer()
+    counted = CallReservation(organization="default", scopes=("a", "b"), tokens=100)
+    first = make.decided(reservation=counted)
+    writer.write_sync(first)
+    writer.write_sync(make.completed(first, settled=(1, 7, 0)))
+    decision = make.decided(reservation=counted)
+    breaking(broken)
+    with pytest.raises(AuditError, match="audit log cannot be written"):
+        writer.write_sync(decision)
+    verified(log, complete=not persisted)
+    again = make.decided(reservation=counted)
+    writer.write_sync(again)
+    writer.write_sync(make.completed(again, settled=(1, 3, 0)))
+    verified(log, complete=True)
+    month = VALUES.index("requests_month")
+    used = {scope: json.loads(amounts)[month] for scope, amounts in log.rows("SELECT scope, amounts FROM balance")}
+    assert used == {"a": 2, "b": 2}, "what was not forwarded counts as none"
 
 
 def verified(log: Log, *, complete: bool) -> None:

@@ -163,7 +163,7 @@ def exchange_of(number: int, upstream: str = "ups_1", **changed: Any) -> Exchang
     return found
 
 
-_NAMES = [item.name for item in dataclasses.fields(Principal)]
+_NAMES = [item.name for item in dataclasses.fields(Principal) if item.init]
 
 
 def _principal(number: int) -> Principal:
