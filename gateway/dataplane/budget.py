@@ -81,7 +81,7 @@ class Budget:
         tokens = spend = 0
         if bounds.asks_a_model(call):
             prices = self._priced(principal, call, destination, found.now_ns)
-            strict = next((each for each in applied if _needs_a_bound(each)), None)
+            strict = _first(applied, limits.BOUNDED)
             if strict is None:
                 # Nothing holds this call back: it counts so much only if it is never known what it used.
                 into, out = min(len(call.raw), _UNLIMITED_INPUT), call.max_output_tokens or self._default_output
@@ -93,8 +93,7 @@ class Budget:
                 # A call that still has no output limit is one without output.
                 into, out = bounds.input_tokens(call), call.max_output_tokens or 0
                 spend = _ceiling(prices, call, into, out, modalities=())
-                money = next((each for each in applied if limits.is_spend(each.name)), None)
-                if money is not None and None in prices.values():
+                if None in prices.values() and (money := _first(applied, limits.SPEND)) is not None:
                     unpriced = next(model for model, price in prices.items() if price is None)
                     why = f"the model `{unpriced}` has no price: `gateway prices` shows and sets prices"
                     return refused(found, _unenforceable(money, why)), None
@@ -197,6 +196,14 @@ def refusal(entry: Entry) -> Denied:
         retry=wait <= SENSIBLE_WAIT,
         headers=[(b"retry-after", b"%d" % wait)],
     )
+
+
+def _first(applied: tuple[Applied, ...], names: Collection[str]) -> Applied | None:
+    """The first limit that has one of these names."""
+    for each in applied:
+        if each.name in names:
+            return each
+    return None
 
 
 def _needs_a_bound(limit: Applied) -> bool:

@@ -65,8 +65,9 @@ def unbounded(call: Call) -> str:
     if call.references:
         kinds = sorted({each.kind for each in call.references})
         return f"state that the provider keeps ({', '.join(kinds)})"
-    if hosted := sorted({tool.type for tool in call.tools if not tool.name or tool.server or tool.type == "mcp"}):
-        return f"tools that the provider runs ({', '.join(hosted)})"
+    hosted = {tool.type for tool in call.tools if not tool.name or tool.server or tool.type == "mcp"}
+    if hosted:
+        return f"tools that the provider runs ({', '.join(sorted(hosted))})"
     return ""
 
 

@@ -27,6 +27,8 @@ LIMITS: Final = frozenset(COUNTERS)
 BOUNDED: Final = frozenset(name for name in COUNTERS if name.startswith(("tokens", "spend_microusd")))
 """Limits that need to know the most that a call can use."""
 
+SPEND: Final = frozenset(name for name in COUNTERS if name.startswith("spend_microusd"))
+
 MAX_LIMIT: Final = 2**53 - 1
 
 

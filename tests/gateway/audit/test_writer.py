@@ -283,7 +283,7 @@ def test_what_comes_while_the_lock_is_waited_for_is_one_commit(log: Log, make: M
     writer = log.writer(observe=lambda _nanoseconds, entries: sizes.append(entries))
     with held_lock(log):
         waiting = [writer.submit(make.change())]
-        while writer._lock._waiting is None:
+        while not writer._lock._waiting:
             time.sleep(0.001)
         waiting += [writer.submit(make.change()) for _ in range(5)]
     assert [each.result(120).seq for each in waiting] == [0, 1, 2, 3, 4, 5]
@@ -294,7 +294,7 @@ def test_closing_writes_what_came_while_the_lock_was_waited_for(log: Log, make: 
     writer = log.writer()
     with held_lock(log):
         waiting = [writer.submit(make.change())]
-        while writer._lock._waiting is None:
+        while not writer._lock._waiting:
             time.sleep(0.001)
         waiting.append(writer.submit(make.change()))
         closing = threading.Thread(target=writer.close)
