@@ -41,6 +41,9 @@ USED: Final = tuple(f"{metric}_{window}" for metric in METRICS for window in WIN
 # A request is used as soon as it is decided, so none is ever reserved.
 RESERVED: Final = tuple(f"reserved_{metric}_{window}" for metric in METRICS[1:] for window in WINDOWS)
 
+METRIC_OF: Final = {OPEN: 0, **{name: place // _N for place, name in enumerate(USED)}}
+"""Which of `METRICS` each counter adds up. Open decisions are requests."""
+
 _PLACE: Final = {name: place for place, name in enumerate(USED)}
 
 Amounts: TypeAlias = tuple[int, int, int]

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gateway.audit.balances import MINUTE_NS, Balances, number, shown_time
+from gateway.audit.balances import METRIC_OF, MINUTE_NS, Balances, number, shown_time
 from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
 from gateway.audit.thresholds import LimitWindow
@@ -42,11 +42,12 @@ class CallReservation(NamedTuple):
         read: list[list[Any]] = []
         exceeded: list[dict[str, Any]] = []
         full: list[LimitWindow] = []
+        amounts = 1, self.tokens, self.spend_nanousd
         for limit in self.limits:
             balance = group.by_scope[limit.scope]
             used, reserved = balance.at(limit.counter, minute)
             value = limit.at(time_ns) if limit.raised_until_ns else limit.value
-            needed = self.needed(limit.counter)
+            needed = amounts[METRIC_OF[limit.counter]]
             if used + needed > value:
                 ends = balance.ends(limit.counter, minute, begun)
                 exceeded.append(_exceeded(limit, value, used, reserved, needed, ends, time_ns))
@@ -93,9 +94,7 @@ class CallReservation(NamedTuple):
 
     def needed(self, counter: str) -> int:
         """How much of a counter the call needs in its worst case."""
-        if counter.startswith("tokens"):
-            return self.tokens
-        return self.spend_nanousd if counter.startswith("spend") else 1
+        return (1, self.tokens, self.spend_nanousd)[METRIC_OF[counter]]
 
 
 def _exceeded(
