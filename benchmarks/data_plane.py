@@ -296,8 +296,8 @@ def process(
 
 def cpu_seconds(pid: int) -> float:
     """Processor time of a process so far, all threads, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # The number of its clock, as clock_getcpuclockid(3) makes it on Linux; /proc counts in hundredths of a second.
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def wait_for(port: int, seconds: float = 10.0) -> Callable[[], None]:

@@ -7,6 +7,10 @@ an empty log and a long one, one worker and two on the same log. The figure is p
 request, which other work on the machine hardly changes, and the ratio is the median of the rounds' ratios. Agents are
 asked in two ways: the same ten again and again, whose principals a worker remembers, and all of them at random, most of
 which it must read from the registry. Agents are inserted in bulk, entries through the log's own transactions.
+
+Two workers that share 16 connections have eight each, so each has less to do in a turn of its loop and in a commit. How
+much of their cost comes from that, and from two processes on one core, show a bare pass-through (`data_plane.py`) with
+one process and two, and both with 16 connections for each process.
 """
 
 from __future__ import annotations
@@ -41,17 +45,76 @@ from gateway.settings import DataDirectory, Settings
 
 CLIENTS = 16
 GROUP = 5_000
+TWO = "two workers"
+BARE = "bare pass-through"
 
 
-class Side:
+class Served:
+    """Processes that answer chat completions, each on a port of its own."""
+
+    def __init__(self) -> None:
+        self.workers: list[int] = []
+        self.ports: list[int] = []
+
+    def cost(self, keys: list[str], seconds: float, clients: int = CLIENTS) -> float:
+        """Milliseconds of processor time for one request. Every client sends the next of these keys' requests."""
+        requests = itertools.cycle([data_plane.chat_request(key, data_plane.BODY) for key in keys])
+        return self.cost_of(requests, seconds, clients)
+
+    def cost_of(self, requests: Iterator[bytes], seconds: float, clients: int = CLIENTS) -> float:
+        """The same for these requests, which the clients send in turn."""
+        before = sum(map(data_plane.cpu_seconds, self.workers))
+        done = uvloop.run(self._load(requests, seconds, clients))
+        return (sum(map(data_plane.cpu_seconds, self.workers)) - before) / done * 1000
+
+    async def _load(self, requests: Iterator[bytes], seconds: float, clients: int = CLIENTS) -> int:
+        latencies: list[float] = []
+        failures: list[bytes] = []
+        loop = asyncio.get_running_loop()
+
+        class Caller(data_plane.Client):
+            """Sends another request each time."""
+
+            def _next(self) -> None:
+                self._request = next(requests)
+                super()._next()
+
+        made = [
+            await loop.create_connection(
+                lambda: Caller(b"", latencies, failures), "127.0.0.1", self.ports[number % len(self.ports)]
+            )
+            for number in range(clients)
+        ]
+        await asyncio.sleep(seconds)
+        for _, caller in made:
+            caller.running = False
+        await asyncio.wait([caller.ended for _, caller in made], timeout=10)
+        for transport, _ in made:
+            transport.close()
+        if failures:
+            raise SystemExit(f"{len(failures)} requests failed, the first with {failures[0][:300]!r}")
+        return len(latencies)
+
+
+class Bare(Served):
+    """A pass-through that does nothing else."""
+
+    def start(self, stack: ExitStack, core: int, provider: int, ports: list[int]) -> None:
+        for port in ports:
+            here = str(data_plane.ROOT / "benchmarks" / "data_plane.py"), "--ports", str(provider), str(port), "0"
+            child = data_plane.process(core, *here, "--serve", "through", ready=data_plane.wait_for(port))
+            self.workers.append(stack.enter_context(child))
+            self.ports.append(port)
+
+
+class Side(Served):
     """A gateway, the keys of its agents, and its workers."""
 
     def __init__(self, name: str, directory: Path, provider: int, port: int) -> None:
+        super().__init__()
         self.name, self.port = name, port
         self.data = DataDirectory(directory)
         self.keys = [data_plane.prepare(directory, provider)]
-        self.workers: list[int] = []
-        self.ports: list[int] = []
 
     def add_agents(self, count: int) -> None:
         registry = Registry.open(self.data)
@@ -78,58 +141,26 @@ class Side:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         db.close()
 
-    def start(self, stack: ExitStack, core: int, workers: int = 1) -> None:
+    def start(
+        self,
+        stack: ExitStack,
+        core: int,
+        workers: int = 1,
+        program: tuple[str, ...] = ("-m", "gateway.processes.app"),
+    ) -> None:
         for number in range(workers):
             port = self.port + number
             settings = flags(Settings(data=self.data, port=port))
             opened = stack.enter_context(listener.bind("127.0.0.1", port, shared=True))
             child = data_plane.process(
                 core,
-                *("-m", "gateway.processes.app", "data", f"boot_bench{number}", str(opened.fileno())),
+                *(*program, "data", f"boot_bench{number}", str(opened.fileno())),
                 first_line=json.dumps(settings).encode() + b"\n",
                 ready=data_plane.wait_for(port),
                 pass_fds=(opened.fileno(),),
             )
             self.workers.append(stack.enter_context(child))
             self.ports.append(port)
-
-    def cost(self, keys: list[str], seconds: float) -> float:
-        """Milliseconds of processor time for one request. Every client sends the next of these keys' requests."""
-        return self.cost_of(itertools.cycle([data_plane.chat_request(key, data_plane.BODY) for key in keys]), seconds)
-
-    def cost_of(self, requests: Iterator[bytes], seconds: float) -> float:
-        """The same for these requests, which the clients send in turn."""
-        before = sum(map(data_plane.cpu_seconds, self.workers))
-        done = uvloop.run(self._load(requests, seconds))
-        return (sum(map(data_plane.cpu_seconds, self.workers)) - before) / done * 1000
-
-    async def _load(self, requests: Iterator[bytes], seconds: float) -> int:
-        latencies: list[float] = []
-        failures: list[bytes] = []
-        loop = asyncio.get_running_loop()
-
-        class Caller(data_plane.Client):
-            """Sends another request each time."""
-
-            def _next(self) -> None:
-                self._request = next(requests)
-                super()._next()
-
-        made = [
-            await loop.create_connection(
-                lambda: Caller(b"", latencies, failures), "127.0.0.1", self.ports[number % len(self.ports)]
-            )
-            for number in range(CLIENTS)
-        ]
-        await asyncio.sleep(seconds)
-        for _, caller in made:
-            caller.running = False
-        await asyncio.wait([caller.ended for _, caller in made], timeout=10)
-        for transport, _ in made:
-            transport.close()
-        if failures:
-            raise SystemExit(f"{len(failures)} requests failed, the first with {failures[0][:300]!r}")
-        return len(latencies)
 
 
 def _decided() -> Decided:
@@ -153,7 +184,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--port", type=int, default=18340, help="the first of six free ports")
+    parser.add_argument("--port", type=int, default=18340, help="the first of nine free ports")
     parser.add_argument("--realtime", type=int, default=0, help="measure with this real-time priority")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
@@ -175,24 +206,33 @@ def main() -> None:
         stack.enter_context(child)
         for side, workers in ((few, 1), (agents, 1), (log, 1), (two, 2)):
             side.start(stack, cores[0], workers)
+        bare, bares = Bare(), Bare()
+        bare.start(stack, cores[0], provider, [provider + 6])
+        bares.start(stack, cores[0], provider, [provider + 7, provider + 8])
         everyone = random.Random(1).sample(agents.keys, min(len(agents.keys), 50_000))
-        cases = {
-            "10 agents, an empty log, one worker": (few, few.keys),
-            f"{options.agents:,} agents, ten of them call": (agents, agents.keys[:10]),
-            f"{options.agents:,} agents, all of them call": (agents, everyone),
-            f"{options.entries:,} entries in the log": (log, log.keys),
-            "two workers": (two, two.keys),
+        one = "10 agents, an empty log, one worker"
+        cases: dict[str, tuple[Served, list[str], int]] = {
+            one: (few, few.keys, CLIENTS),
+            f"{options.agents:,} agents, ten of them call": (agents, agents.keys[:10], CLIENTS),
+            f"{options.agents:,} agents, all of them call": (agents, everyone, CLIENTS),
+            f"{options.entries:,} entries in the log": (log, log.keys, CLIENTS),
+            TWO: (two, two.keys, CLIENTS),
+            f"{TWO}, {CLIENTS} connections each": (two, two.keys, 2 * CLIENTS),
+            BARE: (bare, few.keys, CLIENTS),
+            f"{BARE}, two processes": (bares, few.keys, CLIENTS),
+            f"{BARE}, two processes, {CLIENTS} connections each": (bares, few.keys, 2 * CLIENTS),
         }
         costs: dict[str, list[float]] = {title: [] for title in cases}
         for round_number in range(options.rounds + 1):
-            for title, (side, keys) in cases.items():
-                cost = side.cost(keys, options.seconds if round_number else 0.5)  # the first round warms up
+            for title, (served, keys, clients) in cases.items():
+                # The first round warms up.
+                cost = served.cost(keys, options.seconds if round_number else 0.5, clients)
                 if round_number:
                     costs[title].append(cost)
-    first = next(iter(costs.values()))
     for title, found in costs.items():
+        first = costs[BARE if title.startswith(BARE) else one]
         ratio = statistics.median(each / base for each, base in zip(found, first, strict=True))
-        print(f"{title:44}{statistics.median(found):8.3f} ms{ratio:8.2f}")
+        print(f"{title:56}{statistics.median(found):8.3f} ms{ratio:8.2f}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.audit import entry as entries
 from gateway.audit.errors import AuditError
@@ -38,8 +38,7 @@ _PREFIXES = {"refused": "rfs_", "recovered": "rcv_", "erasure": "ers_"}
 _EVENT_ID = re.compile(r"[a-z]{3,4}_[0-9A-Za-z-]{1,56}")
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An entry that lacks only its time. `salt` and `private` are stored beside the log."""
 
     intent: Intent

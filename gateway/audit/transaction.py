@@ -239,7 +239,7 @@ class Transaction:
         time_ns: int,
         kept: content.Sealed | None = None,
     ) -> tuple[Committed, int] | None:
-        """Append an entry with these further members; None, and nothing is changed, if its event is in a log already."""
+        """Append an entry with these further members; None, and nothing changes, if its event is in a log already."""
         entry = {**entry, **more, "time": str(time_ns)}
         if kept is not None:
             entry["content_expires_ns"] = str(time_ns + kept.days * content.DAY_NS)

@@ -1,0 +1,101 @@
+"""What counting costs a whole call: processor time of a worker that does not count, one that does, and one with limits.
+
+    python -m benchmarks.counting_calls [--rounds 7] [--seconds 1]
+
+Three data workers serve the same calls, with an output limit of their own, one after the other in interleaved rounds.
+The first is a worker in which this file takes out what counts: `input.usage`, the reservation with its balances, and
+the cost. The second counts every call for its agent and its organization, as all workers do. The third compares each
+call with two limits besides, of tokens a day and of money a month. Ratios and differences are medians of the rounds'.
+`counting.py` measures the writer of the log alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import runpy
+import statistics
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import data_plane
+from benchmarks.flat_cost import Side
+from gateway.audit.balances import WINDOWS
+from gateway.dataplane.budget import Budget
+from gateway.dataplane.costs import Costs
+from gateway.registry import usage_limits
+from gateway.registry.database import Registry
+
+BODY = json.dumps({**json.loads(data_plane.BODY), "max_tokens": 64}).encode()
+LIMITS = ("tokens_per_day", "spend_microusd_per_month")
+NOTHING = {metric: dict.fromkeys(WINDOWS, 0) for metric in ("requests", "tokens", "spend_microusd")}
+WORKER = "worker"
+
+
+def work() -> None:
+    """Be a data worker that does not count."""
+    Budget.usage = lambda *_: NOTHING  # type: ignore[method-assign]
+    Budget.with_output_limit = lambda _, found, *__: (found, None)  # type: ignore[method-assign]
+    Budget.reserve = lambda _, found, *__: (found, None)  # type: ignore[method-assign]
+    Costs.of = lambda *_: None  # type: ignore[method-assign]
+    del sys.argv[1]
+    runpy.run_module("gateway.processes.app", run_name="__main__", alter_sys=True)
+
+
+def set_limits(side: Side) -> None:
+    registry = Registry.open(side.data)
+    for name in LIMITS:
+        usage_limits.set_limit(
+            registry, actor="local:0", organization="default", kind="organization", subject="default", name=name,
+            value=10**12,
+        )  # fmt: skip
+    registry.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--port", type=int, default=18380, help="the first of four free ports")
+    parser.add_argument("--realtime", type=int, default=0, help="measure with this real-time priority")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    titles = ("does not count", "counts", f"counts, {len(LIMITS)} limits")
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        sides = [
+            Side(title, Path(temporary, title), options.port, options.port + 1 + at) for at, title in enumerate(titles)
+        ]
+        for side in sides:
+            side.add_agents(9)
+        set_limits(sides[-1])
+        os.sched_setaffinity(0, {cores[-1]})
+        if options.realtime:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(options.realtime))
+        here = str(data_plane.ROOT / "benchmarks" / "data_plane.py"), "--ports", str(options.port), "0", "0"
+        ready = data_plane.wait_for(options.port)
+        stack.enter_context(data_plane.process(cores[-1], *here, "--serve", "provider", ready=ready))
+        sides[0].start(stack, cores[0], program=("-m", "benchmarks.counting_calls", WORKER))
+        for side in sides[1:]:
+            side.start(stack, cores[0])
+        costs: list[list[float]] = [[] for _ in sides]
+        for round_number in range(options.rounds + 1):
+            for side, found in zip(sides, costs, strict=True):
+                requests = itertools.cycle([data_plane.chat_request(key, BODY) for key in side.keys])
+                cost = side.cost_of(requests, options.seconds if round_number else 0.5)  # the first round warms up
+                if round_number:
+                    found.append(cost * 1000)
+    for title, found in zip(titles, costs, strict=True):
+        more = statistics.median(each - base for each, base in zip(found, costs[0], strict=True))
+        ratio = statistics.median(each / base for each, base in zip(found, costs[0], strict=True))
+        print(f"{title:20}{statistics.median(found):8.0f} µs{more:+8.0f} µs{ratio:8.3f}   (least {min(found):.0f} µs)")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == [WORKER]:
+        work()
+    else:
+        main()
