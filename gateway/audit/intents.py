@@ -1,4 +1,4 @@
-"""What the rest of the gateway asks the audit log to record: one frozen dataclass for each kind of entry.
+"""What the rest of the gateway asks the audit log to record: one dataclass for each kind of entry, never changed.
 
 An intent is not an entry yet: the writer adds what only its transaction knows (the time, the answer of a reservation).
 `draft.py` and `transaction.py` turn an intent into a leaf. Specification: docs/architecture.md, section 10.
@@ -9,7 +9,8 @@ reported. `epoch` is the registry's epoch at which the fact was established. `fi
 ASCII names (`[a-z][a-z0-9_]*`), values str, bool, None or int within ±(2**53-1). Clocks in nanoseconds are decimal
 strings, whole documents are canonical JSON text (`entry.document`). Members whose names end in `_json` may hold such
 documents (48 KiB), other strings at most 4 KiB. An intent that is too long is refused (`bad_entry`), not cut. Only
-`reasons` are cut, because a policy must not be able to keep its denials out of the log.
+`reasons` are cut, because a policy must not be able to keep its denials out of the log. The two kinds of a request are
+not frozen, because making a frozen object takes three times as long, and every request makes both.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Reservation(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Decided:
     """A request was judged. Recorded before the first byte goes upstream.
 
@@ -87,7 +88,7 @@ class Decided:
     content: Sealed | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Completed:
     """An open decision has ended, in whatever way. The first closing of a decision stands; later ones return it.
 
