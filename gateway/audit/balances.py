@@ -277,6 +277,7 @@ Key: TypeAlias = tuple[str, str]
 
 _Reservation: TypeAlias = Mapping[str, Any]
 _REMEMBERED: Final = 4096
+_GROUPS: Final = 8192
 
 
 class Group:
@@ -331,6 +332,8 @@ class Balances:
         key = organization, tuple(scopes)
         group = self._groups.get(key)
         if group is None:
+            if len(self._groups) >= _GROUPS:  # which models a call names decides which limits of models it counts for
+                self._groups.clear()
             keys = [(organization, scope) for scope in key[1]]
             group = self._groups[key] = Group(keys, [self.get(*each) for each in keys])
         return group
