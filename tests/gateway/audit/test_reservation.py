@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.audit.balances import Balance, Balances
+from gateway.audit.balances import VALUES, Balance, Balances
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Denial, Fields, Reservation
+from gateway.usage.reservation import CallReservation
 from tests.gateway.audit.conftest import reservation
 
 if TYPE_CHECKING:
@@ -188,4 +189,20 @@ def test_two_processes_share_one_limit(log: Log) -> None:
         most = max(most, now_open)
     assert (most, len(entries) > 240, denied > 0) == (6, True, True)
     assert {entry["boot"] for entry in entries if entry.get("open")} == {"boot_a", "boot_b"}
+    assert log.verify().findings == []
+
+
+def test_writers_that_take_turns_forget_what_the_other_has_changed(log: Log, make: Make) -> None:
+    """Heads, tiles and balances are kept in memory only by a writer after which nobody has written."""
+    writers = log.writer(), log.writer()
+    counted = CallReservation(organization="default", scopes=("all",), tokens=100)
+    for _ in range(3):
+        for writer in writers:
+            for _ in range(2):  # the second finds what the first has left
+                opened = make.decided(reservation=counted)
+                writer.write_sync(opened)
+                writer.write_sync(make.completed(opened, settled=(1, 7, 0)))
+    [(amounts,)] = log.rows("SELECT amounts FROM balance")
+    values = dict(zip(VALUES, json.loads(amounts), strict=False))
+    assert (values["open"], values["requests_month"], values["tokens_month"]) == (0, 12, 84)
     assert log.verify().findings == []
