@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.audit import search
+from gateway.audit import search, storage
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import closing_id
 from gateway.audit.search import Found
@@ -35,15 +35,18 @@ class Decision:
         return self.decided.event_id
 
 
-def event(db: sqlite3.Connection, text: str) -> Found:
-    """The entry with this event id. The beginning is enough if no other id begins so; `dec_` may be left out."""
+def event(db: sqlite3.Connection, text: str, organization: str | None = None) -> Found:
+    """The entry with this event id. The beginning is enough if no other id begins so; `dec_` may be left out.
+
+    With an organization there are only the entries of its log.
+    """
     text = text.strip()
     for candidate in (text, f"dec_{text}"):
-        found = search.by_event(db, candidate)
+        found = search.by_event(db, candidate, organization)
         if found is not None:
             return found
     for candidate in (text, f"dec_{text}") if text else ():
-        several = search.beginning(db, candidate, _SHOWN + 1)
+        several = search.beginning(db, candidate, _SHOWN + 1, organization)
         if len(several) == 1:
             return several[0]
         if several:
@@ -51,20 +54,33 @@ def event(db: sqlite3.Connection, text: str) -> Found:
             more = ", …" if len(several) > _SHOWN else ""
             message = f"`{text}` is the beginning of several ids: {names}{more}"
             raise AuditError("ambiguous_event", message, subject=text, hint="give more of the id")
-    raise AuditError("unknown_event", f"the log has no entry `{text}`", subject=text, hint=_similar(db, text))
+    hint = _similar(db, text, organization)
+    raise AuditError("unknown_event", f"the log has no entry `{text}`", subject=text, hint=hint)
 
 
 def decision(db: sqlite3.Connection, found: Found) -> Decision:
     """The decision that an entry opens or closes. Raises `not_a_decision` for any other entry."""
     decided: Found | None = found
     if found.kind == "completed":
-        decided = search.by_event(db, str(found.entry.get("decision")))
+        decided = search.by_event(db, str(found.entry.get("decision")), found.organization)
     if decided is None or decided.kind != "decided":
         what = f"`{found.event_id}` is no decision, but an entry of the kind `{found.kind}`"
         hint = f"see `gateway audit show {found.event_id}`"
         raise AuditError("not_a_decision", what, subject=found.event_id, hint=hint)
     kept = search.private_input(db, decided.position)
-    return Decision(decided, search.by_event(db, closing_id(decided.event_id)), _document(kept))
+    completed = search.by_event(db, closing_id(decided.event_id), decided.organization)
+    return Decision(decided, completed, _document(kept))
+
+
+def checkpoint(db: sqlite3.Connection, organization: str) -> str:
+    """The newest signed checkpoint of an organization's log. Raises `no_checkpoint`."""
+    head = storage.head(db, organization)
+    note = None if head is None else storage.newest_checkpoint(db, head.id)
+    if note is None:
+        what = "has no log yet" if head is None else "is not signed yet"
+        hint = "a running gateway signs every few seconds"
+        raise AuditError("no_checkpoint", f"`{organization}` {what}", subject=organization, hint=hint)
+    return note
 
 
 def decided_after(db: sqlite3.Connection, position: int, limit: int) -> list[tuple[Found, dict[str, Any] | None]]:
@@ -80,9 +96,10 @@ def _document(kept: bytes | None) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and document else None
 
 
-def _similar(db: sqlite3.Connection, text: str) -> str:
+def _similar(db: sqlite3.Connection, text: str, organization: str | None) -> str:
     wanted = text if "_" in text else f"dec_{text}"
     # A mistake near the end leaves the id in its place; one further ahead only in a list of the newest.
-    near = search.beside(db, wanted) + [each.event_id for each in search.newest(db, 1000)]
+    newest = search.newest(db, 1000, organization)
+    near = search.beside(db, wanted, organization) + [each.event_id for each in newest]
     names = difflib.get_close_matches(wanted, dict.fromkeys(near), 1, 0.85)
     return f"did you mean `{names[0]}`?" if names else "`gateway audit list` shows the ids"

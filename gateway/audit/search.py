@@ -60,10 +60,16 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a search has found, oldest first. `stopped_ns` is the time of the entry at which it gave up, if it did."""
+    """What a search has found, oldest first.
+
+    `stopped_ns` is the time of the entry at which it gave up, if it did. `older` is the position before which a search
+    goes on; None if it has seen everything.
+    """
 
     found: list[Found]
     stopped_ns: int | None = None
+    looked_at: int = 0
+    older: int | None = None
 
 
 _SELECT = """
@@ -71,6 +77,7 @@ _SELECT = """
     FROM entry JOIN log ON log.id = entry.log_id
 """
 _ALL = _SELECT.format(leaf="entry.leaf")
+_OF = " AND (? IS NULL OR log.organization = ?)"
 
 
 def newest(db: sqlite3.Connection, limit: int, organization: str | None = None) -> list[Found]:
@@ -78,33 +85,37 @@ def newest(db: sqlite3.Connection, limit: int, organization: str | None = None) 
     return matching(db, limit, Filters(organization=organization)).found
 
 
-def matching(db: sqlite3.Connection, limit: int, filters: Filters, most: int = MOST_LOOKED_AT) -> Page:
-    """The last entries that match, oldest first.
+def matching(
+    db: sqlite3.Connection, limit: int, filters: Filters, most: int = MOST_LOOKED_AT, before: int | None = None
+) -> Page:
+    """The last entries that match, oldest first; only those before a position, if one is given.
 
     The entries are walked from the newest one: an agent's by `entry_agent`, a log's by its sequence, all of them by the
     order of insertion. Where a time was given, the walk begins and ends there. What is left is looked at one by one.
     """
     if filters.id is not None:
-        return Page(_with_id(db, filters.id, limit, filters))
+        found = [each for each in _with_id(db, filters.id, filters) if before is None or each.position < before]
+        return Page(found[-limit:], older=found[-limit].position if len(found) > limit else None)
     condition, values = _condition(db, filters)
     statement = _SELECT.format(leaf=f"CASE WHEN {condition} THEN entry.leaf END")
-    found: list[Found] = []
-    looked_at, stopped = 0, None
-    for where, bounds in _walks(db, filters):
+    found = []
+    looked_at, stopped, older = 0, None, None
+    for where, bounds in _walks(db, filters, before):
         rows = db.execute(f"{statement} WHERE {where} DESC", values | bounds)
         for row in rows:
             looked_at += filters.until_ns is None or row[4] < filters.until_ns
             if row[5] is not None:
                 found.append(_found(row))
             if len(found) == limit:
+                older = row[0]
                 break
             if looked_at == most:
-                stopped = row[4]
+                stopped, older = row[4], row[0]
                 break
         rows.close()
-        if len(found) == limit or stopped is not None:
+        if older is not None:
             break
-    return Page(found[::-1], stopped)
+    return Page(found[::-1], stopped, looked_at, older)
 
 
 def after(db: sqlite3.Connection, position: int, filters: Filters, most: int = 1000) -> tuple[list[Found], int]:
@@ -150,10 +161,20 @@ def last_position(db: sqlite3.Connection) -> int:
     return position or 0
 
 
-def by_event(db: sqlite3.Connection, event_id: str) -> Found | None:
-    """The entry with this event id, such as a decision's."""
+def by_event(db: sqlite3.Connection, event_id: str, organization: str | None = None) -> Found | None:
+    """The entry with this event id, such as a decision's; with an organization, only if it is in its log."""
     row = db.execute(f"{_ALL} WHERE entry.event_id = ?", (event_id,)).fetchone()
-    return None if row is None else _found(row)
+    return None if row is None or organization not in (None, row[1]) else _found(row)
+
+
+def agent_name(db: sqlite3.Connection, found: Found) -> str:
+    """The name of the agent that an entry is about, as a decision has it; empty if none does."""
+    entry = found.entry
+    decision = entry.get("decision")
+    if isinstance(decision, str):
+        opened = by_event(db, decision, found.organization)
+        entry = opened.entry if opened else {}
+    return str(entry.get("agent_name") or "")
 
 
 def private_input(db: sqlite3.Connection, position: int) -> bytes | None:
@@ -174,27 +195,29 @@ def decided_after(db: sqlite3.Connection, position: int, limit: int) -> list[tup
 # ---- by id
 
 
-def beginning(db: sqlite3.Connection, text: str, limit: int) -> list[Found]:
-    """The entries whose event ids begin with a text, in the order of their ids."""
+def beginning(db: sqlite3.Connection, text: str, limit: int, organization: str | None = None) -> list[Found]:
+    """The entries whose event ids begin with a text, in the order of their ids; all or those of one organization."""
     end = text[:-1] + chr(ord(text[-1]) + 1)
-    query = f"{_ALL} WHERE entry.event_id >= ? AND entry.event_id < ? ORDER BY entry.event_id LIMIT ?"
-    return [_found(row) for row in db.execute(query, (text, end, limit)).fetchall()]
+    query = f"{_ALL} WHERE entry.event_id >= ? AND entry.event_id < ?{_OF} ORDER BY entry.event_id LIMIT ?"
+    return [_found(row) for row in db.execute(query, (text, end, organization, organization, limit)).fetchall()]
 
 
-def beside(db: sqlite3.Connection, text: str) -> list[str]:
-    """The event ids before and after the place where an id would be."""
-    before = db.execute("SELECT event_id FROM entry WHERE event_id < ? ORDER BY event_id DESC LIMIT 20", (text,))
-    behind = db.execute("SELECT event_id FROM entry WHERE event_id > ? ORDER BY event_id LIMIT 20", (text,))
+def beside(db: sqlite3.Connection, text: str, organization: str | None = None) -> list[str]:
+    """The event ids before and after the place where an id would be; all or those of one organization."""
+    ids = "SELECT entry.event_id FROM entry JOIN log ON log.id = entry.log_id WHERE entry.event_id"
+    given = (text, organization, organization)
+    before = db.execute(f"{ids} < ?{_OF} ORDER BY entry.event_id DESC LIMIT 20", given)
+    behind = db.execute(f"{ids} > ?{_OF} ORDER BY entry.event_id LIMIT 20", given)
     return [name for (name,) in [*before.fetchall(), *behind.fetchall()]]
 
 
-def _with_id(db: sqlite3.Connection, text: str, limit: int, filters: Filters) -> list[Found]:
-    """The last entries with an id that begins with `text`, and pass the other filters."""
-    found = [each for id_ in _ids(text) for each in beginning(db, id_, MOST_LOOKED_AT)]
+def _with_id(db: sqlite3.Connection, text: str, filters: Filters) -> list[Found]:
+    """The entries with an id that begins with `text` which pass the other filters, oldest first."""
+    found = [each for id_ in _ids(text) for each in beginning(db, id_, MOST_LOOKED_AT, filters.organization)]
     passing = [
         each for each in found if _is_of(each, filters) and _passes(each, filters) and _is_for(db, each, filters.person)
     ]
-    return sorted(passing, key=lambda each: each.position)[-limit:]
+    return sorted(passing, key=lambda each: each.position)
 
 
 def _ids(text: str) -> tuple[str, ...]:
@@ -282,19 +305,23 @@ def _member(name: str, value: str | bool | None) -> bytes:
 # ---- walks
 
 
-def _walks(db: sqlite3.Connection, filters: Filters) -> Iterator[tuple[str, dict[str, Any]]]:
+def _walks(db: sqlite3.Connection, filters: Filters, before: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows to look at, the newest ones first: conditions with an order that one index serves, and their values."""
     since, until = filters.since_ns, filters.until_ns
     if filters.organization is not None and filters.agent is None:
         logs = "SELECT id, size FROM log WHERE organization = ? ORDER BY epoch DESC"
         for log_id, size in db.execute(logs, (filters.organization,)).fetchall():
-            first, end = between(db, f"log_id = {int(log_id)} AND seq >= ? ORDER BY seq", size, since, until)
+            rows = f"log_id = {int(log_id)} AND seq >= ? ORDER BY seq"
+            first, end = between(db, rows, size, since, until)
+            if before is not None:  # positions are in order within a log
+                end = min(end, _first_at(db, "id", rows, size, before))
             bounds = {"log": log_id, "first": first, "end": end}
             yield "entry.log_id = :log AND entry.seq >= :first AND entry.seq < :end ORDER BY entry.seq", bounds
         return
     since = None if since is None else since - _OUT_OF_ORDER_NS
     until = None if until is None else until + _OUT_OF_ORDER_NS
     first, end = between(db, "id >= ? ORDER BY id", last_position(db) + 1, since, until)
+    end = end if before is None else min(end, before)
     bounds = {"first": first, "end": end, "agent": filters.agent, "organization": filters.organization}
     where = "entry.id >= :first AND entry.id < :end"
     if filters.agent is not None:
@@ -309,20 +336,22 @@ def between(
 
     `at_or_after` selects the rows from a place on.
     """
-    query = f"SELECT time_ns FROM entry WHERE {at_or_after} LIMIT 1"  # noqa: S608  # our own text and integers
+    first = 0 if since_ns is None else _first_at(db, "time_ns", at_or_after, size, since_ns)
+    return first, size if until_ns is None else _first_at(db, "time_ns", at_or_after, size, until_ns)
 
-    def first_at(time_ns: int) -> int:
-        low, high = 0, size
-        while low < high:
-            middle = (low + high) // 2
-            row = db.execute(query, (middle,)).fetchone()
-            if row is not None and row[0] < time_ns:
-                low = middle + 1
-            else:
-                high = middle
-        return low
 
-    return 0 if since_ns is None else first_at(since_ns), size if until_ns is None else first_at(until_ns)
+def _first_at(db: sqlite3.Connection, column: str, at_or_after: str, size: int, value: int) -> int:
+    """The first place whose row has at least this value in a column that is in the order of places."""
+    query = f"SELECT {column} FROM entry WHERE {at_or_after} LIMIT 1"  # noqa: S608  # our own text and integers
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        row = db.execute(query, (middle,)).fetchone()
+        if row is not None and row[0] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _found(row: tuple[int, str, int, str, int, bytes, str]) -> Found:

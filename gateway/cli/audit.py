@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.audit.log_files import log_directory
 from gateway.cli import audit_list, audit_show, explain, output
-from gateway.cli.audit_files import log_directory, opened_log
 from gateway.cli.audit_reexecute import judged_again, print_decisions
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
+from gateway.management import gateways
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -43,17 +44,8 @@ app.command("explain")(explain.explain)
 @app.command()
 def checkpoint(organization: Organization = "default", data: Data = DATA) -> None:
     """Print the newest signed checkpoint of a log, to be kept elsewhere and given to `verify --known-checkpoint`."""
-    from gateway.audit import storage
-
-    with opened_log(log_directory(data).audit_db) as db:
-        head = storage.head(db, organization)
-        note = None if head is None else storage.newest_checkpoint(db, head.id)
-    if note is None:
-        what = "has no log yet" if head is None else "is not signed yet"
-        raise GatewayError(
-            "no_checkpoint", f"`{organization}` {what}", hint="a running gateway signs every few seconds"
-        )
-    typer.echo(note, nl=False)
+    with gateways.reading_log(data) as log:
+        typer.echo(log.checkpoint(organization), nl=False)
 
 
 @app.command()

@@ -5,25 +5,25 @@ from __future__ import annotations
 import difflib
 import enum
 import json
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
-from gateway.cli.audit_files import log_directory, opened_log
 from gateway.cli.options import DATA, Data
 from gateway.errors import REASONS, GatewayError
-from gateway.processes import local
+from gateway.management import gateways
+from gateway.management.log_port import Wanted
 
 if TYPE_CHECKING:
     from gateway.audit.search import Found
+    from gateway.management.log_port import Listed
 
 _POLL_SECONDS = 0.25
+_POLL_SECONDS_ELSEWHERE = 1.0
 _WIDTHS = (24, 14, 7, 10, 40, 24)
 _COLUMNS = ("TIME", "ORGANIZATION", "ENTRY", "KIND", "ID", "WHO", "WHAT")
 _NOT_SHOWN = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name"}  # of a change
@@ -61,6 +61,7 @@ def list_entries(
     ] = None,
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only entries of this kind.")] = None,
     decision: Annotated[Answer | None, typer.Option("--decision", help="Only decisions that went so.")] = None,
+    denied: Annotated[bool, typer.Option("--denied", help="The same as --decision deny.")] = False,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="CODE", help="Only this reason code, or outcome of a call.")
     ] = None,
@@ -83,15 +84,15 @@ def list_entries(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """List the newest entries, oldest first. `gateway audit show ID` shows one with everything that was kept."""
-    from gateway.audit import search, storage
-
     since_ns, until_ns = _time(since, "--since"), _time(until, "--until")
     if since_ns is not None and until_ns is not None and since_ns >= until_ns:
         raise typer.BadParameter("--since is not before --until")
-    directory = log_directory(data)
-    filters = search.Filters(
+    if denied and decision is Answer.ALLOW:
+        raise typer.BadParameter("--denied and --decision allow exclude each other")
+    decision = Answer.DENY if denied else decision
+    wanted = Wanted(
         organization=organization,
-        agent=_agent_id(agent, organization or "default", data),
+        agent=agent,
         id=event_id or None,
         kind=kind,
         allow=None if decision is None else decision is Answer.ALLOW,
@@ -101,22 +102,18 @@ def list_entries(
         since_ns=since_ns,
         until_ns=until_ns,
     )
-    with opened_log(directory.audit_db) as db:
-        with storage.snapshot(db):
-            position = search.last_position(db)
-            page = search.matching(db, limit, filters)
-        show = _print_json if as_json else _table(db, heading=bool(page.found) or follow)
-        show(page.found)
+    with gateways.reading_log(data) as log:
+        page = log.listed(wanted, limit)
+        show = _print_json if as_json else _table(heading=bool(page.entries) or follow)
+        show(page.entries)
         if page.stopped_ns is not None:
-            output.note(_stopped(page.stopped_ns))
-        elif not page.found and not follow and not as_json:
+            output.note(_stopped(page.stopped_ns, page.looked_at))
+        elif not page.entries and not follow and not as_json:
             output.note(f"no entries{_did_you_mean(reason)}")
         try:
             while follow:
-                time.sleep(_POLL_SECONDS)
-                found, position = search.after(db, position, filters)
-                for each in found:
-                    show([each])
+                time.sleep(_POLL_SECONDS if gateways.chosen() is None else _POLL_SECONDS_ELSEWHERE)
+                show(page.more())
                 sys.stdout.flush()
         except KeyboardInterrupt:
             pass  # the way to end it
@@ -134,12 +131,10 @@ def _time(text: str | None, option: str) -> int | None:
     raise typer.BadParameter(f"`{text}` is neither a time nor an age: write 2026-11-25T14:00:00Z or 2h ({option})")
 
 
-def _stopped(time_ns: int) -> str:
-    from gateway.audit.search import MOST_LOOKED_AT
-
+def _stopped(time_ns: int, looked_at: int) -> str:
     until = output.timestamp(time_ns + 999_999)  # rounded up: an entry may be shown twice, but none is left out
     return (
-        f"looked at {MOST_LOOKED_AT:,} entries, back to {until}: go on with `--until {until}`, "
+        f"looked at {looked_at:,} entries, back to {until}: go on with `--until {until}`, "
         "or narrow the search with --agent or --organization"
     )
 
@@ -150,35 +145,29 @@ def _did_you_mean(reason: str | None) -> str:
     return f": did you mean `--reason {similar[0]}`?" if similar and similar[0] != reason else ""
 
 
-def _agent_id(agent: str | None, organization: str, data: Path) -> str | None:
-    """The id of an agent. An id is returned as it is, so that a copy of the log can be searched without a registry."""
-    if agent is None or agent.startswith("agt_"):
-        return agent
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        return queries.agent(registry, organization, agent).id
+def _print_json(listed: Iterable[Listed]) -> None:
+    for each in listed:
+        typer.echo(json.dumps(document(each.found), ensure_ascii=False))
 
 
-def _print_json(found: Iterable[Found]) -> None:
+def document(found: Found) -> dict[str, Any]:
+    """An entry for programs."""
     from gateway.audit.entry import opened
 
-    for each in found:
-        document = {"organization": each.organization, "seq": each.seq, "entry": opened(each.entry)}
-        typer.echo(json.dumps(document, ensure_ascii=False))
+    return {"organization": found.organization, "seq": found.seq, "entry": opened(found.entry)}
 
 
-def _table(db: sqlite3.Connection, *, heading: bool) -> Callable[[Iterable[Found]], None]:
+def _table(*, heading: bool) -> Callable[[Iterable[Listed]], None]:
     """A function that prints rows with fixed widths, because with `--follow` later rows are not known yet."""
-    names: dict[str, str] = {}  # of decisions, for the entries that close them
     if heading:
         typer.echo(typer.style(_row(_COLUMNS), bold=True))
 
-    def show(found: Iterable[Found]) -> None:
-        for each in found:
-            cells = (output.timestamp(each.time_ns), each.organization, str(each.seq), each.kind)
-            line = _row((*cells, _id(each), _who(db, each, names), what(each)))
-            typer.echo(typer.style(line, fg="red") if each.entry.get("allow") is False else line)
+    def show(listed: Iterable[Listed]) -> None:
+        for each in listed:
+            found = each.found
+            cells = (output.timestamp(found.time_ns), found.organization, str(found.seq), found.kind)
+            line = _row((*cells, _id(found), _who(each), what(found)))
+            typer.echo(typer.style(line, fg="red") if found.entry.get("allow") is False else line)
 
     return show
 
@@ -193,24 +182,12 @@ def _id(found: Found) -> str:
     return str(found.entry.get("decision") or found.event_id)
 
 
-def _who(db: sqlite3.Connection, found: Found, names: dict[str, str]) -> str:
+def _who(listed: Listed) -> str:
     """The actor of an entry: an agent by its name if a decision contains it."""
-    from gateway.audit import search
-
-    entry = found.entry
-    if found.kind == "change":
+    entry = listed.found.entry
+    if listed.found.kind == "change":
         return str(entry.get("actor") or "")
-    decision = entry.get("decision")
-    if isinstance(decision, str):
-        if decision not in names:
-            opened = search.by_event(db, decision)
-            names[decision] = str((opened.entry if opened else {}).get("agent_name") or "")
-        name = names.pop(decision)
-    else:
-        name = str(entry.get("agent_name") or "")
-        if entry.get("open"):
-            names[str(entry["id"])] = name
-    return name or str(entry.get("agent") or entry.get("actor") or "")
+    return listed.agent_name or str(entry.get("agent") or entry.get("actor") or "")
 
 
 def what(found: Found) -> str:

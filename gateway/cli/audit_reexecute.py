@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
+from gateway.audit.log_files import opened_log
 from gateway.cli import output
-from gateway.cli.audit_files import opened_log
 from gateway.cli.kept_content import completing
 from gateway.settings import DataDirectory
 
@@ -37,7 +37,7 @@ def judged_again(database: Path, data: DataDirectory) -> Decisions:
     from gateway.audit import lookup, search
     from gateway.policy.reexecution import Court
 
-    court, found, complete = Court(data.bundles), Decisions(), completing(data.path)
+    court, found, complete = Court(data.bundles), Decisions(), completing(data)
     position = 0
     with opened_log(database) as db, output.progress("judging again") as progress:
         last = search.last_position(db)

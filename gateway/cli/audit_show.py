@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import kept_content, output
-from gateway.cli.audit_files import log_directory, opened_log
+from gateway.audit.log_files import log_directory, opened_log
+from gateway.cli import kept_content, output, remote
+from gateway.cli.audit_list import document as entry_document
 from gateway.cli.audit_list import what
 from gateway.cli.key_texts import shown
 from gateway.cli.options import DATA, Data, Json
 from gateway.errors import GatewayError
 from gateway.identity import key_scope
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.audit.lookup import Decision
     from gateway.audit.search import Found
-    from gateway.policy.reexecution import Answer, Reexecution
+    from gateway.control.decisions import JudgedAgain
+    from gateway.policy.reexecution import Reexecution
 
 EventId = Annotated[
     str,
@@ -41,21 +44,23 @@ def show(
     Of a decision: what was decided and how the call ended, the input that was judged, without content, and the verdict
     of each bundle. `gateway explain ID` says which rules made them.
     """
-    directory = log_directory(data)
-    found, decision = looked_up(directory.audit_db, event_id)
-    if decision is None:
+    if content:
+        remote.only_here("--content")
+    with gateways.reading_log(data) as log:
+        looked = log.show(event_id)
+    found, decision, again = looked.found, looked.decision, looked.again
+    if decision is None or again is None:
         if content:
             message = f"`{found.event_id}` is no decision, so it has no content"
             raise GatewayError("not_a_decision", message, subject=found.event_id)
         if as_json:
-            output.print_json(_entry(found))
+            output.print_json(entry_document(found))
         else:
             typer.echo(typer.style(f"{found.event_id} {found.kind}", bold=True))
             typer.echo(f"  {output.printable(what(found))}")
             _print_entry(found)
         return
-    again = judged_again(directory.bundles, kept_content.with_request(directory, decision))
-    kept = kept_content.read(directory, decision) if content else None
+    kept = kept_content.read(log_directory(data), decision) if content else None
     if as_json:
         shown = document(decision, again)
         if kept is not None:
@@ -93,44 +98,18 @@ def judged_again(bundles: Path, decision: Decision) -> Reexecution:
     return reexecution.judge_again(bundles, decision.decided.entry, decision.input)
 
 
-def document(decision: Decision, again: Reexecution) -> dict[str, Any]:
+def document(decision: Decision, again: JudgedAgain) -> dict[str, Any]:
     """A decision for programs."""
-    verdict = again.verdict
     return {
         "id": decision.id,
-        "decided": _entry(decision.decided),
-        "completed": None if decision.completed is None else _entry(decision.completed),
+        "decided": entry_document(decision.decided),
+        "completed": None if decision.completed is None else entry_document(decision.completed),
         "input": decision.input,
-        "bundles": [answer_document(each) for each in again.answers],
-        "judged_again": None
-        if verdict is None
-        else {"allow": verdict.code == "allowed", "reason": verdict.code, "reasons": list(verdict.reasons)},
+        "bundles": again.bundles,
+        "judged_again": again.verdict,
         "agrees": again.agrees,
         "problem": again.problem or None,
     }
-
-
-def answer_document(answer: Answer) -> dict[str, Any]:
-    judge, verdict = answer.judge, answer.verdict
-    return {
-        "bundle": judge.name,
-        "effect": judge.effect,
-        "commit": judge.commit,
-        "digest": judge.digest,
-        "allow": verdict.code == "allowed",
-        "reason": verdict.code,
-        "reasons": list(verdict.reasons),
-        "obligations": verdict.obligations.document(),
-        "detail": verdict.detail or None,
-        "unkept": list(answer.unkept),
-        "similar_model": answer.similar_model or None,
-    }
-
-
-def _entry(found: Found) -> dict[str, Any]:
-    from gateway.audit.entry import opened
-
-    return {"organization": found.organization, "seq": found.seq, "entry": opened(found.entry)}
 
 
 def print_decision(decision: Decision) -> None:
@@ -262,14 +241,14 @@ def _end(decision: Decision) -> str:
     return "the call is under way, or its end is not recorded yet" if decision.decided.entry.get("open") else ""
 
 
-def _print_verdicts(again: Reexecution) -> None:
+def _print_verdicts(again: JudgedAgain) -> None:
     from gateway.cli.reasons_text import print_hint, verdict_line
 
     typer.echo(typer.style("\nverdicts", bold=True) + " (judged again from what was kept)")
-    for answer in again.answers:
-        reasons = f" ({'; '.join(answer.verdict.reasons)})" if answer.verdict.reasons else ""
-        typer.echo(f"  {output.printable(verdict_line(answer) + reasons)}")
-        print_hint(answer, 2)
+    for bundle in again.bundles:
+        reasons = f" ({'; '.join(bundle['reasons'])})" if bundle["reasons"] else ""
+        typer.echo(f"  {output.printable(verdict_line(bundle) + reasons)}")
+        print_hint(bundle, 2)
     if again.problem:
         typer.echo(f"  {output.printable(again.problem)}")
     elif again.agrees is False:

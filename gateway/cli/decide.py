@@ -14,10 +14,10 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.advice import advice
-from gateway.cli.audit_show import answer_document
 from gateway.cli.explain import print_advice, rules
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.cli.reasons_text import print_answers, print_hint, verdict_line
+from gateway.control.decisions import bundle_document
 from gateway.errors import Denied, GatewayError
 from gateway.processes import local
 from gateway.settings import DataDirectory
@@ -320,9 +320,10 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
         print_answers(answers)
         return
     for answer in answers:
+        bundle = bundle_document(answer)
         reasons = f" ({'; '.join(answer.verdict.reasons)})" if answer.verdict.reasons else ""
-        typer.echo(f"  {'bundle'.ljust(9)} {output.printable(verdict_line(answer) + reasons)}")
-        print_hint(answer, 6)
+        typer.echo(f"  {'bundle'.ljust(9)} {output.printable(verdict_line(bundle) + reasons)}")
+        print_hint(bundle, 6)
     if answers and not allow and not code.startswith("limit_"):
         output.note("add --explain to see which rules made the answer")
 
@@ -367,7 +368,7 @@ def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | No
         "edits": list(judged.edits),
         "limits": judged.forecast and dataclasses.asdict(judged.forecast),
         "advice": known and known._asdict(),
-        "bundles": [answer_document(each) | ({"rules": rules(each)} if explain else {}) for each in answers],
+        "bundles": [bundle_document(each) | ({"rules": rules(each)} if explain else {}) for each in answers],
         "input": made.input,
         "recorded": recorded,
     }

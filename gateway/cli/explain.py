@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gateway.audit.log_files import log_directory
 from gateway.cli import kept_content, output
 from gateway.cli.advice import advice
-from gateway.cli.audit_files import log_directory
 from gateway.cli.audit_show import EventId, document, judged_again, looked_up, print_decision
 from gateway.cli.options import DATA, Data, Json
 from gateway.cli.reasons_text import print_answers
+from gateway.control import decisions
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
     if any(answer.unkept for answer in again.answers):
         again = _with_content(directory, decision) or again
     if as_json:
-        shown = document(decision, again)
+        shown = document(decision, decisions.judged_again(again))
         for each, answer in zip(shown["bundles"], again.answers, strict=True):
             each["rules"] = rules(answer)
         found_advice = advice(again.recorded.code)

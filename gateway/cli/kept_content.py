@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from gateway.cli.audit_files import opened_log
-from gateway.errors import Denied, GatewayError
+from gateway.audit.log_files import opened_log
+from gateway.errors import GatewayError
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
     from gateway.audit.lookup import Decision
-    from gateway.audit.search import Found
-
-Input: TypeAlias = dict[str, Any] | None
+    from gateway.control.kept_requests import Complete
 
 
 def read(data: DataDirectory, decision: Decision) -> dict[str, Any]:
@@ -27,6 +22,8 @@ def read(data: DataDirectory, decision: Decision) -> dict[str, Any]:
     Raises `no_content`, or `content_unreadable`.
     """
     from gateway.audit import content
+    from gateway.control import kept_requests
+    from gateway.registry.vault import Vault
 
     decided = decision.decided
     with opened_log(data.audit_db) as db:
@@ -34,7 +31,8 @@ def read(data: DataDirectory, decision: Decision) -> dict[str, Any]:
             raise _nothing(decision)
     sealed = _record_reading(data, decision)
     with opened_log(data.audit_db) as db:
-        return {part: _value(text) for part, text in _opened(db, decided, _key(data, sealed, decided)).items()}
+        key = kept_requests.key(lambda: Vault.load(data.keys), sealed, decided)
+        return {part: _value(text) for part, text in kept_requests.parts(db, decided, key).items()}
 
 
 def redacted(decision: Decision, part: str) -> int:
@@ -44,35 +42,18 @@ def redacted(decision: Decision, part: str) -> int:
     return count if isinstance(count, int) else 0
 
 
-def completing(data: Path) -> Callable[[sqlite3.Connection, Found, Input], Input]:
-    """A function that puts the request into the input of a decision, where the log keeps it as it was judged.
+def completing(data: DataDirectory) -> Complete:
+    """A function that puts the request into the input of a decision, for judging again (`control/kept_requests.py`)."""
+    from gateway.control import kept_requests
+    from gateway.registry.vault import Vault
 
-    This is for judging again. Nothing is shown, so no reading is recorded. What cannot be opened is left out.
-    """
-    keys: dict[str, bytes | None] = {}
-
-    def complete(db: sqlite3.Connection, decided: Found, document: Input) -> Input:
-        from gateway.upstream import strict_json
-
-        entry = decided.entry
-        if document is None or "content_commitment" not in entry or "content_redacted" in entry:
-            return document
-        try:
-            agent = str(entry["agent"])
-            if agent not in keys:
-                keys[agent] = _key(DataDirectory(data), _sealed_key(data, decided), decided)
-            body = strict_json.parse(_opened(db, decided, keys[agent])["request"].encode())
-            return {**document, "request": {**document["request"], "body": body}}
-        except (GatewayError, Denied, OSError, KeyError, TypeError):
-            return document
-
-    return complete
+    return kept_requests.completing(lambda: local.reading(data.path), lambda: Vault.load(data.keys))
 
 
 def with_request(data: DataDirectory, decision: Decision) -> Decision:
     """The decision with the request in its input, if the log keeps it as it was judged. For judging again."""
     with opened_log(data.audit_db) as db:
-        return replace(decision, input=completing(data.path)(db, decision.decided, decision.input))
+        return replace(decision, input=completing(data)(db, decision.decided, decision.input))
 
 
 def read_request(data: DataDirectory, decision: Decision) -> Decision | None:
@@ -99,39 +80,6 @@ def _record_reading(data: DataDirectory, decision: Decision) -> bytes | None:
             agent=str(decision.decided.entry["agent"]),
             decision=decision.id,
         )
-
-
-def _opened(db: sqlite3.Connection, decided: Found, key: bytes | None) -> dict[str, str]:
-    from gateway.audit import content
-
-    return {
-        part: content.unseal(
-            key,
-            sealed,
-            organization=decided.organization,
-            agent=str(decided.entry["agent"]),
-            decision=decided.event_id,
-            part=part,
-        ).decode("utf-8", "replace")
-        for part, sealed in content.rows(db, decided.event_id)
-    }
-
-
-def _key(data: DataDirectory, sealed: bytes | None, decided: Found) -> bytes | None:
-    """The key of the agent of a decision; None if it was destroyed."""
-    from gateway.registry import content_keys
-    from gateway.registry.vault import Vault
-
-    if sealed is None:
-        return None
-    return content_keys.opened(Vault.load(data.keys), sealed, decided.organization, str(decided.entry["agent"]))
-
-
-def _sealed_key(data: Path, decided: Found) -> bytes | None:
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        return queries.content_key(registry, decided.organization, str(decided.entry["agent"]))
 
 
 def _nothing(decision: Decision) -> GatewayError:

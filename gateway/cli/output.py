@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +14,7 @@ import typer
 from gateway.cli.next_steps import copyable
 from gateway.errors import GatewayError
 from gateway.logs import without_keys
+from gateway.registry.documents import parse_time as parse_time
 from gateway.registry.documents import plain as plain
 from gateway.registry.documents import timestamp as timestamp
 
@@ -142,18 +142,6 @@ def age(duration_ns: int) -> str:
     return f"{seconds} s"
 
 
-def parse_time(text: str) -> int:
-    """Nanoseconds from an RFC 3339 time or a date; without a zone it is UTC."""
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise _bad_time(text) from error
-    time_ns = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
-    if not 0 <= time_ns < 2**63:  # otherwise the registry cannot compare with it
-        raise _bad_time(text)
-    return time_ns
-
-
 def parse_past(text: str) -> int:
     """Nanoseconds from a time, or from an age such as `2h` or `2h ago`."""
     try:
@@ -175,10 +163,6 @@ def parse_expiry(text: str) -> int:
     except GatewayError as error:
         hint = "write 90d, 2027-06-30, 2027-06-30T18:00:00Z or never"
         raise GatewayError("invalid_expiry", f"`{text}` is no time to expire at", hint=hint) from error
-
-
-def _bad_time(text: str) -> GatewayError:
-    return GatewayError("invalid_time", f"`{text}` is not a time", hint="write 2026-11-25T14:00:00Z")
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from gateway.cli import output
+from gateway.control.decisions import bundle_document
 
 if TYPE_CHECKING:
     from gateway.policy.reexecution import Answer, Failed, RuleOutcome
@@ -15,32 +16,32 @@ if TYPE_CHECKING:
 _MAX_VALUE: Final = 240
 
 
-def verdict_line(answer: Answer) -> str:
-    """A bundle and its verdict."""
-    judge, verdict = answer.judge, answer.verdict
-    text = "allowed" if verdict.code == "allowed" else f"denied {verdict.code}"
-    return f"{judge.name} ({judge.effect}, commit {judge.commit[:12]}): {text}"
+def verdict_line(bundle: Mapping[str, Any]) -> str:
+    """A bundle and its verdict (`control/decisions.py`)."""
+    text = "allowed" if bundle["allow"] else f"denied {bundle['reason']}"
+    return f"{bundle['bundle']} ({bundle['effect']}, commit {bundle['commit'][:12]}): {text}"
 
 
-def print_hint(answer: Answer, depth: int) -> None:
+def print_hint(bundle: Mapping[str, Any], depth: int) -> None:
     """Name the model that the call may have meant."""
-    if answer.similar_model:
-        _line(depth, f"hint: did you mean the model `{answer.similar_model}`? this bundle would allow it")
+    if bundle["similar_model"]:
+        _line(depth, f"hint: did you mean the model `{bundle['similar_model']}`? this bundle would allow it")
 
 
 def print_answers(answers: Iterable[Answer]) -> None:
     """Each bundle with the rules that held and those that did not."""
     for answer in answers:
         typer.echo()
-        allowed = answer.verdict.code == "allowed"
-        typer.echo(typer.style(output.printable(verdict_line(answer)), fg="green" if allowed else "red", bold=True))
-        _print_answer(answer)
+        bundle = bundle_document(answer)
+        colour = "green" if bundle["allow"] else "red"
+        typer.echo(typer.style(output.printable(verdict_line(bundle)), fg=colour, bold=True))
+        _print_answer(answer, bundle)
 
 
-def _print_answer(answer: Answer) -> None:
+def _print_answer(answer: Answer, bundle: Mapping[str, Any]) -> None:
     if answer.verdict.detail:
         _line(1, answer.verdict.detail)
-    print_hint(answer, 1)
+    print_hint(bundle, 1)
     if answer.unkept:
         _line(
             1, f"content is not kept: this was evaluated without {', '.join(answer.unkept)}, which the bundle can read"

@@ -30,6 +30,8 @@ COMMANDS: Final = frozenset(
         *(f"limits {verb}" for verb in ("set", "raise", "remove", "list", "show")),
         "permissions",
         "agents permissions",
+        *(f"audit {verb}" for verb in ("list", "show", "checkpoint")),
+        "usage",
         "bind",
         "unbind",
         "bindings list",

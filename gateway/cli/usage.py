@@ -5,24 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import tzinfo
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output, usage_reconcile
 from gateway.cli.options import DATA, Data
-from gateway.cli.usage_sums import sums
 from gateway.errors import GatewayError, did_you_mean
+from gateway.management import gateways
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from gateway.usage.rollup import Rollup
     from gateway.usage.totals import Counts
-    from gateway.usage.usage_report import Question, Row
 
 app = typer.Typer(invoke_without_command=True, help="Show how much was used and what it cost.")
 app.command("reconcile")(usage_reconcile.reconcile)
@@ -81,36 +75,26 @@ def usage(
     """
     if context.invoked_subcommand is not None:
         return
-    from gateway.usage import zones
-    from gateway.usage.usage_report import Question
+    from gateway.control.usage_reports import UsageAsked
 
     _one_of("--format", format_, _FORMATS)
     if chart is not None:
         _one_of("--chart", chart, _CHARTS)
-    columns, chosen, now = _by(by), _only(only), output.now_ns()
-    at_ns = None if at is None else output.parse_time(at)
+    columns = _by(by)
     if at is not None and (since is not None or until is not None):
         raise GatewayError("invalid_time", "--at excludes --since and --until", hint="leave them out")
-    place = None if zone is None else zones.find(zone)
-    found: list[tuple[str, int, Row]] = []
-    with sums(data) as (log, rollup):
-        names = rollup.names()
-        if place is None:
-            place = zones.find(_zone_of(data, chosen.get("organization"), rollup, at_ns))
-        windows = {"": _between(since, until, now, place)} if at_ns is None else _windows(at_ns, place)
-        chosen = _agent_ids(chosen, names)
-        for window, (since_ns, until_ns) in windows.items():
-            rows = _answer(Question(since_ns, until_ns, columns, chosen, place), rollup, log)
-            found += [(window, since_ns, row) for row in rows]
+    asked = UsageAsked(by=columns, only=_only(only), since=since, until=until, at=at, zone=zone)
+    with output.progress("adding up") as progress, gateways.adding_up(data, progress) as gateway:
+        found = gateway.report(asked)
+    if found.zones != 1:
+        output.note(f"organizations have {found.zones} zones: days and months are those of UTC, or of `--zone`")
     shown = (["window", "from"] if at is not None else []) + columns
     records = [
-        ([window, output.timestamp(since_ns)] if at is not None else [])
-        + [names.get(value, value) if name == "agent" else value for name, value in zip(columns, row.key, strict=True)]
-        for window, since_ns, row in found
+        [*([each.window, output.timestamp(each.since_ns)] if at is not None else []), *each.key] for each in found.lines
     ]
-    counts = [row.counts for _, _, row in found]
+    counts = [each.counts for each in found.lines]
     if format_ == "json":
-        ids = [dict(zip(columns, row.key, strict=True)).get("agent") for _, _, row in found]
+        ids = [each.agent_id for each in found.lines]
         typer.echo(json.dumps([_document(shown, *each) for each in zip(records, counts, ids, strict=True)], indent=2))
     elif format_ == "csv":
         _print_csv(shown, records, counts)
@@ -119,8 +103,7 @@ def usage(
     else:
         _print_table(shown, records, counts, totals=at is None)
     if format_ == "table" and at is None:
-        (since_ns, until_ns) = windows[""]
-        output.note(f"from {output.timestamp(since_ns)} to {output.timestamp(until_ns)}")
+        output.note(f"from {output.timestamp(found.since_ns)} to {output.timestamp(found.until_ns)}")
 
 
 # ---- what is asked
@@ -134,16 +117,10 @@ def _one_of(option: str, given: str, known: Sequence[str]) -> None:
 
 
 def _by(text: str) -> list[str]:
-    from gateway.usage.usage_report import DIMENSIONS, UNITS
+    from gateway.control import usage_reports
 
     found = [each.strip().replace("-", "_") for each in text.split(",") if each.strip()]
-    known = (*DIMENSIONS, *UNITS)
-    for each in found:
-        if each not in known:
-            hint = did_you_mean(each, known, f"known are {', '.join(known)}")
-            raise GatewayError("invalid_option", f"--by: unknown name `{each}`", subject=each, hint=hint)
-        if found.count(each) > 1:
-            raise GatewayError("invalid_option", f"--by: `{each}` stands twice", subject=each)
+    usage_reports.check_by(found, "--by")
     return found
 
 
@@ -160,69 +137,6 @@ def _only(given: Sequence[str] | None) -> dict[str, str]:
             raise GatewayError("invalid_option", f"--only: `{each}` is no NAME=VALUE that is known", hint=hint)
         found[name] = value
     return found
-
-
-def _agent_ids(only: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    """The filters with the id of the agent that was named. Of several agents of one name it is the newest."""
-    found = dict(only)
-    if (name := found.get("agent")) is not None and name not in names:
-        ids = sorted(id_ for id_, known in names.items() if known == name)
-        if not ids:
-            hint = did_you_mean(name, names.values(), "type `gateway agents list` to see the agents")
-            raise GatewayError("unknown_agent", f"agent `{name}` has used nothing yet", subject=name, hint=hint)
-        found["agent"] = ids[-1]
-    return found
-
-
-def _zone_of(data: Path, organization: str | None, rollup: Rollup, at_ns: int | None) -> str:
-    """The zone of an organization, or the one of all that have used something; now, or as it was at a time.
-
-    So the answer for a time stays the same, whatever becomes of the zone later.
-    """
-    from gateway.registry.zone_history import zones
-    from gateway.settings import DataDirectory
-    from gateway.usage.zones import DEFAULT
-
-    known = zones(DataDirectory(data).registry_db, at_ns)
-    asked = rollup.organizations() if organization is None else [organization]
-    found = {known.get(name, DEFAULT) for name in asked}
-    if len(found) > 1:
-        # The sums of several organizations have no other days in common.
-        output.note(f"organizations have {len(found)} zones: days and months are those of UTC, or of `--zone`")
-    return found.pop() if len(found) == 1 else DEFAULT
-
-
-def _between(since: str | None, until: str | None, now: int, zone: tzinfo) -> tuple[int, int]:
-    from gateway.usage.usage_report import begin
-
-    until_ns = now + 1 if until is None else _time(until, zone)
-    since_ns = begin(now, "month", zone) if since is None else _time(since, zone)
-    if since_ns >= until_ns:
-        raise GatewayError("invalid_time", "--since must be before --until", hint="see `gateway usage --help`")
-    return since_ns, until_ns
-
-
-def _time(text: str, zone: tzinfo) -> int:
-    """A time that was given; if it names no zone, it is in that of days and months."""
-    from datetime import datetime
-
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        return output.parse_time(text)  # which refuses it
-    return output.parse_time(text if when.tzinfo else when.replace(tzinfo=zone).isoformat())
-
-
-def _windows(at_ns: int, zone: tzinfo) -> dict[str, tuple[int, int]]:
-    from gateway.usage.usage_report import UNITS, begin
-
-    return {unit: (begin(at_ns, unit, zone), at_ns + 1) for unit in UNITS}
-
-
-def _answer(question: Question, rollup: Rollup, log: sqlite3.Connection) -> list[Row]:
-    from gateway.usage.usage_report import answer
-
-    return answer(question, rollup, log)
 
 
 # ---- how it is shown

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.audit.log_files import log_directory, opened_log
 from gateway.cli import output
-from gateway.cli.audit_files import log_directory, opened_log
 
 if TYPE_CHECKING:
     import sqlite3

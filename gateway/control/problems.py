@@ -31,6 +31,8 @@ _CONFLICTS: Final = frozenset(
 )
 """Codes of what is refused because of how things are, not because of how it was asked for."""
 
+_NOT_THERE: Final = frozenset({"not_yet", "no_such_limit", "no_checkpoint"})
+
 _UNAVAILABLE: Final = frozenset({"registry_unavailable", "audit_unavailable", "key_file_unusable"})
 
 _HINTS: Final = {
@@ -95,7 +97,7 @@ def of(error: GatewayError, noun: str = "", *, named: Collection[str] = (), comm
     code = error.code
     if code in _UNAVAILABLE:
         return Problem(503, code, error.message, hint="try again", headers=[("retry-after", "2")])
-    if code in ("not_yet", "no_such_limit") or (code.startswith("unknown_") and code.removeprefix("unknown_") in named):
+    if code in _NOT_THERE or (code.startswith("unknown_") and code.removeprefix("unknown_") in named):
         status = 404
     elif code.endswith(("_exists", "_revoked", "_retired")) or code.startswith("too_many_") or code in _CONFLICTS:
         status = 409

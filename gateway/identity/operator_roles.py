@@ -34,11 +34,18 @@ NOUNS: Final = (
     "adoptions",
     "webhooks",
     "stops",
+    "usage",
     "audit",
 )
-"""What there is to read and to change. Audit entries, the last of them, are only read."""
+"""What there is to read and to change."""
 
-SCOPES: Final = ("read", "audit:read", *(f"{noun}:{verb}" for noun in NOUNS[:-1] for verb in ("read", "write")))
+_ONLY_READ: Final = ("usage", "audit")
+
+SCOPES: Final = (
+    "read",
+    *(f"{noun}:read" for noun in _ONLY_READ),
+    *(f"{noun}:{verb}" for noun in NOUNS if noun not in _ONLY_READ for verb in ("read", "write")),
+)
 
 _OWNERS_ONLY = ("organizations", "operators")
 _NOT_FOR_VIEWERS = ("operators", "audit")

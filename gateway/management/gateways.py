@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.audit.log_files import log_directory, opened_log
 from gateway.errors import GatewayError
 from gateway.management import logins, servers
 from gateway.management.servers import Access, Server
@@ -18,6 +19,7 @@ from gateway.processes import local
 from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
+    from gateway.management.log_port import AuditLog, Usage
     from gateway.management.port import Gateway
     from gateway.management.remote.client import Client
 
@@ -70,6 +72,38 @@ def restricting(data: Path, warn: Callable[[str, str], None]) -> Iterator[Gatewa
 
     with local.restricting(data, warn) as registry:
         yield DirectoryGateway(registry, DataDirectory(data))
+
+
+@contextmanager
+def reading_log(data: Path) -> Iterator[AuditLog]:
+    """For questions to the audit log. On a data directory nothing but the log is needed: it may be a copy."""
+    if (server := chosen()) is not None:
+        from gateway.management.remote.log import RemoteLog
+
+        with _client(access_to(server)) as client:
+            yield RemoteLog(client)
+        return
+    from gateway.management.directory.log import DirectoryLog
+
+    directory = log_directory(data)
+    with opened_log(directory.audit_db) as db:
+        yield DirectoryLog(db, directory)
+
+
+@contextmanager
+def adding_up(data: Path, progress: Callable[[int, int], None] | None) -> Iterator[Usage]:
+    """For questions about usage, which the log answers. `progress` is told of how much the sums have got."""
+    if (server := chosen()) is not None:
+        from gateway.management.remote.log import RemoteUsage
+
+        with _client(access_to(server)) as client:
+            yield RemoteUsage(client)
+        return
+    from gateway.management.directory.usage import DirectoryUsage
+
+    directory = log_directory(data)
+    with opened_log(directory.audit_db) as db:
+        yield DirectoryUsage(db, directory, progress)
 
 
 def who(access: Access) -> dict[str, Any]:

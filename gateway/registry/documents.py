@@ -9,6 +9,8 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.errors import GatewayError
+
 
 def plain(value: Any) -> Any:
     """Records, and lists and dictionaries of them, as JSON values."""
@@ -24,6 +26,22 @@ def plain(value: Any) -> Any:
 def timestamp(time_ns: int) -> str:
     """A time for people and programs: UTC, to the millisecond."""
     return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds from an RFC 3339 time or a date, to the millisecond; without a zone it is UTC."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _bad_time(text) from error
+    time_ns = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
+    if not 0 <= time_ns < 2**63:  # otherwise the registry cannot compare with it
+        raise _bad_time(text)
+    return time_ns
+
+
+def _bad_time(text: str) -> GatewayError:
+    return GatewayError("invalid_time", f"`{text[:80]}` is not a time", hint="write 2026-11-25T14:00:00Z")
 
 
 def _member(name: str, value: Any) -> tuple[str, Any]:

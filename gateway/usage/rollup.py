@@ -103,9 +103,12 @@ class Rollup:
                 counts = Counts(*((high << _HALF) + low for high, low in zip(upper, lower, strict=True)))
                 yield row[0], row[1 : len(columns)], counts
 
-    def names(self) -> dict[str, str]:
-        """The last known name of each agent, by its id."""
-        return dict(self._db.execute("SELECT id, name FROM agent").fetchall())
+    def names(self, organization: str | None = None) -> dict[str, str]:
+        """The last known name of each agent, by its id; all or those of one organization."""
+        if organization is None:
+            return dict(self._db.execute("SELECT id, name FROM agent").fetchall())
+        mine = "SELECT id, name FROM agent WHERE id IN (SELECT agent FROM subject WHERE organization = ?)"
+        return dict(self._db.execute(mine, (organization,)).fetchall())
 
     def organizations(self) -> list[str]:
         """Those that have used something."""

@@ -19,6 +19,7 @@ from gateway.control.api import (
     stops,
     teams,
     upstreams,
+    usage,
     webhooks,
 )
 from gateway.control.operation import Operation
@@ -40,5 +41,6 @@ OPERATIONS: list[Operation] = [
     *webhooks.OPERATIONS,
     *stops.OPERATIONS,
     *audit.OPERATIONS,
+    *usage.OPERATIONS,
     *events.OPERATIONS,
 ]

@@ -1,88 +1,200 @@
-"""Reading audit entries: the newest that match some filters, and what was written after them."""
+"""Reading the audit log: entries that match, older ones and newer ones; one entry with all that was kept; checkpoints.
+
+An operator of one organization reads its log and no other: a log of others is as if it were not there.
+"""
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import orjson
 from pydantic import AwareDatetime, Field
 
-from gateway.audit import search, storage
+from gateway.audit import lookup, search, signer, storage
 from gateway.audit.search import Filters, Found
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
+from gateway.control.decisions import judged_again
+from gateway.control.kept_requests import completing
 from gateway.control.operation import Answer, Ask, Operation, PageQuery
+from gateway.control.problems import Problem
+from gateway.policy import reexecution
+from gateway.registry import queries
 from gateway.registry.documents import timestamp
 
 _MOST = 50_000
 """Entries that one request looks at."""
 
-ENTRY = {
-    "type": "object",
-    "properties": {
+_TEXT = {"type": "string"}
+_CURSOR = {"type": ["string", "null"]}
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+ENTRY = _closed(
+    {
+        "organization": {"type": "string", "description": "Whose log has it; `system` is one, too."},
         "seq": {"type": "integer", "description": "Its place in the log of the organization."},
         "time": shapes.TIME,
-        "kind": {"type": "string"},
+        "kind": _TEXT,
+        "id": {"type": "string", "description": "By which it is looked up; empty if it has none."},
+        "agent_name": {"type": "string", "description": "Of the agent that it is about, as its decision has it."},
         "entry": {"type": "object", "description": "The entry as the log has it (schemas/audit-entry.schema.json)."},
-    },
-    "required": ["seq", "time", "kind", "entry"],
-    "additionalProperties": False,
-}
-_STOPPED = {"anyOf": [shapes.TIME, {"type": "null"}], "description": "Where the search gave up, if it did."}
+    }
+)
+_STOPPED = _or_null(shapes.TIME) | {"description": "Where the search gave up, if it did."}
+_BUNDLE = {"type": "object", "description": "A bundle and its verdict."}
+_VERDICT = _closed({"allow": {"type": "boolean"}, "reason": _TEXT, "reasons": {"type": "array", "items": _TEXT}})
+_DECISION = _closed(
+    {
+        "decided": ENTRY,
+        "completed": _or_null(ENTRY) | {"description": "How the call ended; null for a denial, or if it is under way."},
+        "input": _or_null({"type": "object"}) | {"description": "What was judged, without content, if it is kept."},
+        "bundles": {"type": "array", "items": _BUNDLE, "description": "The verdicts, judged again."},
+        "judged_again": _or_null(
+            _closed({"allow": {"type": "boolean"}, "reason": _TEXT, "reasons": {"type": "array", "items": _TEXT}})
+        ),
+        "agrees": {"type": ["boolean", "null"], "description": "Whether that is what was recorded."},
+        "problem": {"type": "string", "description": "Why it cannot be judged again, or need not agree."},
+    }
+)
+_LOOKED_UP = _closed({"entry": ENTRY, "decision": _or_null(_DECISION)})
+_CHECKPOINT = _closed(
+    {
+        "organization": _TEXT,
+        "checkpoint": {"type": "string", "description": "A signed note, for `gateway audit verify`."},
+        "public_key": {"type": "string", "description": "Of the gateway that signs."},
+    }
+)
 
 
 class EntryQuery(PageQuery):
     """Which entries are wanted."""
 
-    agent: str | None = Field(None, description="Only those of the agent with this id.")
+    before: str | None = Field(None, description="The `older` of another page: only what was written before.")
+    agent: str | None = Field(None, description="Only those of the agent with this name or id.")
     id: str | None = Field(None, description="Only those whose ids begin like this.", min_length=4)
     kind: str | None = Field(None, description="Such as decided, completed or change.")
     allow: bool | None = Field(None, description="Only decisions that allowed, or denied.")
     reason: str | None = Field(None, description="Only those with this reason code or outcome.")
     model: str | None = Field(None, description="Only decisions about this model.")
+    person: str | None = Field(None, description="Only what agents did for the person with this `sub`.")
     since: AwareDatetime | None = None
     until: AwareDatetime | None = Field(None, description="Not included.")
+    everywhere: bool = Field(False, description="All logs that the operator may read, those of the gateway included.")
 
 
 def entries(ask: Ask) -> Answer:
     """Oldest first. With a cursor: what was written after the page before; it always has a `next`."""
     given: EntryQuery = ask.query
+    organization = None if given.everywhere and ask.caller.organization is None else ask.tenant
     filters = Filters(
-        organization=ask.tenant,
-        agent=given.agent,
+        organization=organization,
+        agent=_agent(ask, given.agent),
         id=given.id,
         kind=given.kind,
         allow=given.allow,
         reason=given.reason,
         model=given.model,
+        person=given.person,
         since_ns=nanoseconds(given.since),
         until_ns=nanoseconds(given.until),
     )
-    place = (ask.tenant, "audit")
+    place, cursors = (organization or "", "audit"), ask.context.cursors
+    before = None if given.before is None else cursors.open(given.before, *place, "older")
+    if given.cursor is not None and before is not None:
+        raise Problem(400, "invalid_parameter", "`cursor` and `before` exclude each other", hint="send one of them")
     with closing(storage.connect_read_only(ask.context.data.audit_db)) as db, storage.snapshot(db):
-        stopped = None
+        page = search.Page([])
         if given.cursor is None:
             position = search.last_position(db)
-            page = search.matching(db, given.limit, filters, _MOST)
-            found, stopped = page.found, page.stopped_ns
+            page = search.matching(db, given.limit, filters, _MOST, before)
+            found = page.found
         else:
-            found, position = search.after(db, ask.context.cursors.open(given.cursor, *place), filters)
+            found, position = search.after(db, cursors.open(given.cursor, *place), filters)
             if len(found) > given.limit:
                 found = found[: given.limit]
                 position = found[-1].position
-    cursor = ask.context.cursors.seal(position, *place)
-    shown = None if stopped is None else timestamp(stopped)
-    return Answer(body={"items": [item(each) for each in found], "next": cursor, "stopped": shown})
+        items = [item(each, search.agent_name(db, each)) for each in found]
+    return Answer(
+        body={
+            "items": items,
+            "next": cursors.seal(position, *place),
+            "older": None if page.older is None else cursors.seal(page.older, *place, "older"),
+            "stopped": None if page.stopped_ns is None else timestamp(page.stopped_ns),
+            "looked_at": page.looked_at,
+        }
+    )
 
 
-def item(found: Found) -> dict[str, Any]:
+def _agent(ask: Ask, agent: str | None) -> str | None:
+    """The id of an agent, which the log may know better than the registry, or of the agent with a name."""
+    if agent is None or agent.startswith("agt_"):
+        return agent
+    return queries.agent(ask.registry, ask.tenant, agent).id
+
+
+def item(found: Found, agent_name: str) -> dict[str, Any]:
     # The entry stays as the log has it: no member of it is renamed.
     entry = orjson.Fragment(orjson.dumps(found.entry))
-    return {"seq": found.seq, "time": timestamp(found.time_ns), "kind": found.kind, "entry": entry}
+    return {
+        "organization": found.organization,
+        "seq": found.seq,
+        "time": timestamp(found.time_ns),
+        "kind": found.kind,
+        "id": found.event_id,
+        "agent_name": agent_name,
+        "entry": entry,
+    }
 
 
-_PAGE = shapes.page(ENTRY)
+def entry(ask: Ask) -> Answer:
+    """One entry; of a decision all that is kept, and what the bundles that judged it say when they are asked again."""
+    data = ask.context.data
+    with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
+        found = lookup.event(db, ask.path["event"], ask.organization)
+        name = search.agent_name(db, found)
+        if found.kind not in ("decided", "completed"):
+            return Answer(body={"entry": item(found, name), "decision": None})
+        decision = lookup.decision(db, found)
+        complete = completing(lambda: nullcontext(ask.registry), lambda: ask.context.vault)
+        judged = replace(decision, input=complete(db, decision.decided, decision.input))
+    again = judged_again(reexecution.judge_again(data.bundles, judged.decided.entry, judged.input))
+    shown = {
+        "decided": item(decision.decided, name),
+        "completed": None if decision.completed is None else item(decision.completed, name),
+        # Like entries, what was judged is a document of its own: no member of it is renamed.
+        "input": orjson.Fragment(orjson.dumps(decision.input)),
+        "bundles": orjson.Fragment(orjson.dumps(again.bundles)),
+        "judged_again": again.verdict,
+        "agrees": again.agrees,
+        "problem": again.problem,
+    }
+    return Answer(body={"entry": item(found, name), "decision": shown})
+
+
+def checkpoint(ask: Ask) -> Answer:
+    """The newest signed checkpoint of a log, for an auditor who keeps it elsewhere."""
+    data, tenant = ask.context.data, ask.tenant
+    with closing(storage.connect_read_only(data.audit_db)) as db:
+        note = lookup.checkpoint(db, tenant)
+    public_key = signer.load_verifier(signer.public_key_path(data))
+    return Answer(body={"organization": tenant, "checkpoint": note, "public_key": str(public_key)})
+
+
+_PAGE = shapes.page(ENTRY)["properties"] | {
+    "older": _CURSOR | {"description": "Send it as `before` for older entries; null if there are none."},
+    "stopped": _STOPPED,
+    "looked_at": {"type": "integer", "description": "Entries that the search looked at."},
+}
 
 OPERATIONS = [
     Operation(
@@ -92,10 +204,23 @@ OPERATIONS = [
         summary="The newest audit entries that match, oldest first; with a cursor those written since",
         function=entries,
         query=EntryQuery,
-        answer={
-            **_PAGE,
-            "properties": _PAGE["properties"] | {"stopped": _STOPPED},
-            "required": [*_PAGE["required"], "stopped"],
-        },
+        answer=_closed(_PAGE),
+    ),
+    Operation(
+        method="GET",
+        path="/audit/entries/{event}",
+        noun="audit",
+        summary="One entry by its id or the beginning of it; of a decision all that is kept, judged again",
+        function=entry,
+        answer=_LOOKED_UP,
+        about="home",
+    ),
+    Operation(
+        method="GET",
+        path="/audit/checkpoint",
+        noun="audit",
+        summary="The newest signed checkpoint of a log, to be kept elsewhere",
+        function=checkpoint,
+        answer=_CHECKPOINT,
     ),
 ]

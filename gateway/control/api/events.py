@@ -55,10 +55,13 @@ class _Entries:
     def next(self) -> Batch:
         with closing(storage.connect_read_only(self._path)) as db:
             found, position = search.after(db, self._position, self._filters, _LOOKED_AT)
+            named = [(each, search.agent_name(db, each)) for each in found]
         moved = position != self._position
         if moved:
             self._position, self._sealed = position, self._cursors.seal(position, *self._bound)
-        events = [(self._cursors.seal(each.position, *self._bound), orjson.dumps(item(each))) for each in found]
+        events = [
+            (self._cursors.seal(each.position, *self._bound), orjson.dumps(item(each, name))) for each, name in named
+        ]
         return Batch(events, self._sealed, more=moved)
 
 

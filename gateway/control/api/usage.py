@@ -1,0 +1,120 @@
+"""Usage: how much was used and what it cost, by whom, of what and when (docs/usage.md)."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import Any, Final
+
+from pydantic import Field
+
+from gateway.audit import storage
+from gateway.control import shapes, usage_reports
+from gateway.control.operation import Answer, Ask, Operation, Query
+from gateway.control.usage_reports import UsageAsked, UsageLine
+from gateway.errors import GatewayError
+from gateway.registry.documents import timestamp
+from gateway.usage.totals import Counts
+
+MOST_ROWS: Final = 10_000
+"""Of one answer."""
+
+_TEXT: Final = {"type": "string"}
+_FILTERS: Final = ("agent", "team", "upstream", "provider", "model", "response_model")
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+_ROW = _closed(
+    {
+        "key": {"type": "array", "items": _TEXT, "description": "A value for each member of `by`; agents by name."},
+        "agent_id": {"type": ["string", "null"]},
+        "window": {"type": "string", "description": "Of `at`: minute, hour, day or month; otherwise empty."},
+        "from": shapes.TIME,
+        "counts": _closed({name: {"type": "integer"} for name in Counts._fields}),
+    }
+)
+_USAGE = _closed(
+    {
+        "by": {"type": "array", "items": _TEXT},
+        "items": {"type": "array", "items": _ROW},
+        "from": shapes.TIME,
+        "to": shapes.TIME,
+        "zones": {
+            "type": "integer",
+            "description": "How many time zones the organizations have; if not 1, days and months are those of UTC.",
+        },
+    }
+)
+
+
+class UsageQuery(Query):
+    """What to add up."""
+
+    by: str = Field(
+        "agent,model",
+        description="What to add up by, with commas: agent, team, organization, model, response_model, upstream, "
+        "provider, and minute, hour, day, month; empty for one sum.",
+    )
+    since: str | None = Field(None, description="From this time on; by default from this month on.")
+    until: str | None = Field(None, description="Before this time.")
+    at: str | None = Field(None, description="The minute, hour, day and month of this time, up to it.")
+    zone: str | None = Field(None, description="Of days and months; by default that of the organization.")
+    agent: str | None = Field(None, description="Only of this agent: its name or id.")
+    team: str | None = Field(None, description="Only of this team.")
+    upstream: str | None = Field(None, description="Only of calls to this upstream.")
+    provider: str | None = Field(None, description="Only of calls to upstreams of this provider.")
+    model: str | None = Field(None, description="Only of calls of this model.")
+    response_model: str | None = Field(None, description="Only of answers of this model.")
+
+
+def usage(ask: Ask) -> Answer:
+    """Of one organization; for an operator of the whole gateway of all, unless one is named."""
+    given: UsageQuery = ask.query
+    by = [each.strip() for each in given.by.split(",") if each.strip()]
+    usage_reports.check_by(by, "by")
+    only = {name: value for name in _FILTERS if (value := getattr(given, name)) is not None}
+    if ask.organization is not None:
+        only["organization"] = ask.organization
+    asked = UsageAsked(by=by, only=only, since=given.since, until=given.until, at=given.at, zone=given.zone)
+    data = ask.context.data
+    with closing(storage.connect_read_only(data.audit_db)) as log:
+        found = usage_reports.report(log, data, asked, time.time_ns())
+    if len(found.lines) > MOST_ROWS:
+        hint = "ask for a shorter time, for larger units, or of one agent or team"
+        raise GatewayError("too_many_rows", f"the answer has more than {MOST_ROWS} rows", hint=hint)
+    return Answer(
+        body={
+            "by": by,
+            "items": [_shown(each) for each in found.lines],
+            "from": timestamp(found.since_ns),
+            "to": timestamp(found.until_ns),
+            "zones": found.zones,
+        }
+    )
+
+
+def _shown(line: UsageLine) -> dict[str, Any]:
+    return {
+        "key": list(line.key),
+        "agent_id": line.agent_id,
+        "window": line.window,
+        "from": timestamp(line.since_ns),
+        "counts": line.counts._asdict(),
+    }
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/usage",
+        noun="usage",
+        summary="Add up the calls that have ended: requests, tokens, sound, images and cost",
+        function=usage,
+        query=UsageQuery,
+        answer=_USAGE,
+        about="home",
+    ),
+]

@@ -1,0 +1,88 @@
+"""The audit log of a data directory, or of a copy that has nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateway.audit import lookup, search, storage
+from gateway.audit.search import Filters, Found
+from gateway.management.log_port import Listed, LookedUp, Wanted
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+
+@dataclass(slots=True)
+class DirectoryListing:
+    """`Listing` of `log_port.py`."""
+
+    entries: Sequence[Listed]
+    stopped_ns: int | None
+    looked_at: int
+    _db: sqlite3.Connection
+    _filters: Filters
+    _position: int
+
+    def more(self) -> Sequence[Listed]:
+        found, self._position = search.after(self._db, self._position, self._filters)
+        return _named(self._db, found)
+
+
+class DirectoryLog:
+    """`AuditLog` of `log_port.py`, on a connection that the caller closes."""
+
+    def __init__(self, db: sqlite3.Connection, data: DataDirectory) -> None:
+        self._db = db
+        self._data = data
+
+    def listed(self, wanted: Wanted, limit: int) -> DirectoryListing:
+        filters = Filters(
+            organization=wanted.organization,
+            agent=self._agent_id(wanted.agent, wanted.organization or "default"),
+            id=wanted.id,
+            kind=wanted.kind,
+            allow=wanted.allow,
+            reason=wanted.reason,
+            model=wanted.model,
+            person=wanted.person,
+            since_ns=wanted.since_ns,
+            until_ns=wanted.until_ns,
+        )
+        with storage.snapshot(self._db):
+            position = search.last_position(self._db)
+            page = search.matching(self._db, limit, filters)
+            entries = _named(self._db, page.found)
+        return DirectoryListing(entries, page.stopped_ns, page.looked_at, self._db, filters, position)
+
+    def _agent_id(self, agent: str | None, organization: str) -> str | None:
+        """The id of an agent. An id is returned as it is, so that a copy can be searched without a registry."""
+        if agent is None or agent.startswith("agt_"):
+            return agent
+        from gateway.registry import queries
+
+        with local.reading(self._data.path) as registry:
+            return queries.agent(registry, organization, agent).id
+
+    def show(self, event_id: str) -> LookedUp:
+        with storage.snapshot(self._db):
+            found = lookup.event(self._db, event_id)
+            if found.kind not in ("decided", "completed"):
+                return LookedUp(found=found)
+            decision = lookup.decision(self._db, found)
+        from gateway.control import decisions, kept_requests
+        from gateway.policy import reexecution
+        from gateway.registry.vault import Vault
+
+        decided = decision.decided
+        complete = kept_requests.completing(lambda: local.reading(self._data.path), lambda: Vault.load(self._data.keys))
+        judged = replace(decision, input=complete(self._db, decided, decision.input))
+        again = reexecution.judge_again(self._data.bundles, decided.entry, judged.input)
+        return LookedUp(found=found, decision=decision, again=decisions.judged_again(again))
+
+    def checkpoint(self, organization: str) -> str:
+        return lookup.checkpoint(self._db, organization)
+
+
+def _named(db: sqlite3.Connection, found: Sequence[Found]) -> list[Listed]:
+    return [Listed(each, search.agent_name(db, each)) for each in found]

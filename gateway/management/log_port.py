@@ -1,0 +1,82 @@
+"""What commands ask of a gateway's audit log, whichever gateway it is (`port.py` has what they ask of its registry).
+
+`directory/` and `remote/` have an implementation each. A log can also be a copy that has no registry beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.audit.lookup import Decision
+    from gateway.audit.search import Found
+    from gateway.control.decisions import JudgedAgain
+    from gateway.control.usage_reports import UsageAsked, UsageReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which entries are looked for (`audit/search.py`). `agent` is a name or an id; an organization of None is all."""
+
+    organization: str | None = None
+    agent: str | None = None
+    id: str | None = None
+    kind: str | None = None
+    allow: bool | None = None
+    reason: str | None = None
+    model: str | None = None
+    person: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry, and the name of the agent that it is about, as its decision has it."""
+
+    found: Found
+    agent_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedUp:
+    """One entry; of a decision also what was kept of it, and what its bundles say when they are asked again."""
+
+    found: Found
+    decision: Decision | None = None
+    again: JudgedAgain | None = None
+
+
+class Listing(Protocol):
+    """The newest entries that match, oldest first. `stopped_ns` is where the search gave up, if it did."""
+
+    @property
+    def entries(self) -> Sequence[Listed]: ...
+
+    @property
+    def stopped_ns(self) -> int | None: ...
+
+    @property
+    def looked_at(self) -> int: ...
+
+    def more(self) -> Sequence[Listed]:
+        """Those that were written since, or since this was asked."""
+
+
+class AuditLog(Protocol):
+    """The logs of all organizations that one may read."""
+
+    def listed(self, wanted: Wanted, limit: int) -> Listing: ...
+
+    def show(self, event_id: str) -> LookedUp: ...
+
+    def checkpoint(self, organization: str) -> str:
+        """The newest signed one."""
+
+
+class Usage(Protocol):
+    """The sums over the log."""
+
+    def report(self, asked: UsageAsked) -> UsageReport: ...
