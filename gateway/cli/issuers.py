@@ -5,15 +5,14 @@ Issuers that say who a person is are added by `person_issuers.py`.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import output, person_issuers
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization
 from gateway.errors import GatewayError
-from gateway.processes import local
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.registry.issuers import RuleRecord
@@ -27,40 +26,30 @@ app.command("add-persons")(person_issuers.add)
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What it is called here.")],
-    issuer: Annotated[str, typer.Option("--issuer", metavar="URL", help="The `iss` of its tokens, exactly.")],
+    issuer: IssuerUrl,
     audience: Annotated[
         str, typer.Option("--audience", help="The `aud` that its tokens must have: a name for this gateway.")
     ],
-    jwks_url: Annotated[
-        str | None,
-        typer.Option("--jwks-url", metavar="URL", help="Where its public keys are; by default it is asked for that."),
-    ] = None,
-    jwks_file: Annotated[
-        Path | None,
-        typer.Option("--jwks-file", metavar="FILE", help="Its public keys, for an issuer that cannot be reached."),
-    ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to this machine.")] = False,
+    jwks_url: JwksUrl = None,
+    jwks_file: JwksFile = None,
+    insecure: InsecureIssuer = False,
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
     """Trust an issuer. Its tokens open nothing before there is a rule."""
-    from gateway.registry import issuers
+    from gateway.management.port import NewIssuer
 
-    if jwks_url is not None and jwks_file is not None:
-        raise GatewayError("invalid_issuer", "--jwks-url and --jwks-file exclude each other", hint="say one of them")
-    with local.changing(data) as registry:
-        made = issuers.add_issuer(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            name=name,
-            issuer=issuer,
-            audience=audience,
-            jwks_url=jwks_url or "",
-            jwks="" if jwks_file is None else person_issuers.key_file(jwks_file),
-            insecure=insecure,
-        )
+    new = NewIssuer(
+        name=name,
+        issuer=issuer,
+        audience=audience,
+        jwks_url=jwks_url or "",
+        jwks=person_issuers.key_text(jwks_url, jwks_file),
+        insecure=insecure,
+    )
+    with gateways.changing(data) as gateway:
+        made = gateway.issuers.add(organization, new)
         if as_json:
             output.print_json(made)
         else:
@@ -71,10 +60,8 @@ def add(
 @app.command("list")
 def list_issuers(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the issuers that are trusted."""
-    from gateway.registry import issuers
-
-    with local.reading(data) as registry:
-        found = issuers.issuers(registry, organization)
+    with gateways.reading(data) as gateway:
+        found = gateway.issuers.listed(organization)
     if as_json:
         output.print_json(found)
         return
@@ -93,10 +80,8 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer no longer. The tokens that came from its rules end at their next use."""
-    from gateway.registry import issuers
-
-    with local.restricting(data, output.warn) as registry:
-        removed = issuers.remove_issuer(registry, actor=local.actor(), organization=organization, name=name)
+    with gateways.restricting(data, output.warn) as gateway:
+        removed = gateway.issuers.remove(organization, name)
         if as_json:
             output.print_json(removed)
         else:
@@ -118,13 +103,9 @@ def add_rule(
     as_json: Json = False,
 ) -> None:
     """Let tokens with these claims be an agent, or let an agent act for the persons that they name."""
-    from gateway.registry import issuers
-
     claims = _claims(claim or [])
-    with local.changing(data) as registry:
-        made = issuers.add_rule(
-            registry, actor=local.actor(), organization=organization, issuer=issuer, claims=claims, agent=agent
-        )
+    with gateways.changing(data) as gateway:
+        made = gateway.issuers.add_rule(organization, issuer, claims, agent)
         if as_json:
             output.print_json(made)
         else:
@@ -141,8 +122,8 @@ def list_rules(
     """List the rules."""
     from gateway.registry import issuers
 
-    with local.reading(data) as registry:
-        found = issuers.issuers(registry, organization)
+    with gateways.reading(data) as gateway:
+        found = gateway.issuers.listed(organization)
     if issuer is not None:
         found = [issuers.named(found, issuer)]
     listed = [rule for each in found for rule in each.rules]
@@ -172,10 +153,8 @@ def remove_rule(
     as_json: Json = False,
 ) -> None:
     """End a rule. The tokens that came from it end at their next use."""
-    from gateway.registry import issuers
-
-    with local.restricting(data, output.warn) as registry:
-        removed = issuers.remove_rule(registry, actor=local.actor(), organization=organization, rule=rule)
+    with gateways.restricting(data, output.warn) as gateway:
+        removed = gateway.issuers.remove_rule(organization, rule)
         if as_json:
             output.print_json(removed)
         else:

@@ -45,6 +45,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Expires = Annotated[
     str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
 ]
+JwksUrl = Annotated[
+    str | None,
+    typer.Option("--jwks-url", metavar="URL", help="Where its public keys are; by default it is asked for that."),
+]
+JwksFile = Annotated[
+    Path | None,
+    typer.Option("--jwks-file", metavar="FILE", help="Its public keys, for an issuer that cannot be reached."),
+]
+InsecureIssuer = Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to the gateway's machine.")]
+IssuerUrl = Annotated[str, typer.Option("--issuer", metavar="URL", help="The `iss` of its tokens, exactly.")]
 OnlyActions = Annotated[
     list[str] | None,
     typer.Option("--action", metavar="ACTION", help="Only for this: chat.completions, files.*; may be repeated."),

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization
 from gateway.errors import GatewayError
-from gateway.processes import local
+from gateway.management import gateways
 
 
 class Kind(enum.StrEnum):
@@ -31,7 +31,7 @@ class Algorithm(enum.StrEnum):
 
 def add(
     name: Annotated[str, typer.Argument(help="What it is called here.")],
-    issuer: Annotated[str, typer.Option("--issuer", metavar="URL", help="The `iss` of its tokens, exactly.")],
+    issuer: IssuerUrl,
     audience: Annotated[
         str,
         typer.Option(
@@ -50,43 +50,35 @@ def add(
         list[Algorithm] | None,
         typer.Option("--algorithm", help="A signature that is accepted; may be repeated. By default all of these."),
     ] = None,
-    jwks_url: Annotated[
-        str | None,
-        typer.Option("--jwks-url", metavar="URL", help="Where its public keys are; by default it is asked for that."),
-    ] = None,
-    jwks_file: Annotated[
-        Path | None,
-        typer.Option("--jwks-file", metavar="FILE", help="Its public keys, for an issuer that cannot be reached."),
-    ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to this machine.")] = False,
+    jwks_url: JwksUrl = None,
+    jwks_file: JwksFile = None,
+    insecure: InsecureIssuer = False,
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
     """Trust an issuer to say who a person is. No agent may act for its persons before there is a rule."""
-    from gateway.registry import issuers
+    from gateway.management.port import NewIssuer
+    from gateway.registry.issuers import PersonTokens
 
-    if jwks_url is not None and jwks_file is not None:
-        raise GatewayError("invalid_issuer", "--jwks-url and --jwks-file exclude each other", hint="say one of them")
-    tokens = issuers.PersonTokens(
+    keys = key_text(jwks_url, jwks_file)
+    tokens = PersonTokens(
         kind=str(kind),
         max_age=output.parse_duration(max_age) // 10**9,
         claims=claim or [],
         algorithms=[str(each) for each in algorithm or Algorithm],
     )
-    with local.changing(data) as registry:
-        made = issuers.add_issuer(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            name=name,
-            issuer=issuer,
-            audience=audience,
-            jwks_url=jwks_url or "",
-            jwks="" if jwks_file is None else key_file(jwks_file),
-            insecure=insecure,
-            persons=tokens,
-        )
+    new = NewIssuer(
+        name=name,
+        issuer=issuer,
+        audience=audience,
+        jwks_url=jwks_url or "",
+        jwks=keys,
+        insecure=insecure,
+        persons=tokens,
+    )
+    with gateways.changing(data) as gateway:
+        made = gateway.issuers.add(organization, new)
         if as_json:
             output.print_json(made)
         else:
@@ -95,10 +87,14 @@ def add(
             output.note(f"say which agents may act for them: `gateway issuers rule add {made.name} --agent …`")
 
 
-def key_file(path: Path) -> str:
-    """The public keys in a file, as text."""
+def key_text(jwks_url: str | None, path: Path | None) -> str:
+    """The public keys in a file; empty if none is named. A URL beside it is refused."""
     from gateway.registry.issuers import MAX_JWKS
 
+    if path is None:
+        return ""
+    if jwks_url is not None:
+        raise GatewayError("invalid_issuer", "--jwks-url and --jwks-file exclude each other", hint="say one of them")
     try:
         with path.open("rb") as stream:
             found = stream.read(MAX_JWKS + 1)

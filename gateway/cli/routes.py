@@ -10,7 +10,7 @@ import typer
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError, did_you_mean
-from gateway.processes import local
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.registry.upstream_routes import NewMember
@@ -49,19 +49,9 @@ def set_route(
     as_json: Json = False,
 ) -> None:
     """Make a route, or give one other upstreams: `gateway routes set chat openai:3,groq:1 azure`."""
-    from gateway.registry import upstream_routes
-
     members = _members(tiers, _renames(model or []))
-    with local.changing(data) as registry:
-        route = upstream_routes.set_route(
-            registry,
-            actor=local.actor(),
-            organization=organization,
-            name=name,
-            members=members,
-            default=default,
-            reason=reason,
-        )
+    with gateways.changing(data) as gateway:
+        route = gateway.routes.set(organization, name, members, default, reason)
         if as_json:
             output.print_json(route)
         else:
@@ -75,10 +65,8 @@ def set_route(
 @app.command("list")
 def list_routes(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the routes and where they lead."""
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        routes = queries.routes(registry, organization)
+    with gateways.reading(data) as gateway:
+        routes = gateway.routes.listed(organization)
     if as_json:
         output.print_json(routes)
         return
@@ -109,13 +97,12 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the upstreams of a route: in which order they are tried, and what each calls the models."""
-    from gateway.registry import queries
+    from gateway.registry import names
 
-    with local.reading(data) as registry:
-        routes = {each.name: each for each in queries.routes(registry, organization)}
+    with gateways.reading(data) as gateway:
+        routes = {each.name: each for each in gateway.routes.listed(organization)}
     if (route := routes.get(name)) is None:
-        hint = did_you_mean(name, routes, "type `gateway routes list` to see the routes")
-        raise GatewayError("unknown_route", f"unknown route `{name}`", subject=name, hint=hint)
+        raise names.unknown_route(name, routes)
     if as_json:
         output.print_json(route)
         return
@@ -147,12 +134,8 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove a route. Its upstreams stay."""
-    from gateway.registry import upstream_routes
-
-    with local.changing(data) as registry:
-        removed = upstream_routes.remove_route(
-            registry, actor=local.actor(), organization=organization, name=name, reason=reason
-        )
+    with gateways.changing(data) as gateway:
+        removed = gateway.routes.remove(organization, name, reason)
         if as_json:
             output.print_json(removed)
         else:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError, did_you_mean
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
+
+if TYPE_CHECKING:
+    from gateway.registry.records import UpstreamRecord
 
 app = typer.Typer(no_args_is_help=True, help="Add, list and remove the providers that requests go to.")
 
@@ -29,6 +32,9 @@ def add(
     key_env: Annotated[
         str | None,
         typer.Option("--key-env", metavar="VARIABLE", help="The environment variable that holds the provider's key."),
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", metavar="FILE", help="The file that holds the provider's key.")
     ] = None,
     no_key: Annotated[bool, typer.Option("--no-key", help="This upstream needs no key.")] = False,
     provider: Annotated[
@@ -59,14 +65,13 @@ def add(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Add an upstream. Its key is read from the environment, sealed at rest and never printed."""
-    from gateway.registry import changes
+    """Add an upstream. Its key is read here from the environment or a file, sealed at rest and never printed."""
+    from gateway.management.port import NewUpstream
     from gateway.registry.names import CLIENTS_ADD, PROVIDERS
-    from gateway.registry.vault import Vault
 
-    specification = None if openapi is None else _specification(openapi, provider)
+    document = None if openapi is None else _document(openapi, provider)
     speaks = provider or ("http" if openapi else name if name in PROVIDERS else "openai-compatible")
-    if speaks == "http" and specification is None:
+    if speaks == "http" and document is None:
         raise GatewayError("invalid_openapi", "a JSON API needs its OpenAPI document", hint="add --openapi FILE")
     # A provider's own URL is the default only for an upstream of its name: a key must not go where nobody meant it to.
     url = base_url or PROVIDERS.get(name, "")
@@ -75,29 +80,23 @@ def add(
         meant = did_you_mean(name, known)
         hint = f"add --base-url URL, or {meant}" if meant else "add --base-url URL"
         raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint=hint)
-    secret = _secret(key_env, no_key)
-    with local.changing(data) as registry:
-        upstream = changes.add_upstream(
-            registry,
-            Vault.load(DataDirectory(data).keys),
-            actor=local.actor(),
-            organization=organization,
-            name=name,
-            provider=speaks,
-            base_url=url,
-            secret=secret,
-            default=default,
-            insecure=insecure,
-            replace=replace,
-            specification=specification,
-            headers=_headers(headers or []),
-            reason=reason,
-        )
+    new = NewUpstream(
+        name=name,
+        provider=speaks,
+        base_url=url,
+        secret=_secret(key_env, key_file, no_key),
+        default=default,
+        insecure=insecure,
+        headers=_headers(headers or []),
+        openapi=document,
+    )
+    with gateways.changing(data) as gateway:
+        upstream = gateway.upstreams.add(organization, new, replace=replace, reason=reason)
         if as_json:
-            output.print_json(upstream)
+            _print_json(upstream)
         else:
             path = CLIENTS_ADD.get(upstream.provider, "/v1") + "/…"
-            if specification is not None:
+            if document is not None:
                 served = f"/{upstream.name}/…: type `gateway upstreams show {upstream.name}` for its operations"
             else:
                 served = f"/{upstream.name}{path}" + (f" and {path}" if upstream.default else "")
@@ -107,12 +106,10 @@ def add(
 @app.command("list")
 def list_upstreams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the upstreams, without their keys."""
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        upstreams = queries.upstreams(registry, organization)
+    with gateways.reading(data) as gateway:
+        upstreams = gateway.upstreams.listed(organization)
     if as_json:
-        output.print_json(upstreams)
+        _print_json(upstreams)
         return
     output.print_table(
         ("NAME", "PROVIDER", "BASE URL", "DEFAULT", "KEY", "ID"),
@@ -132,34 +129,15 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the requests that an upstream takes, and under which action a policy sees each."""
-    from gateway.errors import did_you_mean
-    from gateway.registry import queries
-    from gateway.upstream.providers.http import api
-    from gateway.upstream.providers.presets import PROVIDERS
-
-    with local.reading(data) as registry:
-        upstreams = {each.name: each for each in queries.upstreams(registry, organization)}
-    if (upstream := upstreams.get(name)) is None:
-        hint = did_you_mean(name, upstreams, "type `gateway upstreams list` to see the upstreams")
-        raise GatewayError("unknown_upstream", f"unknown upstream `{name}`", subject=name, hint=hint)
-    if upstream.specification is not None:
-        operations = [
-            (f"{name}.{each.name}", each.method, f"/{name}{each.path}", [one.name for one in each.parameters])
-            for each in api.load(upstream.specification).operations
-        ]
-    else:
-        provider = PROVIDERS[upstream.provider]
-        operations = [
-            (each.action, each.method, f"/{name}{provider.prefix}{each.path}", re.findall(r"\{(\w+)\}", each.path))
-            for each in provider.routes
-        ]
+    with gateways.reading(data) as gateway:
+        operations = gateway.upstreams.operations(organization, name)
     if as_json:
-        for action, method, path, params in operations:
-            typer.echo(json.dumps({"action": action, "method": method, "path": path, "params": params}))
+        for each in operations:
+            typer.echo(json.dumps(dataclasses.asdict(each)))
         return
     output.print_table(
         ("ACTION", "METHOD", "PATH", "PARAMS"),
-        [(action, method, path, ", ".join(params)) for action, method, path, params in operations],
+        [(each.action, each.method, each.path, ", ".join(each.params)) for each in operations],
         empty="no operations",
     )
 
@@ -173,16 +151,21 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove an upstream and delete its sealed key."""
-    from gateway.registry import changes
-
-    with local.restricting(data, output.warn) as registry:
-        removed = changes.remove_upstream(
-            registry, actor=local.actor(), organization=organization, name=name, reason=reason
-        )
+    with gateways.restricting(data, output.warn) as gateway:
+        removed = gateway.upstreams.remove(organization, name, reason)
         if as_json:
-            output.print_json(removed)
+            _print_json(removed)
         else:
             typer.echo(f"removed upstream {removed.name}")
+
+
+def _print_json(found: UpstreamRecord | list[UpstreamRecord]) -> None:
+    """Without the operations of JSON APIs, which `show` lists."""
+    listed = [
+        {name: value for name, value in output.plain(each).items() if name != "specification"}
+        for each in (found if isinstance(found, list) else [found])
+    ]
+    typer.echo(json.dumps(listed if isinstance(found, list) else listed[0], indent=2, ensure_ascii=False))
 
 
 def _headers(given: list[str]) -> dict[str, str]:
@@ -195,9 +178,11 @@ def _headers(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _secret(variable: str | None, no_key: bool) -> str | None:
-    if (variable is not None) == no_key:
-        raise GatewayError("invalid_key", "give either --key-env VARIABLE or --no-key")
+def _secret(variable: str | None, file: Path | None, no_key: bool) -> str | None:
+    if [variable is not None, file is not None, no_key].count(True) != 1:
+        raise GatewayError("invalid_key", "give one of --key-env VARIABLE, --key-file FILE and --no-key")
+    if file is not None:
+        return key_from(file)
     return None if variable is None else read_secret(variable)
 
 
@@ -239,22 +224,32 @@ def _checked(secret: str, where: str) -> str:
     return secret
 
 
-def _specification(path: Path, provider: str | None) -> str:
+def _document(path: Path, provider: str | None) -> dict[str, Any]:
+    """An OpenAPI document that can be used."""
+    from gateway.upstream.providers.http import openapi
+
     if provider not in (None, "http"):
         raise GatewayError(
             "invalid_provider", f"--openapi and --provider {provider} exclude each other", hint="leave --provider out"
         )
-    return read_specification(path)
+    found = openapi.load(_read(path))
+    openapi.api_of(found)
+    return found
 
 
 def read_specification(path: Path) -> str:
     """The operations of an OpenAPI document, as the registry stores them."""
     from gateway.upstream.providers.http import api, openapi
 
+    return api.dump(openapi.read(_read(path)))
+
+
+def _read(path: Path) -> bytes:
+    from gateway.upstream.providers.http import openapi
+
     try:
         with path.open("rb") as stream:
-            text = stream.read(openapi.MAX_BYTES + 1)
+            return stream.read(openapi.MAX_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or "").lower()
         raise GatewayError("invalid_openapi", f"{path} cannot be read: {reason}", hint="check the path") from None
-    return api.dump(openapi.read(text))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,7 @@ import typer
 from gateway.cli import options, output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.webhooks.deliveries import State
@@ -47,36 +45,26 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a webhook: it is told of what happens from now on. A secret that is made is shown this once."""
-    from gateway.audit import search, storage
+    from gateway.management.port import NewWebhook
     from gateway.registry import webhooks
-    from gateway.registry.vault import Vault
     from gateway.webhooks import addresses, events, signature
 
     url = addresses.check_url(url, insecure=insecure)
     webhooks.check_events(event or (), events.EVENTS)
-    reach = addresses.PRIVATE if allow_private else addresses.LOOPBACK if insecure else addresses.PUBLIC
-    addresses.check_literal(url, reach)
-    secret = signature.new_secret() if secret_file is None else _secret(secret_file)
-    signature.key_of(secret)
-    with local.changing(data) as registry:
-        with closing(storage.connect_read_only(DataDirectory(data).audit_db)) as db:
-            since = search.last_position(db)
-        made = webhooks.add_webhook(
-            registry,
-            Vault.load(DataDirectory(data).keys),
-            actor=local.actor(),
-            organization=organization,
-            url=url,
-            reach=reach,
-            events=sorted(set(event or events.USUAL)),
-            secret=secret,
-            since=since,
-        )
+    addresses.check_literal(url, addresses.reach_of(insecure=insecure, allow_private=allow_private))
+    given = None if secret_file is None else _secret(secret_file)
+    if given is not None:
+        signature.key_of(given)
+    new = NewWebhook(
+        url=url, events=event or events.USUAL, secret=given, insecure=insecure, allow_private=allow_private
+    )
+    with gateways.changing(data) as gateway:
+        made, secret = gateway.webhooks.add(organization, new)
     if as_json:
-        output.print_json({"webhook": made, "secret": secret if secret_file is None else None})
+        output.print_json({"webhook": made, "secret": secret})
         return
     typer.echo(f"webhook {made.id} is told of {', '.join(made.events)}")
-    if secret_file is None:
+    if secret is not None:
         typer.echo(f"its secret, shown this once: {secret}")
     output.note(f"next: `gateway webhooks test {made.id}{options.of(organization)}`")
 
@@ -84,22 +72,20 @@ def add(
 @app.command("list")
 def list_webhooks(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the webhooks, and how their last deliveries went."""
-    from gateway.registry import webhooks
-    from gateway.webhooks import deliveries
+    from gateway.webhooks.deliveries import state_document
 
-    with local.reading(data) as registry:
-        found = webhooks.webhooks(registry, organization)
-    states = deliveries.states(DataDirectory(data).runtime_db)
+    with gateways.reading(data) as gateway:
+        found = gateway.webhooks.listed(organization)
     if as_json:
-        output.print_json({"webhooks": [{"webhook": each, "state": states.get(each.id)} for each in found]})
+        listed = [{"webhook": each, "state": state_document(state)} for each, state in found]
+        output.print_json({"webhooks": listed})
         return
     now_ns = time.time_ns()
     output.print_table(
         ("ID", "URL", "EVENTS", "WAITING", "LAST DELIVERY"),
         [
             (each.id, each.url, ", ".join(each.events), str(state.waiting), output.printable(fares(state, now_ns)))
-            for each in found
-            for state in [states.get(each.id, deliveries.State())]
+            for each, state in found
         ],
         empty="no webhooks: type `gateway webhooks add URL`",
     )
@@ -108,10 +94,8 @@ def list_webhooks(organization: Organization = "default", data: Data = DATA, as_
 @app.command()
 def remove(webhook: Webhook, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """Remove a webhook. What it has not got yet is not delivered any more."""
-    from gateway.registry import webhooks
-
-    with local.changing(data) as registry:
-        removed = webhooks.remove_webhook(registry, actor=local.actor(), organization=organization, webhook=webhook)
+    with gateways.changing(data) as gateway:
+        removed = gateway.webhooks.remove(organization, webhook)
     if as_json:
         output.print_json(removed)
     else:
@@ -121,11 +105,8 @@ def remove(webhook: Webhook, organization: Organization = "default", data: Data 
 @app.command("test")
 def try_out(webhook: Webhook, organization: Organization = "default", data: Data = DATA) -> None:
     """Send the event `webhook.test` to a webhook now. Exit codes: 0 it was accepted, 1 it was not."""
-    from gateway.registry.vault import Vault
-    from gateway.webhooks import trial
-
-    with local.reading(data) as registry:
-        done = trial.carry_out(registry, Vault.load(DataDirectory(data).keys), organization, webhook)
+    with gateways.reading(data) as gateway:
+        done = gateway.webhooks.try_out(organization, webhook)
     if not done.accepted:
         hint = "see that the receiver is up and takes a POST there"
         message = f"{done.url} has not accepted it: {done.error}"

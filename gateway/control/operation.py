@@ -28,6 +28,7 @@ from gateway.settings import DataDirectory
 Schema: TypeAlias = dict[str, Any]
 
 MAX_PAGE = 500
+MAX_BODY = 256 * 1024
 DEFAULT_PAGE = 100
 
 _NOTHING: Mapping[str, str] = {}
@@ -49,6 +50,12 @@ class Query(BaseModel):
     """The parameters after the `?`, and no others."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class ReasonQuery(Query):
+    """Why a thing is removed: a DELETE has no body."""
+
+    reason: str = Field("", description="Why; it stays in the audit log.")
 
 
 class PageQuery(Query):
@@ -149,7 +156,7 @@ class Operation:
     `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
     gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
     and so must not wait for the log. `if_match` says whether the client must name the version that it has seen. One
-    that `streams` answers with a feed of events (`event_streams.py`).
+    that `streams` answers with a feed of events (`event_streams.py`). A body has at most `most_bytes`.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -160,6 +167,7 @@ class Operation:
     answer: Schema
     status: int = 200
     body: type[Body] | None = None
+    most_bytes: int = MAX_BODY
     query: type[Query] = Query
     about: Literal["tenant", "home", "nothing"] = "tenant"
     restricts: bool = False

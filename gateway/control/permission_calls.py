@@ -8,7 +8,7 @@ from typing import Final
 from gateway.call import Call, Tool
 from gateway.control.permission_records import AskedCall, AskedTool
 from gateway.errors import GatewayError, did_you_mean
-from gateway.registry import queries
+from gateway.registry import names, queries
 from gateway.registry.database import Registry
 from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
@@ -28,10 +28,7 @@ def calls_of(
     rows = queries.upstreams(registry, organization)
     row = next((each for each in rows if (each.default if upstream is None else each.name == upstream)), None)
     if upstream is not None and row is None:
-        hint = did_you_mean(
-            upstream, [each.name for each in rows], "type `gateway upstreams list` to see the upstreams"
-        )
-        raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
+        raise names.unknown_upstream(upstream, [each.name for each in rows])
     provider = PROVIDERS["openai"]
     if row is not None and row.specification is not None:
         provider = http.provider(row.name, row.specification)

@@ -18,8 +18,6 @@ from gateway.logs import without_keys
 from gateway.upstream import strict_json
 
 PREFIX: Final = "/api/v1"
-MAX_BODY: Final = 256 * 1024
-
 NO_MEMBER: Final = "there is no such member"
 _BODY_SECONDS: Final = 30.0
 _JSON: Final = re.compile(r"application/(json|merge-patch\+json)\s*(;\s*charset=utf-8\s*)?", re.IGNORECASE)
@@ -52,7 +50,8 @@ def single_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]
     return found
 
 
-async def read(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+async def read(receive: Receive, headers: Mapping[bytes, bytes], most: int) -> bytes:
+    """The body, of at most so many bytes."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Problem(415, "unsupported_encoding", "the body is compressed", hint="send it as it is")
     body = bytearray()
@@ -63,8 +62,8 @@ async def read(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
                 if message["type"] != "http.request":
                     raise Problem(400, "bad_request", "the request broke off")
                 body += message.get("body", b"")
-                if len(body) > MAX_BODY:
-                    raise Problem(413, "too_large", f"the body is longer than {MAX_BODY} bytes")
+                if len(body) > most:
+                    raise Problem(413, "too_large", f"the body is longer than {most} bytes")
                 if not message.get("more_body"):
                     return bytes(body)
     except TimeoutError:

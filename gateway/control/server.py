@@ -160,7 +160,7 @@ class ControlApi:
             caller = await loop.run_in_executor(self._threads, self._authenticate, scope["headers"], address)
             _check_access(operation, caller)
             headers = requests.single_headers(scope["headers"])
-            body = await requests.read(receive, headers)
+            body = await requests.read(receive, headers, operation.most_bytes)
             asked = _Request(operation, path, scope["query_string"], headers, body)
             if operation.streams:
                 return await self._open_stream(asked, caller)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from gateway.control.permission_records import AskedCall, Permission
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.identity.standing import Standing
     from gateway.registry.agent_updates import AgentUpdate
     from gateway.registry.as_of import AgentAt
+    from gateway.registry.issuers import IssuerRecord, PersonTokens, RuleRecord
     from gateway.registry.key_rotation import Rotated, Skipped, Terms
     from gateway.registry.limit_states import LimitState
     from gateway.registry.records import (
@@ -34,10 +35,17 @@ if TYPE_CHECKING:
         OperatorVersionRecord,
         OrganizationRecord,
         OrganizationVersionRecord,
+        RouteRecord,
         StopRecord,
         SubjectKind,
         TeamRecord,
+        UpstreamRecord,
+        WebhookRecord,
     )
+    from gateway.registry.upstream_routes import NewMember
+    from gateway.upstream.operations import UpstreamOperation
+    from gateway.webhooks.deliveries import State
+    from gateway.webhooks.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,6 +339,99 @@ class Permissions(Protocol):
         """What the policies say of one agent, or of all (None), now or at a time."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUpstream:
+    """An upstream with its secret. `openapi` is the document of a JSON API, as it was read."""
+
+    name: str
+    provider: str
+    base_url: str
+    secret: str | None = field(repr=False)
+    default: bool = False
+    insecure: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+    openapi: dict[str, Any] | None = None
+
+
+class Upstreams(Protocol):
+    """Upstreams of an organization, each named by its name."""
+
+    def add(self, organization: str, new: NewUpstream, *, replace: bool, reason: str) -> UpstreamRecord: ...
+
+    def listed(self, organization: str) -> list[UpstreamRecord]:
+        """By name, without the operations of JSON APIs."""
+
+    def operations(self, organization: str, upstream: str) -> list[UpstreamOperation]: ...
+
+    def remove(self, organization: str, upstream: str, reason: str) -> UpstreamRecord: ...
+
+
+class Routes(Protocol):
+    """Several upstreams under one name."""
+
+    def set(
+        self, organization: str, route: str, members: Sequence[NewMember], default: bool | None, reason: str
+    ) -> RouteRecord: ...
+
+    def listed(self, organization: str) -> list[RouteRecord]:
+        """By name."""
+
+    def remove(self, organization: str, route: str, reason: str) -> RouteRecord: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewIssuer:
+    """An issuer to trust. Its keys are at `jwks_url`, in `jwks`, or it is asked where they are."""
+
+    name: str
+    issuer: str
+    audience: str
+    jwks_url: str = ""
+    jwks: str = ""
+    insecure: bool = False
+    persons: PersonTokens | None = None
+
+
+class Issuers(Protocol):
+    """Outside issuers of an organization, each named by its name, and their rules."""
+
+    def add(self, organization: str, new: NewIssuer) -> IssuerRecord: ...
+
+    def listed(self, organization: str) -> list[IssuerRecord]:
+        """With their rules, by name."""
+
+    def remove(self, organization: str, issuer: str) -> IssuerRecord: ...
+
+    def add_rule(self, organization: str, issuer: str, claims: dict[str, str], agent: str) -> RuleRecord: ...
+
+    def remove_rule(self, organization: str, rule: str) -> RuleRecord: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWebhook:
+    """A webhook whose URL and events were checked. Without a secret one is made."""
+
+    url: str
+    events: Sequence[str]
+    secret: str | None = field(default=None, repr=False)
+    insecure: bool = False
+    allow_private: bool = False
+
+
+class Webhooks(Protocol):
+    """Webhooks of an organization, each named by its id, the beginning of it, or its URL."""
+
+    def add(self, organization: str, new: NewWebhook) -> tuple[WebhookRecord, str | None]:
+        """And the secret, if one was made."""
+
+    def listed(self, organization: str) -> list[tuple[WebhookRecord, State]]:
+        """With how they fare, the oldest first."""
+
+    def remove(self, organization: str, webhook: str) -> WebhookRecord: ...
+
+    def try_out(self, organization: str, webhook: str) -> Trial: ...
+
+
 class Gateway(Protocol):
     """All of it."""
 
@@ -360,3 +461,15 @@ class Gateway(Protocol):
 
     @property
     def permissions(self) -> Permissions: ...
+
+    @property
+    def upstreams(self) -> Upstreams: ...
+
+    @property
+    def routes(self) -> Routes: ...
+
+    @property
+    def issuers(self) -> Issuers: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...

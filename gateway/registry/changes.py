@@ -392,14 +392,7 @@ def remove_upstream(
         tenant = find_organization(session, organization)
         row = find_upstream(session, tenant, name)
         if row is None:
-            raise GatewayError(
-                "unknown_upstream",
-                f"unknown upstream `{name}`",
-                subject=name,
-                hint=did_you_mean(
-                    name, upstream_names(session, tenant), "type `gateway upstreams list` to see the upstreams"
-                ),
-            )
+            raise names.unknown_upstream(name, upstream_names(session, tenant))
         removed = upstream_record(tenant, row)
         leave_routes(session, tenant, row, actor)
         session.delete(row)

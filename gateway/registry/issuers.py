@@ -197,8 +197,7 @@ def remove_rule(registry: Registry, *, actor: str, organization: str, rule: str)
         mine = select(IssuerRule).where(IssuerRule.organization_id == tenant.id, col(IssuerRule.removed_ns).is_(None))
         found = session.exec(mine.where(IssuerRule.id == rule)).first()
         if found is None:
-            hint = "type `gateway issuers rule list` to see the rules"
-            raise GatewayError("unknown_rule", f"unknown rule `{rule[:80]}`", subject=rule[:80], hint=hint)
+            raise unknown_rule(rule)
         row = session.get_one(Issuer, found.issuer_id)
         holder = session.get_one(Agent, found.agent_id)
         found.removed_ns = time.time_ns()
@@ -220,6 +219,11 @@ def named(found: Sequence[IssuerRecord], name: str) -> IssuerRecord:
         if each.name == name:
             return each
     raise _unknown(name, [each.name for each in found])
+
+
+def unknown_rule(rule: str) -> GatewayError:
+    hint = "type `gateway issuers rule list` to see the rules"
+    return GatewayError("unknown_rule", f"unknown rule `{rule[:80]}`", subject=rule[:80], hint=hint)
 
 
 def find_issuer(session: Session, tenant: Organization, name: str) -> Issuer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from gateway.errors import GatewayError, did_you_mean
@@ -178,6 +178,18 @@ def check_base_url(text: str, *, insecure: bool) -> str:
             hint="use https, or say --insecure if the network is trusted",
         )
     return text.rstrip("/")
+
+
+def unknown_upstream(name: str, known: Collection[str]) -> GatewayError:
+    """An organization has no upstream of this name, but these."""
+    hint = did_you_mean(name, known, "type `gateway upstreams list` to see the upstreams")
+    return GatewayError("unknown_upstream", f"unknown upstream `{_shown(name)}`", subject=name, hint=hint)
+
+
+def unknown_route(name: str, known: Collection[str]) -> GatewayError:
+    """An organization has no route of this name, but these."""
+    hint = did_you_mean(name, known, "type `gateway routes list` to see the routes")
+    return GatewayError("unknown_route", f"unknown route `{_shown(name)}`", subject=name, hint=hint)
 
 
 def check_base_of(provider: str, url: str) -> str:

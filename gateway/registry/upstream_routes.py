@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
@@ -51,7 +51,7 @@ def set_route(
 ) -> RouteRecord:
     """Make a route, or give an existing one other members. `default` None leaves that as it is."""
     names.check_served("route", name)
-    _check(members)
+    check_members(members)
     with registry.write() as session:
         tenant = find_organization(session, organization)
         if find_upstream(session, tenant, name) is not None:
@@ -98,7 +98,8 @@ def remove_route(registry: Registry, *, actor: str, organization: str, name: str
         tenant = find_organization(session, organization)
         row = find_route(session, tenant, name)
         if row is None:
-            raise unknown_route(session, tenant, name)
+            mine = select(UpstreamRoute.name).where(UpstreamRoute.organization_id == tenant.id)
+            raise names.unknown_route(name, session.exec(mine).all())
         record = route_record(session, tenant, row)
         session.delete(row)
         fields, what = entries.route(row), "route.removed"
@@ -120,13 +121,7 @@ def leave_routes(session: Session, tenant: Organization, upstream: Upstream, act
     return left
 
 
-def unknown_route(session: Session, tenant: Organization, name: str) -> GatewayError:
-    known = list(session.exec(select(UpstreamRoute.name).where(UpstreamRoute.organization_id == tenant.id)))
-    hint = did_you_mean(name, known, "type `gateway routes list` to see the routes")
-    return GatewayError("unknown_route", f"unknown route `{name}`", subject=name, hint=hint)
-
-
-def _check(members: Sequence[NewMember]) -> None:
+def check_members(members: Sequence[NewMember]) -> None:
     if not members:
         raise GatewayError("invalid_route", "a route needs an upstream", hint="name those that it leads to")
     if len(members) > MAX_MEMBERS:
@@ -155,11 +150,7 @@ def _check(members: Sequence[NewMember]) -> None:
 def _member(session: Session, tenant: Organization, member: NewMember) -> Upstream:
     row = find_upstream(session, tenant, member.upstream)
     if row is None:
-        known = upstream_names(session, tenant)
-        hint = did_you_mean(member.upstream, known, "type `gateway upstreams list` to see the upstreams")
-        raise GatewayError(
-            "unknown_upstream", f"unknown upstream `{member.upstream}`", subject=member.upstream, hint=hint
-        )
+        raise names.unknown_upstream(member.upstream, upstream_names(session, tenant))
     return row
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from sqlmodel import Session, col, select
 
@@ -91,7 +92,7 @@ def remove_webhook(registry: Registry, *, actor: str, organization: str, webhook
     with registry.write() as session:
         tenant = find_organization(session, organization)
         mine = session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)).all()
-        row = _chosen(mine, webhook)
+        row = chosen(mine, webhook)
         session.delete(row)
         fields = entries.webhook(row)
         outbox.add_change(session, organization=tenant.name, actor=actor, what="webhook.removed", fields=fields)
@@ -118,8 +119,8 @@ def followed(registry: Registry, organization: str = "", webhook: str = "") -> l
             statement = statement.where(Webhook.organization_id == tenant.id)
         rows = session.exec(statement.order_by(col(Webhook.id))).all()
         if webhook:
-            chosen = _chosen([row for row, _ in rows], webhook)
-            rows = [each for each in rows if each[0].id == chosen.id]
+            one = chosen([row for row, _ in rows], webhook)
+            rows = [each for each in rows if each[0].id == one.id]
         return [
             Followed(
                 id=row.id,
@@ -152,7 +153,19 @@ def check_events(given: Collection[str], known: Collection[str]) -> None:
             )
 
 
-def _chosen(rows: Sequence[Webhook], wanted: str) -> Webhook:
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+
+_W = TypeVar("_W", bound=_Named)
+
+
+def chosen(rows: Sequence[_W], wanted: str) -> _W:
+    """The one with this id, the beginning of it, or this URL."""
     found = [row for row in rows if wanted in (row.id, row.url)]
     found = found or [row for row in rows if len(wanted) > len("whk_") and row.id.startswith(wanted)]
     if len(found) == 1:

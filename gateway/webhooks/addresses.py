@@ -55,6 +55,11 @@ def check_literal(url: str, reach: str) -> None:
         raise _bad(why)
 
 
+def reach_of(*, insecure: bool, allow_private: bool) -> str:
+    """Which addresses a webhook's host may have."""
+    return PRIVATE if allow_private else LOOPBACK if insecure else PUBLIC
+
+
 def is_loopback(host: str) -> bool:
     address = literal(host)
     return host == "localhost" or (address is not None and _inner(address).is_loopback)

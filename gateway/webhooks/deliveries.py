@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gateway.storage import database_files
 
@@ -48,6 +48,18 @@ class State:
     error: str = ""
     given_up: int = 0
     waiting: int = 0
+
+
+def state_document(state: State) -> dict[str, Any]:
+    """A state for programs, with times of None for never (`registry/documents.py` writes them)."""
+    return {
+        "waiting": state.waiting,
+        "failures": state.failures,
+        "given_up": state.given_up,
+        "success_ns": state.success_ns or None,
+        "failure_ns": state.error_ns or None,
+        "error": state.error,
+    }
 
 
 def pause(failures: int) -> int:

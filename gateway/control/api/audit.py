@@ -81,7 +81,7 @@ class EntryQuery(PageQuery):
 
     before: str | None = Field(None, description="The `older` of another page: only what was written before.")
     agent: str | None = Field(None, description="Only those of the agent with this name or id.")
-    id: str | None = Field(None, description="Only those whose ids begin like this.", min_length=4)
+    id: str | None = Field(None, description="Only those whose ids begin like this.", min_length=1)
     kind: str | None = Field(None, description="Such as decided, completed or change.")
     allow: bool | None = Field(None, description="Only decisions that allowed, or denied.")
     reason: str | None = Field(None, description="Only those with this reason code or outcome.")

@@ -144,6 +144,7 @@ OPERATIONS = [
         summary="Trust an issuer, whose tokens open nothing before there is a rule",
         function=add,
         body=NewIssuer,
+        most_bytes=2 * issuers.MAX_JWKS,
         status=201,
         answer=_ISSUER,
     ),

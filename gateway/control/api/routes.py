@@ -7,9 +7,9 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.upstreams import tag_of
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
-from gateway.registry import queries, upstream_routes
+from gateway.registry import names, queries, upstream_routes
 from gateway.registry.database import Registry
 from gateway.registry.records import RouteRecord
 
@@ -65,9 +65,10 @@ def create(ask: Ask) -> Answer:
 
 def replace(ask: Ask) -> Answer:
     def current(session: Session) -> str:
-        row = queries.find_route(session, queries.find_organization(session, ask.tenant), ask.path["route"])
+        tenant = queries.find_organization(session, ask.tenant)
+        row = queries.find_route(session, tenant, ask.path["route"])
         if row is None:
-            raise _unknown()
+            raise names.unknown_route(ask.path["route"], [each.name for each in queries.routes_of(session, tenant)])
         return tag_of(row.version, row.is_default)
 
     return _shown(_put(ask, ask.change(ask.if_match(current)), _one(ask).name))
@@ -87,19 +88,17 @@ def _put(ask: Ask, registry: Registry, name: str) -> RouteRecord:
 
 
 def remove(ask: Ask) -> Answer:
-    removed = upstream_routes.remove_route(ask.change(), actor=ask.actor, organization=ask.tenant, name=_one(ask).name)
+    removed = upstream_routes.remove_route(
+        ask.change(), actor=ask.actor, organization=ask.tenant, name=_one(ask).name, reason=ask.query.reason
+    )
     return Answer(body=removed)
 
 
 def _one(ask: Ask) -> RouteRecord:
-    for each in queries.routes(ask.registry, ask.tenant):
-        if each.name == ask.path["route"]:
-            return each
-    raise _unknown()
-
-
-def _unknown() -> Problem:
-    return Problem(404, "unknown_route", "there is no such route", hint="GET /api/v1/routes lists them")
+    found = {each.name: each for each in queries.routes(ask.registry, ask.tenant)}
+    if (one := found.get(ask.path["route"])) is None:
+        raise names.unknown_route(ask.path["route"], found)
+    return one
 
 
 OPERATIONS = [
@@ -149,6 +148,7 @@ OPERATIONS = [
         noun="routes",
         summary="Remove a route; its upstreams stay",
         function=remove,
+        query=ReasonQuery,
         answer=_ROUTE,
     ),
 ]

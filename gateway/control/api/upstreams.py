@@ -1,29 +1,41 @@
-"""Upstreams. Their secrets are written and never read."""
+"""Upstreams. Their secrets are written and never read.
+
+An operator of one organization does not say where in the gateway's own network a call goes: such an upstream is at a
+public address, over https. So what answers must have a certificate for the name that the operator chose.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
-from gateway.registry import changes, queries
+from gateway.registry import changes, names, queries
 from gateway.registry.documents import plain
 from gateway.registry.names import PROVIDERS
 from gateway.registry.records import UpstreamRecord
+from gateway.upstream import operations as upstream_operations
+from gateway.upstream.operations import UpstreamOperation
+from gateway.upstream.providers.http import api, openapi
+from gateway.webhooks import addresses
 
 _UPSTREAM = shapes.record(UpstreamRecord, "specification")
+_OPERATION = shapes.record(UpstreamOperation)
+_MOST_BYTES = 4 * 1024 * 1024
+_INSIDE = (".localhost", ".local", ".internal", ".home.arpa", ".lan")
 _PRINTABLE = r"^[!-~]{1,4096}$"
 
 
 class UpstreamBody(Reasoned):
     """All of an upstream."""
 
-    provider: str = Field(description="Whose API it speaks, such as openai or openai-compatible.")
+    provider: str = Field(description="Whose API it speaks, such as openai or openai-compatible; http for a JSON API.")
     base_url: str | None = Field(None, description="Where its API begins; null for the provider's own URL.")
     secret: Annotated[str, Field(pattern=_PRINTABLE)] | None = Field(
         description="The provider's key; null if it needs none. It is sealed and never shown."
@@ -31,6 +43,9 @@ class UpstreamBody(Reasoned):
     headers: dict[str, str] = Field({}, description="Sent with every call; no secrets.")
     default: bool = Field(False, description="Serve it under `/v1/…` as well.")
     insecure: bool = Field(False, description="Allow plain HTTP to another machine.")
+    openapi: dict[str, Any] | None = Field(
+        None, description="The OpenAPI 3 document of a JSON API, as an object; only for the provider http."
+    )
 
 
 class NewUpstream(UpstreamBody):
@@ -68,15 +83,13 @@ def add(ask: Ask) -> Answer:
 
 
 def replace(ask: Ask) -> Answer:
-    before = _one(ask)
-    if before.specification is not None:
-        hint = f"type `gateway upstreams add {before.name} --replace --openapi FILE`"
-        raise Problem(409, "invalid_openapi", "an upstream with an OpenAPI document is not replaced here", hint=hint)
+    _one(ask)
 
     def current(session: Session) -> str:
-        row = queries.find_upstream(session, queries.find_organization(session, ask.tenant), ask.path["upstream"])
+        tenant = queries.find_organization(session, ask.tenant)
+        row = queries.find_upstream(session, tenant, ask.path["upstream"])
         if row is None:
-            raise _unknown()
+            raise names.unknown_upstream(ask.path["upstream"], queries.upstream_names(session, tenant))
         return tag_of(row.version, row.is_default)
 
     return _shown(_put(ask, ask.change(ask.if_match(current)), ask.path["upstream"], replace=True))
@@ -84,11 +97,13 @@ def replace(ask: Ask) -> Answer:
 
 def _put(ask: Ask, registry: Any, name: str, *, replace: bool) -> UpstreamRecord:
     given: UpstreamBody = ask.body
-    if given.provider == "http":
-        raise GatewayError("invalid_provider", "a JSON API is added on the command line, with its OpenAPI document")
+    if (given.provider == "http") != (given.openapi is not None):
+        detail = "an OpenAPI document is needed for the provider http, and for no other"
+        raise GatewayError("invalid_openapi", detail, hint='send "openapi" with the provider http')
     url = given.base_url or PROVIDERS.get(given.provider, "")
     if not url and given.provider in PROVIDERS:
         raise GatewayError("invalid_base", f"an upstream of provider {given.provider} needs a base_url")
+    _check_reach(ask, given, url)
     return changes.add_upstream(
         registry,
         ask.context.vault,
@@ -97,24 +112,52 @@ def _put(ask: Ask, registry: Any, name: str, *, replace: bool) -> UpstreamRecord
         name=name,
         base_url=url,
         replace=replace,
+        specification=None if given.openapi is None else api.dump(openapi.api_of(given.openapi)),
         **given.model_dump(include={"provider", "secret", "default", "insecure", "headers", "reason"}),
     )
 
 
+def _check_reach(ask: Ask, given: UpstreamBody, url: str) -> None:
+    """Raise `forbidden` unless the operator may have the gateway call there."""
+    if ask.caller.organization is None:
+        return
+    host = urlsplit(names.check_base_url(url, insecure=True)).hostname or ""
+    inside = addresses.refusal(host, addresses.PUBLIC) if addresses.literal(host) else _inside(host)
+    if given.insecure or inside or not url.startswith("https://"):
+        detail = "an operator of one organization may not have the gateway call into its own network"
+        hint = "use https and a public address; an operator of the whole gateway can add this upstream"
+        raise Problem(403, "forbidden", detail, hint=hint)
+
+
+def _inside(host: str) -> bool:
+    """Whether a name means something in one network only (RFC 6761, 6762, 8375 and ICANN's `internal`)."""
+    return "." not in host.rstrip(".") or f".{host.rstrip('.').lower()}".endswith(_INSIDE)
+
+
+def operations(ask: Ask) -> Answer:
+    found = _one(ask)
+    shown = upstream_operations.operations(found.name, found.provider, found.specification)
+    numbered = list(enumerate(plain(shown)))
+    page = cut(ask, numbered, lambda each: each[0], "operations", found.id, str(found.version))
+    return Answer(body={**page.body, "items": [each for _, each in page.body["items"]]})
+
+
 def remove(ask: Ask) -> Answer:
-    removed = changes.remove_upstream(ask.change(), actor=ask.actor, organization=ask.tenant, name=ask.path["upstream"])
+    removed = changes.remove_upstream(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.tenant,
+        name=ask.path["upstream"],
+        reason=ask.query.reason,
+    )
     return Answer(body=_plain(removed))
 
 
 def _one(ask: Ask) -> UpstreamRecord:
-    for each in queries.upstreams(ask.registry, ask.tenant):
-        if each.name == ask.path["upstream"]:
-            return each
-    raise _unknown()
-
-
-def _unknown() -> Problem:
-    return Problem(404, "unknown_upstream", "there is no such upstream", hint="GET /api/v1/upstreams lists them")
+    found = {each.name: each for each in queries.upstreams(ask.registry, ask.tenant)}
+    if (one := found.get(ask.path["upstream"])) is None:
+        raise names.unknown_upstream(ask.path["upstream"], found)
+    return one
 
 
 OPERATIONS = [
@@ -134,6 +177,7 @@ OPERATIONS = [
         summary="Add an upstream with its secret, which is sealed",
         function=add,
         body=NewUpstream,
+        most_bytes=_MOST_BYTES,
         status=201,
         answer=_UPSTREAM,
         tagged=True,
@@ -148,12 +192,22 @@ OPERATIONS = [
         tagged=True,
     ),
     Operation(
+        method="GET",
+        path="/upstreams/{upstream}/operations",
+        noun="upstreams",
+        summary="The requests that an upstream takes, and under which action a policy sees each",
+        function=operations,
+        query=PageQuery,
+        answer=shapes.page(_OPERATION),
+    ),
+    Operation(
         method="PUT",
         path="/upstreams/{upstream}",
         noun="upstreams",
         summary="Replace an upstream, its secret as well",
         function=replace,
         body=UpstreamBody,
+        most_bytes=_MOST_BYTES,
         answer=_UPSTREAM,
         if_match="required",
         tagged=True,
@@ -164,6 +218,7 @@ OPERATIONS = [
         noun="upstreams",
         summary="Remove an upstream and its sealed secret",
         function=remove,
+        query=ReasonQuery,
         answer=_UPSTREAM,
         restricts=True,
     ),

@@ -70,15 +70,7 @@ def _one(ask: Ask) -> WebhookRecord:
 
 def _shown(record: WebhookRecord, states: dict[str, deliveries.State]) -> dict[str, Any]:
     state = states.get(record.id, deliveries.State())
-    told = {
-        "waiting": state.waiting,
-        "failures": state.failures,
-        "given_up": state.given_up,
-        "success_ns": state.success_ns or None,
-        "failure_ns": state.error_ns or None,
-        "error": state.error,
-    }
-    return {**plain(record), "state": plain(told)}
+    return {**plain(record), "state": plain(deliveries.state_document(state))}
 
 
 def add(ask: Ask) -> Answer:
@@ -109,7 +101,7 @@ def _checked(ask: Ask, given: NewWebhook) -> tuple[str, str]:
     if (given.insecure or given.allow_private) and ask.caller.organization is not None:
         detail = "an operator of one organization may not have the gateway send into its own network"
         raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
-    reach = addresses.PRIVATE if given.allow_private else addresses.LOOPBACK if given.insecure else addresses.PUBLIC
+    reach = addresses.reach_of(insecure=given.insecure, allow_private=given.allow_private)
     try:
         url = addresses.check_url(given.url, insecure=given.insecure)
         addresses.check_literal(url, reach)

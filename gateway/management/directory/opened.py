@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.management.directory.agents import DirectoryAgents
     from gateway.management.directory.assignments import DirectoryBindings, DirectoryLimits
+    from gateway.management.directory.destinations import DirectoryRoutes, DirectoryUpstreams
+    from gateway.management.directory.issuers import DirectoryIssuers
     from gateway.management.directory.keys import DirectoryKeys
     from gateway.management.directory.operators import DirectoryOperators
     from gateway.management.directory.permissions import DirectoryPermissions
     from gateway.management.directory.tenants import DirectoryOrganizations, DirectoryStops, DirectoryTeams
+    from gateway.management.directory.webhooks import DirectoryWebhooks
     from gateway.registry.database import Registry
     from gateway.settings import DataDirectory
 
@@ -76,3 +79,27 @@ class DirectoryGateway:
         from gateway.management.directory.permissions import DirectoryPermissions
 
         return DirectoryPermissions(self._registry, self._data)
+
+    @cached_property
+    def upstreams(self) -> DirectoryUpstreams:
+        from gateway.management.directory.destinations import DirectoryUpstreams
+
+        return DirectoryUpstreams(self._registry, self._data)
+
+    @cached_property
+    def routes(self) -> DirectoryRoutes:
+        from gateway.management.directory.destinations import DirectoryRoutes
+
+        return DirectoryRoutes(self._registry)
+
+    @cached_property
+    def issuers(self) -> DirectoryIssuers:
+        from gateway.management.directory.issuers import DirectoryIssuers
+
+        return DirectoryIssuers(self._registry)
+
+    @cached_property
+    def webhooks(self) -> DirectoryWebhooks:
+        from gateway.management.directory.webhooks import DirectoryWebhooks
+
+        return DirectoryWebhooks(self._registry, self._data)

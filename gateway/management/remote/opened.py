@@ -10,10 +10,13 @@ from gateway.management.remote.client import Client
 if TYPE_CHECKING:
     from gateway.management.remote.agents import RemoteAgents
     from gateway.management.remote.assignments import RemoteBindings, RemoteLimits
+    from gateway.management.remote.destinations import RemoteRoutes, RemoteUpstreams
+    from gateway.management.remote.issuers import RemoteIssuers
     from gateway.management.remote.keys import RemoteKeys
     from gateway.management.remote.operators import RemoteOperators
     from gateway.management.remote.permissions import RemotePermissions
     from gateway.management.remote.tenants import RemoteOrganizations, RemoteStops, RemoteTeams
+    from gateway.management.remote.webhooks import RemoteWebhooks
 
 
 class RemoteGateway:
@@ -75,3 +78,27 @@ class RemoteGateway:
         from gateway.management.remote.permissions import RemotePermissions
 
         return RemotePermissions(self._client)
+
+    @cached_property
+    def upstreams(self) -> RemoteUpstreams:
+        from gateway.management.remote.destinations import RemoteUpstreams
+
+        return RemoteUpstreams(self._client)
+
+    @cached_property
+    def routes(self) -> RemoteRoutes:
+        from gateway.management.remote.destinations import RemoteRoutes
+
+        return RemoteRoutes(self._client)
+
+    @cached_property
+    def issuers(self) -> RemoteIssuers:
+        from gateway.management.remote.issuers import RemoteIssuers
+
+        return RemoteIssuers(self._client)
+
+    @cached_property
+    def webhooks(self) -> RemoteWebhooks:
+        from gateway.management.remote.webhooks import RemoteWebhooks
+
+        return RemoteWebhooks(self._client)

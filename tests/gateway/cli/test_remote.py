@@ -26,6 +26,7 @@ from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
+from tests.gateway.cli import remote_scripts
 from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Done, Home, Run
 
@@ -396,6 +397,7 @@ SCRIPTS: Final = {
         agents permissions robot --model gpt-4o --at 2001-01-01
         agents permissions gone --model gpt-4o
         """,
+    **remote_scripts.SCRIPTS,
 }
 """Every command that has a remote form, many of them wrongly used as well."""
 
@@ -409,7 +411,11 @@ def normalised(done: Done) -> tuple[int, str, str]:
 
     def plain(text: str) -> str:
         text = re.sub(r"aig_(sk|op)_\w+", "KEY", text)
-        text = re.sub(r"\b[a-z]{3}_[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
+        text = re.sub(r"whsec_[\w+/=]+", "SECRET", text)
+        text = re.sub(r"\b[0-9a-f]{64}\b", "HASH", text)
+        text = re.sub(r"\b\d{19}\b", "NANOSECONDS", text)
+        text = re.sub(r"after \d+ ms", "after MS", text)
+        text = re.sub(r"\b[a-z]{3,4}_[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "TIME", text)
         text = re.sub(r"local:\d+|operator:ID", "ACTOR", text)
         text = re.sub(r"\b[\w-]{43}\b", "THUMBPRINT", text)
@@ -437,6 +443,10 @@ def test_commands_say_the_same_here_and_there(
         each.activate("crm")
         if script == "permissions":
             activate(each, "a" * 40, '"gpt-4o"')
+        if script == "log":
+            remote_scripts.fill(each.data)
+    remote_scripts.lay_out(tmp_path)
+    monkeypatch.setenv("PROVIDERS_KEY", "sk-of-the-provider")
     pem = tmp_path / "key.pem"
     pem.write_text(public_pem(generate("ed25519").public_key()))
     for name in ("here", "there"):

@@ -137,7 +137,7 @@ def test_filters_and_bars(usage: Usage) -> None:
         (("--zone", "Europe/Brlin"), "did you mean `Europe/Berlin`?"),
         (("--zone", "../../etc/passwd"), "is not a time zone"),
         (("--since", "yesterday"), "`yesterday` is not a time"),
-        (("--since", "2026-11-02", "--until", "2026-11-01"), "--since must be before --until"),
+        (("--since", "2026-11-02", "--until", "2026-11-01"), "since must be before until"),
         (("--at", "2026-11-02", "--since", "2026-11-01"), "--at excludes"),
         (("--format", "xml"), "--format must be one of table, json, csv"),
         (("--chart", "costs"), "did you mean `cost`?"),

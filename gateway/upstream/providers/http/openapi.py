@@ -19,7 +19,11 @@ from gateway.upstream.providers.http.api import Api, Operation, Parameter
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_OPERATIONS = 5_000
+MAX_NAMES = 1_000_000
 _MAX_REFERENCES = 32
+_NO_VERSION = "it has no member `openapi` with a version 3.x"
+_OPERATION = ("$ref", "operationId", "parameters", "requestBody")
+_NOT_NEEDED = frozenset({"responses", "examples", "headers", "links", "callbacks"})
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}", re.ASCII)
@@ -38,6 +42,11 @@ _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goo
 
 def read(text: bytes) -> Api:
     """The API in an OpenAPI document in JSON or YAML; `GatewayError` with every fault that was found."""
+    return api_of(load(text))
+
+
+def load(text: bytes) -> dict[str, Any]:
+    """An OpenAPI document as it is, in JSON or YAML."""
     if len(text) > MAX_BYTES:
         raise _bad([f"the document has more than {MAX_BYTES} bytes"])
     try:
@@ -45,8 +54,36 @@ def read(text: bytes) -> Api:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         first = str(error).replace("\n", " ").strip()
         raise _bad([f"it is neither YAML nor JSON: {first[:300]}"]) from None
-    if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3."):
-        raise _bad(["it has no member `openapi` with a version 3.x"])
+    if not isinstance(document, dict):
+        raise _bad([_NO_VERSION])
+    return document
+
+
+def needed(document: dict[str, Any]) -> dict[str, Any]:
+    """A document without what `api_of` does not look at: answers, examples and texts are most of it."""
+    components = document.get("components")
+    if isinstance(components, dict):
+        components = {name: each for name, each in components.items() if name not in _NOT_NEEDED}
+    paths = document.get("paths")
+    if isinstance(paths, dict):
+        paths = {path: _needed_of(item) if isinstance(item, dict) else item for path, item in paths.items()}
+    kept = {"openapi": document.get("openapi"), "paths": paths, "components": components}
+    return {name: each for name, each in kept.items() if each is not None}
+
+
+def _needed_of(item: dict[Any, Any]) -> dict[Any, Any]:
+    return {
+        name: {part: each[part] for part in _OPERATION if part in each}
+        if name in _METHODS and isinstance(each, dict)
+        else each
+        for name, each in item.items()
+    }
+
+
+def api_of(document: dict[str, Any]) -> Api:
+    """The API in a document; `GatewayError` with every fault that was found."""
+    if not str(document.get("openapi", "")).startswith("3."):
+        raise _bad([_NO_VERSION])
     reader = _Reader(document)
     operations = tuple(reader.operations())
     if not operations and not reader.faults:
@@ -79,6 +116,7 @@ class _Reader:
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
         self.faults: list[str] = []
+        self._names = 0
         self.header, self.prefix = self._credential()
 
     def operations(self) -> Iterator[Operation]:
@@ -173,10 +211,14 @@ class _Reader:
                 self.faults.append(
                     f"{where}: the property {name!r} of the body may have letters, digits, `_`, `.`, `-`"
                 )
-        return [
-            Parameter(str(name), "body", required=name in required, inner=tuple(sorted(self._inner(each, where))))
-            for name, each in properties.items()
-        ]
+        found = []
+        for name, each in properties.items():
+            inner = tuple(sorted(self._inner(each, where)))
+            self._names += len(inner)
+            if self._names > MAX_NAMES:  # a small document can use one large schema everywhere
+                raise _bad([f"the bodies of its operations declare more than {MAX_NAMES} members"])
+            found.append(Parameter(str(name), "body", required=name in required, inner=inner))
+        return found
 
     def _inner(self, value: object, where: str) -> set[str]:
         """The names of all members that a schema declares, at any depth."""

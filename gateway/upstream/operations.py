@@ -1,0 +1,43 @@
+"""The requests that an upstream takes, as operators see them, and under which action a policy sees each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gateway.upstream.providers.http import api
+from gateway.upstream.providers.presets import PROVIDERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamOperation:
+    """One request. `params` are the names that a policy finds in `request.params`."""
+
+    action: str
+    method: str
+    path: str
+    params: list[str]
+
+
+def operations(name: str, provider: str, specification: str | None) -> list[UpstreamOperation]:
+    """Those of an upstream: of a JSON API as its document has them, of others as their provider has them."""
+    if specification is not None:
+        return [
+            UpstreamOperation(
+                action=f"{name}.{each.name}",
+                method=each.method,
+                path=f"/{name}{each.path}",
+                params=[one.name for one in each.parameters],
+            )
+            for each in api.load(specification).operations
+        ]
+    family = PROVIDERS[provider]
+    return [
+        UpstreamOperation(
+            action=each.action,
+            method=each.method,
+            path=f"/{name}{family.prefix}{each.path}",
+            params=re.findall(r"\{(\w+)\}", each.path),
+        )
+        for each in family.routes
+    ]

@@ -1,0 +1,217 @@
+"""What is said to a gateway here and elsewhere (`test_remote.py`): the log, usage, and where calls and news go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from gateway.audit import signer
+from gateway.audit.intents import Completed, Decided
+from gateway.audit.writer import AuditWriter
+from gateway.identifiers import new_id
+from gateway.settings import DataDirectory
+
+SCRIPTS: Final = {
+    "log": """
+        orgs create acme
+        audit list --kind decided
+        audit list --kind decided --org default --json
+        audit list --denied --since 1h
+        audit list --denied --decision allow
+        audit list --decision allow --model gpt-4o
+        audit list --agent agt_two --kind completed
+        audit list --agent nobody
+        audit list --person somebody
+        audit list --reason polcy_denied
+        audit list --kind decided --limit 1
+        audit list --kind decided --until 2001-01-01
+        audit list --id dec_00000000-0000-7000-8000-000000000002
+        audit list --id dec_0000 --org acme
+        audit list --id de --limit 2
+        audit show dec_00000000-0000-7000-8000-000000000001
+        audit show dec_00000000-0000-7000-8000-000000000001 --json
+        audit show 00000000-0000-7000-8000-000000000003
+        audit show end_00000000-0000-7000-8000-000000000001 --json
+        audit show dec_00000000
+        audit show dec_00000000-0000-7000-8000-000000000009
+        audit checkpoint
+        audit checkpoint --org system
+        usage
+        usage --by agent,team,model,response_model --format csv
+        usage --by organization --format json
+        usage --by upstream,provider,day --only organization=acme
+        usage --only agent=bob
+        usage --only agent=bobby
+        usage --by teem
+        usage --at 2001-01-01
+        usage --since 2001-01-01 --until 2001-02-01 --zone Europe/Zurich
+        usage --since 2002-01-01 --until 2001-02-01
+        usage --zone Europe/Zuerich
+        usage --by model --chart cost
+        """,
+    "upstreams": """
+        upstreams list
+        upstreams add openai --key-env PROVIDERS_KEY --reason first
+        upstreams add openai --key-env PROVIDERS_KEY
+        upstreams add opena --key-env PROVIDERS_KEY
+        upstreams add openai --key-env NO_SUCH_KEY --replace
+        upstreams add openai --no-key --key-file ../key.txt
+        upstreams add Bad! --no-key --base-url https://bad.example/v1 --replace
+        upstreams add local --no-key --base-url http://127.0.0.1:11434/v1 --json
+        upstreams add near --no-key --base-url http://10.0.0.1/v1
+        upstreams add near --no-key --base-url http://10.0.0.1/v1 --insecure --header x-team:red --header X-Team:blue
+        upstreams add near --no-key --base-url http://10.0.0.1/v1 --insecure --default
+        upstreams add crm --openapi ../crm.yaml --base-url https://crm.example/v1 --key-file ../key.txt
+        upstreams add crm --openapi ../crm.yaml --base-url https://crm.example/v2 --no-key --replace --json
+        upstreams add erp --openapi ../bad.yaml --base-url https://erp.example --no-key
+        upstreams add erp --openapi ../none.yaml --base-url https://erp.example --no-key
+        upstreams add erp --provider http --base-url https://erp.example --no-key
+        upstreams add erp --base-url https://erp.example/v1 --no-key --replace
+        upstreams list
+        upstreams list --json
+        upstreams show crm
+        upstreams show openai --json
+        upstreams show opnai
+        routes list
+        routes set chat openai:3,erp:1 near --model near:gpt-4o=big --reason spread
+        routes set chat openai erp --default --json
+        routes set chat openai,opena
+        routes set chat openai:0
+        routes set chat openai:999999999
+        routes set chat openai openai
+        routes set openai erp
+        routes set Chat openai
+        routes set mixed openai,crm
+        routes list
+        routes list --json
+        routes show chat
+        routes show chat --json
+        routes show chta
+        upstreams remove near --reason gone
+        upstreams remove near
+        upstreams remove local --json
+        routes remove chat --reason over --json
+        routes remove chat
+        """,
+    "issuers": """
+        agents register robot
+        issuers list
+        issuers add ci --issuer https://ci.example --audience gateway --json
+        issuers add ci --issuer https://ci.example --audience gateway
+        issuers add other --issuer https://ci.example --audience gateway
+        issuers add files --issuer https://files.example --audience gateway --jwks-file ../keys.json
+        issuers add files2 --issuer https://files.example --audience gateway2 --jwks-file ../key.txt
+        issuers add files2 --issuer https://files.example --audience gateway2 --jwks-file ../none.json
+        issuers add files2 --issuer https://f.example --audience g --jwks-file ../keys.json --jwks-url https://f.example
+        issuers add plain --issuer http://plain.example --audience gateway
+        issuers add near --issuer http://127.0.0.1:9000 --audience gateway --insecure
+        issuers add-persons people --issuer https://login.example --audience app --claim groups --max-age 8h
+        issuers add-persons folk --issuer https://folk.example --audience app --algorithm ES256 --json
+        issuers add-persons late --issuer https://late.example --audience app --max-age 30d
+        issuers rule list
+        issuers rule add ci --claim repository=acme/app --agent robot --json
+        issuers rule add ci --claim repository=acme/app --agent robot
+        issuers rule add ci --agent robot
+        issuers rule add ci --claim repository --agent robot
+        issuers rule add ic --claim repository=acme/app --agent robot
+        issuers rule add people --agent robot
+        issuers rule add people --agent robto
+        issuers rule list
+        issuers rule list ci --json
+        issuers rule list ic
+        issuers rule remove rul_nothing
+        issuers list
+        issuers list --json
+        issuers remove people
+        issuers remove ci --json
+        issuers remove ci
+        """,
+    "webhooks": """
+        webhooks list
+        webhooks list --json
+        webhooks add https://alerts.example/gateway
+        webhooks add https://alerts.example/gateway
+        webhooks add https://alerts.example/two --event agent.revoked --secret-file ../secret.txt --json
+        webhooks add https://alerts.example/three --json
+        webhooks add https://alerts.example/four --event agent.revokd
+        webhooks add https://alerts.example/four --secret-file ../key.txt
+        webhooks add https://alerts.example/four --secret-file ../none.txt
+        webhooks add http://alerts.example/four
+        webhooks add https://10.0.0.1/four
+        webhooks add https://10.0.0.1/four --allow-private
+        webhooks add https://127.0.0.1:9/five --insecure
+        webhooks list
+        webhooks list --json
+        webhooks test https://127.0.0.1:9/five
+        webhooks test whk_nothing
+        webhooks remove https://alerts.example/two
+        webhooks remove https://alerts.example/three --json
+        webhooks remove https://alerts.example/three
+        webhooks remove whk_
+        """,
+}
+
+FILES: Final = {
+    "key.txt": "sk-of-the-provider\n",
+    "secret.txt": "whsec_c2VjcmV0LW9mLWEtd2ViaG9vay10aGF0LXNpZ25z\n",
+    "keys.json": '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", '
+    '"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}',
+    "bad.yaml": "openapi: 3.1.0\npaths: {/x: {get: {}}}\n",
+    "crm.yaml": """\
+openapi: 3.0.3
+info: {title: crm, version: 1.0.0}
+paths:
+  /customers/{id}:
+    get:
+      operationId: getCustomer
+      responses: {200: {description: A customer., content: {application/json: {schema: {type: object}}}}}
+    patch:
+      operationId: updateCustomer
+      requestBody: {content: {application/json: {schema: {$ref: "#/components/schemas/Customer"}}}}
+components:
+  schemas: {Customer: {properties: {discount: {type: number}, address: {properties: {city: {type: string}}}}}}
+  responses: {Nothing: {description: There is none.}}
+""",
+}
+
+
+def lay_out(place: Path) -> None:
+    """The files that the scripts name."""
+    for name, text in FILES.items():
+        (place / name).write_text(text)
+
+
+def fill(data: DataDirectory) -> None:
+    """The same calls in the log of each gateway, and nothing that is signed but the log `default`."""
+    signer.create_key(data, "test")
+    writer = AuditWriter(data, boot=new_id("boot"), deployment="test")
+    who = {"agent": "agt_one", "key": "key_one", "private": b'{"agent":{"id":"agt_one"}}'}
+    for number, organization, allow, agent in (
+        (1, "default", True, "bob"),
+        (2, "acme", True, "eve"),
+        (3, "default", False, "bob"),
+    ):
+        fields = {"model": "gpt-4o", "agent_name": agent, "team": "sales", "upstream": "openai", "provider": "openai"}
+        decided = Decided(
+            organization=organization,
+            event_id=f"dec_00000000-0000-7000-8000-{number:012}",
+            allow=allow,
+            reason="allowed" if allow else "policy_denied",
+            open=allow,
+            fields=fields,
+            **(who | ({"agent": "agt_two"} if agent == "eve" else {})),
+        )
+        writer.write_sync(decided)
+        if allow:
+            closing = Completed(
+                organization=organization,
+                decision_id=decided.event_id,
+                agent=decided.agent,
+                outcome="ok",
+                status=200,
+                input_tokens=12,
+                output_tokens=34,
+                fields={"cost_nanousd": 5_000},
+            )
+            writer.write_sync(closing)
+    writer.close()
