@@ -11,18 +11,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
 from gateway.cli import main
 from gateway.cli.advice import CHECKS
+from gateway.control.server import ControlApi
 from gateway.errors import REASONS
+from gateway.identity.credentials import Peppers
 from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, outbox
+from gateway.registry.database import Registry
 from gateway.registry.records import BundleRecord
+from gateway.registry.vault import Vault
+from gateway.settings import DataDirectory
+from tests.gateway.cli.test_remote import URL, Elsewhere, nowhere
+from tests.gateway.conftest import Home
 from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, Gateway
 
 Command = Callable[..., tuple[int, str, str]]
+FORMS = ((), ("--json",))
 
 
 @dataclass
@@ -235,3 +244,31 @@ def test_a_record_that_policies_contradict_is_exit_1(log: Log, gateway: Command)
     code, out, _ = gateway("explain", log.decisions["o3"])
     assert code == 1
     assert "✗ allowed was recorded, and judged again it is policy_denied: see `gateway audit verify`" in out
+
+
+@pytest.mark.slow
+def test_a_decision_is_shown_the_same_elsewhere(
+    log: Log, gateway: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also judged again there, with the content that only the gateway can open (docs/remote.md)."""
+    data = DataDirectory(log.data)
+    registry = Registry.open(data)
+    elsewhere = Elsewhere(
+        Home(data, registry, Peppers.load(data.keys), Vault.load(data.keys)), ControlApi.open(nowhere, data, "1")
+    )
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _self, request: elsewhere.answer(request))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("AIG_TOKEN", elsewhere.token(role="auditor"))
+    shown = {
+        (name, form): gateway("audit", "show", id_, *form) for name, id_ in log.decisions.items() for form in FORMS
+    }
+    refused = gateway("audit", "show", log.refusals["bad_credentials"])
+    monkeypatch.delenv("AIG_DATA")
+    for (name, form), expected in shown.items():
+        assert gateway("--server", URL, "audit", "show", log.decisions[name], *form) == expected
+    assert gateway("--server", URL, "audit", "show", log.refusals["bad_credentials"]) == refused
+    content = gateway("--server", URL, "audit", "show", log.decisions["o3"], "--content")
+    assert content[0] == 2
+    assert "gateway's own machine only" in content[2]
+    elsewhere.api.close()
+    registry.close()

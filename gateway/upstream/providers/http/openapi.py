@@ -19,7 +19,7 @@ from gateway.upstream.providers.http.api import Api, Operation, Parameter
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_OPERATIONS = 5_000
-MAX_NAMES = 1_000_000
+MAX_NAMES = 500_000
 _MAX_REFERENCES = 32
 _NO_VERSION = "it has no member `openapi` with a version 3.x"
 _OPERATION = ("$ref", "operationId", "parameters", "requestBody")
