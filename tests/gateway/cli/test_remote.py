@@ -480,6 +480,63 @@ def test_a_key_is_named_by_its_text_or_its_id(home: Home, elsewhere: Elsewhere, 
 
 
 @pytest.mark.slow
+def test_entries_are_shown_as_they_are_written(
+    home: Home, elsewhere: Elsewhere, gateway: Run, there: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.create(home.data)
+    said = []
+    for place, run in ((home, lambda *given: gateway(*given, "--data", str(home.data.path))), (elsewhere.home, there)):
+        looks = iter([lambda place=place: remote_scripts.fill(place.data), lambda: None])
+
+        def sleep(_seconds: float, looks: Iterator[Callable[[], None]] = looks) -> None:
+            if (look := next(looks, None)) is None:
+                raise KeyboardInterrupt
+            look()
+
+        monkeypatch.setattr("gateway.cli.audit_list.time.sleep", sleep)
+        said.append(normalised(run("audit", "list", "--follow", "--kind", "decided", "--org", "default")))
+    assert said[0] == said[1]
+    assert said[0][1].count("decided") == 2
+
+
+@pytest.mark.slow
+def test_a_rule_is_removed_by_its_id(home: Home, elsewhere: Elsewhere, gateway: Run, there: Run) -> None:
+    storage.create(home.data)
+    said = []
+    for run in (lambda *given: gateway(*given, "--data", str(home.data.path)), there):
+        run("agents", "register", "bot")
+        run("issuers", "add", "ci", "--issuer", "https://ci.example", "--audience", "gw")
+        made = run("issuers", "rule", "add", "ci", "--claim", "repository=acme/app", "--agent", "bot", "--json").json
+        removed = run("issuers", "rule", "remove", made["id"])
+        assert (removed.code, made["id"] in removed.out) == (0, True)
+        said.append([normalised(removed), normalised(run("issuers", "rule", "remove", made["id"], "--json"))])
+    assert said[0] == said[1]
+
+
+@pytest.mark.slow
+def test_a_long_log_is_read_in_pages(elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.management.remote.client.PAGE", 2)
+    for name in ("a", "b", "c", "d", "e"):
+        there("agents", "register", name)
+    whole = [line.split()[2] for line in there("audit", "list", "--org", ORG).out.splitlines()[1:]]
+    assert whole == [str(seq) for seq in range(len(whole))]
+    assert len(whole) >= 5
+    part = [line.split()[2] for line in there("audit", "list", "--org", ORG, "-n", "3").out.splitlines()[1:]]
+    assert part == whole[-3:]
+
+
+@pytest.mark.slow
+def test_secrets_travel_in_bodies_only(elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVIDERS_KEY", "sk-of-the-provider")
+    done = there("upstreams", "add", "openai", "--key-env", "PROVIDERS_KEY", "--json")
+    assert done.code == 0
+    holding = [each for each in elsewhere.requests if b"sk-of-the-provider" in each.content]
+    assert [each.method for each in holding] == ["POST"]
+    heads = [f"{each.url} {each.headers}" for each in elsewhere.requests]
+    assert "sk-of-the-provider" not in " ".join([*heads, done.out, done.err])
+
+
+@pytest.mark.slow
 def test_a_page_is_followed_to_the_end(elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.management.remote.client.PAGE", 2)
     for name in ("e", "b", "d", "a", "c"):
