@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gateway.cli.next_steps import copyable
+from gateway.cli.next_steps import copyable as copyable
 from gateway.errors import GatewayError
 from gateway.logs import without_keys
 from gateway.registry.documents import parse_time as parse_time

@@ -100,7 +100,7 @@ def add(
                 served = f"/{upstream.name}/…: type `gateway upstreams show {upstream.name}` for its operations"
             else:
                 served = f"/{upstream.name}{path}" + (f" and {path}" if upstream.default else "")
-            typer.echo(f"upstream {upstream.name} at {upstream.base_url}, served under {served}")
+            typer.echo(output.copyable(f"upstream {upstream.name} at {upstream.base_url}, served under {served}"))
 
 
 @app.command("list")
