@@ -153,6 +153,10 @@ _SUSPENDED: Final = {
     "organization_stopped": Advice(
         "all agents of the organization are stopped", "`gateway status` says why; then `gateway resume --org NAME`"
     ),
+    "review_overdue": Advice(
+        "nobody has confirmed the agent in time",
+        "type `gateway agents review AGENT`, then `gateway agents resume AGENT`",
+    ),
     "all_stopped": Advice("all agents are stopped", "`gateway status` says why; then type `gateway resume --all`"),
 }
 

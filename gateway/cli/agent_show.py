@@ -14,14 +14,14 @@ from gateway.management import gateways
 if TYPE_CHECKING:
     from gateway.dataplane.key_uses import Uses
     from gateway.registry.as_of import AgentAt, BindingAt
-    from gateway.registry.records import AgentVersionRecord, LimitRecord
+    from gateway.registry.records import AgentRecord, AgentVersionRecord, LimitRecord
 
 Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
 At = Annotated[
     str | None, typer.Option("--at", metavar="TIME", help="As of this time: 2026-11-25T14:00:00Z, or 2h ago.")
 ]
 
-_UNCOMPARED = ("version", "since_ns", "actor", "reason", "id", "organization")
+_UNCOMPARED = ("version", "since_ns", "suspends_ns", "actor", "reason", "id", "organization")
 
 
 def show(
@@ -115,6 +115,8 @@ def _fields(found: AgentAt, parent: str, uses: Uses, now_ns: int) -> Iterator[tu
     yield "status", agent.state(now_ns)
     if refused := above.revoked or above.suspended:
         yield "refused", TEXTS[refused]
+    elif agent.status == "suspended" and agent.unconfirmed(now_ns):
+        yield "refused", TEXTS["review_overdue"]
     why = f" ({agent.reason})" if agent.reason else ""
     yield "version", f"{agent.version} since {output.timestamp(agent.since_ns)} by {agent.actor}{why}"
     owner = f" (owner {found.team_owner})" if found.team_owner else ""
@@ -128,6 +130,7 @@ def _fields(found: AgentAt, parent: str, uses: Uses, now_ns: int) -> Iterator[tu
         ("purpose", agent.purpose),
         ("models", agent.model_family),
         ("parent", parent),
+        ("suspends", _suspends(agent, now_ns)),
         ("expires", "" if agent.expires_ns is None else output.timestamp(agent.expires_ns)),
         ("content", _kept(agent.content) if agent.content else ""),
     ):
@@ -139,6 +142,15 @@ def _fields(found: AgentAt, parent: str, uses: Uses, now_ns: int) -> Iterator[tu
         yield "binding", _binding(bound)
     for limit in found.limits:
         yield "limit", _limit(limit, now_ns)
+
+
+def _suspends(agent: AgentRecord, now_ns: int) -> str:
+    if agent.suspends_ns is None:
+        return ""
+    when = output.timestamp(agent.suspends_ns)
+    if agent.unconfirmed(now_ns):
+        return f"{when}, because nobody had reviewed it"
+    return f"{when}, unless it is reviewed before"
 
 
 def _binding(bound: BindingAt) -> str:

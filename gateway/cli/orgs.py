@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Final
 
 import typer
 
@@ -16,6 +17,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Create, change, suspend and revoke organizations, which share nothing but the gateway.",
 )
+
+_DAY_NS: Final = 86_400 * 10**9
 
 Name = Annotated[str, typer.Argument(help="An organization's name.")]
 
@@ -64,6 +67,7 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     if as_json:
         output.print_json({"organization": found, "stops": stops, "versions": history})
         return
+    after = found.suspend_after_days
     review = "" if found.review_days is None else f"every {found.review_days} days, unless an agent has its own"
     fields = [
         ("name", found.name),
@@ -72,6 +76,7 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
         ("version", str(found.version)),
         ("agents", str(found.agents)),
         ("review", review),
+        ("unconfirmed", "" if after is None else f"suspended {_day_text(after)} after the review was due"),
         ("zone", found.zone),
         ("created", output.timestamp(found.created_ns)),
     ]
@@ -93,22 +98,36 @@ def update(
         int | None,
         typer.Option("--review-days", metavar="N", help="Owners must confirm their agents every N days; 0: never."),
     ] = None,
+    suspend_after: Annotated[
+        str | None,
+        typer.Option(
+            "--suspend-after",
+            metavar="DAYS",
+            help="Suspend agents that nobody confirms so long after their review was due, such as 14d; off: never.",
+        ),
+    ] = None,
     zone: Annotated[
         str | None,
         typer.Option(
             "--zone", metavar="ZONE", help="Days and months of limits and usage begin there, such as Europe/Zurich."
         ),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Also if agents would be suspended at once.")] = False,
     reason: Reason = "",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Change an organization: its time zone, and how often agents must be confirmed that do not say so themselves."""
+    """Change an organization: its time zone, how often agents must be confirmed, and what becomes of the others."""
     from gateway.management.port import OrganizationUpdate
 
-    wanted = OrganizationUpdate(review_days=review_days, zone=zone)
-    if wanted == OrganizationUpdate():
+    if review_days is None and suspend_after is None and zone is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
+    wanted = OrganizationUpdate(
+        review_days=review_days,
+        suspend_after_days=None if suspend_after is None else _days(suspend_after),
+        zone=zone,
+        suspend_now=yes,
+    )
     with gateways.changing(data) as gateway:
         updated = gateway.organizations.update(name, wanted, reason)
         if as_json:
@@ -121,6 +140,21 @@ def update(
             typer.echo(f"updated organization {name} ({updated.id}), now version {updated.version}")
             if zone is not None:
                 output.note("windows of limits that have begun end as before: the zone holds for those that follow")
+
+
+def _days(text: str) -> int:
+    """A number of whole days, 0 for `off`."""
+    if text == "off":
+        return 0
+    with suppress(GatewayError):
+        days, rest = divmod(output.parse_duration(text), _DAY_NS)
+        if days and not rest:
+            return days
+    raise GatewayError("invalid_suspend_after", f"`{text}` is no number of days", hint="write 14d, or off for never")
+
+
+def _day_text(days: int) -> str:
+    return "1 day" if days == 1 else f"{days} days"
 
 
 @app.command()

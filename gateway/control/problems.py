@@ -25,6 +25,8 @@ _CONFLICTS: Final = frozenset(
         "dead_key",
         "bundle_not_in_force",
         "not_a_raise",
+        "review_overdue",
+        "would_suspend",
         "key_adopted",
         "no_adoption",
     }
@@ -46,6 +48,8 @@ _HINTS: Final = {
     "owner_needed": 'say who moves the programs: send "owner"',
     "no_adoption": "GET /api/v1/adoptions lists them",
     "key_adopted": "stop that adoption first, or give each organization a key of its own",
+    "review_overdue": "review it first, if it is still wanted",
+    "would_suspend": 'review them first, or send "suspend_now": true if that is meant',
     "not_a_raise": "to lower it, set the limit",
     "operator_revoked": "add the operator anew",
     "agent_exists": "choose another name, or end that agent first",

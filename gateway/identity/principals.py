@@ -100,6 +100,8 @@ class Principal:
     # When the key expires, and when the agent does.
     expires_ns: int | None = None
     agent_expires_ns: int | None = None
+    # From when on the agent is suspended, because nobody has confirmed it.
+    suspends_ns: int | None = None
     # None unless its content is kept.
     content: KeptContent | None = None
     limits: tuple[BoundLimit, ...] = ()
@@ -150,6 +152,8 @@ class CredentialRow(NamedTuple):
     adopting: bool | int = False
     upstream: str | None = None  # of a provider's key (`legacy_keys.py`); such a row has no digest either
     zone: str = "UTC"  # of the organization
+    # From then on it is suspended, because nobody has confirmed it; as `registry/review_dates.py` says it.
+    suspends_ns: int | None = None
 
 
 class Presented(Protocol):
@@ -325,7 +329,7 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
         why = above.revoked
     elif expiry and (expired := _expired(row.expires_ns, row.agent_expires_ns)):
         why = expired
-    elif suspended := above.suspended or row.status.removeprefix("active"):
+    elif suspended := above.suspended or _unconfirmed(row, expiry) or row.status.removeprefix("active"):
         if row.upstream is not None:
             return _legacy(suspended, hint)
         # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
@@ -334,6 +338,12 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
     else:
         return None
     return Denied("bad_credentials", why, principal_hint=hint) if row.upstream is None else _legacy(why, hint)
+
+
+def _unconfirmed(row: CredentialRow, expiry: bool) -> str:
+    """`review_overdue` if nobody has confirmed the agent in time. Its calls under way end when that is in its row."""
+    late = row.suspends_ns is not None and row.suspends_ns <= time.time_ns()
+    return "review_overdue" if late and (expiry or row.status == "suspended") else ""
 
 
 def _legacy(why: str, hint: PrincipalHint) -> Denied:
@@ -348,6 +358,12 @@ def _check_expiry(principal: Principal) -> None:
         if principal.upstream is not None:
             raise _legacy(why, hint)
         raise Denied("bad_credentials", why, principal_hint=hint)
+    if principal.suspends_ns is not None and principal.suspends_ns <= time.time_ns():
+        hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+        if principal.upstream is not None:
+            raise _legacy("review_overdue", hint)
+        reasons = [TEXTS["review_overdue"]]
+        raise Denied("agent_suspended", "review_overdue", reasons=reasons, principal_hint=hint)
 
 
 def _expired(credential_ns: int | None, agent_ns: int | None) -> str:
@@ -412,6 +428,7 @@ def principal_of(
         document=document,
         expires_ns=row.expires_ns,
         agent_expires_ns=row.agent_expires_ns,
+        suspends_ns=row.suspends_ns,
         limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
         content=_content(row),
         scope=_scope(row, token),

@@ -39,5 +39,6 @@ TEXTS: Final = {
     "team_suspended": "its team is suspended",
     "organization_revoked": "its organization is revoked",
     "team_revoked": "its team is revoked",
+    "review_overdue": "nobody has confirmed it in time",
 }
 """What each of these words means, in a sentence about an agent."""

@@ -9,6 +9,7 @@ still trusted.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
@@ -93,6 +94,9 @@ class Tokens:
             return None
         *before, row = found
         ends = [end for each in found for end in (each.expires_ns, each.agent_expires_ns) if end is not None]
+        # A delegator that nobody confirms ends the chain. One that is suspended already is refused as such.
+        now_ns = time.time_ns()
+        ends += [each.suspends_ns for each in before if each.suspends_ns is not None and each.suspends_ns > now_ns]
         row = row._replace(expires_ns=min([token.expires * 10**9, *ends]))
         right = None if token.person is None else await self._source.right(token.person.right)
         if right is not None and (right.agent, right.organization) != (token.chain[0].agent, row.organization):

@@ -129,10 +129,15 @@ class NewOperatorToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationUpdate:
-    """What to change of an organization; None leaves a member as it is."""
+    """What to change of an organization; None leaves a member as it is, and 0 days are for never.
+
+    `suspend_now` says that agents may be suspended at once, which nobody has reviewed in time.
+    """
 
     review_days: int | None = None
+    suspend_after_days: int | None = None
     zone: str | None = None
+    suspend_now: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from gateway.policy.rollout.sync import PolicySync
 from gateway.processes import key_duties
 from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
-from gateway.registry import adoptions, inventory, outbox, queries
+from gateway.registry import adoptions, inventory, outbox, queries, reviews
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
 from gateway.settings import Settings
@@ -46,6 +46,7 @@ RECOVERY_SECONDS = 1.0
 OUTBOX_SECONDS = 2.0
 TIDY_SECONDS = 600.0
 EXPIRY_SECONDS = 60.0
+REVIEW_SECONDS = 10.0
 LOOK_SECONDS = 30.0
 """How long a start waits for the first look at the policies, so that a new commit is in force for the first request.
 
@@ -90,6 +91,7 @@ class Duties:
         self._recover()
         self._try("outbox", self._publish)
         self._try("expiry of content", self._expire)
+        self._try("reviews of agents", self._suspend_unconfirmed)
         self._sign()
         self._begun = True
 
@@ -110,6 +112,7 @@ class Duties:
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
                 group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
+                group.create_task(self._repeat("reviews of agents", REVIEW_SECONDS, self._suspend_unconfirmed)),
                 group.create_task(self._deliver()),
             ]
             if self._settings.remote is not None:
@@ -269,6 +272,14 @@ class Duties:
     def _expire(self) -> None:
         """Delete the content whose time is over."""
         content_erasure.expired(self._writer, time.time_ns(), self._epoch())
+
+    def _suspend_unconfirmed(self) -> None:
+        """Record the suspension of agents that nobody has confirmed in time, and end their calls."""
+        found = reviews.suspend_unconfirmed(self._registry, time.time_ns())
+        for name in found:
+            logger.warning("agent %s was not reviewed in time, and is suspended", name)
+        if found:
+            self._publish()
 
     def _sign(self) -> None:
         self._signer.sign_all(self._writer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from gateway.dataplane.contacts import Contact
@@ -16,7 +17,7 @@ from gateway.identity.legacy_keys import AGENT as LEGACY
 from gateway.processes.status import Facts, Policies
 from gateway.processes.version import version
 from gateway.registry import adoptions
-from gateway.registry.inventory import Tenant
+from gateway.registry.inventory import AgentState, Tenant
 from gateway.registry.records import BindingRecord
 from gateway.registry.retiring import UNUSED_DAYS
 from gateway.settings import DEFAULT_DATA, Settings
@@ -26,6 +27,8 @@ ORGANIZATION = "default"
 _UNSIGNED_GRACE_SECONDS = 10.0
 _OWED_SECONDS = 10.0
 _NAMES = 3  # named in one line
+_WARNING_NS = 7 * 86_400 * 10**9
+"""So long before it an agent's suspension is told of, if its review is not due before that."""
 _OLD_DAYS = 365
 """A key that signs tokens should not be older."""
 
@@ -230,9 +233,7 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
             f"{_agents(without)} no grant, so every request is denied `no_policy`",
             f"type `gateway bind {_one(without)} BUNDLE{at}`",
         )
-    if overdue := [each.name for each in tenant.agents if each.overdue and each.status != "revoked"]:
-        review = f"ask its owner, then type `gateway agents review {_one(overdue)}{at}`, or retire it"
-        yield Finding("remark", f"{_agents(overdue)} not been reviewed in time", review)
+    yield from _unconfirmed(facts, tenant, at)
     for binding in tenant.bindings:
         if binding.subject_kind == "team" and tenant.inactive_teams.get(binding.subject) == "revoked":
             continue
@@ -244,6 +245,49 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"bundle `{binding.bundle}` is bound to {_subject(binding)}, but is not in force",
                 "commit it to the policies repository, or end the binding with `gateway unbind`",
             )
+
+
+def _unconfirmed(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:
+    """Agents that nobody has confirmed: those that will be suspended, the first one first, and those that may wait."""
+    living = [each for each in tenant.agents if each.status != "revoked"]
+    soon = [each for each in living if _warned(each, facts.now_ns)]
+    if soon:
+        soon.sort(key=lambda each: (each.suspends_ns or 0, each.name))
+        names = [each.name for each in soon]
+        if len(soon) == 1:
+            when = _time(soon[0].suspends_ns or 0)
+            message = f"agent `{names[0]}` will be suspended on {when}, because nobody has reviewed it"
+        else:
+            shown = ", ".join(f"`{each.name}` on {_time(each.suspends_ns or 0)}" for each in soon[:_NAMES])
+            more = f" and {len(soon) - _NAMES} more" if len(soon) > _NAMES else ""
+            message = f"agents will be suspended, because nobody has reviewed them: {shown}{more}"
+        yield _problem(message, _review(names, at))
+    gone = [each.name for each in living if each.status == "suspended" and _over(each, facts.now_ns)]
+    if gone:
+        again = f"if it is still wanted: `gateway agents review {_one(gone)}{at}`, then `gateway agents resume`"
+        yield Finding("remark", f"{_agents(gone)} not been reviewed in time, and cannot be resumed before", again)
+    known = {*gone, *(each.name for each in soon)}
+    if late := [each.name for each in living if each.overdue and each.name not in known]:
+        yield Finding("remark", f"{_agents(late)} not been reviewed in time", _review(late, at))
+
+
+def _warned(agent: AgentState, now_ns: int) -> bool:
+    """Whether an agent will be suspended within a week, or its review is due."""
+    if agent.suspends_ns is None or agent.status != "active" or _over(agent, now_ns):
+        return False
+    return agent.overdue or agent.suspends_ns - now_ns < _WARNING_NS
+
+
+def _over(agent: AgentState, now_ns: int) -> bool:
+    return agent.suspends_ns is not None and agent.suspends_ns <= now_ns
+
+
+def _time(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _review(names: list[str], at: str) -> str:
+    return f"ask its owner, then type `gateway agents review {_one(names)}{at}`, or retire it"
 
 
 def _adoptions(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:

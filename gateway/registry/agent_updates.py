@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from gateway.audit import redaction
 from gateway.errors import GatewayError, did_you_mean
-from gateway.registry import agent_states, agent_versions, content_keys, names, outbox, teams
+from gateway.registry import agent_states, agent_versions, content_keys, names, outbox, reviews, teams
 from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
@@ -72,6 +72,7 @@ def update_agent(
         row = find_agent(session, tenant, agent)
         if row.status in agent_states.ENDED:
             raise agent_states.ended(row.name, row.id, row.status)
+        reviews.settle(session, tenant, row, time.time_ns())
         before = agent_record(tenant, row)
         _apply(session, tenant, row, update)
         _apply_register(session, tenant, row, update)
@@ -187,12 +188,16 @@ MAX_DAYS = 3650
 
 
 def review_agent(registry: Registry, *, actor: str, organization: str, agent: str, reason: str = "") -> AgentRecord:
-    """Put on record that an agent is still wanted as it is: a new version, with the time of the review."""
+    """Put on record that an agent is still wanted as it is: a new version, with the time of the review.
+
+    One that is suspended stays so, also if that was because nobody had confirmed it.
+    """
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_agent(session, tenant, agent)
         if row.status in agent_states.ENDED:
             raise agent_states.ended(row.name, row.id, row.status)
+        reviews.settle(session, tenant, row, time.time_ns())
         row.reviewed_ns = time.time_ns()
         add_version(session, tenant, row, actor, "agent.reviewed", reason)
         return agent_record(tenant, row)
@@ -208,7 +213,10 @@ def suspend_agent(
 def resume_agent(
     registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
 ) -> AgentRecord | None:
-    """Let a suspended agent go on, with the same keys and bindings. None if it is not suspended."""
+    """Let a suspended agent go on, with the same keys and bindings. None if it is not suspended.
+
+    Raises `review_overdue` if it must be reviewed first.
+    """
     return _set_status(registry, actor, organization, agent, "active", reason)
 
 
@@ -218,8 +226,12 @@ def _set_status(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_agent(session, tenant, agent)
+        now_ns = time.time_ns()
+        reviews.settle(session, tenant, row, now_ns)
         if row.status == status:
             return None
+        if status == "active":
+            reviews.check_confirmed(tenant, row, now_ns)
         agent_states.check_transition(row.name, row.id, row.status, status)
         row.status = status
         what = "agent.suspended" if status == "suspended" else "agent.resumed"

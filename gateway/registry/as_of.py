@@ -6,6 +6,7 @@ when they ended; activations and the revisions in them. Nothing is told from the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -15,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.standing import Standing
-from gateway.registry import adoptions, queries, usage_limits
+from gateway.registry import adoptions, queries, review_dates, usage_limits
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
@@ -165,7 +166,9 @@ def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at
     bindings = _bindings(session, tenant, names, at_ns, activation, subjects)
     limits = _limits(session, tenant, names, at_ns, subjects)
     teams = _teams(session, tenant, at_ns)
-    status, stopped = _organization_status(session, tenant, at_ns), _stopped(session, tenant, at_ns)
+    owner, stopped = _organization(session, tenant, at_ns), _stopped(session, tenant, at_ns)
+    created = _created(session, tenant, None if whole else list(names))
+    moment_ns = time.time_ns() if at_ns == NOW else at_ns
     agents = []
     for row in rows:
         ended = row.status in ENDED
@@ -173,9 +176,9 @@ def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at
         team = teams.get(row.team)
         agents.append(
             AgentAt(
-                agent=queries.version_record(tenant, row),
+                agent=_confirmed(queries.version_record(tenant, row), row, owner, created[row.agent_id], moment_ns),
                 team_owner=team.owner if team else "",
-                standing=Standing(status, team.status if team else None, stopped),
+                standing=Standing(owner.status if owner else "active", team.status if team else None, stopped),
                 keys=keys.get(row.agent_id, []),
                 bindings=[] if ended else _in_order(bindings, its, lambda each: each.binding.id),
                 limits=[] if ended else _in_order(limits, its, lambda each: each.id),
@@ -276,12 +279,25 @@ def _teams(session: Session, tenant: Organization, at_ns: int) -> dict[str, Team
     return {row.name: row for row in session.exec(begun.order_by(col(TeamVersion.version)))}
 
 
-def _organization_status(session: Session, tenant: Organization, at_ns: int) -> str:
+def _organization(session: Session, tenant: Organization, at_ns: int) -> OrganizationVersion | None:
+    """The version that it was; None before the first that an older registry has."""
     begun = select(OrganizationVersion).where(
         OrganizationVersion.organization_id == tenant.id, OrganizationVersion.since_ns <= at_ns
     )
-    row = session.exec(begun.order_by(col(OrganizationVersion.version).desc())).first()
-    return row.status if row else "active"
+    return session.exec(begun.order_by(col(OrganizationVersion.version).desc())).first()
+
+
+def _created(session: Session, tenant: Organization, agents: Sequence[str] | None) -> dict[str, int]:
+    mine = select(Agent.id, Agent.created_ns).where(Agent.organization_id == tenant.id)
+    return dict(session.exec(mine if agents is None else mine.where(col(Agent.id).in_(agents))).all())
+
+
+def _confirmed(
+    record: AgentVersionRecord, row: AgentVersion, owner: OrganizationVersion | None, created_ns: int, moment_ns: int
+) -> AgentVersionRecord:
+    """The agent as it was in force: suspended from the moment on at which it was too late to confirm it."""
+    suspends_ns = None if owner is None else review_dates.suspends_ns(row, owner, created_ns)
+    return replace(record, suspends_ns=suspends_ns, status=review_dates.status(row.status, suspends_ns, moment_ns))
 
 
 def _stopped(session: Session, tenant: Organization, at_ns: int) -> str | None:

@@ -61,7 +61,7 @@ def team(row: Team) -> Fields:
 def organization(row: Organization) -> Fields:
     return {
         "organization_id": row.id,
-        **_if_any(review_days=row.review_days),
+        **_if_any(review_days=row.review_days, suspend_after_days=row.suspend_after_days),
         "status": row.status,
         "zone": row.zone,
     }

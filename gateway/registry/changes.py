@@ -89,6 +89,7 @@ def remember_organization(
             version=row.version,
             status=row.status,
             review_days=row.review_days,
+            suspend_after_days=row.suspend_after_days,
             zone=row.zone,
             actor=actor,
             reason=reason,

@@ -8,7 +8,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import adoptions, emergency_stops, queries, retiring, webhooks
+from gateway.registry import adoptions, emergency_stops, queries, retiring, review_dates, webhooks
 from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
@@ -38,6 +38,8 @@ class AgentState:
     granted: bool
     # Nobody has confirmed it for longer than its `review_days`.
     overdue: bool = False
+    # When it is or was suspended for that; None where no rule says so.
+    suspends_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +141,26 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
     def status(agent: Agent) -> str:
         if "revoked" in (owner.status, inactive.get(agent.team)):
             return "revoked"
-        return "expired" if agent.expires_ns is not None and agent.expires_ns <= now_ns else agent.status
+        if agent.expires_ns is not None and agent.expires_ns <= now_ns:
+            return "expired"
+        return review_dates.status(agent.status, suspends_ns(agent), now_ns)
+
+    def suspends_ns(agent: Agent) -> int | None:
+        return review_dates.suspends_ns(agent, owner, agent.created_ns)
+
+    def overdue(agent: Agent) -> bool:
+        due_ns = review_dates.due_ns(agent, owner, agent.created_ns)
+        return due_ns is not None and due_ns < now_ns
 
     agents = [
-        AgentState(each.name, status(each), keys.get(each.id, 0), each.name in granted, _overdue(each, owner, now_ns))
+        AgentState(
+            each.name,
+            status(each),
+            keys.get(each.id, 0),
+            each.name in granted,
+            overdue(each),
+            suspends_ns(each),
+        )
         for each in queries.live_members(session, owner, "organization", owner.id)
     ]
     upstreams = [
@@ -157,9 +175,3 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
     routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
     adopted = [each for each in adoptions.of(session, owner) if each.revoked_ns is None]
     return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks, adopted)
-
-
-def _overdue(agent: Agent, owner: Organization, now_ns: int) -> bool:
-    days = agent.review_days or owner.review_days
-    since_ns = agent.reviewed_ns or agent.created_ns
-    return days is not None and now_ns - since_ns > days * 86400 * 10**9

@@ -76,6 +76,8 @@ class Organization(SQLModel, table=True):
     version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     # Within how many days the owner of each agent must confirm it. None if nobody has to.
     review_days: int | None = None
+    # How many days after its review was due an agent is suspended. None if it is not.
+    suspend_after_days: int | None = None
     # Where its days and months begin.
     zone: str = _zone()
 
@@ -88,6 +90,7 @@ class OrganizationVersion(SQLModel, table=True):
     version: int = Field(primary_key=True)
     status: str
     review_days: int | None = None
+    suspend_after_days: int | None = None
     zone: str = _zone()
     actor: str
     reason: str

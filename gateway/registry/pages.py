@@ -6,11 +6,13 @@ that would be as long again. Who wants them, asks for them: `members` of `GET /t
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import or_
 from sqlmodel import col, select
 
 from gateway.identity.principals import Method
-from gateway.registry import queries
+from gateway.registry import queries, review_dates
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Binding, Team
@@ -34,7 +36,7 @@ def agents(
         if after is not None:
             mine = mine.where(col(Agent.id) > after)
         if status is not None:
-            mine = mine.where(Agent.status == status)
+            mine = mine.where(review_dates.having(owner, status, time.time_ns()))
         if team is not None:
             mine = mine.where(Agent.team == team)
         rows = session.exec(mine.order_by(col(Agent.id)).limit(limit + 1)).all()

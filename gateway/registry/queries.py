@@ -7,6 +7,7 @@ the deployment as a whole (bundles, activations).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
@@ -18,6 +19,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.credentials import label, public_part
 from gateway.identity.principals import Method
+from gateway.registry import review_dates
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
@@ -344,7 +346,11 @@ def activation(registry: Registry) -> ActivationRecord | None:
 
 
 def agent_record(organization: Organization, row: Agent) -> AgentRecord:
-    return AgentRecord(id=row.id, since_ns=row.updated_ns, **_members(organization, row))
+    """An agent as it is in force: also suspended if that is not in its row yet (`review_dates.py`)."""
+    suspends_ns = review_dates.suspends_ns(row, organization, row.created_ns)
+    members = _members(organization, row)
+    members["status"] = review_dates.status(row.status, suspends_ns, time.time_ns())
+    return AgentRecord(id=row.id, since_ns=row.updated_ns, suspends_ns=suspends_ns, **members)
 
 
 def version_record(organization: Organization, row: AgentVersion) -> AgentVersionRecord:

@@ -49,7 +49,9 @@ SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
                           WHERE s.ended_ns IS NULL AND s.organization_id = a.organization_id)
             THEN 'organization' END,
        EXISTS (SELECT 1 FROM legacy_key g WHERE g.organization_id = a.organization_id AND g.revoked_ns IS NULL),
-       <upstream>, o.zone
+       <upstream>, o.zone,
+       COALESCE(a.reviewed_ns, a.created_ns)
+           + (COALESCE(a.review_days, o.review_days) + o.suspend_after_days) * 86400000000000
   FROM <credentials> k
   JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
   JOIN organization o ON o.id = a.organization_id

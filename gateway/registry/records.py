@@ -25,6 +25,8 @@ class OrganizationRecord:
     status: str
     # Within how many days the owner of each agent must confirm it.
     review_days: int | None
+    # How many days after its review was due an agent is suspended.
+    suspend_after_days: int | None
     # The time zone in which its days and months begin.
     zone: str
     version: int
@@ -39,6 +41,7 @@ class OrganizationVersionRecord:
     version: int
     status: str
     review_days: int | None
+    suspend_after_days: int | None
     zone: str
     actor: str
     reason: str
@@ -99,6 +102,12 @@ class AgentRecord:
     # Within how many days its owner must confirm it, if not as often as the organization says; and when it was.
     review_days: int | None = None
     reviewed_ns: int | None = None
+    # From then on it is suspended, unless it is reviewed before. None where no rule says so.
+    suspends_ns: int | None = None
+
+    def unconfirmed(self, now_ns: int) -> bool:
+        """Whether its review is so late that it is suspended, and cannot be resumed before it is reviewed."""
+        return self.suspends_ns is not None and self.suspends_ns <= now_ns
 
     def expired(self, now_ns: int) -> bool:
         return self.expires_ns is not None and self.expires_ns <= now_ns

@@ -9,14 +9,17 @@ next request when it returns. None is returned where nothing changes.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
-from gateway.registry import agent_versions, queries, teams, tenant_states, tenants
+from gateway.errors import GatewayError
+from gateway.registry import agent_versions, queries, review_dates, reviews, teams, tenant_states, tenants
 from gateway.registry.changes import remember_organization
 from gateway.registry.database import Registry
 from gateway.registry.records import OrganizationRecord, TeamRecord
 from gateway.usage import zones
 
+_NAMED: Final = 5  # agents that an error lists
 _VERBS: Final = {"suspended": "suspended", "active": "resumed", "revoked": "revoked"}
 
 
@@ -44,30 +47,49 @@ def update_organization(
     actor: str,
     organization: str,
     review_days: int | None = None,
+    suspend_after_days: int | None = None,
     zone: str | None = None,
+    suspend_now: bool = False,
     reason: str = "",
 ) -> OrganizationRecord | None:
     """Change what is given; None leaves it as it is.
 
-    Owners must confirm each agent within `review_days`, 0 for never. Days and months begin at midnight of `zone`.
-    Windows of limits that have begun end as they would have; the zone holds for those that begin later.
+    Owners must confirm each agent within `review_days`, 0 for never. An agent that nobody has confirmed
+    `suspend_after_days` later is suspended, 0 for never. Raises `would_suspend` if the change would suspend agents at
+    once, unless `suspend_now`. Days and months begin at midnight of `zone`. Windows of limits that have begun end as
+    they would have; the zone holds for those that begin later.
     """
     if zone is not None:
         zones.find(zone)
     with registry.write() as session:
         row = queries.find_organization(session, organization)
         tenant_states.check_alive(row)
-        before = row.review_days, row.zone
+        now_ns = time.time_ns()
+        before = row.review_days, row.suspend_after_days, row.zone
+        reviews.settle_all(session, row, now_ns)
         if review_days is not None:
             row.review_days = agent_versions.check_review_days(review_days or None)
+        if suspend_after_days is not None:
+            row.suspend_after_days = review_dates.check_suspend_after_days(suspend_after_days or None)
         if zone is not None:
             row.zone = zone
-        if (row.review_days, row.zone) == before:
+        if (row.review_days, row.suspend_after_days, row.zone) == before:
             return None
+        if not suspend_now:
+            _check_nobody_late(reviews.late_names(session, row, now_ns))
         row.version += 1
         session.add(row)
-        remember_organization(session, row, actor, "organization.updated", reason, time.time_ns())
+        remember_organization(session, row, actor, "organization.updated", reason, now_ns)
+        reviews.settle_all(session, row, now_ns)
         return tenants.organization_record(session, row)
+
+
+def _check_nobody_late(late: Sequence[str]) -> None:
+    if late:
+        shown = ", ".join(f"`{each}`" for each in late[:_NAMED])
+        more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
+        hint = "review them first (`gateway agents review`), or add --yes if that is meant"
+        raise GatewayError("would_suspend", f"this would suspend agents at once: {shown}{more}", hint=hint)
 
 
 def suspend_team(

@@ -31,6 +31,10 @@ class OrganizationPatch(Reasoned):
     """What to change of an organization."""
 
     review_days: int | None = Field(None, description="Within how many days owners must confirm agents; null: never.")
+    suspend_after_days: int | None = Field(
+        None, description="How many days after its review was due an agent is suspended; null: never."
+    )
+    suspend_now: bool = Field(False, description="Also if agents would be suspended at once.")
     zone: str | None = Field(None, description="Where days and months begin, such as `Europe/Zurich`; null: UTC.")
 
 
@@ -68,14 +72,16 @@ def update(ask: Ask) -> Answer:
     found = _one(ask, name)
     ask.check_tag(tag(found.version))
     sent = ask.body.model_fields_set
-    if not sent & {"review_days", "zone"}:
+    if not sent & {"review_days", "suspend_after_days", "zone"}:
         return _shown(found)
     changed = tenant_changes.update_organization(
         ask.change(ask.if_match(lambda session: tag(queries.find_organization(session, name).version))),
         actor=ask.actor,
         organization=name,
         review_days=(ask.body.review_days or 0) if "review_days" in sent else None,
+        suspend_after_days=(ask.body.suspend_after_days or 0) if "suspend_after_days" in sent else None,
         zone=(zones.DEFAULT if ask.body.zone is None else ask.body.zone) if "zone" in sent else None,
+        suspend_now=ask.body.suspend_now,
         reason=ask.body.reason,
     )
     return _shown(changed or found)
@@ -150,7 +156,7 @@ OPERATIONS = [
         method="PATCH",
         path="/organizations/{organization}",
         noun="organizations",
-        summary="Change an organization's time zone, and how often its agents must be confirmed",
+        summary="Change an organization's time zone, and how often its agents must be confirmed or are suspended",
         function=update,
         body=OrganizationPatch,
         about="nothing",

@@ -96,8 +96,8 @@ class RemoteOrganizations:
 
     def update(self, name: str, update: OrganizationUpdate, reason: str) -> OrganizationRecord | None:
         given = {member: value for member, value in dataclasses.asdict(update).items() if value is not None}
-        if "review_days" in given:
-            given["review_days"] = given["review_days"] or None
+        for days in {"review_days", "suspend_after_days"} & given.keys():
+            given[days] = given[days] or None
         before = self.show(name)
         # What is given is meant whatever the organization is, as on the gateway's machine.
         reply = self._client.send("PATCH", "organizations", name, body=given | {"reason": reason}, match="*")

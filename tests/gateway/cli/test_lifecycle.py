@@ -279,6 +279,15 @@ def test_an_organization_is_shown_and_changed(at: Run) -> None:
     assert len(found["stops"]) == 1
     assert at("orgs", "update", "default", "--review-days", "0", "--json").json["organization"]["review_days"] is None
     assert "1 to" in at("orgs", "update", "default", "--review-days", "-3").complains()
+    assert at("orgs", "update", "default", "--suspend-after", "14d").code == 0
+    assert "suspended 14 days after the review was due" in at("orgs", "show", "default").out
+    assert at("orgs", "update", "default", "--suspend-after", "14d").out.endswith("is like that already\n")
+    for wrong in ("14", "12h", "0d", "never"):
+        complaint = at("orgs", "update", "default", "--suspend-after", wrong).complains()
+        assert complaint == f"`{wrong}` is no number of days: write 14d, or off for never"
+    assert "1 to 366 days" in at("orgs", "update", "default", "--suspend-after", "367d").complains()
+    assert at("orgs", "update", "default", "--suspend-after", "off").code == 0
+    assert at("orgs", "show", "default", "--json").json["organization"]["suspend_after_days"] is None
     moved = at("orgs", "update", "default", "--zone", "Asia/Kolkata")
     assert "windows of limits that have begun end as before" in moved.err
     assert "Asia/Kolkata" in at("orgs", "show", "default").out

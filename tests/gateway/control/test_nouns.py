@@ -242,6 +242,24 @@ def test_organizations(control: Control, owner: Client) -> None:
     assert bad.problem(422) == "invalid_review_days"
     never = owner("PATCH", "/organizations/acme", {"review_days": None}, headers={"if-match": "*"})
     assert never.ok()["review_days"] is None
+    strict = owner("PATCH", "/organizations/acme", {"suspend_after_days": 14}, headers={"if-match": "*"})
+    assert (strict.ok()["review_days"], strict.ok()["suspend_after_days"]) == (None, 14)
+    bad = owner("PATCH", "/organizations/acme", {"suspend_after_days": 367}, headers={"if-match": "*"})
+    assert bad.problem(422) == "invalid_suspend_after"
+    with control.home.registry.write() as session:
+        session.connection().exec_driver_sql("UPDATE agent SET created_ns = 1")
+    early = owner("PATCH", "/organizations/acme", {"review_days": 90}, headers={"if-match": "*"})
+    assert early.problem(409) == "would_suspend"
+    assert early.json["hint"] == 'review them first, or send "suspend_now": true if that is meant'
+    meant = {"review_days": 90, "suspend_now": True}
+    assert owner("PATCH", "/organizations/acme", meant, headers={"if-match": "*"}).ok()["review_days"] == 90
+    bot = owner("GET", "/agents?status=suspended", organization="acme").ok()["items"][0]
+    assert (bot["name"], bot["status"], bot["suspends"][:7]) == ("bot", "suspended", "1970-04")
+    assert owner("POST", f"/agents/{bot['id']}/resume", organization="acme").problem(409) == "review_overdue"
+    assert owner("POST", f"/agents/{bot['id']}/review", organization="acme").ok()["status"] == "suspended"
+    assert owner("POST", f"/agents/{bot['id']}/resume", organization="acme").ok()["status"] == "active"
+    off = {"review_days": None, "suspend_after_days": None}
+    assert owner("PATCH", "/organizations/acme", off, headers={"if-match": "*"}).ok()["suspend_after_days"] is None
     moved = owner("PATCH", "/organizations/acme", {"zone": "Europe/Zurich"}, headers={"if-match": "*"})
     assert (moved.ok()["zone"], moved.json["review_days"]) == ("Europe/Zurich", None)
     bad = owner("PATCH", "/organizations/acme", {"zone": "Europe/Zurch"}, headers={"if-match": "*"})

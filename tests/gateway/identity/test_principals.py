@@ -14,7 +14,7 @@ from gateway.identity import principals as module
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Credential, Peppers, generate
 from gateway.identity.principals import CredentialRow, Found, Principal, Principals
-from gateway.registry import changes
+from gateway.registry import agent_updates, changes, queries, reviews, tenant_changes
 from gateway.registry.reader import RegistryReader
 from gateway.storage import secret_files
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
@@ -218,6 +218,47 @@ def test_a_key_that_expires_while_a_body_comes_is_refused(
         principals.refresh(found)
     assert (caught.value.code, caught.value.detail) == ("bad_credentials", "expired")
     assert caught.value.principal_hint == PrincipalHint(ORG, found.agent_id, found.key_id)
+
+
+def test_an_agent_that_nobody_confirms_is_refused_in_time(
+    home: Home, principals: Door, source: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the cache, at a second look and when it is read anew; nothing is written meanwhile."""
+    agent = home.agent(review_days=90)
+    credential = home.credential(home.key())
+    tenant_changes.update_organization(home.registry, actor=ACTOR, organization=ORG, suspend_after_days=14)
+    found = principals.get(credential)
+    day = 86_400_000_000_000
+    later = (found.suspends_ns or 0) - 1
+    assert later - time.time_ns() > 103 * day
+    assert found.suspends_ns == queries.agent(home.registry, ORG, "bot").suspends_ns
+    monkeypatch.setattr(module.time, "time_ns", lambda: later)
+    assert principals.refresh(principals.get(credential)) is found
+    later += 1
+    assert source.reads == 1
+    for look in (
+        lambda: principals.get(credential),
+        lambda: principals.refresh(found),
+        lambda: Door(source, home.peppers).get(credential),
+    ):
+        with pytest.raises(Denied) as caught:
+            look()
+        denied = caught.value
+        assert (denied.code, denied.detail) == ("agent_suspended", "review_overdue")
+        assert denied.reasons == ("nobody has confirmed it in time",)
+        assert denied.principal_hint == PrincipalHint(ORG, agent, found.key_id)
+    # A call under way ends when the suspension is written, as with any other.
+    assert at_once(principals._principals.withdrawn(found, source.epoch + 1)) is None
+    assert reviews.suspend_unconfirmed(home.registry, later) == [f"{ORG}/bot"]
+    withdrawn = at_once(principals._principals.withdrawn(found, source.epoch))
+    assert withdrawn is not None
+    assert (withdrawn.code, withdrawn.detail) == ("agent_suspended", "review_overdue")
+    agent_updates.review_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    with pytest.raises(Denied) as caught:
+        principals.get(credential)
+    assert (caught.value.code, caught.value.detail) == ("agent_suspended", "suspended")
+    agent_updates.resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    assert principals.get(credential).name == "bot"
 
 
 def test_a_pepper_that_was_added_meanwhile_is_found(home: Home, source: Counting, principals: Door) -> None:

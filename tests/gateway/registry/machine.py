@@ -22,9 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers, parse
-from gateway.registry import activations, agent_updates, as_of, changes, queries, usage_limits
+from gateway.registry import activations, agent_updates, as_of, changes, queries, reviews, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
+from gateway.registry.tenant_changes import update_organization
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, at_once, bundle
 
@@ -34,6 +35,8 @@ TEAMS = ("", "red", "blue")
 BUNDLES = ("support", "research")
 LIMITS = ("tokens_per_day", "requests_per_hour")
 HOUR = 3600 * 10**9
+DAY = 24 * HOUR
+UNCONFIRMED = "nobody has confirmed it"
 ENDED = ("revoked", "retired")
 
 Subject = tuple[str, str]  # kind; id of an agent, name of a team, or name of the organization
@@ -62,6 +65,7 @@ class Agent:
     version: int = 1
     reason: str = ""
     expires_ns: int | None = None
+    confirmed_ns: int = 0  # when it was registered or reviewed
 
 
 @dataclass
@@ -73,6 +77,25 @@ class Model:
     bindings: dict[tuple[str, Subject, str], tuple[str, str | None]] = field(default_factory=dict)
     limits: dict[tuple[str, Subject, str], int] = field(default_factory=dict)
     commit: str | None = None
+    # Of each organization: within how many days agents must be confirmed, and how many later they are suspended.
+    rules: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def suspends_ns(self, identifier: str) -> int | None:
+        agent = self.agents[identifier]
+        days, after = self.rules.get(agent.organization, (0, 0))
+        if agent.status in ENDED or not days or not after:
+            return None
+        return agent.confirmed_ns + (days + after) * DAY
+
+    def unconfirmed(self, identifier: str, now_ns: int) -> bool:
+        ends_ns = self.suspends_ns(identifier)
+        return ends_ns is not None and ends_ns <= now_ns
+
+    def settle(self, identifier: str, now_ns: int) -> None:
+        """What a change or the control process writes of a suspension that holds already."""
+        agent = self.agents[identifier]
+        if agent.status == "active" and self.unconfirmed(identifier, now_ns):
+            agent.status, agent.version, agent.reason = "suspended", agent.version + 1, UNCONFIRMED
 
     def living(self, organization: str, name: str) -> str | None:
         found = [
@@ -97,7 +120,10 @@ class Model:
             "name": agent.name,
             "owner": agent.owner,
             "team": agent.team,
-            "status": agent.status,
+            "status": "suspended"
+            if agent.status == "active" and self.unconfirmed(identifier, now_ns)
+            else agent.status,
+            "suspends_ns": self.suspends_ns(identifier),
             "version": agent.version,
             "reason": agent.reason,
             "expired": agent.expires_ns is not None and agent.expires_ns <= now_ns,
@@ -123,8 +149,9 @@ def told(then: as_of.RegistryAt, now_ns: int) -> dict[str, dict[str, Any]]:
             "owner": each.agent.owner,
             "team": each.agent.team,
             "status": each.agent.status,
+            "suspends_ns": each.agent.suspends_ns,
             "version": each.agent.version,
-            "reason": each.agent.reason,
+            "reason": UNCONFIRMED if each.agent.reason.startswith(UNCONFIRMED) else each.agent.reason,
             "expired": each.agent.expired(now_ns),
             "keys": {key.id: key.status(now_ns) for key in each.keys},
             "bindings": {
@@ -231,7 +258,8 @@ class RegistryMachine(RuleBasedStateMachine):
             made = changes.register_agent(
                 self.registry, actor=ACTOR, organization=org, name=name, team=team, expires_ns=expires_ns
             )
-            self.model.agents[made.id] = Agent(org, name, team=team, expires_ns=expires_ns)
+            agent = Agent(org, name, team=team, expires_ns=expires_ns, confirmed_ns=made.since_ns)
+            self.model.agents[made.id] = agent
 
     @rule(
         org=st.sampled_from(ORGS), name=st.sampled_from(NAMES), new=st.sampled_from(NAMES),
@@ -253,6 +281,8 @@ class RegistryMachine(RuleBasedStateMachine):
                 self.registry, actor=ACTOR, organization=org, agent=name, update=update, reason=reason
             )
             assert agent is not None
+            assert found is not None
+            self.model.settle(found, self.clock.now)
             same = (agent.name, agent.team, agent.owner) == (new, team, owner)
             assert (changed is None) == same
             if not same:
@@ -275,9 +305,14 @@ class RegistryMachine(RuleBasedStateMachine):
         code = "unknown_agent" if agent is None else None
         if agent is not None and agent.status in ENDED and agent.status != wanted:
             code = f"agent_{agent.status}"
+        elif found is not None and wanted == "active" and self.model.unconfirmed(found, self.clock.now):
+            code = "review_overdue"
         with self.refused(code):
             changed = change(self.registry, actor=ACTOR, organization=org, agent=name, reason="state")
             assert agent is not None
+            assert found is not None
+            if wanted not in ENDED:
+                self.model.settle(found, self.clock.now)
             assert (changed is None) == (agent.status == wanted)
             if changed is not None:
                 agent.status, agent.version, agent.reason = wanted, agent.version + 1, "state"
@@ -405,6 +440,55 @@ class RegistryMachine(RuleBasedStateMachine):
             else:
                 del self.model.limits[org, subject, name]
 
+    @rule(org=st.sampled_from(ORGS), name=st.sampled_from(NAMES))
+    def review(self, org: str, name: str) -> None:
+        """A review that comes too late does not resume."""
+        found = self.model.meant(org, name)
+        agent = self.model.agents.get(found or "")
+        code = "unknown_agent" if agent is None else f"agent_{agent.status}" if agent.status in ENDED else None
+        with self.refused(code):
+            reviewed = agent_updates.review_agent(self.registry, actor=ACTOR, organization=org, agent=name)
+            assert found is not None
+            assert agent is not None
+            assert reviewed.reviewed_ns is not None
+            self.model.settle(found, self.clock.now)
+            agent.version, agent.reason, agent.confirmed_ns = agent.version + 1, "", reviewed.reviewed_ns
+
+    @rule(org=st.sampled_from(ORGS), days=st.integers(0, 2), after=st.integers(0, 2), now=st.booleans())
+    def set_rule(self, org: str, days: int, after: int, now: bool) -> None:
+        mine = [identifier for identifier, each in self.model.agents.items() if each.organization == org]
+        then = copy.deepcopy(self.model)
+        for each in mine:
+            then.settle(each, self.clock.now)
+        then.rules[org] = (days, after)
+        late = [i for i in mine if then.agents[i].status == "active" and then.unconfirmed(i, self.clock.now)]
+        with self.refused("would_suspend" if late and not now else None):
+            update_organization(
+                self.registry,
+                actor=ACTOR,
+                organization=org,
+                review_days=days,
+                suspend_after_days=after,
+                suspend_now=now,
+            )
+            self.model = then
+            for each in mine:
+                then.settle(each, self.clock.now)
+
+    @rule()
+    def sweep(self) -> None:
+        """What the control process does all the time."""
+        late = [
+            identifier for identifier, each in self.model.agents.items()
+            if each.status == "active" and self.model.unconfirmed(identifier, self.clock.now)
+        ]  # fmt: skip
+        with self.refused(None):
+            suspended = reviews.suspend_unconfirmed(self.registry, self.clock.now)
+            names = (f"{each.organization}/{each.name}" for each in (self.model.agents[i] for i in late))
+            assert sorted(suspended) == sorted(names)
+            for each in late:
+                self.model.settle(each, self.clock.now)
+
     @rule(hours=st.integers(1, 30))
     def wait(self, hours: int) -> None:
         with self.refused(None):
@@ -429,9 +513,12 @@ class RegistryMachine(RuleBasedStateMachine):
             assert (row.agent_id, row.status, row.team) == (key.agent, agent.status, agent.team)
             assert (row.revoked_ns is not None) == key.revoked
             assert (row.expires_ns, row.agent_expires_ns) == (key.expires_ns, agent.expires_ns)
+            assert agent.status in ENDED or row.suspends_ns == self.model.suspends_ns(key.agent)
         for org in ORGS:
-            assert {each.id for each in queries.agents(self.registry, org)} == {
-                i for i, each in self.model.agents.items() if each.organization == org
+            assert {each.id: each.status for each in queries.agents(self.registry, org)} == {
+                i: self.model.said(i, self.clock.now)["status"]
+                for i, each in self.model.agents.items()
+                if each.organization == org
             }
 
     @rule(data=st.data(), org=st.sampled_from(ORGS), name=st.sampled_from(NAMES))
