@@ -45,12 +45,17 @@ def apply(
         Path | None,
         typer.Option("--keys", metavar="FILE", help="Make a key for each listed agent without one, into this file."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", "-y", help="Remove without asking, and suspend agents at once if the settings mean that."
+        ),
+    ] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the log.")] = "",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Make the registry what a file says, in one transaction: teams, agents, upstreams, routes, bindings and limits.
+    """Make the registry what a file says, in one transaction: settings, teams, agents, upstreams, routes, limits …
 
     What the file leaves out stays as it is. Applied twice, a file changes nothing the second time. `gateway export`
     prints a file to begin with.
@@ -80,7 +85,7 @@ def apply(
                 )
                 check = functools.partial(check_actions, registry, tenant)
                 applier = Applier(
-                    registry, vault, Peppers.load(directory.keys), local.actor(), tenant, named, check, reason
+                    registry, vault, Peppers.load(directory.keys), local.actor(), tenant, named, check, reason, yes
                 )
                 steps = planner.steps()
                 if dry_run:
@@ -109,7 +114,7 @@ def export(
     data: Data = DATA,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, which `gateway apply` takes as well.")] = False,
 ) -> None:
-    """Print an organization's teams, agents, upstreams, routes, bindings and limits as a file for `gateway apply`.
+    """Print an organization's settings, teams, agents, upstreams, routes, limits … as a file for `gateway apply`.
 
     Secret keys are in no export: those of providers stay sealed in the registry, those of agents are not known to it.
     """

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import agent_updates, changes, registration, teams, upstream_routes, usage_limits
+from gateway.registry import agent_updates, changes, registration, teams, tenant_changes, upstream_routes, usage_limits
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.database import Registry
 from gateway.registry.fleet import key_items
@@ -39,7 +39,8 @@ class KeyFile(Protocol):
 class Applier:
     """Carries out the steps of one file; `actor` is who does it, and `source` the file's name in errors.
 
-    `check_scope` raises unless some upstream has the actions that a key is to be for.
+    With `suspend_now` the settings may suspend agents at once, which nobody has reviewed in time. `check_scope` raises
+    unless some upstream has the actions that a key is to be for.
     """
 
     registry: Registry
@@ -50,6 +51,7 @@ class Applier:
     source: str
     check_scope: Callable[[KeyScope | None], None]
     reason: str = ""
+    suspend_now: bool = False
 
     def apply(self, planner: Planner, shown: Sequence[Step], key_file: KeyFile | None) -> None:
         """Carry out what was shown, all or nothing. Raises `changed_meanwhile` if it is not the plan any more.
@@ -159,6 +161,9 @@ class Applier:
                 changes.unbind(self.registry, **common, kind=kind, subject=subject, bundle=bundle, shadow=shadow)
             case "binding", _:
                 self._bind(step)
+            case "organization", _:
+                more = {**common, **step.item, "suspend_now": self.suspend_now}
+                tenant_changes.update_organization(self.registry, **more)
             case "limit", "remove":
                 kind, subject, limit, upstream, model = step.item["key"]
                 part = Part(upstream, model)

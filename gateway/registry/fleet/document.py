@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -69,6 +69,10 @@ class Document:
     source: str
     value: dict[str, Any]
     lines: dict[str, list[int]]  # of each section's items
+    members: dict[str, int] = field(default_factory=dict)  # the lines of the sections themselves
+
+    def line(self, section: str) -> int:
+        return self.members.get(section, 0)
 
     def items(self, section: str) -> Iterator[tuple[dict[str, Any], int]]:
         return zip(self.value.get(section, ()), self.lines.get(section, ()), strict=True)
@@ -110,7 +114,8 @@ def _read_yaml(text: str, source: str) -> Document:
         for key, section in tokens.value
         if isinstance(section, yaml.SequenceNode)
     }
-    return Document(source, value, lines)
+    members = {key.value: key.start_mark.line + 1 for key, _ in tokens.value}
+    return Document(source, value, lines, members)
 
 
 def _syntax(error: Exception) -> Mistake:

@@ -7,15 +7,16 @@ from typing import Any
 
 import yaml
 
-from gateway.registry import queries, teams, usage_limits
+from gateway.registry import queries, teams, tenants, usage_limits
 from gateway.registry.database import Registry
-from gateway.registry.fleet import agent_item, key_items
+from gateway.registry.fleet import agent_item, key_items, settings_item
 from gateway.registry.fleet.plan import lives
 from gateway.registry.records import RouteMember, UpstreamRecord
 
 
 def document(registry: Registry, organization: str) -> dict[str, Any]:
-    """All teams, live agents with what they are known by, upstreams, routes, bindings and limits; nothing empty.
+    """The settings that are not the usual ones, all teams, live agents with what they are known by, upstreams, routes,
+    bindings and limits; nothing empty.
 
     Secret keys, of providers and of agents, are in no export. An OpenAPI document is not kept as it came, so it is not
     either.
@@ -24,6 +25,7 @@ def document(registry: Registry, organization: str) -> dict[str, Any]:
     named = {each.id: each.name for each in agents}
     living = set(named.values())
     found = {
+        "settings": settings_item.exported(tenants.organization(registry, organization)),
         "teams": [
             _compact({"name": each.name, "owner": each.owner, "description": each.description})
             for each in teams.teams(registry, organization)

@@ -15,16 +15,18 @@ from typing import Any, Literal, Protocol, cast
 from sqlmodel import select
 
 from gateway.errors import GatewayError, did_you_mean
-from gateway.registry import names, queries, teams, usage_limits
+from gateway.registry import names, queries, teams, tenants, usage_limits
 from gateway.registry.database import Registry
-from gateway.registry.fleet import agent_item, key_items
+from gateway.registry.fleet import agent_item, key_items, settings_item
 from gateway.registry.fleet.document import Document, FleetError, Mistake
 from gateway.registry.models import Upstream
 from gateway.registry.records import AgentRecord, BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
 from gateway.registry.vault import Place, Vault
 
 Action = Literal["add", "change", "remove"]
-Noun = Literal["team", "agent", "key", "upstream", "route", "binding", "limit", "SPIFFE ID", "public key"]
+Noun = Literal[
+    "team", "agent", "key", "upstream", "route", "binding", "limit", "SPIFFE ID", "public key", "organization"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +110,10 @@ class Planner:
         named = [step for section in key_items.NOUNS for step in self._named_keys(section)]
         bindings = self._bindings()
         limits = self._limits()
+        settings = self._settings()
         if self._mistakes:
             raise FleetError(self._document.source, self._mistakes)
-        found = [*teams, *upstreams, *routes, *agents, *keys, *named, *bindings, *limits]
+        found = [*teams, *upstreams, *routes, *agents, *keys, *named, *bindings, *limits, *settings]
         made = [each for each in found if each.action != "remove"]
         removed = [each for each in reversed(found) if each.action == "remove"]
         return made + (removed if self._prune else [])
@@ -132,6 +135,23 @@ class Planner:
         kept = set(listed)
         gone = [key for key in there if key not in kept]
         return [Step(action="remove", noun=noun, name=_name(key), item={"key": key}) for key in gone]
+
+    # --- the organization itself --------------------------------------------------------------------------------------
+
+    def _settings(self) -> list[Step]:
+        """They come last: a rule of reviews is for the agents as the file makes them."""
+        item = self._document.value.get("settings")
+        if not item:
+            return []
+        line, name = self._document.line("settings"), self._organization
+        try:
+            wanted = settings_item.checked(item)
+        except GatewayError as error:
+            self._mistakes.append(Mistake(line, f"settings: {error.message}{_more(error)}"))
+            return []
+        changes = _changes(wanted, settings_item.of(tenants.organization(self._registry, name)))
+        step = Step(action="change", noun="organization", name=name, changes=changes, line=line, item=wanted)
+        return [step] if changes else []
 
     # --- teams and agents ---------------------------------------------------------------------------------------------
 
@@ -419,7 +439,7 @@ def _text(value: Any) -> str:
         return "[" + ", ".join(value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if value else '""'
+    return str(value) if value or isinstance(value, int) else '""'
 
 
 def _name(key: Any) -> str:

@@ -256,6 +256,38 @@ def test_whatever_is_applied_is_exported(first: list[Any], second: list[Any], at
         assert at("apply", "-f", str(file)).err.startswith("nothing to change")
 
 
+def test_settings_of_the_organization(at: Run, file: Path, home: Home) -> None:
+    text = "v: 1\nagents:\n- name: bot\nsettings:\n  zone: Europe/Zurich\n  review_days: 90\n  suspend_after_days: 14\n"
+    file.write_text(text)
+    assert at("apply", "-f", str(file)).out.splitlines() == [
+        "+ agent bot",
+        "~ organization default  (zone: UTC → Europe/Zurich; review_days: 0 → 90; suspend_after_days: 0 → 14)",
+    ]
+    assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+    settings = {"zone": "Europe/Zurich", "review_days": 90, "suspend_after_days": 14}
+    exported = at("export").out
+    assert yaml.safe_load(exported)["settings"] == settings
+    file.write_text(exported)
+    assert at("apply", "-f", str(file), "--prune").err.startswith("nothing to change")
+    file.write_text("v: 1\nsettings:\n  zone: Europe/Zurch\n")
+    wrong = at("apply", "-f", str(file)).complains()
+    assert wrong == f"{file}:2: settings: `Europe/Zurch` is not a time zone: did you mean `Europe/Zurich`?"
+    with home.registry.write() as session:
+        session.connection().exec_driver_sql("UPDATE agent SET created_ns = created_ns - 100 * 86400000000000")
+    file.write_text("v: 1\nsettings: {suspend_after_days: 7}\n")
+    for mode in ([], ["--dry-run"]):
+        wrong = at("apply", "-f", str(file), *mode).complains()
+        assert wrong.startswith(f"{file}:2: organization default: this would suspend agents at once: `bot`: ")
+        assert "add --yes" in wrong
+    assert at("apply", "-f", str(file), "--yes").out == "~ organization default  (suspend_after_days: 14 → 7)\n"
+    assert queries.agent(home.registry, ORG, "bot").status == "suspended"
+    file.write_text("v: 1\nagents:\n- {name: bot, status: active}\n")
+    assert "was not reviewed in time, so it cannot be resumed" in at("apply", "-f", str(file)).complains()
+    file.write_text("v: 1\nsettings: {zone: UTC, review_days: 0, suspend_after_days: 0}\n")
+    assert at("apply", "-f", str(file)).code == 0
+    assert "settings" not in yaml.safe_load(at("export").out)
+
+
 @pytest.mark.slow
 def test_names_and_public_keys_of_agents(at: Run, file: Path, tmp_path: Path) -> None:
     pem = public_keys.public_pem(public_keys.generate("ed25519").public_key())
