@@ -37,6 +37,7 @@ COMMANDS: Final = frozenset(
         *(f"issuers {verb}" for verb in ("add", "add-persons", "list", "remove")),
         *(f"issuers rule {verb}" for verb in ("add", "list", "remove")),
         *(f"webhooks {verb}" for verb in ("add", "list", "remove", "test")),
+        *(f"tokens {verb}" for verb in ("keys", "rotate-key")),
         "bind",
         "unbind",
         "bindings list",

@@ -8,8 +8,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Reason
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.identity.token_keys import TokenKeyState
@@ -20,10 +19,8 @@ app = typer.Typer(no_args_is_help=True, help="Show and replace the keys that sig
 @app.command()
 def keys(data: Data = DATA, as_json: Json = False) -> None:
     """List the keys that sign and verify tokens, newest first, with their ages."""
-    from gateway.identity import token_keys
-
-    with local.reading(data):  # says what is wrong with a directory that is none
-        found = token_keys.states(DataDirectory(data).keys)
+    with gateways.reading(data) as gateway:
+        found = gateway.token_keys.listed()
     if as_json:
         output.print_json(found)
         return
@@ -66,13 +63,9 @@ def rotate_key(
 
     Tokens of the old key are good until they expire; then a running gateway removes its file.
     """
-    from gateway.registry import token_keys
-
     # Ending tokens must not wait for a log that cannot be written.
-    with local.restricting(data, output.warn) if at_once else local.changing(data) as registry:
-        done = token_keys.rotate(
-            registry, DataDirectory(data).keys, actor=local.actor(), at_once=at_once, reason=reason
-        )
+    with gateways.restricting(data, output.warn) if at_once else gateways.changing(data) as gateway:
+        done = gateway.token_keys.rotate(at_once, reason)
     if as_json:
         output.print_json(done)
         return
@@ -83,4 +76,4 @@ def rotate_key(
     if ends:
         until = output.timestamp(max(ends))
         output.note(f"tokens of the old key are good until they expire; a running gateway removes it after {until}")
-    output.note(f"copy keys/token.{done.key.number} into your backup")
+    output.note(f"copy keys/token.{done.key.number} of the data directory into your backup")

@@ -155,8 +155,9 @@ class Operation:
 
     `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
     gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
-    and so must not wait for the log. `if_match` says whether the client must name the version that it has seen. One
-    that `streams` answers with a feed of events (`event_streams.py`). A body has at most `most_bytes`.
+    and so must not wait for the log, or a function of the body that tells. `if_match` says whether the client must name
+    the version that it has seen. One that `streams` answers with a feed of events (`event_streams.py`). A body has at
+    most `most_bytes`.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -170,7 +171,7 @@ class Operation:
     most_bytes: int = MAX_BODY
     query: type[Query] = Query
     about: Literal["tenant", "home", "nothing"] = "tenant"
-    restricts: bool = False
+    restricts: bool | Callable[[Any], bool] = False
     if_match: Literal["required", "accepted"] | None = None
     tagged: bool = False
     streams: bool = False

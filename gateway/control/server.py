@@ -219,7 +219,7 @@ class ControlApi:
             if (again := repeats.answered(self._context.registry)) is not None:
                 return _Response(again[0], "application/json", again[1], [("idempotency-replayed", "true")])
             warnings: list[str] = []
-            with self._publishing(operation, warnings):
+            with self._publishing(operation, ask.body, warnings):
                 answer = operation.function(ask)
             response = _response(answer, warnings)
             repeats.remember(self._context.registry, answer)
@@ -255,9 +255,10 @@ class ControlApi:
             after=repeats.after,
         )
 
-    def _publishing(self, operation: Operation, warnings: list[str]) -> AbstractContextManager[Any]:
+    def _publishing(self, operation: Operation, body: Any, warnings: list[str]) -> AbstractContextManager[Any]:
         registry, data = self._context.registry, self._context.data
-        if operation.restricts:
+        restricts = operation.restricts
+        if restricts(body) if callable(restricts) else restricts:
             return publication.restricting(registry, data, lambda what, hint: warnings.append(f"{what}: {hint}"))
         return publication.changing(registry, data) if operation.writes else _NOTHING_TO_PUBLISH
 

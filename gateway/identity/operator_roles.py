@@ -1,7 +1,7 @@
 """What operators may do: their roles, and the scopes of their tokens (docs/control-api.md).
 
     owner     everything
-    admin     changes everything but operators and organizations
+    admin     changes everything but operators, organizations and keys that sign tokens
     auditor   reads everything, also audit entries and operators
     viewer    reads everything but audit entries and operators
 
@@ -35,6 +35,7 @@ NOUNS: Final = (
     "webhooks",
     "stops",
     "usage",
+    "token-keys",
     "audit",
 )
 """What there is to read and to change."""
@@ -47,7 +48,7 @@ SCOPES: Final = (
     *(f"{noun}:{verb}" for noun in NOUNS if noun not in _ONLY_READ for verb in ("read", "write")),
 )
 
-_OWNERS_ONLY = ("organizations", "operators")
+_OWNERS_ONLY = ("organizations", "operators", "token-keys")
 _NOT_FOR_VIEWERS = ("operators", "audit")
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.identity.key_scope import KeyScope
     from gateway.identity.message_signatures import PublicKey
     from gateway.identity.standing import Standing
+    from gateway.identity.token_keys import TokenKeyState
     from gateway.registry.agent_updates import AgentUpdate
     from gateway.registry.as_of import AgentAt
     from gateway.registry.issuers import IssuerRecord, PersonTokens, RuleRecord
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         UpstreamRecord,
         WebhookRecord,
     )
+    from gateway.registry.token_keys import Rotation
     from gateway.registry.upstream_routes import NewMember
     from gateway.upstream.operations import UpstreamOperation
     from gateway.webhooks.deliveries import State
@@ -437,6 +439,15 @@ class Webhooks(Protocol):
     def try_out(self, organization: str, webhook: str) -> Trial: ...
 
 
+class TokenKeys(Protocol):
+    """The keys that sign the gateway's own tokens."""
+
+    def listed(self) -> Sequence[TokenKeyState]:
+        """Newest first."""
+
+    def rotate(self, at_once: bool, reason: str) -> Rotation: ...
+
+
 class Gateway(Protocol):
     """All of it."""
 
@@ -478,3 +489,6 @@ class Gateway(Protocol):
 
     @property
     def webhooks(self) -> Webhooks: ...
+
+    @property
+    def token_keys(self) -> TokenKeys: ...

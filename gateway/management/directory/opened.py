@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.management.directory.operators import DirectoryOperators
     from gateway.management.directory.permissions import DirectoryPermissions
     from gateway.management.directory.tenants import DirectoryOrganizations, DirectoryStops, DirectoryTeams
+    from gateway.management.directory.token_keys import DirectoryTokenKeys
     from gateway.management.directory.webhooks import DirectoryWebhooks
     from gateway.registry.database import Registry
     from gateway.settings import DataDirectory
@@ -103,3 +104,9 @@ class DirectoryGateway:
         from gateway.management.directory.webhooks import DirectoryWebhooks
 
         return DirectoryWebhooks(self._registry, self._data)
+
+    @cached_property
+    def token_keys(self) -> DirectoryTokenKeys:
+        from gateway.management.directory.token_keys import DirectoryTokenKeys
+
+        return DirectoryTokenKeys(self._registry, self._data)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.management.remote.operators import RemoteOperators
     from gateway.management.remote.permissions import RemotePermissions
     from gateway.management.remote.tenants import RemoteOrganizations, RemoteStops, RemoteTeams
+    from gateway.management.remote.token_keys import RemoteTokenKeys
     from gateway.management.remote.webhooks import RemoteWebhooks
 
 
@@ -102,3 +103,9 @@ class RemoteGateway:
         from gateway.management.remote.webhooks import RemoteWebhooks
 
         return RemoteWebhooks(self._client)
+
+    @cached_property
+    def token_keys(self) -> RemoteTokenKeys:
+        from gateway.management.remote.token_keys import RemoteTokenKeys
+
+        return RemoteTokenKeys(self._client)

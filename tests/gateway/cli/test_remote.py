@@ -307,6 +307,16 @@ SCRIPTS: Final = {
         limits remove robot requests_per_minute --reason over
         limits remove robot requests_per_minute
         """,
+    "tokens": """
+        tokens keys
+        tokens rotate-key --reason yearly
+        tokens rotate-key --at-once --reason leaked
+        tokens rotate-key --json
+        tokens rotate-key --at-once --json
+        tokens keys
+        tokens keys --json
+        tokens rotate-keys
+        """,
     "organizations": """
         orgs create acme --json
         orgs create acme
@@ -335,6 +345,11 @@ SCRIPTS: Final = {
         orgs update acme --zone= --json
         orgs update acme --review-days -3
         orgs update acme --review-days 0 --zone UTC --json
+        orgs update acme --suspend-after 14d --reason strict
+        orgs update acme --suspend-after 14d --yes
+        orgs update acme --suspend-after 500d
+        orgs update acme --suspend-after soon
+        orgs update acme --suspend-after off --json
         orgs update acne --zone UTC
         orgs show acme --json
         orgs revoke acme
@@ -418,8 +433,9 @@ def normalised(done: Done) -> tuple[int, str, str]:
         text = re.sub(r"\b[a-z]{3,4}_[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "TIME", text)
         text = re.sub(r"local:\d+|operator:ID", "ACTOR", text)
-        text = re.sub(r"\b[\w-]{43}\b", "THUMBPRINT", text)
+        text = re.sub(r"(?<![\w-])[\w-]{43}(?![\w-])", "THUMBPRINT", text)
         text = text.replace(f"gateway --server {URL} ", "gateway ").replace("there/new", "here/new")
+        text = re.sub(r"\b\d+ s\b", "AGE", text)
         return re.sub(r" +", " ", text)
 
     return done.code, plain(done.out), plain(done.err)

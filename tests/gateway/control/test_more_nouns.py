@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.dataplane.legacy_clients import LegacyClients, Place, _Calls
-from gateway.identity import public_keys
+from gateway.identity import public_keys, token_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.registry import changes, emergency_stops
 from tests.gateway.cli.test_permissions import activate
@@ -374,3 +374,35 @@ def test_an_agent_is_reviewed(owner: Client) -> None:
     reviewed = owner("POST", "/agents/bot/review", {"reason": "still needed"}, headers={"if-match": '"1"'})
     assert (reviewed.ok()["version"], reviewed.json["reviewed"] is None) == (2, False)
     assert reviewed.json["labels"] == {"built_ns": "7"}, "a label may be called like a time"
+
+
+@pytest.mark.slow
+def test_keys_that_sign_tokens(control: Control, owner: Client) -> None:
+    keys = control.home.data.keys
+    token_keys.create(keys)
+    [first] = owner("GET", "/token-keys").ok()["items"]
+    assert (first["number"], first["signs"], first["kept_until"], first["fault"]) == (1, True, None, "")
+    done = owner("POST", "/token-keys/rotate", {"reason": "yearly"}, headers={"idempotency-key": "a"}).ok()
+    assert (done["key"]["number"], [each["number"] for each in done["older"]]) == (2, [1])
+    again = owner("POST", "/token-keys/rotate", {"reason": "yearly"}, headers={"idempotency-key": "a"})
+    assert (again.ok(), again.headers["idempotency-replayed"]) == (done, "true")
+    page = owner("GET", "/token-keys", limit="1").ok()
+    assert [each["number"] for each in page["items"]] == [2]
+    rest = owner("GET", "/token-keys", limit="1", cursor=page["next"]).ok()
+    assert ([each["number"] for each in rest["items"]], rest["next"]) == ([1], None)
+    ended = owner("POST", "/token-keys/rotate", {"at_once": True, "reason": "leaked"}).ok()
+    assert (ended["key"]["number"], ended["older"], ended["at_once"]) == (3, [], True)
+    assert [each.name for each in keys.glob("token.*")] == ["token.3"]
+    rotations = [each for each in recorded(control.home, "system") if each["what"] == "token_key.rotated"]
+    assert [(each["token_key"], each["reason"]) for each in rotations] == [(2, "yearly"), (3, "leaked")]
+    assert all(each["actor"].startswith("operator:opr_") for each in rotations)
+    # Owners of the whole gateway, and nobody else.
+    for name, role, organization in (("adam", "admin", None), ("ann", "owner", ORG), ("vic", "viewer", None)):
+        other = control.operator(name, role, organization=organization)
+        assert other("POST", "/token-keys/rotate", {}).problem(403) == "forbidden"
+        listed = other("GET", "/token-keys")
+        assert listed.status == (403 if organization else 200)
+    scoped = control.operator("sam", scopes=["agents:write"])
+    assert scoped("POST", "/token-keys/rotate", {}).problem(403) == "token_scope"
+    assert scoped("GET", "/token-keys").problem(403) == "token_scope"
+    assert [each.name for each in keys.glob("token.*")] == ["token.3"]

@@ -253,7 +253,7 @@ def test_organizations(control: Control, owner: Client) -> None:
     assert early.json["hint"] == 'review them first, or send "suspend_now": true if that is meant'
     meant = {"review_days": 90, "suspend_now": True}
     assert owner("PATCH", "/organizations/acme", meant, headers={"if-match": "*"}).ok()["review_days"] == 90
-    bot = owner("GET", "/agents?status=suspended", organization="acme").ok()["items"][0]
+    bot = owner("GET", "/agents", status="suspended", organization="acme").ok()["items"][0]
     assert (bot["name"], bot["status"], bot["suspends"][:7]) == ("bot", "suspended", "1970-04")
     assert owner("POST", f"/agents/{bot['id']}/resume", organization="acme").problem(409) == "review_overdue"
     assert owner("POST", f"/agents/{bot['id']}/review", organization="acme").ok()["status"] == "suspended"

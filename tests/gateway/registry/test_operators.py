@@ -107,7 +107,7 @@ def test_history_says_who_and_why(home: Home) -> None:
     ("role", "reads", "writes"),
     [
         ("owner", set(operator_roles.NOUNS), set(operator_roles.NOUNS)),
-        ("admin", set(operator_roles.NOUNS), set(operator_roles.NOUNS) - {"organizations", "operators"}),
+        ("admin", set(operator_roles.NOUNS), set(operator_roles.NOUNS) - {"organizations", "operators", "token-keys"}),
         ("auditor", set(operator_roles.NOUNS), set()),
         ("viewer", set(operator_roles.NOUNS) - {"operators", "audit"}, set()),
         ("nobody", set(), set()),

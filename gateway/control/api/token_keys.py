@@ -1,0 +1,64 @@
+"""The keys that sign the gateway's own tokens, which are those of the whole gateway (docs/tokens.md)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gateway.control import shapes
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.problems import Problem
+from gateway.identity.token_keys import TokenKeyState, states
+from gateway.registry import token_keys
+from gateway.registry.token_keys import Rotation
+
+
+class NewTokenKey(Reasoned):
+    """How the key that signs is replaced."""
+
+    at_once: bool = Field(False, description="End the tokens of older keys now: somebody may know such a key.")
+
+
+def _check_whole(ask: Ask) -> None:
+    if ask.caller.organization is not None:
+        detail = "an operator of one organization has nothing to do with the keys that sign tokens"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+
+
+def listed(ask: Ask) -> Answer:
+    """Newest first."""
+    _check_whole(ask)
+    return cut(ask, states(ask.context.data.keys), lambda each: -each.number, "token-keys")
+
+
+def rotate(ask: Ask) -> Answer:
+    _check_whole(ask)
+    done = token_keys.rotate(
+        ask.change(), ask.context.data.keys, actor=ask.actor, at_once=ask.body.at_once, reason=ask.body.reason
+    )
+    return Answer(body=done)
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/token-keys",
+        noun="token-keys",
+        summary="List the keys that sign and verify the gateway's own tokens, newest first",
+        function=listed,
+        query=PageQuery,
+        about="nothing",
+        answer=shapes.page(shapes.record(TokenKeyState)),
+    ),
+    Operation(
+        method="POST",
+        path="/token-keys/rotate",
+        noun="token-keys",
+        summary="Make a new key, which signs tokens from now on",
+        function=rotate,
+        body=NewTokenKey,
+        about="nothing",
+        answer=shapes.record(Rotation),
+        # Ending tokens must not wait for a log that cannot be written.
+        restricts=lambda body: bool(body.at_once),
+    ),
+]
