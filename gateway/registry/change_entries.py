@@ -13,6 +13,8 @@ from gateway.registry.models import (
     ApiKey,
     Binding,
     EmergencyStop,
+    LoginProvider,
+    LoginRule,
     Operator,
     OperatorToken,
     Organization,
@@ -102,6 +104,29 @@ def operator_token(holder: Operator, row: OperatorToken) -> Fields:
         "credential": label("operator", row.credential_id),
         "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
         **({"scopes_json": document(row.scopes)} if row.scopes else {}),
+    }
+
+
+def login_provider(row: LoginProvider) -> Fields:
+    return {
+        "login_provider": row.id,
+        "login_provider_name": row.name,
+        "issuer_url": row.issuer,
+        "client_id": row.client_id,
+        "has_secret": row.secret is not None,
+        "scopes_json": document(row.scopes),
+        "session_seconds": row.session_seconds,
+    }
+
+
+def login_rule(provider: LoginProvider, row: LoginRule, tenant: Organization | None) -> Fields:
+    return {
+        "login_provider": provider.id,
+        "login_provider_name": provider.name,
+        "login_rule": row.id,
+        "claims_json": document(row.claims),
+        "role": row.role,
+        "scope": "all" if tenant is None else "organization",
     }
 
 

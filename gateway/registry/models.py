@@ -8,8 +8,8 @@ The command line and the control process use them; data workers do not. There ar
 - what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
 - `webhook`: who is told of what happens, which gives nobody any authority;
-- `operator`, `operator_version`, `operator_token`: who may use the control API, which reads them for each request; data
-  workers know nothing of them, so they bump nothing;
+- `operator`, `operator_version`, `operator_token`, `login_provider`, `login_rule`: who may use the control API, which
+  reads them for each request; data workers know nothing of them, so they bump nothing;
 - `repeatable_request`: what the control API must not carry out twice;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
@@ -285,6 +285,9 @@ class LegacyKey(SQLModel, table=True):
     actor: str
 
 
+_OF_A_LOGIN = "status = 'active' AND issuer IS NOT NULL"
+
+
 class Operator(SQLModel, table=True):
     """Who may use the control API: in one organization, or in all of them (`organization_id` is None).
 
@@ -296,6 +299,8 @@ class Operator(SQLModel, table=True):
         _one_of("status", OPERATOR_STATES),
         _live("operator_live_everywhere", "name", where="status = 'active' AND organization_id IS NULL"),
         _live("operator_live_name", "organization_id", "name", where="status = 'active'"),
+        _live("operator_person_everywhere", "issuer", "subject", where=f"{_OF_A_LOGIN} AND organization_id IS NULL"),
+        _live("operator_person", "organization_id", "issuer", "subject", where=_OF_A_LOGIN),
     )
     id: str = Field(primary_key=True)
     organization_id: str | None = Field(default=None, foreign_key="organization.id")
@@ -305,6 +310,9 @@ class Operator(SQLModel, table=True):
     version: int
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
+    # The person who logs in as this operator, as its provider names it; None if somebody has added the operator.
+    issuer: str | None = None
+    subject: str | None = None
 
 
 class OperatorVersion(SQLModel, table=True):
@@ -326,7 +334,11 @@ class OperatorToken(SQLModel, table=True):
     """A token of an operator, stored as an agent's key is. `scopes` None: all that its role may do."""
 
     __tablename__ = "operator_token"
-    __table_args__ = (Index("operator_token_operator", "operator_id"),)
+    __table_args__ = (
+        Index("operator_token_operator", "operator_id"),
+        _live("operator_token_login", "login", where="login IS NOT NULL"),
+        Index("operator_token_rule", "login_rule"),
+    )
     id: str = Field(primary_key=True)
     operator_id: str = Field(foreign_key="operator.id")
     organization_id: str | None = Field(default=None, foreign_key="organization.id")
@@ -338,6 +350,48 @@ class OperatorToken(SQLModel, table=True):
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
     actor: str
+    # The login that it came from, which gives one token only, and the rule that let the person in.
+    login: str | None = None
+    login_rule: str | None = None
+
+
+class LoginProvider(SQLModel, table=True):
+    """An OpenID Connect provider where operators log in (docs/login.md). A removed one stays as history.
+
+    It is one of the whole gateway. `secret`, of a confidential client, is sealed for the row and its version.
+    """
+
+    __tablename__ = "login_provider"
+    __table_args__ = (
+        _live("login_provider_name", "name", where="removed_ns IS NULL"),
+        _live("login_provider_issuer", "issuer", where="removed_ns IS NULL"),
+    )
+    id: str = Field(primary_key=True)
+    name: str
+    issuer: str
+    client_id: str
+    secret: bytes | None = Field(default=None, sa_type=LargeBinary)
+    scopes: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    session_seconds: int
+    version: int
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class LoginRule(SQLModel, table=True):
+    """Whoever has these claims at a provider is an operator with this role, of an organization or of the whole gateway
+    (`organization_id` is None). A removed one stays as history.
+    """
+
+    __tablename__ = "login_rule"
+    __table_args__ = (_one_of("role", ROLES), Index("login_rule_provider", "provider_id"))
+    id: str = Field(primary_key=True)
+    provider_id: str = Field(foreign_key="login_provider.id")
+    organization_id: str | None = Field(default=None, foreign_key="organization.id")
+    claims: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    role: str
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class RepeatableRequest(SQLModel, table=True):

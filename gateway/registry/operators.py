@@ -36,8 +36,8 @@ def add_operator(
     names.check_name("operator", name)
     role = operator_roles.check_role(role)
     with registry.write() as session:
-        tenant = _tenant(session, organization)
-        if _live(session, tenant, name) is not None:
+        tenant = tenant_of(session, organization)
+        if live(session, tenant, name) is not None:
             hint = "choose another name, or revoke that operator first"
             raise GatewayError("operator_exists", f"operator `{name}` exists already", subject=name, hint=hint)
         now = time.time_ns()
@@ -52,8 +52,8 @@ def add_operator(
             updated_ns=now,
         )
         session.add(row)
-        _remember(session, tenant, row, actor, "operator.added", reason)
-        return _operator_record(tenant, row)
+        remember(session, tenant, row, actor, "operator.added", reason)
+        return operator_record(tenant, row)
 
 
 def update_operator(
@@ -62,14 +62,18 @@ def update_operator(
     """Give an operator another role, from the next request on. None if it has that role already."""
     role = operator_roles.check_role(role)
     with registry.write() as session:
-        tenant = _tenant(session, organization)
+        tenant = tenant_of(session, organization)
         row = find_operator(session, tenant, operator)
         _check_live(row)
+        if row.issuer is not None:
+            hint = "change the rules: `gateway operators login-rule list`; or revoke the operator"
+            message = f"the role of `{row.name}` is that of login rules"
+            raise GatewayError("role_of_rules", message, subject=row.id, hint=hint)
         if row.role == role:
             return None
         row.role = role
-        _next_version(session, tenant, row, actor, "operator.updated", reason)
-        return _operator_record(tenant, row)
+        next_version(session, tenant, row, actor, "operator.updated", reason)
+        return operator_record(tenant, row)
 
 
 def revoke_operator(
@@ -77,16 +81,16 @@ def revoke_operator(
 ) -> OperatorRecord | None:
     """End an operator and all its tokens, for good. None if that was done already. The name becomes free."""
     with registry.write() as session:
-        tenant = _tenant(session, organization)
+        tenant = tenant_of(session, organization)
         row = find_operator(session, tenant, operator)
         if row.status == "revoked":
             return None
         now = time.time_ns()
-        for token in _live_tokens(session, row, now):
+        for token in live_tokens(session, row, now):
             token.revoked_ns = now
         row.status = "revoked"
-        _next_version(session, tenant, row, actor, "operator.revoked", reason)
-        return _operator_record(tenant, row)
+        next_version(session, tenant, row, actor, "operator.revoked", reason)
+        return operator_record(tenant, row)
 
 
 def create_token(
@@ -103,34 +107,26 @@ def create_token(
     """A token for an operator, or for a part of what its role may do. What is returned is the only copy of its text."""
     checked = operator_roles.check_scopes(scopes)
     with registry.write() as session:
-        tenant = _tenant(session, organization)
+        tenant = tenant_of(session, organization)
         holder = find_operator(session, tenant, operator)
         _check_live(holder)
-        now = time.time_ns()
-        live = _live_tokens(session, holder, now)
-        if len(live) >= MAX_LIVE_TOKENS:
+        if holder.issuer is not None:
+            # Such a token would outlive the right to log in.
+            hint = "log in, or add another operator for a program"
+            message = f"tokens of `{holder.name}` come from logins"
+            raise GatewayError("tokens_of_logins", message, subject=holder.id, hint=hint)
+        working = live_tokens(session, holder, time.time_ns())
+        if len(working) >= MAX_LIVE_TOKENS:
             raise GatewayError(
                 "too_many_tokens",
                 f"operator `{holder.name}` has {MAX_LIVE_TOKENS} live tokens already",
                 subject=holder.id,
-                hint=f"revoke one first, such as {live[0].id}",
+                hint=f"revoke one first, such as {working[0].id}",
             )
-        made = credentials.generate("operator")
-        row = OperatorToken(
-            id=new_id("otk"),
-            operator_id=holder.id,
-            organization_id=holder.organization_id,
-            credential_id=made.credential.id,
-            digest=credentials.digest(made.credential, peppers.current),
-            pepper=peppers.newest,
-            scopes=checked,
-            created_ns=now,
-            expires_ns=None if lifetime_ns is None else now + lifetime_ns,
-            actor=actor,
-        )
+        row, text = new_token(peppers, holder, actor=actor, lifetime_ns=lifetime_ns, scopes=checked)
         session.add(row)
-        _record(session, tenant, actor, "operator_token.created", entries.operator_token(holder, row), reason)
-        return NewToken(record=_token_record(tenant, holder, row), text=made.text)
+        record(session, tenant, actor, "operator_token.created", entries.operator_token(holder, row), reason)
+        return NewToken(record=token_record(tenant, holder, row), text=text)
 
 
 def revoke_token(
@@ -141,21 +137,21 @@ def revoke_token(
     `operator` is the name or id of its holder, or None for any of the organization.
     """
     with registry.write() as session:
-        tenant = _tenant(session, organization)
+        tenant = tenant_of(session, organization)
         row, holder = _find_token(session, tenant, operator, token)
         if row.revoked_ns is not None:
             return None
         row.revoked_ns = time.time_ns()
-        _record(session, tenant, actor, "operator_token.revoked", entries.operator_token(holder, row), reason)
-        return _token_record(tenant, holder, row)
+        record(session, tenant, actor, "operator_token.revoked", entries.operator_token(holder, row), reason)
+        return token_record(tenant, holder, row)
 
 
 def operators(registry: Registry, organization: str | None) -> list[OperatorRecord]:
     """The operators of an organization, or those of the whole gateway; also those that have ended; by name."""
     with registry.read() as session:
-        tenant = _tenant(session, organization)
+        tenant = tenant_of(session, organization)
         rows = session.exec(select(Operator).where(_mine(tenant)).order_by(Operator.name, Operator.id))
-        return [_operator_record(tenant, each) for each in rows]
+        return [operator_record(tenant, each) for each in rows]
 
 
 def all_operators(registry: Registry) -> list[OperatorRecord]:
@@ -163,19 +159,19 @@ def all_operators(registry: Registry) -> list[OperatorRecord]:
     with registry.read() as session:
         tenants = {each.id: each for each in session.exec(select(Organization))}
         rows = session.exec(select(Operator).order_by(Operator.name, Operator.id))
-        return [_operator_record(tenants.get(each.organization_id or ""), each) for each in rows]
+        return [operator_record(tenants.get(each.organization_id or ""), each) for each in rows]
 
 
 def operator(registry: Registry, organization: str | None, reference: str) -> OperatorRecord:
     with registry.read() as session:
-        tenant = _tenant(session, organization)
-        return _operator_record(tenant, find_operator(session, tenant, reference))
+        tenant = tenant_of(session, organization)
+        return operator_record(tenant, find_operator(session, tenant, reference))
 
 
 def operator_versions(registry: Registry, organization: str | None, reference: str) -> list[OperatorVersionRecord]:
     """All versions of an operator, oldest first."""
     with registry.read() as session:
-        tenant = _tenant(session, organization)
+        tenant = tenant_of(session, organization)
         found = find_operator(session, tenant, reference)
         versions = select(OperatorVersion).where(OperatorVersion.operator_id == found.id)
         return [
@@ -194,18 +190,18 @@ def operator_versions(registry: Registry, organization: str | None, reference: s
 def tokens(registry: Registry, organization: str | None, reference: str) -> list[OperatorTokenRecord]:
     """The tokens of an operator, oldest first, also dead ones."""
     with registry.read() as session:
-        tenant = _tenant(session, organization)
+        tenant = tenant_of(session, organization)
         holder = find_operator(session, tenant, reference)
         mine = select(OperatorToken).where(OperatorToken.operator_id == holder.id).order_by(col(OperatorToken.id))
-        return [_token_record(tenant, holder, each) for each in session.exec(mine)]
+        return [token_record(tenant, holder, each) for each in session.exec(mine)]
 
 
 def token(registry: Registry, organization: str | None, operator: str | None, reference: str) -> OperatorTokenRecord:
     """One token, also a dead one, named as for `revoke_token`."""
     with registry.read() as session:
-        tenant = _tenant(session, organization)
+        tenant = tenant_of(session, organization)
         row, holder = _find_token(session, tenant, operator, reference)
-        return _token_record(tenant, holder, row)
+        return token_record(tenant, holder, row)
 
 
 def by_credential(
@@ -221,10 +217,31 @@ def by_credential(
     if found is None:
         return None
     token, holder, tenant = found
-    return token, _operator_record(tenant, holder), _token_record(tenant, holder, token)
+    return token, operator_record(tenant, holder), token_record(tenant, holder, token)
 
 
 # --- within one transaction -------------------------------------------------------------------------------------------
+
+
+def new_token(
+    peppers: credentials.Peppers, holder: Operator, *, actor: str, lifetime_ns: int | None, scopes: list[str] | None
+) -> tuple[OperatorToken, str]:
+    """The row of a new token, and its text."""
+    made = credentials.generate("operator")
+    now = time.time_ns()
+    row = OperatorToken(
+        id=new_id("otk"),
+        operator_id=holder.id,
+        organization_id=holder.organization_id,
+        credential_id=made.credential.id,
+        digest=credentials.digest(made.credential, peppers.current),
+        pepper=peppers.newest,
+        scopes=scopes,
+        created_ns=now,
+        expires_ns=None if lifetime_ns is None else now + lifetime_ns,
+        actor=actor,
+    )
+    return row, made.text
 
 
 def find_operator(session: Session, tenant: Organization | None, reference: str) -> Operator:
@@ -243,7 +260,7 @@ def find_operator(session: Session, tenant: Organization | None, reference: str)
     return found
 
 
-def _tenant(session: Session, organization: str | None) -> Organization | None:
+def tenant_of(session: Session, organization: str | None) -> Organization | None:
     return None if organization is None else find_organization(session, organization)
 
 
@@ -251,7 +268,7 @@ def _mine(tenant: Organization | None):  # type: ignore[no-untyped-def]  # an SQ
     return col(Operator.organization_id).is_(None) if tenant is None else Operator.organization_id == tenant.id
 
 
-def _live(session: Session, tenant: Organization | None, name: str) -> Operator | None:
+def live(session: Session, tenant: Organization | None, name: str) -> Operator | None:
     named = select(Operator).where(_mine(tenant), Operator.name == name, Operator.status == "active")
     return session.exec(named).first()
 
@@ -262,7 +279,7 @@ def _check_live(row: Operator) -> None:
         raise GatewayError("operator_revoked", f"operator `{row.name}` is revoked", subject=row.id, hint=hint)
 
 
-def _live_tokens(session: Session, holder: Operator, now_ns: int) -> list[OperatorToken]:
+def live_tokens(session: Session, holder: Operator, now_ns: int) -> list[OperatorToken]:
     mine = select(OperatorToken).where(OperatorToken.operator_id == holder.id, col(OperatorToken.revoked_ns).is_(None))
     rows = session.exec(mine.order_by(col(OperatorToken.id)))
     return [each for each in rows if each.expires_ns is None or each.expires_ns > now_ns]
@@ -285,15 +302,15 @@ def _find_token(
     return found
 
 
-def _next_version(
+def next_version(
     session: Session, tenant: Organization | None, row: Operator, actor: str, what: str, reason: str
 ) -> None:
     row.version += 1
     row.updated_ns = time.time_ns()
-    _remember(session, tenant, row, actor, what, reason)
+    remember(session, tenant, row, actor, what, reason)
 
 
-def _remember(session: Session, tenant: Organization | None, row: Operator, actor: str, what: str, reason: str) -> None:
+def remember(session: Session, tenant: Organization | None, row: Operator, actor: str, what: str, reason: str) -> None:
     session.flush()  # the operator's row first: the history refers to it
     session.add(
         OperatorVersion(
@@ -308,15 +325,18 @@ def _remember(session: Session, tenant: Organization | None, row: Operator, acto
             since_ns=row.updated_ns,
         )
     )
-    _record(session, tenant, actor, what, entries.operator(row), reason)
+    record(session, tenant, actor, what, entries.operator(row), reason)
 
 
-def _record(session: Session, tenant: Organization | None, actor: str, what: str, fields: Fields, reason: str) -> None:
+def record(
+    session: Session, tenant: Organization | None, actor: str, what: str, fields: Fields, reason: str = ""
+) -> None:
+    """The entry of a change: in the log of the organization, or that of the deployment."""
     log = SYSTEM if tenant is None else tenant.name
     outbox.add_change(session, organization=log, actor=actor, what=what, fields=fields, reason=reason)
 
 
-def _operator_record(tenant: Organization | None, row: Operator) -> OperatorRecord:
+def operator_record(tenant: Organization | None, row: Operator) -> OperatorRecord:
     return OperatorRecord(
         id=row.id,
         organization=None if tenant is None else tenant.name,
@@ -326,10 +346,12 @@ def _operator_record(tenant: Organization | None, row: Operator) -> OperatorReco
         version=row.version,
         created_ns=row.created_ns,
         since_ns=row.updated_ns,
+        issuer=row.issuer,
+        subject=row.subject,
     )
 
 
-def _token_record(tenant: Organization | None, holder: Operator, row: OperatorToken) -> OperatorTokenRecord:
+def token_record(tenant: Organization | None, holder: Operator, row: OperatorToken) -> OperatorTokenRecord:
     return OperatorTokenRecord(
         id=row.id,
         token_id=credentials.label("operator", row.credential_id),
@@ -341,4 +363,5 @@ def _token_record(tenant: Organization | None, holder: Operator, row: OperatorTo
         revoked_ns=row.revoked_ns,
         scopes=row.scopes,
         actor=row.actor,
+        login_rule=row.login_rule,
     )

@@ -176,7 +176,10 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRecord:
-    """Who may use the control API; `organization` is None for an operator of the whole gateway."""
+    """Who may use the control API; `organization` is None for an operator of the whole gateway.
+
+    `issuer` and `subject` say who logs in as this operator; None if tokens are made for it.
+    """
 
     id: str
     organization: str | None
@@ -186,6 +189,8 @@ class OperatorRecord:
     version: int
     created_ns: int
     since_ns: int
+    issuer: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +207,10 @@ class OperatorVersionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorTokenRecord:
-    """A token without its secret. `token_id` is the public part of its text, `scopes` None for all its operator may."""
+    """A token without its secret. `token_id` is the public part of its text, `scopes` None for all its operator may.
+
+    `login_rule` is the rule by which a login gave it; None if it was made for its operator.
+    """
 
     id: str
     token_id: str
@@ -214,6 +222,7 @@ class OperatorTokenRecord:
     revoked_ns: int | None
     scopes: list[str] | None
     actor: str
+    login_rule: str | None = None
 
     def status(self, now_ns: int) -> str:
         if self.revoked_ns is not None and self.revoked_ns <= now_ns:

@@ -22,14 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from sqlalchemy import literal
 from sqlmodel import Session, col, select
 
 from gateway.audit.intents import SYSTEM, Fields
 from gateway.errors import GatewayError
-from gateway.registry import content_keys, outbox, webhooks
+from gateway.registry import content_keys, login_providers, outbox, webhooks
 from gateway.registry.database import Registry
 from gateway.registry.key_source import FILE, KeySource, retired
-from gateway.registry.models import Agent, Organization, Upstream, Webhook
+from gateway.registry.models import Agent, LoginProvider, Organization, Upstream, Webhook
 from gateway.registry.vault import Place, Vault, identity, sealed_under
 from gateway.storage import secret_files
 
@@ -41,17 +42,22 @@ _Row: TypeAlias = Any  # of a table of `KINDS`
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Something that is sealed: its table, the column that has it, and what it is sealed for in an organization."""
+    """Something that is sealed: its table, the column that has it, and what it is sealed for in an organization.
+
+    What is `owned` by none gets an empty text for its organization.
+    """
 
     table: type[Any]
     column: str
     place: Callable[[str, _Row], Place]
+    owned: bool = True
 
 
 KINDS: Final[dict[str, Kind]] = {
     "upstreams": Kind(Upstream, "secret", lambda owner, row: Place(owner, row.provider, row.id, row.version)),
     "content_keys": Kind(Agent, "content_key", lambda owner, row: content_keys.place(owner, row.id)),
     "webhooks": Kind(Webhook, "secret", lambda owner, row: webhooks.place(owner, row.id)),
+    "login_providers": Kind(LoginProvider, "secret", lambda _, row: login_providers.place(row.id), owned=False),
 }
 
 
@@ -181,8 +187,9 @@ def _ids(registry: Registry, kind: Kind) -> list[str]:
 def _rows(session: Session, kind: Kind, ids: Sequence[str]) -> Iterator[tuple[_Row, Place]]:
     """The rows of these ids as they are now, each with what it is sealed for."""
     table = kind.table
-    owned = select(table, Organization.name).join(Organization, col(Organization.id) == table.organization_id)
-    for row, organization in session.exec(owned.where(col(table.id).in_(ids))).all():
+    owned: Any = select(table, Organization.name).join(Organization, col(Organization.id) == table.organization_id)
+    found = owned if kind.owned else select(table, literal(""))
+    for row, organization in session.exec(found.where(col(table.id).in_(ids))).all():
         if getattr(row, kind.column) is not None:
             yield row, kind.place(organization, row)
 
