@@ -34,6 +34,7 @@ from gateway.cli import (
     keys,
     limits,
     login,
+    login_providers,
     mock_provider,
     operators,
     orgs,
@@ -61,6 +62,10 @@ from gateway.management.servers import SERVER, TOKEN
 ABOUT = """Give every AI agent its own identity, decide each of its requests by policy, and prove what happened.
 
 Begin with `gateway init`, then `gateway up`."""
+
+operators.app.command("readmit")(login_providers.readmit)
+operators.app.add_typer(login_providers.providers, name="login-provider")
+operators.app.add_typer(login_providers.rules, name="login-rule")
 
 
 def build() -> typer.Typer:

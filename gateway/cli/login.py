@@ -23,6 +23,27 @@ Address = Annotated[
 
 def login(
     server: Address = None,
+    browser: Annotated[
+        bool | None,
+        typer.Option(
+            "--browser/--no-browser",
+            help="Log in with the gateway's provider, and open a browser for that, or only print where to go.",
+        ),
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="NAME", help="Log in there, if the gateway has several.")
+    ] = None,
+    organization: Annotated[
+        str | None,
+        typer.Option("--organization", "--org", metavar="NAME", help="Work in this organization."),
+    ] = None,
+    port: Annotated[
+        int,
+        typer.Option("--port", min=0, max=65535, help="Where the browser comes back to; 0: to any free port."),
+    ] = 0,
+    with_token: Annotated[
+        bool, typer.Option("--with-token", help="Ask for an operator's token, or read it from standard input.")
+    ] = False,
     token_file: Annotated[
         Path | None, typer.Option("--token-file", metavar="FILE", help="Read the token from this file.")
     ] = None,
@@ -34,22 +55,32 @@ def login(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check an operator's token with a gateway elsewhere, and keep it for later commands.
+    """Log in to a gateway elsewhere, and keep the token for later commands.
 
-    The token is asked for, or read from standard input if that is no terminal. It is kept in a file that only this user
-    can read. An operator of the gateway makes one: `gateway operators token create NAME --expires 30d`.
+    At a terminal you log in with your browser, if the gateway has a provider for that. Otherwise an operator's token is
+    asked for, or read from standard input: `gateway operators token create NAME --expires 30d` makes one. The token is
+    kept in a file that only this user can read.
     """
     chosen = _server(server, token_file, ca_file, insecure_http=insecure_http)
-    if chosen.token_file is not None:
-        token = servers.read_token(chosen.token_file)
-    elif sys.stdin.isatty():
-        asked: str = typer.prompt(f"operator's token for {chosen.origin}", hide_input=True, err=True)
-        token = servers.checked(asked, "what was typed")
-    else:
-        token = servers.checked(sys.stdin.read(_MOST), "standard input")
     trusted = chosen.ca_file or _ca_file_before(chosen.origin)
+    asked = not (browser is None and provider is None and organization is None and port == 0)
+    if asked and (with_token or token_file is not None):
+        raise remote.refusal("a login with a token needs no browser: leave --with-token and --token-file out")
+    session = None
+    if chosen.token_file is None and not with_token and (asked or sys.stdin.isatty()):
+        access = Access(origin=chosen.origin, token="", ca_file=trusted)
+        session = _session(access, provider, organization, port, opens_browser=browser is not False, must=asked)
+    token = session or _given(chosen)
     me = gateways.who(Access(origin=chosen.origin, token=token, ca_file=trusted))
-    path = logins.store(Login(origin=chosen.origin, token=token, ca_file=trusted, insecure_http=chosen.insecure_http))
+    path = logins.store(
+        Login(
+            origin=chosen.origin,
+            token=token,
+            ca_file=trusted,
+            insecure_http=chosen.insecure_http,
+            session=session is not None,
+        )
+    )
     if as_json:
         output.print_json({"server": chosen.origin, "operator": me, "file": str(path)})
         return
@@ -57,16 +88,64 @@ def login(
     output.note(f"next: `gateway --server {chosen.origin} agents list`, or `export {servers.SERVER}={chosen.origin}`")
 
 
+def _session(
+    access: Access, provider: str | None, organization: str | None, port: int, *, opens_browser: bool, must: bool
+) -> str | None:
+    """The token of a login in the browser; None if the gateway has no provider, and the person did not ask for one."""
+    from gateway.management import browser_login
+
+    wanted = browser_login.Wanted(provider=provider, organization=organization, port=port, opens_browser=opens_browser)
+    try:
+        found = browser_login.log_in(access, wanted, output.note)
+    except GatewayError as error:
+        if not must and error.code in ("no_login", "unknown_path"):  # the latter of an older gateway
+            return None
+        raise
+    return str(found["token"])
+
+
+def _given(chosen: Server) -> str:
+    """The token that the person has: from the file, or asked for, or from standard input."""
+    if chosen.token_file is not None:
+        return servers.read_token(chosen.token_file)
+    if sys.stdin.isatty():
+        asked: str = typer.prompt(f"operator's token for {chosen.origin}", hide_input=True, err=True)
+        return servers.checked(asked, "what was typed")
+    return servers.checked(sys.stdin.read(_MOST), "standard input")
+
+
 def logout(server: Address = None, as_json: Json = False) -> None:
-    """Forget the token of a login. It still works: `gateway operators token revoke` ends it."""
+    """Forget the token of a login. One of a login in the browser ends at the gateway, too.
+
+    Any other still works: `gateway operators token revoke` ends it.
+    """
     chosen = _server(server, None, None, insecure_http=True)
+    ended = _end_session(chosen)
     removed = logins.remove(chosen.origin)
     if as_json:
-        output.print_json({"server": chosen.origin, "changed": removed})
+        output.print_json({"server": chosen.origin, "changed": removed, "ended": ended})
     elif removed:
         typer.echo(f"logged out from {chosen.origin}")
     else:
         typer.echo(f"there is no login for {chosen.origin}")
+
+
+def _end_session(chosen: Server) -> bool:
+    """End the token of a login in the browser; whether that was done. The login is forgotten all the same."""
+    from gateway.management import browser_login
+
+    try:
+        known = logins.find(chosen.origin)
+        if known is None or not known.session:
+            return False
+        browser_login.end(Access(origin=chosen.origin, token=known.token, ca_file=chosen.ca_file or known.ca_file))
+    except GatewayError as error:
+        if error.code == "bad_credentials":  # it has ended already
+            return False
+        hint = "it works until it expires; an operator can end it: `gateway operators token revoke`"
+        output.warn(f"the login is forgotten here, and its token was not ended: {error.message}", hint)
+        return False
+    return True
 
 
 def whoami(server: Address = None, as_json: Json = False) -> None:

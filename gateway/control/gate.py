@@ -115,10 +115,12 @@ class Gate:
 
 
 class Failures:
-    """How often addresses have failed lately. Threads share it."""
+    """How often addresses have failed lately, or done something else that is limited. Threads share it."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], what: str = "wrong tokens", most: int = FAILURES) -> None:
         self._clock = clock
+        self._what = what
+        self._most = most
         self._guard = threading.Lock()
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and since when
         self._good: OrderedDict[tuple[str, bytes], None] = OrderedDict()
@@ -129,9 +131,9 @@ class Failures:
         with self._guard:
             count, since = self._counts.get(key, (0, 0.0))
             left = since + WINDOW_SECONDS - self._clock()
-            if count < FAILURES or left <= 0 or (key, token) in self._good:
+            if count < self._most or left <= 0 or (key, token) in self._good:
                 return
-        raise _too_many(left)
+        raise self._too_many(left)
 
     def count(self, address: str) -> None:
         """A failure. Raises `Problem` 429 if it is one too many."""
@@ -143,10 +145,10 @@ class Failures:
             self._counts[key] = count + 1, since
             if len(self._counts) > _ADDRESSES:
                 self._counts.popitem(last=False)
-        if count + 1 == FAILURES:
-            logger.warning("%s has sent %d wrong operators' tokens; more are refused for a while", address, FAILURES)
-        if count >= FAILURES:
-            raise _too_many(since + WINDOW_SECONDS - now)
+        if count + 1 == self._most:
+            logger.warning("%d %s came from %s; more are refused for a while", self._most, self._what, address)
+        if count >= self._most:
+            raise self._too_many(since + WINDOW_SECONDS - now)
 
     def succeeded(self, address: str, token: bytes) -> None:
         with self._guard:
@@ -154,6 +156,11 @@ class Failures:
             self._good.move_to_end((_group(address), token))
             if len(self._good) > _GOOD:
                 self._good.popitem(last=False)
+
+    def _too_many(self, seconds: float) -> Problem:
+        wait = str(max(1, round(seconds)))
+        detail = f"too many {self._what} came from this address"
+        return Problem(429, "too_many_failures", detail, hint=f"wait {wait} s", headers=[("retry-after", wait)])
 
 
 def _presented(headers: Iterable[tuple[bytes, bytes]]) -> Credential:
@@ -181,12 +188,6 @@ def _works(holder: OperatorRecord, token: OperatorTokenRecord) -> bool:
 def _unauthenticated(detail: str) -> Problem:
     hint = "send `Authorization: Bearer aig_op_…`; `gateway operators token create NAME` makes a token"
     return Problem(401, "bad_credentials", detail, hint=hint, headers=[_CHALLENGE])
-
-
-def _too_many(seconds: float) -> Problem:
-    wait = str(max(1, round(seconds)))
-    detail = "too many wrong tokens came from this address"
-    return Problem(429, "too_many_failures", detail, hint=f"wait {wait} s", headers=[("retry-after", wait)])
 
 
 def _group(address: str) -> str:

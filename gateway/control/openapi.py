@@ -57,6 +57,8 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Schema:
         "parameters": _parameters(operation),
         "responses": _responses(operation, operations),
     }
+    if operation.public:
+        found["security"] = []
     if operation.body is not None:
         schema = _inlined(operation.body.model_json_schema())
         found["requestBody"] = {
@@ -92,7 +94,7 @@ def _parameters(operation: Operation) -> list[Schema]:
     if operation.streams:
         text = "The id of the last event that was seen; it counts more than `after`."
         found.append(_optional("Last-Event-ID", "header", {"type": "string"}, text))
-    if operation.method == "POST":
+    if operation.method == "POST" and not operation.public:
         text = "A request with the same key and the same contents is carried out once in 24 hours."
         found.append(_optional("Idempotency-Key", "header", {"type": "string", "pattern": "^[!-~]{1,128}$"}, text))
     return found
@@ -122,9 +124,9 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Schema:
     headers: Schema = {}
     if operation.tagged:
         headers["ETag"] = {"schema": {"type": "string"}, "description": "Of this version, for If-Match."}
-    if operation.status == 201:
+    if operation.status == 201 and not operation.public:
         headers["Location"] = {"schema": {"type": "string"}}
-    if operation.method == "POST":
+    if operation.method == "POST" and not operation.public:
         text = "`true` if the request was carried out before."
         headers["Idempotency-Replayed"] = {"schema": {"type": "string"}, "description": text}
     if operation.restricts:

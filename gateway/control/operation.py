@@ -157,14 +157,14 @@ class Operation:
     gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
     and so must not wait for the log, or a function of the body that tells. `if_match` says whether the client must name
     the version that it has seen. One that `streams` answers with a feed of events (`event_streams.py`). A body has at
-    most `most_bytes`.
+    most `most_bytes`. A `public` one needs no token: its function gets a `Visit` (`logins.py`), and is awaited.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     noun: str
     summary: str
-    function: Callable[[Ask], Answer]
+    function: Callable[[Any], Any]
     answer: Schema
     status: int = 200
     body: type[Body] | None = None
@@ -175,6 +175,7 @@ class Operation:
     if_match: Literal["required", "accepted"] | None = None
     tagged: bool = False
     streams: bool = False
+    public: bool = False
 
     @property
     def writes(self) -> bool:

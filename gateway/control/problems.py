@@ -29,6 +29,8 @@ _CONFLICTS: Final = frozenset(
         "would_suspend",
         "key_adopted",
         "no_adoption",
+        "role_of_rules",
+        "tokens_of_logins",
     }
 )
 """Codes of what is refused because of how things are, not because of how it was asked for."""
@@ -52,6 +54,7 @@ _HINTS: Final = {
     "would_suspend": 'review them first, or send "suspend_now": true if that is meant',
     "not_a_raise": "to lower it, set the limit",
     "operator_revoked": "add the operator anew",
+    "role_of_rules": "change the login rules, or revoke the operator",
     "agent_exists": "choose another name, or end that agent first",
     "upstream_exists": "choose another name, or replace that upstream with PUT",
 }

@@ -23,6 +23,7 @@ from gateway.control.api import OPERATIONS
 from gateway.control.cursors import Cursors
 from gateway.control.event_streams import EventStreams, Feed
 from gateway.control.gate import Caller, Gate
+from gateway.control.logins import Logins, Visit
 from gateway.control.operation import Answer, Ask, Context, Operation
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
@@ -43,7 +44,10 @@ THREADS: Final = 8
 _LONGEST_WARNING: Final = 1000
 MAX_WAITING: Final = 64
 """How many requests may be under way; more are refused."""
-
+MAX_VISITS: Final = 32
+"""How many without a token; they are no part of the others, so they keep no operator out."""
+_VISIT_BYTES: Final = 16 * 1024
+_VISIT_SECONDS: Final = 10.0
 
 _ALWAYS: Final = (
     ("cache-control", "no-store"),
@@ -107,6 +111,8 @@ class ControlApi:
         }
         self._threads = ThreadPoolExecutor(THREADS, "control-api")
         self._running = 0
+        self._visits = 0
+        self.logins = Logins(context, self._threads)
         self._streams = EventStreams(self._threads, stop)
 
     @classmethod
@@ -151,11 +157,13 @@ class ControlApi:
         if scope["method"] == "GET" and (static := self._static.get(target.decode("latin-1"))) is not None:
             return static
         operation, path = self._find(scope["method"], target)
+        address = scope["client"][0] if scope.get("client") else ""
+        if operation.public:
+            return await self._visited(operation, scope, receive, address)
         if self._running >= MAX_WAITING:
-            raise Problem(503, "overloaded", "too many requests are under way", headers=[("retry-after", "1")])
+            raise _overloaded()
         self._running += 1
         try:
-            address = scope["client"][0] if scope.get("client") else ""
             loop = asyncio.get_running_loop()
             caller = await loop.run_in_executor(self._threads, self._authenticate, scope["headers"], address)
             _check_access(operation, caller)
@@ -167,6 +175,23 @@ class ControlApi:
             return await loop.run_in_executor(self._threads, self._carry_out, asked, caller)
         finally:
             self._running -= 1
+
+    async def _visited(self, operation: Operation, scope: Scope, receive: Receive, address: str) -> _Response:
+        """What needs no token. Its request is small, and its function does not block."""
+        if self._visits >= MAX_VISITS:
+            raise _overloaded()
+        self._visits += 1
+        try:
+            headers = requests.single_headers(scope["headers"])
+            raw = await requests.read(receive, headers, _VISIT_BYTES, _VISIT_SECONDS)
+            requests.validated_query(operation, requests.parameters(scope["query_string"]))
+            body = requests.validated_body(operation, headers, raw)
+            answer: Answer = await operation.function(Visit(logins=self.logins, body=body, address=address))
+            return _response(answer, ())
+        except GatewayError as error:
+            raise problems.of(error, operation.noun) from error
+        finally:
+            self._visits -= 1
 
     async def _open_stream(self, asked: _Request, caller: Caller) -> _Stream:
         operator = caller.operator.id
@@ -220,7 +245,7 @@ class ControlApi:
                 return _Response(again[0], "application/json", again[1], [("idempotency-replayed", "true")])
             warnings: list[str] = []
             with self._publishing(operation, ask.body, warnings):
-                answer = operation.function(ask)
+                answer: Answer = operation.function(ask)
             response = _response(answer, warnings)
             repeats.remember(self._context.registry, answer)
             return response
@@ -282,6 +307,10 @@ def _check_access(operation: Operation, caller: Caller) -> None:
     if not operator_roles.within(caller.token.scopes, noun, write=write):
         detail = f"this token is for {', '.join(caller.token.scopes or ())}: it may not {what}"
         raise Problem(403, "token_scope", detail, hint="use a token for that")
+
+
+def _overloaded() -> Problem:
+    return Problem(503, "overloaded", "too many requests are under way", headers=[("retry-after", "1")])
 
 
 # --- answering --------------------------------------------------------------------------------------------------------

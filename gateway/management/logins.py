@@ -24,12 +24,13 @@ _MOST: Final = 16 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A token for a server, and how that server is spoken to."""
+    """A token for a server, and how that server is spoken to. A `session` is of a login in the browser."""
 
     origin: str
     token: str = field(repr=False)
     ca_file: Path | None = None
     insecure_http: bool = False
+    session: bool = False
 
 
 def path_of(origin: str, env: Mapping[str, str] | None = None) -> Path:
@@ -65,6 +66,7 @@ def find(origin: str) -> Login | None:
             token=str(document["token"]),
             ca_file=None if ca_file is None else Path(ca_file),
             insecure_http=bool(document["insecure_http"]),
+            session=bool(document.get("session")),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise _unusable(path, "is not a login", f"type `gateway login --server {origin}`") from error
@@ -81,6 +83,7 @@ def store(login: Login) -> Path:
         "token": login.token,
         "ca_file": None if login.ca_file is None else str(login.ca_file.absolute()),
         "insecure_http": login.insecure_http,
+        "session": login.session,
     }
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:

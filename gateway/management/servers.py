@@ -43,7 +43,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """A server with the token for it."""
+    """A server with the token for it; the token is empty for a login."""
 
     origin: str
     token: str = field(repr=False)

@@ -59,6 +59,7 @@ async def _control(
         source = KeySource.of(settings)
         api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), source, stop)
         stack.push_async_callback(asyncio.to_thread, api.close)
+        stack.push_async_callback(api.logins.close)
         pages = MetricsPage(api, duties.metrics.page)
         health = Health(pages, duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))

@@ -99,11 +99,11 @@ def readmit(
         return [operators.operator_record(tenant, each) for each in barred]
 
 
-def record_refusal(registry: Registry, *, provider: str, name: str, refusal: Refusal, count: int = 1) -> None:
+def record_refusal(registry: Registry, provider: str, name: str, refusal: Refusal, count: int = 1) -> None:
     """The entry of logins that were refused: of one, or of so many for the same reason."""
     fields: dict[str, str | int | bool | None] = {
-        "login_provider": provider,
-        "login_provider_name": name,
+        "login_provider": provider or None,
+        "login_provider_name": name or None,
         "refusal": refusal.why,
         "count": count,
     }
@@ -113,7 +113,11 @@ def record_refusal(registry: Registry, *, provider: str, name: str, refusal: Ref
         fields["missing_claims"] = " ".join(refusal.missing)
     with registry.write() as session:
         outbox.add_change(
-            session, organization=SYSTEM, actor=f"login:{name}", what="operator_login.refused", fields=fields
+            session,
+            organization=SYSTEM,
+            actor=f"login:{name}" if name else "login",
+            what="operator_login.refused",
+            fields=fields,
         )
 
 

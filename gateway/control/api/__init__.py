@@ -11,6 +11,8 @@ from gateway.control.api import (
     issuers,
     keys,
     limits,
+    login_providers,
+    logins,
     operators,
     organizations,
     overviews,
@@ -26,7 +28,9 @@ from gateway.control.api import (
 from gateway.control.operation import Operation
 
 OPERATIONS: list[Operation] = [
+    *logins.OPERATIONS,
     *operators.OPERATIONS,
+    *login_providers.OPERATIONS,
     *organizations.OPERATIONS,
     *teams.OPERATIONS,
     *agents.OPERATIONS,

@@ -18,16 +18,16 @@ from gateway.control.api.times import Seconds, lifetime
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role, narrower
-from gateway.registry import operators, queries
+from gateway.registry import operator_logins, operators, queries
 from gateway.registry.documents import plain
 from gateway.registry.records import OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
 
 _STATUS = {"type": "string", "enum": ["active", "expired", "revoked"]}
 _OPERATOR = shapes.record(OperatorRecord)
-_TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS)
+TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS)
 _TEXT = {"type": ["string", "null"], "description": "The token, once; null in a repeated answer."}
-_NEW_TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS, token=_TEXT)
-_ME = shapes.record(OperatorRecord, token=_TOKEN)
+NEW_TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS, token=_TEXT)
+_ME = shapes.record(OperatorRecord, token=TOKEN)
 _VERSION = shapes.record(OperatorVersionRecord)
 
 
@@ -124,6 +124,17 @@ def revoke(ask: Ask) -> Answer:
         reason=ask.body.reason,
     )
     return _shown(revoked) if revoked else show(ask)
+
+
+def readmit(ask: Ask) -> Answer:
+    operator_logins.readmit(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.organization,
+        operator=ask.path["operator"],
+        reason=ask.body.reason,
+    )
+    return show(ask)
 
 
 def tokens(ask: Ask) -> Answer:
@@ -245,6 +256,17 @@ OPERATIONS = [
         tagged=True,
     ),
     Operation(
+        method="POST",
+        path="/operators/{operator}/readmit",
+        noun="operators",
+        summary="Let the person of a revoked operator log in again, as a new operator",
+        function=readmit,
+        body=Reasoned,
+        about="home",
+        answer=_OPERATOR,
+        tagged=True,
+    ),
+    Operation(
         method="GET",
         path="/operators/{operator}/tokens",
         noun="operators",
@@ -252,7 +274,7 @@ OPERATIONS = [
         function=tokens,
         query=PageQuery,
         about="home",
-        answer=shapes.page(_TOKEN),
+        answer=shapes.page(TOKEN),
     ),
     Operation(
         method="POST",
@@ -263,7 +285,7 @@ OPERATIONS = [
         body=NewOperatorToken,
         about="home",
         status=201,
-        answer=_NEW_TOKEN,
+        answer=NEW_TOKEN,
     ),
     Operation(
         method="POST",
@@ -273,7 +295,7 @@ OPERATIONS = [
         function=revoke_token,
         body=Reasoned,
         about="home",
-        answer=_TOKEN,
+        answer=TOKEN,
         restricts=True,
     ),
     Operation(
@@ -283,7 +305,7 @@ OPERATIONS = [
         summary="A token without its secret, by its id or the beginning of its text",
         function=show_token,
         about="home",
-        answer=_TOKEN,
+        answer=TOKEN,
     ),
     Operation(
         method="POST",
@@ -293,7 +315,7 @@ OPERATIONS = [
         function=revoke_token,
         body=Reasoned,
         about="home",
-        answer=_TOKEN,
+        answer=TOKEN,
         restricts=True,
     ),
 ]

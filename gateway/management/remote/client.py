@@ -48,7 +48,7 @@ class Client:
         plain = access.origin.startswith("http://")
         self._http = httpx.Client(
             base_url=access.origin,
-            headers={**_HEADERS, "authorization": f"Bearer {access.token}"},
+            headers={**_HEADERS, **({"authorization": f"Bearer {access.token}"} if access.token else {})},
             verify=_trusted(access),
             timeout=_TIMEOUT,
             follow_redirects=False,
@@ -84,8 +84,19 @@ class Client:
         """All items of a list."""
         return [each for page in self.pages(*path, **query) for each in page["items"]]
 
-    def send(self, method: str, *path: str, body: dict[str, Any] | None = None, match: str = "", **query: Any) -> Reply:
-        """One request. Raises `GatewayError` with the code, the text and the hint of the problem."""
+    def send(
+        self,
+        method: str,
+        *path: str,
+        body: dict[str, Any] | None = None,
+        match: str = "",
+        once: bool = False,
+        **query: Any,
+    ) -> Reply:
+        """One request, not repeated if it must be sent `once`.
+
+        Raises `GatewayError` with the code, the text and the hint of the problem.
+        """
         headers = {"if-match": match} if match else {}
         if method == "POST":
             headers["idempotency-key"] = uuid.uuid4().hex
@@ -96,7 +107,7 @@ class Client:
             headers=headers,
             json=body,
         )
-        response = self._exchanged(request)
+        response = self._exchanged(request, repeatable=method in ("GET", "POST") and not once)
         if response.status_code >= 300:
             raise self._failure(response)
         for text in response.headers.get_list("gateway-warning"):
@@ -110,8 +121,7 @@ class Client:
             raise self._not_a_gateway()
         return Reply(found, response.headers.get("etag", ""))
 
-    def _exchanged(self, request: httpx.Request) -> httpx.Response:
-        repeatable = request.method in ("GET", "POST")
+    def _exchanged(self, request: httpx.Request, *, repeatable: bool) -> httpx.Response:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 response = self._http.send(request)
@@ -139,7 +149,7 @@ class Client:
         except (ValueError, TypeError):
             return self._not_a_gateway()
         code, detail = str(problem.get("code")), str(problem.get("detail"))
-        if response.status_code == 401:
+        if response.status_code == 401 and code == "bad_credentials":
             message = f"{self._origin} does not take the token: it is unknown, wrong, revoked or expired"
             return GatewayError(code, message, hint=f"type `gateway login --server {self._origin}`")
         hint = str(problem.get("hint", ""))

@@ -1,0 +1,318 @@
+"""`gateway operators login-provider|login-rule`: where operators log in, and who is let in (docs/login.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.operators import Operator, Organization, Role
+from gateway.cli.options import DATA, Data, Json, Reason
+from gateway.errors import GatewayError
+from gateway.processes import local
+from gateway.settings import DataDirectory
+
+if TYPE_CHECKING:
+    from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
+    from gateway.registry.vault import Vault
+
+providers = typer.Typer(no_args_is_help=True, help="Let operators log in with an OpenID Connect provider.")
+rules = typer.Typer(no_args_is_help=True, help="Say whom a login provider lets in, and what they may do.")
+
+Name = Annotated[str, typer.Argument(help="The provider.")]
+Secret = Annotated[
+    Path | None,
+    typer.Option("--client-secret-file", metavar="FILE", help="The secret of a confidential client; kept sealed."),
+]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option("--scope", metavar="SCOPE", help="Ask for this beside openid and email: groups; may be repeated."),
+]
+
+
+@providers.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="What it is called here.")],
+    issuer: Annotated[str, typer.Option("--issuer", metavar="URL", help="Its issuer identifier, exactly.")],
+    client_id: Annotated[str, typer.Option("--client-id", metavar="ID", help="What it calls the gateway.")],
+    secret_file: Secret = None,
+    scope: Scopes = None,
+    session: Annotated[
+        str, typer.Option("--session", metavar="DURATION", help="How long a login is good: 5m to 24h.")
+    ] = "8h",
+    insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to this machine.")] = False,
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Add a provider. Nobody is let in before there is a rule."""
+    from gateway.registry import login_providers
+
+    with local.changing(data) as registry:
+        made = login_providers.add_provider(
+            registry,
+            _vault(data),
+            actor=local.actor(),
+            name=name,
+            issuer=issuer,
+            client_id=client_id,
+            secret=None if secret_file is None else _secret(secret_file),
+            scopes=scope or [],
+            session_seconds=output.parse_duration(session) // 10**9,
+            insecure=insecure,
+            reason=reason,
+        )
+    if as_json:
+        output.print_json(made)
+        return
+    typer.echo(f"operators can log in with {made.name}, for {_hours(made.session_seconds)} at a time")
+    output.note("register the redirect address http://127.0.0.1/callback there, for a native application")
+    output.note(f"say who is let in: `gateway operators login-rule add {made.name} --claim … --role …`")
+
+
+@providers.command("list")
+def list_providers(data: Data = DATA, as_json: Json = False) -> None:
+    """List the login providers."""
+    from gateway.registry import login_providers
+
+    with local.reading(data) as registry:
+        found = login_providers.providers(registry)
+    if as_json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ("NAME", "ISSUER", "CLIENT", "KIND", "SESSION", "RULES"),
+        [
+            (each.name, each.issuer, each.client_id, _kind(each), _hours(each.session_seconds), str(each.rules))
+            for each in found
+        ],
+        empty="no login providers yet: type `gateway operators login-provider add NAME --issuer URL --client-id ID`",
+    )
+
+
+@providers.command("show")
+def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
+    """Show a login provider and its rules."""
+    from gateway.registry import login_providers
+
+    with local.reading(data) as registry:
+        found = login_providers.provider(registry, name)
+        let_in = login_providers.rules(registry, found.name)
+    if as_json:
+        output.print_json(output.plain(found) | {"rules": [output.plain(each) for each in let_in]})
+        return
+    output.print_fields(
+        [
+            ("name", found.name),
+            ("id", found.id),
+            ("issuer", found.issuer),
+            ("client", f"{found.client_id} ({_kind(found)})"),
+            ("asked for", " ".join(found.scopes)),
+            ("session", _hours(found.session_seconds)),
+            *(("rule", f"{each.id}: {_meaning(each)}") for each in let_in),
+        ]
+    )
+
+
+@providers.command("update")
+def update(
+    name: Name,
+    client_id: Annotated[
+        str | None, typer.Option("--client-id", metavar="ID", help="What it calls the gateway.")
+    ] = None,
+    secret_file: Secret = None,
+    no_secret: Annotated[bool, typer.Option("--no-client-secret", help="Forget the secret: a public client.")] = False,
+    scope: Scopes = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="DURATION", help="How long a login is good: 5m to 24h.")
+    ] = None,
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Change a login provider, for logins from now on. Logins before go on as they are."""
+    from gateway.registry import login_providers
+
+    if secret_file is not None and no_secret:
+        raise GatewayError("invalid_secret", "--client-secret-file and --no-client-secret exclude each other")
+    with local.changing(data) as registry:
+        changed = login_providers.update_provider(
+            registry,
+            _vault(data),
+            actor=local.actor(),
+            name=name,
+            client_id=client_id,
+            secret=None if secret_file is None else _secret(secret_file),
+            public=no_secret,
+            scopes=scope,
+            session_seconds=None if session is None else output.parse_duration(session) // 10**9,
+            reason=reason,
+        )
+    if as_json:
+        output.print_json(changed)
+    else:
+        typer.echo(f"changed login provider {changed.name} ({_kind(changed)}, {_hours(changed.session_seconds)})")
+
+
+@providers.command("remove")
+def remove(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
+    """Let nobody log in there any more. Its rules go, and the logins that it gave end at once."""
+    from gateway.registry import login_providers
+
+    with local.restricting(data, output.warn) as registry:
+        removed, ended = login_providers.remove_provider(registry, actor=local.actor(), name=name, reason=reason)
+    if as_json:
+        output.print_json(output.plain(removed) | {"tokens_ended": ended})
+    else:
+        typer.echo(f"removed login provider {removed.name} with its rules ({removed.rules}); logins ended: {ended}")
+
+
+@rules.command("add")
+def add_rule(
+    provider: Annotated[str, typer.Argument(help="The login provider.")],
+    role: Annotated[
+        Role,
+        typer.Option("--role", help="owner: everything; admin: all but operators; auditor, viewer: only reading."),
+    ],
+    claim: Annotated[
+        list[str] | None,
+        typer.Option("--claim", metavar="NAME=VALUE", help="What a person must have: groups=staff; may be repeated."),
+    ] = None,
+    organization: Organization = None,
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let people in who have these claims, all of them, as operators with this role."""
+    from gateway.registry import login_providers
+
+    with local.changing(data) as registry:
+        made = login_providers.add_rule(
+            registry,
+            actor=local.actor(),
+            provider=provider,
+            claims=_claims(claim or []),
+            role=role.value,
+            organization=organization,
+            reason=reason,
+        )
+    if as_json:
+        output.print_json(made)
+    else:
+        typer.echo(f"rule {made.id}: {_meaning(made)}")
+
+
+@rules.command("list")
+def list_rules(
+    provider: Annotated[str | None, typer.Argument(help="Only this provider's.")] = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """List the rules."""
+    from gateway.registry import login_providers
+
+    with local.reading(data) as registry:
+        found = login_providers.rules(registry, provider)
+    if as_json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ("RULE", "PROVIDER", "CLAIMS", "ROLE", "OF"),
+        [(each.id, each.provider, _shown(each.claims), each.role, _where(each.organization)) for each in found],
+        empty="no rules yet: type `gateway operators login-rule add PROVIDER --claim NAME=VALUE --role ROLE`",
+    )
+
+
+@rules.command("remove")
+def remove_rule(
+    rule: Annotated[str, typer.Argument(help="The rule's id (lgr_…).")],
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """End a rule. The logins that it has let in end at once."""
+    from gateway.registry import login_providers
+
+    with local.restricting(data, output.warn) as registry:
+        removed, ended = login_providers.remove_rule(registry, actor=local.actor(), rule=rule, reason=reason)
+    if as_json:
+        output.print_json(output.plain(removed) | {"tokens_ended": ended})
+    else:
+        typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}; logins ended: {ended}")
+
+
+def readmit(
+    operator: Operator,
+    reason: Reason = "",
+    organization: Organization = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let the person of a revoked operator log in again. The next login makes a new operator, if a rule lets it in."""
+    from gateway.registry import operator_logins
+
+    with local.changing(data) as registry:
+        barred = operator_logins.readmit(
+            registry, actor=local.actor(), organization=organization, operator=operator, reason=reason
+        )
+    if as_json:
+        output.print_json({"operator": operator, "changed": bool(barred)})
+    elif barred:
+        typer.echo(f"the person of operator {barred[-1].name} ({barred[-1].id}) may log in again")
+    else:
+        typer.echo(f"no login is barred by operator {operator}")
+
+
+def _claims(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            hint = "write it as --claim groups=platform"
+            raise GatewayError("invalid_claim", f"`{text[:80]}` is not a claim and its value", hint=hint)
+        if name in found:
+            message = f"claim `{name[:80]}` is named twice"
+            raise GatewayError("invalid_claim", message, hint="make two rules, of which one is enough")
+        found[name] = value
+    return found
+
+
+def _shown(claims: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in claims.items())
+
+
+def _where(organization: str | None) -> str:
+    return "the whole gateway" if organization is None else f"organization {organization}"
+
+
+def _vault(data: Path) -> Vault:
+    from gateway.registry.vault import Vault
+
+    return Vault.load(DataDirectory(data).keys)
+
+
+def _secret(path: Path) -> str:
+    """The client secret in a file; its error does not quote it."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(2048).decode("utf-8", "replace").strip()
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise GatewayError("file_unusable", f"cannot read `{path}`: {why}", subject=str(path)) from error
+
+
+def _kind(provider: LoginProviderRecord) -> str:
+    return "with a secret" if provider.has_secret else "public"
+
+
+def _meaning(rule: LoginRuleRecord) -> str:
+    return f"whoever has {_shown(rule.claims)} at {rule.provider} is {rule.role} of {_where(rule.organization)}"
+
+
+def _hours(seconds: int) -> str:
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

@@ -1,0 +1,249 @@
+"""Where operators log in, and the rules that let people in (docs/login.md). Of the whole gateway only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from sqlmodel import Session
+
+from gateway.control import shapes
+from gateway.control.api.agents import tag
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.problems import Problem
+from gateway.identity.operator_roles import Role
+from gateway.registry import login_providers
+from gateway.registry.documents import plain
+from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
+
+_ENDED = {"type": "integer", "description": "How many tokens of logins ended with it."}
+_PROVIDER = shapes.record(LoginProviderRecord)
+_REMOVED_PROVIDER = shapes.record(LoginProviderRecord, tokens_ended=_ENDED)
+_RULE = shapes.record(LoginRuleRecord)
+_REMOVED_RULE = shapes.record(LoginRuleRecord, tokens_ended=_ENDED)
+_SESSION = "How many seconds a login is good: 300 to 86400."
+
+
+class NewLoginProvider(Reasoned):
+    """A provider to add."""
+
+    name: str = Field(description="What it is called here.")
+    issuer: str = Field(description="Its issuer identifier, exactly: https://login.acme.example.")
+    client_id: str = Field(description="What it calls the gateway.")
+    client_secret: str | None = Field(None, description="Of a confidential client; it is never shown again.")
+    scopes: list[str] = Field(default_factory=list, description="What else it is asked for, such as groups.")
+    session_seconds: int = Field(login_providers.SESSION_SECONDS, description=_SESSION)
+    insecure: bool = Field(False, description="Allow plain HTTP to the gateway's machine.")
+
+
+class LoginProviderPatch(Reasoned):
+    """What to change of a provider."""
+
+    client_id: str | None = None
+    client_secret: str | None = Field(None, description="A new secret; null forgets the one that there is.")
+    scopes: list[str] | None = Field(None, description="What else it is asked for, as a whole; null: nothing.")
+    session_seconds: int | None = Field(None, description=_SESSION)
+
+
+class NewLoginRule(Reasoned):
+    """Whom to let in."""
+
+    claims: dict[str, str] = Field(description="What an id_token must have; a list must hold the value.")
+    role: Role
+    organization: str | None = Field(None, description="Of which they are operators; null: of the whole gateway.")
+
+
+def _check_everywhere(ask: Ask) -> None:
+    if ask.caller.organization is not None:
+        detail = "an operator of one organization has nothing to do with logins to the gateway"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+
+
+def listed(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    return cut(ask, login_providers.providers(ask.registry), lambda each: each.name, "login-providers")
+
+
+def _shown(record: LoginProviderRecord, status: int = 200) -> Answer:
+    location = f"/login-providers/{record.name}" if status == 201 else None
+    return Answer(body=record, status=status, tag=tag(record.version), location=location)
+
+
+def show(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    return _shown(login_providers.provider(ask.registry, ask.path["provider"]))
+
+
+def add(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    given: NewLoginProvider = ask.body
+    made = login_providers.add_provider(
+        ask.change(),
+        ask.context.vault,
+        actor=ask.actor,
+        secret=given.client_secret,
+        **given.model_dump(exclude={"client_secret"}),
+    )
+    return _shown(made, 201)
+
+
+def update(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    given: LoginProviderPatch = ask.body
+    name = ask.path["provider"]
+
+    def current(session: Session) -> str:
+        return tag(login_providers.find_provider(session, name).version)
+
+    named = given.model_fields_set
+    changed = login_providers.update_provider(
+        ask.change(ask.if_match(current)),
+        ask.context.vault,
+        actor=ask.actor,
+        name=name,
+        client_id=given.client_id,
+        secret=given.client_secret,
+        public="client_secret" in named and given.client_secret is None,
+        scopes=given.scopes or () if "scopes" in named else None,
+        session_seconds=given.session_seconds,
+        reason=given.reason,
+    )
+    return _shown(changed)
+
+
+def remove(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    removed, ended = login_providers.remove_provider(ask.change(), actor=ask.actor, name=ask.path["provider"])
+    return Answer(body={**plain(removed), "tokens_ended": ended})
+
+
+def rules(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    name = ask.path["provider"]
+    return cut(ask, login_providers.rules(ask.registry, name), lambda each: each.id, "login-rules", name)
+
+
+def add_rule(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    given: NewLoginRule = ask.body
+    made = login_providers.add_rule(ask.change(), actor=ask.actor, provider=ask.path["provider"], **given.model_dump())
+    return Answer(body=made, status=201, location=f"/login-providers/{made.provider}/rules/{made.id}")
+
+
+def _rule(ask: Ask) -> LoginRuleRecord:
+    name, wanted = ask.path["provider"], ask.path["rule"]
+    for each in login_providers.rules(ask.registry, name):
+        if each.id == wanted:
+            return each
+    hint = "list the rules of this provider"
+    raise Problem(404, "unknown_rule", f"the login provider has no rule `{wanted[:80]}`", hint=hint)
+
+
+def show_rule(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    return Answer(body=_rule(ask))
+
+
+def remove_rule(ask: Ask) -> Answer:
+    _check_everywhere(ask)
+    removed, ended = login_providers.remove_rule(ask.change(), actor=ask.actor, rule=_rule(ask).id)
+    body: dict[str, Any] = {**plain(removed), "tokens_ended": ended}
+    return Answer(body=body)
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/login-providers",
+        noun="operators",
+        summary="List the providers where operators log in",
+        function=listed,
+        query=PageQuery,
+        about="nothing",
+        answer=shapes.page(_PROVIDER),
+    ),
+    Operation(
+        method="POST",
+        path="/login-providers",
+        noun="operators",
+        summary="Add a provider where operators log in; it lets nobody in before there is a rule",
+        function=add,
+        body=NewLoginProvider,
+        about="nothing",
+        status=201,
+        answer=_PROVIDER,
+        tagged=True,
+    ),
+    Operation(
+        method="GET",
+        path="/login-providers/{provider}",
+        noun="operators",
+        summary="A login provider",
+        function=show,
+        about="nothing",
+        answer=_PROVIDER,
+        tagged=True,
+    ),
+    Operation(
+        method="PATCH",
+        path="/login-providers/{provider}",
+        noun="operators",
+        summary="Change a login provider, for logins from now on",
+        function=update,
+        body=LoginProviderPatch,
+        about="nothing",
+        answer=_PROVIDER,
+        if_match="required",
+        tagged=True,
+    ),
+    Operation(
+        method="DELETE",
+        path="/login-providers/{provider}",
+        noun="operators",
+        summary="Let nobody log in there any more; its rules go, and the tokens of its logins end",
+        function=remove,
+        about="nothing",
+        answer=_REMOVED_PROVIDER,
+        restricts=True,
+    ),
+    Operation(
+        method="GET",
+        path="/login-providers/{provider}/rules",
+        noun="operators",
+        summary="List whom a provider lets in",
+        function=rules,
+        query=PageQuery,
+        about="nothing",
+        answer=shapes.page(_RULE),
+    ),
+    Operation(
+        method="POST",
+        path="/login-providers/{provider}/rules",
+        noun="operators",
+        summary="Let people with these claims in",
+        function=add_rule,
+        body=NewLoginRule,
+        about="nothing",
+        status=201,
+        answer=_RULE,
+    ),
+    Operation(
+        method="GET",
+        path="/login-providers/{provider}/rules/{rule}",
+        noun="operators",
+        summary="A rule of logins",
+        function=show_rule,
+        about="nothing",
+        answer=_RULE,
+    ),
+    Operation(
+        method="DELETE",
+        path="/login-providers/{provider}/rules/{rule}",
+        noun="operators",
+        summary="End a rule, and the tokens of the logins that it has let in",
+        function=remove_rule,
+        about="nothing",
+        answer=_REMOVED_RULE,
+        restricts=True,
+    ),
+]
