@@ -21,6 +21,7 @@ import orjson
 
 from gateway.dataplane.issuer_keys import FRESH_SECONDS, KEPT_SECONDS, RETRY_SECONDS, IssuerKeys
 from gateway.errors import GatewayError
+from gateway.identity import logins
 from gateway.identity.jose import Key
 from gateway.identity.workload import Issuer
 from gateway.registry.login_providers import LoginProviderRecord
@@ -119,6 +120,7 @@ class ProviderClient:
             jwks_url=found.keys,
             jwks="",
             purpose="persons",
+            max_age=logins.MAX_AGE,
         )
         try:
             return issuer, list(await self._keys.of(issuer, kid))

@@ -258,10 +258,11 @@ def rules(registry: Registry, provider: str | None = None) -> list[LoginRuleReco
 
 
 def client_secret(registry: Registry, vault: Vault, provider: str) -> str | None:
-    """The secret with which the gateway asks a provider, by its id; None for a public client."""
+    """The secret with which the gateway asks a provider, by name or id; None for a public client."""
     with registry.read() as session:
-        sealed = find_provider(session, provider).secret
-    return None if sealed is None else vault.open(sealed, place(provider))
+        row = find_provider(session, provider)
+        identifier, sealed = row.id, row.secret
+    return None if sealed is None else vault.open(sealed, place(identifier))
 
 
 # --- within one transaction -------------------------------------------------------------------------------------------

@@ -186,9 +186,11 @@ def _ids(registry: Registry, kind: Kind) -> list[str]:
 
 def _rows(session: Session, kind: Kind, ids: Sequence[str]) -> Iterator[tuple[_Row, Place]]:
     """The rows of these ids as they are now, each with what it is sealed for."""
-    table = kind.table
-    owned: Any = select(table, Organization.name).join(Organization, col(Organization.id) == table.organization_id)
-    found = owned if kind.owned else select(table, literal(""))
+    table: Any = kind.table
+    if kind.owned:
+        found = select(table, Organization.name).join(Organization, col(Organization.id) == table.organization_id)
+    else:
+        found = select(table, literal(""))
     for row, organization in session.exec(found.where(col(table.id).in_(ids))).all():
         if getattr(row, kind.column) is not None:
             yield row, kind.place(organization, row)

@@ -11,7 +11,7 @@ from sqlalchemy import LargeBinary
 from sqlmodel import SQLModel, select
 
 from gateway.errors import GatewayError
-from gateway.registry import agent_updates, changes, content_keys, vault_rotation, webhooks
+from gateway.registry import agent_updates, changes, content_keys, login_providers, vault_rotation, webhooks
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.key_source import retired
 from gateway.registry.models import Agent, Upstream
@@ -23,7 +23,8 @@ from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 UPSTREAMS = 5
 HOOK = "whsec_of-a-webhook"
-SEALED = {"upstreams": UPSTREAMS, "content_keys": 1, "webhooks": 1}
+LOGIN = "the secret of a client"
+SEALED = {"upstreams": UPSTREAMS, "content_keys": 1, "webhooks": 1, "login_providers": 1}
 
 
 def fill(home: Home) -> bytes:
@@ -45,6 +46,15 @@ def fill(home: Home) -> bytes:
         events=["key.revoked"],
         secret=HOOK,
         since=0,
+    )
+    login_providers.add_provider(
+        home.registry,
+        home.vault,
+        actor=ACTOR,
+        name="acme",
+        issuer="https://login.acme.example",
+        client_id="gateway",
+        secret=LOGIN,
     )
     return content_key(home, home.vault)
 
@@ -71,7 +81,8 @@ def content_key(home: Home, vault: Vault) -> bytes:
 
 
 def secrets(home: Home, vault: Vault) -> set[str]:
-    """What a process with this vault opens; a webhook's secret must be among it."""
+    """What a process with this vault opens; the secrets of a webhook and of a login provider must be among it."""
+    assert login_providers.client_secret(home.registry, vault, "acme") == LOGIN
     [webhook] = webhooks.followed(home.registry)
     assert vault.open(webhook.sealed, webhook.place) == HOOK
     reader = RegistryReader(home.data.registry_db)
