@@ -238,6 +238,6 @@ def end(access: Access) -> None:
 
     client = Client(access)
     try:
-        client.send("POST", "logout", body={})
+        client.send("POST", "logout")
     finally:
         client.close()
