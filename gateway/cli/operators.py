@@ -94,6 +94,7 @@ def show(operator: Operator, organization: Organization = None, data: Data = DAT
             ("of", _where(found.organization)),
             ("role", found.role),
             ("status", found.status),
+            *([("logs in", f"{found.subject} at {found.issuer}")] if found.issuer else []),
             ("version", f"{found.version} since {output.timestamp(found.since_ns)}"),
             *(
                 (
