@@ -148,7 +148,7 @@ def test_commands_exist(command: str, page: str) -> None:
         words = words[2:]
     verbs = []
     for word in words:
-        nested = verbs[1:2] in (["rule"], ["token"])  # `gateway issuers rule add`, `gateway operators token create`
+        nested = verbs[1:2] in (["rule"], ["token"], ["login-provider"], ["login-rule"])  # `gateway issuers rule add`
         if not re.fullmatch(r"[a-z][a-z-]*", word) or len(verbs) == 2 + nested:
             break
         verbs.append(word)

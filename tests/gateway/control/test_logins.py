@@ -410,6 +410,8 @@ def test_the_code_of_another_login(rig: Rig) -> None:
     rig.provider.checks_pkce = False  # a careless provider: the nonce is in the id_token
     victim, attacker = rig.begin(), rig.begin()
     assert rig.finish(attacker, code=victim.back["code"]).status_code == 401
+    victim = rig.begin()
+    assert rig.finish(victim, code_verifier=attacker.verifier).status_code == 401  # the gateway compares it, too
     rig.nobody_got_in()
 
 
