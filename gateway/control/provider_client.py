@@ -16,17 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-import aiohttp
 import orjson
+from yarl import URL
 
 from gateway.dataplane.issuer_keys import FRESH_SECONDS, KEPT_SECONDS, RETRY_SECONDS, IssuerKeys
-from gateway.errors import GatewayError
+from gateway.errors import Denied, GatewayError
 from gateway.identity import logins
 from gateway.identity.jose import Key
 from gateway.identity.workload import Issuer
 from gateway.registry.login_providers import LoginProviderRecord
 from gateway.settings import is_loopback
-from gateway.upstream import connection
+from gateway.upstream.client import UpstreamClient
+from gateway.upstream.connection import Answer
+from gateway.upstream.providers.base import Outgoing
 
 logger = logging.getLogger("gateway.control")
 
@@ -73,13 +75,12 @@ class ProviderClient:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._keys = IssuerKeys()
-        self._session: aiohttp.ClientSession | None = None
+        self._client: UpstreamClient | None = None
 
     async def close(self) -> None:
         await self._keys.close()
-        if self._session is not None:
-            await self._session.close()
-            await asyncio.sleep(0)  # closed transports finish in the next iteration of the loop
+        if self._client is not None:
+            await self._client.close()
 
     async def metadata(self, provider: LoginProviderRecord) -> Metadata:
         """Where the provider's parts are. Raises `ProviderUnavailableError`."""
@@ -125,7 +126,7 @@ class ProviderClient:
         try:
             return issuer, list(await self._keys.of(issuer, kid))
         except GatewayError as error:
-            raise ProviderUnavailableError(error.message) from error
+            raise ProviderUnavailableError(error.detail if isinstance(error, Denied) else error.message) from error
 
     async def exchange(
         self,
@@ -174,34 +175,35 @@ class ProviderClient:
     ) -> tuple[int, dict[str, Any]]:
         """One request: the status, and the JSON object of the answer; an empty one if the status tells of an error."""
         _check_url(url, provider)
+        body = b"" if form is None else urlencode(form).encode()
+        sent = {**_HEADERS, **(headers or {}), **({} if form is None else {"Content-Type": _FORM})}
+        if self._client is None:
+            self._client = UpstreamClient(connect_timeout=_SECONDS, idle_timeout=_SECONDS)
         try:
             async with asyncio.timeout(_SECONDS):
-                body = None if form is None else urlencode(form).encode()
-                sent = {**(headers or {}), **({} if body is None else {"Content-Type": _FORM})}
-                async with self._opened().request(
-                    method, url, data=body, headers=sent, allow_redirects=False
-                ) as answer:
+                answer = await self._client.send(Outgoing(method, URL(url), sent, body), lambda: None)
+                try:
                     return answer.status, await _object(answer)
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise ProviderUnavailableError(str(error) or type(error).__name__) from error
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=connection.connector(keep_idle=5),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                headers={"Accept": "application/json", "User-Agent": "agent-identity-gateway"},
-            )
-        return self._session
+                finally:
+                    answer.close()
+        except (OSError, ValueError, GatewayError) as error:  # TimeoutError is an OSError
+            why = error.detail or error.message if isinstance(error, Denied) else str(error)
+            raise ProviderUnavailableError(why or type(error).__name__) from error
 
 
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "agent-identity-gateway",
+    # A code is good once, so it must not go out on a connection that the provider is about to close.
+    "Connection": "close",
+}
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
-async def _object(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+async def _object(answer: Answer) -> dict[str, Any]:
     found = bytearray()
-    async for piece in answer.content.iter_any():
+    while piece := await answer.read():
         found += piece
         if len(found) > MAX_BYTES:
             raise ProviderUnavailableError(f"its answer has more than {MAX_BYTES} bytes")

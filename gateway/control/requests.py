@@ -50,9 +50,7 @@ def single_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]
     return found
 
 
-async def read(
-    receive: Receive, headers: Mapping[bytes, bytes], most: int, seconds: float = _BODY_SECONDS
-) -> bytes:
+async def read(receive: Receive, headers: Mapping[bytes, bytes], most: int, seconds: float = _BODY_SECONDS) -> bytes:
     """The body, of at most so many bytes."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Problem(415, "unsupported_encoding", "the body is compressed", hint="send it as it is")
