@@ -54,6 +54,7 @@ class Draft:
     path: str = "/v1/chat/completions"
     query: str | None = None
     body: bytes = BODY
+    content_type: str = "application/json"
     digest: str | None = None
     covered: tuple[str, ...] = tuple(f'"{name}"' for name in COVERED)
     label: str = "sig"
@@ -73,7 +74,7 @@ class Draft:
             "@target-uri": f"http://{self.host}{self.target}",
             "@request-target": self.target,
             "@scheme": "http",
-            "content-type": "application/json",
+            "content-type": self.content_type,
             "content-length": str(len(self.body)),
             "date": "Sat, 28 Nov 2026 08:00:00 GMT",
             "host": self.host,
@@ -111,7 +112,7 @@ class Draft:
         member = f":{base64.b64encode(bare).decode()}:" if self.signature is None else self.signature(bare)
         return {
             "Host": self.host,
-            "Content-Type": "application/json",
+            "Content-Type": self.content_type,
             "Content-Length": str(len(self.body)),
             "Content-Digest": self.content_digest,
             "Signature-Input": f"{self.label}={self.signature_input()}",
