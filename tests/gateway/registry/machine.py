@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,148 +24,17 @@ from gateway.identity.credentials import Peppers, parse
 from gateway.registry import activations, agent_updates, as_of, changes, queries, reviews, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
+from gateway.registry.records import KeyRecord
 from gateway.registry.tenant_changes import update_organization
 from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, at_once, bundle
+from tests.gateway.registry.model import ENDED, ORGS, Agent, Key, Model, Subject, told
 
-ORGS = ("acme", "other")
 NAMES = ("ada", "bob", "cyd")
 TEAMS = ("", "red", "blue")
 BUNDLES = ("support", "research")
 LIMITS = ("tokens_per_day", "requests_per_hour")
 HOUR = 3600 * 10**9
-DAY = 24 * HOUR
-UNCONFIRMED = "nobody has confirmed it"
-ENDED = ("revoked", "retired")
-
-Subject = tuple[str, str]  # kind; id of an agent, name of a team, or name of the organization
-
-
-@dataclass
-class Key:
-    agent: str
-    credential_id: str
-    expires_ns: int | None
-    revoked: bool = False
-
-    def status(self, now_ns: int) -> str:
-        if self.revoked:
-            return "revoked"
-        return "expired" if self.expires_ns is not None and self.expires_ns <= now_ns else "active"
-
-
-@dataclass
-class Agent:
-    organization: str
-    name: str
-    owner: str = ""
-    team: str = ""
-    status: str = "active"
-    version: int = 1
-    reason: str = ""
-    expires_ns: int | None = None
-    confirmed_ns: int = 0  # when it was registered or reviewed
-
-
-@dataclass
-class Model:
-    """Everything as it is. Bindings and limits are by organization and subject."""
-
-    agents: dict[str, Agent] = field(default_factory=dict)
-    keys: dict[str, Key] = field(default_factory=dict)
-    bindings: dict[tuple[str, Subject, str], tuple[str, str | None]] = field(default_factory=dict)
-    limits: dict[tuple[str, Subject, str], int] = field(default_factory=dict)
-    commit: str | None = None
-    # Of each organization: within how many days agents must be confirmed, and how many later they are suspended.
-    rules: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    def suspends_ns(self, identifier: str) -> int | None:
-        agent = self.agents[identifier]
-        days, after = self.rules.get(agent.organization, (0, 0))
-        if agent.status in ENDED or not days or not after:
-            return None
-        return agent.confirmed_ns + (days + after) * DAY
-
-    def unconfirmed(self, identifier: str, now_ns: int) -> bool:
-        ends_ns = self.suspends_ns(identifier)
-        return ends_ns is not None and ends_ns <= now_ns
-
-    def settle(self, identifier: str, now_ns: int) -> None:
-        """What a change or the control process writes of a suspension that holds already."""
-        agent = self.agents[identifier]
-        if agent.status == "active" and self.unconfirmed(identifier, now_ns):
-            agent.status, agent.version, agent.reason = "suspended", agent.version + 1, UNCONFIRMED
-
-    def living(self, organization: str, name: str) -> str | None:
-        found = [
-            identifier
-            for identifier, each in self.agents.items()
-            if (each.organization, each.name) == (organization, name) and each.status not in ENDED
-        ]
-        assert len(found) <= 1
-        return found[0] if found else None
-
-    def meant(self, organization: str, name: str) -> str | None:
-        """Whom a name means: who has it, or else who had it last."""
-        had = [i for i, each in self.agents.items() if (each.organization, each.name) == (organization, name)]
-        return self.living(organization, name) or (max(had) if had else None)
-
-    def said(self, identifier: str, now_ns: int) -> dict[str, Any]:
-        """What must be told of an agent."""
-        agent = self.agents[identifier]
-        subjects = [("agent", identifier), ("team", agent.team), ("organization", agent.organization)]
-        ended = agent.status in ENDED
-        return {
-            "name": agent.name,
-            "owner": agent.owner,
-            "team": agent.team,
-            "status": "suspended"
-            if agent.status == "active" and self.unconfirmed(identifier, now_ns)
-            else agent.status,
-            "suspends_ns": self.suspends_ns(identifier),
-            "version": agent.version,
-            "reason": agent.reason,
-            "expired": agent.expires_ns is not None and agent.expires_ns <= now_ns,
-            "keys": {i: each.status(now_ns) for i, each in self.keys.items() if each.agent == identifier},
-            "bindings": {
-                (kind, bundle_name, effect, pinned or self.commit)
-                for (org, (kind, subject), bundle_name), (effect, pinned) in self.bindings.items()
-                if not ended and org == agent.organization and (kind, subject) in subjects
-            },
-            "limits": {
-                (kind, name, value)
-                for (org, (kind, subject), name), value in self.limits.items()
-                if not ended and org == agent.organization and (kind, subject) in subjects
-            },
-        }
-
-
-def told(then: as_of.RegistryAt, now_ns: int) -> dict[str, dict[str, Any]]:
-    """What the registry tells, in the form of the model."""
-    return {
-        each.agent.id: {
-            "name": each.agent.name,
-            "owner": each.agent.owner,
-            "team": each.agent.team,
-            "status": each.agent.status,
-            "suspends_ns": each.agent.suspends_ns,
-            "version": each.agent.version,
-            "reason": UNCONFIRMED if each.agent.reason.startswith(UNCONFIRMED) else each.agent.reason,
-            "expired": each.agent.expired(now_ns),
-            "keys": {key.id: key.status(now_ns) for key in each.keys},
-            "bindings": {
-                (
-                    bound.binding.subject_kind,
-                    bound.binding.bundle,
-                    bound.binding.effect,
-                    bound.revision and bound.revision.commit,
-                )
-                for bound in each.bindings
-            },
-            "limits": {(limit.subject_kind, limit.limit, limit.value) for limit in each.limits},
-        }
-        for each in then.agents
-    }
 
 
 class Clock:
@@ -252,14 +120,15 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(org=st.sampled_from(ORGS), name=st.sampled_from(NAMES), team=st.sampled_from(TEAMS), days=st.integers(0, 2))
     def register(self, org: str, name: str, team: str, days: int) -> None:
-        taken = self.model.living(org, name) is not None
+        code = "agent_exists" if self.model.living(org, name) is not None else self.model.revoked(org, team)
         expires_ns = self.clock.now + days * 24 * HOUR if days else None
-        with self.refused("agent_exists" if taken else None):
+        with self.refused(code):
             made = changes.register_agent(
                 self.registry, actor=ACTOR, organization=org, name=name, team=team, expires_ns=expires_ns
             )
             agent = Agent(org, name, team=team, expires_ns=expires_ns, confirmed_ns=made.since_ns)
             self.model.agents[made.id] = agent
+            self.model.name_team(org, team)
 
     @rule(
         org=st.sampled_from(ORGS), name=st.sampled_from(NAMES), new=st.sampled_from(NAMES),
@@ -273,8 +142,10 @@ class RegistryMachine(RuleBasedStateMachine):
             code = "unknown_agent"
         elif agent.status in ENDED:
             code = f"agent_{agent.status}"
-        elif new != name and self.model.living(org, new):
+        elif new != agent.name and self.model.living(org, new):
             code = "agent_exists"
+        elif (agent.name, agent.team, agent.owner) != (new, team, owner):
+            code = self.model.revoked(org, agent.team, team)
         with self.refused(code):
             update = agent_updates.AgentUpdate(name=new, team=team, owner=owner)
             changed = agent_updates.update_agent(
@@ -288,6 +159,7 @@ class RegistryMachine(RuleBasedStateMachine):
             if not same:
                 agent.name, agent.team, agent.owner = new, team, owner
                 agent.version, agent.reason = agent.version + 1, reason
+                self.model.name_team(org, team)
 
     @rule(
         org=st.sampled_from(ORGS), name=st.sampled_from(NAMES),
@@ -317,7 +189,7 @@ class RegistryMachine(RuleBasedStateMachine):
             if changed is not None:
                 agent.status, agent.version, agent.reason = wanted, agent.version + 1, "state"
                 for key in self.model.keys.values() if wanted in ENDED else ():
-                    if key.agent == found and key.status(self.clock.now) == "active":
+                    if key.agent == found and key.works(self.clock.now):
                         key.revoked = True
 
     @rule(org=st.sampled_from(ORGS), name=st.sampled_from(NAMES), hours=st.integers(0, 2))
@@ -329,7 +201,9 @@ class RegistryMachine(RuleBasedStateMachine):
             code = "unknown_agent"
         elif agent.status in ENDED:
             code = f"agent_{agent.status}"
-        elif [k.status(self.clock.now) for k in self.model.keys.values() if k.agent == found].count("active") >= 2:
+        elif self.model.revoked(org, agent.team):
+            code = self.model.revoked(org, agent.team)
+        elif len(self.model.live_keys(found, "api_key", self.clock.now)) >= 2:
             code = "too_many_keys"
         with self.refused(code):
             made = changes.create_key(
@@ -339,7 +213,13 @@ class RegistryMachine(RuleBasedStateMachine):
             credential = parse(made.text)
             assert credential is not None
             assert found is not None
-            self.model.keys[made.record.id] = Key(found, credential.id, made.record.expires_ns)
+            self.add(made.record, credential.id)
+
+    def add(self, record: KeyRecord, credential_id: str) -> None:
+        """A key that was made."""
+        self.model.keys[record.id] = Key(
+            record.agent_id, credential_id, record.expires_ns, method=record.method, created_ns=record.created_ns
+        )
 
     @precondition(lambda self: self.model.keys)
     @rule(data=st.data(), org=st.sampled_from(ORGS))
@@ -400,6 +280,8 @@ class RegistryMachine(RuleBasedStateMachine):
             )  # type: ignore[arg-type]  # the strategies draw what the literals list  # fmt: skip
             assert subject is not None
             self.model.bindings[org, subject, name] = (effect, pinned)
+            if kind == "team":
+                self.model.name_team(org, called)
 
     @rule(data=st.data(), org=st.sampled_from(ORGS), name=st.sampled_from(BUNDLES))
     def unbind(self, data: st.DataObject, org: str, name: str) -> None:
@@ -437,6 +319,8 @@ class RegistryMachine(RuleBasedStateMachine):
             assert subject is not None
             if value:
                 self.model.limits[org, subject, name] = value
+                if kind == "team":
+                    self.model.name_team(org, called)
             else:
                 del self.model.limits[org, subject, name]
 
@@ -511,7 +395,11 @@ class RegistryMachine(RuleBasedStateMachine):
             assert row.key_id == identifier
             agent = self.model.agents[key.agent]
             assert (row.agent_id, row.status, row.team) == (key.agent, agent.status, agent.team)
+            assert (row.organization_status, row.team_status, row.stopped) == self.model.standing(
+                agent.organization, agent.team
+            )
             assert (row.revoked_ns is not None) == key.revoked
+            assert (row.public_key is not None) == (key.method == "signature")
             assert (row.expires_ns, row.agent_expires_ns) == (key.expires_ns, agent.expires_ns)
             assert agent.status in ENDED or row.suspends_ns == self.model.suspends_ns(key.agent)
         for org in ORGS:

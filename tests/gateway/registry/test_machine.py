@@ -6,14 +6,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.gateway.registry.machine import RegistryMachine
+from tests.gateway.registry.whole_machine import WholeMachine
 
 
-class HastyMachine(RegistryMachine):
+class HastyMachine(WholeMachine):
     stride = 10
 
 
-def _run(machine: type[RegistryMachine], examples: int, steps: int) -> None:
+def _run(machine: type[WholeMachine], examples: int, steps: int) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]  # of Hypothesis
         machine,
         settings=settings(
@@ -33,4 +33,4 @@ def test_a_hundred_steps() -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_steps() -> None:
-    _run(RegistryMachine, 200, 50)
+    _run(WholeMachine, 200, 50)

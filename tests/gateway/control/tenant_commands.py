@@ -1,0 +1,150 @@
+"""What an operator of an organization may type, at random: every command that has a remote form, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import random
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+from typer.main import get_command
+
+from gateway import cli
+from gateway.control.server import ControlApi
+from tests.gateway.control import conftest
+from tests.gateway.control.conftest import Client
+from tests.gateway.control.tenancy import NAMES, Tenant
+
+URL: Final = "https://gw.example:8081"
+
+NOT_OF_ONE_ORGANIZATION: Final = frozenset[str]()
+"""Commands that are not tried, with the reason."""
+
+
+@dataclass
+class CommandLine:
+    """`gateway --server …`, over the control API without its sockets."""
+
+    api: ControlApi
+    monkeypatch: pytest.MonkeyPatch
+    requests: int = 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, api: ControlApi, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
+        made = cls(api, monkeypatch)
+        folder = place / "laptop"
+        folder.mkdir()
+        with monkeypatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("XDG_CONFIG_HOME", str(place / "config"))
+            patch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
+            patch.setattr(httpx.HTTPTransport, "handle_request", lambda _self, request: made.answer(request))
+            # Nothing is encrypted here, and reading all authorities of the machine takes longer than a command.
+            patch.setattr("gateway.management.remote.client._trusted", lambda _: False)
+            # The parser is built once: that takes longer than most commands.
+            command = get_command(cli.build())
+            patch.setattr(cli, "build", lambda: None)
+            patch.setattr(cli, "get_command", lambda _: command)
+            for name in ("AIG_DATA", "AIG_SERVER"):
+                patch.delenv(name, raising=False)
+            yield made
+        assert list(folder.iterdir()) == []
+
+    def run(self, token: str, *arguments: str) -> tuple[int, str]:
+        """The exit code of a command, and all that it says."""
+        said = io.StringIO()
+        with (
+            self.monkeypatch.context() as patch,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
+            patch.setenv("AIG_TOKEN", token)
+            code = cli.main(["--server", URL, *arguments])
+        return code, said.getvalue()
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """In the place of the network: what the control API answers must be documented, and no failure of its own."""
+        self.requests += 1
+        path = request.url.raw_path.split(b"?")[0].decode()
+        headers = [(name.lower(), value) for name, value in request.headers.raw]
+        client = Client(self.api, None)
+        reply = asyncio.run(
+            client._exchange(request.method, path, request.url.query.decode(), headers, request.content)
+        )
+        conftest.check(self.api, request.method, path, reply)
+        assert reply.status < 500, (request.url, reply.raw)
+        return httpx.Response(reply.status, headers=reply.headers, content=reply.raw, request=request)
+
+
+def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callable[[str], str]) -> dict[str, list[str]]:
+    """The arguments of a command of each kind."""
+    agent, name, why = reference("agt_"), chance.choice([*NAMES, f"{me.mark}-{chance.randrange(9)}"]), me.mark
+    team = chance.choice([*NAMES, f"{other.mark}-{chance.randrange(9)}"])
+    subject = chance.choice([agent, f"team:{team}", f"org:{chance.choice([me.name, other.name])}"])
+    limit = chance.choice(["requests_per_day", "tokens_per_hour"])
+    organization = chance.choice([me.name, other.name, "nobodys"])
+    theirs = chance.choice([other.name, "nobodys"])
+    bundle = chance.choice(["base", "other"])
+    # Whoever creates a team of the other one's name has one of that name.
+    create = [] if other.mark in subject else _maybe(chance, "--create")
+    some = {
+        "agents register": [name, "--owner", why, "--team", chance.choice(NAMES), "--description", why],
+        "agents list": [*_maybe(chance, "--limit", "2"), *_maybe(chance, "--after", agent)],
+        "agents show": [agent],
+        "agents history": [agent],
+        "agents update": [agent, "--owner", why, "--label", f"of={why}{chance.randrange(99)}"],
+        **{f"agents {verb}": [agent, "--reason", why] for verb in ("review", "suspend", "resume", "revoke", "retire")},
+        "keys create": [agent, "--reason", why],
+        "keys list": _maybe(chance, agent),
+        "keys rotate": [*chance.choice([["--agent", agent], [reference("key_")]]), "--overlap", "1h"],
+        "keys revoke": [reference("key_"), "--reason", why],
+        "teams create": [name, "--owner", why, "--description", why],
+        "teams update": [team, "--owner", why, "--description", f"{why} {chance.randrange(99)}"],
+        "teams list": [],
+        "teams show": [team],
+        "teams suspend": [team, "--reason", why],
+        "teams resume": [team, "--reason", why],
+        # Not those in which everything else happens: revoking is for good.
+        "teams revoke": [chance.choice([f"{each.mark}-{chance.randrange(9)}" for each in (me, other)]), "--yes"],
+        "bind": [subject, bundle, "--reason", why, *create],
+        "unbind": [subject, bundle, "--reason", why],
+        "bindings list": _maybe(chance, agent),
+        "limits set": [subject, limit, str(chance.randrange(99)), "--reason", why, *create],
+        "limits raise": [subject, limit, str(chance.randrange(999)), "--for", "2h", "--reason", why],
+        "limits remove": [subject, limit, "--reason", why],
+        "limits list": [],
+        "limits show": [subject],
+    }
+    for arguments in some.values():
+        if chance.random() < 0.15:
+            arguments += ["--org", organization]
+    some |= {
+        "stop": ["--reason", why, *chance.choice([["--all"], ["--org", organization]])],
+        "resume": chance.choice([["--all"], ["--org", organization]]),
+        "orgs create": [theirs],
+        "orgs list": [],
+        "orgs show": [organization],
+        # Not its own: everything else would be refused from then on.
+        **{f"orgs {verb}": [theirs, "--reason", why] for verb in ("suspend", "revoke")},
+        "orgs resume": [organization],
+    }
+    some["orgs revoke"] += ["--yes"]
+    for each, arguments in some.items():
+        if chance.random() < 0.5 and each not in _WITHOUT_JSON:
+            arguments += ["--json"]
+    return some
+
+
+_WITHOUT_JSON: Final = frozenset[str]()
+
+
+def _maybe(chance: random.Random, *arguments: str) -> list[str]:
+    return list(arguments) if chance.random() < 0.5 else []
