@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 
+from sqlalchemy import or_
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
 from gateway.audit.intents import SYSTEM
 from gateway.errors import GatewayError
@@ -61,28 +63,32 @@ def resume(registry: Registry, *, actor: str, organization: str | None, reason: 
         return _record(row, tenant)
 
 
-def in_force(session: Session) -> list[StopRecord]:
-    """Every stop, the one of all first."""
-    mine = select(EmergencyStop, Organization).outerjoin(
-        Organization, col(Organization.id) == EmergencyStop.organization_id
-    )
-    rows = session.exec(mine.where(col(EmergencyStop.ended_ns).is_(None))).all()
+def in_force(session: Session, organization: str | None = None) -> list[StopRecord]:
+    """Every stop, or only those that concern an organization: its own and the one of all, which is the first."""
+    rows = session.exec(_concerning(organization).where(col(EmergencyStop.ended_ns).is_(None))).all()
     return sorted((_record(row, tenant) for row, tenant in rows), key=lambda each: each.organization or "")
 
 
-def stops(registry: Registry) -> list[StopRecord]:
-    """Every stop that is in force, the one of all first."""
+def stops(registry: Registry, organization: str | None = None) -> list[StopRecord]:
+    """Every stop that is in force, or those that concern an organization; the one of all first."""
     with registry.read() as session:
-        return in_force(session)
+        return in_force(session, organization)
 
 
-def find(registry: Registry, identifier: str) -> StopRecord | None:
-    """The stop with this id, also one that has ended; None if there is none."""
+def find(registry: Registry, identifier: str, organization: str | None = None) -> StopRecord | None:
+    """The stop with this id, also one that has ended; with an organization, only one that concerns it. None if none."""
     with registry.read() as session:
-        row = session.get(EmergencyStop, identifier)
-        if row is None:
-            return None
-        return _record(row, None if row.organization_id is None else session.get(Organization, row.organization_id))
+        found = session.exec(_concerning(organization).where(EmergencyStop.id == identifier)).first()
+        return None if found is None else _record(*found)
+
+
+def _concerning(organization: str | None) -> Select[tuple[EmergencyStop, Organization | None]]:
+    every = select(EmergencyStop, Organization).outerjoin(
+        Organization, col(Organization.id) == EmergencyStop.organization_id
+    )
+    if organization is None:
+        return every
+    return every.where(or_(col(EmergencyStop.organization_id).is_(None), Organization.name == organization))
 
 
 def _in_force(session: Session, tenant: Organization | None) -> EmergencyStop | None:

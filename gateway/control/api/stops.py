@@ -33,13 +33,8 @@ def _shown(ask: Ask, stop: StopRecord) -> StopRecord:
     return dataclasses.replace(stop, actor="", reason="") if foreign else stop
 
 
-def _visible(ask: Ask, stop: StopRecord) -> bool:
-    return ask.organization is None or stop.organization in (None, ask.organization)
-
-
 def listed(ask: Ask) -> Answer:
-    found = [each for each in emergency_stops.stops(ask.registry) if _visible(ask, each)]
-    found.sort(key=lambda each: each.id)
+    found = sorted(emergency_stops.stops(ask.registry, ask.organization), key=lambda each: each.id)
     return cut(ask, [_shown(ask, each) for each in found], lambda each: each.id, "stops")
 
 
@@ -48,8 +43,8 @@ def show(ask: Ask) -> Answer:
 
 
 def _one(ask: Ask) -> StopRecord:
-    found = emergency_stops.find(ask.registry, ask.path["stop"])
-    if found is None or not _visible(ask, found):
+    found = emergency_stops.find(ask.registry, ask.path["stop"], ask.organization)
+    if found is None:
         hint = "GET /api/v1/stops lists those in force"
         raise Problem(404, "unknown_stop", "there is no such stop", hint=hint)
     return found

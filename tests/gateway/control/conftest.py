@@ -181,7 +181,7 @@ def check(api: ControlApi, method: str, target: str, reply: Reply) -> None:
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path) and method.lower() in methods:
             responses = methods[method.lower()]["responses"]
             assert str(reply.status) in responses, f"{method} {target} answers {reply.status}: {reply.raw!r}"
-            ((media_type, content),) = responses[str(reply.status)]["content"].items()
+            ((media_type, _),) = responses[str(reply.status)]["content"].items()
             assert reply.headers["content-type"] == media_type
             _validator(api, template, method.lower(), reply.status).validate(reply.json)
             documented = {name.lower() for name in responses[str(reply.status)].get("headers", {})}

@@ -165,7 +165,7 @@ def of_document(
             if value is not None:
                 query[each["name"]] = str(value).lower() if isinstance(value, bool) else str(value)
     sent = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
-    body = None if sent is None else _object(chance, _resolved(sent, document), me, other, reference)
+    body = None if sent is None else body_of(chance, resolved(sent, document), me, other, reference)
     headers = {"if-match": "*"} if chance.random() < 0.9 else {}
     return method.upper(), path, body, query, headers
 
@@ -188,7 +188,7 @@ def _part(
     return UNKNOWN if own and not reading else found  # its own operator must go on
 
 
-def _object(
+def body_of(
     chance: random.Random, schema: dict[str, Any], me: Tenant, other: Tenant, reference: Callable[[str], str]
 ) -> dict[str, Any]:
     needed = schema.get("required", [])
@@ -237,7 +237,7 @@ def _value(
     return by_type.get(str(usual.get("type")), me.mark)
 
 
-def _resolved(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+def resolved(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     found: Any = document
     for part in schema["$ref"].removeprefix("#/").split("/") if "$ref" in schema else ():
         found = found[part]
