@@ -16,7 +16,7 @@ from sqlmodel import Session
 from gateway.errors import GatewayError
 from gateway.identity import credentials
 from gateway.registry import change_entries as entries
-from gateway.registry import outbox
+from gateway.registry import outbox, teams
 from gateway.registry.agent_states import ENDED, ended
 from gateway.registry.changes import MAX_LIVE_KEYS, new_key
 from gateway.registry.database import Registry
@@ -71,15 +71,14 @@ def rotate_key(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         now = time.time_ns()
-        if key is not None:
-            row = find_key(session, tenant, key)
-            holder = find_agent(session, tenant, row.agent_id)
-        else:
-            assert agent is not None
-            holder = find_agent(session, tenant, agent)
-            row = _the_key(session, holder, now)
+        named = None if key is None else find_key(session, tenant, key)
+        reference = agent if named is None else named.agent_id
+        assert reference is not None
+        holder = find_agent(session, tenant, reference)
         if holder.status in ENDED:
             raise ended(holder.name, holder.id, holder.status)
+        teams.check_alive(session, tenant, holder.team)
+        row = _the_key(session, holder, now) if named is None else named
         if fault := _fault(session, holder, row, now):
             raise fault
         rotated = _rotate(session, tenant, holder, row, peppers, actor, terms, now)
@@ -111,6 +110,7 @@ def rotate_many(
             raise nobody(tenant.name, team)
         for holder in members:
             try:
+                teams.check_alive(session, tenant, holder.team)
                 row = _the_key(session, holder, now)
                 if fault := _fault(session, holder, row, now):
                     raise fault
@@ -123,7 +123,7 @@ def rotate_many(
     return rotated, skipped
 
 
-SKIPPED: Final = frozenset({"no_key", "several_keys", "too_many_keys"})
+SKIPPED: Final = frozenset({"no_key", "several_keys", "too_many_keys", "team_revoked"})
 """Why the key of one agent among many is left as it is."""
 
 

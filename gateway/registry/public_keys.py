@@ -15,7 +15,7 @@ from gateway.identifiers import new_id
 from gateway.identity import public_keys
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.message_signatures import PublicKey, thumbprint
-from gateway.registry import agent_states, outbox
+from gateway.registry import agent_states, outbox, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.changes import MAX_LIVE_KEYS
 from gateway.registry.database import Registry
@@ -43,6 +43,7 @@ def add_public_key(
         holder = find_agent(session, tenant, agent)
         if holder.status in agent_states.ENDED:
             raise agent_states.ended(holder.name, holder.id, holder.status)
+        teams.check_alive(session, tenant, holder.team)
         known = session.exec(select(ApiKey).where(ApiKey.credential_id == name)).first()
         if known is not None:
             if known.agent_id == holder.id and known.revoked_ns is None:

@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.identity.certificates import check_spiffe_id
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import agent_states, outbox
+from gateway.registry import agent_states, outbox, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey
@@ -44,6 +44,7 @@ def add_spiffe_id(
         holder = find_agent(session, tenant, agent)
         if holder.status in agent_states.ENDED:
             raise agent_states.ended(holder.name, holder.id, holder.status)
+        teams.check_alive(session, tenant, holder.team)
         given = select(ApiKey).where(ApiKey.spiffe_id == spiffe_id, col(ApiKey.revoked_ns).is_(None))
         before = session.exec(given).first()
         if before is not None:

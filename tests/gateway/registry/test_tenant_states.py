@@ -9,15 +9,19 @@ import pytest
 from sqlmodel import col, select
 
 from gateway.errors import Denied, GatewayError
+from gateway.identity import public_keys
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
-from gateway.registry import agent_updates, changes, emergency_stops, tenant_changes, tenants
+from gateway.registry import agent_updates, changes, emergency_stops, key_rotation, tenant_changes, tenants
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.database import Registry
 from gateway.registry.models import Outbox
+from gateway.registry.public_keys import add_public_key
 from gateway.registry.reader import RegistryReader
+from gateway.registry.workload_names import add_spiffe_id
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
+PUBLIC = public_keys.generate("ed25519").public_key()
 WHO: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
 
 
@@ -112,6 +116,20 @@ def test_an_organization_decides_over_its_agents_and_no_others(home: Home, door:
     assert found == {ORG: "revoked", "acme": "active"}
 
 
+def rotated(home: Home, agent: str) -> key_rotation.Rotated:
+    terms = key_rotation.Terms(overlap_ns=10**9)
+    return key_rotation.rotate_key(home.registry, home.peppers, terms=terms, deliver=list, agent=agent, **WHO)
+
+
+def test_an_agent_that_has_ended_is_named_as_the_reason(home: Home) -> None:
+    home.agent()
+    home.key()
+    changes.retire_agent(home.registry, agent="bot", **WHO)
+    with pytest.raises(GatewayError) as caught:
+        rotated(home, "bot")
+    assert caught.value.code == "agent_retired"
+
+
 def test_nothing_comes_back_from_a_revoked_team(home: Home, door: Door, keys: dict[str, str]) -> None:
     tenant_changes.revoke_team(home.registry, team="support", **WHO)
     for attempt in (
@@ -122,6 +140,9 @@ def test_nothing_comes_back_from_a_revoked_team(home: Home, door: Door, keys: di
         lambda: agent_updates.update_agent(home.registry, agent="lonely", update=AgentUpdate(team="support"), **WHO),
         lambda: home.agent("new", team="support"),
         lambda: home.key("member"),
+        lambda: rotated(home, "member"),
+        lambda: add_public_key(home.registry, PUBLIC, agent="member", **WHO),
+        lambda: add_spiffe_id(home.registry, "spiffe://example.org/member", agent="member", **WHO),
     ):
         with pytest.raises(GatewayError, match="team `support` is revoked"):
             attempt()
@@ -136,6 +157,9 @@ def test_nothing_comes_back_from_a_revoked_organization(home: Home, door: Door, 
         lambda: tenant_changes.resume_organization(home.registry, **WHO),
         lambda: home.agent("new"),
         lambda: home.key("lonely"),
+        lambda: rotated(home, "lonely"),
+        lambda: add_public_key(home.registry, PUBLIC, agent="lonely", **WHO),
+        lambda: add_spiffe_id(home.registry, "spiffe://example.org/lonely", agent="lonely", **WHO),
         lambda: agent_updates.update_agent(home.registry, agent="lonely", update=AgentUpdate(owner="x"), **WHO),
     ):
         with pytest.raises(GatewayError, match=f"organization `{ORG}` is revoked"):
