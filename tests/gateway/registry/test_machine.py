@@ -13,7 +13,7 @@ class HastyMachine(WholeMachine):
     stride = 10
 
 
-def _run(machine: type[WholeMachine], examples: int, steps: int) -> None:
+def run_machine(machine: type[WholeMachine], examples: int, steps: int) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]  # of Hypothesis
         machine,
         settings=settings(
@@ -28,9 +28,9 @@ def _run(machine: type[WholeMachine], examples: int, steps: int) -> None:
 
 
 def test_a_hundred_steps() -> None:
-    _run(HastyMachine, 3, 35)
+    run_machine(HastyMachine, 3, 35)
 
 
 @pytest.mark.slow
 def test_ten_thousand_steps() -> None:
-    _run(WholeMachine, 200, 50)
+    run_machine(WholeMachine, 200, 50)

@@ -70,6 +70,7 @@ def _tenancy() -> None:
         ["organization_id", "name"],
         unique=True,
         sqlite_where=sa.text("status <> 'revoked'"),
+        postgresql_where=sa.text("status <> 'revoked'"),
     )
     op.create_table(
         "agent_version",
@@ -129,6 +130,7 @@ def _keys_and_bindings() -> None:
         ["organization_id", "subject_kind", "subject", "bundle"],
         unique=True,
         sqlite_where=sa.text("removed_ns IS NULL"),
+        postgresql_where=sa.text("removed_ns IS NULL"),
     )
 
 
@@ -148,7 +150,12 @@ def _upstreams() -> None:
     )
     op.create_index("upstream_name", "upstream", ["organization_id", "name"], unique=True)
     op.create_index(
-        "upstream_default", "upstream", ["organization_id"], unique=True, sqlite_where=sa.text("is_default")
+        "upstream_default",
+        "upstream",
+        ["organization_id"],
+        unique=True,
+        sqlite_where=sa.text("is_default"),
+        postgresql_where=sa.text("is_default"),
     )
 
 

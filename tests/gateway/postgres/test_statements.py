@@ -1,0 +1,107 @@
+"""Every statement that the registry sends is one that PostgreSQL takes, with the tables of the migrations.
+
+The tests of the registry and of the control API run on SQLite, and what they send is compiled for PostgreSQL and
+prepared there (`capture.py`): each table, column, function and type must exist.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+from sqlalchemy import URL
+
+_REPOSITORY: Final = Path(__file__).resolve().parents[3]
+_TESTS: Final = (
+    "tests/gateway/registry",
+    "tests/gateway/control",
+    "tests/gateway/cli/test_fleet.py",
+    "tests/gateway/dataplane/test_key_life.py",
+)
+_LEFT_OUT: Final = ("test_machine.py", "test_schemathesis.py", "test_events.py")
+
+SQLITE_ONLY: Final = (
+    "BEGIN",
+    "PRAGMA ",
+    # Whether the triggers are those of the migrations; PostgreSQL has them elsewhere.
+    "SELECT name, tbl_name, sql FROM sqlite_master",
+)
+"""Texts for the driver that belong to the one database: how a transaction begins, and how its file is looked at."""
+
+NOT_REACHED: Final[dict[str, str]] = {}
+"""Files whose statements no test above sends, and why."""
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Statement:
+    text: str
+    raw: bool
+    lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def statements(tmp_path_factory: pytest.TempPathFactory) -> list[Statement]:
+    folder = tmp_path_factory.mktemp("statements")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.gateway.postgres.capture", "-m", "", "-n", "0", *_TESTS]
+    command += [f"--ignore-glob=*/{each}" for each in _LEFT_OUT]
+    environment = os.environ | {"STATEMENTS": str(folder), "TENANT_OPERATIONS": "250"}
+    done = subprocess.run(command, cwd=_REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return [
+        Statement(**json.loads(line)) for each in sorted(folder.iterdir()) for line in each.read_text().splitlines()
+    ]
+
+
+def test_postgresql_takes_every_statement(template: URL, statements: list[Statement]) -> None:
+    import psycopg
+
+    refused = []
+    where = {"host": template.query["host"], "user": template.username, "dbname": template.database}
+    with psycopg.connect(**where, autocommit=True) as connection:  # type: ignore[arg-type]  # texts
+        for each in statements:
+            if each.raw and each.text.strip().startswith(SQLITE_ONLY):
+                continue
+            try:
+                connection.execute(b"PREPARE one AS " + each.text.encode())
+                connection.execute(b"DEALLOCATE one")
+            except psycopg.Error as error:
+                refused.append((str(error), each.text, each.lines))
+    assert refused == []
+    assert len(statements) > 150
+
+
+def test_every_place_that_sends_one_was_reached(statements: list[Statement]) -> None:
+    reached: dict[str, set[int]] = {}
+    for line in (line for each in statements for line in each.lines):
+        name, _, number = line.rpartition(":")
+        reached.setdefault(name, set()).add(int(number))
+    missing = [
+        f"{name}:{call.lineno}"
+        for name, call in _calls()
+        if name not in NOT_REACHED and reached.get(name, set()).isdisjoint(range(call.lineno, call.end_lineno or 0 + 1))
+    ]
+    assert missing == []
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
+    """Where the registry's code has a session send something."""
+    for path in sorted((_REPOSITORY / "gateway").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("exec", "execute", "scalar", "scalars", "get", "get_one")
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "session"
+            ):
+                yield str(path.relative_to(_REPOSITORY / "gateway")), node
