@@ -82,13 +82,13 @@ def find(registry: Registry, identifier: str, organization: str | None = None) -
         return None if found is None else _record(*found)
 
 
-def _concerning(organization: str | None) -> Select[tuple[EmergencyStop, Organization | None]]:
+def _concerning(organization: str | None) -> Select[EmergencyStop, Organization]:
     every = select(EmergencyStop, Organization).outerjoin(
         Organization, col(Organization.id) == EmergencyStop.organization_id
     )
     if organization is None:
         return every
-    return every.where(or_(col(EmergencyStop.organization_id).is_(None), Organization.name == organization))
+    return every.where(or_(col(EmergencyStop.organization_id).is_(None), col(Organization.name) == organization))
 
 
 def _in_force(session: Session, tenant: Organization | None) -> EmergencyStop | None:
