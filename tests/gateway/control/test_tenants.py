@@ -119,7 +119,7 @@ def test_two_organizations_know_nothing_of_each_other(
     control: Control, line: CommandLine, tenants: tuple[Tenant, Tenant]
 ) -> None:
     operations = int(os.environ.get("TENANT_OPERATIONS", "250"))
-    made = run(control, line, tenants, operations, seed=4)
+    made = run(control, line, tenants, operations, int(os.environ.get("TENANT_SEED", "4")))
     print(f"{operations} operations, carried out: {dict(made.done)}")
     assert made.watch.seen == operations
     assert made.done["requests"] > operations // 10, "most requests were refused, so little was tried"
