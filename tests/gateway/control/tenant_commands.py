@@ -18,11 +18,17 @@ from typer.main import get_command
 
 from gateway import cli
 from gateway.control.server import ControlApi
+from gateway.identity import public_keys
 from tests.gateway.control import conftest
 from tests.gateway.control.conftest import Client
 from tests.gateway.control.tenancy import NAMES, Tenant
+from tests.gateway.control.tenant_requests import shared
 
 URL: Final = "https://gw.example:8081"
+
+NEW_FILE: Final = "@new"
+PUBLIC_KEY: Final = "@public"
+"""As arguments: a file that is not there yet, and one with a new public key."""
 
 NOT_OF_ONE_ORGANIZATION: Final = frozenset[str]()
 """Commands that are not tried, with the reason."""
@@ -34,14 +40,16 @@ class CommandLine:
 
     api: ControlApi
     monkeypatch: pytest.MonkeyPatch
+    files: Path
     requests: int = 0
 
     @classmethod
     @contextlib.contextmanager
     def of(cls, api: ControlApi, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
-        made = cls(api, monkeypatch)
+        made = cls(api, monkeypatch, place / "files")
         folder = place / "laptop"
-        folder.mkdir()
+        for each in (folder, made.files):
+            each.mkdir()
         with monkeypatch.context() as patch:
             patch.chdir(folder)
             patch.setenv("XDG_CONFIG_HOME", str(place / "config"))
@@ -61,14 +69,20 @@ class CommandLine:
     def run(self, token: str, *arguments: str) -> tuple[int, str]:
         """The exit code of a command, and all that it says."""
         said = io.StringIO()
+        new = self.files / f"{self.requests}.new"
+        public = self.files / f"{self.requests}.pem"
+        if PUBLIC_KEY in arguments:
+            public.write_text(public_keys.public_pem(public_keys.generate("ed25519").public_key()))
+        given = [{NEW_FILE: str(new), PUBLIC_KEY: str(public)}.get(each, each) for each in arguments]
         with (
             self.monkeypatch.context() as patch,
             contextlib.redirect_stdout(said),
             contextlib.redirect_stderr(said),
         ):
             patch.setenv("AIG_TOKEN", token)
-            code = cli.main(["--server", URL, *arguments])
-        return code, said.getvalue()
+            code = cli.main(["--server", URL, *given])
+        written = new.read_text() if new.exists() else ""
+        return code, said.getvalue() + written
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """In the place of the network: what the control API answers must be documented, and no failure of its own."""
@@ -95,6 +109,10 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
     bundle = chance.choice(["base", "other"])
     # Whoever creates a team of the other one's name has one of that name.
     create = [] if other.mark in subject else _maybe(chance, "--create")
+    # Not its own operator, nor its own token: everything else would be refused from then on.
+    foreign = sorted(each for each in other.ids if each.startswith("opr_"))
+    operator = chance.choice([*(f"{me.mark}-{number}" for number in range(9)), other.mark, *foreign[:9]])
+    token = chance.choice([*sorted(each for each in other.ids if each.startswith("otk_"))[:9], "otk_nobodys"])
     some = {
         "agents register": [name, "--owner", why, "--team", chance.choice(NAMES), "--description", why],
         "agents list": [*_maybe(chance, "--limit", "2"), *_maybe(chance, "--after", agent)],
@@ -104,8 +122,36 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         **{f"agents {verb}": [agent, "--reason", why] for verb in ("review", "suspend", "resume", "revoke", "retire")},
         "keys create": [agent, "--reason", why],
         "keys list": _maybe(chance, agent),
-        "keys rotate": [*chance.choice([["--agent", agent], [reference("key_")]]), "--overlap", "1h"],
+        "keys add-public": [PUBLIC_KEY, "--agent", agent, "--reason", why],
+        "keys generate": ["--out", NEW_FILE, "--agent", agent, "--reason", why],
+        "keys add-spiffe": [
+            f"spiffe://{shared(chance, me.mark, 'common.example')}/{chance.randrange(3)}",
+            "--agent",
+            agent,
+        ],
+        "keys rotate": [
+            *chance.choice(
+                [
+                    ["--agent", agent],
+                    [reference("key_")],
+                    ["--team", team, "--out", NEW_FILE],
+                    ["--all", "--out", NEW_FILE],
+                ]
+            ),
+            "--overlap",
+            "1h",
+        ],
         "keys revoke": [reference("key_"), "--reason", why],
+        "operators list": [],
+        "operators add": [f"{me.mark}-{chance.randrange(99)}", "--role", "viewer", "--reason", why],
+        "operators show": [reference("opr_")],
+        "operators update": [operator, "--role", "auditor", "--reason", why],
+        "operators revoke": [operator, "--reason", why],
+        "operators token create": [operator, "--expires", "1h", "--reason", why],
+        "operators token list": [reference("opr_")],
+        "operators token revoke": [token, "--reason", why],
+        "permissions": ["--model", "o3", *_maybe(chance, "--all")],
+        "agents permissions": [agent, "--model", "o3"],
         "teams create": [name, "--owner", why, "--description", why],
         "teams update": [team, "--owner", why, "--description", f"{why} {chance.randrange(99)}"],
         "teams list": [],
@@ -130,6 +176,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "stop": ["--reason", why, *chance.choice([["--all"], ["--org", organization]])],
         "resume": chance.choice([["--all"], ["--org", organization]]),
         "orgs create": [theirs],
+        "orgs update": [organization, "--review-days", str(chance.randrange(1, 90)), "--reason", why],
         "orgs list": [],
         "orgs show": [organization],
         # Not its own: everything else would be refused from then on.
