@@ -81,7 +81,7 @@ def test_an_organization_has_several_upstreams_and_one_default(registry: Postgre
     for name in ("openai", "other", "third"):
         changes.add_upstream(
             registry, vault, actor=ACTOR, organization=ORG, name=name, provider="openai",
-            base_url="https://api.openai.com", secret="x",
+            base_url="https://api.openai.com/v1", secret="x",
         )  # fmt: skip
     with pytest.raises((GatewayError, DBAPIError)), registry.write() as session:
         session.connection().execute(text("UPDATE upstream SET is_default = true"))
