@@ -152,6 +152,46 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "operators token revoke": [token, "--reason", why],
         "permissions": ["--model", "o3", *_maybe(chance, "--all")],
         "agents permissions": [agent, "--model", "o3"],
+        "audit list": [],
+        "audit checkpoint": [],
+        "upstreams list": [],
+        "upstreams add": [chance.choice(NAMES), "--no-key"],
+        "upstreams show": [chance.choice(NAMES)],
+        "upstreams remove": [chance.choice(NAMES)],
+        "routes list": [],
+        "routes set": [f"r-{chance.choice(NAMES)}", chance.choice(NAMES)],
+        "routes show": [f"r-{chance.choice(NAMES)}"],
+        "routes remove": [f"r-{chance.choice(NAMES)}"],
+        "issuers list": [],
+        **{
+            f"issuers {verb}": [
+                chance.choice(NAMES),
+                "--issuer",
+                f"https://{shared(chance, me.mark, 'common.example')}",
+                "--audience",
+                chance.choice(NAMES),
+                "--jwks-url",
+                f"https://{me.mark}.example",
+            ]
+            for verb in ("add", "add-persons")
+        },
+        "issuers remove": [chance.choice(NAMES)],
+        "issuers rule add": [
+            chance.choice(NAMES),
+            "--agent",
+            agent,
+            "--claim",
+            f"of={me.mark}{chance.randrange(99)}",
+        ],
+        "issuers rule list": _maybe(chance, chance.choice(NAMES)),
+        "issuers rule remove": [reference("rul_")],
+        "webhooks list": [],
+        "webhooks add": [f"https://{me.mark}.example/{chance.randrange(9)}"],
+        "webhooks remove": [reference("whk_")],
+        # Not one of its own, which would be told over the network.
+        "webhooks test": [
+            chance.choice([*sorted(each for each in other.ids if each.startswith("whk_")), "whk_nobodys"])
+        ],
         "teams create": [name, "--owner", why, "--description", why],
         "teams update": [team, "--owner", why, "--description", f"{why} {chance.randrange(99)}"],
         "teams list": [],
@@ -177,6 +217,10 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "resume": chance.choice([["--all"], ["--org", organization]]),
         "orgs create": [theirs],
         "orgs update": [organization, "--review-days", str(chance.randrange(1, 90)), "--reason", why],
+        "audit show": [reference("chg_")],
+        "usage": [],
+        "tokens keys": [],
+        "tokens rotate-key": [],
         "orgs list": [],
         "orgs show": [organization],
         # Not its own: everything else would be refused from then on.
@@ -190,7 +234,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
     return some
 
 
-_WITHOUT_JSON: Final = frozenset[str]()
+_WITHOUT_JSON: Final = frozenset({"audit checkpoint"})
 
 
 def _maybe(chance: random.Random, *arguments: str) -> list[str]:

@@ -65,10 +65,6 @@ class Model:
     # Of each organization: within how many days agents must be confirmed, and how many later they are suspended.
     rules: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def standing(self, organization: str, team: str) -> Standing:
-        stopped = "all" if None in self.stops else "organization" if organization in self.stops else None
-        return Standing(self.organizations[organization], self.teams.get((organization, team)), stopped)
-
     def suspends_ns(self, identifier: str) -> int | None:
         agent = self.agents[identifier]
         days, after = self.rules.get(agent.organization, (0, 0))
@@ -85,6 +81,10 @@ class Model:
         agent = self.agents[identifier]
         if agent.status == "active" and self.unconfirmed(identifier, now_ns):
             agent.status, agent.version, agent.reason = "suspended", agent.version + 1, UNCONFIRMED
+
+    def standing(self, organization: str, team: str) -> Standing:
+        stopped = "all" if None in self.stops else "organization" if organization in self.stops else None
+        return Standing(self.organizations[organization], self.teams.get((organization, team)), stopped)
 
     def revoked(self, organization: str, *teams: str) -> str | None:
         """The code with which something new is refused in an organization and teams of it; None if it is not."""
