@@ -187,10 +187,10 @@ def test_from_the_file_to_a_command_and_to_a_newer_key(home: Home, printing: tup
     for keys in ((OLD,), (NEW, OLD)):
         given.write_text(text(*keys))
         before = vault_rotation.state(home.registry, home.data.keys)
-        assert (before.key, before.older, before.left) == (*ids(keys[0]), [*ids(*keys[1:]), file], 7)
+        assert (before.key, before.older, before.left) == (*ids(keys[0]), [*ids(*keys[1:]), file], 8)
         assert before.where == dict.fromkeys(ids(*keys), "`kek_command`") | {file: "keys/kek"}
         done = vault_rotation.rotate(home.registry, home.data.keys, ACTOR)
-        assert (done.key, done.continued, sum(done.sealed.values())) == (*ids(keys[0]), False, 7)
+        assert (done.key, done.continued, sum(done.sealed.values())) == (*ids(keys[0]), False, 8)
         assert vault_rotation.state(home.registry, home.data.keys).left == 0
     # Nothing else is needed, and no file was touched.
     given.write_text(text(NEW))
