@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from gateway.registry import login_providers, publication
+from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
 from tests.gateway.control.conftest import Control, document_of
 from tests.gateway.control.tenancy import Tenant
@@ -49,8 +51,20 @@ def made(other: Tenant) -> dict[str, str]:
     found["rule"] = ask("POST", f"/issuers/{found['issuer']}/rules", {"agent": agent, "claims": {"sub": "x"}}).ok(201)[
         "id"
     ]
+    found["event"] = ask("GET", "/audit/entries").ok()["items"][0]["id"]
     found["token"] = ask("POST", f"/operators/{found['operator']}/tokens", {"expires_in": 60}).ok(201)["id"]
     return found
+
+
+def _provider(control: Control) -> str:
+    """The name of a login provider. All are the whole gateway's, so operators of an organization have none."""
+    home = control.home
+    url = "https://login.example"
+    added = login_providers.add_provider(
+        home.registry, home.vault, actor=ACTOR, name="theirs-too", issuer=url, client_id="cli"
+    )
+    publication.publish(home.registry, home.data)  # its entry is not written by the first request
+    return added.name
 
 
 def missing(theirs: dict[str, str]) -> dict[str, str]:
@@ -81,7 +95,7 @@ def test_a_foreign_id_is_answered_like_one_that_nothing_has(
     tenants: tuple[Tenant, Tenant],  # noqa: F811
 ) -> None:
     me, other = tenants
-    theirs = made(other)
+    theirs = made(other) | {"provider": _provider(control)}
     nobodys = missing(theirs)
     document = document_of(control.api)
     differing, compared = [], 0

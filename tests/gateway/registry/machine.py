@@ -355,7 +355,7 @@ class RegistryMachine(RuleBasedStateMachine):
             then.settle(each, self.clock.now)
         then.rules[org] = (days, after)
         late = [i for i in mine if then.agents[i].status == "active" and then.unconfirmed(i, self.clock.now)]
-        with self.refused("would_suspend" if late and not now else None):
+        with self.refused(self.model.revoked(org) or ("would_suspend" if late and not now else None)):
             update_organization(
                 self.registry,
                 actor=ACTOR,
@@ -374,6 +374,7 @@ class RegistryMachine(RuleBasedStateMachine):
         late = [
             identifier for identifier, each in self.model.agents.items()
             if each.status == "active" and self.model.unconfirmed(identifier, self.clock.now)
+            and self.model.organizations[each.organization] != "revoked"
         ]  # fmt: skip
         with self.refused(None):
             suspended = reviews.suspend_unconfirmed(self.registry, self.clock.now)
