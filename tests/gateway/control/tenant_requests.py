@@ -142,7 +142,7 @@ def public_key(chance: random.Random) -> str:
 
 _PREFIXES = {"operator": "opr_", "token": "otk_", "agent": "agt_", "key": "key_", "binding": "bnd_", "limit": "lim_"}
 _PREFIXES |= {"upstream": "ups_", "route": "rte_", "issuer": "iss_", "rule": "rul_", "webhook": "whk_", "stop": "stp_"}
-_LEFT_OUT = {"/events"}  # it does not end
+_LEFT_OUT = {"/events", "/logout"}  # the one does not end, the other ends the token of all that follows
 
 
 def of_document(
