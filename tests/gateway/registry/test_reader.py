@@ -33,6 +33,13 @@ def test_a_credential_is_found_without_scanning(home: Home) -> None:
     assert sum(step.startswith("SEARCH") for step in plan) == 9
 
 
+def test_pinned_revisions_are_found_without_looking_at_all_bindings(home: Home) -> None:
+    """Every worker asks for them several times a second, and waits meanwhile."""
+    with home.registry.read() as session:
+        plan = [row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {module._PINNED}")]
+    assert plan[0] == "SCAN g USING INDEX binding_pinned"
+
+
 def test_the_epochs_are_one_statement(home: Home) -> None:
     """Every request asks for them twice: no transaction around them, no statement for each part."""
     reader = RegistryReader(home.data.registry_db)
