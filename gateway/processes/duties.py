@@ -133,18 +133,16 @@ class Duties:
         return await asyncio.to_thread(self._count)
 
     def _count(self) -> dict[str, Any]:
-        now_ns = time.time_ns()
-        found = inventory.take(self._registry, now_ns)
-        faults = inventory.sealed_faults(found, KeySource.of(self._settings))
-        states = [each for tenant in found.tenants for each in tenant.upstreams]
+        found = inventory.beginning(self._registry)
+        faults = inventory.sealed_faults(found.upstreams, KeySource.of(self._settings))
         return {
-            "agents": sum(len(tenant.agents) for tenant in found.tenants),
-            "upstreams": len(states),
+            "agents": found.agents,
+            "upstreams": len(found.upstreams),
             "bundles": len(found.activation.bundles) if found.activation else 0,
-            "adoptions": [
-                text for tenant in found.tenants for text, _ in adoptions.reminders(tenant.adoptions, now_ns)
-            ],
-            "sealed": {each.record.name: faults[each.record.id] for each in states if each.record.id in faults},
+            "adoptions": [text for text, _ in adoptions.reminders(found.adoptions, time.time_ns())],
+            "sealed": {
+                each.record.name: faults[each.record.id] for each in found.upstreams if each.record.id in faults
+            },
         }
 
     def healthy(self) -> bool:

@@ -234,17 +234,20 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
             f"type `gateway bind {_one(without)} BUNDLE{at}`",
         )
     yield from _unconfirmed(facts, tenant, at)
+    in_force = facts.inventory.activation.bundles if facts.inventory.activation else {}
+    missing: dict[str, list[str]] = {}
     for binding in tenant.bindings:
         if binding.subject_kind == "team" and tenant.inactive_teams.get(binding.subject) == "revoked":
             continue
         if not binding.agents:
             yield _applies_to_nobody(binding, at)
-        in_force = facts.inventory.activation.bundles if facts.inventory.activation else {}
-        if binding.pinned is None and binding.agents and binding.bundle not in in_force:
-            yield _problem(
-                f"bundle `{binding.bundle}` is bound to {_subject(binding)}, but is not in force",
-                "commit it to the policies repository, or end the binding with `gateway unbind`",
-            )
+        elif binding.pinned is None and binding.bundle not in in_force:
+            missing.setdefault(binding.bundle, []).append(_subject(binding))
+    for bundle, subjects in missing.items():
+        yield _problem(
+            f"bundle `{bundle}` is bound to {_listed(subjects)}, but is not in force",
+            "commit it to the policies repository, or end the binding with `gateway unbind`",
+        )
 
 
 def _unconfirmed(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:

@@ -158,7 +158,9 @@ def look(settings: Settings) -> Facts:
         logs=logs,
         contacts=contacts.read(data.runtime_db),
         breakers=open_breakers(data),
-        sealed=inventory.sealed_faults(found, KeySource.of(settings)),
+        sealed=inventory.sealed_faults(
+            (each for tenant in found.tenants for each in tenant.upstreams), KeySource.of(settings)
+        ),
         keys=_key_faults(settings),
         webhooks=deliveries.states(data.runtime_db),
         uses=key_uses.read(data.runtime_db),

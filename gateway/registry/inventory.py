@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import func
@@ -10,6 +11,7 @@ from sqlmodel import Session, col, select
 from gateway.errors import GatewayError
 from gateway.registry import adoptions, emergency_stops, queries, retiring, review_dates, webhooks
 from gateway.registry.adoptions import AdoptionRecord
+from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
 from gateway.registry.models import Agent, ApiKey, LegacyKey, Organization, Outbox, Team, Upstream
@@ -100,9 +102,31 @@ def take(registry: Registry, now_ns: int) -> Inventory:
         )
 
 
-def sealed_faults(found: Inventory, source: KeySource) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What an operator is told at a start: of agents only how many there are."""
+
+    agents: int
+    upstreams: list[UpstreamState]
+    adoptions: list[AdoptionRecord]
+    activation: ActivationRecord | None
+
+
+def beginning(registry: Registry) -> Beginning:
+    with registry.read() as session:
+        organizations = session.exec(select(Organization).order_by(Organization.name)).all()
+        living = select(func.count()).select_from(Agent).where(col(Agent.status).not_in(ENDED))
+        return Beginning(
+            session.exec(living).one(),
+            [state for each in organizations for state in _upstreams(session, each)],
+            [record for each in organizations for record in _adoptions(session, each)],
+            queries.current_activation(session),
+        )
+
+
+def sealed_faults(upstreams: Iterable[UpstreamState], source: KeySource) -> dict[str, str]:
     """By their ids the upstreams whose secret cannot be opened with the keys of this source, and why."""
-    sealed = [each for tenant in found.tenants for each in tenant.upstreams if each.secret is not None]
+    sealed = [each for each in upstreams if each.secret is not None]
     if not sealed:
         return {}
     try:
@@ -163,15 +187,23 @@ def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
         )
         for each in queries.live_members(session, owner, "organization", owner.id)
     ]
-    upstreams = [
+    routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
+    upstreams, adopted = _upstreams(session, owner), _adoptions(session, owner)
+    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks, adopted)
+
+
+def _upstreams(session: Session, owner: Organization) -> list[UpstreamState]:
+    rows = session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
+    return [
         UpstreamState(
             queries.upstream_record(owner, row),
             row.updated_ns,
             row.secret,
             Place(owner.name, row.provider, row.id, row.version),
         )
-        for row in session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
+        for row in rows
     ]
-    routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
-    adopted = [each for each in adoptions.of(session, owner) if each.revoked_ns is None]
-    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks, adopted)
+
+
+def _adoptions(session: Session, owner: Organization) -> list[AdoptionRecord]:
+    return [each for each in adoptions.of(session, owner) if each.revoked_ns is None]

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, or_, text
+from sqlalchemy import ColumnElement, and_, func, or_, text
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -153,15 +153,21 @@ def needed_bundles(session: Session) -> dict[str, str]:
 
     A pinned binding brings its own revision, and an agent that has ended needs nothing.
     """
-    found = {}
+    needing = (
+        select(func.min(Binding.id))
+        .outerjoin(Agent, col(Agent.id) == Binding.subject)
+        .where(
+            col(Binding.removed_ns).is_(None),
+            col(Binding.pinned).is_(None),
+            or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)),
+        )
+        .group_by(Binding.bundle)
+    )
     owned = select(Binding, Organization.name, Agent.name).select_from(Binding)
     joined = owned.join(Organization, col(Organization.id) == Binding.organization_id)
-    rows = joined.outerjoin(Agent, col(Agent.id) == Binding.subject).where(
-        col(Binding.removed_ns).is_(None),
-        col(Binding.pinned).is_(None),
-        or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)),
-    )
-    for binding, organization, agent in session.exec(rows.order_by(col(Binding.id).desc())):
+    rows = joined.outerjoin(Agent, col(Agent.id) == Binding.subject).where(col(Binding.id).in_(needing))
+    found = {}
+    for binding, organization, agent in session.exec(rows):
         names = {"agent": agent, "team": f"team:{binding.subject}", "organization": f"org:{organization}"}
         found[binding.bundle] = str(names[binding.subject_kind])
     return found
@@ -388,14 +394,19 @@ def _members(organization: Organization, row: Agent | AgentVersion) -> dict[str,
 
 def _with_members(session: Session, owner: Organization, records: list[BindingRecord]) -> list[BindingRecord]:
     """The records with the agents that they apply to, read once for all."""
-    members = live_members(session, owner, "organization", owner.id)
+    everybody: list[str] = []
+    teams: dict[str, list[str]] = {}
+    for agent in live_members(session, owner, "organization", owner.id):
+        everybody.append(agent.name)
+        teams.setdefault(agent.team, []).append(agent.name)
+    living = set(everybody)
 
-    def applies(record: BindingRecord, agent: Agent) -> bool:
+    def applies(record: BindingRecord) -> list[str]:
         if record.subject_kind == "agent":
-            return agent.name == record.subject
-        return record.subject_kind == "organization" or agent.team == record.subject
+            return [record.subject] if record.subject in living else []
+        return everybody if record.subject_kind == "organization" else teams.get(record.subject, [])
 
-    return [replace(record, agents=[agent.name for agent in members if applies(record, agent)]) for record in records]
+    return [replace(record, agents=applies(record)) for record in records]
 
 
 def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
