@@ -50,6 +50,8 @@ _LEFT_OUT: Final = frozenset({"v", "id", "kind", "time", "boot", "what", "org"})
 # A stop of all is told to every organization, but not who said so and why: that may concern others.
 _OF_ALL: Final = frozenset({"agents.stopped", "agents.resumed"})
 _UNTOLD: Final = _LEFT_OUT | {"actor", "reason"}
+# The one refusal of a commit whose detail is not about policies: it names somebody who is bound, of any organization.
+_OF_SOMEBODY: Final = "bundle_missing"
 
 
 def event_of(entry: Mapping[str, Any]) -> str:
@@ -74,6 +76,8 @@ def agent_of(entry: Mapping[str, Any]) -> str:
 def payload(entry: Mapping[str, Any], agent_name: str = "") -> bytes:
     """The body of a delivery. `agent_name` is the name of `agent_of`. Equal entries make equal bytes."""
     left_out = _UNTOLD if entry["org"] == SYSTEM and event_of(entry) in _OF_ALL else _LEFT_OUT
+    if entry.get("outcome") == _OF_SOMEBODY:
+        left_out |= {"detail"}
     data = {name: value for name, value in entries.opened(dict(entry)).items() if name not in left_out}
     data["organization"] = entry["org"]
     if entry.get("what") == THRESHOLD:

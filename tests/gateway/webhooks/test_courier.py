@@ -253,8 +253,18 @@ def test_a_policy_that_was_refused_is_an_event_for_every_organization() -> None:
         "tests_failed",
         "2026-03-04T10:00:02.123Z",
     )
+    assert told["data"]["detail"] == refused["detail"]
     other = {"kind": "change", "org": "other", "what": "agent.revoked"}
     assert not events.concerns(other, "acme", ["agent.revoked"])
+
+
+def test_a_commit_that_lacks_a_bundle_does_not_tell_who_is_bound_to_it() -> None:
+    refused = {"kind": "activation", "org": "system", "id": "act_1", "time": "1772618402123456789"}
+    why = "bundle base: `payroll-bot` is bound to it, but the commit does not hold it"
+    refused |= {"outcome": "bundle_missing", "commit": "c" * 40, "detail": why}
+    told = events.payload(refused)
+    assert b"payroll-bot" not in told
+    assert json.loads(told)["data"] == {"organization": "system", "outcome": "bundle_missing", "commit": "c" * 40}
 
 
 @pytest.mark.parametrize("what", ["agents.stopped", "agents.resumed"])
