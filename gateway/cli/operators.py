@@ -161,7 +161,10 @@ def create_token(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Create a token. It is printed once, alone on standard output, and cannot be shown again."""
+    """Create a token. It is printed once, alone on standard output, and cannot be shown again.
+
+    With --server it must not outlive the token with which you ask.
+    """
     from gateway.management.port import NewOperatorToken
 
     lifetime_ns = None if expires is None else output.parse_duration(expires)

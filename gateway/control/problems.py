@@ -35,6 +35,8 @@ _CONFLICTS: Final = frozenset(
 )
 """Codes of what is refused because of how things are, not because of how it was asked for."""
 
+_FORBIDDEN: Final = frozenset({"token_outlives_maker"})
+
 _NOT_THERE: Final = frozenset({"not_yet", "no_such_limit", "no_checkpoint"})
 
 _UNAVAILABLE: Final = frozenset({"registry_unavailable", "audit_unavailable", "key_file_unusable"})
@@ -53,6 +55,7 @@ _HINTS: Final = {
     "review_overdue": "review it first, if it is still wanted",
     "would_suspend": 'review them first, or send "suspend_now": true if that is meant',
     "not_a_raise": "to lower it, set the limit",
+    "token_outlives_maker": "give it a shorter `expires_in`, or ask with a token that ends later",
     "operator_revoked": "add the operator anew",
     "role_of_rules": "change the login rules, or revoke the operator",
     "agent_exists": "choose another name, or end that agent first",
@@ -106,6 +109,8 @@ def of(error: GatewayError, noun: str = "", *, named: Collection[str] = (), comm
         return Problem(503, code, error.message, hint="try again", headers=[("retry-after", "2")])
     if code in _NOT_THERE or (code.startswith("unknown_") and code.removeprefix("unknown_") in named):
         status = 404
+    elif code in _FORBIDDEN:
+        status = 403
     elif code.endswith(("_exists", "_revoked", "_retired")) or code.startswith("too_many_") or code in _CONFLICTS:
         status = 409
     else:

@@ -27,6 +27,7 @@ from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenReco
 
 MAX_LIVE_TOKENS: Final = 16
 """How many tokens of one operator may work at a time."""
+_SECOND: Final = 10**9
 
 
 def add_operator(
@@ -103,8 +104,12 @@ def create_token(
     lifetime_ns: int | None = None,
     scopes: Collection[str] | None = None,
     reason: str = "",
+    until_ns: int | None = None,
 ) -> NewToken:
-    """A token for an operator, or for a part of what its role may do. What is returned is the only copy of its text."""
+    """A token for an operator, or for a part of what its role may do. What is returned is the only copy of its text.
+
+    `until_ns` is when the token ends with which this is asked: the new one must not outlive it.
+    """
     checked = operator_roles.check_scopes(scopes)
     with registry.write() as session:
         tenant = tenant_of(session, organization)
@@ -124,6 +129,7 @@ def create_token(
                 hint=f"revoke one first, such as {working[0].id}",
             )
         row, text = new_token(peppers, holder, actor=actor, lifetime_ns=lifetime_ns, scopes=checked)
+        _check_end(row, until_ns)
         session.add(row)
         record(session, tenant, actor, "operator_token.created", entries.operator_token(holder, row), reason)
         return NewToken(record=token_record(tenant, holder, row), text=text)
@@ -277,6 +283,15 @@ def _check_live(row: Operator) -> None:
     if row.status == "revoked":
         hint = f"add it anew: `gateway operators add {row.name}`"
         raise GatewayError("operator_revoked", f"operator `{row.name}` is revoked", subject=row.id, hint=hint)
+
+
+def _check_end(row: OperatorToken, until_ns: int | None) -> None:
+    """Raise unless a token ends by then: one that was stolen must not make itself a longer life."""
+    if until_ns is not None and (row.expires_ns is None or row.expires_ns > until_ns):
+        left = max(0, until_ns - row.created_ns) // _SECOND
+        message = f"a token must not outlive the one that makes it, which ends in {left} s"
+        hint = "give it a shorter life, or make it with `gateway operators token create` on the gateway's own machine"
+        raise GatewayError("token_outlives_maker", message, hint=hint)
 
 
 def live_tokens(session: Session, holder: Operator, now_ns: int) -> list[OperatorToken]:

@@ -1,7 +1,7 @@
 """Operators and their tokens. Without the parameter `organization` those of the whole gateway are meant.
 
-Nobody can give away more than it has: a token that is for certain things makes only tokens for some of these, and an
-operator of one organization only operators of that one.
+Nobody can give away more than it has: a token that is for certain things makes only tokens for some of these, one that
+expires only tokens that expire no later, and an operator of one organization only operators of that one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class OperatorPatch(Body):
 class NewOperatorToken(Reasoned):
     """A token to create."""
 
-    expires_in: Seconds | None = Field(None, description="In seconds.")
+    expires_in: Seconds | None = Field(
+        None, description="In seconds; null: never. A token that expires makes only tokens that expire no later."
+    )
     scopes: list[str] | None = Field(
         None, description="What it is for, such as read or agents:write; null: everything."
     )
@@ -156,6 +158,7 @@ def create_token(ask: Ask) -> Answer:
         lifetime_ns=lifetime(given.expires_in),
         scopes=given.scopes,
         reason=given.reason,
+        until_ns=ask.caller.token.expires_ns,
     )
     body = {**_token(made.record), "token": made.text}
     return Answer(body=body, status=201, once="token")

@@ -92,6 +92,21 @@ def test_scopes_of_tokens(control: Control) -> None:
     client("POST", "/operators/olga/tokens", {"scopes": ["agents:read"]}).ok(201)
 
 
+def test_a_token_makes_none_that_outlives_it(control: Control) -> None:
+    """Otherwise a token that was stolen, or somebody who may log in no longer, would make itself one for ever."""
+    client = control.operator(lifetime_ns=3600 * 10**9)
+    mine = client("GET", "/me").ok()["token"]["expires"]
+    for lifetime in ({}, {"expires_in": None}, {"expires_in": 3601}):
+        refused = client("POST", "/operators/olga/tokens", lifetime)
+        assert refused.problem(403) == "token_outlives_maker"
+        assert "which ends in 3" in refused.json["detail"]
+        assert "expires_in" in refused.json["hint"]
+    assert client("POST", "/operators/olga/tokens", {"expires_in": 3590}).ok(201)["expires"] < mine
+    assert len(client("GET", "/operators/olga/tokens").ok()["items"]) == 2
+    forever = control.operator("emil")
+    assert forever("POST", "/operators/olga/tokens", {}).ok(201)["expires"] is None
+
+
 @pytest.fixture
 def acme(control: Control) -> Client:
     """An operator of another organization, which has one of everything."""
