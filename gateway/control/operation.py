@@ -17,6 +17,7 @@ from sqlmodel import Session
 
 from gateway.control.cursors import Cursors
 from gateway.control.gate import Caller
+from gateway.control.permissions import Bundles
 from gateway.control.problems import Problem
 from gateway.identity import operator_roles
 from gateway.identity.credentials import Peppers
@@ -74,6 +75,7 @@ class Context:
     peppers: Peppers
     vault: Vault
     cursors: Cursors
+    bundles: Bundles
 
 
 @dataclass(frozen=True, kw_only=True)

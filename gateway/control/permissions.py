@@ -7,8 +7,10 @@ known; the networks of keys are not compared with anything. Upstreams have no hi
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ from gateway.errors import GatewayError
 from gateway.identity.principals import CredentialRow, Principal, principal_of
 from gateway.policy import authorization
 from gateway.policy.authorization import Authorization
-from gateway.policy.cache import Panel, PolicyCache
+from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
 from gateway.policy.decision import ALLOWED
 from gateway.policy.input import build_input
 from gateway.registry.as_of import AgentAt, RegistryAt
@@ -29,26 +31,62 @@ from gateway.registry.port import ActiveSet, BundleRef
 from gateway.registry.records import BundleRecord, KeyRecord
 
 _SECONDS: Final = 30.0
+_KEPT: Final = 32
+MAX_QUESTIONS: Final = 2
 
 
-def permissions(bundles: Path, then: RegistryAt, calls: Sequence[Call], at_ns: int) -> list[Permission]:
+class Bundles:
+    """The bundles that were asked last, compiled: those of one question after another are mostly the same.
+
+    Threads share it. One compiles at a time, and `turns` are those who may ask at a time: more would keep the other
+    duties of the process waiting.
+    """
+
+    def __init__(self, directory: Path, most: int = _KEPT) -> None:
+        self._directory = directory
+        self._most = most
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[str, CompiledBundle] = OrderedDict()
+        self.turns = threading.BoundedSemaphore(MAX_QUESTIONS)
+
+    def of(self, digests: Iterable[str]) -> tuple[PolicyCache, dict[str, str]]:
+        """These revisions in memory, and for each that cannot be loaded why."""
+        found, missing = PolicyCache(self._directory), dict[str, str]()
+        for digest in sorted(digests):
+            with self._guard:
+                if digest in self._kept:
+                    self._kept.move_to_end(digest)
+                    found.hold(self._kept[digest])
+                    continue
+                try:
+                    self._kept[digest] = found.load(digest)
+                except GatewayError as error:
+                    missing[digest] = error.message
+                if len(self._kept) > self._most:
+                    self._kept.popitem(last=False)
+        return found, missing
+
+
+def permissions(bundles: Bundles, then: RegistryAt, calls: Sequence[Call], at_ns: int) -> list[Permission]:
     """The answer for every agent that had not ended, and every call; by agent, then by call."""
+    return [each for _, found in by_agent(bundles, then, calls, at_ns) for each in found]
+
+
+def by_agent(
+    bundles: Bundles, then: RegistryAt, calls: Sequence[Call], at_ns: int
+) -> Iterator[tuple[str, list[Permission]]]:
+    """The id of each agent with its answers, one after the other; those that had ended have none."""
     court = _Court(bundles, then, at_ns)
-    return [
-        court.judge(each, number, call)
-        for each in then.agents
-        if each.agent.status not in ("revoked", "retired")
-        for number, call in enumerate(calls)
-    ]
+    for each in then.agents:
+        ended = each.agent.status in ("revoked", "retired")
+        yield each.agent.id, [court.judge(each, number, call) for number, call in enumerate(calls) if not ended]
 
 
 class _Court:
-    """The bundles of one activation, each compiled once."""
+    """The bundles of one activation."""
 
-    def __init__(self, bundles: Path, then: RegistryAt, at_ns: int) -> None:
+    def __init__(self, bundles: Bundles, then: RegistryAt, at_ns: int) -> None:
         self._at_ns = at_ns
-        self._policies = PolicyCache(bundles)
-        self._missing: dict[str, str] = {}
         in_force = then.activation
         active = {} if in_force is None else {name: _ref(each) for name, each in in_force.bundles.items()}
         bound = [each for agent in then.agents for each in agent.bindings]
@@ -60,11 +98,8 @@ class _Court:
         self._active = ActiveSet(
             in_force.id if in_force else "", in_force.commit if in_force else "", 0, active, pinned
         )
-        for digest in sorted({each.revision.digest for each in bound if each.revision is not None}):
-            try:
-                self._policies.load(digest)
-            except GatewayError as error:
-                self._missing[digest] = error.message
+        digests = {each.revision.digest for each in bound if each.revision is not None}
+        self._policies, self._missing = bundles.of(digests)
 
     def judge(self, agent: AgentAt, number: int, call: Call) -> Permission:
         """Try each key that worked; the first that would have let the call through decides, or else the last."""

@@ -25,6 +25,7 @@ from gateway.control.event_streams import EventStreams, Feed
 from gateway.control.gate import Caller, Gate
 from gateway.control.logins import Logins, Visit
 from gateway.control.operation import Answer, Ask, Context, Operation
+from gateway.control.permissions import Bundles
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
 from gateway.control.requests import PREFIX
@@ -127,7 +128,14 @@ class ControlApi:
         """The API of the gateway in a data directory, whose streams end when `stop` is set. Blocks."""
         peppers = Peppers.load(data.keys)
         vault, cursors = Vault.load(data.keys, source), Cursors(peppers.current)
-        context = Context(registry=Registry.open(data), data=data, peppers=peppers, vault=vault, cursors=cursors)
+        context = Context(
+            registry=Registry.open(data),
+            data=data,
+            peppers=peppers,
+            vault=vault,
+            cursors=cursors,
+            bundles=Bundles(data.bundles),
+        )
         return cls(app, context, OPERATIONS, version, stop)
 
     def close(self) -> None:

@@ -207,6 +207,10 @@ class PolicyCache:
                 self._bundles[digest] = bundle
         return bundle
 
+    def hold(self, bundle: CompiledBundle) -> None:
+        """Take a revision that was compiled elsewhere."""
+        self._bundles[bundle.digest] = bundle
+
     def follow(self, wanted: Iterable[str]) -> dict[str, str]:
         """Load the wanted revisions and drop all others; returns for each that could not be loaded why."""
         failed: dict[str, str] = {}

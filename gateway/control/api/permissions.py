@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from pydantic import AwareDatetime, Field
@@ -14,12 +16,15 @@ from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
 from gateway.control.permission_calls import calls_of, told
 from gateway.control.permission_records import NOT_CONSIDERED, AskedCall, Permission
+from gateway.control.problems import Problem
 from gateway.registry import as_of
 from gateway.registry.as_of import RegistryAt
 from gateway.registry.documents import timestamp
 
 _MOST: Final = 100
 """Agents whose policies one request asks."""
+_SECONDS: Final = 5.0
+"""After which a page ends with the agent that it has come to."""
 
 _TEXT = {"type": "string"}
 _PERMISSION = shapes.record(Permission, "call")
@@ -58,20 +63,33 @@ class CallPageQuery(CallQuery, PageQuery):
 
 
 def listed(ask: Ask) -> Answer:
-    """A page may be empty and have a `next`: it is one of agents, of which ended and unwanted ones are left out."""
+    """A page may be empty and have a `next`: it is one of agents, of which ended and unwanted ones are left out.
+
+    It also ends where its time is over.
+    """
     given: CallPageQuery = ask.query
     call, when, time_ns = _asked(ask)
     place = (ask.tenant, "permissions", str(given.at or ""))
     after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
     then, last = as_of.page_at(ask.registry, ask.tenant, when, after=after, limit=given.limit)
+    found: list[Permission] = []
+    with _turn(ask):
+        ends = time.monotonic() + _SECONDS
+        for agent, answers in permissions.by_agent(ask.context.bundles, then, [call], time_ns):
+            found += [each for each in answers if given.allowed in (None, each.allowed)]
+            if time.monotonic() > ends and agent != then.agents[-1].agent.id:
+                last = agent
+                break
     following = None if last is None else ask.context.cursors.seal(last, *place)
-    return _answer(ask, call, then, time_ns, given.allowed, following)
+    return _answer(call, then, time_ns, found, following)
 
 
 def of_agent(ask: Ask) -> Answer:
     call, when, time_ns = _asked(ask)
     then = as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], when)
-    return _answer(ask, call, then, time_ns, None, None)
+    with _turn(ask):
+        found = permissions.permissions(ask.context.bundles, then, [call], time_ns)
+    return _answer(call, then, time_ns, found, None)
 
 
 def _asked(ask: Ask) -> tuple[Call, int, int]:
@@ -83,11 +101,21 @@ def _asked(ask: Ask) -> tuple[Call, int, int]:
     return (call, as_of.NOW, time.time_ns()) if at_ns is None else (call, at_ns, at_ns)
 
 
-def _answer(
-    ask: Ask, call: Call, then: RegistryAt, time_ns: int, allowed: bool | None, following: str | None
-) -> Answer:
-    found = permissions.permissions(ask.context.data.bundles, then, [call], time_ns)
-    items = [dataclasses.asdict(each) for each in found if allowed in (None, each.allowed)]
+@contextmanager
+def _turn(ask: Ask) -> Iterator[None]:
+    """Ask policies, of which few may be asked at a time. Nobody waits for it: others need the threads."""
+    turns = ask.context.bundles.turns
+    if not turns.acquire(blocking=False):
+        detail = "others ask the policies now"
+        raise Problem(503, "overloaded", detail, hint="try again", headers=[("retry-after", "1")])
+    try:
+        yield
+    finally:
+        turns.release()
+
+
+def _answer(call: Call, then: RegistryAt, time_ns: int, found: list[Permission], following: str | None) -> Answer:
+    items = [dataclasses.asdict(each) for each in found]
     for each in items:
         del each["call"]
     activation = then.activation

@@ -35,6 +35,6 @@ class DirectoryPermissions:
             at_ns=time_ns,
             activation=None if activation is None else InForce(id=activation.id, commit=activation.commit),
             calls=[told(each) for each in calls],
-            permissions=permissions.permissions(self._data.bundles, then, calls, time_ns),
+            permissions=permissions.permissions(permissions.Bundles(self._data.bundles), then, calls, time_ns),
             not_considered=NOT_CONSIDERED,
         )

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from gateway.control.api import permissions as api_permissions
 from gateway.dataplane.legacy_clients import LegacyClients, Place, _Calls
 from gateway.identity import public_keys, token_keys
 from gateway.identity.message_signatures import thumbprint
+from gateway.policy import cache
 from gateway.registry import changes, emergency_stops
 from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Home
@@ -352,6 +354,38 @@ def test_who_could_make_a_call(fleet: Home, owner: Client) -> None:
     denied = owner("GET", "/agents/one/permissions", model="gpt-4o", tool="shell").ok()["items"][0]
     assert denied["reasons"] == ["no shell"]
     assert owner("GET", "/agents/gone/permissions", model="o3").ok()["items"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fleet")
+def test_questions_to_policies_are_bounded(control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle is compiled once for all questions, few ask at a time, and a page ends when its time is over."""
+    compiled: list[str] = []
+    compile_bundle = cache.compile_bundle
+
+    def counted(files: Any, digest: str, *more: Any) -> cache.CompiledBundle:
+        compiled.append(digest)
+        return compile_bundle(files, digest, *more)
+
+    monkeypatch.setattr(cache, "compile_bundle", counted)
+    whole = owner("GET", "/permissions", model="o3").ok()["items"]
+    for _ in range(3):
+        owner("GET", "/permissions", model="gpt-4o").ok()
+        owner("GET", "/agents/one/permissions", model="o3").ok()
+    assert len(compiled) == 1
+    with control.api._context.bundles.turns, control.api._context.bundles.turns:
+        for path in ("/permissions", "/agents/one/permissions"):
+            refused = owner("GET", path, model="o3")
+            assert (refused.problem(503), refused.headers["retry-after"]) == ("overloaded", "1")
+        owner("GET", "/agents").ok()
+    monkeypatch.setattr(api_permissions, "_SECONDS", -1.0)
+    seen: list[Any] = []
+    cursor: dict[str, str] = {}
+    for _ in range(5):
+        page = owner("GET", "/permissions", model="o3", **cursor).ok()
+        seen += page["items"]
+        cursor = {"cursor": page["next"]}
+    assert (seen, page["next"]) == (whole, None)
 
 
 @pytest.mark.slow
