@@ -19,7 +19,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.http import listener
@@ -31,6 +31,8 @@ from gateway.storage.liveness import OnlyOne
 from gateway.telemetry import collection
 
 logger = logging.getLogger("gateway.processes.supervisor")
+
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, not bound
 
 
 class Supervisor:
@@ -46,6 +48,7 @@ class Supervisor:
 
     async def run(self) -> None:
         settings = self._settings
+        _check_addresses(settings)
         only_one = OnlyOne(settings.data)
         collection.forget(settings.data.metrics)
         # Nothing is accepted on these sockets here: one keeps the address for the workers' own sockets, the other is
@@ -115,6 +118,14 @@ def claim(host: str, port: int, flag: str, *, shared: bool = True) -> socket.soc
             subject=address,
             hint=f"choose another {'address' if wrong_host else 'port'} with {host_flag if wrong_host else flag}",
         ) from error
+
+
+def _check_addresses(settings: Settings) -> None:
+    """Raise unless the planes have addresses of their own: both sockets could be bound, and only one would listen."""
+    hosts = {settings.host, settings.control_host}
+    if settings.port and settings.port == settings.control_port and (len(hosts) == 1 or hosts & _EVERYWHERE):
+        message = f"the data plane and the control plane cannot both have the port {settings.port}"
+        raise GatewayError("port_unavailable", message, hint="choose another port with --control-port")
 
 
 def _with_ports(settings: Settings, data: socket.socket, control: socket.socket) -> Settings:

@@ -375,6 +375,16 @@ def test_a_second_gateway_and_a_port_that_is_busy(place: Path, template: Path) -
         first.stop()
 
 
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("hosts", [[], ["--host", "0.0.0.0", "--insecure"]])
+def test_both_planes_at_one_port(hosts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--port", "9", "--control-port", "9", *hosts]) == 1
+    assert capsys.readouterr().err == (
+        "error: the data plane and the control plane cannot both have the port 9: choose another port with "
+        "--control-port\n"
+    )
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_that_cannot_be_written(place: Path) -> None:
     directory = place / ".gateway"
