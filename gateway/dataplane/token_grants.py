@@ -18,6 +18,7 @@ from gateway.audit.intents import Changed
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.issuer_keys import IssuerKeys
 from gateway.dataplane.token_form import TYPES, Refusal, TokenRequest
+from gateway.dataplane.token_pace import TokenPace
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.identifiers import new_id
 from gateway.identity import authentication, jose, persons, token_credentials, token_scope, tokens, workload
@@ -102,6 +103,7 @@ class Grants:
         self._registry = registry
         self._issuers = issuers
         self._writer = writer
+        self._pace = TokenPace()
 
     async def give(self, request: TokenRequest, credential: Presented | None, client: str, peer: str | None) -> Issued:
         """The token for a request with this credential, which may have none. Raises `Refusal` or `Denied`.
@@ -305,8 +307,18 @@ class Grants:
             raise Denied("registry_unavailable", error.message) from error
         if len(text) > authentication.MAX_TOKEN:
             raise Refusal("invalid_scope", "the token would be too long: ask for a shorter scope")
+        self._check_pace(source)
         await self._record(token, source, epochs)
         return Issued(text, "jwt" if actor else "access_token", expires - now, token_scope.text(scope))
+
+    def _check_pace(self, source: Source) -> None:
+        seconds = self._pace.wait(source.agent.id)
+        if seconds:
+            last = source.chain[-1]
+            hint = PrincipalHint(source.organization, last.agent, last.credential)
+            headers = [(b"retry-after", b"%d" % seconds)]
+            denied = Denied("limit_exceeded", "tokens", headers=headers, principal_hint=hint)
+            raise Refusal("slow_down", "this agent has got very many tokens in this minute", 429, denied)
 
     async def _named(self, source: Source, request: TokenRequest) -> str | None:
         """The agent that is to act, if the request names one. It must be another one of the same organization."""

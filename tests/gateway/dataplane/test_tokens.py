@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import text
 
+from gateway.dataplane import token_pace
 from gateway.errors import Denied
 from gateway.identity import jose, tokens
 from gateway.identity.key_scope import KeyScope, scope
@@ -177,6 +178,26 @@ def test_a_token_ends_in_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         later = SimpleNamespace(time_ns=lambda: time.time_ns() + 301 * 10**9)
         monkeypatch.setattr("gateway.identity.principals.time", later)
         assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
+
+    run(test)
+
+
+def test_an_agent_gets_so_many_tokens_in_a_minute(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is an entry of the log: one agent must not fill it."""
+    monkeypatch.setattr(token_pace, "MOST", 3)
+
+    async def test(gateway: Gateway) -> None:
+        _, other = another(gateway, "other")
+        for _ in range(3):
+            token = await own(gateway)
+        for more in ({}, {"requested_actor": "other"}):
+            refused = await ask(gateway, key=gateway.key, grant_type="client_credentials", **more)
+            assert (refused.status, refused.json["error"]) == (429, "slow_down")
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        await own(gateway, other)
+        monkeypatch.setattr(token_pace, "_SECONDS", 0.0)
+        await own(gateway)
 
     run(test)
 
