@@ -12,12 +12,15 @@ import pwd
 import re
 import shutil
 import socket
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
 
 from gateway.audit import signer, storage
 from gateway.errors import GatewayError
@@ -34,6 +37,7 @@ from gateway.settings import PREFIX, SCHEMA, DataDirectory, load_settings
 
 ORGANIZATION = "default"
 STARTER_BUNDLE = "starter"
+_ELSEWHERE = "choose another directory with --data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,26 +167,32 @@ def _new_directory(final: Path) -> Iterator[DataDirectory]:
         raise _cannot_create(final, error) from error
     try:
         data = DataDirectory(Path(holder) / final.name)
-        data.create()
-        yield data
         try:
+            data.create()
+            yield data
             os.rename(data.path, final)
             _sync(final.parent)
-        except OSError as error:
+        except (OSError, sqlite3.Error, DBAPIError) as error:
             raise _cannot_create(final, error) from error
+        except GatewayError as error:
+            if str(data.path) not in error.message:
+                raise
+            # A place that the person has never heard of, and that is gone in a moment.
+            message = error.message.replace(str(data.path), str(final))
+            raise GatewayError(error.code, message, subject=str(final), hint=error.hint or _ELSEWHERE) from error
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
 
-def _cannot_create(final: Path, error: OSError) -> GatewayError:
-    # A file stands where a directory on the path should be.
-    reason = "not a directory" if isinstance(error, FileExistsError) else str(error.strerror).lower()
-    return GatewayError(
-        "data_not_writable",
-        f"cannot create `{final}`: {reason}",
-        subject=str(final),
-        hint="choose another directory with --data",
-    )
+def _cannot_create(final: Path, error: Exception) -> GatewayError:
+    if isinstance(error, FileExistsError):
+        reason = "not a directory"  # a file stands where a directory on the path should be
+    elif isinstance(error, OSError):
+        reason = str(error.strerror).lower()
+    else:
+        reason = str(error.orig if isinstance(error, DBAPIError) else error)
+    message = f"cannot create `{final}`: {reason}"
+    return GatewayError("data_not_writable", message, subject=str(final), hint=_ELSEWHERE)
 
 
 def _sync(directory: Path) -> None:

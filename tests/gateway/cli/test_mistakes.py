@@ -375,6 +375,20 @@ def test_a_second_gateway_and_a_port_that_is_busy(place: Path, template: Path) -
         first.stop()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 40_000])
+def test_a_disk_without_room_for_a_gateway(tmp_path: Path, size: int) -> None:
+    """The registry has no room, or something before it."""
+    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+    command = [sys.executable, "-c", f"{full}; from gateway.cli import main; raise SystemExit(main())", "init"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: cannot ")
+    assert "internal error" not in done.stderr
+    assert done.stderr.endswith(": choose another directory with --data\n")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("hosts", [[], ["--host", "0.0.0.0", "--insecure"]])
 def test_both_planes_at_one_port(hosts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
