@@ -225,6 +225,8 @@ def refused(allowed: Authorization, verdict: Verdict) -> Authorization:
 
 def _besides_the_cap(obligations: Obligations) -> str:
     """The obligations as text for the log, without the cap, which has a member of its own; empty if there are none."""
+    if not obligations:  # as of most calls
+        return ""
     others = replace(obligations, max_output_tokens=None)
     return orjson.dumps(others.document(), option=orjson.OPT_SORT_KEYS).decode() if others else ""
 

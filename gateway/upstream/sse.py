@@ -7,12 +7,16 @@ field. Providers know which event ends a stream.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 # Atomic groups: without them CRLF would also match as CR followed by LF, an empty line that is not there.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 
 # An event can hold a large image. What a worker holds together has a limit of its own.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
+
+# `feed_whole` copies an unfinished event with each chunk that follows: only one that is as short as this.
+_SHORT = 4 * 1024
 
 
 class EventTooLargeError(Exception):
@@ -46,6 +50,21 @@ class EventSplitter:
     def unfinished(self) -> int:
         """How many bytes `rest` has."""
         return len(self._buffer)
+
+    def feed_whole(self, chunk: bytes, silent: Callable[[bytes], bool]) -> bytes | None:
+        """As `feed`, but all events in one piece, if `silent` says of it that nobody need look at each of them.
+
+        None, and nothing is taken, if `silent` says no, no event ends here, or lines do not plainly end with LF.
+        """
+        if len(self._buffer) > _SHORT:
+            return None
+        data = bytes(self._buffer) + chunk if self._buffer else chunk
+        end = data.rfind(b"\n\n") + 2
+        if end < 2 or data.find(b"\r") >= 0 or not silent(events := data[:end]):
+            return None
+        self._buffer[:] = data[end:]
+        self._searched = max(0, len(self._buffer) - 3)
+        return events
 
     def feed(self, chunk: bytes) -> list[bytes]:
         buffer = self._buffer

@@ -59,6 +59,8 @@ class Event(enum.Enum):
 
 ReadDocument = Callable[[dict[str, Any], Report], None]
 ReadEvent = Callable[[bytes, Report], Event]
+Silent = Callable[[bytes, Report], bool]
+"""Whether `ReadEvent` would show every event in these bytes and read nothing from them."""
 
 
 class Tap(Protocol):
@@ -184,8 +186,10 @@ class EventTap:
 
     streaming = True
 
-    def __init__(self, read: ReadEvent) -> None:
+    def __init__(self, read: ReadEvent, silent: Silent | None = None) -> None:
+        """With `silent`, events that say nothing are passed on together, however many came in one piece."""
         self._read = read
+        self._silent = silent
         self._splitter = sse.EventSplitter()
         self._held = b""
         self.report = Report()
@@ -202,6 +206,10 @@ class EventTap:
         if self.ended:
             self._held += chunk
             return b""
+        if self._silent is not None and not self._held:
+            passed = self._splitter.feed_whole(chunk, self._all_silent)
+            if passed is not None:
+                return passed
         events = self._splitter.feed(chunk)
         now: list[bytes] = []
         for position, event in enumerate(events):
@@ -223,6 +231,10 @@ class EventTap:
             else:
                 self._held = event
         return b"".join(now)
+
+    def _all_silent(self, events: bytes) -> bool:
+        assert self._silent is not None
+        return self._silent(events, self.report)
 
     def finish(self) -> bytes:
         # A stream may end without the blank line that ends its last event.

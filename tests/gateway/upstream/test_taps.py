@@ -30,7 +30,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 def events(*, hide_usage: bool = False, stores: bool = False) -> EventTap:
-    return EventTap(Answers(stores=stores, hide_usage=hide_usage).event)
+    answers = Answers(stores=stores, hide_usage=hide_usage)
+    return EventTap(answers.event, answers.silent)
 
 
 def run(tap: Tap, chunks: list[bytes]) -> tuple[bytes, bytes]:
@@ -62,6 +63,30 @@ def test_exactly_the_usage_only_event_is_hidden(sizes: list[int]) -> None:
     tap = events(hide_usage=True)
     assert run(tap, cut(FIRST + SECOND + USAGE_ONLY + DONE, sizes)) == (FIRST + SECOND, DONE)
     assert tap.report.usage == Usage(7, 3)
+
+
+PIECES = (
+    FIRST,
+    SECOND,
+    USAGE_ONLY,
+    DONE,
+    b": a comment\n\n",
+    b"\n",
+    b"data: a\r\n\r\n",
+    event(chunk(error={"code": 1})),
+)
+
+
+@given(st.lists(st.sampled_from((SECOND, *PIECES)), max_size=12), sizes, st.booleans())
+def test_events_that_say_nothing_pass_together_as_they_do_one_by_one(
+    pieces: list[bytes], sizes: list[int], hide_usage: bool
+) -> None:
+    chunks = cut(FIRST + b"".join(pieces), [10 * size for size in sizes])
+    together, single = events(hide_usage=hide_usage), EventTap(Answers(stores=False, hide_usage=hide_usage).event)
+    passed, one_by_one = run(together, chunks), run(single, chunks)
+    assert b"".join(passed) == b"".join(one_by_one)
+    assert passed[1].lstrip(b"\n") == one_by_one[1].lstrip(b"\n")
+    assert (together.report, together.ended) == (single.report, single.ended)
 
 
 def test_usage_beside_a_choice_is_not_hidden() -> None:

@@ -15,8 +15,8 @@ from gateway.upstream.taps import Event, Report, json_object
 _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _HOUR = "ephemeral_1h_input_tokens"  # in `cache_creation`
 
-# Events that report something, by their types; all others pass without a look inside.
-_START, _DELTA, _STOP, _ERROR = b"message_start", b"message_delta", b"message_stop", b"error"
+# In events that report something: their types, and a member. All others pass without a look inside.
+_MARKS = (b"message_start", b"message_delta", b"message_stop", b"error", b"file_id")
 
 
 class Answers:
@@ -44,9 +44,13 @@ class Answers:
         for block in content if isinstance(content, list) else ():
             _read_files(block, report)
 
+    def silent(self, events: bytes, report: Report) -> bool:
+        """Whether nothing is read from any of these events, and none is the last one."""
+        return not any(mark in events for mark in _MARKS)
+
     def event(self, event: bytes, report: Report) -> Event:
         """Read one event of a stream. What its `event` line and its data say is the same."""
-        if not (_START in event or _DELTA in event or _STOP in event or _ERROR in event or b"file_id" in event):
+        if self.silent(event, report):
             return Event.SHOW
         document = json_object(sse.data_of(event))
         if document is None:

@@ -93,7 +93,7 @@ class Anthropic:
             return DocumentTap(read, expected=expected, opaque=not expected)
         answers = Answers(reports=action == messages.CREATE, stores=stores)
         if kind == b"text/event-stream":
-            return EventTap(answers.event)
+            return EventTap(answers.event, answers.silent)
         return DocumentTap(answers.document, expected=kind == b"application/json")
 
     def error(self, denied: Denied) -> bytes:

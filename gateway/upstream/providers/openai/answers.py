@@ -37,9 +37,18 @@ class Answers:
             for choice in choices:
                 _read_audio(choice, report)
 
+    def silent(self, events: bytes, report: Report) -> bool:
+        """Whether nothing is read from any of these events, and none is the last one."""
+        # `find` is the quickest search.
+        if report.model is None or events.find(b'"error"') >= 0 or events.find(b'"audio"') >= 0:
+            return False
+        if events.find(_END) >= 0:
+            return False
+        return events.find(b'"usage"') < 0 or events.count(b'"usage"') == events.count(b'"usage":null')
+
     def event(self, event: bytes, report: Report) -> Event:
         """Read one event of a stream."""
-        if report.model is not None and not _may_report(event):
+        if self.silent(event, report):
             return Event.SHOW
         data = sse.data_of(event)
         # As SDKs see it: for them a stream has ended with whatever begins like that.
@@ -54,14 +63,6 @@ class Answers:
             return Event.PERHAPS_LAST  # SDKs read no further
         only_usage = document.get("choices") == [] and read_usage(document) is not None
         return Event.HIDE if self._hide_usage and only_usage else Event.SHOW
-
-
-def _may_report(event: bytes) -> bool:
-    """Whether it is worth parsing this event, or it is the last one. Most are not. (`find` is the quickest search.)"""
-    if event.find(b'"error"') >= 0 or event.find(b'"audio"') >= 0 or event.find(_END) >= 0:
-        return True
-    usages = event.count(b'"usage"')
-    return usages > 0 and usages > event.count(b'"usage":null')
 
 
 def read_usage(document: dict[str, Any]) -> Usage | None:

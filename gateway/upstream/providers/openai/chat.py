@@ -80,8 +80,8 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: B
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
     members.check_names(body, _CALL_NAMES)
-    for name in _UNSEEN:
-        if name in body:
+    for name in body:
+        if name in _UNSEEN:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
     members.check_unread(body, _READ, _OWN)
     for name, value in body.items():

@@ -148,7 +148,7 @@ class OpenAI:
         else:
             answers = Answers(stores=stores, hide_usage=USAGE_EDIT in edits)
         if kind == b"text/event-stream":
-            return EventTap(answers.event)
+            return EventTap(answers.event, answers.silent)
         return DocumentTap(answers.document, expected=kind == b"application/json")
 
     def error(self, denied: Denied) -> bytes:

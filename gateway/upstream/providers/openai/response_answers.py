@@ -41,9 +41,13 @@ class ResponseAnswers:
             report.usage = usage
         report.service_tier = text(document.get("service_tier")) or report.service_tier
 
+    def silent(self, events: bytes, report: Report) -> bool:
+        """Whether nothing is read from any of these events, and none is the last one."""
+        return not (any(mark in events for mark in _MARKS) or _DONE in events or (self._stores and _ITEMS in events))
+
     def event(self, event: bytes, report: Report) -> Event:
         """Read one event of a stream."""
-        if not (any(mark in event for mark in _MARKS) or _DONE in event or (self._stores and _ITEMS in event)):
+        if self.silent(event, report):
             return Event.SHOW
         data = sse.data_of(event)
         if data.lstrip().startswith(_DONE):
