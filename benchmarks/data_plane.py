@@ -93,10 +93,11 @@ class Provider(asyncio.Protocol):
     STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     EVENT = chunked(b"data: %s\n\n" % CHUNK)
     END = chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+    LOOKED_AT = 4096  # of a body, in which it says whether it streams
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._buffer = b""
+        self._buffer = bytearray()  # a large body costs one copy, not one for each piece of it
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -106,7 +107,8 @@ class Provider(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n")[0]) if at >= 0 else 0
             if len(self._buffer) < end + 4 + length:
                 return
-            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+            body = self._buffer[end + 4 : end + 4 + min(length, self.LOOKED_AT)]
+            del self._buffer[: end + 4 + length]
             if b'"stream": true' in body or b'"stream":true' in body:
                 self._transport.write(self.STREAM)  # type: ignore[attr-defined]
                 self._event(EVENTS)
@@ -216,7 +218,7 @@ async def load(port: int, request: bytes, clients: int, seconds: float) -> tuple
     return count / elapsed, statistics.median(latencies) * 1000, len(latencies)
 
 
-def prepare(directory: Path, upstream: int) -> str:
+def prepare(directory: Path, upstream: int, policy: str = POLICY) -> str:
     """A gateway's data directory with one agent and one policy; returns the agent's key."""
     from gateway.audit import signer, storage
     from gateway.identity.credentials import Peppers
@@ -235,7 +237,7 @@ def prepare(directory: Path, upstream: int) -> str:
     peppers, vault = Peppers.create(data.keys), Vault.create(data.keys)
     changes.create_organization(registry, actor=actor, name=organization)
     manifest = {"roots": ["bench"], "metadata": {"gateway": {"entrypoint": "data.bench.authz"}}}
-    files = {".manifest": json.dumps(manifest).encode(), "authz.rego": POLICY.encode()}
+    files = {".manifest": json.dumps(manifest).encode(), "authz.rego": policy.encode()}
     digest = policy_bundle.publish(data.bundles, files)
     bundle = BundleRecord(name="bench", commit="c" * 40, digest=digest, author="", entrypoint="data.bench.authz")
     activations.activate(registry, actor=actor, commit="c" * 40, author="", bundles=[bundle])
@@ -292,6 +294,8 @@ def process(
             child.wait(10)
         except subprocess.TimeoutExpired:
             child.kill()
+            child.wait()
+        child.stdin.close()
 
 
 def cpu_seconds(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""A client beside the faults, in a process of its own: `python -m tests.gateway.faults.bystander PORT KEY FILE WORKER`.
+"""A client beside the faults, in a process of its own: `… -m tests.gateway.faults.bystander PORT KEY FILE WORKER PATH`.
 
 It asks one small call after the other until it is killed, and writes to FILE for each when it began (of the clock that
 all processes share), how long the answer took, how much processor time the process WORKER used meanwhile, and its
@@ -24,7 +24,7 @@ from tests.gateway.dataplane.processes import ROOT, environment
 _PAUSE = 0.01
 
 
-def ask_for_ever(port: int, key: str, file: Path, worker: int) -> None:
+def ask_for_ever(port: int, key: str, file: Path, worker: int, path: str) -> None:
     used = (~worker << 3) | 2  # the clock of the processor time of another process: clock_getcpuclockid(3)
     body = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
@@ -33,7 +33,7 @@ def ask_for_ever(port: int, key: str, file: Path, worker: int) -> None:
         while True:
             began, before = time.monotonic(), _clock(used)
             try:
-                connection.request("POST", "/calm/v1/chat/completions", body, headers)
+                connection.request("POST", path, body, headers)
                 answer = connection.getresponse()
                 answer.read()
                 status = answer.status
@@ -71,11 +71,18 @@ class Waits:
 class Bystander:
     """The process. `calls` counts what it has asked."""
 
-    def __init__(self, port: int, key: str, directory: Path, worker: int) -> None:
+    def __init__(
+        self, port: int, key: str, directory: Path, worker: int, path: str = "/calm/v1/chat/completions"
+    ) -> None:
         self._file = directory / "bystander.txt"
-        self._file.touch()
-        command = [sys.executable, "-m", "tests.gateway.faults.bystander", str(port), key, str(self._file), str(worker)]
+        self._file.write_bytes(b"")
+        arguments = [str(port), key, str(self._file), str(worker), path]
+        command = [sys.executable, "-m", "tests.gateway.faults.bystander", *arguments]
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment())
+
+    @property
+    def process(self) -> int:
+        return self._process.pid
 
     def close(self) -> None:
         self._process.kill()
@@ -102,4 +109,4 @@ class Bystander:
 
 
 if __name__ == "__main__":
-    ask_for_ever(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+    ask_for_ever(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
