@@ -127,16 +127,17 @@ async def provide(port: int) -> None:
     await server.serve_forever()
 
 
-def pass_through(port: int, upstream: int) -> None:
-    """The floor: read the body, send it on, relay the answer."""
+def pass_through(port: int, upstream: int, calm: int | None = None) -> None:
+    """The floor: read the body, send it on, relay the answer. Below `/calm` it leads to another provider."""
     session: aiohttp.ClientSession | None = None
-    url = f"http://127.0.0.1:{upstream}/v1/chat/completions"
+    upstreams = {"/v1/chat/completions": upstream, "/calm/v1/chat/completions": calm or upstream}
 
     async def relay(request: Request) -> Response:
         nonlocal session
         if session is None:
             session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
         body = await request.body()
+        url = f"http://127.0.0.1:{upstreams[request.url.path]}/v1/chat/completions"
         answer = await session.post(url, data=body, headers={"content-type": "application/json"})
         kept = {name: answer.headers[name] for name in ("content-type", "content-length") if name in answer.headers}
 
@@ -147,7 +148,7 @@ def pass_through(port: int, upstream: int) -> None:
 
         return StreamingResponse(pieces(), answer.status, kept)
 
-    app = Starlette(routes=[Route("/v1/chat/completions", relay, methods=["POST"])])
+    app = Starlette(routes=[Route(path, relay, methods=["POST"]) for path in upstreams])
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="critical", lifespan="off")
 
 

@@ -23,7 +23,9 @@ _NOT_SUPPORTED = frozenset({errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class SpooledBody:
-    """A body on disk. Its methods but `open_stream` and `release` may wait for the disk: call them on a thread.
+    """A body on disk. Reading it, or writing much of it, may wait for the disk: do that on a thread.
+
+    `write` with a piece as it arrives, `open_stream` and `release` are for the event loop.
 
     A read or a write keeps the file open until it ends, so that `release` never closes a file
     under a thread: the number could belong to another file by then.

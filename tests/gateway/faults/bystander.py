@@ -80,10 +80,6 @@ class Bystander:
         command = [sys.executable, "-m", "tests.gateway.faults.bystander", *arguments]
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment())
 
-    @property
-    def process(self) -> int:
-        return self._process.pid
-
     def close(self) -> None:
         self._process.kill()
         self._process.wait(60)

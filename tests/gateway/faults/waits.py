@@ -1,11 +1,12 @@
 """A data worker and a bare pass-through on one core, and all others on another one: who waits how long beside bodies.
 
 The pass-through is that of `benchmarks/data_plane.py`: it reads a body, sends it on, relays the answer, and does
-nothing else. What a call waits at it beside the same bodies, the machine and the framework cost.
+nothing else. What a call waits at it beside the same bodies, the machine and the framework cost. Large bodies go to
+another provider than the calls that wait.
 
-The processes come before other work on the machine where that is permitted, by their niceness. A real-time class
-(`chrt -r`) would show another thing: it lets a thread that works on a body keep the core for 100 ms at a time from the
-worker's other threads, which no ordinary scheduler does.
+All come before other work on the machine where that is permitted, by the niceness of this session: between sessions
+Linux does not look at that of processes. A real-time class (`chrt -r`) would show another thing: it lets a thread that
+works on a body keep the core for 100 ms at a time from the worker's other threads, which no ordinary scheduler does.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from pathlib import Path
 from benchmarks import data_plane
 from gateway.http import listener
 from gateway.processes.children import ALLOCATOR, flags
+from gateway.registry import changes
+from gateway.registry.database import Registry
+from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory, Settings
 from tests.gateway.faults.bodies import CHAT, Hostile
 from tests.gateway.faults.bystander import Bystander, Waits
@@ -47,39 +51,40 @@ class Server:
 def servers(directory: Path) -> Iterator[tuple[Server, Server]]:
     """The bare pass-through and the gateway's worker."""
     cores = sorted(os.sched_getaffinity(0))
-    provider, through, gateway = _free_ports(3)
-    here = [str(Path(data_plane.__file__).resolve()), "--ports", str(provider), str(through), "0", "--serve"]
-    key = data_plane.prepare(directory / "data", provider, POLICY.replace("bot.", "bench.", 1))
-    data = DataDirectory(directory / "data")
-    settings = flags(Settings(data=data, port=gateway, policy_deadline_ms=1000))
+    large, calm, through, gateway = _free_ports(4)
+    here, data = str(Path(data_plane.__file__).resolve()), DataDirectory(directory / "data")
+    key = data_plane.prepare(data.path, large, POLICY.replace("bot.", "bench.", 1))
+    _add_upstream(data, "calm", calm)
+    settings = json.dumps(flags(Settings(data=data, port=gateway, policy_deadline_ms=1000)))
+    passes = f"from benchmarks.data_plane import pass_through; pass_through({through}, {large}, {calm})"
     with ExitStack() as stack:
         opened = stack.enter_context(listener.bind("127.0.0.1", gateway, shared=True))
-        worker = ("-m", "gateway.processes.app", "data", "boot_waits", str(opened.fileno()))
-        process = stack.enter_context(
-            data_plane.process(
-                cores[0],
-                *worker,
-                first_line=json.dumps(settings).encode() + b"\n",
-                ready=data_plane.wait_for(gateway, _START_SECONDS),
+
+        def start(core: int, port: int, *arguments: str, first_line: bytes = b"") -> int:
+            child = data_plane.process(
+                core,
+                *arguments,
+                first_line=first_line,
+                ready=data_plane.wait_for(port, _START_SECONDS),
                 pass_fds=(opened.fileno(),),
                 environment=ALLOCATOR,
             )
-        )
-        pids = [process]
-        for core, role, port in ((cores[-1], "provider", provider), (cores[0], "through", through)):
-            ready = data_plane.wait_for(port, _START_SECONDS)
-            pids.append(stack.enter_context(data_plane.process(core, *here, role, ready=ready, environment=ALLOCATOR)))
-        for each in pids:
-            come_first(each)
+            return stack.enter_context(child)
+
+        for port in (large, calm):
+            start(cores[-1], port, here, "--ports", str(port), "0", "0", "--serve", "provider")
+        bare = start(cores[0], through, "-c", passes)
+        arguments = ("-m", "gateway.processes.app", "data", "boot_waits", str(opened.fileno()))
+        worker = start(cores[0], gateway, *arguments, first_line=settings.encode() + b"\n")
         stack.enter_context(_on(cores[-1]))
-        yield Server("bare", through, pids[-1], key), Server("gateway", gateway, process, key)
+        stack.enter_context(_first())
+        yield Server("bare", through, bare, key), Server("gateway", gateway, worker, key)
 
 
 def beside(server: Server, hostile: Hostile, directory: Path) -> tuple[Waits, Waits]:
     """How long small calls wait alone, and beside several of these bodies at once."""
-    bystander = Bystander(server.port, server.key, directory, server.process, CHAT)
+    bystander = Bystander(server.port, server.key, directory, server.process)
     try:
-        come_first(bystander.process)
         ends = time.monotonic() + DEADLINE
         while (alone := bystander.since(0)).count < 30:
             assert time.monotonic() < ends, f"{server.name} does not answer"
@@ -102,11 +107,33 @@ def beside(server: Server, hostile: Hostile, directory: Path) -> tuple[Waits, Wa
     return alone, waits
 
 
-def come_first(process: int) -> None:
-    """Let all threads of this process come before other work, if this user may say so."""
-    for thread in os.listdir(f"/proc/{process}/task"):
-        with suppress(PermissionError, ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, int(thread), _FIRST)
+@contextmanager
+def _first() -> Iterator[None]:
+    """This session comes before others, if this user may say so."""
+    group = Path("/proc/self/autogroup")
+    with suppress(OSError):
+        group.write_text(f"{_FIRST}")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            group.write_text("0")
+
+
+def _add_upstream(data: DataDirectory, name: str, port: int) -> None:
+    registry = Registry.open(data)
+    changes.add_upstream(
+        registry,
+        Vault.load(data.keys),
+        actor="local:0",
+        organization="default",
+        name=name,
+        provider="openai",
+        base_url=f"http://127.0.0.1:{port}/v1",
+        secret="sk-bench",
+        default=False,
+    )
+    registry.close()
 
 
 def _send(port: int, data: bytes) -> int:
