@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +12,9 @@ from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError
 from gateway.management import gateways
+
+if TYPE_CHECKING:
+    from gateway.registry.records import OrganizationRecord
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,7 +70,6 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     if as_json:
         output.print_json({"organization": found, "stops": stops, "versions": history})
         return
-    after = found.suspend_after_days
     review = "" if found.review_days is None else f"every {found.review_days} days, unless an agent has its own"
     fields = [
         ("name", found.name),
@@ -76,7 +78,7 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
         ("version", str(found.version)),
         ("agents", str(found.agents)),
         ("review", review),
-        ("unconfirmed", "" if after is None else f"suspended {_day_text(after)} after the review was due"),
+        ("unconfirmed", _unconfirmed(found)),
         ("zone", found.zone),
         ("created", output.timestamp(found.created_ns)),
     ]
@@ -130,6 +132,9 @@ def update(
     )
     with gateways.changing(data) as gateway:
         updated = gateway.organizations.update(name, wanted, reason)
+        if updated is not None and (review_days is not None or suspend_after is not None) and _never_due(updated):
+            hint = f"say how often owners must confirm them: `gateway orgs update {name} --review-days 90`"
+            output.warn("no agent is suspended unless it has a review date of its own", hint)
         if as_json:
             output.print_json(
                 {"organization": output.plain(updated) if updated else name, "changed": updated is not None}
@@ -151,6 +156,19 @@ def _days(text: str) -> int:
         if days and not rest:
             return days
     raise GatewayError("invalid_suspend_after", f"`{text}` is no number of days", hint="write 14d, or off for never")
+
+
+def _never_due(found: OrganizationRecord) -> bool:
+    """Whether agents would be suspended after a review that none of them must have, unless one has its own."""
+    return found.suspend_after_days is not None and found.review_days is None
+
+
+def _unconfirmed(found: OrganizationRecord) -> str:
+    """What becomes of agents that nobody confirms; empty for nothing."""
+    if found.suspend_after_days is None:
+        return ""
+    only = ", which only agents with a review date of their own have" if _never_due(found) else ""
+    return f"suspended {_day_text(found.suspend_after_days)} after the review was due{only}"
 
 
 def _day_text(days: int) -> str:

@@ -32,7 +32,9 @@ class OrganizationPatch(Reasoned):
 
     review_days: int | None = Field(None, description="Within how many days owners must confirm agents; null: never.")
     suspend_after_days: int | None = Field(
-        None, description="How many days after its review was due an agent is suspended; null: never."
+        None,
+        description="How many days after its review was due an agent is suspended; null: never. Without `review_days` "
+        "this is for agents only that have days of their own.",
     )
     suspend_now: bool = Field(False, description="Also if agents would be suspended at once.")
     zone: str | None = Field(None, description="Where days and months begin, such as `Europe/Zurich`; null: UTC.")

@@ -279,8 +279,17 @@ def test_an_organization_is_shown_and_changed(at: Run) -> None:
     assert len(found["stops"]) == 1
     assert at("orgs", "update", "default", "--review-days", "0", "--json").json["organization"]["review_days"] is None
     assert "1 to" in at("orgs", "update", "default", "--review-days", "-3").complains()
-    assert at("orgs", "update", "default", "--suspend-after", "14d").code == 0
-    assert "suspended 14 days after the review was due" in at("orgs", "show", "default").out
+    idle = at("orgs", "update", "default", "--suspend-after", "14d")
+    assert (idle.code, idle.err) == (
+        0,
+        "warning: no agent is suspended unless it has a review date of its own: say how often owners must confirm them: "
+        "`gateway orgs update default --review-days 90`\n",
+    )
+    shown = at("orgs", "show", "default").out
+    assert "suspended 14 days after the review was due, which only agents with a review date of their own have" in shown
+    assert not at("orgs", "update", "default", "--review-days", "90").err
+    assert "suspended 14 days after the review was due\n" in at("orgs", "show", "default").out
+    assert "warning" in at("orgs", "update", "default", "--review-days", "0").err
     assert at("orgs", "update", "default", "--suspend-after", "14d").out.endswith("is like that already\n")
     for wrong in ("14", "12h", "0d", "never"):
         complaint = at("orgs", "update", "default", "--suspend-after", wrong).complains()
