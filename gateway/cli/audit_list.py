@@ -16,7 +16,6 @@ from gateway.cli import output
 from gateway.cli.options import DATA, Data
 from gateway.errors import REASONS, GatewayError
 from gateway.management import gateways
-from gateway.management.log_port import Wanted
 
 if TYPE_CHECKING:
     from gateway.audit.search import Found
@@ -84,13 +83,15 @@ def list_entries(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """List the newest entries, oldest first. `gateway audit show ID` shows one with everything that was kept."""
+    from gateway.audit.search import Filters
+
     since_ns, until_ns = _time(since, "--since"), _time(until, "--until")
     if since_ns is not None and until_ns is not None and since_ns >= until_ns:
         raise typer.BadParameter("--since is not before --until")
     if denied and decision is Answer.ALLOW:
         raise typer.BadParameter("--denied and --decision allow exclude each other")
     decision = Answer.DENY if denied else decision
-    wanted = Wanted(
+    wanted = Filters(
         organization=organization,
         agent=agent,
         id=event_id or None,

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output, person_issuers
+from gateway.cli import claims, output, person_issuers
 from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization
-from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
@@ -103,9 +102,9 @@ def add_rule(
     as_json: Json = False,
 ) -> None:
     """Let tokens with these claims be an agent, or let an agent act for the persons that they name."""
-    claims = _claims(claim or [])
+    found = claims.read(claim or [], "repository=acme/app")
     with gateways.changing(data) as gateway:
-        made = gateway.issuers.add_rule(organization, issuer, claims, agent)
+        made = gateway.issuers.add_rule(organization, issuer, found, agent)
         if as_json:
             output.print_json(made)
         else:
@@ -137,7 +136,7 @@ def list_rules(
                 each.id,
                 each.issuer,
                 each.agent if each.agent_status == "active" else f"{each.agent} ({each.agent_status})",
-                _shown(each.claims),
+                claims.shown(each.claims),
             )
             for each in listed
         ],
@@ -161,26 +160,8 @@ def remove_rule(
             typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}")
 
 
-def _claims(given: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            hint = "write it as --claim repository=acme/app"
-            raise GatewayError("invalid_claim", f"`{text[:80]}` is not a claim and its value", hint=hint)
-        if name in found:
-            what = f"claim `{name[:80]}` is named twice, and a token has it once"
-            raise GatewayError("invalid_claim", what, hint="make two rules")
-        found[name] = value
-    return found
-
-
 def _meaning(rule: RuleRecord) -> str:
     if rule.purpose == "persons":
-        who = f"whose token of {rule.issuer} has {_shown(rule.claims)}" if rule.claims else f"of {rule.issuer}"
+        who = f"whose token of {rule.issuer} has {claims.shown(rule.claims)}" if rule.claims else f"of {rule.issuer}"
         return f"agent {rule.agent} may act for persons {who}"
-    return f"a token of {rule.issuer} with {_shown(rule.claims)} is agent {rule.agent}"
-
-
-def _shown(claims: dict[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in claims.items())
+    return f"a token of {rule.issuer} with {claims.shown(rule.claims)} is agent {rule.agent}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import claims, output
 from gateway.cli.operators import Operator, Organization, Role
 from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.errors import GatewayError
@@ -193,7 +193,7 @@ def add_rule(
             registry,
             actor=local.actor(),
             provider=provider,
-            claims=_claims(claim or []),
+            claims=claims.read(claim or [], "groups=platform"),
             role=role.value,
             organization=organization,
             reason=reason,
@@ -220,7 +220,7 @@ def list_rules(
         return
     output.print_table(
         ("RULE", "PROVIDER", "CLAIMS", "ROLE", "OF"),
-        [(each.id, each.provider, _shown(each.claims), each.role, _where(each.organization)) for each in found],
+        [(each.id, each.provider, claims.shown(each.claims), each.role, _where(each.organization)) for each in found],
         empty="no rules yet: type `gateway operators login-rule add PROVIDER --claim NAME=VALUE --role ROLE`",
     )
 
@@ -265,24 +265,6 @@ def readmit(
         typer.echo(f"no login is barred by operator {operator}")
 
 
-def _claims(given: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            hint = "write it as --claim groups=platform"
-            raise GatewayError("invalid_claim", f"`{text[:80]}` is not a claim and its value", hint=hint)
-        if name in found:
-            message = f"claim `{name[:80]}` is named twice"
-            raise GatewayError("invalid_claim", message, hint="make two rules, of which one is enough")
-        found[name] = value
-    return found
-
-
-def _shown(claims: dict[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in claims.items())
-
-
 def _where(organization: str | None) -> str:
     return "the whole gateway" if organization is None else f"organization {organization}"
 
@@ -308,7 +290,7 @@ def _kind(provider: LoginProviderRecord) -> str:
 
 
 def _meaning(rule: LoginRuleRecord) -> str:
-    return f"whoever has {_shown(rule.claims)} at {rule.provider} is {rule.role} of {_where(rule.organization)}"
+    return f"whoever has {claims.shown(rule.claims)} at {rule.provider} is {rule.role} of {_where(rule.organization)}"
 
 
 def _hours(seconds: int) -> str:

@@ -11,25 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from gateway.audit.lookup import Decision
-    from gateway.audit.search import Found
+    from gateway.audit.search import Filters, Found
     from gateway.control.decisions import JudgedAgain
     from gateway.control.usage_reports import UsageAsked, UsageReport
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which entries are looked for (`audit/search.py`). `agent` is a name or an id; an organization of None is all."""
-
-    organization: str | None = None
-    agent: str | None = None
-    id: str | None = None
-    kind: str | None = None
-    allow: bool | None = None
-    reason: str | None = None
-    model: str | None = None
-    person: str | None = None
-    since_ns: int | None = None
-    until_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +52,8 @@ class Listing(Protocol):
 class AuditLog(Protocol):
     """The logs of all organizations that one may read."""
 
-    def listed(self, wanted: Wanted, limit: int) -> Listing: ...
+    def listed(self, wanted: Filters, limit: int) -> Listing:
+        """The entries that are looked for; an agent may also be called by its name."""
 
     def show(self, event_id: str) -> LookedUp: ...
 

@@ -6,12 +6,10 @@ returns. Removing an issuer or a rule also ends the gateway's tokens that came f
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
 
@@ -20,21 +18,15 @@ from gateway.identifiers import new_id
 from gateway.identity import jose, persons
 from gateway.identity.jose import ALGORITHMS
 from gateway.identity.workload import Purpose
-from gateway.registry import names, outbox
+from gateway.registry import claim_rules, names, outbox
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
 from gateway.registry.queries import find_agent, find_organization
-from gateway.settings import is_loopback
 
 MAX_JWKS: Final = 256 * 1024
 MAX_RULES: Final = 1000
 """Of one issuer: all of them are read for each of its tokens."""
-_MAX_CLAIMS = 16
-_VALUE = re.compile(r"[!-~]([ -~]{0,510}[!-~])?")
-_CLAIM = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,126}")
-# These are checked for every token, and do not tell one program from another.
-_CHECKED = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
 # A rule is told in the log, which is to name no person.
 _NAMING = frozenset({"sub", "email"})
 _AGES = range(60, 86_401)
@@ -236,17 +228,8 @@ def find_issuer(session: Session, tenant: Organization, name: str) -> Issuer:
 
 def check_key_url(url: str, *, insecure: bool) -> None:
     """Raise unless keys may be fetched from there: by https, or from this machine if that is said to be meant."""
-    hint = "give the place of its keys with --jwks-url, or the keys with --jwks-file"
-    try:
-        names.check_base_url(url, insecure=True)
-    except GatewayError as error:
-        what = error.message.replace("base URL", "the URL of its keys", 1)
-        raise GatewayError("invalid_url", what, subject=url, hint=hint) from error
-    parts = urlsplit(url)
-    local = is_loopback(parts.hostname or "")
-    if parts.scheme != "https" and not (insecure and local):
-        what = f"keys must be fetched by https, not from `{url}`"
-        raise GatewayError("insecure_url", what, subject=url, hint="or say --insecure" if local else hint)
+    hint = "give the https address of its keys with --jwks-url, or the keys with --jwks-file"
+    claim_rules.check_url(url, "the URL of its keys", hint, insecure=insecure)
 
 
 def _unknown(name: str, known: Sequence[str]) -> GatewayError:
@@ -265,7 +248,7 @@ def _rules(session: Session, row: Issuer) -> list[IssuerRule]:
 
 
 def _check_text(what: str, text: str) -> None:
-    if not _VALUE.fullmatch(text):
+    if not claim_rules.is_value(text):
         raise GatewayError(f"invalid_{what}", f"the {what} must be 1 to 512 plain characters", subject=what)
 
 
@@ -278,12 +261,11 @@ def _check_persons(tokens: PersonTokens) -> None:
         raise GatewayError("invalid_issuer", what, subject="max_age")
     if not tokens.algorithms or not set(tokens.algorithms) <= set(ALGORITHMS):
         raise GatewayError("invalid_issuer", f"the algorithms must be of {', '.join(ALGORITHMS)}", subject="algorithms")
-    if len(tokens.claims) > _MAX_CLAIMS:
-        raise GatewayError("invalid_claim", f"at most {_MAX_CLAIMS} claims are kept")
+    if len(tokens.claims) > claim_rules.MAX_CLAIMS:
+        raise GatewayError("invalid_claim", f"at most {claim_rules.MAX_CLAIMS} claims are kept")
     for name in tokens.claims:
-        if not _CLAIM.fullmatch(name):
-            raise GatewayError("invalid_claim", f"`{name[:80]}` is not the name of a claim", subject=name[:80])
-        if name in _CHECKED or name == "sub":
+        claim_rules.check_name(name)
+        if name in claim_rules.CHECKED or name == "sub":
             hint = "name a claim such as groups or email_domain"
             raise GatewayError("invalid_claim", f"`{name}` need not be chosen", subject=name, hint=hint)
 
@@ -298,18 +280,7 @@ def _check_claims(claims: Mapping[str, str], purpose: str) -> None:
         raise GatewayError(
             "invalid_claim", "a rule needs a claim", hint="such as --claim sub=system:serviceaccount:prod:bot"
         )
-    if len(claims) > _MAX_CLAIMS:
-        raise GatewayError("invalid_claim", f"a rule has at most {_MAX_CLAIMS} claims")
-    for name, value in claims.items():
-        if name in _CHECKED:
-            what = f"`{name}` is checked for every token, and does not tell one program from another"
-            raise GatewayError("invalid_claim", what, subject=name, hint="name a claim such as sub or repository")
-        if not _CLAIM.fullmatch(name):
-            raise GatewayError("invalid_claim", f"`{name[:80]}` is not the name of a claim", subject=name[:80])
-        if not _VALUE.fullmatch(value):
-            raise GatewayError(
-                "invalid_claim", f"the value of `{name}` must be 1 to 512 plain characters", subject=name
-            )
+    claim_rules.check(claims, of="program", better="sub or repository")
 
 
 def _record(

@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
 
@@ -22,12 +21,11 @@ from gateway.identifiers import new_id
 from gateway.identity import operator_roles
 from gateway.identity.operator_roles import Role
 from gateway.registry import change_entries as entries
-from gateway.registry import names, operators, outbox
+from gateway.registry import claim_rules, names, operators, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import LoginProvider, LoginRule, OperatorToken, Organization
 from gateway.registry.queries import find_organization
 from gateway.registry.vault import Place, Vault
-from gateway.settings import is_loopback
 
 SESSION_SECONDS: Final = 8 * 3600
 SESSIONS: Final = range(300, 24 * 3600 + 1)
@@ -37,14 +35,12 @@ SCOPES: Final = ("openid", "email")
 MAX_PROVIDERS: Final = 16
 MAX_RULES: Final = 200
 
-_MAX_CLAIMS = 16
+_MAX_SCOPES = 16
 _MAX_SECRET = 1024
 _TEXT = re.compile(r"[!-~]{1,255}")
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,128}")
-_VALUE = re.compile(r"[!-~]([ -~]{0,510}[!-~])?")
-_CLAIM = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,126}")
 # These are checked for every token, or differ with each: they tell nobody from another.
-_CHECKED = frozenset({"iss", "aud", "azp", "exp", "nbf", "iat", "jti", "nonce", "at_hash", "c_hash"})
+_CHECKED = claim_rules.CHECKED | {"azp", "nonce", "at_hash", "c_hash"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +92,8 @@ def add_provider(
 ) -> LoginProviderRecord:
     """A provider where operators log in. Nobody is let in before there is a rule."""
     names.check_name("provider", name)
-    _check_issuer(issuer, insecure=insecure)
+    hint = "write it as the provider does: https://login.acme.example"
+    claim_rules.check_url(issuer, "the issuer", hint, insecure=insecure)
     if not _TEXT.fullmatch(client_id):
         raise GatewayError("invalid_client", "the client id must be 1 to 255 plain characters", subject="client_id")
     wanted, session_seconds = _checked_scopes(scopes), _checked_session(session_seconds)
@@ -333,28 +330,14 @@ def _rule_record(row: LoginProvider, rule: LoginRule, tenant: Organization | Non
 # --- what is accepted -------------------------------------------------------------------------------------------------
 
 
-def _check_issuer(url: str, *, insecure: bool) -> None:
-    try:
-        names.check_base_url(url, insecure=True)
-    except GatewayError as error:
-        message = error.message.replace("base URL", "the issuer", 1)
-        hint = "write it as the provider does: https://login.acme.example"
-        raise GatewayError("invalid_url", message, subject=url, hint=hint) from error
-    parts = urlsplit(url)
-    local = is_loopback(parts.hostname or "")
-    if parts.scheme != "https" and not (insecure and local):
-        hint = "or say --insecure" if local else "a provider speaks https"
-        raise GatewayError("insecure_url", f"operators log in over https, not at `{url}`", subject=url, hint=hint)
-
-
 def _checked_scopes(given: Collection[str]) -> list[str]:
     """The scopes that the provider is asked for, `openid` among them."""
     found = list(dict.fromkeys((*SCOPES, *given)))
     for each in found:
         if not _SCOPE.fullmatch(each):
             raise GatewayError("invalid_scope", f"`{each[:80]}` is not a scope", hint="such as groups or profile")
-    if len(found) > _MAX_CLAIMS:
-        raise GatewayError("invalid_scope", f"a provider is asked for at most {_MAX_CLAIMS} scopes")
+    if len(found) > _MAX_SCOPES:
+        raise GatewayError("invalid_scope", f"a provider is asked for at most {_MAX_SCOPES} scopes")
     return found
 
 
@@ -373,14 +356,4 @@ def _check_claims(claims: Mapping[str, str]) -> None:
     if not claims:
         hint = "such as --claim groups=platform, or --claim email=olga@acme.example"
         raise GatewayError("invalid_claim", "a rule without a claim would let everybody in", hint=hint)
-    if len(claims) > _MAX_CLAIMS:
-        raise GatewayError("invalid_claim", f"a rule has at most {_MAX_CLAIMS} claims")
-    for name, value in claims.items():
-        if name in _CHECKED:
-            message = f"`{name}` is checked for every token, and does not tell one person from another"
-            raise GatewayError("invalid_claim", message, subject=name, hint="name a claim such as groups or email")
-        if not _CLAIM.fullmatch(name):
-            raise GatewayError("invalid_claim", f"`{name[:80]}` is not the name of a claim", subject=name[:80])
-        if not _VALUE.fullmatch(value):
-            message = f"the value of `{name}` must be 1 to 512 plain characters"
-            raise GatewayError("invalid_claim", message, subject=name)
+    claim_rules.check(claims, of="person", better="groups or email", checked=_CHECKED)

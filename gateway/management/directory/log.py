@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gateway.audit import lookup, search, storage
 from gateway.audit.search import Filters, Found
-from gateway.management.log_port import Listed, LookedUp, Wanted
+from gateway.management.log_port import Listed, LookedUp
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
@@ -36,19 +36,8 @@ class DirectoryLog:
         self._db = db
         self._data = data
 
-    def listed(self, wanted: Wanted, limit: int) -> DirectoryListing:
-        filters = Filters(
-            organization=wanted.organization,
-            agent=self._agent_id(wanted.agent, wanted.organization or "default"),
-            id=wanted.id,
-            kind=wanted.kind,
-            allow=wanted.allow,
-            reason=wanted.reason,
-            model=wanted.model,
-            person=wanted.person,
-            since_ns=wanted.since_ns,
-            until_ns=wanted.until_ns,
-        )
+    def listed(self, wanted: Filters, limit: int) -> DirectoryListing:
+        filters = replace(wanted, agent=self._agent_id(wanted.agent, wanted.organization or "default"))
         with storage.snapshot(self._db):
             position = search.last_position(self._db)
             page = search.matching(self._db, limit, filters)

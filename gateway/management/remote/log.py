@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.audit.lookup import Decision
-from gateway.audit.search import MOST_LOOKED_AT, Found
+from gateway.audit.search import MOST_LOOKED_AT, Filters, Found
 from gateway.control.decisions import JudgedAgain
 from gateway.control.usage_reports import UsageAsked, UsageLine, UsageReport
-from gateway.management.log_port import Listed, LookedUp, Wanted
+from gateway.management.log_port import Listed, LookedUp
 from gateway.management.remote import client, documents
 from gateway.management.remote.client import Client
 from gateway.usage.totals import Counts
@@ -39,7 +39,7 @@ class RemoteLog:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def listed(self, wanted: Wanted, limit: int) -> RemoteListing:
+    def listed(self, wanted: Filters, limit: int) -> RemoteListing:
         query = {
             "organization": wanted.organization,
             "everywhere": "true" if wanted.organization is None else None,

@@ -282,8 +282,8 @@ def test_an_organization_is_shown_and_changed(at: Run) -> None:
     idle = at("orgs", "update", "default", "--suspend-after", "14d")
     assert (idle.code, idle.err) == (
         0,
-        "warning: no agent is suspended unless it has a review date of its own: say how often owners must confirm them: "
-        "`gateway orgs update default --review-days 90`\n",
+        "warning: no agent is suspended unless it has a review date of its own: say how often owners must confirm "
+        "them: `gateway orgs update default --review-days 90`\n",
     )
     shown = at("orgs", "show", "default").out
     assert "suspended 14 days after the review was due, which only agents with a review date of their own have" in shown

@@ -53,8 +53,12 @@ def test_mistakes(at: Run) -> None:
     provider = ("operators", "login-provider")
     rule = ("operators", "login-rule")
     plain = ("--issuer", "http://login.acme.example", "--client-id", "x")
-    assert "over https" in at(*provider, "add", "acme", *plain).complains()
-    assert "over https" in at(*provider, "add", "acme", *plain, "--insecure").complains()
+    for options in (plain, (*plain, "--insecure")):
+        complaint = at(*provider, "add", "acme", *options).complains()
+        assert complaint == (
+            "the issuer must be reached by https, and `http://login.acme.example` is plain http: write it as the "
+            "provider does: https://login.acme.example"
+        )
     assert "5 minutes to 24 hours" in at(*provider, "add", "acme", *ISSUER, "--session", "30d").complains()
     at(*provider, "add", "acme", *ISSUER)
     assert "is login provider `acme` already" in at(*provider, "add", "b", *ISSUER).complains()
