@@ -211,7 +211,10 @@ def _keys(
     mine = select(ApiKey, Agent).join(Agent).where(ApiKey.organization_id == tenant.id, ApiKey.created_ns <= at_ns)
     if agents is not None:
         mine = mine.where(col(ApiKey.agent_id).in_(agents))
-    records = [queries.key_record(tenant, holder, row) for row, holder in session.exec(mine.order_by(col(ApiKey.id)))]
+    records = [
+        _before_rotation(queries.key_record(tenant, holder, row), row, at_ns)
+        for row, holder in session.exec(mine.order_by(col(ApiKey.id)))
+    ]
     adopted = adoptions.of(session, tenant)
     records += [
         each.as_key() for each in adopted if each.created_ns <= at_ns and (agents is None or each.agent_id in agents)
@@ -226,6 +229,13 @@ def _keys(
         }
         found.setdefault(each.agent_id, []).append(replace(each, **changed))
     return found
+
+
+def _before_rotation(record: KeyRecord, row: ApiKey, at_ns: int) -> KeyRecord:
+    """A key with the expiry that it had before it was replaced."""
+    if row.replaced_ns is None or row.replaced_ns <= at_ns:
+        return record
+    return replace(record, expires_ns=row.first_expires_ns)
 
 
 def _bindings(

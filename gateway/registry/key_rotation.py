@@ -190,6 +190,7 @@ def _rotate(
         lifetime = old.expires_ns - old.created_ns
     row = new_key(made.credential, peppers, holder, now_ns, lifetime, old.scope, actor)
     session.add(row)
+    old.replaced_ns, old.first_expires_ns = now_ns, old.expires_ns
     retires = now_ns + terms.overlap_ns
     old.expires_ns = retires if old.expires_ns is None else min(old.expires_ns, retires)
     old.replaced_by = row.id

@@ -218,7 +218,8 @@ class ApiKey(SQLModel, table=True):
     """A key of an agent: `credential_id` is the public part of its text, `digest` the hash of all of it.
 
     `scope` is what it is for (`gateway/identity/key_scope.py`); None for all that its agent may do. `replaced_by` is
-    the key that a rotation made in its place.
+    the key that a rotation made in its place, at `replaced_ns`; until then `expires_ns` was `first_expires_ns`. Of
+    rotations by older versions the last two are not known.
 
     With a `public_key` it is one that signs: `credential_id` is the key's thumbprint, and there is no hash. With a
     `spiffe_id` it is the name of a workload, which comes with a certificate: `credential_id` is the row's own id. A
@@ -244,6 +245,8 @@ class ApiKey(SQLModel, table=True):
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
     scope: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     replaced_by: str | None = None
+    replaced_ns: int | None = Field(default=None, sa_type=BigInteger)
+    first_expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     # Who created it; None in rows of older registries.
     actor: str | None = None
 

@@ -133,10 +133,11 @@ class Model:
             "suspends_ns": self.suspends_ns(identifier),
             "version": agent.version,
             "reason": agent.reason,
+            "expires_ns": agent.expires_ns,
             "expired": agent.expires_ns is not None and agent.expires_ns <= now_ns,
             "standing": self.standing(agent.organization, agent.team),
             "keys": {
-                i: (each.method, each.status(now_ns), each.replaced_by)
+                i: (each.method, each.status(now_ns), each.expires_ns, each.replaced_by)
                 for i, each in self.keys.items()
                 if each.agent == identifier
             },
@@ -164,9 +165,10 @@ def told(then: as_of.RegistryAt, now_ns: int) -> dict[str, dict[str, Any]]:
             "suspends_ns": each.agent.suspends_ns,
             "version": each.agent.version,
             "reason": UNCONFIRMED if each.agent.reason.startswith(UNCONFIRMED) else each.agent.reason,
+            "expires_ns": each.agent.expires_ns,
             "expired": each.agent.expired(now_ns),
             "standing": each.standing,
-            "keys": {key.id: (key.method, key.status(now_ns), key.replaced_by) for key in each.keys},
+            "keys": {key.id: (key.method, key.status(now_ns), key.expires_ns, key.replaced_by) for key in each.keys},
             "bindings": {
                 (
                     bound.binding.subject_kind,

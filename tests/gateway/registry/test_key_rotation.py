@@ -11,7 +11,7 @@ from gateway.errors import Denied, GatewayError
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.key_scope import scope
 from gateway.identity.principals import Principals
-from gateway.registry import changes, outbox, queries
+from gateway.registry import as_of, changes, outbox, queries
 from gateway.registry.key_rotation import Rotated, Terms, rotate_key, rotate_many
 from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
@@ -61,6 +61,19 @@ def test_both_keys_work_until_the_overlap_is_over(home: Home, monkeypatch: pytes
     assert not works(home, old)
     assert works(home, rotated.new.text)
     assert rotated.old.status(now + DAY + 1) == "expired"
+
+
+@pytest.mark.parametrize("lifetime_ns", [None, 30 * DAY])
+def test_what_is_told_of_before_a_rotation_has_the_expiry_of_then(home: Home, lifetime_ns: int | None) -> None:
+    home.agent()
+    made = changes.create_key(
+        home.registry, home.peppers, actor=ACTOR, organization=ORG, agent="bot", lifetime_ns=lifetime_ns
+    )
+    before_ns = time.time_ns()
+    rotated = rotate(home, agent="bot")
+    told = {at_ns: as_of.agent_at(home.registry, ORG, "bot", at_ns).agents[0].keys for at_ns in (before_ns, as_of.NOW)}
+    assert [each.expires_ns for each in told[before_ns]] == [made.record.expires_ns]
+    assert [each.expires_ns for each in told[as_of.NOW]] == [rotated.old.expires_ns, rotated.new.record.expires_ns]
 
 
 def test_a_revocation_beats_the_overlap(home: Home) -> None:
