@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.audit.log_files import log_directory, opened_log
+from gateway.audit.log_files import log_directory
 from gateway.cli import kept_content, output, remote
 from gateway.cli.audit_list import document as entry_document
 from gateway.cli.audit_list import what
@@ -18,12 +18,9 @@ from gateway.identity import key_scope
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.audit.lookup import Decision
     from gateway.audit.search import Found
     from gateway.control.decisions import JudgedAgain
-    from gateway.policy.reexecution import Reexecution
 
 EventId = Annotated[
     str,
@@ -77,25 +74,10 @@ def show(
             _print_document(value)
 
 
-def looked_up(database: Path, event_id: str) -> tuple[Found, Decision | None]:
-    """The entry with an id, and the decision that it is about, if it is about one."""
-    from gateway.audit import lookup, storage
-
-    with opened_log(database) as db, storage.snapshot(db):
-        found = lookup.event(db, event_id)
-        return found, lookup.decision(db, found) if found.kind in ("decided", "completed") else None
-
-
 def _print_document(value: Any) -> None:
     text = "not kept" if value is None else json.dumps(value, indent=2, ensure_ascii=False)
     for line in text.splitlines():
         typer.echo(f"  {output.printable(line)}")
-
-
-def judged_again(bundles: Path, decision: Decision) -> Reexecution:
-    from gateway.policy import reexecution
-
-    return reexecution.judge_again(bundles, decision.decided.entry, decision.input)
 
 
 def document(decision: Decision, again: JudgedAgain) -> dict[str, Any]:

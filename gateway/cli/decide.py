@@ -14,10 +14,10 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.advice import advice
-from gateway.cli.explain import print_advice, rules
+from gateway.cli.explain import print_advice
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.cli.reasons_text import print_answers, print_hint, verdict_line
-from gateway.control.decisions import bundle_document
+from gateway.control.decisions import bundle_document, explained_document
 from gateway.errors import Denied, GatewayError
 from gateway.processes import local
 from gateway.settings import DataDirectory
@@ -317,7 +317,7 @@ def _print(judged: Judged | Denied, answers: list[Answer], recorded: str | None,
     if not allow:
         print_advice(code, judged.detail if isinstance(judged, Denied) else "")
     if explain:
-        print_answers(answers)
+        print_answers([explained_document(each) for each in answers])
         return
     for answer in answers:
         bundle = bundle_document(answer)
@@ -368,7 +368,7 @@ def _document(judged: Judged | Denied, answers: list[Answer], recorded: str | No
         "edits": list(judged.edits),
         "limits": judged.forecast and dataclasses.asdict(judged.forecast),
         "advice": known and known._asdict(),
-        "bundles": [bundle_document(each) | ({"rules": rules(each)} if explain else {}) for each in answers],
+        "bundles": [explained_document(each) if explain else bundle_document(each) for each in answers],
         "input": made.input,
         "recorded": recorded,
     }

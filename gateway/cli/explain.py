@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from gateway.audit.log_files import log_directory
 from gateway.cli import kept_content, output
 from gateway.cli.advice import advice
-from gateway.cli.audit_show import EventId, document, judged_again, looked_up, print_decision
+from gateway.cli.audit_show import EventId, document, print_decision
 from gateway.cli.options import DATA, Data, Json
 from gateway.cli.reasons_text import print_answers
 from gateway.control import decisions
 from gateway.errors import GatewayError
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.audit.lookup import Decision
     from gateway.audit.search import Found
-    from gateway.policy.reexecution import Answer, Reexecution
+    from gateway.control.decisions import JudgedAgain
     from gateway.settings import DataDirectory
 
 
@@ -31,38 +32,42 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
     and what to do. Exit codes: 0 explained, 1 there is no such decision, or the policies do not give the recorded
     verdict again.
     """
-    directory = log_directory(data)
-    found, decision = looked_up(directory.audit_db, event_id)
-    if decision is None:
+    with gateways.reading_log(data) as log:
+        looked = log.show(event_id, explained=True)
+    found, decision, again = looked.found, looked.decision, looked.again
+    if decision is None or again is None:
         if found.kind != "refused":
             message = f"`{found.event_id}` is no decision, but an entry of the kind `{found.kind}`"
             raise GatewayError("not_a_decision", message, hint=f"see `gateway audit show {found.event_id}`")
         _explain_refusal(found, as_json=as_json)
         return
-    again = judged_again(directory.bundles, decision)
-    if any(answer.unkept for answer in again.answers):
-        again = _with_content(directory, decision) or again
+    if any(each["unkept"] for each in again.bundles) and "content_commitment" in decision.decided.entry:
+        if gateways.chosen() is None:
+            again = _with_content(log_directory(data), decision) or again
+        else:
+            output.note("what was said is read on the gateway's own machine only: run it there, without a server")
+    code = str(decision.decided.entry.get("reason"))
     if as_json:
-        shown = document(decision, decisions.judged_again(again))
-        for each, answer in zip(shown["bundles"], again.answers, strict=True):
-            each["rules"] = rules(answer)
-        found_advice = advice(again.recorded.code)
+        shown = document(decision, again)
+        found_advice = advice(code)
         shown["advice"] = found_advice and found_advice._asdict()
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
         print_decision(decision)
-        print_advice(again.recorded.code)
-        print_answers(again.answers)
-        _print_agreement(again)
+        print_advice(code)
+        print_answers(again.bundles)
+        _print_agreement(again, code)
     if again.agrees is False:
         raise typer.Exit(1)
 
 
-def _with_content(directory: DataDirectory, decision: Decision) -> Reexecution | None:
+def _with_content(directory: DataDirectory, decision: Decision) -> JudgedAgain | None:
     """A decision by policies that read content, judged again with what is kept of it; None if that is not to be had.
 
     Values of it will be printed, so that it was read is recorded first.
     """
+    from gateway.policy import reexecution
+
     try:
         filled = kept_content.read_request(directory, decision)
     except GatewayError as error:
@@ -71,7 +76,8 @@ def _with_content(directory: DataDirectory, decision: Decision) -> Reexecution |
     if filled is None:
         return None
     output.note("policies read what was said, so it was read for this: the log has an entry about it")
-    return judged_again(directory.bundles, filled)
+    again = reexecution.judge_again(directory.bundles, filled.decided.entry, filled.input)
+    return decisions.judged_again(again, explained=True)
 
 
 def _explain_refusal(found: Found, *, as_json: bool) -> None:
@@ -96,47 +102,15 @@ def print_advice(code: str, detail: str = "") -> None:
         typer.echo(f"  {'next'.ljust(9)} {known.step}")
 
 
-def _print_agreement(again: Reexecution) -> None:
+def _print_agreement(again: JudgedAgain, recorded: str) -> None:
     typer.echo()
     if again.agrees:
         typer.echo(typer.style("✓", fg="green") + " judged again, this is the verdict that was recorded")
     elif again.verdict is None:
         typer.echo(typer.style("!", fg="yellow") + f" it cannot be judged again: {output.printable(again.problem)}")
     elif again.agrees is None:
-        typer.echo(
-            typer.style("!", fg="yellow") + f" judged again: {again.verdict.code}: {output.printable(again.problem)}"
-        )
+        what = f"judged again: {again.verdict['reason']}: {again.problem}"
+        typer.echo(typer.style("!", fg="yellow") + f" {output.printable(what)}")
     else:
-        what = f"{again.recorded.code} was recorded, and judged again it is {again.verdict.code}"
+        what = f"{recorded} was recorded, and judged again it is {again.verdict['reason']}"
         typer.echo(typer.style("✗", fg="red") + f" {output.printable(what)}: see `gateway audit verify`")
-
-
-def rules(answer: Answer) -> list[dict[str, Any]]:
-    """The rules of a bundle for programs. A value that is undefined has no `value`."""
-    from gateway.policy.reexecution import value_text
-
-    found = []
-    for rule in answer.rules:
-        failed = rule.failed
-        found.append(
-            {
-                "rule": rule.path,
-                "file": f"{answer.judge.name}/{rule.location.file}",
-                "line": rule.location.row,
-                "default": rule.default,
-                "tried": rule.tried,
-                "held": rule.held,
-                "values": list(rule.values),
-                "failed": failed
-                and {
-                    "line": failed.location.row,
-                    "expression": failed.text,
-                    "times": failed.times,
-                    "values": [
-                        {"term": name} | ({} if value_text(value) is None else {"value": value})
-                        for name, value in failed.values
-                    ],
-                },
-            }
-        )
-    return found

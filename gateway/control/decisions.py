@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.policy.reexecution import Answer, Reexecution
+    from gateway.policy.reexecution import Answer, Failed, Reexecution, RuleOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +24,10 @@ class JudgedAgain:
     problem: str
 
 
-def judged_again(again: Reexecution) -> JudgedAgain:
+def judged_again(again: Reexecution, *, explained: bool = False) -> JudgedAgain:
     verdict = again.verdict
     return JudgedAgain(
-        bundles=[bundle_document(each) for each in again.answers],
+        bundles=[explained_document(each) if explained else bundle_document(each) for each in again.answers],
         verdict=None
         if verdict is None
         else {"allow": verdict.code == "allowed", "reason": verdict.code, "reasons": list(verdict.reasons)},
@@ -50,4 +51,44 @@ def bundle_document(answer: Answer) -> dict[str, Any]:
         "detail": verdict.detail or None,
         "unkept": list(answer.unkept),
         "similar_model": answer.similar_model or None,
+    }
+
+
+def explained_document(answer: Answer) -> dict[str, Any]:
+    """The verdict of one bundle with its rules: those that held and those that did not, by place."""
+    error = answer.explanation.error
+    return {
+        **bundle_document(answer),
+        "entrypoint": answer.entrypoint,
+        "error": None if error is None else f"{answer.judge.name}/{error}",
+        "rules": [_rule_document(answer.judge.name, each) for each in answer.rules],
+    }
+
+
+def _rule_document(bundle: str, rule: RuleOutcome) -> dict[str, Any]:
+    """A rule; its `file` is a place in the policies repository, where a bundle is a directory."""
+    return {
+        "rule": rule.path,
+        "kind": rule.kind,
+        "file": f"{bundle}/{rule.location.file}",
+        "line": rule.location.row,
+        "default": rule.default,
+        "tried": rule.tried,
+        "held": rule.held,
+        "values": list(rule.values),
+        "failed": None if rule.failed is None else _failed_document(rule.failed),
+    }
+
+
+def _failed_document(failed: Failed) -> Mapping[str, Any]:
+    """An expression that failed. A value that is undefined has no `value`."""
+    from gateway.policy.reexecution import value_text
+
+    return {
+        "line": failed.location.row,
+        "expression": failed.text,
+        "times": failed.times,
+        "values": [
+            {"term": name} | ({} if value_text(value) is None else {"value": value}) for name, value in failed.values
+        ],
     }

@@ -55,7 +55,8 @@ class AuditLog(Protocol):
     def listed(self, wanted: Filters, limit: int) -> Listing:
         """The entries that are looked for; an agent may also be called by its name."""
 
-    def show(self, event_id: str) -> LookedUp: ...
+    def show(self, event_id: str, *, explained: bool = False) -> LookedUp:
+        """An entry; of a decision also the verdicts of its bundles. `explained`: with their rules, without content."""
 
     def checkpoint(self, organization: str) -> str:
         """The newest signed one."""

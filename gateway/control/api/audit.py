@@ -5,8 +5,8 @@ An operator of one organization reads its log and no other: a log of others is a
 
 from __future__ import annotations
 
+import json
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.decisions import judged_again
 from gateway.control.kept_requests import completing
-from gateway.control.operation import Answer, Ask, Operation, PageQuery
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
 from gateway.control.problems import Problem
 from gateway.policy import reexecution
 from gateway.registry import queries
@@ -51,7 +51,7 @@ ENTRY = _closed(
     }
 )
 _STOPPED = _or_null(shapes.TIME) | {"description": "Where the search gave up, if it did."}
-_BUNDLE = {"type": "object", "description": "A bundle and its verdict."}
+_BUNDLE = {"type": "object", "description": "A bundle and its verdict; with `explain` also its `rules`."}
 _VERDICT = _closed({"allow": {"type": "boolean"}, "reason": _TEXT, "reasons": {"type": "array", "items": _TEXT}})
 _DECISION = _closed(
     {
@@ -90,6 +90,14 @@ class EntryQuery(PageQuery):
     since: AwareDatetime | None = None
     until: AwareDatetime | None = Field(None, description="Not included.")
     everywhere: bool = Field(False, description="All logs that the operator may read, those of the gateway included.")
+
+
+class ShownQuery(Query):
+    """How much is said of a decision."""
+
+    explain: bool = Field(
+        False, description="Also which rules held and where others failed; judged without what was said, if it is kept."
+    )
 
 
 def entries(ask: Ask) -> Answer:
@@ -165,15 +173,18 @@ def entry(ask: Ask) -> Answer:
         if found.kind not in ("decided", "completed"):
             return Answer(body={"entry": item(found, name), "decision": None})
         decision = lookup.decision(db, found)
-        complete = completing(lambda: nullcontext(ask.registry), lambda: ask.context.vault)
-        judged = replace(decision, input=complete(db, decision.decided, decision.input))
-    again = judged_again(reexecution.judge_again(data.bundles, judged.decided.entry, judged.input))
+        explained, judged = ask.query.explain, decision.input
+        if not explained:  # an explanation shows values, and what was said is not for showing
+            complete = completing(lambda: nullcontext(ask.registry), lambda: ask.context.vault)
+            judged = complete(db, decision.decided, judged)
+    again = judged_again(reexecution.judge_again(data.bundles, decision.decided.entry, judged), explained=explained)
     shown = {
         "decided": item(decision.decided, name),
         "completed": None if decision.completed is None else item(decision.completed, name),
         # Like entries, what was judged is a document of its own: no member of it is renamed.
         "input": orjson.Fragment(orjson.dumps(decision.input)),
-        "bundles": orjson.Fragment(orjson.dumps(again.bundles)),
+        # Policies may have numbers of any size.
+        "bundles": orjson.Fragment(json.dumps(again.bundles).encode()),
         "judged_again": again.verdict,
         "agrees": again.agrees,
         "problem": again.problem,
@@ -212,6 +223,7 @@ OPERATIONS = [
         noun="audit",
         summary="One entry by its id or the beginning of it; of a decision all that is kept, judged again",
         function=entry,
+        query=ShownQuery,
         answer=_LOOKED_UP,
         about="home",
     ),

@@ -53,7 +53,7 @@ class DirectoryLog:
         with local.reading(self._data.path) as registry:
             return queries.agent(registry, organization, agent).id
 
-    def show(self, event_id: str) -> LookedUp:
+    def show(self, event_id: str, *, explained: bool = False) -> LookedUp:
         with storage.snapshot(self._db):
             found = lookup.event(self._db, event_id)
             if found.kind not in ("decided", "completed"):
@@ -64,6 +64,9 @@ class DirectoryLog:
         from gateway.registry.vault import Vault
 
         decided = decision.decided
+        if explained:  # values will be shown, and what was said is not for showing
+            again = reexecution.judge_again(self._data.bundles, decided.entry, decision.input)
+            return LookedUp(found=found, decision=decision, again=decisions.judged_again(again, explained=True))
         complete = kept_requests.completing(lambda: local.reading(self._data.path), lambda: Vault.load(self._data.keys))
         judged = replace(decision, input=complete(self._db, decided, decision.input))
         again = reexecution.judge_again(self._data.bundles, decided.entry, judged.input)

@@ -68,8 +68,8 @@ class RemoteLog:
         stopped = documents.nanoseconds(page["stopped"]) if gave_up else None
         return RemoteListing(found, stopped, looked_at, self._client, query, following)
 
-    def show(self, event_id: str) -> LookedUp:
-        body = self._client.get("audit", "entries", event_id).body
+    def show(self, event_id: str, *, explained: bool = False) -> LookedUp:
+        body = self._client.get("audit", "entries", event_id, explain="true" if explained else None).body
         found, shown = _found(body["entry"]), body["decision"]
         if shown is None:
             return LookedUp(found=found)

@@ -262,11 +262,18 @@ def test_a_decision_is_shown_the_same_elsewhere(
     shown = {
         (name, form): gateway("audit", "show", id_, *form) for name, id_ in log.decisions.items() for form in FORMS
     }
+    explained = {
+        (id_, form): gateway("explain", id_, *form)
+        for id_ in [*log.decisions.values(), *log.refusals.values()]
+        for form in FORMS
+    }
     refused = gateway("audit", "show", log.refusals["bad_credentials"])
     monkeypatch.delenv("AIG_DATA")
     for (name, form), expected in shown.items():
         assert gateway("--server", URL, "audit", "show", log.decisions[name], *form) == expected
     assert gateway("--server", URL, "audit", "show", log.refusals["bad_credentials"]) == refused
+    for (id_, form), expected in explained.items():
+        assert gateway("--server", URL, "explain", id_, *form) == expected
     content = gateway("--server", URL, "audit", "show", log.decisions["o3"], "--content")
     assert content[0] == 2
     assert "gateway's own machine only" in content[2]
