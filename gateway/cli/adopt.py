@@ -12,8 +12,7 @@ from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.cli.upstreams import read_secret
 from gateway.errors import GatewayError
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.dataplane.legacy_clients import Client
@@ -52,23 +51,13 @@ def start(
     The key is read from environment variables, or from standard input, one a line. Only a hash of it is stored. A start
     with the same key again moves the end date.
     """
-    from gateway.identity.credentials import Peppers
-    from gateway.registry import adoptions
+    from gateway.management.port import NewAdoption
 
     expires_ns = output.parse_expiry(until)
     keys = [read_secret(each) for each in key_env] if key_env else _from_input()
-    with local.changing(data) as registry:
-        started = adoptions.start(
-            registry,
-            Peppers.load(DataDirectory(data).keys),
-            actor=local.actor(),
-            organization=organization,
-            upstream=upstream,
-            keys=keys,
-            expires_ns=expires_ns,
-            owner=owner,
-            reason=reason,
-        )
+    new = NewAdoption(upstream=upstream, keys=keys, expires_ns=expires_ns, owner=owner)
+    with gateways.changing(data) as gateway:
+        started = gateway.adoptions.start(organization, new, reason)
         if as_json:
             output.print_json(
                 {
@@ -110,17 +99,10 @@ def status(
 ) -> None:
     """Show what is still to move: clients that were seen with the old key, and not with one of their own since."""
     from gateway.dataplane import legacy_clients
-    from gateway.identity import key_scope
-    from gateway.identity.credentials import Peppers
-    from gateway.registry import adoptions
 
-    with local.reading(data) as registry:
-        found = [each for each in adoptions.adoptions(registry, organization) if each.revoked_ns is None]
-    directory = DataDirectory(data)
-    clients = legacy_clients.read(directory.runtime_db, organization)
-    if address is not None:
-        wanted = legacy_clients.hashed(key_scope.address(address), Peppers.load(directory.keys))
-        clients = [each for each in clients if each.peer == wanted]
+    with gateways.reading(data) as gateway:
+        found = [each for each in gateway.adoptions.listed(organization) if each.revoked_ns is None]
+        clients = gateway.adoptions.clients(organization, address)
     now_ns = output.now_ns()
     to_move = [each for each in clients if not each.moved(now_ns)]
     moved = [each for each in clients if each.moved(now_ns)]
@@ -150,10 +132,8 @@ def status(
 @app.command("list")
 def list_adoptions(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the old keys that pass, or did. Of the keys themselves nothing is known."""
-    from gateway.registry import adoptions
-
-    with local.reading(data) as registry:
-        found = adoptions.adoptions(registry, organization)
+    with gateways.reading(data) as gateway:
+        found = gateway.adoptions.listed(organization)
     now_ns = output.now_ns()
     if as_json:
         output.print_json({"adoptions": [output.plain(each) | {"state": each.state(now_ns)} for each in found]})
@@ -187,13 +167,9 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """Let the old keys pass no longer. The next call with one of them is refused."""
-    from gateway.registry import adoptions
-
-    with local.restricting(data, output.warn) as registry:
-        stopped = adoptions.stop(
-            registry, actor=local.actor(), organization=organization, upstream=upstream, reason=reason
-        )
-        left = [each for each in adoptions.adoptions(registry, organization) if each.revoked_ns is None]
+    with gateways.restricting(data, output.warn) as gateway:
+        stopped = gateway.adoptions.stop(organization, upstream, reason)
+        left = [each for each in gateway.adoptions.listed(organization) if each.revoked_ns is None]
         if as_json:
             output.print_json({"stopped": output.plain(stopped)})
             return

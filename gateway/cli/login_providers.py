@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import claims, output
-from gateway.cli.operators import Operator, Organization, Role
+from gateway.cli.operators import Operator, Organization, Role, where
 from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.errors import GatewayError
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
-    from gateway.registry.vault import Vault
 
 providers = typer.Typer(no_args_is_help=True, help="Let operators log in with an OpenID Connect provider.")
 rules = typer.Typer(no_args_is_help=True, help="Say whom a login provider lets in, and what they may do.")
@@ -48,22 +46,20 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a provider. Nobody is let in before there is a rule."""
-    from gateway.registry import login_providers
 
-    with local.changing(data) as registry:
-        made = login_providers.add_provider(
-            registry,
-            _vault(data),
-            actor=local.actor(),
-            name=name,
-            issuer=issuer,
-            client_id=client_id,
-            secret=None if secret_file is None else _secret(secret_file),
-            scopes=scope or [],
-            session_seconds=output.parse_duration(session) // 10**9,
-            insecure=insecure,
-            reason=reason,
-        )
+    from gateway.management.port import NewLoginProvider
+
+    new = NewLoginProvider(
+        name=name,
+        issuer=issuer,
+        client_id=client_id,
+        secret=None if secret_file is None else _secret(secret_file),
+        scopes=scope or [],
+        session_seconds=output.parse_duration(session) // 10**9,
+        insecure=insecure,
+    )
+    with gateways.changing(data) as gateway:
+        made = gateway.logins.add(new, reason)
     if as_json:
         output.print_json(made)
         return
@@ -75,10 +71,9 @@ def add(
 @providers.command("list")
 def list_providers(data: Data = DATA, as_json: Json = False) -> None:
     """List the login providers."""
-    from gateway.registry import login_providers
 
-    with local.reading(data) as registry:
-        found = login_providers.providers(registry)
+    with gateways.reading(data) as gateway:
+        found = gateway.logins.listed()
     if as_json:
         output.print_json(found)
         return
@@ -95,11 +90,10 @@ def list_providers(data: Data = DATA, as_json: Json = False) -> None:
 @providers.command("show")
 def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     """Show a login provider and its rules."""
-    from gateway.registry import login_providers
 
-    with local.reading(data) as registry:
-        found = login_providers.provider(registry, name)
-        let_in = login_providers.rules(registry, found.name)
+    with gateways.reading(data) as gateway:
+        found = gateway.logins.show(name)
+        let_in = gateway.logins.rules(found.name)
     if as_json:
         output.print_json(output.plain(found) | {"rules": [output.plain(each) for each in let_in]})
         return
@@ -133,23 +127,20 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change a login provider, for logins from now on. Logins before go on as they are."""
-    from gateway.registry import login_providers
+
+    from gateway.management.port import LoginProviderUpdate
 
     if secret_file is not None and no_secret:
         raise GatewayError("invalid_secret", "--client-secret-file and --no-client-secret exclude each other")
-    with local.changing(data) as registry:
-        changed = login_providers.update_provider(
-            registry,
-            _vault(data),
-            actor=local.actor(),
-            name=name,
-            client_id=client_id,
-            secret=None if secret_file is None else _secret(secret_file),
-            public=no_secret,
-            scopes=scope,
-            session_seconds=None if session is None else output.parse_duration(session) // 10**9,
-            reason=reason,
-        )
+    wanted = LoginProviderUpdate(
+        client_id=client_id,
+        secret=None if secret_file is None else _secret(secret_file),
+        public=no_secret,
+        scopes=scope,
+        session_seconds=None if session is None else output.parse_duration(session) // 10**9,
+    )
+    with gateways.changing(data) as gateway:
+        changed = gateway.logins.update(name, wanted, reason)
     if as_json:
         output.print_json(changed)
     else:
@@ -159,10 +150,9 @@ def update(
 @providers.command("remove")
 def remove(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Let nobody log in there any more. Its rules go, and the logins that it gave end at once."""
-    from gateway.registry import login_providers
 
-    with local.restricting(data, output.warn) as registry:
-        removed, ended = login_providers.remove_provider(registry, actor=local.actor(), name=name, reason=reason)
+    with gateways.restricting(data, output.warn) as gateway:
+        removed, ended = gateway.logins.remove(name, reason)
     if as_json:
         output.print_json(output.plain(removed) | {"tokens_ended": ended})
     else:
@@ -186,18 +176,13 @@ def add_rule(
     as_json: Json = False,
 ) -> None:
     """Let people in who have these claims, all of them, as operators with this role."""
-    from gateway.registry import login_providers
 
-    with local.changing(data) as registry:
-        made = login_providers.add_rule(
-            registry,
-            actor=local.actor(),
-            provider=provider,
-            claims=claims.read(claim or [], "groups=platform"),
-            role=role.value,
-            organization=organization,
-            reason=reason,
-        )
+    from gateway.management.port import NewLoginRule
+
+    asked = claims.read(claim or [], "groups=platform")
+    new = NewLoginRule(provider=provider, claims=asked, role=role.value, organization=organization)
+    with gateways.changing(data) as gateway:
+        made = gateway.logins.add_rule(new, reason)
     if as_json:
         output.print_json(made)
     else:
@@ -211,16 +196,15 @@ def list_rules(
     as_json: Json = False,
 ) -> None:
     """List the rules."""
-    from gateway.registry import login_providers
 
-    with local.reading(data) as registry:
-        found = login_providers.rules(registry, provider)
+    with gateways.reading(data) as gateway:
+        found = gateway.logins.rules(provider)
     if as_json:
         output.print_json(found)
         return
     output.print_table(
         ("RULE", "PROVIDER", "CLAIMS", "ROLE", "OF"),
-        [(each.id, each.provider, claims.shown(each.claims), each.role, _where(each.organization)) for each in found],
+        [(each.id, each.provider, claims.shown(each.claims), each.role, where(each.organization)) for each in found],
         empty="no rules yet: type `gateway operators login-rule add PROVIDER --claim NAME=VALUE --role ROLE`",
     )
 
@@ -233,10 +217,9 @@ def remove_rule(
     as_json: Json = False,
 ) -> None:
     """End a rule. The logins that it has let in end at once."""
-    from gateway.registry import login_providers
 
-    with local.restricting(data, output.warn) as registry:
-        removed, ended = login_providers.remove_rule(registry, actor=local.actor(), rule=rule, reason=reason)
+    with gateways.restricting(data, output.warn) as gateway:
+        removed, ended = gateway.logins.remove_rule(rule, reason)
     if as_json:
         output.print_json(output.plain(removed) | {"tokens_ended": ended})
     else:
@@ -251,28 +234,15 @@ def readmit(
     as_json: Json = False,
 ) -> None:
     """Let the person of a revoked operator log in again. The next login makes a new operator, if a rule lets it in."""
-    from gateway.registry import operator_logins
 
-    with local.changing(data) as registry:
-        barred = operator_logins.readmit(
-            registry, actor=local.actor(), organization=organization, operator=operator, reason=reason
-        )
+    with gateways.changing(data) as gateway:
+        barred = gateway.operators.readmit(organization, operator, reason)
     if as_json:
-        output.print_json({"operator": operator, "changed": bool(barred)})
-    elif barred:
-        typer.echo(f"the person of operator {barred[-1].name} ({barred[-1].id}) may log in again")
+        output.print_json({"operator": operator, "changed": barred is not None})
+    elif barred is not None:
+        typer.echo(f"the person of operator {barred.name} ({barred.id}) may log in again")
     else:
         typer.echo(f"no login is barred by operator {operator}")
-
-
-def _where(organization: str | None) -> str:
-    return "the whole gateway" if organization is None else f"organization {organization}"
-
-
-def _vault(data: Path) -> Vault:
-    from gateway.registry.vault import Vault
-
-    return Vault.load(DataDirectory(data).keys)
 
 
 def _secret(path: Path) -> str:
@@ -290,7 +260,7 @@ def _kind(provider: LoginProviderRecord) -> str:
 
 
 def _meaning(rule: LoginRuleRecord) -> str:
-    return f"whoever has {claims.shown(rule.claims)} at {rule.provider} is {rule.role} of {_where(rule.organization)}"
+    return f"whoever has {claims.shown(rule.claims)} at {rule.provider} is {rule.role} of {where(rule.organization)}"
 
 
 def _hours(seconds: int) -> str:

@@ -55,7 +55,7 @@ def add(
     if as_json:
         output.print_json(made)
     else:
-        typer.echo(f"added {made.role} {made.name} ({made.id}) of {_where(made.organization)}")
+        typer.echo(f"added {made.role} {made.name} ({made.id}) of {where(made.organization)}")
         flag = f" --org {made.organization}" if made.organization else ""
         output.note(f"next: `gateway operators token create {made.name}{flag} --expires 30d`")
 
@@ -70,7 +70,7 @@ def list_operators(organization: Organization = None, data: Data = DATA, as_json
         return
     output.print_table(
         ("NAME", "ROLE", "OF", "STATUS", "CREATED", "ID"),
-        [(o.name, o.role, _where(o.organization), o.status, output.timestamp(o.created_ns), o.id) for o in found],
+        [(o.name, o.role, where(o.organization), o.status, output.timestamp(o.created_ns), o.id) for o in found],
         empty="no operators yet: type `gateway operators add NAME --role owner`",
     )
 
@@ -91,7 +91,7 @@ def show(operator: Operator, organization: Organization = None, data: Data = DAT
         [
             ("name", found.name),
             ("id", found.id),
-            ("of", _where(found.organization)),
+            ("of", where(found.organization)),
             ("role", found.role),
             ("status", found.status),
             *([("logs in", f"{found.subject} at {found.issuer}")] if found.issuer else []),
@@ -228,5 +228,6 @@ def revoke_token(
         typer.echo(f"revoked token {revoked.token_id} ({revoked.id}) of operator {revoked.operator}")
 
 
-def _where(organization: str | None) -> str:
+def where(organization: str | None) -> str:
+    """Where an operator of this organization, or of all (None), may do something."""
     return "the whole gateway" if organization is None else f"organization {organization}"

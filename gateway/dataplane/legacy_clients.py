@@ -222,7 +222,12 @@ def hashed(peer: str, peppers: Peppers) -> str:
 
 def read(path: Path, organization: str | None = None) -> list[Client]:
     """What all workers have seen, the newest first, the others last."""
-    return sorted(_rows(path, organization), key=lambda each: (each.others, -each.last_ns))
+    return sorted(_rows(path, organization), key=place_in_lists)
+
+
+def place_in_lists(client: Client) -> tuple[bool, int, str]:
+    """The newest first, the others last. Times are told to the millisecond, so those of one are in order of names."""
+    return client.others, -(client.last_ns // 1_000_000), place_text(client)
 
 
 def document(client: Client) -> dict[str, Any]:

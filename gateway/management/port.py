@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from gateway.control.permission_records import AskedCall, Permission
     from gateway.dataplane.key_uses import Uses
+    from gateway.dataplane.legacy_clients import Client
     from gateway.identity.key_scope import KeyScope
     from gateway.identity.message_signatures import PublicKey
     from gateway.identity.standing import Standing
     from gateway.identity.token_keys import TokenKeyState
+    from gateway.registry.adoptions import AdoptionRecord, Started
     from gateway.registry.agent_updates import AgentUpdate
     from gateway.registry.as_of import AgentAt
     from gateway.registry.issuers import IssuerRecord, PersonTokens, RuleRecord
     from gateway.registry.key_rotation import Rotated, Skipped, Terms
     from gateway.registry.limit_states import LimitState
+    from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
     from gateway.registry.records import (
         AgentRecord,
         AgentVersionRecord,
@@ -331,12 +334,73 @@ class Operators(Protocol):
 
     def revoke(self, organization: str | None, operator: str, reason: str) -> OperatorRecord | None: ...
 
+    def readmit(self, organization: str | None, operator: str, reason: str) -> OperatorRecord | None:
+        """Let the person of a revoked operator log in again; None if no login is barred by it."""
+
     def tokens(self, organization: str | None, operator: str) -> list[OperatorTokenRecord]: ...
 
     def create_token(self, organization: str | None, new: NewOperatorToken, reason: str) -> NewToken: ...
 
     def revoke_token(self, organization: str | None, token: str, reason: str) -> OperatorTokenRecord | None:
         """End a token, named by its id or the beginning of its text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLoginProvider:
+    """A provider where operators log in. With a secret the gateway is a confidential client there."""
+
+    name: str
+    issuer: str
+    client_id: str
+    secret: str | None = field(default=None, repr=False)
+    scopes: Sequence[str] = ()
+    session_seconds: int
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginProviderUpdate:
+    """What to change of a login provider; None leaves a member as it is. `public` forgets the secret."""
+
+    client_id: str | None = None
+    secret: str | None = field(default=None, repr=False)
+    public: bool = False
+    scopes: Sequence[str] | None = None
+    session_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLoginRule:
+    """Whom a provider lets in: operators with this role, of an organization or of the whole gateway (None)."""
+
+    provider: str
+    claims: dict[str, str]
+    role: str
+    organization: str | None = None
+
+
+class Logins(Protocol):
+    """Where operators log in, and who is let in. A provider is named by its name or id, a rule by its id."""
+
+    def add(self, new: NewLoginProvider, reason: str) -> LoginProviderRecord: ...
+
+    def listed(self) -> list[LoginProviderRecord]:
+        """By name."""
+
+    def show(self, provider: str) -> LoginProviderRecord: ...
+
+    def update(self, provider: str, update: LoginProviderUpdate, reason: str) -> LoginProviderRecord: ...
+
+    def remove(self, provider: str, reason: str) -> tuple[LoginProviderRecord, int]:
+        """And how many tokens of its logins ended with it."""
+
+    def rules(self, provider: str | None) -> list[LoginRuleRecord]:
+        """Of a provider, or of all, by their providers."""
+
+    def add_rule(self, new: NewLoginRule, reason: str) -> LoginRuleRecord: ...
+
+    def remove_rule(self, rule: str, reason: str) -> tuple[LoginRuleRecord, int]:
+        """And how many tokens of logins ended with it."""
 
 
 class Permissions(Protocol):
@@ -439,6 +503,31 @@ class Webhooks(Protocol):
     def try_out(self, organization: str, webhook: str) -> Trial: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAdoption:
+    """Old keys that are to pass until a time. `owner` is of the agent that the first one registers."""
+
+    upstream: str
+    keys: Sequence[str] = field(repr=False)
+    expires_ns: int
+    owner: str = ""
+
+
+class Adoptions(Protocol):
+    """Old keys of providers that pass for a while, and the programs that still use them."""
+
+    def start(self, organization: str, new: NewAdoption, reason: str) -> Started: ...
+
+    def listed(self, organization: str) -> list[AdoptionRecord]:
+        """Also those that have ended, the oldest first."""
+
+    def clients(self, organization: str, address: str | None) -> Sequence[Client]:
+        """All that were seen, or those at an address, also those that have moved."""
+
+    def stop(self, organization: str, upstream: str | None, reason: str) -> list[AdoptionRecord]:
+        """Of one upstream, or all (None)."""
+
+
 class TokenKeys(Protocol):
     """The keys that sign the gateway's own tokens."""
 
@@ -476,6 +565,9 @@ class Gateway(Protocol):
     def operators(self) -> Operators: ...
 
     @property
+    def logins(self) -> Logins: ...
+
+    @property
     def permissions(self) -> Permissions: ...
 
     @property
@@ -489,6 +581,9 @@ class Gateway(Protocol):
 
     @property
     def webhooks(self) -> Webhooks: ...
+
+    @property
+    def adoptions(self) -> Adoptions: ...
 
     @property
     def token_keys(self) -> TokenKeys: ...

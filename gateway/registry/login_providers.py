@@ -218,8 +218,7 @@ def remove_rule(registry: Registry, *, actor: str, rule: str, reason: str = "") 
     with registry.write() as session:
         found = session.exec(select(LoginRule).where(LoginRule.id == rule, col(LoginRule.removed_ns).is_(None))).first()
         if found is None:
-            hint = "type `gateway operators login-rule list` to see the rules"
-            raise GatewayError("unknown_rule", f"unknown login rule `{rule[:80]}`", subject=rule[:80], hint=hint)
+            raise unknown_rule(rule)
         row = session.get_one(LoginProvider, found.provider_id)
         tenant = None if found.organization_id is None else session.get_one(Organization, found.organization_id)
         found.removed_ns = time.time_ns()
@@ -252,6 +251,11 @@ def rules(registry: Registry, provider: str | None = None) -> list[LoginRuleReco
             for row in wanted
             for rule in live_rules(session, row)
         ]
+
+
+def unknown_rule(rule: str) -> GatewayError:
+    hint = "type `gateway operators login-rule list` to see the rules"
+    return GatewayError("unknown_rule", f"unknown login rule `{rule[:80]}`", subject=rule[:80], hint=hint)
 
 
 def client_secret(registry: Registry, vault: Vault, provider: str) -> str | None:

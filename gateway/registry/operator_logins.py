@@ -80,13 +80,13 @@ def enter(
 
 def readmit(
     registry: Registry, *, actor: str, organization: str | None, operator: str, reason: str = ""
-) -> list[OperatorRecord]:
-    """Let the person of a revoked operator log in again, as a new operator. Nothing if no login is barred by it."""
+) -> OperatorRecord | None:
+    """Let the person of a revoked operator log in again, as a new operator. None if no login is barred by it."""
     with registry.write() as session:
         tenant = operators.tenant_of(session, organization)
         named = operators.find_operator(session, tenant, operator)
         if named.issuer is None or named.subject is None or named.status != "revoked":
-            return []
+            return None
         barred = [
             each
             for each in _operators_of(session, named.issuer, named.subject)
@@ -96,7 +96,7 @@ def readmit(
             row.issuer = row.subject = None
             session.flush()
             operators.record(session, tenant, actor, "operator.readmitted", entries.operator(row), reason)
-        return [operators.operator_record(tenant, each) for each in barred]
+        return operators.operator_record(tenant, named)
 
 
 def record_refusal(registry: Registry, provider: str, name: str, refusal: Refusal, count: int = 1) -> None:

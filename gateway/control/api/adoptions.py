@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from gateway.control import shapes
-from gateway.control.api.times import Seconds
+from gateway.control.api.times import Seconds, nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.problems import Problem
 from gateway.dataplane import legacy_clients
 from gateway.identity import key_scope
 from gateway.registry import adoptions
@@ -56,7 +57,8 @@ class NewAdoption(Reasoned):
 
     upstream: str = Field(description="The upstream that the key is for.")
     key: str = Field(description="The key; only a hash of it is stored.", max_length=4096)
-    expires_in: Seconds = Field(description="In seconds; the key opens nothing from then on.")
+    expires_in: Seconds | None = Field(None, description="In seconds; the key opens nothing from then on.")
+    expires: AwareDatetime | None = Field(None, description="The same as a time; one of the two is needed.")
     owner: str = Field("", description="Who moves the programs; needed for the first one, which registers an agent.")
 
 
@@ -84,6 +86,10 @@ def listed(ask: Ask) -> Answer:
 
 def start(ask: Ask) -> Answer:
     given: NewAdoption = ask.body
+    if (given.expires_in is None) == (given.expires is None):
+        detail = "the end of an old key is needed, and it has one: `expires` or `expires_in`"
+        raise Problem(422, "invalid_expiry", detail, hint="send one of them")
+    ends_ns = nanoseconds(given.expires)
     started = adoptions.start(
         ask.change(),
         ask.context.peppers,
@@ -91,7 +97,7 @@ def start(ask: Ask) -> Answer:
         organization=ask.tenant,
         upstream=given.upstream,
         keys=[given.key],
-        expires_ns=time.time_ns() + given.expires_in * 10**9,
+        expires_ns=time.time_ns() + (given.expires_in or 0) * 10**9 if ends_ns is None else ends_ns,
         owner=given.owner,
         reason=given.reason,
     )

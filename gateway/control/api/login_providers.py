@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.agents import tag
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role
 from gateway.registry import login_providers
@@ -113,7 +113,8 @@ def update(ask: Ask) -> Answer:
 
 def remove(ask: Ask) -> Answer:
     _check_everywhere(ask)
-    removed, ended = login_providers.remove_provider(ask.change(), actor=ask.actor, name=ask.path["provider"])
+    name, reason = ask.path["provider"], ask.query.reason
+    removed, ended = login_providers.remove_provider(ask.change(), actor=ask.actor, name=name, reason=reason)
     return Answer(body={**plain(removed), "tokens_ended": ended})
 
 
@@ -146,7 +147,8 @@ def show_rule(ask: Ask) -> Answer:
 
 def remove_rule(ask: Ask) -> Answer:
     _check_everywhere(ask)
-    removed, ended = login_providers.remove_rule(ask.change(), actor=ask.actor, rule=_rule(ask).id)
+    rule, reason = _rule(ask).id, ask.query.reason
+    removed, ended = login_providers.remove_rule(ask.change(), actor=ask.actor, rule=rule, reason=reason)
     body: dict[str, Any] = {**plain(removed), "tokens_ended": ended}
     return Answer(body=body)
 
@@ -202,6 +204,7 @@ OPERATIONS = [
         noun="operators",
         summary="Let nobody log in there any more; its rules go, and the tokens of its logins end",
         function=remove,
+        query=ReasonQuery,
         about="nothing",
         answer=_REMOVED_PROVIDER,
         restricts=True,
@@ -242,6 +245,7 @@ OPERATIONS = [
         noun="operators",
         summary="End a rule, and the tokens of the logins that it has let in",
         function=remove_rule,
+        query=ReasonQuery,
         about="nothing",
         answer=_REMOVED_RULE,
         restricts=True,

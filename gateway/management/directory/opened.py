@@ -6,11 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateway.management.directory.adoptions import DirectoryAdoptions
     from gateway.management.directory.agents import DirectoryAgents
     from gateway.management.directory.assignments import DirectoryBindings, DirectoryLimits
     from gateway.management.directory.destinations import DirectoryRoutes, DirectoryUpstreams
     from gateway.management.directory.issuers import DirectoryIssuers
     from gateway.management.directory.keys import DirectoryKeys
+    from gateway.management.directory.logins import DirectoryLogins
     from gateway.management.directory.operators import DirectoryOperators
     from gateway.management.directory.permissions import DirectoryPermissions
     from gateway.management.directory.tenants import DirectoryOrganizations, DirectoryStops, DirectoryTeams
@@ -76,6 +78,12 @@ class DirectoryGateway:
         return DirectoryOperators(self._registry, self._data)
 
     @cached_property
+    def logins(self) -> DirectoryLogins:
+        from gateway.management.directory.logins import DirectoryLogins
+
+        return DirectoryLogins(self._registry, self._data)
+
+    @cached_property
     def permissions(self) -> DirectoryPermissions:
         from gateway.management.directory.permissions import DirectoryPermissions
 
@@ -104,6 +112,12 @@ class DirectoryGateway:
         from gateway.management.directory.webhooks import DirectoryWebhooks
 
         return DirectoryWebhooks(self._registry, self._data)
+
+    @cached_property
+    def adoptions(self) -> DirectoryAdoptions:
+        from gateway.management.directory.adoptions import DirectoryAdoptions
+
+        return DirectoryAdoptions(self._registry, self._data)
 
     @cached_property
     def token_keys(self) -> DirectoryTokenKeys:

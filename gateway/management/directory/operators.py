@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.identity.credentials import Peppers
 from gateway.management.port import NewOperatorToken
 from gateway.processes import local
-from gateway.registry import operators
+from gateway.registry import operator_logins, operators
 from gateway.registry.database import Registry
 from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
 from gateway.settings import DataDirectory
@@ -41,6 +41,11 @@ class DirectoryOperators:
 
     def revoke(self, organization: str | None, operator: str, reason: str) -> OperatorRecord | None:
         return operators.revoke_operator(
+            self._registry, actor=local.actor(), organization=organization, operator=operator, reason=reason
+        )
+
+    def readmit(self, organization: str | None, operator: str, reason: str) -> OperatorRecord | None:
+        return operator_logins.readmit(
             self._registry, actor=local.actor(), organization=organization, operator=operator, reason=reason
         )
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from gateway.management.remote.client import Client
 
 if TYPE_CHECKING:
+    from gateway.management.remote.adoptions import RemoteAdoptions
     from gateway.management.remote.agents import RemoteAgents
     from gateway.management.remote.assignments import RemoteBindings, RemoteLimits
     from gateway.management.remote.destinations import RemoteRoutes, RemoteUpstreams
     from gateway.management.remote.issuers import RemoteIssuers
     from gateway.management.remote.keys import RemoteKeys
+    from gateway.management.remote.logins import RemoteLogins
     from gateway.management.remote.operators import RemoteOperators
     from gateway.management.remote.permissions import RemotePermissions
     from gateway.management.remote.tenants import RemoteOrganizations, RemoteStops, RemoteTeams
@@ -75,6 +77,12 @@ class RemoteGateway:
         return RemoteOperators(self._client)
 
     @cached_property
+    def logins(self) -> RemoteLogins:
+        from gateway.management.remote.logins import RemoteLogins
+
+        return RemoteLogins(self._client)
+
+    @cached_property
     def permissions(self) -> RemotePermissions:
         from gateway.management.remote.permissions import RemotePermissions
 
@@ -103,6 +111,12 @@ class RemoteGateway:
         from gateway.management.remote.webhooks import RemoteWebhooks
 
         return RemoteWebhooks(self._client)
+
+    @cached_property
+    def adoptions(self) -> RemoteAdoptions:
+        from gateway.management.remote.adoptions import RemoteAdoptions
+
+        return RemoteAdoptions(self._client)
 
     @cached_property
     def token_keys(self) -> RemoteTokenKeys:

@@ -47,6 +47,13 @@ class RemoteOperators:
         after = _record(reply.body)
         return None if after.version == before.version else after
 
+    def readmit(self, organization: str | None, operator: str, reason: str) -> OperatorRecord | None:
+        before = self.show(organization, operator)
+        body = {"reason": reason}
+        reply = self._client.send("POST", "operators", before.id, "readmit", body=body, organization=organization)
+        after = _record(reply.body)
+        return None if after.subject == before.subject else after
+
     def tokens(self, organization: str | None, operator: str) -> list[OperatorTokenRecord]:
         found = self._client.items("operators", operator, "tokens", organization=organization)
         return documents.records(OperatorTokenRecord, found)

@@ -8,8 +8,11 @@ from typing import Final
 from gateway.audit import signer
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.identifiers import new_id
+from gateway.identity.principals import CredentialRow, principal_of
 from gateway.settings import DataDirectory
+from tests.gateway.conftest import ORG, Home
 
 SCRIPTS: Final = {
     "log": """
@@ -34,6 +37,10 @@ SCRIPTS: Final = {
         audit show end_00000000-0000-7000-8000-000000000001 --json
         audit show dec_00000000
         audit show dec_00000000-0000-7000-8000-000000000009
+        explain dec_00000000-0000-7000-8000-000000000001
+        explain dec_00000000-0000-7000-8000-000000000003 --json
+        audit explain end_00000000-0000-7000-8000-000000000001
+        explain dec_00000000-0000-7000-8000-000000000009
         audit checkpoint
         audit checkpoint --org system
         usage
@@ -126,6 +133,90 @@ SCRIPTS: Final = {
         issuers remove ci --json
         issuers remove ci
         """,
+    "logins": """
+        orgs create acme
+        operators login-provider list
+        operators login-provider add corp --issuer https://login.example --client-id cli --reason staff --json
+        operators login-provider add corp --issuer https://other.example --client-id cli
+        operators login-provider add copy --issuer https://login.example --client-id cli
+        operators login-provider add plain --issuer http://login.example --client-id cli
+        operators login-provider add plain --issuer http://127.0.0.1:9000 --client-id cli
+        operators login-provider add near --issuer http://127.0.0.1:9000 --client-id cli --insecure --scope groups
+        operators login-provider add far --issuer https://far.example --client-id x --client-secret-file ../key.txt
+        operators login-provider add long --issuer https://long.example --client-id cli --session 30d
+        operators login-provider add long --issuer https://long.example --client-id cli --client-secret-file ../none.txt
+        operators login-provider list
+        operators login-provider list --json
+        operators login-rule list
+        operators login-rule add corp --claim groups=staff --role viewer --org acme --reason all --json
+        operators login-rule add corp --claim groups=staff --role viewer --org acme
+        operators login-rule remove LAST:lgr --reason over
+        operators login-rule add corp --claim groups=staff --role viewer --org acme
+        operators login-rule add corp --claim groups=admins --claim email_verified=true --role owner
+        operators login-rule add corp --claim groups --role owner
+        operators login-rule add corp --claim nonce=x --role owner
+        operators login-rule add corp --role owner
+        operators login-rule add crop --claim groups=staff --role owner
+        operators login-rule add near --claim groups=staff --role viewer --org acne
+        operators login-rule add near --claim groups=staff --role auditor --json
+        operators login-rule remove LAST:lgr --json
+        operators login-rule list
+        operators login-rule list corp --json
+        operators login-rule list crop
+        operators login-rule remove lgr_nothing
+        operators login-provider show corp
+        operators login-provider show corp --json
+        operators login-provider show crop
+        operators login-provider update corp --client-id other --session 1h --scope groups --reason moved
+        operators login-provider update corp --client-secret-file ../key.txt --json
+        operators login-provider update corp --no-client-secret --client-secret-file ../key.txt
+        operators login-provider update corp --no-client-secret
+        operators login-provider update corp --session 1s
+        operators login-provider update crop --session 1h
+        operators login-provider show corp
+        operators login-provider remove corp --reason left
+        operators login-provider remove near --json
+        operators login-provider remove corp
+        operators login-rule list
+        operators add anna --role viewer
+        operators readmit anna
+        operators revoke anna
+        operators readmit anna --reason back --json
+        operators readmit ana
+        audit list --org acme --kind change
+        """,
+    "adoptions": """
+        adopt list
+        adopt status
+        upstreams add openai --key-env PROVIDERS_KEY
+        adopt start --upstream opena --until 5d --key-env OLD_KEY
+        adopt start --upstream openai --until 5d --key-env OLD_KEY
+        adopt start --upstream openai --until 5d --key-env PROVIDERS_KEY --owner dana
+        adopt start --upstream openai --until 5d --key-env NO_SUCH_KEY --owner dana
+        adopt start --upstream openai --until never --key-env OLD_KEY --owner dana
+        adopt start --upstream openai --until 2001-01-01 --key-env OLD_KEY --owner dana
+        adopt start --upstream openai --until 2y --key-env OLD_KEY --owner dana
+        adopt start --upstream openai --until 5d --key-env OLD_KEY --owner dana --reason moves
+        bind legacy crm
+        adopt start --upstream openai --until 6d --key-env OLD_KEY --key-env OLD_KEY --json
+        upstreams add spare --no-key --base-url https://spare.example/v1
+        adopt start --upstream spare --until 5d --key-env OLD_KEY
+        agents suspend legacy
+        adopt start --upstream openai --until 5d --key-env OLD_KEY --key-env OTHER_OLD_KEY
+        agents resume legacy
+        adopt list
+        adopt list --json
+        adopt status
+        adopt status --all
+        adopt status --all --json
+        adopt status --address 10.1.2.3
+        adopt status --address 10.1
+        agents show legacy
+        adopt stop --upstream spare
+        adopt stop --upstream openai --reason moved --json
+        adopt stop
+        adopt status
+        """,
     "webhooks": """
         webhooks list
         webhooks list --json
@@ -179,6 +270,20 @@ def lay_out(place: Path) -> None:
     """The files that the scripts name."""
     for name, text in FILES.items():
         (place / name).write_text(text)
+
+
+def meet(home: Home) -> None:
+    """Two programs that were seen with an old key, of which one has moved."""
+    row = CredentialRow(
+        "lgk_1", b"", 1, None, None, "agt_1", ORG, "legacy", 1, "", "", "", "active", "[]", "{}", "[]",
+        adopting=True, upstream="openai",
+    )  # fmt: skip
+    clients = LegacyClients(home.data.runtime_db, home.peppers)
+    for program, address in (("OpenAI/Python 2.8.0", "10.1.2.3"), ("curl/8.5.0", "10.1.2.4")):
+        clients.note(principal_of(row, "", 0, "legacy"), program, address, "gpt-4o")
+    moved = row._replace(name="bot", upstream=None)
+    clients.note(principal_of(moved, "", 0, "api_key"), "curl/8.5.0", "10.1.2.4", "gpt-4o")
+    clients.close()
 
 
 def fill(data: DataDirectory) -> None:

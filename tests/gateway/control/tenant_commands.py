@@ -30,6 +30,9 @@ NEW_FILE: Final = "@new"
 PUBLIC_KEY: Final = "@public"
 """As arguments: a file that is not there yet, and one with a new public key."""
 
+OLD_KEY: Final = "OLD_KEY"
+"""The variable with a provider's key that programs share."""
+
 NOT_OF_ONE_ORGANIZATION: Final = frozenset[str]()
 """Commands that are not tried, with the reason."""
 
@@ -80,6 +83,7 @@ class CommandLine:
             contextlib.redirect_stderr(said),
         ):
             patch.setenv("AIG_TOKEN", token)
+            patch.setenv(OLD_KEY, "sk-that-many-programs-share")
             code = cli.main(["--server", URL, *given])
         written = new.read_text() if new.exists() else ""
         return code, said.getvalue() + written
@@ -150,6 +154,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "operators token create": [operator, "--expires", "1h", "--reason", why],
         "operators token list": [reference("opr_")],
         "operators token revoke": [token, "--reason", why],
+        "operators readmit": [operator, "--reason", why],
         "permissions": ["--model", "o3", *_maybe(chance, "--all")],
         "agents permissions": [agent, "--model", "o3"],
         "audit list": [],
@@ -185,6 +190,10 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         ],
         "issuers rule list": _maybe(chance, chance.choice(NAMES)),
         "issuers rule remove": [reference("rul_")],
+        "adopt start": ["--upstream", chance.choice(NAMES), "--until", "5d", "--key-env", OLD_KEY, "--owner", why],
+        "adopt status": ["--all", *_maybe(chance, "--address", "10.1.2.3")],
+        "adopt list": [],
+        "adopt stop": _maybe(chance, "--upstream", chance.choice(NAMES)),
         "webhooks list": [],
         "webhooks add": [f"https://{me.mark}.example/{chance.randrange(9)}"],
         "webhooks remove": [reference("whk_")],
@@ -218,7 +227,22 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "orgs create": [theirs],
         "orgs update": [organization, "--review-days", str(chance.randrange(1, 90)), "--reason", why],
         "audit show": [reference("chg_")],
+        "audit explain": [reference("chg_")],
+        "explain": [reference("chg_")],
         "usage": [],
+        # Those of the whole gateway.
+        "operators login-provider list": [],
+        "operators login-provider add": [
+            *(name, "--issuer", f"https://{me.mark}.example", "--client-id", "cli", "--reason", why),
+        ],
+        "operators login-provider show": [chance.choice(NAMES)],
+        "operators login-provider update": [chance.choice(NAMES), "--session", "1h"],
+        "operators login-provider remove": [chance.choice(NAMES)],
+        "operators login-rule list": _maybe(chance, chance.choice(NAMES)),
+        "operators login-rule add": [
+            *(chance.choice(NAMES), "--claim", f"of={me.mark}", "--role", "owner", "--org", organization),
+        ],
+        "operators login-rule remove": [chance.choice(["lgr_nobodys", reference("lgr_")])],
         "tokens keys": [],
         "tokens rotate-key": [],
         "orgs list": [],
