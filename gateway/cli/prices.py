@@ -12,12 +12,12 @@ import typer
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.cli.usage_sums import sums
-from gateway.errors import GatewayError, did_you_mean
+from gateway.management import gateways
 from gateway.processes import local
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
-    from gateway.usage.prices import Price, PriceTable, Rates
+    from gateway.usage.prices import Price
 
 app = typer.Typer(no_args_is_help=True, help="Show, check and update what models cost.")
 
@@ -34,38 +34,33 @@ def list_prices(
     as_json: Json = False,
 ) -> None:
     """List the providers of the table, or the models of one with the prices that are in force now."""
-    table = _table(data)
+    from gateway.usage import price_documents
+
+    with gateways.reading(data) as gateway:
+        if provider is None:
+            version, rows = gateway.prices.providers()
+        else:
+            models = gateway.prices.of_provider(provider)
     if provider is None:
-        rows: list[dict[str, Any]] = [
-            {"provider": name, "models": len(each.models), "also": list(each.also)}
-            for name, each in sorted(table.providers.items())
-        ]
         if as_json:
-            typer.echo(json.dumps({"version": table.version, "providers": rows}, indent=2))
+            output.print_json({"version": version, "providers": rows})
             return
         output.print_table(
             ("PROVIDER", "MODELS", "ALSO THOSE OF"),
-            [(each["provider"], str(each["models"]), ", ".join(each["also"])) for each in rows],
+            [(each.provider, str(each.models), ", ".join(each.also)) for each in rows],
             empty="the table is empty",
         )
-        output.note(f"the table is {table.version}; `gateway prices list PROVIDER` shows prices")
+        output.note(f"the table is {version}; `gateway prices list PROVIDER` shows prices")
         return
-    if (models := table.providers.get(provider)) is None:
-        hint = did_you_mean(provider, table.providers, "type `gateway prices list` to see the providers")
-        raise GatewayError("unknown_provider", f"no prices of provider `{provider}`", subject=provider, hint=hint)
-    found = []
-    for each in models.models:
-        name = each.id.partition("/")[2]
-        price = table.find(provider, "", _sample(each.names), output.now_ns(), "")
-        if price is not None:
-            found.append((name, price))
     if as_json:
-        typer.echo(json.dumps([{"model": name, **_document(price)} for name, price in found], indent=2))
+        shown = [{"model": each.name, **price_documents.document(each.price)} for each in models.prices]
+        typer.echo(json.dumps(shown, indent=2))
         return
-    output.print_table(("MODEL", *_COLUMNS), [(name, *_cells(price)) for name, price in found], empty="none of its own")
+    rates = [(each.name, *_cells(each.price)) for each in models.prices]
+    output.print_table(("MODEL", *_COLUMNS), rates, empty="none of its own")
     if models.also:
         output.note(f"also the models of {', '.join(models.also)}")
-    output.note(_NOTE.format(version=table.version))
+    output.note(_NOTE.format(version=models.version))
 
 
 @app.command()
@@ -82,30 +77,23 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a model costs at each upstream, and by which entry of which table."""
-    table = _table(data)
-    at_ns = output.now_ns() if at is None else output.parse_time(at)
-    places = _places(data, organization, upstream) or [(name, "") for name in sorted(table.providers)]
-    found = [
-        (name or provider, price)
-        for provider, name in places
-        if (price := table.find(provider, name, model, at_ns, organization)) is not None
-    ]
-    if not found:
-        where = f" at upstream `{upstream}`" if upstream else ""
-        known = {name for provider, _ in places if provider in table.providers for name in _names(table, provider)}
-        hint = did_you_mean(model, known, f"write its price into {_settings(data).own_prices}, see docs/usage.md")
-        raise GatewayError("unknown_model", f"model `{model}` has no price{where}", subject=model, hint=hint)
+    from gateway.usage import price_documents
+
+    at_ns = None if at is None else output.parse_time(at)
+    with gateways.reading(data) as gateway:
+        found = gateway.prices.of_model(organization, model, upstream, at_ns)
     if as_json:
-        typer.echo(json.dumps([{"at": place, **_document(price)} for place, price in found], indent=2))
+        shown = [{"at": each.name, **price_documents.document(each.price)} for each in found]
+        typer.echo(json.dumps(shown, indent=2))
         return
     output.print_table(
         ("AT", *_COLUMNS, "ENTRY"),
-        [(place, *_cells(price), price.name) for place, price in found],
+        [(each.name, *_cells(each.price), each.price.name) for each in found],
         empty="no prices",
     )
-    for place, price in found:
-        for line in _more(price):
-            output.note(f"{place}: {line}")
+    for each in found:
+        for line in _more(each.price):
+            output.note(f"{each.name}: {line}")
     output.note("dollars for a million tokens")
 
 
@@ -205,26 +193,6 @@ def _settings(data: Path) -> Settings:
     return settings
 
 
-def _table(data: Path) -> PriceTable:
-    from gateway.usage import price_files
-
-    return price_files.load(_settings(data))
-
-
-def _places(data: Path, organization: str, upstream: str | None) -> list[tuple[str, str]]:
-    """Where a model could be called: the upstreams of an organization, each a provider and a name."""
-    from gateway.registry import queries
-
-    with local.reading(data) as registry:
-        upstreams = {each.name: each.provider for each in queries.upstreams(registry, organization)}
-    if upstream is None:
-        return [(provider, name) for name, provider in upstreams.items()]
-    if upstream not in upstreams:
-        hint = did_you_mean(upstream, upstreams, "type `gateway upstreams list` to see the upstreams")
-        raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
-    return [(upstreams[upstream], upstream)]
-
-
 def _unpriced(data: Path) -> list[dict[str, Any]]:
     """What was called this month and used tokens that no price was known for."""
     from gateway.usage.usage_report import Question, answer, begin
@@ -240,47 +208,27 @@ def _unpriced(data: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _names(table: PriceTable, provider: str) -> set[str]:
-    models = table.providers[provider]
-    lists = [models, *(table.providers[each] for each in models.also if each in table.providers)]
-    return {_sample(model.names) for each in lists for model in each.models}
-
-
-def _sample(names: tuple[str, ...]) -> str:
-    """One name that these mean."""
-    plain = [name for name in names if "*" not in name and "#" not in name]
-    return (plain or [names[0].replace("*", "").replace("#", "0")])[0]
-
-
-def _amount(nano: int) -> str:
-    """Dollars for a million tokens, exactly."""
-    whole, rest = divmod(nano, 10**9)
-    text = f"{rest:09d}".rstrip("0")
-    return f"{whole}.{text.ljust(2, '0')}"
-
-
 def _cells(price: Price) -> tuple[str, ...]:
+    from gateway.usage.price_documents import amount, pieces
+
     rates = price.rates
     parts = dict((*rates.input_parts, *rates.output_parts))
-    cached, written = (_amount(parts.pop(name)) if name in parts else "" for name in ("cached", "cache_write"))
-    other = [f"{name} {_amount(rate)}" for name, rate in parts.items()]
+    cached, written = (amount(parts.pop(name)) if name in parts else "" for name in ("cached", "cache_write"))
+    other = [f"{name} {amount(rate)}" for name, rate in parts.items()]
     if rates.cache_write_1h is not None:
-        other.append(f"cache_write_1h {_amount(rates.cache_write_1h)}")
-    other += [f"{name} {_amount(rate)}" for name, rate in _pieces(rates).items()]
+        other.append(f"cache_write_1h {amount(rates.cache_write_1h)}")
+    other += [f"{name} {amount(rate)}" for name, rate in pieces(rates).items()]
     if price.above:
         other.append(f"dearer above {price.above[-1][0]:,}")
     if price.service_tiers:
         other.append(f"{', '.join(price.service_tiers)} differ")
-    return _amount(rates.input), cached, written, _amount(rates.output), ", ".join(other)
-
-
-def _pieces(rates: Rates) -> dict[str, int]:
-    found = {"hour": rates.hour, "request": rates.request, "image": rates.image}
-    return {name: rate for name, rate in found.items() if rate}
+    return amount(rates.input), cached, written, amount(rates.output), ", ".join(other)
 
 
 def _more(price: Price) -> list[str]:
     """The rates of a price that apply to some calls only."""
+    from gateway.usage.price_documents import amount
+
     lines = []
     for name, each in (("", price), *price.service_tiers.items()):
         steps = [(0, each.rates)] if name else []
@@ -292,23 +240,5 @@ def _more(price: Price) -> list[str]:
                 **dict(rates.input_parts),
                 **dict(rates.output_parts),
             }
-            lines.append(f"{when}: " + ", ".join(f"{what} {_amount(rate)}" for what, rate in shown.items()))
+            lines.append(f"{when}: " + ", ".join(f"{what} {amount(rate)}" for what, rate in shown.items()))
     return lines
-
-
-def _document(price: Price) -> dict[str, Any]:
-    """A price for programs, in the format of the files."""
-    document = _rates_document(price.rates)
-    if price.above:
-        document["above"] = [{"input_tokens": start, **_rates_document(each)} for start, each in reversed(price.above)]
-    if price.service_tiers:
-        document["service_tiers"] = {name: _document(each)["rates"] for name, each in price.service_tiers.items()}
-    return {"entry": price.id, "version": price.version, "rates": document}
-
-
-def _rates_document(rates: Rates) -> dict[str, Any]:
-    amounts = {"input": rates.input, "output": rates.output, **dict(rates.input_parts), **dict(rates.output_parts)}
-    if rates.cache_write_1h is not None:
-        amounts["cache_write_1h"] = rates.cache_write_1h
-    amounts |= _pieces(rates)
-    return {name: _amount(rate) for name, rate in amounts.items()}

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from gateway.registry.token_keys import Rotation
     from gateway.registry.upstream_routes import NewMember
     from gateway.upstream.operations import UpstreamOperation
+    from gateway.usage.price_documents import NamedPrice, PricedProvider
     from gateway.webhooks.deliveries import State
     from gateway.webhooks.trial import Trial
 
@@ -528,6 +529,27 @@ class Adoptions(Protocol):
         """Of one upstream, or all (None)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderPrices:
+    """The models of a provider with their prices, by a version of the table; it has those of others (`also`), too."""
+
+    version: str
+    also: Sequence[str]
+    prices: list[NamedPrice]
+
+
+class Prices(Protocol):
+    """What models cost."""
+
+    def providers(self) -> tuple[str, list[PricedProvider]]:
+        """The version of the table, and its providers by name."""
+
+    def of_provider(self, provider: str) -> ProviderPrices: ...
+
+    def of_model(self, organization: str, model: str, upstream: str | None, at_ns: int | None) -> list[NamedPrice]:
+        """At each upstream of an organization, or at one; now (None) or at a time."""
+
+
 class TokenKeys(Protocol):
     """The keys that sign the gateway's own tokens."""
 
@@ -584,6 +606,9 @@ class Gateway(Protocol):
 
     @property
     def adoptions(self) -> Adoptions: ...
+
+    @property
+    def prices(self) -> Prices: ...
 
     @property
     def token_keys(self) -> TokenKeys: ...

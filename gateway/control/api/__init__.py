@@ -17,6 +17,7 @@ from gateway.control.api import (
     organizations,
     overviews,
     permissions,
+    prices,
     routes,
     stops,
     teams,
@@ -48,5 +49,6 @@ OPERATIONS: list[Operation] = [
     *token_keys.OPERATIONS,
     *audit.OPERATIONS,
     *usage.OPERATIONS,
+    *prices.OPERATIONS,
     *events.OPERATIONS,
 ]

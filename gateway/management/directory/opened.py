@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.management.directory.logins import DirectoryLogins
     from gateway.management.directory.operators import DirectoryOperators
     from gateway.management.directory.permissions import DirectoryPermissions
+    from gateway.management.directory.prices import DirectoryPrices
     from gateway.management.directory.tenants import DirectoryOrganizations, DirectoryStops, DirectoryTeams
     from gateway.management.directory.token_keys import DirectoryTokenKeys
     from gateway.management.directory.webhooks import DirectoryWebhooks
@@ -118,6 +119,12 @@ class DirectoryGateway:
         from gateway.management.directory.adoptions import DirectoryAdoptions
 
         return DirectoryAdoptions(self._registry, self._data)
+
+    @cached_property
+    def prices(self) -> DirectoryPrices:
+        from gateway.management.directory.prices import DirectoryPrices
+
+        return DirectoryPrices(self._registry, self._data)
 
     @cached_property
     def token_keys(self) -> DirectoryTokenKeys:

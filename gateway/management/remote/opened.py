@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.management.remote.logins import RemoteLogins
     from gateway.management.remote.operators import RemoteOperators
     from gateway.management.remote.permissions import RemotePermissions
+    from gateway.management.remote.prices import RemotePrices
     from gateway.management.remote.tenants import RemoteOrganizations, RemoteStops, RemoteTeams
     from gateway.management.remote.token_keys import RemoteTokenKeys
     from gateway.management.remote.webhooks import RemoteWebhooks
@@ -117,6 +118,12 @@ class RemoteGateway:
         from gateway.management.remote.adoptions import RemoteAdoptions
 
         return RemoteAdoptions(self._client)
+
+    @cached_property
+    def prices(self) -> RemotePrices:
+        from gateway.management.remote.prices import RemotePrices
+
+        return RemotePrices(self._client)
 
     @cached_property
     def token_keys(self) -> RemoteTokenKeys:

@@ -185,6 +185,23 @@ SCRIPTS: Final = {
         operators readmit ana
         audit list --org acme --kind change
         """,
+    "prices": """
+        prices list
+        prices list --json
+        prices list openai
+        prices list gemini --json
+        prices list opnai
+        prices show gpt-4o
+        prices show gpt-4o --at 2026-12-24 --json
+        upstreams add openai --key-env PROVIDERS_KEY
+        upstreams add our-vllm --provider vllm --no-key --base-url https://vllm.example/v1
+        prices show gpt-4o
+        prices show gpt-4o --upstream our-vllm
+        prices show gpt-4o --upstream opnai
+        prices show gpt-4o-mni --upstream openai
+        prices show claude-sonnet-4-5
+        prices show gpt-4o --at then
+        """,
     "adoptions": """
         adopt list
         adopt status

@@ -31,6 +31,7 @@ from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Done, Home, Run
 
 URL = "https://gw.example:8081"
+OWN_PRICES = Path(__file__).resolve().parents[3] / "schemas" / "examples" / "prices.own.json"
 
 
 @dataclass
@@ -468,6 +469,8 @@ def test_commands_say_the_same_here_and_there(
             activate(each, "a" * 40, '"gpt-4o"')
         if script == "log":
             remote_scripts.fill(each.data)
+        if script == "prices":
+            shutil.copy(OWN_PRICES, each.data.prices)
         if script == "adoptions":
             remote_scripts.meet(each)
     remote_scripts.lay_out(tmp_path)

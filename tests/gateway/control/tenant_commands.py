@@ -190,6 +190,8 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         ],
         "issuers rule list": _maybe(chance, chance.choice(NAMES)),
         "issuers rule remove": [reference("rul_")],
+        "prices list": _maybe(chance, "openai"),
+        "prices show": ["gpt-4o", *_maybe(chance, "--upstream", chance.choice(NAMES))],
         "adopt start": ["--upstream", chance.choice(NAMES), "--until", "5d", "--key-env", OLD_KEY, "--owner", why],
         "adopt status": ["--all", *_maybe(chance, "--address", "10.1.2.3")],
         "adopt list": [],
@@ -218,8 +220,8 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "limits list": [],
         "limits show": [subject],
     }
-    for arguments in some.values():
-        if chance.random() < 0.15:
+    for each, arguments in some.items():
+        if each != "prices list" and chance.random() < 0.15:
             arguments += ["--org", organization]
     some |= {
         "stop": ["--reason", why, *chance.choice([["--all"], ["--org", organization]])],
