@@ -13,6 +13,7 @@ from typing import Final
 
 import httpx
 import pytest
+from sqlmodel import select
 from starlette.types import Message
 
 from gateway.audit import storage
@@ -24,6 +25,7 @@ from gateway.identity.public_keys import generate, public_pem
 from gateway.management import servers
 from gateway.registry import operators
 from gateway.registry.database import Registry
+from gateway.registry.models import Operator
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
 from tests.gateway.cli import remote_scripts
@@ -496,6 +498,19 @@ def test_commands_say_the_same_here_and_there(
         assert (line, *normalised(found)) == (line, *normalised(expected))
     files = [sorted(each.name for each in (tmp_path / name).iterdir()) for name in ("here", "there")]
     assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_the_person_of_a_revoked_operator_is_readmitted(elsewhere: Elsewhere, there: Run) -> None:
+    elsewhere.token("dana", "viewer")
+    registry = elsewhere.home.registry
+    with registry.write() as session:
+        row = session.exec(select(Operator).where(Operator.name == "dana")).one()
+        row.issuer, row.subject = "https://login.example", "7"
+    assert there("operators", "readmit", "dana").out == "no login is barred by operator dana\n"
+    operators.revoke_operator(registry, actor=ACTOR, organization=None, operator="dana")
+    assert there("operators", "readmit", "dana").out.startswith("the person of operator dana (opr_")
+    assert there("operators", "readmit", "dana", "--json").json == {"operator": "dana", "changed": False}
 
 
 def test_every_remote_command_is_in_a_script() -> None:
