@@ -28,9 +28,9 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
     """Explain a decision: which rules made it, and which expression failed in those that did not hold.
 
     It is evaluated again by the bundles that judged it, from the input that the log keeps. If they read content and it
-    is kept, that is read, too, and the reading recorded. Of a refusal that no policy made, it says which check refused
-    and what to do. Exit codes: 0 explained, 1 there is no such decision, or the policies do not give the recorded
-    verdict again.
+    is kept, that is read, too, and the reading recorded; with a server it is left out. Of a refusal that no policy
+    made, it says which check refused and what to do. Exit codes: 0 explained, 1 there is no such decision, or the
+    policies do not give the recorded verdict again.
     """
     with gateways.reading_log(data) as log:
         looked = log.show(event_id, explained=True)
