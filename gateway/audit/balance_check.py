@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gateway.audit import thresholds
-from gateway.audit.balances import Balances, Key, differences, full, number, reservation_of, settled_of
+from gateway.audit.balances import Balances, Key, differences, number, reservation_of, settled_of
 from gateway.audit.entry import Entry
 
 _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
@@ -39,13 +39,13 @@ class BalanceCheck:
     def closed(self, decision: Entry, closing: Entry) -> str:
         """Take account of the closing of a decision; returns what is wrong with its settlement."""
         try:
-            reservation = reservation_of(decision.get("reservation_json"))
-            if reservation is None:
+            organization = str(closing["org"])
+            held = self._due.closing(organization, decision.get("reservation_json"))
+            if held is None:
                 return ""
             settled = settled_of(closing)
-            organization = str(closing["org"])
-            self._due.settle(organization, reservation, settled or full(reservation))
-            for event_id, fields in thresholds.reached(organization, reservation, self._due):
+            self._due.settle(held, settled or (1, held.tokens, held.spend_nanousd))
+            for event_id, fields in thresholds.reached(organization, held, self._due):
                 if event_id not in self._told:
                     self._owed.setdefault(event_id, {**fields, "reached_by": decision["id"]})
         except _BEYOND:

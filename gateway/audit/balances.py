@@ -22,7 +22,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -33,8 +33,8 @@ WINDOWS: Final = ("minute", "hour", "day", "month")
 MINUTE_NS: Final = 60 * 10**9
 
 _N: Final = len(WINDOWS)
-_ALL: Final = len(METRICS) * _N
 _MOST: Final = 2**62  # a provider may report anything, and integers of databases have 64 bits
+_HALF: Final = _MOST // 2
 
 OPEN: Final = "open"
 USED: Final = tuple(f"{metric}_{window}" for metric in METRICS for window in WINDOWS)
@@ -44,8 +44,6 @@ RESERVED: Final = tuple(f"reserved_{metric}_{window}" for metric in METRICS[1:] 
 METRIC_OF: Final = {OPEN: 0, **{name: place // _N for place, name in enumerate(USED)}}
 """Which of `METRICS` each counter adds up. Open decisions are requests."""
 
-_PLACE: Final = {name: place for place, name in enumerate(USED)}
-
 Amounts: TypeAlias = tuple[int, int, int]
 """Requests, tokens and nano-dollars."""
 
@@ -54,6 +52,10 @@ Ends: TypeAlias = tuple[int, int, int]
 
 VALUES: Final = ("minute", OPEN, *USED, *RESERVED)
 """What a balance is made of, in this order. `minute` is counted from 1970."""
+
+_USED: Final = 2  # where `USED` and `RESERVED` begin in `VALUES`
+_RESERVED: Final = _USED + len(USED)
+_PLACE: Final = {name: place for place, name in enumerate(USED)}
 
 OWN: Final = ("hour_begin", "day_begin", "month_begin", "hour_end", "day_end", "month_end")
 """What follows in a balance whose windows are not those of UTC: where they begin and end, as `minute` is counted."""
@@ -114,24 +116,23 @@ def shown_time(seconds: int) -> str:
 class Balance:
     """The balance of one scope.
 
-    `open` are the decisions that are not closed. `used` holds what was spent and what is reserved together, metric by
-    metric and in each the four windows; `reserved` is the reserved part of tokens and spend. What was added in all four
-    windows of `minute` is kept apart until it is written (`_more`, `_held`), because that is nearly everything. `_own`
-    has where the windows begin and end (`OWN`); it is empty if they are those of UTC. Of a window that began with the
-    first reservation in it, that is the begin: all that settling asks is whether a decision was made before.
+    `open` are the decisions that are not closed. What was used, spent and reserved together, and the reserved part of
+    it stand in `_values` as `VALUES` has them; that list is never changed, only replaced, so others may keep it. What
+    was added in all four windows of `minute` is kept apart until it is written (`_more`: requests, tokens and spend,
+    and the reserved part of the last two), because that is nearly everything. `_own` has where the windows begin and
+    end (`OWN`); it is empty if they are those of UTC. Of a window that began with the first reservation in it, that is
+    the begin: all that settling asks is whether a decision was made before.
     """
 
-    __slots__ = ("_held", "_more", "_own", "_reserved", "_used", "minute", "open")
+    __slots__ = ("_more", "_own", "_values", "minute", "open")
 
     def __init__(self, values: list[int] | None = None) -> None:
         if values is None:
             values = [0] * len(VALUES)
         self.minute, self.open = values[0], values[1]
-        self._used = values[2 : 2 + _ALL]
-        self._reserved = values[2 + _ALL : len(VALUES)]
         self._own = values[len(VALUES) :]
-        self._more = [0, 0, 0]
-        self._held = [0, 0]
+        self._values = values[: len(VALUES)] if self._own else values
+        self._more = [0, 0, 0, 0, 0]
 
     @classmethod
     def of(cls, text: str) -> Balance:
@@ -139,9 +140,23 @@ class Balance:
         return cls(orjson.loads(text))
 
     def values(self) -> list[int]:
-        """The balance in the order of `VALUES`, and of `OWN` if it has windows of its own."""
-        self._add_up()
-        return [self.minute, self.open, *self._used, *self._reserved, *self._own]
+        """The balance in the order of `VALUES`, and of `OWN` if it has windows of its own. Not to be changed."""
+        # Written out, because nearly every transaction does this for every balance that it changes.
+        requests, tokens, spend, held_tokens, held_spend = self._more
+        _, _, a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q, r, s, t, u = self._values
+        self._values = values = [
+            self.minute, self.open,
+            a + requests, b + requests, c + requests, d + requests,
+            e + tokens, f + tokens, g + tokens, h + tokens,
+            i + spend, j + spend, k + spend, m + spend,
+            n + held_tokens, o + held_tokens, p + held_tokens, q + held_tokens,
+            r + held_spend, s + held_spend, t + held_spend, u + held_spend,
+        ]  # fmt: skip
+        # No window can hold more than `_MOST` before its month holds half of that.
+        if d > _HALF or h > _HALF or m > _HALF or tokens > _HALF or spend > _HALF:
+            values[_USED:_RESERVED] = [min(amount, _MOST) for amount in values[_USED:_RESERVED]]
+        self._more = [0, 0, 0, 0, 0]
+        return values + self._own if self._own else values
 
     def begin(self, place: int) -> int:
         """The minute from which on decisions count in the last window of this kind (a place in `WINDOWS`)."""
@@ -174,25 +189,27 @@ class Balance:
         place = _PLACE[counter]
         if minute != self.minute and minute >= self.end(place % _N):
             return 0, 0
-        used = self._used[place] + self._more[place // _N]
-        return used, self._reserved[place - _N] + self._held[place // _N - 1] if place >= _N else 0
+        used = self._values[_USED + place] + self._more[place // _N]
+        return used, self._held(place)
 
     def spent(self, counter: str) -> int:
         """What is used of a counter and not reserved, in its last window; 0 for `OPEN`, which is never spent."""
         if counter == OPEN:
             return 0
         place = _PLACE[counter]
-        spent = self._used[place] + self._more[place // _N]
-        if place >= _N:
-            spent -= self._reserved[place - _N] + self._held[place // _N - 1]
-        return spent
+        return self._values[_USED + place] + self._more[place // _N] - self._held(place)
+
+    def _held(self, place: int) -> int:
+        """What is reserved of a counter of `USED`, by its place, in its last window."""
+        if place < _N:
+            return 0
+        return self._values[_RESERVED + place - _N] + self._more[len(METRICS) - 1 + place // _N]
 
     def used(self, minute: int) -> list[int]:
         """What is used of every counter of `USED`, in the windows that `minute` is in."""
         if minute != self.minute:
             return [self.at(counter, minute)[0] for counter in USED]
-        self._add_up()
-        return list(self._used)
+        return self.values()[_USED:_RESERVED]
 
     def reserve(self, minute: int, tokens: int, spend: int, ends: Ends | None = None) -> None:
         """One more decision is open, which counts in the windows of `minute`; that is never before `self.minute`.
@@ -202,12 +219,12 @@ class Balance:
         if minute > self.minute:
             self._begin(minute, ends)
         self.open += 1
-        more, held = self._more, self._held
+        more = self._more
         more[0] += 1
         more[1] += tokens
         more[2] += spend
-        held[0] += tokens
-        held[1] += spend
+        more[3] += tokens
+        more[4] += spend
 
     def settle(self, minute: int, more: Amounts, tokens: int, spend: int) -> None:
         """A decision of this minute is closed, which had reserved so many tokens and so much spend.
@@ -216,49 +233,27 @@ class Balance:
         """
         self.open -= 1
         if minute == self.minute:
-            kept, held = self._more, self._held
+            kept = self._more
             kept[0] += more[0]
             kept[1] += more[1]
             kept[2] += more[2]
-            held[0] -= tokens
-            held[1] -= spend
+            kept[3] -= tokens
+            kept[4] -= spend
             return
-        self._add_up()
+        values = self.values()[: len(VALUES)]
         for window in range(_N):
-            if minute >= self.begin(window):
-                self._add(window, more, (-tokens, -spend))
-
-    def _add(self, window: int, used: Sequence[int], reserved: Sequence[int]) -> None:
-        for metric, amount in enumerate(used):
-            place = metric * _N + window
-            self._used[place] = min(self._used[place] + amount, _MOST)
-        for metric, amount in enumerate(reserved):
-            self._reserved[metric * _N + window] += amount
-
-    def _add_up(self) -> None:
-        """Put what was kept apart into its windows."""
-        # Written out, because nearly every transaction does this for every balance that it changes.
-        (requests, tokens, spend), (held_tokens, held_spend) = self._more, self._held
-        if not (requests or tokens or spend or held_tokens or held_spend):
-            return
-        a, b, c, d, e, f, g, h, i, j, k, m = self._used
-        self._used = used = [
-            a + requests, b + requests, c + requests, d + requests,
-            e + tokens, f + tokens, g + tokens, h + tokens,
-            i + spend, j + spend, k + spend, m + spend,
-        ]  # fmt: skip
-        if max(used) > _MOST:
-            self._used = [min(amount, _MOST) for amount in used]
-        a, b, c, d, e, f, g, h = self._reserved
-        self._reserved = [
-            a + held_tokens, b + held_tokens, c + held_tokens, d + held_tokens,
-            e + held_spend, f + held_spend, g + held_spend, h + held_spend,
-        ]  # fmt: skip
-        self._more, self._held = [0, 0, 0], [0, 0]
+            if minute < self.begin(window):
+                continue
+            for metric, amount in enumerate(more):
+                place = _USED + metric * _N + window
+                values[place] = min(values[place] + amount, _MOST)
+            for metric, amount in enumerate((tokens, spend)):
+                values[_RESERVED + metric * _N + window] -= amount
+        self._values = values
 
     def _begin(self, minute: int, ends: Ends | None) -> None:
         """Begin the windows that `minute` is in and the last one was not."""
-        self._add_up()
+        values = self.values()[: len(VALUES)]
         over = [place for place in range(_N) if minute >= self.end(place)]
         if ends is not None or self._own:
             own, new = list(self._own or _utc(self.minute)), ends or _utc(minute)[3:]
@@ -267,15 +262,15 @@ class Balance:
                     own[place - 1], own[place + 2] = minute, new[place - 1]
             self._own = own
         for place in over:
-            self._used[place::_N] = [0] * len(METRICS)
-            self._reserved[place::_N] = [0] * (len(METRICS) - 1)
+            values[_USED + place : _RESERVED : _N] = [0] * len(METRICS)
+            values[_RESERVED + place :: _N] = [0] * (len(METRICS) - 1)
+        self._values = values
         self.minute = minute
 
 
 Key: TypeAlias = tuple[str, str]
 """Organization and scope."""
 
-_Reservation: TypeAlias = Mapping[str, Any]
 _REMEMBERED: Final = 4096
 _GROUPS: Final = 8192
 
@@ -283,13 +278,15 @@ _GROUPS: Final = 8192
 class Group:
     """The balances of the scopes that a call counts in, looked up once: the same for all calls of an agent."""
 
-    __slots__ = ("balances", "by_scope", "changed", "keys")
+    __slots__ = ("balances", "by_scope", "changed", "members", "text")
 
     def __init__(self, keys: Sequence[Key], balances: Sequence[Balance]) -> None:
-        self.keys = keys
+        self.members = list(zip(keys, balances, strict=True))
         self.balances = balances
-        self.by_scope = {scope: balance for (_, scope), balance in zip(keys, balances, strict=True)}
+        self.by_scope = {scope: balance for (_, scope), balance in self.members}
         self.changed = False
+        self.text = orjson.dumps([scope for _, scope in keys]).decode()
+        """The scopes as a `reservation_json` has them."""
 
     def minute(self, minute: int) -> int:
         """The minute that a decision counts in which is made in this one: no balance goes back in time."""
@@ -297,6 +294,17 @@ class Group:
             if balance.minute > minute:
                 minute = balance.minute
         return minute
+
+
+class Held(NamedTuple):
+    """What an open decision has reserved, and in which balances. `read` are the limits that it was compared with."""
+
+    group: Group
+    minute: int
+    tokens: int
+    spend_nanousd: int
+    ends: Ends | None
+    read: Sequence[Sequence[Any]]
 
 
 class Balances:
@@ -311,10 +319,10 @@ class Balances:
         self.found: dict[Key, Balance] = {}
         self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
         self._changed: list[Group] = []
-        # Reservations of open decisions by their text, which says all there is to know of them.
-        self._reservations: dict[object, _Reservation] = {}
-        # What `write` has written last, as values that no longer change.
-        self.written: dict[Key, list[int]] = {}
+        # What open decisions have reserved, by the text that says it and their organization.
+        self._held: dict[tuple[str, object], Held] = {}
+        # What `write` has written last, as values that no longer change, and when.
+        self.written: dict[Key, tuple[list[int], float]] = {}
         # The last thresholds that the log tells of, so that they are not looked for again (`thresholds.py`).
         self.told: dict[object, int] = {}
 
@@ -338,53 +346,58 @@ class Balances:
             group = self._groups[key] = Group(keys, [self.get(*each) for each in keys])
         return group
 
-    def remember(self, text: str, reservation: _Reservation) -> None:
+    def remember(self, organization: str, text: str, held: Held) -> None:
         """Spare parsing of a `reservation_json` by whoever has just made it of this reservation."""
-        if len(self._reservations) >= _REMEMBERED:
-            self._reservations.clear()
-        self._reservations[text] = reservation
+        if len(self._held) >= _REMEMBERED:
+            self._held.clear()
+        self._held[organization, text] = held
 
     def reserve(self, entry: Mapping[str, Scalar]) -> None:
         """Take account of a `decided` entry that stays open."""
-        text = entry.get("reservation_json")
-        reservation = self._reservations.get(text)
-        if reservation is None and (reservation := reservation_of(text)) is None:
+        organization, text = str(entry["org"]), entry.get("reservation_json")
+        held = self._held.get((organization, text)) or self._parsed(organization, text)
+        if held is None:
             return
-        group = self._to_change(str(entry["org"]), reservation)
-        minute, tokens, spend = reservation["minute"], reservation["tokens"], reservation["spend_nanousd"]
-        ends = reservation.get("ends")
-        for balance in group.balances:
-            balance.reserve(minute, tokens, spend, ends)
-
-    def closing(self, text: object) -> _Reservation | None:
-        """The reservation that is settled now, by its text in the database; None if it counts in no balance."""
-        found = self._reservations.pop(text, None)
-        return reservation_of(text) if found is None else found
-
-    def settle(self, organization: str, reservation: _Reservation, settled: Amounts) -> None:
-        """Take account of a closing: what its decision had reserved becomes what it was settled at."""
-        group = self._to_change(organization, reservation)
-        minute, (requests, tokens, spend) = reservation["minute"], full(reservation)
-        more = settled[0] - requests, settled[1] - tokens, settled[2] - spend
-        for balance in group.balances:
-            balance.settle(minute, more, tokens, spend)
-
-    def _to_change(self, organization: str, reservation: _Reservation) -> Group:
-        group = self.of(organization, reservation["scopes"])
+        group, minute, tokens, spend, ends, _ = held
         if not group.changed:
             group.changed = True
             self._changed.append(group)
-        return group
+        for balance in group.balances:
+            balance.reserve(minute, tokens, spend, ends)
+
+    def closing(self, organization: str, text: object) -> Held | None:
+        """The reservation that is settled now, by its text in the database; None if it counts in no balance."""
+        return self._held.pop((organization, text), None) or self._parsed(organization, text)
+
+    def settle(self, held: Held, settled: Amounts) -> None:
+        """Take account of a closing: what its decision had reserved becomes what it was settled at."""
+        group, minute, tokens, spend, _, _ = held
+        if not group.changed:
+            group.changed = True
+            self._changed.append(group)
+        more = settled[0] - 1, settled[1] - tokens, settled[2] - spend
+        for balance in group.balances:
+            balance.settle(minute, more, tokens, spend)
+
+    def _parsed(self, organization: str, text: object) -> Held | None:
+        found = reservation_of(text)
+        if found is None:
+            return None
+        group = self.of(organization, found["scopes"])
+        amounts = found["minute"], found["tokens"], found["spend_nanousd"]
+        return Held(group, *amounts, found.get("ends"), found.get("read", ()))
 
     def write(self, write: Callable[[str, list[tuple[object, ...]]], object]) -> None:
         """Write every balance that changed."""
         self.written = written = {}
+        now = time.monotonic()
         rows: list[tuple[object, ...]] = []
         for group in self._changed:
             group.changed = False
-            for key, balance in zip(group.keys, group.balances, strict=True):
+            for key, balance in group.members:
                 if key not in written:
-                    values = written[key] = balance.values()
+                    values = balance.values()
+                    written[key] = values, now
                     rows.append((*key, orjson.dumps(values).decode()))
         self._changed.clear()
         if rows:
@@ -407,14 +420,9 @@ def number(amount: int) -> int | str:
     return amount if amount <= MAX_INTEGER else str(amount)
 
 
-def full(reservation: Mapping[str, Any]) -> Amounts:
-    """All that was reserved: what an unknown outcome is settled at."""
-    return 1, reservation["tokens"], reservation["spend_nanousd"]
-
-
-def settlement(reservation: Mapping[str, Any], settled: Amounts | None) -> tuple[Amounts, Entry]:
+def settlement(held: Held, settled: Amounts | None) -> tuple[Amounts, Entry]:
     """What a closing settles a reservation at, None being all of it; and the members of its entry that say so."""
-    requests, tokens, spend = full(reservation) if settled is None else settled
+    requests, tokens, spend = (1, held.tokens, held.spend_nanousd) if settled is None else settled
     if tokens > MAX_INTEGER or spend > MAX_INTEGER:
         tokens, spend = min(tokens, MAX_INTEGER), min(spend, MAX_INTEGER)
     return (requests, tokens, spend), {

@@ -14,10 +14,10 @@ Specification: docs/limits.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
-from gateway.audit.balances import OPEN, Balance, Balances, place_of, shown_time, window_name
+from gateway.audit.balances import OPEN, Balance, Balances, Held, place_of, shown_time, window_name
 from gateway.audit.entry import MAX_INTEGER, Entry
 
 WHAT: Final = "limit.threshold"
@@ -52,23 +52,22 @@ class Reached(NamedTuple):
     fields: Entry
 
 
-def reached(organization: str, reservation: Mapping[str, Any], balances: Balances) -> list[Reached]:
+def reached(organization: str, held: Held, balances: Balances) -> list[Reached]:
     """The thresholds that are reached by now, of the limits that a call was compared with, once it is settled.
 
     Their entries may exist already; what these balances have found before is left out (`Balances.told`). A window that
     has ended meanwhile is not told of any more.
     """
     found: list[Reached] = []
-    group = balances.of(organization, reservation["scopes"])
-    for read in reservation.get("read", ()):
+    for read in held.read:
         if len(read) < _NAMED:
             continue  # entries of former versions do not name their limits
         scope, counter, value = read[0], read[1], int(read[4])
-        balance = group.by_scope.get(scope) or balances.get(organization, scope)
+        balance = held.group.by_scope.get(scope) or balances.get(organization, scope)
         # Every call comes by here with each of its limits, and most go no further.
         if balance.spent(counter) * 100 >= PERCENT[0] * value > 0:
             limit = LimitWindow(scope, counter, *balance.at(counter, balance.minute), value, str(read[5]), 0, None, 0)
-            found += _new(organization, limit, reservation["minute"], balance, balances.told)
+            found += _new(organization, limit, held.minute, balance, balances.told)
     return found
 
 

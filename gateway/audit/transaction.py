@@ -327,17 +327,17 @@ class Transaction:
             )
         self._changes += 1
         members: entries.Entry = {}
-        if (reservation := self.balances.closing(rows[0][0])) is not None:
-            settled, members = balances.settlement(reservation, closing.settled)
+        if (held := self.balances.closing(closing.organization, rows[0][0])) is not None:
+            settled, members = balances.settlement(held, closing.settled)
         appended = self._append(log, entry, members, time_ns, closing.content)
         if appended is None:
             return None
         committed, entry_id = appended
         self._keep_content(log, closing.content, committed.entry, entry_id)
-        if reservation is not None:
-            self.balances.settle(closing.organization, reservation, settled)
-            if "read" in reservation:
-                self._tell(log, committed, thresholds.reached(closing.organization, reservation, self.balances))
+        if held is not None:
+            self.balances.settle(held, settled)
+            if held.read:
+                self._tell(log, committed, thresholds.reached(closing.organization, held, self.balances))
         return committed
 
     def _tell(self, log: _Log, cause: Committed, found: Iterable[Reached]) -> None:

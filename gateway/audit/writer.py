@@ -373,8 +373,7 @@ class AuditWriter:
         """Keep what this commit has left, and show its balances."""
         self._kept = transaction.kept
         shown = self.balances
-        for key, values in transaction.balances.written.items():
-            shown[key] = values, self._committed
+        shown.update(transaction.balances.written)
         if len(shown) > BALANCES:
             self.balances = {}
 

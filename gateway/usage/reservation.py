@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gateway.audit.balances import METRIC_OF, MINUTE_NS, Balances, number, shown_time
+from gateway.audit.balances import METRIC_OF, MINUTE_NS, Balances, Ends, Group, Held, number, shown_time
 from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
 from gateway.audit.thresholds import LimitWindow
@@ -38,8 +38,24 @@ class CallReservation(NamedTuple):
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
         group = balances.of(self.organization, self.scopes)
         minute = group.minute(time_ns // MINUTE_NS)
-        begun = zones.ends(self.zone, minute)
+        begun = None if self.zone == zones.DEFAULT else zones.ends(self.zone, minute)
         read: list[list[Any]] = []
+        if self.limits:
+            exceeded, full = self._compare(group, minute, begun, time_ns, read)
+            if exceeded:
+                return _denial(exceeded, full)
+        tokens, spend = min(self.tokens, MAX_INTEGER), min(self.spend_nanousd, MAX_INTEGER)
+        # Canonical JSON, put together by hand: each call has it, and most of it is the same for all of an agent.
+        text = f'"scopes":{group.text},"spend_nanousd":{spend},"tokens":{tokens}}}'
+        text = f'"minute":{minute},"read":{orjson.dumps(read).decode()},{text}' if read else f'"minute":{minute},{text}'
+        text = "{" + text if begun is None else f'{{"ends":{orjson.dumps(begun).decode()},{text}'
+        balances.remember(self.organization, text, Held(group, minute, tokens, spend, begun, read))
+        return {"reservation_json": text}
+
+    def _compare(
+        self, group: Group, minute: int, begun: Ends | None, time_ns: int, read: list[list[Any]]
+    ) -> tuple[list[dict[str, Any]], list[LimitWindow]]:
+        """Compare the call with every limit. What was read goes into `read`; returns the limits without room."""
         exceeded: list[dict[str, Any]] = []
         full: list[LimitWindow] = []
         amounts = 1, self.tokens, self.spend_nanousd
@@ -57,21 +73,7 @@ class CallReservation(NamedTuple):
                 read.append([limit.scope, limit.counter, used, reserved, value, limit.id])
             else:
                 read.append([limit.scope, limit.counter, number(used), number(reserved), number(value), limit.id])
-        if exceeded:
-            return _denial(exceeded, full)
-        taken = {
-            "minute": minute,
-            "scopes": self.scopes,
-            "spend_nanousd": min(self.spend_nanousd, MAX_INTEGER),
-            "tokens": min(self.tokens, MAX_INTEGER),
-        }
-        if read:
-            taken["read"] = read
-        if begun is not None:
-            taken["ends"] = begun
-        text = orjson.dumps(taken, option=orjson.OPT_SORT_KEYS).decode()
-        balances.remember(text, taken)
-        return {"reservation_json": text}
+        return exceeded, full
 
     def standing(self, balances: Balances, time_ns: int) -> list[dict[str, Any]]:
         """Every limit that applies, as a refusal tells of it; and what is `left` before the call, and `has_room`."""
