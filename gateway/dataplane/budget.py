@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ class Budget:
 
     def usage(self, principal: Principal, now_ns: int) -> Mapping[str, Any]:
         """What the agent has used, as policies see it."""
-        return self._standing.usage(principal.organization, f"agent:{principal.agent_id}", now_ns)
+        return self._standing.usage(principal.organization, limits.prepared(principal).agent, now_ns)
 
     def with_output_limit(
         self, found: Authorization, principal: Principal, call: Call, destination: Destination, apply: Apply
@@ -77,11 +77,15 @@ class Budget:
         self, found: Authorization, principal: Principal, call: Call, destination: Destination
     ) -> tuple[Authorization, CallReservation | None]:
         """What the call reserves as it will be forwarded; or the authorization refused, if a limit cannot hold it."""
-        applied = self._applying(found, principal, call)
+        of_agent = limits.prepared(principal)
+        if found.limits or of_agent.partial:
+            applied = self._applying(found, principal, call)
+            scopes, strict = limits.all_scopes(principal, applied), limits.first(applied, limits.BOUNDED)
+        else:
+            applied, scopes, strict = of_agent.applied, of_agent.scopes, of_agent.bounded
         tokens = spend = 0
         if bounds.asks_a_model(call):
             prices = self._priced(principal, call, destination, found.now_ns)
-            strict = _first(applied, limits.BOUNDED)
             if strict is None:
                 # Nothing holds this call back: it counts so much only if it is never known what it used.
                 into, out = min(len(call.raw), _UNLIMITED_INPUT), call.max_output_tokens or self._default_output
@@ -93,19 +97,13 @@ class Budget:
                 # A call that still has no output limit is one without output.
                 into, out = bounds.input_tokens(call), call.max_output_tokens or 0
                 spend = _ceiling(prices, call, into, out, modalities=())
-                if None in prices.values() and (money := _first(applied, limits.SPEND)) is not None:
+                if None in prices.values() and (money := limits.first(applied, limits.SPEND)) is not None:
                     unpriced = next(model for model, price in prices.items() if price is None)
                     why = f"the model `{unpriced}` has no price: `gateway prices` shows and sets prices"
                     return refused(found, _unenforceable(money, why)), None
             tokens = into + out
-        return found, CallReservation(
-            organization=principal.organization,
-            scopes=limits.counted_in(principal, applied),
-            limits=applied,
-            tokens=tokens,
-            spend_nanousd=spend,
-            zone=principal.zone,
-        )
+        # In the order of its fields: named ones take twice as long.
+        return found, CallReservation(principal.organization, scopes, applied, tokens, spend, principal.zone)
 
     def _applying(self, found: Authorization, principal: Principal, call: Call) -> tuple[Applied, ...]:
         return limits.applying(principal, found.limits, _as_obliged(found, call))
@@ -115,10 +113,10 @@ class Budget:
     ) -> dict[str, Price | None]:
         """The price of every model that the call names."""
         find = self._prices.table.find
-        return {
-            model: find(destination.preset, destination.name, model, now_ns, principal.organization)
-            for model in call.models
-        }
+        found: dict[str, Price | None] = {}
+        for model in call.models:
+            found[model] = find(destination.preset, destination.name, model, now_ns, principal.organization)
+        return found
 
     def _room(
         self, applied: list[Applied], principal: Principal, call: Call, destination: Destination, now_ns: int
@@ -148,7 +146,7 @@ def _as_obliged(found: Authorization, call: Call) -> Call:
 
 
 def _ceiling(
-    prices: Mapping[str, Price | None], call: Call, into: int, out: int, *, modalities: Collection[str] | None
+    prices: Mapping[str, Price | None], call: Call, into: int, out: int, *, modalities: tuple[str, ...] | None
 ) -> int:
     """The most that the call can cost: by the dearest of its models, since the provider may use any."""
     asked = (call.body or {}).get("service_tier")
@@ -156,7 +154,9 @@ def _ceiling(
     most = 0
     for price in prices.values():
         if price is not None:
-            most = max(most, price.ceiling(into, out, service_tier=tier, modalities=modalities))
+            cost = price.ceiling(into, out, service_tier=tier, modalities=modalities)
+            if cost > most:
+                most = cost
     return most
 
 
@@ -196,14 +196,6 @@ def refusal(entry: Entry) -> Denied:
         retry=wait <= SENSIBLE_WAIT,
         headers=[(b"retry-after", b"%d" % wait)],
     )
-
-
-def _first(applied: tuple[Applied, ...], names: Collection[str]) -> Applied | None:
-    """The first limit that has one of these names."""
-    for each in applied:
-        if each.name in names:
-            return each
-    return None
 
 
 def _needs_a_bound(limit: Applied) -> bool:

@@ -7,15 +7,14 @@ what it charges for, there is no cost: an amount would be a guess.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.dataplane.exchange import Exchange
 from gateway.usage.price_book import PriceBook
 from gateway.usage.prices import Price
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """An amount and the price it was reckoned with."""
 
     nanousd: int

@@ -58,7 +58,7 @@ def build_input(
             "stores": call.stores,
         },
         "request": request,
-        "usage": dict(usage) if usage else {},
+        "usage": usage or {},
         "time": {"now_ns": now_ns, "zone": "UTC", "weekday": _WEEKDAYS[hours // 24 % 7], "hour": hours % 24},
     }
     if principal.person is not None:

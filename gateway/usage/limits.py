@@ -7,7 +7,7 @@ is ignored. What is counted, and when, is in docs/limits.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -92,12 +92,15 @@ class Prepared(NamedTuple):
     """What is the same for all calls of an agent: the limits of the registry that apply to it, and where it counts.
 
     `partial` says whether some are only for calls of one upstream or model: those have to be looked at for each call.
+    `bounded` is the first of them that needs to know the most that a call can use, `agent` the scope of the agent.
     """
 
     limits: tuple[tuple[BoundLimit, Applied], ...]
     applied: tuple[Applied, ...]
     scopes: tuple[str, ...]
     partial: bool
+    bounded: Applied | None
+    agent: str
 
 
 def prepared(principal: Principal) -> Prepared:
@@ -107,7 +110,10 @@ def prepared(principal: Principal) -> Prepared:
         limits = tuple((limit, _of_registry(limit, principal)) for limit in principal.limits)
         applied = tuple(each for _, each in limits)
         partial = any(limit.upstream or limit.model for limit in principal.limits)
-        found = principal.derived["limits"] = Prepared(limits, applied, all_scopes(principal, applied), partial)
+        where = all_scopes(principal, applied)
+        agent = scope("agent", principal.agent_id)
+        found = Prepared(limits, applied, where, partial, first(applied, BOUNDED), agent)
+        principal.derived["limits"] = found
     return found
 
 
@@ -131,10 +137,9 @@ def all_scopes(principal: Principal, limits: Iterable[Applied]) -> tuple[str, ..
     return tuple(dict.fromkeys((*scopes(principal), *(limit.scope for limit in limits))))
 
 
-def counted_in(principal: Principal, applied: tuple[Applied, ...]) -> tuple[str, ...]:
-    """The same for the limits that `applying` has found."""
-    of_agent = prepared(principal)
-    return of_agent.scopes if applied is of_agent.applied else all_scopes(principal, applied)
+def first(applied: Iterable[Applied], names: Collection[str]) -> Applied | None:
+    """The first limit that has one of these names."""
+    return next((each for each in applied if each.name in names), None)
 
 
 def _of_policy(principal: Principal, name: str, value: int) -> Applied:

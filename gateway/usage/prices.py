@@ -113,15 +113,15 @@ class Price:
     rates: Rates
     above: tuple[tuple[int, Rates], ...] = ()
     service_tiers: Mapping[str, Price] = field(default_factory=dict)
+    name: str = field(init=False, compare=False)
+    """The price as the log names it: `openai/gpt-4o@VERSION`."""
     # What `_steps` has answered.
     _dearest: dict[tuple[str | None, tuple[str, ...] | None], tuple[tuple[int, int, int, Rates], ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    @property
-    def name(self) -> str:
-        """The price as the log names it: `openai/gpt-4o@VERSION`."""
-        return f"{self.id}@{self.version}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.id}@{self.version}")
 
     def cost(
         self, usage: Usage | None, *, seconds: int = 0, images: int = 0, requests: int = 1, service_tier: str = ""
@@ -131,12 +131,15 @@ class Price:
         `usage` is None where only seconds, images or requests were reported. `service_tier` is what the answer names.
         """
         price = self.service_tiers.get(service_tier, self) if service_tier else self
-        rates = price._rates(0 if usage is None else usage.input)
+        rates = price._rates(0 if usage is None else usage.input) if price.above else price.rates
         tokens = 0 if usage is None else rates.tokens(usage)
-        billed = max(seconds, rates.minimum_seconds) if seconds else 0
-        exact = tokens * _HOUR + billed * rates.hour * _MILLION
-        whole = -(-exact // (_MILLION * _HOUR)) + requests * rates.request + images * rates.image
-        return min(max(whole, 0), MOST)
+        if seconds:
+            exact = tokens * _HOUR + max(seconds, rates.minimum_seconds) * rates.hour * _MILLION
+            whole = -(-exact // (_MILLION * _HOUR))
+        else:
+            whole = -(-tokens // _MILLION)
+        whole += requests * rates.request + images * rates.image
+        return whole if 0 <= whole <= MOST else min(max(whole, 0), MOST)
 
     def ceiling(
         self,
@@ -147,7 +150,7 @@ class Price:
         images: int = 0,
         requests: int = 1,
         service_tier: str | None = "",
-        modalities: Collection[str] | None = None,
+        modalities: tuple[str, ...] | None = None,
     ) -> int:
         """The most that a call with no more than this can cost in nano-dollars, however the tokens are counted.
 
@@ -155,12 +158,12 @@ class Price:
         leaves out kinds that the call cannot have. Rates by the length of the input are those of any length up to
         `input_tokens`. `service_tier` is the one that the call asks for; None means any.
         """
-        kinds = None if modalities is None else tuple(modalities)
-        # Clients choose the tier, so only those that exist are remembered.
-        key = None if service_tier is None else service_tier if service_tier in self.service_tiers else "", kinds
-        steps = self._dearest.get(key)
+        steps = self._dearest.get((service_tier, modalities))
         if steps is None:
-            steps = self._dearest[key] = self._steps(*key)
+            steps = self._steps(service_tier, modalities)
+            # Clients choose the tier, so only those that exist are remembered.
+            if not service_tier or service_tier in self.service_tiers:
+                self._dearest[service_tier, modalities] = steps
         most = 0
         for start, into, out, rates in steps:
             if input_tokens > start:
@@ -324,7 +327,10 @@ class PriceTable:
             self._found[key] = periods
         # The last one that applies counts.
         for period in periods:
-            if period.applies(at_ns):
+            if period.hours is None:
+                if at_ns >= period.from_ns:
+                    return period.price
+            elif period.applies(at_ns):
                 return period.price
         return None
 
