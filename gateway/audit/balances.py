@@ -288,13 +288,6 @@ class Group:
         self.text = orjson.dumps([scope for _, scope in keys]).decode()
         """The scopes as a `reservation_json` has them."""
 
-    def minute(self, minute: int) -> int:
-        """The minute that a decision counts in which is made in this one: no balance goes back in time."""
-        for balance in self.balances:
-            if balance.minute > minute:
-                minute = balance.minute
-        return minute
-
 
 class Held(NamedTuple):
     """What an open decision has reserved, and in which balances. `read` are the limits that it was compared with."""
@@ -335,9 +328,9 @@ class Balances:
             balance = self.found[key] = Balance() if row is None else Balance.of(row[0])
         return balance
 
-    def of(self, organization: str, scopes: Sequence[str]) -> Group:
+    def of(self, organization: str, scopes: tuple[str, ...]) -> Group:
         """The balances of these scopes as they are now, to be read only."""
-        key = organization, tuple(scopes)
+        key = organization, scopes
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= _GROUPS:  # which models a call names decides which limits of models it counts for
@@ -383,7 +376,7 @@ class Balances:
         found = reservation_of(text)
         if found is None:
             return None
-        group = self.of(organization, found["scopes"])
+        group = self.of(organization, tuple(found["scopes"]))
         amounts = found["minute"], found["tokens"], found["spend_nanousd"]
         return Held(group, *amounts, found.get("ends"), found.get("read", ()))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ class Budget:
 
     def usage(self, principal: Principal, now_ns: int) -> Mapping[str, Any]:
         """What the agent has used, as policies see it."""
-        return self._standing.usage(principal.organization, limits.prepared(principal).agent, now_ns)
+        return self._standing.usage(principal.organization, "agent:" + principal.agent_id, now_ns)
 
     def with_output_limit(
         self, found: Authorization, principal: Principal, call: Call, destination: Destination, apply: Apply
@@ -85,38 +85,57 @@ class Budget:
             applied, scopes, strict = of_agent.applied, of_agent.scopes, of_agent.bounded
         tokens = spend = 0
         if bounds.asks_a_model(call):
-            prices = self._priced(principal, call, destination, found.now_ns)
-            if strict is None:
-                # Nothing holds this call back: it counts so much only if it is never known what it used.
-                into, out = min(len(call.raw), _UNLIMITED_INPUT), call.max_output_tokens or self._default_output
-                spend = _ceiling(prices, call, into, out, modalities=None)
-            elif unbounded := bounds.unbounded(call):
-                why = f"it has {unbounded}, which may be any number of tokens"
-                return refused(found, _unenforceable(strict, why)), None
-            else:
-                # A call that still has no output limit is one without output.
-                into, out = bounds.input_tokens(call), call.max_output_tokens or 0
-                spend = _ceiling(prices, call, into, out, modalities=())
-                if None in prices.values() and (money := limits.first(applied, limits.SPEND)) is not None:
-                    unpriced = next(model for model, price in prices.items() if price is None)
-                    why = f"the model `{unpriced}` has no price: `gateway prices` shows and sets prices"
-                    return refused(found, _unenforceable(money, why)), None
+            if strict is not None:
+                return self._reserve_bound(found, principal, call, destination, applied, scopes, strict)
+            # Nothing holds this call back: it counts so much only if it is never known what it used.
+            into, out = len(call.raw), call.max_output_tokens or self._default_output
+            if into > _UNLIMITED_INPUT:
+                into = _UNLIMITED_INPUT
             tokens = into + out
+            spend = self._most(principal, call, destination, found.now_ns, into, out)
         # In the order of its fields: named ones take twice as long.
         return found, CallReservation(principal.organization, scopes, applied, tokens, spend, principal.zone)
+
+    def _reserve_bound(
+        self,
+        found: Authorization,
+        principal: Principal,
+        call: Call,
+        destination: Destination,
+        applied: tuple[Applied, ...],
+        scopes: tuple[str, ...],
+        strict: Applied,
+    ) -> tuple[Authorization, CallReservation | None]:
+        """The same for a call that has to stay within limits, of which `strict` needs to know the most it can use."""
+        if unbounded := bounds.unbounded(call):
+            why = f"it has {unbounded}, which may be any number of tokens"
+            return refused(found, _unenforceable(strict, why)), None
+        # A call that still has no output limit is one without output.
+        into, out = bounds.input_tokens(call), call.max_output_tokens or 0
+        prices = self._priced(principal, call, destination, found.now_ns)
+        if None in prices and (money := limits.first(applied, limits.SPEND)) is not None:
+            why = f"the model `{call.models[prices.index(None)]}` has no price: `gateway prices` shows and sets prices"
+            return refused(found, _unenforceable(money, why)), None
+        spend = _ceiling(prices, call, into, out, ())
+        return found, CallReservation(principal.organization, scopes, applied, into + out, spend, principal.zone)
 
     def _applying(self, found: Authorization, principal: Principal, call: Call) -> tuple[Applied, ...]:
         return limits.applying(principal, found.limits, _as_obliged(found, call))
 
-    def _priced(
-        self, principal: Principal, call: Call, destination: Destination, now_ns: int
-    ) -> dict[str, Price | None]:
-        """The price of every model that the call names."""
-        find = self._prices.table.find
-        found: dict[str, Price | None] = {}
-        for model in call.models:
-            found[model] = find(destination.preset, destination.name, model, now_ns, principal.organization)
-        return found
+    def _priced(self, principal: Principal, call: Call, destination: Destination, now_ns: int) -> list[Price | None]:
+        """The price of every model that the call names, in their order."""
+        find, preset, name = self._prices.table.find, destination.preset, destination.name
+        return [find(preset, name, model, now_ns, principal.organization) for model in call.models]
+
+    def _most(
+        self, principal: Principal, call: Call, destination: Destination, now_ns: int, into: int, out: int
+    ) -> int:
+        """The most that the call can cost, whatever its content is."""
+        models, body = call.models, call.body
+        if len(models) != 1 or (body is not None and "service_tier" in body):
+            return _ceiling(self._priced(principal, call, destination, now_ns), call, into, out)
+        ceiling, organization = self._prices.table.ceiling, principal.organization
+        return ceiling(destination.preset, destination.name, models[0], now_ns, organization, into, out)
 
     def _room(
         self, applied: list[Applied], principal: Principal, call: Call, destination: Destination, now_ns: int
@@ -146,17 +165,16 @@ def _as_obliged(found: Authorization, call: Call) -> Call:
 
 
 def _ceiling(
-    prices: Mapping[str, Price | None], call: Call, into: int, out: int, *, modalities: tuple[str, ...] | None
+    prices: Sequence[Price | None], call: Call, into: int, out: int, modalities: tuple[str, ...] | None = None
 ) -> int:
     """The most that the call can cost: by the dearest of its models, since the provider may use any."""
-    asked = (call.body or {}).get("service_tier")
-    tier = "" if asked is None else asked if isinstance(asked, str) and asked != "auto" else None
+    tier: str | None = ""
+    if call.body is not None and (asked := call.body.get("service_tier")) is not None:
+        tier = asked if isinstance(asked, str) and asked != "auto" else None
     most = 0
-    for price in prices.values():
-        if price is not None:
-            cost = price.ceiling(into, out, service_tier=tier, modalities=modalities)
-            if cost > most:
-                most = cost
+    for price in prices:
+        if price is not None and (cost := price.ceiling(into, out, tier, modalities)) > most:
+            most = cost
     return most
 
 

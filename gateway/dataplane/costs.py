@@ -31,20 +31,22 @@ class Costs:
     def of(self, exchange: Exchange) -> Cost | None:
         """The cost of this exchange; None if no price is known, or not what was used."""
         report = exchange.report
-        answered = exchange.upstream_status is not None and exchange.upstream_status < 300
-        if report.usage is None and report.seconds is None and report.images is None and not answered:
-            return None
+        usage = report.usage
+        if usage is None and report.seconds is None and report.images is None:
+            answered = exchange.upstream_status is not None and exchange.upstream_status < 300
+            if not answered:
+                return None
         price = self._price(exchange)
         if price is None:
             return None
-        if report.usage is None and (
+        if usage is None and (
             price.counts_tokens
             or (price.rates.hour and report.seconds is None)
             or (price.rates.image and report.images is None)
         ):
             return None
         nanousd = price.cost(
-            report.usage,
+            usage,
             seconds=report.seconds or 0,
             images=report.images or 0,
             service_tier=report.service_tier or "",
@@ -56,11 +58,11 @@ class Costs:
         principal, match, report = exchange.principal, exchange.match, exchange.report
         if principal is None or match is None:
             return None
-        upstream, find = match.destination, self._book.table.find
+        upstream, find, organization = match.destination, self._book.table.find, principal.organization
         began_ns = time.time_ns() - (time.monotonic_ns() - exchange.started_monotonic_ns)
-        for model in (report.model, exchange.model or ""):
-            if model is not None:
-                price = find(upstream.preset, upstream.name, model, began_ns, principal.organization)
-                if price is not None:
-                    return price
-        return None
+        price = None
+        if report.model is not None:
+            price = find(upstream.preset, upstream.name, report.model, began_ns, organization)
+        if price is None:
+            price = find(upstream.preset, upstream.name, exchange.model or "", began_ns, organization)
+        return price

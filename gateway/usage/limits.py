@@ -92,7 +92,7 @@ class Prepared(NamedTuple):
     """What is the same for all calls of an agent: the limits of the registry that apply to it, and where it counts.
 
     `partial` says whether some are only for calls of one upstream or model: those have to be looked at for each call.
-    `bounded` is the first of them that needs to know the most that a call can use, `agent` the scope of the agent.
+    `bounded` is the first of them that needs to know the most that a call can use.
     """
 
     limits: tuple[tuple[BoundLimit, Applied], ...]
@@ -100,7 +100,6 @@ class Prepared(NamedTuple):
     scopes: tuple[str, ...]
     partial: bool
     bounded: Applied | None
-    agent: str
 
 
 def prepared(principal: Principal) -> Prepared:
@@ -111,9 +110,7 @@ def prepared(principal: Principal) -> Prepared:
         applied = tuple(each for _, each in limits)
         partial = any(limit.upstream or limit.model for limit in principal.limits)
         where = all_scopes(principal, applied)
-        agent = scope("agent", principal.agent_id)
-        found = Prepared(limits, applied, where, partial, first(applied, BOUNDED), agent)
-        principal.derived["limits"] = found
+        found = principal.derived["limits"] = Prepared(limits, applied, where, partial, first(applied, BOUNDED))
     return found
 
 

@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.call import Usage
 
@@ -145,12 +145,11 @@ class Price:
         self,
         input_tokens: int,
         output_tokens: int,
+        service_tier: str | None = "",
+        modalities: tuple[str, ...] | None = None,
         *,
         seconds: int = 0,
         images: int = 0,
-        requests: int = 1,
-        service_tier: str | None = "",
-        modalities: tuple[str, ...] | None = None,
     ) -> int:
         """The most that a call with no more than this can cost in nano-dollars, however the tokens are counted.
 
@@ -173,8 +172,10 @@ class Price:
                     whole = -(-(exact * _HOUR + billed) // (_MILLION * _HOUR))
                 else:
                     whole = -(-exact // _MILLION)
-                most = max(most, whole + requests * rates.request + images * rates.image)
-        return min(most, MOST)
+                whole += rates.request + images * rates.image
+                if whole > most:
+                    most = whole
+        return most if most <= MOST else MOST
 
     def _steps(
         self, service_tier: str | None, modalities: tuple[str, ...] | None
@@ -311,6 +312,7 @@ class PriceTable:
         self.organizations = organizations or {}
         # What was found, so that a request costs one look into a dictionary.
         self._found: dict[tuple[str, str, str, str], tuple[Period, ...]] = {}
+        self._plain: dict[tuple[str, str, str, str], _Plain] = {}
 
     def find(self, provider: str, upstream: str, model: str, at_ns: int, organization: str) -> Price | None:
         """What a model costs at a time; None if nobody has said so.
@@ -334,6 +336,29 @@ class PriceTable:
                 return period.price
         return None
 
+    def ceiling(
+        self, provider: str, upstream: str, model: str, at_ns: int, organization: str, into: int, out: int
+    ) -> int:
+        """The most that a call of a model with so many tokens can cost at a time: `find`, then `Price.ceiling`.
+
+        0 if it has no price. Nearly every call asks for this, and of most prices four numbers are all that it takes.
+        """
+        plain = self._plain.get((provider, upstream, model, organization))
+        if plain is not None:
+            begin, end, dearest_input, dearest_output, request = plain
+            if begin <= at_ns < end:
+                most = -(-(into * dearest_input + out * dearest_output) // _MILLION) + request
+                return most if most <= MOST else MOST
+        price = self.find(provider, upstream, model, at_ns, organization)
+        if price is None:
+            return 0
+        key = (provider, upstream, model, organization)
+        if (found := _plain(price, self._found.get(key, ()), at_ns)) is not None:
+            if len(self._plain) >= _MAX_FOUND:
+                self._plain.clear()
+            self._plain[key] = found
+        return price.ceiling(into, out)
+
     def model(self, provider: str, upstream: str, model: str, organization: str) -> Model | None:
         """The entry by which a model is priced."""
         if len(model) > _MAX_NAME:
@@ -355,6 +380,19 @@ class PriceTable:
     def _periods(self, provider: str, upstream: str, model: str, organization: str) -> tuple[Period, ...]:
         found = self.model(provider, upstream, model, organization)
         return () if found is None else found.periods[::-1]
+
+
+_Plain: TypeAlias = tuple[int, int, int, int, int]
+"""When a price begins and ends to apply, its dearest rates of an input and an output token, and that of a request."""
+
+
+def _plain(price: Price, periods: Sequence[Period], at_ns: int) -> _Plain | None:
+    """What the ceiling of a usual call takes of a price, and for how long; None if it takes more than this."""
+    if price.above or any(period.hours is not None for period in periods):
+        return None
+    begin = max(period.from_ns for period in periods if period.from_ns <= at_ns)
+    end = min((period.from_ns for period in periods if period.from_ns > at_ns), default=2**63)
+    return begin, end, *price.rates.highest(None), price.rates.request
 
 
 def dollars(nanousd: int) -> str:

@@ -37,18 +37,23 @@ class CallReservation(NamedTuple):
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
         group = balances.of(self.organization, self.scopes)
-        minute = group.minute(time_ns // MINUTE_NS)
+        minute = time_ns // MINUTE_NS
+        for balance in group.balances:  # none of them goes back in time
+            if balance.minute > minute:
+                minute = balance.minute
         begun = None if self.zone == zones.DEFAULT else zones.ends(self.zone, minute)
         read: list[list[Any]] = []
         if self.limits:
             exceeded, full = self._compare(group, minute, begun, time_ns, read)
             if exceeded:
                 return _denial(exceeded, full)
-        tokens, spend = min(self.tokens, MAX_INTEGER), min(self.spend_nanousd, MAX_INTEGER)
+        tokens, spend = self.tokens, self.spend_nanousd
+        if tokens > MAX_INTEGER or spend > MAX_INTEGER:
+            tokens, spend = min(tokens, MAX_INTEGER), min(spend, MAX_INTEGER)
         # Canonical JSON, put together by hand: each call has it, and most of it is the same for all of an agent.
-        text = f'"scopes":{group.text},"spend_nanousd":{spend},"tokens":{tokens}}}'
-        text = f'"minute":{minute},"read":{orjson.dumps(read).decode()},{text}' if read else f'"minute":{minute},{text}'
-        text = "{" + text if begun is None else f'{{"ends":{orjson.dumps(begun).decode()},{text}'
+        ends = "" if begun is None else f'"ends":{orjson.dumps(begun).decode()},'
+        compared = f'"read":{orjson.dumps(read).decode()},' if read else ""
+        text = f'{{{ends}"minute":{minute},{compared}"scopes":{group.text},"spend_nanousd":{spend},"tokens":{tokens}}}'
         balances.remember(self.organization, text, Held(group, minute, tokens, spend, begun, read))
         return {"reservation_json": text}
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit import balances, storage
-from gateway.audit.balances import MINUTE_NS, Balance, Key
+from gateway.audit.balances import MINUTE_NS, USED, Balance, Key
 from gateway.audit.errors import AuditError
 
 FRESH_SECONDS: Final = 1.0
 _MOST: Final = 8192
+_NEVER: Final = [-1], 0.0
+_COUNTERS: Final = 2 + len(USED)  # where those of `VALUES` end that say what is used
 
 
 class Standing:
@@ -63,13 +65,12 @@ class Standing:
 
     def usage(self, organization: str, scope: str, now_ns: int) -> dict[str, Any]:
         """What a scope has used in the windows of this moment, as `input.usage` has it."""
-        known = self._shown().get((organization, scope))
-        minute = now_ns // MINUTE_NS
         # Each request has one: written out, because this is half the time of a loop over `WINDOWS`.
-        if known is not None and known[0][0] == minute and time.monotonic() - known[1] < FRESH_SECONDS:
-            _, _, a, b, c, d, e, f, g, h, i, j, k, m, *_ = known[0]
-        else:
-            a, b, c, d, e, f, g, h, i, j, k, m = self.balance(organization, scope).used(minute)
+        values, at = self._shown().get((organization, scope), _NEVER)
+        minute = now_ns // MINUTE_NS
+        if values[0] != minute or time.monotonic() - at >= FRESH_SECONDS:
+            values = [minute, 0, *self.balance(organization, scope).used(minute)]
+        _, _, a, b, c, d, e, f, g, h, i, j, k, m = values[:_COUNTERS]
         return {
             "requests": {"minute": a, "hour": b, "day": c, "month": d},
             "tokens": {"minute": e, "hour": f, "day": g, "month": h},
