@@ -124,11 +124,13 @@ class Balance:
     the begin: all that settling asks is whether a decision was made before.
     """
 
-    __slots__ = ("_more", "_own", "_values", "minute", "open")
+    __slots__ = ("_more", "_own", "_values", "minute", "open", "read_at")
 
     def __init__(self, values: list[int] | None = None) -> None:
-        if values is None:
-            values = [0] * len(VALUES)
+        self.read_at = 0  # which reading of the database it is from (`Balances`)
+        self._take(values or [0] * len(VALUES))
+
+    def _take(self, values: list[int]) -> None:
         self.minute, self.open = values[0], values[1]
         self._own = values[len(VALUES) :]
         self._values = values[: len(VALUES)] if self._own else values
@@ -138,6 +140,10 @@ class Balance:
     def of(cls, text: str) -> Balance:
         """The balance of a stored row."""
         return cls(orjson.loads(text))
+
+    def read(self, text: str | None) -> None:
+        """Become the balance of another stored row; None if there is none."""
+        self._take([0] * len(VALUES) if text is None else orjson.loads(text))
 
     def values(self) -> list[int]:
         """The balance in the order of `VALUES`, and of `OWN` if it has windows of its own. Not to be changed."""
@@ -278,13 +284,14 @@ _GROUPS: Final = 8192
 class Group:
     """The balances of the scopes that a call counts in, looked up once: the same for all calls of an agent."""
 
-    __slots__ = ("balances", "by_scope", "changed", "members", "text")
+    __slots__ = ("balances", "by_scope", "changed", "members", "read_at", "text")
 
     def __init__(self, keys: Sequence[Key], balances: Sequence[Balance]) -> None:
         self.members = list(zip(keys, balances, strict=True))
         self.balances = balances
         self.by_scope = {scope: balance for (_, scope), balance in self.members}
         self.changed = False
+        self.read_at = 0
         self.text = orjson.dumps([scope for _, scope in keys]).decode()
         """The scopes as a `reservation_json` has them."""
 
@@ -303,12 +310,14 @@ class Held(NamedTuple):
 class Balances:
     """The balances that transactions touch: each is read once, and written once in a transaction that changed it.
 
-    May be kept from one transaction to the next for as long as nobody else writes to the database: then it is what the
-    database has. Also the whole of them while a log is verified: then there is none, and all begin with nothing.
+    May be kept from one transaction to the next: then it is what the database has, unless somebody else has written to
+    that. After this call `read_again`, and each balance is read once more before it is used. Also the whole of them
+    while a log is verified: then there is no database, and all begin with nothing.
     """
 
     def __init__(self, db: sqlite3.Connection | None = None) -> None:
         self._db = db
+        self._reading = 0  # grows whenever what was read before is no longer what the database has
         self.found: dict[Key, Balance] = {}
         self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
         self._changed: list[Group] = []
@@ -324,9 +333,17 @@ class Balances:
         key = organization, scope
         balance = self.found.get(key)
         if balance is None:
+            balance = self.found[key] = Balance()
+            balance.read_at = -1
+        if balance.read_at != self._reading:
             row = None if self._db is None else self._db.execute(_FIND, key).fetchone()
-            balance = self.found[key] = Balance() if row is None else Balance.of(row[0])
+            balance.read(None if row is None else row[0])
+            balance.read_at = self._reading
         return balance
+
+    def read_again(self) -> None:
+        """Believe nothing that was read until now: somebody else has written to the database."""
+        self._reading += 1
 
     def of(self, organization: str, scopes: tuple[str, ...]) -> Group:
         """The balances of these scopes as they are now, to be read only."""
@@ -337,7 +354,15 @@ class Balances:
                 self._groups.clear()
             keys = [(organization, scope) for scope in key[1]]
             group = self._groups[key] = Group(keys, [self.get(*each) for each in keys])
+            group.read_at = self._reading
+        elif group.read_at != self._reading:
+            self._read(group)
         return group
+
+    def _read(self, group: Group) -> None:
+        for key, _ in group.members:
+            self.get(*key)
+        group.read_at = self._reading
 
     def remember(self, organization: str, text: str, held: Held) -> None:
         """Spare parsing of a `reservation_json` by whoever has just made it of this reservation."""
@@ -348,7 +373,9 @@ class Balances:
     def reserve(self, entry: Mapping[str, Scalar]) -> None:
         """Take account of a `decided` entry that stays open."""
         organization, text = str(entry["org"]), entry.get("reservation_json")
-        held = self._held.get((organization, text)) or self._parsed(organization, text)
+        held = self._held.get((organization, text))
+        if held is None or held.group.read_at != self._reading:
+            held = self._parsed(organization, text)
         if held is None:
             return
         group, minute, tokens, spend, ends, _ = held
@@ -360,7 +387,12 @@ class Balances:
 
     def closing(self, organization: str, text: object) -> Held | None:
         """The reservation that is settled now, by its text in the database; None if it counts in no balance."""
-        return self._held.pop((organization, text), None) or self._parsed(organization, text)
+        held = self._held.pop((organization, text), None)
+        if held is None:
+            return self._parsed(organization, text)
+        if held.group.read_at != self._reading:
+            self._read(held.group)
+        return held
 
     def settle(self, held: Held, settled: Amounts) -> None:
         """Take account of a closing: what its decision had reserved becomes what it was settled at."""

@@ -49,11 +49,19 @@ class _Log:
 
 
 class Kept:
-    """What the database has, as it was read and written by the transactions of one connection."""
+    """What the database has, as it was read and written by the transactions of one connection.
+
+    After another connection has written, `read_again` must be called before the next transaction.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.balances = Balances(db)
         self.logs: dict[str, _Log] = {}
+
+    def read_again(self) -> None:
+        """Believe nothing that was read until now."""
+        self.balances.read_again()
+        self.logs.clear()
 
     def __len__(self) -> int:
         return len(self.balances.found) + len(self.logs)

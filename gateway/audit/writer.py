@@ -358,14 +358,16 @@ class AuditWriter:
         self._settle(jobs)
 
     def _take_kept(self, db: sqlite3.Connection) -> Kept | None:
-        """What the last commit has left, if no other connection has written since: it need not be read.
+        """What the last commit has left. It need not be read, unless another connection has written since.
 
         It is taken away here, so that none is left if this transaction fails.
         """
         (version,) = db.execute("PRAGMA data_version").fetchone()
         kept, self._kept = self._kept, None
-        if version != self._data_version or (kept is not None and len(kept) > BALANCES):
+        if kept is not None and len(kept) > BALANCES:
             kept = None
+        if kept is not None and version != self._data_version:
+            kept.read_again()
         self._data_version = version
         return kept
 

@@ -353,7 +353,7 @@ class PriceTable:
         if price is None:
             return 0
         key = (provider, upstream, model, organization)
-        if (found := _plain(price, self._found.get(key, ()), at_ns)) is not None:
+        if (found := _plain(price, self._found[key], at_ns)) is not None:
             if len(self._plain) >= _MAX_FOUND:
                 self._plain.clear()
             self._plain[key] = found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from fractions import Fraction
 
@@ -188,6 +189,40 @@ def test_dates_and_hours() -> None:
         priced = table.find("d", "d", "x", at(time), "default")
         assert priced is not None
         assert priced.cost(Usage(1, 0)) == cost, time
+
+
+def test_the_ceiling_of_a_usual_call_is_that_of_its_price_at_every_time() -> None:
+    """It is remembered for as long as no other price applies, so the times come in any order and twice."""
+
+    def of(cost: int, **more: object) -> Price:
+        return Price("d/x", "1", Rates(cost * 10**6, 2 * cost * 10**6, request=cost), **more)  # type: ignore[arg-type]
+
+    def models(**periods: tuple[Period, ...]) -> ModelList:
+        return ModelList([Model(name, (name,), each) for name, each in periods.items()])
+
+    night = at("1970-01-01T22:30"), at("1970-01-01T06:00")
+    parts = Rates(10**6, 10**6, (("cached", 3 * 10**6),), (("reasoning", 5 * 10**6),))
+    table = PriceTable(
+        "1",
+        {
+            "d": models(
+                dated=(Period(of(1)), Period(of(2), at("2026-03-01")), Period(of(4), at("2026-05-01"))),
+                late=(Period(of(3), at("2026-03-01")),),
+                hours=(Period(of(1)), Period(of(3), at("2026-03-01"), night)),
+                long=(Period(of(1, above=((1000, Rates(9 * 10**6)),))),),
+                parts=(Period(Price("d/x", "1", parts)),),
+                dear=(Period(of(2**40)),),
+            )
+        },
+    )
+    times = [
+        at(each) for each in ("2026-04-01T12:00", "2026-02-28T23:59", "2026-03-01", "2026-05-02T23:00", "2026-05-01")
+    ]
+    asked = list(itertools.product(times, ("dated", "late", "hours", "long", "parts", "dear", "none"), (1, 999, 2**30)))
+    for time, name, tokens in (*asked, *reversed(asked)):
+        priced = table.find("d", "u", name, time, "default")
+        wanted = 0 if priced is None else priced.ceiling(tokens, tokens + 1)
+        assert table.ceiling("d", "u", name, time, "default", tokens, tokens + 1) == wanted, (time, name, tokens)
 
 
 def test_own_prices_come_first_the_organizations_before_all() -> None:
