@@ -158,7 +158,7 @@ class Balance:
             n + held_tokens, o + held_tokens, p + held_tokens, q + held_tokens,
             r + held_spend, s + held_spend, t + held_spend, u + held_spend,
         ]  # fmt: skip
-        # No window can hold more than `_MOST` before its month holds half of that.
+        # Looking at all of them costs as much as a quarter of the sums, and a month holds what its minutes to days do.
         if d > _HALF or h > _HALF or m > _HALF or tokens > _HALF or spend > _HALF:
             values[_USED:_RESERVED] = [min(amount, _MOST) for amount in values[_USED:_RESERVED]]
         self._more = [0, 0, 0, 0, 0]

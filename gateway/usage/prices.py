@@ -113,7 +113,7 @@ class Price:
     rates: Rates
     above: tuple[tuple[int, Rates], ...] = ()
     service_tiers: Mapping[str, Price] = field(default_factory=dict)
-    name: str = field(init=False, compare=False)
+    name: str = field(init=False, repr=False, compare=False)
     """The price as the log names it: `openai/gpt-4o@VERSION`."""
     # What `_steps` has answered.
     _dearest: dict[tuple[str | None, tuple[str, ...] | None], tuple[tuple[int, int, int, Rates], ...]] = field(
