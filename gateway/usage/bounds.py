@@ -16,7 +16,9 @@ from gateway.call import Call
 OF_A_CALL: Final = 8
 """Tokens that a provider adds to each call: its beginning, and the head of the answer."""
 OF_AN_OBJECT: Final = 4
-"""Tokens around each message or part of one, besides its role, which counts as text."""
+"""Tokens around each message or part of one, besides its role, which counts as text, and around a list of values."""
+OF_A_MEMBER: Final = 2
+"""Tokens around each member of an object that a model sees as JSON, and around each value of a list."""
 OF_TOOLS: Final = 1024
 """The text by which a provider tells its model how to call tools."""
 OF_A_TOOL: Final = 64
@@ -32,7 +34,14 @@ _SETTINGS: Final = frozenset(
         *("truncation", "thinking", "verbosity", "safetySettings", "safety_settings"),
     }
 )
-# Names that give a message its form; those of other members count as text.
+# Members that hold messages, and names that give a message its form: a model sees those as the provider's own marks.
+# All other names count as text: the arguments of a call, the results of tools and schemas are shown as JSON.
+_MESSAGES: Final = frozenset(
+    {
+        *("messages", "input", "system", "instructions", "prompt"),
+        *("contents", "content", "systemInstruction", "system_instruction"),
+    }
+)
 _FORM: Final = frozenset({"role", "content", "type", "text", "parts", "name", "cache_control"})
 # Routes that take a model and make no tokens: they only count.
 _COUNTING: Final = ("count_tokens", "countTokens", "input_tokens")
@@ -54,7 +63,7 @@ def input_tokens(call: Call) -> int:
         return tokens + len(call.raw)
     for name, value in call.body.items():
         if name not in _SETTINGS:
-            tokens += _size(value)
+            tokens += _size(value, name in _MESSAGES)
     return tokens
 
 
@@ -71,8 +80,8 @@ def unbounded(call: Call) -> str:
     return ""
 
 
-def _size(value: Any) -> int:
-    """The most tokens that a value of a body can be."""
+def _size(value: Any, message: bool) -> int:
+    """The most tokens that a value of a body can be. `message`: it is one, or holds some."""
     # Loops instead of sums, and no call for the strings of which most of it consists: every call is counted.
     kind = value.__class__
     if kind is str:
@@ -80,14 +89,15 @@ def _size(value: Any) -> int:
     if kind is dict:
         size = OF_AN_OBJECT
         for name, each in value.items():
-            if name not in _FORM:
-                size += text_size(name)
-            size += len(each) if each.__class__ is str and each.isascii() else _size(each)
+            form = message and name in _FORM
+            if not form:
+                size += text_size(name) + OF_A_MEMBER
+            size += len(each) if each.__class__ is str and each.isascii() else _size(each, form)
         return size
     if kind is list:
-        size = 0
+        size = 0 if message else OF_AN_OBJECT
         for each in value:
-            size += _size(each)
+            size += _size(each, message) if each.__class__ is dict else _size(each, message) + OF_A_MEMBER
         return size
     return len(str(value))
 

@@ -1,0 +1,85 @@
+"""The bound of a call's input: no model sees more tokens than that, whatever the text consists of."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.gemini.requests import GENERATE
+from gateway.upstream.providers.presets import PROVIDERS
+from gateway.usage import bounds
+
+# As byte-pair encodings cut a text first: words, up to three digits, signs. Here each byte of a word is a token.
+_TOKENS = re.compile(r"[A-Za-z]|[0-9]{1,3}|[^A-Za-z0-9]+")
+_NAMES = st.sampled_from(["name", "type", "role", "content", "text", "parts", "cache_control", "a", "id", ""])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9999, 9999) | st.text("ab 0,", max_size=4),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(_NAMES, inner, max_size=6),
+    max_leaves=20,
+)
+
+
+def as_json(value: Any) -> int:
+    """How many tokens a value is where the model sees it as JSON."""
+    return max(len(_TOKENS.findall(json.dumps(value, separators=each))) for each in ((",", ":"), (", ", ": ")))
+
+
+def size(name: str, action: str, body: dict[str, Any]) -> int:
+    provider = PROVIDERS[name]
+    route = next(each for each in provider.routes if each.action == action)
+    params = {"model": "m"} if "{model}" in route.path else {}
+    path = provider.prefix + route.path.replace("{model}", "m")
+    return bounds.input_tokens(provider.read(Endpoint("u", route, path, params), Head(), json.dumps(body).encode()))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [""] * 1000,
+        [0] * 1000,
+        [[]] * 1000,
+        [{}] * 1000,
+        [None, True] * 1000,
+        [{"name": "a", "text": "b", "type": "c", "role": "d", "content": "e"}] * 1000,
+        {f"{number}": number for number in range(1000)},
+        {"content": {"text": {"name": {"type": [[["x"]]]}}}},
+    ],
+)
+def test_arguments_and_schemas_are_seen_as_json(value: Any) -> None:
+    """Their names, commas and brackets are tokens, too, also of names that elsewhere give a message its form."""
+    tokens = as_json(value)
+    user = {"role": "user", "content": "x"}
+    called = {"type": "tool_use", "id": "t", "name": "f", "input": {"v": value}}
+    messages = [user, {"role": "assistant", "content": [called]}]
+    assert size("anthropic", "messages", {"model": "m", "max_tokens": 9, "messages": messages}) >= tokens
+    schema = {"enum": value}
+    function = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    assert size("openai", "chat.completions", {"model": "m", "messages": [user], "tools": [function]}) >= tokens
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    assert size("openai", "chat.completions", {"model": "m", "messages": [user], "response_format": wanted}) >= tokens
+    parts = [{"functionCall": {"name": "f", "args": {"v": value}}}]
+    assert size("gemini", GENERATE, {"contents": [{"role": "model", "parts": parts}]}) >= tokens
+
+
+@given(_VALUES)
+def test_any_arguments(value: Any) -> None:
+    parts = [{"functionResponse": {"name": "f", "response": {"v": value}}}]
+    assert size("gemini", GENERATE, {"contents": [{"role": "user", "parts": parts}]}) >= as_json(value)
+
+
+def test_several_texts_are_several_beginnings() -> None:
+    """Models of embeddings put a token before and after each text, also an empty one."""
+    texts = ["", "a", "bb"] * 100
+    assert size("openai", "embeddings", {"model": "m", "input": texts}) >= 300 + 2 * 300
+
+
+def test_the_form_of_messages_costs_little() -> None:
+    """So that most of a limit can be used by short calls."""
+    messages = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
+    assert size("openai", "chat.completions", {"model": "m", "messages": messages}) <= 30
