@@ -77,6 +77,8 @@ class Call:
     modalities: tuple[str, ...] = ()
     # Features of the provider that the client switches on by a header, in order.
     betas: tuple[str, ...] = ()
+    # How the provider shall serve it, as prices name it, such as `fast`; empty for the usual way, None for any.
+    service_tier: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)

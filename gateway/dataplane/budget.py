@@ -131,8 +131,8 @@ class Budget:
         self, principal: Principal, call: Call, destination: Destination, now_ns: int, into: int, out: int
     ) -> int:
         """The most that the call can cost, whatever its content is."""
-        models, body = call.models, call.body
-        if len(models) != 1 or (body is not None and "service_tier" in body):
+        models = call.models
+        if len(models) != 1 or call.service_tier != "":
             return _ceiling(self._priced(principal, call, destination, now_ns), call, into, out)
         ceiling, organization = self._prices.table.ceiling, principal.organization
         return ceiling(destination.preset, destination.name, models[0], now_ns, organization, into, out)
@@ -168,12 +168,9 @@ def _ceiling(
     prices: Sequence[Price | None], call: Call, into: int, out: int, modalities: tuple[str, ...] | None = None
 ) -> int:
     """The most that the call can cost: by the dearest of its models, since the provider may use any."""
-    tier: str | None = ""
-    if call.body is not None and (asked := call.body.get("service_tier")) is not None:
-        tier = asked if isinstance(asked, str) and asked != "auto" else None
     most = 0
     for price in prices:
-        if price is not None and (cost := price.ceiling(into, out, tier, modalities)) > most:
+        if price is not None and (cost := price.ceiling(into, out, call.service_tier, modalities)) > most:
             most = cost
     return most
 

@@ -271,6 +271,13 @@ def word(value: object, what: str) -> str:
     return found
 
 
+def service_tier(value: object) -> str | None:
+    """How a call shall be served, as prices name it; None where the provider may choose, or it cannot be known."""
+    if value is None:
+        return ""
+    return value.lower() if isinstance(value, str) and value != "auto" else None
+
+
 def kind(value: object, what: str, known: frozenset[str]) -> str:
     """`value` as a type: a word in lower case that is not a misspelling of one of `known`."""
     found = word(value, what)

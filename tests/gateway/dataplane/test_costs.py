@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from .conftest import COMPLETION, ORG, Gateway, answer, chat
+from gateway.registry import changes
+from gateway.registry.vault import Vault
+
+from .conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat
+from .test_limits import limit
 
 Run = Callable[..., None]
 
@@ -61,5 +65,72 @@ def test_an_organizations_own_price_counts(run: Run) -> None:
         completed = await cost_of(gateway, usage={"prompt_tokens": 10, "completion_tokens": 1})
         assert completed["cost_nanousd"] == 10 * 1000 + 2000 + 10_000_000
         assert completed["price"].startswith(f"{ORG}/openai/mine@ours+")
+
+    run(test)
+
+
+MESSAGE = {"id": "msg_1", "type": "message", "model": "gpt-x", "role": "assistant", "content": []}
+GENERATED = {"modelVersion": "gpt-x", "candidates": [{"finishReason": "STOP"}]}
+FAST = {"speed": "fast"}
+SAID = [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "asked", "answered"),
+    [
+        (
+            "anthropic",
+            "/v1/messages",
+            {"model": "gpt-x", "max_tokens": 10, "messages": SAID, "speed": "fast"},
+            {
+                **MESSAGE,
+                "usage": {"input_tokens": 10, "output_tokens": 10, "service_tier": "standard", "speed": "fast"},
+            },
+        ),
+        (
+            "gemini",
+            "/v1beta/models/gpt-x:generateContent",
+            {
+                "contents": [{"parts": [{"text": "hello"}]}],
+                "generationConfig": {"maxOutputTokens": 10},
+                "serviceTier": "FAST",
+            },
+            {
+                **GENERATED,
+                "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 10, "serviceTier": "fast"},
+            },
+        ),
+    ],
+)
+def test_what_is_served_faster_is_reserved_and_charged_at_its_price(
+    run: Run, provider: str, path: str, asked: dict[str, Any], answered: dict[str, Any]
+) -> None:
+    """Each provider has a name of its own for it. By the usual price, a limit would let through a multiple of it."""
+
+    async def test(gateway: Gateway) -> None:
+        fast = {"input": 3, "output": 3}
+        models = {"x": {"names": ["gpt-x"], "prices": [{"input": 1, "output": 1, "service_tiers": {"fast": fast}}]}}
+        own = {"v": 1, "version": "ours", "organizations": {ORG: {"upstreams": {"quick": {"models": models}}}}}
+        gateway.data.prices.write_text(json.dumps(own), "utf-8")
+        gateway.prices.refresh()
+        changes.add_upstream(
+            gateway.registry,
+            Vault.load(gateway.data.keys),
+            actor=ACTOR,
+            organization=ORG,
+            name="quick",
+            provider=provider,
+            base_url=f"http://127.0.0.1:{gateway.upstream.port}" + ("/v1" if provider == "anthropic" else ""),
+            secret="another secret",
+        )
+        limit(gateway, "spend_microusd_per_month", 1000)
+        gateway.upstream.handler = answer(answered)
+        reply = await gateway.send(gateway.request(asked, path=f"/quick{path}"))
+        assert reply.status == 200, reply.body
+        [decided] = await gateway.entries("decided")
+        [completed] = await gateway.entries("completed")
+        reserved = json.loads(decided["reservation_json"])
+        assert reserved["spend_nanousd"] == 3000 * reserved["tokens"] > 3000 * 20
+        assert (completed["settled_nanousd"], completed["service_tier"]) == (3000 * 20, "fast")
 
     run(test)

@@ -29,6 +29,8 @@ class Answers:
         self._reports = reports
         self._stores = stores
         self._usage: dict[str, int] = {}
+        # By the price, this is a tier; `service_tier` says whose capacity was used.
+        self._speed = ""
 
     def document(self, document: dict[str, Any], report: Report) -> None:
         """Read an answer that is one document, or the message at the start of a stream."""
@@ -82,7 +84,9 @@ class Answers:
         # Nothing else is remembered: a stream may send other names without end.
         found = {name: count(usage, name) for name in _COUNTED} | {_HOUR: count(usage.get("cache_creation"), _HOUR)}
         self._usage.update({name: value for name, value in found.items() if value is not None})
-        report.service_tier = text(usage.get("service_tier")) or report.service_tier
+        if (speed := text(usage.get("speed"))) and speed != "standard":
+            self._speed = speed
+        report.service_tier = self._speed or text(usage.get("service_tier")) or report.service_tier
         known = self._usage
         if "input_tokens" not in known:
             return

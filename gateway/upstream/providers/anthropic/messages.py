@@ -8,7 +8,7 @@ Specification: docs/architecture.md, sections 6 and 7; https://docs.claude.com/e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -129,12 +129,19 @@ def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
         # What is asked for with either of them, a later call can refer to.
         "stores": creates and any(body.get(name) is not None for name in ("thread", "diagnostics")),
         "modalities": tuple(sorted({_KINDS[block["type"]] for block in blocks if block.get("type") in _KINDS})),
+        "service_tier": _speed((body, *fallbacks)),
     }
 
 
 def _limit(holder: dict[str, Any]) -> int | None:
     limit = holder.get("max_tokens")
     return None if limit is None else members.whole_number(limit, "max_tokens", _MAX_LIMIT)
+
+
+def _speed(attempts: Iterable[dict[str, Any]]) -> str | None:
+    """The dearest way in which an attempt may be served. What `service_tier` chooses here does not change a price."""
+    asked = [each["speed"] for each in attempts if each.get("speed") not in (None, "standard")]
+    return "" if not asked else members.service_tier(asked[0]) if all(each == asked[0] for each in asked) else None
 
 
 def _capped(body: dict[str, Any], cap: int) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class Answers:
         for name, details, *modalities in _BY_MODALITY:
             found[name] = _of(usage[details], *modalities) if usage.get(details) is not None else None
         self._usage.update({name: value for name, value in found.items() if value is not None})
+        report.service_tier = (text(usage.get("serviceTier")) or "").lower() or report.service_tier
         if "promptTokenCount" not in self._usage:
             return
         known = dict.fromkeys(found, 0) | self._usage

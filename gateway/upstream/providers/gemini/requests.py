@@ -37,7 +37,7 @@ _MAX_ANSWERS = 128
 
 _REQUEST = Names(
     "model", "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "cachedContent",
-    "generateContentRequest",
+    "generateContentRequest", "serviceTier",
 )  # fmt: skip
 # All that a body may hold; what else some compatible server knows must not do what no policy could see.
 _KNOWN = Names(
@@ -132,6 +132,7 @@ def _generation(action: str, named: str, body: dict[str, Any]) -> dict[str, Any]
         references.append(Reference("cached_content", members.text(cached, "`cachedContent`")))
     limit, asked = _config(request.get("generationConfig"))
     return {
+        "service_tier": members.service_tier(request.get("serviceTier")),
         "max_output_tokens": limit,
         "tools": tuple[Tool, ...](found),
         "roles": tuple(contents.roles),

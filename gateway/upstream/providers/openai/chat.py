@@ -106,6 +106,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: B
         references=_references(body, models, messages),
         stores=members.boolean(body.get("store"), "store"),
         modalities=_modalities(body, messages),
+        service_tier=members.service_tier(body.get("service_tier")),
     )
 
 

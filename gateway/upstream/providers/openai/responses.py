@@ -119,6 +119,7 @@ def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
         "max_output_tokens": None if limit is None else members.whole_number(limit, "max_output_tokens", _MAX_LIMIT),
         # Kept unless the request says otherwise, and always when it is to be fetched later.
         "stores": _stores(body) and creates,
+        "service_tier": members.service_tier(body.get("service_tier")),
     }
 
 

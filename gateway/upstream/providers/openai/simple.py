@@ -82,6 +82,7 @@ def _facts(action: str, body: dict[str, Any], params: Mapping[str, str]) -> dict
         "model": named,
         "models": () if named is None else (named,),
         "stream": members.boolean(body.get("stream"), "stream"),
+        "service_tier": members.service_tier(body.get("service_tier")),
     }
     if action == COMPLETIONS:
         options = body.get("stream_options")
