@@ -89,6 +89,14 @@ def test_events_that_say_nothing_pass_together_as_they_do_one_by_one(
     assert (together.report, together.ended) == (single.report, single.ended)
 
 
+def test_a_byte_order_mark_before_a_document_is_skipped() -> None:
+    tap = DocumentTap(Answers(stores=False).document, expected=True)
+    body = b"\xef\xbb\xbf" + orjson.dumps({"model": "m", "usage": USAGE})
+    sent, held = run(tap, [body[:2], body[2:]])
+    assert sent + held == body
+    assert (tap.report.usage, tap.report.model, tap.ended) == (Usage(7, 3), "m", True)
+
+
 def test_usage_beside_a_choice_is_not_hidden() -> None:
     last = event(chunk(usage=USAGE))
     tap = events(hide_usage=True)
