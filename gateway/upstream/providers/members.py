@@ -62,6 +62,9 @@ _HIDDEN = frozenset(
     | {"maxtokens", "maxcompletiontokens", "maxoutputtokens", "maxnewtokens", "numpredict", "npredict"}
     | {"apibase", "baseurl", "apikey", "lorapath", "agentreference", "assistantid"}
 )
+EXACT = 2**53 - 1
+"""The largest integer that all readers of JSON read alike."""
+
 PRESET, ONLINE = "@preset/", ":online"
 """What stands in a model's name before a stored preset, and behind one that searches the web: OpenRouter has both."""
 
@@ -247,6 +250,18 @@ def boolean(value: object, what: str) -> bool:
     if value is not None and value.__class__ is not bool:
         refuse(f"`{what}` must be true or false")
     return bool(value)
+
+
+def check_integers(value: object) -> None:
+    """Refuse integers in `value`, at any depth, that readers of JSON with doubles alone take for another (RFC 8259, 6).
+
+    JavaScript reads 9007199254740993 as 9007199254740992.
+    """
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            check_integers(each)
+    elif isinstance(value, int) and abs(value) > EXACT:
+        refuse(f"an integer beyond {EXACT} is read differently by some servers: send it as a text")
 
 
 def whole_number(value: object, what: str, highest: int) -> int:

@@ -124,6 +124,8 @@ def test_a_query_is_escaped_again() -> None:
         ({"discount": 1, "Discount": 2}, "not declared"),
         ({"discount": 1, "owner": "me"}, "not declared"),
         ([], "must be an object"),
+        ({"discount": 2**53}, "read differently"),
+        ({"discount": 1, "tags": [{"a": [-(2**53)]}]}, "read differently"),
     ],
 )
 def test_a_body_that_is_not_declared_is_refused(body: Any, says: str) -> None:

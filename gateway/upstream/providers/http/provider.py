@@ -122,6 +122,7 @@ def _body(operation: Operation, raw: Body) -> dict[str, Any]:
     for name in body:
         if name not in declared:
             members.refuse(f"the member {shown(name)} of the body is not declared for {operation.name}")
+    members.check_integers(body)
     for each in operation.at("body"):
         members.check_spelling(body.get(each.name), frozenset(each.inner))
     return body

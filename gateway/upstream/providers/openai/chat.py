@@ -27,7 +27,7 @@ ACTION = "chat.completions"
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
-_MAX_LIMIT = 2**64 - 1  # what a request can say, and an input document hold
+_MAX_LIMIT = members.EXACT
 _MAX_ANSWERS = 128
 _MAX_MODELS = 32
 

@@ -32,7 +32,7 @@ _NAMES = frozenset(
 _OPTION_NAMES = frozenset({"include_usage"})
 _THEIRS = frozenset({"metadata", "logit_bias", "guided_json", "structured_outputs", "json_schema"})
 _PART_NAMES = frozenset({"type", "text", "image_url"})
-_MAX_LIMIT = 2**63 - 1
+_MAX_LIMIT = members.EXACT
 _MAX_ANSWERS = 128
 
 
