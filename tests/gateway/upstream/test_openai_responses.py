@@ -91,6 +91,7 @@ def test_tools(given: dict[str, Any], tools: list[Tool]) -> None:
         ({"conversation": "conv_1"}, [("conversation", "conv_1")]),
         ({"conversation": {"id": "conv_1"}}, [("conversation", "conv_1")]),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, [("item", "msg_1")]),
+        ({"input": [{"id": "msg_1"}]}, [("item", "msg_1")]),
         # The provider completes what is not all there.
         ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, [("item", "rs_1")]),
         ({"input": [{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}]}, []),

@@ -118,6 +118,13 @@ def test_a_preset_is_foreign_state_and_a_model_of_its_own(given: dict[str, Any],
     assert changed.body == PLAIN["chat.completions"] | {"model": "n"}
 
 
+@pytest.mark.parametrize("token", ["token_1", {"token": "token_1", "mode": "best_effort"}])
+def test_a_credit_of_a_fallback_names_no_model(token: Any) -> None:
+    """It comes with a refusal, and makes the same call to another model cheaper."""
+    assert read("messages", fallback_credit_token=token).models == ("m",)
+    assert "model" in refused("messages", fallback_credit_token={"token": "token_1", "model": "x"})
+
+
 @pytest.mark.parametrize("action", PLAIN)
 @pytest.mark.parametrize(
     "given",

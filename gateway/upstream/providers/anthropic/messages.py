@@ -28,7 +28,7 @@ MODEL_EDIT = "model"
 """How the log names what was changed in a body."""
 
 _ROLES = frozenset({"user", "assistant", "system"})
-_MAX_LIMIT = 2**63 - 1
+_MAX_LIMIT = members.EXACT
 _MAX_DEPTH = 4  # of content within content: a tool's result may hold documents, which hold parts
 
 # Members by which compatible servers do what no policy could see, and why that is refused.
@@ -47,6 +47,8 @@ _UNSEEN = {
 _CALL_NAMES = frozenset(
     {"model", "messages", "max_tokens", "system", "stream", "tools", "tool_choice", "mcp_servers", "container"}
     | {"fallbacks", "thread", "diagnostics", "compaction", "context_management"}
+    # Of a refusal of another model: what a call with it costs, and not which model it asks.
+    | {"fallback_credit_token"}
     | _UNSEEN.keys()
 )
 # Objects whose names are the client's own, such as those in a JSON Schema.

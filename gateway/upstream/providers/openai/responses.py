@@ -24,7 +24,7 @@ COUNT = "responses.input_tokens"
 
 _ROLES = frozenset({"system", "developer", "user", "assistant"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
-_MAX_LIMIT = 2**63 - 1
+_MAX_LIMIT = members.EXACT
 _MAX_DEPTH = 3  # of groups of tools
 
 # Members by which a request does what no policy could see, and why that is refused.
@@ -170,10 +170,11 @@ def _has(item: dict[str, Any], name: str) -> bool:
 
 
 def _items(value: object) -> list[dict[str, Any]]:
-    """The input as items. A text is a message of the user."""
+    """The input as items. A text is a message of the user, and an id alone refers to an item, without saying so."""
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     items = members.objects(value, "input", _ITEM_NAMES)
+    items = [{**item, "type": "item_reference"} if item.keys() == _HOLDER_NAMES else item for item in items]
     for item in items:
         role, kind = item.get("role"), item.get("type")
         if role is None or kind is not None:
