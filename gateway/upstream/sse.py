@@ -12,6 +12,9 @@ from collections.abc import Callable
 # Atomic groups: without them CRLF would also match as CR followed by LF, an empty line that is not there.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 
+# Some servers begin a document or a stream with it; readers of JSON and of events skip it.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 # An event can hold a large image. What a worker holds together has a limit of its own.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 
@@ -101,5 +104,5 @@ def data_of(event: bytes) -> bytes:
     """The `data` field of one event: its lines joined with LF; empty for comments and events without data."""
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
         return event[6:-2]  # by far the most frequent shape
-    lines = (line for line in event.splitlines() if line.startswith(b"data:"))  # of bytes: LF, CRLF and CR end them
+    lines = (line for line in event.removeprefix(BYTE_ORDER_MARK).splitlines() if line.startswith(b"data:"))  # of bytes: LF, CRLF and CR end them
     return b"\n".join(line[6:] if line.startswith(b"data: ") else line[5:] for line in lines)

@@ -19,8 +19,6 @@ import orjson
 from gateway.call import Reference, Usage
 from gateway.upstream import sse
 
-# Some servers begin a document or a stream with it; readers of JSON and of events skip it (WHATWG Encoding, section 6).
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A larger answer is relayed all the same, but nothing is read from it.
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 MAX_VALUES = 500_000
@@ -267,4 +265,4 @@ def _load(data: bytes) -> Any:
     """Parse what an upstream sent; `ValueError` if it is no JSON, or would stop the event loop for long."""
     if len(data) > MAX_VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
         raise TooManyValuesError
-    return orjson.loads(data.removeprefix(_BYTE_ORDER_MARK))
+    return orjson.loads(data.removeprefix(sse.BYTE_ORDER_MARK))

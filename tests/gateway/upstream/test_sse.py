@@ -66,6 +66,7 @@ def test_every_line_ending(stream: bytes, events: list[bytes]) -> None:
         (b"\ndata: a\n\n", b"a"),
         (b"data: a", b"a"),
         (b"data: a\rb\n\n", b"a"),
+        (b"\xef\xbb\xbfdata: a\n\n", b"a"),
     ],
 )
 def test_data_of(event: bytes, data: bytes) -> None:
