@@ -43,6 +43,8 @@ _MESSAGES: Final = frozenset(
     }
 )
 _FORM: Final = frozenset({"role", "content", "type", "text", "parts", "name", "cache_control"})
+# Gemini has the settings in an object of their own, beside schemas, which a model sees.
+_GROUPED: Final = ("generationConfig", "generation_config")
 # Routes that take a model and make no tokens: they only count.
 _COUNTING: Final = ("count_tokens", "countTokens", "input_tokens")
 
@@ -63,7 +65,7 @@ def input_tokens(call: Call) -> int:
         return tokens + len(call.raw)
     for name, value in call.body.items():
         if name not in _SETTINGS:
-            tokens += _size(value, name in _MESSAGES)
+            tokens += _of_settings(value) if name in _GROUPED else _size(value, name in _MESSAGES)
     return tokens
 
 
@@ -100,6 +102,15 @@ def _size(value: Any, message: bool) -> int:
             size += _size(each, message) if each.__class__ is dict else _size(each, message) + OF_A_MEMBER
         return size
     return len(str(value))
+
+
+def _of_settings(value: Any) -> int:
+    """The same for an object of settings: its numbers steer the provider, as the output limit that the gateway sets."""
+    size = 0
+    for name, each in value.items() if isinstance(value, dict) else ():
+        if not isinstance(each, int | float):
+            size += text_size(name) + OF_A_MEMBER + _size(each, False)
+    return size
 
 
 def text_size(text: str) -> int:

@@ -134,3 +134,30 @@ def test_what_is_served_faster_is_reserved_and_charged_at_its_price(
         assert (completed["settled_nanousd"], completed["service_tier"]) == (3000 * 20, "fast")
 
     run(test)
+
+
+def test_a_call_of_gemini_without_an_output_limit_gets_what_is_left(run: Run) -> None:
+    """Its limit stands in an object of settings, which counted as input: what was left never had room for the call."""
+
+    async def test(gateway: Gateway) -> None:
+        changes.add_upstream(
+            gateway.registry,
+            Vault.load(gateway.data.keys),
+            actor=ACTOR,
+            organization=ORG,
+            name="google",
+            provider="gemini",
+            base_url=f"http://127.0.0.1:{gateway.upstream.port}",
+            secret="another secret",
+        )
+        limit(gateway, "tokens_per_month", 1000)
+        gateway.upstream.handler = answer({**GENERATED, "usageMetadata": {"promptTokenCount": 10}})
+        asked = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+        path = "/google/v1beta/models/gpt-x:generateContent"
+        reply = await gateway.send(gateway.request(asked, path=path))
+        assert reply.status == 200, reply.body
+        [decided] = await gateway.entries("decided")
+        assert json.loads(decided["reservation_json"])["tokens"] == 1000
+        assert 900 < gateway.upstream.seen[-1].json["generationConfig"]["maxOutputTokens"] < 1000
+
+    run(test)

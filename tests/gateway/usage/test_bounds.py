@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.providers.base import Endpoint, Head
+from gateway.call import Call
+from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.gemini.requests import GENERATE
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.usage import bounds
@@ -30,12 +31,16 @@ def as_json(value: Any) -> int:
     return max(len(_TOKENS.findall(json.dumps(value, separators=each))) for each in ((",", ":"), (", ", ": ")))
 
 
-def size(name: str, action: str, body: dict[str, Any]) -> int:
+def read(name: str, action: str, body: dict[str, Any]) -> Call:
     provider = PROVIDERS[name]
     route = next(each for each in provider.routes if each.action == action)
     params = {"model": "m"} if "{model}" in route.path else {}
     path = provider.prefix + route.path.replace("{model}", "m")
-    return bounds.input_tokens(provider.read(Endpoint("u", route, path, params), Head(), json.dumps(body).encode()))
+    return provider.read(Endpoint("u", route, path, params), Head(), json.dumps(body).encode())
+
+
+def size(name: str, action: str, body: dict[str, Any]) -> int:
+    return bounds.input_tokens(read(name, action, body))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,35 @@ def test_several_texts_are_several_beginnings() -> None:
     """Models of embeddings put a token before and after each text, also an empty one."""
     texts = ["", "a", "bb"] * 100
     assert size("openai", "embeddings", {"model": "m", "input": texts}) >= 300 + 2 * 300
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "body"),
+    [
+        ("openai", "chat.completions", {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}),
+        ("ollama", "chat.completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]}),
+        ("openai", "responses", {"model": "m", "input": "x"}),
+        ("openai", "completions", {"model": "m", "prompt": "x"}),
+        ("anthropic", "messages", {"model": "m", "messages": [{"role": "user", "content": "x"}]}),
+        ("gemini", GENERATE, {"contents": [{"parts": [{"text": "x"}]}]}),
+        (
+            "gemini",
+            GENERATE,
+            {"contents": [{"parts": [{"text": "x"}]}], "generation_config": {"responseMimeType": "x"}},
+        ),
+    ],
+)
+def test_an_output_limit_is_no_input(name: str, action: str, body: dict[str, Any]) -> None:
+    """Else the limit that is just what is left of the room would never fit into it."""
+    call = read(name, action, body)
+    limited, edits = PROVIDERS[name].edit(call, Edits(max_output_tokens=123_456, report_usage=True))
+    assert edits
+    assert bounds.input_tokens(limited) == bounds.input_tokens(call)
+
+
+def test_schemas_among_settings_are_input() -> None:
+    config = {"responseJsonSchema": {"enum": ["x" * 1000]}, "temperature": 1}
+    assert size("gemini", GENERATE, {"contents": [{"parts": [{"text": "x"}]}], "generationConfig": config}) > 1000
 
 
 def test_the_form_of_messages_costs_little() -> None:
