@@ -104,7 +104,6 @@ def data_of(event: bytes) -> bytes:
     """The `data` field of one event: its lines joined with LF; empty for comments and events without data."""
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
         return event[6:-2]  # by far the most frequent shape
-    lines = (
-        line for line in event.removeprefix(BYTE_ORDER_MARK).splitlines() if line.startswith(b"data:")
-    )  # of bytes: LF, CRLF and CR end them
+    every = event.removeprefix(BYTE_ORDER_MARK).splitlines()  # of bytes: LF, CRLF and CR end them
+    lines = (line for line in every if line.startswith(b"data:"))
     return b"\n".join(line[6:] if line.startswith(b"data: ") else line[5:] for line in lines)
