@@ -96,7 +96,7 @@ def test_several_texts_are_several_beginnings() -> None:
         (
             "gemini",
             GENERATE,
-            {"contents": [{"parts": [{"text": "x"}]}], "generation_config": {"responseMimeType": "x"}},
+            {"contents": [{"parts": [{"text": "x"}]}], "generation_config": {"topP": 1}},
         ),
     ],
 )
