@@ -1,61 +1,27 @@
 """The `gateway` command line: one file for each noun, put together here (docs/architecture.md, sections 1 and 2).
 
-These files import little at module level. The ORM, the log, git and the server are imported inside the commands that
-need them, so that `gateway --help` is instant and a data worker never loads any of it.
+A command loads the file of its own noun; only the help of the program loads all. These files import little at module
+level. The ORM, the log, git and the server are imported inside the commands that need them, so that `gateway --help` is
+quick and a data worker never loads any of it.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage. Every error is one line on standard error.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from typer.main import get_command
 
-from gateway.cli import (
-    adopt,
-    agents,
-    audit,
-    bindings,
-    completion,
-    decide,
-    demo,
-    explain,
-    fleet,
-    init,
-    issuers,
-    keys,
-    limits,
-    login,
-    login_providers,
-    mock_provider,
-    operators,
-    orgs,
-    output,
-    permissions,
-    policies,
-    prices,
-    remote,
-    routes,
-    sign_proxy,
-    status,
-    stops,
-    teams,
-    tokens,
-    top,
-    up,
-    upstreams,
-    usage,
-    vault,
-    webhooks,
-)
+from gateway.cli import completion, output, remote
 from gateway.errors import GatewayError
 from gateway.management.servers import SERVER, TOKEN
 
@@ -63,13 +29,57 @@ ABOUT = """Give every AI agent its own identity, decide each of its requests by 
 
 Begin with `gateway init`, then `gateway up`."""
 
-operators.app.command("readmit")(login_providers.readmit)
-operators.app.add_typer(login_providers.providers, name="login-provider")
-operators.app.add_typer(login_providers.rules, name="login-rule")
+_COMMANDS: Final = {
+    "demo": "demo:demo",
+    "init": "init:init",
+    "up": "up:up",
+    "login": "login:login",
+    "logout": "login:logout",
+    "whoami": "login:whoami",
+    "status": "status:status",
+    "top": "top:top",
+    "agents": "agents:app",
+    "keys": "keys:app",
+    "vault": "vault:app",
+    "tokens": "tokens:app",
+    "issuers": "issuers:app",
+    "adopt": "adopt:app",
+    "teams": "teams:app",
+    "orgs": "orgs:app",
+    "operators": "login_providers:operators",
+    "stop": "stops:stop",
+    "resume": "stops:resume",
+    "bind": "bindings:bind",
+    "unbind": "bindings:unbind",
+    "bindings": "bindings:app",
+    "limits": "limits:app",
+    "policies": "policies:app",
+    "upstreams": "upstreams:app",
+    "routes": "routes:app",
+    "apply": "fleet:apply",
+    "export": "fleet:export",
+    "usage": "usage:app",
+    "prices": "prices:app",
+    "webhooks": "webhooks:app",
+    "audit": "audit:app",
+    "explain": "explain:explain",
+    "decide": "decide:decide",
+    "permissions": "permissions:permissions",
+    "sign-proxy": "sign_proxy:sign_proxy",
+    "mock-provider": "mock_provider:mock_provider",
+    "completion": "completion:completion",
+}
+"""Each command or noun, in the order in which a newcomer needs them: its file, and what it is called there."""
+
+_VALUED: Final = ("--server", "--token-file", "--ca-file")
+"""The program's own options that have a value."""
 
 
-def build() -> typer.Typer:
-    """The root command with all its nouns, in the order in which a newcomer needs them."""
+def build(only: str | None = None) -> typer.Typer:
+    """The root command with all its nouns, or with one of them.
+
+    To import and to build all of them takes several times as long as what most commands do.
+    """
     app = typer.Typer(
         help=ABOUT,
         no_args_is_help=True,
@@ -79,45 +89,28 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    app.command("demo")(demo.demo)
-    app.command("init")(init.init)
-    app.command("up")(up.up)
-    app.command("login")(login.login)
-    app.command("logout")(login.logout)
-    app.command("whoami")(login.whoami)
-    app.command("status")(status.status)
-    app.command("top")(top.top)
-    app.add_typer(agents.app, name="agents")
-    app.add_typer(keys.app, name="keys")
-    app.add_typer(vault.app, name="vault")
-    app.add_typer(tokens.app, name="tokens")
-    app.add_typer(issuers.app, name="issuers")
-    app.add_typer(adopt.app, name="adopt")
-    app.add_typer(teams.app, name="teams")
-    app.add_typer(orgs.app, name="orgs")
-    app.add_typer(operators.app, name="operators")
-    app.command("stop")(stops.stop)
-    app.command("resume")(stops.resume)
-    app.command("bind")(bindings.bind)
-    app.command("unbind")(bindings.unbind)
-    app.add_typer(bindings.app, name="bindings")
-    app.add_typer(limits.app, name="limits")
-    app.add_typer(policies.app, name="policies")
-    app.add_typer(upstreams.app, name="upstreams")
-    app.add_typer(routes.app, name="routes")
-    app.command("apply")(fleet.apply)
-    app.command("export")(fleet.export)
-    app.add_typer(usage.app, name="usage")
-    app.add_typer(prices.app, name="prices")
-    app.add_typer(webhooks.app, name="webhooks")
-    app.add_typer(audit.app, name="audit")
-    app.command("explain")(explain.explain)
-    app.command("decide")(decide.decide)
-    app.command("permissions")(permissions.permissions)
-    app.command("sign-proxy")(sign_proxy.sign_proxy)
-    app.command("mock-provider")(mock_provider.mock_provider)
-    app.command("completion")(completion.completion)
+    for name, place in _COMMANDS.items():
+        if only is None or only == name:
+            file, _, attribute = place.partition(":")
+            found = getattr(importlib.import_module(f"gateway.cli.{file}"), attribute)
+            if isinstance(found, typer.Typer):
+                app.add_typer(found, name=name)
+            else:
+                app.command(name)(found)
     return app
+
+
+def _only(given: Sequence[str]) -> str | None:
+    """The noun of a command, or None if all of them are needed: for help, for a suggestion, and in any doubt."""
+    words = iter(given)
+    for word in words:
+        if word in _VALUED:
+            next(words, None)
+        elif not word.startswith("--"):
+            return word if word in _COMMANDS else None
+        elif word in ("--", "--help"):
+            return None
+    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     completion.prepare()
     try:
-        code = get_command(build())(given, prog_name="gateway", standalone_mode=False)
+        code = get_command(build(_only(given)))(given, prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()
     except GatewayError as error:
         output.complain(error.message, error.hint)

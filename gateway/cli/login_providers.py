@@ -9,6 +9,7 @@ import typer
 
 from gateway.cli import claims, output
 from gateway.cli.operators import Operator, Organization, Role, where
+from gateway.cli.operators import app as operators
 from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.errors import GatewayError
 from gateway.management import gateways
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 providers = typer.Typer(no_args_is_help=True, help="Let operators log in with an OpenID Connect provider.")
 rules = typer.Typer(no_args_is_help=True, help="Say whom a login provider lets in, and what they may do.")
+
+operators.add_typer(providers, name="login-provider")
+operators.add_typer(rules, name="login-rule")
 
 Name = Annotated[str, typer.Argument(help="The provider.")]
 Secret = Annotated[
@@ -226,6 +230,7 @@ def remove_rule(
         typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}; logins ended: {ended}")
 
 
+@operators.command("readmit")
 def readmit(
     operator: Operator,
     reason: Reason = "",

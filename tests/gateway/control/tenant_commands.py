@@ -62,7 +62,7 @@ class CommandLine:
             patch.setattr("gateway.management.remote.client._trusted", lambda _: False)
             # The parser is built once: that takes longer than most commands.
             command = get_command(cli.build())
-            patch.setattr(cli, "build", lambda: None)
+            patch.setattr(cli, "build", lambda _only: None)
             patch.setattr(cli, "get_command", lambda _: command)
             for name in ("AIG_DATA", "AIG_SERVER"):
                 patch.delenv(name, raising=False)
