@@ -6,15 +6,20 @@ skipped, and the summary says once how many they are and what they need.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import importlib.util
 import os
+import re
+import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
 # How long an example takes, or takes to be made, says more about the machine than about the code.
@@ -84,10 +89,59 @@ def _function(item: pytest.Item) -> str:
     return item.nodeid.partition("[")[0]
 
 
-def pytest_collection_finish() -> None:
-    """Collected tests live to the end of the run: exempt them from every garbage collection."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Collected tests live to the end of the run: exempt them from every garbage collection, this time included."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+ALL_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file that has none of the tests that are wanted: that is a third of the time before the first test.
+
+    Every worker imports them, and many of the slow tests' files import a client of some provider. Files that are named
+    themselves are not asked for here.
+    """
+    if collection_path.suffix != ".py":
+        return None
+    if config.option.markexpr == "not slow" and ALL_SLOW.search(collection_path.read_text("utf-8")):
+        return True
+    if config.option.markexpr == "slow" and not _says_slow(collection_path):
+        return True
+    return None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test that is slow says so in its own file: else `-m slow` would not find it."""
+    if item.get_closest_marker("slow") is not None and not _says_slow(item.path):
+        raise pytest.UsageError(f"{item.nodeid} is slow, but its file does not say `mark.slow`")
+
+
+@functools.cache
+def _says_slow(path: Path) -> bool:
+    return "mark.slow" in path.read_text("utf-8")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Each worker compiles its share of the tests. Else, on the first run, each would compile all of them."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or sys.dont_write_bytecode:
+        return
+    number, workers = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    for path in sorted(Path(__file__).parent.rglob("test_*.py"))[number::workers]:
+        compiled = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
+        if rewrite.try_makedirs(compiled.parent) and rewrite._read_pyc(path, compiled) is None:
+            with contextlib.suppress(SyntaxError):  # collection says so
+                source_hash, code = rewrite._rewrite_test(path, session.config)
+                rewrite._write_pyc(session.config.stash[rewrite.assertstate_key], code, source_hash, compiled)
 
 
 @pytest.hookimpl(optionalhook=True)

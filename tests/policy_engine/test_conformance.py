@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import policy_engine as pe
 from policy_engine.builtins import TABLE
 from policy_engine.errors import EVAL_BUILTIN_ERROR
+from tests.cases import read_yaml
 
-GAPS = yaml.safe_load((Path(__file__).parent / "known_gaps.yaml").read_text("utf-8"))
+GAPS = read_yaml(Path(__file__).parent / "known_gaps.yaml")
 MISSING = {name: group["reason"] for group in GAPS["builtins"] for name in group["names"]}
 ABSENT = sorted(MISSING.keys() - TABLE.keys(), reverse=True)
 CALLS_ABSENT = re.compile(r"(?<![\w.])(" + "|".join(map(re.escape, ABSENT)) + r")(?![\w.])")

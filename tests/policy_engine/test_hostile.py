@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.cases import read_yaml
 
 pytestmark = pytest.mark.slow
 
 CORPUS = Path(__file__).with_name("hostile.yaml")
-CASES = {case["note"]: case for case in yaml.safe_load(CORPUS.read_text("utf-8"))["cases"]}
+CASES = {case["note"]: case for case in read_yaml(CORPUS)["cases"]}
 CHILD = "tests.policy_engine.hostile_child"
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import REASONS
 from gateway.identity.principals import Effect
 from gateway.policy.decision import ALLOWED, PRECEDENCE, Verdict, combine, read
+from tests.cases import read_yaml
 
 HERE = Path(__file__).parent
 SCHEMA = json.loads((HERE.parents[2] / "schemas" / "decision.schema.json").read_text("utf-8"))
@@ -27,7 +27,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
 def cases(name: str) -> list[Any]:
-    return [pytest.param(case, id=case["note"]) for case in yaml.safe_load((HERE / name).read_text("utf-8"))]
+    return [pytest.param(case, id=case["note"]) for case in read_yaml(HERE / name)]
 
 
 def expected(case: dict[str, Any]) -> tuple[str, tuple[str, ...], dict[str, Any], dict[str, int]]:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from policy_engine.values import loads
+from tests.cases import read_yaml
 from tests.oracle import Oracle
 from tests.policy_engine.builtins.conftest import opa_outcome, outcome, without_words
 
 CASES = [
     pytest.param(row, id=f"{file.stem}: {row['note']}")
     for file in sorted(Path(__file__).with_name("cases").glob("*.yaml"))
-    for row in yaml.safe_load(file.read_text())
+    for row in read_yaml(file)
 ]
 
 

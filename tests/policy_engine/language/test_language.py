@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from policy_engine import engine
 from policy_engine.codegen.steps import Recording
 from policy_engine.compiled import Compiled
+from tests.cases import read_yaml
 from tests.oracle import Oracle
 
 CASES = [
-    (path.stem, fields)
-    for path in sorted(Path(__file__).parent.glob("*.yaml"))
-    for fields in yaml.safe_load(path.read_text("utf-8"))["cases"]
+    (path.stem, fields) for path in sorted(Path(__file__).parent.glob("*.yaml")) for fields in read_yaml(path)["cases"]
 ]
 
 

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import policy_engine as pe
 from policy_engine.errors import LIMIT_REACHED, MAX_ERRORS
+from tests.cases import read_yaml
 
 DIRECTORY = Path(__file__).with_name("mistakes")
-BASES: dict[str, str] = yaml.safe_load(DIRECTORY.joinpath("bases.yaml").read_text("utf-8"))
+BASES: dict[str, str] = read_yaml(DIRECTORY.joinpath("bases.yaml"))
 CASES = [
     pytest.param(fields, id=f"{path.stem}: {fields['note']}")
     for path in sorted(DIRECTORY.glob("*.yaml"))
     if path.stem != "bases"
-    for fields in yaml.safe_load(path.read_text("utf-8"))["cases"]
+    for fields in read_yaml(path)["cases"]
 ]
 FIELDS = {"note", "module", "base", "change", "words", "code", "strict"}
 

@@ -20,16 +20,16 @@ from types import FrameType
 from typing import Any
 
 import pytest
-import yaml
 
 import policy_engine as pe
 from policy_engine.errors import MAX_ERRORS, PARSE_ERROR
+from tests.cases import read_yaml
 from tests.oracle import Oracle, OracleUnavailable
 
 CASES = [
     pytest.param(fields, id=f"{path.stem}: {fields['note']}")
     for path in sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml"))
-    for fields in yaml.safe_load(path.read_text("utf-8"))["cases"]
+    for fields in read_yaml(path)["cases"]
 ]
 AROUND = {"module": "package t\n", "logic": "package t\nimport future.keywords\n", "strict": "package t\n", "whole": ""}
 FIELDS = {"note", "errors", "opa", *AROUND}

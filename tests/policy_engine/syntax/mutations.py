@@ -6,7 +6,7 @@ import random
 import re
 from pathlib import Path
 
-import yaml
+from tests.cases import read_yaml
 
 _TOKEN = re.compile(r'\s+|"(?:[^"\\\n]|\\.)*"|`[^`]*`|[A-Za-z_]\w*|\d+(?:\.\d+)?|:=|[=!<>]=|.', re.DOTALL)
 _INSERTED = (
@@ -23,7 +23,7 @@ def sources() -> list[str]:
 
     texts = []
     for path in sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml")):
-        for fields in yaml.safe_load(path.read_text("utf-8"))["cases"]:
+        for fields in read_yaml(path)["cases"]:
             (place,) = AROUND.keys() & fields.keys()
             texts.append(AROUND[place].format(fields[place]))
     return [text for text in texts if text.isascii()]

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from policy_engine.errors import PARSE_ERROR, PolicyError
 from policy_engine.syntax.nodes import Module
 from policy_engine.syntax.parser import parse_module
 from policy_engine.syntax.printer import to_text
+from tests.cases import read_yaml
 from tests.policy_engine.syntax.tree import dump
 from tests.policy_engine.syntax.verdicts import opa_verdicts
 
@@ -35,7 +35,7 @@ FIELDS = {"note", "want", "error", "opa_differs", *AROUND}
 CASES = [
     pytest.param(fields, id=f"{path.stem}: {fields['note']}")
     for path in sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml"))
-    for fields in yaml.safe_load(path.read_text("utf-8"))["cases"]
+    for fields in read_yaml(path)["cases"]
 ]
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import policy_engine as pe
+from tests.cases import read_yaml
 from tests.oracle import Oracle
 
-CASES = yaml.safe_load(Path(__file__).with_name("annotations.yaml").read_text("utf-8"))["cases"]
+CASES = read_yaml(Path(__file__).with_name("annotations.yaml"))["cases"]
 READS_ANNOTATIONS = {"z.rego": "package z\n\nq := rego.metadata.rule()"}
 """With this among the modules the in-process OPA looks at annotations, as all of OPA's commands do."""
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import policy_engine as pe
+from tests.cases import read_yaml
 from tests.oracle import Oracle
 
 CASES = [
     pytest.param(case, id=f"{path.stem}: {case['note']}")
     for path in sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml"))
-    for case in yaml.safe_load(path.read_text("utf-8"))["cases"]
+    for case in read_yaml(path)["cases"]
 ]
 CODE = re.compile(r"rego_\w+_error")
 READS_ANNOTATIONS = {"z.rego": "package z\n\nq := rego.metadata.rule()"}

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import policy_engine as pe
 from policy_engine.builtins.json_schema.references import SchemaError
 from policy_engine.compiler.typecheck.messages import type_text
 from policy_engine.compiler.typecheck.schemas import type_of
+from tests.cases import read_yaml
 from tests.oracle import Oracle
 
-DATA = yaml.safe_load(Path(__file__).with_name("schemas.yaml").read_text("utf-8"))
+DATA = read_yaml(Path(__file__).with_name("schemas.yaml"))
 INPUT = {"type": "object", "properties": {"user": {"type": "string"}, "roles": {"type": "array"}}}
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from gateway.policy.rollout.check import problems_of
 from gateway.policy.rollout.decision_types import DECISION, Closed, Either, Many, Wanted
 from policy_engine.types import Scalar
+from tests.cases import read_yaml
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[4]
 SCHEMA = json.loads((ROOT / "schemas/decision.schema.json").read_text("utf-8"))
-CASES = yaml.safe_load((HERE / "decision_types.yaml").read_text("utf-8"))
+CASES = read_yaml(HERE / "decision_types.yaml")
 MANIFEST = b'{"roots": ["b"], "metadata": {"gateway": {"entrypoint": "data.b.authz"}}}'
 
 
