@@ -22,6 +22,11 @@ import pytest
 from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
+# Some containers say that no bytecode is to be kept. Each of the hundreds of programs that tests start would compile the
+# whole gateway then.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # How long an example takes, or takes to be made, says more about the machine than about the code.
 TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples each time: what passed before a merge passes after it. Others are for those who look for them.
@@ -133,7 +138,7 @@ def _says_slow(path: Path) -> bool:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Each worker compiles its share of the tests. Else, on the first run, each would compile all of them."""
     worker = getattr(session.config, "workerinput", None)
-    if worker is None or sys.dont_write_bytecode:
+    if worker is None:
         return
     number, workers = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
     for path in sorted(Path(__file__).parent.rglob("test_*.py"))[number::workers]:
