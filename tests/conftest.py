@@ -22,8 +22,8 @@ import pytest
 from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
-# Some containers say that no bytecode is to be kept. Each of the hundreds of programs that tests start would compile the
-# whole gateway then.
+# Some containers say that no bytecode is to be kept. Each of the hundreds of programs that tests start would then
+# compile the whole gateway.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
@@ -140,13 +140,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     worker = getattr(session.config, "workerinput", None)
     if worker is None:
         return
-    number, workers = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
-    for path in sorted(Path(__file__).parent.rglob("test_*.py"))[number::workers]:
+    config = session.config
+    found = {path for folder in config.args for path in Path(folder).rglob("test_*.py")}
+    wanted = sorted(path.resolve() for path in found if not pytest_ignore_collect(path, config))
+    for path in wanted[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
         compiled = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
         if rewrite.try_makedirs(compiled.parent) and rewrite._read_pyc(path, compiled) is None:
             with contextlib.suppress(SyntaxError):  # collection says so
-                source_hash, code = rewrite._rewrite_test(path, session.config)
-                rewrite._write_pyc(session.config.stash[rewrite.assertstate_key], code, source_hash, compiled)
+                source_hash, code = rewrite._rewrite_test(path, config)
+                rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, source_hash, compiled)
 
 
 @pytest.hookimpl(optionalhook=True)
