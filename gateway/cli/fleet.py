@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,14 +16,14 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.cli.upstreams import key_from, read_secret, read_specification
+from gateway.cli.upstreams import key_from, openapi_document, read_secret
 from gateway.errors import GatewayError
-from gateway.processes import local
-from gateway.settings import DataDirectory
+from gateway.management import gateways
+from gateway.management.fleet_port import AskedFleet
 
 if TYPE_CHECKING:
+    from gateway.registry.fleet.apply import MadeKey
     from gateway.registry.fleet.plan import Step
-    from gateway.registry.records import NewKey
 
 _SHOWN = 40  # steps of one noun and action that are printed; the others are counted
 _SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
@@ -60,47 +59,41 @@ def apply(
     What the file leaves out stays as it is. Applied twice, a file changes nothing the second time. `gateway export`
     prints a file to begin with.
     """
-    from gateway.control.key_actions import check_actions
-    from gateway.identity.credentials import Peppers
     from gateway.registry.fleet import document
-    from gateway.registry.fleet.apply import Applier
-    from gateway.registry.fleet.plan import Planner
-    from gateway.registry.vault import Vault
 
     with _uncollected():
         try:
             named = "standard input" if str(file) == "-" else str(file)
             read = document.read(_text(file), named)
-            tenant = organization or read.value.get("organization", "default")
             if organization and read.value.get("organization", organization) != organization:
                 said = read.value["organization"]
                 raise GatewayError(
                     "invalid_organization", f"{named} is for organization `{said}`, not `{organization}`"
                 )
-            directory = DataDirectory(data)
-            vault = Vault.load(directory.keys)
-            with local.changing(data) as registry:
-                planner = Planner(
-                    registry, read, tenant, vault, _Sources(file.parent), prune=prune, keys=keys is not None
-                )
-                check = functools.partial(check_actions, registry, tenant)
-                applier = Applier(
-                    registry, vault, Peppers.load(directory.keys), local.actor(), tenant, named, check, reason, yes
-                )
-                steps = planner.steps()
+            asked = AskedFleet(
+                document=read,
+                sources=_Sources(file.parent),
+                organization=organization or read.value.get("organization"),
+                prune=prune,
+                keys=keys is not None,
+                suspend_now=yes,
+                reason=reason,
+            )
+            with gateways.changing(data) as gateway:
                 if dry_run:
-                    applier.rehearse(steps)
+                    plan = gateway.fleet.rehearse(asked)
                 else:
-                    if any(each.action == "remove" for each in steps) and not yes:
-                        _confirm(steps)
-                    applier.apply(planner, steps, _KeyFile(keys) if keys else None)
+                    key_file = _KeyFile(keys) if keys else None
+                    plan = gateway.fleet.apply(asked, None if yes else _confirm, key_file)
         except document.FleetError as error:
             for text in error.texts()[:-1]:
                 output.complain(text)
             output.complain(error.texts()[-1], error.hint)
             raise typer.Exit(1) from error
+    steps = plan.steps
     if as_json:
-        output.print_json({"organization": tenant, "applied": not dry_run, "steps": [_plain(each) for each in steps]})
+        told = [_plain(each) for each in steps]
+        output.print_json({"organization": plan.organization, "applied": not dry_run, "steps": told})
         return
     _print(steps)
     output.note(_summary(steps, dry_run))
@@ -120,8 +113,8 @@ def export(
     """
     from gateway.registry.fleet import export as exported
 
-    with local.reading(data) as registry:
-        document = exported.document(registry, organization)
+    with gateways.reading(data) as gateway:
+        document = gateway.fleet.export(organization)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n" if as_json else exported.text(document)
     if out is None:
         typer.echo(text, nl=False)
@@ -152,40 +145,52 @@ class _Sources:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def secret(self, key: Mapping[str, Any]) -> str | None:
+    def secret(self, upstream: str, key: Mapping[str, Any]) -> str | None:
         if "none" in key:
             return None
         if "env" in key:
             return read_secret(key["env"])
         return key_from(self._directory / key["file"])
 
-    def specification(self, path: str) -> str:
-        return read_specification(self._directory / path)
+    def specification(self, upstream: str, path: str) -> str:
+        from gateway.upstream.providers.http import api, openapi
+
+        return api.dump(openapi.api_of(self.openapi(path)))
+
+    def openapi(self, path: str) -> dict[str, Any]:
+        return openapi_document(self._directory / path, None)
 
 
 class _KeyFile:
     """Where new keys go, once: a line `agent,key id,key` for each, readable by this user only.
 
-    It is on disk before the keys are in force, so none is lost; if they do not come into force, it is deleted.
+    It is on disk before the keys are in force, so none is lost; if they do not come into force, it is deleted. It is
+    written again when a gateway elsewhere has given the keys their ids.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._written = False
 
-    def write(self, made: Sequence[NewKey]) -> None:
+    def write(self, made: Sequence[MadeKey]) -> None:
+        path = self._path.with_name(f"{self._path.name}.{os.getpid()}.new") if self._written else self._path
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write("agent,id,key\n")
+                stream.writelines(f"{each.agent},{each.id},{each.text}\n" for each in made)
+                stream.flush()
+                os.fsync(stream.fileno())
+            path.replace(self._path)
         except FileExistsError:
             hint = "name a new file: keys that are in it would be lost"
-            raise GatewayError("file_unusable", f"{self._path} is there already", hint=hint) from None
+            raise GatewayError("file_unusable", f"{path} is there already", hint=hint) from None
         except OSError as error:
+            with suppress(OSError):
+                path.unlink()
             why = (error.strerror or "").lower()
-            raise GatewayError("file_unusable", f"{self._path} cannot be written: {why}") from None
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write("agent,id,key\n")
-            stream.writelines(f"{each.record.agent},{each.record.id},{each.text}\n" for each in made)
-            stream.flush()
-            os.fsync(stream.fileno())
+            raise GatewayError("file_unusable", f"{path} cannot be written: {why}") from None
+        self._written = True
 
     def discard(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -44,6 +44,8 @@ COMMANDS: Final = frozenset(
         "prices show",
         *(f"adopt {verb}" for verb in ("start", "status", "list", "stop")),
         *(f"tokens {verb}" for verb in ("keys", "rotate-key")),
+        "apply",
+        "export",
         "bind",
         "unbind",
         "bindings list",

@@ -69,7 +69,7 @@ def add(
     from gateway.management.port import NewUpstream
     from gateway.registry.names import CLIENTS_ADD, PROVIDERS
 
-    document = None if openapi is None else _document(openapi, provider)
+    document = None if openapi is None else openapi_document(openapi, provider)
     speaks = provider or ("http" if openapi else name if name in PROVIDERS else "openai-compatible")
     if speaks == "http" and document is None:
         raise GatewayError("invalid_openapi", "a JSON API needs its OpenAPI document", hint="add --openapi FILE")
@@ -224,7 +224,7 @@ def _checked(secret: str, where: str) -> str:
     return secret
 
 
-def _document(path: Path, provider: str | None) -> dict[str, Any]:
+def openapi_document(path: Path, provider: str | None) -> dict[str, Any]:
     """An OpenAPI document that can be used."""
     from gateway.upstream.providers.http import openapi
 
@@ -235,13 +235,6 @@ def _document(path: Path, provider: str | None) -> dict[str, Any]:
     found = openapi.load(_read(path))
     openapi.api_of(found)
     return found
-
-
-def read_specification(path: Path) -> str:
-    """The operations of an OpenAPI document, as the registry stores them."""
-    from gateway.upstream.providers.http import api, openapi
-
-    return api.dump(openapi.read(_read(path)))
 
 
 def _read(path: Path) -> bytes:

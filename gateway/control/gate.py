@@ -20,7 +20,7 @@ from typing import Final
 from sqlmodel import Session
 
 from gateway.control.problems import Problem
-from gateway.identity import credentials
+from gateway.identity import credentials, operator_roles
 from gateway.identity.credentials import Credential, Peppers
 from gateway.registry import operators
 from gateway.registry.database import Registry
@@ -54,6 +54,17 @@ class Caller:
     def actor(self) -> str:
         """What audit entries call it."""
         return f"operator:{self.operator.id}"
+
+
+def check_access(caller: Caller, noun: str, *, write: bool) -> None:
+    """Raise `Problem` 403 unless the operator's role and token are for reading or changing things of this kind."""
+    what = f"{'change' if write else 'read'} {noun if noun != 'audit' else 'audit entries'}"
+    if not operator_roles.may(caller.operator.role, noun, write=write):
+        detail = f"an operator with the role {caller.operator.role} may not {what}"
+        raise Problem(403, "forbidden", detail, hint="an owner can give you another role")
+    if not operator_roles.within(caller.token.scopes, noun, write=write):
+        detail = f"this token is for {', '.join(caller.token.scopes or ())}: it may not {what}"
+        raise Problem(403, "token_scope", detail, hint="use a token for that")
 
 
 class Gate:

@@ -25,6 +25,7 @@ from gateway.registry.database import Registry
 from gateway.registry.guarded import GuardedRegistry, Step
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
+from gateway.upstream import strict_json
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -159,7 +160,8 @@ class Operation:
     gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
     and so must not wait for the log, or a function of the body that tells. `if_match` says whether the client must name
     the version that it has seen. One that `streams` answers with a feed of events (`event_streams.py`). A body has at
-    most `most_bytes`. A `public` one needs no token: its function gets a `Visit` (`logins.py`), and is awaited.
+    most `most_bytes` and `most_values`. A `heavy` one takes seconds, so few are carried
+    out at a time. A `public` one needs no token: its function gets a `Visit` (`logins.py`), and is awaited.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -171,6 +173,8 @@ class Operation:
     status: int = 200
     body: type[Body] | None = None
     most_bytes: int = MAX_BODY
+    most_values: int = strict_json.MAX_VALUES
+    heavy: bool = False
     query: type[Query] = Query
     about: Literal["tenant", "home", "nothing"] = "tenant"
     restricts: bool | Callable[[Any], bool] = False

@@ -6,12 +6,13 @@ body or the parameters that are wrong. Nothing in them tells whether another org
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 from gateway.errors import Denied, GatewayError
 from gateway.logs import without_keys
+from gateway.registry.fleet.document import FleetError, Mistake
 
 MEDIA_TYPE: Final = "application/problem+json"
 _LONGEST = 1000
@@ -73,7 +74,7 @@ class Problem(Exception):  # as the specification calls it
         detail: str,
         *,
         hint: str = "",
-        errors: Sequence[dict[str, str]] = (),
+        errors: Sequence[Mapping[str, str | int]] = (),
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         super().__init__(detail)
@@ -105,6 +106,10 @@ def of(error: GatewayError, noun: str = "", *, named: Collection[str] = (), comm
     if isinstance(error, Denied):
         return Problem(error.reason.status, error.code, error.text, hint="send the body as one JSON object in UTF-8")
     code = error.code
+    if isinstance(error, FleetError):
+        errors = [_mistake(each) for each in error.mistakes]
+        hint = error.hint if commands else _hint(error, noun)
+        return Problem(422, code, error.mistakes[0].message, hint=hint, errors=errors)
     if code in _UNAVAILABLE:
         return Problem(503, code, error.message, hint="try again", headers=[("retry-after", "2")])
     if code in _NOT_THERE or (code.startswith("unknown_") and code.removeprefix("unknown_") in named):
@@ -128,6 +133,12 @@ def _hint(error: GatewayError, noun: str) -> str:
         plural = error.code.removeprefix("unknown_") + "s"
         return f"GET /api/v1/{plural} lists them" if plural == noun else ""
     return ""
+
+
+def _mistake(mistake: Mistake) -> dict[str, str | int]:
+    """By the line that the sender gave the item, or by its place in the body."""
+    where: dict[str, str | int] = {"pointer": mistake.pointer} if mistake.pointer else {"line": mistake.line}
+    return {**where, "message": _safe(mistake.message)}
 
 
 def _safe(text: str) -> str:

@@ -108,7 +108,7 @@ def validated_body(operation: Operation, headers: Mapping[bytes, bytes], raw: by
         raise Problem(
             415, "unsupported_media_type", "the body must be JSON", hint="send content-type: application/json"
         )
-    strict_json.parse(raw)  # whatever parsers could read differently is refused here
+    strict_json.parse(raw, operation.most_values)  # whatever parsers could read differently is refused here
     try:
         return operation.body.model_validate_json(raw)
     except ValidationError as error:

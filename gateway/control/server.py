@@ -11,14 +11,14 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.control import openapi, page, problems, requests, tenants
+from gateway.control import gate, openapi, page, problems, requests, tenants
 from gateway.control.api import OPERATIONS
 from gateway.control.cursors import Cursors
 from gateway.control.event_streams import EventStreams, Feed
@@ -30,7 +30,6 @@ from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
 from gateway.control.requests import PREFIX
 from gateway.errors import GatewayError
-from gateway.identity import operator_roles
 from gateway.identity.credentials import Peppers
 from gateway.registry import publication
 from gateway.registry.database import Registry
@@ -45,8 +44,12 @@ THREADS: Final = 8
 _LONGEST_WARNING: Final = 1000
 MAX_WAITING: Final = 64
 """How many requests may be under way; more are refused."""
+MAX_HEAVY: Final = 2
+"""How many of those that take seconds and have large bodies; more wait."""
 MAX_VISITS: Final = 32
 """How many without a token; they are no part of the others, so they keep no operator out."""
+_CHECKED_BY_CONTENT: Final = ("me", "fleet")
+"""What everybody may ask for, or may ask for what its function finds to be allowed."""
 _VISIT_BYTES: Final = 16 * 1024
 _VISIT_SECONDS: Final = 10.0
 
@@ -111,6 +114,7 @@ class ControlApi:
             f"{PREFIX}/": readable,
         }
         self._threads = ThreadPoolExecutor(THREADS, "control-api")
+        self._heavy = asyncio.Semaphore(MAX_HEAVY)
         self._running = 0
         self._visits = 0
         self.logins = Logins(context, self._threads)
@@ -174,13 +178,15 @@ class ControlApi:
         try:
             loop = asyncio.get_running_loop()
             caller = await loop.run_in_executor(self._threads, self._authenticate, scope["headers"], address)
-            _check_access(operation, caller)
+            if operation.noun not in _CHECKED_BY_CONTENT:
+                gate.check_access(caller, operation.noun, write=operation.writes)
             headers = requests.single_headers(scope["headers"])
-            body = await requests.read(receive, headers, operation.most_bytes)
-            asked = _Request(operation, path, scope["query_string"], headers, body)
-            if operation.streams:
-                return await self._open_stream(asked, caller)
-            return await loop.run_in_executor(self._threads, self._carry_out, asked, caller)
+            async with self._heavy if operation.heavy else nullcontext():
+                body = await requests.read(receive, headers, operation.most_bytes)
+                asked = _Request(operation, path, scope["query_string"], headers, body)
+                if operation.streams:
+                    return await self._open_stream(asked, caller)
+                return await loop.run_in_executor(self._threads, self._carry_out, asked, caller)
         finally:
             self._running -= 1
 
@@ -302,19 +308,6 @@ class _Nothing(AbstractContextManager[None]):
 
 
 _NOTHING_TO_PUBLISH: Final = _Nothing()
-
-
-def _check_access(operation: Operation, caller: Caller) -> None:
-    noun, write = operation.noun, operation.writes
-    if noun == "me":
-        return
-    what = f"{'change' if write else 'read'} {noun if noun != 'audit' else 'audit entries'}"
-    if not operator_roles.may(caller.operator.role, noun, write=write):
-        detail = f"an operator with the role {caller.operator.role} may not {what}"
-        raise Problem(403, "forbidden", detail, hint="an owner can give you another role")
-    if not operator_roles.within(caller.token.scopes, noun, write=write):
-        detail = f"this token is for {', '.join(caller.token.scopes or ())}: it may not {what}"
-        raise Problem(403, "token_scope", detail, hint="use a token for that")
 
 
 def _overloaded() -> Problem:

@@ -28,6 +28,7 @@ PROBLEM: Final[Schema] = {
                 "properties": {
                     "pointer": {"type": "string", "description": "A member of the body, as a JSON pointer."},
                     "parameter": {"type": "string"},
+                    "line": {"type": "integer", "description": "Of a fleet file, as its sender counts."},
                     "message": {"type": "string"},
                 },
                 "required": ["message"],

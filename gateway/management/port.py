@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.identity.standing import Standing
     from gateway.identity.token_keys import TokenKeyState
     from gateway.registry.adoptions import AdoptionRecord, Started
+    from gateway.management.fleet_port import Fleet
     from gateway.registry.agent_updates import AgentUpdate
     from gateway.registry.as_of import AgentAt
     from gateway.registry.issuers import IssuerRecord, PersonTokens, RuleRecord
@@ -612,3 +613,6 @@ class Gateway(Protocol):
 
     @property
     def token_keys(self) -> TokenKeys: ...
+
+    @property
+    def fleet(self) -> Fleet: ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
@@ -21,6 +21,8 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.queries import agent_record, find_organization, key_record
 from gateway.registry.records import AgentRecord, NewKey
+
+_TOGETHER: Final = 500  # values of one statement
 
 
 def checked(members: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
@@ -94,10 +96,16 @@ def create_keys(
     actor: str,
     organization: str,
     agents: Sequence[str],
+    texts: Mapping[str, str] | None = None,
     reason: str = "",
 ) -> list[NewKey]:
-    """A key for each of these agents, which have none that is live. What is returned are the only copies."""
+    """A key for each of these agents, which have none that is live. What is returned are the only copies.
+
+    `texts` are keys that were made elsewhere, by agent; raises `invalid_key` for what is none, or not new.
+    """
+    given = {} if texts is None else _given(texts, agents)
     with registry.write() as session:
+        _check_new(session, given.values())
         tenant = find_organization(session, organization)
         mine = select(Agent).where(Agent.organization_id == tenant.id, col(Agent.status).not_in(agent_states.ENDED))
         holders = {each.name: each for each in session.exec(mine)}
@@ -105,7 +113,7 @@ def create_keys(
         now_ns = time.time_ns()
         made = []
         for name in agents:
-            new = credentials.generate("agent")
+            new = given[name] if given else credentials.generate("agent")
             row = ApiKey(
                 id=new_id("key"),
                 organization_id=tenant.id,
@@ -123,6 +131,28 @@ def create_keys(
             session, organization=tenant.name, actor=actor, what="key.created", fields=fields, reason=reason
         )
         return [NewKey(record=key_record(tenant, holder, row), text=text) for holder, row, text in made]
+
+
+def _given(texts: Mapping[str, str], agents: Sequence[str]) -> dict[str, credentials.NewCredential]:
+    """The keys of these agents. What they are is in no message."""
+    found: dict[str, credentials.NewCredential] = {}
+    for name in agents:
+        text = texts.get(name, "")
+        parsed = credentials.parse(text)
+        if parsed is None or parsed.kind != "agent":
+            raise GatewayError("invalid_key", f"what was given for agent `{name}` is no new key of an agent")
+        found[name] = credentials.NewCredential(parsed, text)
+    if len({each.credential.id for each in found.values()}) < len(found):
+        raise GatewayError("invalid_key", "two of the new keys have the same id", hint="make them anew")
+    return found
+
+
+def _check_new(session: Session, made: Iterable[credentials.NewCredential]) -> None:
+    ids = [each.credential.id for each in made]
+    for start in range(0, len(ids), _TOGETHER):
+        some = col(ApiKey.credential_id).in_(ids[start : start + _TOGETHER])
+        if session.exec(select(ApiKey.id).where(some).limit(1)).first() is not None:
+            raise GatewayError("invalid_key", "one of the new keys is taken", hint="make them anew")
 
 
 def _check_free(session: Session, tenant: Organization, wanted: Sequence[str]) -> None:

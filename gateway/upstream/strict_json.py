@@ -35,11 +35,11 @@ class DuplicateKeyError(Exception):
         return Denied("duplicate_key", reasons=[f"the key {shown(self.args[0])} appears twice in one object"])
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes, most_values: int = MAX_VALUES) -> Any:
     """Parse a body; `Denied` with `bad_request`, `duplicate_key` or `too_large`."""
     if raw.startswith(BYTE_ORDER_MARKS):
         refuse("the body begins with a byte order mark")
-    _check_count(raw)
+    _check_count(raw, most_values)
     try:
         value = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
@@ -111,22 +111,22 @@ HOOKS: dict[str, Any] = {
 _DECODER = JSONDecoder(**HOOKS)
 
 
-def _check_count(raw: bytes) -> None:
+def _check_count(raw: bytes, most: int) -> None:
     """Refuse too many values before any is decoded: decoding millions of them would take seconds.
 
     Every value but the first of a container stands behind a comma, and every container begins with a bracket.
     """
-    if len(raw) <= MAX_VALUES or structure(raw) <= MAX_VALUES:
+    if len(raw) <= most or structure(raw) <= most:
         return
     # Commas and brackets inside strings do not count. Once escapes are removed, a string stands between two quotes.
     plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")
     # A value has at most two strings, itself and its key: with more quotes there are too many values in any case.
-    if plain.count(b'"') > 4 * MAX_VALUES or structure(b"".join(plain.split(b'"')[::2])) > MAX_VALUES:
-        raise too_many()
+    if plain.count(b'"') > 4 * most or structure(b"".join(plain.split(b'"')[::2])) > most:
+        raise too_many(most)
 
 
-def too_many() -> Denied:
-    return Denied("too_large", reasons=[f"the body holds more than {MAX_VALUES} values"])
+def too_many(most: int = MAX_VALUES) -> Denied:
+    return Denied("too_large", reasons=[f"the body holds more than {most} values"])
 
 
 def structure(raw: bytes) -> int:

@@ -6,13 +6,14 @@ public address, over https. So what answers must have a certificate for the name
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes
+from gateway.control.gate import Caller
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
@@ -29,7 +30,7 @@ _UPSTREAM = shapes.record(UpstreamRecord, "specification")
 _OPERATION = shapes.record(UpstreamOperation)
 _MOST_BYTES = 4 * 1024 * 1024
 _INSIDE = (".localhost", ".local", ".internal", ".home.arpa", ".lan")
-_PRINTABLE = r"^[!-~]{1,4096}$"
+Secret: TypeAlias = Annotated[str, Field(pattern=r"^[!-~]{1,4096}$")]
 
 
 class UpstreamBody(Reasoned):
@@ -37,7 +38,7 @@ class UpstreamBody(Reasoned):
 
     provider: str = Field(description="Whose API it speaks, such as openai or openai-compatible; http for a JSON API.")
     base_url: str | None = Field(None, description="Where its API begins; null for the provider's own URL.")
-    secret: Annotated[str, Field(pattern=_PRINTABLE)] | None = Field(
+    secret: Secret | None = Field(
         description="The provider's key; null if it needs none. It is sealed and never shown."
     )
     headers: dict[str, str] = Field({}, description="Sent with every call; no secrets.")
@@ -103,7 +104,7 @@ def _put(ask: Ask, registry: Any, name: str, *, replace: bool) -> UpstreamRecord
     url = given.base_url or PROVIDERS.get(given.provider, "")
     if not url and given.provider in PROVIDERS:
         raise GatewayError("invalid_base", f"an upstream of provider {given.provider} needs a base_url")
-    _check_reach(ask, given, url)
+    check_reach(ask.caller, url, insecure=given.insecure)
     return changes.add_upstream(
         registry,
         ask.context.vault,
@@ -117,13 +118,13 @@ def _put(ask: Ask, registry: Any, name: str, *, replace: bool) -> UpstreamRecord
     )
 
 
-def _check_reach(ask: Ask, given: UpstreamBody, url: str) -> None:
+def check_reach(caller: Caller, url: str, *, insecure: bool) -> None:
     """Raise `forbidden` unless the operator may have the gateway call there."""
-    if ask.caller.organization is None:
+    if caller.organization is None:
         return
     host = urlsplit(names.check_base_url(url, insecure=True)).hostname or ""
     inside = addresses.refusal(host, addresses.PUBLIC) if addresses.literal(host) else _inside(host)
-    if given.insecure or inside or not url.startswith("https://"):
+    if insecure or inside or not url.startswith("https://"):
         detail = "an operator of one organization may not have the gateway call into its own network"
         hint = "use https and a public address; an operator of the whole gateway can add this upstream"
         raise Problem(403, "forbidden", detail, hint=hint)

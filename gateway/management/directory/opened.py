@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gateway.management.directory.agents import DirectoryAgents
     from gateway.management.directory.assignments import DirectoryBindings, DirectoryLimits
     from gateway.management.directory.destinations import DirectoryRoutes, DirectoryUpstreams
+    from gateway.management.directory.fleet import DirectoryFleet
     from gateway.management.directory.issuers import DirectoryIssuers
     from gateway.management.directory.keys import DirectoryKeys
     from gateway.management.directory.logins import DirectoryLogins
@@ -131,3 +132,9 @@ class DirectoryGateway:
         from gateway.management.directory.token_keys import DirectoryTokenKeys
 
         return DirectoryTokenKeys(self._registry, self._data)
+
+    @cached_property
+    def fleet(self) -> DirectoryFleet:
+        from gateway.management.directory.fleet import DirectoryFleet
+
+        return DirectoryFleet(self._registry, self._data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -38,6 +38,15 @@ class Reply:
 
     body: Any
     tag: str
+
+
+class ApiError(GatewayError):
+    """A problem that the gateway has answered, with its HTTP status and the members that are wrong."""
+
+    def __init__(self, code: str, message: str, hint: str, status: int, errors: Sequence[dict[str, Any]]) -> None:
+        super().__init__(code, message, hint=hint)
+        self.status = status
+        self.errors = errors
 
 
 class Client:
@@ -91,21 +100,25 @@ class Client:
         body: dict[str, Any] | None = None,
         match: str = "",
         once: bool = False,
+        key: str | None = None,
+        seconds: float | None = None,
         **query: Any,
     ) -> Reply:
         """One request, not repeated if it must be sent `once`.
 
-        Raises `GatewayError` with the code, the text and the hint of the problem.
+        `key` is its idempotency key, if it was sent before, and its answer may take `seconds` to come. Raises
+        `GatewayError` with the code, the text and the hint of the problem.
         """
         headers = {"if-match": match} if match else {}
         if method == "POST":
-            headers["idempotency-key"] = uuid.uuid4().hex
+            headers["idempotency-key"] = key or uuid.uuid4().hex
         request = self._http.build_request(
             method,
             PREFIX + "".join(f"/{_part(each)}" for each in path),
             params={name: value for name, value in query.items() if value is not None},
             headers=headers,
             json=body,
+            timeout=_TIMEOUT if seconds is None else httpx.Timeout(seconds, connect=_TIMEOUT.connect),
         )
         response = self._exchanged(request, repeatable=method in ("GET", "POST") and not once)
         if response.status_code >= 300:
@@ -153,7 +166,9 @@ class Client:
             message = f"{self._origin} does not take the token: it is unknown, wrong, revoked or expired"
             return GatewayError(code, message, hint=f"type `gateway login --server {self._origin}`")
         hint = str(problem.get("hint", ""))
-        return GatewayError(code, detail, hint="" if f"{PREFIX}/" in hint else hint)  # a path is for programs
+        hint = "" if f"{PREFIX}/" in hint else hint  # a path is for programs
+        errors = [each for each in problem.get("errors") or () if isinstance(each, dict)]
+        return ApiError(code, detail, hint, response.status_code, errors)
 
     def _unreachable(self, error: httpx.TransportError) -> GatewayError:
         why = str(error) or type(error).__name__

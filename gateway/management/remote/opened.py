@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gateway.management.remote.agents import RemoteAgents
     from gateway.management.remote.assignments import RemoteBindings, RemoteLimits
     from gateway.management.remote.destinations import RemoteRoutes, RemoteUpstreams
+    from gateway.management.remote.fleet import RemoteFleet
     from gateway.management.remote.issuers import RemoteIssuers
     from gateway.management.remote.keys import RemoteKeys
     from gateway.management.remote.logins import RemoteLogins
@@ -130,3 +131,9 @@ class RemoteGateway:
         from gateway.management.remote.token_keys import RemoteTokenKeys
 
         return RemoteTokenKeys(self._client)
+
+    @cached_property
+    def fleet(self) -> RemoteFleet:
+        from gateway.management.remote.fleet import RemoteFleet
+
+        return RemoteFleet(self._client)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
@@ -27,10 +27,21 @@ class RollBack(Exception):  # it is no error
     """Raised inside the transaction to undo what was only tried."""
 
 
-class KeyFile(Protocol):
-    """Where new keys go. They are safe there when `write` returns; `discard` undoes that."""
+class MadeKey(NamedTuple):
+    """A new key as its file has it."""
 
-    def write(self, made: Sequence[NewKey]) -> None: ...
+    agent: str
+    id: str
+    text: str
+
+
+class KeyFile(Protocol):
+    """Where new keys go. They are safe there when `write` returns; `discard` undoes that.
+
+    What is written again takes the place of what was there before.
+    """
+
+    def write(self, made: Sequence[MadeKey]) -> None: ...
 
     def discard(self) -> None: ...
 
@@ -40,7 +51,8 @@ class Applier:
     """Carries out the steps of one file; `actor` is who does it, and `source` the file's name in errors.
 
     With `suspend_now` the settings may suspend agents at once, which nobody has reviewed in time. `check_scope` raises
-    unless some upstream has the actions that a key is to be for.
+    unless some upstream has the actions that a key is to be for. `key_texts` are new keys by their agents, if somebody
+    else has made them; they must be for exactly those that need one.
     """
 
     registry: Registry
@@ -52,36 +64,40 @@ class Applier:
     check_scope: Callable[[KeyScope | None], None]
     reason: str = ""
     suspend_now: bool = False
+    key_texts: Mapping[str, str] | None = None
 
-    def apply(self, planner: Planner, shown: Sequence[Step], key_file: KeyFile | None) -> None:
-        """Carry out what was shown, all or nothing. Raises `changed_meanwhile` if it is not the plan any more.
+    def apply(
+        self, planner: Planner, check: Callable[[Sequence[Step]], None], key_file: KeyFile | None = None
+    ) -> tuple[list[Step], list[NewKey]]:
+        """Carry out the plan, all or nothing. `check` raises, in the transaction, if it is not to be carried out.
 
         The key file is written before the keys come into force: after a crash it may hold keys that never did.
         """
         written = False
         try:
             with self.registry.together():
-                if planner.steps() != list(shown):
-                    raise GatewayError(
-                        "changed_meanwhile", "the registry was changed since the plan was made", hint="apply it again"
-                    )
-                made = self._carry_out(shown)
+                steps = planner.steps()
+                check(steps)
+                made = self._carry_out(steps)
                 if made and key_file is not None:
-                    key_file.write(made)
+                    key_file.write([MadeKey(each.record.agent, each.record.id, each.text) for each in made])
                     written = True
         except BaseException:
             if written and key_file is not None:
                 key_file.discard()
             raise
+        return steps, made
 
-    def rehearse(self, steps: Sequence[Step]) -> None:
-        """Carry out the steps and undo them: raises what `apply` would raise."""
+    def rehearse(self, planner: Planner, check: Callable[[Sequence[Step]], None]) -> list[Step]:
+        """Carry out the plan and undo it: raises what `apply` would raise."""
         try:
             with self.registry.together():
+                steps = planner.steps()
+                check(steps)
                 self._carry_out(steps)
                 raise RollBack
         except RollBack:
-            pass
+            return steps
 
     def _carry_out(self, steps: Sequence[Step]) -> list[NewKey]:
         made: list[NewKey] = []
@@ -123,6 +139,7 @@ class Applier:
             actor=self.actor,
             organization=self.organization,
             agents=[step.name for step in steps],
+            texts=self.key_texts,
             reason=self.reason,
         )
 

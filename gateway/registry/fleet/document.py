@@ -44,10 +44,14 @@ _MAPPINGS = ("labels",)
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One error of a file, at a line from 1; 0 if no line can be named."""
+    """One error of a file, at a line from 1; 0 if no line can be named.
+
+    `pointer` is the place in what came as JSON without lines.
+    """
 
     line: int
     message: str
+    pointer: str = ""
 
 
 class FleetError(GatewayError):
@@ -70,9 +74,14 @@ class Document:
     value: dict[str, Any]
     lines: dict[str, list[int]]  # of each section's items
     members: dict[str, int] = field(default_factory=dict)  # the lines of the sections themselves
+    pointers: dict[int, str] = field(default_factory=dict)  # of JSON without lines: what the numbers stand for
 
     def line(self, section: str) -> int:
         return self.members.get(section, 0)
+
+    def place(self, line: int) -> str:
+        """A line as a message names it."""
+        return self.pointers.get(line) or f"line {line}"
 
     def items(self, section: str) -> Iterator[tuple[dict[str, Any], int]]:
         return zip(self.value.get(section, ()), self.lines.get(section, ()), strict=True)
@@ -106,7 +115,7 @@ def _read_yaml(text: str, source: str) -> Document:
         raise FleetError(source, reader.mistakes[:_MAX_ERRORS])
     if tokens is None:
         raise FleetError(source, [Mistake(1, "the file is empty")], "`gateway export` prints one to begin with")
-    mistakes = [Mistake(_line(tokens, path), message) for path, message in _violations(value)]
+    mistakes = [Mistake(_line(tokens, path), message) for path, message in violations(value)]
     if mistakes:
         raise FleetError(source, mistakes)
     lines = {
@@ -184,28 +193,28 @@ def schema() -> dict[str, Any]:
     return found
 
 
-def _violations(value: Any) -> list[tuple[list[str | int], str]]:
+def violations(value: Any) -> list[tuple[list[str | int], str]]:
     """Where and how a value breaks the schema, each with the path of the member to look at."""
     import jsonschema
 
     found = []
     whole = schema()
-    for error in jsonschema.Draft202012Validator(_inlined(whole, whole["$defs"])).iter_errors(value):
+    for error in jsonschema.Draft202012Validator(inlined(whole, whole["$defs"])).iter_errors(value):
         found += list(_explained(error))
         if len(found) >= _MAX_ERRORS:
             break
     return found
 
 
-def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
+def inlined(part: Any, definitions: dict[str, Any]) -> Any:
     """A schema with its references replaced by what they mean: each takes ten times as long as what it checks."""
     if isinstance(part, list):
-        return [_inlined(each, definitions) for each in part]
+        return [inlined(each, definitions) for each in part]
     if not isinstance(part, dict):
         return part
-    found = {name: _inlined(each, definitions) for name, each in part.items() if name not in ("$ref", "$defs")}
+    found = {name: inlined(each, definitions) for name, each in part.items() if name not in ("$ref", "$defs")}
     if isinstance(reference := part.get("$ref"), str):
-        found |= _inlined(definitions[reference.removeprefix("#/$defs/")], definitions)
+        found |= inlined(definitions[reference.removeprefix("#/$defs/")], definitions)
     return found
 
 
@@ -294,7 +303,7 @@ def _read_table(text: str, source: str) -> Document:
     except csv.Error as error:
         mistakes.append(Mistake(rows.line_num, f"this is not CSV: {error}"))
     value = {"v": 1, "agents": agents}
-    for path, message in _violations(value):
+    for path, message in violations(value):
         line = lines[path[1]] if len(path) > 1 and isinstance(path[1], int) else 1
         mistakes.append(Mistake(line, re.sub(r"^agents\[\d+\](\.|: )?", "", message)))
     if mistakes:

@@ -10,7 +10,7 @@ import hmac
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 from sqlmodel import select
 
@@ -47,11 +47,15 @@ class Step:
 
 
 class Sources(Protocol):
-    """What a file refers to; both raise `GatewayError`."""
+    """What the upstreams of a file refer to, each named; both raise `GatewayError`."""
 
-    def secret(self, key: Mapping[str, Any]) -> str | None: ...
+    def secret(self, upstream: str, key: Mapping[str, Any]) -> str | None: ...
 
-    def specification(self, path: str) -> str: ...
+    def specification(self, upstream: str, path: str) -> str: ...
+
+
+NAMED_ONLY: Final = ("nobody was in it yet",)
+"""The `changes` of a team that is made because something of the file names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Planner:
     """Compares one file with one organization's part of the registry.
 
     With `prune`, what is not in the file is removed; with `keys`, each agent of the file that has no live key gets one.
+    Without `compare_secrets`, nothing tells whether an upstream's key is the one that it has.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Planner:
         *,
         prune: bool = False,
         keys: bool = False,
+        compare_secrets: bool = True,
     ) -> None:
         self._registry = registry
         self._document = document
@@ -95,6 +101,7 @@ class Planner:
         self._sources = sources
         self._prune = prune
         self._keys = keys
+        self._compare_secrets = compare_secrets
         self._mistakes: list[Mistake] = []
 
     def steps(self) -> list[Step]:
@@ -124,7 +131,7 @@ class Planner:
         for item, line in self._document.items(section):
             found = key(item)
             if found in seen:
-                self._mistakes.append(Mistake(line, f"this was said in line {seen[found]} already"))
+                self._mistakes.append(Mistake(line, f"this was said in {self._document.place(seen[found])} already"))
                 continue
             seen[found] = line
             yield found, item, line
@@ -172,10 +179,8 @@ class Planner:
                 name = item.get("team")
                 if name and name not in listed:
                     listed.add(name)
-                    what = ("nobody was in it yet",)
-                    steps.append(
-                        Step(action="add", noun="team", name=name, changes=what, line=line, item={"name": name})
-                    )
+                    new = {"name": name}
+                    steps.append(Step(action="add", noun="team", name=name, changes=NAMED_ONLY, line=line, item=new))
         return steps
 
     def _agents(self) -> list[Step]:
@@ -234,7 +239,9 @@ class Planner:
             name = f"{said.key_id} of agent {said.agent}"
             before = known.get(said.key_id)
             if said.key_id in listed:
-                self._mistakes.append(Mistake(line, f"this was said in line {listed[said.key_id]} already"))
+                self._mistakes.append(
+                    Mistake(line, f"this was said in {self._document.place(listed[said.key_id])} already")
+                )
             elif before is None:
                 steps.append(Step(action="add", noun=noun, name=name, line=line, item=item))
             elif difference := said.difference(before):
@@ -321,9 +328,9 @@ class Planner:
         self, before: UpstreamRecord | None, item: dict[str, Any], line: int, another_default: bool
     ) -> Step | None:
         name = item["name"]
-        secret = self._sources.secret(item["key"]) if "key" in item else None
+        secret = self._sources.secret(name, item["key"]) if "key" in item else None
         openapi = item.get("openapi")
-        specification = None if openapi is None else self._sources.specification(openapi)
+        specification = None if openapi is None else self._sources.specification(name, openapi)
         if before is None:
             named = name if name in names.PROVIDERS else "openai-compatible"
             provider = item.get("provider", "http" if openapi else named)
@@ -354,9 +361,10 @@ class Planner:
             raise GatewayError("invalid_default", "there would be no default", hint="say `default: true` of another")
         changes = _upstream_changes(before, full)
         old = self._opened(before)
-        if "key" in item and not hmac.compare_digest((secret or "").encode(), (old or "").encode()):
-            changes += ("another key" if secret else "no key",)
-        elif "key" not in item:
+        if "key" in item:
+            same = hmac.compare_digest((secret or "").encode(), (old or "").encode())
+            changes += () if same or not self._compare_secrets else ("another key" if secret else "no key",)
+        else:
             if old is not None and (before.provider, before.base_url) != (full["provider"], full["base_url"]):
                 raise GatewayError("invalid_key", "another address needs its key again", hint="say where `key` is")
             secret = old

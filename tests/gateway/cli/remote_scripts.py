@@ -234,6 +234,46 @@ SCRIPTS: Final = {
         adopt stop
         adopt status
         """,
+    "fleet": """
+        export
+        apply -f ../fleet.yaml --dry-run
+        apply -f ../fleet.yaml --dry-run --json
+        apply -f ../fleet.yaml --reason first
+        apply -f ../fleet.yaml
+        apply -f ../fleet.yaml --json
+        apply -f ../fleet.yaml --org acme
+        orgs create acme
+        apply -f ../agents.csv --org acme --keys NEW.csv
+        apply -f ../agents.csv --org acme --keys NEW.csv --json
+        apply -f ../agents.csv --org acne
+        apply -f ../more.csv --org acme --keys NEW.csv
+        agents show third --org acme
+        apply -f ../less.yaml --json
+        apply -f ../less.yaml --prune
+        apply -f ../less.yaml --prune --dry-run
+        apply -f ../less.yaml --prune --yes --reason fewer --json
+        apply -f ../less.yaml --prune
+        apply -f ../unknown.yaml
+        apply -f ../unread.yaml
+        apply -f ../wrong.yaml
+        apply -f ../late.yaml --dry-run
+        apply -f ../late.yaml --keys NEW2.csv
+        apply -f ../twice.yaml
+        apply -f ../moved.yaml
+        apply -f ../plain.yaml
+        apply -f ../overdue.yaml
+        apply -f ../key.txt
+        apply -f ../none.yaml
+        apply
+        export
+        export --json
+        export --org acme
+        export --org acne
+        export --out NEW.yaml
+        export --out ../none/fleet.yaml
+        apply -f NEW.yaml
+        audit list --kind change -n 100 --org default
+        """,
     "webhooks": """
         webhooks list
         webhooks list --json
@@ -264,6 +304,69 @@ FILES: Final = {
     "secret.txt": "whsec_c2VjcmV0LW9mLWEtd2ViaG9vay10aGF0LXNpZ25z\n",
     "keys.json": '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", '
     '"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}',
+    "fleet.yaml": """\
+v: 1
+organization: default
+settings: {zone: Europe/Zurich, review_days: 90}
+teams:
+- {name: support, owner: dana, description: who answers}
+upstreams:
+- {name: openai, default: true, key: {env: PROVIDERS_KEY}}
+- {name: local, provider: vllm, base_url: "http://127.0.0.1:8000/v1", key: {none: true}}
+- {name: crm, base_url: "https://crm.example/v1", openapi: crm.yaml, key: {file: key.txt}}
+routes:
+- {name: any, members: [{upstream: openai}, {upstream: local, tier: 1, models: {gpt-4o: llama}}]}
+agents:
+- {name: lead, team: support, owner: dana, capabilities: [tools, chat], labels: {tier: "1"}, purpose: answers}
+- {name: helper, parent: lead, status: suspended, team: sales}
+- {name: third}
+spiffe_ids:
+- {agent: lead, spiffe_id: "spiffe://acme.example/lead", actions: [crm.getCustomer, chat.*]}
+bindings:
+- {team: support, bundle: crm}
+- {organization: true, bundle: crm, effect: guard, shadow: true}
+limits:
+- {team: support, limit: tokens_per_day, value: 5000, model: "gpt-4o*"}
+- {organization: true, limit: concurrent_requests, value: 9}
+""",
+    "less.yaml": """\
+v: 1
+agents:
+- {name: lead, owner: sam, capabilities: [chat]}
+- {name: helper, status: active}
+upstreams:
+- {name: openai, key: {file: key.txt}}
+- {name: crm, headers: {x-team: red}}
+routes: []
+spiffe_ids: []
+limits:
+- {team: support, limit: tokens_per_day, value: 6000, model: "gpt-4o*"}
+""",
+    "agents.csv": "name,owner,team,labels\na,dana,red,tier=1;cost=c7\nb,,,\n",
+    "more.csv": "name,owner\na,sam\nthird,\n",
+    "unknown.yaml": "v: 1\nagents:\n- name: bot\n  onwer: dana\n- name: 4711\n",
+    "unread.yaml": """\
+v: 1
+upstreams:
+- {name: openai, key: {env: NO_SUCH_KEY}}
+- {name: other, base_url: "https://other.example/v1", key: {file: none.txt}}
+- {name: erp, base_url: "https://erp.example", openapi: bad.yaml, key: {none: true}}
+""",
+    "wrong.yaml": """\
+v: 1
+agents:
+- {name: help er}
+- {name: lead, parent: laed}
+- {name: lead}
+upstreams:
+- {name: new, provider: opnai, base_url: "https://new.example/v1", key: {none: true}}
+settings: {zone: Europe/Zurch}
+""",
+    "late.yaml": "v: 1\nagents:\n- {name: fourth}\nbindings:\n- agent: fourth\n  bundle: cmr\n",
+    "twice.yaml": "v: 1\nlimits:\n- {agent: lead, limit: cost, value: 1}\n- {agent: lead, limit: cost, value: 2}\n",
+    "moved.yaml": "v: 1\nupstreams:\n- {name: openai, base_url: 'https://moved.example/v1'}\n",
+    "plain.yaml": "v: 1\nupstreams:\n- {name: near, base_url: 'http://10.0.0.1/v1', key: {none: true}}\n",
+    "overdue.yaml": "v: 1\nsettings: {suspend_after_days: 500}\n",
     "bad.yaml": "openapi: 3.1.0\npaths: {/x: {get: {}}}\n",
     "crm.yaml": """\
 openapi: 3.0.3
