@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import orjson
 import pytest
 from typer.main import get_command
 
@@ -22,13 +23,14 @@ from gateway.identity import public_keys
 from tests.gateway.control import conftest
 from tests.gateway.control.conftest import Client
 from tests.gateway.control.tenancy import NAMES, Tenant
-from tests.gateway.control.tenant_requests import shared
+from tests.gateway.control.tenant_requests import fleet, shared
 
 URL: Final = "https://gw.example:8081"
 
 NEW_FILE: Final = "@new"
 PUBLIC_KEY: Final = "@public"
-"""As arguments: a file that is not there yet, and one with a new public key."""
+FLEET: Final = "@fleet "
+"""As arguments: a file that is not there yet, one with a new public key, and one with the text that follows."""
 
 OLD_KEY: Final = "OLD_KEY"
 """The variable with a provider's key that programs share."""
@@ -76,7 +78,12 @@ class CommandLine:
         public = self.files / f"{self.requests}.pem"
         if PUBLIC_KEY in arguments:
             public.write_text(public_keys.public_pem(public_keys.generate("ed25519").public_key()))
-        given = [{NEW_FILE: str(new), PUBLIC_KEY: str(public)}.get(each, each) for each in arguments]
+        fleet = self.files / f"{self.requests}.yaml"
+        for each in arguments:
+            if each.startswith(FLEET):
+                fleet.write_text(each.removeprefix(FLEET))
+        known = {NEW_FILE: str(new), PUBLIC_KEY: str(public)}
+        given = [str(fleet) if each.startswith(FLEET) else known.get(each, each) for each in arguments]
         with (
             self.monkeypatch.context() as patch,
             contextlib.redirect_stdout(said),
@@ -219,6 +226,16 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "limits remove": [subject, limit, "--reason", why],
         "limits list": [],
         "limits show": [subject],
+        "apply": [
+            "-f",
+            FLEET + orjson.dumps(fleet(chance, me, other, agent)).decode(),
+            *_maybe(chance, "--dry-run"),
+            *_maybe(chance, "--keys", NEW_FILE),
+            *(["--yes", "--prune"] if chance.random() < 0.1 else []),
+            "--reason",
+            why,
+        ],
+        "export": _maybe(chance, "--out", NEW_FILE),
     }
     for each, arguments in some.items():
         if each != "prices list" and chance.random() < 0.15:

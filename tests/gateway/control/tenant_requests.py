@@ -121,9 +121,14 @@ def draw(
         ("DELETE", f"/routes/r-{chance.choice(NAMES)}", None),
         ("POST", "/operators", {"name": f"{me.mark}-{chance.randrange(99)}", "role": "viewer"}),
         ("POST", f"/operators/{reference('opr_')}/tokens", {"expires_in": 60}),
+        ("GET", "/fleet", None),
+        *(
+            ("POST", f"/fleet/{verb}", {"document": fleet(chance, me, other, agent), **text})
+            for verb in ("plan", "apply")
+        ),
     ]
     method, path, body = chance.choice(asked)
-    if method == "GET" and path.count("/") == 1 and path not in ("/me",):
+    if method == "GET" and path.count("/") == 1 and path not in ("/me", "/fleet"):
         query["limit"] = str(chance.choice([1, 3, 100]))
         if (cursors := [*me.cursors[-9:], *other.cursors[-9:]]) and chance.random() < 0.2:
             query["cursor"] = chance.choice(cursors)
@@ -136,6 +141,26 @@ def draw(
 
 def public_key(chance: random.Random) -> str:
     return shared(chance, public_keys.public_pem(public_keys.generate("ed25519").public_key()), chance.choice(_SHARED))
+
+
+def fleet(chance: random.Random, me: Tenant, other: Tenant, agent: str) -> dict[str, Any]:
+    """A fleet file, in which things may be called as those of the other organization are."""
+    name, team = chance.choice([*NAMES, f"{me.mark}-{chance.randrange(9)}"]), chance.choice(NAMES)
+    subject: dict[str, Any] = chance.choice([{"agent": name}, {"team": team}, {"organization": True}])
+    spiffe_id = f"spiffe://{shared(chance, me.mark, 'common.example')}/{chance.randrange(3)}"
+    whole: dict[str, Any] = {
+        "organization": chance.choice([me.name, me.name, other.name]),
+        "settings": {"review_days": chance.randrange(1, 90)},
+        "teams": [{"name": team, "description": f"{me.mark} {chance.randrange(9)}"}],
+        "agents": [{"name": name, "owner": me.mark, "team": team, "parent": chance.choice(["", *NAMES, agent])}],
+        "spiffe_ids": [{"agent": name, "spiffe_id": spiffe_id}],
+        "public_keys": [{"agent": name, "public_key": public_key(chance)}],
+        "upstreams": [{"name": chance.choice(NAMES), "provider": "openai", "key": {"none": True}}],
+        "routes": [{"name": f"r-{name}", "members": [{"upstream": chance.choice(NAMES)}]}],
+        "bindings": [{**subject, "bundle": chance.choice(["base", "other"])}],
+        "limits": [{**subject, "limit": "requests_per_day", "value": chance.randrange(99)}],
+    }
+    return {"v": 1, **{section: each for section, each in whole.items() if chance.random() < 0.4}}
 
 
 # --- whatever the document has ---------------------------------------------------------------------------------------
