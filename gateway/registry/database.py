@@ -80,7 +80,13 @@ class Registry:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that sees one state of the registry from its first query to its end."""
+        """A session that sees one state of the registry from its first query to its end.
+
+        Inside `together` it sees what was changed there.
+        """
+        if (shared := self._shared.get()) is not None:
+            yield shared
+            return
         with _explained("read"), Session(self._engine) as session:
             yield session
 

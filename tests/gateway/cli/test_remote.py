@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import re
 import shutil
 import sys
@@ -764,6 +765,129 @@ def test_a_new_key_that_cannot_be_written_is_named(
         r"no space left on device; key key_\S+ is in force, and its text is lost: type `gateway .*keys revoke", said
     )
     assert not (tmp_path / "full.csv").exists()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    path = tmp_path / "fleet.yaml"
+    path.write_text("v: 1\nagents:\n- {name: a, team: red}\n- {name: b, parent: a}\n")
+    return path
+
+
+def _keys(path: Path) -> list[tuple[str, str]]:
+    """The agents of a file of keys with the beginnings of their keys."""
+    assert path.stat().st_mode & 0o777 == 0o600
+    return [(each["agent"], each["key"][:19]) for each in csv.DictReader(path.read_text().splitlines())]
+
+
+@pytest.mark.slow
+def test_a_fleet_whose_answer_was_lost_is_applied_once(
+    elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fleet: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        sent = broken(elsewhere, patch, 1, after=True)
+        assert there("apply", "-f", str(fleet)).err == "added 3\n"
+        assert sent() == 2
+    # With keys, a plan is asked for first. Its answer is lost, and so is that of the change.
+    out = tmp_path / "keys.csv"
+    with monkeypatch.context() as patch:
+        lost = iter([True, False, True, False])
+
+        def answer(_self: object, request: httpx.Request) -> httpx.Response:
+            response = elsewhere.answer(request)
+            if next(lost):
+                raise httpx.ReadTimeout("no answer", request=request)
+            return response
+
+        patch.setattr(httpx.HTTPTransport, "handle_request", answer)
+        done = there("apply", "-f", str(fleet), "--keys", str(out))
+    assert (done.code, "wrote 2 keys" in done.err) == (0, True), done.err
+    listed = there("keys", "list", "--json").json
+    assert sorted(_keys(out)) == sorted((each["agent"], each["key_id"]) for each in listed)
+    ids = [each["id"] for each in csv.DictReader(out.read_text().splitlines())]
+    assert sorted(ids) == sorted(each["id"] for each in listed)
+    assert sorted(each.name for each in tmp_path.glob("keys.csv*")) == ["keys.csv"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arrives", [True, False])
+def test_new_keys_of_a_fleet_are_not_lost(
+    elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fleet: Path, arrives: bool
+) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.management.remote.client.PAUSE_SECONDS", 0.0)
+
+        def answer(_self: object, request: httpx.Request) -> httpx.Response:
+            response = elsewhere.answer(request) if arrives or not request.url.path.endswith("/apply") else None
+            if response is None or request.url.path.endswith("/apply"):
+                raise httpx.ReadError("connection reset", request=request)
+            return response
+
+        patch.setattr(httpx.HTTPTransport, "handle_request", answer)
+        said = there("apply", "-f", str(fleet), "--keys", str(first)).complains()
+    assert (
+        "connection reset; whether the file was applied is not known, so its new keys are kept: apply it again" in said
+    )
+    assert [name for name, _ in _keys(first)] == ["a", "b"]
+    again = there("apply", "-f", str(fleet), "--keys", str(second))
+    assert again.code == 0, again.err
+    assert (again.err.startswith("nothing to change"), second.exists()) == (arrives, not arrives)
+    in_force = {(each["agent"], each["key_id"]) for each in there("keys", "list", "--json").json}
+    assert in_force == set(_keys(first if arrives else second))
+
+
+@pytest.mark.slow
+def test_a_fleet_that_is_refused_leaves_no_file_of_keys(
+    elsewhere: Elsewhere, there: Run, gateway: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fleet: Path
+) -> None:
+    out = tmp_path / "keys.csv"
+    narrow = elsewhere.token("ci", scopes=["agents:write", "keys:read"])
+    said = gateway("--server", URL, "apply", "-f", str(fleet), "--keys", str(out), AIG_TOKEN=narrow).complains()
+    assert "it may not change keys" in said
+    assert not out.exists()
+
+    def answer(_self: object, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/apply"):
+            elsewhere.home.agent("a")  # somebody else is faster
+        return elsewhere.answer(request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    said = there("apply", "-f", str(fleet), "--keys", str(out)).complains()
+    assert said == "the registry was changed since the plan was made: apply it again"
+    assert not out.exists()
+    assert [each["name"] for each in there("agents", "list", "--json").json] == ["a"]
+
+
+@pytest.mark.slow
+def test_what_a_fleet_file_names_is_read_here_and_travels_in_bodies(
+    elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    remote_scripts.lay_out(tmp_path)
+    elsewhere.home.activate("crm")
+    monkeypatch.setenv("PROVIDERS_KEY", "sk-in-a-variable")
+    secrets = ["sk-in-a-variable", "sk-of-the-provider"]
+    done = there("apply", "-f", str(tmp_path / "fleet.yaml"), "--json")
+    assert done.code == 0, done.err
+    holding = [each for each in elsewhere.requests if any(secret.encode() in each.content for secret in secrets)]
+    assert [(each.method, each.url.path) for each in holding] == [("POST", "/api/v1/fleet/apply")]
+    told = [f"{each.url} {each.headers}" for each in elsewhere.requests]
+    told += [done.out, done.err, there("export").out, there("audit", "list", "--json").out]
+    assert not [secret for secret in secrets if secret in " ".join(told)]
+    assert "crm.updateCustomer" in there("upstreams", "show", "crm", "--json").out
+    assert there("apply", "-f", str(tmp_path / "fleet.yaml")).err.startswith("nothing to change")
+    monkeypatch.setenv("PROVIDERS_KEY", "sk-another")
+    assert "another key" in there("apply", "-f", str(tmp_path / "fleet.yaml"), "--dry-run").out
+
+
+@pytest.mark.slow
+def test_a_token_for_agents_applies_a_file_of_agents(elsewhere: Elsewhere, gateway: Run, fleet: Path) -> None:
+    token = elsewhere.token(scopes=["agents:write"])
+    done = gateway("--server", URL, "apply", "-f", str(fleet), AIG_TOKEN=token)
+    assert (done.code, done.err) == (0, "added 3\n")
+    assert "may not read organizations" in gateway("--server", URL, "export", AIG_TOKEN=token).complains()
+    fleet.write_text("v: 1\nlimits:\n- {organization: true, limit: requests_per_day, value: 1}\n")
+    assert "may not read limits" in gateway("--server", URL, "apply", "-f", str(fleet), AIG_TOKEN=token).complains()
 
 
 @pytest.mark.slow
