@@ -33,6 +33,7 @@ def agents(control: Control, organization: str = ORG) -> set[str]:
     return {each.name for each in queries.agents(control.home.registry, organization)}
 
 
+@pytest.mark.slow
 def test_the_plan_that_was_shown_is_applied_or_none(control: Control, owner: Client) -> None:
     planned = owner("POST", "/fleet/plan", body())
     assert [f"{each['action']} {each['noun']} {each['name']}" for each in planned.ok()["steps"]] == [
@@ -104,6 +105,7 @@ def test_each_step_needs_the_right_to_take_it(control: Control, owner: Client) -
     assert admin("POST", "/fleet/apply", settings, headers=ANY).problem(403) == "forbidden"
 
 
+@pytest.mark.slow
 def test_who_only_reads_finds_out_no_secret(control: Control, owner: Client) -> None:
     owner("POST", "/fleet/apply", body(), headers=ANY).ok()
     viewer = control.operator("vera", "viewer")
@@ -117,6 +119,7 @@ def test_who_only_reads_finds_out_no_secret(control: Control, owner: Client) -> 
         )
 
 
+@pytest.mark.slow
 def test_an_operator_of_an_organization_changes_that_one(control: Control, owner: Client) -> None:
     changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
     acme = control.operator("anna", "owner", "acme")
@@ -147,6 +150,7 @@ def test_an_operator_of_an_organization_changes_that_one(control: Control, owner
         ({"agents": [{"name": "a"}, {"name": "b"}], "bindings": []}, ""),
     ],
 )
+@pytest.mark.slow
 def test_mistakes_are_told_by_place_or_line(owner: Client, change: dict[str, Any], message: str) -> None:
     document = {"v": 1, **change}
     for lines, first, where in (
@@ -170,6 +174,7 @@ def test_mistakes_are_told_by_place_or_line(owner: Client, change: dict[str, Any
     assert wrong.status == 422
 
 
+@pytest.mark.slow
 def test_a_repeated_request_is_carried_out_once(control: Control, owner: Client) -> None:
     made = {"lead": credentials.generate("agent").text, "helper": credentials.generate("agent").text}
     sent = {**ANY, "idempotency-key": "one"}
@@ -187,6 +192,7 @@ def test_a_repeated_request_is_carried_out_once(control: Control, owner: Client)
     assert not [each for each in (SECRET, *made.values()) if each.encode() in kept]
 
 
+@pytest.mark.slow
 def test_keys_are_new_and_for_those_that_have_none(control: Control, owner: Client) -> None:
     document = {"v": 1, "agents": [{"name": "lead"}, {"name": "helper"}]}
     keys = [credentials.generate(kind).text for kind in ("agent", "agent", "operator")]
@@ -211,6 +217,7 @@ def test_keys_are_new_and_for_those_that_have_none(control: Control, owner: Clie
     assert planned["steps"] == []
 
 
+@pytest.mark.slow
 def test_a_fleet_may_be_larger_than_other_bodies(owner: Client) -> None:
     many = {"v": 1, "agents": [{"name": f"a-{number}", "labels": {"of": "x" * 200}} for number in range(1500)]}
     planned = owner("POST", "/fleet/plan", {"document": many, "rehearse": False}).ok()
