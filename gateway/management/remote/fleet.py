@@ -22,7 +22,7 @@ from gateway.upstream.providers.http import openapi
 _SECONDS: Final = 600.0
 """How long a large file may take."""
 _CARRIED_OUT: Final = "already_carried_out"
-_ATTEMPTS: Final = 5
+_ATTEMPTS: Final = 30
 
 
 class RemoteFleet:
@@ -86,7 +86,7 @@ class RemoteFleet:
                     raise GatewayError(error.code, error.message, hint="apply it again") from error
                 if error.code != _CARRIED_OUT:
                     raise
-            time.sleep(1)  # its answer is about to be known
+            time.sleep(1)  # its answer is known when all its entries are in the log
         return self._sent(asked, "apply", body, key, match)
 
     def _sent(self, asked: AskedFleet, verb: str, body: dict[str, Any], key: str, match: str) -> Reply:
