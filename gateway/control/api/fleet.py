@@ -34,9 +34,7 @@ _PURPOSE: Final = b"plan of a fleet file\0"
 
 def _fleet_schema() -> Schema:
     """The schema of fleet files, as a part of the document of the API."""
-    whole = document.schema()
-    found: Schema = document.inlined(whole, whole["$defs"])
-    return {name: each for name, each in found.items() if name not in ("$schema", "$id", "v", "title")}
+    return {name: each for name, each in document.schema().items() if name not in ("$schema", "$id", "v", "title")}
 
 
 _FLEET: Final = _fleet_schema()
