@@ -231,7 +231,7 @@ def _register(registry: Registry, actor: str, organization: str, owner: str, rea
         message = f"there is no agent `{AGENT}` yet, and nobody to ask about its calls"
         raise GatewayError("owner_needed", message, hint="say who moves the programs: --owner dana@example.com")
     members = {"name": AGENT, "owner": owner, "purpose": _PURPOSE}
-    registration.register_agents(registry, actor=actor, organization=organization, agents=[members], reason=reason)
+    registration.register_agent(registry, actor=actor, organization=organization, members=members, reason=reason)
 
 
 def _live(session: Session, tenant: Organization) -> list[LegacyKey]:

@@ -15,7 +15,8 @@ from sqlmodel import Session, col, select
 from gateway.errors import GatewayError
 from gateway.registry import agent_states, names, outbox
 from gateway.registry import change_entries as entries
-from gateway.registry.models import Agent, AgentVersion, Organization
+from gateway.registry.models import Agent, AgentVersion, Organization, table
+from gateway.registry.new_agents import NewAgent
 from gateway.registry.queries import find_agent
 
 MAX_DESCRIPTION: Final = 1000
@@ -55,18 +56,33 @@ def check_review_days(days: int | None) -> int | None:
 
 def parent_of(session: Session, tenant: Organization, reference: str, child: Agent | None = None) -> str:
     """The id of the agent of this name or id, if it can be the parent of `child`, which has none of its own yet."""
+    line = line_of(session, tenant, reference)
+    found = line[0]
+    if child is not None and child.id in [each.id for each in line]:
+        message = f"agent `{found.name}` cannot be the parent of `{child.name}`: it would be its own"
+        raise GatewayError("invalid_parent", message, subject=found.id, hint="see `gateway agents show`")
+    if len(line) > MAX_PARENTS:
+        raise line_too_long(found.name, found.id)
+    return found.id
+
+
+def line_of(session: Session, tenant: Organization, reference: str) -> list[Agent]:
+    """The agent of this name or id, which has not ended, its parent, the parent of that and so on.
+
+    Of a line that is too long, as much as shows it.
+    """
     found = find_agent(session, tenant, reference)
     if found.status in agent_states.ENDED:
         raise agent_states.ended(found.name, found.id, found.status)
     line = [found]
     while line[-1].parent is not None and len(line) <= MAX_PARENTS:
         line.append(find_agent(session, tenant, line[-1].parent))
-    if child is not None and child.id in [each.id for each in line]:
-        message = f"agent `{found.name}` cannot be the parent of `{child.name}`: it would be its own"
-        raise GatewayError("invalid_parent", message, subject=found.id, hint="see `gateway agents show`")
-    if len(line) > MAX_PARENTS:
-        raise GatewayError("invalid_parent", f"agent `{found.name}` has {MAX_PARENTS} parents above it already")
-    return found.id
+    return line
+
+
+def line_too_long(name: str, agent_id: str) -> GatewayError:
+    message = f"agent `{name}` has {MAX_PARENTS} parents above it already"
+    return GatewayError("invalid_parent", message, subject=agent_id)
 
 
 def add_version(session: Session, tenant: Organization, row: Agent, actor: str, what: str, reason: str) -> None:
@@ -82,17 +98,17 @@ def remember(session: Session, tenant: Organization, row: Agent, actor: str, wha
 
 
 def remember_all(
-    session: Session, tenant: Organization, rows: Sequence[Agent], actor: str, what: str, reason: str
+    session: Session, tenant: Organization, rows: Sequence[Agent | NewAgent], actor: str, what: str, reason: str
 ) -> None:
     """The same for many agents, whose rows may be new."""
     session.flush()  # the agents' rows first: the history refers to them
     # Plain rows: an object for each would take most of the time where they are many.
-    session.execute(insert(AgentVersion), [_version(row, actor, reason) for row in rows])
+    session.execute(insert(table(AgentVersion)), [_version(row, actor, reason) for row in rows])
     fields = [entries.agent(row) for row in rows]
     outbox.add_changes(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
 
 
-def _version(row: Agent, actor: str, reason: str) -> dict[str, Any]:
+def _version(row: Agent | NewAgent, actor: str, reason: str) -> dict[str, Any]:
     return {
         "agent_id": row.id,
         "version": row.version,

@@ -24,10 +24,11 @@ from gateway.registry.models import (
     UsageLimit,
     Webhook,
 )
+from gateway.registry.new_agents import NewAgent
 from gateway.registry.outbox import document
 
 
-def agent(row: Agent) -> Fields:
+def agent(row: Agent | NewAgent) -> Fields:
     return {
         "agent": row.id,
         "agent_name": row.name,

@@ -136,10 +136,9 @@ def register_agent(
         "expires_ns": expires_ns,
         "review_days": review_days,
     }
-    (agent,) = registration.register_agents(
-        registry, actor=actor, organization=organization, agents=[members], reason=reason
+    return registration.register_agent(
+        registry, actor=actor, organization=organization, members=members, reason=reason
     )
-    return agent
 
 
 def revoke_agent(

@@ -20,9 +20,21 @@ make the tables; a test holds the two equal.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKeyConstraint, Index, LargeBinary, false, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    Table,
+    false,
+    inspect,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from gateway.identity.credentials import label
@@ -39,6 +51,11 @@ NOT_ENDED = f"status NOT IN {ENDED}"
 
 PINNED = "removed_ns IS NULL AND pinned IS NOT NULL"
 """Of bindings, likewise."""
+
+
+def table(model: type[SQLModel]) -> Table:
+    """A model's table, for statements about plain rows: they are many times as fast as objects where there are many."""
+    return cast(Table, inspect(model).local_table)
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:

@@ -23,7 +23,7 @@ from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.registry import names
 from gateway.registry.database import Registry
-from gateway.registry.models import Epoch, Outbox
+from gateway.registry.models import Epoch, Outbox, table
 
 _BATCH = 256
 
@@ -101,7 +101,7 @@ def _add(session: Session, kind: str, organization: str, entries: Sequence[tuple
             raise GatewayError("not_recordable", message, subject=organization) from error
     common = {"organization": organization, "kind": kind, "epoch": epoch, "created_ns": now_ns}
     # Plain rows: an object for each would take most of the time of a change of many things.
-    session.execute(insert(Outbox), [{"event_id": event_id, "entry": entry, **common} for event_id, entry in entries])
+    session.execute(insert(table(Outbox)), [{"event_id": event_id, "entry": entry, **common} for event_id, entry in entries])
 
 
 def _waiting_intent(row: Outbox) -> Intent:

@@ -39,6 +39,7 @@ from gateway.registry.models import (
     Upstream,
     UpstreamRoute,
 )
+from gateway.registry.new_agents import NewAgent
 from gateway.registry.records import (
     ActivationRecord,
     AgentRecord,
@@ -351,7 +352,7 @@ def activation(registry: Registry) -> ActivationRecord | None:
 # --- rows to records --------------------------------------------------------------------------------------------------
 
 
-def agent_record(organization: Organization, row: Agent) -> AgentRecord:
+def agent_record(organization: Organization, row: Agent | NewAgent) -> AgentRecord:
     """An agent as it is in force: also suspended if that is not in its row yet (`review_dates.py`)."""
     suspends_ns = review_dates.suspends_ns(row, organization, row.created_ns)
     members = _members(organization, row)
@@ -369,7 +370,7 @@ def version_record(organization: Organization, row: AgentVersion) -> AgentVersio
     )
 
 
-def _members(organization: Organization, row: Agent | AgentVersion) -> dict[str, Any]:
+def _members(organization: Organization, row: Agent | AgentVersion | NewAgent) -> dict[str, Any]:
     """What an agent and each of its versions have in common."""
     return {
         "organization": organization.name,

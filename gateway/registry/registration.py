@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NewType
 
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
@@ -18,21 +18,26 @@ from gateway.identity import credentials
 from gateway.registry import agent_states, agent_versions, names, outbox, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.database import Registry
-from gateway.registry.models import Agent, ApiKey, Organization
+from gateway.registry.models import Agent, ApiKey, Organization, table
+from gateway.registry.new_agents import NewAgent
 from gateway.registry.queries import agent_record, find_organization, key_record
 from gateway.registry.records import AgentRecord, NewKey
 
 _TOGETHER: Final = 500  # values of one statement
 
 
-def checked(members: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
+Checked = NewType("Checked", dict[str, Any])
+"""The members of a new agent that `checked` has accepted."""
+
+
+def checked(members: Mapping[str, Any], now_ns: int) -> Checked:
     """The members of a new agent as its row has them: what is left out has its default.
 
     `name`; `owner`, `team`, `environment`, `description`, `purpose`, `model_family` (texts); `capabilities`, `labels`;
     `parent` (the name or id of another agent), `expires_ns`, `review_days`. Raises `GatewayError` for what is no such
     member's value, and `TypeError` for another member.
     """
-    return _checked(now_ns, **members)
+    return Checked(_checked(now_ns, **members))
 
 
 def _checked(
@@ -67,26 +72,38 @@ def _checked(
     }
 
 
-def register_agents(
-    registry: Registry, *, actor: str, organization: str, agents: Sequence[Mapping[str, Any]], reason: str = ""
-) -> list[AgentRecord]:
-    """New agents at version 1, all or none, each with an entry. A parent may be another one of them."""
-    now_ns = time.time_ns()
-    found = [checked(each, now_ns) for each in agents]
+def register_agent(
+    registry: Registry, *, actor: str, organization: str, members: Mapping[str, Any], reason: str = ""
+) -> AgentRecord:
+    """One new agent at version 1, with its entry. `members` are those that `checked` takes."""
+    found = checked(members, time.time_ns())
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        _check_free(session, tenant, [each["name"] for each in found])
-        named = sorted({each["team"] for each in found if each["team"]})
-        teams.check_alive(session, tenant, *named)
-        for team in named:
-            teams.ensure(session, tenant, team, actor)
-        known = {each["name"] for each in found}
-        rows = []
-        for group in _parents_first(found, known):
-            added = _add(session, [_row(session, tenant, each, now_ns) for each in group])
-            agent_versions.remember_all(session, tenant, added, actor, "agent.registered", reason)
-            rows += added
-        return [agent_record(tenant, row) for row in rows]
+        (row,) = _register(session, tenant, actor, [found], reason)
+        return agent_record(tenant, row)
+
+
+def register_agents(
+    registry: Registry, *, actor: str, organization: str, agents: Sequence[Checked], reason: str = ""
+) -> None:
+    """New agents at version 1, all or none, each with an entry. A parent may be another one of them."""
+    with registry.write() as session:
+        _register(session, find_organization(session, organization), actor, agents, reason)
+
+
+def _register(
+    session: Session, tenant: Organization, actor: str, agents: Sequence[Checked], reason: str
+) -> list[NewAgent]:
+    _check_free(session, tenant, [each["name"] for each in agents])
+    named = sorted({each["team"] for each in agents if each["team"]})
+    teams.check_alive(session, tenant, *named)
+    for team in named:
+        teams.ensure(session, tenant, team, actor)
+    rows = _rows(session, tenant, agents)
+    # Plain rows past the ORM, whose objects would take most of the time.
+    session.execute(insert(table(Agent)), [each.columns() for each in rows])
+    agent_versions.remember_all(session, tenant, rows, actor, "agent.registered", reason)
+    return rows
 
 
 def create_keys(
@@ -164,9 +181,10 @@ def _check_free(session: Session, tenant: Organization, wanted: Sequence[str]) -
         taken.add(name)
 
 
-def _parents_first(agents: list[dict[str, Any]], new: set[str]) -> Iterator[list[dict[str, Any]]]:
+def _parents_first(agents: Sequence[Checked]) -> Iterator[Sequence[Checked]]:
     """The agents in groups: the parents of each are in an earlier group, or in the registry."""
     waiting = agents
+    new = {each["name"] for each in agents}
     while waiting:
         ready = [each for each in waiting if each["parent"] not in new]
         if not ready:
@@ -177,21 +195,36 @@ def _parents_first(agents: list[dict[str, Any]], new: set[str]) -> Iterator[list
         waiting = [each for each in waiting if each["name"] in new]
 
 
-def _row(session: Session, tenant: Organization, members: dict[str, Any], now_ns: int) -> dict[str, Any]:
-    parent = members["parent"]
-    return {
-        **members,
-        "parent": parent and agent_versions.parent_of(session, tenant, parent),
-        "id": new_id("agt"),
-        "organization_id": tenant.id,
-        "version": 1,
-        "status": "active",
-        "created_ns": now_ns,
-        "updated_ns": now_ns,
-    }
+def _rows(session: Session, tenant: Organization, agents: Sequence[Checked]) -> list[NewAgent]:
+    """Their rows, parents first."""
+    now_ns = time.time_ns()
+    rows: list[NewAgent] = []
+    # Of each parent, its id and how many there are in a line from it upwards.
+    lines: dict[str, tuple[str, int]] = {}
+    for group in _parents_first(agents):
+        for members in group:
+            parent, above = None, 0
+            if members["parent"]:
+                parent, above = _line(session, tenant, members["parent"], lines)
+            row = NewAgent(
+                **{**members, "parent": parent},
+                id=new_id("agt"),
+                organization_id=tenant.id,
+                version=1,
+                status="active",
+                created_ns=now_ns,
+                updated_ns=now_ns,
+            )
+            rows.append(row)
+            lines[row.name] = row.id, above + 1
+    return rows
 
 
-def _add(session: Session, rows: list[dict[str, Any]]) -> list[Agent]:
-    """Insert plain rows and load them: to construct an object for each first would take most of the time."""
-    added = {row.id: row for row in session.scalars(insert(Agent).returning(Agent), rows)}
-    return [added[row["id"]] for row in rows]
+def _line(session: Session, tenant: Organization, parent: str, lines: dict[str, tuple[str, int]]) -> tuple[str, int]:
+    """What `lines` has of a parent, which is looked up in the registry if it is not new."""
+    if parent not in lines:
+        line = agent_versions.line_of(session, tenant, parent)
+        lines[parent] = line[0].id, len(line)
+    if lines[parent][1] > agent_versions.MAX_PARENTS:
+        raise agent_versions.line_too_long(parent, lines[parent][0])
+    return lines[parent]

@@ -7,7 +7,7 @@ the suspension follow from `reviews.py`.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import BigInteger, ColumnElement, and_, cast, false, func, or_
 from sqlmodel import col
@@ -15,9 +15,12 @@ from sqlmodel import col
 from gateway.errors import GatewayError
 from gateway.registry.agent_states import ENDED
 from gateway.registry.models import Agent, AgentVersion, Organization, OrganizationVersion
+from gateway.registry.new_agents import NewAgent
 
 MAX_SUSPEND_AFTER_DAYS: Final = 366
 DAY_NS: Final = 86_400 * 10**9
+
+Row: TypeAlias = Agent | AgentVersion | NewAgent
 
 
 def check_suspend_after_days(days: int | None) -> int | None:
@@ -27,13 +30,13 @@ def check_suspend_after_days(days: int | None) -> int | None:
     return days
 
 
-def due_ns(row: Agent | AgentVersion, rule: Organization | OrganizationVersion, created_ns: int) -> int | None:
+def due_ns(row: Row, rule: Organization | OrganizationVersion, created_ns: int) -> int | None:
     """When the owner must have confirmed an agent; None if nobody has to."""
     days = row.review_days or rule.review_days
     return None if days is None else (row.reviewed_ns or created_ns) + days * DAY_NS
 
 
-def suspends_ns(row: Agent | AgentVersion, rule: Organization | OrganizationVersion, created_ns: int) -> int | None:
+def suspends_ns(row: Row, rule: Organization | OrganizationVersion, created_ns: int) -> int | None:
     """From when on an agent is suspended unless it is reviewed; None if it has ended, or no rule says so."""
     due = due_ns(row, rule, created_ns)
     if due is None or rule.suspend_after_days is None or row.status in ENDED:

@@ -117,16 +117,17 @@ class Applier:
 
     def _register(self, steps: list[Step]) -> None:
         now_ns = time.time_ns()
+        found = []
         for step in steps:
             try:
-                registration.checked(step.item["members"], now_ns)
+                found.append(registration.checked(step.item["members"], now_ns))
             except GatewayError as error:
                 raise self._located(step, error) from error
         registration.register_agents(
             self.registry,
             actor=self.actor,
             organization=self.organization,
-            agents=[step.item["members"] for step in steps],
+            agents=found,
             reason=self.reason,
         )
         for step in steps:
