@@ -51,11 +51,10 @@ def agent(number: int) -> str:
 
 def gateway(place: Path, *arguments: str) -> tuple[float, float]:
     """Wall and processor time of one command."""
-    code = "import sys; from gateway.cli import main; sys.exit(main())"
     environment = {**os.environ, "AIG_DATA": str(place / ".gateway"), "PYTHONPATH": os.getcwd()}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=place, env=environment, check=True, capture_output=True
+        [sys.executable, "-m", "gateway", *arguments], cwd=place, env=environment, check=True, capture_output=True
     )
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

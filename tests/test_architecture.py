@@ -45,6 +45,7 @@ ROOMS: tuple[str, ...] = (
     "management",
     "demo",
     "cli",
+    "__main__",
 )
 """The folders of `gateway/`, and the files beside them. Each may import those before it."""
 
