@@ -19,7 +19,7 @@ from gateway.audit.balances import Balances
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.intents import Completed, Decided, Denial, Erased, Recovered, Reservation
+from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
 from gateway.audit.thresholds import LimitWindow, Reached
 
 BACKWARD_NS = 5_000_000_000
@@ -92,9 +92,9 @@ class Transaction:
 
     def record(self, item: Draft) -> Committed:
         """Append one entry. If the event is in the log already, return the entry that is there."""
-        # Nearly all entries are about requests and hardly ever submitted twice: inserting them finds that out.
-        of_request = isinstance(item.intent, Decided | Completed) and self._find_log(item.organization) is not None
-        if not of_request and (known := self._find(item)) is not None:
+        # Nearly all entries are about requests or many changes, and hardly ever submitted twice: inserting them finds out.
+        of_many = isinstance(item.intent, Decided | Completed | Changed) and self._find_log(item.organization) is not None
+        if not of_many and (known := self._find(item)) is not None:
             return known
         try:
             committed = self._record(item)

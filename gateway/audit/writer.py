@@ -54,7 +54,9 @@ RECENT_SECONDS: Final = 5.0  # how long a commit counts as proof that the log ca
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One draft, and the future that its caller waits for: none if the writer owes it. A check has no draft."""
+    """One draft, and the future that its caller waits for: none if the writer owes it, or if the caller waits for a later
+    one of the same group. A check has no draft.
+    """
 
     draft: Draft | None
     waiter: Future[Committed] | asyncio.Future[Any] | None
@@ -150,11 +152,13 @@ class AuditWriter:
 
         Where one has an error of its own, the others are recorded all the same.
         """
-        jobs = []
-        for intent in intents:
-            waiter: Future[Committed] = Future()
-            waiter.set_running_or_notify_cancel()
-            jobs.append(_Job(draft(intent, self.boot), waiter))
+        if not intents:
+            return []
+        jobs = [_Job(draft(intent, self.boot), None) for intent in intents]
+        # They are committed together, so whoever waits for the last one has waited for all.
+        waiter: Future[Committed] = Future()
+        waiter.set_running_or_notify_cancel()
+        jobs[-1].waiter = waiter
         with self._guard:
             has_room = not self._closed and self._queued + len(jobs) <= self._capacity
             if has_room:
@@ -162,7 +166,8 @@ class AuditWriter:
                 self._queue.put(jobs)
         if not has_room:
             self._reject(jobs[0])
-        return [_outcome(job.waiter) for job in jobs]
+        waiter.exception()
+        return [_outcome(job) for job in jobs]
 
     async def check(self) -> bool:
         """True if an entry could be recorded now; raises `AuditError` if not. For one event loop.
@@ -441,12 +446,8 @@ class AuditWriter:
                 pass  # the loop is closed
 
 
-def _outcome(waiter: Any) -> Committed | AuditError:
-    try:
-        found: Committed = waiter.result()
-    except AuditError as error:
-        return error
-    return found
+def _outcome(job: _Job) -> Committed | AuditError:
+    return job.result or job.error or unavailable("the writer lost the entry")
 
 
 def _as_audit_error(error: Exception) -> AuditError:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
-from sqlalchemy import insert
-from sqlmodel import Session, col, delete, select
+from sqlalchemy import Row, delete, insert, select
+from sqlmodel import Session
 
 from gateway.audit.draft import draft
 from gateway.audit.errors import AuditError
@@ -25,7 +25,15 @@ from gateway.registry import names
 from gateway.registry.database import Registry
 from gateway.registry.models import Epoch, Outbox, table
 
-_BATCH = 256
+_BATCH: Final = 4096
+"""How many entries are read, and removed, in one transaction of the registry."""
+
+_GROUP: Final = 512
+"""How many are recorded in one transaction of the log, whose lock requests wait for meanwhile."""
+
+# Plain rows: an object for each would take most of the time of a change of many things.
+_TABLE: Final = table(Outbox)
+_EPOCH: Final = table(Epoch)
 
 
 class Log(Protocol):
@@ -70,27 +78,39 @@ def drain(registry: Registry, log: Log) -> int:
     """
     moved = 0
     while rows := _waiting(registry):
-        outcomes = list(zip(rows, log.write_all_sync([_waiting_intent(row) for row in rows]), strict=True))
-        done = [row.event_id for row, outcome in outcomes if not isinstance(outcome, AuditError)]
+        done, error = _record(log, rows)
         if done:
             with registry.write() as session:
-                session.exec(delete(Outbox).where(col(Outbox.event_id).in_(done)))
+                session.execute(delete(_TABLE).where(_TABLE.c.position.in_(done)))
         moved += len(done)
-        for _, outcome in outcomes:
-            if isinstance(outcome, AuditError):
-                raise outcome
+        if error is not None:
+            raise error
     return moved
 
 
-def _waiting(registry: Registry) -> list[Outbox]:
+def _record(log: Log, rows: Sequence[Row[Any]]) -> tuple[list[int], AuditError | None]:
+    """The positions of the entries that are in the log, and what was in the way of the next one."""
+    done = []
+    for start in range(0, len(rows), _GROUP):
+        group = rows[start : start + _GROUP]
+        outcomes = log.write_all_sync([_waiting_intent(row) for row in group])
+        errors = [outcome for outcome in outcomes if isinstance(outcome, AuditError)]
+        pairs = zip(group, outcomes, strict=True)
+        done += [row.position for row, outcome in pairs if not isinstance(outcome, AuditError)]
+        if errors:
+            return done, errors[0]
+    return done, None
+
+
+def _waiting(registry: Registry) -> Sequence[Row[Any]]:
     with registry.read() as session:
-        return list(session.exec(select(Outbox).order_by(col(Outbox.position)).limit(_BATCH)))
+        return session.execute(select(_TABLE).order_by(_TABLE.c.position).limit(_BATCH)).all()
 
 
 def _add(session: Session, kind: str, organization: str, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Add entries, each with its event id."""
     session.flush()  # only now have the triggers bumped the epoch
-    epoch = session.exec(select(Epoch.value)).one()
+    epoch = session.execute(select(_EPOCH.c.value)).scalar_one()
     boot, now_ns = new_id("boot"), time.time_ns()
     for event_id, entry in entries:
         try:
@@ -100,11 +120,10 @@ def _add(session: Session, kind: str, organization: str, entries: Sequence[tuple
             message = f"the change cannot be recorded in the audit log: {error.message}"
             raise GatewayError("not_recordable", message, subject=organization) from error
     common = {"organization": organization, "kind": kind, "epoch": epoch, "created_ns": now_ns}
-    # Plain rows: an object for each would take most of the time of a change of many things.
-    session.execute(insert(table(Outbox)), [{"event_id": event_id, "entry": entry, **common} for event_id, entry in entries])
+    session.execute(insert(_TABLE), [{"event_id": event_id, "entry": entry, **common} for event_id, entry in entries])
 
 
-def _waiting_intent(row: Outbox) -> Intent:
+def _waiting_intent(row: Row[Any]) -> Intent:
     return _intent(row.kind, row.organization, row.event_id, row.epoch, row.entry)
 
 
