@@ -92,9 +92,10 @@ class Transaction:
 
     def record(self, item: Draft) -> Committed:
         """Append one entry. If the event is in the log already, return the entry that is there."""
-        # Nearly all entries are about requests or many changes, and hardly ever submitted twice: inserting them finds out.
-        of_many = isinstance(item.intent, Decided | Completed | Changed) and self._find_log(item.organization) is not None
-        if not of_many and (known := self._find(item)) is not None:
+        # Nearly all entries are of these kinds and hardly ever submitted twice: inserting them finds that out.
+        usual = isinstance(item.intent, Decided | Completed | Changed)
+        usual = usual and self._find_log(item.organization) is not None
+        if not usual and (known := self._find(item)) is not None:
             return known
         try:
             committed = self._record(item)

@@ -54,8 +54,9 @@ RECENT_SECONDS: Final = 5.0  # how long a commit counts as proof that the log ca
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One draft, and the future that its caller waits for: none if the writer owes it, or if the caller waits for a later
-    one of the same group. A check has no draft.
+    """One draft, and the future that its caller waits for. A check has no draft.
+
+    There is none if the writer owes it, or if the caller waits for a later one of the same group.
     """
 
     draft: Draft | None

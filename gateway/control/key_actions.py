@@ -6,14 +6,16 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.key_scope import KeyScope
 from gateway.registry import queries
 from gateway.registry.database import Registry
-from gateway.upstream.providers.http import provider as http
-from gateway.upstream.providers.presets import PROVIDERS
 
 
 def check_actions(registry: Registry, organization: str, scope: KeyScope | None) -> None:
     """Raise unless each action of a scope is one of some upstream: a mistyped one would let nothing through."""
     if scope is None or not scope.actions:
         return
+    # Imported here because they take as long as the whole check, and most keys have no actions.
+    from gateway.upstream.providers.http import provider as http
+    from gateway.upstream.providers.presets import PROVIDERS
+
     known = {route.action for provider in PROVIDERS.values() for route in provider.routes}
     for each in queries.upstreams(registry, organization):
         if each.specification is not None:

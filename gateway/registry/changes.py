@@ -136,9 +136,7 @@ def register_agent(
         "expires_ns": expires_ns,
         "review_days": review_days,
     }
-    return registration.register_agent(
-        registry, actor=actor, organization=organization, members=members, reason=reason
-    )
+    return registration.register_agent(registry, actor=actor, organization=organization, members=members, reason=reason)
 
 
 def revoke_agent(

@@ -171,14 +171,14 @@ def _bundles(session: Session, tenant: Organization) -> dict[str, list[str]]:
 
 def _agents(session: Session, tenant: Organization) -> dict[str, list[str]]:
     members: dict[str, list[str]] = {}
-    for each in queries.live_members(session, tenant, "organization", tenant.id):
-        members.setdefault(each.team, []).append(each.name)
+    for name, team in queries.living_names(session, tenant):
+        members.setdefault(team, []).append(name)
     return members
 
 
 def team_record(session: Session, tenant: Organization, row: Team) -> TeamRecord:
     session.flush()
-    agents = [each.name for each in queries.live_members(session, tenant, "team", row.name)]
+    agents = [name for name, _ in queries.living_names(session, tenant, row.name)]
     return as_record(tenant, row, agents, _bundles(session, tenant).get(row.name, []))
 
 

@@ -175,6 +175,8 @@ class _Reader:
                 self._mistake(key, "tags are not supported: write the name without one")
             elif key.value in found:
                 self._mistake(key, f"`{key.value}` is given twice")
+            elif isinstance(member, yaml.ScalarNode) and not member.tag:  # nearly all; the same as what `value` does
+                found[key.value] = member.value if member.style else _scalar(member.value)
             else:
                 found[key.value] = self.value(member)
         return found
@@ -186,7 +188,7 @@ class _Reader:
 def _scalar(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    return int(text) if _INTEGER.fullmatch(text) and len(text) < 20 else text
+    return int(text) if text[0] in "-+0123456789" and _INTEGER.fullmatch(text) and len(text) < 20 else text
 
 
 def _line(node: yaml.Node, path: Path) -> int:

@@ -20,7 +20,7 @@ from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item, key_items, settings_item
 from gateway.registry.fleet.document import Document, FleetError, Mistake
 from gateway.registry.models import Upstream
-from gateway.registry.records import AgentRecord, BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
+from gateway.registry.records import BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
 from gateway.registry.vault import Place, Vault
 
 Action = Literal["add", "change", "remove"]
@@ -103,12 +103,21 @@ class Planner:
         self._keys = keys
         self._compare_secrets = compare_secrets
         self._mistakes: list[Mistake] = []
+        self._made: tuple[int, list[Step]] | None = None  # the steps, and the epoch before the registry was read
 
     def steps(self) -> list[Step]:
         """Additions and changes in the order in which they can be made, then removals in the opposite one.
 
-        Raises `FleetError` with all that can be known to be wrong without making the changes.
+        Raises `FleetError` with all that can be known to be wrong without making the changes. They are computed again
+        only if the registry has changed.
         """
+        with self._registry.read() as session:
+            epoch = queries.current_epoch(session)
+        if self._made is None or self._made[0] != epoch:
+            self._made = epoch, self._compared()
+        return self._made[1]
+
+    def _compared(self) -> list[Step]:
         teams = self._teams()
         upstreams = self._upstreams()
         routes = self._routes()
@@ -186,7 +195,7 @@ class Planner:
     def _agents(self) -> list[Step]:
         if "agents" not in self._document.value:
             return []
-        found = [each for each in queries.agents(self._registry, self._organization) if lives(each)]
+        found = queries.living_agents(self._registry, self._organization)
         named = {each.id: each.name for each in found}
         known = {each.name: agent_item.of(each, named) for each in found}
         parents = {*named, *known, *(item["name"] for item, _ in self._document.items("agents"))}
@@ -213,7 +222,7 @@ class Planner:
         now_ns = time.time_ns()
         found = queries.keys(self._registry, self._organization)
         keyed = {each.agent_id for each in found if each.status(now_ns) == "active"}
-        known = {each.name: each for each in queries.agents(self._registry, self._organization) if lives(each)}
+        known = {each.name: each for each in queries.living_agents(self._registry, self._organization)}
         # The agents of a revoked team can have none.
         ended = {each.name for each in teams.teams(self._registry, self._organization) if each.status == "revoked"}
         served = {name for name, each in known.items() if each.id in keyed or each.team in ended}
@@ -392,10 +401,6 @@ class Planner:
             elif changes := _route_changes(known[name], item):
                 steps.append(Step(action="change", noun="route", name=name, changes=changes, line=line, item=item))
         return steps + self._removed("routes", "route", known, listed)
-
-
-def lives(agent: AgentRecord) -> bool:
-    return agent.status in ("active", "suspended")
 
 
 def _binding_changes(before: BindingRecord, item: Mapping[str, Any]) -> tuple[str, ...]:
