@@ -163,3 +163,22 @@ def test_every_kind_of_change_is_an_entry(home: Home, writers: list[AuditWriter]
     )
     assert outbox.drain(home.registry, writers[0]) == 14
     assert len(events(home)) == 14
+
+
+def test_many_entries_are_moved_in_groups(home: Home) -> None:
+    """What a failure in a later group leaves is moved next time, in its order, and nothing is recorded twice."""
+    log = Memory()
+    outbox.drain(home.registry, log)
+    before, count = len(log.entries), 1100
+    with home.registry.write() as session:
+        fields = [{"number": number} for number in range(count)]
+        outbox.add_changes(session, organization=ORG, actor=ACTOR, what="test.done", fields=fields)
+    log.fail_before = before + 600
+    with pytest.raises(AuditError, match="audit_unavailable"):
+        outbox.drain(home.registry, log)
+    assert waiting(home) == count - 600
+    log.fail_before = None
+    assert outbox.drain(home.registry, log) == count - 600
+    moved = [intent for intent in log.entries.values() if isinstance(intent, Changed)]
+    assert [intent.fields["number"] for intent in moved[-count:]] == list(range(count))
+    assert waiting(home) == 0
