@@ -301,6 +301,7 @@ def living_agents(registry: Registry, organization: str) -> list[AgentRecord]:
 
 
 def _agents_where(session: Session, owner: Organization, condition: ColumnElement[bool]) -> list[AgentRecord]:
+    session.flush()  # a statement about plain rows does not do that by itself
     # Plain rows, which have the same attributes: an object for each would take most of the time.
     mine = select_rows(table(Agent)).where(col(Agent.organization_id) == owner.id, condition)
     rows = session.execute(mine.order_by(col(Agent.name), col(Agent.id)))

@@ -125,7 +125,7 @@ def _read_yaml(text: str, source: str) -> Document:
         tokens = yaml.compose(text, Loader=_Loader)
     except (yaml.MarkedYAMLError, yaml.reader.ReaderError, RecursionError) as error:
         raise FleetError(source, [_syntax(error)]) from None
-    reader = _Reader()
+    reader = _Reader(text)
     value = {} if tokens is None else reader.value(tokens)
     if reader.mistakes:
         raise FleetError(source, reader.mistakes[:_MAX_ERRORS])
@@ -152,34 +152,43 @@ def _syntax(error: Exception) -> Mistake:
 class _Reader:
     """From nodes to values. Mistakes are collected, so that one look shows them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         self.mistakes: list[Mistake] = []
+        # Without an anchor there is no alias, and nothing to remember of the many nodes.
+        self._anchors = "&" in text
         self._seen: set[int] = set()
 
     def value(self, node: yaml.Node) -> Any:
-        if node.tag:
-            self._mistake(node, "tags are not supported: write the value without one")
+        if not self._is_plain(node):
+            return None
         if isinstance(node, yaml.ScalarNode):
             return node.value if node.style else _scalar(node.value)  # the style of a plain scalar is "" or None
-        if id(node) in self._seen:
-            self._mistake(node, "aliases are not supported: write the value out")
-            return None
-        self._seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             return [self.value(each) for each in node.value]
         found: dict[str, Any] = {}
         for key, member in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._mistake(key, "the name of a member must be a text")
-            elif key.tag:
-                self._mistake(key, "tags are not supported: write the name without one")
+            elif not self._is_plain(key):
+                pass
             elif key.value in found:
                 self._mistake(key, f"`{key.value}` is given twice")
-            elif isinstance(member, yaml.ScalarNode) and not member.tag:  # nearly all; the same as what `value` does
-                found[key.value] = member.value if member.style else _scalar(member.value)
             else:
                 found[key.value] = self.value(member)
         return found
+
+    def _is_plain(self, node: yaml.Node) -> bool:
+        """Whether it has no tag, and is not there a second time by an alias (whose own line is not known)."""
+        if node.tag:
+            self._mistake(node, "tags are not supported: write the value without one")
+            return False
+        if not self._anchors:
+            return True
+        if id(node) in self._seen:
+            self._mistake(node, "aliases are not supported: write the value out")
+            return False
+        self._seen.add(id(node))
+        return True
 
     def _mistake(self, node: yaml.Node, message: str) -> None:
         self.mistakes.append(Mistake(node.start_mark.line + 1, message))
@@ -211,16 +220,21 @@ def _line(node: yaml.Node, path: Path) -> int:
 
 @functools.cache
 def schema() -> dict[str, Any]:
-    """The schema with its references replaced by what they mean: each takes ten times as long as what it checks."""
     text = resources.files("gateway").joinpath("schemas/fleet.schema.json").read_text("utf-8")
-    whole: dict[str, Any] = json.loads(text)
-    found: dict[str, Any] = _inlined(whole, whole["$defs"])
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+@functools.cache
+def whole_schema() -> dict[str, Any]:
+    """The schema without references."""
+    found: dict[str, Any] = inlined(schema(), schema()["$defs"])
     return found
 
 
 @functools.cache
 def _quick() -> conformance.Fits:
-    return conformance.compiled(schema())
+    return conformance.compiled(whole_schema())
 
 
 def violations(value: Any) -> list[tuple[list[str | int], str]]:
@@ -230,21 +244,22 @@ def violations(value: Any) -> list[tuple[list[str | int], str]]:
     import jsonschema
 
     found = []
-    for error in jsonschema.Draft202012Validator(schema()).iter_errors(value):
+    for error in jsonschema.Draft202012Validator(whole_schema()).iter_errors(value):
         found += list(_explained(error))
         if len(found) >= _MAX_ERRORS:
             break
     return found
 
 
-def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
+def inlined(part: Any, definitions: dict[str, Any]) -> Any:
+    """A schema with its references replaced by what they mean: each takes ten times as long as what it checks."""
     if isinstance(part, list):
-        return [_inlined(each, definitions) for each in part]
+        return [inlined(each, definitions) for each in part]
     if not isinstance(part, dict):
         return part
-    found = {name: _inlined(each, definitions) for name, each in part.items() if name not in ("$ref", "$defs")}
+    found = {name: inlined(each, definitions) for name, each in part.items() if name not in ("$ref", "$defs")}
     if isinstance(reference := part.get("$ref"), str):
-        found |= _inlined(definitions[reference.removeprefix("#/$defs/")], definitions)
+        found |= inlined(definitions[reference.removeprefix("#/$defs/")], definitions)
     return found
 
 
@@ -300,7 +315,7 @@ def _short(value: Any) -> str:
 
 def _read_table(text: str, source: str) -> Document:
     """Agents, one a row; the first row names the columns. An empty cell says nothing about its member."""
-    known = schema()["properties"]["agents"]["items"]["properties"]
+    known = schema()["$defs"]["agent"]["properties"]
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     agents, lines, mistakes = [], [], []
     try:
