@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gateway.identity.message_signatures import PublicKey
     from gateway.identity.standing import Standing
     from gateway.identity.token_keys import TokenKeyState
-    from gateway.registry.adoptions import AdoptionRecord, Started
     from gateway.management.fleet_port import Fleet
+    from gateway.registry.adoptions import AdoptionRecord, Started
     from gateway.registry.agent_updates import AgentUpdate
     from gateway.registry.as_of import AgentAt
     from gateway.registry.issuers import IssuerRecord, PersonTokens, RuleRecord
