@@ -34,7 +34,9 @@ _PURPOSE: Final = b"plan of a fleet file\0"
 
 def _fleet_schema() -> Schema:
     """The schema of fleet files, as a part of the document of the API."""
-    return {name: each for name, each in document.schema().items() if name not in ("$schema", "$id", "v", "title")}
+    return {
+        name: each for name, each in document.whole_schema().items() if name not in ("$schema", "$id", "v", "title")
+    }
 
 
 _FLEET: Final = _fleet_schema()

@@ -228,7 +228,7 @@ def schema() -> dict[str, Any]:
 @functools.cache
 def whole_schema() -> dict[str, Any]:
     """The schema without references."""
-    found: dict[str, Any] = inlined(schema(), schema()["$defs"])
+    found: dict[str, Any] = _inlined(schema(), schema()["$defs"])
     return found
 
 
@@ -251,15 +251,15 @@ def violations(value: Any) -> list[tuple[list[str | int], str]]:
     return found
 
 
-def inlined(part: Any, definitions: dict[str, Any]) -> Any:
+def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
     """A schema with its references replaced by what they mean: each takes ten times as long as what it checks."""
     if isinstance(part, list):
-        return [inlined(each, definitions) for each in part]
+        return [_inlined(each, definitions) for each in part]
     if not isinstance(part, dict):
         return part
-    found = {name: inlined(each, definitions) for name, each in part.items() if name not in ("$ref", "$defs")}
+    found = {name: _inlined(each, definitions) for name, each in part.items() if name not in ("$ref", "$defs")}
     if isinstance(reference := part.get("$ref"), str):
-        found |= inlined(definitions[reference.removeprefix("#/$defs/")], definitions)
+        found |= _inlined(definitions[reference.removeprefix("#/$defs/")], definitions)
     return found
 
 
