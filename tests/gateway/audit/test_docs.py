@@ -6,6 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
+from gateway import cli
 from gateway.audit import entry as entries
 from gateway.audit import report, writer
 from gateway.cli import audit, audit_list, decide, upstreams
@@ -49,7 +50,7 @@ def test_the_exit_codes() -> None:
 
 
 def test_every_option_it_names_exists() -> None:
-    source = "".join(map(inspect.getsource, (audit, audit_list, decide, upstreams, options_of_all)))
+    source = "".join(map(inspect.getsource, (cli, audit, audit_list, decide, upstreams, options_of_all)))
     options = set(re.findall(r"(?<=[ `])--[a-z-]+", TEXT))
     assert options
     for option in options:
