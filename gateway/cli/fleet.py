@@ -79,12 +79,18 @@ def apply(
                 suspend_now=yes,
                 reason=reason,
             )
-            with gateways.changing(data) as gateway:
+            many = sum(len(each) for each in read.value.values() if isinstance(each, list))
+            with output.working(f"comparing and applying {many:,} items") as pause, gateways.changing(data) as gateway:
                 if dry_run:
                     plan = gateway.fleet.rehearse(asked)
                 else:
+
+                    def confirm(steps: Sequence[Step]) -> None:
+                        pause()
+                        _confirm(steps)
+
                     key_file = _KeyFile(keys) if keys else None
-                    plan = gateway.fleet.apply(asked, None if yes else _confirm, key_file)
+                    plan = gateway.fleet.apply(asked, None if yes else confirm, key_file)
         except document.FleetError as error:
             for text in error.texts()[:-1]:
                 output.complain(text)

@@ -93,6 +93,24 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def working(what: str) -> Iterator[Callable[[], None]]:
+    """Say what takes long, and for how many seconds already, if standard error is a terminal.
+
+    Calling what is given takes it away, before something is asked.
+    """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        shown.add_task(what, total=None)
+        yield shown.stop
+
+
 def note(text: str) -> None:
     """Print a remark to standard error, so that standard output has nothing but the result."""
     typer.echo(copyable(text), err=True)
