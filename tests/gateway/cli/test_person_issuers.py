@@ -55,7 +55,7 @@ def test_an_issuer_of_persons_and_its_rules(at: Run, home: Home) -> None:
         (("--claim", "groups=staff"), "is not the name of a claim"),
         (("--algorithm", "HS256"), "HS256"),
         (("--token", "refresh_token"), "refresh_token"),
-        (("--jwks-url", "http://login.acme.example/keys"), "fetched by https"),
+        (("--jwks-url", "http://login.acme.example/keys"), "reached by https"),
         (("--jwks-url", "https://a.example", "--jwks-file", "keys.json"), "exclude each other"),
     ],
 )
