@@ -35,6 +35,7 @@ def document(registry: Registry, organization: str) -> dict[str, Any]:
         "routes": [
             _compact({"name": each.name, "default": each.default, "members": [_member(one) for one in each.members]})
             for each in queries.routes(registry, organization)
+            if each.members  # no file may have a route whose upstreams were all removed
         ],
         "bindings": [
             {

@@ -363,6 +363,16 @@ def test_an_export_leaves_out_a_parent_that_has_ended(at: Run, tmp_path: Path) -
     assert "parent: agt_" in at("apply", "-f", str(file)).out, "of the same name, but another agent"
 
 
+def test_an_export_leaves_out_a_route_that_leads_nowhere(at: Run, tmp_path: Path) -> None:
+    assert at("upstreams", "add", "local", "--no-key", "--base-url", "https://local.example/v1").code == 0
+    assert at("routes", "set", "chat", "local").code == 0
+    assert at("upstreams", "remove", "local").code == 0
+    file = tmp_path / "fleet.yaml"
+    file.write_text(at("export").out)
+    assert "routes" not in file.read_text()
+    assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+
+
 @pytest.mark.parametrize(
     "section", ["limits: [{agent: lead, limit: requests_per_day, value: 3}]", "bindings: [{agent: lead, bundle: base}]"]
 )
