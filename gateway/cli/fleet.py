@@ -80,7 +80,8 @@ def apply(
                 reason=reason,
             )
             many = sum(len(each) for each in read.value.values() if isinstance(each, list))
-            with output.working(f"comparing and applying {many:,} items") as pause, gateways.changing(data) as gateway:
+            what = f"{'comparing' if dry_run else 'comparing and applying'} {many:,} items"
+            with output.working(what) as pause, gateways.changing(data) as gateway:
                 if dry_run:
                     plan = gateway.fleet.rehearse(asked)
                 else:
