@@ -9,6 +9,7 @@ lost. A `CredentialKind` says how the credentials of one kind are looked up and 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
@@ -393,8 +394,6 @@ def principal_of(
     strength = STRENGTHS[method]
     capabilities: list[str] = orjson.loads(row.capabilities)
     labels: dict[str, str] = orjson.loads(row.labels)
-    # Sorted by id, that is by age: the order in which bundles judge is the same in every worker.
-    bindings = tuple(BoundBundle(*each) for each in sorted(orjson.loads(row.bindings)))
     document = {
         "id": row.agent_id,
         "organization": row.organization,
@@ -423,13 +422,13 @@ def principal_of(
         method=method,
         strength=strength,
         status=row.status,
-        bindings=bindings,
+        bindings=_bindings(row.bindings),
         authority_epoch=epoch,
         document=document,
         expires_ns=row.expires_ns,
         agent_expires_ns=row.agent_expires_ns,
         suspends_ns=row.suspends_ns,
-        limits=tuple(BoundLimit(*each) for each in sorted(orjson.loads(row.limits))),
+        limits=_limits(row.limits),
         content=_content(row),
         scope=_scope(row, token),
         token=token,
@@ -438,6 +437,18 @@ def principal_of(
         person=persons.document(token.person, right) if token and token.person and right else None,
         zone=row.zone,
     )
+
+
+# Most agents of a team have the same of both, so these are made once for all of them.
+@functools.lru_cache(maxsize=1024)
+def _bindings(text: str) -> tuple[BoundBundle, ...]:
+    """The bindings of a row, sorted by id, that is by age: bundles judge in the same order in every worker."""
+    return tuple(BoundBundle(*each) for each in sorted(orjson.loads(text)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _limits(text: str) -> tuple[BoundLimit, ...]:
+    return tuple(BoundLimit(*each) for each in sorted(orjson.loads(text)))
 
 
 def _scope(row: CredentialRow, token: Token | None) -> KeyScope | None:

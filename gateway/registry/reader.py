@@ -19,61 +19,12 @@ from gateway.errors import Denied, GatewayError
 from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
-from gateway.registry import triggers
+from gateway.registry import credential_rows, triggers
+from gateway.registry.credential_rows import CredentialRows
 from gateway.registry.port import REVISION, ActiveSet, AgentRow, BundleRef, Epochs, RouteRow, UpstreamRow
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
 _EPOCHS = "SELECT value, authority, upstreams, policy FROM epoch"
-
-# Every step is a search in an index, whatever the tables hold; written with OR, SQLite would scan all bindings.
-_PRINCIPAL = """
-SELECT k.id, k.digest, k.pepper, k.expires_ns, k.revoked_ns,
-       a.id, o.name, a.name, a.version, a.owner, a.team, a.environment, a.status, a.capabilities, a.labels,
-       (SELECT json_group_array(json_array(b.id, b.bundle, b.effect, b.pinned, b.shadow))
-          FROM binding b
-         WHERE b.organization_id = a.organization_id AND b.removed_ns IS NULL
-           AND (b.subject_kind, b.subject)
-               IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id))),
-       (SELECT json_group_array(json_array(
-                   l.id, l.subject_kind, l.name, l.value, l.upstream, l.model, l.raised, l.raised_until_ns))
-          FROM usage_limit l
-         WHERE l.organization_id = a.organization_id AND l.removed_ns IS NULL
-           AND (l.subject_kind, l.subject)
-               IN (VALUES ('agent', a.id), ('team', a.team), ('organization', a.organization_id))),
-       a.content, a.content_key, k.scope, a.expires_ns, k.public_key,
-       o.status,
-       (SELECT t.status FROM team t WHERE t.organization_id = a.organization_id AND t.name = a.team),
-       CASE WHEN EXISTS (SELECT 1 FROM emergency_stop s WHERE s.ended_ns IS NULL AND s.organization_id IS NULL)
-            THEN 'all'
-            WHEN EXISTS (SELECT 1 FROM emergency_stop s
-                          WHERE s.ended_ns IS NULL AND s.organization_id = a.organization_id)
-            THEN 'organization' END,
-       EXISTS (SELECT 1 FROM legacy_key g WHERE g.organization_id = a.organization_id AND g.revoked_ns IS NULL),
-       <upstream>, o.zone,
-       COALESCE(a.reviewed_ns, a.created_ns)
-           + (COALESCE(a.review_days, o.review_days) + o.suspend_after_days) * 86400000000000
-  FROM <credentials> k
-  JOIN agent a ON a.id = k.agent_id AND a.organization_id = k.organization_id
-  JOIN organization o ON o.id = a.organization_id
-"""
-_KEYS = _PRINCIPAL.replace("<credentials>", "api_key").replace("<upstream>", "NULL")
-_CREDENTIAL = _KEYS + " WHERE k.credential_id = ?"
-_KEY = _KEYS + " WHERE k.id = ?"
-_WORKLOAD = _KEYS + " WHERE k.spiffe_id = ? ORDER BY k.revoked_ns IS NOT NULL, k.id DESC LIMIT 1"
-
-# A rule is a credential of its agent, which ends with the rule.
-_AS_CREDENTIAL = """(
-    SELECT id, x'' AS digest, 0 AS pepper, NULL AS expires_ns, removed_ns AS revoked_ns, NULL AS scope,
-           NULL AS public_key, agent_id, organization_id
-      FROM issuer_rule)"""
-_RULE = _PRINCIPAL.replace("<credentials>", _AS_CREDENTIAL).replace("<upstream>", "NULL") + " WHERE k.id = ?"
-
-_AS_LEGACY = """(
-    SELECT id, digest, pepper, expires_ns, revoked_ns, NULL AS scope, NULL AS public_key, agent_id, organization_id,
-           upstream
-      FROM legacy_key)"""
-_LEGACY = _PRINCIPAL.replace("<credentials>", _AS_LEGACY).replace("<upstream>", "k.upstream")
-_LEGACY += " WHERE k.digest IN (<digests>) ORDER BY k.revoked_ns IS NULL DESC, k.id DESC LIMIT 1"
 
 _AGENT = """
 SELECT a.id, a.name, a.status
@@ -144,6 +95,7 @@ class RegistryReader:
                 _check_revision(path, self._rows)
                 triggers.check(path, self._rows.execute(triggers.QUERY))
                 self._wal = opened.enter_context(closing(OpenedFile(write_ahead_log(path))))
+                self._credentials = CredentialRows(self._rows)
                 opened.pop_all()  # all is well: they stay open until `close`
         except (sqlite3.Error, OSError) as error:
             raise GatewayError("registry_unavailable", f"cannot read `{path}`: {error}", subject=str(path)) from error
@@ -178,21 +130,18 @@ class RegistryReader:
             raise Denied("registry_unavailable", f"epoch: {error}") from error
 
     async def credential(self, credential_id: str) -> CredentialRow | None:
-        rows = self._all(_CREDENTIAL, (credential_id,))
-        return CredentialRow._make(rows[0]) if rows else None
+        return self._credential(credential_rows.CREDENTIAL, (credential_id,))
 
     async def workload(self, spiffe_id: str) -> CredentialRow | None:
-        rows = self._all(_WORKLOAD, (spiffe_id,))
-        return CredentialRow._make(rows[0]) if rows else None
+        return self._credential(credential_rows.WORKLOAD, (spiffe_id,))
 
     async def holder(self, credential: str) -> CredentialRow | None:
-        rows = self._all(_RULE if credential.startswith("rul_") else _KEY, (credential,))
-        return CredentialRow._make(rows[0]) if rows else None
+        statement = credential_rows.RULE if credential.startswith("rul_") else credential_rows.KEY
+        return self._credential(statement, (credential,))
 
     async def legacy(self, digests: Sequence[bytes]) -> CredentialRow | None:
-        statement = _LEGACY.replace("<digests>", ", ".join("?" * len(digests)))
-        rows = self._all(statement, tuple(digests))
-        return CredentialRow._make(rows[0]) if rows else None
+        statement = credential_rows.LEGACY.replace("<digests>", ", ".join("?" * len(digests)))
+        return self._credential(statement, digests)
 
     async def agent(self, organization: str, reference: str) -> AgentRow | None:
         rows = self._all(_AGENT, (organization, reference, reference))
@@ -235,11 +184,21 @@ class RegistryReader:
             raise Denied("registry_unavailable", "the deployment has no name")
         return str(rows[0][0])
 
+    def _credential(self, statement: str, values: Sequence[Any]) -> CredentialRow | None:
+        try:
+            return self._credentials.find(statement, values)
+        except sqlite3.Error as error:
+            raise _unreadable(error) from error
+
     def _all(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
         try:
             return self._rows.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
-            raise Denied("registry_unavailable", f"rows: {error}") from error
+            raise _unreadable(error) from error
+
+
+def _unreadable(error: sqlite3.Error) -> Denied:
+    return Denied("registry_unavailable", f"rows: {error}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

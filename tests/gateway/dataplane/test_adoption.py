@@ -15,7 +15,7 @@ from gateway.dataplane import legacy_clients
 from gateway.dataplane.legacy_clients import MAX_CLIENTS, QUIET_NS, Client, LegacyClients, hashed, product
 from gateway.identity import legacy_keys
 from gateway.identity.principals import CredentialRow, Principal, principal_of
-from gateway.registry import adoptions, agent_updates, changes, outbox, reader, tenant_changes
+from gateway.registry import adoptions, agent_updates, changes, credential_rows, outbox, tenant_changes
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
 from tests.gateway.conftest import Home, at_once
@@ -337,7 +337,7 @@ def test_the_product_has_no_version(agent: str, name: str) -> None:
 
 def test_the_lookup_uses_an_index(home: Home) -> None:
     db = RegistryReader(home.data.registry_db)._rows
-    statement = reader._LEGACY.replace("<digests>", "?, ?")
+    statement = credential_rows.LEGACY.replace("<digests>", "?, ?")
     plan = " ".join(row[3] for row in db.execute("EXPLAIN QUERY PLAN " + statement, (b"a", b"b")))
     assert "legacy_key USING INDEX legacy_key_digest" in plan
     assert "SCAN legacy_key" not in plan

@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from gateway.errors import Denied
+from gateway.registry import credential_rows
 from gateway.registry import reader as module
 from gateway.registry.port import Epochs
 from gateway.registry.reader import RegistryReader
@@ -24,13 +25,16 @@ from tests.gateway.conftest import Home, at_once
 
 def test_a_credential_is_found_without_scanning(home: Home) -> None:
     """The cost of a request must not grow with the number of agents, keys and bindings."""
+    plans: list[list[str]] = []
     with home.registry.read() as session:
-        plan = [
-            row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {module._CREDENTIAL}", ("x",))
-        ]
-    assert [step for step in plan if step.startswith("SCAN")] == ["SCAN 3 CONSTANT ROWS"] * 2
-    # Key, agent, organization, bindings, limits, team, a stop of all, a stop of the organization, an old key adopted.
-    assert sum(step.startswith("SEARCH") for step in plan) == 9
+        for statement, values in ((credential_rows.CREDENTIAL, ("x",)), (credential_rows.SHARED, ("x", "y"))):
+            rows = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.append([row[3] for row in rows])
+    own, shared = ([step for step in plan if step.startswith("SCAN")] for plan in plans)
+    assert (own, shared) == (["SCAN epoch"], ["SCAN epoch", *["SCAN 2-ROW VALUES CLAUSE"] * 2])
+    # Key, agent, its bindings, its limits. Organization, bindings, limits, team, a stop of all, one of the
+    # organization, an old key adopted.
+    assert [sum(step.startswith("SEARCH") for step in plan) for plan in plans] == [4, 7]
 
 
 def test_pinned_revisions_are_found_without_looking_at_all_bindings(home: Home) -> None:
