@@ -85,7 +85,7 @@ class Transaction:
         self._db = db
         self._deployment = deployment
         self._clock = clock
-        self.kept = kept or Kept(db)
+        self.kept = Kept(db) if kept is None else kept
         self.balances = self.kept.balances
         self._logs = self.kept.logs
         self._changes = db.total_changes  # the expected value: it grows by one for each row that is written here
