@@ -53,7 +53,7 @@ class Judgement:
         began = time.monotonic()
         ends = began + self._deadline
         now_ns = time.time_ns()
-        usage = self._budget.usage(principal, now_ns)
+        usage = self._budget.usage(principal, now_ns) if judges.reads_usage else None
         found = authorization.decide(judges, principal, call, now_ns, foreign=foreign, ends=ends, usage=usage)
         document = found.input
         apply = functools.partial(obliged, match.destination.provider)

@@ -63,6 +63,7 @@ class Shadow:
     ref: BundleRef | None = None
     bundle: CompiledBundle | None = None
     reads_content: bool = False
+    reads_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,11 @@ class Panel:
     """The bundles that judge certain bindings under one activation.
 
     `summary` is how the log names the members: bundle, commit, digest and effect. `content` lists the paths of content
-    that they can read, with dots. `refusal` is why there are no members.
+    that they can read, with dots, and `usage` says whether they can read `input.usage`. `refusal` is why there are no
+    members.
 
     `shadows` are asked too, and their answers recorded and nothing else; those that are not in memory have no bundle.
-    `content` is about members alone.
+    `content` and `usage` are about members alone.
     """
 
     activation_id: str
@@ -84,10 +86,15 @@ class Panel:
     nondeterministic: bool = False
     refusal: Verdict | None = None
     shadows: tuple[Shadow, ...] = ()
+    usage: bool = False
 
     @property
     def reads_content(self) -> bool:
         return bool(self.content) or any(each.reads_content for each in self.shadows)
+
+    @property
+    def reads_usage(self) -> bool:
+        return self.usage or any(each.reads_usage for each in self.shadows)
 
 
 def compile_bundle(files: Mapping[str, bytes], digest: str, name: str, compiled: Path | None = None) -> CompiledBundle:
@@ -180,6 +187,7 @@ class PolicyCache:
             content=content_paths(path for member in members for path in member.bundle.input_paths),
             nondeterministic=any(member.bundle.nondeterministic for member in members),
             shadows=self.shadows(bindings, active),
+            usage=any(_reads_usage(each.bundle) for each in members),
         )
 
     def shadows(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> tuple[Shadow, ...]:
@@ -190,7 +198,7 @@ class PolicyCache:
                 ref = active.find(each.bundle, each.pinned)
                 bundle = self._bundles.get(ref.digest) if ref else None
                 reads = bundle is not None and bool(content_paths(bundle.input_paths))
-                found.append(Shadow(each.effect, each.bundle, ref, bundle, reads))
+                found.append(Shadow(each.effect, each.bundle, ref, bundle, reads, _reads_usage(bundle)))
         return tuple(found)
 
     def load(self, digest: str) -> CompiledBundle:
@@ -235,6 +243,11 @@ def digests(active: ActiveSet) -> set[str]:
 def _summary(member: Member) -> dict[str, str]:
     ref = member.ref
     return {"name": ref.name, "digest": ref.digest, "commit": ref.commit, "effect": member.effect}
+
+
+def _reads_usage(bundle: CompiledBundle | None) -> bool:
+    """Whether a judgement can depend on `input.usage`: a path below it, or one that contains it."""
+    return bundle is not None and any(path[:1] in ((), ("usage",)) for path in bundle.input_paths)
 
 
 def content_paths(paths: Iterable[InputPath]) -> tuple[str, ...]:

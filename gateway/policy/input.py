@@ -27,7 +27,8 @@ def build_input(
 ) -> dict[str, Any]:
     """The input document. It shares what it can with the principal and the call, so it must not be changed.
 
-    `body` puts the client's document in. It is most of the cost of a large request, and policies rarely need it.
+    `body` puts the client's document in. It is most of the cost of a large request, and policies rarely need it. So is
+    `usage` left out where no policy that is asked can read it.
     """
     hours = now_ns // _HOUR_NS
     request: dict[str, Any] = {

@@ -273,6 +273,27 @@ def test_policies_see_what_their_agent_has_used(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.parametrize(
+    ("condition", "filled"),
+    [
+        ("input.usage.tokens.day < 25", True),
+        ('some name; input[name] == "chat.completions"', True),
+        ('input.action == "chat.completions"', False),
+    ],
+)
+def test_usage_is_looked_up_for_policies_that_can_read_it(run: Run, condition: str, filled: bool) -> None:
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway, f"package bot.authz\n\nallow if {{ {condition} }}\n")
+        assert (await gateway.chat()).status == 200
+        await gateway.entries()
+        db = sqlite3.connect(gateway.data.audit_db)
+        [(kept,)] = db.execute("SELECT input FROM private WHERE input IS NOT NULL").fetchall()
+        db.close()
+        assert bool(json.loads(kept)["usage"]) == filled
+
+    run(test)
+
+
 @pytest.mark.slow
 def test_a_balance_that_was_changed_by_hand_is_found(run: Run) -> None:
     async def test(gateway: Gateway) -> None:

@@ -22,6 +22,8 @@ allow if input.resource.model == "gpt-4o"
 
 deny contains "too warm" if input.request.body.temperature > 1
 
+deny contains "usage is missing" if not input.usage.requests
+
 obligations.model := "gpt-4o-mini"
 """
 
