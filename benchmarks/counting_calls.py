@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks import data_plane
 from benchmarks.flat_cost import Side
-from gateway.audit.balances import WINDOWS
+from gateway.audit.balance import WINDOWS
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.costs import Costs
 from gateway.registry import usage_limits

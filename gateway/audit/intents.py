@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias
 
-from gateway.audit.balances import Amounts, Balances
+from gateway.audit.balance import Amounts
+from gateway.audit.balances import Balances
 from gateway.audit.content import Sealed
 from gateway.audit.entry import Scalar
 from gateway.audit.thresholds import LimitWindow

@@ -17,7 +17,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gateway.audit.balances import OPEN, Balance, Balances, Held, place_of, shown_time, window_name
+from gateway.audit.balance import OPEN, Balance, place_of, shown_time, window_name
+from gateway.audit.balances import Balances, Held
 from gateway.audit.entry import MAX_INTEGER, Entry
 
 WHAT: Final = "limit.threshold"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.audit.balances import MINUTE_NS, Amounts
+from gateway.audit.balance import MINUTE_NS, Amounts
 from gateway.audit.entry import Entry
 from gateway.call import Call
 from gateway.dataplane.exchange import Exchange

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.audit import balances, storage
-from gateway.audit.balances import MINUTE_NS
+from gateway.audit.balance import MINUTE_NS
 from gateway.dataplane import contacts
 from gateway.dataplane.contacts import Contact
 from gateway.dataplane.measures import MAX_MODELS

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from gateway.audit import balances, storage
-from gateway.audit.balances import MINUTE_NS, Balance
+from gateway.audit.balance import MINUTE_NS, Balance
 from gateway.registry import queries, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.records import LimitRecord, SubjectKind

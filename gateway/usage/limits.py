@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gateway.audit.balances import OPEN, WINDOWS
+from gateway.audit.balance import OPEN, WINDOWS
 from gateway.call import Call
 from gateway.identity.principals import BoundLimit, Principal
 

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gateway.audit.balances import METRIC_OF, MINUTE_NS, Balances, Ends, Group, Held, number, shown_time
+from gateway.audit.balance import METRIC_OF, MINUTE_NS, Ends, shown_time
+from gateway.audit.balances import Balances, Group, Held, number
 from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
 from gateway.audit.thresholds import LimitWindow

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.audit import balances, storage
-from gateway.audit.balances import MINUTE_NS, USED, Balance, Key
+from gateway.audit.balance import MINUTE_NS, USED, Balance
+from gateway.audit.balances import Key
 from gateway.audit.errors import AuditError
 
 FRESH_SECONDS: Final = 1.0

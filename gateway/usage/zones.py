@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway.audit.balances import Ends
+from gateway.audit.balance import Ends
 from gateway.errors import GatewayError, did_you_mean
 
 DEFAULT: Final = "UTC"

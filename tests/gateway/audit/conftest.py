@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.audit import note, signer, storage, verify
-from gateway.audit.balances import MINUTE_NS, Balances
+from gateway.audit.balance import MINUTE_NS
+from gateway.audit.balances import Balances
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Fields
 from gateway.audit.report import Report
 from gateway.audit.writer import AuditWriter

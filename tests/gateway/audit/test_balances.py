@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.audit import recovery
-from gateway.audit.balances import USED, VALUES, Balance
+from gateway.audit.balance import USED, VALUES, Balance
 from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
 from gateway.usage.limits import COUNTERS, Applied, is_spend

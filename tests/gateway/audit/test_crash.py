@@ -21,7 +21,7 @@ import pytest
 
 from gateway.audit import recovery, storage
 from gateway.audit import writer as writers
-from gateway.audit.balances import VALUES
+from gateway.audit.balance import VALUES
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.usage.reservation import CallReservation

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.audit.balances import VALUES, Balance, Balances
+from gateway.audit.balance import VALUES, Balance
+from gateway.audit.balances import Balances
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Denial, Fields, Reservation
 from gateway.usage.reservation import CallReservation

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.audit import signer, verify
-from gateway.audit.balances import VALUES
+from gateway.audit.balance import VALUES
 from gateway.registry import tenant_changes, usage_limits
 from gateway.registry.usage_limits import Part
 from gateway.usage import limits

@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from gateway.audit.balances import VALUES
+from gateway.audit.balance import VALUES
 from tests.gateway.dataplane.processes import POLICY, Live, write_policy
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from gateway.audit.balances import MINUTE_NS, VALUES
+from gateway.audit.balance import MINUTE_NS, VALUES
 from tests.gateway.dataplane.processes import POLICY, Live, write_policy
 
 pytestmark = pytest.mark.slow

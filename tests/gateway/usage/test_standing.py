@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.audit import storage
-from gateway.audit.balances import MINUTE_NS, USED, VALUES, Balance, Key
+from gateway.audit.balance import MINUTE_NS, USED, VALUES, Balance
+from gateway.audit.balances import Key
 from gateway.settings import DataDirectory
 from gateway.usage.standing import Standing
 
