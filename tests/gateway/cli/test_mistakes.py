@@ -179,7 +179,7 @@ MISTAKES = [
     Mistake(
         "a helper rule that is public",
         CHECK,
-        ("starter/authz.rego:39:1", "needs a name that begins with `_`"),
+        ("starter/authz.rego:47:1", "needs a name that begins with `_`"),
         edits=((AUTHZ, "_model_listed", "model_listed"),),
     ),
     Mistake(
@@ -192,7 +192,7 @@ MISTAKES = [
         "a variable of a policy",
         CHECK,
         ("starter/authz.rego:22:2", "did you mean `input`?"),
-        edits=((AUTHZ, '{\n\tinput.action == "chat.completions"\n\t_model', "{\n\tinptu.action == 1\n\t_model"),),
+        edits=((AUTHZ, "allow if {\n\t_asks_a_model", "allow if {\n\tinptu.action == 1"),),
     ),
     Mistake(
         "a member of the input",

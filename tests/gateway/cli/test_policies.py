@@ -144,7 +144,7 @@ def test_a_bundle_that_somebody_is_bound_to_is_missing(run: Run, cwd: Path) -> N
     done = run("policies", "check", "other", "--data", ".gateway")
     assert done.code == 1
     assert "bundle_missing: bundle starter: `assistant` is bound to it" in done.out
-    assert run("policies", "check", "--data", ".gateway").out == "starter: fit to be put into force (6 tests passed)\n"
+    assert run("policies", "check", "--data", ".gateway").out == "starter: fit to be put into force (7 tests passed)\n"
 
 
 def test_committing_where_init_made_a_repository(run: Run, cwd: Path) -> None:
@@ -158,13 +158,13 @@ def test_committing_where_init_made_a_repository(run: Run, cwd: Path) -> None:
     rules.write_text(good + "helper := 1\n")
     refused = git(repository, "commit", "-qam", "Wrong", **bare)
     assert refused.code == 1
-    assert "starter/authz.rego:40:1: bad_decision: `helper` is not a member of a decision" in refused.err
+    assert "starter/authz.rego:48:1: bad_decision: `helper` is not a member of a decision" in refused.err
     git(repository, "checkout", "-q", ".")
     rules.write_text(good + "# more\n")
     git(repository, "add", ".")
     rules.write_text(good + "helper := 1\n")
     done = git(repository, "commit", "-qm", "Right", **bare)
-    assert (done.code, "starter: fit to be put into force (6 tests passed)" in done.err) == (0, True)
+    assert (done.code, "starter: fit to be put into force (7 tests passed)" in done.err) == (0, True)
     assert git(repository, "log", "-1", "--format=%an%ae").out.strip(), "somebody is its author"
     assert git(repository, "commit", "-qam", "Wrong", "--no-verify", **bare).code == 0
 

@@ -19,21 +19,29 @@ default allow := false
 
 # Several rules of one name are alternatives: the request may go ahead if all lines of one of them hold.
 allow if {
-	input.action == "chat.completions"
+	_asks_a_model
 	_model_listed
 }
 
-allow if input.action == "models.list"
+allow if input.action in {"models.list", "models.retrieve"}
 
 # A reason is for the developer who reads the refusal. Negate only rules without arguments, like `_model_listed`:
 # `not f(input.x)` is undefined, and so denies nothing, when the input has no `x`.
 deny contains msg if {
-	input.action == "chat.completions"
+	_asks_a_model
 	not _model_listed
 	msg := sprintf("the model must be one of: %s", [concat(", ", settings.models)])
 }
 
+deny contains msg if {
+	not allow
+	not _asks_a_model
+	msg := sprintf("the action must be one of: %s", [concat(", ", settings.actions)])
+}
+
 # An answer may not be longer than this. A request that asks for more, or sets no limit, is changed to it.
-obligations := {"max_output_tokens": settings.max_output_tokens} if input.action == "chat.completions"
+obligations := {"max_output_tokens": settings.max_output_tokens} if _asks_a_model
+
+_asks_a_model if input.action in settings.actions
 
 _model_listed if input.resource.model in settings.models

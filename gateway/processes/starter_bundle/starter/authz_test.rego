@@ -33,7 +33,16 @@ test_models_may_be_listed if {
 	authz.deny == set() with input as {"action": "models.list"}
 }
 
-test_anything_else_is_denied if {
+test_other_ways_to_ask_a_model_are_the_same if {
+	every action in {"responses", "messages", "generate_content"} {
+		authz.allow with input as {"action": action, "resource": {"model": "gpt-4o"}}
+		not authz.allow with input as {"action": action, "resource": {"model": "o3"}}
+	}
+}
+
+test_anything_else_is_denied_with_a_reason if {
 	not authz.allow with input as {"action": "embeddings", "resource": {"model": "gpt-4o-mini"}}
+	count(authz.deny) == 1 with input as {"action": "embeddings", "resource": {"model": "gpt-4o-mini"}}
 	not authz.allow with input as {}
+	count(authz.deny) == 1 with input as {}
 }
