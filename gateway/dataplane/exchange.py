@@ -11,7 +11,9 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.dataplane.content import Keeping
 from gateway.dataplane.held_bytes import Holding, Turn
+from gateway.dataplane.usable_models import UsableModels
 from gateway.identifiers import new_id, random_bytes
+from gateway.identity.key_scope import MODEL_LIST
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.registry.port import Epochs
@@ -105,6 +107,8 @@ class Exchange:
     # Headers that policies have set.
     set_headers: Mapping[str, str] = field(default_factory=dict)
     stores: bool = False
+    # Of a list of models: which of them the agent may use.
+    usable: UsableModels | None = None
     # Nothing of the request has reached the upstream, and nothing will.
     unsent: bool = False
     # The status that the client sees; None until a head was sent.
@@ -177,6 +181,9 @@ class Exchange:
         self.action, self.model = call.action, call.model
         self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
         self.set_headers = authorization.obligations.set_headers
+        if call.action == MODEL_LIST and self.principal is not None and self.match is not None:
+            provider, used = self.match.destination.provider, authorization.input["usage"]
+            self.usable = UsableModels(authorization.panel, self.principal, provider, call.upstream, used)
         self.call, self.authorization = None, None
         if not isinstance(self.received, bytes):
             self.holding.release()

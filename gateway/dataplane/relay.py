@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from starlette.types import Send
@@ -54,13 +55,11 @@ class Relay:
         exchange = self._exchange
         kind = answer.header(b"content-type")
         tap = self._provider.tap(self._endpoint, kind, exchange.edits, stores=exchange.stores)
-        scope = exchange.principal.scope if exchange.principal is not None else None
-        filtered = False
-        if scope is not None and scope.models and self._endpoint.route.action == MODEL_LIST and answer.status < 400:
-            tap, filtered = ModelListTap(scope.allows_model), True
+        listed = self._list_of_models() if answer.status < 400 else None
+        tap = listed or tap
         exchange.report = tap.report
         self._streaming = tap.streaming
-        self._head = _response_head(exchange, self._provider, answer, same_length=not (tap.streaming or filtered))
+        self._head = _response_head(exchange, self._provider, answer, same_length=not (tap.streaming or listed))
         digest = evidence.BodyDigest(exchange.salt, "response_body")
         if (keeping := exchange.keeping) is not None:
             keeping.begin_answer(kind.decode("latin-1"))
@@ -83,9 +82,12 @@ class Relay:
         finally:
             exchange.response_commitment = digest.hexdigest()
             try:
-                self._tail = tap.finish()
+                # Policies are asked about each model of a list: not while others wait for the event loop.
+                self._tail = tap.finish() if listed is None else await asyncio.to_thread(tap.finish)
             finally:  # all requests share what is held
                 self._holding.release()
+        if listed is not None and len(self._tail) == exchange.response_bytes:
+            self._head = _response_head(exchange, self._provider, answer, same_length=True)
         if answer.status >= 400:
             return "provider_error"
         if tap.report.failed:
@@ -94,6 +96,21 @@ class Relay:
             exchange.detail = "the answer ended before its terminal event or the end of its document"
             return "upstream_incomplete"
         return self._outcome()
+
+    def _list_of_models(self) -> ModelListTap | None:
+        """What keeps models out of a list that this client may not use; None if all of it is for everybody."""
+        principal, usable = self._exchange.principal, self._exchange.usable
+        if self._endpoint.route.action != MODEL_LIST or principal is None or usable is None:
+            return None
+        scope = principal.scope if principal.scope is not None and principal.scope.models else None
+        if scope is None and not usable.asks:
+            return None
+
+        def among(models: Sequence[str]) -> Collection[str]:
+            inside = [each for each in models if scope is None or scope.allows_model(each)]
+            return usable.among(inside) if usable.asks else inside
+
+        return ModelListTap(among, strict=scope is not None)
 
     async def _pass(self, tap: Tap, chunk: bytes, last: bool) -> None:
         """Send what the tap lets pass of this chunk."""

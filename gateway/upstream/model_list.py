@@ -1,12 +1,13 @@
-"""A provider's list of models, of which a client gets only those that its key is for.
+"""A provider's list of models, of which a client gets only those that its key is for and its agent may use.
 
-The whole list is held back until it is complete, and written anew. A list that cannot be read becomes an empty one:
-what is not known to be inside stays out. The salted digest in the log is of what the provider sent.
+The whole list is held back until it is complete. If a model has to go it is written anew, otherwise it is sent as it
+came. For a key of certain models a list that cannot be read becomes an empty one: what is not known to be inside stays
+out. The salted digest in the log is of what the provider sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import orjson
@@ -19,12 +20,16 @@ _NOTHING: Final = b'{"object":"list","data":[],"models":[]}'
 
 
 class ModelListTap:
-    """The tap of one answer to `models.list`; its length is another than the provider's."""
+    """The tap of one answer to `models.list`. `among` says which of its models stay.
+
+    `strict`: if the list cannot be read, none of it may be seen. Also one that is too large to be held is empty.
+    """
 
     streaming = False
 
-    def __init__(self, allows: Callable[[str], bool]) -> None:
-        self._allows = allows
+    def __init__(self, among: Callable[[Sequence[str]], Collection[str]], *, strict: bool) -> None:
+        self._among = among
+        self._strict = strict
         self._chunks: list[bytes] = []
         self.kept = 0
         self.report = Report()
@@ -42,23 +47,34 @@ class ModelListTap:
         return b""
 
     def finish(self) -> bytes:
+        """The list that the client gets. Asking about hundreds of models may take long."""
         whole = b"".join(self._chunks) if self.kept <= MAX_DOCUMENT_BYTES else b""
         self._chunks.clear()
         document = json_object(whole)
         if document is None:
-            return _NOTHING
-        for member, name in _LISTS:
-            if member in document:
-                document[member] = [each for each in _objects(document[member]) if self._inside(each.get(name))]
+            return _NOTHING if self._strict or self.kept > MAX_DOCUMENT_BYTES else whole
+        lists = [
+            (member, name, document[member])
+            for member, name in _LISTS
+            if member in document and (self._strict or isinstance(document[member], list))
+        ]
+        named = [model for _, name, listed in lists for each in _objects(listed) if (model := _model(each.get(name)))]
+        stay = frozenset(self._among(named))
+        changed = False
+        for member, name, listed in lists:
+            document[member] = [each for each in _objects(listed) if _model(each.get(name)) in stay]
+            changed |= document[member] != listed
         try:
-            inside = orjson.dumps(document)
+            inside = orjson.dumps(document) if changed else whole
         except orjson.JSONEncodeError:  # it is nested more deeply than can be written
             return _NOTHING
         self.ended = True
         return inside
 
-    def _inside(self, model: Any) -> bool:
-        return isinstance(model, str) and self._allows(model.removeprefix("models/"))
+
+def _model(name: Any) -> str:
+    """A model as calls name it; empty if it has no name."""
+    return name.removeprefix("models/") if isinstance(name, str) else ""
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
