@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from gateway.body import Body
+
+WITHOUT_OUTPUT_LIMIT: Final = frozenset({"responses.compact"})
+"""Actions whose answer is a text of any length: no member of the request limits it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,14 @@ class DataPlane:
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
         exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         routes = await self._registry.routes(epochs.upstreams)
-        self._choose(exchange, principal, routes.resolve(principal.organization, target))
+        try:
+            found = routes.resolve(principal.organization, target)
+        except Denied:
+            named = None if target.named is None else routes.named(principal.organization, target.named[0])
+            if named is not None:
+                exchange.speaker = named.provider
+            raise
+        self._choose(exchange, principal, found)
         match = exchange.match
         assert match is not None
         route = match.endpoint.route

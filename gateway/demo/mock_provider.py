@@ -272,6 +272,12 @@ async def _input_tokens(send: Send, model: str, request: Document, faults: Fault
     await _document(send, 200, counted, cut=faults.cut)
 
 
+async def _compact(send: Send, model: str, request: Document, faults: Faults) -> None:
+    asked = mock_responses.as_chat(request)
+    [choice] = mock_answers.choices(asked, faults.words)
+    await _document(send, 200, mock_responses.compaction(request, mock_answers.usage(asked, [choice])), cut=faults.cut)
+
+
 async def _messages(send: Send, model: str, request: Document, faults: Faults) -> None:
     asked = mock_messages.as_chat(request)
     [choice] = mock_answers.choices(asked, faults.words)
@@ -335,6 +341,7 @@ _ANSWERED: dict[str, _Answer] = {
     "/embeddings": _embeddings,
     "/responses": _responses,
     "/responses/input_tokens": _input_tokens,
+    "/responses/compact": _compact,
     **_ANTHROPIC,
 }
 

@@ -88,6 +88,13 @@ def response(request: Document, choice: Choice, reported: Document | None) -> Do
     }
 
 
+def compaction(request: Document, reported: Document) -> Document:
+    """A conversation in short: here, one item that nobody can read."""
+    item = {"id": "cmp_mock", "type": "compaction", "encrypted_content": "mock"}
+    head = {"id": _head(request)["id"], "object": "response.compaction", "created_at": _CREATED}
+    return {**head, "output": [item], "usage": usage(reported)}
+
+
 def events(request: Document, choice: Choice, reported: Document | None) -> Iterator[Document]:
     """The response as events, a token each."""
     for sequence, event in enumerate(_events(request, choice, reported)):

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 import policy_engine as pe
-from gateway.call import Call, Reference
+from gateway.call import WITHOUT_OUTPUT_LIMIT, Call, Reference
 from gateway.errors import Denied
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Effect, Principal
@@ -206,6 +206,8 @@ CHANGED_TWICE: Final = Verdict(
 def unmet(obligations: Obligations, document: Mapping[str, Any]) -> str:
     """The obligation that the request of an input document does not meet, and how; empty if it meets all."""
     request, resource = document["request"], document["resource"]
+    if obligations.max_output_tokens is not None and document["action"] in WITHOUT_OUTPUT_LIMIT:
+        return f"`max_output_tokens` is {obligations.max_output_tokens}, and `{document['action']}` has no such limit"
     tools = [(str(each["type"]), str(each["name"])) for each in request["tools"]]
     return obligations.unmet(request["max_output_tokens"], tools, resource["models"])
 

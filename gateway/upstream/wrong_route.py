@@ -14,24 +14,66 @@ from collections.abc import Sequence
 
 from gateway.errors import Denied
 from gateway.upstream.providers.base import Provider
+from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import FAMILIES, Routes, split
 from gateway.upstream.strict_json import shown
 
 _MAX_PATH = 256
 _MAX_LISTED = 20
-# Many clients have these, and many people try them first. What a provider serves is not looked up here.
+_BATCHES = "batches, whose calls no policy would see"
+_ASSISTANTS = "the Assistants API: use responses"
+_AGENTS = "agents that a provider runs: a request names its model, its prompts and its tools itself"
+_ACCOUNT = "the administration of an account at a provider"
+_TUNING = "fine-tuning"
+_OLD = "older text APIs: use `:generateContent`"
+# What the clients of providers can call besides, by a segment of its path or by the verb behind a colon. Where a path
+# has several of them, the first one counts. What a provider serves is not looked up here.
 _KNOWN_APIS = {
-    "/batches": "batches, whose calls no policy would see",
-    "/assistants": "the Assistants API: use responses",
-    "/threads": "the Assistants API: use responses",
-    "/realtime": "the Realtime API",
-    "/fine_tuning": "fine-tuning",
-    "/uploads": "uploads in parts: upload the file in one request",
-    "/containers": "containers by their own paths",
-    "/videos": "videos",
+    **dict.fromkeys(("batches", "message_batches", "batchPredictionJobs", "batch"), _BATCHES),
+    **dict.fromkeys((":batchGenerateContent", ":asyncBatchEmbedContent", ":batchEmbedContent"), _BATCHES),
+    **dict.fromkeys(("assistants", "threads"), _ASSISTANTS),
+    **dict.fromkeys(("agents", "sessions", "environments", "deployments", "deployment_runs", "dreams"), _AGENTS),
+    **dict.fromkeys(("triggers", "automations", "reasoningEngines"), _AGENTS),
+    **dict.fromkeys(("organization", "organizations", "projects", "compliance", "user_profiles", "tunnels"), _ACCOUNT),
+    **dict.fromkeys(("webhook_endpoints", "webhook_event_types", "webhooks", "safety", "credits", "key"), _ACCOUNT),
+    **dict.fromkeys(("vaults", "credentials"), "credentials that are kept at a provider"),
+    **dict.fromkeys(("fine_tuning", "fine-tuning", "fine-tunes", "tunedModels", "tuningJobs"), _TUNING),
+    **dict.fromkeys(("auth_tokens", "authTokens", "client_secrets"), "tokens that lead past this gateway"),
+    **dict.fromkeys(("realtime", "live", "ws", "transcription_sessions"), "the Realtime and Live APIs"),
+    **dict.fromkeys(("videos", ":predictLongRunning"), "videos"),
+    **dict.fromkeys(("voices", "voice_consents"), "voices of your own"),
+    **dict.fromkeys(("fileSearchStores", "corpora", "ragStores"), "stores of files at Google by their own paths"),
+    **dict.fromkeys((":generateText", ":generateMessage", ":generateAnswer", ":embedText"), _OLD),
+    **dict.fromkeys(("operations", ":fetchPredictOperation"), "operations that go on at a provider"),
+    **dict.fromkeys((":rawPredict", ":streamRawPredict"), "models of other makers at Vertex AI"),
+    **dict.fromkeys(("rerank", "score"), "reranking"),
+    **dict.fromkeys((":predict", ":computeTokens"), "this method of Google's models"),
+    "cachedContents": "cached contents by their own paths",
+    "chatkit": "ChatKit",
+    "complete": "the Text Completions API: use messages",
+    "containers": "containers by their own paths",
+    "content_provenance_checks": "checks of where content comes from",
+    "decisions": "decisions of a provider",
+    "evals": "evaluations",
+    "fim": "completions in the middle of a text",
+    "interactions": "the Interactions API: use `:generateContent`",
+    "memory_stores": "memory stores",
+    "ocr": "the reading of documents as text",
+    "skills": "skills by their own paths",
+    "uploads": "uploads in parts: upload the file in one request",
+}
+# Where these lead depends on what stands before them: a family that has routes of these names serves no others there.
+_OF_A_FAMILY = {
+    "/chat/completions/": "completions that the provider keeps: only responses can be fetched later",
+    "/v1beta/files": "files of Google's: send the content itself in `inlineData`",
+    "/v1/files": "files of this provider",
+    "/v1alpha/": "the version v1alpha of this API: use v1beta",
+    "/api/chat": "Ollama's own API: use /v1/chat/completions",
+    "/api/generate": "Ollama's own API: use /v1/chat/completions",
+    "/api/embed": "Ollama's own API: use /v1/embeddings",
 }
 # Of state that belongs to single agents; a list would show all of it.
-_UNSERVED_LISTS = {"/files": "files", "/vector_stores": "vector stores"}
+_UNSERVED_LISTS = {"/files": "files", "/vector_stores": "vector stores", "/chat/completions": "kept completions"}
 
 
 def unknown(method: str, path: str, families: Sequence[Routes] = FAMILIES) -> Denied:
@@ -57,6 +99,9 @@ def refusal(method: str, path: str, cause: str, families: Sequence[Routes] = FAM
 def speaker(path: str) -> Provider | None:
     """The provider in whose shape such a refusal is made: the one that the path looks like, if there is one."""
     providers = [family.provider for family in FAMILIES]
+    named = split(path)
+    if named is not None and (preset := PROVIDERS.get(named[0])) is not None:  # most upstreams are named after theirs
+        return next(each for each in providers if each.name == preset.name)
     by_route = [each for each in providers if any(route.path in path for route in each.routes)]
     # Where the version is not a prefix: what stands before a model in its paths.
     by_model = [
@@ -106,10 +151,21 @@ def _cause(path: str, families: Sequence[Routes]) -> str:
                 return twice(start)
         if any(_methods(plain.removesuffix(route.path), families) for route in family.provider.routes):
             return "the path has a route twice: take it out of the base URL, because the client adds it"
-    for name, called in _KNOWN_APIS.items():
-        if re.search(rf"{name}(?:/|$)", plain):
-            return f"this gateway does not serve {called}"
+    if called := _unserved(plain):
+        return f"this gateway does not serve {called}"
     return "the usual causes are a base URL without `/v1` or with it twice, and an API that is not served"
+
+
+def _unserved(path: str) -> str:
+    """The API that a path belongs to, if it is one that is not served; else empty."""
+    named = split(path)
+    if named is not None and is_version(named[1].split("/")[1]):
+        path = named[1]  # without the upstream's name, which may be any word
+    for segment in path.split("/"):
+        name, colon, verb = segment.partition(":")
+        if called := _KNOWN_APIS.get(colon + verb if colon and verb else name) or _KNOWN_APIS.get(name):
+            return called
+    return next((called for part, called in _OF_A_FAMILY.items() if part in path), "")
 
 
 @functools.lru_cache(maxsize=256)

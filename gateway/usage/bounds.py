@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any, Final
 
-from gateway.call import Call
+from gateway.call import WITHOUT_OUTPUT_LIMIT, Call
 
 OF_A_CALL: Final = 8
 """Tokens that a provider adds to each call: its beginning, and the head of the answer."""
@@ -79,7 +79,21 @@ def unbounded(call: Call) -> str:
     hosted = {tool.type for tool in call.tools if not tool.name or tool.server or tool.type == "mcp"}
     if hosted:
         return f"tools that the provider runs ({', '.join(sorted(hosted))})"
+    if call.action in WITHOUT_OUTPUT_LIMIT:
+        return "an answer whose length nothing limits"
+    if call.body is not None and _compacts(call.body):
+        return "a conversation that the provider compacts by a further call to the model"
     return ""
+
+
+def _compacts(body: dict[str, Any]) -> bool:
+    """Whether a call asks for its conversation to be summed up on the way, which is billed besides what it asks for."""
+    if body.get("compaction") is not None:
+        return True
+    settings = body.get("context_management")
+    edits = settings.get("edits", [settings]) if isinstance(settings, dict) else settings
+    kinds = [each.get("type") for each in edits if isinstance(each, dict)] if isinstance(edits, list) else [edits]
+    return any(str(kind).startswith("compact") for kind in kinds)
 
 
 def _size(value: Any, message: bool) -> int:

@@ -211,7 +211,7 @@ def _limit(body: Facts, answers: Any) -> Any:
 
 READERS: dict[str, Callable[[Facts, str], Facts]] = {
     "chat.completions": chat,
-    **dict.fromkeys(("responses", "responses.input_tokens"), responses),
+    **dict.fromkeys(("responses", "responses.input_tokens", "responses.compact"), responses),
     **dict.fromkeys(("messages", "messages.count_tokens"), messages),
     **dict.fromkeys(("embeddings", "moderations", "completions"), simple),
 }

@@ -38,6 +38,7 @@ _USER = f'"messages":[{{"role":"user","content":"{PROMPT}"}}]'
 JSON_WAYS = {
     "responses": Way(b"POST", b"/v1/responses", _prompt("input")),
     "input tokens": Way(b"POST", b"/v1/responses/input_tokens", _prompt("input")),
+    "compact": Way(b"POST", b"/v1/responses/compact", _prompt("input")),
     "embeddings": Way(b"POST", b"/v1/embeddings", _prompt("input")),
     "moderations": Way(b"POST", b"/v1/moderations", _prompt("input")),
     "completions": Way(b"POST", b"/v1/completions", _prompt("prompt")),

@@ -11,7 +11,7 @@ _MARK = re.compile(rb"mark-\d{5}")
 _SEGMENT = rb"[A-Za-z0-9._:-]{1,128}"
 _QUERY = rb"(?:\?(?:[A-Za-z0-9._~:@,*=&-]|%[0-9A-F]{2})*)?"
 _OPENAI = (
-    rb"POST /(?:chat/completions|responses|responses/input_tokens|embeddings|moderations|completions)",
+    rb"POST /(?:chat/completions|responses|responses/(?:input_tokens|compact)|embeddings|moderations|completions)",
     rb"POST /(?:images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations))",
     rb"GET /models(?:/%(segment)s)?|(?:GET|DELETE) /responses/%(segment)s",
     rb"POST /responses/%(segment)s/cancel|GET /responses/%(segment)s/input_items",
@@ -28,7 +28,7 @@ _REQUESTS = {
     "azure": [
         *(each.replace(b" /", b" /openai/v1/") for each in _OPENAI),
         *(each.replace(b" /", b" /openai/") for each in _OPENAI[2:]),
-        rb"POST /openai/responses(?:/input_tokens)?",
+        rb"POST /openai/responses(?:/input_tokens|/compact)?",
         *(each.replace(b" /", b" /openai/deployments/%(segment)s/") for each in _OPENAI[:2]),
     ],
     "anthropic": [

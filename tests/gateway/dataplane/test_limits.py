@@ -179,6 +179,10 @@ def test_what_has_no_bound_is_refused_under_a_limit_on_tokens(run: Run) -> None:
         reply = await gateway.send(gateway.request(body))
         assert (reply.status, reply.code) == (403, "limit_unenforceable")
         assert "content that is not text (image)" in reply.json["error"]["message"]
+        body = {"model": "gpt-4o", "input": "x"}
+        reply = await gateway.send(gateway.request(body, path="/v1/responses/compact"))
+        assert (reply.status, reply.code) == (403, "limit_unenforceable")
+        assert "whose length nothing limits" in reply.json["error"]["message"]
         assert (await gateway.chat(max_tokens=5)).status == 200
 
     run(test)

@@ -166,3 +166,16 @@ def test_the_log_shows_and_explains_it(
     assert problems == [(True, None)] * 4 + [(None, twice)]
     decisions = judged_again(tmp_path / "data" / "audit.db", DataDirectory(tmp_path / "data"))
     assert decisions.document() == {"agree": 4, "apart": {twice: 1}, "otherwise": []}
+
+
+@pytest.mark.slow
+def test_a_cap_denies_what_cannot_be_capped(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        body = {"model": "gpt-4o", "input": "a long conversation"}
+        put_into_force(gateway, "package bot.authz\n\nallow := true\n")
+        assert (await gateway.send(gateway.request(body, path="/v1/responses/compact"))).status == 200
+        put_into_force(gateway, "package bot.authz\n\nallow := true\n\nobligations.max_output_tokens := 50\n")
+        reply = await gateway.send(gateway.request(body, path="/v1/responses/compact"))
+        assert (reply.status, reply.code) == (403, "policy_unsupported")
+
+    run(test)

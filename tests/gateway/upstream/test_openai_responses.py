@@ -48,6 +48,7 @@ def test_a_plain_call() -> None:
 def test_what_is_kept(given: dict[str, Any], stores: bool) -> None:
     assert read(**given).stores is stores
     assert read(ENDPOINTS["responses.input_tokens"], **given).stores is False
+    assert read(ENDPOINTS["responses.compact"], **given).stores is False
 
 
 @pytest.mark.parametrize(
@@ -309,3 +310,51 @@ def test_older_completions_report_usage_in_streams_when_asked() -> None:
 def test_calls_that_name_no_one_model_are_refused(action: str, given: dict[str, Any]) -> None:
     with pytest.raises(Denied):
         call(action, input="x", prompt="x", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "tools"),
+    [
+        ({"enabled": True, "max_concurrent_subagents": 2}, [Tool("multi_agent", "")]),
+        ({}, [Tool("multi_agent", "")]),
+        ({"enabled": False}, []),
+        (None, []),
+    ],
+)
+def test_agents_that_the_provider_starts_are_a_tool(given: Any, tools: list[Tool]) -> None:
+    found = read(multi_agent=given)
+    assert list(found.tools) == tools
+    edited, names = PROVIDER.edit(found, Edits(strip_tools=frozenset({"multi_agent"})))
+    assert edited.tools == ()
+    assert names == (("strip_tools",) if tools else ())
+    assert edited.body == (PLAIN if tools else found.body)
+
+
+def test_other_spellings_of_them_are_refused() -> None:
+    for given in ({"multiAgent": {"enabled": True}}, {"multi_agent": {"Enabled": True}}, {"multi_agent": True}):
+        with pytest.raises(Denied):
+            read(**given)
+
+
+def test_a_conversation_is_compacted() -> None:
+    found = read(ENDPOINTS["responses.compact"], instructions="in short", previous_response_id="resp_1")
+    assert (found.action, found.model, found.max_output_tokens) == ("responses.compact", "gpt-5", None)
+    assert found.system_prompts == (digest("in short"),)
+    assert found.references == (Reference("response", "resp_1"),)
+    answer = {
+        "id": "resp_2",
+        "object": "response.compaction",
+        "output": [{"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}],
+        "usage": {"input_tokens": 9, "output_tokens": 4, "total_tokens": 13},
+    }
+    tap = PROVIDER.tap(ENDPOINTS["responses.compact"], b"application/json", (), stores=found.stores)
+    tap.feed(json.dumps(answer).encode(), last=True)
+    tap.finish()
+    assert tap.report.usage == Usage(input=9, output=4)
+    assert tap.report.created == []
+
+
+def test_no_limit_of_the_output_is_believed_where_there_is_none() -> None:
+    with pytest.raises(Denied) as caught:
+        read(ENDPOINTS["responses.compact"], max_output_tokens=5)
+    assert "has no limit" in caught.value.text

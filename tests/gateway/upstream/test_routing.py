@@ -152,6 +152,11 @@ def test_another_method(method: str, path: bytes, allow: bytes) -> None:
         ("/v1/chat/completions/", "a slash too many"),
         ("/v1/chat/completions/chat/completions", "the path has a route twice"),
         ("/v1beta/models/gemini-2.5-flash:generateContent/", "a slash too many"),
+        ("/anthropic/v1/skills", "does not serve skills by their own paths"),
+        ("/live/v1/nothing", "the usual causes are"),  # the first segment is an upstream's name
+        ("/v1/realtime/client_secrets", "does not serve the Realtime and Live APIs"),
+        ("/v1beta/interactions", "does not serve the Interactions API"),
+        ("/v1beta/models/m:batchGenerateContent", "does not serve batches"),
         ("/v1beta/models/gemini-2.5-flash:predict", "of gemini: /v1beta/models/{model}:generateContent"),
         ("/azure/openai/deployments/gpt-4o/images", "of azure: /openai/deployments/{deployment}/chat/completions"),
         ("/messages", "`/v1` is missing"),

@@ -117,3 +117,32 @@ def test_the_form_of_messages_costs_little() -> None:
     """So that most of a limit can be used by short calls."""
     messages = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
     assert size("openai", "chat.completions", {"model": "m", "messages": messages}) <= 30
+
+
+_ASKED = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "body", "bounded"),
+    [
+        ("openai", "responses", {"input": "x"}, True),
+        ("openai", "responses", {"input": "x", "context_management": []}, True),
+        ("openai", "responses", {"input": "x", "context_management": [{"type": "compaction"}]}, False),
+        ("openai", "responses", {"input": "x", "multi_agent": {"enabled": True}}, False),
+        ("openai", "responses.compact", {"input": "x"}, False),
+        ("anthropic", "messages", _ASKED, True),
+        ("anthropic", "messages", {**_ASKED, "compaction": {"type": "enabled"}}, False),
+        (
+            "anthropic",
+            "messages",
+            {**_ASKED, "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
+            True,
+        ),
+        ("anthropic", "messages", {**_ASKED, "context_management": {"edits": [{"type": "compact_20260112"}]}}, False),
+        ("anthropic", "messages", {**_ASKED, "context_management": {"type": "compaction"}}, False),
+    ],
+)
+def test_what_the_provider_does_besides_has_no_bound(
+    name: str, action: str, body: dict[str, Any], bounded: bool
+) -> None:
+    assert (bounds.unbounded(read(name, action, {"model": "m", **body})) == "") is bounded

@@ -25,9 +25,11 @@ from gateway.upstream.providers.openai.response_answers import ResponseAnswers
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA = "openai-beta"
-_RESUME = frozenset({"stream", "starting_after", "include_obfuscation"})
-_PAGES = frozenset({"after", "before", "limit", "order"})
-_RESPONSES = frozenset({responses.CREATE, responses.COUNT})
+_RESUME = frozenset({"stream", "starting_after", "include_obfuscation", "beta"})
+_PAGES = frozenset({"after", "before", "limit", "order", "beta"})
+_RESPONSES = frozenset({responses.COUNT, *responses.GENERATING})
+# `client.beta.responses` says with every request that it is one.
+_BETA_PATH = frozenset({"beta"})
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
@@ -41,11 +43,12 @@ class OpenAI:
     prefix = "/v1"
     routes: Sequence[Route] = (
         Route("POST", "/chat/completions", chat.ACTION, "json", request_headers=_FORWARDED),
-        Route("POST", "/responses", responses.CREATE, "json", request_headers=_FORWARDED),
-        Route("POST", "/responses/input_tokens", responses.COUNT, "json", request_headers=_FORWARDED),
+        Route("POST", "/responses", responses.CREATE, "json", _BETA_PATH, _FORWARDED),
+        Route("POST", "/responses/input_tokens", responses.COUNT, "json", _BETA_PATH, _FORWARDED),
+        Route("POST", "/responses/compact", responses.COMPACT, "json", _BETA_PATH, _FORWARDED),
         Route("GET", "/responses/{response_id}", "responses.retrieve", "none", _RESUME, _FORWARDED),
-        Route("DELETE", "/responses/{response_id}", "responses.delete", "none", request_headers=_FORWARDED),
-        Route("POST", "/responses/{response_id}/cancel", "responses.cancel", "none", request_headers=_FORWARDED),
+        Route("DELETE", "/responses/{response_id}", "responses.delete", "none", _BETA_PATH, _FORWARDED),
+        Route("POST", "/responses/{response_id}/cancel", "responses.cancel", "none", _BETA_PATH, _FORWARDED),
         Route("GET", "/responses/{response_id}/input_items", "responses.input_items", "none", _PAGES, _FORWARDED),
         Route("POST", "/embeddings", simple.EMBEDDINGS, "json", request_headers=_FORWARDED),
         Route("POST", "/moderations", simple.MODERATIONS, "json", request_headers=_FORWARDED),
@@ -144,7 +147,7 @@ class OpenAI:
             return DocumentTap(sound.document, expected=expected, opaque=not expected)
         answers: Answers | ResponseAnswers
         if action.partition(".")[0] == responses.CREATE:
-            answers = ResponseAnswers(stores=stores, reports=action == responses.CREATE)
+            answers = ResponseAnswers(stores=stores, reports=action in responses.GENERATING)
         else:
             answers = Answers(stores=stores, hide_usage=USAGE_EDIT in edits)
         if kind == b"text/event-stream":

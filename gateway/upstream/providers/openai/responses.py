@@ -21,6 +21,9 @@ from gateway.upstream.providers.prompts import digest
 
 CREATE = "responses"
 COUNT = "responses.input_tokens"
+COMPACT = "responses.compact"
+GENERATING = frozenset({CREATE, COMPACT})
+"""The actions that make a model generate something."""
 
 _ROLES = frozenset({"system", "developer", "user", "assistant"})
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -41,7 +44,7 @@ _UNSEEN = {
 # Members whose other spellings are refused, per kind of object.
 _CALL_NAMES = frozenset(
     {"model", "input", "instructions", "previous_response_id", "conversation", "store", "background", "stream"}
-    | {"max_output_tokens", "tools", "tool_choice", "moderation", "prompt_cache_options"}
+    | {"max_output_tokens", "tools", "tool_choice", "moderation", "prompt_cache_options", "multi_agent"}
     | _UNSEEN.keys()
 )
 # Objects whose names are the client's own, such as those in a JSON Schema.
@@ -58,6 +61,8 @@ _TOOL_NAMES = frozenset(
 _HOLDER_NAMES = frozenset({"id"})
 _CACHE_NAMES = frozenset({"comparison_response_id"})
 _MODERATION_NAMES = frozenset({"model"})
+_AGENTS = "multi_agent"
+_AGENTS_NAMES = frozenset({"enabled"})
 _SERVERS = ("server_url", "connector_id", "tunnel_id")
 
 # Types that are read; another type must not look like one of them.
@@ -81,6 +86,8 @@ _COMPLETED_BY = {"reasoning": "encrypted_content", "compaction": "encrypted_cont
 def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _CALL_NAMES, _UNSEEN, _THEIRS)
+    if endpoint.route.action == COMPACT and _has(body, "max_output_tokens"):
+        members.refuse("`max_output_tokens` is not supported: what a conversation is compacted to has no limit")
     facts = _facts(body, creates=endpoint.route.action == CREATE)
     return call_of(endpoint, head, provider, raw, body, **facts)
 
@@ -111,8 +118,11 @@ def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
     tools = list(_definitions(body, items))
     limit = body.get("max_output_tokens")
     model = members.model(body.get("model"))
+    said = _said(body, items, tools)
     return {
-        **_said(body, items, tools),
+        **said,
+        # More models at work, each with tools and an output of its own: the provider runs them, as it does a tool.
+        "tools": (*said["tools"], *_agents(body)),
         "model": model,
         "models": tuple(dict.fromkeys([model, *_further_models(body, tools)])),
         "stream": members.boolean(body.get("stream"), "stream"),
@@ -237,6 +247,14 @@ def _tool(item: dict[str, Any]) -> Tool:
     return Tool(kind, "")  # the provider runs it itself: its type says what it is
 
 
+def _agents(body: dict[str, Any]) -> Iterator[Tool]:
+    """What lets the model start other ones at the provider, as many as it likes."""
+    if _has(body, _AGENTS):
+        settings = members.one_object(body[_AGENTS], _AGENTS, _AGENTS_NAMES)
+        if settings.get("enabled") is None or members.boolean(settings["enabled"], "enabled"):
+            yield Tool(_AGENTS, "")
+
+
 def _stripped(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any]:
     """The body without these tools, and without a choice of tools that they may have been."""
     kept = dict(body)
@@ -255,7 +273,10 @@ def _stripped(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any]:
     if isinstance(kept.get("tool_choice"), dict) or "tools" not in kept:
         kept.pop("tool_choice", None)
     # The choice may stay if nothing was taken out.
-    return body if kept.get("tools") == body.get("tools") and kept.get("input") == body.get("input") else kept
+    kept = body if kept.get("tools") == body.get("tools") and kept.get("input") == body.get("input") else kept
+    if _AGENTS in unwanted and any(True for _ in _agents(body)):
+        return {name: value for name, value in kept.items() if name != _AGENTS}
+    return kept
 
 
 def _without(tools: Any, unwanted: frozenset[str]) -> list[dict[str, Any]]:
