@@ -83,6 +83,8 @@ def unbounded(call: Call) -> str:
         return "an answer whose length nothing limits"
     if call.body is not None and _compacts(call.body):
         return "a conversation that the provider compacts by a further call to the model"
+    if call.body is not None and _mode(call.body) not in (None, "standard"):
+        return "a mode of reasoning that may be several calls to the model"
     return ""
 
 
@@ -94,6 +96,12 @@ def _compacts(body: dict[str, Any]) -> bool:
     edits = settings.get("edits", [settings]) if isinstance(settings, dict) else settings
     kinds = [each.get("type") for each in edits if isinstance(each, dict)] if isinstance(edits, list) else [edits]
     return any(str(kind).startswith("compact") for kind in kinds)
+
+
+def _mode(body: dict[str, Any]) -> object:
+    """The way of reasoning that a call asks for, if it names one."""
+    reasoning = body.get("reasoning")
+    return reasoning.get("mode") if isinstance(reasoning, dict) else None
 
 
 def _size(value: Any, message: bool) -> int:

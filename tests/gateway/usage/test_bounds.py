@@ -130,6 +130,8 @@ _ASKED = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content"
         ("openai", "responses", {"input": "x", "context_management": [{"type": "compaction"}]}, False),
         ("openai", "responses", {"input": "x", "multi_agent": {"enabled": True}}, False),
         ("openai", "responses.compact", {"input": "x"}, False),
+        ("openai", "responses", {"input": "x", "reasoning": {"mode": "standard", "effort": "high"}}, True),
+        ("openai", "responses", {"input": "x", "reasoning": {"mode": "pro"}}, False),
         ("anthropic", "messages", _ASKED, True),
         ("anthropic", "messages", {**_ASKED, "compaction": {"type": "enabled"}}, False),
         (
