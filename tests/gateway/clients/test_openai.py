@@ -108,6 +108,18 @@ def test_a_response(client: openai.OpenAI) -> None:
     assert denied.value.code == "foreign_reference"
 
 
+def test_a_conversation_is_compacted(client: openai.OpenAI) -> None:
+    short = client.responses.compact(model="gpt-4o", input="hello there", instructions="Be brief.")
+    assert (short.object, short.output[0].type, short.usage.input_tokens) == ("response.compaction", "compaction", 4)
+    given: Any = [*(item.model_dump() for item in short.output), {"role": "user", "content": "and you"}]
+    assert client.responses.create(model="gpt-4o", input=given).output_text == "You said: and you"
+
+
+def test_the_beta_client_of_responses(client: openai.OpenAI) -> None:
+    answer = client.beta.responses.create(model="gpt-4o", input="hello there")
+    assert answer.status == "completed"
+
+
 def test_a_stream_of_a_response(client: openai.OpenAI) -> None:
     with client.responses.stream(model="gpt-4o", input="hello there") as stream:
         pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
