@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
+from gateway.pauses import Pauses
+
 WINDOW = 64 * 1024
 """How much is read at a time by those who need not hold more."""
 
@@ -52,9 +54,10 @@ class SpooledBody:
                 rest = rest[written:]
 
     def windows(self, size: int = WINDOW) -> Iterator[bytes]:
-        """The body from its beginning, in pieces of `size`; only the last one is smaller."""
-        file = self._open()
+        """The body from its beginning, in pieces of `size`; only the last one is smaller. Others get on in between."""
+        file, pause = self._open(), Pauses()
         for at in range(0, self._size, size):
+            pause()
             yield file.read(at, min(size, self._size - at))
 
     def read(self) -> bytes:

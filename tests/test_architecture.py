@@ -25,6 +25,7 @@ ROOMS: tuple[str, ...] = (
     "remotes",
     "settings",
     "logs",
+    "pauses",
     "body",
     "call",
     "storage",

@@ -1,10 +1,10 @@
 """Large request bodies as JSON: the same strict reading as `strict_json.parse`, from a file and in small steps.
 
 The interpreter lets no other thread run while it is inside of one call. So that the event loop goes on beside a body of
-any size and content, no step here works on more than a window of the body. Long strings (images, audio, documents) are
-cut out first and decoded by themselves, window by window; an empty string stands in their place in what the decoder of
-the standard library is given. What is neither of the two is small: the number of values has a limit, and it is counted
-on the way, before anything is decoded.
+any size and content, no step here works on more than a window of the body, and the thread pauses in between
+(`pauses.py`). Long strings (images, audio, documents) are cut out first and decoded by themselves, window by window; an
+empty string stands in their place in what the decoder of the standard library is given. What is neither of the two is
+small: the number of values has a limit, and it is counted on the way, before anything is decoded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import orjson
 
 from gateway.body import WINDOW, SpooledBody
+from gateway.pauses import Pauses
 from gateway.upstream import strict_json
 
 # What both scanners of the standard library read a string with: its text, where it begins, whether it is strict.
@@ -153,7 +154,9 @@ def _string(pieces: list[bytes]) -> str:
     """The string that is written so. No piece ends with half of an escape of two characters."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     found = text = ""
+    pause = Pauses()
     for number, piece in enumerate(pieces, 1):
+        pause()
         last = number == len(pieces)
         text += decoder.decode(piece, last)
         end = len(text) if last else _whole(text)
@@ -217,7 +220,10 @@ def _written(value: Any) -> Any:
         return [_written(each) for each in value]
     if not isinstance(value, str) or len(value) < _LONG:
         return value
-    pieces = [strict_json.dump(value[at : at + WINDOW])[1:-1] for at in range(0, len(value), WINDOW)]
+    pieces, pause = [], Pauses()
+    for at in range(0, len(value), WINDOW):
+        pause()
+        pieces.append(strict_json.dump(value[at : at + WINDOW])[1:-1])
     return orjson.Fragment(b'"' + b"".join(pieces) + b'"')
 
 

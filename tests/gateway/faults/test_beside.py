@@ -37,6 +37,7 @@ def image() -> bytes:
 
 
 CHOSEN = ("arrays as messages", "one string", "escapes", "backslashes", "a file", "a long value", "members")
+BUSY = ("one string", "backslashes")
 CASES = [
     *(each for each in BODIES if each.name in CHOSEN),
     Hostile("an image", image, PASSES),
@@ -68,11 +69,22 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
 def test_a_call_waits_no_longer_than_at_a_bare_pass_through(
     servers: tuple[Server, Server], hostile: Hostile, tmp_path: Path
 ) -> None:
-    bare, gateway = servers
+    compare(*servers, hostile, tmp_path, busy=False)
+
+
+@pytest.mark.parametrize("hostile", [each for each in CASES if each.name in BUSY], ids=str)
+def test_a_call_waits_no_longer_when_the_event_loop_is_busy_too(
+    servers: tuple[Server, Server], hostile: Hostile, tmp_path: Path
+) -> None:
+    """The thread that writes the log gets the interpreter, although two others take it in turns."""
+    compare(*servers, hostile, tmp_path, busy=True)
+
+
+def compare(bare: Server, gateway: Server, hostile: Hostile, directory: Path, *, busy: bool) -> None:
     tried = []
     for _ in range(TRIES):
-        _, beside_bare = waits.beside(bare, hostile, tmp_path)
-        alone, beside = waits.beside(gateway, hostile, tmp_path)
+        _, beside_bare = waits.beside(bare, hostile, directory, busy=busy)
+        alone, beside = waits.beside(gateway, hostile, directory, busy=busy)
         print(f"\n{hostile.name}: {beside}; alone {alone}; bare {beside_bare}")
         if beside.worst <= max(alone.worst + MORE, beside_bare.worst):
             return

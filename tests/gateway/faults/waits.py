@@ -11,13 +11,15 @@ works on a body keep the core for 100 ms at a time from the worker's other threa
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +83,11 @@ def servers(directory: Path) -> Iterator[tuple[Server, Server]]:
         yield Server("bare", through, bare, key), Server("gateway", gateway, worker, key)
 
 
-def beside(server: Server, hostile: Hostile, directory: Path) -> tuple[Waits, Waits]:
-    """How long small calls wait alone, and beside several of these bodies at once."""
+def beside(server: Server, hostile: Hostile, directory: Path, *, busy: bool = False) -> tuple[Waits, Waits]:
+    """How long small calls wait alone, and beside several of these bodies at once.
+
+    `busy`: meanwhile others ask the server all the time for something that costs next to nothing.
+    """
     bystander = Bystander(server.port, server.key, directory, server.process)
     try:
         ends = time.monotonic() + DEADLINE
@@ -97,7 +102,7 @@ def beside(server: Server, hostile: Hostile, directory: Path) -> tuple[Waits, Wa
         data = head.encode() + raw
         del raw
         began = time.monotonic()
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with _busy(server.port) if busy else nullcontext(), ThreadPoolExecutor(AT_ONCE) as pool:
             statuses = set(pool.map(lambda each: _send(server.port, each), [data] * AT_ONCE))
         waits = bystander.since(began)
     finally:
@@ -105,6 +110,28 @@ def beside(server: Server, hostile: Hostile, directory: Path) -> tuple[Waits, Wa
     assert statuses <= (hostile.statuses if server.name == "gateway" else {200}), statuses
     assert waits.statuses == {200}, waits
     return alone, waits
+
+
+@contextmanager
+def _busy(port: int) -> Iterator[None]:
+    """Two clients ask for `/healthz`, each a thousand times a second at most."""
+    over = threading.Event()
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+        while not over.wait(0.001):
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+        connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask) for _ in range(2)]
+        try:
+            yield
+        finally:
+            over.set()
+    for each in asking:
+        each.result()
 
 
 @contextmanager
