@@ -10,7 +10,6 @@ Specification: docs/architecture.md, section 10.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn, TypeAlias
@@ -29,6 +28,8 @@ MAX_STRING: Final = 4 * 1024
 MAX_DOCUMENT: Final = 48 * 1024  # for members whose name ends in `_json`
 MAX_MEMBERS: Final = 128
 SALT_BYTES: Final = 32
+_INNER: Final = bytes(each ^ 0x36 for each in range(256))  # what HMAC makes of each byte of its key
+_OUTER: Final = bytes(each ^ 0x5C for each in range(256))
 ACTOR_GATEWAY: Final = "gateway"  # who acted, where it was neither an agent nor a person
 
 _STRING = (str,)
@@ -146,7 +147,10 @@ def commitment(salt: bytes, name: str, value: bytes) -> str:
     """
     if len(salt) != SALT_BYTES:
         raise AuditError("bad_entry", f"a commitment needs a salt of {SALT_BYTES} bytes")
-    return hmac.digest(salt, name.encode() + b"\x00" + value, hashlib.sha256).hex()
+    # As RFC 2104 says. `hmac.digest` lets go of the interpreter for it, however small the value is.
+    key = salt.ljust(64, b"\x00")
+    inner = hashlib.sha256(key.translate(_INNER) + name.encode() + b"\x00" + value)
+    return hashlib.sha256(key.translate(_OUTER) + inner.digest()).hexdigest()
 
 
 _REQUIRED: Final = {kind: (*COMMON.items(), *members.items()) for kind, members in KINDS.items()}
