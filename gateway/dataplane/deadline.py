@@ -5,21 +5,57 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+_NEVER = float("inf")
+
+
+class Deadlines:
+    """The timer of all deadlines of one event loop: most end before it looks, and a timer for each would cost more."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._running: set[Deadline] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks = _NEVER  # when the timer looks
+
+    def at(self, ends: float) -> Deadline:
+        """A deadline at this time of the loop's clock."""
+        return Deadline(self, self._loop, ends)
+
+    def begin(self, deadline: Deadline) -> None:
+        self._running.add(deadline)
+        self._look_at(deadline.ends)
+
+    def end(self, deadline: Deadline) -> None:
+        self._running.discard(deadline)
+
+    def _look_at(self, time: float) -> None:
+        if time < self._looks:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._looks = self._loop.call_at(time, self._look), time
+
+    def _look(self) -> None:
+        self._timer, self._looks = None, _NEVER
+        now = self._loop.time()
+        for each in [each for each in self._running if each.ends <= now]:  # which changes the set
+            each.expire()
+        self._look_at(min((each.ends for each in self._running), default=_NEVER))
+
 
 class Deadline:
     """Ends what the current task does within this block: it raises `TimeoutError` there.
 
-    A call has several deadlines, one after the other, and hardly ever reaches one. So moving it costs nothing, and one
-    timer looks when the first of them has come. Setting a timer for each, as `asyncio.timeout` does, costs more than
-    everything else here.
+    A call has several deadlines, one after the other, and hardly ever reaches one. So moving it costs nothing.
     """
 
-    __slots__ = ("_cancelling", "_ends", "_expired", "_loop", "_over", "_task", "_timer")
+    __slots__ = ("_cancelling", "_deadlines", "_ending", "_expired", "_loop", "_over", "_task", "ends")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ends: float) -> None:
-        """`ends` is a time of the loop's clock."""
+    def __init__(self, deadlines: Deadlines, loop: asyncio.AbstractEventLoop, ends: float) -> None:
+        self._deadlines = deadlines
         self._loop = loop
-        self._ends = ends
+        # A time of the loop's clock.
+        self.ends = ends
+        self._ending: asyncio.Handle | None = None
         self._expired = self._over = False
 
     def __enter__(self) -> Deadline:
@@ -27,35 +63,33 @@ class Deadline:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._timer: asyncio.Handle = self._loop.call_at(self._ends, self._look)
+        self._deadlines.begin(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._over = True
-        self._timer.cancel()
+        self._deadlines.end(self)
+        if self._ending is not None:
+            self._ending.cancel()
         # As in `asyncio.timeout`: if somebody else has cancelled the task too, it stays cancelled.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def move(self, ends: float) -> None:
         """Set another time, not before the one that was set first."""
-        self._ends = ends
+        self.ends = ends
 
     def end_now(self) -> None:
         """End the block in the next turn of the loop, if it is not left by then."""
         if not self._over:
             self._over = True
-            self._timer.cancel()
-            self._timer = self._loop.call_soon(self._expire)
+            self._deadlines.end(self)
+            self._ending = self._loop.call_soon(self.expire)
 
-    def _look(self) -> None:
-        if self._loop.time() < self._ends:
-            self._timer = self._loop.call_at(self._ends, self._look)
-        else:
-            self._expire()
-
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """End the block."""
         self._over = self._expired = True
+        self._deadlines.end(self)
         self._task.cancel()

@@ -36,7 +36,7 @@ from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
-from gateway.dataplane.deadline import Deadline
+from gateway.dataplane.deadline import Deadlines
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
 from gateway.dataplane.judgement import Judgement
@@ -110,6 +110,7 @@ class DataPlane:
         self._breakers = Breakers(settings, contacts.breaker)
         self._chooser = Chooser(settings, self._breakers)
         self.watch = Watch(registry, principals)
+        self._deadlines = Deadlines(asyncio.get_running_loop())
         self._running = 0  # requests in progress
         # One large body at a time, so that the event loop gets its share of the interpreter.
         bodies = asyncio.Semaphore(1)
@@ -309,7 +310,7 @@ class DataPlane:
         failure: Denied | None = None
         try:
             first_byte = min(started + self._settings.upstream_first_byte_timeout, exchange.ends)
-            with Deadline(loop, first_byte) as limit:
+            with self._deadlines.at(first_byte) as limit:
                 # A client that leaves ends the call at once: the upstream must not go on without a reader.
                 # So does a revocation, as soon as it is seen.
                 client.tell = watched.end = limit.end_now
@@ -378,7 +379,7 @@ class DataPlane:
         if failure is None and kept is not None:
             return await kept.complete(exchange, relay.end)
         if failure is None:
-            with suppress(TimeoutError), Deadline(loop, exchange.ends):  # of a client that has stopped reading
+            with suppress(TimeoutError), self._deadlines.at(exchange.ends):  # of a client that has stopped reading
                 await relay.end()
             return None
         if kept is not None or not relay.begun:

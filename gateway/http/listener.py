@@ -110,6 +110,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         # Of the newest request; at most one request is not answered yet.
         self._departure: Departure | None = None
+        # Since when the next request is waited for, of which nothing has come; None while it is not. Looking every
+        # second costs less than uvicorn's timer for each answer.
+        self._idle_since: float | None = None
         # How much was left to send when this peer last made progress, and when that was; None while it need not hurry.
         self._untaken: tuple[int, float] | None = None
         # Of the client, if it has presented one, which the handshake has verified then.
@@ -133,7 +136,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._departure.happened()
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         if self._ignoring_input:
             return
         # A head that begins inside this piece is not counted yet: most of the piece may be the end of a body.
@@ -161,8 +164,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse(_too_large_head())
                 return
         # A client must finish its head before the deadline, even if it sends only blank lines.
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and self._deadline is None and self.timeout_keep_alive_task is None:
+        answered = self.cycle is None or self.cycle.response_complete
+        if answered and self._deadline is None and self._idle_since is None:
             self._arm(self.limits.header_seconds)
 
     def resume_writing(self) -> None:
@@ -175,15 +178,25 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self.linger:
             super().shutdown()
         elif self.cycle is None or self.cycle.response_complete:
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(self.linger, self.timeout_keep_alive_handler)
+            self._idle_since = idle = self.loop.time()
+            self.loop.call_later(self.linger, self._close_if_idle, idle)
         else:
             self.cycle.keep_alive = False  # the answer's head says so, if it was not sent yet
+
+    def _close_if_idle(self, since: float) -> None:
+        """Close the connection if nothing has come on it since that time."""
+        if self._idle_since == since:
+            self.transport.close()
 
     @property
     def closed_and_flushed(self) -> bool:
         """Whether only the end of the connection is still to come."""
         return self.transport.is_closing() and not self.transport.get_write_buffer_size()
+
+    def close_if_unused(self, now: float) -> None:
+        """Close the connection if it was idle for too long. The server calls this every second with the loop's time."""
+        if self._idle_since is not None and now - self._idle_since >= self.timeout_keep_alive:
+            self.transport.close()
 
     def abort_if_stuck(self, now: float) -> None:
         """End the connection if its peer has stopped reading. The server calls this every second.
@@ -250,19 +263,20 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             # The request was answered before its body had arrived: from here on the connection is idle.
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._idle_since = self.loop.time()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._in_body and not self.transport.is_closing():
-            if self.expect_100_continue and not self._body_bytes:
-                # The client was never told to send the body, and may or may not do so: nothing can follow here.
-                self.transport.close()
-            else:
-                # Read and drop the rest of the body, for a limited time, so that the client gets to read the answer.
-                self._arm(self.limits.header_seconds)
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if not self._in_body:
+            self._idle_since = self.loop.time()
+        elif self.expect_100_continue and not self._body_bytes:
+            # The client was never told to send the body, and may or may not do so: nothing can follow here.
+            self.transport.close()
+        else:
+            # Read and drop the rest of the body, for a limited time, so that the client gets to read the answer.
+            self._arm(self.limits.header_seconds)
 
     # Refusing
 
@@ -407,9 +421,11 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
         if counter % 10 == 0:
-            now = time.monotonic()
-            for connection in tuple(self.server_state.connections):
-                cast(GuardedProtocol, connection).abort_if_stuck(now)
+            now, loop_now = time.monotonic(), asyncio.get_running_loop().time()
+            for each in tuple(self.server_state.connections):
+                connection = cast(GuardedProtocol, each)
+                connection.abort_if_stuck(now)
+                connection.close_if_unused(loop_now)
         return await super().on_tick(counter)
 
 

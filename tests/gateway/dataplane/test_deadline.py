@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from gateway.dataplane.deadline import Deadline
+from gateway.dataplane.deadline import Deadline, Deadlines
 
 RUNNERS: list[Callable[[Coroutine[Any, Any, None]], None]] = [asyncio.run, uvloop.run]
 
@@ -22,7 +22,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
 
 async def wait(ends: float, act: Callable[[Deadline], object] = lambda limit: None) -> None:
     """Wait for half a minute, within a deadline."""
-    with Deadline(asyncio.get_running_loop(), ends) as limit:
+    with Deadlines(asyncio.get_running_loop()).at(ends) as limit:
         act(limit)
         await asyncio.sleep(30)
 
@@ -30,7 +30,7 @@ async def wait(ends: float, act: Callable[[Deadline], object] = lambda limit: No
 def test_it_ends_what_takes_longer_and_nothing_else(run: Any) -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        with Deadline(loop, loop.time() + 30):
+        with Deadlines(loop).at(loop.time() + 30):
             await asyncio.sleep(0)
         began = loop.time()
         with pytest.raises(TimeoutError):
@@ -116,5 +116,35 @@ def test_a_cancelled_task_stays_cancelled(run: Any) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+    run(test())
+
+
+def test_each_of_many_ends_at_its_own_time(run: Any) -> None:
+    """They share a timer: one that comes first, one that is moved and one that is left must not disturb the others."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        deadlines, began = Deadlines(loop), loop.time()
+
+        async def wait(after: float, *, moved: float = 0.0, left: float = 30.0) -> float | None:
+            try:
+                with deadlines.at(began + after) as limit:
+                    if moved:
+                        limit.move(began + moved)
+                    await asyncio.sleep(left)
+            except TimeoutError:
+                return loop.time() - began
+            return None
+
+        found = await asyncio.gather(
+            wait(0.2), wait(0.1), wait(0.05, moved=0.15), wait(0.05, left=0.01), wait(600, left=0.3), wait(0.1)
+        )
+        for took, expected in zip(found, (0.2, 0.1, 0.15, None, None, 0.1), strict=True):
+            if expected is None:
+                assert took is None
+            else:
+                assert took is not None
+                assert expected - 0.002 <= took < expected + 0.04
 
     run(test())

@@ -36,11 +36,10 @@ OVERRIDDEN = {
 USED = {
     "GuardedProtocol": {
         "parser", "connections", "transport", "loop", "flow", "cycle", "scope", "url", "headers",
-        "expect_100_continue", "timeout_keep_alive", "timeout_keep_alive_task", "timeout_keep_alive_handler",
-        "_unset_keepalive_if_required",
+        "expect_100_continue", "timeout_keep_alive",
     },
     "cycle": {"response_started", "response_complete", "disconnected", "keep_alive"},
-    "flow": {"write_paused"},
+    "flow": {"write_paused", "resume_reading"},
     "_Server": {"config", "server_state", "servers", "started"},
     "server": {"should_exit", "serve", "server_state"},
     "server_state": {"connections", "tasks"},
