@@ -51,7 +51,7 @@ def start(
     The key is read from environment variables, or from standard input, one a line. Only a hash of it is stored. A start
     with the same key again moves the end date.
     """
-    from gateway.management.port import NewAdoption
+    from gateway.management.port.adoptions import NewAdoption
 
     expires_ns = output.parse_expiry(until)
     keys = [read_secret(each) for each in key_env] if key_env else _from_input()

@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.management.port import Gateway
+    from gateway.management.port.gateway import Gateway
     from gateway.registry.records import AgentRecord
 
 _EVERY: Final = 10**9
@@ -58,7 +58,7 @@ def register(
     as_json: Json = False,
 ) -> None:
     """Register an agent. It can do nothing until it has a key and a binding."""
-    from gateway.management.port import NewAgent
+    from gateway.management.port.agents import NewAgent
 
     labels = _labels(label or [])
     expires_ns = None if expires is None else output.parse_expiry(expires) or None

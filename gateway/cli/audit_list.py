@@ -19,7 +19,7 @@ from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.audit.search import Found
-    from gateway.management.log_port import Listed
+    from gateway.management.port.log import Listed
 
 _POLL_SECONDS = 0.25
 _POLL_SECONDS_ELSEWHERE = 1.0

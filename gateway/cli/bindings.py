@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.management.port import Gateway
+    from gateway.management.port.gateway import Gateway
     from gateway.registry.records import SubjectKind
 
 app = typer.Typer(no_args_is_help=True, help="Show which policy bundles apply to whom.")
@@ -59,7 +59,7 @@ def bind(
     as_json: Json = False,
 ) -> None:
     """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
-    from gateway.management.port import NewBinding
+    from gateway.management.port.assignments import NewBinding
 
     kind, name, organization = parse_subject(subject, organization)
     new = NewBinding(

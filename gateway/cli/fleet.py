@@ -19,7 +19,7 @@ from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.cli.upstreams import key_from, openapi_document, read_secret
 from gateway.errors import GatewayError
 from gateway.management import gateways
-from gateway.management.fleet_port import AskedFleet
+from gateway.management.port.fleet import AskedFleet
 
 if TYPE_CHECKING:
     from gateway.registry.fleet.apply import MadeKey

@@ -37,7 +37,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer. Its tokens open nothing before there is a rule."""
-    from gateway.management.port import NewIssuer
+    from gateway.management.port.issuers import NewIssuer
 
     new = NewIssuer(
         name=name,

@@ -42,7 +42,7 @@ def create(
     --network the key is for a part of what its agent may do; policies are asked all the same.
     """
     from gateway.identity.key_scope import scope
-    from gateway.management.port import NewCredential
+    from gateway.management.port.keys import NewCredential
 
     if (agent is None) == (named is None):
         raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")

@@ -13,7 +13,7 @@ from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.management.port import LimitName
+    from gateway.management.port.assignments import LimitName
     from gateway.registry.limit_states import LimitState
     from gateway.registry.records import LimitRecord
 
@@ -165,7 +165,7 @@ def show_limits(
 
 def _name(subject: str, organization: str, limit: str, upstream: str, model: str) -> tuple[LimitName, str]:
     """Which limit of whom, and in which organization."""
-    from gateway.management.port import LimitName
+    from gateway.management.port.assignments import LimitName
 
     kind, name, organization = parse_subject(subject, organization)
     return LimitName(kind=kind, subject=name, name=limit, upstream=upstream, model=model), organization

@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Add a provider. Nobody is let in before there is a rule."""
 
-    from gateway.management.port import NewLoginProvider
+    from gateway.management.port.logins import NewLoginProvider
 
     new = NewLoginProvider(
         name=name,
@@ -132,7 +132,7 @@ def update(
 ) -> None:
     """Change a login provider, for logins from now on. Logins before go on as they are."""
 
-    from gateway.management.port import LoginProviderUpdate
+    from gateway.management.port.logins import LoginProviderUpdate
 
     if secret_file is not None and no_secret:
         raise GatewayError("invalid_secret", "--client-secret-file and --no-client-secret exclude each other")
@@ -181,7 +181,7 @@ def add_rule(
 ) -> None:
     """Let people in who have these claims, all of them, as operators with this role."""
 
-    from gateway.management.port import NewLoginRule
+    from gateway.management.port.logins import NewLoginRule
 
     asked = claims.read(claim or [], "groups=platform")
     new = NewLoginRule(provider=provider, claims=asked, role=role.value, organization=organization)

@@ -165,7 +165,7 @@ def create_token(
 
     With --server it must not outlive the token with which you ask.
     """
-    from gateway.management.port import NewOperatorToken
+    from gateway.management.port.operators import NewOperatorToken
 
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     new = NewOperatorToken(operator=operator, lifetime_ns=lifetime_ns, scopes=scope or None)

@@ -120,7 +120,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change an organization: its time zone, how often agents must be confirmed, and what becomes of the others."""
-    from gateway.management.port import OrganizationUpdate
+    from gateway.management.port.tenants import OrganizationUpdate
 
     if review_days is None and suspend_after is None and zone is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")

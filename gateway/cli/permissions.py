@@ -16,7 +16,7 @@ from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.control.permission_records import AskedCall, Judged
-    from gateway.management.port import PermissionsAt
+    from gateway.management.port.permissions import PermissionsAt
 
 Model = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="As clients write it; may be repeated.")]
 Action = Annotated[
@@ -77,7 +77,7 @@ def _answer(
     as_json: bool,
     everyone: bool,
 ) -> None:
-    from gateway.management.port import Question
+    from gateway.management.port.permissions import Question
 
     models, actions, tools, upstream = asked
     question = Question(models=models, actions=actions, tools=tools, upstream=upstream)

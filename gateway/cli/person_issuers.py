@@ -58,7 +58,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer to say who a person is. No agent may act for its persons before there is a rule."""
-    from gateway.management.port import NewIssuer
+    from gateway.management.port.issuers import NewIssuer
     from gateway.registry.issuers import PersonTokens
 
     keys = key_text(jwks_url, jwks_file)

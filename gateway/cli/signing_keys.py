@@ -43,7 +43,7 @@ def add_public(
     """
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
-    from gateway.management.port import NewCredential
+    from gateway.management.port.keys import NewCredential
 
     if str(file) == "-":
         key = public_keys.parse_public(sys.stdin.buffer.read(_MOST_PEM).decode("ascii", "replace"))
@@ -83,7 +83,7 @@ def generate(
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
     from gateway.identity.message_signatures import thumbprint
-    from gateway.management.port import NewCredential
+    from gateway.management.port.keys import NewCredential
 
     scoped = scope(action or (), model or (), network or ())
     key = public_keys.generate("ed25519" if key_type is KeyType.ED25519 else "p256")

@@ -13,7 +13,7 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.management.port import Gateway
+    from gateway.management.port.gateway import Gateway
 
     Change = Callable[[Gateway], object | None]
 

@@ -66,7 +66,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add an upstream. Its key is read here from the environment or a file, sealed at rest and never printed."""
-    from gateway.management.port import NewUpstream
+    from gateway.management.port.destinations import NewUpstream
     from gateway.registry.names import CLIENTS_ADD, PROVIDERS
 
     document = None if openapi is None else openapi_document(openapi, provider)

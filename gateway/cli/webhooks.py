@@ -45,7 +45,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a webhook: it is told of what happens from now on. A secret that is made is shown this once."""
-    from gateway.management.port import NewWebhook
+    from gateway.management.port.webhooks import NewWebhook
     from gateway.registry import webhooks
     from gateway.webhooks import addresses, events, signature
 

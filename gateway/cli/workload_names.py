@@ -30,7 +30,7 @@ def add_spiffe(
     The gateway must have the settings tls_cert, tls_key and client_ca. See docs/mtls.md.
     """
     from gateway.identity.key_scope import scope
-    from gateway.management.port import NewCredential
+    from gateway.management.port.keys import NewCredential
 
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)

@@ -19,8 +19,8 @@ from gateway.processes import local
 from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
-    from gateway.management.log_port import AuditLog, Usage
-    from gateway.management.port import Gateway
+    from gateway.management.port.gateway import Gateway
+    from gateway.management.port.log import AuditLog, Usage
     from gateway.management.remote.client import Client
 
 _CHOSEN: ContextVar[Server | None] = ContextVar("server", default=None)

@@ -8,7 +8,7 @@ from gateway.dataplane import legacy_clients
 from gateway.dataplane.legacy_clients import Client
 from gateway.identity import key_scope
 from gateway.identity.credentials import Peppers
-from gateway.management.port import NewAdoption
+from gateway.management.port.adoptions import NewAdoption
 from gateway.processes import local
 from gateway.registry import adoptions
 from gateway.registry.adoptions import AdoptionRecord, Started
@@ -17,7 +17,7 @@ from gateway.settings import DataDirectory
 
 
 class DirectoryAdoptions:
-    """`Adoptions` of `port.py`."""
+    """`Adoptions` of `port/adoptions.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

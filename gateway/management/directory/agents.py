@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.dataplane import key_uses
-from gateway.management.port import InForce, NewAgent, Overview
+from gateway.management.port.activation import InForce
+from gateway.management.port.agents import NewAgent, Overview
 from gateway.processes import local
 from gateway.registry import agent_updates, as_of, changes, pages, queries
 from gateway.registry.agent_updates import AgentUpdate
@@ -21,7 +22,7 @@ _EVERY: Final = 10**9
 
 
 class DirectoryAgents:
-    """`Agents` of `port.py`."""
+    """`Agents` of `port/agents.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.management.directory.change import Change, change
-from gateway.management.port import LimitName, NewBinding
+from gateway.management.port.assignments import LimitName, NewBinding
 from gateway.registry import changes, limit_states, queries, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.limit_states import LimitState
@@ -13,7 +13,7 @@ from gateway.settings import DataDirectory, load_settings
 
 
 class DirectoryBindings:
-    """`Bindings` of `port.py`."""
+    """`Bindings` of `port/assignments.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry
@@ -49,7 +49,7 @@ class DirectoryBindings:
 
 
 class DirectoryLimits:
-    """`Limits` of `port.py`."""
+    """`Limits` of `port/assignments.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace as with_members
 
-from gateway.management.port import NewUpstream
+from gateway.management.port.destinations import NewUpstream
 from gateway.processes import local
 from gateway.registry import changes, names, queries, upstream_routes
 from gateway.registry.database import Registry
@@ -19,7 +19,7 @@ from gateway.upstream.providers.http import api, openapi
 
 
 class DirectoryUpstreams:
-    """`Upstreams` of `port.py`."""
+    """`Upstreams` of `port/destinations.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry
@@ -61,7 +61,7 @@ class DirectoryUpstreams:
 
 
 class DirectoryRoutes:
-    """`Routes` of `port.py`."""
+    """`Routes` of `port/destinations.py`."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

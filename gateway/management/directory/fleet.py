@@ -9,7 +9,7 @@ from typing import Any
 from gateway.control.key_actions import check_actions
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
-from gateway.management.fleet_port import AskedFleet, Plan
+from gateway.management.port.fleet import AskedFleet, Plan
 from gateway.processes import local
 from gateway.registry.database import Registry
 from gateway.registry.fleet import export
@@ -20,7 +20,7 @@ from gateway.settings import DataDirectory
 
 
 class DirectoryFleet:
-    """`Fleet` of `fleet_port.py`."""
+    """`Fleet` of `port/fleet.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.management.port import NewIssuer
+from gateway.management.port.issuers import NewIssuer
 from gateway.processes import local
 from gateway.registry import issuers
 from gateway.registry.database import Registry
@@ -10,7 +10,7 @@ from gateway.registry.issuers import IssuerRecord, RuleRecord
 
 
 class DirectoryIssuers:
-    """`Issuers` of `port.py`."""
+    """`Issuers` of `port/issuers.py`."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

@@ -11,7 +11,7 @@ from gateway.identity.credentials import Peppers
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.message_signatures import PublicKey
 from gateway.management.directory.change import Change, change
-from gateway.management.port import NewCredential
+from gateway.management.port.keys import NewCredential
 from gateway.processes import local
 from gateway.registry import changes, key_rotation, queries
 from gateway.registry.database import Registry
@@ -31,7 +31,7 @@ class _Given(Change):
 
 
 class DirectoryKeys:
-    """`Keys` of `port.py`."""
+    """`Keys` of `port/keys.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

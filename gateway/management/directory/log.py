@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 from gateway.audit import lookup, search, storage
 from gateway.audit.search import Filters, Found
-from gateway.management.log_port import Listed, LookedUp
+from gateway.management.port.log import Listed, LookedUp
 from gateway.processes import local
 from gateway.settings import DataDirectory
 
 
 @dataclass(slots=True)
 class DirectoryListing:
-    """`Listing` of `log_port.py`."""
+    """`Listing` of `port/log.py`."""
 
     entries: Sequence[Listed]
     stopped_ns: int | None
@@ -30,7 +30,7 @@ class DirectoryListing:
 
 
 class DirectoryLog:
-    """`AuditLog` of `log_port.py`, on a connection that the caller closes."""
+    """`AuditLog` of `port/log.py`, on a connection that the caller closes."""
 
     def __init__(self, db: sqlite3.Connection, data: DataDirectory) -> None:
         self._db = db

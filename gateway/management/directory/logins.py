@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.management.port import LoginProviderUpdate, NewLoginProvider, NewLoginRule
+from gateway.management.port.logins import LoginProviderUpdate, NewLoginProvider, NewLoginRule
 from gateway.processes import local
 from gateway.registry import login_providers
 from gateway.registry.database import Registry
@@ -12,7 +12,7 @@ from gateway.settings import DataDirectory
 
 
 class DirectoryLogins:
-    """`Logins` of `port.py`."""
+    """`Logins` of `port/logins.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.identity.credentials import Peppers
-from gateway.management.port import NewOperatorToken
+from gateway.management.port.operators import NewOperatorToken
 from gateway.processes import local
 from gateway.registry import operator_logins, operators
 from gateway.registry.database import Registry
@@ -12,7 +12,7 @@ from gateway.settings import DataDirectory
 
 
 class DirectoryOperators:
-    """`Operators` of `port.py`."""
+    """`Operators` of `port/operators.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

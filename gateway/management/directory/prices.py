@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gateway.management.port import ProviderPrices
+from gateway.management.port.prices import ProviderPrices
 from gateway.registry.database import Registry
 from gateway.registry.price_places import price_places
 from gateway.settings import DataDirectory, load_settings
@@ -14,7 +14,7 @@ from gateway.usage.prices import PriceTable
 
 
 class DirectoryPrices:
-    """`Prices` of `port.py`."""
+    """`Prices` of `port/prices.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

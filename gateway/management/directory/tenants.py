@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from gateway.identity.standing import Standing
-from gateway.management.port import OrganizationUpdate
+from gateway.management.port.tenants import OrganizationUpdate
 from gateway.processes import local
 from gateway.registry import changes, emergency_stops, pages, teams, tenant_changes, tenants
 from gateway.registry.database import Registry
@@ -13,7 +13,7 @@ from gateway.registry.records import OrganizationRecord, OrganizationVersionReco
 
 
 class DirectoryTeams:
-    """`Teams` of `port.py`."""
+    """`Teams` of `port/tenants.py`."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -68,7 +68,7 @@ class DirectoryTeams:
 
 
 class DirectoryOrganizations:
-    """`Organizations` of `port.py`."""
+    """`Organizations` of `port/tenants.py`."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -106,7 +106,7 @@ class DirectoryOrganizations:
 
 
 class DirectoryStops:
-    """`Stops` of `port.py`."""
+    """`Stops` of `port/tenants.py`."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

@@ -13,7 +13,7 @@ from gateway.settings import DataDirectory
 
 
 class DirectoryTokenKeys:
-    """`TokenKeys` of `port.py`."""
+    """`TokenKeys` of `port/token_keys.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

@@ -12,7 +12,7 @@ from gateway.usage.rollup import Progress
 
 
 class DirectoryUsage:
-    """`Usage` of `log_port.py`, on a connection that the caller closes."""
+    """`Usage` of `port/log.py`, on a connection that the caller closes."""
 
     def __init__(self, db: sqlite3.Connection, data: DataDirectory, progress: Progress | None) -> None:
         self._db = db

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from gateway.audit import search, storage
-from gateway.management.port import NewWebhook
+from gateway.management.port.webhooks import NewWebhook
 from gateway.processes import local
 from gateway.registry import webhooks
 from gateway.registry.database import Registry
@@ -18,7 +18,7 @@ from gateway.webhooks.trial import Trial
 
 
 class DirectoryWebhooks:
-    """`Webhooks` of `port.py`."""
+    """`Webhooks` of `port/webhooks.py`."""
 
     def __init__(self, registry: Registry, data: DataDirectory) -> None:
         self._registry = registry

@@ -9,14 +9,14 @@ from typing import Any
 from gateway.dataplane import legacy_clients
 from gateway.dataplane.legacy_clients import Client as LegacyClient
 from gateway.identity import key_scope, legacy_keys
-from gateway.management.port import NewAdoption
+from gateway.management.port.adoptions import NewAdoption
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry.adoptions import AdoptionRecord, Started
 
 
 class RemoteAdoptions:
-    """`Adoptions` of `port.py`."""
+    """`Adoptions` of `port/adoptions.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import GatewayError
-from gateway.management.port import InForce, NewAgent, Overview
+from gateway.management.port.activation import InForce
+from gateway.management.port.agents import NewAgent, Overview
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry.records import (
@@ -40,7 +41,7 @@ _ATTEMPTS: Final = 5
 
 
 class RemoteAgents:
-    """`Agents` of `port.py`."""
+    """`Agents` of `port/agents.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

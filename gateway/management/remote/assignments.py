@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import GatewayError
-from gateway.management.port import LimitName, NewBinding
+from gateway.management.port.assignments import LimitName, NewBinding
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.management.remote.permitted import unless_forbidden
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RemoteBindings:
-    """`Bindings` of `port.py`."""
+    """`Bindings` of `port/assignments.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -56,7 +56,7 @@ class RemoteBindings:
 
 
 class RemoteLimits:
-    """`Limits` of `port.py`."""
+    """`Limits` of `port/assignments.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.errors import GatewayError
-from gateway.management.port import NewUpstream
+from gateway.management.port.destinations import NewUpstream
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry import names, upstream_routes
@@ -17,7 +17,7 @@ from gateway.upstream.providers.http import openapi
 
 
 class RemoteUpstreams:
-    """`Upstreams` of `port.py`."""
+    """`Upstreams` of `port/destinations.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -54,7 +54,7 @@ class RemoteUpstreams:
 
 
 class RemoteRoutes:
-    """`Routes` of `port.py`."""
+    """`Routes` of `port/destinations.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -11,7 +11,7 @@ import orjson
 
 from gateway.errors import GatewayError
 from gateway.identity import credentials
-from gateway.management.fleet_port import AskedFleet, Plan
+from gateway.management.port.fleet import AskedFleet, Plan
 from gateway.management.remote.client import ApiError, Client, Reply
 from gateway.registry.fleet import posted
 from gateway.registry.fleet.apply import KeyFile, MadeKey
@@ -26,7 +26,7 @@ _ATTEMPTS: Final = 30
 
 
 class RemoteFleet:
-    """`Fleet` of `fleet_port.py`."""
+    """`Fleet` of `port/fleet.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from gateway.identity import jose
-from gateway.management.port import NewIssuer
+from gateway.management.port.issuers import NewIssuer
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry import issuers
@@ -15,7 +15,7 @@ from gateway.registry.issuers import IssuerRecord, RuleRecord
 
 
 class RemoteIssuers:
-    """`Issuers` of `port.py`."""
+    """`Issuers` of `port/issuers.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.dataplane.key_uses import Uses
 from gateway.errors import GatewayError
 from gateway.identity.credentials import public_part
-from gateway.management.port import NewCredential
+from gateway.management.port.keys import NewCredential
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client, Reply
 from gateway.registry.agent_states import ENDED
@@ -22,7 +22,7 @@ _ENDED_MEANWHILE: Final = ("agent_revoked", "agent_retired")
 
 
 class RemoteKeys:
-    """`Keys` of `port.py`."""
+    """`Keys` of `port/keys.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -10,7 +10,7 @@ from gateway.audit.lookup import Decision
 from gateway.audit.search import MOST_LOOKED_AT, Filters, Found
 from gateway.control.decisions import JudgedAgain
 from gateway.control.usage_reports import UsageAsked, UsageLine, UsageReport
-from gateway.management.log_port import Listed, LookedUp
+from gateway.management.port.log import Listed, LookedUp
 from gateway.management.remote import client, documents
 from gateway.management.remote.client import Client
 from gateway.usage.totals import Counts
@@ -18,7 +18,7 @@ from gateway.usage.totals import Counts
 
 @dataclass(slots=True)
 class RemoteListing:
-    """`Listing` of `log_port.py`."""
+    """`Listing` of `port/log.py`."""
 
     entries: Sequence[Listed]
     stopped_ns: int | None
@@ -34,7 +34,7 @@ class RemoteListing:
 
 
 class RemoteLog:
-    """`AuditLog` of `log_port.py`."""
+    """`AuditLog` of `port/log.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -89,7 +89,7 @@ class RemoteLog:
 
 
 class RemoteUsage:
-    """`Usage` of `log_port.py`."""
+    """`Usage` of `port/log.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

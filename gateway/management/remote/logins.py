@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.management.port import LoginProviderUpdate, NewLoginProvider, NewLoginRule
+from gateway.management.port.logins import LoginProviderUpdate, NewLoginProvider, NewLoginRule
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry import login_providers
@@ -12,7 +12,7 @@ from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecor
 
 
 class RemoteLogins:
-    """`Logins` of `port.py`. A client secret is sent in the body of a request, and never comes back."""
+    """`Logins` of `port/logins.py`. A client secret is sent in the body of a request, and never comes back."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

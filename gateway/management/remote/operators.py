@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from gateway.errors import GatewayError
 from gateway.identity.credentials import public_part
-from gateway.management.port import NewOperatorToken
+from gateway.management.port.operators import NewOperatorToken
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
 
 
 class RemoteOperators:
-    """`Operators` of `port.py`. Without an organization the API means the whole gateway, or the operator's own."""
+    """`Operators` of `port/operators.py`. Without an organization: the whole gateway, or the operator's own."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

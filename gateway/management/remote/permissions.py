@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from gateway.control.permission_records import AskedCall, AskedTool, Judged, Permission
 from gateway.errors import GatewayError
-from gateway.management.port import InForce, PermissionsAt, Question
+from gateway.management.port.activation import InForce
+from gateway.management.port.permissions import PermissionsAt, Question
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 
@@ -17,7 +18,7 @@ _PAGE: Final = 100
 
 
 class RemotePermissions:
-    """`Permissions` of `port.py`."""
+    """`Permissions` of `port/permissions.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

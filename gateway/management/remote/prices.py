@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.management.port import ProviderPrices
+from gateway.management.port.prices import ProviderPrices
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.usage import price_documents
@@ -12,7 +12,7 @@ from gateway.usage.price_documents import NamedPrice, PricedProvider
 
 
 class RemotePrices:
-    """`Prices` of `port.py`."""
+    """`Prices` of `port/prices.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -6,7 +6,7 @@ import dataclasses
 
 from gateway.errors import GatewayError
 from gateway.identity.standing import Standing
-from gateway.management.port import OrganizationUpdate
+from gateway.management.port.tenants import OrganizationUpdate
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.management.remote.permitted import unless_forbidden
@@ -14,7 +14,7 @@ from gateway.registry.records import OrganizationRecord, OrganizationVersionReco
 
 
 class RemoteTeams:
-    """`Teams` of `port.py`."""
+    """`Teams` of `port/tenants.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -67,7 +67,7 @@ class RemoteTeams:
 
 
 class RemoteOrganizations:
-    """`Organizations` of `port.py`."""
+    """`Organizations` of `port/tenants.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -133,7 +133,7 @@ class RemoteOrganizations:
 
 
 class RemoteStops:
-    """`Stops` of `port.py`."""
+    """`Stops` of `port/tenants.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

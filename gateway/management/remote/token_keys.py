@@ -11,7 +11,7 @@ from gateway.registry.token_keys import Rotation
 
 
 class RemoteTokenKeys:
-    """`TokenKeys` of `port.py`."""
+    """`TokenKeys` of `port/token_keys.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

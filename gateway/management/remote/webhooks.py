@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.errors import GatewayError
-from gateway.management.port import NewWebhook
+from gateway.management.port.webhooks import NewWebhook
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry import webhooks
@@ -15,7 +15,7 @@ from gateway.webhooks.trial import Trial
 
 
 class RemoteWebhooks:
-    """`Webhooks` of `port.py`."""
+    """`Webhooks` of `port/webhooks.py`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""What `gateway apply` and `gateway export` ask of a gateway, whichever it is (`port.py`)."""
+"""What `gateway apply` and `gateway export` ask of a gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands ask of a gateway's audit log, whichever gateway it is (`port.py` has what they ask of its registry).
+"""What commands ask of a gateway's audit log, whichever gateway it is.
 
 `directory/` and `remote/` have an implementation each. A log can also be a copy that has no registry beside it.
 """
