@@ -50,7 +50,7 @@ from gateway.policy.cache import PolicyCache, digests
 from gateway.registry import activations, changes
 from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
-from gateway.registry.records import BundleRecord
+from gateway.registry.records import BundleRecord, UpstreamRecord
 from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory, Settings
 from gateway.storage.liveness import Presence
@@ -251,6 +251,20 @@ class Gateway:
             return await read_reply(reader)
         finally:
             writer.close()
+
+    def add_upstream(self, name: str, provider: str, base: str = "", *, secret: str, **more: Any) -> UpstreamRecord:
+        """An upstream of the organization that is `self.upstream`, below the path `base`."""
+        return changes.add_upstream(
+            self.registry,
+            Vault.load(self.data.keys),
+            actor=ACTOR,
+            organization=ORG,
+            name=name,
+            provider=provider,
+            base_url=f"http://127.0.0.1:{self.upstream.port}{base}",
+            secret=secret,
+            **more,
+        )
 
     async def chat(self, model: str = "gpt-4o", *lines: str, **members: Any) -> Reply:
         return await self.send(self.request(chat(model, **members), *lines))

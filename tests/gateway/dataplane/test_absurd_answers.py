@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.registry import changes
-from gateway.registry.vault import Vault
-
-from .conftest import ACTOR, COMPLETION, ORG, Gateway, Reply, answer
+from .conftest import COMPLETION, Gateway, Reply, answer
 from .test_content import keep
 from .test_limits import proven
 
@@ -23,16 +20,7 @@ MESSAGE: dict[str, Any] = {"id": "msg_1", "type": "message", "model": "claude", 
 async def message(gateway: Gateway, given: Any) -> Reply:
     """What the client gets if a provider of Anthropic's API answers so."""
     if "added" not in gateway.extra:
-        gateway.extra["added"] = changes.add_upstream(
-            gateway.registry,
-            Vault.load(gateway.data.keys),
-            actor=ACTOR,
-            organization=ORG,
-            name="claude",
-            provider="anthropic",
-            base_url=f"http://127.0.0.1:{gateway.upstream.port}/v1",
-            secret="another secret",
-        )
+        gateway.extra["added"] = gateway.add_upstream("claude", "anthropic", "/v1", secret="another secret")
     gateway.upstream.handler = answer(given)
     asked = {"model": "gpt-4o", "max_tokens": 20, "messages": [{"role": "user", "content": "hello"}]}
     return await gateway.send(gateway.request(asked, path="/claude/v1/messages"))

@@ -17,7 +17,6 @@ from gateway.identity import legacy_keys
 from gateway.identity.principals import CredentialRow, Principal, principal_of
 from gateway.registry import adoptions, agent_updates, changes, credential_rows, outbox, tenant_changes
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Vault
 from tests.gateway.conftest import Home, at_once
 from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway
 from tests.gateway.dataplane.test_provider_secret import files_with
@@ -145,10 +144,7 @@ def test_after_its_end_it_is_refused_like_any_unknown_key(
 @pytest.mark.slow
 def test_it_opens_nothing_but_its_upstream_and_no_token(run: Callable[..., None]) -> None:
     async def test(gateway: Gateway) -> None:
-        changes.add_upstream(
-            gateway.registry, gateway_vault(gateway), actor=ACTOR, organization=ORG, name="spare",
-            provider="openai-compatible", base_url=f"http://127.0.0.1:{gateway.upstream.port}/v1", secret="sk-other",
-        )  # fmt: skip
+        gateway.add_upstream("spare", "openai-compatible", "/v1", secret="sk-other")
         adopt(gateway)
         reply = await gateway.send(
             gateway.request({"model": "gpt-4o", "messages": []}, bearer(OLD), path="/spare/v1/chat/completions")
@@ -168,10 +164,6 @@ def test_it_opens_nothing_but_its_upstream_and_no_token(run: Callable[..., None]
     run(test)
 
 
-def gateway_vault(gateway: Gateway) -> Vault:
-    return Vault.load(gateway.data.keys)
-
-
 @pytest.mark.slow
 def test_the_old_key_may_be_the_upstreams_own_and_is_nowhere(
     run: Callable[..., None], caplog: pytest.LogCaptureFixture
@@ -179,10 +171,7 @@ def test_the_old_key_may_be_the_upstreams_own_and_is_nowhere(
     caplog.set_level(logging.DEBUG)
 
     async def test(gateway: Gateway) -> None:
-        changes.add_upstream(
-            gateway.registry, gateway_vault(gateway), actor=ACTOR, organization=ORG, name="openai", provider="openai",
-            base_url=f"http://127.0.0.1:{gateway.upstream.port}/v1", secret=OLD, replace=True,
-        )  # fmt: skip
+        gateway.add_upstream("openai", "openai", "/v1", secret=OLD, replace=True)
         adopt(gateway)
         adopt(gateway, OTHER, bound=False)
         replies = [await gateway.chat("gpt-4o", bearer(key)) for key in (OLD, OTHER)]

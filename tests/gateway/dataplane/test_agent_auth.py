@@ -15,7 +15,6 @@ import pytest
 from gateway.client import AgentAuth
 from gateway.errors import GatewayError
 from gateway.identity import public_keys
-from gateway.registry import changes
 from gateway.registry.public_keys import add_public_key
 
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat, stream
@@ -75,12 +74,7 @@ def test_openai(run: Run) -> None:
 def test_anthropic(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = answer(MESSAGE)
-        from gateway.registry.vault import Vault
-
-        changes.add_upstream(
-            gateway.registry, Vault.load(gateway.data.keys), actor=ACTOR, organization=ORG, name="claude",
-            provider="anthropic", base_url=f"http://127.0.0.1:{gateway.upstream.port}", secret="sk-ant",
-        )  # fmt: skip
+        gateway.add_upstream("claude", "anthropic", secret="sk-ant")
         http = anthropic.DefaultHttpxClient(auth=AgentAuth(key_file(gateway, "p256")))
         url = f"http://127.0.0.1:{gateway.port}/claude"
 

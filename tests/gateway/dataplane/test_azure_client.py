@@ -8,10 +8,7 @@ from collections.abc import Callable
 import openai
 import pytest
 
-from gateway.registry import changes
-from gateway.registry.vault import Vault
-
-from .conftest import ACTOR, COMPLETION, ORG, Gateway, answer, stream
+from .conftest import COMPLETION, Gateway, answer, stream
 from .test_requests import DONE, HELLO, USAGE
 
 Run = Callable[..., None]
@@ -22,16 +19,7 @@ def with_azure(run: Run, use: Callable[[Gateway, str], None]) -> None:
     """`use` gets the endpoint; it runs on a thread of its own, because clients block."""
 
     async def test(gateway: Gateway) -> None:
-        changes.add_upstream(
-            gateway.registry,
-            Vault.load(gateway.data.keys),
-            actor=ACTOR,
-            organization=ORG,
-            name="azure",
-            provider="azure",
-            base_url=f"http://127.0.0.1:{gateway.upstream.port}",
-            secret="azure-secret",
-        )
+        gateway.add_upstream("azure", "azure", secret="azure-secret")
         await asyncio.to_thread(use, gateway, f"http://127.0.0.1:{gateway.port}/azure")
 
     run(test)

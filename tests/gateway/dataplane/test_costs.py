@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.registry import changes
-from gateway.registry.vault import Vault
-
-from .conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat
+from .conftest import COMPLETION, ORG, Gateway, answer, chat
 from .test_limits import limit
 
 Run = Callable[..., None]
@@ -113,16 +110,7 @@ def test_what_is_served_faster_is_reserved_and_charged_at_its_price(
         own = {"v": 1, "version": "ours", "organizations": {ORG: {"upstreams": {"quick": {"models": models}}}}}
         gateway.data.prices.write_text(json.dumps(own), "utf-8")
         gateway.prices.refresh()
-        changes.add_upstream(
-            gateway.registry,
-            Vault.load(gateway.data.keys),
-            actor=ACTOR,
-            organization=ORG,
-            name="quick",
-            provider=provider,
-            base_url=f"http://127.0.0.1:{gateway.upstream.port}" + ("/v1" if provider == "anthropic" else ""),
-            secret="another secret",
-        )
+        gateway.add_upstream("quick", provider, "/v1" if provider == "anthropic" else "", secret="another secret")
         limit(gateway, "spend_microusd_per_month", 1000)
         gateway.upstream.handler = answer(answered)
         reply = await gateway.send(gateway.request(asked, path=f"/quick{path}"))
@@ -140,16 +128,7 @@ def test_a_call_of_gemini_without_an_output_limit_gets_what_is_left(run: Run) ->
     """Its limit stands in an object of settings, which counted as input: what was left never had room for the call."""
 
     async def test(gateway: Gateway) -> None:
-        changes.add_upstream(
-            gateway.registry,
-            Vault.load(gateway.data.keys),
-            actor=ACTOR,
-            organization=ORG,
-            name="google",
-            provider="gemini",
-            base_url=f"http://127.0.0.1:{gateway.upstream.port}",
-            secret="another secret",
-        )
+        gateway.add_upstream("google", "gemini", secret="another secret")
         limit(gateway, "tokens_per_month", 1000)
         gateway.upstream.handler = answer({**GENERATED, "usageMetadata": {"promptTokenCount": 10}})
         asked = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}

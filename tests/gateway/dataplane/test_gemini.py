@@ -9,10 +9,8 @@ from typing import Any
 import orjson
 
 from gateway.audit.intents import Completed
-from gateway.registry import changes
-from gateway.registry.vault import Vault
 
-from .conftest import ACTOR, ORG, Gateway, Reply, Seen, answer, stream
+from .conftest import Gateway, Reply, Seen, answer, stream
 from .test_failures import FailingWriter
 
 Run = Callable[..., None]
@@ -36,16 +34,7 @@ BODY = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
 
 
 def add_gemini(gateway: Gateway) -> None:
-    changes.add_upstream(
-        gateway.registry,
-        Vault.load(gateway.data.keys),
-        actor=ACTOR,
-        organization=ORG,
-        name="gemini",
-        provider="gemini",
-        base_url=f"http://127.0.0.1:{gateway.upstream.port}",
-        secret="google-secret",
-    )
+    gateway.add_upstream("gemini", "gemini", secret="google-secret")
 
 
 async def ask(gateway: Gateway, verb: str, body: Any = BODY, model: str = MODEL) -> Reply:

@@ -13,11 +13,10 @@ import pytest
 from gateway.cli import main
 from gateway.cli.audit_reexecute import judged_again
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations, changes
+from gateway.registry import activations
 from gateway.registry.records import BundleRecord
-from gateway.registry.vault import Vault
 from gateway.settings import DataDirectory
-from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway, chat
+from tests.gateway.dataplane.conftest import ACTOR, UPSTREAM_KEY, Gateway, chat
 
 POLICY = """\
 package bot.authz
@@ -78,18 +77,8 @@ def test_what_the_upstream_gets(run: Callable[..., None]) -> None:
 
 def test_an_upstreams_own_headers_go_with_every_call(run: Callable[..., None]) -> None:
     async def test(gateway: Gateway) -> None:
-        changes.add_upstream(
-            gateway.registry,
-            Vault.load(gateway.data.keys),
-            actor=ACTOR,
-            organization=ORG,
-            name="openai",
-            provider="openai",
-            base_url=f"http://127.0.0.1:{gateway.upstream.port}/v1",
-            secret=UPSTREAM_KEY,
-            replace=True,
-            headers={"OpenAI-Project": "proj_1"},
-        )
+        project = {"OpenAI-Project": "proj_1"}
+        gateway.add_upstream("openai", "openai", "/v1", secret=UPSTREAM_KEY, replace=True, headers=project)
         reply = await gateway.send(
             gateway.request(chat("gpt-4o"), "OpenAI-Project: proj_other", "OpenAI-Organization: o")
         )

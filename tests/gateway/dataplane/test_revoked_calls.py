@@ -14,7 +14,6 @@ import pytest
 from gateway.dataplane import watch
 from gateway.errors import Denied
 from gateway.registry import agent_updates, changes
-from gateway.registry.vault import Vault
 from gateway.upstream.providers.base import Endpoint
 from gateway.upstream.providers.presets import PROVIDERS
 
@@ -32,16 +31,7 @@ GEMINI = b'data: {"candidates":[{"content":{"parts":[{"text":"hel"}]}}]}\n\n'
 
 
 def upstream(gateway: Gateway, provider: str) -> None:
-    changes.add_upstream(
-        gateway.registry,
-        Vault.load(gateway.data.keys),
-        actor=ACTOR,
-        organization=ORG,
-        name=provider,
-        provider=provider,
-        base_url=f"http://127.0.0.1:{gateway.upstream.port}",
-        secret="upstream-secret",
-    )
+    gateway.add_upstream(provider, provider, secret="upstream-secret")
 
 
 def another_agent(gateway: Gateway, name: str = "other") -> str:
