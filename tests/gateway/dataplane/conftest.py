@@ -6,6 +6,7 @@ Everything runs in one event loop on real sockets; only the processes are missin
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -333,40 +334,61 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
     return Reply(int(status_line.split()[1]), headers, body, complete)
 
 
-def _prepare(path: Path, upstream_port: int) -> tuple[DataDirectory, Registry, Peppers, Vault, str]:
-    data = DataDirectory(path / "data")
+@dataclass(frozen=True)
+class Prepared:
+    """A data directory to be copied, which is quicker than to run all migrations: an agent with its bundle and key."""
+
+    path: Path
+    key: str
+
+    def copy(self, path: Path, upstream_port: int) -> tuple[DataDirectory, Registry, Peppers, Vault]:
+        """A data directory of its own, with the default upstream at this port."""
+        data = DataDirectory(path / "data")
+        shutil.copytree(self.path, data.path)
+        registry, vault = Registry.open(data), Vault.load(data.keys)
+        changes.add_upstream(
+            registry,
+            vault,
+            actor=ACTOR,
+            organization=ORG,
+            name="openai",
+            provider="openai",
+            base_url=f"http://127.0.0.1:{upstream_port}/v1",
+            secret=UPSTREAM_KEY,
+            default=True,
+        )
+        return data, registry, Peppers.load(data.keys), vault
+
+
+@pytest.fixture(scope="session")
+def prepared(new_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    data = DataDirectory(tmp_path_factory.mktemp("prepared") / "data")
     data.create()
     storage.create(data)
-    registry = Registry.create(data, "test")
-    peppers, vault = Peppers.create(data.keys), Vault.create(data.keys)
+    shutil.copy(new_registry, data.registry_db)
+    registry = Registry.open(data)
+    peppers = Peppers.create(data.keys)
+    Vault.create(data.keys)
     token_keys.create(data.keys)
-    changes.create_organization(registry, actor=ACTOR, name=ORG)
     digest = policy_bundle.publish(data.bundles, {".manifest": MANIFEST, "authz.rego": POLICY.encode()})
     bundle = BundleRecord(name="bot", commit="c" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
     activations.activate(registry, actor=ACTOR, commit="c" * 40, author="dana", bundles=[bundle])
     agent = changes.register_agent(registry, actor=ACTOR, organization=ORG, name="bot")
     changes.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
     key = changes.create_key(registry, peppers, actor=ACTOR, organization=ORG, agent=agent.id)
-    changes.add_upstream(
-        registry,
-        vault,
-        actor=ACTOR,
-        organization=ORG,
-        name="openai",
-        provider="openai",
-        base_url=f"http://127.0.0.1:{upstream_port}/v1",
-        secret=UPSTREAM_KEY,
-        default=True,
-    )
-    return data, registry, peppers, vault, key.text
+    registry.close()
+    assert not list(data.path.glob("*-wal")), "all of it is in the files that are copied"
+    return Prepared(data.path, key.text)
 
 
-async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: dict[str, Any]) -> None:
+async def _run(
+    prepared: Prepared, path: Path, test: Callable[[Gateway], Awaitable[None]], changed: dict[str, Any]
+) -> None:
     async with AsyncExitStack() as stack:
         upstream = Upstream()
         upstream_port = await upstream.start()
         stack.push_async_callback(upstream.stop)
-        data, registry, peppers, vault, key = await asyncio.to_thread(_prepare, path, upstream_port)
+        data, registry, peppers, vault = await asyncio.to_thread(prepared.copy, path, upstream_port)
         stack.callback(registry.close)
         usual = Settings(data=data, drain_timeout=1.0, policy_deadline_ms=1000, upstream_retries=0)
         settings = replace(usual, **changed)
@@ -435,7 +457,17 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(
-            data, registry, peppers, upstream, listener.getsockname()[1], key, writer, plane, stop, serving, prices
+            data,
+            registry,
+            peppers,
+            upstream,
+            listener.getsockname()[1],
+            prepared.key,
+            writer,
+            plane,
+            stop,
+            serving,
+            prices,
         )
         try:
             async with asyncio.timeout(600):
@@ -447,20 +479,20 @@ async def _run(path: Path, test: Callable[[Gateway], Awaitable[None]], changed: 
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., None]:
+def run(prepared: Prepared, tmp_path: Path) -> Callable[..., None]:
     """Run a coroutine function against a fresh data plane; keywords change its settings."""
 
     def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
-        asyncio.run(_run(tmp_path, test, changed))
+        asyncio.run(_run(prepared, tmp_path, test, changed))
 
     return start
 
 
 @pytest.fixture
-def run_as_worker(tmp_path: Path) -> Callable[..., None]:
+def run_as_worker(prepared: Prepared, tmp_path: Path) -> Callable[..., None]:
     """The same in the event loop that data workers have: their connections are other objects."""
 
     def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
-        uvloop.run(_run(tmp_path, test, changed))
+        uvloop.run(_run(prepared, tmp_path, test, changed))
 
     return start
