@@ -23,6 +23,7 @@ from policy_engine import bundle
 from policy_engine.bundle_files import SIGNATURES, directory_files
 from policy_engine.bundle_signatures import digest, signature
 from policy_engine.cli.app import run
+from tests.policy_engine.rsa_keys import OTHER_RSA, RSA
 
 FILES = {
     "t.rego": "package t\np := data.a.x\n",
@@ -53,9 +54,6 @@ def another(key: Any) -> Any:
     if isinstance(key, rsa.RSAPrivateKey):
         return OTHER_RSA
     return ec.generate_private_key(key.curve) if hasattr(key, "curve") else ed25519.Ed25519PrivateKey.generate()
-
-
-RSA, OTHER_RSA = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
 import openai
 import pytest
@@ -71,7 +70,10 @@ def test_openai(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.slow
 def test_anthropic(run: Run) -> None:
+    import anthropic  # takes seconds, which every worker would wait for
+
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = answer(MESSAGE)
         gateway.add_upstream("claude", "anthropic", secret="sk-ant")

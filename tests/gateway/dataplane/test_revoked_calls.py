@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import anthropic
 import openai
 import orjson
 import pytest
@@ -245,6 +244,8 @@ def test_a_revoked_call_is_not_tried_elsewhere(run: Run) -> None:
 
 @pytest.mark.slow
 def test_the_providers_own_packages_raise_their_exceptions(run: Run) -> None:
+    import anthropic  # takes seconds, which every worker would wait for
+
     async def test(gateway: Gateway) -> None:
         upstream(gateway, "anthropic")
         base_url = f"http://127.0.0.1:{gateway.port}"

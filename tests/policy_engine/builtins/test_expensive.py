@@ -17,7 +17,7 @@ import policy_engine as pe
 from tests.effort import effort
 
 M = 1_000_000
-DEADLINE = pe.Limits(seconds=0.05)
+DEADLINE = pe.Limits(seconds=0.02)
 MOST = 100
 
 

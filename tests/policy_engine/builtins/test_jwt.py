@@ -17,12 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from policy_engine.values import Value
 from tests.oracle import Oracle
 from tests.policy_engine.builtins.conftest import Query, opa_outcome, outcome, verdict
+from tests.policy_engine.rsa_keys import RSA, SMALL_RSA
 
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 Signer = Callable[[str, Any, bytes], bytes]
 
-RSA: Final = rsa.generate_private_key(65537, 2048)
-SMALL_RSA: Final = rsa.generate_private_key(65537, 1024)
 EC: Final = {size: ec.generate_private_key(curve()) for size, curve in ((256, ec.SECP256R1), (384, ec.SECP384R1))}
 EC[521] = ec.generate_private_key(ec.SECP521R1())
 ED: Final = ed25519.Ed25519PrivateKey.generate()

@@ -27,12 +27,11 @@ from cryptography.x509.oid import (
 from policy_engine.values import Set, Value
 from tests.oracle import Oracle
 from tests.policy_engine.builtins.conftest import opa_outcome, outcome, verdict
+from tests.policy_engine.rsa_keys import RSA, SMALL_RSA
 
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 Extension = tuple[x509.ExtensionType, bool]
 
-RSA: Final = rsa.generate_private_key(65537, 2048)
-SMALL_RSA: Final = rsa.generate_private_key(65537, 1024)
 P256: Final = ec.generate_private_key(ec.SECP256R1())
 P384: Final = ec.generate_private_key(ec.SECP384R1())
 ED: Final = ed25519.Ed25519PrivateKey.generate()
