@@ -39,16 +39,31 @@ SWITCHES: dict[str, Callable[[Patch], None]] = {
 }
 
 
-QUICK = ("no rule index", "no joins", "nothing in place", "every function compiled")
-"""The switches of the everyday run; the others are slow tests."""
+SHARES = 6
+"""Parts of the cases for the everyday run: each switch gets one part, and each part is for two switches."""
 
 
-@pytest.mark.parametrize(
-    "switch", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in SWITCHES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("switch", SWITCHES)
 def test_all_cases_hold(switch: str, read_case: Callable[[dict[str, Any]], Any], monkeypatch: Patch) -> None:
+    hold(switch, CASES, read_case, monkeypatch)
+
+
+@pytest.mark.parametrize(("number", "switch"), list(enumerate(SWITCHES)))
+def test_some_cases_hold(
+    number: int, switch: str, read_case: Callable[[dict[str, Any]], Any], monkeypatch: Patch
+) -> None:
+    hold(switch, CASES[number % SHARES :: SHARES], read_case, monkeypatch)
+
+
+def hold(
+    switch: str,
+    cases: list[tuple[str, dict[str, Any]]],
+    read_case: Callable[[dict[str, Any]], Any],
+    monkeypatch: Patch,
+) -> None:
     SWITCHES[switch](monkeypatch)
-    for area, fields in CASES:
+    for area, fields in cases:
         try:
             read_case(without_remarks(fields)).check()
         except AssertionError as error:

@@ -12,9 +12,9 @@ import pytest
 from tests.gateway.conftest import Home, Run, environment
 
 
-def test_no_gateway_here(run: Run) -> None:
+def test_no_gateway_here(run: Run, here: Run) -> None:
     assert run("agents", "list").complains() == "no gateway in ./.gateway: type `gateway init`"
-    assert run("keys", "list", "--data", "x").complains() == "no gateway in ./x: type `gateway init --data x`"
+    assert here("keys", "list", "--data", "x").complains() == "no gateway in ./x: type `gateway init --data x`"
 
 
 @pytest.mark.slow
@@ -46,8 +46,8 @@ def test_data_that_cannot_be_written(at: Run, home: Home) -> None:
         (["bind", "bot", "support", "--effect", "allow"], "'allow' is not one of 'grant', 'guard'"),
     ],
 )
-def test_wrong_usage(arguments: list[str], expected: str, run: Run) -> None:
-    line = run(*arguments).complains(code=2)
+def test_wrong_usage(arguments: list[str], expected: str, here: Run) -> None:
+    line = here(*arguments).complains(code=2)
     assert expected in line
     assert "--help`" in line or line.endswith("?")
 
@@ -88,8 +88,8 @@ def test_an_error_is_a_line_that_somebody_can_read(at: Run, home: Home) -> None:
     assert len(at("agents", "show", "x" * 100_000).complains()) < 2100
 
 
-def test_arguments_that_are_no_text(run: Run) -> None:
-    assert run("agents", "show", "x\udcff").complains(code=2) == "the arguments are not UTF-8"
+def test_arguments_that_are_no_text(here: Run) -> None:
+    assert here("agents", "show", "x\udcff").complains(code=2) == "the arguments are not UTF-8"
 
 
 @pytest.mark.parametrize(

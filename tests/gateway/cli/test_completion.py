@@ -34,11 +34,11 @@ def path(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("gateway au", ["audit"]),
+        pytest.param("gateway au", ["audit"], marks=pytest.mark.slow),
         ("gateway audit v", ["verify"]),
-        ("gateway up --req", ["--requests"]),
-        ("gateway completion f", ["fish"]),
-        ("policy ch", ["check"]),
+        pytest.param("gateway up --req", ["--requests"], marks=pytest.mark.slow),
+        pytest.param("gateway completion f", ["fish"], marks=pytest.mark.slow),
+        pytest.param("policy ch", ["check"], marks=pytest.mark.slow),
         ("policy test --cov", ["--coverage"]),
     ],
 )
@@ -77,6 +77,6 @@ def test_zsh_and_fish_are_answered_as_their_scripts_ask(run: Run) -> None:
     assert asked.out.split()[0] == "agents"
 
 
-def test_help_stays_clean_and_other_shells_are_refused(run: Run) -> None:
-    assert "-completion" not in run("--help").out
-    assert "'bash', 'zsh', 'fish'" in run("completion", "tcsh").complains(2)
+def test_help_stays_clean_and_other_shells_are_refused(here: Run) -> None:
+    assert "-completion" not in here("--help").out
+    assert "'bash', 'zsh', 'fish'" in here("completion", "tcsh").complains(2)

@@ -18,7 +18,7 @@ import pytest
 from gateway.cli import main
 from gateway.registry import agent_updates, changes
 from gateway.registry.vault import Vault
-from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, chat
+from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Prepared, chat
 from tests.gateway.dataplane.test_explain import bind_all, request
 from tests.gateway.dataplane.test_limits import limit
 
@@ -42,13 +42,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.fixture
-def ready(run: Callable[..., None]) -> None:
-    """A data directory with one agent, one bundle and one upstream, whose gateway has stopped."""
-
-    async def nothing(gateway: Gateway) -> None:
-        await gateway.entries()
-
-    run(nothing)
+def ready(prepared: Prepared, tmp_path: Path) -> None:
+    """A data directory with one agent, one bundle and one upstream, whose gateway does not run."""
+    _, registry, _, _ = prepared.copy(tmp_path, 9)
+    registry.close()
 
 
 @pytest.mark.slow

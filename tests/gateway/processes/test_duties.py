@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +17,14 @@ from gateway.call import Reference
 from gateway.dataplane.references import References
 from gateway.policy.handover import Handover
 from gateway.processes import duties as module
-from gateway.processes.creation import create_empty
 from gateway.processes.duties import Duties
 from gateway.registry import outbox
-from gateway.settings import load_settings
+from gateway.settings import DataDirectory, load_settings
 
 
 @pytest.fixture
-def duties(tmp_path: Path) -> Iterator[Duties]:
-    create_empty(tmp_path / "data")
-    flags = {"data": tmp_path / "data", "policies_poll": 0.1, "checkpoint_seconds": 0.1}
+def duties(data: DataDirectory) -> Iterator[Duties]:
+    flags = {"data": data.path, "policies_poll": 0.1, "checkpoint_seconds": 0.1}
     made = Duties(load_settings(flags, env={}), "boot_test")
     made.begin()
     yield made

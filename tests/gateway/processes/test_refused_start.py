@@ -11,7 +11,6 @@ import pytest
 
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
-from gateway.processes.creation import create_empty
 from gateway.processes.duties import Duties
 from gateway.registry import changes, queries
 from gateway.registry.database import Registry
@@ -84,9 +83,7 @@ DAMAGES = (
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_it_changes_nothing(damage: Damage, tmp_path: Path) -> None:
-    data = DataDirectory(tmp_path / "data")
-    create_empty(data.path)
+def test_it_changes_nothing(damage: Damage, data: DataDirectory, tmp_path: Path) -> None:
     start(data)
     earlier = Path(shutil.copytree(data.path, tmp_path / "earlier"))
     # What a start would see to: decisions of a worker that was killed, and an entry in the outbox.

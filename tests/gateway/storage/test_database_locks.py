@@ -7,6 +7,7 @@ Without its lock another process takes itself for the only one, and removes the 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -47,13 +48,13 @@ def is_locked(path: Path) -> bool:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Iterator[DataDirectory]:
+def data(tmp_path: Path, new_registry: Path) -> Iterator[DataDirectory]:
     """A data directory with a connection to each of its three databases."""
     data = DataDirectory(tmp_path / "data")
     data.create()
     storage.create(data)
     signer.create_key(data, "test")
-    Registry.create(data, "test").close()
+    shutil.copy(new_registry, data.registry_db)
     Handover(data.runtime_db).close()
     kept = []
     for path in (data.audit_db, data.registry_db, data.runtime_db):

@@ -77,7 +77,7 @@ def test_any_words_of_rego(source: str, imports: str) -> None:
             assert parse_module(to_text(module)) == module, to_text(module)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(BASES)), st.lists(st.tuples(st.integers(min_value=0), REGO), min_size=1, max_size=3))
 def test_modules_with_mistakes(name: str, changes: list[tuple[int, str]]) -> None:
     source = BASES[name]
@@ -87,7 +87,7 @@ def test_modules_with_mistakes(name: str, changes: list[tuple[int, str]]) -> Non
     read(source)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.integers(min_value=0))
 def test_mutated_modules(seed: int) -> None:
     generator = random.Random(seed)
