@@ -14,24 +14,54 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import GatewayError
+from gateway.identity.credentials import Peppers
 from gateway.policy.cache import PolicyCache
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout import sync as policy_sync
 from gateway.policy.rollout.source import GitSource, create_repository
-from gateway.policy.rollout.sync import PolicySync, activate_head
-from gateway.processes.creation import starter_files
+from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import changes, queries
-from gateway.settings import load_settings
+from gateway.registry.database import Registry
+from gateway.registry.vault import Vault
+from gateway.settings import DataDirectory
+from tests.gateway.conftest import Home
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import Home
-
     from .conftest import Repository
 
 ACTOR = "local:0"
 DENYING = "package b.authz\n\nallow := false\n"
 DENYING_TEST = "package b.authz_test\n\nimport data.b.authz\n\ntest_denied if not authz.allow\n"
+
+
+@pytest.fixture(scope="module")
+def begun(new_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory and the repository whose first commit is in force there: checking it takes half a second."""
+    place = tmp_path_factory.mktemp("begun")
+    data = DataDirectory(place / "gateway-data")
+    data.create()
+    shutil.copy(new_registry, data.registry_db)
+    Peppers.create(data.keys)
+    Vault.create(data.keys)
+    create_repository(place / "policies", {name: text.encode() for name, text in BUNDLE.items()}, "Start")
+    with closing(Registry.open(data)) as registry:
+        assert PolicySync(registry, data, GitSource(place / "policies"), actor=ACTOR).step().outcome == "activated"
+    return place
+
+
+@pytest.fixture
+def home(begun: Path, tmp_path: Path) -> Iterator[Home]:
+    data = DataDirectory(tmp_path / "gateway-data")
+    shutil.copytree(begun / "gateway-data", data.path)
+    with closing(Registry.open(data)) as registry:
+        yield Home(data, registry, Peppers.load(data.keys), Vault.load(data.keys))
+
+
+@pytest.fixture
+def repository(begun: Path, tmp_path: Path, open_repository: type[Repository]) -> Repository:
+    shutil.copytree(begun / "policies", tmp_path / "policies", symlinks=True)
+    return open_repository(tmp_path / "policies")
 
 
 @pytest.fixture
@@ -59,35 +89,12 @@ def in_force(home: Home) -> str | None:
     return active.commit if active else None
 
 
-def test_the_first_commit(home: Home, repository: Repository, sync: PolicySync) -> None:
-    outcome = sync.step()
-    assert (outcome.commit, outcome.outcome, outcome.refused) == (repository.first, "activated", False)
-    active = queries.activation(home.registry)
-    assert active is not None
-    record = active.bundles["b"]
-    assert (record.commit, record.entrypoint) == (repository.first, "data.b.authz")
-    assert PolicyCache(home.data.bundles).load(record.digest).decide({}).value == {"allow": True}
-    [entry] = entries(home)
-    assert (entry["actor"], entry["activation"], entry["outcome"]) == (ACTOR, active.id, "ok")
-    assert entry["fields"]["commit"] == repository.first
-    assert json.loads(entry["fields"]["bundles_json"])[0]["digest"] == record.digest
-
-
-def test_nothing_new(home: Home, sync: PolicySync) -> None:
-    sync.step()
-    epoch = epoch_of(home)
-    assert sync.step().outcome == "unchanged"
-    assert len(entries(home)) == 1
-    assert epoch_of(home) == epoch
-
-
 def epoch_of(home: Home) -> int:
     with home.registry.read() as session:
         return queries.current_epoch(session)
 
 
 def test_a_new_commit(home: Home, repository: Repository, sync: PolicySync) -> None:
-    sync.step()
     before, epoch = queries.activation(home.registry), epoch_of(home)
     second = repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     assert sync.step().outcome == "activated"
@@ -103,7 +110,6 @@ def test_a_new_commit(home: Home, repository: Repository, sync: PolicySync) -> N
 
 def test_a_commit_that_changes_no_decision(home: Home, repository: Repository, sync: PolicySync) -> None:
     """The commit is a new one and is named in the log, but the content, and so its digest, is the same."""
-    sync.step()
     before = queries.activation(home.registry)
     commit = repository.commit({"b/README.md": "# The bundle b\n"})
     assert sync.step().outcome == "activated"
@@ -130,7 +136,6 @@ def test_a_commit_that_changes_no_decision(home: Home, repository: Repository, s
 def test_a_commit_that_is_refused(
     home: Home, repository: Repository, sync: PolicySync, change: dict[str, str | None], outcome: str
 ) -> None:
-    sync.step()
     epoch, published = epoch_of(home), sorted(home.data.bundles.iterdir())
     bad = repository.commit(change)
     found = sync.step()
@@ -146,7 +151,6 @@ def test_a_commit_that_is_refused(
 def test_a_refusal_is_recorded_once_and_cured_by_the_next_commit(
     home: Home, repository: Repository, sync: PolicySync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync.step()
     repository.commit({"b/authz.rego": DENYING})
     sync.step()
     with monkeypatch.context() as patch:
@@ -159,7 +163,6 @@ def test_a_refusal_is_recorded_once_and_cured_by_the_next_commit(
 
 
 def test_going_back(home: Home, repository: Repository, sync: PolicySync) -> None:
-    sync.step()
     repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     sync.step()
     sync.source = GitSource(repository.path, ref=repository.first)
@@ -169,7 +172,6 @@ def test_going_back(home: Home, repository: Repository, sync: PolicySync) -> Non
 
 @pytest.mark.parametrize("cure", ["revoke", "unbind"])
 def test_a_bundle_that_somebody_is_bound_to(home: Home, repository: Repository, sync: PolicySync, cure: str) -> None:
-    sync.step()
     home.agent("bot")
     changes.bind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
     without_b(repository)
@@ -192,7 +194,6 @@ def test_a_binding_that_is_made_while_a_commit_is_checked(
     home: Home, repository: Repository, sync: PolicySync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise all requests of the agent would be refused: its bundle is in force no more."""
-    sync.step()
     home.agent("bot")
     without_b(repository)
     check = policy_check.check
@@ -213,7 +214,6 @@ def test_a_check_that_this_machine_could_not_do_is_repeated(
     home: Home, repository: Repository, sync: PolicySync, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
     """It was kept as if the commit were bad, until the next commit or restart."""
-    sync.step()
     second = repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     clock = [1000.0]
     tries: list[float] = []
@@ -250,7 +250,6 @@ BUNDLE = {
 
 
 def test_a_repository_that_cannot_be_read(home: Home, repository: Repository, sync: PolicySync) -> None:
-    sync.step()
     repository.path.rename(repository.path.with_name("away"))
     with pytest.raises(GatewayError) as error:
         sync.step()
@@ -260,7 +259,6 @@ def test_a_repository_that_cannot_be_read(home: Home, repository: Repository, sy
 
 
 def test_a_revision_that_was_damaged_is_published_again(home: Home, repository: Repository, sync: PolicySync) -> None:
-    sync.step()
     active = queries.activation(home.registry)
     assert active is not None
     shutil.rmtree(home.data.bundles / active.bundles["b"].digest)
@@ -272,7 +270,6 @@ def test_a_revision_that_was_damaged_is_published_again(home: Home, repository: 
 def test_workers_load_it_before_it_is_in_force(
     home: Home, repository: Repository, sync: PolicySync, worker: Handover
 ) -> None:
-    sync.step()
     sync.live = {"boot_1"}
     second = repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     seen: list[str | None] = []
@@ -318,7 +315,6 @@ def test_a_worker_that_cannot_load_it(
 
 @pytest.mark.slow
 def test_more_bundles_than_the_log_can_name(home: Home, repository: Repository, sync: PolicySync) -> None:
-    sync.step()
     names = [f"bundle{number}" for number in range(300)]
     more = {f"{name}/{path[2:]}": text.replace("b.authz", f"{name}.authz").replace('["b"]', f'["{name}"]')
             for name in names for path, text in BUNDLE.items() if "_test" not in path}  # fmt: skip
@@ -330,7 +326,6 @@ def test_more_bundles_than_the_log_can_name(home: Home, repository: Repository, 
 
 
 def test_a_check_that_is_stopped_decides_nothing(home: Home, repository: Repository, sync: PolicySync) -> None:
-    sync.step()
     repository.commit({"b/authz.rego": DENYING, "b/authz_test.rego": DENYING_TEST})
     sync.stop()
     with pytest.raises(GatewayError, match="check_stopped"):
@@ -338,31 +333,3 @@ def test_a_check_that_is_stopped_decides_nothing(home: Home, repository: Reposit
     assert len(entries(home)) == 1
     again = PolicySync(home.registry, home.data, sync.source, actor=ACTOR)
     assert again.step().outcome == "activated"
-
-
-def test_following_the_settings(home: Home, tmp_path: Path) -> None:
-    create_repository(tmp_path / "repo", {f"ops/{path}": text.encode() for path, text in BUNDLE.items()}, "Start")
-    flags = {
-        "data": str(home.data.path),
-        "policies_repository": str(tmp_path / "repo"),
-        "policies_path": "ops",
-        "policies_ref": "main",
-    }
-    sync = PolicySync.of(load_settings(flags, env={}), home.registry)
-    assert sync.step().outcome == "activated"
-
-
-def test_a_new_gateway(home: Home) -> None:
-    made = create_repository(home.data.policies, starter_files(), "Start")
-    assert activate_head(home.registry, home.data) == made.commit
-    active = queries.activation(home.registry)
-    assert active is not None
-    assert list(active.bundles) == ["starter"]
-
-
-def test_a_new_gateway_with_bad_policies(home: Home) -> None:
-    create_repository(home.data.policies, {"README.md": b"nothing"}, "Start")
-    with pytest.raises(GatewayError) as error:
-        activate_head(home.registry, home.data)
-    assert error.value.code == "policies_refused"
-    assert "no bundle" in error.value.message
