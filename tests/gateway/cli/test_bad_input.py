@@ -187,10 +187,8 @@ def test_what_a_data_worker_reads_with_is_light() -> None:
         "gateway.identity.authentication, gateway.identity.credentials, gateway.identity.principals, "
         "gateway.registry.reader, gateway.registry.vault"
     )
-    script = f"import {modules}"
-    assert loaded(script) <= {"cryptography"}
-    assert loaded(f"{script}, sys\nassert 'typer' not in sys.modules") <= {"cryptography"}
+    assert loaded(f"import {modules}, sys\nassert 'typer' not in sys.modules") <= {"cryptography"}
 
 
 def test_the_counting_can_fail() -> None:
-    assert "sqlmodel" in loaded("import gateway.registry.models")
+    assert loaded("import jinja2") == {"jinja2"}
