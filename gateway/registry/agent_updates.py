@@ -18,8 +18,9 @@ from gateway.registry import agent_states, agent_versions, content_keys, names, 
 from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
-from gateway.registry.queries import agent_record, find_agent, find_organization
+from gateway.registry.queries import find_agent, find_organization
 from gateway.registry.records import AgentRecord
+from gateway.registry.row_records import agent_record
 from gateway.registry.vault import Vault
 
 

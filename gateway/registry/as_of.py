@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.standing import Standing
-from gateway.registry import adoptions, queries, review_dates, usage_limits
+from gateway.registry import adoptions, queries, review_dates, row_records, usage_limits
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
@@ -176,7 +176,7 @@ def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at
         team = teams.get(row.team)
         agents.append(
             AgentAt(
-                agent=_confirmed(queries.version_record(tenant, row), row, owner, created[row.agent_id], moment_ns),
+                agent=_confirmed(row_records.version_record(tenant, row), row, owner, created[row.agent_id], moment_ns),
                 team_owner=team.owner if team else "",
                 standing=Standing(owner.status if owner else "active", team.status if team else None, stopped),
                 keys=keys.get(row.agent_id, []),
@@ -198,7 +198,7 @@ def activation_at(session: Session, at_ns: int) -> ActivationRecord | None:
     """The activation that was in force; None before the first."""
     begun = select(Activation).where(Activation.created_ns <= at_ns)
     row = session.exec(begun.order_by(col(Activation.created_ns).desc(), col(Activation.id).desc())).first()
-    return None if row is None else queries.activation_record(session, row)
+    return None if row is None else row_records.activation_record(session, row)
 
 
 def _keys(
@@ -212,7 +212,7 @@ def _keys(
     if agents is not None:
         mine = mine.where(col(ApiKey.agent_id).in_(agents))
     records = [
-        _before_rotation(queries.key_record(tenant, holder, row), row, at_ns)
+        _before_rotation(row_records.key_record(tenant, holder, row), row, at_ns)
         for row, holder in session.exec(mine.order_by(col(ApiKey.id)))
     ]
     adopted = adoptions.of(session, tenant)
@@ -256,11 +256,11 @@ def _bindings(
         mine = mine.where(col(Binding.subject).in_(subjects))
     found: dict[tuple[str, str], list[BindingAt]] = {}
     for row in session.exec(mine):
-        record = queries.binding_record(tenant, row, names.get(row.subject))
+        record = row_records.binding_record(tenant, row, names.get(row.subject))
         revision = activation.bundles.get(row.bundle) if activation else None
         if row.pinned is not None:
             pinned = session.get(Bundle, (row.bundle, row.pinned))
-            revision = queries.bundle_record(pinned) if pinned else None
+            revision = row_records.bundle_record(pinned) if pinned else None
         subject = (row.subject_kind, row.subject)
         found.setdefault(subject, []).append(BindingAt(binding=record, revision=revision))
     return found

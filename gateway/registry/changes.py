@@ -28,8 +28,6 @@ from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
 from gateway.registry.models import EFFECTS, Agent, ApiKey, Binding, Organization, OrganizationVersion, Upstream
 from gateway.registry.queries import (
-    agent_record,
-    binding_record,
     bindings_of,
     find_agent,
     find_binding,
@@ -38,12 +36,10 @@ from gateway.registry.queries import (
     find_organization,
     find_route,
     find_upstream,
-    key_record,
     live_keys,
     live_members,
     team_names,
     upstream_names,
-    upstream_record,
 )
 from gateway.registry.records import (
     AgentRecord,
@@ -54,6 +50,7 @@ from gateway.registry.records import (
     SubjectKind,
     UpstreamRecord,
 )
+from gateway.registry.row_records import agent_record, binding_record, key_record, upstream_record
 from gateway.registry.upstream_routes import leave_routes
 from gateway.registry.vault import Place, Vault
 

@@ -9,7 +9,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import adoptions, emergency_stops, queries, retiring, review_dates, webhooks
+from gateway.registry import adoptions, emergency_stops, queries, retiring, review_dates, row_records, webhooks
 from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
@@ -196,7 +196,7 @@ def _upstreams(session: Session, owner: Organization) -> list[UpstreamState]:
     rows = session.exec(select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name))
     return [
         UpstreamState(
-            queries.upstream_record(owner, row),
+            row_records.upstream_record(owner, row),
             row.updated_ns,
             row.secret,
             Place(owner.name, row.provider, row.id, row.version),

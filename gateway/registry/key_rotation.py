@@ -21,8 +21,9 @@ from gateway.registry.agent_states import ENDED, ended
 from gateway.registry.changes import MAX_LIVE_KEYS, new_key
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Organization
-from gateway.registry.queries import find_agent, find_key, find_organization, key_record, live_keys, live_members
+from gateway.registry.queries import find_agent, find_key, find_organization, live_keys, live_members
 from gateway.registry.records import KeyRecord, NewKey
+from gateway.registry.row_records import key_record
 
 
 @dataclass(frozen=True, slots=True)

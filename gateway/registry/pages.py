@@ -12,7 +12,7 @@ from sqlalchemy import or_
 from sqlmodel import col, select
 
 from gateway.identity.principals import Method
-from gateway.registry import queries, review_dates
+from gateway.registry import queries, review_dates, row_records
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Binding, Team
@@ -40,7 +40,7 @@ def agents(
         if team is not None:
             mine = mine.where(Agent.team == team)
         rows = session.exec(mine.order_by(col(Agent.id)).limit(limit + 1)).all()
-        return [queries.agent_record(owner, each) for each in rows[:limit]], len(rows) > limit
+        return [row_records.agent_record(owner, each) for each in rows[:limit]], len(rows) > limit
 
 
 def keys(
@@ -66,7 +66,7 @@ def keys(
         if method is not None:
             mine = mine.where(queries.of_method(method))
         rows = session.exec(mine.order_by(col(ApiKey.id)).limit(limit + 1)).all()
-        return [queries.key_record(owner, holder, key) for key, holder in rows[:limit]], len(rows) > limit
+        return [row_records.key_record(owner, holder, key) for key, holder in rows[:limit]], len(rows) > limit
 
 
 def key(registry: Registry, organization: str, reference: str) -> KeyRecord:
@@ -74,7 +74,7 @@ def key(registry: Registry, organization: str, reference: str) -> KeyRecord:
     with registry.read() as session:
         owner = queries.find_organization(session, organization)
         found = queries.find_key(session, owner, reference)
-        return queries.key_record(owner, queries.find_agent(session, owner, found.agent_id), found)
+        return row_records.key_record(owner, queries.find_agent(session, owner, found.agent_id), found)
 
 
 def teams(registry: Registry, organization: str) -> list[TeamRecord]:
@@ -99,4 +99,4 @@ def bindings(registry: Registry, organization: str, agent: str | None = None) ->
             # No team is named like an id, so a subject cannot be taken for one of another kind.
             subjects = [found.id, owner.id] + ([found.team] if found.team else [])
             mine = mine.where(col(Binding.subject).in_(subjects))
-        return [queries.binding_record(owner, row, name) for row, name in session.exec(mine.order_by(Binding.id))]
+        return [row_records.binding_record(owner, row, name) for row, name in session.exec(mine.order_by(Binding.id))]

@@ -20,8 +20,9 @@ from gateway.registry import change_entries as entries
 from gateway.registry.changes import MAX_LIVE_KEYS
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey
-from gateway.registry.queries import find_agent, find_organization, key_record, live_keys
+from gateway.registry.queries import find_agent, find_organization, live_keys
 from gateway.registry.records import KeyRecord
+from gateway.registry.row_records import key_record
 
 
 def add_public_key(

@@ -7,10 +7,9 @@ the deployment as a whole (bundles, activations).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import ColumnElement, and_, func, or_, text, true
 from sqlalchemy import select as select_rows
@@ -20,13 +19,12 @@ from sqlmodel.sql.expression import SelectOfScalar
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.credentials import label, public_part
 from gateway.identity.principals import Method
-from gateway.registry import review_dates
+from gateway.registry import row_records
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
     NOT_ENDED,
     Activation,
-    ActivationBundle,
     ActivationCurrent,
     Agent,
     AgentVersion,
@@ -41,16 +39,12 @@ from gateway.registry.models import (
     UpstreamRoute,
     table,
 )
-from gateway.registry.new_agents import NewAgent
 from gateway.registry.records import (
     ActivationRecord,
     AgentRecord,
     AgentVersionRecord,
     BindingRecord,
-    BundleRecord,
-    Effect,
     KeyRecord,
-    RouteMember,
     RouteRecord,
     SubjectKind,
     UpstreamRecord,
@@ -188,7 +182,7 @@ def find_route(session: Session, organization: Organization, name: str) -> Upstr
 
 def routes_of(session: Session, organization: Organization) -> list[RouteRecord]:
     mine = select(UpstreamRoute).where(UpstreamRoute.organization_id == organization.id).order_by(UpstreamRoute.name)
-    return [route_record(session, organization, each) for each in session.exec(mine).all()]
+    return [row_records.route_record(session, organization, each) for each in session.exec(mine).all()]
 
 
 def upstream_names(session: Session, organization: Organization) -> list[str]:
@@ -265,7 +259,7 @@ def current_activation(session: Session) -> ActivationRecord | None:
     found = session.exec(
         select(Activation).join(ActivationCurrent, col(ActivationCurrent.activation_id) == Activation.id)
     ).one_or_none()
-    return None if found is None else activation_record(session, found)
+    return None if found is None else row_records.activation_record(session, found)
 
 
 def current_epoch(session: Session) -> int:
@@ -305,14 +299,14 @@ def _agents_where(session: Session, owner: Organization, condition: ColumnElemen
     # Plain rows, which have the same attributes: an object for each would take most of the time.
     mine = select_rows(table(Agent)).where(col(Agent.organization_id) == owner.id, condition)
     rows = session.execute(mine.order_by(col(Agent.name), col(Agent.id)))
-    return [agent_record(owner, cast(Agent, row)) for row in rows]
+    return [row_records.agent_record(owner, cast(Agent, row)) for row in rows]
 
 
 def agent(registry: Registry, organization: str, reference: str) -> AgentRecord:
     """An agent as it is now. As it was at a time: `as_of.py`."""
     with registry.read() as session:
         owner = find_organization(session, organization)
-        return agent_record(owner, find_agent(session, owner, reference))
+        return row_records.agent_record(owner, find_agent(session, owner, reference))
 
 
 def agent_versions(registry: Registry, organization: str, reference: str) -> list[AgentVersionRecord]:
@@ -321,7 +315,7 @@ def agent_versions(registry: Registry, organization: str, reference: str) -> lis
         owner = find_organization(session, organization)
         found = find_agent(session, owner, reference)
         versions = select(AgentVersion).where(AgentVersion.agent_id == found.id).order_by(col(AgentVersion.version))
-        return [version_record(owner, each) for each in session.exec(versions)]
+        return [row_records.version_record(owner, each) for each in session.exec(versions)]
 
 
 def keys(registry: Registry, organization: str, agent_reference: str | None = None) -> list[KeyRecord]:
@@ -331,7 +325,7 @@ def keys(registry: Registry, organization: str, agent_reference: str | None = No
         mine = select(ApiKey, Agent).join(Agent).where(ApiKey.organization_id == owner.id)
         if agent_reference is not None:
             mine = mine.where(ApiKey.agent_id == find_agent(session, owner, agent_reference).id)
-        return [key_record(owner, holder, key) for key, holder in session.exec(mine.order_by(ApiKey.id))]
+        return [row_records.key_record(owner, holder, key) for key, holder in session.exec(mine.order_by(ApiKey.id))]
 
 
 def bindings(registry: Registry, organization: str, agent_reference: str | None = None) -> list[BindingRecord]:
@@ -354,14 +348,14 @@ def bindings_in_force(session: Session, owner: Organization) -> list[BindingReco
     mine = named.where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
     living = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)))
     rows = session.exec(living.order_by(Binding.id)).all()
-    return _with_members(session, owner, [binding_record(owner, row, name) for row, name in rows])
+    return _with_members(session, owner, [row_records.binding_record(owner, row, name) for row, name in rows])
 
 
 def upstreams(registry: Registry, organization: str) -> list[UpstreamRecord]:
     with registry.read() as session:
         owner = find_organization(session, organization)
         mine = select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name)
-        return [upstream_record(owner, each) for each in session.exec(mine)]
+        return [row_records.upstream_record(owner, each) for each in session.exec(mine)]
 
 
 def routes(registry: Registry, organization: str) -> list[RouteRecord]:
@@ -373,50 +367,6 @@ def activation(registry: Registry) -> ActivationRecord | None:
     """The activation in force, if there was any yet."""
     with registry.read() as session:
         return current_activation(session)
-
-
-# --- rows to records --------------------------------------------------------------------------------------------------
-
-
-def agent_record(organization: Organization, row: Agent | NewAgent) -> AgentRecord:
-    """An agent as it is in force: also suspended if that is not in its row yet (`review_dates.py`)."""
-    suspends_ns = review_dates.suspends_ns(row, organization, row.created_ns)
-    members = _members(organization, row)
-    members["status"] = review_dates.status(row.status, suspends_ns, time.time_ns())
-    return AgentRecord(id=row.id, since_ns=row.updated_ns, suspends_ns=suspends_ns, **members)
-
-
-def version_record(organization: Organization, row: AgentVersion) -> AgentVersionRecord:
-    return AgentVersionRecord(
-        id=row.agent_id,
-        since_ns=row.since_ns,
-        actor=row.actor,
-        reason=row.reason,
-        **_members(organization, row),
-    )
-
-
-def _members(organization: Organization, row: Agent | AgentVersion | NewAgent) -> dict[str, Any]:
-    """What an agent and each of its versions have in common."""
-    return {
-        "organization": organization.name,
-        "name": row.name,
-        "version": row.version,
-        "status": row.status,
-        "owner": row.owner,
-        "team": row.team,
-        "environment": row.environment,
-        "capabilities": row.capabilities,
-        "labels": row.labels,
-        "content": row.content,
-        "description": row.description,
-        "purpose": row.purpose,
-        "model_family": row.model_family,
-        "parent": row.parent,
-        "expires_ns": row.expires_ns,
-        "review_days": row.review_days,
-        "reviewed_ns": row.reviewed_ns,
-    }
 
 
 def _with_members(session: Session, owner: Organization, records: list[BindingRecord]) -> list[BindingRecord]:
@@ -436,102 +386,6 @@ def _with_members(session: Session, owner: Organization, records: list[BindingRe
         return everyone if record.subject_kind == "organization" else teams.get(record.subject, [])
 
     return [replace(record, agents=members(record)) for record in records]
-
-
-def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
-    return KeyRecord(
-        id=row.id,
-        key_id=row.shown_id,
-        method=row.method,
-        organization=organization.name,
-        agent=holder.name,
-        agent_id=holder.id,
-        created_ns=row.created_ns,
-        expires_ns=row.expires_ns,
-        revoked_ns=row.revoked_ns,
-        scope=row.scope,
-        replaced_by=row.replaced_by,
-        actor=row.actor,
-    )
-
-
-def binding_record(organization: Organization, row: Binding, agent_name: str | None) -> BindingRecord:
-    """`agent_name` is that of an agent which is the subject, and None for other subjects."""
-    subject = organization.name if row.subject_kind == "organization" else agent_name or row.subject
-    return BindingRecord(
-        id=row.id,
-        organization=organization.name,
-        subject_kind=cast(SubjectKind, row.subject_kind),
-        subject=subject,
-        bundle=row.bundle,
-        effect=cast(Effect, row.effect),
-        pinned=row.pinned,
-        created_ns=row.created_ns,
-        shadow=row.shadow,
-        actor=row.actor,
-        reason=row.reason,
-    )
-
-
-def upstream_record(organization: Organization, row: Upstream) -> UpstreamRecord:
-    return UpstreamRecord(
-        id=row.id,
-        organization=organization.name,
-        name=row.name,
-        provider=row.provider,
-        base_url=row.base_url,
-        default=row.is_default,
-        has_secret=row.secret is not None,
-        version=row.version,
-        created_ns=row.created_ns,
-        specification=row.specification,
-        headers=dict(row.headers),
-    )
-
-
-def route_record(session: Session, organization: Organization, row: UpstreamRoute) -> RouteRecord:
-    mine = select(Upstream.id, Upstream.name).where(Upstream.organization_id == organization.id)
-    known = dict(session.exec(mine).all())
-    return RouteRecord(
-        id=row.id,
-        organization=organization.name,
-        name=row.name,
-        default=row.is_default,
-        version=row.version,
-        members=[
-            RouteMember(
-                upstream=known[each["upstream"]], tier=each["tier"], weight=each["weight"], models=each["models"]
-            )
-            for each in row.members
-            if each["upstream"] in known
-        ],
-        created_ns=row.created_ns,
-        updated_ns=row.updated_ns,
-    )
-
-
-def activation_record(session: Session, row: Activation) -> ActivationRecord:
-    members = session.exec(
-        select(Bundle)
-        .join(
-            ActivationBundle,
-            (col(ActivationBundle.name) == Bundle.name) & (col(ActivationBundle.revision) == Bundle.revision),
-        )
-        .where(ActivationBundle.activation_id == row.id)
-        .order_by(Bundle.name)
-    )
-    bundles = {each.name: bundle_record(each) for each in members}
-    return ActivationRecord(id=row.id, commit=row.revision, actor=row.actor, created_ns=row.created_ns, bundles=bundles)
-
-
-def bundle_record(row: Bundle) -> BundleRecord:
-    return BundleRecord(
-        name=row.name,
-        commit=row.revision,
-        digest=row.digest,
-        author=row.author,
-        entrypoint=row.entrypoint,
-    )
 
 
 def _suggestion(reference: str, names: Iterable[str], noun: str) -> str:

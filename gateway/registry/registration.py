@@ -20,8 +20,9 @@ from gateway.registry import change_entries as entries
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Organization, table
 from gateway.registry.new_agents import NewAgent
-from gateway.registry.queries import agent_record, find_organization, key_record
+from gateway.registry.queries import find_organization
 from gateway.registry.records import AgentRecord, NewKey
+from gateway.registry.row_records import agent_record, key_record
 
 _TOGETHER: Final = 500  # values of one statement
 

@@ -20,8 +20,9 @@ from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Organization, Upstream, UpstreamRoute
-from gateway.registry.queries import find_organization, find_route, find_upstream, route_record, upstream_names
+from gateway.registry.queries import find_organization, find_route, find_upstream, upstream_names
 from gateway.registry.records import RouteRecord
+from gateway.registry.row_records import route_record
 
 MAX_MEMBERS = 16
 MAX_WEIGHT = 1_000_000
