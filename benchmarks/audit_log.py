@@ -21,8 +21,8 @@ from pathlib import Path
 from gateway.audit import storage, writer
 from gateway.audit.intents import Changed, Completed, Decided
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
-from gateway.settings import DataDirectory
 
 SECONDS = 2.0
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from gateway.audit import storage
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
-from gateway.settings import DataDirectory
 from gateway.usage.limits import Applied
 from gateway.usage.reservation import CallReservation
 

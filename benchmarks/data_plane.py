@@ -222,13 +222,13 @@ async def load(port: int, request: bytes, clients: int, seconds: float) -> tuple
 def prepare(directory: Path, upstream: int, policy: str = POLICY) -> str:
     """A gateway's data directory with one agent and one policy; returns the agent's key."""
     from gateway.audit import signer, storage
+    from gateway.data_directory import DataDirectory
     from gateway.identity.credentials import Peppers
     from gateway.policy import bundle as policy_bundle
     from gateway.registry import activations, changes
     from gateway.registry.database import Registry
     from gateway.registry.records import BundleRecord
     from gateway.registry.vault import Vault
-    from gateway.settings import DataDirectory
 
     data, actor, organization = DataDirectory(directory), "local:0", "default"
     data.create()
@@ -345,9 +345,10 @@ class Figure(NamedTuple):
 
 def measure(options: argparse.Namespace, data: Path, provider: int, through: int, gateway: int) -> None:
     sys.path.insert(0, str(ROOT))
+    from gateway.data_directory import DataDirectory
     from gateway.http import listener
     from gateway.processes.children import flags
-    from gateway.settings import DataDirectory, Settings
+    from gateway.settings import Settings
 
     key = prepare(data, provider)
     settings = flags(Settings(data=DataDirectory(data), port=gateway))

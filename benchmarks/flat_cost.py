@@ -37,12 +37,13 @@ from gateway.audit import storage
 from gateway.audit.draft import draft
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.transaction import Transaction
+from gateway.data_directory import DataDirectory
 from gateway.http import listener
 from gateway.identifiers import new_id
 from gateway.identity.credentials import Peppers
 from gateway.processes.children import flags
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 
 CLIENTS = 16
 GROUP = 5_000

@@ -65,9 +65,9 @@ def gateway(place: Path, *arguments: str) -> tuple[float, float]:
 
 def page(place: Path) -> float:
     """Milliseconds for one page, the best of some."""
+    from gateway.data_directory import DataDirectory
     from gateway.registry import pages, queries
     from gateway.registry.database import Registry
-    from gateway.settings import DataDirectory
 
     registry = Registry.open(DataDirectory(place / ".gateway"))
     agents = sorted(each.id for each in queries.agents(registry, "default"))

@@ -27,9 +27,10 @@ from benchmarks import data_plane
 from benchmarks.data_plane import BODY, CLIENTS, EVENTS, STREAM_BODY, Figure
 from benchmarks.memory import Memory
 from benchmarks.peers_report import Results, page, table
+from gateway.data_directory import DataDirectory
 from gateway.http import listener
 from gateway.processes.children import flags
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 
 PAGE = data_plane.ROOT / "docs" / "benchmarks" / "data-plane.md"
 STREAMS = f"streams of {EVENTS} events, 16 clients"

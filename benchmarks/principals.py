@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import insert
 
+from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.authentication import presented
@@ -29,7 +30,6 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Binding
 from gateway.registry.queries import find_organization
 from gateway.registry.reader import RegistryReader
-from gateway.settings import DataDirectory
 
 ROUNDS, CALLS = 15, 2000
 ORG = "default"

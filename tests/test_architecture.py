@@ -23,6 +23,7 @@ ROOMS: tuple[str, ...] = (
     "errors",
     "identifiers",
     "remotes",
+    "data_directory",
     "settings",
     "logs",
     "pauses",

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.settings import DataDirectory
 
 
 def log_directory(data: Path) -> DataDirectory:

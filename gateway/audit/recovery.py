@@ -16,7 +16,7 @@ from gateway.audit import merkle, note, storage, tiles
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Recovered
 from gateway.audit.writer import AuditWriter
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 
 
 @dataclass(frozen=True, slots=True)

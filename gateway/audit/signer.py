@@ -28,7 +28,7 @@ from gateway.audit import intents, merkle, note, storage, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.writer import AuditWriter
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 
 _TOGETHER: Final = 256  # announcements that share a commit; fewer than may wait in the writer's queue
 

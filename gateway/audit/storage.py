@@ -23,7 +23,7 @@ from typing import Final
 
 from gateway.audit import balances, content, merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 from gateway.storage import database_files
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 

@@ -36,7 +36,7 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Intent
 from gateway.audit.owed import Owed
 from gateway.audit.transaction import Committed, Kept, Transaction
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
 

@@ -7,9 +7,9 @@ import typer
 from gateway.cli import options, output
 from gateway.cli.agent_show import Agent
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.data_directory import DataDirectory
 from gateway.management import gateways
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 
 def review(

@@ -16,10 +16,10 @@ from gateway.audit.log_files import log_directory
 from gateway.cli import audit_list, audit_show, explain, output
 from gateway.cli.audit_reexecute import judged_again, print_decisions
 from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.management import gateways
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
     from gateway.audit.note import Verifier

@@ -12,7 +12,7 @@ import typer
 from gateway.audit.log_files import opened_log
 from gateway.cli import output
 from gateway.cli.kept_content import completing
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 
 _PAGE = 500
 _SHOWN = 20

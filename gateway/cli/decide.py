@@ -18,9 +18,9 @@ from gateway.cli.explain import print_advice
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.cli.reasons_text import print_answers, print_hint, verdict_line
 from gateway.control.decisions import bundle_document, explained_document
+from gateway.data_directory import DataDirectory
 from gateway.errors import Denied, GatewayError
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
     from gateway.dataplane.dry_run import Judged

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.audit.lookup import Decision
     from gateway.audit.search import Found
     from gateway.control.decisions import JudgedAgain
-    from gateway.settings import DataDirectory
+    from gateway.data_directory import DataDirectory
 
 
 def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:

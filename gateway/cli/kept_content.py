@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.audit.log_files import opened_log
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
     from gateway.audit.lookup import Decision

@@ -12,9 +12,9 @@ import typer
 
 from gateway.cli import options, output
 from gateway.cli.options import DATA, Data, Json
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 _PIECE = 1024 * 1024
 _LONGEST = 256  # of a key, in any encoding

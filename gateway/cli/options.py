@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from gateway.cli import remote
-from gateway.settings import DEFAULT_DATA, PREFIX
+from gateway.data_directory import DEFAULT_DATA
+from gateway.settings import PREFIX
 
 DATA = DEFAULT_DATA
 

@@ -8,8 +8,8 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
+from gateway.data_directory import DataDirectory
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 
 def peppers(data: Data = DATA, as_json: Json = False) -> None:

@@ -36,9 +36,10 @@ def up(
     import uvloop
 
     from gateway import logs
+    from gateway.data_directory import DataDirectory
     from gateway.processes.creation import create_empty
     from gateway.processes.supervisor import Supervisor
-    from gateway.settings import DataDirectory, load_settings
+    from gateway.settings import load_settings
 
     flags = {
         "data": data,

@@ -6,8 +6,8 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
+from gateway.data_directory import DataDirectory
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 app = typer.Typer(no_args_is_help=True, help="Show and replace the key that secrets are sealed under.")
 

@@ -19,12 +19,12 @@ from gateway.control.cursors import Cursors
 from gateway.control.gate import Caller
 from gateway.control.permissions import Bundles
 from gateway.control.problems import Problem
+from gateway.data_directory import DataDirectory
 from gateway.identity import operator_roles
 from gateway.identity.credentials import Peppers
 from gateway.registry.database import Registry
 from gateway.registry.guarded import GuardedRegistry, Step
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 from gateway.upstream import strict_json
 
 Schema: TypeAlias = dict[str, Any]

@@ -29,6 +29,7 @@ from gateway.control.permissions import Bundles
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
 from gateway.control.requests import PREFIX
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.registry import publication
@@ -36,7 +37,6 @@ from gateway.registry.database import Registry
 from gateway.registry.documents import plain
 from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 
 logger = logging.getLogger("gateway.control")
 

@@ -12,10 +12,10 @@ from datetime import datetime, tzinfo
 from typing import Final
 
 from gateway.audit import storage
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError, did_you_mean
 from gateway.registry import zone_history
 from gateway.registry.documents import parse_time
-from gateway.settings import DataDirectory
 from gateway.usage import rollup, zones
 from gateway.usage.rollup import Progress, Rollup
 from gateway.usage.totals import Counts

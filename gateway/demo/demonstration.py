@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.audit import signer
 from gateway.audit.report import Report
 from gateway.audit.verify import verify
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.policy.rollout.source import packaged_files
@@ -34,7 +35,6 @@ from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.records import NewKey
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
     import openai

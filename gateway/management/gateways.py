@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.audit.log_files import log_directory, opened_log
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.management import logins, servers
 from gateway.management.servers import Access, Server
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 if TYPE_CHECKING:
     from gateway.management.port.gateway import Gateway

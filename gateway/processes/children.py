@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import gateway
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.http import listener
 from gateway.identifiers import new_id
-from gateway.settings import PREFIX, DataDirectory, Settings
+from gateway.settings import PREFIX, Settings
 
 logger = logging.getLogger("gateway.processes.supervisor")
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from gateway.audit import signer, storage
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity import token_keys
 from gateway.identity.credentials import Peppers
@@ -33,7 +34,7 @@ from gateway.processes import local
 from gateway.registry import changes, names
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
-from gateway.settings import PREFIX, SCHEMA, DataDirectory, load_settings
+from gateway.settings import PREFIX, SCHEMA, load_settings
 
 ORGANIZATION = "default"
 STARTER_BUNDLE = "starter"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from gateway.data_directory import DEFAULT_DATA
 from gateway.dataplane.contacts import Contact
 from gateway.identity.legacy_keys import AGENT as LEGACY
 from gateway.processes.status import Facts, Policies
@@ -20,7 +21,7 @@ from gateway.registry import adoptions
 from gateway.registry.inventory import AgentState, Tenant
 from gateway.registry.records import BindingRecord
 from gateway.registry.retiring import UNUSED_DAYS
-from gateway.settings import DEFAULT_DATA, Settings
+from gateway.settings import Settings
 
 ORGANIZATION = "default"
 # A log is signed at every interval; later than this beyond one, something keeps it from being signed.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 
 if TYPE_CHECKING:
     from gateway.registry.database import Registry

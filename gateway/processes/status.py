@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import search, signer, storage
+from gateway.data_directory import DataDirectory
 from gateway.dataplane import contacts, key_uses, legacy_clients
 from gateway.dataplane.contacts import Contact, OpenBreaker
 from gateway.dataplane.key_uses import Uses
@@ -35,7 +36,7 @@ from gateway.registry import inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
 from gateway.registry.key_source import KeySource
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 from gateway.storage import liveness
 from gateway.storage.liveness import LiveBoots
 from gateway.webhooks import deliveries

@@ -21,12 +21,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from gateway.data_directory import DEFAULT_DATA
 from gateway.errors import GatewayError
 from gateway.http import listener
 from gateway.processes import reload
 from gateway.processes.family import Family
 from gateway.processes.version import version
-from gateway.settings import DEFAULT_DATA, Settings, url
+from gateway.settings import Settings, url
 from gateway.storage.liveness import OnlyOne
 from gateway.telemetry import collection
 

@@ -17,11 +17,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.registry import triggers
 from gateway.registry.models import Deployment
 from gateway.registry.port import REVISION
-from gateway.settings import DataDirectory
 from gateway.storage import database_files
 
 # These shape the file and have no effect once it has content.

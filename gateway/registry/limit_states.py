@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from gateway.audit import balances, storage
 from gateway.audit.balance import MINUTE_NS, Balance
+from gateway.data_directory import DataDirectory
 from gateway.registry import queries, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.records import LimitRecord, SubjectKind
 from gateway.registry.zone_history import zones
-from gateway.settings import DataDirectory
 from gateway.usage import limits
 from gateway.usage.zones import DEFAULT, ends
 

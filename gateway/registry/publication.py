@@ -12,11 +12,11 @@ from typing import Final
 
 from gateway.audit import storage
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.registry import outbox, queries
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory
 from gateway.storage.file_lock import LOCK_SECONDS
 
 RESTRICTION_SECONDS: Final = 1.0

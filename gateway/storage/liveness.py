@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.settings import DataDirectory
 
 
 class Presence:

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import pytest
 
 from gateway import identifiers
+from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Credential, Peppers, parse
 from gateway.registry import activations, changes
 from gateway.registry.database import Registry
 from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 
 ACTOR = "local:0"
 ORG = "default"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.settings import SCHEMA, DataDirectory, Settings, is_loopback, load_settings, url
+from gateway.settings import SCHEMA, Settings, is_loopback, load_settings, url
 
 
 def refusal(flags: dict[str, object] | None = None, env: dict[str, str] | None = None, file: Path | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.data_directory import DataDirectory
 from gateway.dataplane import legacy_clients
 from gateway.dataplane.legacy_clients import Client
 from gateway.identity import key_scope
@@ -13,7 +14,6 @@ from gateway.processes import local
 from gateway.registry import adoptions
 from gateway.registry.adoptions import AdoptionRecord, Started
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory
 
 
 class DirectoryAdoptions:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.data_directory import DataDirectory
 from gateway.dataplane import key_uses
 from gateway.management.port.activation import InForce
 from gateway.management.port.agents import NewAgent, Overview
@@ -15,7 +16,6 @@ from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.database import Registry
 from gateway.registry.records import AgentRecord, AgentVersionRecord
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 
 _EVERY: Final = 10**9
 """More agents than there are."""

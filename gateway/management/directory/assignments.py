@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.data_directory import DataDirectory
 from gateway.management.directory.change import Change, change
 from gateway.management.port.assignments import LimitName, NewBinding
 from gateway.registry import changes, limit_states, queries, usage_limits
@@ -9,7 +10,7 @@ from gateway.registry.database import Registry
 from gateway.registry.limit_states import LimitState
 from gateway.registry.records import BindingRecord, LimitRecord, SubjectKind
 from gateway.registry.usage_limits import Part
-from gateway.settings import DataDirectory, load_settings
+from gateway.settings import load_settings
 
 
 class DirectoryBindings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace as with_members
 
+from gateway.data_directory import DataDirectory
 from gateway.management.port.destinations import NewUpstream
 from gateway.processes import local
 from gateway.registry import changes, names, queries, upstream_routes
@@ -12,7 +13,6 @@ from gateway.registry.database import Registry
 from gateway.registry.records import RouteRecord, UpstreamRecord
 from gateway.registry.upstream_routes import NewMember
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 from gateway.upstream import operations
 from gateway.upstream.operations import UpstreamOperation
 from gateway.upstream.providers.http import api, openapi

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.control.key_actions import check_actions
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.management.port.fleet import AskedFleet, Plan
@@ -16,7 +17,6 @@ from gateway.registry.fleet import export
 from gateway.registry.fleet.apply import Applier, KeyFile
 from gateway.registry.fleet.plan import Planner, Step
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 
 
 class DirectoryFleet:

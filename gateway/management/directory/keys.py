@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gateway.control.key_actions import check_actions
+from gateway.data_directory import DataDirectory
 from gateway.dataplane import key_uses
 from gateway.dataplane.key_uses import Uses
 from gateway.identity.credentials import Peppers
@@ -19,7 +20,6 @@ from gateway.registry.key_rotation import Rotated, Skipped, Terms
 from gateway.registry.public_keys import add_public_key
 from gateway.registry.records import KeyRecord, NewKey
 from gateway.registry.workload_names import add_spiffe_id
-from gateway.settings import DataDirectory
 
 
 class _Given(Change):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from gateway.audit import lookup, search, storage
 from gateway.audit.search import Filters, Found
+from gateway.data_directory import DataDirectory
 from gateway.management.port.log import Listed, LookedUp
 from gateway.processes import local
-from gateway.settings import DataDirectory
 
 
 @dataclass(slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from gateway.data_directory import DataDirectory
 from gateway.management.port.logins import LoginProviderUpdate, NewLoginProvider, NewLoginRule
 from gateway.processes import local
 from gateway.registry import login_providers
 from gateway.registry.database import Registry
 from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 
 
 class DirectoryLogins:

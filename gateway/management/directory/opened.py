@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateway.data_directory import DataDirectory
     from gateway.management.directory.adoptions import DirectoryAdoptions
     from gateway.management.directory.agents import DirectoryAgents
     from gateway.management.directory.assignments import DirectoryBindings, DirectoryLimits
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.management.directory.token_keys import DirectoryTokenKeys
     from gateway.management.directory.webhooks import DirectoryWebhooks
     from gateway.registry.database import Registry
-    from gateway.settings import DataDirectory
 
 
 class DirectoryGateway:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers
 from gateway.management.port.operators import NewOperatorToken
 from gateway.processes import local
 from gateway.registry import operator_logins, operators
 from gateway.registry.database import Registry
 from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
-from gateway.settings import DataDirectory
 
 
 class DirectoryOperators:

@@ -7,11 +7,11 @@ import time
 from gateway.control import permissions
 from gateway.control.permission_calls import calls_of, told
 from gateway.control.permission_records import NOT_CONSIDERED
+from gateway.data_directory import DataDirectory
 from gateway.management.port.activation import InForce
 from gateway.management.port.permissions import PermissionsAt, Question
 from gateway.registry import as_of
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory
 
 
 class DirectoryPermissions:

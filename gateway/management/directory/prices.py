@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from gateway.data_directory import DataDirectory
 from gateway.management.port.prices import ProviderPrices
 from gateway.registry.database import Registry
 from gateway.registry.price_places import price_places
-from gateway.settings import DataDirectory, load_settings
+from gateway.settings import load_settings
 from gateway.usage import price_documents, price_files
 from gateway.usage.price_documents import NamedPrice, PricedProvider
 from gateway.usage.prices import PriceTable

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.data_directory import DataDirectory
 from gateway.identity.token_keys import TokenKeyState, states
 from gateway.processes import local
 from gateway.registry import token_keys
 from gateway.registry.database import Registry
 from gateway.registry.token_keys import Rotation
-from gateway.settings import DataDirectory
 
 
 class DirectoryTokenKeys:

@@ -7,7 +7,7 @@ import time
 
 from gateway.control import usage_reports
 from gateway.control.usage_reports import UsageAsked, UsageReport
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 from gateway.usage.rollup import Progress
 
 

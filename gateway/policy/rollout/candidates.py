@@ -19,11 +19,12 @@ from dulwich.objects import Blob
 from dulwich.objectspec import parse_commit
 from dulwich.repo import Repo
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.policy.bundle import MANIFEST, Files, manifest
 from gateway.policy.rollout import fetch, git_objects
 from gateway.policy.rollout.source import MAX_BYTES, MAX_FILES, GitSource, collect
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.bundle import Files
@@ -27,7 +28,7 @@ from gateway.policy.rollout.source import GitSource, Revision
 from gateway.registry import activations, queries
 from gateway.registry.database import Registry
 from gateway.registry.records import BundleRecord
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 
 logger = logging.getLogger("gateway.policy.cache")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 
 from gateway.audit import search, storage
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.policy.bundle import MANIFEST
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.registry import queries
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots
 
 # A refusal further back than this in the log of activations is not looked for.

@@ -17,8 +17,8 @@ from gateway.audit.balances import Balances
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Fields
 from gateway.audit.report import Report
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
-from gateway.settings import DataDirectory
 
 DEPLOYMENT = "test"
 

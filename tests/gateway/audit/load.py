@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
-from gateway.settings import DataDirectory
 
 
 async def client(writer: AuditWriter, stop: asyncio.Event) -> None:

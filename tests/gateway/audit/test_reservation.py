@@ -124,7 +124,7 @@ PROCESS = """
 import sys
 from pathlib import Path
 from gateway.audit.writer import AuditWriter
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 from tests.gateway.audit.conftest import Make
 
 writer = AuditWriter(DataDirectory(Path(sys.argv[1])), boot=sys.argv[2], deployment="test")

@@ -26,8 +26,8 @@ from gateway.audit.intents import SYSTEM
 from gateway.audit.report import Report
 from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.identifiers import uuid7
-from gateway.settings import DataDirectory
 from gateway.storage.opened_file import write_ahead_log
 
 if TYPE_CHECKING:

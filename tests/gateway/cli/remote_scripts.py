@@ -8,10 +8,10 @@ from typing import Final
 from gateway.audit import signer
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.identifiers import new_id
 from gateway.identity.principals import CredentialRow, principal_of
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import ORG, Home
 
 SCRIPTS: Final = {

@@ -11,12 +11,12 @@ import pytest
 from dulwich.config import StackedConfig
 from dulwich.repo import Repo
 
+from gateway.data_directory import DataDirectory
 from gateway.policy.rollout.source import GitSource
 from gateway.policy.rollout.sync import PolicySync
 from gateway.processes import local
 from gateway.processes.creation import create
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory
 from gateway.storage.liveness import Presence
 from tests.gateway.conftest import Done, Run
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers
@@ -19,7 +20,7 @@ from gateway.processes import creation
 from gateway.registry.names import PROVIDERS
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
-from gateway.settings import SCHEMA, DataDirectory, Settings, load_settings
+from gateway.settings import SCHEMA, Settings, load_settings
 from gateway.upstream.providers import presets
 from tests.gateway.conftest import Done, Run, at_once
 

@@ -20,6 +20,7 @@ from starlette.types import Message
 from gateway.audit import storage
 from gateway.cli import main, remote
 from gateway.control.server import ControlApi
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.identity.public_keys import generate, public_pem
@@ -28,7 +29,6 @@ from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.models import Operator
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 from tests.gateway.cli import remote_scripts
 from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Done, Home, Run

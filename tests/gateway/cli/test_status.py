@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.processes.creation import create
 from gateway.registry import activations, inventory
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import Done, Run
 from tests.gateway.dataplane.processes import COMMAND, POLICY, Live, environment, write_policy
 

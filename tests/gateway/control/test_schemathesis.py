@@ -19,8 +19,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from gateway.control.server import ControlApi
+from gateway.data_directory import DataDirectory
 from gateway.registry import changes
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Client, Control, elsewhere
 

@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 
 from gateway.audit.entry import commitment, decode
+from gateway.data_directory import DataDirectory
 from gateway.processes.creation import create
 from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 from gateway.upstream.providers.http import api, openapi
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.processes import Background, Live, write_policy

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers, generate
 from gateway.registry import changes
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG
 
 from . import credentials

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.audit import decision, signer, verify
 from gateway.audit.decision import State
 from gateway.audit.entry import commitment
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 from tests.gateway.crash.load import Clients, Provider
 
 

@@ -20,6 +20,7 @@ import uvloop
 from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
@@ -53,7 +54,7 @@ from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord, UpstreamRecord
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
 from gateway.usage.price_book import PriceBook

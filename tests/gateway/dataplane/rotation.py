@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 import orjson
 
+from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers
 from gateway.registry import changes
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.processes import Live
 

@@ -264,6 +264,6 @@ def test_texts_of_streams_of_other_providers() -> None:
 
 def _public_key(data: Path) -> str:
     from gateway.audit import signer
-    from gateway.settings import DataDirectory
+    from gateway.data_directory import DataDirectory
 
     return str(signer.create_key(DataDirectory(data), "test"))

@@ -21,11 +21,11 @@ import pytest
 from gateway.audit.intents import Decided
 from gateway.cli import main
 from gateway.cli.audit_reexecute import judged_again
+from gateway.data_directory import DataDirectory
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.reexecution import judge_again
 from gateway.registry import activations, changes
 from gateway.registry.records import BundleRecord
-from gateway.settings import DataDirectory
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, chat
 
 MODELS = ["gpt-4o", "gpt-4o-mini", "gpt-capped", "gpt-secret", "o3", "gpt-odd", "gpt-error", "gpt-file", "gpt-late"]

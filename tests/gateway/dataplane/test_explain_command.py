@@ -18,6 +18,7 @@ import pytest
 from gateway.cli import main
 from gateway.cli.advice import CHECKS
 from gateway.control.server import ControlApi
+from gateway.data_directory import DataDirectory
 from gateway.errors import REASONS
 from gateway.identity.credentials import Peppers
 from gateway.policy import bundle as policy_bundle
@@ -25,7 +26,6 @@ from gateway.registry import activations, outbox
 from gateway.registry.database import Registry
 from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 from tests.gateway.cli.test_remote import URL, Elsewhere, nowhere
 from tests.gateway.conftest import Home
 from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, Gateway

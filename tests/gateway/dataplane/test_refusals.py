@@ -56,7 +56,7 @@ from pathlib import Path
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import refusals
 from gateway.errors import Denied
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 from gateway.storage.liveness import Presence
 from tests.gateway.dataplane.test_refusals import OWNER
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.processes import local
 from gateway.registry import changes
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 from tests.recordings import COUNT, WITHOUT_BODY, Recording, all_recordings
 
 from .conftest import Handler, Reply, Seen, Upstream, read_reply

@@ -9,11 +9,11 @@ from contextlib import closing
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.identity import public_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.registry.database import Registry
 from gateway.registry.public_keys import add_public_key
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.corpus.drafts import Private, draft
 

@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import data_plane
+from gateway.data_directory import DataDirectory
 from gateway.http import listener
 from gateway.processes.children import ALLOCATOR, flags
 from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 from tests.gateway.faults.bodies import CHAT, Hostile
 from tests.gateway.faults.bystander import Bystander, Waits
 from tests.gateway.faults.rig import DEADLINE, POLICY, receive

@@ -13,12 +13,12 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.registry import changes
 from gateway.registry.port import REVISION
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.postgres.conftest import copied, empty
 from tests.gateway.postgres.store import PostgresRegistry, engine

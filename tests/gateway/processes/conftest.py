@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.processes.creation import create_empty
-from gateway.settings import DataDirectory
 
 
 @pytest.fixture(scope="session")

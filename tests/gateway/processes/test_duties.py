@@ -14,12 +14,13 @@ import pytest
 
 from gateway.audit.errors import unavailable
 from gateway.call import Reference
+from gateway.data_directory import DataDirectory
 from gateway.dataplane.references import References
 from gateway.policy.handover import Handover
 from gateway.processes import duties as module
 from gateway.processes.duties import Duties
 from gateway.registry import outbox
-from gateway.settings import DataDirectory, load_settings
+from gateway.settings import load_settings
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.processes import findings, status
 from gateway.processes.creation import create
 from gateway.processes.status import Facts, Log, Logs, Process
 from gateway.processes.version import version
 from gateway.registry.inventory import AgentState, Tenant
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 
 ADDRESSES = {"data_plane": "http://127.0.0.1:8080", "control_plane": "http://127.0.0.1:8081"}
 UP = Process(running=True, since_ns=1, version=version(), workers=2, alive=["boot_a", "boot_b"], **ADDRESSES)  # type: ignore[arg-type]  # keywords pass through

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.processes.duties import Duties
 from gateway.registry import changes, queries
 from gateway.registry.database import Registry
-from gateway.settings import DataDirectory, load_settings
+from gateway.settings import load_settings
 from gateway.storage.liveness import Presence
 from tests.gateway.audit.conftest import Make
 

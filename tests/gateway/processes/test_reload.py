@@ -14,9 +14,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.processes import reload
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 from tests.gateway.dataplane.processes import Live, request
 
 

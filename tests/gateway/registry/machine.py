@@ -19,6 +19,7 @@ from unittest import mock
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers, parse
 from gateway.registry import activations, agent_updates, as_of, changes, queries, reviews, usage_limits
@@ -26,7 +27,6 @@ from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import KeyRecord
 from gateway.registry.tenant_changes import update_organization
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, at_once, bundle
 from tests.gateway.registry.model import ENDED, ORGS, Agent, Key, Model, Subject, told
 

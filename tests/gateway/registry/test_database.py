@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel, select
 
 import gateway.registry.migrations
+from gateway.data_directory import DataDirectory
 from gateway.errors import Denied, GatewayError
 from gateway.registry import changes, emergency_stops, queries, teams, triggers
 from gateway.registry.agent_updates import suspend_agent
@@ -33,7 +34,6 @@ from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstream_routes import NewMember, set_route
 from gateway.registry.usage_limits import set_limit
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 CHANGES = {

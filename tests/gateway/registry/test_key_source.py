@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.registry import key_source, vault, vault_rotation
 from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Place, Vault, identity
-from gateway.settings import DataDirectory, load_settings
+from gateway.settings import load_settings
 from tests.gateway.conftest import ACTOR, Home
 from tests.gateway.registry.test_vault_rotation import ALL, content_key, fill, secrets
 

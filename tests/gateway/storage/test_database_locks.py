@@ -20,12 +20,12 @@ import pytest
 from gateway.audit import recovery, signer, storage
 from gateway.audit.verify import verify
 from gateway.audit.writer import AuditWriter
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.policy.handover import Handover
 from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
-from gateway.settings import DataDirectory
 from gateway.storage import opened_file
 from gateway.storage.database_files import create
 from gateway.storage.opened_file import OpenedFile

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.settings import DataDirectory
 from gateway.storage.liveness import LiveBoots, OnlyOne, Presence
 
 left: list[bytes] = []
@@ -64,7 +64,7 @@ def test_what_a_process_leaves_is_found_when_it_is_dead(data: DataDirectory) -> 
 def test_a_killed_process_is_dead_at_once(data: DataDirectory) -> None:
     program = (
         "import sys, time; from pathlib import Path; from gateway.storage.liveness import Presence\n"
-        "from gateway.settings import DataDirectory\n"
+        "from gateway.data_directory import DataDirectory\n"
         "held = Presence(DataDirectory(Path(sys.argv[1])), 'boot_x'); print('held', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen(

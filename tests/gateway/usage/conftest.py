@@ -12,7 +12,7 @@ import pytest
 
 from gateway.audit import entry as entries
 from gateway.audit import storage
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 
 NS = 10**9
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.call import Usage
-from gateway.settings import DataDirectory, Settings
+from gateway.data_directory import DataDirectory
+from gateway.settings import Settings
 from gateway.usage import price_files, refresh
 from gateway.usage.prices import PriceTable
 

@@ -11,8 +11,9 @@ import jsonschema
 import pytest
 
 from gateway.call import Usage
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 from gateway.usage import price_files
 from gateway.usage.price_book import PriceBook
 

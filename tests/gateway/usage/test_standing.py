@@ -11,7 +11,7 @@ import pytest
 from gateway.audit import storage
 from gateway.audit.balance import MINUTE_NS, USED, VALUES, Balance
 from gateway.audit.balances import Key
-from gateway.settings import DataDirectory
+from gateway.data_directory import DataDirectory
 from gateway.usage.standing import Standing
 
 MINUTE = 29_500_000  # 2026-02-02T06:40

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.policy.cache import PolicyCache
@@ -24,7 +25,6 @@ from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import changes, queries
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
-from gateway.settings import DataDirectory
 from tests.gateway.conftest import Home
 
 if TYPE_CHECKING:
