@@ -12,19 +12,21 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 import policy_engine as pe
 from gateway.errors import Denied, GatewayError
-from gateway.identity.principals import BoundBundle, Effect
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.bundle import Manifest
 from gateway.policy.decision import Verdict
 from gateway.policy.input import CONTENT_PATHS, InputPath
-from gateway.registry.port import ActiveSet, BundleRef
 from policy_engine.bundle import from_files
+
+if TYPE_CHECKING:
+    from gateway.identity.principals import BoundBundle, Effect
+    from gateway.registry.port import ActiveSet, BundleRef
 
 _MAX_PANELS: Final = 4096
 _MAX_CONTENT: Final = 4096  # characters of paths that the log's entry lists one by one

@@ -14,12 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.identity.credentials import PREFIXES
-from gateway.identity.principals import Effect
 from gateway.policy.obligations import HEADERS, NOTHING, Conflict, Obligations, together
 from gateway.usage.limits import LIMITS
+
+if TYPE_CHECKING:
+    from gateway.identity.principals import Effect
 
 ALLOWED: Final = "allowed"
 

@@ -6,12 +6,13 @@ Specification: docs/architecture.md, sections 6 and 10.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
-from gateway.call import Call, Tool
-from gateway.identity.principals import Principal
+if TYPE_CHECKING:
+    from gateway.call import Call, Tool
+    from gateway.identity.principals import Principal
 
 InputPath: TypeAlias = tuple[str, ...]
 

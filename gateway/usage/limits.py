@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.audit.balance import OPEN, WINDOWS
-from gateway.call import Call
-from gateway.identity.principals import BoundLimit, Principal
+
+if TYPE_CHECKING:
+    from gateway.call import Call
+    from gateway.identity.principals import BoundLimit, Principal
 
 CONCURRENT: Final = "concurrent_requests"
 _METRICS: Final = {"requests": "requests", "tokens": "tokens", "spend_microusd": "spend_nanousd"}
