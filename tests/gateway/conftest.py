@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,14 +117,29 @@ def new_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data.registry_db
 
 
-@pytest.fixture
-def home(tmp_path: Path, new_registry: Path) -> Iterator[Home]:
-    data = DataDirectory(tmp_path / "gateway-data")
+@contextmanager
+def new_home(path: Path, new_registry: Path) -> Iterator[Home]:
+    """A new data directory at this path."""
+    data = DataDirectory(path)
     data.create()
     shutil.copy(new_registry, data.registry_db)
-    registry = Registry.open(data)
-    yield Home(data, registry, Peppers.create(data.keys), Vault.create(data.keys))
-    registry.close()
+    with closing(Registry.open(data)) as registry:
+        yield Home(data, registry, Peppers.create(data.keys), Vault.create(data.keys))
+
+
+@contextmanager
+def copied_home(template: Path, path: Path) -> Iterator[Home]:
+    """A copy of a data directory that nobody has open, at this path."""
+    data = DataDirectory(path)
+    shutil.copytree(template, path)
+    with closing(Registry.open(data)) as registry:
+        yield Home(data, registry, Peppers.load(data.keys), Vault.load(data.keys))
+
+
+@pytest.fixture
+def home(tmp_path: Path, new_registry: Path) -> Iterator[Home]:
+    with new_home(tmp_path / "gateway-data", new_registry) as made:
+        yield made
 
 
 @dataclass(frozen=True)

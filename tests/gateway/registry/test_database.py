@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstream_routes import NewMember, set_route
 from gateway.registry.usage_limits import set_limit
-from tests.gateway.conftest import ACTOR, ORG, Home, at_once
+from tests.gateway.conftest import ACTOR, ORG, Home, at_once, copied_home, new_home
 
 CHANGES = {
     **FIRST_CHANGES,
@@ -137,6 +138,21 @@ def fill(home: Home) -> None:
     emergency_stops.stop(home.registry, actor=ACTOR, organization=ORG, reason="drill")
 
 
+@pytest.fixture(scope="module")
+def filled_home(new_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("filled") / "gateway-data"
+    with new_home(path, new_registry) as made:
+        fill(made)
+    return path
+
+
+@pytest.fixture
+def filled(filled_home: Path, tmp_path: Path) -> Iterator[Home]:
+    """A data directory with at least one row in every table."""
+    with copied_home(filled_home, tmp_path / "gateway-data") as made:
+        yield made
+
+
 COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
     "activation_current": "activation_id",
     "agent_version": "agent_id",
@@ -149,48 +165,45 @@ COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
 
 
 @pytest.mark.parametrize("table", CHANGES)
-def test_a_change_moves_the_epoch_of_its_parts_and_no_other(table: str, home: Home) -> None:
-    fill(home)
-    connection = sqlite3.connect(home.data.registry_db, isolation_level=None)  # foreign keys are off here
+def test_a_change_moves_the_epoch_of_its_parts_and_no_other(table: str, filled: Home) -> None:
+    connection = sqlite3.connect(filled.data.registry_db, isolation_level=None)  # foreign keys are off here
     row = connection.execute(f"SELECT * FROM {table}").fetchone()
     for statement, values in (
         (f"UPDATE {table} SET {COLUMN[table]} = {COLUMN[table]}", ()),
         (f"DELETE FROM {table}", ()),
         (f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row),
     ):
-        before = epochs(home)
+        before = epochs(filled)
         assert connection.execute(statement, values).rowcount == 1
-        assert moved(before, epochs(home)) == set(CHANGES[table]), statement
+        assert moved(before, epochs(filled)) == set(CHANGES[table]), statement
     connection.close()
 
 
-def test_a_binding_that_pins_a_revision_changes_the_policy_too(home: Home) -> None:
-    fill(home)
-    connection = sqlite3.connect(home.data.registry_db, isolation_level=None)
+def test_a_binding_that_pins_a_revision_changes_the_policy_too(filled: Home) -> None:
+    connection = sqlite3.connect(filled.data.registry_db, isolation_level=None)
     for statement, parts in (
         ("UPDATE binding SET pinned = 'c'", {"authority", "policy"}),
         ("UPDATE binding SET removed_ns = 1", {"authority", "policy"}),
         ("DELETE FROM binding", {"authority", "policy"}),
     ):
-        before = epochs(home)
+        before = epochs(filled)
         assert connection.execute(statement).rowcount == 1
-        assert moved(before, epochs(home)) == parts, statement
-    before = epochs(home)
+        assert moved(before, epochs(filled)) == parts, statement
+    before = epochs(filled)
     connection.execute(
         "INSERT INTO binding SELECT 'b', id, 'team', 't', 'support', 'grant', 'c', 0, NULL, 0, NULL, NULL "
         "FROM organization"
     )
-    assert moved(before, epochs(home)) == {"authority", "policy"}
+    assert moved(before, epochs(filled)) == {"authority", "policy"}
     connection.close()
 
 
-def test_a_registered_agent_is_news_of_authority_alone(home: Home) -> None:
-    fill(home)
-    before = epochs(home)
-    home.agent("another")
-    home.key("another")
-    changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="another", bundle="support")
-    assert moved(before, epochs(home)) == {"authority"}
+def test_a_registered_agent_is_news_of_authority_alone(filled: Home) -> None:
+    before = epochs(filled)
+    filled.agent("another")
+    filled.key("another")
+    changes.bind(filled.registry, actor=ACTOR, organization=ORG, kind="agent", subject="another", bundle="support")
+    assert moved(before, epochs(filled)) == {"authority"}
 
 
 def test_each_authority_table_has_a_trigger_of_its_own(home: Home) -> None:
@@ -234,17 +247,15 @@ def test_a_registry_with_other_triggers_is_refused(home: Home, statement: str) -
 
 @pytest.mark.parametrize("table", WRITTEN_ONCE)
 @pytest.mark.parametrize("statement", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
-def test_history_is_never_changed(table: str, statement: str, home: Home) -> None:
-    fill(home)
+def test_history_is_never_changed(table: str, statement: str, filled: Home) -> None:
     with pytest.raises(GatewayError, match="are never changed"):
-        execute(home, statement.format(table, COLUMN[table]))
+        execute(filled, statement.format(table, COLUMN[table]))
 
 
-def test_what_has_no_authority_leaves_the_epoch_alone(home: Home) -> None:
-    fill(home)
-    before = epoch(home)
-    execute(home, "DELETE FROM outbox")
-    assert epoch(home) == before
+def test_what_has_no_authority_leaves_the_epoch_alone(filled: Home) -> None:
+    before = epoch(filled)
+    execute(filled, "DELETE FROM outbox")
+    assert epoch(filled) == before
 
 
 def test_a_failed_change_leaves_nothing(home: Home) -> None:

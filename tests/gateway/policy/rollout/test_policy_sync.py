@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.identity.credentials import Peppers
 from gateway.policy.cache import PolicyCache
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import check as policy_check
@@ -23,9 +21,7 @@ from gateway.policy.rollout import sync as policy_sync
 from gateway.policy.rollout.source import GitSource, create_repository
 from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import changes, queries
-from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
-from tests.gateway.conftest import Home
+from tests.gateway.conftest import Home, copied_home, new_home
 
 if TYPE_CHECKING:
     from .conftest import Repository
@@ -39,23 +35,17 @@ DENYING_TEST = "package b.authz_test\n\nimport data.b.authz\n\ntest_denied if no
 def begun(new_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory and the repository whose first commit is in force there: checking it takes half a second."""
     place = tmp_path_factory.mktemp("begun")
-    data = DataDirectory(place / "gateway-data")
-    data.create()
-    shutil.copy(new_registry, data.registry_db)
-    Peppers.create(data.keys)
-    Vault.create(data.keys)
     create_repository(place / "policies", {name: text.encode() for name, text in BUNDLE.items()}, "Start")
-    with closing(Registry.open(data)) as registry:
-        assert PolicySync(registry, data, GitSource(place / "policies"), actor=ACTOR).step().outcome == "activated"
+    with new_home(place / "gateway-data", new_registry) as home:
+        sync = PolicySync(home.registry, home.data, GitSource(place / "policies"), actor=ACTOR)
+        assert sync.step().outcome == "activated"
     return place
 
 
 @pytest.fixture
 def home(begun: Path, tmp_path: Path) -> Iterator[Home]:
-    data = DataDirectory(tmp_path / "gateway-data")
-    shutil.copytree(begun / "gateway-data", data.path)
-    with closing(Registry.open(data)) as registry:
-        yield Home(data, registry, Peppers.load(data.keys), Vault.load(data.keys))
+    with copied_home(begun / "gateway-data", tmp_path / "gateway-data") as made:
+        yield made
 
 
 @pytest.fixture
