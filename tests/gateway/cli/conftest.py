@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
     def gateway(*arguments: str, **variables: str) -> Done:
         with monkeypatch.context() as patch:
+            for name in [each for each in os.environ if each.startswith("AIG_")]:
+                patch.delenv(name)
             for name, value in {**always, **variables}.items():
                 patch.setenv(name, value)
             code = main(arguments)
