@@ -81,7 +81,8 @@ def apply(
             )
             many = sum(len(each) for each in read.value.values() if isinstance(each, list))
             what = f"{'comparing' if dry_run else 'comparing and applying'} {many:,} items"
-            with output.working(what) as pause, gateways.changing(data) as gateway:
+            opened = gateways.reading if dry_run else gateways.changing
+            with output.working(what) as pause, opened(data) as gateway:
                 if dry_run:
                     plan = gateway.fleet.rehearse(asked)
                 else:

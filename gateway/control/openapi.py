@@ -94,7 +94,7 @@ def _parameters(operation: Operation) -> list[Schema]:
     if operation.streams:
         text = "The id of the last event that was seen; it counts more than `after`."
         found.append(_optional("Last-Event-ID", "header", {"type": "string"}, text))
-    if operation.method == "POST" and not operation.public:
+    if operation.repeatable:
         text = "A request with the same key and the same contents is carried out once in 24 hours."
         found.append(_optional("Idempotency-Key", "header", {"type": "string", "pattern": "^[!-~]{1,128}$"}, text))
     return found
@@ -126,7 +126,7 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Schema:
         headers["ETag"] = {"schema": {"type": "string"}, "description": "Of this version, for If-Match."}
     if operation.status == 201 and not operation.public:
         headers["Location"] = {"schema": {"type": "string"}}
-    if operation.method == "POST" and not operation.public:
+    if operation.repeatable:
         text = "`true` if the request was carried out before."
         headers["Idempotency-Replayed"] = {"schema": {"type": "string"}, "description": text}
     if operation.restricts:
@@ -168,7 +168,7 @@ def _links(operation: Operation, operations: Sequence[Operation]) -> Schema:
 def _statuses(operation: Operation) -> list[int]:
     """What an operation may answer if it cannot do what it was asked."""
     found = {400, 401, 403, 404, 413, 415, 422, 429, 500, 503}
-    if operation.writes:
+    if operation.method != "GET":
         found |= {409}
     if operation.if_match is not None:
         found |= {412}

@@ -160,8 +160,9 @@ class Operation:
     gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
     and so must not wait for the log, or a function of the body that tells. `if_match` says whether the client must name
     the version that it has seen. One that `streams` answers with a feed of events (`event_streams.py`). A body has at
-    most `most_bytes` and `most_values`. A `heavy` one takes seconds, so few are carried
-    out at a time. A `public` one needs no token: its function gets a `Visit` (`logins.py`), and is awaited.
+    most `most_bytes` and `most_values`. A `heavy` one takes seconds, so few are carried out at a time. One that
+    `changes_nothing` is a POST only because it has a body. A `public` one needs no token: its function gets a `Visit`
+    (`logins.py`), and is awaited.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -175,6 +176,7 @@ class Operation:
     most_bytes: int = MAX_BODY
     most_values: int = strict_json.MAX_VALUES
     heavy: bool = False
+    changes_nothing: bool = False
     query: type[Query] = Query
     about: Literal["tenant", "home", "nothing"] = "tenant"
     restricts: bool | Callable[[Any], bool] = False
@@ -185,7 +187,12 @@ class Operation:
 
     @property
     def writes(self) -> bool:
-        return self.method != "GET"
+        return self.method != "GET" and not self.changes_nothing
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it takes an `Idempotency-Key`."""
+        return self.method == "POST" and self.writes and not self.public
 
     @cached_property
     def parameters(self) -> list[str]:

@@ -49,7 +49,7 @@ class Repeats:
         body: bytes,
     ) -> Repeats:
         given = headers.get(b"idempotency-key")
-        if given is None or operation.method != "POST":
+        if given is None or not operation.repeatable:
             return cls(caller.operator.id, None, b"")
         key = given.decode("latin-1")
         if not _KEY.fullmatch(key):

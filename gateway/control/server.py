@@ -41,6 +41,7 @@ from gateway.registry.vault import Vault
 logger = logging.getLogger("gateway.control")
 
 THREADS: Final = 8
+"""For each of what reads, what changes and what restricts: a change may wait for a long one, and none of the others."""
 _LONGEST_WARNING: Final = 1000
 MAX_WAITING: Final = 64
 """How many requests may be under way; more are refused."""
@@ -114,6 +115,8 @@ class ControlApi:
             f"{PREFIX}/": readable,
         }
         self._threads = ThreadPoolExecutor(THREADS, "control-api")
+        self._changing = ThreadPoolExecutor(THREADS, "control-api-changes")
+        self._restricting = ThreadPoolExecutor(THREADS, "control-api-restrictions")
         self._heavy = asyncio.Semaphore(MAX_HEAVY)
         self._running = 0
         self._visits = 0
@@ -144,7 +147,8 @@ class ControlApi:
 
     def close(self) -> None:
         """Wait for what is under way, and close the registry. Blocks."""
-        self._threads.shutdown()
+        for each in (self._restricting, self._changing, self._threads):
+            each.shutdown()
         self._context.registry.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,7 +190,7 @@ class ControlApi:
                 asked = _Request(operation, path, scope["query_string"], headers, body)
                 if operation.streams:
                     return await self._open_stream(asked, caller)
-                return await loop.run_in_executor(self._threads, self._carry_out, asked, caller)
+                return await loop.run_in_executor(self._threads_for(operation), self._carry_out, asked, caller)
         finally:
             self._running -= 1
 
@@ -228,6 +232,11 @@ class ControlApi:
             await self._streams.run(stream.feed, check, encoded, receive, send)
         finally:
             self._streams.give_back(stream.caller.operator.id)
+
+    def _threads_for(self, operation: Operation) -> ThreadPoolExecutor:
+        if not operation.writes:
+            return self._threads
+        return self._restricting if operation.restricts else self._changing
 
     def _authenticate(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Caller:
         try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
 from sqlmodel import Session
 
 from gateway.data_directory import DataDirectory
@@ -32,16 +33,18 @@ _PER_CONNECTION = (
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",
     "PRAGMA foreign_keys = ON",
-    "PRAGMA busy_timeout = 5000",
+    # Longer than the longest change, a large fleet file: what ends an agent must not fail because of that.
+    "PRAGMA busy_timeout = 30000",
 )
 
 
 class Registry:
     """An open registry. Threads may share it: every session has its own connection."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, copy: sqlite3.Connection | None = None) -> None:
+        """The one at `path`, or a copy of it."""
         self.path = path
-        self._engine = _engine(path)
+        self._engine = _engine(path, copy)
         self._writing = self._engine.execution_options(write=True)
         # The session of a transaction that changes made by this thread take part in.
         self._shared: ContextVar[Session | None] = ContextVar("shared", default=None)
@@ -112,6 +115,18 @@ class Registry:
             finally:
                 self._shared.reset(token)
 
+    @contextmanager
+    def copied(self) -> Iterator[Registry]:
+        """A copy of the state that it is in now, in memory, to try changes on. No other change waits for that."""
+        with closing(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)) as copy:
+            try:
+                with closing(self._engine.raw_connection()) as connection:
+                    cast(sqlite3.Connection, connection.driver_connection).backup(copy)
+            except sqlite3.Error as error:
+                raise _unavailable("read", error) from error
+            with closing(Registry(self.path, copy)) as registry:
+                yield registry
+
     def revision(self) -> str | None:
         """The migration that this database is at; None if it is no registry."""
         with self.read() as session:
@@ -168,8 +183,11 @@ def wrong_revision(path: Path, found: str | None) -> GatewayError:
     )
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"isolation_level": None})
+def _engine(path: Path, copy: sqlite3.Connection | None) -> Engine:
+    if copy is None:
+        engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"isolation_level": None})
+    else:
+        engine = create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: Any) -> None:
@@ -195,5 +213,9 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        message = f"the registry cannot be {what}: {error.orig}"
-        raise GatewayError("registry_unavailable", message, hint="try again, or check the disk") from error
+        raise _unavailable(what, error.orig) from error
+
+
+def _unavailable(what: str, why: BaseException | None) -> GatewayError:
+    message = f"the registry cannot be {what}: {why}"
+    return GatewayError("registry_unavailable", message, hint="try again, or check the disk")

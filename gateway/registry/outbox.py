@@ -3,17 +3,19 @@
 The two databases cannot share a transaction. So a change writes its entry to the outbox, in its own transaction, and
 `drain` moves it into the log: right afterwards, and again whenever a process starts. The event id makes that
 idempotent: a crash between the log's commit and the deletion in the outbox, or two processes that drain at the same
-time, leave one entry in the log. A change is in force even while its entry is still in the outbox.
+time, leave one entry in the log. In one process one thread drains at a time, because all would move the same entries.
+A change is in force even while its entry is still in the outbox.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import orjson
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, delete, func, insert, select
 from sqlmodel import Session
 
 from gateway.audit.draft import draft
@@ -25,11 +27,14 @@ from gateway.registry import names
 from gateway.registry.database import Registry
 from gateway.registry.models import Epoch, Outbox, table
 
-_BATCH: Final = 4096
-"""How many entries are read, and removed, in one transaction of the registry."""
-
 _GROUP: Final = 512
-"""How many are recorded in one transaction of the log, whose lock requests wait for meanwhile."""
+"""How many entries are recorded in one transaction of the log, and removed in one of the registry.
+
+Requests wait for the lock of the one, and changes for that of the other.
+"""
+
+_TURN: Final = threading.Lock()
+"""Held by the thread of this process that drains."""
 
 # Plain rows: an object for each would take most of the time of a change of many things.
 _TABLE: Final = table(Outbox)
@@ -71,40 +76,54 @@ def document(value: list[Any] | dict[str, Any]) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def drain(registry: Registry, log: Log) -> int:
-    """Move every waiting entry into the log, oldest first; returns how many. Raises what the log raises.
+def drain(registry: Registry, log: Log, seconds: float | None = None) -> int:
+    """Move the entries that wait now into the log, oldest first; returns how many. Raises what the log raises.
 
-    Entries that are in the log by then are removed from the outbox; the others wait for the next call.
+    Entries that are in the log by then are removed from the outbox; the others wait for the next call. If it takes
+    longer than `seconds` because there are so many, that is `audit_unavailable`.
     """
+    until = None if seconds is None else time.monotonic() + seconds
+    newest = _newest(registry)
+    if newest is None:
+        return 0
+    if not _TURN.acquire(timeout=-1 if seconds is None else seconds):
+        raise _many_before()
     moved = 0
-    while rows := _waiting(registry):
-        done, error = _record(log, rows)
-        if done:
-            with registry.write() as session:
-                session.execute(delete(_TABLE).where(_TABLE.c.position.in_(done)))
-        moved += len(done)
-        if error is not None:
-            raise error
+    try:
+        while rows := _waiting(registry, newest):
+            if until is not None and time.monotonic() >= until:
+                raise _many_before()
+            outcomes = log.write_all_sync([_waiting_intent(row) for row in rows])
+            pairs = zip(rows, outcomes, strict=True)
+            done = [row.position for row, outcome in pairs if not isinstance(outcome, AuditError)]
+            if done:
+                with registry.write() as session:
+                    session.execute(delete(_TABLE).where(_TABLE.c.position.in_(done)))
+            moved += len(done)
+            for outcome in outcomes:
+                if isinstance(outcome, AuditError):
+                    raise outcome
+    finally:
+        _TURN.release()
     return moved
 
 
-def _record(log: Log, rows: Sequence[Row[Any]]) -> tuple[list[int], AuditError | None]:
-    """The positions of the entries that are in the log, and what was in the way of the next one."""
-    done = []
-    for start in range(0, len(rows), _GROUP):
-        group = rows[start : start + _GROUP]
-        outcomes = log.write_all_sync([_waiting_intent(row) for row in group])
-        errors = [outcome for outcome in outcomes if isinstance(outcome, AuditError)]
-        pairs = zip(group, outcomes, strict=True)
-        done += [row.position for row, outcome in pairs if not isinstance(outcome, AuditError)]
-        if errors:
-            return done, errors[0]
-    return done, None
+def _many_before() -> AuditError:
+    return AuditError("audit_unavailable", "many other entries are recorded before it", hint="try again later")
 
 
-def _waiting(registry: Registry) -> Sequence[Row[Any]]:
+def _newest(registry: Registry) -> int | None:
+    """The position of the newest entry that waits. Those that come later are moved by others."""
     with registry.read() as session:
-        return session.execute(select(_TABLE).order_by(_TABLE.c.position).limit(_BATCH)).all()
+        found: int | None = session.execute(select(func.max(_TABLE.c.position))).scalar()
+        return found
+
+
+def _waiting(registry: Registry, newest: int) -> Sequence[Row[Any]]:
+    """The oldest entries that wait, up to `newest`."""
+    older = select(_TABLE).where(_TABLE.c.position <= newest)
+    with registry.read() as session:
+        return session.execute(older.order_by(_TABLE.c.position).limit(_GROUP)).all()
 
 
 def _add(session: Session, kind: str, organization: str, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:

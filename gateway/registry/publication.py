@@ -20,7 +20,7 @@ from gateway.registry.database import Registry
 from gateway.storage.file_lock import LOCK_SECONDS
 
 RESTRICTION_SECONDS: Final = 1.0
-"""How long a revocation, which is in force already, waits for the log's lock."""
+"""How long a revocation, which is in force already, waits for the log's lock, and for entries before its own."""
 
 OWED_HINT: Final = "a running gateway records it when it can write the log, or the next command or start that can"
 
@@ -49,20 +49,22 @@ def restricting(registry: Registry, data: DataDirectory, warn: Callable[[str, st
     """
     yield
     try:
-        publish(registry, data, lock_seconds=RESTRICTION_SECONDS)
+        publish(registry, data, lock_seconds=RESTRICTION_SECONDS, seconds=RESTRICTION_SECONDS)
     except GatewayError as error:
         warn(_owed(error), OWED_HINT)
 
 
-def publish(registry: Registry, data: DataDirectory, *, lock_seconds: float = LOCK_SECONDS) -> None:
+def publish(
+    registry: Registry, data: DataDirectory, *, lock_seconds: float = LOCK_SECONDS, seconds: float | None = None
+) -> None:
     """Move the entries that wait in the outbox into the audit log.
 
-    `lock_seconds` is how long to wait for the log's lock.
+    `lock_seconds` is how long to wait for the log's lock, and `seconds` how long it may take because they are many.
     """
     deployment = queries.deployment(registry)
     writer = AuditWriter(data, boot=new_id("boot"), deployment=deployment, lock_seconds=lock_seconds)
     try:
-        outbox.drain(registry, writer)
+        outbox.drain(registry, writer, seconds)
     finally:
         writer.close()
 

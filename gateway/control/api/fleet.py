@@ -63,7 +63,7 @@ class FleetToPlan(FleetBody):
     """A fleet file to compare with the registry."""
 
     with_keys: bool = Field(False, description="Also say which agents of the file have no key that works.")
-    rehearse: bool = Field(True, description="Also make all changes and undo them, to find what would be wrong.")
+    rehearse: bool = Field(True, description="Also make all changes to a copy, to find what would be wrong.")
 
 
 class FleetToApply(FleetBody):
@@ -103,17 +103,18 @@ def exported(ask: Ask) -> Answer:
 
 
 def plan(ask: Ask) -> Answer:
-    """What applying the file would do. With `rehearse` it is done and undone, for whoever may read what it is about."""
+    """What applying the file would do. With `rehearse` it is done to a copy, for whoever may read what it is about."""
     given: FleetToPlan = ask.body
     read = _read(ask, given)
     fleet_rights.check_comparison(ask.caller, read.value, keys=given.with_keys)
-    planner = _planner(ask, read, given, keys=given.with_keys)
     check = functools.partial(_check_reach, ask)
     try:
         if given.rehearse:
-            steps = _applier(ask, ask.registry, given).rehearse(planner, check)
+            with ask.registry.copied() as copy:
+                planner = _planner(ask, copy, read, given, keys=given.with_keys)
+                steps, _ = _applier(ask, copy, given).apply(planner, check)
         else:
-            steps = planner.steps()
+            steps = _planner(ask, ask.registry, read, given, keys=given.with_keys).steps()
             check(steps)
     except FleetError as error:
         raise posted.placed(read, error) from error
@@ -126,7 +127,7 @@ def apply(ask: Ask) -> Answer:
     read = _read(ask, given)
     keys = given.keys is not None
     fleet_rights.check_comparison(ask.caller, read.value, keys=keys)
-    planner = _planner(ask, read, given, keys=keys)
+    planner = _planner(ask, ask.registry, read, given, keys=keys)
 
     def check(steps: Sequence[Step]) -> None:
         fleet_rights.check_steps(ask.caller, steps)
@@ -139,6 +140,7 @@ def apply(ask: Ask) -> Answer:
             raise GatewayError("invalid_key", detail, hint="plan it with `with_keys`, and make one for each step `key`")
 
     try:
+        planner.steps()  # others need not wait for the comparison; it is made again only if something has changed
         steps, made = _applier(ask, ask.change(), given).apply(planner, check)
     except FleetError as error:
         raise posted.placed(read, error) from error
@@ -154,9 +156,9 @@ def _read(ask: Ask, given: FleetBody) -> Document:
     return read
 
 
-def _planner(ask: Ask, read: Document, given: FleetBody, *, keys: bool) -> Planner:
+def _planner(ask: Ask, registry: Registry, read: Document, given: FleetBody, *, keys: bool) -> Planner:
     return Planner(
-        ask.registry,
+        registry,
         read,
         ask.tenant,
         ask.context.vault,
@@ -176,7 +178,7 @@ def _applier(ask: Ask, registry: Registry, given: FleetBody) -> Applier:
         ask.actor,
         ask.tenant,
         "",
-        functools.partial(check_actions, ask.registry, ask.tenant),
+        functools.partial(check_actions, registry, ask.tenant),
         given.reason,
         given.suspend_now,
         given.keys if isinstance(given, FleetToApply) else None,
@@ -250,6 +252,7 @@ OPERATIONS = [
         most_bytes=posted.MAX_BYTES,
         most_values=posted.MAX_VALUES,
         heavy=True,
+        changes_nothing=True,
         answer=_PLAN,
         tagged=True,
     ),

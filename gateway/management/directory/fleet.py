@@ -30,13 +30,15 @@ class DirectoryFleet:
         return export.document(self._registry, organization)
 
     def rehearse(self, asked: AskedFleet) -> Plan:
-        planner, applier = self._prepared(asked)
-        return Plan(applier.organization, applier.rehearse(planner, lambda _steps: None))
+        with self._registry.copied() as copy:
+            planner, applier = self._prepared(asked, copy)
+            steps, _ = applier.apply(planner, lambda _steps: None)
+            return Plan(applier.organization, steps)
 
     def apply(
         self, asked: AskedFleet, confirm: Callable[[Sequence[Step]], None] | None, key_file: KeyFile | None
     ) -> Plan:
-        planner, applier = self._prepared(asked)
+        planner, applier = self._prepared(asked, self._registry)
         shown = planner.steps()
         if confirm is not None and any(each.action == "remove" for each in shown):
             confirm(shown)
@@ -49,11 +51,11 @@ class DirectoryFleet:
         applier.apply(planner, check, key_file)
         return Plan(applier.organization, shown)
 
-    def _prepared(self, asked: AskedFleet) -> tuple[Planner, Applier]:
+    def _prepared(self, asked: AskedFleet, registry: Registry) -> tuple[Planner, Applier]:
         organization = asked.organization or "default"
         vault = Vault.load(self._data.keys)
         planner = Planner(
-            self._registry,
+            registry,
             asked.document,
             organization,
             vault,
@@ -62,13 +64,13 @@ class DirectoryFleet:
             keys=asked.keys,
         )
         applier = Applier(
-            self._registry,
+            registry,
             vault,
             Peppers.load(self._data.keys),
             local.actor(),
             organization,
             asked.document.source,
-            functools.partial(check_actions, self._registry, organization),
+            functools.partial(check_actions, registry, organization),
             asked.reason,
             asked.suspend_now,
         )

@@ -23,10 +23,6 @@ from gateway.registry.usage_limits import Part
 from gateway.registry.vault import Vault
 
 
-class RollBack(Exception):  # it is no error
-    """Raised inside the transaction to undo what was only tried."""
-
-
 class MadeKey(NamedTuple):
     """A new key as its file has it."""
 
@@ -87,17 +83,6 @@ class Applier:
                 key_file.discard()
             raise
         return steps, made
-
-    def rehearse(self, planner: Planner, check: Callable[[Sequence[Step]], None]) -> list[Step]:
-        """Carry out the plan and undo it: raises what `apply` would raise."""
-        try:
-            with self.registry.together():
-                steps = planner.steps()
-                check(steps)
-                self._carry_out(steps)
-                raise RollBack
-        except RollBack:
-            return steps
 
     def _carry_out(self, steps: Sequence[Step]) -> list[NewKey]:
         made: list[NewKey] = []
