@@ -81,8 +81,8 @@ def test_what_the_log_cannot_hold_is_refused_with_its_change(home: Home, writers
     assert waiting(home) == 0
 
 
-def test_more_than_a_batch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "_BATCH", 3)
+def test_more_than_a_group(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "_GROUP", 3)
     for number in range(7):
         home.agent(f"bot-{number}")
     log = Memory()

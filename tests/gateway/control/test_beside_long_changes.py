@@ -1,0 +1,133 @@
+"""What other operators can do while one change takes long: a large fleet file, or its entries on the way to the log."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import pytest
+
+from gateway.control import server
+from gateway.registry import outbox, publication, queries
+from gateway.storage.file_lock import FileLock
+from tests.gateway.conftest import ACTOR, ORG
+from tests.gateway.control.conftest import Client, Control
+from tests.gateway.control.test_fleet import agents, body
+from tests.gateway.control.test_nouns import recorded
+
+
+@contextmanager
+def write_lock(control: Control) -> Iterator[None]:
+    """Somebody is changing the registry."""
+    with closing(sqlite3.connect(control.home.data.registry_db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextmanager
+def log_lock(control: Control) -> Iterator[None]:
+    """Somebody is writing the log."""
+    with closing(FileLock(control.home.data.audit_lock)) as lock:
+        assert lock.acquire(5)
+        yield
+        lock.release()
+
+
+def until(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_dry_run_waits_for_nobody(control: Control, owner: Client) -> None:
+    """It takes neither lock, makes all changes of the file all the same, and leaves nothing behind."""
+    with write_lock(control), log_lock(control):
+        planned = owner("POST", "/fleet/plan", body(), headers={"idempotency-key": "one"})
+        assert len(planned.ok()["steps"]) == 6
+        nobody = {"v": 1, "agents": [{"name": "a"}], "bindings": [{"organization": True, "bundle": "none"}]}
+        refused = owner("POST", "/fleet/plan", {"document": nobody})
+        assert (refused.problem(422), "none" in refused.json["errors"][0]["message"]) == ("invalid_fleet", True)
+    assert agents(control) == set()
+    # It is of what the registry is, so exactly this plan can be applied.
+    assert owner("POST", "/fleet/apply", body(), headers={"if-match": planned.headers["etag"]}).ok()["applied"]
+
+
+@pytest.mark.slow
+def test_while_changes_wait_others_read_and_restrict(
+    control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control.home.agent("bot")
+    monkeypatch.setattr(publication, "RESTRICTION_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.audit.storage.LOCK_SECONDS", 60)
+    with ThreadPoolExecutor(server.THREADS) as threads, log_lock(control):
+        bots = [{"name": f"bot-{number}"} for number in range(server.THREADS)]
+        waiting = [threads.submit(owner, "POST", "/agents", each) for each in bots]
+        until(lambda: control.api._running == server.THREADS)
+        assert owner("GET", "/agents/bot").ok()["status"] == "active"
+        assert owner("POST", "/agents/bot/revoke", {}).ok()["status"] == "revoked"
+        assert not any(each.done() for each in waiting)
+    assert [each.result().status for each in waiting] == [201] * server.THREADS
+    entries = [each["what"] for each in recorded(control.home)]
+    assert (entries.count("agent.registered"), entries.count("agent.revoked")) == (server.THREADS + 1, 1)
+
+
+@pytest.mark.slow
+def test_a_revocation_does_not_wait_for_the_entries_of_others(
+    control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread is moving very many of them. It is said, and the entry follows."""
+    control.home.agent("bot")
+    with control.home.registry.write() as session:
+        fields = [{"number": number} for number in range(2000)]
+        outbox.add_changes(session, organization=ORG, actor=ACTOR, what="test.done", fields=fields)
+    monkeypatch.setattr(publication, "RESTRICTION_SECONDS", 0.01)
+    with outbox._TURN:
+        ended = owner("POST", "/agents/bot/revoke", {})
+    assert ended.ok()["status"] == "revoked"
+    assert "many other entries are recorded before it" in ended.headers["gateway-warning"]
+    owner("POST", "/agents", {"name": "other"}).ok(201)
+    assert [each["what"] for each in recorded(control.home)][-2:] == ["agent.revoked", "agent.registered"]
+
+
+@pytest.mark.slow
+def test_revocations_beside_a_large_file(control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is carried out and recorded once, whether it comes before, during or after the file's transaction."""
+    monkeypatch.setattr(publication, "RESTRICTION_SECONDS", 0.05)
+    doomed = [f"doomed-{number}" for number in range(200)]
+    for name in doomed:
+        control.home.agent(name)
+    many = {"document": {"v": 1, "agents": [{"name": f"agent-{number}"} for number in range(2000)]}}
+    with ThreadPoolExecutor(1) as threads:
+        applying = threads.submit(owner, "POST", "/fleet/apply", many, headers={"if-match": "*"})
+        ended = []
+        for name in doomed:
+            ended.append(owner("POST", f"/agents/{name}/revoke", {"reason": "beside"}))
+            if applying.done():
+                break
+    assert applying.result().ok()["applied"]
+    assert {each.ok()["status"] for each in ended} == {"revoked"}
+    assert len(queries.living_agents(control.home.registry, ORG)) == 2000 + len(doomed) - len(ended)
+    publication.publish(control.home.registry, control.home.data)
+    entries = [each["what"] for each in recorded(control.home)]
+    assert entries.count("agent.registered") == 2000 + len(doomed)
+    assert entries.count("agent.revoked") == len(ended)
+
+
+def test_one_thread_moves_entries_at_a_time(control: Control) -> None:
+    """The others find them in the log, where they are once."""
+    control.home.agent("bot")
+    with ThreadPoolExecutor(4) as threads:
+        barrier = threading.Barrier(4)
+
+        def publish() -> None:
+            barrier.wait()
+            publication.publish(control.home.registry, control.home.data)
+
+        for each in [threads.submit(publish) for _ in range(4)]:
+            each.result()
+    assert [each["what"] for each in recorded(control.home)] == ["organization.created", "agent.registered"]
