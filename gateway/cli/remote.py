@@ -35,6 +35,7 @@ COMMANDS: Final = frozenset(
         *(f"audit {verb}" for verb in ("list", "show", "explain", "checkpoint")),
         "explain",
         "usage",
+        "usage reconcile",
         *(f"upstreams {verb}" for verb in ("add", "list", "show", "remove")),
         *(f"routes {verb}" for verb in ("set", "list", "show", "remove")),
         *(f"issuers {verb}" for verb in ("add", "add-persons", "list", "remove")),

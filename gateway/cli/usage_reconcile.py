@@ -11,9 +11,8 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
-from gateway.cli.usage_sums import sums
 from gateway.errors import GatewayError, did_you_mean
-from gateway.processes import local
+from gateway.management import gateways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -59,14 +58,8 @@ def reconcile(
 
 def _upstreams(data: Path, provider: str) -> list[str]:
     """The names of the upstreams of a provider, in all organizations. One that was removed has its provider's name."""
-    from gateway.registry import queries, tenants
-
-    with local.reading(data) as registry:
-        found = [
-            each
-            for organization in tenants.organization_records(registry)
-            for each in queries.upstreams(registry, organization.name)
-        ]
+    with gateways.reading(data) as gateway:
+        found = [each for one in gateway.organizations.listed() for each in gateway.upstreams.listed(one.name)]
     names = sorted({each.name for each in found if each.provider == provider} | {provider})
     if names == [provider] and provider not in {each.provider for each in found}:
         known = sorted({each.provider for each in found})
@@ -76,13 +69,17 @@ def _upstreams(data: Path, provider: str) -> list[str]:
 
 
 def _models(data: Path, provider: str) -> Callable[[str], str]:
-    """The name under which a model is compared: that of its entry in the table of prices, if it has one."""
+    """The name under which a model is compared: that of its entry in the table of prices, if it has one.
+
+    The table is that of the data directory, or without one that of this package.
+    """
     from gateway.settings import load_settings
     from gateway.usage import price_files
     from gateway.usage.prices import PriceTable
 
-    loaded = price_files.load(load_settings({"data": data}))
-    table = PriceTable(loaded.version, loaded.providers)  # without own prices, which may mean many models by one
+    here = gateways.chosen() is None
+    found = price_files.newest(load_settings({"data": data}).data.price_table) if here else price_files.shipped()
+    table = PriceTable(found.version, found.providers)  # without own prices, which may mean many models by one
 
     def model_of(name: str) -> str:
         found = table.model(provider, "", name, "")
@@ -95,23 +92,22 @@ def _used(
     data: Path, month: str, upstreams: Collection[str], invoice: Invoice, model_of: Callable[[str], str]
 ) -> dict[Place, Charged]:
     """What the log says was used, by the same days and models as the invoice."""
-    from datetime import UTC, datetime
-
+    from gateway.control.usage_reports import UsageAsked
     from gateway.usage.invoices import Charged, Place
-    from gateway.usage.usage_report import Question, answer
 
     year, number = map(int, month.split("-"))
-    begin = datetime(year, number, 1, tzinfo=UTC)
-    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
-    since_ns, until_ns = (int(each.timestamp()) * _NANO for each in (begin, end))
-    by = ["day", "upstream", "model", "response_model"]
-    with sums(data) as (log, rollup):
-        rows = answer(Question(since_ns, until_ns, by, {}), rollup, log)
+    since, until = f"{month}-01T00:00:00Z", f"{year + number // 12}-{number % 12 + 1:02}-01T00:00:00Z"
+    by = ["day", "model", "response_model"]
+    lines = []
+    with output.progress("adding up") as progress, gateways.adding_up(data, progress) as gateway:
+        for each in dict.fromkeys(upstreams):
+            asked = UsageAsked(by=by, only={"upstream": each}, since=since, until=until, zone="UTC")
+            lines += gateway.report(asked).lines
     found: dict[Place, Charged] = {}
-    for row in rows:
-        day, upstream, model, response_model = row.key
-        counts = row.counts
-        if upstream not in upstreams or not (counts.input or counts.output or counts.cost_nanousd):
+    for line in lines:
+        day, model, response_model = line.key
+        counts = line.counts
+        if not (counts.input or counts.output or counts.cost_nanousd):
             continue  # what was not charged is in no invoice
         named = model_of(response_model or model) if invoice.models else ""
         one = found.setdefault(Place(day if invoice.days else "", named), Charged())

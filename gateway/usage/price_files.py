@@ -80,15 +80,16 @@ def load(settings: Settings) -> PriceTable:
 
 def newest(updated: Path) -> Document:
     """The table that was updated, or the one that ships with the package if that is newer or the only one."""
-    shipped = _shipped()
+    own = shipped()
     if not updated.exists():
-        return shipped
+        return own
     found = read(_bytes_of(updated), str(updated))
-    return found if found.date >= shipped.date else shipped
+    return found if found.date >= own.date else own
 
 
 @functools.cache
-def _shipped() -> Document:
+def shipped() -> Document:
+    """The table that comes with the package."""
     return read(importlib.resources.files(__package__).joinpath(SHIPPED).read_bytes(), SHIPPED)
 
 

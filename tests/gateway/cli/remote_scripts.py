@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,10 @@ from gateway.identifiers import new_id
 from gateway.identity.principals import CredentialRow, principal_of
 from tests.gateway.conftest import ORG, Home
 
+MONTH: Final = f"{datetime.now(UTC):%Y-%m}"
+
 SCRIPTS: Final = {
-    "log": """
+    "log": f"""
         orgs create acme
         audit list --kind decided
         audit list --kind decided --org default --json
@@ -55,6 +58,16 @@ SCRIPTS: Final = {
         usage --since 2002-01-01 --until 2001-02-01
         usage --zone Europe/Zuerich
         usage --by model --chart cost
+        usage reconcile ../invoice.csv --provider openai --month {MONTH}
+        upstreams add openai --key-env PROVIDERS_KEY
+        usage reconcile ../invoice.csv --provider openai --month {MONTH}
+        usage reconcile ../invoice.csv --provider openai --month {MONTH} --json
+        usage reconcile ../invoice.csv --provider openai --month {MONTH} --upstream other
+        usage reconcile ../dear.csv --provider openai --month {MONTH} --upstream openai --upstream other
+        usage reconcile ../dear.csv --provider opnai --month {MONTH}
+        usage reconcile ../dear.csv --provider openai --month 2001-12
+        usage reconcile ../dear.csv --provider openai --month 2001-13
+        usage reconcile ../none.csv --provider openai --month {MONTH}
         """,
     "upstreams": """
         upstreams list
@@ -342,6 +355,8 @@ spiffe_ids: []
 limits:
 - {team: support, limit: tokens_per_day, value: 6000, model: "gpt-4o*"}
 """,
+    "invoice.csv": "model,requests,input_tokens,output_tokens,cost\ngpt-4o-2024-08-06,2,24,68,0.00001\n",
+    "dear.csv": "model,requests,input_tokens,cost\ngpt-4o,2,25,0.5\n",
     "agents.csv": "name,owner,team,labels\na,dana,red,tier=1;cost=c7\nb,,,\n",
     "more.csv": "name,owner\na,sam\nthird,\n",
     "unknown.yaml": "v: 1\nagents:\n- name: bot\n  onwer: dana\n- name: 4711\n",

@@ -28,9 +28,10 @@ from tests.gateway.control.tenant_requests import fleet, shared
 URL: Final = "https://gw.example:8081"
 
 NEW_FILE: Final = "@new"
+INVOICE: Final = "@invoice"
 PUBLIC_KEY: Final = "@public"
 FLEET: Final = "@fleet "
-"""As arguments: a file that is not there yet, one with a new public key, and one with the text that follows."""
+"""As arguments: a file that is not there yet, an invoice, one with a new public key, one with the text that follows."""
 
 OLD_KEY: Final = "OLD_KEY"
 """The variable with a provider's key that programs share."""
@@ -76,13 +77,16 @@ class CommandLine:
         said = io.StringIO()
         new = self.files / f"{self.requests}.new"
         public = self.files / f"{self.requests}.pem"
+        invoice = self.files / f"{self.requests}.csv"
         if PUBLIC_KEY in arguments:
             public.write_text(public_keys.public_pem(public_keys.generate("ed25519").public_key()))
         fleet = self.files / f"{self.requests}.yaml"
         for each in arguments:
             if each.startswith(FLEET):
                 fleet.write_text(each.removeprefix(FLEET))
-        known = {NEW_FILE: str(new), PUBLIC_KEY: str(public)}
+        if INVOICE in arguments:
+            invoice.write_text("model,requests\no3,1\n")
+        known = {NEW_FILE: str(new), PUBLIC_KEY: str(public), INVOICE: str(invoice)}
         given = [str(fleet) if each.startswith(FLEET) else known.get(each, each) for each in arguments]
         with (
             self.monkeypatch.context() as patch,
@@ -249,6 +253,16 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "audit explain": [reference("chg_")],
         "explain": [reference("chg_")],
         "usage": [],
+        "usage reconcile": [
+            *(
+                INVOICE,
+                "--provider",
+                "openai",
+                "--month",
+                "2026-11",
+                *_maybe(chance, "--upstream", chance.choice(NAMES)),
+            ),
+        ],
         # Those of the whole gateway.
         "operators login-provider list": [],
         "operators login-provider add": [
