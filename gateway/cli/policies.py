@@ -1,4 +1,7 @@
-"""`gateway policies`: the check that every commit goes through, at the author's desk and in CI, and new bundles."""
+"""`gateway policies`: the check that every commit goes through, at the author's desk and in CI, and new bundles.
+
+What became of commits is in `policy_state.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import output, policy_state
 from gateway.cli.options import DATA, Data
 from gateway.errors import GatewayError
 
@@ -20,7 +23,11 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from policy_engine.reports import Finding
 
-app = typer.Typer(help="Check policies before the gateway does, and begin new ones.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check policies before the gateway does, see which are in force, and begin new ones.", no_args_is_help=True
+)
+app.command()(policy_state.status)
+app.command()(policy_state.history)
 
 
 class Format(StrEnum):

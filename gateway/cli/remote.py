@@ -41,6 +41,8 @@ COMMANDS: Final = frozenset(
         *(f"issuers {verb}" for verb in ("add", "add-persons", "list", "remove")),
         *(f"issuers rule {verb}" for verb in ("add", "list", "remove")),
         *(f"webhooks {verb}" for verb in ("add", "list", "remove", "test")),
+        "policies status",
+        "policies history",
         "prices list",
         "prices show",
         *(f"adopt {verb}" for verb in ("start", "status", "list", "stop")),

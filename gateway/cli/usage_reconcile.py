@@ -92,13 +92,13 @@ def _used(
     data: Path, month: str, upstreams: Collection[str], invoice: Invoice, model_of: Callable[[str], str]
 ) -> dict[Place, Charged]:
     """What the log says was used, by the same days and models as the invoice."""
-    from gateway.control.usage_reports import UsageAsked
+    from gateway.control.usage_reports import UsageAsked, UsageLine
     from gateway.usage.invoices import Charged, Place
 
     year, number = map(int, month.split("-"))
     since, until = f"{month}-01T00:00:00Z", f"{year + number // 12}-{number % 12 + 1:02}-01T00:00:00Z"
     by = ["day", "model", "response_model"]
-    lines = []
+    lines: list[UsageLine] = []
     with output.progress("adding up") as progress, gateways.adding_up(data, progress) as gateway:
         for each in dict.fromkeys(upstreams):
             asked = UsageAsked(by=by, only={"upstream": each}, since=since, until=until, zone="UTC")

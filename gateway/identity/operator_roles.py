@@ -35,12 +35,13 @@ NOUNS: Final = (
     "webhooks",
     "stops",
     "usage",
+    "policies",
     "token-keys",
     "audit",
 )
 """What there is to read and to change."""
 
-_ONLY_READ: Final = ("usage", "audit")
+_ONLY_READ: Final = ("usage", "policies", "audit")
 
 SCOPES: Final = (
     "read",

@@ -18,6 +18,7 @@ from gateway.control.api import (
     organizations,
     overviews,
     permissions,
+    policies,
     prices,
     routes,
     stops,
@@ -51,6 +52,7 @@ OPERATIONS: list[Operation] = [
     *token_keys.OPERATIONS,
     *audit.OPERATIONS,
     *usage.OPERATIONS,
+    *policies.OPERATIONS,
     *prices.OPERATIONS,
     *events.OPERATIONS,
 ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.management.directory.logins import DirectoryLogins
     from gateway.management.directory.operators import DirectoryOperators
     from gateway.management.directory.permissions import DirectoryPermissions
+    from gateway.management.directory.policies import DirectoryPolicies
     from gateway.management.directory.prices import DirectoryPrices
     from gateway.management.directory.tenants import DirectoryOrganizations, DirectoryStops, DirectoryTeams
     from gateway.management.directory.token_keys import DirectoryTokenKeys
@@ -120,6 +121,12 @@ class DirectoryGateway:
         from gateway.management.directory.adoptions import DirectoryAdoptions
 
         return DirectoryAdoptions(self._registry, self._data)
+
+    @cached_property
+    def policies(self) -> DirectoryPolicies:
+        from gateway.management.directory.policies import DirectoryPolicies
+
+        return DirectoryPolicies(self._registry, self._data)
 
     @cached_property
     def prices(self) -> DirectoryPrices:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.management.port.logins import Logins
     from gateway.management.port.operators import Operators
     from gateway.management.port.permissions import Permissions
+    from gateway.management.port.policies import Policies
     from gateway.management.port.prices import Prices
     from gateway.management.port.tenants import Organizations, Stops, Teams
     from gateway.management.port.token_keys import TokenKeys
@@ -73,6 +74,9 @@ class Gateway(Protocol):
 
     @property
     def adoptions(self) -> Adoptions: ...
+
+    @property
+    def policies(self) -> Policies: ...
 
     @property
     def prices(self) -> Prices: ...

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.management.remote.logins import RemoteLogins
     from gateway.management.remote.operators import RemoteOperators
     from gateway.management.remote.permissions import RemotePermissions
+    from gateway.management.remote.policies import RemotePolicies
     from gateway.management.remote.prices import RemotePrices
     from gateway.management.remote.tenants import RemoteOrganizations, RemoteStops, RemoteTeams
     from gateway.management.remote.token_keys import RemoteTokenKeys
@@ -119,6 +120,12 @@ class RemoteGateway:
         from gateway.management.remote.adoptions import RemoteAdoptions
 
         return RemoteAdoptions(self._client)
+
+    @cached_property
+    def policies(self) -> RemotePolicies:
+        from gateway.management.remote.policies import RemotePolicies
+
+        return RemotePolicies(self._client)
 
     @cached_property
     def prices(self) -> RemotePrices:

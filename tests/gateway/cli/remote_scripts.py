@@ -13,6 +13,8 @@ from gateway.data_directory import DataDirectory
 from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.identifiers import new_id
 from gateway.identity.principals import CredentialRow, principal_of
+from gateway.registry import activations
+from gateway.registry.publication import publish
 from tests.gateway.conftest import ORG, Home
 
 MONTH: Final = f"{datetime.now(UTC):%Y-%m}"
@@ -214,6 +216,24 @@ SCRIPTS: Final = {
         prices show gpt-4o-mni --upstream openai
         prices show claude-sonnet-4-5
         prices show gpt-4o --at then
+        """,
+    "policies": """
+        policies status
+        policies status --json
+        policies status ddddddd
+        policies status ccccccc
+        policies status cccccccc --json
+        policies status dddddddddddddddddddddddddddddddddddddddd --wait 1s --json
+        policies status eeeeeee
+        policies status EEEEEEE --wait 60s --json
+        policies status 0123456
+        policies status 0123456 --wait 1s
+        policies status main
+        policies status --wait 5m
+        policies status eeeeeee --wait long
+        policies history
+        policies history --json
+        policies history -n 1
         """,
     "adoptions": """
         adopt list
@@ -419,6 +439,21 @@ def meet(home: Home) -> None:
     moved = row._replace(name="bot", upstream=None)
     clients.note(principal_of(moved, "", 0, "api_key"), "curl/8.5.0", "10.1.2.4", "gpt-4o")
     clients.close()
+
+
+def look_at_commits(home: Home) -> None:
+    """One was in force and is again, another between, one was refused."""
+    activations.refuse_activation(
+        home.registry,
+        actor="gateway",
+        commit="e" * 40,
+        author="sam",
+        outcome="tests_failed",
+        detail="crm/authz_test.rego:3: a test failed\nand another one",
+    )
+    for commit in ("d" * 40, "c" * 40):
+        home.activate("crm", "support", commit=commit)
+    publish(home.registry, home.data)
 
 
 def fill(data: DataDirectory) -> None:

@@ -472,6 +472,8 @@ def test_commands_say_the_same_here_and_there(
             activate(each, "a" * 40, '"gpt-4o"')
         if script == "log":
             remote_scripts.fill(each.data)
+        if script == "policies":
+            remote_scripts.look_at_commits(each)
         if script == "prices":
             shutil.copy(OWN_PRICES, each.data.prices)
         if script == "adoptions":

@@ -277,6 +277,8 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         ],
         "operators login-rule remove": [chance.choice(["lgr_nobodys", reference("lgr_")])],
         "tokens keys": [],
+        "policies status": _maybe(chance, "0123456"),
+        "policies history": [],
         "tokens rotate-key": [],
         "orgs list": [],
         "orgs show": [organization],

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gateway.registry import activations, publication
 from tests.gateway.control.conftest import Client, Control
 
 
@@ -136,3 +137,25 @@ def _items(owner: Client, path: str) -> list[dict[str, object]]:
     found: list[dict[str, object]] = owner("GET", path, members="true").ok()["items"]
     assert len(found) == 1
     return found
+
+
+def test_policies_are_those_of_the_whole_gateway(control: Control, owner: Client) -> None:
+    assert owner("GET", "/policies").ok() == {"in_force": None, "attempts": []}
+    control.home.activate("crm", commit="d" * 40)
+    control.home.activate("crm", "support")
+    refused = {"actor": "gateway", "commit": "e" * 40, "author": "sam", "outcome": "tests_failed", "detail": "crm: x"}
+    activations.refuse_activation(control.home.registry, **refused)
+    publication.publish(control.home.registry, control.home.data)
+    found = control.operator("ci", "viewer", scopes=["policies:read"])("GET", "/policies").ok()
+    assert (found["in_force"]["commit"], [each["name"] for each in found["in_force"]["bundles"]]) == (
+        "c" * 40,
+        ["crm", "support"],
+    )
+    told = [(each["commit"][0], each["outcome"], each["detail"], each["bundles"]) for each in found["attempts"]]
+    assert told == [("e", "tests_failed", "crm: x", []), ("c", "ok", "", ["crm", "support"]), ("d", "ok", "", ["crm"])]
+    assert len(owner("GET", "/policies", limit="1").ok()["attempts"]) == 1
+    # Bundles and tests of others are none of a tenant's business.
+    owner("POST", "/organizations", {"name": "acme"}).ok(201)
+    assert control.operator("anna", "owner", "acme")("GET", "/policies").problem(403) == "forbidden"
+    narrow = control.operator("carl", "auditor", scopes=["usage:read"])
+    assert narrow("GET", "/policies").problem(403) == "token_scope"

@@ -163,7 +163,7 @@ def test_the_entry_names_both_keys(home: Home) -> None:
     home.agent()
     old = home.key()
     rotated = rotate(home, agent="bot", terms=Terms(DAY, reason="the laptop was lost"))
-    entry = outbox._waiting(home.registry)[-1].entry
+    entry = outbox._waiting(home.registry, 2**62)[-1].entry
     assert entry["fields"]["reason"] == "the laptop was lost"
     assert entry["what"] == "key.rotated"
     assert entry["fields"]["key"] == rotated.new.record.id

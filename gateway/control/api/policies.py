@@ -1,0 +1,40 @@
+"""Policies: what is in force, and what became of the newest commits (docs/policies.md). They come from git only."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gateway.control import shapes
+from gateway.control.operation import Answer, Ask, Operation, Query
+from gateway.control.problems import Problem
+from gateway.policy.rollout import state
+from gateway.policy.rollout.state import PolicyState
+from gateway.registry.documents import plain
+
+
+class PoliciesQuery(Query):
+    """How far back."""
+
+    limit: int = Field(20, ge=1, le=500, description="The most attempts of the answer.")
+
+
+def policies(ask: Ask) -> Answer:
+    """Of the whole gateway: one commit is in force for all organizations."""
+    if ask.caller.organization is not None:
+        detail = "an operator of one organization does not see the policies of all"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway does")
+    return Answer(body=plain(state.state(ask.registry, ask.context.data, ask.query.limit)))
+
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/policies",
+        noun="policies",
+        summary="Which policies are in force, and which commits came into force or were refused, newest first",
+        function=policies,
+        query=PoliciesQuery,
+        about="nothing",
+        answer=shapes.record(PolicyState),
+    ),
+]

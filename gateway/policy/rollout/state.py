@@ -1,0 +1,91 @@
+"""Which policies are in force, and what became of the commits that were to be: for commands and the control API.
+
+What is in force stands in the registry. Why a commit was refused only the log has.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.audit import search, storage
+from gateway.audit.search import Found
+from gateway.data_directory import DataDirectory
+from gateway.registry import queries
+from gateway.registry.database import Registry
+from gateway.registry.records import ActivationRecord, BundleRecord
+
+OK: Final = "ok"
+"""The outcome of a commit that came into force."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyAttempt:
+    """A commit that came into force (`OK`), or was refused: why, and what was found."""
+
+    id: str
+    time_ns: int
+    commit: str
+    author: str
+    actor: str
+    outcome: str
+    detail: str
+    bundles: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """The activation in force, with its bundles by name."""
+
+    id: str
+    commit: str
+    author: str
+    actor: str
+    since_ns: int
+    bundles: list[BundleRecord]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyState:
+    """What is in force (None: nothing, so everything is denied), and the last attempts, newest first."""
+
+    in_force: InForce | None
+    attempts: list[PolicyAttempt]
+
+
+def state(registry: Registry, data: DataDirectory, limit: int) -> PolicyState:
+    """At most `limit` attempts, which are recent ones. Raises `GatewayError` if the log cannot be read."""
+    # In this order, because the log has it later: what comes into force meanwhile is never said to be replaced.
+    with closing(storage.connect_read_only(data.audit_db)) as log:
+        attempts = [_attempt(each) for each in search.activations(log, limit) if each.entry]
+    active = queries.activation(registry)
+    return PolicyState(in_force=None if active is None else _in_force(active), attempts=attempts)
+
+
+def _attempt(found: Found) -> PolicyAttempt:
+    entry = found.entry
+    bundles = json.loads(str(entry.get("bundles_json") or "[]"))
+    return PolicyAttempt(
+        id=found.event_id or str(entry["id"]),
+        time_ns=found.time_ns,
+        commit=str(entry.get("commit", "")),
+        author=str(entry.get("author", "")),
+        actor=str(entry.get("actor", "")),
+        outcome=str(entry.get("outcome", OK)),
+        detail=str(entry.get("detail") or ""),
+        bundles=[each["name"] for each in bundles],
+    )
+
+
+def _in_force(active: ActivationRecord) -> InForce:
+    bundles = [active.bundles[name] for name in sorted(active.bundles)]
+    return InForce(
+        id=active.id,
+        commit=active.commit,
+        author=bundles[0].author if bundles else "",
+        actor=active.actor,
+        since_ns=active.created_ns,
+        bundles=bundles,
+    )
