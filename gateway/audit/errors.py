@@ -7,6 +7,7 @@
     decision_not_open  a `completed` for a decision that was never recorded as open
     bad_proof          a proof, tile, note or checkpoint is not in its one valid form, or does not verify
     bad_key            a signing or verifier key cannot be read or has the wrong form
+    not_signed         the newest checkpoint does not cover this entry yet
     audit_missing      there is no log where one was expected
     audit_exists       a log or key is there already: it is never overwritten
     audit_schema       the database belongs to another program or another version of this one

@@ -32,7 +32,7 @@ COMMANDS: Final = frozenset(
         *(f"limits {verb}" for verb in ("set", "raise", "remove", "list", "show")),
         "permissions",
         "agents permissions",
-        *(f"audit {verb}" for verb in ("list", "show", "explain", "checkpoint")),
+        *(f"audit {verb}" for verb in ("list", "show", "explain", "checkpoint", "prove")),
         "explain",
         "usage",
         "usage reconcile",

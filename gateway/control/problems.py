@@ -38,7 +38,7 @@ _CONFLICTS: Final = frozenset(
 
 _FORBIDDEN: Final = frozenset({"token_outlives_maker"})
 
-_NOT_THERE: Final = frozenset({"not_yet", "no_such_limit", "no_checkpoint"})
+_NOT_THERE: Final = frozenset({"not_yet", "no_such_limit", "no_checkpoint", "not_signed"})
 
 _UNAVAILABLE: Final = frozenset({"registry_unavailable", "audit_unavailable", "key_file_unusable"})
 

@@ -5,6 +5,7 @@ An operator of one organization reads its log and no other: a log of others is a
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import closing, nullcontext
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import orjson
 from pydantic import AwareDatetime, Field
 
-from gateway.audit import lookup, search, signer, storage
+from gateway.audit import lookup, proofs, search, signer, storage
 from gateway.audit.search import Filters, Found
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
@@ -20,6 +21,7 @@ from gateway.control.decisions import judged_again
 from gateway.control.kept_requests import completing
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
 from gateway.control.problems import Problem
+from gateway.control.tenants import DEFAULT
 from gateway.policy import reexecution
 from gateway.registry import queries
 from gateway.registry.documents import timestamp
@@ -76,6 +78,20 @@ _CHECKPOINT = _closed(
 )
 
 
+_BASE64 = {"type": "string", "contentEncoding": "base64"}
+_HASHES = {"type": "array", "items": _BASE64}
+_PROOF = _closed(
+    {
+        "organization": {"type": "string", "description": "Whose log it is about."},
+        "checkpoint": {"type": "string", "description": "The signed note that the proofs lead to."},
+        "index": {"type": ["integer", "null"], "description": "Of the entry."},
+        "leaf": _or_null(_BASE64) | {"description": "The entry's bytes."},
+        "inclusion": _HASHES | {"description": "Of the entry (RFC 6962, 2.1.1)."},
+        "consistency": _HASHES | {"description": "With the tree of `since` (2.1.2); empty if that is larger."},
+    }
+)
+
+
 class EntryQuery(PageQuery):
     """Which entries are wanted."""
 
@@ -98,6 +114,13 @@ class ShownQuery(Query):
     explain: bool = Field(
         False, description="Also which rules held and where others failed; judged without what was said, if it is kept."
     )
+
+
+class ProofQuery(Query):
+    """What is to be proven."""
+
+    entry: str | None = Field(None, description="An entry, by its id or the beginning of it.")
+    since: int | None = Field(None, ge=0, lt=2**63, description="The size of a tree with which the log must begin.")
 
 
 def entries(ask: Ask) -> Answer:
@@ -201,6 +224,31 @@ def checkpoint(ask: Ask) -> Answer:
     return Answer(body={"organization": tenant, "checkpoint": note, "public_key": str(public_key)})
 
 
+def proof(ask: Ask) -> Answer:
+    """For the newest checkpoint, and checked by whoever asks."""
+    given: ProofQuery = ask.query
+    if given.entry is None and given.since is None:
+        hint = "send `entry`, or the size of an older tree in `since`"
+        raise Problem(400, "invalid_parameter", "there is nothing to prove", hint=hint)
+    organization = ask.organization or (DEFAULT if given.entry is None else None)
+    with closing(storage.connect_read_only(ask.context.data.audit_db)) as db, storage.snapshot(db):
+        made = proofs.make(db, organization, given.entry, given.since)
+    return Answer(
+        body={
+            "organization": made.organization,
+            "checkpoint": made.checkpoint,
+            "index": made.index,
+            "leaf": None if made.leaf is None else _base64(made.leaf),
+            "inclusion": [_base64(each) for each in made.inclusion],
+            "consistency": [_base64(each) for each in made.consistency],
+        }
+    )
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 _PAGE = shapes.page(ENTRY)["properties"] | {
     "older": _CURSOR | {"description": "Send it as `before` for older entries; null if there are none."},
     "stopped": _STOPPED,
@@ -234,5 +282,15 @@ OPERATIONS = [
         summary="The newest signed checkpoint of a log, to be kept elsewhere",
         function=checkpoint,
         answer=_CHECKPOINT,
+    ),
+    Operation(
+        method="GET",
+        path="/audit/proof",
+        noun="audit",
+        summary="Proofs for the newest checkpoint of a log: that it has an entry, and that it begins as a smaller tree",
+        function=proof,
+        query=ProofQuery,
+        answer=_PROOF,
+        about="home",
     ),
 ]

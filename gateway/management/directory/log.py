@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.audit import lookup, search, storage
+from gateway.audit import lookup, proofs, search, storage
+from gateway.audit.proofs import Proof
 from gateway.audit.search import Filters, Found
 from gateway.data_directory import DataDirectory
 from gateway.management.port.log import Listed, LookedUp
@@ -74,6 +75,10 @@ class DirectoryLog:
 
     def checkpoint(self, organization: str) -> str:
         return lookup.checkpoint(self._db, organization)
+
+    def proof(self, organization: str | None, event_id: str | None, since: int | None) -> Proof:
+        with storage.snapshot(self._db):
+            return proofs.make(self._db, organization, event_id, since)
 
 
 def _named(db: sqlite3.Connection, found: Sequence[Found]) -> list[Listed]:

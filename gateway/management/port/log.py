@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from gateway.audit.lookup import Decision
+    from gateway.audit.proofs import Proof
     from gateway.audit.search import Filters, Found
     from gateway.control.decisions import JudgedAgain
     from gateway.control.usage_reports import UsageAsked, UsageReport
@@ -60,6 +61,9 @@ class AuditLog(Protocol):
 
     def checkpoint(self, organization: str) -> str:
         """The newest signed one."""
+
+    def proof(self, organization: str | None, event_id: str | None, since: int | None) -> Proof:
+        """As `audit/proofs.py` makes it, not checked."""
 
 
 class Usage(Protocol):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.audit.lookup import Decision
+from gateway.audit.proofs import Proof
 from gateway.audit.search import MOST_LOOKED_AT, Filters, Found
 from gateway.control.decisions import JudgedAgain
 from gateway.control.usage_reports import UsageAsked, UsageLine, UsageReport
+from gateway.errors import GatewayError
 from gateway.management.port.log import Listed, LookedUp
 from gateway.management.remote import client, documents
 from gateway.management.remote.client import Client
@@ -86,6 +89,21 @@ class RemoteLog:
     def checkpoint(self, organization: str) -> str:
         note: str = self._client.get("audit", "checkpoint", organization=organization).body["checkpoint"]
         return note
+
+    def proof(self, organization: str | None, event_id: str | None, since: int | None) -> Proof:
+        query = {"organization": organization, "entry": event_id, "since": None if since is None else str(since)}
+        body = self._client.get("audit", "proof", **query).body
+        try:
+            return Proof(
+                organization=body["organization"],
+                checkpoint=body["checkpoint"],
+                index=body["index"],
+                leaf=None if body["leaf"] is None else base64.b64decode(body["leaf"], validate=True),
+                inclusion=[base64.b64decode(each, validate=True) for each in body["inclusion"]],
+                consistency=[base64.b64decode(each, validate=True) for each in body["consistency"]],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise GatewayError("unexpected_answer", "the gateway's answer is no proof") from error
 
 
 class RemoteUsage:

@@ -48,6 +48,11 @@ SCRIPTS: Final = {
         explain dec_00000000-0000-7000-8000-000000000009
         audit checkpoint
         audit checkpoint --org system
+        audit prove dec_00000000-0000-7000-8000-000000000001 --public-key ../other.pub
+        audit prove
+        audit prove --known-checkpoint ../none.txt --public-key ../other.pub
+        audit prove dec_0000 --public-key ../other.pub
+        audit prove dec_00000000-0000-7000-8000-000000000001 --public-key ../key.txt
         usage
         usage --by agent,team,model,response_model --format csv
         usage --by organization --format json
@@ -375,6 +380,7 @@ spiffe_ids: []
 limits:
 - {team: support, limit: tokens_per_day, value: 6000, model: "gpt-4o*"}
 """,
+    "other.pub": "test+34552f9c+AUfJMgWXLI2SJjPV7Gs9dM6jc18Vov5ISs5i57SO+3dF\n",
     "invoice.csv": "model,requests,input_tokens,output_tokens,cost\ngpt-4o-2024-08-06,2,24,68,0.00001\n",
     "dear.csv": "model,requests,input_tokens,cost\ngpt-4o,2,25,0.5\n",
     "agents.csv": "name,owner,team,labels\na,dana,red,tier=1;cost=c7\nb,,,\n",

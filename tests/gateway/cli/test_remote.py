@@ -17,11 +17,13 @@ import pytest
 from sqlmodel import select
 from starlette.types import Message
 
-from gateway.audit import storage
+from gateway.audit import signer, storage
+from gateway.audit.writer import AuditWriter
 from gateway.cli import main, remote
 from gateway.control.server import ControlApi
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
+from gateway.identifiers import new_id
 from gateway.identity.credentials import Peppers
 from gateway.identity.public_keys import generate, public_pem
 from gateway.management import servers
@@ -514,6 +516,37 @@ def test_the_person_of_a_revoked_operator_is_readmitted(elsewhere: Elsewhere, th
     operators.revoke_operator(registry, actor=ACTOR, organization=None, operator="dana")
     assert there("operators", "readmit", "dana").out.startswith("the person of operator dana (opr_")
     assert there("operators", "readmit", "dana", "--json").json == {"operator": "dana", "changed": False}
+
+
+@pytest.mark.slow
+def test_proofs_are_checked_here_and_nothing_is_believed(
+    elsewhere: Elsewhere, there: Run, gateway: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = elsewhere.home.data
+    remote_scripts.fill(data)
+    writer = AuditWriter(data, boot=new_id("boot"), deployment="test")
+    with signer.Signer(data) as signing:
+        signing.sign_all(writer)
+        kept = tmp_path / "kept.checkpoint"
+        kept.write_text(there("audit", "checkpoint").out)
+        there("agents", "register", "bot")
+        signing.sign_all(writer)
+    writer.close()
+    key, event = str(signer.public_key_path(data)), "dec_00000000-0000-7000-8000-000000000002"
+    arguments = ("audit", "prove", event, "--known-checkpoint", str(kept))
+    expected = gateway(*arguments, "--data", str(data.path))
+    done = there(*arguments, "--public-key", key)
+    assert (done.code, done.out) == (0, expected.out)
+    assert "is number 0 of test/acme/audit/1, signed to 2" in done.out
+    assert (
+        there(*arguments).complains(2).startswith("what a gateway elsewhere says is checked with a key that you have")
+    )
+    anna = elsewhere.token("anna", "auditor", ORG)
+    others = gateway("--server", URL, "audit", "prove", event, "--public-key", key, AIG_TOKEN=anna)
+    assert others.complains(2).startswith("the log has no entry")
+    # Whoever is in the place of the gateway can say what it likes.
+    monkeypatch.setattr("gateway.audit.merkle.inclusion_proof", lambda *_: [bytes(32)])
+    assert "is not in the tree with this root" in there(*arguments, "--public-key", key).complains(1)
 
 
 def test_every_remote_command_is_in_a_script() -> None:

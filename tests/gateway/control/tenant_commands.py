@@ -29,6 +29,7 @@ URL: Final = "https://gw.example:8081"
 
 NEW_FILE: Final = "@new"
 INVOICE: Final = "@invoice"
+KEY: Final = "test+34552f9c+AUfJMgWXLI2SJjPV7Gs9dM6jc18Vov5ISs5i57SO+3dF"
 PUBLIC_KEY: Final = "@public"
 FLEET: Final = "@fleet "
 """As arguments: a file that is not there yet, an invoice, one with a new public key, one with the text that follows."""
@@ -251,6 +252,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "orgs update": [organization, "--review-days", str(chance.randrange(1, 90)), "--reason", why],
         "audit show": [reference("chg_")],
         "audit explain": [reference("chg_")],
+        "audit prove": [reference("chg_"), "--public-key", KEY],
         "explain": [reference("chg_")],
         "usage": [],
         "usage reconcile": [

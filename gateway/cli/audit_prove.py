@@ -1,0 +1,126 @@
+"""`gateway audit prove`: proofs about a log that one does not have, checked where the command runs.
+
+The gateway that has the log makes them; nothing that it says is believed but what the key's signature covers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.audit.log_files import log_directory
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json
+from gateway.errors import GatewayError
+from gateway.management import gateways
+
+if TYPE_CHECKING:
+    from gateway.audit.note import Verifier
+    from gateway.audit.proofs import Proven
+
+_NOT_PROVEN = ("bad_proof", "bad_entry")
+
+
+def prove(
+    event: Annotated[
+        str | None, typer.Argument(metavar="ID", show_default=False, help="An entry, by its id or the beginning of it.")
+    ] = None,
+    known_checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--known-checkpoint",
+            metavar="FILE",
+            help="A checkpoint kept elsewhere, with which the log must begin; may be repeated.",
+        ),
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(
+            "--public-key", metavar="FILE|KEY", help="Who must have signed; by default the data directory's own key."
+        ),
+    ] = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Prove that an entry is in the signed log, and that the log only grew since a checkpoint was kept.
+
+    The proofs are checked here, with the public key alone: it needs no copy of the log. Exit codes: 0 proven, 1 not,
+    2 it could not be checked, 3 the entry is not signed yet.
+    """
+    try:
+        if event is None and not known_checkpoint:
+            hint = "name an entry, or add --known-checkpoint FILE"
+            raise GatewayError("invalid_option", "there is nothing to prove", hint=hint)
+        verifier = _verifier(data, public_key)
+        notes = {path: read_checkpoint(path) for path in known_checkpoint or []}
+        proven = _proven(data, verifier, event, notes)
+    except GatewayError as error:
+        output.complain(error.message, error.hint)
+        raise typer.Exit(1 if error.code in _NOT_PROVEN else 3 if error.code == "not_signed" else 2) from error
+    if as_json:
+        output.print_json(_document(proven, verifier))
+        return
+    for path, found in proven:
+        signed = f"{found.signed.origin}, signed to {found.signed.size:,}"
+        mark = typer.style("✓", fg="green")
+        if found.entry is not None:
+            typer.echo(f"{mark} entry {found.entry['id']} is number {found.index:,} of {signed}")
+        if path is not None:
+            typer.echo(f"{mark} {signed}, begins with {path}")
+    typer.echo(f"  checked with the key {verifier}")
+
+
+def read_checkpoint(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GatewayError("no_checkpoint", f"cannot read the checkpoint `{path}`") from error
+
+
+def _verifier(data: Path, public_key: str | None) -> Verifier:
+    from gateway.audit import signer
+
+    if public_key is not None:
+        return signer.load_verifier(public_key)
+    if gateways.chosen() is not None:
+        hint = "give --public-key FILE, a copy of `keys/signing.pub` that was kept"
+        raise GatewayError("bad_key", "what a gateway elsewhere says is checked with a key that you have", hint=hint)
+    return signer.load_verifier(signer.public_key_path(log_directory(data)))
+
+
+def _proven(
+    data: Path, verifier: Verifier, event: str | None, notes: dict[Path, str]
+) -> list[tuple[Path | None, Proven]]:
+    """What was proven: of the entry, and with each checkpoint that was kept."""
+    from gateway.audit import proofs
+
+    found: list[tuple[Path | None, Proven]] = []
+    with gateways.reading_log(data) as log:
+        if event is not None:
+            found.append((None, proofs.check(log.proof(None, event.strip(), None), verifier, event.strip(), None)))
+        for path, note in notes.items():
+            organization, size = proofs.of_which_log(note)
+            found.append((path, proofs.check(log.proof(organization, None, size), verifier, None, note)))
+    return found
+
+
+def _document(proven: list[tuple[Path | None, Proven]], verifier: Verifier) -> dict[str, Any]:
+    entry = next((each for _, each in proven if each.entry is not None), None)
+    return {
+        "entry": None
+        if entry is None
+        else {
+            "log": entry.signed.origin,
+            "index": entry.index,
+            "signed": entry.signed.size,
+            "entry": entry.entry,
+        },
+        "known_checkpoints": [
+            {"file": str(path), "log": each.signed.origin, "signed": each.signed.size}
+            for path, each in proven
+            if path is not None
+        ],
+        "public_key": str(verifier),
+    }
