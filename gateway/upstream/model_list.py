@@ -22,7 +22,8 @@ _NOTHING: Final = b'{"object":"list","data":[],"models":[]}'
 class ModelListTap:
     """The tap of one answer to `models.list`. `among` says which of its models stay.
 
-    `strict`: if the list cannot be read, none of it may be seen. Also one that is too large to be held is empty.
+    `strict`: what cannot be read as a model may not be seen, the whole list if need be; otherwise it stays. A list that
+    is too large to be held is empty.
     """
 
     streaming = False
@@ -52,17 +53,22 @@ class ModelListTap:
         self._chunks.clear()
         document = json_object(whole)
         if document is None:
-            return _NOTHING if self._strict or self.kept > MAX_DOCUMENT_BYTES else whole
+            if self._strict or self.kept > MAX_DOCUMENT_BYTES:
+                return _NOTHING
+            self.ended = True
+            return whole
         lists = [
             (member, name, document[member])
             for member, name in _LISTS
             if member in document and (self._strict or isinstance(document[member], list))
         ]
-        named = [model for _, name, listed in lists for each in _objects(listed) if (model := _model(each.get(name)))]
-        stay = frozenset(self._among(named))
+        named = [model for _, name, listed in lists for each in _elements(listed) if (model := _model(each, name))]
+        stay = {*self._among(named)}
+        if not self._strict:
+            stay.add("")
         changed = False
         for member, name, listed in lists:
-            document[member] = [each for each in _objects(listed) if _model(each.get(name)) in stay]
+            document[member] = [each for each in _elements(listed) if _model(each, name) in stay]
             changed |= document[member] != listed
         try:
             inside = orjson.dumps(document) if changed else whole
@@ -72,10 +78,11 @@ class ModelListTap:
         return inside
 
 
-def _model(name: Any) -> str:
-    """A model as calls name it; empty if it has no name."""
-    return name.removeprefix("models/") if isinstance(name, str) else ""
+def _model(element: Any, name: str) -> str:
+    """A model as calls name it, by the member that names it in a list; empty if it has no name."""
+    found = element.get(name) if isinstance(element, dict) else None
+    return found.removeprefix("models/") if isinstance(found, str) else ""
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+def _elements(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

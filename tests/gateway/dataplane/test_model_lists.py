@@ -65,7 +65,19 @@ def test_what_is_listed(run: Run, rules: str, shown: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("body", [LISTED, b'["o3"]', b"<html>o3</html>", b'{"data": 7}', b'{"object": "list"}', b""])
+@pytest.mark.parametrize(
+    "body",
+    [
+        LISTED,
+        b'["o3"]',
+        b"<html>o3</html>",
+        b'{"data": 7}',
+        b'{"object": "list"}',
+        b"",
+        b'{"data": []}',
+        b'{"data": [{"name": "a server that says name"}, 7, {"id": null}]}',
+    ],
+)
 def test_what_needs_no_change_stays_as_it_came(run: Run, body: bytes) -> None:
     async def test(gateway: Gateway) -> None:
         put_into_force(gateway, f'{LIST}\nallow if input.resource.model != "x"\n')
@@ -73,6 +85,18 @@ def test_what_needs_no_change_stays_as_it_came(run: Run, body: bytes) -> None:
         reply = await gateway.send(gateway.request(None))
         assert (reply.status, reply.complete) == (200, True)
         assert reply.body == body
+        [completed] = await gateway.entries("completed")
+        assert completed["outcome"] == "ok"
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_what_has_no_name_stays(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
+        gateway.upstream.handler = answer({"data": [{"id": "o3"}, {"name": "x"}, {"id": "gpt-4o"}]})
+        assert (await gateway.send(gateway.request(None))).json == {"data": [{"name": "x"}, {"id": "gpt-4o"}]}
 
     run(test)
 
