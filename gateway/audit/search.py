@@ -90,8 +90,9 @@ def matching(
 ) -> Page:
     """The last entries that match, oldest first; only those before a position, if one is given.
 
-    The entries are walked from the newest one: an agent's by `entry_agent`, a log's by its sequence, all of them by the
-    order of insertion. Where a time was given, the walk begins and ends there. What is left is looked at one by one.
+    The entries are walked from the newest one: an agent's by `entry_agent`, part by part, a log's by its sequence, all
+    of them by the order of insertion. Where a time was given, the walk begins and ends there. What is left is looked at
+    one by one.
     """
     if filters.id is not None:
         found = [each for each in _with_id(db, filters.id, filters) if before is None or each.position < before]
@@ -322,11 +323,33 @@ def _walks(db: sqlite3.Connection, filters: Filters, before: int | None) -> Iter
     until = None if until is None else until + _OUT_OF_ORDER_NS
     first, end = between(db, "id >= ? ORDER BY id", last_position(db) + 1, since, until)
     end = end if before is None else min(end, before)
-    bounds = {"first": first, "end": end, "agent": filters.agent, "organization": filters.organization}
-    where = "entry.id >= :first AND entry.id < :end"
-    if filters.agent is not None:
-        where = f"entry.agent = :agent AND (:organization IS NULL OR log.organization = :organization) AND {where}"
-    yield f"{where} ORDER BY entry.id", bounds
+    bounds: dict[str, Any] = {"first": first, "end": end}
+    if filters.agent is None:
+        yield "entry.id >= :first AND entry.id < :end ORDER BY entry.id", bounds
+        return
+    bounds |= {"agent": filters.agent, "organization": filters.organization}
+    for part in _parts_with(db, filters.agent, first, end):
+        yield _AGENTS, bounds | {"part": part}
+
+
+_AGENTS: Final = """
+        entry.id >> 8 = :part AND entry.agent = :agent AND entry.id >= :first AND entry.id < :end
+    AND (:organization IS NULL OR log.organization = :organization)
+    ORDER BY entry.id"""
+_PARTS: Final = """
+WITH RECURSIVE part (number) AS (SELECT ? UNION ALL SELECT number - 1 FROM part WHERE number > ?)
+SELECT number FROM part
+ WHERE EXISTS (SELECT 1 FROM entry WHERE entry.id >> 8 = number AND entry.agent = ?)"""
+
+
+def _parts_with(db: sqlite3.Connection, agent: str, first: int, end: int) -> Iterator[int]:
+    """The numbers of the parts of the log, 256 entries each, that have an agent's entries, the last one first."""
+    last, step = (end - 1) >> 8, 16
+    while last >= first >> 8:
+        # What is asked for is mostly at the end of the log; all of a long one takes milliseconds for a million entries.
+        begin = max(first >> 8, last - step + 1)
+        yield from sorted((number for (number,) in db.execute(_PARTS, (last, begin, agent))), reverse=True)
+        last, step = begin - 1, 4096
 
 
 def between(

@@ -22,6 +22,8 @@ def test_a_log_without_balances_is_migrated_in_place(log: Log, make: Make) -> No
     log.tamper("UPDATE meta SET schema = 1")
     log.tamper_schema("DROP TABLE balance")
     log.tamper_schema("DROP TABLE content")
+    log.tamper_schema("DROP INDEX entry_agent")
+    log.tamper_schema("CREATE INDEX entry_agent ON entry (agent) WHERE agent IS NOT NULL")
     with pytest.raises(AuditError, match="has schema 1") as caught:
         log.writer()
     assert (caught.value.code, caught.value.hint) == ("audit_schema", "start `gateway up` once to migrate it")
@@ -34,7 +36,7 @@ def test_a_log_without_balances_is_migrated_in_place(log: Log, make: Make) -> No
     later.write_sync(make.decided(reservation=make.at_most(1)))
     assert log.rows("SELECT scope FROM balance") == [("all",)]
     assert log.verify().findings == []
-    log.tamper("UPDATE meta SET schema = 4")
+    log.tamper("UPDATE meta SET schema = 5")
     storage.migrate(log.data)
-    with pytest.raises(AuditError, match="has schema 4"):
+    with pytest.raises(AuditError, match="has schema 5"):
         log.writer()

@@ -198,3 +198,23 @@ def test_a_reason_that_does_not_exist_has_a_suggestion(log: Log, make: Make, gat
     fill(log, make)
     assert gateway("list", "--reason", "polcy_denied").err == "no entries: did you mean `--reason policy_denied`?\n"
     assert gateway("list", "--reason", "limit_exceeded").err == "no entries\n"
+
+
+def test_an_agent_is_found_in_every_part_of_a_long_log(log: Log, make: Make) -> None:
+    """Its entries are indexed by parts of 256 entries: no part may be missed, and none be read twice."""
+    writer = log.writer()
+    due: list[str] = []
+    for number in range(6):
+        mine = [make.decided(agent="agt_rare") for _ in range(number % 3)]
+        writer.write_all_sync([*mine, *(make.decided(agent="agt_busy") for _ in range(256 - len(mine)))])
+        due += [str(each.event_id) for each in mine]
+    with storage_of(log) as db:
+        assert [each.event_id for each in search.matching(db, 100, Filters(agent="agt_rare")).found] == due
+        pages, before = list[str](), None
+        while True:
+            page = search.matching(db, 2, Filters(agent="agt_rare"), before=before)
+            pages = [each.event_id for each in page.found] + pages
+            if (before := page.older) is None:
+                break
+        assert pages == due
+        assert len(search.matching(db, 10_000, Filters(agent="agt_busy")).found) == 6 * 256 - len(due)
