@@ -323,7 +323,7 @@ def _walks(db: sqlite3.Connection, filters: Filters, before: int | None) -> Iter
     until = None if until is None else until + _OUT_OF_ORDER_NS
     first, end = between(db, "id >= ? ORDER BY id", last_position(db) + 1, since, until)
     end = end if before is None else min(end, before)
-    bounds: dict[str, Any] = {"first": first, "end": end}
+    bounds = dict[str, Any](first=first, end=end)
     if filters.agent is None:
         yield "entry.id >= :first AND entry.id < :end ORDER BY entry.id", bounds
         return
