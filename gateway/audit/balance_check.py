@@ -40,7 +40,7 @@ class BalanceCheck:
         """Take account of the closing of a decision; returns what is wrong with its settlement."""
         try:
             organization = str(closing["org"])
-            held = self._due.closing(organization, decision.get("reservation_json"))
+            held = self._due.closing(organization, str(decision["id"]), decision.get("reservation_json"))
             if held is None:
                 return ""
             settled = settled_of(closing)

@@ -85,8 +85,10 @@ class Balances:
         self.found: dict[Key, Balance] = {}
         self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
         self._changed: list[Group] = []
-        # What open decisions have reserved, by the text that says it and their organization.
+        # Reservations that were read or made not long ago, by the text that says so and their organization.
         self._held: dict[tuple[str, object], Held] = {}
+        # What the open decisions have reserved that were met here; None if one counts in no balance.
+        self._open: dict[str, Held | None] = {}
         # What `write` has written last, as values that no longer change, and when.
         self.written: dict[Key, tuple[list[int], float]] = {}
         # The last thresholds that the log tells of, so that they are not looked for again (`thresholds.py`).
@@ -140,6 +142,9 @@ class Balances:
         held = self._held.get((organization, text))
         if held is None or held.group.read_at != self._reading:
             held = self._parsed(organization, text)
+        if len(self._open) >= _REMEMBERED:
+            self._open.clear()
+        self._open[str(entry["id"])] = held
         if held is None:
             return
         group, minute, tokens, spend, ends, _ = held
@@ -149,12 +154,16 @@ class Balances:
         for balance in group.balances:
             balance.reserve(minute, tokens, spend, ends)
 
-    def closing(self, organization: str, text: object) -> Held | None:
-        """The reservation that is settled now, by its text in the database; None if it counts in no balance."""
-        held = self._held.pop((organization, text), None)
-        if held is None:
+    def knows(self, decision_id: str) -> bool:
+        """Whether `closing` needs no text for this decision."""
+        return decision_id in self._open
+
+    def closing(self, organization: str, decision_id: str, text: object = None) -> Held | None:
+        """What the decision that is closed now has reserved, as `text` says; None if it counts in no balance."""
+        if decision_id not in self._open:
             return self._parsed(organization, text)
-        if held.group.read_at != self._reading:
+        held = self._open.pop(decision_id)
+        if held is not None and held.group.read_at != self._reading:
             self._read(held.group)
         return held
 

@@ -22,6 +22,7 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
 from gateway.audit.thresholds import LimitWindow, Reached
 
+_DELETE = "DELETE FROM open_decision WHERE event_id = ? AND log_id = ?"
 BACKWARD_NS = 5_000_000_000
 """How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
 
@@ -324,11 +325,13 @@ class Transaction:
 
     def _complete(self, log: _Log, closing: Completed, entry: entries.Entry, time_ns: int) -> Committed | None:
         """Close an open decision and settle what it had reserved; None if its closing is in the log already."""
-        rows = self._db.execute(
-            "DELETE FROM open_decision WHERE event_id = ? AND log_id = ? RETURNING reservation",
-            (closing.decision_id, log.id),
-        ).fetchall()
-        if len(rows) != 1:
+        row = closing.decision_id, log.id
+        if self.balances.knows(closing.decision_id):
+            deleted, text = self._db.execute(_DELETE, row).rowcount, None
+        else:
+            found = self._db.execute(f"{_DELETE} RETURNING reservation", row).fetchall()
+            deleted, text = len(found), found[0][0] if found else None
+        if deleted != 1:
             raise AuditError(
                 "decision_not_open",
                 f"`{closing.decision_id}` is not an open decision of this log",
@@ -336,7 +339,8 @@ class Transaction:
             )
         self._changes += 1
         members: entries.Entry = {}
-        if (held := self.balances.closing(closing.organization, rows[0][0])) is not None:
+        held = self.balances.closing(closing.organization, closing.decision_id, text)
+        if held is not None:
             settled, members = balances.settlement(held, closing.settled)
         appended = self._append(log, entry, members, time_ns, closing.content)
         if appended is None:
