@@ -1,14 +1,14 @@
-"""The HTTP listener: uvicorn's httptools protocol with the guards that no ASGI application can see in time.
+"""The HTTP listener: uvicorn's server, with connections of our own that guard what no ASGI application can see in time.
 
 What stands here works on the connection: a cap and a deadline for the head, a deadline for the body, a deadline for
 clients that stop reading, one request at a time, a cap on connections, and no parser leniency. What can be judged from
 a whole head (Host, Content-Length, path) is step 1 of `gateway/dataplane/proxy.py`.
 Specification: docs/architecture.md, section 7.
 
-It relies on the insides of uvicorn's protocol class, which may change with any release. So uvicorn is pinned exactly,
-and `tests/gateway/http/test_uvicorn.py` lists the parts. No provider is known at this point, so refusals made here have
-the neutral shape of `refusal.py`. The connection is closed after each of them: once a peer's framing is in doubt,
-nothing that follows can be trusted.
+It relies on the insides of uvicorn's server, which may change with any release. So uvicorn is pinned exactly, and
+`tests/gateway/http/test_uvicorn.py` lists the parts. One request of a connection is a `Cycle` (`cycle.py`). No provider
+is known at this point, so refusals made here have the neutral shape of `refusal.py`. The connection is closed after
+each of them: once a peer's framing is in doubt, nothing that follows can be trusted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import unquote
 
 import httptools
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
 from gateway.errors import Denied
 from gateway.http import refusal
+from gateway.http.cycle import Cycle
 from gateway.http.departure import Departure
 from gateway.identity.certificates import Certificate
 from gateway.settings import Settings
@@ -53,6 +56,8 @@ _FRAMING_PER_BYTE = 8
 
 # A peer that takes less than this of an answer, within the time that it has for it, counts as one that stopped reading.
 _LEAST_TAKEN = 16 * 1024
+
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 _REASONS = {400: b"Bad Request", 413: b"Content Too Large", 503: b"Service Unavailable"}
 
@@ -84,17 +89,33 @@ class _RefusedError(Exception):
     """Raised in a callback of the parser; httptools wraps it, and `data_received` sends the refusal."""
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(asyncio.Protocol):
     """One connection. `limits` is set by `protocol_class`; all state belongs to the event loop's thread."""
 
     limits: Limits
     # How long idle connections are kept once the server stops.
     linger: float = 0.0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # uvicorn makes its own parser lenient; this one is strict.
-        self.parser = httptools.HttpRequestParser(self)
+    def __init__(
+        self, config: uvicorn.Config, server_state: ServerState, app_state: object, _loop: object = None
+    ) -> None:
+        """As uvicorn makes it."""
+        self._app: ASGIApp = cast(Any, config.loaded_app)
+        self._keep_alive = config.timeout_keep_alive
+        self._server = server_state
+        self._loop = asyncio.get_running_loop()
+        # None until the connection is made, with TLS until the handshake is over.
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._flow: FlowControl = None  # type: ignore[assignment]
+        self._client: tuple[str, int] | None = None
+        self._scheme = "http"
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        # Of the newest request; at most one request is not answered yet.
+        self._cycle: Cycle | None = None
+        self._departure: Departure | None = None
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._expects_continue = False
         # Where the parser is: inside a head, inside the body after it, or, if both are false, between messages.
         self._in_head = False
         self._in_body = False
@@ -108,41 +129,54 @@ class GuardedProtocol(HttpToolsProtocol):
         # The server stops: the next answer is the last one.
         self._leaving = False
         self._deadline: asyncio.TimerHandle | None = None
-        # Of the newest request; at most one request is not answered yet.
-        self._departure: Departure | None = None
         # Since when the next request is waited for, of which nothing has come; None while it is not. Looking every
-        # second costs less than uvicorn's timer for each answer.
+        # second costs less than a timer for each answer.
         self._idle_since: float | None = None
         # How much was left to send when this peer last made progress, and when that was; None while it need not hurry.
         self._untaken: tuple[int, float] | None = None
         # Of the client, if it has presented one, which the handshake has verified then.
         self._certificate: Certificate | None = None
 
+    @property
+    def _answered(self) -> bool:
+        """There is no request whose answer is not complete."""
+        return self._cycle is None or self._cycle.response_complete
+
     # The connection
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is a full one
+        self._server.connections.add(cast(Any, self))
+        self.transport = transport
+        self._flow = FlowControl(transport)
+        peer = transport.get_extra_info("peername")
+        self._client = (str(peer[0]), int(peer[1])) if peer else None
+        self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._certificate = _client_certificate(transport)
         self._leaving = bool(self.linger)  # the handshake ended while the server stops
-        if len(self.connections) > self.limits.connections:
+        if len(self._server.connections) > self.limits.connections:
             self._refuse(Denied("overloaded"))
         else:
             self._arm(self.limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        super().connection_lost(exc)
+        self._server.connections.discard(cast(Any, self))
+        if self._cycle is not None and not self._cycle.response_complete:
+            self._cycle.disconnect()
+        self._flow.resume_writing()
+        # Both refer to this object: without them, nothing is left for the garbage collector.
+        self._parser = self._cycle = None
         if self._departure is not None:
             self._departure.happened()
 
     def data_received(self, data: bytes) -> None:
         self._idle_since = None
-        if self._ignoring_input:
+        if self._ignoring_input or self._parser is None:
             return
         # A head that begins inside this piece is not counted yet: most of the piece may be the end of a body.
         head_continues = self._in_head
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # The application refuses the upgrade; what follows would be in another protocol.
             self._stop_reading()
@@ -164,24 +198,26 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse(_too_large_head())
                 return
         # A client must finish its head before the deadline, even if it sends only blank lines.
-        answered = self.cycle is None or self.cycle.response_complete
-        if answered and self._deadline is None and self._idle_since is None:
+        if self._answered and self._deadline is None and self._idle_since is None:
             self._arm(self.limits.header_seconds)
 
+    def pause_writing(self) -> None:
+        self._flow.pause_writing()
+
     def resume_writing(self) -> None:
-        super().resume_writing()
+        self._flow.resume_writing()
         self._untaken = None  # the peer has taken nearly everything
 
     def shutdown(self) -> None:
         """The server stops. A client is told so with its next answer, if there is one soon, and connects anew."""
         self._leaving = bool(self.linger)
-        if not self.linger:
-            super().shutdown()
-        elif self.cycle is None or self.cycle.response_complete:
-            self._idle_since = idle = self.loop.time()
-            self.loop.call_later(self.linger, self._close_if_idle, idle)
+        if self._cycle is not None and not self._cycle.response_complete:
+            self._cycle.keep_alive = False  # the answer's head says so, if it was not sent yet
+        elif self.linger:
+            self._idle_since = idle = self._loop.time()
+            self._loop.call_later(self.linger, self._close_if_idle, idle)
         else:
-            self.cycle.keep_alive = False  # the answer's head says so, if it was not sent yet
+            self.transport.close()
 
     def _close_if_idle(self, since: float) -> None:
         """Close the connection if nothing has come on it since that time."""
@@ -195,7 +231,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def close_if_unused(self, now: float) -> None:
         """Close the connection if it was idle for too long. The server calls this every second with the loop's time."""
-        if self._idle_since is not None and now - self._idle_since >= self.timeout_keep_alive:
+        if self._idle_since is not None and now - self._idle_since >= self._keep_alive:
             self.transport.close()
 
     def abort_if_stuck(self, now: float) -> None:
@@ -205,8 +241,8 @@ class GuardedProtocol(HttpToolsProtocol):
         waited for while the answer is paused because of it, or has ended; `close` alone would wait for it for ever.
         """
         left = self.transport.get_write_buffer_size()
-        ended = self.transport.is_closing() or (self.cycle is not None and self.cycle.response_complete)
-        if not left or not (ended or self.flow.write_paused):
+        ended = self.transport.is_closing() or (self._cycle is not None and self._cycle.response_complete)
+        if not left or not (ended or self._flow.write_paused):
             self._untaken = None
         elif self._untaken is None or self._untaken[0] - left >= _LEAST_TAKEN:
             self._untaken = left, now
@@ -216,62 +252,101 @@ class GuardedProtocol(HttpToolsProtocol):
     # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self._answered:
             # A second request before the first is answered: no SDK does that, but request smuggling does. The first is
             # answered and the connection closed, which HTTP allows; a client then sends the second one again.
             self._stop_reading()
             raise _RefusedError
         self._in_head = True
         self._head_bytes = self._fields_bytes = 0
-        super().on_message_begin()
+        self._url, self._headers, self._expects_continue = b"", [], False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # otherwise it is a trailer, which must not join the head that was judged
             self._fields_bytes += len(name) + len(value) + 4
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self._expects_continue = True
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if len(self.url) + self._fields_bytes > self.limits.header_bytes or len(self.headers) > MAX_HEADERS:
+        parser, url = self._parser, self._url
+        assert parser is not None
+        if len(url) + self._fields_bytes > self.limits.header_bytes or len(self._headers) > MAX_HEADERS:
             self._refusal = _too_large_head()
             raise _RefusedError
-        if self.parser.get_http_version() != "1.1":
+        if parser.get_http_version() != "1.1":
             # Answers are streamed in chunks, which HTTP/1.0 does not have.
             self._refusal = Denied("bad_request", reasons=["only HTTP/1.1 is spoken here"])
             raise _RefusedError
-        if not self.url.startswith(b"/") or b"#" in self.url:
-            # The parser would take the path out of an absolute target, and cut off a fragment.
+        if not url.startswith(b"/") or b"#" in url:
+            # Others would take the path out of an absolute target, and cut off a fragment.
             self._refusal = Denied("bad_request", reasons=["the request target must be a plain path"])
             raise _RefusedError
         self._in_head = False
         self._in_body = True
         self._raw_bytes = self._body_bytes = 0
         self._disarm()
-        self._departure = cast("dict[str, Any]", self.scope)[Departure.KEY] = Departure()
+        raw_path, _, query = url.partition(b"?")
+        path = raw_path.decode("ascii")
+        self._departure = Departure()
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": "1.1",
+            "server": None,
+            "client": self._client,
+            "scheme": self._scheme,
+            "root_path": "",
+            "method": parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._headers,
+            Departure.KEY: self._departure,
+        }
         if self._certificate is not None:
-            cast("dict[str, Any]", self.scope)[Certificate.KEY] = self._certificate
-        super().on_headers_complete()
-        if self._leaving:
-            self.cycle.keep_alive = False
+            scope[Certificate.KEY] = self._certificate
+        cycle = self._cycle = Cycle(
+            self._loop,
+            self.transport,
+            self._flow,
+            scope,
+            self._server.default_headers,
+            self._response_complete,
+            expects_continue=self._expects_continue,
+            keep_alive=parser.should_keep_alive() and not self._leaving,
+        )
+        task = self._loop.create_task(cycle.run(self._app))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        super().on_body(body)
+        assert self._cycle is not None
+        if not self._cycle.response_complete:
+            self._cycle.add(body)
 
     def on_message_complete(self) -> None:
         self._in_body = False
         self._disarm()
-        super().on_message_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
+        assert self._cycle is not None
+        if not self._cycle.response_complete:
+            self._cycle.end_body()
+        elif not self.transport.is_closing():
             # The request was answered before its body had arrived: from here on the connection is idle.
-            self._idle_since = self.loop.time()
+            self._idle_since = self._loop.time()
 
-    def on_response_complete(self) -> None:
+    def _response_complete(self) -> None:
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        self._flow.resume_reading()
         if not self._in_body:
-            self._idle_since = self.loop.time()
-        elif self.expect_100_continue and not self._body_bytes:
+            self._idle_since = self._loop.time()
+        elif self._expects_continue and not self._body_bytes:
             # The client was never told to send the body, and may or may not do so: nothing can follow here.
             self.transport.close()
         else:
@@ -280,17 +355,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # Refusing
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(Denied("bad_request", msg))
-
     def _refuse(self, denied: Denied) -> None:
         """Send the refusal, unless an answer has begun, and close. The application sees a disconnect."""
         self._ignoring_input = True
         self._disarm()
         self.limits.refused(denied.code)
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            if self.cycle is not None:
-                self.cycle.disconnected = True
+        if self._answered or (self._cycle is not None and not self._cycle.response_started):
+            if self._cycle is not None:
+                self._cycle.disconnected = True
             self.transport.write(_response(denied))
         self.transport.close()
 
@@ -298,12 +370,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """Let the request in progress be answered, then close."""
         self._ignoring_input = True
         self._disarm()
-        if self.cycle is not None:
-            self.cycle.keep_alive = False
+        if self._cycle is not None:
+            self._cycle.keep_alive = False
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self._deadline_passed)
+        self._deadline = self._loop.call_later(seconds, self._deadline_passed)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -314,7 +386,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline = None
         if self._in_head:
             self._refuse(Denied("bad_request", reasons=["the request's head did not come in time"]))
-        elif self._in_body and not self.cycle.response_complete:
+        elif self._in_body and not self._answered:
             self._refuse(Denied("bad_request", reasons=["the request's body did not come in time"]))
         else:
             self.transport.close()
@@ -411,7 +483,7 @@ class _Server(uvicorn.Server):
         while True:
             now = time.monotonic()
             for each in tuple(self.server_state.connections):
-                connection = cast(GuardedProtocol, each)
+                connection = cast(Any, each)
                 if not connection.closed_and_flushed:
                     since.pop(connection, None)
                 elif now - since.setdefault(connection, now) >= _FAREWELL_SECONDS:
@@ -423,7 +495,7 @@ class _Server(uvicorn.Server):
         if counter % 10 == 0:
             now, loop_now = time.monotonic(), asyncio.get_running_loop().time()
             for each in tuple(self.server_state.connections):
-                connection = cast(GuardedProtocol, each)
+                connection = cast(Any, each)
                 connection.abort_if_stuck(now)
                 connection.close_if_unused(loop_now)
         return await super().on_tick(counter)
