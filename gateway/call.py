@@ -8,16 +8,17 @@ Only plain data lives here, parsed already and never changed. How bytes become a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from gateway.body import Body
+from gateway.frozen import frozen
 
 WITHOUT_OUTPUT_LIMIT: Final = frozenset({"responses.compact"})
 """Actions whose answer is a text of any length: no member of the request limits it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Tool:
     """A tool offered to the model. Its type is kept, so that a hosted tool is not a function of that name.
 
@@ -29,7 +30,7 @@ class Tool:
     server: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Reference:
     """State on the provider's side that a call names or an answer creates: an uploaded file, a stored completion."""
 
@@ -37,7 +38,7 @@ class Reference:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Call:
     """One request in the words of its provider. Immutable: an obligation makes a new one from the changed body.
 
@@ -84,7 +85,7 @@ class Call:
     service_tier: str | None = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Usage:
     """Tokens as the provider reported them. `input` holds all that is billed as input, `output` all as output.
 

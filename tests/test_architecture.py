@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS: tuple[str, ...] = (
     "errors",
+    "frozen",
     "identifiers",
     "remotes",
     "data_directory",

@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.frozen import frozen
 from gateway.storage import database_files
 
 logger = logging.getLogger("gateway.upstreams")
@@ -41,7 +42,7 @@ INSERT INTO upstream_contact VALUES (?, ?, ?, ?) ON CONFLICT (upstream) DO UPDAT
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Contact:
     """When an upstream last answered well and when a call to it last failed (0: never), and how that failed."""
 

@@ -23,6 +23,8 @@ from gateway.upstream.routing import Choices, Match
 LARGE_BODY = 64 * 1024
 """Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over."""
 
+_REPORT_USAGE = Edits(report_usage=True)
+
 # What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
 # again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
 _READING = 4
@@ -89,7 +91,7 @@ def _read(exchange: Exchange) -> None:
     provider = match.destination.provider
     call = provider.read(match.endpoint, exchange.head, exchange.received)
     exchange.requested_models, exchange.requested_path = (), ""
-    exchange.call, exchange.edits = provider.edit(call, Edits(report_usage=True))
+    exchange.call, exchange.edits = provider.edit(call, _REPORT_USAGE)
     if match.renames:
         exchange.change(*renamed(match, exchange.call))
     exchange.call = receiving.spooled(exchange.call, exchange.received)

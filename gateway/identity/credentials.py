@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal, NamedTuple
 
 from gateway.errors import GatewayError
+from gateway.frozen import frozen
 from gateway.storage import secret_files
 
 logger = logging.getLogger("gateway.identity.credentials")
@@ -42,7 +43,7 @@ _KINDS: dict[str, Kind] = {prefix: kind for kind, prefix in PREFIXES.items()}
 _FORM = re.compile(r"(aig_(?:sk|op)_)([0-9A-Za-z]{12})_[0-9A-Za-z]{43}([0-9A-Za-z]{6})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Credential:
     """A well-formed key that is not checked yet. `material` is the part of its text that is hashed."""
 

@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -22,6 +22,7 @@ import orjson
 import policy_engine as pe
 from gateway.call import WITHOUT_OUTPUT_LIMIT, Call, Reference
 from gateway.errors import Denied
+from gateway.frozen import frozen
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Effect, Principal
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
@@ -40,7 +41,7 @@ _MAX_RECORDED: Final = 24 * 1024
 _MAX_OBLIGATIONS: Final = 8 * 1024  # as text in the log's entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Authorization:
     """The answer to one request, with everything that is needed to explain or repeat it.
 

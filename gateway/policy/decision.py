@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.frozen import frozen
 from gateway.identity.credentials import PREFIXES
 from gateway.policy.obligations import HEADERS, NOTHING, Conflict, Obligations, together
 from gateway.usage.limits import LIMITS
@@ -43,7 +44,7 @@ _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
 _MODEL: Final = re.compile(r"[!-~]{1,256}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Verdict:
     """The answer of one bundle, or of all of them together.
 

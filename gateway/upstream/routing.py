@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.errors import Denied, did_you_mean
+from gateway.frozen import frozen
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
 from gateway.upstream.routes import FAMILIES, routes_of, split
@@ -60,7 +61,7 @@ class Target:
     provider: Provider | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Match:
     """The second half: where the request of an organization goes, and what it means there."""
 

@@ -25,6 +25,7 @@ from yarl import URL
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
+from gateway.frozen import frozen
 from gateway.upstream.taps import Tap
 
 _UNQUOTED = "-._~:@,*"
@@ -48,7 +49,7 @@ class Route:
     request_headers: frozenset[bytes] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Endpoint:
     """What a request's path means: a route of an upstream, with the values of its parameters."""
 
@@ -59,7 +60,7 @@ class Endpoint:
     params: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Head:
     """What the head of a request says besides its path: only what the route lists.
 
@@ -72,7 +73,7 @@ class Head:
     content_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Edits:
     """What the gateway wants changed in a call."""
 
