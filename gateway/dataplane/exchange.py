@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from gateway.audit.entry import SALT_BYTES
 from gateway.body import Body
@@ -22,20 +21,17 @@ from gateway.upstream.routing import Choices, Match, Target
 from gateway.upstream.taps import Report
 from gateway.usage.reservation import CallReservation
 
+_NO_HEAD = Head()
+_NO_HEADERS: Mapping[str, str] = {}
 
-@dataclass(slots=True)
+
 class Exchange:
-    """The state of one request, owned by the task that serves it: filled from top to bottom as the steps pass."""
+    """The state of one request, owned by the task that serves it: filled from top to bottom as the steps pass.
 
-    decision_id: str
-    started_monotonic_ns: int
-    # For the salted commitments of this request. Once it is erased, they reveal nothing.
-    salt: bytes
-    # How much of the worker's budgets the body takes, in memory and on disk.
-    holding: Holding
-    spooled: Holding
-    # For reading a body that is on disk.
-    turn: Turn
+    What a step has not set yet stands in the class: setting sixty members for each request would cost more than most
+    steps.
+    """
+
     # The provider in whose shape the client is refused; None while no provider is known.
     speaker: Provider | None = None
 
@@ -59,7 +55,7 @@ class Exchange:
     # When the time for all attempts is over, by the event loop's clock; 0 before the first.
     ends: float = 0.0
     # What else of the head counts; its headers go upstream in any case.
-    head: Head = field(default_factory=Head)
+    head: Head = _NO_HEAD
     # For the log; empty if the client does not say.
     trace_id: str = ""
     # What the tracer keeps of this request, if there is one.
@@ -105,7 +101,7 @@ class Exchange:
     closed_ns: int = 0
     output_cap: int | None = None
     # Headers that policies have set.
-    set_headers: Mapping[str, str] = field(default_factory=dict)
+    set_headers: Mapping[str, str] = _NO_HEADERS
     stores: bool = False
     # Of a list of models: which of them the agent may use.
     usable: UsableModels | None = None
@@ -117,7 +113,7 @@ class Exchange:
     first_byte_monotonic_ns: int | None = None
     response_bytes: int = 0
     response_commitment: str | None = None
-    report: Report = field(default_factory=Report)
+    report: Report
     # Which time limit ended it: connect, first_byte, idle or total.
     timeout: str = ""
     # What it has cost in nano-dollars, and by which price; None while that is not known.
@@ -128,6 +124,27 @@ class Exchange:
     # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
     outcome: str = "gateway_error"
 
+    def __init__(
+        self,
+        decision_id: str,
+        started_monotonic_ns: int,
+        salt: bytes,
+        holding: Holding,
+        spooled: Holding,
+        turn: Turn,
+    ) -> None:
+        """`salt` is for the commitments of this request: once it is erased, they reveal nothing.
+
+        `holding` and `spooled` are how much of the worker's budgets the body takes, in memory and on disk; `turn` is
+        for reading a body that is on disk.
+        """
+        self.decision_id = decision_id
+        self.started_monotonic_ns = started_monotonic_ns
+        self.salt = salt
+        self.holding, self.spooled = holding, spooled
+        self.turn = turn
+        self.report = Report()
+
     @property
     def repeatable(self) -> bool:
         """Whether sending the call twice does no more than sending it once."""
@@ -136,31 +153,32 @@ class Exchange:
 
     def again(self, match: Match, others: tuple[Match, ...]) -> Exchange:
         """The next attempt at the same request, with a decision and a record of its own."""
-        return Exchange(
+        found = Exchange(
             new_id("dec_"),
             time.monotonic_ns(),
             random_bytes(SALT_BYTES),
             self.holding,
             self.spooled,
             self.turn,
-            match.destination.provider,
-            peer=self.peer,
-            target=self.target,
-            epochs=self.epochs,
-            principal=self.principal,
-            found=self.found,
-            match=match,
-            others=others,
-            attempt=self.attempt + 1,
-            retry_of=self.retry_of or self.decision_id,
-            retries=self.retries,
-            ends=self.ends,
-            head=self.head,
-            trace_id=self.trace_id,
-            trace=self.trace,
-            user_agent=self.user_agent,
-            received=self.received,
         )
+        found.speaker = match.destination.provider
+        found.peer = self.peer
+        found.target = self.target
+        found.epochs = self.epochs
+        found.principal = self.principal
+        found.found = self.found
+        found.match = match
+        found.others = others
+        found.attempt = self.attempt + 1
+        found.retry_of = self.retry_of or self.decision_id
+        found.retries = self.retries
+        found.ends = self.ends
+        found.head = self.head
+        found.trace_id = self.trace_id
+        found.trace = self.trace
+        found.user_agent = self.user_agent
+        found.received = self.received
+        return found
 
     def change(self, call: Call, edits: tuple[str, ...]) -> None:
         """Put a call in the place of the client's, which differs from it by these edits."""

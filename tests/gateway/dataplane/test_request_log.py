@@ -146,7 +146,9 @@ def test_the_setting_is_one_of_three_words(live: Live) -> None:
 
 def exchange() -> Exchange:
     budget, turn = HeldBytes(1), Turn(asyncio.Semaphore(1))
-    return Exchange("dec_1", time.monotonic_ns(), b"", Holding(budget), Holding(budget), turn, outcome="ok")
+    found = Exchange("dec_1", time.monotonic_ns(), b"", Holding(budget), Holding(budget), turn)
+    found.outcome = "ok"
+    return found
 
 
 def test_nothing_waits_for_a_reader_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
