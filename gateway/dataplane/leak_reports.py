@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
@@ -59,10 +59,11 @@ class LeakReports:
         self._all = _Rate(10 * PER_MINUTE)
         self._looking = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH:
-            await self._app(scope, receive, send)
-        elif scope["method"] != "POST":
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._report(scope, receive, send) if scope["path"] == PATH else self._app(scope, receive, send)
+
+    async def _report(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
             await _answer(send, 405, {"status": "post the text that has the key in it"}, (b"allow", b"POST"))
         else:
             peer = str(scope["client"][0]) if scope["client"] else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -39,14 +39,13 @@ class TokenEndpoint:
         self._keys = keys
         self._refusals = refusals
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path = scope["raw_path"]
+        if path == TOKEN_PATH:
+            return self._token(scope, receive, send)
         if path == KEYS_PATH and scope["method"] == "GET":
-            await _answer(send, 200, self._keys.public(), [(b"cache-control", b"public, max-age=300")])
-        elif path == TOKEN_PATH:
-            await self._token(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return _answer(send, 200, self._keys.public(), [(b"cache-control", b"public, max-age=300")])
+        return self._app(scope, receive, send)
 
     async def _token(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

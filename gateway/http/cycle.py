@@ -4,6 +4,10 @@ The connection puts pieces of the body in, the application takes them with `rece
 application is the gateway's own: names of headers are in lower case and hold nothing but the characters of names. Their
 values may come from elsewhere.
 
+If the application fails, the exception is logged and the client gets a 500 that does not say what failed. Such an
+exception is not one of the refusals in `gateway/errors.py`, so the answer has no reason code. If an answer had begun,
+the connection is closed without its end, so that no client can take it for a whole answer.
+
 The head of an answer with a `content-length` is written together with the first piece of its body, which follows at
 once. Without one the body may take its time, as streams do, so the head is written by itself.
 """
@@ -21,12 +25,20 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
+from gateway.http import refusal
+
 logger = logging.getLogger("gateway.http.cycle")
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Control characters that no head may hold, but for the ends of its lines, which are counted.
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_FAILED: Final = b"Internal Server Error"
+_FAILED: Final = refusal.document("the gateway failed", None)
+_FAILED_HEADERS: Final = (
+    (b"content-type", b"application/json"),
+    (b"content-length", b"%d" % len(_FAILED)),
+    # The provider may have carried the request out, and SDKs send a failed one again.
+    (b"x-should-retry", b"false"),
+)
 
 
 class Cycle:
@@ -113,7 +125,7 @@ class Cycle:
             self._waiter.set_result(None)
 
     async def run(self, app: ASGIApp) -> None:
-        """Have the request answered. An answer that the application does not end is cut off."""
+        """Have the request answered, whatever the application does."""
         try:
             await app(self.scope, self.receive, self.send)
         except BaseException as error:
@@ -123,9 +135,8 @@ class Cycle:
         if self.response_started:
             self._transport.close()
         else:
-            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(_FAILED))]
             self.keep_alive = False
-            await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+            await self.send({"type": "http.response.start", "status": 500, "headers": _FAILED_HEADERS})
             await self.send({"type": "http.response.body", "body": _FAILED})
 
     # For the application

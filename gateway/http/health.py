@@ -22,6 +22,7 @@ logger = logging.getLogger("gateway.http.health")
 Check: TypeAlias = Callable[[], Awaitable[bool]]
 """Whether one thing that requests need works now. It may also raise `GatewayError`, or take too long."""
 
+_PATHS = frozenset({"/healthz", "/readyz"})
 # However many ask, each check runs once in this time.
 FRESH_SECONDS = 1.0
 CHECK_SECONDS = 2.0
@@ -36,10 +37,13 @@ class Health:
         self._look: asyncio.Task[list[str]] | None = None
         self._looked = 0.0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] not in ("/healthz", "/readyz"):
-            await self._app(scope, receive, send)
-        elif scope["path"] == "/healthz":
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["method"] == "GET" and scope["path"] in _PATHS:
+            return self._tell(scope["path"], send)
+        return self._app(scope, receive, send)
+
+    async def _tell(self, path: str, send: Send) -> None:
+        if path == "/healthz":
             await _answer(send, 200, {"status": "ok"})
         elif failing := await self._failing():
             await _answer(send, 503, {"status": "unavailable", "failing": failing})

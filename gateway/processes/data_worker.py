@@ -38,7 +38,6 @@ from gateway.dataplane.token_grants import Grants
 from gateway.dataplane.tracing import tracer
 from gateway.http import listener, tls
 from gateway.http.health import Health
-from gateway.http.last_resort import LastResort
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.certificates import Certificates
 from gateway.identity.credentials import Peppers
@@ -188,7 +187,7 @@ class DataWorker:
         principals, tokens = self._authentication()
         grants = self._grants(principals, tokens)
         behind = TokenEndpoint(self._plane(principals), grants, self._token_keys, self._refusals)
-        reports = LeakReports(LastResort(behind), self._reader, self._peppers, self._data.runtime_db)
+        reports = LeakReports(behind, self._reader, self._peppers, self._data.runtime_db)
         self._run("looking at reported keys", reports.run())
         checks = {"registry": self._registry_readable, "log": self._writer.check, "policies": self._policies_loaded}
         return Health(reports, checks)

@@ -37,7 +37,6 @@ from gateway.dataplane.token_grants import Grants
 from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
 from gateway.http.health import Health
-from gateway.http.last_resort import LastResort
 from gateway.identity import token_keys
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers
@@ -454,7 +453,7 @@ async def _run(
         stack.callback(asyncio.create_task(plane.watch.run()).cancel)
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        app = Health(LastResort(TokenEndpoint(plane, grants, signing, refusals)), {})
+        app = Health(TokenEndpoint(plane, grants, signing, refusals), {})
         limits = server.Limits.of(settings, refusals.add_code)
         serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
         gateway = Gateway(
