@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from python_multipart.exceptions import FormParserError
+from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
 from gateway.body import WINDOW, Body
 from gateway.call import Reference
+from gateway.pauses import Pauses
 from gateway.upstream.providers import members
 from gateway.upstream.strict_json import shown
 
@@ -34,6 +35,8 @@ _FILE = re.compile(
     r"(?!multipart/|message/)[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}(?:;[ -~]*)?", re.IGNORECASE
 )
 _HEADERS = frozenset({"content-disposition", "content-type", "content-length", "content-transfer-encoding"})
+# What the parser says of a place, in the piece that it was given.
+_POSITION = re.compile(r" (?:at(?: index)? |\()[0-9]+\)?$")
 _PLAIN_ENCODINGS = ("binary", "8bit", "7bit")
 _FILE_IDS = frozenset({"file_id", "file_ids"})
 
@@ -131,16 +134,19 @@ def parse(content_type: str, body: Body, names: frozenset[str]) -> Form:
 
 @dataclass(slots=True)
 class _Part:
-    """One part as python-multipart finds it; `pieces` are where its content stands in the body."""
+    """One part as python-multipart finds it, and where its content stands in the body."""
 
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    pieces: list[tuple[int, int]] = field(default_factory=list)
+    size: int = 0
     begin: int = 0
-    end: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.begin + self.size
 
 
 class _Found:
-    """What the parser tells while it reads a body that it is given as a whole."""
+    """What the parser tells while it reads a body."""
 
     def __init__(self) -> None:
         self.parts: list[_Part] = []
@@ -164,7 +170,7 @@ class _Found:
         self.parts[-1].headers.append((self._name, self._text))
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
-        self.parts[-1].pieces.append((start, end))
+        self.parts[-1].size += end - start
 
 
 def _parts(separator: bytes, raw: bytes) -> list[_Part]:
@@ -180,10 +186,15 @@ def _parts(separator: bytes, raw: bytes) -> list[_Part]:
             "on_part_data": found.part_data,
         },
     )
+    pause, at = Pauses(), 0
     try:
-        parser.write(raw)
-    except FormParserError as error:
-        members.refuse(f"the body is no form: {str(error)[:1].lower()}{str(error)[1:200]}")
+        # It looks for a boundary in all that it gets, and in one step for all of 32 MiB nobody else would get on.
+        for at in range(0, len(raw), WINDOW):
+            pause()
+            parser.write(raw[at : at + WINDOW])
+    except MultipartParseError as error:
+        what = _POSITION.sub("", f"{str(error)[:1].lower()}{str(error)[1:200]}")
+        members.refuse(f"the body is no form: {what} at byte {at + error.offset}")
     if not found.parts:
         members.refuse("the body is no form: it has no parts")
     _check_framing(b"--" + separator, found.parts, raw)
@@ -191,18 +202,17 @@ def _parts(separator: bytes, raw: bytes) -> list[_Part]:
 
 
 def _check_framing(delimiter: bytes, parts: list[_Part], raw: bytes) -> None:
-    """Refuse a body that is not exactly these parts, each between two delimiters, with nothing before or after them."""
+    """Refuse a body that is not exactly these parts, each between two delimiters, with nothing before or after them.
+
+    Each delimiter in the body is one of those, so the content of a part is all that stands between two of them.
+    """
     at = 0
     for part in parts:
         head = b"".join([delimiter, b"\r\n", *(b"%s: %s\r\n" % header for header in part.headers), b"\r\n"])
         if not raw.startswith(head, at):
             members.refuse("the body is no form: something stands where a part and its headers should begin")
         at = part.begin = at + len(head)
-        for start, end in part.pieces:
-            if start != at:
-                members.refuse("the body is no form: a part is in pieces")
-            at = end
-        part.end = at
+        at = part.end
         if not raw.startswith(b"\r\n" + delimiter, at):
             members.refuse("the body is no form: it ends in the middle of a part")
         at += 2
@@ -215,7 +225,11 @@ def _check_framing(delimiter: bytes, parts: list[_Part], raw: bytes) -> None:
 def _count(delimiter: bytes, raw: bytes) -> int:
     """How often the delimiter stands in the body. No step works on more than a window of it."""
     beyond = WINDOW + len(delimiter) - 1  # one that begins in a window may end in the next one
-    return sum(raw.count(delimiter, at, at + beyond) for at in range(0, len(raw), WINDOW))
+    pause, count = Pauses(), 0
+    for at in range(0, len(raw), WINDOW):
+        pause()
+        count += raw.count(delimiter, at, at + beyond)
+    return count
 
 
 def _value(part: _Part, raw: bytes) -> tuple[str, str | Upload]:
@@ -248,8 +262,9 @@ def _value(part: _Part, raw: bytes) -> tuple[str, str | Upload]:
 def _decoded(raw: bytes, begin: int, end: int) -> str:
     """The text that stands there. No step works on more than a window of it: see `large_json.py`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    text = ""
+    pause, text = Pauses(), ""
     for at in range(begin, end, WINDOW):
+        pause()
         text += decoder.decode(raw[at : min(at + WINDOW, end)])
     return text + decoder.decode(b"", True)
 

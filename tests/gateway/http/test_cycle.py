@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.data_directory import DataDirectory
 from gateway.http import listener as server
-from gateway.settings import DataDirectory, Settings
+from gateway.settings import Settings
 
 SETTINGS = Settings(data=DataDirectory(Path("unused")))
 LENGTH_5 = [(b"content-length", b"5")]

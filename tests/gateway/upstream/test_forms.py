@@ -211,3 +211,23 @@ def test_a_long_text_is_read_in_small_steps(shift: int) -> None:
         with pytest.raises(Denied, match="malformed") as caught:
             forms.parse(TYPE, body(MODEL, part("prompt", broken)), NAMES)
         assert caught.value.reasons == ("the field `prompt` is not UTF-8",)
+
+
+@pytest.mark.parametrize("content", [b"x", b"\r", b"\r\n--Xy", b"-"], ids=["text", "line ends", "half boundaries", "-"])
+def test_a_boundary_may_stand_across_windows(content: bytes) -> None:
+    """The parser gets windows of a body: whatever they cut in two, it finds the same parts."""
+    head = len(body(MODEL)) - len(b"--XyZ--\r\n") + len(b"--XyZ\r\n") + FILE.index(b"\r\n\r\n") + 4
+    for size in range(WINDOW - head - 12, WINDOW - head + 6):
+        file = FILE[: FILE.index(b"\r\n\r\n") + 4] + (content * size)[:size]
+        found = forms.parse(TYPE, body(MODEL, file, part("n", b"2")), NAMES)
+        assert found.values["image"] == (Upload("a.png", "image/png", size),)
+        assert (found.text("model"), found.number("n")) == ("gpt-image-1", 2)
+
+
+def test_a_refusal_names_the_place_in_the_whole_body() -> None:
+    raw = body(MODEL, FILE + b"x" * WINDOW, b"not a header\r\n\r\nv")
+    with pytest.raises(Denied) as refused:
+        forms.parse(TYPE, raw, NAMES)
+    assert refused.value.reasons == (
+        f"the body is no form: found invalid character 32 in header at byte {raw.index(b' a header')}",
+    )
