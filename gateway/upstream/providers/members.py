@@ -26,6 +26,8 @@ _WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 _FEATURE = re.compile(r"[A-Za-z0-9_.=-]{1,128}")
 _UNSEEN_CHARACTERS = frozenset({"Cf", "Cc", "Mn", "Co", "Cn"})
 _KIND = re.compile(r"[a-z0-9_.:/-]{1,128}")
+# Characters of a name whose check is remembered: clients use few. A key of this gateway has more.
+_REMEMBERED = 64
 
 _BY_MODEL = "the model is named in `model`"
 _ITSELF = "a request names its model, its prompts and its tools itself"
@@ -103,13 +105,23 @@ def body(raw: Body, names: frozenset[str], unseen: Mapping[str, str], theirs: fr
 
 def check_names(item: dict[str, Any], names: frozenset[str]) -> None:
     """Refuse names of `item` that a lenient reader could take for one of `names`."""
+    if item.keys() <= names:
+        return
     for key in item:
         if key in names:
             continue
-        if not _NAME.fullmatch(key):
-            refuse(f"the member name {shown(key)} may hold only letters, digits and the characters `_.:$-`")
-        if (documented := _by_letters(names).get(_letters(key))) is not None:
-            refuse(f"the member {shown(key)} must be spelled `{documented}`")
+        fault = _fault_of_name(key, names) if len(key) <= _REMEMBERED else _fault_of_name.__wrapped__(key, names)
+        if fault:
+            refuse(fault)
+
+
+@functools.lru_cache(maxsize=4096)
+def _fault_of_name(key: str, names: frozenset[str]) -> str:
+    """What is wrong with a name that is not one of `names`; empty for a name of its own."""
+    if not _NAME.fullmatch(key):
+        return f"the member name {shown(key)} may hold only letters, digits and the characters `_.:$-`"
+    documented = _by_letters(names).get(_letters(key))
+    return "" if documented is None else f"the member {shown(key)} must be spelled `{documented}`"
 
 
 def check_nested(value: object, names: frozenset[str], theirs: frozenset[str] = frozenset()) -> None:
@@ -163,14 +175,21 @@ def check_unread(body: dict[str, Any], read: frozenset[str], theirs: frozenset[s
     Those in `theirs` hold what is the client's own.
     """
     for name, value in body.items():
-        if name not in read:
-            if names_model(letters := _letters(name)):
+        if name not in read and (unread := _unread(name) if len(name) <= _REMEMBERED else _unread.__wrapped__(name)):
+            if unread == "model":
                 refuse(f"`{name}` is not supported: {_BY_MODEL}")
-            if letters in _HIDDEN and value is not None and value.__class__ is not bool:
+            if value is not None and value.__class__ is not bool:
                 refuse(f"`{name}` is not supported: policies could not see it")
         if name in theirs or value.__class__ not in (dict, list) or (name in read and name in _READ_WHOLE):
             continue
         check_inside(name, value, read=name in read)
+
+
+@functools.lru_cache(maxsize=4096)
+def _unread(name: str) -> str:
+    """`model` where some server would look for one under this name, `hidden` where it would do what no policy sees."""
+    letters = _letters(name)
+    return "model" if names_model(letters) else "hidden" if letters in _HIDDEN else ""
 
 
 def check_inside(name: str, value: object, *, read: bool = False) -> None:
@@ -339,7 +358,9 @@ def server(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 def features(listed: str | None, header: str) -> tuple[str, ...]:
     """The features that a header switches on, in order; their names are separated by commas."""
-    found = [each.strip(" \t") for each in listed.split(",")] if listed else []
+    if not listed:
+        return ()
+    found = [each.strip(" \t") for each in listed.split(",")]
     if not all(map(_FEATURE.fullmatch, found)):
         refuse(f"`{header}` must be a list of names, separated by commas")
     return tuple(found)
@@ -351,12 +372,19 @@ def model(value: object, what: str = "`model`", *, routed: bool = False) -> str:
     `routed`: the caller reads what routers take in a name, a stored preset and a search.
     """
     found = text(value, what)
-    if len(found) > 256 or not found.isascii() or not found.isprintable() or " " in found:
-        refuse(f"{what} must be at most 256 printable ASCII characters without spaces")
-    for sign in (ONLINE, PRESET):
-        if sign in found.lower() and not (routed and sign in found):
-            refuse(f"{what} must not hold `{sign}`: {_ITSELF}")
-    # The name is recorded and shown in many places, where no secret may be.
-    if any(prefix in found for prefix in PREFIXES.values()):
-        refuse(f"{what} holds a key of this gateway")
+    check = _fault_of_model if len(found) <= _REMEMBERED else _fault_of_model.__wrapped__
+    if fault := check(found, routed):
+        refuse(f"{what} {fault}")
     return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _fault_of_model(name: str, routed: bool) -> str:
+    """What is wrong with the name of a model; empty if nothing is."""
+    if len(name) > 256 or not name.isascii() or not name.isprintable() or " " in name:
+        return "must be at most 256 printable ASCII characters without spaces"
+    for sign in (ONLINE, PRESET):
+        if sign in name.lower() and not (routed and sign in name):
+            return f"must not hold `{sign}`: {_ITSELF}"
+    # The name is recorded and shown in many places, where no secret may be.
+    return "holds a key of this gateway" if any(prefix in name for prefix in PREFIXES.values()) else ""

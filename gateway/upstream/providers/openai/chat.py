@@ -80,13 +80,12 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: B
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
     members.check_names(body, _CALL_NAMES)
-    for name in body:
+    for name, value in body.items():
         if name in _UNSEEN:
             members.refuse(f"`{name}` is not supported: {_UNSEEN[name]}")
-    members.check_unread(body, _READ, _OWN)
-    for name, value in body.items():
         if value.__class__ is dict and name not in _THEIRS:
             members.check_nested(value, _SETTING_NAMES, _SCHEMA)
+    members.check_unread(body, _READ, _OWN)
     models = _models(body, endpoint.params.get(DEPLOYMENT))
     messages = _messages(body.get("messages"))
     return call_of(
@@ -100,9 +99,9 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: B
         stream=_stream(body),
         max_output_tokens=_output_limit(body, dialect),
         tools=_tools(body),
-        roles=tuple(message["role"] for message in messages),
+        roles=tuple([message["role"] for message in messages]),
         messages=len(messages),
-        system_prompts=tuple(digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES),
+        system_prompts=tuple([digest(m.get("content")) for m in messages if m["role"] in _SYSTEM_ROLES]),
         references=_references(body, models, messages),
         stores=members.boolean(body.get("store"), "store"),
         modalities=_modalities(body, messages),

@@ -25,7 +25,7 @@ def tools(body: dict[str, Any]) -> Iterator[Tool]:
     """The tools that these members switch on."""
     for item in members.objects(body.get("plugins"), "plugins", _PLUGIN_NAMES):
         yield _plugin(item)
-    if any(members.ONLINE in str(each) for each in (body.get("model"), *_listed(body))):
+    if members.ONLINE in str(body.get("model")) or any(members.ONLINE in str(each) for each in _listed(body)):
         yield _ONLINE
     if body.get("search_parameters") is not None:
         search = members.one_object(body["search_parameters"], "search_parameters", _SEARCH_NAMES)
