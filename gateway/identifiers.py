@@ -20,6 +20,7 @@ PREFIXES = (
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
+_PREFIXES = frozenset(PREFIXES)
 _lock = threading.Lock()
 _last = 0  # the last clock value handed out, in units of 2**-12 ms; owned by `_lock`
 
@@ -67,8 +68,7 @@ def uuid7() -> str:
 
 def new_id(prefix: str) -> str:
     """A new id such as `agt_01938c5e-…`; `prefix` is one of `PREFIXES`, with or without its underscore."""
-    prefix = prefix if prefix.endswith("_") else prefix + "_"
-    if prefix not in PREFIXES:
+    if prefix not in _PREFIXES and (prefix := prefix + "_") not in _PREFIXES:
         raise ValueError(f"unknown id prefix `{prefix}`")
     return prefix + uuid7()
 

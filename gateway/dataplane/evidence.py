@@ -155,6 +155,10 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
     if exchange.keeping is not None:
         content, members = exchange.keeping.answer()
         fields |= members
+    for name, value in fields.items():
+        # Providers report any numbers, and sums of them are larger still.
+        if value.__class__ is int and value > MAX_INTEGER:
+            fields[name] = MAX_INTEGER
     return Completed(
         organization=principal.organization,
         decision_id=exchange.decision_id,
@@ -165,8 +169,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         output_tokens=None if usage is None else min(usage.output, MAX_INTEGER),
         settled=budget.settled(exchange, outcome),
         epoch=exchange.epochs.value,
-        # Providers report any numbers, and sums of them are larger still.
-        fields={name: min(value, MAX_INTEGER) if isinstance(value, int) else value for name, value in fields.items()},
+        fields=fields,
         content=content,
     )
 

@@ -279,7 +279,10 @@ class DataPlane:
             target, principal = exchange.target, exchange.principal
             assert target is not None
             assert principal is not None
-            epochs = exchange.epochs = await self._registry.epochs()
+            epochs = await self._registry.epochs()
+            if epochs is exchange.epochs:
+                return  # nothing was waited for: all of this was found in the same turn of the event loop
+            exchange.epochs = epochs
             principal = exchange.principal = await self._principals.refresh(principal, epochs.authority)
             found = (await self._registry.routes(epochs.upstreams)).resolve(principal.organization, target)
             if found is exchange.found or found == exchange.found:

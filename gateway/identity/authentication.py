@@ -7,7 +7,7 @@ client that has presented a certificate has no other credential.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from gateway.errors import Denied
 from gateway.identity import credentials, legacy_keys, signatures, token_credentials, tokens
@@ -25,7 +25,7 @@ MAX_TOKEN = 6144
 
 
 def presented(
-    headers: Iterable[tuple[bytes, bytes]],
+    headers: Sequence[tuple[bytes, bytes]],
     query: bytes = b"",
     method: str = "",
     path: bytes = b"",
@@ -39,9 +39,12 @@ def presented(
     `certificate`, if its connection has one, is a credential of each of its requests, whoever it names. With `legacy`,
     a text in no form of the gateway's own may be a provider's key (`legacy_keys.py`).
     """
-    headers = list(headers)
-    found = [(name, value) for name, value in headers if name in CREDENTIAL_HEADERS]
-    signed = any(name in signatures.HEADERS for name, _ in headers)
+    found, signed = [], False
+    for header in headers:
+        if header[0] in CREDENTIAL_HEADERS:
+            found.append(header)
+        elif header[0] in signatures.HEADERS:
+            signed = True
     if len(found) + signed + (certificate is not None) > 1:
         names = sorted(name.decode() for name, _ in found) + ["signature"] * signed
         names += ["client certificate"] * (certificate is not None)

@@ -39,6 +39,7 @@ CHECK_LENGTH = 6
 _LOOK_SECONDS = 1.0  # between two looks for a missing pepper
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PLACES = [62**place for place in reversed(range(CHECK_LENGTH))]
 _KINDS: dict[str, Kind] = {prefix: kind for kind, prefix in PREFIXES.items()}
 _FORM = re.compile(r"(aig_(?:sk|op)_)([0-9A-Za-z]{12})_[0-9A-Za-z]{43}([0-9A-Za-z]{6})", re.ASCII)
 
@@ -148,11 +149,7 @@ def _random(length: int) -> str:
 
 def _check_digits(material: bytes) -> str:
     number = zlib.crc32(material)
-    digits = ""
-    for _ in range(CHECK_LENGTH):
-        number, digit = divmod(number, 62)
-        digits = _BASE62[digit] + digits
-    return digits
+    return "".join([_BASE62[number // place % 62] for place in _PLACES])
 
 
 class Peppers:
