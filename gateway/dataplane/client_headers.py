@@ -41,7 +41,10 @@ def bound_key(agent_id: str, key: bytes) -> str:
 
 def trace_id(headers: Mapping[bytes, bytes]) -> str:
     """The id of the trace that the request belongs to; empty without a valid one."""
-    found = _PARENT.fullmatch(headers.get(b"traceparent", b""))
+    parent = headers.get(b"traceparent")
+    if parent is None:
+        return ""
+    found = _PARENT.fullmatch(parent)
     # The first version has no further fields; later ones may.
     return "" if found is None or (found[1] == b"00" and found[3] is not None) else found[2].decode()
 

@@ -8,7 +8,7 @@ head is complete. Specification: docs/architecture.md, section 7.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
 from starlette.types import Scope
@@ -21,9 +21,8 @@ from gateway.upstream.strict_json import shown
 
 _JSON = re.compile(rb"application/json(?:\s*;\s*charset\s*=\s*\"?utf-8\"?)?\s*", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-# Segments of plain characters: no escapes, no empty segment, no parameters. No route needs any other.
-_PATH = re.compile(rb"(?:/[A-Za-z0-9._:-]{1,128})+")
-_DOTS = (b".", b"..")
+# Segments of plain characters: no escapes, no empty segment, no parameters, no dots alone. No route needs any other.
+_PATH = re.compile(rb"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:-]{1,128})+")
 # A plus is no plain character: some servers read a space.
 _QUERY_VALUE = re.compile(r"(?:[A-Za-z0-9._~:@,*-]|%[0-9A-Fa-f]{2}){0,1024}")
 # If one of these came twice, two readers of the request could see different things.
@@ -35,13 +34,9 @@ def head(scope: Scope) -> dict[bytes, bytes]:
 
     A header that comes several times is one list (RFC 9110, section 5.3): so some SDKs send several features.
     """
-    headers: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        if name in headers:
-            if name in _SINGLE:
-                raise Denied("bad_request", reasons=[f"the header {name.decode('ascii')} appears twice"])
-            value = headers[name] + b", " + value
-        headers[name] = value
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    if len(headers) != len(scope["headers"]):
+        headers = _joined(scope["headers"])
     if not _HOST.fullmatch(headers.get(b"host", b"")):
         raise Denied("bad_request", reasons=["there must be one valid Host header"])
     if b"transfer-encoding" in headers:
@@ -52,8 +47,20 @@ def head(scope: Scope) -> dict[bytes, bytes]:
     if b"upgrade" in headers:
         raise Denied("bad_request", reasons=["no other protocol is spoken here"])
     path: bytes = scope["raw_path"]
-    if not _PATH.fullmatch(path) or any(segment in _DOTS for segment in path.split(b"/")):
+    if not _PATH.fullmatch(path):
         raise wrong_route.unknown(scope["method"], path.decode("latin-1"))
+    return headers
+
+
+def _joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers by name, of which some come several times."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name in headers:
+            if name in _SINGLE:
+                raise Denied("bad_request", reasons=[f"the header {name.decode('ascii')} appears twice"])
+            value = headers[name] + b", " + value
+        headers[name] = value
     return headers
 
 

@@ -50,6 +50,8 @@ _CALL_NAMES = frozenset(
     | switches.NAMES
     | _UNSEEN.keys()
 )
+# Without one of these and with a model of an ordinary name, no tool is offered.
+_BRINGS_TOOLS = frozenset({"tools", "functions", "web_search_options", "models", "fallbacks"}) | switches.NAMES
 _MESSAGE_NAMES = frozenset({"role", "content", "audio", "tool_calls"})
 _DEFINITIONS = frozenset({"function", "custom"})
 _TOOL_NAMES = frozenset({"type", "name", "model", "models", "fallbacks", "server_label"}) | _DEFINITIONS
@@ -279,6 +281,8 @@ def _messages(value: object) -> list[dict[str, Any]]:
 
 
 def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
+    if _BRINGS_TOOLS.isdisjoint(body) and members.ONLINE not in str(body.get("model")):
+        return ()
     tools = [_tool(item) for item in members.objects(body.get("tools"), "tools", _HOSTED_NAMES)]
     functions = members.objects(body.get("functions"), "functions", _TOOL_NAMES)
     tools += [Tool("function", members.text(item.get("name"), "`name` of a tool")) for item in functions]
