@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from python_multipart.multipart import MultipartParser
 
 from gateway.body import WINDOW
 from gateway.errors import Denied
@@ -222,6 +223,22 @@ def test_a_boundary_may_stand_across_windows(content: bytes) -> None:
         found = forms.parse(TYPE, body(MODEL, file, part("n", b"2")), NAMES)
         assert found.values["image"] == (Upload("a.png", "image/png", size),)
         assert (found.text("model"), found.number("n")) == ("gpt-image-1", 2)
+
+
+def test_the_parser_is_fed_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It searches all that it gets in one step, and nobody else gets on meanwhile."""
+    fed: list[int] = []
+    write = MultipartParser.write
+
+    def noted(parser: MultipartParser, data: bytes) -> int:
+        fed.append(len(data))
+        return write(parser, data)
+
+    monkeypatch.setattr(MultipartParser, "write", noted)
+    raw = body(MODEL, FILE + b"x" * 3 * WINDOW)
+    forms.parse(TYPE, raw, NAMES)
+    assert max(fed) <= WINDOW
+    assert sum(fed) == len(raw)
 
 
 def test_a_refusal_names_the_place_in_the_whole_body() -> None:
