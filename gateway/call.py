@@ -91,7 +91,7 @@ class Usage:
 
     Of the input, `cached` were read from the provider's cache and `cache_write` written to it, of which
     `cache_write_1h` are kept for an hour; of the output, `reasoning` are the model's thoughts. `audio_input` and
-    `audio_output` are parts of theirs, as are those of images.
+    `audio_output` are parts of theirs, as are those of images and videos.
     """
 
     input: int
@@ -104,3 +104,13 @@ class Usage:
     image_input: int = 0
     image_output: int = 0
     cache_write_1h: int = 0
+    video_input: int = 0
+    video_output: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+    def less(self, other: Usage) -> Usage:
+        """What is left of it without a part."""
+        return Usage(*(max(0, getattr(self, name) - getattr(other, name)) for name in self.__slots__))

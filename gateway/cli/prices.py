@@ -209,7 +209,7 @@ def _unpriced(data: Path) -> list[dict[str, Any]]:
 
 
 def _cells(price: Price) -> tuple[str, ...]:
-    from gateway.usage.price_documents import amount, pieces
+    from gateway.usage.price_documents import amount, factor, pieces
 
     rates = price.rates
     parts = dict((*rates.input_parts, *rates.output_parts))
@@ -218,6 +218,8 @@ def _cells(price: Price) -> tuple[str, ...]:
     if rates.cache_write_1h is not None:
         other.append(f"cache_write_1h {amount(rates.cache_write_1h)}")
     other += [f"{name} {amount(rate)}" for name, rate in pieces(rates).items()]
+    other += [f"{name} {amount(rate)} a use" for name, rate in price.tools.items()]
+    other += [f"{name} × {factor(times)}" for name, times in price.regions.items()]
     if price.above:
         other.append(f"dearer above {price.above[-1][0]:,}")
     if price.service_tiers:

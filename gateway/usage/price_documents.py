@@ -80,6 +80,12 @@ def document(price: Price) -> dict[str, Any]:
         rates["above"] = [{"input_tokens": start, **_rates(each)} for start, each in reversed(price.above)]
     if price.service_tiers:
         rates["service_tiers"] = {name: document(each)["rates"] for name, each in price.service_tiers.items()}
+        for each in rates["service_tiers"].values():
+            each.pop("regions", None)  # those of the usual price
+    if price.regions:
+        rates["regions"] = {name: factor(each) for name, each in price.regions.items()}
+    if price.tools:
+        rates["tools"] = {name: amount(each) for name, each in price.tools.items()}
     return {"entry": price.id, "version": price.version, "rates": rates}
 
 
@@ -96,6 +102,11 @@ def amount(nano: int) -> str:
     whole, rest = divmod(nano, 10**9)
     text = f"{rest:09d}".rstrip("0")
     return f"{whole}.{text.ljust(2, '0')}"
+
+
+def factor(thousandths: int) -> str:
+    """A factor exactly: `1.1`."""
+    return amount(thousandths * 10**6)
 
 
 def pieces(rates: Rates) -> dict[str, int]:

@@ -25,6 +25,7 @@ from gateway.settings import Settings
 from gateway.usage.prices import (
     INPUT_PARTS,
     NANO,
+    ONCE,
     OUTPUT_PARTS,
     Model,
     ModelList,
@@ -41,11 +42,13 @@ SHIPPED: Final = "prices.json"
 
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_RATE = 10**6 * NANO  # a million dollars
+_MAX_FACTOR = 100
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 
 _AMOUNTS = ("input", "output", *INPUT_PARTS, "cache_write_1h", *OUTPUT_PARTS, "hour", "request", "image")
 _RATES = frozenset((*_AMOUNTS, "minimum_seconds"))
-_PRICE = _RATES | {"above", "service_tiers"}
+_TIER = _RATES | {"above", "tools"}
+_PRICE = _TIER | {"service_tiers", "regions"}
 _DOCUMENT = frozenset({"$schema", "v", "version", "source", "date", "providers", "upstreams", "organizations"})
 
 
@@ -206,12 +209,12 @@ class _Reader:
         found = {}
         for key, inner in self.member(node, where, name).items():
             place = f"{where}.{name}.{key}"
-            self.members(inner, place, frozenset({"models", "also"}))
+            self.members(inner, place, frozenset({"models", "also", "tools"}))
             models = [
                 self.model(each, f"{place}.models.{model}", model, "/".join(filter(None, (owner, key, model))))
                 for model, each in self.member(inner, place, "models").items()
             ]
-            found[key] = ModelList(models, self.names(inner, place, "also", ()))
+            found[key] = ModelList(models, self.names(inner, place, "also", ()), self.tools(inner, place))
         return found
 
     def model(self, node: object, where: str, model: str, id_: str) -> Model:
@@ -241,10 +244,14 @@ class _Reader:
             begin, end = ((int(each[1]) * 60 + int(each[2])) * 60 * NANO for each in times if each is not None)
             hours = begin, end
         tiers = {
-            name: self.price(self.members(each, f"{where}.service_tiers.{name}", _RATES | {"above"}), where, id_)
+            name: self.tier(self.members(each, f"{where}.service_tiers.{name}", _TIER), where, id_, found)
             for name, each in self.member(found, where, "service_tiers").items()
         }
         return Period(self.price(found, where, id_, tiers), from_ns, hours)
+
+    def tier(self, node: dict[str, Any], where: str, id_: str, usual: dict[str, Any]) -> Price:
+        """The price of a tier: its rates are its own, regions and tools those of the usual price."""
+        return self.price({**{name: usual[name] for name in ("tools", "regions") if name in usual}, **node}, where, id_)
 
     def price(self, node: dict[str, Any], where: str, id_: str, tiers: Mapping[str, Price] | None = None) -> Price:
         if not node.keys() & _RATES:
@@ -258,7 +265,25 @@ class _Reader:
             self.members(each, place, _RATES | {"input_tokens"})
             above[self.count(each, place, "input_tokens")] = self.rates(each, place)
         steps = tuple(sorted(above.items(), reverse=True))
-        return Price(id_, self.version, self.rates(node, where), steps, tiers or {})
+        regions = {
+            name: self.factor(each, f"{where}.regions.{name}")
+            for name, each in self.member(node, where, "regions").items()
+        }
+        rates = self.rates(node, where)
+        return Price(id_, self.version, rates, steps, tiers or {}, regions, self.tools(node, where))
+
+    def tools(self, node: dict[str, Any], where: str) -> dict[str, int]:
+        """What the provider's own tools cost by the use."""
+        named = self.member(node, where, "tools").items()
+        return {name: self.amount(each, f"{where}.tools.{name}") for name, each in named}
+
+    def factor(self, value: object, where: str) -> int:
+        """A factor in thousandths."""
+        exact = self.decimal(value)
+        exact = None if exact is None else exact * ONCE
+        if exact is None or not ONCE <= exact <= _MAX_FACTOR * ONCE or exact != exact.to_integral_value():
+            self.refuse(where, f"must be a factor from 1 to {_MAX_FACTOR}, such as 1.1, with at most three decimals")
+        return int(exact)
 
     def rates(self, node: dict[str, Any], where: str) -> Rates:
         amounts = {name: self.amount(node[name], f"{where}.{name}") for name in _AMOUNTS if name in node}
@@ -282,13 +307,19 @@ class _Reader:
 
     def amount(self, value: object, where: str) -> int:
         """Nano-dollars from a number of dollars."""
-        try:
-            exact = Decimal(value) * NANO if isinstance(value, (str, int, Decimal)) and value is not True else None
-        except InvalidOperation:
-            exact = None
-        if exact is None or not exact.is_finite() or not 0 <= exact <= _MAX_RATE or exact != exact.to_integral_value():
+        exact = self.decimal(value)
+        exact = None if exact is None else exact * NANO
+        if exact is None or not 0 <= exact <= _MAX_RATE or exact != exact.to_integral_value():
             self.refuse(where, "must be an amount in dollars, such as 2.50, with at most nine decimals")
         return int(exact)
+
+    def decimal(self, value: object) -> Decimal | None:
+        """A number, or a text that is one; None if it is neither."""
+        try:
+            exact = Decimal(value) if isinstance(value, (str, int, Decimal)) and value.__class__ is not bool else None
+        except InvalidOperation:
+            return None
+        return exact if exact is not None and exact.is_finite() else None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

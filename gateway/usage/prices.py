@@ -2,8 +2,8 @@
 
 A rate is nano-dollars for a million tokens, so that every published price is a whole number. The parts of a call are
 added up exactly and the sum is rounded once, up to the next nano-dollar: a cost is never too low. A price knows the
-counts in `gateway.call.Usage`; what a provider charges besides them, such as the searches of a hosted tool, it does not
-hold. Nothing here reads a file: `price_files.py` does. Format: schemas/prices.schema.json.
+counts in `gateway.call.Usage`, what the provider's own tools cost by the use, and by how much a place makes a call
+dearer. Nothing here reads a file: `price_files.py` does. Format: schemas/prices.schema.json.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _DAY_NS: Final = 86_400 * 10**9
 _MAX_FOUND: Final = 4096  # names of models that are remembered; clients choose them
 _MAX_NAME: Final = 256  # longer names are of no model
 
-INPUT_PARTS: Final = ("cached", "cache_write", "audio_input", "image_input")
-OUTPUT_PARTS: Final = ("reasoning", "audio_output", "image_output")
+INPUT_PARTS: Final = ("cached", "cache_write", "audio_input", "image_input", "video_input")
+OUTPUT_PARTS: Final = ("reasoning", "audio_output", "image_output", "video_output")
 """Members of `Usage` that may have rates of their own. Without one they cost what other input or output does."""
 
 _MODALITIES: Final = {
@@ -37,7 +37,12 @@ _MODALITIES: Final = {
     "audio_output": "audio",
     "image_input": "image",
     "image_output": "image",
+    "video_input": "video",
+    "video_output": "video",
 }
+
+ONCE: Final = 1000
+"""A factor of one: factors are in thousandths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,8 @@ class Price:
 
     `above` holds other rates for the whole of a call whose input is larger than a number of tokens, the largest number
     first. `service_tiers` are the prices of the provider's ways to serve a call faster or cheaper, by their names.
+    `regions` are the places that make tokens dearer, by how much: thousandths. `tools` are the provider's own tools
+    that cost something by the use: nano-dollars.
     """
 
     id: str
@@ -113,8 +120,12 @@ class Price:
     rates: Rates
     above: tuple[tuple[int, Rates], ...] = ()
     service_tiers: Mapping[str, Price] = field(default_factory=dict)
+    regions: Mapping[str, int] = field(default_factory=dict)
+    tools: Mapping[str, int] = field(default_factory=dict)
     name: str = field(init=False, repr=False, compare=False)
     """The price as the log names it: `openai/gpt-4o@VERSION`."""
+    factor: int = field(init=False, repr=False, compare=False)
+    """By how much the dearest place makes tokens dearer, in thousandths."""
     # What `_steps` has answered.
     _dearest: dict[tuple[str | None, tuple[str, ...] | None], tuple[tuple[int, int, int, Rates], ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -122,17 +133,28 @@ class Price:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", f"{self.id}@{self.version}")
+        object.__setattr__(self, "factor", max(ONCE, *self.regions.values()) if self.regions else ONCE)
 
     def cost(
-        self, usage: Usage | None, *, seconds: int = 0, images: int = 0, requests: int = 1, service_tier: str = ""
+        self,
+        usage: Usage | None,
+        *,
+        seconds: int = 0,
+        images: int = 0,
+        requests: int = 1,
+        service_tier: str = "",
+        region: str = "",
     ) -> int:
         """What a call costs in nano-dollars: the exact sum, rounded up once. At most `MOST`.
 
-        `usage` is None where only seconds, images or requests were reported. `service_tier` is what the answer names.
+        `usage` is None where only seconds, images or requests were reported. `service_tier` and `region` are what the
+        answer names; one without a price of its own is served at the usual price, so ask `knows` first.
         """
         price = self.service_tiers.get(service_tier, self) if service_tier else self
         rates = price._rates(0 if usage is None else usage.input) if price.above else price.rates
         tokens = 0 if usage is None else rates.tokens(usage)
+        if region and (factor := self.regions.get(region, ONCE)) != ONCE:
+            tokens = -(-tokens * factor // ONCE)
         if seconds:
             exact = tokens * _HOUR + max(seconds, rates.minimum_seconds) * rates.hour * _MILLION
             whole = -(-exact // (_MILLION * _HOUR))
@@ -140,6 +162,10 @@ class Price:
             whole = -(-tokens // _MILLION)
         whole += requests * rates.request + images * rates.image
         return whole if 0 <= whole <= MOST else min(max(whole, 0), MOST)
+
+    def knows(self, service_tier: str, region: str) -> bool:
+        """Whether it says what a call costs in this way and place, of which the usual ones are empty."""
+        return (not service_tier or service_tier in self.service_tiers) and (not region or region in self.regions)
 
     def ceiling(
         self,
@@ -155,7 +181,8 @@ class Price:
 
         Every token counts as the dearest kind: cached or written to the cache, sound, image or thought; `modalities`
         leaves out kinds that the call cannot have. Rates by the length of the input are those of any length up to
-        `input_tokens`. `service_tier` is the one that the call asks for; None means any.
+        `input_tokens`. `service_tier` is the one that the call asks for; None means any. The place is the dearest: a
+        call that names none is served where the provider's account says.
         """
         steps = self._dearest.get((service_tier, modalities))
         if steps is None:
@@ -188,10 +215,19 @@ class Price:
             tier = self.service_tiers.get(service_tier)
             prices = [self] if tier is None else [self, tier]
         return tuple(
-            (start, *rates.highest(modalities), rates)
+            (start, *self._dear(rates.highest(modalities)), rates)
             for price in prices
             for start, rates in ((-1, price.rates), *price.above)
         )
+
+    def dearest(self) -> tuple[int, int]:
+        """The most that an input and an output token can cost by the usual rates, whatever they are and wherever."""
+        return self._dear(self.rates.highest(None))
+
+    def _dear(self, rates: tuple[int, int]) -> tuple[int, int]:
+        into, out = rates
+        factor = self.factor
+        return rates if factor == ONCE else (-(-into * factor // ONCE), -(-out * factor // ONCE))
 
     @property
     def counts_tokens(self) -> bool:
@@ -242,12 +278,16 @@ class Model:
 class ModelList:
     """The models of one provider, found by the names that requests use. Capital letters count as small ones.
 
-    `also` are other lists to look in afterwards: a provider that serves other makers' models at their prices.
+    `also` are other lists to look in afterwards: a provider that serves other makers' models at their prices. `tools`
+    is what the provider's own tools cost by the use with any model, also one of another list: nano-dollars.
     """
 
-    def __init__(self, models: Sequence[Model], also: Sequence[str] = ()) -> None:
+    def __init__(
+        self, models: Sequence[Model], also: Sequence[str] = (), tools: Mapping[str, int] | None = None
+    ) -> None:
         self.models = tuple(models)
         self.also = tuple(also)
+        self.tools = tools or {}
         self._exact: dict[str, Model] = {}
         self._patterns: list[tuple[re.Pattern[str], re.Pattern[str] | None, Model]] = []
         for each in models:
@@ -363,12 +403,7 @@ class PriceTable:
         """The entry by which a model is priced."""
         if len(model) > _MAX_NAME:
             return None
-        lists = []
-        for own in (self.organizations.get(organization), self.own):
-            lists += own.lists(provider, upstream) if own is not None else []
-        if (table := self.providers.get(provider)) is not None:
-            lists.append(table)
-        for each in lists:
+        for each in self._lists(provider, upstream, organization):
             if (found := each.find(model)) is not None:
                 return found
             for name in each.also:
@@ -376,6 +411,24 @@ class PriceTable:
                 if other is not None and (found := other.find(model)) is not None:
                     return found
         return None
+
+    def fee(self, provider: str, upstream: str, organization: str, price: Price, tool: str) -> int | None:
+        """What one use of a provider's own tool costs, in nano-dollars; None if nobody has said so.
+
+        What is said of all models of an upstream or provider comes before what the price of one says.
+        """
+        lists = self._lists(provider, upstream, organization)
+        said = [each.tools for each in lists if tool in each.tools]
+        return said[0][tool] if said else price.tools.get(tool)
+
+    def _lists(self, provider: str, upstream: str, organization: str) -> list[ModelList]:
+        """Where to look, the most special list first."""
+        lists = []
+        for own in (self.organizations.get(organization), self.own):
+            lists += own.lists(provider, upstream) if own is not None else []
+        if (table := self.providers.get(provider)) is not None:
+            lists.append(table)
+        return lists
 
     def _periods(self, provider: str, upstream: str, model: str, organization: str) -> tuple[Period, ...]:
         found = self.model(provider, upstream, model, organization)
@@ -392,7 +445,7 @@ def _plain(price: Price, periods: Sequence[Period], at_ns: int) -> _Plain | None
         return None
     begin = max(period.from_ns for period in periods if period.from_ns <= at_ns)
     end = min((period.from_ns for period in periods if period.from_ns > at_ns), default=2**63)
-    return begin, end, *price.rates.highest(None), price.rates.request
+    return begin, end, *price.dearest(), price.rates.request
 
 
 def dollars(nanousd: int) -> str:

@@ -1,8 +1,9 @@
 """A new table of prices, made from the facts in the `genai-prices` package (the extra `prices`).
 
 The package resolves what a model costs at a time, in a service tier; its dates, tiers and names become those of our
-format (schemas/prices.schema.json). Left out are prices for what the gateway does not count: characters, pages, pixels,
-searches, videos, batches. What this version of the gateway does not understand (a new sort of condition, say) is left
+format (schemas/prices.schema.json). Left out are prices for what the gateway does not count or serve: characters,
+pages, pixels, batches. What the package leaves out of a provider's list of prices is added here. What this version of
+the gateway does not understand (a new sort of condition, say) is left
 out as well and counted, so that a model has no price rather than a wrong one.
 """
 
@@ -29,14 +30,19 @@ _RATES: Final = {
     "cache_write_1h_mtok": "cache_write_1h",
     "input_audio_mtok": "audio_input",
     "input_image_mtok": "image_input",
+    "input_video_mtok": "video_input",
     "output_mtok": "output",
     "output_reasoning_mtok": "reasoning",
     "output_audio_mtok": "audio_output",
     "output_image_mtok": "image_output",
+    "output_video_mtok": "video_output",
     "audio_hours": "hour",
     "requests_kcount": "request",
 }
 """The package's names of prices, and ours. Its price of requests is for a thousand of them."""
+
+_TOOLS: Final = {"web_searches_kcount": "web_search", "storage_searches_kcount": "file_search"}
+"""The same for tools that the provider runs; for a thousand uses."""
 
 _PROVIDERS: Final = {
     "openai": "openai",
@@ -66,6 +72,17 @@ _SAME: Final = {"vertex": "gemini", "gemini-compatible": "gemini"}
 
 # The package has this rule in its code: Groq charges ten seconds for anything shorter.
 _MINIMUM_SECONDS: Final = {("groq", "whisper-large-v3"): 10, ("groq", "whisper-large-v3-turbo"): 10}
+
+# Nor has it what Anthropic charges for inference in one place alone: a tenth more, from Claude Opus 4.6 on
+# (https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing). Older models do not offer it.
+_REGIONS: Final = {"anthropic": {"us": "1.1"}}
+_WITHOUT_REGIONS = re.compile(r"claude-(?:[v123]|(?:opus|sonnet|haiku)-4-[015]$)")
+
+# Nor OpenAI's older tool for searches, which is dearer with models that do not reason: there it brings its results for
+# free (https://developers.openai.com/api/docs/pricing#built-in-tools).
+_PREVIEW_SEARCH = "web_search_preview"
+_PREVIEW_COSTS: Final = {False: "0.01", True: "0.025"}
+_DOES_NOT_REASON = re.compile(r"gpt-(?:3|4|audio)|ft:gpt-(?:3|4)")
 
 _TIERS = ("service_tier", "speed")
 _NINE_DECIMALS = Decimal(1).scaleb(-9)
@@ -259,9 +276,23 @@ def _resolved(provider: Any, model: Any, when: datetime) -> dict[str, Any]:
         ((name, value), *more) = variant.when.items()
         if name in _TIERS and not more:
             tier = _rates(provider, model, model.get_prices(when, {name: value}))
-            if tier != price:
-                tiers[value] = tier
-    return {**price, **({"service_tiers": dict(sorted(tiers.items()))} if tiers else {})}
+            if value != "default" or tier != price:
+                # What a tier does not say of tools is as usual.
+                tiers[value] = {name: each for name, each in tier.items() if name != "tools" or each != price.get(name)}
+    found = {**price, **({"service_tiers": dict(sorted(tiers.items()))} if tiers else {})}
+    regions = _REGIONS.get(provider.id)
+    if regions is not None and not _WITHOUT_REGIONS.match(model.id):
+        found["regions"] = regions
+    return found
+
+
+def _tools(provider: Any, model: Any, price: Any) -> dict[str, Any]:
+    """What the provider's own tools cost by the use."""
+    held = {ours: getattr(price, theirs, None) for theirs, ours in _TOOLS.items()}
+    tools: dict[str, Any] = {name: _amount(name, value / 1000) for name, value in held.items() if value is not None}
+    if provider.id == "openai" and "web_search" in tools:
+        tools[_PREVIEW_SEARCH] = _PREVIEW_COSTS[bool(_DOES_NOT_REASON.match(model.id))]
+    return {"tools": tools} if tools else {}
 
 
 def _rates(provider: Any, model: Any, price: Any) -> dict[str, Any]:
@@ -279,7 +310,7 @@ def _rates(provider: Any, model: Any, price: Any) -> dict[str, Any]:
             {"input_tokens": start, **{n: _amount(n, _at(v, start)) for n, v in given.items()}} for start in starts
         ]
         rates["above"] = steps
-    return rates
+    return {**rates, **_tools(provider, model, price)} if rates else {}
 
 
 def _at(value: Any, start: int) -> Decimal:

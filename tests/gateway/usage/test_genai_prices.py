@@ -98,6 +98,21 @@ def test_a_thousand_usages_cost_the_same_to_the_micro_dollar(table: PriceTable, 
         assert 0 <= Decimal(cost) - expected.total_price * 10**9 < 1, (when, usage, tier)
 
 
+@pytest.mark.parametrize(
+    ("provider", "model"), [pair for pair in PAIRS if pair[0] in ("openai", "anthropic", "google")]
+)
+def test_searches_cost_what_the_package_says(table: PriceTable, provider: str, model: str) -> None:
+    when = datetime.fromtimestamp(1_796_000_000, UTC)
+    known = PROVIDERS[provider].find_model(model, all_providers=data.providers)
+    price = table.find(OURS.get(provider, provider), "", model, int(when.timestamp()) * 10**9, "default")
+    assert known is not None
+    assert price is not None
+    theirs = known.get_prices(when)
+    names = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
+    wanted = {ours: getattr(theirs, name) for ours, name in names.items() if getattr(theirs, name) is not None}
+    assert {name: Decimal(price.tools[name]) / 10**6 for name in names if name in price.tools} == wanted
+
+
 def test_every_name_in_the_package_means_the_same_model_here(table: PriceTable) -> None:
     """Where an exact name of one model fits a pattern of an earlier one, the exact name counts here."""
     differ, seen = [], 0

@@ -14,8 +14,9 @@ from gateway.call import Usage
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.settings import Settings
-from gateway.usage import price_files
+from gateway.usage import price_documents, price_files
 from gateway.usage.price_book import PriceBook
+from gateway.usage.prices import Price
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE: dict[str, Any] = json.loads((ROOT / "schemas" / "examples" / "prices.own.json").read_text("utf-8"))
@@ -84,9 +85,53 @@ def test_the_example_is_read_as_it_says(settings: Settings) -> None:
     assert sonnet is not None
     assert sonnet.id == "acme/anthropic/sonnet"
     assert sonnet.cost(Usage(1, 0), service_tier="priority") == 6000
+    assert sonnet.cost(Usage(10, 0), service_tier="priority", region="us") == 66_000
+    assert (sonnet.regions, sonnet.tools) == ({"us": 1100}, {"web_search": 10_000_000})
+    assert sonnet.service_tiers["priority"].tools == sonnet.tools
     # `also` names providers of the table.
     write(settings, {"v": 1, "upstreams": {"u": {"also": ["groq"]}}})
     assert price_files.load(settings).find("openai-compatible", "u", "whisper-large-v3", NOVEMBER, "default")
+
+
+def test_a_tool_has_the_price_that_is_said_of_all_models_or_that_of_its_model(settings: Settings) -> None:
+    """So that an operator need not repeat the prices of all models to say what a tool costs."""
+    write(settings, {"v": 1, "providers": {"openai": {"tools": {"code_interpreter": "0.03", "file_search": 1}}}})
+    table = price_files.load(settings)
+    price = table.find("openai", "openai", "gpt-4o", NOVEMBER, "default")
+    assert price is not None
+    names = ("code_interpreter", "file_search", "web_search", "quantum")
+    fees = [table.fee("openai", "openai", "default", price, each) for each in names]
+    assert fees == [30_000_000, 10**9, 10_000_000, None]
+    assert table.fee("azure", "azure", "default", price, "code_interpreter") is None
+
+
+def test_the_table_knows_what_providers_charge_besides_tokens(settings: Settings) -> None:
+    table = price_files.load(settings)
+
+    def price(provider: str, model: str) -> Price:
+        found = table.find(provider, provider, model, 1_796_000_000 * 10**9, "default")
+        assert found is not None, model
+        return found
+
+    for new in ("claude-opus-4-6", "claude-sonnet-4-6", "claude-haiku-5-5", "claude-fable-5", "claude-opus-5-5"):
+        assert price("anthropic", new).regions == {"us": 1100}, new
+        assert price("anthropic", new).tools == {"web_search": 10_000_000}
+    for old in ("claude-3-5-haiku-latest", "claude-opus-4-5", "claude-sonnet-4-20250514", "claude-haiku-4-5"):
+        assert price("anthropic", old).regions == {}, old
+    assert price("openai", "gpt-4o").tools["web_search_preview"] == 25_000_000
+    assert price("openai", "gpt-5").tools["web_search_preview"] == 10_000_000
+    assert price("openai", "gpt-5").tools["file_search"] == 2_500_000
+    assert price("gemini", "gemini-2.5-flash").tools == {"web_search": 35_000_000}
+    assert dict(price("gemini", "gemini-omni-1.1-flash").rates.output_parts) == {"video_output": 17_500_000_000}
+
+
+def test_a_price_is_read_again_from_what_programs_get(settings: Settings) -> None:
+    write(settings, EXAMPLE)
+    price = price_files.load(settings).find("anthropic", "anthropic", "claude-sonnet-4-5", NOVEMBER, "acme")
+    assert price is not None
+    document = price_documents.document(price)
+    assert {"regions", "tools", "above", "service_tiers"} <= document["rates"].keys()
+    assert price_documents.document(price_documents.price(document)) == document
 
 
 REFUSED: list[tuple[object, str]] = [
@@ -108,6 +153,14 @@ REFUSED: list[tuple[object, str]] = [
     (own({"input": 1, "hours": 5}), "prices[0].hours: must be two times"),
     (own({"input": 1, "hours": ["10:00", "10:00"]}), "prices[0].hours: must be two times"),
     (own({"input": 1, "above": [{"input": 2}]}), "above[0].input_tokens: must be a whole number"),
+    (own({"input": 1, "regions": {"us": "0.9"}}), "prices[0].regions.us: must be a factor"),
+    (own({"input": 1, "regions": {"us": True}}), "prices[0].regions.us: must be a factor"),
+    (own({"input": 1, "regions": {"us": "1.0001"}}), "prices[0].regions.us: must be a factor"),
+    (own({"input": 1, "regions": ["us"]}), "prices[0].regions: must be an object"),
+    (own({"input": 1, "tools": {"web_search": -1}}), "prices[0].tools.web_search: must be an amount"),
+    (own({"tools": {"web_search": 1}}), "prices[0]: has no rate"),
+    (own({"input": 1, "service_tiers": {"flex": {"input": 1, "regions": {}}}}), "unknown member `regions`"),
+    ({"v": 1, "upstreams": {"u": {"tools": {"x": "much"}}}}, "upstreams.u.tools.x: must be an amount"),
     (own({"input": 1, "service_tiers": {"flex": {"from": "2026-01-01"}}}), "unknown member `from`"),
     ({"v": 1, "providers": {"openai": {"models": {"x": {"prices": []}}}}}, "must be a list with at least one"),
     ({"v": 1, "providers": {"openai": {"models": {"x": {"names": [""], "prices": [{"input": 1}]}}}}}, "list of names"),

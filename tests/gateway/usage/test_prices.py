@@ -75,6 +75,23 @@ def test_a_service_tier_has_its_own_price_and_an_unknown_one_the_usual() -> None
     costs = [one.cost(Usage(10, 0), service_tier=tier) for tier in ("", "default", "flex")]
     assert costs == [20_000, 20_000, 10_000]
     assert one.ceiling(10, 0, service_tier="flex") == 20_000
+    assert [one.knows(*each) for each in (("", ""), ("flex", ""), ("fast", ""), ("", "us"))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_region_makes_tokens_dearer_and_nothing_else() -> None:
+    one = Price("a/x", "1", Rates(rate("1"), rate("2"), request=500), regions={"us": 1100, "moon": 2000})
+    costs = [one.cost(Usage(11, 1), region=region) for region in ("", "us", "moon")]
+    assert costs == [13_500, 14_800, 26_500]
+    # A call that names none may be served in any.
+    assert one.ceiling(11, 1) == 26_500
+    # The exact sum is rounded once: a third of a nano-dollar, and a tenth more.
+    thirds = Price("a/x", "1", Rates(input=333_334), regions={"us": 1100})
+    assert [thirds.cost(Usage(count, 0), region="us") for count in (1, 2, 3)] == [1, 1, 2]
 
 
 def test_a_cost_is_never_more_than_the_log_can_hold() -> None:
@@ -115,6 +132,7 @@ _prices = st.builds(
     st.lists(st.tuples(st.integers(0, 400), _rates), max_size=2, unique_by=lambda pair: pair[0]).map(
         lambda steps: tuple(sorted(steps, key=lambda step: step[0], reverse=True))
     ),
+    regions=st.dictionaries(st.just("us"), st.integers(1000, 3000)),
 )
 
 
@@ -136,6 +154,7 @@ def test_a_cost_is_never_above_the_ceiling(one: Price, counts: list[int], more: 
     )
     limit = one.ceiling(usage.input + more, usage.output + more, seconds=seconds)
     assert one.cost(usage, seconds=seconds) <= limit
+    assert one.cost(usage, seconds=seconds, region="us") <= limit
 
 
 # ---- which price
@@ -212,13 +231,16 @@ def test_the_ceiling_of_a_usual_call_is_that_of_its_price_at_every_time() -> Non
                 long=(Period(of(1, above=((1000, Rates(9 * 10**6)),))),),
                 parts=(Period(Price("d/x", "1", parts)),),
                 dear=(Period(of(2**40)),),
+                far=(Period(of(1, regions={"us": 1100})),),
             )
         },
     )
     times = [
         at(each) for each in ("2026-04-01T12:00", "2026-02-28T23:59", "2026-03-01", "2026-05-02T23:00", "2026-05-01")
     ]
-    asked = list(itertools.product(times, ("dated", "late", "hours", "long", "parts", "dear", "none"), (1, 999, 2**30)))
+    asked = list(
+        itertools.product(times, ("dated", "late", "hours", "long", "parts", "dear", "far", "none"), (1, 999, 2**30))
+    )
     for time, name, tokens in (*asked, *reversed(asked)):
         priced = table.find("d", "u", name, time, "default")
         wanted = 0 if priced is None else priced.ceiling(tokens, tokens + 1)

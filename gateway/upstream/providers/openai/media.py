@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import astuple, replace
+from dataclasses import replace
 from math import ceil
-from operator import add
 from typing import Any
 
 from gateway.body import Body
@@ -162,7 +161,7 @@ class MediaAnswers:
                 report.seconds = ceil(seconds)
         elif (found := _usage(usage)) is not None:
             # Of several images each event reports its own.
-            report.usage = found if report.usage is None else _sum(report.usage, found)
+            report.usage = found if report.usage is None else report.usage.plus(found)
 
     def event(self, event: bytes, report: Report) -> Event:
         """Read one event of a stream. Which is the last is known when the stream ends: there may be several images."""
@@ -211,7 +210,3 @@ def _usage(usage: dict[str, Any]) -> Usage | None:
         image_input=count(into, "image_tokens") or 0,
         image_output=count(out, "image_tokens") or 0,
     )
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(*map(add, astuple(one), astuple(other)))
