@@ -29,6 +29,12 @@ _BY_PATH = {
 }
 _BY_FILE = {"google": "gemini"}
 _CACHE_WRITES = re.compile(r'"cache_write_tokens": ?(\d+)')
+_THOUGHTS = re.compile(r'"thinking_tokens": ?(\d+)')
+_TOTAL = re.compile(r'"total_tokens": ?(\d+)')
+_ITERATIONS = re.compile(r'"iterations": ?(?=\[)')
+# Of Anthropic's iterations, those that the usage beside them leaves out.
+_APART = ("advisor_message", "compaction")
+_INPUT = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,33 @@ class Recording:
 
     @property
     def usage(self) -> dict[str, int] | None:
-        """What was billed. OpenAI reports the writing of its cache, too; the expectation is older."""
-        expected = self.recorded["expect"]["usage"]
-        if expected is not None and (written := _CACHE_WRITES.search(self.recorded["response"])) is not None:
-            return {**expected, "cache_write": int(written[1])}
-        return None if expected is None else dict(expected)
+        """What was billed. The expectations beside the recordings are older: they leave out what is added here.
+
+        OpenAI reports the writing of its cache, Anthropic thoughts and its own calls to models, and Gemini counts
+        thoughts in the total alone where it speaks OpenAI's API.
+        """
+        expected, answer = self.recorded["expect"]["usage"], self.recorded["response"]
+        if expected is None:
+            return None
+        found = dict(expected)
+        if (written := _CACHE_WRITES.search(answer)) is not None:
+            found["cache_write"] = int(written[1])
+        if thoughts := _THOUGHTS.findall(answer):
+            found["reasoning"] = int(thoughts[-1])
+        if self.provider == "gemini-compatible":
+            found["output"] = int(_TOTAL.findall(answer)[-1]) - found["input"]
+        for each in _iterations(answer):
+            if each["type"] in _APART:
+                found["input"] += sum(each[name] for name in _INPUT)
+                found["output"] += each["output_tokens"]
+        return found
+
+
+def _iterations(answer: str) -> list[dict[str, Any]]:
+    """The last list of iterations in an answer."""
+    places = [each.end() for each in _ITERATIONS.finditer(answer)]
+    listed = json.JSONDecoder().raw_decode(answer, places[-1])[0] if places else []
+    return list(listed)
 
 
 def all_recordings(folder: Path) -> Iterator[Recording]:

@@ -17,6 +17,7 @@ import orjson
 from gateway.audit.balance import MINUTE_NS, Amounts
 from gateway.audit.entry import Entry
 from gateway.call import Call
+from gateway.dataplane.costs import priced_tier
 from gateway.dataplane.exchange import Exchange
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
@@ -38,6 +39,9 @@ SENSIBLE_WAIT: Final = 60
 _UNLIMITED_INPUT: Final = 100_000  # tokens; the body of a call that no limit bounds can be megabytes of images
 # Answers by which a provider says that it has not carried out the request, so that it charges nothing.
 _DECLINED: Final = frozenset({*range(400, 500), 503, 529})
+_SHOWN: Final = 64  # characters of a client's own
+_OWN_PRICES: Final = "leave it out, or an operator says in `prices.json` what it costs"
+_WITHOUT_LIMITS: Final = "an operator gives such calls to an agent without a limit on tokens or money"
 _WHOLE: Final = frozenset({"ok", "cap_exceeded"})
 
 Apply = Callable[[Call, Obligations], tuple[Call, tuple[str, ...]]]
@@ -108,13 +112,15 @@ class Budget:
     ) -> tuple[Authorization, CallReservation | None]:
         """The same for a call that has to stay within limits, of which `strict` needs to know the most it can use."""
         if unbounded := bounds.unbounded(call):
-            why = f"it has {unbounded}, which may be any number of tokens"
+            why = f"it has {unbounded}, which may be any number of tokens; leave that out, or {_WITHOUT_LIMITS}"
             return refused(found, _unenforceable(strict, why)), None
         # A call that still has no output limit is one without output.
         into, out = bounds.input_tokens(call), call.max_output_tokens or 0
         prices = self._priced(principal, call, destination, found.now_ns)
         if None in prices and (money := limits.first(applied, limits.SPEND)) is not None:
             why = f"the model `{call.models[prices.index(None)]}` has no price: `gateway prices` shows and sets prices"
+            return refused(found, _unenforceable(money, why)), None
+        if (why := _unpriced(prices, call, destination)) and (money := limits.first(applied, limits.SPEND)) is not None:
             return refused(found, _unenforceable(money, why)), None
         spend = _ceiling(prices, call, into, out, ())
         return found, CallReservation(principal.organization, scopes, applied, into + out, spend, principal.zone)
@@ -173,6 +179,21 @@ def _ceiling(
         if price is not None and (cost := price.ceiling(into, out, call.service_tier, modalities)) > most:
             most = cost
     return most
+
+
+def _unpriced(prices: Sequence[Price | None], call: Call, destination: Destination) -> str:
+    """What a call asks for that the price of one of its models says nothing of, so that it may be any; else empty."""
+    tier, region = call.service_tier or "", bounds.region(call)
+    if not tier and not region:
+        return ""
+    for model, price in zip(call.models, prices, strict=True):
+        if price is None:
+            continue
+        if not price.knows(priced_tier(tier, destination.provider.usual_tiers, price), ""):
+            return f"the price of the model `{model}` says nothing of the service tier `{tier[:_SHOWN]}`; {_OWN_PRICES}"
+        if not price.knows("", region):
+            return f"the price of the model `{model}` says nothing of the region `{region[:_SHOWN]}`; {_OWN_PRICES}"
+    return ""
 
 
 def settled(exchange: Exchange, outcome: str) -> Amounts | None:

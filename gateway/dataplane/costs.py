@@ -7,11 +7,13 @@ what it charges for, there is no cost: an amount would be a guess.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
+from gateway.call import Usage
 from gateway.dataplane.exchange import Exchange
 from gateway.usage.price_book import PriceBook
-from gateway.usage.prices import Price
+from gateway.usage.prices import MOST, Price
 
 
 class Cost(NamedTuple):
@@ -45,24 +47,65 @@ class Costs:
             or (price.rates.image and report.images is None)
         ):
             return None
+        more, tier, region = 0, "", report.region or ""
+        if report.service_tier is not None and exchange.match is not None:
+            tier = priced_tier(report.service_tier, exchange.match.destination.provider.usual_tiers, price)
+        if tier or region or report.tools or report.further:
+            # What no price is known of may cost more than any price says.
+            besides = self._besides(exchange, price, tier, region) if price.knows(tier, region) else None
+            if besides is None:
+                return None
+            more, usage = besides
         nanousd = price.cost(
             usage,
             seconds=report.seconds or 0,
             images=report.images or 0,
-            service_tier=report.service_tier or "",
+            service_tier=tier,
+            region=region,
         )
-        return Cost(nanousd, price.name)
+        return Cost(min(nanousd + more, MOST), price.name)
+
+    def _besides(self, exchange: Exchange, price: Price, tier: str, region: str) -> tuple[int, Usage | None] | None:
+        """What a call costs besides the tokens of its own model, and its usage without what that is for.
+
+        None if the answer names something that no price is known of.
+        """
+        match, principal, report = exchange.match, exchange.principal, exchange.report
+        assert match is not None
+        assert principal is not None
+        upstream, table, organization = match.destination, self._book.table, principal.organization
+        total, usage = 0, report.usage
+        for tool, times in report.tools.items():
+            fee = table.fee(upstream.preset, upstream.name, organization, price, tool)
+            if fee is None:
+                return None
+            total += times * fee
+        for model, part in report.further:
+            other = price if model is None else self._find(exchange, model)
+            if other is None or (region and region not in other.regions):
+                return None
+            total += other.cost(part, requests=0, service_tier=tier, region=region)
+            usage = None if usage is None else usage.less(part)
+        return total, usage
 
     def _price(self, exchange: Exchange) -> Price | None:
         """The price of the model that has answered, or else of the one that was asked: an alias, or a deployment."""
-        principal, match, report = exchange.principal, exchange.match, exchange.report
-        if principal is None or match is None:
+        if exchange.principal is None or exchange.match is None:
             return None
-        upstream, find, organization = match.destination, self._book.table.find, principal.organization
+        answered = exchange.report.model
+        price = None if answered is None else self._find(exchange, answered)
+        return self._find(exchange, exchange.model or "") if price is None else price
+
+    def _find(self, exchange: Exchange, model: str) -> Price | None:
+        principal, match = exchange.principal, exchange.match
+        assert principal is not None
+        assert match is not None
+        upstream = match.destination
         began_ns = time.time_ns() - (time.monotonic_ns() - exchange.started_monotonic_ns)
-        price = None
-        if report.model is not None:
-            price = find(upstream.preset, upstream.name, report.model, began_ns, organization)
-        if price is None:
-            price = find(upstream.preset, upstream.name, exchange.model or "", began_ns, organization)
-        return price
+        return self._book.table.find(upstream.preset, upstream.name, model, began_ns, principal.organization)
+
+
+def priced_tier(tier: str, usual: Collection[str], price: Price) -> str:
+    """A service tier as the price names it: empty if it has no rates of its own and costs no more than usual."""
+    tier = tier.lower()
+    return "" if tier in usual and tier not in price.service_tiers else tier

@@ -15,6 +15,7 @@ from gateway.audit.content import Sealed
 from gateway.audit.entry import MAX_INTEGER, commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.body import Body
+from gateway.call import Usage
 from gateway.dataplane import budget
 from gateway.dataplane.exchange import Exchange
 from gateway.upstream.routing import Choices
@@ -139,6 +140,8 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
             fields["image_input_tokens"], fields["image_output_tokens"] = usage.image_input, usage.image_output
         if usage.cache_write_1h:
             fields["cache_write_1h_tokens"] = usage.cache_write_1h
+        if usage.video_input or usage.video_output:
+            fields["video_input_tokens"], fields["video_output_tokens"] = usage.video_input, usage.video_output
     if report.seconds is not None:
         fields["audio_seconds"] = report.seconds
     if exchange.timeout:
@@ -147,6 +150,12 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         fields["images"] = report.images
     if report.service_tier is not None:
         fields["service_tier"] = report.service_tier
+    if report.region is not None:
+        fields["region"] = report.region
+    if report.tools:
+        fields["tools_used_json"] = document(report.tools)
+    if report.further:
+        fields["further_json"] = document([_further(model, each) for model, each in report.further[:_MAX_CREATED]])
     if exchange.cost_nanousd is not None:
         fields["cost_nanousd"], fields["price"] = exchange.cost_nanousd, exchange.price
     if exchange.detail:
@@ -172,6 +181,13 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         fields=fields,
         content=content,
     )
+
+
+def _further(model: str | None, usage: Usage) -> dict[str, object]:
+    """A call of the provider's own to a model, whose tokens are in the whole. None is the one that answers."""
+    named = {} if model is None else {"model": model}
+    counts = {name: getattr(usage, name) for name in Usage.__slots__}
+    return {**named, **{f"{name}_tokens": min(value, MAX_INTEGER) for name, value in counts.items() if value}}
 
 
 def bare(exchange: Exchange, outcome: str, why: str) -> Completed:

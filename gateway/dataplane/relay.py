@@ -152,10 +152,14 @@ class Relay:
 
     def _outcome(self) -> str:
         """The outcome of a whole answer. A server that ignores its cap must be found out."""
-        cap, usage = self._exchange.output_cap, self._exchange.report.usage
-        if cap is None or usage is None or usage.output <= cap:
+        cap, report = self._exchange.output_cap, self._exchange.report
+        if cap is None or report.usage is None or report.usage.output <= cap:
             return "ok"
-        self._exchange.detail = f"the answer has {usage.output} output tokens, its limit was {cap}"
+        # The limit is one of the answer itself, not of what the provider has asked its models besides.
+        output = report.usage.output - sum(each.output for _, each in report.further)
+        if output <= cap:
+            return "ok"
+        self._exchange.detail = f"the answer has {output} output tokens, its limit was {cap}"
         return "cap_exceeded"
 
     async def _take_rest(self, answer: Answer, tap: Tap, digest: evidence.BodyDigest) -> None:

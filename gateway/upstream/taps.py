@@ -41,6 +41,12 @@ class Report:
     images: int | None = None
     # How the provider says it served the call, such as `flex`, where that changes the price.
     service_tier: str | None = None
+    # Where it served it, where that changes the price.
+    region: str | None = None
+    # How often it ran its own tools that it charges for by the use, by their names in prices.
+    tools: dict[str, int] = field(default_factory=dict)
+    # The parts of `usage` that it charges by themselves: calls of its own to a model, None for the one that answered.
+    further: tuple[tuple[str | None, Usage], ...] = ()
     model: str | None = None
     # It reports a failure inside a stream, whose status was sent long ago.
     failed: bool = False

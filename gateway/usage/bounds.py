@@ -8,13 +8,18 @@ Specification: docs/limits.md.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any, Final
 
 from gateway.call import WITHOUT_OUTPUT_LIMIT, Call
 
 OF_A_CALL: Final = 8
-"""Tokens that a provider adds to each call: its beginning, and the head of the answer."""
+"""Tokens that OpenAI, Anthropic and Google add to each call: its beginning, and the head of the answer."""
+OF_ANOTHER_CALL: Final = 128
+"""The same of other models, whose templates have a prompt of their own: 30 to 70 tokens in recorded calls."""
+OF_A_LONG_PROMPT: Final = 1024
+"""The same of models whose maker puts a long prompt before each call: xAI 683 tokens in a recorded call."""
 OF_AN_OBJECT: Final = 4
 """Tokens around each message or part of one, besides its role, which counts as text, and around a list of values."""
 OF_A_MEMBER: Final = 2
@@ -22,6 +27,10 @@ OF_A_MEMBER: Final = 2
 OF_TOOLS: Final = 1024
 """The text by which a provider tells its model how to call tools."""
 OF_A_TOOL: Final = 64
+OF_A_KNOWN_TOOL: Final = 2048
+"""What a provider tells its model of a tool that it defines and the client carries out: Anthropic up to 1,250."""
+OF_A_TOOLSET: Final = 8192
+"""The same for a whole set of them in one."""
 
 # Members of a body that steer the provider and that no model sees.
 _SETTINGS: Final = frozenset(
@@ -31,7 +40,7 @@ _SETTINGS: Final = frozenset(
         *("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs"),
         *("top_logprobs", "parallel_tool_calls", "reasoning_effort", "safety_identifier", "prompt_cache_key"),
         *("prompt_cache_retention", "encoding_format", "dimensions", "anthropic_version", "background", "include"),
-        *("truncation", "thinking", "verbosity", "safetySettings", "safety_settings"),
+        *("truncation", "thinking", "verbosity", "safetySettings", "safety_settings", "inference_geo", "speed"),
     }
 )
 # Members that hold messages, and names that give a message its form: a model sees those as the provider's own marks.
@@ -45,6 +54,20 @@ _MESSAGES: Final = frozenset(
 _FORM: Final = frozenset({"role", "content", "type", "text", "parts", "name", "cache_control"})
 # Gemini has the settings in an object of their own, beside schemas, which a model sees.
 _GROUPED: Final = ("generationConfig", "generation_config")
+# Tools that the client carries out: it has defined them itself, or the provider has, by whose API they are named.
+_OWN_TOOLS: Final = frozenset({"function", "custom", "namespace"})
+_CLIENT_TOOLS: Final = {
+    "anthropic": re.compile(r"(?:bash|text_editor|computer|memory)_\d{8}|(?:computer|browser)_toolset_\d{8}"),
+    "openai": re.compile(r"local_shell|apply_patch|computer|computer_use_preview"),
+    "gemini": re.compile(r"computerUse"),
+}
+_CLIENT_TOOLS["azure"] = _CLIENT_TOOLS["openai"]
+_SHELL: Final = "shell"  # of OpenAI: where it runs, its environment says
+# Models of which each call has little around it, and those whose maker says much. A router puts the maker before them.
+_PLAIN_MODELS: Final = re.compile(r"(?:.*/)?(?:ft:)?(?:gpt-(?!oss)|o\d|chatgpt-|text-embedding-|claude-|gemini-).*")
+_LONG_PROMPTS: Final = "grok"
+# Models that search the web for each answer, without a tool in the request, and servers' own systems of several models.
+_BY_THEMSELVES: Final = ("-search-preview", "-search-api", "deep-research", "sonar", "compound")
 # Routes that take a model and make no tokens: they only count.
 _COUNTING: Final = ("count_tokens", "countTokens", "input_tokens")
 
@@ -58,15 +81,32 @@ def asks_a_model(call: Call) -> bool:
 
 def input_tokens(call: Call) -> int:
     """The most input tokens of a call that is not unbounded, as it will be forwarded."""
-    tokens = OF_A_CALL
+    tokens = max(map(_of_a_call, call.models), default=OF_A_CALL)
     if call.tools:
         tokens += OF_TOOLS + OF_A_TOOL * len(call.tools)
+        for tool in call.tools:
+            if not tool.name:
+                tokens += OF_A_TOOLSET if "toolset" in tool.type else OF_A_KNOWN_TOOL
     if call.body is None:
         return tokens + len(call.raw)
     for name, value in call.body.items():
         if name not in _SETTINGS:
             tokens += _of_settings(value) if name in _GROUPED else _size(value, name in _MESSAGES)
     return tokens
+
+
+def _of_a_call(model: str) -> int:
+    if _PLAIN_MODELS.fullmatch(model):
+        return OF_A_CALL
+    return OF_A_LONG_PROMPT if _LONG_PROMPTS in model else OF_ANOTHER_CALL
+
+
+def region(call: Call) -> str:
+    """Where a call asks to be served, if that may change its price: only Anthropic has such a member."""
+    if call.provider != "anthropic" or call.body is None:
+        return ""
+    asked = call.body.get("inference_geo")
+    return "" if asked is None or asked == "global" else str(asked)
 
 
 def unbounded(call: Call) -> str:
@@ -76,9 +116,10 @@ def unbounded(call: Call) -> str:
     if call.references:
         kinds = sorted({each.kind for each in call.references})
         return f"state that the provider keeps ({', '.join(kinds)})"
-    hosted = {tool.type for tool in call.tools if not tool.name or tool.server or tool.type == "mcp"}
-    if hosted:
-        return f"tools that the provider runs ({', '.join(sorted(hosted))})"
+    if call.tools and (hosted := _hosted(call)):
+        return f"tools that the provider runs ({', '.join(hosted)})"
+    if by_itself := [each for each in call.models if any(part in each for part in _BY_THEMSELVES)]:
+        return f"a model that searches or calls tools by itself ({by_itself[0]})"
     if call.action in WITHOUT_OUTPUT_LIMIT:
         return "an answer whose length nothing limits"
     if call.body is not None and _compacts(call.body):
@@ -86,6 +127,26 @@ def unbounded(call: Call) -> str:
     if call.body is not None and _mode(call.body) not in (None, "standard"):
         return "a mode of reasoning that may be several calls to the model"
     return ""
+
+
+def _hosted(call: Call) -> list[str]:
+    """The types of tools that somebody else than the client carries out; one that is not known is such a tool."""
+    known = _CLIENT_TOOLS.get(call.provider)
+    others = {tool.type for tool in call.tools if tool.type not in _OWN_TOOLS}
+    others = {each for each in others if known is None or not known.fullmatch(each)}
+    if _SHELL in others and _runs_shell(call):
+        others.remove(_SHELL)
+    return sorted(others)
+
+
+def _runs_shell(call: Call) -> bool:
+    """Whether the client carries out every shell of a call to OpenAI."""
+    listed = call.body.get("tools") if call.body is not None else None
+    shells = [each for each in listed if each.get("type") == _SHELL] if isinstance(listed, list) else []
+    local = [each for each in shells if isinstance(each.get("environment"), dict)]
+    local = [each for each in local if each["environment"].get("type") == "local"]
+    # Some may stand elsewhere: in items of the input, or in groups.
+    return len(local) == sum(tool.type == _SHELL for tool in call.tools)
 
 
 def _compacts(body: dict[str, Any]) -> bool:

@@ -102,6 +102,16 @@ class Outgoing:
         return body
 
 
+USUAL_TIERS = frozenset(
+    {"", "auto", "default", "standard", "unspecified", "on_demand", "scale", "provisioned", "reserved"}
+    | {"flex", "batch"}
+)
+"""Ways to serve a call that cost no more than the usual price, unless prices say what they cost. Others may be dearer.
+
+Capacity that was bought before (`scale`, `provisioned`, `reserved`) is one.
+"""
+
+
 class Provider(Protocol):
     """One API family, perhaps in the dialect of one maker. Implementations are immutable and shared by all requests."""
 
@@ -112,6 +122,8 @@ class Provider(Protocol):
     routes: Sequence[Route]
     # Names of response headers that reach the client, besides the content type; a trailing `*` stands for any rest.
     response_headers: tuple[bytes, ...]
+    # Service tiers that cost no more than usual.
+    usual_tiers: frozenset[str]
 
     def __hash__(self) -> int: ...
 

@@ -18,6 +18,12 @@ def count(holder: object, name: str) -> int | None:
     return value if value.__class__ is int and 0 <= value < 2**53 else None
 
 
+def used(report: Report, tool: str, times: int | None) -> None:
+    """Report how often a tool was used. Later values win, and what was not used is not told of."""
+    if times:
+        report.tools[tool] = times
+
+
 def text(value: object) -> str | None:
     """A name such as that of the model that answered, cut to a size that the log can hold."""
     return value[:_MAX_NAME] if isinstance(value, str) else None

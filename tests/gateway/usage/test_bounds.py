@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.gemini.requests import GENERATE
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.usage import bounds
+from tests.recordings import all_recordings
 
 # As byte-pair encodings cut a text first: words, up to three digits, signs. Here each byte of a word is a token.
 _TOKENS = re.compile(r"[A-Za-z]|[0-9]{1,3}|[^A-Za-z0-9]+")
@@ -116,7 +118,7 @@ def test_schemas_among_settings_are_input() -> None:
 def test_the_form_of_messages_costs_little() -> None:
     """So that most of a limit can be used by short calls."""
     messages = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
-    assert size("openai", "chat.completions", {"model": "m", "messages": messages}) <= 30
+    assert size("openai", "chat.completions", {"model": "gpt-5", "messages": messages}) <= 30
 
 
 _ASKED = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
@@ -148,3 +150,36 @@ def test_what_the_provider_does_besides_has_no_bound(
     name: str, action: str, body: dict[str, Any], bounded: bool
 ) -> None:
     assert (bounds.unbounded(read(name, action, {"model": "m", **body})) == "") is bounded
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        ("gpt-5", 8),
+        ("openai/gpt-4o", 8),
+        ("ft:gpt-4o-mini-2024-07-18:acme::1", 8),
+        ("claude-opus-5-5", 8),
+        ("gemini-2.5-pro", 8),
+        ("openai/gpt-oss-120b", 128),
+        ("deepseek-chat", 128),
+        ("my-gpt-5", 128),
+        ("x-ai/grok-4", 1024),
+    ],
+)
+def test_what_a_provider_puts_before_each_call(model: str, most: int) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": ""}]}
+    assert size("openai", "chat.completions", body) == most + bounds.OF_AN_OBJECT + len("user")
+    # A router may take any of them.
+    assert size("openrouter", "chat.completions", {**body, "models": ["x-ai/grok-4"]}) >= 1024
+
+
+def test_no_recorded_call_had_more_input_than_its_bound(recordings_dir: Path) -> None:
+    seen = 0
+    for each in all_recordings(recordings_dir):
+        if each.recorded["request"] is None or (used := each.usage) is None:
+            continue
+        call = PROVIDERS[each.provider].read(each.endpoint, each.head, each.body)
+        if not bounds.unbounded(call):
+            assert bounds.input_tokens(call) >= used["input"], each.note
+            seen += 1
+    assert seen > 500

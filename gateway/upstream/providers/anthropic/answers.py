@@ -9,14 +9,27 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream import sse
-from gateway.upstream.providers.reported import count, keep, text
+from gateway.upstream.providers.reported import count, keep, text, used
 from gateway.upstream.taps import Event, Report, json_object
 
 _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _HOUR = "ephemeral_1h_input_tokens"  # in `cache_creation`
+_THOUGHTS = "thinking_tokens"  # in `output_tokens_details`
+
+# Iterations whose tokens the numbers beside them leave out. So they do for attempts by another model than the last.
+_APART = frozenset({"compaction", "advisor_message"})
+_ATTEMPTS = frozenset({"message", "fallback_message"})
+_MOST_ITERATIONS = 1000
+
+# Where tokens cost what they usually do.
+_ANYWHERE = frozenset({"", "global", "not_available"})
+
+# Tools that run in a container, which is charged by its time unless they serve a search or a page that was fetched.
+_CODE = frozenset({"code_execution", "bash_code_execution", "text_editor_code_execution"})
+_SEARCH, _FETCH, _CONTAINER = "web_search", "web_fetch", "code_execution"
 
 # In events that report something: their types, and a member. All others pass without a look inside.
-_MARKS = (b"message_start", b"message_delta", b"message_stop", b"error", b"file_id")
+_MARKS = (b"message_start", b"message_delta", b"message_stop", b"error", b"file_id", b"code_execution")
 
 
 class Answers:
@@ -29,6 +42,7 @@ class Answers:
         self._reports = reports
         self._stores = stores
         self._usage: dict[str, int] = {}
+        self._runs_code = self._reads_web = False
         # By the price, this is a tier; `service_tier` says whose capacity was used.
         self._speed = ""
 
@@ -41,10 +55,10 @@ class Answers:
         if self._stores:
             keep(report, "message", document.get("id"))
         self._container(document, report)
-        self._read_usage(document.get("usage"), report)
         content = document.get("content")
         for block in content if isinstance(content, list) else ():
-            _read_files(block, report)
+            self._block(block, report)
+        self._read_usage(document.get("usage"), report)
 
     def silent(self, events: bytes, report: Report) -> bool:
         """Whether nothing is read from any of these events, and none is the last one."""
@@ -66,7 +80,7 @@ class Answers:
             self._container(document.get("delta"), report)
             self._read_usage(document.get("usage"), report)
         elif kind == "content_block_start":
-            _read_files(document.get("content_block"), report)
+            self._block(document.get("content_block"), report)
         elif kind == "error":
             report.failed = True
             return Event.PERHAPS_LAST  # SDKs read no further
@@ -77,27 +91,80 @@ class Answers:
         if isinstance(container, dict):
             keep(report, "container", container.get("id"))
 
+    def _block(self, block: object, report: Report) -> None:
+        """A block of content: files, and whether code has run."""
+        _read_files(block, report)
+        if isinstance(block, dict) and block.get("type") == "server_tool_use" and block.get("name") in _CODE:
+            self._runs_code = True
+            self._tools(report)
+
+    def _tools(self, report: Report) -> None:
+        """Code that has run is charged, unless the same answer has read the web."""
+        if self._runs_code and not self._reads_web:
+            report.tools[_CONTAINER] = 1
+        else:
+            report.tools.pop(_CONTAINER, None)
+
     def _read_usage(self, usage: object, report: Report) -> None:
         """Later values win: a stream reports what it knows at its start, and all of it at its end."""
         if not isinstance(usage, dict):
             return
         # Nothing else is remembered: a stream may send other names without end.
-        found = {name: count(usage, name) for name in _COUNTED} | {_HOUR: count(usage.get("cache_creation"), _HOUR)}
-        self._usage.update({name: value for name, value in found.items() if value is not None})
+        self._usage.update(_counts(usage))
         if (speed := text(usage.get("speed"))) and speed != "standard":
             self._speed = speed
         report.service_tier = self._speed or text(usage.get("service_tier")) or report.service_tier
+        if (region := text(usage.get("inference_geo"))) and region not in _ANYWHERE:
+            report.region = region
+        if isinstance(tools := usage.get("server_tool_use"), dict):
+            used(report, _SEARCH, count(tools, f"{_SEARCH}_requests"))
+            self._reads_web = any(count(tools, f"{name}_requests") for name in (_SEARCH, _FETCH))
+            self._tools(report)
+        if isinstance(iterations := usage.get("iterations"), list):
+            _read_iterations(iterations, report)
         known = self._usage
         if "input_tokens" not in known:
             return
-        read, written = known.get("cache_read_input_tokens", 0), known.get("cache_creation_input_tokens", 0)
-        report.usage = Usage(
-            input=known["input_tokens"] + read + written,
-            output=known.get("output_tokens", 0),
-            cached=read,
-            cache_write=written,
-            cache_write_1h=known.get(_HOUR, 0),
-        )
+        report.usage = _usage(known)
+        for _, each in report.further:
+            report.usage = report.usage.plus(each)
+
+
+def _usage(known: dict[str, int]) -> Usage:
+    read, written = known.get("cache_read_input_tokens", 0), known.get("cache_creation_input_tokens", 0)
+    return Usage(
+        input=known["input_tokens"] + read + written,
+        output=known.get("output_tokens", 0),
+        cached=read,
+        cache_write=written,
+        reasoning=known.get(_THOUGHTS, 0),
+        cache_write_1h=known.get(_HOUR, 0),
+    )
+
+
+def _counts(usage: dict[str, Any]) -> dict[str, int]:
+    """The counts in these numbers that are there."""
+    found = {name: count(usage, name) for name in _COUNTED}
+    found[_HOUR] = count(usage.get("cache_creation"), _HOUR)
+    found[_THOUGHTS] = count(usage.get("output_tokens_details"), _THOUGHTS)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_iterations(iterations: list[Any], report: Report) -> None:
+    """The calls to models that one answer took, of which the numbers of the whole have some only."""
+    listed = [each for each in iterations[:_MOST_ITERATIONS] if isinstance(each, dict)]
+    for each in listed:
+        if each.get("type") == "fallback_message":
+            report.model = text(each.get("model")) or report.model  # a stream begins with the model that was asked
+    further: list[tuple[str | None, Usage]] = []
+    for each in listed:
+        model, kind = text(each.get("model")), each.get("type")
+        other = kind in _ATTEMPTS and model is not None and model != report.model
+        known = _counts(each)
+        # An attempt that was declined before it said anything is not charged.
+        if "input_tokens" in known and (kind in _APART or (other and known.get("output_tokens"))):
+            further.append((model if model != report.model else None, _usage(known)))
+    report.further = tuple(further)
 
 
 def _read_files(block: object, report: Report) -> None:

@@ -47,6 +47,7 @@ _UNSEEN = {
 _CALL_NAMES = frozenset(
     {"model", "messages", "max_tokens", "system", "stream", "tools", "tool_choice", "mcp_servers", "container"}
     | {"fallbacks", "thread", "diagnostics", "compaction", "context_management"}
+    | {"inference_geo", "speed", "service_tier"}
     # Of a refusal of another model: what a call with it costs, and not which model it asks.
     | {"fallback_credit_token"}
     | _UNSEEN.keys()

@@ -13,7 +13,7 @@ from gateway.errors import Denied
 from gateway.upstream.providers import members
 from gateway.upstream.providers.anthropic import files, messages
 from gateway.upstream.providers.anthropic.answers import Answers
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, call_of, url_of
+from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, call_of, url_of
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA, _VERSION = "anthropic-beta", "anthropic-version"
@@ -44,6 +44,8 @@ class Anthropic:
         Route("GET", "/models", "models.list", "none", _PAGES, _FORWARDED),
         Route("GET", "/models/{model}", "models.retrieve", "none", _QUERY, _FORWARDED),
     )
+    # Its priority tier is capacity that was bought before.
+    usual_tiers = USUAL_TIERS | {"priority"}
     # Without `anthropic-organization-id`: the account is the operator's business.
     response_headers: tuple[bytes, ...] = (
         b"anthropic-ratelimit-*",

@@ -10,12 +10,12 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream import sse
-from gateway.upstream.providers.reported import count, text
+from gateway.upstream.providers.reported import count, text, used
 from gateway.upstream.taps import Event, Report, json_object
 
 _COUNTED = (
     *("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
-    "cachedContentTokenCount",
+    *("cachedContentTokenCount", "totalTokenCount"),
 )
 # What is counted by modality, and where. Pages of documents are billed as images.
 _BY_MODALITY = (
@@ -23,7 +23,15 @@ _BY_MODALITY = (
     ("audio_output", "candidatesTokensDetails", "AUDIO"),
     ("image_input", "promptTokensDetails", "IMAGE", "DOCUMENT"),
     ("image_output", "candidatesTokensDetails", "IMAGE"),
+    ("video_input", "promptTokensDetails", "VIDEO"),
+    ("video_output", "candidatesTokensDetails", "VIDEO"),
 )
+# Searches that an answer is based on, each of which is charged; until Gemini 2 the whole of them was charged once.
+_SEARCHES = ("webSearchQueries", "imageSearchQueries")
+_ONCE = ("gemini-1", "gemini-2")
+# Vertex says so how it has served a call.
+_TRAFFIC = "on_demand_"
+_CHUNKS = "groundingChunks"
 _MOST_CANDIDATES = 1000
 
 
@@ -50,7 +58,7 @@ class Answers:
         candidates = document.get("candidates")
         for each in candidates if isinstance(candidates, list) else ():
             if isinstance(each, dict):
-                self._candidate(each)
+                self._candidate(each, report)
         feedback = document.get("promptFeedback")
         self._blocked = self._blocked or (isinstance(feedback, dict) and bool(feedback.get("blockReason")))
 
@@ -63,7 +71,20 @@ class Answers:
         complete = self._blocked or (bool(self._seen) and not self._running)
         return Event.PERHAPS_LAST if complete else Event.SHOW
 
-    def _candidate(self, candidate: dict[str, Any]) -> None:
+    def _grounding(self, metadata: object, report: Report) -> None:
+        """The searches and maps of a candidate. A stream may repeat what is known, so the largest number counts."""
+        if not isinstance(metadata, dict):
+            return
+        queries = [each for name in _SEARCHES for each in _listed(metadata.get(name))]
+        if queries:
+            once = (report.model or "").startswith(_ONCE)
+            used(report, "web_search", max(1 if once else len(queries), report.tools.get("web_search", 0)))
+        if any(isinstance(each, dict) and each.get("maps") is not None for each in _listed(metadata.get(_CHUNKS))):
+            used(report, "google_maps", 1)
+
+    def _candidate(self, candidate: dict[str, Any], report: Report) -> None:
+        if candidate.get("groundingMetadata"):
+            self._grounding(candidate["groundingMetadata"], report)
         index = candidate.get("index")
         index = index if isinstance(index, int) else 0
         # A request asks for a few. Of more than that only so many are remembered, and the answer is never complete.
@@ -82,20 +103,36 @@ class Answers:
         for name, details, *modalities in _BY_MODALITY:
             found[name] = _of(usage[details], *modalities) if usage.get(details) is not None else None
         self._usage.update({name: value for name, value in found.items() if value is not None})
-        report.service_tier = (text(usage.get("serviceTier")) or "").lower() or report.service_tier
+        report.service_tier = _tier(usage) or report.service_tier
         if "promptTokenCount" not in self._usage:
             return
         known = dict.fromkeys(found, 0) | self._usage
+        fresh = known["promptTokenCount"] + known["toolUsePromptTokenCount"]
         report.usage = Usage(
-            input=known["promptTokenCount"] + known["toolUsePromptTokenCount"],
-            output=known["candidatesTokenCount"] + known["thoughtsTokenCount"],
+            input=fresh,
+            # What only the total has is charged as well.
+            output=max(known["candidatesTokenCount"] + known["thoughtsTokenCount"], known["totalTokenCount"] - fresh),
             cached=known["cachedContentTokenCount"],
             reasoning=known["thoughtsTokenCount"],
             audio_input=known["audio_input"],
             audio_output=known["audio_output"],
             image_input=known["image_input"],
             image_output=known["image_output"],
+            video_input=known["video_input"],
+            video_output=known["video_output"],
         )
+
+
+def _tier(usage: dict[str, Any]) -> str:
+    """How the call was served: the Gemini API and Vertex have names of their own for it."""
+    traffic = (text(usage.get("trafficType")) or "").lower()
+    if traffic.startswith(_TRAFFIC):
+        return traffic.removeprefix(_TRAFFIC)
+    return (text(usage.get("serviceTier")) or "").lower()
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _of(details: object, *modalities: str) -> int:

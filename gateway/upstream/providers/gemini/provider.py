@@ -14,7 +14,17 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, call_of, url_of, without_version
+from gateway.upstream.providers.base import (
+    USUAL_TIERS,
+    Edits,
+    Endpoint,
+    Head,
+    Outgoing,
+    Route,
+    call_of,
+    url_of,
+    without_version,
+)
 from gateway.upstream.providers.gemini import requests
 from gateway.upstream.providers.gemini.answers import Answers
 from gateway.upstream.taps import ArrayTap, DocumentTap, EventTap, Tap
@@ -63,6 +73,7 @@ class Gemini:
     name = "gemini"
     # Clients add the version to their base URL, so an upstream's base URL need not have it.
     prefix = ""
+    usual_tiers = USUAL_TIERS
     routes: Sequence[Route] = tuple(_routes())
     response_headers: tuple[bytes, ...] = (b"retry-after", b"server-timing", b"x-gemini-*")
 

@@ -18,7 +18,7 @@ from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream import json_body
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.providers.http.api import Api, Operation, load
 from gateway.upstream.strict_json import shown
 from gateway.upstream.taps import DocumentTap, Report, Tap
@@ -31,6 +31,7 @@ class Http:
 
     name = NAME
     prefix = ""
+    usual_tiers = USUAL_TIERS
     response_headers: tuple[bytes, ...] = (
         b"etag", b"last-modified", b"link", b"location", b"ratelimit-*", b"retry-after", b"x-ratelimit-*",
         b"x-request-id", b"x-total-count",

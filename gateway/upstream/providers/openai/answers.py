@@ -6,10 +6,16 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream import sse
-from gateway.upstream.providers.reported import count, keep, text
+from gateway.upstream.providers.reported import count, keep, text, used
 from gateway.upstream.taps import Event, Report, json_object
 
 _END = b"[DONE]"
+# What servers say in their usage of the searches that they have made. Perplexity, xAI and OpenRouter have these names.
+_SEARCHES = ("num_search_queries", "num_sources_used")
+_BY_TOOL = ("server_tool_use", "server_tool_use_details")
+_WEB_SEARCH = "web_search"
+# Models of OpenAI that search the web for each answer.
+_SEARCHING = ("-search-preview", "-search-api")
 
 
 class Answers:
@@ -31,11 +37,12 @@ class Answers:
                 keep(report, "completion", document.get("id"))
         if (usage := read_usage(document)) is not None:
             report.usage = usage
+            _read_tools(document["usage"], report)
         report.service_tier = text(document.get("service_tier")) or report.service_tier
         choices = document.get("choices")
         if isinstance(choices, list):
             for choice in choices:
-                _read_audio(choice, report)
+                _read_message(choice, report)
 
     def silent(self, events: bytes, report: Report) -> bool:
         """Whether nothing is read from any of these events, and none is the last one."""
@@ -75,9 +82,8 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
         return None
     into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     reasoning = count(out, "reasoning_tokens") or 0
-    output = output_tokens or 0
-    if reasoning and count(usage, "total_tokens") == input_tokens + output + reasoning:
-        output += reasoning  # xAI, for one, does not count them among those of the completion, and bills them as such
+    # xAI and Gemini do not count thoughts among those of the completion, and bill them as such.
+    output = max(output_tokens or 0, (count(usage, "total_tokens") or 0) - input_tokens)
     return Usage(
         input=input_tokens,
         output=output,
@@ -86,12 +92,34 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
         reasoning=reasoning,
         audio_input=count(into, "audio_tokens") or 0,
         audio_output=count(out, "audio_tokens") or 0,
+        image_input=count(into, "image_tokens") or 0,
     )
 
 
-def _read_audio(choice: object, report: Report) -> None:
-    """Audio of an answer can be named in later calls instead of being sent again."""
+def _read_tools(usage: dict[str, Any], report: Report) -> None:
+    """The searches that the provider has made for an answer."""
+    for name in _SEARCHES:
+        if usage.get(name):
+            used(report, _WEB_SEARCH, count(usage, name))
+    for name in _BY_TOOL:
+        if usage.get(name):
+            used(report, _WEB_SEARCH, count(usage[name], "web_search_requests"))
+    model = report.model
+    if model is not None and "-search-" in model and any(each in model for each in _SEARCHING):
+        report.tools.setdefault(_WEB_SEARCH + "_preview", 1)
+
+
+def _read_message(choice: object, report: Report) -> None:
+    """What a message says besides its text.
+
+    Audio of an answer can be named in later calls instead of being sent again. Groq tells of the tools that it has run.
+    """
     message = choice.get("message") or choice.get("delta") if isinstance(choice, dict) else None
-    audio = message.get("audio") if isinstance(message, dict) else None
+    if not isinstance(message, dict):
+        return
+    audio = message.get("audio")
     if isinstance(audio, dict):
         keep(report, "audio", audio.get("id"))
+    executed = message.get("executed_tools")
+    if isinstance(executed, list):
+        used(report, "executed_tools", len(executed))

@@ -45,7 +45,7 @@ _CHOICES = frozenset({"models", "fallbacks", "route", "preset"})
 # Members whose other spellings are refused, per kind of object.
 _CALL_NAMES = frozenset(
     {"model", "models", "fallbacks", "route", "messages", "stream", "stream_options", "tools", "tool_choice"}
-    | {"functions", "web_search_options", "n", "store", "moderation"}
+    | {"functions", "web_search_options", "n", "store", "moderation", "service_tier"}
     | set(LIMITS)
     | switches.NAMES
     | _UNSEEN.keys()

@@ -15,7 +15,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.providers.openai import chat, media, responses, simple, state
 from gateway.upstream.providers.openai.answers import Answers
 from gateway.upstream.providers.openai.dialects import Dialect
@@ -41,6 +41,7 @@ class OpenAI:
 
     name = "openai"
     prefix = "/v1"
+    usual_tiers = USUAL_TIERS
     routes: Sequence[Route] = (
         Route("POST", "/chat/completions", chat.ACTION, "json", request_headers=_FORWARDED),
         Route("POST", "/responses", responses.CREATE, "json", _BETA_PATH, _FORWARDED),

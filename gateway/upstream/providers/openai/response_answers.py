@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream import sse
+from gateway.upstream.providers.openai import response_tools
 from gateway.upstream.providers.reported import count, keep, text
 from gateway.upstream.taps import Event, Report, json_object
 
@@ -39,6 +40,8 @@ class ResponseAnswers:
             self._item(item, report)
         if (usage := read_usage(document)) is not None:
             report.usage = usage
+            if output or document.get("tool_usage"):
+                response_tools.read(document, report)
         report.service_tier = text(document.get("service_tier")) or report.service_tier
 
     def silent(self, events: bytes, report: Report) -> bool:
@@ -87,10 +90,12 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
     fresh = count(usage, "input_tokens")
     if not isinstance(usage, dict) or fresh is None:
         return None
+    # Some compatible servers do not count thoughts among those of the output.
+    output = max(count(usage, "output_tokens") or 0, (count(usage, "total_tokens") or 0) - fresh)
     details = usage.get("input_tokens_details")
     return Usage(
         input=fresh,
-        output=count(usage, "output_tokens") or 0,
+        output=output,
         cached=count(details, "cached_tokens") or 0,
         cache_write=count(details, "cache_write_tokens") or 0,
         reasoning=count(usage.get("output_tokens_details"), "reasoning_tokens") or 0,

@@ -45,6 +45,7 @@ _UNSEEN = {
 _CALL_NAMES = frozenset(
     {"model", "input", "instructions", "previous_response_id", "conversation", "store", "background", "stream"}
     | {"max_output_tokens", "tools", "tool_choice", "moderation", "prompt_cache_options", "multi_agent"}
+    | {"service_tier"}
     | _UNSEEN.keys()
 )
 # Objects whose names are the client's own, such as those in a JSON Schema.

@@ -27,7 +27,8 @@ _UNSEEN = {
     **dict.fromkeys(("max_completion_tokens", "max_output_tokens"), "the output limit is `max_tokens`"),
 }
 _NAMES = frozenset(
-    {"model", "input", "prompt", "max_tokens", "n", "best_of", "stream", "stream_options"} | _UNSEEN.keys()
+    {"model", "input", "prompt", "max_tokens", "n", "best_of", "stream", "stream_options", "service_tier"}
+    | _UNSEEN.keys()
 )
 _OPTION_NAMES = frozenset({"include_usage"})
 _THEIRS = frozenset({"metadata", "logit_bias", "guided_json", "structured_outputs", "json_schema"})
