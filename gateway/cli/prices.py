@@ -165,7 +165,9 @@ def check(
             lists |= {f"provider {name} of {organization}": each for name, each in one.providers.items()}
             lists |= {f"upstream {name} of {organization}": each for name, each in one.upstreams.items()}
         prices = {where: [model.id.rpartition("/")[2] for model in each.models] for where, each in lists.items()}
-        found = {"table": table.version, "own": {"file": str(path), "version": own.version, "prices": prices}}
+        tools = {where: list(each.tools) for where, each in lists.items() if each.tools}
+        said = {"file": str(path), "version": own.version, "prices": prices, "tools": tools}
+        found = {"table": table.version, "own": said}
     found["unpriced"] = _unpriced(data)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -176,7 +178,8 @@ def check(
     else:
         typer.echo(f"{path} is {found['own']['version']}")
         for where, names in found["own"]["prices"].items():
-            typer.echo(f"  {output.printable(where)}: {output.printable(output.names(names, 'nothing'))}")
+            named = [*names, *(f"the tool {each}" for each in found["own"]["tools"].get(where, ()))]
+            typer.echo(f"  {output.printable(where)}: {output.printable(output.names(named, 'nothing'))}")
     for each in found["unpriced"]:
         called = f"{each['model'] or 'no model'} at {each['upstream']} of {each['organization']}"
         typer.echo(f"without a price this month: {output.printable(called)}, {each['requests']:,} requests")

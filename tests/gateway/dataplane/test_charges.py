@@ -140,3 +140,21 @@ def test_without_a_limit_nothing_of_that_is_refused(run: Run) -> None:
                 assert status == 200, (case["note"], text)
 
     run(test)
+
+
+def test_a_call_without_a_known_cost_is_settled_in_full(run: Run) -> None:
+    """Its answer names a tier that was not asked for: what that costs may be more than any price says."""
+
+    async def test(gateway: Gateway) -> None:
+        prepare(gateway)
+        limit(gateway, "spend_microusd_per_month", 10**9)
+        answered = {"service_tier": "ultrafast", "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+        assert (await send(gateway, {"provider": "openai", "answer": answered}))[0] == 200
+        [decided] = await gateway.entries("decided")
+        [completed] = await gateway.entries("completed")
+        reserved = json.loads(decided["reservation_json"])
+        assert "cost_nanousd" not in completed
+        assert (completed["settled_tokens"], completed["settled_nanousd"]) == (15, reserved["spend_nanousd"])
+        assert reserved["spend_nanousd"] > 20_000
+
+    run(test)

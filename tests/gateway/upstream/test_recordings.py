@@ -6,6 +6,7 @@ For all providers that speak the OpenAI chat API, not only for OpenAI itself.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import pytest
 from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
+from tests.recordings import all_recordings
 
+_TOTAL = re.compile(rb'"(?:total_tokens|totalTokenCount)": ?(\d+)')
 PROVIDER = PROVIDERS["openai"]
 CHAT = Endpoint("x", PROVIDER.routes[0], "/v1/chat/completions")
 EVENTS, DOCUMENT = b"text/event-stream", b"application/json"
@@ -111,3 +114,19 @@ def test_usage_of_the_other_speakers_in_total(recordings_dir: Path) -> None:
         ]
         seen += 1
     assert seen > 50
+
+
+def test_the_tokens_of_every_answer_are_the_providers_own_total(recordings_dir: Path) -> None:
+    seen: set[str] = set()
+    answers = 0
+    for each in all_recordings(recordings_dir):
+        kind = EVENTS if each.recorded["stream"] else DOCUMENT
+        tap = PROVIDERS[each.provider].tap(each.endpoint, kind, (), stores=False)
+        tap.feed(each.answer, True)
+        tap.finish()
+        totals = _TOTAL.findall(each.answer)
+        if tap.report.usage is not None and totals:
+            assert tap.report.usage.input + tap.report.usage.output == int(totals[-1]), each.note
+            seen.add(each.provider)
+            answers += 1
+    assert (answers, len(seen)) == (594, 12)

@@ -16,8 +16,8 @@ _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_c
 _HOUR = "ephemeral_1h_input_tokens"  # in `cache_creation`
 _THOUGHTS = "thinking_tokens"  # in `output_tokens_details`
 
-# Iterations whose tokens the numbers beside them leave out. So they do for attempts by another model than the last.
-_APART = frozenset({"compaction", "advisor_message"})
+# Iterations whose tokens are in the numbers beside them, unless they are attempts by another model than the last. Those
+# of a compaction and of an advisor are not; what else there may be is charged by itself, too.
 _ATTEMPTS = frozenset({"message", "fallback_message"})
 _MOST_ITERATIONS = 1000
 
@@ -114,7 +114,7 @@ class Answers:
         if (speed := text(usage.get("speed"))) and speed != "standard":
             self._speed = speed
         report.service_tier = self._speed or text(usage.get("service_tier")) or report.service_tier
-        if (region := text(usage.get("inference_geo"))) and region not in _ANYWHERE:
+        if (region := (text(usage.get("inference_geo")) or "").lower()) and region not in _ANYWHERE:
             report.region = region
         if isinstance(tools := usage.get("server_tool_use"), dict):
             used(report, _SEARCH, count(tools, f"{_SEARCH}_requests"))
@@ -152,6 +152,8 @@ def _counts(usage: dict[str, Any]) -> dict[str, int]:
 
 def _read_iterations(iterations: list[Any], report: Report) -> None:
     """The calls to models that one answer took, of which the numbers of the whole have some only."""
+    if len(iterations) > _MOST_ITERATIONS:
+        report.tools["iterations"] = len(iterations)  # a cost without some of them would be too low
     listed = [each for each in iterations[:_MOST_ITERATIONS] if isinstance(each, dict)]
     for each in listed:
         if each.get("type") == "fallback_message":
@@ -159,10 +161,13 @@ def _read_iterations(iterations: list[Any], report: Report) -> None:
     further: list[tuple[str | None, Usage]] = []
     for each in listed:
         model, kind = text(each.get("model")), each.get("type")
-        other = kind in _ATTEMPTS and model is not None and model != report.model
         known = _counts(each)
-        # An attempt that was declined before it said anything is not charged.
-        if "input_tokens" in known and (kind in _APART or (other and known.get("output_tokens"))):
+        if kind in _ATTEMPTS:
+            # One that was declined before it said anything is not charged.
+            apart = model is not None and model != report.model and bool(known.get("output_tokens"))
+        else:
+            apart = True
+        if apart and "input_tokens" in known:
             further.append((model if model != report.model else None, _usage(known)))
     report.further = tuple(further)
 

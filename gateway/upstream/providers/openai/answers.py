@@ -14,6 +14,10 @@ _END = b"[DONE]"
 _SEARCHES = ("num_search_queries", "num_sources_used")
 _BY_TOOL = ("server_tool_use", "server_tool_use_details")
 _WEB_SEARCH = "web_search"
+# Members of usage that tell of no tool: nearly every answer has these alone.
+_COUNTS = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
 # Models of OpenAI that search the web for each answer.
 _SEARCHING = ("-search-preview", "-search-api")
 
@@ -82,8 +86,10 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
         return None
     into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     reasoning = count(out, "reasoning_tokens") or 0
-    # xAI and Gemini do not count thoughts among those of the completion, and bill them as such.
-    output = max(output_tokens or 0, (count(usage, "total_tokens") or 0) - input_tokens)
+    output = output_tokens or 0
+    total = count(usage, "total_tokens")
+    if total is not None and total > input_tokens + output:
+        output = total - input_tokens  # xAI and Gemini count thoughts there alone, and bill them as output
     return Usage(
         input=input_tokens,
         output=output,
@@ -98,12 +104,11 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
 
 def _read_tools(usage: dict[str, Any], report: Report) -> None:
     """The searches that the provider has made for an answer."""
-    for name in _SEARCHES:
-        if usage.get(name):
+    if not _COUNTS.issuperset(usage):
+        for name in _SEARCHES:
             used(report, _WEB_SEARCH, count(usage, name))
-    for name in _BY_TOOL:
-        if usage.get(name):
-            used(report, _WEB_SEARCH, count(usage[name], "web_search_requests"))
+        for name in _BY_TOOL:
+            used(report, _WEB_SEARCH, count(usage.get(name), "web_search_requests"))
     model = report.model
     if model is not None and "-search-" in model and any(each in model for each in _SEARCHING):
         report.tools.setdefault(_WEB_SEARCH + "_preview", 1)
