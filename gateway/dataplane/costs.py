@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.call import Usage
 from gateway.dataplane.exchange import Exchange
 from gateway.usage.price_book import PriceBook
 from gateway.usage.prices import MOST, Price
+
+CHARGED: Final = "charged@answer"
+"""In the place of a price: the provider's answer says what it has charged."""
 
 
 class Cost(NamedTuple):
@@ -31,7 +34,17 @@ class Costs:
         self._book = book
 
     def of(self, exchange: Exchange) -> Cost | None:
-        """The cost of this exchange; None if no price is known, or not what was used."""
+        """The cost of this exchange; None if no price is known, or not what was used.
+
+        Where the provider says what it has charged, it is not less than that.
+        """
+        found, charged = self._reckoned(exchange), exchange.report.charged
+        if charged is None or exchange.match is None or (found is not None and found.nanousd >= charged):
+            return found
+        return Cost(min(charged, MOST), f"{exchange.match.destination.preset}/{CHARGED}")
+
+    def _reckoned(self, exchange: Exchange) -> Cost | None:
+        """The cost by prices."""
         report = exchange.report
         usage = report.usage
         if usage is None and report.seconds is None and report.images is None:

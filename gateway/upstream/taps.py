@@ -47,6 +47,8 @@ class Report:
     tools: dict[str, int] = field(default_factory=dict)
     # The parts of `usage` that it charges by themselves: calls of its own to a model, None for the one that answered.
     further: tuple[tuple[str | None, Usage], ...] = ()
+    # What it says that it has charged for the call, in nano-dollars.
+    charged: int | None = None
     model: str | None = None
     # It reports a failure inside a stream, whose status was sent long ago.
     failed: bool = False

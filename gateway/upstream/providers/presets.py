@@ -9,7 +9,16 @@ from gateway.upstream.providers.anthropic.provider import Anthropic
 from gateway.upstream.providers.azure import Azure
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.gemini.provider import Gemini
-from gateway.upstream.providers.openai.dialects import EITHER, HUGGINGFACE, MISTRAL, OLDER, OLDER_FIRST, OPENAI
+from gateway.upstream.providers.openai.dialects import (
+    EITHER,
+    HUGGINGFACE,
+    MISTRAL,
+    OLDER,
+    OLDER_FIRST,
+    OPENAI,
+    OPENROUTER,
+    XAI,
+)
 from gateway.upstream.providers.openai.provider import OpenAI
 
 PROVIDERS: dict[str, Provider] = {
@@ -27,10 +36,10 @@ PROVIDERS: dict[str, Provider] = {
     "huggingface": OpenAI(HUGGINGFACE),
     "mistral": OpenAI(MISTRAL),
     "ollama": OpenAI(OLDER),
-    "openrouter": OpenAI(EITHER),
+    "openrouter": OpenAI(OPENROUTER),
     "together": OpenAI(OLDER),
     "vertex": Gemini(),
     "vllm": OpenAI(EITHER),
-    "xai": OpenAI(OPENAI),
+    "xai": OpenAI(XAI),
     "zai": OpenAI(OLDER),
 }

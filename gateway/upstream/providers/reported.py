@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import ROUND_CEILING, Decimal
 
 from gateway.call import Reference
 from gateway.upstream.taps import Report
@@ -16,6 +17,14 @@ def count(holder: object, name: str) -> int | None:
     """The number of tokens under `name`."""
     value = holder.get(name) if isinstance(holder, dict) else None
     return value if value.__class__ is int and 0 <= value < 2**53 else None
+
+
+def nanodollars(value: object, per_dollar: int = 1) -> int | None:
+    """An amount of money in nano-dollars, rounded up, of which `per_dollar` make a dollar; None if it is none."""
+    if value.__class__ not in (int, float) or not 0 <= value < 10**15:
+        return None
+    # As it was written: a float is not.
+    return int((Decimal(str(value)) * 10**9 / per_dollar).to_integral_value(ROUND_CEILING))
 
 
 def used(report: Report, tool: str, times: int | None) -> None:

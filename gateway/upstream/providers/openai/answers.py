@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream import sse
-from gateway.upstream.providers.reported import count, keep, text, used
+from gateway.upstream.providers.reported import count, keep, nanodollars, text, used
 from gateway.upstream.taps import Event, Report, json_object
 
 _END = b"[DONE]"
@@ -25,12 +25,14 @@ _SEARCHING = ("-search-preview", "-search-api")
 class Answers:
     """Reads the answers to one call. `stores`: the call asked the provider to keep the completion.
 
-    `hide_usage`: the gateway asked for the event that holds nothing but usage, and the client did not.
+    `hide_usage`: the gateway asked for the event that holds nothing but usage, and the client did not. `charges`: where
+    the server says what it has charged (`Dialect.charges`).
     """
 
-    def __init__(self, *, stores: bool, hide_usage: bool = False) -> None:
+    def __init__(self, *, stores: bool, hide_usage: bool = False, charges: tuple[str, int] | None = None) -> None:
         self._stores = stores
         self._hide_usage = hide_usage
+        self._charges = charges
 
     def document(self, document: dict[str, Any], report: Report) -> None:
         """Read an answer that is one document, or one chunk of a stream."""
@@ -42,6 +44,8 @@ class Answers:
         if (usage := read_usage(document)) is not None:
             report.usage = usage
             _read_tools(document["usage"], report)
+            if self._charges is not None:
+                read_charge(document["usage"], self._charges, report)
         report.service_tier = text(document.get("service_tier")) or report.service_tier
         choices = document.get("choices")
         if isinstance(choices, list):
@@ -100,6 +104,17 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
         audio_output=count(out, "audio_tokens") or 0,
         image_input=count(into, "image_tokens") or 0,
     )
+
+
+def read_charge(usage: dict[str, Any], charges: tuple[str, int], report: Report) -> None:
+    """What the server says that it has charged. With a key of one's own, a router's provider charges beside it."""
+    name, per_dollar = charges
+    charged = nanodollars(usage.get(name), per_dollar)
+    if usage.get("is_byok") and charged is not None:
+        details = usage.get("cost_details")
+        beside = nanodollars(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
+        charged = None if beside is None else charged + beside
+    report.charged = charged
 
 
 def _read_tools(usage: dict[str, Any], report: Report) -> None:

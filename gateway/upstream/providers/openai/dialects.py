@@ -17,12 +17,14 @@ class Dialect:
     """Which names of the output limit a server honours, the preferred one first.
 
     `together` says that all of them may stand in one request. `reports_usage` says that streams report usage without
-    being asked; then an event that holds nothing else belongs to the answer, and the call stays as it is.
+    being asked; then an event that holds nothing else belongs to the answer, and the call stays as it is. `charges` is
+    the member of usage in which a server says what it has charged for the call, and how many of its units are a dollar.
     """
 
     honoured: tuple[str, ...]
     together: bool = False
     reports_usage: bool = False
+    charges: tuple[str, int] | None = None
 
 
 OPENAI = Dialect(LIMITS)
@@ -33,5 +35,9 @@ OLDER_FIRST = Dialect(("max_tokens", "max_completion_tokens"))
 EITHER = Dialect(LIMITS, together=True)
 """Servers that honour either name, or of which it is not known: then a cap is written under both."""
 MISTRAL = Dialect(("max_tokens",), reports_usage=True)
+OPENROUTER = Dialect(LIMITS, together=True, charges=("cost", 1))
+"""It charges what the provider that it has chosen does, and for searches and other models that it runs as tools."""
+XAI = Dialect(LIMITS, charges=("cost_in_usd_ticks", 10**10))
+"""As OpenAI. What it charges has its own tools in it: https://docs.x.ai/developers/cost-tracking."""
 HUGGINGFACE = Dialect(LIMITS, together=True, reports_usage=True)
 """A router: what its providers honour is not known."""

@@ -148,9 +148,10 @@ class OpenAI:
             return DocumentTap(sound.document, expected=expected, opaque=not expected)
         answers: Answers | ResponseAnswers
         if action.partition(".")[0] == responses.CREATE:
-            answers = ResponseAnswers(stores=stores, reports=action in responses.GENERATING)
+            reports = action in responses.GENERATING
+            answers = ResponseAnswers(stores=stores, reports=reports, charges=self._dialect.charges)
         else:
-            answers = Answers(stores=stores, hide_usage=USAGE_EDIT in edits)
+            answers = Answers(stores=stores, hide_usage=USAGE_EDIT in edits, charges=self._dialect.charges)
         if kind == b"text/event-stream":
             return EventTap(answers.event, answers.silent)
         return DocumentTap(answers.document, expected=kind == b"application/json")

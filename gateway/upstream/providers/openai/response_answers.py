@@ -7,6 +7,7 @@ from typing import Any
 from gateway.call import Usage
 from gateway.upstream import sse
 from gateway.upstream.providers.openai import response_tools
+from gateway.upstream.providers.openai.answers import read_charge
 from gateway.upstream.providers.reported import count, keep, text
 from gateway.upstream.taps import Event, Report, json_object
 
@@ -21,11 +22,13 @@ class ResponseAnswers:
     """Reads the answers to one call. `stores`: what the answer names is kept by the provider.
 
     `reports`: the call generates something; else the answer only repeats what another call has been charged for.
+    `charges`: where the server says what it has charged (`Dialect.charges`).
     """
 
-    def __init__(self, *, stores: bool, reports: bool) -> None:
+    def __init__(self, *, stores: bool, reports: bool, charges: tuple[str, int] | None = None) -> None:
         self._stores = stores
         self._reports = reports
+        self._charges = charges
 
     def document(self, document: dict[str, Any], report: Report) -> None:
         """Read a response, which is an answer by itself or stands in an event."""
@@ -42,6 +45,8 @@ class ResponseAnswers:
             report.usage = usage
             if output or document.get("tool_usage"):
                 response_tools.read(document, report)
+            if self._charges is not None:
+                read_charge(document["usage"], self._charges, report)
         report.service_tier = text(document.get("service_tier")) or report.service_tier
 
     def silent(self, events: bytes, report: Report) -> bool:
