@@ -40,8 +40,8 @@ _UNLIMITED_INPUT: Final = 100_000  # tokens; the body of a call that no limit bo
 # Answers by which a provider says that it has not carried out the request, so that it charges nothing.
 _DECLINED: Final = frozenset({*range(400, 500), 503, 529})
 _SHOWN: Final = 64  # characters of a client's own
-_OWN_PRICES: Final = "leave it out, or an operator says in `prices.json` what it costs"
-_WITHOUT_LIMITS: Final = "an operator gives such calls to an agent without a limit on tokens or money"
+_OWN_PRICES: Final = "leave it out, or ask an operator to say in `prices.json` what it costs"
+_WITHOUT_LIMITS: Final = "use an agent without a limit on tokens or money"
 _WHOLE: Final = frozenset({"ok", "cap_exceeded"})
 
 Apply = Callable[[Call, Obligations], tuple[Call, tuple[str, ...]]]

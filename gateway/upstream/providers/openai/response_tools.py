@@ -32,24 +32,27 @@ def read(document: dict[str, Any], report: Report) -> None:
     output, listed = document.get("output"), document.get("tools")
     items = [each for each in output if isinstance(each, dict)] if isinstance(output, list) else []
     tools = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    uses = Counter(tool for each in items if (tool := _tool(each, tools)))
+    hosted_shell = any(each.get("type") == "shell_call_output" for each in items) or any(map(_is_hosted_shell, tools))
+    uses = Counter(tool for each in items if (tool := _tool(each, hosted_shell)))
     told = document.get("tool_usage")
     if isinstance(told, dict):
         billable = count(told.get(_SEARCH), "num_requests")
         if billable is not None:
             uses[_SEARCH] = billable
-        further = _images(items, tools, told.get("image_gen"))
-        if further:
-            uses.pop(_IMAGES, None)
-            report.further = further
-            for _, each in further:
+        images = _images(items, tools, told.get("image_gen"))
+        if images is None:
+            uses[_IMAGES] = uses[_IMAGES] or 1
+        else:
+            del uses[_IMAGES]
+            report.further = images
+            for _, each in images:
                 report.usage = each if report.usage is None else report.usage.plus(each)
     if uses[_SEARCH] and any(str(each.get("type")).startswith(_PREVIEW) for each in tools):
         uses[_PREVIEW] = uses.pop(_SEARCH)
     report.tools = {name: times for name, times in uses.most_common(_MOST_TOOLS) if times}
 
 
-def _tool(item: dict[str, Any], tools: list[dict[str, Any]]) -> str:
+def _tool(item: dict[str, Any], hosted_shell: bool) -> str:
     """The tool that an item of the output has used, as prices name it; empty if it costs nothing by itself."""
     kind = text(item.get("type")) or ""
     if not kind.endswith("_call") or kind in _FREE:
@@ -57,40 +60,31 @@ def _tool(item: dict[str, Any], tools: list[dict[str, Any]]) -> str:
     if kind == "web_search_call":
         action = item.get("action")
         return "" if isinstance(action, dict) and action.get("type") in _READING else _SEARCH
-    if kind == "shell_call" and all(map(_is_local, tools)):
+    if kind == "shell_call" and not hosted_shell:
         return ""
     return kind.removesuffix("_call")
 
 
-def _is_local(tool: dict[str, Any]) -> bool:
-    """Whether a tool is no shell, or one that the client carries out."""
-    if tool.get("type") != "shell":
-        return True
+def _is_hosted_shell(tool: dict[str, Any]) -> bool:
     environment = tool.get("environment")
-    return not isinstance(environment, dict) or environment.get("type") == "local"
+    return tool.get("type") == "shell" and isinstance(environment, dict) and environment.get("type") != "local"
 
 
 def _images(
     items: list[dict[str, Any]], tools: list[dict[str, Any]], told: object
-) -> tuple[tuple[str | None, Usage], ...]:
-    """The tokens of the models that have made images, by model; empty unless all of that is told."""
+) -> tuple[tuple[str | None, Usage], ...] | None:
+    """The tokens of the models that have made images, by model; None unless all of that is told."""
     made = [each for each in items if each.get("type") == "image_generation_call"]
+    drawn = [_of_svg(each["svg_usage"]) for each in made if isinstance(each.get("svg_usage"), dict)]
+    found = tuple(each for each in drawn if each is not None)
+    fresh, output = count(told, "input_tokens") or 0, count(told, "output_tokens") or 0
+    if len(found) == len(made) and not fresh and not output:
+        return found
     models = {text(each.get("model")) for each in tools if each.get("type") == _IMAGES}
-    found: list[tuple[str | None, Usage]] = []
-    for each in made:
-        if isinstance(svg := each.get("svg_usage"), dict):
-            known = _of_svg(svg)
-            if known is None:
-                return ()
-            found.append(known)
-    if len(found) == len(made):
-        return tuple(found)
-    fresh = count(told, "input_tokens")
-    model = next(iter(models)) if len(models) == 1 else None
-    if not fresh or model is None or not isinstance(told, dict):
-        return ()
+    model = models.pop() if len(models) == 1 else None
+    if len(found) != len(drawn) or not fresh or model is None or not isinstance(told, dict):
+        return None
     into, out = told.get("input_tokens_details"), told.get("output_tokens_details")
-    output = count(told, "output_tokens") or 0
     usage = Usage(
         input=fresh,
         output=output,
