@@ -209,12 +209,13 @@ class _Reader:
         found = {}
         for key, inner in self.member(node, where, name).items():
             place = f"{where}.{name}.{key}"
-            self.members(inner, place, frozenset({"models", "also", "tools"}))
+            self.members(inner, place, frozenset({"models", "also", "tools", "factor"}))
             models = [
                 self.model(each, f"{place}.models.{model}", model, "/".join(filter(None, (owner, key, model))))
                 for model, each in self.member(inner, place, "models").items()
             ]
-            found[key] = ModelList(models, self.names(inner, place, "also", ()), self.tools(inner, place))
+            factor = self.factor(inner["factor"], f"{place}.factor", least=1) if "factor" in inner else None
+            found[key] = ModelList(models, self.names(inner, place, "also", ()), self.tools(inner, place), factor)
         return found
 
     def model(self, node: object, where: str, model: str, id_: str) -> Model:
@@ -277,12 +278,15 @@ class _Reader:
         named = self.member(node, where, "tools").items()
         return {name: self.amount(each, f"{where}.tools.{name}") for name, each in named}
 
-    def factor(self, value: object, where: str) -> int:
+    def factor(self, value: object, where: str, least: int = ONCE) -> int:
         """A factor in thousandths."""
         exact = self.decimal(value)
         exact = None if exact is None else exact * ONCE
-        if exact is None or not ONCE <= exact <= _MAX_FACTOR * ONCE or exact != exact.to_integral_value():
-            self.refuse(where, f"must be a factor from 1 to {_MAX_FACTOR}, such as 1.1, with at most three decimals")
+        if exact is None or not least <= exact <= _MAX_FACTOR * ONCE or exact != exact.to_integral_value():
+            lowest = f"{least / ONCE:g}"
+            self.refuse(
+                where, f"must be a factor from {lowest} to {_MAX_FACTOR}, such as 1.1, with three decimals at most"
+            )
         return int(exact)
 
     def rates(self, node: dict[str, Any], where: str) -> Rates:

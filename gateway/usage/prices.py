@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from gateway.call import Usage
@@ -62,6 +62,24 @@ class Rates:
     minimum_seconds: int = 0
     request: int = 0
     image: int = 0
+
+    def times(self, factor: int) -> Rates:
+        """As many thousandths of these, rounded up."""
+
+        def of(rate: int) -> int:
+            return -(-rate * factor // ONCE)
+
+        return replace(
+            self,
+            input=of(self.input),
+            output=of(self.output),
+            input_parts=tuple((name, of(rate)) for name, rate in self.input_parts),
+            output_parts=tuple((name, of(rate)) for name, rate in self.output_parts),
+            cache_write_1h=None if self.cache_write_1h is None else of(self.cache_write_1h),
+            hour=of(self.hour),
+            request=of(self.request),
+            image=of(self.image),
+        )
 
     def tokens(self, usage: Usage) -> int:
         """The cost of the tokens, in millionths of nano-dollars.
@@ -162,6 +180,16 @@ class Price:
             whole = -(-tokens // _MILLION)
         whole += requests * rates.request + images * rates.image
         return whole if 0 <= whole <= MOST else min(max(whole, 0), MOST)
+
+    def times(self, factor: int) -> Price:
+        """The price with all rates as many thousandths of these, rounded up; what tools cost stays as it is."""
+        return replace(
+            self,
+            version=f"{self.version}*{factor / ONCE:g}",
+            rates=self.rates.times(factor),
+            above=tuple((start, rates.times(factor)) for start, rates in self.above),
+            service_tiers={name: each.times(factor) for name, each in self.service_tiers.items()},
+        )
 
     def knows(self, service_tier: str, region: str) -> bool:
         """Whether it says what a call costs in this way and place, of which the usual ones are empty."""
@@ -279,15 +307,21 @@ class ModelList:
     """The models of one provider, found by the names that requests use. Capital letters count as small ones.
 
     `also` are other lists to look in afterwards: a provider that serves other makers' models at their prices. `tools`
-    is what the provider's own tools cost by the use with any model, also one of another list: nano-dollars.
+    is what the provider's own tools cost by the use with any model, also one of another list: nano-dollars. `factor` is
+    how much dearer or cheaper the rates of the table are here, in thousandths; None says nothing of that.
     """
 
     def __init__(
-        self, models: Sequence[Model], also: Sequence[str] = (), tools: Mapping[str, int] | None = None
+        self,
+        models: Sequence[Model],
+        also: Sequence[str] = (),
+        tools: Mapping[str, int] | None = None,
+        factor: int | None = None,
     ) -> None:
         self.models = tuple(models)
         self.also = tuple(also)
         self.tools = tools or {}
+        self.factor = factor
         self._exact: dict[str, Model] = {}
         self._patterns: list[tuple[re.Pattern[str], re.Pattern[str] | None, Model]] = []
         for each in models:
@@ -432,7 +466,15 @@ class PriceTable:
 
     def _periods(self, provider: str, upstream: str, model: str, organization: str) -> tuple[Period, ...]:
         found = self.model(provider, upstream, model, organization)
-        return () if found is None else found.periods[::-1]
+        if found is None:
+            return ()
+        periods = found.periods[::-1]
+        said = (each.factor for each in self._lists(provider, upstream, organization) if each.factor is not None)
+        factor = next(said, ONCE)
+        # Prices of one's own are what they are.
+        if factor == ONCE or periods[0].price.version != self.version:
+            return periods
+        return tuple(replace(each, price=each.price.times(factor)) for each in periods)
 
 
 _Plain: TypeAlias = tuple[int, int, int, int, int]

@@ -105,6 +105,30 @@ def test_a_tool_has_the_price_that_is_said_of_all_models_or_that_of_its_model(se
     assert table.fee("azure", "azure", "default", price, "code_interpreter") is None
 
 
+def test_the_rates_of_the_table_can_be_dearer_or_cheaper_at_an_upstream(settings: Settings) -> None:
+    models = {"gpt-4o": {"prices": [{"input": 7}]}}
+    acme = {"organizations": {"acme": {"providers": {"openai": {"factor": "0.9"}}}}}
+    write(settings, {"v": 1, "upstreams": {"eu": {"factor": 1.1}}, "providers": {"openai": {"models": models}}, **acme})
+    table = price_files.load(settings)
+
+    def found(upstream: str, model: str, organization: str = "default") -> Price:
+        price = table.find("openai", upstream, model, NOVEMBER, organization)
+        assert price is not None
+        return price
+
+    usual, dearer = found("openai", "gpt-4o-mini"), found("eu", "gpt-4o-mini")
+    assert (usual.cost(Usage(10, 10)), dearer.cost(Usage(10, 10))) == (7500, 8250)
+    assert dearer.tools == usual.tools
+    assert dearer.name == f"{usual.name}*1.1"
+    assert dearer.ceiling(10, 10) == table.ceiling("openai", "eu", "gpt-4o-mini", NOVEMBER, "default", 10, 10) == 8250
+    tiers = table.find("openai", "eu", "gpt-4o-mini", 1_796_000_000 * 10**9, "default")
+    assert tiers is not None
+    assert tiers.cost(Usage(10, 0), service_tier="priority") == 2750
+    # Prices of one's own are what they are; an organization's own word comes first.
+    assert found("eu", "gpt-4o").cost(Usage(10, 0)) == 70_000
+    assert found("openai", "gpt-4o-mini", "acme").cost(Usage(10, 10)) == 6750
+
+
 def test_the_table_knows_what_providers_charge_besides_tokens(settings: Settings) -> None:
     table = price_files.load(settings)
 
@@ -160,6 +184,7 @@ REFUSED: list[tuple[object, str]] = [
     (own({"input": 1, "tools": {"web_search": -1}}), "prices[0].tools.web_search: must be an amount"),
     (own({"tools": {"web_search": 1}}), "prices[0]: has no rate"),
     (own({"input": 1, "service_tiers": {"flex": {"input": 1, "regions": {}}}}), "unknown member `regions`"),
+    ({"v": 1, "upstreams": {"u": {"factor": 0}}}, "upstreams.u.factor: must be a factor from 0.001 to 100"),
     ({"v": 1, "upstreams": {"u": {"tools": {"x": "much"}}}}, "upstreams.u.tools.x: must be an amount"),
     (own({"input": 1, "service_tiers": {"flex": {"from": "2026-01-01"}}}), "unknown member `from`"),
     ({"v": 1, "providers": {"openai": {"models": {"x": {"prices": []}}}}}, "must be a list with at least one"),
