@@ -94,7 +94,7 @@ class Answers:
     def _block(self, block: object, report: Report) -> None:
         """A block of content: files, and whether code has run."""
         _read_files(block, report)
-        if isinstance(block, dict) and block.get("type") == "server_tool_use" and block.get("name") in _CODE:
+        if isinstance(block, dict) and block.get("type") == "server_tool_use" and text(block.get("name")) in _CODE:
             self._runs_code = True
             self._tools(report)
 
@@ -160,7 +160,7 @@ def _read_iterations(iterations: list[Any], report: Report) -> None:
             report.model = text(each.get("model")) or report.model  # a stream begins with the model that was asked
     further: list[tuple[str | None, Usage]] = []
     for each in listed:
-        model, kind = text(each.get("model")), each.get("type")
+        model, kind = text(each.get("model")), text(each.get("type"))
         known = _counts(each)
         if kind in _ATTEMPTS:
             # One that was declined before it said anything is not charged.

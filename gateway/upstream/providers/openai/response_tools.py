@@ -59,7 +59,7 @@ def _tool(item: dict[str, Any], hosted_shell: bool) -> str:
         return ""
     if kind == "web_search_call":
         action = item.get("action")
-        return "" if isinstance(action, dict) and action.get("type") in _READING else _SEARCH
+        return "" if isinstance(action, dict) and text(action.get("type")) in _READING else _SEARCH
     if kind == "shell_call" and not hosted_shell:
         return ""
     return kind.removesuffix("_call")
