@@ -9,7 +9,8 @@ from typing import Any
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.usage import price_files
-from gateway.usage.prices import Price, PriceTable, Rates
+from gateway.usage.prices import Price, PriceTable
+from gateway.usage.rates import Rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

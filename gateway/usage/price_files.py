@@ -22,19 +22,8 @@ from typing import Any, Final, NoReturn
 
 from gateway.errors import GatewayError, did_you_mean
 from gateway.settings import Settings
-from gateway.usage.prices import (
-    INPUT_PARTS,
-    NANO,
-    ONCE,
-    OUTPUT_PARTS,
-    Model,
-    ModelList,
-    OwnPrices,
-    Period,
-    Price,
-    PriceTable,
-    Rates,
-)
+from gateway.usage.prices import Model, ModelList, OwnPrices, Period, Price, PriceTable
+from gateway.usage.rates import INPUT_PARTS, NANO, ONCE, OUTPUT_PARTS, Rates
 
 FORMAT: Final = 1
 SHIPPED: Final = "prices.json"

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.call import Usage
-from gateway.usage.prices import MOST, NANO, Model, ModelList, OwnPrices, Period, Price, PriceTable, Rates, dollars
+from gateway.usage.prices import MOST, Model, ModelList, OwnPrices, Period, Price, PriceTable, dollars
+from gateway.usage.rates import NANO, Rates
 
 
 def rate(of: str) -> int:
