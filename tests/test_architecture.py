@@ -11,7 +11,10 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,6 +95,10 @@ ENGINE_DOORS = {
     "gateway.cli.policies",  # prints reports as `policy` does
 }
 PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", "tiles", "checkpoint", "note")}
+OPTIONAL = {"openai", "genai_prices", "opentelemetry", "httpx2", "_typeshed"}
+"""Of extras, or for type checkers only: what imports them says what to install."""
+BROUGHT_BY = {"pydantic": "sqlmodel", "sqlalchemy": "sqlmodel", "urllib3": "dulwich"}
+"""What is part of the interface of a declared package."""
 HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "jinja2", "typer", "rich", "dulwich", "prometheus_client"}
 
 
@@ -241,6 +248,20 @@ def test_a_data_worker_stays_light() -> None:
             seen.add(module)
             todo.extend(edges.get(module, ()))
     assert {module for module in seen if module.split(".")[0] in HEAVY} == set()
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """An installation without extras has all that it imports: in the tests' own environment nothing is ever missing."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.match(r"[\w-]+", each).group().lower() for each in project["dependencies"]}  # type: ignore[union-attr]
+    names = packages_distributions()
+    wrong = [
+        each
+        for each in imports()
+        if (top := each.target.split(".")[0]) not in {*sys.stdlib_module_names, "gateway", "policy_engine"} | OPTIONAL
+        and not declared & ({name.lower().replace("_", "-") for name in names.get(top, [])} | {BROUGHT_BY.get(top)})
+    ]
+    assert wrong == [], violations(wrong)
 
 
 def test_there_are_no_circles() -> None:
