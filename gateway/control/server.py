@@ -111,6 +111,7 @@ class ControlApi:
         readable = _Response(200, "text/html; charset=utf-8", text, [("content-security-policy", policy)])
         self._static = {
             f"{PREFIX}/openapi.json": _Response(200, "application/json", orjson.dumps(document)),
+            "/": _Response(307, "text/plain; charset=utf-8", b"", [("location", f"{PREFIX}/")]),
             PREFIX: readable,
             f"{PREFIX}/": readable,
         }
@@ -152,7 +153,7 @@ class ControlApi:
         self._context.registry.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not re.match(r"/api(/|$)", scope["path"]):
+        if scope["type"] != "http" or not (_is_visit(scope) or re.match(r"/api(/|$)", scope["path"])):
             await self._app(scope, receive, send)
             return
         try:
@@ -333,6 +334,11 @@ def _response(answer: Answer, warnings: Sequence[str]) -> _Response:
     if answer.location is not None:
         headers.append(("location", PREFIX + answer.location))
     return _Response(answer.status, "application/json", orjson.dumps(plain(answer.body)), headers)
+
+
+def _is_visit(scope: Scope) -> bool:
+    """Whether a browser was given the listener's address alone: it is led to the readable page."""
+    return bool(scope["method"] == "GET" and scope["path"] == "/")
 
 
 def _problem(problem: Problem) -> _Response:

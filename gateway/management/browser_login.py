@@ -30,7 +30,8 @@ _VISIT_SECONDS: Final = 10
 _PATH: Final = "/callback"
 
 _PAGE: Final = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Agent Identity Gateway</title>
-<style>body{{font:16px system-ui,sans-serif;margin:20vh auto;max-width:32em;padding:0 1em}}</style></head>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
+<style>:root{{color-scheme:light dark}}body{{font:16px system-ui,sans-serif;margin:20vh auto;max-width:32em;padding:0 1em}}</style></head>
 <body><h1>{title}</h1><p>{text}</p></body></html>
 """
 _BACK: Final = ("Almost done", "Go back to the terminal. You can close this page.")
@@ -221,7 +222,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             ("content-length", str(len(body))),
             ("cache-control", "no-store"),
             ("referrer-policy", "no-referrer"),
-            ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'"),
+            ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:"),
             ("connection", "close"),
         ):
             self.send_header(name, value)

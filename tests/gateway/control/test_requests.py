@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import sqlite3
 import threading
 from typing import Any
@@ -81,6 +83,15 @@ def test_every_answer_is_guarded_against_browsers(owner: Client) -> None:
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["content-security-policy"].startswith("default-src 'none'")
         assert not [name for name in reply.headers if name.startswith("access-control-")]
+
+
+def test_the_address_alone_leads_a_browser_to_the_readable_page(owner: Client) -> None:
+    reply = asyncio.run(owner._exchange("GET", "/", "", [], b""))
+    assert (reply.status, reply.headers["location"]) == (307, "/api/v1/")
+    page = owner("GET", reply.headers["location"])
+    assert page.raw.startswith(b"<!doctype html>")
+    sections = set(re.findall(rb' id="([^"]+)"', page.raw))
+    assert sections == set(re.findall(rb' href="#([^"]+)"', page.raw)) != set()
 
 
 def test_a_repeated_request_is_carried_out_once(control: Control, owner: Client) -> None:
