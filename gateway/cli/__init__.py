@@ -58,6 +58,7 @@ _COMMANDS: Final = {
     "routes": "routes:app",
     "apply": "fleet:apply",
     "export": "fleet:export",
+    "backup": "backup:backup",
     "usage": "usage:app",
     "prices": "prices:app",
     "webhooks": "webhooks:app",

@@ -31,7 +31,8 @@ _PATH: Final = "/callback"
 
 _PAGE: Final = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Agent Identity Gateway</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
-<style>:root{{color-scheme:light dark}}body{{font:16px system-ui,sans-serif;margin:20vh auto;max-width:32em;padding:0 1em}}</style></head>
+<style>:root{{color-scheme:light dark}}
+body{{font:16px system-ui,sans-serif;margin:20vh auto;max-width:32em;padding:0 1em}}</style></head>
 <body><h1>{title}</h1><p>{text}</p></body></html>
 """
 _BACK: Final = ("Almost done", "Go back to the terminal. You can close this page.")
