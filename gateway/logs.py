@@ -19,8 +19,13 @@ _KEY = re.compile(r"(aig_(?:sk|op)_[0-9A-Za-z]{12})_[0-9A-Za-z]+")
 # Control characters, other ends of lines, and what turns the direction of a text around.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # uvicorn reports connections that the data plane closes on purpose, and asyncio warns of writing to them. An error that
-# asyncio reports is an exception that nobody else sees.
-_LEVELS = {"uvicorn.error": logging.CRITICAL, "uvicorn.access": logging.CRITICAL, "asyncio": logging.ERROR}
+# asyncio reports is an exception that nobody else sees. alembic tells which plugins it has.
+_LEVELS = {
+    "uvicorn.error": logging.CRITICAL,
+    "uvicorn.access": logging.CRITICAL,
+    "asyncio": logging.ERROR,
+    "alembic": logging.WARNING,
+}
 
 
 def configure(process: str) -> None:

@@ -5,6 +5,7 @@ For the command line and the control process. Data workers read the same file th
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from gateway.registry import triggers
 from gateway.registry.models import Deployment
 from gateway.registry.port import REVISION
 from gateway.storage import database_files
+
+logger = logging.getLogger("gateway.registry.database")
 
 # These shape the file and have no effect once it has content.
 _AT_CREATION = ("PRAGMA page_size = 4096", "PRAGMA auto_vacuum = INCREMENTAL", "PRAGMA journal_mode = WAL")
@@ -146,6 +149,7 @@ class Registry:
             raise wrong_revision(self.path, None)
         if found != REVISION:
             self._make_tables(found)
+            logger.info("the registry was migrated from revision %s to %s", found, REVISION)
         self.check_triggers()
 
     def check_triggers(self) -> None:
@@ -179,7 +183,9 @@ def wrong_revision(path: Path, found: str | None) -> GatewayError:
         "registry_revision",
         f"`{path}` was made by another version of the gateway (revision {found}, this one needs {REVISION})",
         subject=str(path),
-        hint="use the version that made it, or start `gateway up` once to migrate an older one",
+        hint="start `gateway up` once, which migrates it"
+        if found < REVISION
+        else "use that version, which is newer; or go on from a copy of the data directory from before the upgrade",
     )
 
 

@@ -351,8 +351,9 @@ def test_a_migration_that_fails_leaves_nothing(home: Home, tmp_path: Path) -> No
     connection.close()
 
 
-def test_another_version_is_refused(home: Home) -> None:
-    execute(home, "UPDATE alembic_version SET version_num = '9999'")
+@pytest.mark.parametrize(("revision", "advice"), [("9999", "use that version"), ("0000", "start `gateway up` once")])
+def test_another_version_is_refused(home: Home, revision: str, advice: str) -> None:
+    execute(home, f"UPDATE alembic_version SET version_num = '{revision}'")
     for attempt in (
         lambda: Registry.open(home.data),
         lambda: RegistryReader(home.data.registry_db),
@@ -361,6 +362,9 @@ def test_another_version_is_refused(home: Home) -> None:
         with pytest.raises(GatewayError) as caught:
             attempt()
         assert caught.value.code == "registry_revision"
+    with pytest.raises(GatewayError) as caught:
+        Registry.open(home.data)
+    assert caught.value.hint.startswith(advice)
 
 
 def test_what_is_no_registry_is_refused(home: Home, tmp_path: Path) -> None:
