@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Limit requests, tokens and money of agents, teams and organizations.")
 
+_DOLLARS = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,6}))?usd", re.IGNORECASE | re.ASCII)
+
 Subject = Annotated[str, typer.Argument(help="An agent's name or id, `team:NAME`, or `org:NAME`.")]
 Limit = Annotated[
     str,
@@ -27,7 +30,12 @@ Limit = Annotated[
         help="`(requests|tokens|spend_microusd)_per_(minute|hour|day|month)`, or `concurrent_requests`.",
     ),
 ]
-Value = Annotated[int, typer.Argument(min=0, help="Requests, tokens, or millionths of a dollar.")]
+Value = Annotated[
+    str,
+    typer.Argument(
+        metavar="VALUE", help="Requests, tokens, or money in millionths of a dollar; `500usd` is 500 dollars."
+    ),
+]
 Upstream = Annotated[str, typer.Option("--upstream", metavar="NAME", help="Only calls to this upstream.")]
 Model = Annotated[
     str,
@@ -53,16 +61,16 @@ def set_limit(
     """Set a limit, from the next request on. All limits that apply to a call must have room for it."""
     named, organization = _name(subject, organization, limit, upstream, model)
     with gateways.changing(data) as gateway:
-        made = gateway.limits.set(organization, named, value, without_members=create, reason=reason)
+        made = gateway.limits.set(organization, named, _amount(limit, value), without_members=create, reason=reason)
     if as_json:
         output.print_json(made)
         return
-    typer.echo(f"{_whose(made)} now has the limit {made.limit} {made.value}")
+    typer.echo(f"{_whose(made)} now has the limit {made.limit} {_shown(made.limit, made.value)}")
     with gateways.reading(data) as gateway:
         found = gateway.limits.state(made)
     if found.spent + found.reserved:
-        used = f"{found.spent + found.reserved} of it is used already"
-        (output.warn if found.left == 0 else output.note)(f"{used}, {found.left} is left{_until(found)}")
+        used = f"{_shown(limit, found.spent + found.reserved)} of it is used already"
+        (output.warn if found.left == 0 else output.note)(f"{used}, {_shown(limit, found.left)} is left{_until(found)}")
     elif upstream or model:
         output.note("what was used before does not count: calls of one upstream or model are counted from now on")
 
@@ -83,13 +91,16 @@ def raise_limit(
     """Raise a limit for a while; it falls back by itself."""
     named, organization = _name(subject, organization, limit, upstream, model)
     with gateways.changing(data) as gateway:
-        made = gateway.limits.raise_(organization, named, value, output.parse_duration(duration), reason)
+        made = gateway.limits.raise_(
+            organization, named, _amount(limit, value), output.parse_duration(duration), reason
+        )
     if as_json:
         output.print_json(made)
     else:
         assert made.raised_until_ns is not None
         until = output.timestamp(made.raised_until_ns)
-        typer.echo(f"{made.limit} of {_whose(made)} is raised from {made.value} to {made.raised} until {until}")
+        values = f"from {_shown(limit, made.value)} to {_shown(limit, made.raised or 0)}"
+        typer.echo(f"{made.limit} of {_whose(made)} is raised {values} until {until}")
 
 
 @app.command("remove")
@@ -110,7 +121,7 @@ def remove_limit(
     if as_json:
         output.print_json(removed)
     else:
-        typer.echo(f"{_whose(removed)} no longer has the limit {removed.limit} {removed.value}")
+        typer.echo(f"{_whose(removed)} no longer has the limit {removed.limit} {_shown(limit, removed.value)}")
 
 
 @app.command("list")
@@ -169,6 +180,24 @@ def _name(subject: str, organization: str, limit: str, upstream: str, model: str
 
     kind, name, organization = parse_subject(subject, organization)
     return LimitName(kind=kind, subject=name, name=limit, upstream=upstream, model=model), organization
+
+
+def _amount(limit: str, text: str) -> int:
+    """The value of a limit from a whole number, or for money from dollars: `500usd`, `0.25usd`."""
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    money = limit.startswith("spend_")
+    if money and (found := _DOLLARS.fullmatch(text)):
+        return int(found[1]) * 1_000_000 + int((found[2] or "").ljust(6, "0"))
+    ways = "must be a whole number of millionths of a dollar, or dollars: 500usd" if money else "must be a whole number"
+    raise typer.BadParameter(f"`{text}` is not a value of `{limit}`: it {ways}")
+
+
+def _shown(limit: str, value: int) -> str:
+    """A value with the dollars that it is, if it is money."""
+    from gateway.usage.prices import dollars
+
+    return f"{value} ({dollars(value * 1000)})" if limit.startswith("spend_") else str(value)
 
 
 def _until(found: LimitState) -> str:

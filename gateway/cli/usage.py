@@ -54,7 +54,12 @@ def usage(
     context: typer.Context,
     by: By = "agent,model",
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="From this time on; by default from this month on.")
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="From this time on: 2026-11-25, 2026-11-25T14:00:00Z, or an age, 7d; by default from this month on.",
+        ),
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before this time.")] = None,
     at: Annotated[
@@ -83,7 +88,7 @@ def usage(
     columns = _by(by)
     if at is not None and (since is not None or until is not None):
         raise GatewayError("invalid_time", "--at excludes --since and --until", hint="leave them out")
-    asked = UsageAsked(by=columns, only=_only(only), since=since, until=until, at=at, zone=zone)
+    asked = UsageAsked(by=columns, only=_only(only), since=_time(since), until=_time(until), at=_time(at), zone=zone)
     with output.progress("adding up") as progress, gateways.adding_up(data, progress) as gateway:
         found = gateway.report(asked)
     if found.zones != 1:
@@ -114,6 +119,14 @@ def _one_of(option: str, given: str, known: Sequence[str]) -> None:
         raise GatewayError(
             "invalid_option", f"{option} must be one of {', '.join(known)}", hint=did_you_mean(given, known)
         )
+
+
+def _time(text: str | None) -> str | None:
+    """A time as it was given, whose zone may be that of the days; an age such as `7d` becomes a time."""
+    try:
+        return text and output.timestamp(output.now_ns() - output.parse_duration(text.removesuffix("ago").rstrip()))
+    except GatewayError:
+        return text
 
 
 def _by(text: str) -> list[str]:

@@ -58,3 +58,30 @@ def test_mistakes_are_explained(at: Run) -> None:
     said = at("limits", "raise", "bot", "requests_per_day", "200", "--for", "2h", "--reason", "").complains()
     assert said.startswith("a raise needs a reason")
     assert at("limits", "set", "bot", "tokens_per_day", "-1").code == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "microusd", "shown"),
+    [
+        ("500usd", 500_000_000, "$500.00"),
+        ("0.25USD", 250_000, "$0.25"),
+        ("0.000001usd", 1, "$0.000001"),
+        ("7", 7, "$0.000007"),
+    ],
+)
+def test_money_may_be_given_in_dollars(at: Run, value: str, microusd: int, shown: str) -> None:
+    made = at("limits", "set", "bot", "spend_microusd_per_day", value)
+    assert made.out == f"agent bot now has the limit spend_microusd_per_day {microusd} ({shown})\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        *(("spend_microusd_per_day", each) for each in ("5.00", "usd", "$5", "5eur", "1e3usd", "0.0000001usd", "٥usd")),
+        ("tokens_per_day", "5usd"),
+        ("tokens_per_day", "5.0"),
+    ],
+)
+def test_a_value_that_could_mean_something_else_is_refused(at: Run, limit: str, value: str) -> None:
+    done = at("limits", "set", "bot", limit, value)
+    assert (done.code, "must be a whole number" in done.err) == (2, True), done.err

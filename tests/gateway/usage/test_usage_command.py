@@ -120,6 +120,13 @@ def test_days_are_those_of_the_organizations_zone(usage: Usage, log: Log) -> Non
     registry.close()
 
 
+def test_an_age_is_a_time(usage: Usage, log: Log) -> None:
+    log.add([Call(time.time_ns() - 3600 * NS, model="recent", input=1, output=1, cost=1)])
+    for age, found in (("2h", True), ("2h ago", True), ("30m", False)):
+        code, out, err = usage("--since", age, "--by", "model")
+        assert (code, "recent" in out) == (0, found), err
+
+
 def test_filters_and_bars(usage: Usage) -> None:
     _, out, _ = usage(*MONTH, "--only", "agent=name of agt_2", "--by", "hour", "--chart", "tokens")
     assert [line.split()[0] for line in out.splitlines()] == ["2026-11-01T10:00Z", "2026-11-01T23:00Z"]
