@@ -274,8 +274,9 @@ def _explained(error: Any) -> Iterator[tuple[list[str | int], str]]:
                     hint = did_you_mean(name, known, f"known are {', '.join(known)}")
                     yield [*path, name], f"{where}unknown member `{name}`: {hint}"
         case "required":
-            missing = [each for each in error.validator_value if each not in error.instance]
-            yield path, f"{where}`{missing[0]}` is missing"
+            # One error for each member, which only its text names.
+            missing = next(each for each in error.validator_value if error.message.startswith(repr(each)))
+            yield path, f"{where}`{missing}` is missing"
         case "type":
             wanted = error.validator_value
             kinds = [wanted] if isinstance(wanted, str) else wanted

@@ -30,6 +30,8 @@ MISTAKES = [
     ("v: 1\nagents:\n- {name: &x a, owner: *x}", "f.yaml:3: aliases are not supported"),
     ("v: 1\nagents:\n- {&x name: a}\n- {*x : b}", "f.yaml:3: aliases are not supported"),
     ("v: 1\nagents:\n- &x\n  name: a\n- *x", "f.yaml:3: aliases are not supported"),
+    ("v: 1\nlimits:\n- {agent: a, limit: x}", "f.yaml:3: limits[0]: `value` is missing"),
+    ("v: 1\nlimits:\n- {agent: a}", "f.yaml:3: limits[0]: `value` is missing"),
     ("v: 1\nlimits:\n- {agent: a, limit: x, value: many}", "limits[0].value: must be a whole number, not a text"),
     ("v: 1\nbindings:\n- bundle: b", "bindings[0]: give exactly one of `agent` or `team` or `organization`"),
     ("v: 1\nbindings:\n- {bundle: b, agent: a, team: t}", "bindings[0]: give exactly one of"),
