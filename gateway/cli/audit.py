@@ -83,7 +83,7 @@ def verify(
         # Exit code 1 is kept for the one answer that matters.
         output.complain(error.message, error.hint)
         raise typer.Exit(2) from error
-    exit_code = 1 if decisions is not None and decisions.otherwise else report.exit_code
+    exit_code = (decisions.exit_code if decisions is not None else 0) or report.exit_code
     if as_json:
         judged = {} if decisions is None else {"decisions": decisions.document()}
         output.print_json(report.document() | judged | {"exit_code": exit_code})

@@ -26,6 +26,11 @@ class Decisions:
     apart: Counter[str] = field(default_factory=Counter)
     otherwise: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def exit_code(self) -> int:
+        """1 if any was decided otherwise, 2 if there are some and none could be compared, else 0."""
+        return 1 if self.otherwise else 2 if self.apart and not self.agree else 0
+
     def document(self) -> dict[str, Any]:
         """The same for programs."""
         otherwise = [{"id": event_id, "problem": problem} for event_id, problem in self.otherwise]
@@ -58,7 +63,9 @@ def judged_again(database: Path, data: DataDirectory) -> Decisions:
 
 def print_decisions(decisions: Decisions) -> None:
     agree = f"{decisions.agree:,} {'decision' if decisions.agree == 1 else 'decisions'}"
-    if not decisions.otherwise:
+    if decisions.exit_code == 2:
+        typer.echo(typer.style("!", fg="yellow") + " no decision could be judged again")
+    elif not decisions.otherwise:
         typer.echo(typer.style("✓", fg="green") + f" {agree} judged again, with the recorded verdict")
     for event_id, problem in decisions.otherwise[:_SHOWN]:
         typer.echo(typer.style("✗", fg="red") + f" {event_id}: {output.printable(problem)}")
@@ -68,3 +75,5 @@ def print_decisions(decisions: Decisions) -> None:
         typer.echo(f"{mark} {count:,} decided otherwise than the policies say, {agree} as they say")
     for problem, count in decisions.apart.most_common():
         typer.echo(typer.style("!", fg="yellow") + f" {count:,} cannot be compared: {output.printable(problem)}")
+    if any("there is no bundle" in problem for problem in decisions.apart):
+        output.note("name a directory whose `bundles/` has them with --data; `gateway backup` copies them with the log")

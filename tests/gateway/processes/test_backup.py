@@ -70,6 +70,8 @@ def test_a_gateway_goes_on_from_a_copy_that_was_made_while_it_ran(live: Live) ->
 
     for number in range(4):
         live.run("audit", "verify", "--data", f"copy-{number}", code=3)  # the newest entries were not signed yet
+    (live.directory / "copy-3" / "bundles").rename(live.directory / "elsewhere")
+    live.run("audit", "verify", "--reexecute", "--data", "copy-3", code=2)  # no decision can be judged without them
     listed = live.run("agents", "list", "--data", "copy-2", "--json")
     assert ("late-2" in listed, "late-3" in listed) == (True, False)
     copy = live.directory / "copy-2"
