@@ -75,6 +75,9 @@ def complain_usage(error: typer.TyperException) -> None:
         name = "NAME" if kind == "agent" else "team:NAME"
         message = f"no such option: --{kind}"
         hint = f"the {kind} comes first: `{context.command_path} {name} …`"
+    elif context and kind == "data" and context.parent is None:
+        message = "--data stands before the command"
+        hint = "write it after it: `gateway status --data DIR`, or set AIG_DATA"
     complain(copyable(message), hint)
 
 

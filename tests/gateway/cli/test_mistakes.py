@@ -106,6 +106,9 @@ MISTAKES = [
         ("hint: did you mean the model `gpt-4o`? this bundle would allow it",),
         files={"call.json": '{"action": "chat.completions", "resource": {"model": "GPT-4o"}}'},
     ),
+    Mistake(
+        "a data directory first", "gateway --data x status", ("write it after it: `gateway status --data",), code=2
+    ),
     # Values
     Mistake(
         "a port that is none", "gateway up --port 99999", ("--port is `99999`, but must be a whole number from 0",)
