@@ -184,13 +184,13 @@ def _name(subject: str, organization: str, limit: str, upstream: str, model: str
 
 def _amount(limit: str, text: str) -> int:
     """The value of a limit from a whole number, or for money from dollars: `500usd`, `0.25usd`."""
-    if text.isascii() and text.isdecimal():
+    if text.isascii() and text.isdecimal() and len(text) <= 20:
         return int(text)
     money = limit.startswith("spend_")
     if money and (found := _DOLLARS.fullmatch(text)):
         return int(found[1]) * 1_000_000 + int((found[2] or "").ljust(6, "0"))
     ways = "must be a whole number of millionths of a dollar, or dollars: 500usd" if money else "must be a whole number"
-    raise typer.BadParameter(f"`{text}` is not a value of `{limit}`: it {ways}")
+    raise typer.BadParameter(f"`{text[:80]}` is not a value of `{limit}`: it {ways}")
 
 
 def _shown(limit: str, value: int) -> str:

@@ -37,6 +37,10 @@ def copy(source: DataDirectory, to: Path) -> int:
         raise GatewayError(
             "backup_exists", f"`{to}` exists already", subject=str(to), hint="name a directory that does not exist yet"
         )
+    if to.resolve().is_relative_to(source.path.resolve()):
+        raise GatewayError(
+            "backup_inside", f"`{to}` is inside of what is copied", subject=str(to), hint="name a directory elsewhere"
+        )
     with _complete_or_absent(to) as made:
         made.create()
         _copy_file(source.signer_state, made.signer_state)

@@ -80,6 +80,7 @@ def test_money_may_be_given_in_dollars(at: Run, value: str, microusd: int, shown
         *(("spend_microusd_per_day", each) for each in ("5.00", "usd", "$5", "5eur", "1e3usd", "0.0000001usd", "٥usd")),
         ("tokens_per_day", "5usd"),
         ("tokens_per_day", "5.0"),
+        ("tokens_per_day", "9" * 5000),
     ],
 )
 def test_a_value_that_could_mean_something_else_is_refused(at: Run, limit: str, value: str) -> None:

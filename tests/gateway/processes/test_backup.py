@@ -24,6 +24,12 @@ def test_what_exists_is_not_overwritten(data: DataDirectory, tmp_path: Path) -> 
     assert list((tmp_path / "copy").iterdir()) == []
 
 
+def test_a_copy_is_not_inside_of_what_is_copied(data: DataDirectory) -> None:
+    with pytest.raises(GatewayError, match="is inside of what is copied"):
+        backup.copy(data, data.policies / "copies" / "monday")
+    assert not (data.policies / "copies").exists()
+
+
 def test_a_copy_with_other_keys_than_its_registry_is_none(
     data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
