@@ -109,8 +109,12 @@ class Usage:
 
     def plus(self, other: Usage) -> Usage:
         """Both together."""
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
 
     def less(self, other: Usage) -> Usage:
         """What is left of it without a part."""
-        return Usage(*(max(0, getattr(self, name) - getattr(other, name)) for name in self.__slots__))
+        return Usage(*(max(0, getattr(self, name) - getattr(other, name)) for name in COUNTS))
+
+
+COUNTS: Final = tuple(Usage.__annotations__)
+"""The members of `Usage`."""

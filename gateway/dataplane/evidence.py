@@ -15,7 +15,7 @@ from gateway.audit.content import Sealed
 from gateway.audit.entry import MAX_INTEGER, commitment, document
 from gateway.audit.intents import Completed, Decided
 from gateway.body import Body
-from gateway.call import Usage
+from gateway.call import COUNTS, Usage
 from gateway.dataplane import budget
 from gateway.dataplane.exchange import Exchange
 from gateway.upstream.routing import Choices
@@ -186,7 +186,7 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
 def _further(model: str | None, usage: Usage) -> dict[str, object]:
     """A call of the provider's own to a model, whose tokens are in the whole. None is the one that answers."""
     named = {} if model is None else {"model": model}
-    counts = {name: getattr(usage, name) for name in Usage.__slots__}
+    counts = {name: getattr(usage, name) for name in COUNTS}
     return {**named, **{f"{name}_tokens": min(value, MAX_INTEGER) for name, value in counts.items() if value}}
 
 
