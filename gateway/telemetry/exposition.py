@@ -117,5 +117,8 @@ def _metric(family: Family, kind: Kind, blocks: Sequence[tuple[tuple[str, ...], 
 
 def render(totals: Totals, bounds: Bounds, gauges: Sequence[Gauge], accept: str) -> tuple[bytes, str]:
     """The page and its content type, in the format that the `Accept` header prefers."""
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # a version in it that is none
+        encode, content_type = choose_encoder("")
     return encode(_Collected(bounds.bounded(totals.blocks), gauges)), content_type

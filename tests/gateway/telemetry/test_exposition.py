@@ -38,6 +38,14 @@ def test_the_parsers_accept_every_metric(accept: str) -> None:
     assert tokens.value == 1
 
 
+@pytest.mark.parametrize("version", ["abc", "1.x", "-", ".", "1.0.0\u00ff"])
+def test_a_version_that_is_none_is_no_error(version: str) -> None:
+    """`prometheus_client` compares the parts of versions as numbers, and fails if one is none."""
+    for kind in ("application/openmetrics-text", "text/plain"):
+        body, _ = render(totals(), Bounds(10, 10), [], f"{kind}; version={version}")
+        assert b"aig_tokens" in body
+
+
 def test_buckets_are_cumulative_and_in_seconds() -> None:
     kind = KINDS["worker"]
     numbers = [0] * kind.slots
