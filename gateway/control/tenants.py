@@ -24,11 +24,11 @@ def organization(registry: Registry, operation: Operation, caller: Caller, wante
     if operation.about == "nothing":
         return caller.organization
     if caller.organization is not None:
-        check_visible(caller, wanted or caller.organization)
+        check_visible(caller, caller.organization if wanted is None else wanted)
         return caller.organization
     if wanted is None and operation.about == "home":
         return None
-    name = wanted or DEFAULT
+    name = DEFAULT if wanted is None else wanted
     known = queries.organizations(registry)
     if not (operation.noun == "audit" and name == SYSTEM) and name not in known:
         raise unknown(name, known)

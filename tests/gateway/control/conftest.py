@@ -67,7 +67,7 @@ class Client:
         headers: dict[str, str] | None = None,
         **query: str,
     ) -> Reply:
-        sent = {} if self.token is None else {"authorization": f"Bearer {self.token}"}
+        sent = {"host": "gateway"} | ({} if self.token is None else {"authorization": f"Bearer {self.token}"})
         payload = raw if raw is not None else b"" if body is None else orjson.dumps(body)
         if payload:
             sent["content-type"] = "application/json"
@@ -158,7 +158,7 @@ def _quoted(text: str) -> str:
 @functools.cache
 def document_of(api: ControlApi) -> dict[str, Any]:
     client = Client(api, None)
-    reply = asyncio.run(client._exchange("GET", "/api/v1/openapi.json", "", [], b""))
+    reply = asyncio.run(client._exchange("GET", "/api/v1/openapi.json", "", [(b"host", b"gateway")], b""))
     found: dict[str, Any] = orjson.loads(reply.raw)
     return found
 

@@ -35,6 +35,25 @@ def test_paths(owner: Client) -> None:
         assert owner(method, path).problem(status), path
 
 
+def test_a_request_has_one_host(owner: Client) -> None:
+    """RFC 9112, section 3.2; the listener leaves it to its applications."""
+    sent = [(b"authorization", f"Bearer {owner.token}".encode())]
+    for hosts in ([], [b"gateway", b"gateway"], [b"gateway", b"elsewhere"]):
+        headers = [*sent, *((b"host", each) for each in hosts)]
+        for path in ("/api/v1/me", "/api/v1/"):
+            refused = asyncio.run(owner._exchange("GET", path, "", headers, b""))
+            assert refused.problem(400) == "bad_request", hosts
+
+
+def test_an_organization_without_a_name_is_none(control: Control, owner: Client) -> None:
+    """A script with an empty variable must not mean another organization, or all of them."""
+    mine = control.operator("dora", organization=ORG)
+    for client, path in ((owner, "/agents"), (owner, "/operators"), (mine, "/agents")):
+        assert client("GET", path, organization="").problem(404) == "unknown_organization"
+    stop = owner("POST", "/stops", {"reason": "a test"}, organization="")
+    assert stop.problem(404) == "unknown_organization"
+
+
 @pytest.mark.slow
 def test_other_paths_are_not_the_apis(owner: Client) -> None:
     assert owner("GET", "//elsewhere").raw == b"elsewhere"
