@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlmodel import Session
+
 from gateway.audit.intents import SYSTEM
 from gateway.control.gate import Caller
 from gateway.control.operation import Operation
 from gateway.control.problems import Problem
 from gateway.errors import did_you_mean
-from gateway.registry import queries
+from gateway.registry import operators, queries
 from gateway.registry.database import Registry
 
 DEFAULT = "default"
@@ -39,6 +41,14 @@ def check_visible(caller: Caller, name: str) -> None:
     """Raise unless the operator may know whether there is an organization of this name."""
     if caller.organization not in (None, name):
         raise unknown(name)
+
+
+def check_may_undo(session: Session, caller: Caller, actor: str, what: str) -> None:
+    """Raise `Problem` 403 if an operator of one organization would undo what one of the whole gateway did to it."""
+    organization = caller.organization
+    if organization is not None and not operators.is_of(session, organization, actor):
+        detail = f"this organization was {what} by an operator of the whole gateway"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can end that")
 
 
 def unknown(name: str, known: Sequence[str] = ()) -> Problem:

@@ -266,6 +266,15 @@ def find_operator(session: Session, tenant: Organization | None, reference: str)
     return found
 
 
+def is_of(session: Session, organization: str, actor: str) -> bool:
+    """Whether the actor of a change is an operator of this organization, and not one of the whole gateway."""
+    kind, _, identifier = actor.partition(":")
+    if kind != "operator":
+        return False
+    row = session.get(Operator, identifier)
+    return row is not None and row.organization_id == find_organization(session, organization).id
+
+
 def tenant_of(session: Session, organization: str | None) -> Organization | None:
     return None if organization is None else find_organization(session, organization)
 

@@ -62,6 +62,18 @@ def versions(registry: Registry, name: str) -> list[OrganizationVersionRecord]:
         ]
 
 
+def suspended_by(session: Session, name: str) -> str | None:
+    """The actor who has suspended an organization; None if it is not suspended."""
+    owner = queries.find_organization(session, name)
+    mine = select(OrganizationVersion).where(OrganizationVersion.organization_id == owner.id)
+    found = None
+    for each in session.exec(mine.order_by(col(OrganizationVersion.version).desc())):
+        if each.status != "suspended":
+            break
+        found = each.actor  # of the oldest one: what came later changed something else
+    return found
+
+
 def standing(registry: Registry, organization: str, team: str) -> Standing:
     """What decides over the agents of a team (or of none: empty), beside their own states."""
     with registry.read() as session:

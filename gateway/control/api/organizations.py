@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 
 from pydantic import Field
+from sqlmodel import Session
 
 from gateway.control import shapes, tenants
 from gateway.control.api.agents import tag
@@ -13,6 +14,7 @@ from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasone
 from gateway.control.problems import Problem
 from gateway.registry import changes, queries, tenant_changes
 from gateway.registry import tenants as records
+from gateway.registry.guarded import Step
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
 from gateway.registry.tenants import organization_records
 from gateway.usage import zones
@@ -98,17 +100,34 @@ def create(ask: Ask) -> Answer:
     return _shown(_one(ask, name), 201)
 
 
-def _transition(change: Callable[..., OrganizationRecord | None], ask: Ask) -> Answer:
+def _transition(change: Callable[..., OrganizationRecord | None], ask: Ask, *conditions: Step) -> Answer:
     name = ask.path["organization"]
     found = _one(ask, name)
-    changed = change(ask.change(), actor=ask.actor, organization=name, reason=ask.body.reason)
+    changed = change(ask.change(*conditions), actor=ask.actor, organization=name, reason=ask.body.reason)
     return _shown(changed or found)
 
 
-_TRANSITIONS: list[tuple[str, str, Callable[..., OrganizationRecord | None]]] = [
-    ("suspend", "Refuse the requests of all its agents until it is resumed", tenant_changes.suspend_organization),
-    ("resume", "Let the agents of a suspended organization go on", tenant_changes.resume_organization),
-    ("revoke", "End an organization and all that its agents may do, for good", tenant_changes.revoke_organization),
+def resume(ask: Ask) -> Answer:
+    def check(session: Session) -> None:
+        actor = records.suspended_by(session, ask.path["organization"])
+        if actor is not None:
+            tenants.check_may_undo(session, ask.caller, actor, "suspended")
+
+    return _transition(tenant_changes.resume_organization, ask, check)
+
+
+_TRANSITIONS: list[tuple[str, str, Callable[[Ask], Answer]]] = [
+    (
+        "suspend",
+        "Refuse the requests of all its agents until it is resumed",
+        functools.partial(_transition, tenant_changes.suspend_organization),
+    ),
+    ("resume", "Let the agents of a suspended organization go on", resume),
+    (
+        "revoke",
+        "End an organization and all that its agents may do, for good",
+        functools.partial(_transition, tenant_changes.revoke_organization),
+    ),
 ]
 
 OPERATIONS = [
@@ -172,13 +191,13 @@ OPERATIONS = [
             path=f"/organizations/{{organization}}/{name}",
             noun="organizations",
             summary=summary,
-            function=functools.partial(_transition, change),
+            function=function,
             body=Reasoned,
             about="nothing",
             answer=_ORGANIZATION,
             restricts=name != "resume",
             tagged=True,
         )
-        for name, summary, change in _TRANSITIONS
+        for name, summary, function in _TRANSITIONS
     ),
 ]

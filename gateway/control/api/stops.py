@@ -1,7 +1,8 @@
 """Emergency stops: every agent of an organization, or of all, is refused at once (docs/revocation.md).
 
-An operator of one organization stops that one. It also sees a stop of all, because its agents are refused too, but not
-who said so and why: that may concern others.
+An operator of one organization stops that one, and ends such stops, but not one that an operator of the whole gateway
+has made. It also sees a stop of all, because its agents are refused too, but not who said so and why: that may concern
+others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pydantic import Field
 from sqlmodel import Session
 
-from gateway.control import shapes
+from gateway.control import shapes, tenants
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.registry import emergency_stops
@@ -66,7 +67,10 @@ def end(ask: Ask) -> Answer:
     if stop.organization is None and ask.caller.organization is not None:
         raise _not_yours("end a stop of all")
     ended = emergency_stops.resume(
-        ask.change(_still(stop)), actor=ask.actor, organization=stop.organization, reason=ask.body.reason
+        ask.change(_still(stop), _its_own(ask, stop)),
+        actor=ask.actor,
+        organization=stop.organization,
+        reason=ask.body.reason,
     )
     return Answer(body=ended or stop)
 
@@ -79,6 +83,16 @@ def _still(stop: StopRecord) -> Callable[[Session], None]:
         if any(each.id != stop.id for each in others):
             hint = f"end {others[0].id}, if that is meant"
             raise Problem(409, "stop_ended", "it has ended, and another one is in force", hint=hint)
+
+    return check
+
+
+def _its_own(ask: Ask, stop: StopRecord) -> Callable[[Session], None]:
+    """The condition that the operator may end this stop, if it has not ended yet."""
+
+    def check(session: Session) -> None:
+        if stop.ended_ns is None:
+            tenants.check_may_undo(session, ask.caller, stop.actor, "stopped")
 
     return check
 

@@ -38,7 +38,11 @@ class Reader:
         self._news = asyncio.Condition()
         self.may_take = asyncio.Event()
         self.may_take.set()
-        given = {"host": "gateway", "authorization": f"Bearer {client.token}", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        given = {
+            "host": "gateway",
+            "authorization": f"Bearer {client.token}",
+            **{k.replace("_", "-"): v for k, v in headers.items()},
+        }
         self._scope: Scope = {
             "type": "http",
             "method": "GET",

@@ -13,7 +13,7 @@ from gateway.dataplane.legacy_clients import LegacyClients, Place, _Calls
 from gateway.identity import public_keys, token_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.policy import cache
-from gateway.registry import changes, emergency_stops
+from gateway.registry import changes, emergency_stops, tenant_changes
 from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.control.conftest import Client, Control
@@ -56,6 +56,31 @@ def test_everybody_is_stopped_and_goes_on(control: Control, owner: Client, acme:
         ("agents.resumed", "put out"),
         ("agents.stopped", "again"),
     ]
+
+
+def test_an_organization_does_not_undo_what_the_gateways_operators_did_to_it(
+    control: Control, owner: Client, acme: Client
+) -> None:
+    """Otherwise a suspended tenant lets itself in again."""
+    stop = owner("POST", "/stops", {"reason": "abuse"}, organization="acme").ok()
+    refused = acme("POST", f"/stops/{stop['id']}/resume")
+    assert (refused.problem(403), "stopped by" in refused.json["detail"]) == ("forbidden", True)
+    assert owner("POST", f"/stops/{stop['id']}/resume").ok()["ended"]
+    assert acme("POST", f"/stops/{stop['id']}/resume").ok()["ended"], "it has ended: there is nothing to undo"
+    mine = acme("POST", "/stops", {"reason": "fire"}).ok()
+    second = control.operator("adam", "admin", "acme")
+    assert second("POST", f"/stops/{mine['id']}/resume").ok()["ended"], "of the same organization"
+
+    assert owner("POST", "/organizations/acme/suspend").ok()["status"] == "suspended"
+    assert acme("PATCH", "/organizations/acme", {"review_days": 9}, headers={"if-match": "*"}).ok()["review_days"] == 9
+    refused = acme("POST", "/organizations/acme/resume")
+    assert (refused.problem(403), "suspended by" in refused.json["detail"]) == ("forbidden", True)
+    assert owner("POST", "/organizations/acme/resume").ok()["status"] == "active"
+    assert acme("POST", "/organizations/acme/resume").ok()["status"] == "active", "there is nothing to undo"
+    assert acme("POST", "/organizations/acme/suspend").ok()["status"] == "suspended"
+    assert acme("POST", "/organizations/acme/resume").ok()["status"] == "active"
+    tenant_changes.suspend_organization(control.home.registry, actor=ACTOR, organization="acme")
+    assert acme("POST", "/organizations/acme/resume").problem(403) == "forbidden", "so did somebody at the machine"
 
 
 @pytest.mark.slow
