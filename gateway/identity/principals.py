@@ -218,7 +218,8 @@ class Principals:
     stamp, never a stale entry with a new stamp.
     """
 
-    def __init__(self, kinds: Iterable[CredentialKind], capacity: int = 4096) -> None:
+    def __init__(self, kinds: Iterable[CredentialKind], capacity: int = 16_384) -> None:
+        """At most `capacity` are kept. Each takes about 2.7 KB."""
         self._kinds = {each.method: each for each in kinds}
         self._capacity = capacity
         # By method and lookup, oldest use first.
