@@ -9,9 +9,9 @@ control: what its ratio differs from 1 is the noise. Agents are asked in three w
 thousand of them in turn, whose principals a worker remembers; and all of them at random, each for the first time, whose
 principals and balances it must read. Agents are inserted in bulk, entries through the log's own transactions.
 
-Two workers that share 16 connections have eight each, so each has less to do in a turn of its loop and in a commit. How
-much of their cost comes from that, and from two processes on one core, show a bare pass-through (`data_plane.py`) with
-one process and two, and both with 16 connections for each process.
+Two workers are compared at the same number of connections in all, 16 and 64, and at 16 for each. Those that share 16
+have eight each, so each has less to do in a turn of its loop and in a commit. How much of their cost comes from that,
+and from two processes on one core, show a bare pass-through (`data_plane.py`) with one process and two.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from gateway.processes.children import flags
 from gateway.registry.database import Registry
 from gateway.settings import Settings
 
-CLIENTS = 16
+CLIENTS, MANY = 16, 64
 GROUP = 5_000
 TWO = "two workers"
 BARE = "bare pass-through"
@@ -216,30 +216,33 @@ def main() -> None:
         one = "10 agents, an empty log, one worker"
         some = f"{options.agents:,} agents"
         of_two, of_few = requests_of(two.keys), requests_of(few.keys)
-        cases: dict[str, tuple[Served, Iterator[bytes], int]] = {
-            one: (few, of_few, CLIENTS),
-            "the same once more": (control, requests_of(control.keys), CLIENTS),
-            f"{some}, ten of them call": (agents, requests_of(agents.keys[:10]), CLIENTS),
-            f"{some}, a thousand of them call": (agents, requests_of(everyone[:1000]), CLIENTS),
-            f"{some}, all of them call": (agents, requests_of(everyone[1000:] or everyone), CLIENTS),
-            f"{options.entries:,} entries in the log": (log, requests_of(log.keys), CLIENTS),
-            TWO: (two, of_two, CLIENTS),
-            f"{TWO}, {CLIENTS} connections each": (two, of_two, 2 * CLIENTS),
-            BARE: (bare, of_few, CLIENTS),
-            f"{BARE}, two processes": (bares, of_few, CLIENTS),
-            f"{BARE}, two processes, {CLIENTS} connections each": (bares, of_few, 2 * CLIENTS),
+        at_many = f"one worker, {MANY} connections"
+        # What is compared with what.
+        cases: dict[str, tuple[Served, Iterator[bytes], int, str]] = {
+            one: (few, of_few, CLIENTS, one),
+            "the same once more": (control, requests_of(control.keys), CLIENTS, one),
+            f"{some}, ten of them call": (agents, requests_of(agents.keys[:10]), CLIENTS, one),
+            f"{some}, a thousand of them call": (agents, requests_of(everyone[:1000]), CLIENTS, one),
+            f"{some}, all of them call": (agents, requests_of(everyone[1000:] or everyone), CLIENTS, one),
+            f"{options.entries:,} entries in the log": (log, requests_of(log.keys), CLIENTS, one),
+            TWO: (two, of_two, CLIENTS, one),
+            f"{TWO}, {CLIENTS} connections each": (two, of_two, 2 * CLIENTS, one),
+            at_many: (few, of_few, MANY, at_many),
+            f"{TWO}, {MANY} connections": (two, of_two, MANY, at_many),
+            BARE: (bare, of_few, CLIENTS, BARE),
+            f"{BARE}, two processes": (bares, of_few, CLIENTS, BARE),
+            f"{BARE}, two processes, {CLIENTS} connections each": (bares, of_few, 2 * CLIENTS, BARE),
         }
         costs: dict[str, list[float]] = {title: [] for title in cases}
         for round_number in range(options.rounds + 1):
             for title in random.sample(list(cases), len(cases)):
-                served, requests, clients = cases[title]
+                served, requests, clients, _ = cases[title]
                 # The first round warms up.
                 cost = served.cost_of(requests, options.seconds if round_number else 0.5, clients)
                 if round_number:
                     costs[title].append(cost)
     for title, found in costs.items():
-        first = costs[BARE if title.startswith(BARE) else one]
-        ratio = statistics.median(each / base for each, base in zip(found, first, strict=True))
+        ratio = statistics.median(each / base for each, base in zip(found, costs[cases[title][3]], strict=True))
         print(f"{title:56}{statistics.median(found):8.3f} ms{ratio:8.2f}   (least {min(found):.3f} ms)")
 
 
