@@ -1,6 +1,6 @@
 """What counting costs a whole call: processor time of a worker that does not count, one that does, and one with limits.
 
-    python -m benchmarks.counting_calls [--rounds 30] [--seconds 0.4]
+    python -m benchmarks.counting_calls [--rounds 30] [--seconds 0.4] [--clients 16]
 
 Three data workers serve the same calls, with an output limit of their own, one after the other in many short rounds,
 each in another order, because the speed of a machine changes more within a second than counting costs. The first is a
@@ -26,7 +26,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import data_plane
-from benchmarks.flat_cost import Side
+from benchmarks.flat_cost import CLIENTS, Side
 from gateway.audit.balance import WINDOWS
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.costs import Costs
@@ -63,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=0.4)
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="connections")
     parser.add_argument("--port", type=int, default=18380, help="the first of four free ports")
     parser.add_argument("--realtime", type=int, default=0, help="measure with this real-time priority")
     options = parser.parse_args()
@@ -89,7 +90,7 @@ def main() -> None:
         for round_number in range(options.rounds + 1):
             for at in random.sample(range(len(sides)), len(sides)):
                 # The first round warms up.
-                cost = sides[at].cost_of(asked[at], options.seconds if round_number else 0.5)
+                cost = sides[at].cost_of(asked[at], options.seconds if round_number else 0.5, options.clients)
                 if round_number:
                     costs[at].append(cost * 1000)
     for title, found in zip(titles, costs, strict=True):
