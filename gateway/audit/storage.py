@@ -15,7 +15,7 @@ import functools
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,12 @@ _AGENTS = """
 CREATE INDEX entry_agent ON entry (id >> 8, agent) WHERE agent IS NOT NULL;
 """
 _SCHEMA = _TABLES + _AGENTS + balances.TABLE + content.TABLE
+
+_READABLE: Final = {
+    3: _TABLES + "CREATE INDEX entry_agent ON entry (agent) WHERE agent IS NOT NULL;" + balances.TABLE + content.TABLE,
+    SCHEMA: _SCHEMA,
+}
+"""Schemas that can be read: an auditor who keeps copies must not have to write to them."""
 
 # What makes a log of the schema before into one of each number.
 _MIGRATIONS: Final = {2: balances.TABLE, 3: content.TABLE, 4: f"DROP INDEX entry_agent; {_AGENTS}"}
@@ -186,7 +192,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     On a read-only disk SQLite cannot create the files that readers share; a copy there is opened as immutable.
     """
     try:
-        return _checked(_open(path, "ro"), path)
+        return _checked(_open(path, "ro"), path, _READABLE)
     except sqlite3.OperationalError as error:
         wal = path.with_name(f"{path.name}-wal")
         if wal.exists() and wal.stat().st_size:  # it holds entries, which an immutable database does not show
@@ -197,7 +203,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
                 hint="copy both to a place that can be written to",
             ) from error
     try:
-        return _checked(_open(path, "ro", immutable=True), path)
+        return _checked(_open(path, "ro", immutable=True), path, _READABLE)
     except sqlite3.OperationalError as error:
         raise AuditError("audit_missing", f"cannot read `{path}`: {error}", subject=str(path)) from error
 
@@ -220,9 +226,9 @@ def exclusive(data: DataDirectory) -> Iterator[sqlite3.Connection]:
         raise unavailable(str(error)) from error
 
 
-def _checked(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+def _checked(db: sqlite3.Connection, path: Path, schemas: Container[int] = (SCHEMA,)) -> sqlite3.Connection:
     try:
-        check_version(db, path)
+        _check_version(db, path, schemas)
     except BaseException:
         db.close()
         raise
@@ -248,9 +254,9 @@ def touch(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION}")
 
 
-def check_version(db: sqlite3.Connection, path: Path) -> None:
-    """Raise `audit_schema` if the database is not an audit log, or one of another version."""
-    if (found := _version(db, path)) != SCHEMA:
+def _check_version(db: sqlite3.Connection, path: Path, schemas: Container[int]) -> None:
+    """Raise `audit_schema` if the database is not an audit log, or one of another version than these."""
+    if (found := _version(db, path)) not in schemas:
         raise AuditError(
             "audit_schema",
             f"`{path}` has schema {found}, this program reads and writes schema {SCHEMA}",
@@ -287,8 +293,9 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
 
 
 def schema_differences(db: sqlite3.Connection) -> list[str]:
-    """How tables, indexes, triggers and views differ from those of this program."""
-    expected, found = _expected_schema(), _schema(db)
+    """How tables, indexes, triggers and views differ from those of this program, or of the one that wrote the log."""
+    (number,) = db.execute("SELECT schema FROM meta").fetchone()
+    expected, found = _expected_schema(number), _schema(db)
     changed = [
         f"{found[name][0]} `{name}` was changed" for name in found if expected.get(name, found[name]) != found[name]
     ]
@@ -310,9 +317,9 @@ def _schema(db: sqlite3.Connection) -> dict[str, tuple[str, str, str | None]]:
 
 
 @functools.cache
-def _expected_schema() -> dict[str, tuple[str, str, str | None]]:
+def _expected_schema(number: int) -> dict[str, tuple[str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as db:
-        db.executescript(_SCHEMA)
+        db.executescript(_READABLE.get(number, _SCHEMA))
         return _schema(db)
 
 
