@@ -1,4 +1,4 @@
-"""What counting costs a whole call: processor time of a worker that does not count, one that does, and one with limits.
+"""What counting costs a whole call: a worker that does not count, one that does, and one with limits.
 
     python -m benchmarks.counting_calls [--rounds 30] [--seconds 0.4] [--clients 16]
 
@@ -6,8 +6,8 @@ Three data workers serve the same calls, with an output limit of their own, one 
 each in another order, because the speed of a machine changes more within a second than counting costs. The first is a
 worker in which this file takes out what counts: `input.usage`, the reservation with its balances, and the cost. The
 second counts every call for its agent and its organization, as all workers do. The third compares each call with two
-limits besides, of tokens a day and of money a month. Ratios and differences are medians of the rounds', and of each
-worker's best round.
+limits besides, of tokens a day and of money a month. Shown are processor time of the worker for a call, requests per
+second, and the ratios of both, as medians of the rounds'.
 `counting.py` measures the writer of the log alone.
 """
 
@@ -86,18 +86,26 @@ def main() -> None:
         for side in sides[1:]:
             side.start(stack, cores[0])
         costs: list[list[float]] = [[] for _ in sides]
+        rates: list[list[float]] = [[] for _ in sides]
         asked = [itertools.cycle([data_plane.chat_request(key, BODY) for key in side.keys]) for side in sides]
         for round_number in range(options.rounds + 1):
             for at in random.sample(range(len(sides)), len(sides)):
                 # The first round warms up.
-                cost = sides[at].cost_of(asked[at], options.seconds if round_number else 0.5, options.clients)
+                cost, rate = sides[at].measured(asked[at], options.seconds if round_number else 0.5, options.clients)
                 if round_number:
                     costs[at].append(cost * 1000)
-    for title, found in zip(titles, costs, strict=True):
-        more = statistics.median(each - base for each, base in zip(found, costs[0], strict=True))
-        ratio = statistics.median(each / base for each, base in zip(found, costs[0], strict=True))
+                    rates[at].append(rate)
+    for title, found, done in zip(titles, costs, rates, strict=True):
         least = f"(least {min(found):.0f} µs, {min(found) / min(costs[0]):.3f})"
-        print(f"{title:20}{statistics.median(found):8.0f} µs{more:+8.0f} µs{ratio:8.3f}   {least}")
+        print(
+            f"{title:20}{statistics.median(found):8.0f} µs{_ratio(found, costs[0]):8.3f}   {least:24}"
+            f"{statistics.median(done):8,.0f} per second{_ratio(done, rates[0]):8.3f}"
+        )
+
+
+def _ratio(found: list[float], base: list[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(each / other for each, other in zip(found, base, strict=True))
 
 
 if __name__ == "__main__":

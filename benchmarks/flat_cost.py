@@ -60,9 +60,14 @@ class Served:
 
     def cost_of(self, requests: Iterator[bytes], seconds: float, clients: int = CLIENTS) -> float:
         """Milliseconds of processor time for one request. Every client sends the next of these."""
-        before = sum(map(data_plane.cpu_seconds, self.workers))
+        return self.measured(requests, seconds, clients)[0]
+
+    def measured(self, requests: Iterator[bytes], seconds: float, clients: int = CLIENTS) -> tuple[float, float]:
+        """The same, and how many requests were answered in a second."""
+        before, began = sum(map(data_plane.cpu_seconds, self.workers)), time.monotonic()
         done = uvloop.run(self._load(requests, seconds, clients))
-        return (sum(map(data_plane.cpu_seconds, self.workers)) - before) / done * 1000
+        cost = (sum(map(data_plane.cpu_seconds, self.workers)) - before) / done * 1000
+        return cost, done / (time.monotonic() - began)
 
     async def _load(self, requests: Iterator[bytes], seconds: float, clients: int = CLIENTS) -> int:
         latencies: list[float] = []
