@@ -135,7 +135,7 @@ def test_a_start_begins_anew_and_other_pages_stay(live: Live) -> None:
     live.start("--workers", "1")
     assert total(scrape(live), "aig_requests_total") == 0
     assert len(os.listdir(Path(live.data) / "metrics")) == 1
-    for path in ("/", "/metrics/", "/v1/models"):
+    for path in ("/nothing", "/metrics/", "/v1/models"):
         with pytest.raises(urllib.error.HTTPError) as raised:
             urllib.request.urlopen(control(live) + path, timeout=60)
         with raised.value as answer:
