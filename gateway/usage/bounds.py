@@ -8,6 +8,7 @@ Specification: docs/limits.md.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from typing import Any, Final
@@ -95,10 +96,17 @@ def input_tokens(call: Call) -> int:
     return tokens
 
 
+# Clients use few models, and each call asks for both of these.
+@functools.lru_cache(maxsize=1024)
 def _of_a_call(model: str) -> int:
     if _PLAIN_MODELS.fullmatch(model):
         return OF_A_CALL
     return OF_A_LONG_PROMPT if _LONG_PROMPTS in model else OF_ANOTHER_CALL
+
+
+@functools.lru_cache(maxsize=1024)
+def _works_by_itself(model: str) -> bool:
+    return any(part in model for part in _BY_THEMSELVES)
 
 
 def region(call: Call) -> str:
@@ -118,8 +126,9 @@ def unbounded(call: Call) -> str:
         return f"state that the provider keeps ({', '.join(kinds)})"
     if call.tools and (hosted := _hosted(call)):
         return f"tools that the provider runs ({', '.join(hosted)})"
-    if by_itself := [each for each in call.models if any(part in each for part in _BY_THEMSELVES)]:
-        return f"a model that searches or calls tools by itself ({by_itself[0]})"
+    for model in call.models:
+        if _works_by_itself(model):
+            return f"a model that searches or calls tools by itself ({model})"
     if call.action in WITHOUT_OUTPUT_LIMIT:
         return "an answer whose length nothing limits"
     if call.body is not None and _compacts(call.body):
@@ -154,6 +163,8 @@ def _compacts(body: dict[str, Any]) -> bool:
     if body.get("compaction") is not None:
         return True
     settings = body.get("context_management")
+    if settings is None:
+        return False
     edits = settings.get("edits", [settings]) if isinstance(settings, dict) else settings
     kinds = [each.get("type") for each in edits if isinstance(each, dict)] if isinstance(edits, list) else [edits]
     return any(str(kind).startswith("compact") for kind in kinds)
