@@ -228,7 +228,7 @@ def exclusive(data: DataDirectory) -> Iterator[sqlite3.Connection]:
 
 def _checked(db: sqlite3.Connection, path: Path, schemas: Container[int] = (SCHEMA,)) -> sqlite3.Connection:
     try:
-        _check_version(db, path, schemas)
+        check_version(db, path, schemas)
     except BaseException:
         db.close()
         raise
@@ -254,7 +254,7 @@ def touch(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION}")
 
 
-def _check_version(db: sqlite3.Connection, path: Path, schemas: Container[int]) -> None:
+def check_version(db: sqlite3.Connection, path: Path, schemas: Container[int]) -> None:
     """Raise `audit_schema` if the database is not an audit log, or one of another version than these."""
     if (found := _version(db, path)) not in schemas:
         raise AuditError(

@@ -13,6 +13,7 @@ import re
 import shutil
 import sqlite3
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -523,10 +524,10 @@ def test_a_copy_on_a_read_only_disk_is_verified(copy: Copy, monkeypatch: pytest.
         ways.append(immutable)
         return open_as(path, mode, immutable=immutable)
 
-    def checking(db: sqlite3.Connection, path: Path) -> None:
+    def checking(db: sqlite3.Connection, path: Path, schemas: Container[int]) -> None:
         if not ways[-1]:
             raise sqlite3.OperationalError("unable to open database file")
-        check_version(db, path)
+        check_version(db, path, schemas)
 
     monkeypatch.setattr(storage, "_open", opening)
     monkeypatch.setattr(storage, "check_version", checking)
