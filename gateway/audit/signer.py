@@ -29,6 +29,7 @@ from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
+from gateway.storage import durable
 
 _TOGETHER: Final = 256  # announcements that share a commit; fewer than may wait in the writer's queue
 
@@ -244,7 +245,7 @@ class Signer:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _sync_directory(path.parent)
+            durable.sync(path.parent)
             self._state = state
         except OSError as error:
             raise AuditError("signer_refused", f"cannot write `{path}`: {error.strerror}", subject=str(path)) from error
@@ -305,16 +306,8 @@ def _create(path: Path, text: str, mode: int) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _sync_directory(path.parent)
+        durable.sync(path.parent)
     except FileExistsError as error:
         raise AuditError("audit_exists", f"`{path}` exists already", subject=str(path)) from error
     except OSError as error:
         raise AuditError("bad_key", f"cannot write `{path}`: {error.strerror}", subject=str(path)) from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

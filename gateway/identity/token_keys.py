@@ -25,7 +25,7 @@ from joserfc import jwk
 
 from gateway.errors import GatewayError
 from gateway.identity.jose import Key
-from gateway.storage import secret_files
+from gateway.storage import durable, secret_files
 
 logger = logging.getLogger("gateway.identity.token_keys")
 
@@ -127,7 +127,7 @@ def add(directory: Path) -> int:
     """Add a key, which signs from now on; returns its number. It is on the disk on return."""
     number = max(_files(directory), default=0) + 1
     secret_files.create(directory / f"token.{number}")
-    _make_durable(directory)
+    durable.sync(directory)
     return number
 
 
@@ -138,7 +138,7 @@ def remove(directory: Path, numbers: Iterable[int]) -> None:
             (directory / f"token.{number}").unlink(missing_ok=True)
         except OSError as error:
             raise _unreadable(directory, error) from error
-    _make_durable(directory)
+    durable.sync(directory)
 
 
 def _files(directory: Path) -> dict[int, Path]:
@@ -149,14 +149,6 @@ def _files(directory: Path) -> dict[int, Path]:
         raise _unreadable(directory, error) from error
     found = ((name.removeprefix("token."), directory / name) for name in names)
     return {int(number): path for number, path in found if number.isascii() and number.isdecimal()}
-
-
-def _make_durable(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unreadable(directory: Path, error: OSError) -> GatewayError:

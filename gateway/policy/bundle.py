@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from gateway.errors import GatewayError, did_you_mean
+from gateway.storage import durable
 
 MANIFEST = ".manifest"
 Files: TypeAlias = dict[str, bytes]
@@ -176,7 +177,7 @@ def _publish(bundles: Path, name: str, files: Mapping[str, bytes]) -> None:
         if not target.exists():
             raise
         read(target)  # another process was faster, which is fine if it wrote the same
-    _sync(bundles)
+    durable.sync(bundles)
 
 
 def write(directory: Path, files: Mapping[str, bytes]) -> None:
@@ -190,7 +191,7 @@ def write(directory: Path, files: Mapping[str, bytes]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     for inner in {(directory / path).parent for path in files} | {directory}:
-        _sync(inner)
+        durable.sync(inner)
 
 
 def read(directory: Path) -> Files:
@@ -217,14 +218,6 @@ def read(directory: Path) -> Files:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _bad_manifest(bundle: str, problem: str, hint: str = "") -> GatewayError:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.storage import database_files
+from gateway.storage import database_files, durable
 
 _FILES = ("gateway.toml", "prices.json", "prices-table.json")
 
@@ -72,7 +72,7 @@ def _complete_or_absent(to: Path) -> Iterator[DataDirectory]:
         made = DataDirectory(Path(holder) / to.name)
         yield made
         os.rename(made.path, to)
-        _sync(to.parent)
+        durable.sync(to.parent)
     except shutil.Error as error:  # a list of what could not be copied, each with its text
         raise _changed(to, str(error.args[0][0][2])) from error
     except FileNotFoundError as error:
@@ -124,17 +124,9 @@ def _flush(directory: Path) -> int:
             path = Path(folder, name)
             if not path.is_symlink():
                 size += path.stat().st_size
-                _sync(path)
-        _sync(Path(folder))
+                durable.sync(path)
+        durable.sync(Path(folder))
     return size
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failed(to: Path, error: Exception) -> GatewayError:

@@ -35,6 +35,7 @@ from gateway.registry import changes, names
 from gateway.registry.database import Registry
 from gateway.registry.vault import Vault
 from gateway.settings import PREFIX, SCHEMA, load_settings
+from gateway.storage import durable
 
 ORGANIZATION = "default"
 STARTER_BUNDLE = "starter"
@@ -172,7 +173,7 @@ def _new_directory(final: Path) -> Iterator[DataDirectory]:
             data.create()
             yield data
             os.rename(data.path, final)
-            _sync(final.parent)
+            durable.sync(final.parent)
         except (OSError, sqlite3.Error, DBAPIError) as error:
             raise _cannot_create(final, error) from error
         except GatewayError as error:
@@ -194,15 +195,6 @@ def _cannot_create(final: Path, error: Exception) -> GatewayError:
         reason = str(error.orig if isinstance(error, DBAPIError) else error)
     message = f"cannot create `{final}`: {reason}"
     return GatewayError("data_not_writable", message, subject=str(final), hint=_ELSEWHERE)
-
-
-def _sync(directory: Path) -> None:
-    """Make the rename survive a power failure."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _default_name() -> str:
