@@ -6,11 +6,13 @@ closing settled) is checked on the way, and what the table of balances says at t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sqlite3
+from collections.abc import Iterator
 
 from gateway.audit import thresholds
-from gateway.audit.balances import Balances, Key, differences, number, reservation_of, settled_of
+from gateway.audit.balances import Balances, differences, number, read_all, reservation_of, settled_of
 from gateway.audit.entry import Entry
+from gateway.audit.errors import AuditError
 
 _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
 """What a reservation that this program did not write can end in."""
@@ -89,16 +91,24 @@ class BalanceCheck:
             for found in thresholds.refused(str(entry["org"]), [limit])
         )
 
-    def differences(self, rows: Iterable[tuple[Key, object]]) -> Iterator[str]:
+    def differences(self, db: sqlite3.Connection) -> Iterator[str]:
         """How the stored balances differ from those that the entries make."""
+        try:
+            stored = dict(read_all(db))
+        except AuditError as error:
+            yield error.message
+            return
+        except _BEYOND:
+            yield "an entry that the stored balances do not contain has a reservation that cannot be read"
+            return
         left = dict(self._due.found)
-        for key, stored in rows:
+        for key, values in stored.items():
             organization, scope = key
             due = left.pop(key, None)
             if due is None:
                 yield f"the balance of `{scope}` in `{organization}` is stored, and no entry counts in it"
                 continue
-            for difference in differences(stored, due):
+            for difference in differences(values, due):
                 yield f"the balance of `{scope}` in `{organization}` was changed: {difference}"
         for organization, scope in left:
             yield f"the balance of `{scope}` in `{organization}` is missing"

@@ -1,8 +1,9 @@
 """Balances: what has been used and what is reserved, as a function of the entries of a log.
 
 A `decided` entry that stays open says in `reservation_json` which scopes it counts in and how much of them it reserves.
-Its `completed` entry says what that was settled at. So every balance follows from the leaves. The table `balance` is an
-index of them: `transaction.py` keeps it in the transaction of each entry, and `verify.py` computes it again.
+Its `completed` entry says what that was settled at. So every balance follows from the leaves. Here they are kept in
+memory, in the order in which entries are written. What is stored of them (`balance_rows.py`) spares reading the whole
+log when a process begins; `verify.py` computes it again.
 
 A *scope* is a name, such as `agent:agt_1` or `team:research`, within one organization. What names mean is decided
 where reservations are made (`gateway/usage/`). The arithmetic of one balance is in `balance.py`. Specification:
@@ -14,35 +15,22 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from gateway.audit import balance_rows
 from gateway.audit.balance import OWN, RESERVED, USED, VALUES, Amounts, Balance, Ends
+from gateway.audit.balance_rows import Key, Write
 from gateway.audit.entry import MAX_INTEGER, Entry, Scalar
-
-_FIND: Final = "SELECT amounts FROM balance WHERE organization = ? AND scope = ?"
-_WRITE: Final = """
-INSERT INTO balance (organization, scope, amounts) VALUES (?, ?, ?)
-ON CONFLICT (organization, scope) DO UPDATE SET amounts = excluded.amounts
-"""
-TABLE: Final = """
--- What the open and closed decisions of each scope add up to: a JSON array of integers (`balances.VALUES`). As columns
--- they would make a call cost twice as much, because every call reads and writes several rows.
-CREATE TABLE balance (
-    organization TEXT NOT NULL,
-    scope TEXT NOT NULL,
-    amounts TEXT NOT NULL,
-    PRIMARY KEY (organization, scope)
-) STRICT, WITHOUT ROWID;
-"""
-
-Key: TypeAlias = tuple[str, str]
-"""Organization and scope."""
 
 _REMEMBERED: Final = 4096
 _GROUPS: Final = 8192
+WRITE_EVERY: Final = 512
+"""How many entries the rows may be behind. Whoever begins with what is stored reads so many."""
+_SHARED: Final = 64
+"""For how many transactions after one of another process the rows are written each time: it will need them."""
 
 
 class Group:
@@ -72,27 +60,66 @@ class Held(NamedTuple):
 
 
 class Balances:
-    """The balances that transactions touch: each is read once, and written once in a transaction that changed it.
+    """The balances that transactions touch, as all entries up to now make them.
 
-    May be kept from one transaction to the next: then it is what the database has, unless somebody else has written to
-    that. After this call `read_again`, and each balance is read once more before it is used. Also the whole of them
-    while a log is verified: then there is no database, and all begin with nothing.
+    Each is read once, and the entries that the rows do not contain are added to it (`current`). What changes stays in
+    memory. It is written once for many entries; with every transaction while other processes append, too; and when
+    there is nothing else to do (`write`). Nothing is lost with a process, because the entries say it.
+
+    May be kept from one transaction to the next. After another connection has written, call `look_again`. Also all
+    balances of a log while it is verified: then there is no database, and each begins with nothing.
     """
 
     def __init__(self, db: sqlite3.Connection | None = None) -> None:
         self._db = db
-        self._reading = 0  # grows whenever what was read before is no longer what the database has
+        self._behind = db is not None
+        self._position = 0  # the last entry that is counted here
+        self._stored = -1  # the last one that the rows contain, as was known last
+        self._alone = _SHARED  # transactions since the last one of another process
+        self._unwritten: dict[Key, Balance] = {}
+        self._reading = 0  # grows whenever what was read before is no longer what the rows have
         self.found: dict[Key, Balance] = {}
         self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
-        self._changed: list[Group] = []
+        self._changed: list[Group] = []  # since the last transaction
         # Reservations that were read or made not long ago, by the text that says so and their organization.
         self._held: dict[tuple[str, object], Held] = {}
         # What the open decisions have reserved that were met here; None if one counts in no balance.
         self._open: dict[str, Held | None] = {}
-        # What `write` has written last, as values that no longer change, and when.
-        self.written: dict[Key, tuple[list[int], float]] = {}
+        # What the last transaction has changed, as values that no longer change, and when.
+        self.left: dict[Key, tuple[list[int], float]] = {}
         # The last thresholds that the log tells of, so that they are not looked for again (`thresholds.py`).
         self.told: dict[object, int] = {}
+
+    def look_again(self) -> None:
+        """Somebody else has written to the database: find out what, before the balances are used again."""
+        self._behind = True
+
+    def current(self) -> None:
+        """Count the entries that others have appended. To be called before this transaction appends what counts."""
+        if not self._behind or self._db is None:
+            return
+        self._behind = False
+        began = self._stored >= 0
+        stored, last = balance_rows.position(self._db)
+        if met := stored != self._stored:
+            # The rows contain what was not written here, too: it is among the entries.
+            self._reading += 1
+            self._unwritten.clear()
+            self._stored = self._position = stored
+        for entry, text in balance_rows.entries_after(self._db, self._position, last):
+            met = True
+            self.count(entry, text)
+        self._position = last
+        if began and met:
+            self._alone = 0
+
+    def count(self, entry: Mapping[str, Any], text: object) -> None:
+        """Take account of an entry of the log; `text` is what the decision that it closes has reserved."""
+        if entry["kind"] == "decided":
+            if entry["open"]:
+                self.reserve(entry)
+        elif (held := self.closing(str(entry["org"]), str(entry["decision"]), text)) is not None:
+            self.settle(held, settled_of(entry) or (1, held.tokens, held.spend_nanousd))
 
     def get(self, organization: str, scope: str) -> Balance:
         """A balance as it is now, to be read only."""
@@ -102,14 +129,9 @@ class Balances:
             balance = self.found[key] = Balance()
             balance.read_at = -1
         if balance.read_at != self._reading:
-            row = None if self._db is None else self._db.execute(_FIND, key).fetchone()
-            balance.read(None if row is None else row[0])
+            balance.read(None if self._db is None else balance_rows.row(self._db, key))
             balance.read_at = self._reading
         return balance
-
-    def read_again(self) -> None:
-        """Believe nothing that was read until now: somebody else has written to the database."""
-        self._reading += 1
 
     def of(self, organization: str, scopes: tuple[str, ...]) -> Group:
         """The balances of these scopes as they are now, to be read only."""
@@ -185,21 +207,47 @@ class Balances:
         amounts = found["minute"], found["tokens"], found["spend_nanousd"]
         return Held(group, *amounts, found.get("ends"), found.get("read", ()))
 
-    def write(self, write: Callable[[str, list[tuple[object, ...]]], object]) -> None:
-        """Write every balance that changed."""
-        self.written = written = {}
+    def finish(self, last: int, write: Write) -> None:
+        """End a transaction that has appended the entries up to this one. Writes the rows if it is time for that."""
+        self.left = left = {}
+        if self._behind:
+            return  # none of its entries counts
         now = time.monotonic()
-        rows: list[tuple[object, ...]] = []
         for group in self._changed:
             group.changed = False
             for key, balance in group.members:
-                if key not in written:
-                    values = balance.values()
-                    written[key] = values, now
-                    rows.append((*key, orjson.dumps(values).decode()))
+                if key not in left:
+                    left[key] = balance.values(), now
+                    self._unwritten[key] = balance
         self._changed.clear()
-        if rows:
-            write(_WRITE, rows)
+        self._position = last
+        self._alone += 1
+        if self._alone <= _SHARED or last - self._stored >= WRITE_EVERY:
+            self._write(write)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the rows contain all that was counted here."""
+        return not self._unwritten
+
+    def write(self, write: Write) -> None:
+        """Write all that is not written, in a transaction that does nothing else."""
+        self.current()
+        self._write(write)
+
+    def _write(self, write: Write) -> None:
+        if self._unwritten:
+            rows = [(key, balance.values()) for key, balance in self._unwritten.items()]
+            balance_rows.write(write, rows, self._position)
+            self._unwritten.clear()
+            self._stored = self._position
+
+
+def latest(db: sqlite3.Connection) -> Balances:
+    """The balances as the last commit left them, for those who only read. To be used in one snapshot."""
+    found = Balances(db)
+    found.current()
+    return found
 
 
 def reservation_of(text: object) -> dict[str, Any] | None:
@@ -239,34 +287,44 @@ def settled_of(entry: Mapping[str, Scalar]) -> Amounts | None:
     return None
 
 
-def read_all(db: sqlite3.Connection) -> Iterable[tuple[Key, object]]:
-    """Every stored balance, for verification: its `amounts` may be anything."""
-    for organization, scope, amounts in db.execute("SELECT organization, scope, amounts FROM balance"):
-        yield (organization, scope), amounts
+def read_all(db: sqlite3.Connection) -> Iterator[tuple[Key, Sequence[Any] | None]]:
+    """The values of every balance as the stored ones and the entries after them make them, for verification.
+
+    None for one whose row cannot be read. To be used in one snapshot.
+    """
+    rows = dict(balance_rows.rows(db))
+    sums = Balances()
+    sums.found = {key: Balance(values) for key, amounts in rows.items() if (values := _values(amounts)) is not None}
+    unreadable = rows.keys() - sums.found.keys()
+    for entry, text in balance_rows.entries_after(db, *balance_rows.position(db)):
+        sums.count(entry, text)
+    yield from ((key, None if key in unreadable else balance.values()) for key, balance in sums.found.items())
+    yield from ((key, None) for key in unreadable - sums.found.keys())
 
 
-def find(db: sqlite3.Connection, organization: str, scope: str) -> Balance | None:
-    """The committed balance of a scope, outside of any transaction of the writer."""
-    row = db.execute(_FIND, (organization, scope)).fetchone()
-    return None if row is None else Balance.of(row[0])
-
-
-def differences(amounts: object, due: Balance) -> list[str]:
-    """How the stored amounts differ from the balance that the entries make, value by value."""
+def _values(amounts: object) -> list[int] | None:
+    """The values of a stored row; None if it does not have those of a balance."""
     try:
-        stored = json.loads(amounts) if isinstance(amounts, str) else None
+        values = json.loads(amounts) if isinstance(amounts, str) else None
     except ValueError:
-        stored = None
-    values = due.values()
-    if not isinstance(stored, list) or len(stored) not in (len(VALUES), len(VALUES) + len(OWN)):
+        return None
+    if not isinstance(values, list) or len(values) not in (len(VALUES), len(VALUES) + len(OWN)):
+        return None
+    return values if all(type(each) is int for each in values) else None
+
+
+def differences(stored: Sequence[int] | None, due: Balance) -> list[str]:
+    """How the values of a stored balance differ from those that the entries make, value by value."""
+    if stored is None:
         return ["it cannot be read"]
+    values = due.values()
     if len(stored) != len(values):
         return ["it has windows in another zone than the entries say"]
     names = ("minute", "open decisions", *map(_spoken, USED), *map(_spoken, RESERVED), *map(_spoken_window, OWN))
     return [
-        f"{name}: {have!r} is stored, the entries make {want}"
+        f"{name}: {have} is stored, the entries make {want}"
         for name, have, want in zip(names, stored, values, strict=False)
-        if type(have) is not int or have != want
+        if have != want
     ]
 
 

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.audit import balances, content, merkle, tiles
+from gateway.audit import balance_rows, content, merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
 from gateway.data_directory import DataDirectory
 from gateway.storage import database_files
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 APPLICATION: Final = 0x61696761  # "aiga"
 PAGE_SIZE: Final = 4096
 BUSY_SECONDS: Final = 2.0  # only for programs that do not take `audit.lock`, such as an sqlite3 shell
@@ -98,16 +98,25 @@ CREATE TABLE private (
 _AGENTS = """
 CREATE INDEX entry_agent ON entry (id >> 8, agent) WHERE agent IS NOT NULL;
 """
-_SCHEMA = _TABLES + _AGENTS + balances.TABLE + content.TABLE
+_SCHEMA = _TABLES + _AGENTS + balance_rows.TABLE + content.TABLE + balance_rows.BALANCED
 
 _READABLE: Final = {
-    3: _TABLES + "CREATE INDEX entry_agent ON entry (agent) WHERE agent IS NOT NULL;" + balances.TABLE + content.TABLE,
+    3: _TABLES
+    + "CREATE INDEX entry_agent ON entry (agent) WHERE agent IS NOT NULL;"
+    + balance_rows.TABLE
+    + content.TABLE,
+    4: _TABLES + _AGENTS + balance_rows.TABLE + content.TABLE,
     SCHEMA: _SCHEMA,
 }
 """Schemas that can be read: an auditor who keeps copies must not have to write to them."""
 
 # What makes a log of the schema before into one of each number.
-_MIGRATIONS: Final = {2: balances.TABLE, 3: content.TABLE, 4: f"DROP INDEX entry_agent; {_AGENTS}"}
+_MIGRATIONS: Final = {
+    2: balance_rows.TABLE,
+    3: content.TABLE,
+    4: f"DROP INDEX entry_agent; {_AGENTS}",
+    5: balance_rows.BALANCED,
+}
 
 
 @dataclass(frozen=True, slots=True)

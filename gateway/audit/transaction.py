@@ -61,7 +61,7 @@ class Kept:
 
     def read_again(self) -> None:
         """Believe nothing that was read until now."""
-        self.balances.read_again()
+        self.balances.look_again()
         self.logs.clear()
 
     def __len__(self) -> int:
@@ -89,6 +89,7 @@ class Transaction:
         self.kept = Kept(db) if kept is None else kept
         self.balances = self.kept.balances
         self._logs = self.kept.logs
+        self._last: int | None = None  # the last entry that was appended
         self._changes = db.total_changes  # the expected value: it grows by one for each row that is written here
 
     def record(self, item: Draft) -> Committed:
@@ -112,6 +113,8 @@ class Transaction:
     def _record(self, item: Draft) -> Committed | None:
         """Append one entry; None if the event is in the log already."""
         intent = item.intent
+        if isinstance(intent, Decided | Completed | Recovered):
+            self.balances.current()
         log = self._log(item.organization)
         if isinstance(intent, Recovered):
             return self._recover(log, item, intent)
@@ -137,9 +140,14 @@ class Transaction:
             self._tell(log, committed, thresholds.refused(item.organization, used_up))
         return committed
 
-    def finish(self) -> None:
-        """Write the balances that changed, and the tiles and heads of every tree that grew."""
+    def write_balances(self) -> None:
+        """Write the balances, because there is nothing else to do."""
         self.balances.write(self._write_all)
+
+    def finish(self) -> None:
+        """Write the tiles and heads of every tree that grew, and balances now and then."""
+        if self._last is not None:
+            self.balances.finish(self._last, self._write_all)
         for log in self._logs.values():
             if not log.hashes:
                 continue
@@ -270,6 +278,7 @@ class Transaction:
         log.size += 1
         log.time_ns = time_ns
         assert cursor.lastrowid is not None
+        self._last = cursor.lastrowid
         return committed, cursor.lastrowid
 
     def _append_new(

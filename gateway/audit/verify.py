@@ -33,8 +33,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from gateway.audit import balances, decision, note, storage, thresholds
 from gateway.audit import checkpoint as checkpoints
+from gateway.audit import decision, note, storage, thresholds
 from gateway.audit import entry as entries
 from gateway.audit.balance_check import BalanceCheck
 from gateway.audit.checkpoint import Checkpoint
@@ -196,7 +196,7 @@ class _Verification:
         self._strays()
         # Without an entry that cannot be read the others do not add up; what is wrong is said already.
         if not self._unreadable:
-            for difference in self._balances.differences(balances.read_all(self._db)):  # (9)
+            for difference in self._balances.differences(self._db):  # (9)
                 self._found(None, None, difference)
             for fault in self._balances.untold():
                 self._found(None, None, fault)

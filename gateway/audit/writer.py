@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from gateway.audit import storage
-from gateway.audit.balances import Key
+from gateway.audit.balance_rows import Key
 from gateway.audit.draft import Draft, draft
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Intent
@@ -47,6 +47,7 @@ logger = logging.getLogger("gateway.audit")
 QUEUE: Final = 4096  # intents that may wait: about a second of work
 BATCH: Final = 512
 HOLD_SECONDS: Final = 0.001  # how long a busy loop may add to a group before the group is committed
+IDLE_SECONDS: Final = 0.2  # how soon balances are written if there are no entries to write
 OWED_SECONDS: Final = 1.0  # how soon what is owed is tried again if there is no other traffic
 BALANCES: Final = 8192  # that are shown to readers
 RECENT_SECONDS: Final = 5.0  # how long a commit counts as proof that the log can be written
@@ -272,6 +273,7 @@ class AuditWriter:
         while 0 < len(self._owed) < owed:
             owed = len(self._owed)
             self._write([])
+        self._write([])  # balances
         if self._db is not None:
             self._db.close()
         self._file.close()
@@ -281,17 +283,22 @@ class AuditWriter:
     def _write(self, jobs: list[_Job]) -> None:
         """Commit these jobs and what is owed, and wake the waiters."""
         jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
-        if jobs:
+        if jobs or not self._is_written():
             self._commit(jobs)
             self._wake(jobs)
         self._in_hand = []
 
+    def _is_written(self) -> bool:
+        """Whether the database has all balances as they are."""
+        return self._kept is None or self._kept.balances.is_written
+
     def _take(self) -> tuple[list[_Job], bool]:
-        """The waiting jobs, at least one unless something is owed; and False after the last of all."""
+        """The waiting jobs, at least one unless something else is to be written; and False after the last of all."""
         jobs: list[_Job] = []
         more = True
         try:
-            found = self._queue.get(timeout=OWED_SECONDS if self._owed else None)
+            seconds = None if self._is_written() else IDLE_SECONDS
+            found = self._queue.get(timeout=OWED_SECONDS if self._owed else seconds)
             self._in_hand = jobs
             while found is not None:
                 jobs += found
@@ -348,13 +355,16 @@ class AuditWriter:
                     job.result = transaction.record(job.draft)
                 except AuditError as error:
                     job.error = error
+            if not jobs:
+                transaction.write_balances()
             transaction.finish()
             attempted = True
             # No waiter is woken before this returns. Afterwards the entries survive a power failure.
             db.execute("COMMIT")
             self._committed = time.monotonic()
             self._publish(transaction)
-            self._observe(time.monotonic_ns() - began, len(jobs))
+            if jobs:
+                self._observe(time.monotonic_ns() - began, len(jobs))
             self._complain("")
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread must go on, and every waiter be told
             self._fail(jobs, error, in_doubt=attempted)
@@ -381,7 +391,7 @@ class AuditWriter:
         """Keep what this commit has left, and show its balances."""
         self._kept = transaction.kept
         shown = self.balances
-        shown.update(transaction.balances.written)
+        shown.update(transaction.balances.left)
         if len(shown) > BALANCES:
             self.balances = {}
 

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.audit import storage
-from gateway.audit.balances import Balances
+from gateway.audit import balances, storage
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Denial
 from gateway.call import Call, Reference, Tool
@@ -74,9 +73,9 @@ class Limits:
             return found, None
         try:
             with closing(storage.connect_read_only(self._path)) as db, storage.snapshot(db):
-                balances = Balances(db)
-                answer = reservation.take(balances, found.now_ns)
-                standing = reservation.standing(balances, found.now_ns)
+                latest = balances.latest(db)
+                answer = reservation.take(latest, found.now_ns)
+                standing = reservation.standing(latest, found.now_ns)
         except sqlite3.Error as error:
             raise unavailable(str(error)) from error
         if isinstance(answer, Denial):

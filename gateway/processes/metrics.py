@@ -109,9 +109,10 @@ class Metrics:
         data, now_ns = self._settings.data, time.time_ns()
         with suppress(GatewayError, sqlite3.Error):  # `/readyz` and the duties say what is wrong
             with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
+                latest = balances.latest(db)
                 for name in (head.organization for head in storage.heads(db)):
-                    held = balances.find(db, name, f"organization:{name}")
-                    if held is None:
+                    held = latest.get(name, f"organization:{name}")
+                    if not held.minute:
                         continue  # nobody of it has made a call
                     minute = max(now_ns // MINUTE_NS, held.minute)
                     tokens.set(held.at("tokens_month", minute)[1], name)

@@ -51,12 +51,11 @@ def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState
     if not found:
         return []
     known = zones(data.registry_db)
-    with closing(storage.connect_read_only(data.audit_db)) as db:
+    with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
+        latest = balances.latest(db)
         scopes = [(each, limits.scope(each.subject_kind, each.subject_id, each.upstream, each.model)) for each in found]
         return [
-            _state(
-                each, balances.find(db, each.organization, scope) or Balance(), known.get(each.organization, DEFAULT)
-            )
+            _state(each, latest.get(each.organization, scope), known.get(each.organization, DEFAULT))
             for each, scope in scopes
         ]
 

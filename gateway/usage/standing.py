@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.audit import balances, storage
+from gateway.audit import storage
 from gateway.audit.balance import MINUTE_NS, USED, Balance
-from gateway.audit.balances import Key
+from gateway.audit.balance_rows import Key
+from gateway.audit.balances import Balances
 from gateway.audit.errors import AuditError
 
 FRESH_SECONDS: Final = 1.0
@@ -35,6 +36,7 @@ class Standing:
         self._shown = shown
         self._read: dict[Key, tuple[list[int], float]] = {}
         self._db: sqlite3.Connection | None = None
+        self._balances = Balances()
         self._guard = threading.Lock()
 
     def close(self) -> None:
@@ -87,8 +89,14 @@ class Standing:
         with self._guard:
             if self._db is None:
                 self._db = storage.connect_read_only(self._path)
+                self._balances = Balances(self._db)
+            elif len(self._balances.found) >= _MOST:
+                self._balances = Balances(self._db)
             try:
-                return balances.find(self._db, *key) or Balance()
+                with storage.snapshot(self._db):
+                    self._balances.look_again()
+                    self._balances.current()
+                    return Balance(self._balances.get(*key).values())
             except sqlite3.Error:
                 self._db.close()
                 self._db = None

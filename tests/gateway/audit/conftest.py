@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.audit import note, signer, storage, verify
-from gateway.audit.balance import MINUTE_NS
+from gateway.audit import balances, note, signer, storage, verify
+from gateway.audit.balance import MINUTE_NS, Balance
 from gateway.audit.balances import Balances
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Fields
 from gateway.audit.report import Report
@@ -75,9 +76,19 @@ class Log:
         finally:
             db.close()
 
+    def balances(self) -> dict[str, Balance]:
+        """All balances by scope, as rows and entries make them."""
+        return stored_balances(self.data.audit_db)
+
     def entries(self, organization: str = "default") -> list[dict[str, Any]]:
         query = "SELECT leaf FROM entry JOIN log ON log.id = log_id WHERE organization = ? ORDER BY seq"
         return [json.loads(leaf) for (leaf,) in self.rows(query, organization)]
+
+
+def stored_balances(path: Path) -> dict[str, Balance]:
+    """All balances of a log by scope, as rows and entries make them."""
+    with closing(storage.connect_read_only(path)) as db, storage.snapshot(db):
+        return {scope: Balance(list(values or ())) for (_, scope), values in balances.read_all(db)}
 
 
 def decided(**members: Any) -> Decided:

@@ -1,7 +1,7 @@
 """Balances and refusals against a small model: random calls, cuts, crashes, changes of limits and ends of windows.
 
 The model keeps one sum for each scope and each single window there ever was. It finds the end of a window by looking at
-a local clock every quarter of an hour until that shows another day. After every operation all balances of the database
+a local clock every quarter of an hour until that shows another day. After every operation all balances of the log
 must be the model's, and at the end the log must prove them.
 """
 
@@ -11,7 +11,6 @@ import functools
 import itertools
 import json
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -158,7 +157,7 @@ class Model:
 class Rig:
     """The real writer on a clock of its own, and the model beside it."""
 
-    def __init__(self, log: Log, seed: int, zones: tuple[str, ...]) -> None:
+    def __init__(self, log: Log, seed: int, zones: tuple[str, ...], processes: int) -> None:
         self.log = log
         self.random = random.Random(seed)
         self.zones = zones
@@ -166,8 +165,11 @@ class Rig:
         self.model = Model()
         self.boots = 0
         self.denied = 0
-        self.writer = self.new_writer()
-        self.db = sqlite3.connect(log.data.audit_db)
+        self.writers = [self.new_writer() for _ in range(processes)]
+
+    @property
+    def writer(self) -> AuditWriter:
+        return self.random.choice(self.writers)
 
     def new_writer(self) -> AuditWriter:
         self.boots += 1
@@ -218,10 +220,12 @@ class Rig:
         self.model.settle(call, settled or (1, call.tokens, call.spend))
 
     def crash(self) -> None:
-        """The process is gone with all that it had open, and another one recovers."""
-        self.writer.close()
-        self.writer = self.new_writer()
-        closed = recovery.recover(self.writer, set()).closed
+        """The processes are gone with all that they had open and had not written, and another one recovers."""
+        for writer in self.writers:
+            writer._kept = None
+            writer.close()
+        self.writers = [self.new_writer() for _ in self.writers]
+        closed = recovery.recover(self.writer, {writer.boot for writer in self.writers}).closed
         assert closed == len(self.model.open)
         for call in sorted(self.model.open, key=lambda call: call.decision.event_id):
             self.model.settle(call, (1, call.tokens, call.spend))
@@ -244,8 +248,7 @@ class Rig:
             self.model.zone = self.random.choice(self.zones)
 
     def compare(self) -> None:
-        rows = self.db.execute("SELECT scope, amounts FROM balance").fetchall()
-        known = {scope: Balance.of(amounts) for scope, amounts in rows}
+        known = self.log.balances()
         for scope in SCOPES:
             balance = known.get(scope, Balance())
             for counter in ("open", *USED):
@@ -266,22 +269,24 @@ class Rig:
 
 
 @pytest.mark.parametrize(
-    ("operations", "zones"),
+    ("operations", "zones", "processes"),
     [
-        pytest.param(300, ZONES, id="zones"),
-        pytest.param(10_000, (), id="many", marks=pytest.mark.slow),
-        pytest.param(10_000, ZONES, id="many-zones", marks=pytest.mark.slow),
+        pytest.param(300, ZONES, 1, id="zones"),
+        pytest.param(300, (), 2, id="turns"),
+        pytest.param(10_000, (), 1, id="many", marks=pytest.mark.slow),
+        pytest.param(10_000, ZONES, 1, id="many-zones", marks=pytest.mark.slow),
+        pytest.param(10_000, ZONES, 3, id="many-turns", marks=pytest.mark.slow),
     ],
 )
-def test_every_balance_is_the_models(log: Log, operations: int, zones: tuple[str, ...]) -> None:
-    rig = Rig(log, operations, zones)
+def test_every_balance_is_the_models(log: Log, operations: int, zones: tuple[str, ...], processes: int) -> None:
+    rig = Rig(log, operations, zones, processes)
     rig.run(operations)
     assert rig.denied > operations // 20
     rig.crash()
     rig.compare()
-    assert [amounts for (amounts,) in log.rows("SELECT amounts FROM balance") if Balance.of(amounts).open] == []
-    rig.writer.close()
-    rig.db.close()
+    assert [balance for balance in log.balances().values() if balance.open] == []
+    for writer in rig.writers:
+        writer.close()
     assert log.verify().findings == []
     told = [entry for entry in log.entries() if entry["kind"] == "change"]
     assert Counter(map(told_of, told)) == Counter(rig.model.told)  # each once
@@ -394,10 +399,9 @@ def test_what_is_settled_after_a_change_of_the_zone_leaves_no_reservation(log: L
         clock += passes
     for decision in made:
         writer.write_sync(Make.completed(decision, settled=(1, 5, 3)))
-    [(amounts,)] = log.rows("SELECT amounts FROM balance")
-    values = Balance.of(amounts)
+    [values] = log.balances().values()
     assert [values.at(f"tokens_{kind}", clock // 60) for kind in KINDS] == [(5, 0), (5, 0), (10, 0), (10, 0)]
-    assert all(amount == 0 for amount in json.loads(amounts)[len(USED) + 2 : len(VALUES)])
+    assert all(amount == 0 for amount in values.values()[len(USED) + 2 : len(VALUES)])
     assert log.verify().findings == []
 
 

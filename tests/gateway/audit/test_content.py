@@ -173,6 +173,7 @@ def test_a_log_of_the_schema_before_is_migrated(log: Log) -> None:
     writer.close()
     with sqlite3.connect(log.data.audit_db) as db:
         db.execute("DROP TABLE content")
+        db.execute("DROP TABLE balanced")
         db.execute("UPDATE meta SET schema = 2")
     with pytest.raises(AuditError, match="has schema 2"):
         storage.connect(log.data.audit_db)

@@ -7,7 +7,6 @@ took effect is the unknown outcome. Then the same with real processes and SIGKIL
 from __future__ import annotations
 
 import itertools
-import json
 import signal
 import sqlite3
 import subprocess
@@ -183,7 +182,7 @@ def test_what_was_kept_in_memory_does_not_outlive_a_commit_that_breaks(
 ) -> None:
     """Heads, tiles and balances are those of the database again, whatever had been done to them before it broke."""
     if broken.statement in ("connect", "SELECT seq"):
-        broken = Break("INSERT INTO balance", effect=broken.effect)  # a connection that works needs neither
+        broken = Break("INSERT INTO entry", effect=broken.effect)  # a connection that works needs neither
     writer = log.writer()
     counted = CallReservation(organization="default", scopes=("a", "b"), tokens=100)
     first = make.decided(reservation=counted)
@@ -199,8 +198,59 @@ def test_what_was_kept_in_memory_does_not_outlive_a_commit_that_breaks(
     writer.write_sync(make.completed(again, settled=(1, 3, 0)))
     verified(log, complete=True)
     month = VALUES.index("requests_month")
-    used = {scope: json.loads(amounts)[month] for scope, amounts in log.rows("SELECT scope, amounts FROM balance")}
+    used = {scope: balance.values()[month] for scope, balance in log.balances().items()}
     assert used == {"a": 2, "b": 2}, "what was not forwarded counts as none"
+
+
+# What breaks when balances are written or read, and nothing else is under way.
+BALANCES = [
+    Break("INSERT INTO balance"),
+    Break("INSERT INTO balance", effect=True),
+    Break("UPDATE balanced"),
+    Break("UPDATE balanced", effect=True),
+    Break("COMMIT"),
+    Break("COMMIT", effect=True),
+]
+
+
+@pytest.mark.parametrize("broken", BALANCES, ids=str)
+def test_balances_that_could_not_be_written_are_added_up_again(
+    log: Log, make: Make, breaking: Callable[[Break], None], broken: Break, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "IDLE_SECONDS", 0.4)
+    writer = reopened(log)
+    counted = CallReservation(organization="default", scopes=("a",), tokens=100)
+    for number in (1, 2):
+        decision = make.decided(reservation=counted)
+        writer.write_sync(decision)
+        if number == 2:
+            breaking(broken)
+            until = time.monotonic() + 30
+            while writer._db is not None:  # it is given up when it has failed
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            verified(log, complete=False)
+        writer.write_sync(make.completed(decision, settled=(1, 7, 0)))
+    [balance] = log.balances().values()
+    assert (balance.open, balance.values()[VALUES.index("requests_month")]) == (0, 2)
+    writer.close()
+    verified(log, complete=True)
+
+
+@pytest.mark.parametrize("statement", ["SELECT entry_id", "SELECT entry.leaf"])
+def test_a_call_is_refused_if_balances_cannot_be_brought_up_to_date(
+    log: Log, make: Make, breaking: Callable[[Break], None], statement: str
+) -> None:
+    writer, other = reopened(log), log.writer()
+    counted = CallReservation(organization="default", scopes=("a",), tokens=100)
+    writer.write_sync(make.decided(reservation=counted))
+    other.write_sync(make.decided(reservation=counted))
+    breaking(Break(statement))
+    with pytest.raises(AuditError, match="audit log cannot be written"):
+        writer.write_sync(make.decided(reservation=counted))
+    writer.write_sync(make.decided(reservation=counted))
+    assert log.balances()["a"].open == 3
+    assert log.verify().findings == []
 
 
 def verified(log: Log, *, complete: bool) -> None:

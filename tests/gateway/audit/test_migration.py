@@ -23,6 +23,7 @@ def test_a_log_without_balances_is_migrated_in_place(log: Log, make: Make) -> No
     log.sign()
     log.tamper("UPDATE meta SET schema = 1")
     log.tamper_schema("DROP TABLE balance")
+    log.tamper_schema("DROP TABLE balanced")
     log.tamper_schema("DROP TABLE content")
     log.tamper_schema("DROP INDEX entry_agent")
     log.tamper_schema("CREATE INDEX entry_agent ON entry (agent) WHERE agent IS NOT NULL")
@@ -36,20 +37,23 @@ def test_a_log_without_balances_is_migrated_in_place(log: Log, make: Make) -> No
     # What was open before has reserved nothing, and what comes now does.
     recovery.recover(later, set())
     later.write_sync(make.decided(reservation=make.at_most(1)))
-    assert log.rows("SELECT scope FROM balance") == [("all",)]
+    assert list(log.balances()) == ["all"]
     assert log.verify().findings == []
-    log.tamper("UPDATE meta SET schema = 5")
+    log.tamper("UPDATE meta SET schema = 6")
     storage.migrate(log.data)
-    with pytest.raises(AuditError, match="has schema 5"):
+    with pytest.raises(AuditError, match="has schema 6"):
         log.writer()
 
 
 def test_a_copy_that_an_older_version_wrote_is_read_as_it_is(log: Log, make: Make) -> None:
     writer = log.writer()
     for agent in ("agt_one", "agt_two", "agt_one"):
-        writer.write_sync(make.decided(agent=agent))
+        writer.write_sync(make.decided(agent=agent, reservation=make.at_most(3)))
     writer.close()
     log.sign()
+    log.tamper("UPDATE meta SET schema = 4")
+    log.tamper_schema("DROP TABLE balanced")
+    assert (log.verify().findings, set(log.balances())) == ([], {"all"})
     log.tamper("UPDATE meta SET schema = 3")
     log.tamper_schema("DROP INDEX entry_agent")
     log.tamper_schema("CREATE INDEX entry_agent ON entry (agent) WHERE agent IS NOT NULL")

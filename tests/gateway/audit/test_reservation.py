@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.audit.balance import VALUES, Balance
+from gateway.audit.balance import VALUES
 from gateway.audit.balances import Balances
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Denial, Fields, Reservation
@@ -87,10 +87,9 @@ def test_what_is_denied_or_fails_reserves_nothing(log: Log, make: Make) -> None:
         with pytest.raises(AuditError) as caught:
             writer.write_sync(make.decided(reservation=Saying(functools.partial(dict, fields | held))))
         assert caught.value.code == "bad_entry"
-    assert log.rows("SELECT * FROM balance") == []
+    assert log.balances() == {}
     assert writer.write_sync(make.decided(reservation=Saying(functools.partial(dict, held)))).entry["allow"] is True
-    [(scope, amounts)] = log.rows("SELECT scope, amounts FROM balance")
-    balance = Balance.of(amounts)
+    [(scope, balance)] = log.balances().items()
     assert (scope, balance.open, balance.at("tokens_day", 1)) == ("all", 1, (5, 5))
     assert len(log.rows("SELECT * FROM open_decision")) == 1
     assert log.verify().findings == []
@@ -203,7 +202,6 @@ def test_writers_that_take_turns_forget_what_the_other_has_changed(log: Log, mak
                 opened = make.decided(reservation=counted)
                 writer.write_sync(opened)
                 writer.write_sync(make.completed(opened, settled=(1, 7, 0)))
-    [(amounts,)] = log.rows("SELECT amounts FROM balance")
-    values = dict(zip(VALUES, json.loads(amounts), strict=False))
+    values = dict(zip(VALUES, log.balances()["all"].values(), strict=False))
     assert (values["open"], values["requests_month"], values["tokens_month"]) == (0, 12, 84)
     assert log.verify().findings == []

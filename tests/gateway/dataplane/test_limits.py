@@ -16,6 +16,7 @@ from gateway.audit.balance import VALUES
 from gateway.registry import tenant_changes, usage_limits
 from gateway.registry.usage_limits import Part
 from gateway.usage import limits
+from tests.gateway.audit.conftest import stored_balances
 from tests.gateway.dataplane.conftest import ACTOR, COMPLETION, ORG, Gateway, answer, chat, stream, until
 from tests.gateway.dataplane.test_obligations import put_into_force
 
@@ -39,13 +40,9 @@ def limit(gateway: Gateway, name: str, value: int, kind: str = "organization", p
 
 
 def balance(gateway: Gateway, scope: str) -> dict[str, int]:
-    """The stored balance of the scope that begins like this."""
-    db = sqlite3.connect(gateway.data.audit_db)
-    try:
-        [(amounts,)] = db.execute("SELECT amounts FROM balance WHERE scope LIKE ?", (f"{scope}%",)).fetchall()
-        return dict(zip(VALUES, json.loads(amounts), strict=True))
-    finally:
-        db.close()
+    """The balance of the scope that begins like this."""
+    [found] = [each for name, each in stored_balances(gateway.data.audit_db).items() if name.startswith(scope)]
+    return dict(zip(VALUES, found.values(), strict=True))
 
 
 def proven(gateway: Gateway) -> list[Any]:
@@ -305,7 +302,8 @@ def test_a_balance_that_was_changed_by_hand_is_found(run: Run) -> None:
         await gateway.entries()
         db = sqlite3.connect(gateway.data.audit_db, isolation_level=None)
         place = VALUES.index("tokens_month")
-        db.execute(f"UPDATE balance SET amounts = json_set(amounts, '$[{place}]', 0) WHERE scope LIKE 'organization:%'")
+        change = f"UPDATE balance SET amounts = json_set(amounts, '$[{place}]', 0) WHERE scope LIKE 'organization:%'"
+        await until(lambda: db.execute(change).rowcount > 0)  # when the gateway has nothing else to do
         db.close()
         [finding] = proven(gateway)
         scope = f"the balance of `organization:{ORG}` in `{ORG}` was changed"

@@ -18,6 +18,7 @@ import orjson
 import pytest
 
 from gateway.audit.balance import VALUES
+from tests.gateway.audit.conftest import stored_balances
 from tests.gateway.dataplane.processes import POLICY, Live, write_policy
 
 pytestmark = pytest.mark.slow
@@ -169,8 +170,8 @@ def rig(tmp_path: Path, provider: Provider) -> Iterator[Rig]:
 def settled(rig: Rig) -> None:
     """Nothing is open and nothing is reserved, as the table says and as the log proves."""
     rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
-    for (amounts,) in rig.rows("SELECT amounts FROM balance"):
-        found = dict(zip(VALUES, orjson.loads(amounts), strict=True))
+    for balance in stored_balances(rig.data / "audit.db").values():
+        found = dict(zip(VALUES, balance.values(), strict=True))
         assert {
             name: amount for name, amount in found.items() if amount and ("reserved" in name or name == "open")
         } == {}

@@ -23,6 +23,7 @@ import orjson
 import pytest
 
 from gateway.audit.balance import MINUTE_NS, VALUES
+from tests.gateway.audit.conftest import stored_balances
 from tests.gateway.dataplane.processes import POLICY, Live, write_policy
 
 pytestmark = pytest.mark.slow
@@ -228,8 +229,8 @@ def test_a_team_never_exceeds_its_limit_of_a_minute(team: Team, metric: str) -> 
     assert all(amount <= cap * unit for amount in settled.values())
     assert settled.total() >= ledger.of(metric) * unit
     # What is stored is of the last minute, and nothing is reserved any more.
-    for (amounts,) in team.rows("SELECT amounts FROM balance"):
-        row = dict(zip(VALUES, orjson.loads(amounts), strict=True))
+    for balance in stored_balances(team.data / "audit.db").values():
+        row = dict(zip(VALUES, balance.values(), strict=True))
         assert not any(amount for name, amount in row.items() if "reserved" in name or name == "open")
         assert row["minute"] <= time.time_ns() // MINUTE_NS
     team.stop()

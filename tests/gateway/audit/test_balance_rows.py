@@ -1,0 +1,146 @@
+"""Rows of balances that are behind the log: nobody who reads them may see less than the entries say."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.audit import balances
+from gateway.audit.errors import AuditError
+from gateway.audit.writer import IDLE_SECONDS, AuditWriter
+from gateway.usage.reservation import CallReservation
+
+if TYPE_CHECKING:
+    from tests.gateway.audit.conftest import Log, Make
+
+COUNTED = CallReservation(organization="default", scopes=("all",), tokens=100)
+
+
+def call(writer: AuditWriter, make: Make) -> None:
+    opened = make.decided(reservation=COUNTED)
+    writer.write_sync(opened)
+    writer.write_sync(make.completed(opened, settled=(1, 7, 0)))
+
+
+def used(log: Log) -> dict[str, int]:
+    return {scope: balance.values()[2] for scope, balance in log.balances().items()}
+
+
+def written(log: Log) -> tuple[int, int]:
+    """The last entry that the rows contain, and the last one."""
+    [(stored, last)] = log.rows("SELECT entry_id, (SELECT max(id) FROM entry) FROM balanced")
+    return stored, last
+
+
+def kill(writer: AuditWriter) -> None:
+    """The process ends and writes nothing more."""
+    writer._kept = None
+    writer.close()
+
+
+def test_rows_follow_when_there_is_nothing_else_to_write(log: Log, make: Make) -> None:
+    writer = log.writer()
+    call(writer, make)
+    assert log.rows("SELECT * FROM balance") == []
+    assert used(log) == {"all": 1}
+    until = time.monotonic() + 20 * IDLE_SECONDS
+    while (found := written(log))[0] != found[1]:
+        assert time.monotonic() < until
+        time.sleep(IDLE_SECONDS / 10)
+    assert len(log.rows("SELECT * FROM balance")) == 1
+    assert log.verify().findings == []
+
+
+def test_a_writer_that_is_closed_leaves_all_rows(log: Log, make: Make) -> None:
+    writer = log.writer()
+    call(writer, make)
+    writer.close()
+    assert written(log) == (2, 2)
+
+
+def test_what_a_killed_process_had_not_written_is_counted_by_the_next(log: Log, make: Make) -> None:
+    writer = log.writer()
+    still_open = make.decided(reservation=COUNTED)
+    writer.write_sync(still_open)
+    call(writer, make)
+    kill(writer)
+    assert (log.rows("SELECT * FROM balance"), log.verify().findings) == ([], [])
+    later = log.writer()
+    later.write_sync(make.completed(still_open, settled=(1, 9, 0)))
+    call(later, make)
+    later.close()
+    [balance] = log.balances().values()
+    assert (balance.open, balance.at("tokens_month", balance.minute)) == (0, (23, 0))
+    assert log.verify().findings == []
+
+
+def test_rows_are_written_now_and_then_while_entries_come(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balances, "WRITE_EVERY", 6)
+    writer = log.writer()
+    seen = set()
+    for _ in range(12):
+        call(writer, make)
+        seen.add(written(log)[0])
+    assert seen >= {6, 12, 18}
+    kill(writer)
+    assert (used(log), log.verify().findings) == ({"all": 12}, [])
+
+
+def test_an_entry_that_counts_nowhere_needs_no_balances(log: Log, make: Make) -> None:
+    worker, control = log.writer(), log.writer()
+    for _ in range(3):
+        call(worker, make)
+        control.write_sync(make.change())
+        worker.write_sync(make.decided(allow=False, reason="denied", open=False))
+    call(control, make)
+    call(worker, make)
+    kill(worker)
+    kill(control)
+    assert (used(log), log.verify().findings) == ({"all": 5}, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("UPDATE balanced SET entry_id = 2", "requests in the month: 3 is stored, the entries make 2"),
+        ("UPDATE balanced SET entry_id = 5", "it is not known which entries the balances contain"),
+        ("DELETE FROM balanced", "it is not known which entries the balances contain"),
+        ("DELETE FROM balance", "the balance of `all` in `default` is missing"),
+    ],
+)
+def test_rows_that_do_not_belong_to_their_entries_are_found(log: Log, make: Make, change: str, found: str) -> None:
+    writer = log.writer()
+    call(writer, make)
+    call(writer, make)
+    writer.close()
+    log.tamper(change)
+    assert any(found in each.message for each in log.verify().findings)
+
+
+@pytest.mark.parametrize("change", ["UPDATE balanced SET entry_id = 9", "DELETE FROM balanced"])
+def test_nothing_is_allowed_on_balances_of_unknown_age(log: Log, make: Make, change: str) -> None:
+    writer = log.writer()
+    call(writer, make)
+    writer.close()
+    log.tamper(change)
+    with pytest.raises(AuditError, match="it is not known which entries the balances contain"):
+        log.writer().write_sync(make.decided(reservation=COUNTED))
+
+
+def test_a_row_that_was_changed_is_found_behind_later_entries(log: Log, make: Make) -> None:
+    writer = log.writer()
+    call(writer, make)
+    writer.close()
+    log.tamper("UPDATE balance SET amounts = json_set(amounts, '$[5]', 7)")
+    later = log.writer()
+    call(later, make)
+    kill(later)
+    [finding] = log.verify().findings
+    assert finding.message.endswith("requests in the month: 8 is stored, the entries make 2")
+    log.tamper("UPDATE balance SET amounts = 'nonsense'")
+    [finding] = log.verify().findings
+    assert finding.message.endswith("it cannot be read")
