@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -33,13 +32,16 @@ _SHARED: Final = 64
 """For how many transactions after one of another process the rows are written each time: it will need them."""
 
 
+Members: TypeAlias = Sequence[tuple[Key, Balance]]
+
+
 class Group:
     """The balances of the scopes that a call counts in, looked up once: the same for all calls of an agent."""
 
     __slots__ = ("balances", "by_scope", "changed", "members", "read_at", "text")
 
     def __init__(self, keys: Sequence[Key], balances: Sequence[Balance]) -> None:
-        self.members = list(zip(keys, balances, strict=True))
+        self.members: Members = list(zip(keys, balances, strict=True))
         self.balances = balances
         self.by_scope = {scope: balance for (_, scope), balance in self.members}
         self.changed = False
@@ -85,8 +87,7 @@ class Balances:
         self._held: dict[tuple[str, object], Held] = {}
         # What the open decisions have reserved that were met here; None if one counts in no balance.
         self._open: dict[str, Held | None] = {}
-        # What the last transaction has changed, as values that no longer change, and when.
-        self.left: dict[Key, tuple[list[int], float]] = {}
+        self.left: list[Members] = []  # what the last transaction has changed
         # The last thresholds that the log tells of, so that they are not looked for again (`thresholds.py`).
         self.told: dict[object, int] = {}
 
@@ -209,16 +210,13 @@ class Balances:
 
     def finish(self, last: int, write: Write) -> None:
         """End a transaction that has appended the entries up to this one. Writes the rows if it is time for that."""
-        self.left = left = {}
+        self.left = left = []
         if self._behind:
             return  # none of its entries counts
-        now = time.monotonic()
         for group in self._changed:
             group.changed = False
-            for key, balance in group.members:
-                if key not in left:
-                    left[key] = balance.values(), now
-                    self._unwritten[key] = balance
+            self._unwritten.update(group.members)
+            left.append(group.members)
         self._changed.clear()
         self._position = last
         self._alone += 1

@@ -18,12 +18,13 @@ a log restored from a backup must be checked by a restart, and what is written t
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,8 +106,8 @@ class AuditWriter:
         self._in_hand: list[_Job] = []  # what the thread has taken from the queue and not answered
         self._death: Future[None] = Future()  # gets the exception that ended the thread
         self._death.set_running_or_notify_cancel()
-        # The values of the balances that the last commits left, and when: advice for readers in any thread.
-        self.balances: dict[Key, tuple[list[int], float]] = {}
+        # The values of the balances that the last commits left, and when; None if nobody wants to know.
+        self._balances: dict[Key, tuple[list[int], float]] | None = None
         self._kept: Kept | None = None  # the same as in the database, while its data version is this one
         self._data_version = -1
         self._db: sqlite3.Connection | None
@@ -144,6 +145,12 @@ class AuditWriter:
     def waiting(self) -> int:
         """How many entries wait for a commit."""
         return self._queued
+
+    def balances(self) -> Mapping[Key, tuple[list[int], float]]:
+        """The values of balances that the commits since the first call have left, and when: advice, for any thread."""
+        if self._balances is None:
+            self._balances = {}
+        return self._balances
 
     def write_sync(self, intent: Intent) -> Committed:
         """The same for callers without an event loop."""
@@ -390,10 +397,12 @@ class AuditWriter:
     def _publish(self, transaction: Transaction) -> None:
         """Keep what this commit has left, and show its balances."""
         self._kept = transaction.kept
-        shown = self.balances
-        shown.update(transaction.balances.left)
+        if (shown := self._balances) is None:
+            return
+        now, left = time.monotonic(), dict(itertools.chain.from_iterable(transaction.balances.left))
+        shown.update((key, (balance.values(), now)) for key, balance in left.items())
         if len(shown) > BALANCES:
-            self.balances = {}
+            self._balances = {}
 
     def _connected(self) -> sqlite3.Connection:
         """The connection; a new one if the last one failed."""

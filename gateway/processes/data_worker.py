@@ -155,7 +155,7 @@ class DataWorker:
         settings = self._settings
         if (traces := tracer(settings)) is not None:
             self._stack.push_async_callback(asyncio.to_thread, traces.close)
-        standing = self._keep(Standing(self._data.audit_db, lambda: self._writer.balances))
+        standing = self._keep(Standing(self._data.audit_db, self._writer.balances))
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = self._keep(RequestLog("data"))

@@ -410,7 +410,7 @@ async def _run(
         stack.callback(nonces.close)
         contacts = Contacts(data.runtime_db, "boot_test")
         stack.callback(contacts.close)
-        standing = Standing(data.audit_db, lambda: writer.balances)
+        standing = Standing(data.audit_db, writer.balances)
         stack.callback(standing.close)
         stack.callback(asyncio.create_task(contacts.run()).cancel)
         prices = PriceBook(settings)
