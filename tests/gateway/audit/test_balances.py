@@ -111,8 +111,8 @@ class Model:
         need = {"requests": 1, "tokens": call.tokens, "spend_nanousd": call.spend}
         for scope, name, value in call.limits:
             metric, _, kind = COUNTERS[name].rpartition("_")
-            if not metric or not value:
-                continue
+            if not metric or (not value and not refused):
+                continue  # nothing is half of a limit of none, but a call that needs nothing can find it overdrawn
             most, mine = value * (1000 if is_spend(name) else 1), self.window(scope, kind, call.second)
             used, held = self.amounts(scope, COUNTERS[name], call.second)
             spent = used - held
