@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import orjson
 
 from gateway.errors import Denied, PrincipalHint
+from gateway.frozen import frozen
 from gateway.identity import key_scope, persons
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.persons import Right
@@ -32,7 +33,7 @@ STRENGTHS: dict[Method, int] = {"legacy": 0, "api_key": 1, "signature": 2, "mtls
 """How much each kind of credentials proves, as policies see it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class BoundBundle:
     """A binding as a principal has it: a bundle that judges it. `pinned` is a commit, or None for the one in force.
 
@@ -73,7 +74,7 @@ class BoundLimit:
     raised_until_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Principal:
     """An authenticated agent as of one epoch of authority. All its requests share it, so it must not be mutated.
 
@@ -170,7 +171,7 @@ class Presented(Protocol):
     def lookup(self) -> Hashable: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Found:
     """What the registry has for a lookup. `proof` is what credentials are checked against; only its kind reads it."""
 
@@ -205,7 +206,7 @@ class CredentialKind(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class _Entry:
     principal: Principal
     proof: Any
@@ -321,7 +322,6 @@ def refusal_of(found: Found, *, expiry: bool = True) -> Denied | None:
 
 def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
     """Why nobody is let in by this row, whose credential is known to match; None if its holder is."""
-    hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
     above = Standing(row.organization_status, row.team_status, row.stopped)
     if row.revoked_ns is not None:
         why = "revoked"
@@ -332,6 +332,7 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
     elif expiry and (expired := _expired(row.expires_ns, row.agent_expires_ns)):
         why = expired
     elif suspended := above.suspended or _unconfirmed(row, expiry) or row.status.removeprefix("active"):
+        hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
         if row.upstream is not None:
             return _legacy(suspended, hint)
         # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
@@ -339,6 +340,7 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
         return Denied("agent_suspended", suspended, reasons=reasons, principal_hint=hint)
     else:
         return None
+    hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
     return Denied("bad_credentials", why, principal_hint=hint) if row.upstream is None else _legacy(why, hint)
 
 

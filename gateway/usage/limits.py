@@ -107,6 +107,8 @@ class Prepared(NamedTuple):
 def prepared(principal: Principal) -> Prepared:
     """The limits of an agent, prepared once for each state of the registry."""
     found: Prepared | None = principal.derived.get("limits")
+    if found is None and not principal.limits:
+        found = principal.derived["limits"] = Prepared((), (), scopes(principal), partial=False, bounded=None)
     if found is None:
         limits = tuple((limit, _of_registry(limit, principal)) for limit in principal.limits)
         applied = tuple(each for _, each in limits)
