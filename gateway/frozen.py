@@ -1,9 +1,10 @@
-"""Value objects that are made for every request: frozen for the type checker, cheap at run time.
+"""Value objects of requests: frozen for the type checker, cheap at run time.
 
-A frozen dataclass of the standard library sets each field through `object.__setattr__`, which makes it four times as
-expensive to create: one with twenty fields costs four microseconds instead of one. Here mypy is the only one to refuse
-an assignment. Everything else is as with `dataclass(frozen=True, slots=True)`: objects are compared and hashed by their
-fields, and `replace` makes changed copies. Use that where objects are not made for each request.
+They are made for every request, or for the first one of each agent. A frozen dataclass of the standard library sets
+each field through `object.__setattr__`, which makes it four times as expensive to create: one with twenty fields costs
+four microseconds instead of one. Here mypy is the only one to refuse an assignment. Everything else is as with
+`dataclass(frozen=True, slots=True)`: objects are compared and hashed by their fields, and `replace` makes changed
+copies. Use that where objects are made more rarely.
 """
 
 from __future__ import annotations

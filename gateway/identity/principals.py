@@ -56,7 +56,7 @@ class KeptContent:
     sealed_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class BoundLimit:
     """A limit of the registry as a principal has it: its own, its team's or its organization's.
 

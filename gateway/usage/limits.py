@@ -8,10 +8,10 @@ is ignored. What is counted, and when, is in docs/limits.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.audit.balance import OPEN, WINDOWS
+from gateway.frozen import frozen
 
 if TYPE_CHECKING:
     from gateway.call import Call
@@ -64,7 +64,7 @@ def matches(pattern: str, model: str) -> bool:
     return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Applied:
     """A limit that applies to a call. `value` and `raised` are in the unit of the counter: nano-dollars for money."""
 
@@ -107,15 +107,18 @@ class Prepared(NamedTuple):
 def prepared(principal: Principal) -> Prepared:
     """The limits of an agent, prepared once for each state of the registry."""
     found: Prepared | None = principal.derived.get("limits")
-    if found is None and not principal.limits:
-        found = principal.derived["limits"] = Prepared((), (), scopes(principal), partial=False, bounded=None)
     if found is None:
-        limits = tuple((limit, _of_registry(limit, principal)) for limit in principal.limits)
-        applied = tuple(each for _, each in limits)
-        partial = any(limit.upstream or limit.model for limit in principal.limits)
-        where = all_scopes(principal, applied)
-        found = principal.derived["limits"] = Prepared(limits, applied, where, partial, first(applied, BOUNDED))
+        found = principal.derived["limits"] = _prepare(principal)
     return found
+
+
+def _prepare(principal: Principal) -> Prepared:
+    if not principal.limits:  # as of most agents, and the first call of each comes here
+        return Prepared((), (), scopes(principal), partial=False, bounded=None)
+    limits = tuple((limit, _of_registry(limit, principal)) for limit in principal.limits)
+    applied = tuple(each for _, each in limits)
+    partial = any(limit.upstream or limit.model for limit in principal.limits)
+    return Prepared(limits, applied, all_scopes(principal, applied), partial, first(applied, BOUNDED))
 
 
 def applying(principal: Principal, policy: Mapping[str, int], call: Call) -> tuple[Applied, ...]:
