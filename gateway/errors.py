@@ -117,7 +117,8 @@ class Denied(GatewayError):
     The client gets the code, status and text of the reason, and `reasons` (what the policies say). Only the log gets
     `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`. `headers` are further ones of the
     answer, such as the `Allow` of HTTP's 405. `retry` replaces what the reason says about waiting, and `facts` are for
-    programs: they stand beside the message in the provider's shape.
+    programs: they stand beside the message in the provider's shape. `decision` is the id of the recorded decision, once
+    there is one: a developer sees the text of an exception and no headers.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Denied(GatewayError):
         self.reason = REASONS[code]
         self.retry = self.reason.retry if retry is None else retry
         self.facts = facts
+        self.decision = ""
         super().__init__(code, self.reason.message)
         self.detail = detail
         self.reasons = tuple(reasons)
@@ -143,6 +145,6 @@ class Denied(GatewayError):
     @property
     def text(self) -> str:
         """What the client is told. Policies may give any number of reasons, and nobody can read an endless text."""
-        if not self.reasons:
-            return self.message
-        return f"{self.message}: {'; '.join(self.reasons)[:_MAX_REASONS]}"
+        reasons = f": {'; '.join(self.reasons)[:_MAX_REASONS]}" if self.reasons else ""
+        decision = f" (decision {self.decision})" if self.decision else ""
+        return f"{self.message}{reasons}{decision}"

@@ -188,6 +188,7 @@ class Relay:
         without one makes the server close the connection.
         """
         if self._streaming:
+            denied.decision = self._exchange.decision_id
             event = self._provider.error_event(self._endpoint, denied)
             with suppress(TimeoutError):  # of a client that has stopped reading
                 async with asyncio.timeout(_AFTER_THE_END):

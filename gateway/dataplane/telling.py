@@ -36,6 +36,8 @@ class Teller:
         exchange.status = denied.reason.status
         if not exchange.recorded:
             self._refusals.add(denied, owner(exchange.principal))
+        else:
+            denied.decision = exchange.decision_id
         body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
         headers: Headers = [
             (b"content-type", b"application/json"),

@@ -57,6 +57,9 @@ def test_a_denial_shows_its_public_text_only() -> None:
     assert str(denied) == "bad_credentials: the credentials are missing or not valid"
     assert (denied.detail, denied.principal_hint, denied.reason.status) == ("revoked", hint, 401)
     assert isinstance(denied, GatewayError)
+    denied.decision = "dec_1"
+    assert denied.text == "the credentials are missing or not valid (decision dec_1)"
+    assert str(denied) == "bad_credentials: the credentials are missing or not valid"
 
 
 def test_an_unlisted_code_cannot_be_raised() -> None:

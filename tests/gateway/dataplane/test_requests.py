@@ -185,6 +185,7 @@ def test_a_denial(run: Run, model: str, code: str, says: str) -> None:
         reply = await gateway.chat(model)
         assert (reply.status, reply.code) == (403, code)
         assert says in reply.json["error"]["message"]
+        assert reply.json["error"]["message"].endswith(f" (decision {reply.headers['x-decision-id']})")
         assert reply.headers["x-should-retry"] == "false"
         assert gateway.upstream.connections == 0
         (decided,) = await gateway.entries()
@@ -239,6 +240,7 @@ def test_a_revoked_key_is_refused_at_the_next_request(run: Run) -> None:
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (401, "bad_credentials")
         assert "x-decision-id" not in reply.headers
+        assert "dec_" not in reply.json["error"]["message"]
         (refused,) = await gateway.entries("refused")
         assert (refused["reason"], refused["detail"], refused["count"], refused["key"]) == (
             "bad_credentials",

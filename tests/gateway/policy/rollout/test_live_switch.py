@@ -70,7 +70,7 @@ class Running:
             connection.request("POST", "/v1/chat/completions", BODY, headers)
             answer = connection.getresponse()
             error = json.loads(answer.read())["error"]
-            return Seen(sent, time.monotonic(), answer.status, error["message"].rpartition(": ")[2])
+            return Seen(sent, time.monotonic(), answer.status, error["message"].rpartition(": ")[2].partition(" (")[0])
         finally:
             connection.close()
 
