@@ -7,8 +7,9 @@ has read everything when it returns, so that no read transaction stays open.
 from __future__ import annotations
 
 import functools
+import itertools
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ MOST_LOOKED_AT: Final = 250_000
 
 # Times are in order within each log. Between logs a clock that was set back may have put them out of order a little.
 _OUT_OF_ORDER_NS: Final = 60 * 10**9
+_PARTS_FOR_A_NAME: Final = 64  # of the log, 256 entries each, that are looked through for the name of an agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +170,41 @@ def by_event(db: sqlite3.Connection, event_id: str, organization: str | None = N
     return None if row is None or organization not in (None, row[1]) else _found(row)
 
 
-def agent_name(db: sqlite3.Connection, found: Found) -> str:
-    """The name of the agent that an entry is about, as a decision has it; empty if none does."""
-    entry = found.entry
-    decision = entry.get("decision")
-    if isinstance(decision, str):
-        opened = by_event(db, decision, found.organization)
-        entry = opened.entry if opened else {}
-    return str(entry.get("agent_name") or "")
+def agent_names(db: sqlite3.Connection, page: Iterable[Found]) -> list[str]:
+    """The names of the agents that entries are about, oldest first; empty where the log does not say it.
+
+    If an entry has none itself, its decision has it, or an entry before it that names this agent: a refusal is recorded
+    by the agent's id, which nobody knows by heart.
+    """
+    known: dict[tuple[str, str], str] = {}  # what each was called last, so that it is looked up once
+    names = []
+    for found in page:
+        entry = found.entry
+        decision = entry.get("decision")
+        if isinstance(decision, str):
+            opened = by_event(db, decision, found.organization)
+            entry = opened.entry if opened else {}
+        agent = (found.organization, str(entry.get("agent") or ""))
+        if "agent_name" in entry or not agent[1]:
+            known[agent] = str(entry.get("agent_name") or "")
+        elif agent not in known:
+            known[agent] = _called(db, agent[1], found)
+        names.append(known[agent])
+    return names
+
+
+def _called(db: sqlite3.Connection, agent: str, before: Found) -> str:
+    """What an agent was called last in the entries of the same organization before this one; empty if not found.
+
+    A key that was revoked long ago can be refused for months, so not all of that is looked through.
+    """
+    for part in itertools.islice(_parts_with(db, agent, 0, before.position), _PARTS_FOR_A_NAME):
+        bounds = {"part": part, "agent": agent, "first": 0, "end": before.position}
+        named = f"{_ALL} WHERE entry.kind IN ('decided', 'change') AND {_AGENTS} DESC"
+        for row in db.execute(named, bounds | {"organization": before.organization}):
+            if name := _found(row).entry.get("agent_name"):
+                return str(name)
+    return ""
 
 
 def private_input(db: sqlite3.Connection, position: int) -> bytes | None:

@@ -184,7 +184,7 @@ def _id(found: Found) -> str:
 
 
 def _who(listed: Listed) -> str:
-    """The actor of an entry: an agent by its name if a decision contains it."""
+    """The actor of an entry: an agent by its name if the log says it."""
     entry = listed.found.entry
     if listed.found.kind == "change":
         return str(entry.get("actor") or "")
@@ -220,7 +220,7 @@ def what(found: Found) -> str:
     if kind == "refused":
         return f"{get('reason')} x{get('count')}"
     if kind == "activation":
-        return f"{get('activation')} {get('outcome')} {get('commit', '')}"
+        return f"{get('outcome')} {get('commit', '')}".rstrip()  # its id is that of the entry
     if kind == "recovered":
         return f"closed {get('count')} decisions that a dead process had left open"
     if kind == "checkpoint":

@@ -48,7 +48,7 @@ ENTRY = _closed(
         "time": shapes.TIME,
         "kind": _TEXT,
         "id": {"type": "string", "description": "By which it is looked up; empty if it has none."},
-        "agent_name": {"type": "string", "description": "Of the agent that it is about, as its decision has it."},
+        "agent_name": {"type": "string", "description": "Of the agent that it is about, as far as the log says it."},
         "entry": {"type": "object", "description": "The entry as the log has it (schemas/audit-entry.schema.json)."},
     }
 )
@@ -154,7 +154,7 @@ def entries(ask: Ask) -> Answer:
             if len(found) > given.limit:
                 found = found[: given.limit]
                 position = found[-1].position
-        items = [item(each, search.agent_name(db, each)) for each in found]
+        items = [item(each, name) for each, name in zip(found, search.agent_names(db, found), strict=True)]
     return Answer(
         body={
             "items": items,
@@ -192,7 +192,7 @@ def entry(ask: Ask) -> Answer:
     data = ask.context.data
     with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
         found = lookup.event(db, ask.path["event"], ask.organization)
-        name = search.agent_name(db, found)
+        [name] = search.agent_names(db, [found])
         if found.kind not in ("decided", "completed"):
             return Answer(body={"entry": item(found, name), "decision": None})
         decision = lookup.decision(db, found)

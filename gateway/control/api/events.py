@@ -55,7 +55,7 @@ class _Entries:
     def next(self) -> Batch:
         with closing(storage.connect_read_only(self._path)) as db:
             found, position = search.after(db, self._position, self._filters, _LOOKED_AT)
-            named = [(each, search.agent_name(db, each)) for each in found]
+            named = list(zip(found, search.agent_names(db, found), strict=True))
         moved = position != self._position
         if moved:
             self._position, self._sealed = position, self._cursors.seal(position, *self._bound)

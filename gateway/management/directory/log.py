@@ -82,4 +82,4 @@ class DirectoryLog:
 
 
 def _named(db: sqlite3.Connection, found: Sequence[Found]) -> list[Listed]:
-    return [Listed(each, search.agent_name(db, each)) for each in found]
+    return [Listed(each, name) for each, name in zip(found, search.agent_names(db, found), strict=True)]

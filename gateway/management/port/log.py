@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One entry, and the name of the agent that it is about, as its decision has it."""
+    """One entry, and the name of the agent that it is about, as far as the log says it."""
 
     found: Found
     agent_name: str

@@ -86,9 +86,37 @@ def test_the_list_is_a_table_oldest_first(log: Log, make: Make, gateway: Callabl
         "default 2 completed support-bot ok 200 12+34 tokens",
         "default 3 decided analyst denied policy_denied: chat.completions gpt-4o (no \\x1b[31mred\\n; other)",
         "acme 0 change local:1000 agent.revoked name=support-bot",
-        "system 0 activation local:0 act_1 ok 0a1b2c",
+        "system 0 activation local:0 ok 0a1b2c",
         "system 1 refused gateway bad_credentials x3",
         "default 4 recovered gateway closed 0 decisions that a dead process had left open",
+    ]
+
+
+def test_a_refusal_is_listed_under_the_name_that_the_agent_had_last(
+    log: Log, make: Make, gateway: Callable[..., Done]
+) -> None:
+    def refused(organization: str, agent: str) -> Refused:
+        counted = {"reason": "bad_credentials", "count": 1, "first_ns": 1, "last_ns": 2}
+        return Refused(organization=organization, agent=agent, key="key_one", **counted)
+
+    writer = log.writer()
+    for intent in (
+        make.decided(agent="agt_one", fields={"agent_name": "before"}),
+        make.decided(agent="agt_one", fields={"agent_name": "bot"}),
+        make.decided(agent="agt_two", fields={"agent_name": "other"}),
+        refused("default", "agt_one"),
+        refused("default", "agt_one"),
+        refused("default", "agt_new"),  # nothing names it
+        refused("acme", "agt_one"),  # one organization's log says nothing about another's
+        make.decided(agent="agt_one", fields={"agent_name": "after"}),
+    ):
+        writer.write_sync(intent)
+    rows = lines(gateway("list", "--kind", "refused"))[1:]
+    assert [(row[1], row[5]) for row in rows] == [
+        ("default", "bot"),
+        ("default", "bot"),
+        ("default", "agt_new"),
+        ("acme", "agt_one"),
     ]
 
 
