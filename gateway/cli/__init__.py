@@ -75,6 +75,9 @@ _COMMANDS: Final = {
 _VALUED: Final = ("--server", "--token-file", "--ca-file")
 """The program's own options that have a value."""
 
+_SENTENCE: Final = 1000
+"""Characters; no first sentence of a command's help is longer."""
+
 
 def build(only: str | None = None) -> typer.Typer:
     """The root command with all its nouns, or with one of them.
@@ -99,6 +102,13 @@ def build(only: str | None = None) -> typer.Typer:
             else:
                 app.command(name)(found)
     return app
+
+
+def _list_whole_sentences(group: object) -> None:
+    """Let help list each command with its first sentence. In 80 columns, as in a pipe, half of it would be cut off."""
+    for command in getattr(group, "commands", {}).values():
+        command.short_help = command.get_short_help_str(_SENTENCE)
+        _list_whole_sentences(command)
 
 
 def _only(given: Sequence[str]) -> str | None:
@@ -126,7 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     completion.prepare()
     try:
-        code = get_command(build(_only(given)))(given, prog_name="gateway", standalone_mode=False)
+        program = get_command(build(_only(given)))
+        _list_whole_sentences(program)
+        code = program(given, prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()
     except GatewayError as error:
         output.complain(error.message, error.hint)

@@ -50,7 +50,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.excepthook = _excepthook
     completion.prepare()
     try:
-        code = get_command(build())(arguments, prog_name="policy", standalone_mode=False)
+        program = get_command(build())
+        for verb in getattr(program, "commands", {}).values():
+            verb.short_help = verb.get_short_help_str(1000)  # help would cut it off to fit into a line
+        code = program(arguments, prog_name="policy", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
         _complain_usage(error)

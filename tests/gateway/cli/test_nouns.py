@@ -47,6 +47,19 @@ def test_a_noun_alone_is_as_it_is_among_all() -> None:
             assert found.commands.keys() == command.commands.keys()
 
 
+@pytest.mark.parametrize("noun", [(), ("agents",), ("operators", "token")])
+def test_help_lists_whole_sentences_when_it_is_piped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, noun: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
+    assert cli.main([*noun, "--help"]) == 0
+    out = capsys.readouterr().out
+    listed = out.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_a_command_builds_no_other_noun(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
     built: list[str | None] = []

@@ -412,6 +412,7 @@ def test_help_is_plain_text_when_it_is_piped(policy, verb: tuple[str, ...]) -> N
     assert out.startswith(" ".join(["Usage: policy", *verb]))
     assert "\x1b" not in out
     assert "│" not in out
+    assert "..." not in out.replace("[ARGS]...", "").partition("Commands:")[2]
 
 
 PROGRAM = [sys.executable, "-c", "import sys; from policy_engine.cli import main; sys.exit(main())"]
