@@ -122,14 +122,10 @@ def list_entries(
 
 def _time(text: str | None, option: str) -> int | None:
     """A time, or an age before now."""
-    if text is None:
-        return None
-    for parse in (lambda text: output.now_ns() - output.parse_duration(text), output.parse_time):
-        try:
-            return parse(text)
-        except GatewayError:
-            continue
-    raise typer.BadParameter(f"`{text}` is neither a time nor an age: write 2026-11-25T14:00:00Z or 2h ({option})")
+    try:
+        return None if text is None else output.parse_past(text)
+    except GatewayError as error:
+        raise typer.BadParameter(f"{option}: {error.message}: {error.hint}") from error
 
 
 def _stopped(time_ns: int, looked_at: int) -> str:

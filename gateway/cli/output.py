@@ -165,10 +165,13 @@ def age(duration_ns: int) -> str:
 
 def parse_past(text: str) -> int:
     """Nanoseconds from a time, or from an age such as `2h` or `2h ago`."""
-    try:
-        return now_ns() - parse_duration(text.removesuffix("ago").rstrip())
-    except GatewayError:
-        return parse_time(text)
+    for parse in (lambda text: now_ns() - parse_duration(text.removesuffix("ago").rstrip()), parse_time):
+        try:
+            return parse(text)
+        except GatewayError:
+            continue
+    message = f"`{text[:80]}` is neither a time nor an age"
+    raise GatewayError("invalid_time", message, hint="write 2026-11-25T14:00:00Z, 24h or 7d")
 
 
 def parse_expiry(text: str) -> int:

@@ -123,10 +123,14 @@ def _one_of(option: str, given: str, known: Sequence[str]) -> None:
 
 def _time(text: str | None) -> str | None:
     """A time as it was given, whose zone may be that of the days; an age such as `7d` becomes a time."""
+    if text is None:
+        return None
+    time_ns = output.parse_past(text)
     try:
-        return text and output.timestamp(output.now_ns() - output.parse_duration(text.removesuffix("ago").rstrip()))
+        output.parse_time(text)
     except GatewayError:
-        return text
+        return output.timestamp(time_ns)
+    return text
 
 
 def _by(text: str) -> list[str]:

@@ -177,7 +177,7 @@ def test_a_search_with_filters_walks_an_index(log: Log, make: Make) -> None:
     [
         (
             ["--since", "yesterday"],
-            "`yesterday` is neither a time nor an age: write 2026-11-25T14:00:00Z or 2h (--since)",
+            "--since: `yesterday` is neither a time nor an age: write 2026-11-25T14:00:00Z, 24h or 7d",
         ),
         (["--until", "2h30m"], "`2h30m` is neither a time nor an age"),
         (["--since", "1h", "--until", "2h"], "--since is not before --until"),

@@ -140,7 +140,7 @@ def test_what_cannot_be_asked(fleet: str, at: Run) -> None:
     for arguments, says in (
         (("--action", "chat.completion"), "has no action `chat.completion`: did you mean `chat.completions`?"),
         (("--upstream", "opnai"), "unknown upstream `opnai`"),
-        (("--at", "yesterday"), "is not a time"),
+        (("--at", "yesterday"), "is neither a time nor an age"),
     ):
         assert says in at("permissions", "--model", "o3", *arguments).complains()
     assert (

@@ -76,7 +76,7 @@ def test_an_agent_at_an_earlier_time(at: Run, home: Home) -> None:
     assert "it was called `bot` then" in at("agents", "show", "old-bot", "--at", then).complains()
     assert "did not exist at that time" in at("agents", "show", "bot", "--at", "2h ago").complains()
     assert [each["name"] for each in at("agents", "list", "--at", then, "--json").json] == ["bot"]
-    assert "is not a time" in at("agents", "show", "bot", "--at", "yesterday").complains()
+    assert "is neither a time nor an age" in at("agents", "show", "bot", "--at", "yesterday").complains()
 
 
 @pytest.mark.slow

@@ -143,7 +143,10 @@ def test_filters_and_bars(usage: Usage) -> None:
         (("--only", "agent=nobody"), "agent `nobody` has used nothing yet"),
         (("--zone", "Europe/Brlin"), "did you mean `Europe/Berlin`?"),
         (("--zone", "../../etc/passwd"), "is not a time zone"),
-        (("--since", "yesterday"), "`yesterday` is not a time"),
+        (
+            ("--since", "7dd"),
+            "`7dd` is neither a time nor an age: write 2026-11-25T14:00:00Z, 24h or 7d",
+        ),
         (("--since", "2026-11-02", "--until", "2026-11-01"), "since must be before until"),
         (("--at", "2026-11-02", "--since", "2026-11-01"), "--at excludes"),
         (("--format", "xml"), "--format must be one of table, json, csv"),
