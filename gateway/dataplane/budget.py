@@ -112,7 +112,7 @@ class Budget:
     ) -> tuple[Authorization, CallReservation | None]:
         """The same for a call that has to stay within limits, of which `strict` needs to know the most it can use."""
         if unbounded := bounds.unbounded(call):
-            why = f"it has {unbounded}, which may be any number of tokens; leave that out, or {_WITHOUT_LIMITS}"
+            why = f"the call has {unbounded}, which may be any number of tokens; leave that out, or {_WITHOUT_LIMITS}"
             return refused(found, _unenforceable(strict, why)), None
         # A call that still has no output limit is one without output.
         into, out = bounds.input_tokens(call), call.max_output_tokens or 0
@@ -239,5 +239,5 @@ def _needs_a_bound(limit: Applied) -> bool:
 
 
 def _unenforceable(limit: Applied, why: str) -> Verdict:
-    reason = f"{limit.subject} has the limit `{limit.name}`, which cannot be held for this request: {why}"
+    reason = f"`{limit.name}` of {limit.subject}: {why}"
     return Verdict("limit_unenforceable", reasons=(reason,))

@@ -175,7 +175,8 @@ def test_what_has_no_bound_is_refused_under_a_limit_on_tokens(run: Run) -> None:
         limit(gateway, "tokens_per_day", 1_000_000)
         reply = await gateway.send(gateway.request(body))
         assert (reply.status, reply.code) == (403, "limit_unenforceable")
-        assert "content that is not text (image)" in reply.json["error"]["message"]
+        told = "for this request: `tokens_per_day` of org:default: the call has content that is not text (image), which"
+        assert told in reply.json["error"]["message"]
         body = {"model": "gpt-4o", "input": "x"}
         reply = await gateway.send(gateway.request(body, path="/v1/responses/compact"))
         assert (reply.status, reply.code) == (403, "limit_unenforceable")
