@@ -53,6 +53,7 @@ _CHECKED_BY_CONTENT: Final = ("me", "fleet")
 """What everybody may ask for, or may ask for what its function finds to be allowed."""
 _VISIT_BYTES: Final = 16 * 1024
 _VISIT_SECONDS: Final = 10.0
+_READING: Final = ("GET", "HEAD")  # what is the same for everybody; the listener leaves the body out for HEAD
 
 _ALWAYS: Final = (
     ("cache-control", "no-store"),
@@ -173,7 +174,7 @@ class ControlApi:
             raise Problem(400, "bad_request", "the request must have one Host header", hint="send one")
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         target = raw.split(b"?")[0]
-        if scope["method"] == "GET" and (static := self._static.get(target.decode("latin-1"))) is not None:
+        if scope["method"] in _READING and (static := self._static.get(target.decode("latin-1"))) is not None:
             return static
         operation, path = self._find(scope["method"], target)
         address = scope["client"][0] if scope.get("client") else ""
@@ -340,7 +341,7 @@ def _response(answer: Answer, warnings: Sequence[str]) -> _Response:
 
 def _is_visit(scope: Scope) -> bool:
     """Whether a browser was given the listener's address alone: it is led to the readable page."""
-    return bool(scope["method"] == "GET" and scope["path"] == "/")
+    return bool(scope["method"] in _READING and scope["path"] == "/")
 
 
 def _problem(problem: Problem) -> _Response:

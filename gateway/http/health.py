@@ -23,6 +23,8 @@ Check: TypeAlias = Callable[[], Awaitable[bool]]
 """Whether one thing that requests need works now. It may also raise `GatewayError`, or take too long."""
 
 _PATHS = frozenset({"/healthz", "/readyz"})
+# Some monitors ask with HEAD; the listener leaves the body out.
+_METHODS = frozenset({"GET", "HEAD"})
 # However many ask, each check runs once in this time.
 FRESH_SECONDS = 1.0
 CHECK_SECONDS = 2.0
@@ -38,7 +40,7 @@ class Health:
         self._looked = 0.0
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["method"] == "GET" and scope["path"] in _PATHS:
+        if scope["method"] in _METHODS and scope["path"] in _PATHS:
             return self._tell(scope["path"], send)
         return self._app(scope, receive, send)
 

@@ -107,6 +107,8 @@ def test_every_answer_is_guarded_against_browsers(owner: Client) -> None:
 def test_the_address_alone_leads_a_browser_to_the_readable_page(owner: Client) -> None:
     reply = asyncio.run(owner._exchange("GET", "/", "", [(b"host", b"gateway.example")], b""))
     assert (reply.status, reply.headers["location"]) == (307, "/api/v1/")
+    assert asyncio.run(owner._exchange("HEAD", "/", "", [(b"host", b"gateway.example")], b"")).status == 307
+    assert owner("HEAD", reply.headers["location"]).status == 200
     page = owner("GET", reply.headers["location"])
     assert page.raw.startswith(b"<!doctype html>")
     sections = set(re.findall(rb' id="([^"]+)"', page.raw))

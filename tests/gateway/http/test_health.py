@@ -55,6 +55,7 @@ def test_an_answer_names_what_fails(check: Check, monkeypatch: pytest.MonkeyPatc
     async def test(client: httpx.AsyncClient) -> None:
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()) == (503, {"status": "unavailable", "failing": ["log"]})
+        assert (await client.head("/healthz")).status_code == 200
         alive = await client.get("/healthz")
         assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
 
