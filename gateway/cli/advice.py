@@ -77,11 +77,11 @@ CHECKS: Final[dict[str, Advice]] = {
     ),
     "upstream_error": Advice(
         "the call was allowed, and the provider could not be reached or broke off",
-        "see `gateway upstreams list` and the output of `gateway up`",
+        "type `gateway upstreams check`, and see the output of `gateway up`",
     ),
     "upstream_unavailable": Advice(
         "the call was allowed, and the provider refuses the gateway itself",
-        "set the provider's key again: see `gateway upstreams --help`",
+        "type `gateway upstreams check`, which says what to do",
     ),
     "upstream_timeout": Advice(
         "the call was allowed, and the provider did not answer in time", "see `upstream_…_timeout` in gateway.toml"

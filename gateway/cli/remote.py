@@ -36,7 +36,7 @@ COMMANDS: Final = frozenset(
         "explain",
         "usage",
         "usage reconcile",
-        *(f"upstreams {verb}" for verb in ("add", "list", "show", "remove")),
+        *(f"upstreams {verb}" for verb in ("add", "list", "show", "check", "remove")),
         *(f"routes {verb}" for verb in ("set", "list", "show", "remove")),
         *(f"issuers {verb}" for verb in ("add", "add-persons", "list", "remove")),
         *(f"issuers rule {verb}" for verb in ("add", "list", "remove")),

@@ -18,9 +18,11 @@ from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.registry.records import UpstreamRecord
+    from gateway.upstream.check import UpstreamCheck
 
-app = typer.Typer(no_args_is_help=True, help="Add, list and remove the providers that requests go to.")
+app = typer.Typer(no_args_is_help=True, help="Add, list, check and remove the providers that requests go to.")
 
+_NONE_YET = "no upstreams yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY`"
 _MAX_SECRET = 4096
 # As variables are named by convention. Keys have lower case letters, dashes, or many digits.
 _VARIABLE = re.compile(r"(?=.{1,40}$)(?!(.*\d){4})[A-Z][A-Z0-9]*(_[A-Z0-9]+)*", re.ASCII)
@@ -117,7 +119,7 @@ def list_upstreams(organization: Organization = "default", data: Data = DATA, as
             (u.name, u.provider, u.base_url, "yes" if u.default else "", "sealed" if u.has_secret else "none", u.id)
             for u in upstreams
         ],
-        empty="no upstreams yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY`",
+        empty=_NONE_YET,
     )
 
 
@@ -140,6 +142,43 @@ def show(
         [(each.action, each.method, each.path, ", ".join(each.params)) for each in operations],
         empty="no operations",
     )
+
+
+@app.command()
+def check(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this upstream.")] = None,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Try upstreams: whether they are reached, and accept the stored key when they are asked for their models.
+
+    The request costs nothing, and is no agent's. The audit log says who had it made. Of a JSON API (`--openapi`) only
+    the connection is tried. The exit code is 1 if something is wrong with one of them.
+    """
+    with gateways.changing(data) as gateway, output.working("checking"):
+        names = [name] if name else [each.name for each in gateway.upstreams.listed(organization)]
+        found = gateway.upstreams.check(organization, names, reason)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(each) for each in found], indent=2, ensure_ascii=False))
+    else:
+        output.print_table(
+            ("NAME", "RESULT", "REACHED", "TLS", "KEY", "MODELS", "TRIED", "TIME"),
+            map(_checked_row, found),
+            empty=_NONE_YET,
+        )
+        for each in found:
+            if each.problem:
+                output.complain(f"{each.name}: {each.problem}", each.hint)
+    if not all(each.ok for each in found):
+        raise typer.Exit(1)
+
+
+def _checked_row(found: UpstreamCheck) -> tuple[str, ...]:
+    result, reached = "ok" if found.ok else "failed", "yes" if found.reached else "no"
+    key, models = "" if found.key == "unknown" else found.key, "" if found.models is None else str(found.models)
+    return found.name, result, reached, found.tls, key, models, found.tried, f"{found.milliseconds} ms"
 
 
 @app.command()

@@ -29,7 +29,7 @@ RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class Opened:
     """The secret of an upstream, and why it cannot be used."""
 
     secret: str | None = field(repr=False)
@@ -46,7 +46,7 @@ class RegistryView:
         self._table = RouteTable([])
         self._active: ActiveSet | None = None
         # By row and version: a secret and why it cannot be used. Opening one once is enough.
-        self._secrets: dict[tuple[str, int], _Opened] = {}
+        self._secrets: dict[tuple[str, int], Opened] = {}
         # When the secrets that cannot be used are tried again.
         self._retry = float("inf")
 
@@ -58,7 +58,7 @@ class RegistryView:
         """The table as of this epoch of upstreams or a later one."""
         if epoch != self._table_epoch or time.monotonic() >= self._retry:
             # What is read now is at least as new as the epoch that the caller has seen.
-            rows = [row for row in await self._registry.upstreams() if _provider(row) is not None]
+            rows = [row for row in await self._registry.upstreams() if provider_of(row) is not None]
             if missed := self._vault.missed(row.secret for row in rows):
                 try:
                     await asyncio.to_thread(self._vault.look, missed)
@@ -66,7 +66,7 @@ class RegistryView:
                     logger.error("%s", error.message)
             self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
             pools = [_pool(row) for row in await self._registry.upstream_routes()]
-            self._table = RouteTable((self._destination(row) for row in rows), pools)
+            self._table = RouteTable((destination_of(row, self._secrets[row.id, row.version]) for row in rows), pools)
             self._table_epoch = epoch
             failed = any(each.fault for each in self._secrets.values())
             self._retry = time.monotonic() + RETRY_SECONDS if failed else float("inf")
@@ -78,36 +78,42 @@ class RegistryView:
             self._active = await self._registry.active_bundles()
         return self._active
 
-    def _secret(self, row: UpstreamRow) -> _Opened:
+    def _secret(self, row: UpstreamRow) -> Opened:
         known = self._secrets.get((row.id, row.version))
         if known is not None and not known.fault:
             return known
-        if row.secret is None:
-            return _Opened(None, "")
-        try:
-            place = Place(row.organization, row.provider, row.id, row.version)
-            return _Opened(self._vault.open(row.secret, place), "")
-        except GatewayError as error:
-            if known is None or known.fault != error.message:
-                logger.error("upstream %s: %s", row.name, error.message)
-            return _Opened(None, error.message)
+        found = opened(row, self._vault)
+        if found.fault and (known is None or known.fault != found.fault):
+            logger.error("upstream %s: %s", row.name, found.fault)
+        return found
 
-    def _destination(self, row: UpstreamRow) -> Destination:
-        opened = self._secrets[row.id, row.version]
-        provider = _provider(row)
-        assert provider is not None
-        return Destination(
-            id=row.id,
-            organization=row.organization,
-            name=row.name,
-            provider=provider,
-            base_url=row.base_url,
-            default=row.default,
-            secret=opened.secret,
-            fault=opened.fault,
-            headers=orjson.loads(row.headers),
-            preset=row.provider,
-        )
+
+def opened(row: UpstreamRow, vault: Vault) -> Opened:
+    """The secret of an upstream, or why it cannot be opened."""
+    if row.secret is None:
+        return Opened(None, "")
+    try:
+        return Opened(vault.open(row.secret, Place(row.organization, row.provider, row.id, row.version)), "")
+    except GatewayError as error:
+        return Opened(None, error.message)
+
+
+def destination_of(row: UpstreamRow, secret: Opened) -> Destination:
+    """An upstream whose provider is known, with its secret."""
+    provider = provider_of(row)
+    assert provider is not None
+    return Destination(
+        id=row.id,
+        organization=row.organization,
+        name=row.name,
+        provider=provider,
+        base_url=row.base_url,
+        default=row.default,
+        secret=secret.secret,
+        fault=secret.fault,
+        headers=orjson.loads(row.headers),
+        preset=row.provider,
+    )
 
 
 def _pool(row: RouteRow) -> Pool:
@@ -118,7 +124,7 @@ def _pool(row: RouteRow) -> Pool:
     return Pool(row.organization, row.name, row.default, tuple(members))
 
 
-def _provider(row: UpstreamRow) -> Provider | None:
+def provider_of(row: UpstreamRow) -> Provider | None:
     """The provider of an upstream; None if a later version of the gateway has added it."""
     if row.specification is not None:
         return http.provider(row.name, row.specification)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from yarl import URL
+
 from gateway.errors import Denied
 from gateway.settings import Settings
 from gateway.upstream.connection import Answer, Origin, UpstreamConnection
@@ -76,6 +78,10 @@ class UpstreamClient:
             answer = await connection.head()
         sent()
         return answer
+
+    async def connect(self, url: URL) -> UpstreamConnection:
+        """A connection that nothing was sent on, for the caller to abort. Raises `OSError`, or `ValueError`."""
+        return await self._pool.connect(target_of(url).origin)
 
     async def close(self) -> None:
         await self._pool.close()

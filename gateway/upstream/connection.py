@@ -227,6 +227,12 @@ class UpstreamConnection(asyncio.Protocol):
     def open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def tls(self) -> str:
+        """The version of TLS, such as `TLSv1.3`; empty for plain HTTP."""
+        found = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        return "" if found is None else str(found.version())
+
     def begin(self, data: bytes, idle_timeout: float) -> None:
         """Begin a request with these bytes of it: its head, and the body if that is small."""
         assert self._transport is not None

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 from sqlmodel import Session
 
-from gateway.control import shapes
+from gateway.control import shapes, upstream_checks
 from gateway.control.gate import Caller
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
@@ -22,6 +22,7 @@ from gateway.registry.documents import plain
 from gateway.registry.names import PROVIDERS
 from gateway.registry.records import UpstreamRecord
 from gateway.upstream import operations as upstream_operations
+from gateway.upstream.check import UpstreamCheck
 from gateway.upstream.operations import UpstreamOperation
 from gateway.upstream.providers.http import api, openapi
 from gateway.webhooks import addresses
@@ -143,6 +144,18 @@ def operations(ask: Ask) -> Answer:
     return Answer(body={**page.body, "items": [each for _, each in page.body["items"]]})
 
 
+def check(ask: Ask) -> Answer:
+    [found] = upstream_checks.carry_out(
+        ask.change(),
+        ask.context.vault,
+        actor=ask.actor,
+        organization=ask.tenant,
+        upstreams=[ask.path["upstream"]],
+        reason=ask.body.reason,
+    )
+    return Answer(body=found)
+
+
 def remove(ask: Ask) -> Answer:
     removed = changes.remove_upstream(
         ask.change(),
@@ -200,6 +213,16 @@ OPERATIONS = [
         function=operations,
         query=PageQuery,
         answer=shapes.page(_OPERATION),
+    ),
+    Operation(
+        method="POST",
+        path="/upstreams/{upstream}/check",
+        noun="upstreams",
+        summary="Ask an upstream for its models with the stored key now, and say what is wrong",
+        function=check,
+        body=Reasoned,
+        heavy=True,
+        answer=shapes.record(UpstreamCheck),
     ),
     Operation(
         method="PUT",

@@ -14,6 +14,7 @@ from gateway.registry.records import RouteRecord, UpstreamRecord
 from gateway.registry.upstream_routes import NewMember
 from gateway.registry.vault import Vault
 from gateway.upstream import operations
+from gateway.upstream.check import UpstreamCheck
 from gateway.upstream.operations import UpstreamOperation
 from gateway.upstream.providers.http import api, openapi
 
@@ -52,6 +53,18 @@ class DirectoryUpstreams:
         if (found := known.get(upstream)) is None:
             raise names.unknown_upstream(upstream, known)
         return operations.operations(found.name, found.provider, found.specification)
+
+    def check(self, organization: str, upstreams: Sequence[str], reason: str) -> list[UpstreamCheck]:
+        from gateway.control import upstream_checks
+
+        return upstream_checks.carry_out(
+            self._registry,
+            Vault.load(self._data.keys),
+            actor=local.actor(),
+            organization=organization,
+            upstreams=upstreams,
+            reason=reason,
+        )
 
     def remove(self, organization: str, upstream: str, reason: str) -> UpstreamRecord:
         removed = changes.remove_upstream(

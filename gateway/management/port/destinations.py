@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from gateway.registry.records import RouteRecord, UpstreamRecord
     from gateway.registry.upstream_routes import NewMember
+    from gateway.upstream.check import UpstreamCheck
     from gateway.upstream.operations import UpstreamOperation
 
 
@@ -35,6 +36,9 @@ class Upstreams(Protocol):
         """By name, without the operations of JSON APIs."""
 
     def operations(self, organization: str, upstream: str) -> list[UpstreamOperation]: ...
+
+    def check(self, organization: str, upstreams: Sequence[str], reason: str) -> list[UpstreamCheck]:
+        """Try them with their stored keys, from where the gateway is."""
 
     def remove(self, organization: str, upstream: str, reason: str) -> UpstreamRecord: ...
 

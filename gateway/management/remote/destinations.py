@@ -12,6 +12,7 @@ from gateway.management.remote.client import Client
 from gateway.registry import names, upstream_routes
 from gateway.registry.records import RouteMember, RouteRecord, UpstreamRecord
 from gateway.registry.upstream_routes import NewMember
+from gateway.upstream.check import LONGEST_SECONDS, UpstreamCheck
 from gateway.upstream.operations import UpstreamOperation
 from gateway.upstream.providers.http import openapi
 
@@ -47,6 +48,21 @@ class RemoteUpstreams:
     def operations(self, organization: str, upstream: str) -> list[UpstreamOperation]:
         found = self._client.items("upstreams", upstream, "operations", organization=organization)
         return documents.records(UpstreamOperation, found)
+
+    def check(self, organization: str, upstreams: Sequence[str], reason: str) -> list[UpstreamCheck]:
+        return [
+            documents.record(
+                UpstreamCheck,
+                self._client.send(
+                    "POST",
+                    *("upstreams", each, "check"),
+                    body={"reason": reason},
+                    seconds=LONGEST_SECONDS,
+                    organization=organization,
+                ).body,
+            )
+            for each in upstreams
+        ]
 
     def remove(self, organization: str, upstream: str, reason: str) -> UpstreamRecord:
         reply = self._client.send("DELETE", "upstreams", upstream, organization=organization, reason=reason or None)

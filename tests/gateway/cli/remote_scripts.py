@@ -99,6 +99,8 @@ SCRIPTS: Final = {
         upstreams show crm
         upstreams show openai --json
         upstreams show opnai
+        upstreams check local --reason first
+        upstreams check lcal
         routes list
         routes set chat openai:3,erp:1 near --model near:gpt-4o=big --reason spread
         routes set chat openai erp --default --json

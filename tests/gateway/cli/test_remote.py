@@ -441,7 +441,7 @@ def normalised(done: Done) -> tuple[int, str, str]:
         text = re.sub(r"whsec_[\w+/=]+", "SECRET", text)
         text = re.sub(r"\b[0-9a-f]{64}\b", "HASH", text)
         text = re.sub(r"\b\d{19}\b", "NANOSECONDS", text)
-        text = re.sub(r"after \d+ ms", "after MS", text)
+        text = re.sub(r"\b\d+ ms\b", "MS", text)
         text = re.sub(r"\b[a-z]{3,4}_[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
         text = re.sub(r"\b[0-9a-f]{12}\b", "ADDRESS", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "TIME", text)

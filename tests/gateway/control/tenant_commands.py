@@ -174,6 +174,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "upstreams list": [],
         "upstreams add": [chance.choice(NAMES), "--no-key"],
         "upstreams show": [chance.choice(NAMES)],
+        "upstreams check": ["nobodys"],  # not one of its own, which would be asked over the network
         "upstreams remove": [chance.choice(NAMES)],
         "routes list": [],
         "routes set": [f"r-{chance.choice(NAMES)}", chance.choice(NAMES)],

@@ -18,6 +18,7 @@ from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.control.conftest import Client, Control
 from tests.gateway.control.test_nouns import recorded
+from tests.gateway.upstream.raw_upstream import Upstream, saying
 from tests.gateway.webhooks.test_courier import receiving, status
 
 _AUDIENCE = {"issuer": "https://token.actions.example.com", "audience": "https://gateway.example.com"}
@@ -307,6 +308,38 @@ def test_a_webhook_is_tried_out(control: Control, owner: Client, acme: Client) -
             assert (await asyncio.to_thread(viewer, "POST", f"/webhooks/{made.ok(201)['id']}/test")).status == 403
 
     asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_an_upstream_is_checked(control: Control, owner: Client, acme: Client) -> None:
+    secret = "sk-live-0123456789"
+
+    async def scenario() -> None:
+        provider = Upstream(saying(status(401)))
+        await provider.start()
+        try:
+            url = f"http://127.0.0.1:{provider.port}/v1"
+            asked = {"name": "local", "provider": "openai-compatible", "base_url": url, "secret": secret}
+            (await asyncio.to_thread(owner, "POST", "/upstreams", asked)).ok(201)
+            path, why = "/upstreams/local/check", {"reason": "before the launch"}
+            # Clients have a loop of their own, and so need a thread.
+            reply = await asyncio.to_thread(owner, "POST", path, why)
+            found = reply.ok()
+            assert (found["ok"], found["reached"], found["key"], found["status"]) == (False, True, "refused", 401)
+            assert f"Authorization: Bearer {secret}".encode() in provider.heads[0]
+            assert secret not in reply.raw.decode()
+            assert (await asyncio.to_thread(acme, "POST", path, why)).problem(404) == "unknown_upstream"
+            viewer = control.operator("vera", "viewer")
+            assert (await asyncio.to_thread(viewer, "POST", path, why)).status == 403
+            assert len(provider.heads) == 1
+        finally:
+            await provider.stop()
+
+    asyncio.run(scenario())
+    [entry] = [each for each in recorded(control.home) if each.get("what") == "upstream.checked"]
+    assert (entry["upstream_name"], entry["reason"], entry["has_secret"]) == ("local", "before the launch", True)
+    assert entry["actor"].startswith("operator:")
+    assert secret not in repr(recorded(control.home))
 
 
 @pytest.mark.slow
