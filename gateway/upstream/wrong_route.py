@@ -72,12 +72,18 @@ _OF_A_FAMILY = {
     "/api/generate": "Ollama's own API: use /v1/chat/completions",
     "/api/embed": "Ollama's own API: use /v1/embeddings",
 }
+_HERE = (
+    "agents send their requests here: their base URL is mostly this address with `/v1`, or with `/NAME/v1` for the "
+    "upstream NAME; `/healthz` and `/readyz` say how the gateway is"
+)
 # Of state that belongs to single agents; a list would show all of it.
 _UNSERVED_LISTS = {"/files": "files", "/vector_stores": "vector stores", "/chat/completions": "kept completions"}
 
 
 def unknown(method: str, path: str, families: Sequence[Routes] = FAMILIES) -> Denied:
     """The refusal of a path that none of these families has a route for, or none that takes this method."""
+    if path == "/":  # somebody has a look at what is here: a client's path is longer
+        return Denied("unknown_route", reasons=[_asked(method, path), _HERE])
     if methods := _methods(path, families):
         taken = " or ".join(methods)
         listed = next((name for end, name in _UNSERVED_LISTS.items() if method == "GET" and path.endswith(end)), None)
