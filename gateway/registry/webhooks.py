@@ -64,7 +64,7 @@ def add_webhook(
         tenant = find_organization(session, organization)
         mine = list(session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)))
         if any(each.url == url for each in mine):
-            hint = "remove it first, or add another URL"
+            hint = "to replace its secret, add the URL with a query such as ?2, then remove this one"
             raise GatewayError("webhook_exists", "there is a webhook with this URL already", subject=url, hint=hint)
         if len(mine) >= MAX_WEBHOOKS:
             raise GatewayError(

@@ -15,11 +15,21 @@ from gateway.errors import GatewayError
 PUBLIC: Final = "public"
 LOOPBACK: Final = "loopback"
 PRIVATE: Final = "private"
+INSIDE: Final = "inside"
+"""Private addresses and this machine."""
 
 _LONGEST: Final = 2000
 # Where clouds serve the credentials of a machine. Link-local addresses are refused as a whole.
-_METADATA: Final = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254", "192.0.0.192")))
+_METADATA: Final = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
+    )
+)
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_COMPATIBLE: Final = ipaddress.ip_network("::/96")
+_LOCAL_NAT64: Final = ipaddress.ip_network("64:ff9b:1::/48")
+"""Leads to any IPv4 address, whose place in it every network chooses itself (RFC 8215)."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -57,7 +67,9 @@ def check_literal(url: str, reach: str) -> None:
 
 def reach_of(*, insecure: bool, allow_private: bool) -> str:
     """Which addresses a webhook's host may have."""
-    return PRIVATE if allow_private else LOOPBACK if insecure else PUBLIC
+    if allow_private:
+        return INSIDE if insecure else PRIVATE
+    return LOOPBACK if insecure else PUBLIC
 
 
 def is_loopback(host: str) -> bool:
@@ -79,11 +91,13 @@ def refusal(address: str, reach: str) -> str:
         found = _inner(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
         return f"`{address}` is not an address"
-    if found in _METADATA or found.is_link_local or found.is_multicast or found.is_unspecified:
+    if found in _METADATA or found.is_link_local or found.is_multicast or found.is_unspecified or found in _LOCAL_NAT64:
         return f"{found} is an address that no webhook may have"
     if found.is_loopback:
-        return "" if reach in (LOOPBACK, PRIVATE) else f"{found} is this machine: add the webhook with --insecure"
-    if not found.is_global and reach != PRIVATE:
+        return "" if reach in (LOOPBACK, INSIDE) else f"{found} is this machine: add the webhook with --insecure"
+    # Not every version of Python takes the site-local addresses of old for private ones.
+    site_local = isinstance(found, ipaddress.IPv6Address) and found.is_site_local
+    if (site_local or not found.is_global) and reach not in (PRIVATE, INSIDE):
         return f"{found} is a private address: add the webhook with --allow-private"
     return ""
 
@@ -95,7 +109,9 @@ def _inner(address: Address) -> Address:
             return address.ipv4_mapped
         if address.sixtofour is not None:
             return address.sixtofour
-        if address in _NAT64:
+        if address.teredo is not None:
+            return address.teredo[1]
+        if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):  # `::` and `::1` are IPv6's own
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.webhooks.addresses import LOOPBACK, PRIVATE, PUBLIC, check_url, refusal
+from gateway.webhooks.addresses import INSIDE, LOOPBACK, PRIVATE, PUBLIC, check_url, reach_of, refusal
 
 NEVER = [
     *("169.254.169.254", "169.254.170.2", "fe80::1", "fe80::1%eth0", "100.100.100.200", "fd00:ec2::254", "0.0.0.0"),
     *("224.0.0.1", "ff02::1", "::", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "no address"),
+    *("::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:a9fe:a9:fe00::", "2001:0:1:2:3:4:5601:5601"),
+    *("168.63.129.16", "fd20:ce::254"),
 ]
-INSIDE = [
+NETWORK = [
     "10.1.2.3",
     "172.16.0.1",
     "192.168.1.1",
@@ -20,24 +22,32 @@ INSIDE = [
     "::ffff:10.0.0.1",
     "64:ff9b::a00:1",
     "240.0.0.1",
+    "::a00:1",
+    "fec0::1",
+    "2001:0:1:2:3:4:f5ff:fffe",
 ]
-MACHINE = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
+MACHINE = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "::7f00:1", "2001:0:1:2:3:4:80ff:fffe"]
 OUTSIDE = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"]
+REACHES = (PUBLIC, LOOPBACK, PRIVATE, INSIDE)
 
 
 @pytest.mark.parametrize("address", NEVER)
 def test_some_addresses_are_never_delivered_to(address: str) -> None:
-    assert all(refusal(address, reach) for reach in (PUBLIC, LOOPBACK, PRIVATE))
+    assert all(refusal(address, reach) for reach in REACHES)
 
 
 def test_other_addresses_need_the_operators_word() -> None:
-    told = {
-        address: [refusal(address, reach) == "" for reach in (PUBLIC, LOOPBACK, PRIVATE)]
-        for address in (*INSIDE, *MACHINE, *OUTSIDE)
-    }
-    assert {tuple(told[address]) for address in INSIDE} == {(False, False, True)}
-    assert {tuple(told[address]) for address in MACHINE} == {(False, True, True)}
-    assert {tuple(told[address]) for address in OUTSIDE} == {(True, True, True)}
+    told = {address: [refusal(address, reach) == "" for reach in REACHES] for address in (*NETWORK, *MACHINE, *OUTSIDE)}
+    assert {tuple(told[address]) for address in NETWORK} == {(False, False, True, True)}
+    assert {tuple(told[address]) for address in MACHINE} == {(False, True, False, True)}
+    assert {tuple(told[address]) for address in OUTSIDE} == {(True, True, True, True)}
+
+
+def test_each_option_allows_what_it_says_and_nothing_else() -> None:
+    given = [
+        reach_of(insecure=machine, allow_private=network) for network in (False, True) for machine in (False, True)
+    ]
+    assert given == [PUBLIC, LOOPBACK, PRIVATE, INSIDE]
 
 
 @pytest.mark.parametrize(
