@@ -94,7 +94,8 @@ class IssuerKeys:
                 if self._due(kept, kid):  # nobody has fetched while this one waited
                     await self._fetch(issuer, kept)
         if not self._has(kept, None):
-            raise Denied("registry_unavailable", f"the keys of issuer {issuer.name} cannot be fetched: {kept.fault}")
+            what = f"the keys of issuer {issuer.name} cannot be fetched: {kept.fault}"
+            raise Denied("registry_unavailable", what, reasons=["the keys of the token's issuer cannot be fetched"])
         return kept.keys
 
     def _has(self, kept: _Kept, kid: str | None) -> bool:

@@ -389,7 +389,10 @@ _TEXTS = {
     "audience": "the token's audiences mean several issuers",
     "expired": "the token has expired",
     "not_yet_valid": "the token is not valid yet",
-    "unknown_key": "the token was signed with a key that its issuer does not publish",
+    "unknown_key": (
+        "the gateway does not have the key of the issuer that signed the token: new keys are fetched within a minute, "
+        "those from a file only by an operator"
+    ),
     "no_rule": "no rule makes the token's claims an agent",
     "several_agents": "the token's claims meet rules of several agents",
     "person": "the token is a person's: the agent that acts for that person must present its credential",

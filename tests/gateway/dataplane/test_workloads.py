@@ -182,7 +182,7 @@ def test_keys_are_fetched_again_for_an_unknown_one_but_not_often(run: Run, monke
         issuer.publish(issuer.key, second)
         token = signed({"alg": "RS256", "kid": "second"}, issuer.claims(), second)
         refused = await present(gateway, token)
-        assert "does not publish" in refused.json["error_description"]
+        assert "does not have the key" in refused.json["error_description"]
         assert issuer.asked == {"/keys": 1}
         monkeypatch.setattr(issuer_keys, "UNKNOWN_SECONDS", 0.0)
         assert (await present(gateway, token)).status == 200
@@ -207,6 +207,7 @@ def test_an_issuer_that_cannot_be_reached(run: Run, monkeypatch: pytest.MonkeyPa
         token = issuer.token()
         refused = await present(gateway, token)
         assert (refused.status, refused.json["error"]) == (503, "temporarily_unavailable")
+        assert "keys of the token's issuer" in refused.json["error_description"]
         issuer.down = False
         assert (await present(gateway, token)).status == 200
         # What was fetched counts for a while when the issuer is gone.
