@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from gateway.errors import REASONS
 from gateway.telemetry.catalogue import KINDS
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
@@ -55,3 +60,18 @@ def test_expressions_use_labels_that_exist() -> None:
         for names in re.findall(r"\bby \(([^)]*)\)", expression):
             used |= {name.strip() for name in names.split(",")}
         assert used <= LABELS, expression
+
+
+def test_expressions_name_reasons_that_exist() -> None:
+    named = [found for rule in rules() for found in re.findall(r'reason=~?"([^"]+)"', rule["expr"])]
+    assert named
+    assert {reason for found in named for reason in found.split("|")} <= REASONS.keys()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:
+    unit = tmp_path / "gateway.service"
+    text = (DEPLOY / "gateway.service").read_text("utf-8")
+    unit.write_text(text.replace("/opt/gateway/bin/gateway", sys.executable), "utf-8")
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
