@@ -50,6 +50,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
         *_stops(facts, where),
         *_processes(facts, where),
         *_keys(facts),
+        *_certificates(facts),
         *_token_keys(facts, where),
         *_log(facts, settings, where),
         *_policies(facts, settings, where),
@@ -95,6 +96,11 @@ def _processes(facts: Facts, where: str) -> Iterator[Finding]:
 def _keys(facts: Facts) -> Iterator[Finding]:
     for error in facts.keys:
         yield _problem(error.message, error.hint or "restore it from a backup")
+
+
+def _certificates(facts: Facts) -> Iterator[Finding]:
+    for error in facts.certificates:
+        yield _problem(error.message, error.hint)
 
 
 def _token_keys(facts: Facts, where: str) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ from gateway.identity.token_keys import TokenKeyState
 from gateway.policy import handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
+from gateway.processes import certificates
 from gateway.registry import inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
@@ -115,7 +116,7 @@ class Facts:
     """Everything that is known. `contacts`, `breakers` (the open ones of workers that are alive) and `sealed` (why a
     secret cannot be opened) go by the upstream's id.
 
-    `keys` are the errors of the files in `keys/` that cannot be used.
+    `keys` are the errors of the files in `keys/` that cannot be used, `certificates` of those that expire.
     """
 
     now_ns: int
@@ -127,6 +128,7 @@ class Facts:
     breakers: dict[str, list[OpenBreaker]]
     sealed: dict[str, str]
     keys: list[GatewayError]
+    certificates: list[GatewayError] = field(default_factory=list)
     # How webhooks fare, by their ids.
     webhooks: dict[str, State] = field(default_factory=dict)
     # When keys (their ids) were used last.
@@ -163,6 +165,7 @@ def look(settings: Settings) -> Facts:
             (each for tenant in found.tenants for each in tenant.upstreams), KeySource.of(settings)
         ),
         keys=_key_faults(settings),
+        certificates=certificates.expiring(settings, now_ns),
         webhooks=deliveries.states(data.runtime_db),
         uses=key_uses.read(data.runtime_db),
         clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
