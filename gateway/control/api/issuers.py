@@ -8,6 +8,7 @@ import orjson
 from pydantic import Field
 
 from gateway.control import shapes
+from gateway.control.api.upstreams import check_reach
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
 from gateway.control.problems import Problem
 from gateway.identity.jose import ALGORITHMS, Algorithm
@@ -68,12 +69,13 @@ def show(ask: Ask) -> Answer:
 
 def add(ask: Ask) -> Answer:
     given: NewIssuer = ask.body
-    if given.insecure and ask.caller.organization is not None:
-        detail = "an operator of one organization may not have the gateway ask its own machine"
-        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
     if given.jwks is not None and given.jwks_url:
         error = {"pointer": "/jwks", "message": "not beside jwks_url"}
         raise Problem(422, "invalid_body", "/jwks: not beside jwks_url", hint="send one of them", errors=[error])
+    if given.jwks is None:  # its keys are fetched from there
+        url = given.jwks_url or given.issuer
+        issuers.check_key_url(url, insecure=given.insecure)
+        check_reach(ask.caller, url, insecure=given.insecure)
     made = issuers.add_issuer(
         ask.change(),
         actor=ask.actor,

@@ -127,7 +127,7 @@ def check_reach(caller: Caller, url: str, *, insecure: bool) -> None:
     inside = addresses.refusal(host, addresses.PUBLIC) if addresses.literal(host) else _inside(host)
     if insecure or inside or not url.startswith("https://"):
         detail = "an operator of one organization may not have the gateway call into its own network"
-        hint = "use https and a public address; an operator of the whole gateway can add this upstream"
+        hint = "use https and a public address; an operator of the whole gateway can add it"
         raise Problem(403, "forbidden", detail, hint=hint)
 
 

@@ -358,6 +358,13 @@ def test_webhooks_into_the_gateways_network(owner: Client, acme: Client) -> None
     assert owner("POST", "/issuers", issuer).problem(422) == "insecure_url"
     assert acme("POST", "/issuers", {**issuer, "insecure": True}).problem(403) == "forbidden"
     assert owner("POST", "/issuers", {**issuer, "insecure": True}).ok(201)["keys"] == issuer["jwks_url"]
+    for url in ("https://10.0.0.1/jwks", "https://[::7f00:1]/jwks", "https://vault/jwks", "https://api.internal/jwks"):
+        assert acme("POST", "/issuers", {**issuer, "jwks_url": url}).problem(403) == "forbidden"
+        discovered = {"name": "y", "issuer": url, "audience": "y"}
+        assert acme("POST", "/issuers", discovered).problem(403) == "forbidden"
+    # Keys that are given are not fetched, so the name may be one of the network.
+    given = {"name": "y", "issuer": "https://kubernetes.default.svc", "audience": "y", "jwks": {"keys": [_JWK]}}
+    assert acme("POST", "/issuers", given).ok(201)["keys"] == "file"
 
 
 def _now() -> str:
