@@ -25,6 +25,7 @@ from gateway.identity.workload import Issuer
 from gateway.settings import is_loopback
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.providers.base import Outgoing
+from gateway.webhooks import addresses
 
 logger = logging.getLogger("gateway.dataplane.issuer_keys")
 
@@ -55,11 +56,14 @@ class _Kept:
 def may_fetch(issuer: Issuer, url: str) -> bool:
     """Whether keys may be fetched from there: by https, or from this machine if an operator has said that it is meant.
 
-    An issuer elsewhere must not have the gateway knock on doors of its own machine by naming them in a document.
+    An issuer elsewhere must not have the gateway knock on doors of its own machine or network by naming their addresses
+    in a document.
     """
     parts, configured = urlsplit(url), urlsplit(issuer.jwks_url or issuer.issuer)
     if parts.scheme == "https":
-        return True
+        host = parts.hostname or ""
+        inside = host == "localhost" or (addresses.literal(host) and addresses.refusal(host, addresses.PUBLIC))
+        return not inside or host == configured.hostname
     return parts.scheme == configured.scheme == "http" and all(
         is_loopback(each.hostname or "") for each in (parts, configured)
     )
@@ -137,7 +141,7 @@ class IssuerKeys:
 
     async def _get(self, issuer: Issuer, url: str) -> bytes:
         if not may_fetch(issuer, url):
-            raise ValueError("keys are fetched by https only")
+            raise ValueError("keys are fetched by https only, and not from a private address that its document names")
         if self._client is None:
             self._client = UpstreamClient(connect_timeout=_SECONDS, idle_timeout=_SECONDS)
         request = Outgoing("GET", URL(url), _HEADERS, b"")

@@ -163,6 +163,12 @@ def test_a_suspended_agent_gets_none(run: Run) -> None:
         ("http://127.0.0.1:9", "", "http://127.0.0.1:9/keys", True),
         ("http://127.0.0.1:9", "", "http://issuer.example/keys", False),
         ("https://issuer.example", "", "file:///etc/passwd", False),
+        ("https://issuer.example", "", "https://127.0.0.1:8443/keys", False),
+        ("https://issuer.example", "", "https://localhost/keys", False),
+        ("https://issuer.example", "", "https://169.254.169.254/keys", False),
+        ("https://issuer.example", "", "https://[::ffff:10.0.0.1]/keys", False),
+        ("https://10.0.0.1", "", "https://10.0.0.1:8443/keys", True),
+        ("https://issuer.example", "https://10.0.0.1/keys", "https://10.0.0.1/keys", True),
     ],
 )
 def test_an_issuer_elsewhere_names_no_place_on_this_machine(issuer: str, jwks_url: str, url: str, wanted: bool) -> None:
