@@ -48,7 +48,8 @@ def presented(
     if len(found) + signed + (certificate is not None) > 1:
         names = sorted(name.decode() for name, _ in found) + ["signature"] * signed
         names += ["client certificate"] * (certificate is not None)
-        raise Denied("bad_request", f"several credentials: {', '.join(names)}")
+        what = f"several credentials: {', '.join(names)}"
+        raise Denied("bad_request", what, reasons=[f"there must be one credential, and there are {', '.join(names)}"])
     if certificate is not None:
         return certificate.presented()
     if signed:

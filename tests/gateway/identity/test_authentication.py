@@ -42,6 +42,11 @@ def test_none_or_several() -> None:
             code, detail = refusal([(first, value), (second, value)])
             assert code == "bad_request"
             assert detail.startswith("several credentials")
+            with pytest.raises(Denied) as caught:
+                presented([(first, value), (second, value)])
+            assert "there must be one credential" in caught.value.text  # and the client is told which it has sent
+            assert first.decode() in caught.value.text
+            assert key.decode() not in caught.value.text
 
 
 @pytest.mark.parametrize(
