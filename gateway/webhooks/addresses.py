@@ -28,8 +28,8 @@ _METADATA: Final = frozenset(
 )
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE: Final = ipaddress.ip_network("::/96")
-_LOCAL_NAT64: Final = ipaddress.ip_network("64:ff9b:1::/48")
-"""Leads to any IPv4 address, whose place in it every network chooses itself (RFC 8215)."""
+# A network's own NAT64 leads to IPv4 addresses that stand wherever it chooses (RFC 8215), Teredo through a relay.
+_DETOURS: Final = (ipaddress.ip_network("64:ff9b:1::/48"), ipaddress.ip_network("2001::/32"))
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -91,7 +91,8 @@ def refusal(address: str, reach: str) -> str:
         found = _inner(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
         return f"`{address}` is not an address"
-    if found in _METADATA or found.is_link_local or found.is_multicast or found.is_unspecified or found in _LOCAL_NAT64:
+    detour = any(found in each for each in _DETOURS)
+    if found in _METADATA or found.is_link_local or found.is_multicast or found.is_unspecified or detour:
         return f"{found} is an address that no webhook may have"
     if found.is_loopback:
         return "" if reach in (LOOPBACK, INSIDE) else f"{found} is this machine: add the webhook with --insecure"
@@ -109,8 +110,6 @@ def _inner(address: Address) -> Address:
             return address.ipv4_mapped
         if address.sixtofour is not None:
             return address.sixtofour
-        if address.teredo is not None:
-            return address.teredo[1]
         if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):  # `::` and `::1` are IPv6's own
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address
