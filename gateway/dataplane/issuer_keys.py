@@ -98,8 +98,7 @@ class IssuerKeys:
                 if self._due(kept, kid):  # nobody has fetched while this one waited
                     await self._fetch(issuer, kept)
         if not self._has(kept, None):
-            what = f"the keys of issuer {issuer.name} cannot be fetched: {kept.fault}"
-            raise Denied("registry_unavailable", what, reasons=["the keys of the token's issuer cannot be fetched"])
+            raise Denied("registry_unavailable", f"the keys of issuer {issuer.name} cannot be fetched: {kept.fault}")
         return kept.keys
 
     def _has(self, kept: _Kept, kid: str | None) -> bool:

@@ -236,7 +236,7 @@ class Grants:
         try:
             compact = jose.parse(text)
             issuer = await self._issuer_of(compact, "persons", actor.organization)
-            keys = await self._issuers.of(issuer, compact.kid)
+            keys = await self._keys_of(issuer, compact)
             found = persons.verify(compact, issuer, keys, time.time(), kind)
             rule = persons.right_of(await self._registry.issuer_rules(issuer.id), actor.agent_id, found.claims)
             person = Person(rule.id, found.claims["sub"], persons.chosen(issuer.claims, found.claims))
@@ -262,12 +262,19 @@ class Grants:
             raise InvalidTokenError("workload" if purpose == "persons" else "person")
         return found[0]
 
+    async def _keys_of(self, issuer: workload.Issuer, compact: jose.Compact) -> tuple[jose.Key, ...]:
+        try:
+            return await self._issuers.of(issuer, compact.kid)
+        except Denied as denied:
+            why = "the keys of the token's issuer cannot be fetched: try again"
+            raise Refusal("temporarily_unavailable", why, denied.reason.status, denied) from None
+
     async def _workload(self, text: str) -> Source:
         """A token for the agent that an outside issuer's token is, by the rules of its organization."""
         try:
             compact = jose.parse(text)
             issuer = await self._issuer_of(compact, "workloads")
-            keys = await self._issuers.of(issuer, compact.kid)
+            keys = await self._keys_of(issuer, compact)
             found = workload.verify(compact, issuer, keys, time.time())
             rule = workload.matching(await self._registry.issuer_rules(issuer.id), found.claims)
         except InvalidTokenError as error:
