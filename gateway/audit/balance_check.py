@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from gateway.audit import thresholds
 from gateway.audit.balances import Balances, differences, number, read_all, reservation_of, settled_of
 from gateway.audit.entry import Entry
-from gateway.audit.errors import AuditError
 
 _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
 """What a reservation that this program did not write can end in."""
@@ -95,8 +94,8 @@ class BalanceCheck:
         """How the stored balances differ from those that the entries make."""
         try:
             stored = dict(read_all(db))
-        except AuditError as error:
-            yield error.message
+        except sqlite3.IntegrityError as error:
+            yield str(error)
             return
         except _BEYOND:
             yield "an entry that the stored balances do not contain has a reservation that cannot be read"

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from gateway.audit.entry import Entry
-from gateway.audit.errors import AuditError
 
 TABLE: Final = """
 -- What the open and closed decisions of each scope add up to: a JSON array of integers (`balances.VALUES`). As columns
@@ -60,7 +59,7 @@ Write: TypeAlias = Callable[[str, list[tuple[object, ...]]], object]
 def position(db: sqlite3.Connection) -> tuple[int, int]:
     """The last entry that the rows contain, and the last entry.
 
-    Raises `audit_damaged` if the first is not known.
+    Raises `sqlite3.IntegrityError` if the first is not known, so that a whole transaction fails and not one draft.
     """
     try:
         found = db.execute(_POSITION).fetchone()
@@ -70,7 +69,7 @@ def position(db: sqlite3.Connection) -> tuple[int, int]:
         (last,) = db.execute(f"SELECT {_LAST}").fetchone()
         return last, last  # a log of an older version, of which the rows contain all entries
     if found is None or not 0 <= found[0] <= found[1]:
-        raise AuditError("audit_damaged", "it is not known which entries the balances contain")
+        raise sqlite3.IntegrityError("it is not known which entries the balances contain")
     written_to, last = found
     return written_to, last
 
@@ -90,7 +89,8 @@ def rows(db: sqlite3.Connection) -> Iterator[tuple[Key, object]]:
 def entries_after(db: sqlite3.Connection, position: int, last: int) -> Iterator[tuple[Entry, object]]:
     """The entries after one and up to another that may count, in their order, not verified.
 
-    Each with what the decision that it closes has reserved: its `reservation_json`.
+    Each with what the decision that it closes has reserved: its `reservation_json`. Raises `sqlite3.IntegrityError` if
+    one cannot be read.
     """
     for leaf, decided in db.execute(_AFTER, (position, last)):
         yield _entry(leaf), None if decided is None else _entry(decided).get("reservation_json")
@@ -108,5 +108,5 @@ def _entry(leaf: object) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         found = None
     if not isinstance(found, dict):
-        raise AuditError("audit_damaged", "an entry that balances do not contain yet cannot be read")
+        raise sqlite3.IntegrityError("an entry that the balances do not contain cannot be read")
     return found

@@ -96,7 +96,10 @@ class Balances:
         self._behind = True
 
     def current(self) -> None:
-        """Count the entries that others have appended. To be called before this transaction appends what counts."""
+        """Count the entries that others have appended. To be called before this transaction appends what counts.
+
+        After an exception these balances are of no use to anybody.
+        """
         if not self._behind or self._db is None:
             return
         self._behind = False
@@ -222,6 +225,10 @@ class Balances:
         self._alone += 1
         if self._alone <= _SHARED or last - self._stored >= WRITE_EVERY:
             self._write(write)
+
+    def __len__(self) -> int:
+        """How much is kept in memory."""
+        return len(self.found) + len(self._changed)
 
     @property
     def is_written(self) -> bool:

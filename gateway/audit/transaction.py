@@ -65,7 +65,7 @@ class Kept:
         self.logs.clear()
 
     def __len__(self) -> int:
-        return len(self.balances.found) + len(self.logs)
+        return len(self.balances) + len(self.logs)
 
 
 class Transaction:

@@ -90,14 +90,14 @@ class Standing:
             if self._db is None:
                 self._db = storage.connect_read_only(self._path)
                 self._balances = Balances(self._db)
-            elif len(self._balances.found) >= _MOST:
+            elif len(self._balances) >= _MOST:
                 self._balances = Balances(self._db)
             try:
                 with storage.snapshot(self._db):
                     self._balances.look_again()
                     self._balances.current()
                     return Balance(self._balances.get(*key).values())
-            except sqlite3.Error:
+            except Exception:
                 self._db.close()
                 self._db = None
                 raise

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.audit import balances
+from gateway.audit import writer as writers
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import IDLE_SECONDS, AuditWriter
 from gateway.usage.reservation import CallReservation
+from gateway.usage.standing import Standing
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -144,3 +146,30 @@ def test_a_row_that_was_changed_is_found_behind_later_entries(log: Log, make: Ma
     log.tamper("UPDATE balance SET amounts = 'nonsense'")
     [finding] = log.verify().findings
     assert finding.message.endswith("it cannot be read")
+
+
+def test_no_call_of_a_group_is_allowed_then(log: Log, make: Make) -> None:
+    """What fails for the first of them must not be taken for done by the next."""
+    writer = log.writer()
+    call(writer, make)
+    writer.close()
+    log.tamper("DELETE FROM balanced")
+    answers = log.writer().write_all_sync([make.decided(reservation=COUNTED) for _ in range(3)])
+    assert [getattr(each, "code", "allowed") for each in answers] == ["audit_unavailable"] * 3
+
+
+def test_a_reader_counts_no_entry_twice(log: Log, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "IDLE_SECONDS", 60)  # rows stay behind
+    writer = log.writer()
+    standing = Standing(log.data.audit_db, dict)
+    for number in range(1, 4):
+        call(writer, make)
+        assert standing.balance("default", "all", now=True).values()[2] == number
+    call(writer, make)
+    call(writer, make)
+    last = log.rows("SELECT id, leaf FROM entry ORDER BY id DESC LIMIT 1")
+    log.tamper("UPDATE entry SET leaf = x'00' WHERE id = ?", last[0][0])
+    assert standing.balance("default", "all", now=True).values()[2] == 3, "what is known if it cannot be read"
+    log.tamper("UPDATE entry SET leaf = ?2 WHERE id = ?1", *last[0])
+    assert standing.balance("default", "all", now=True).values()[2] == 5
+    standing.close()
