@@ -2,9 +2,10 @@
 
 A gateway of real processes serves streams of sixty seconds, always as many at a time, and beside them short calls,
 bodies of 1 to 20 MiB, denials, errors, broken answers and clients that leave. After a warm-up, which is a sixth of the
-time, memory (RSS and PSS) and descriptors may not grow, of the supervisor, the control process and the data workers
-together: by at most 5 %, comparing medians over two windows. At the end the log must verify with every decision closed.
-Ends with exit code 1 otherwise.
+time, memory and descriptors may not grow, of the supervisor, the control process and the data workers together: by at
+most 5 %, comparing medians over two windows. Memory is RSS, and the private part of it: shares of files (PSS) grow when
+other programs of the machine end. At the end the log must verify with every decision closed. Ends with exit code 1
+otherwise.
 """
 
 from __future__ import annotations
@@ -104,11 +105,11 @@ async def _sample(processes: dict[str, int], samples: Samples, seconds: float, w
 def _report(samples: Samples, warm: float, end: float, ended: Counter[str], *, same: bool) -> int:
     window = (end - warm) / 5
     violations = [] if same else ["a process was restarted"]
-    print(f"\n{'':12} {'RSS, MB':>22} {'highest':>8} {'PSS, MB':>22} {'descriptors':>16} {'highest':>8}")
+    print(f"\n{'':12} {'RSS, MB':>22} {'highest':>8} {'private, MB':>22} {'descriptors':>16} {'highest':>8}")
     rows = samples.growth(warm, window, end)
     judged = {kind: samples.together(kind, warm, window, end) for kind in ("supervisor", "control", "data")}
     for name, growth in [*rows.items(), ("data, all", judged["data"])]:
-        row = f"{name:12} {_change(growth.rss, 1e6)} {growth.highest_rss / 1e6:8.1f} {_change(growth.pss, 1e6)}"
+        row = f"{name:12} {_change(growth.rss, 1e6)} {growth.highest_rss / 1e6:8.1f} {_change(growth.private, 1e6)}"
         before, after = growth.descriptors
         print(f"{row} {f'{before:.0f} to {after:.0f}':>16} {growth.highest_descriptors:8}")
     violations += [f"{kind}: {each}" for kind, growth in judged.items() for each in growth.violations]

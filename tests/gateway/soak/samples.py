@@ -39,7 +39,7 @@ class Growth:
     """Medians of two windows: after the warm-up, and before the end."""
 
     rss: tuple[float, float]
-    pss: tuple[float, float]
+    private: tuple[float, float]
     descriptors: tuple[float, float]
     highest_rss: int
     highest_descriptors: int
@@ -47,7 +47,7 @@ class Growth:
     @property
     def violations(self) -> list[str]:
         found = []
-        for name, (before, after) in (("RSS", self.rss), ("PSS", self.pss)):
+        for name, (before, after) in (("RSS", self.rss), ("private memory", self.private)):
             if after > before * (1 + MOST_GROWTH):
                 found.append(f"{name} grew by {after / before - 1:.1%}")
         before, after = self.descriptors
@@ -104,7 +104,7 @@ def _growth(samples: list[Sample], warm: float, window: float, end: float) -> Gr
     last = [each for each in samples if end - window <= each.seconds <= end]
     return Growth(
         rss=_medians(first, last, "rss"),
-        pss=_medians(first, last, "pss"),
+        private=_medians(first, last, "private"),
         descriptors=_medians(first, last, "descriptors"),
         highest_rss=max(each.rss for each in samples),
         highest_descriptors=max(each.descriptors for each in samples),
