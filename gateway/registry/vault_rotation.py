@@ -32,7 +32,7 @@ from gateway.registry.database import Registry
 from gateway.registry.key_source import FILE, KeySource, retired
 from gateway.registry.models import Agent, LoginProvider, Organization, Upstream, Webhook
 from gateway.registry.vault import Place, Vault, identity, sealed_under
-from gateway.storage import secret_files
+from gateway.storage import durable, secret_files
 
 BATCH: Final = 200  # rows in one transaction, so that no other change waits long
 _NEXT: Final = "kek.next"
@@ -153,9 +153,9 @@ def _replace(keys: Path) -> None:
     current = identity(secret_files.read(keys / FILE)).hex()
     secret_files.create(keys / _NEXT)
     os.link(keys / FILE, keys / f"{FILE}.{current}")
-    _on_disk(keys)
+    durable.sync(keys)
     (keys / _NEXT).replace(keys / FILE)
-    _on_disk(keys)
+    durable.sync(keys)
 
 
 def _finish(
@@ -175,7 +175,7 @@ def _finish(
     for path in retired(source.keys):
         if path.suffix[1:] not in needed:
             path.unlink()
-    _on_disk(source.keys)
+    durable.sync(source.keys)
 
 
 def _ids(registry: Registry, kind: Kind) -> list[str]:
@@ -201,11 +201,3 @@ def _under(session: Session, kind: Kind, without: Sequence[str]) -> dict[str, in
     column = col(getattr(kind.table, kind.column))
     found = session.exec(select(kind.table.id, column).where(column.is_not(None))).all()
     return dict(Counter(sealed_under(sealed) for identifier, sealed in found if identifier not in without))
-
-
-def _on_disk(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

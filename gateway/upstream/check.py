@@ -209,7 +209,7 @@ def _judged(upstream: Destination, found: UpstreamCheck, body: bytes) -> Upstrea
         return replace(found, problem=problem, hint="try again later" if status >= 500 else check_url)
     models = _count(body)
     if models is None:
-        problem = f"what answers gives no list of models (status {status})"
+        problem = f"the answer is no list of models (status {status})"
         return replace(found, problem=problem, hint=f"{check_url}: mostly it ends with the version, such as /v1")
     return replace(found, ok=True, key="accepted" if has_key else "none", models=models)
 

@@ -217,7 +217,7 @@ BALANCES = [
 def test_balances_that_could_not_be_written_are_added_up_again(
     log: Log, make: Make, breaking: Callable[[Break], None], broken: Break, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers, "IDLE_SECONDS", 0.4)
+    monkeypatch.setattr(writers, "IDLE_SECONDS", 1.0)
     writer = reopened(log)
     counted = CallReservation(organization="default", scopes=("a",), tokens=100)
     for number in (1, 2):

@@ -116,8 +116,8 @@ def test_a_list_that_everybody_gets_proves_nothing_about_the_key(body: bytes) ->
         (answer(404), "unknown", "there is no list of models at this address (status 404)"),
         (answer(429), "unknown", "the provider takes no more requests for now (status 429)"),
         (answer(503), "unknown", "the provider answers with an error (status 503)"),
-        (answer(200, b"<html>"), "unknown", "what answers gives no list of models (status 200)"),
-        (answer(200, b'{"data": {}}'), "unknown", "what answers gives no list of models (status 200)"),
+        (answer(200, b"<html>"), "unknown", "the answer is no list of models (status 200)"),
+        (answer(200, b'{"data": {}}'), "unknown", "the answer is no list of models (status 200)"),
         (b"SSH-2.0-x\r\n", "unknown", "the answer is not valid HTTP"),
     ],
 )
