@@ -91,13 +91,16 @@ class Balance:
 
     `open` are the decisions that are not closed. What was used, spent and reserved together, and the reserved part of
     it stand in `_values` as `VALUES` has them; that list is never changed, only replaced, so others may keep it. What
-    was added in all four windows of `minute` is kept apart until it is written (`_more`: requests, tokens and spend,
-    and the reserved part of the last two), because that is nearly everything. `_own` has where the windows begin and
+    was added in all four windows of `minute` is kept apart until it is written (`_requests`, what tokens and spend were
+    settled, and what is reserved of them), because that is nearly everything. `_own` has where the windows begin and
     end (`OWN`); it is empty if they are those of UTC. Of a window that began with the first reservation in it, that is
     the begin: all that settling asks is whether a decision was made before.
     """
 
-    __slots__ = ("_more", "_own", "_values", "minute", "open", "read_at")
+    __slots__ = (
+        *("_held_spend", "_held_tokens", "_own", "_requests", "_spend", "_tokens", "_values"),
+        *("minute", "open", "read_at"),
+    )
 
     def __init__(self, values: list[int] | None = None) -> None:
         self.read_at = 0  # which reading of the database it is from (`Balances`)
@@ -107,7 +110,7 @@ class Balance:
         self.minute, self.open = values[0], values[1]
         self._own = values[len(VALUES) :]
         self._values = values[: len(VALUES)] if self._own else values
-        self._more = [0, 0, 0, 0, 0]
+        self._requests = self._tokens = self._spend = self._held_tokens = self._held_spend = 0
 
     @classmethod
     def of(cls, text: str) -> Balance:
@@ -121,7 +124,8 @@ class Balance:
     def values(self) -> list[int]:
         """The balance in the order of `VALUES`, and of `OWN` if it has windows of its own. Not to be changed."""
         # Written out, because nearly every transaction does this for every balance that it changes.
-        requests, tokens, spend, held_tokens, held_spend = self._more
+        requests, held_tokens, held_spend = self._requests, self._held_tokens, self._held_spend
+        tokens, spend = self._tokens + held_tokens, self._spend + held_spend
         _, _, a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q, r, s, t, u = self._values
         self._values = values = [
             self.minute, self.open,
@@ -134,7 +138,7 @@ class Balance:
         # Looking at all of them costs as much as a quarter of the sums, and a month holds what its minutes to days do.
         if d > _HALF or h > _HALF or m > _HALF or tokens > _HALF or spend > _HALF:
             values[_USED:_RESERVED] = [min(amount, _MOST) for amount in values[_USED:_RESERVED]]
-        self._more = [0, 0, 0, 0, 0]
+        self._requests = self._tokens = self._spend = self._held_tokens = self._held_spend = 0
         return values + self._own if self._own else values
 
     def begin(self, place: int) -> int:
@@ -168,21 +172,27 @@ class Balance:
         place = _PLACE[counter]
         if minute != self.minute and minute >= self.end(place % _N):
             return 0, 0
-        used = self._values[_USED + place] + self._more[place // _N]
-        return used, self._held(place)
+        return self._used(place), self._held(place)
 
     def spent(self, counter: str) -> int:
         """What is used of a counter and not reserved, in its last window; 0 for `OPEN`, which is never spent."""
         if counter == OPEN:
             return 0
         place = _PLACE[counter]
-        return self._values[_USED + place] + self._more[place // _N] - self._held(place)
+        return self._used(place) - self._held(place)
+
+    def _used(self, place: int) -> int:
+        """What is used of a counter of `USED`, by its place, in its last window."""
+        used = self._values[_USED + place]
+        if place < _N:
+            return used + self._requests
+        return used + (self._tokens + self._held_tokens if place < 2 * _N else self._spend + self._held_spend)
 
     def _held(self, place: int) -> int:
-        """What is reserved of a counter of `USED`, by its place, in its last window."""
+        """What is reserved of it."""
         if place < _N:
             return 0
-        return self._values[_RESERVED + place - _N] + self._more[len(METRICS) - 1 + place // _N]
+        return self._values[_RESERVED + place - _N] + (self._held_tokens if place < 2 * _N else self._held_spend)
 
     def used(self, minute: int) -> list[int]:
         """What is used of every counter of `USED`, in the windows that `minute` is in."""
@@ -198,27 +208,22 @@ class Balance:
         if minute > self.minute:
             self._begin(minute, ends)
         self.open += 1
-        more = self._more
-        more[0] += 1
-        more[1] += tokens
-        more[2] += spend
-        more[3] += tokens
-        more[4] += spend
+        self._requests += 1
+        self._held_tokens += tokens
+        self._held_spend += spend
 
-    def settle(self, minute: int, more: Amounts, tokens: int, spend: int) -> None:
-        """A decision of this minute is closed, which had reserved so many tokens and so much spend.
-
-        `more` is what it is settled at beyond what it had reserved, mostly negative.
-        """
+    def settle(self, minute: int, settled: Amounts, tokens: int, spend: int) -> None:
+        """A decision of this minute is closed, which had reserved so many tokens and so much spend."""
         self.open -= 1
         if minute == self.minute:
-            kept = self._more
-            kept[0] += more[0]
-            kept[1] += more[1]
-            kept[2] += more[2]
-            kept[3] -= tokens
-            kept[4] -= spend
+            if settled[0] != 1:
+                self._requests += settled[0] - 1
+            self._tokens += settled[1]
+            self._spend += settled[2]
+            self._held_tokens -= tokens
+            self._held_spend -= spend
             return
+        more = settled[0] - 1, settled[1] - tokens, settled[2] - spend
         values = self.values()[: len(VALUES)]
         for window in range(_N):
             if minute < self.begin(window):

@@ -12,6 +12,7 @@ docs/limits.md.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,16 +79,16 @@ class Balances:
         self._position = 0  # the last entry that is counted here
         self._stored = -1  # the last one that the rows contain, as was known last
         self._alone = _SHARED  # transactions since the last one of another process
-        self._unwritten: dict[Key, Balance] = {}
+        self._unwritten: set[Group] = set()
         self._reading = 0  # grows whenever what was read before is no longer what the rows have
         self.found: dict[Key, Balance] = {}
         self._groups: dict[tuple[str, tuple[str, ...]], Group] = {}
         self._changed: list[Group] = []  # since the last transaction
-        # Reservations that were read or made not long ago, by the text that says so and their organization.
-        self._held: dict[tuple[str, object], Held] = {}
+        # The reservation that was made last, and the text that says so.
+        self._made: tuple[str | None, Held | None] = None, None
         # What the open decisions have reserved that were met here; None if one counts in no balance.
         self._open: dict[str, Held | None] = {}
-        self.left: list[Members] = []  # what the last transaction has changed
+        self.left: Sequence[Group] = ()  # what the last transaction has changed
         # The last thresholds that the log tells of, so that they are not looked for again (`thresholds.py`).
         self.told: dict[object, int] = {}
 
@@ -156,18 +157,16 @@ class Balances:
             self.get(*key)
         group.read_at = self._reading
 
-    def remember(self, organization: str, text: str, held: Held) -> None:
-        """Spare parsing of a `reservation_json` by whoever has just made it of this reservation."""
-        if len(self._held) >= _REMEMBERED:
-            self._held.clear()
-        self._held[organization, text] = held
+    def made(self, text: str, held: Held) -> None:
+        """Spare parsing of this `reservation_json`, which was just made of a reservation, in `reserve`."""
+        self._made = text, held
 
     def reserve(self, entry: Mapping[str, Scalar]) -> None:
         """Take account of a `decided` entry that stays open."""
-        organization, text = str(entry["org"]), entry.get("reservation_json")
-        held = self._held.get((organization, text))
-        if held is None or held.group.read_at != self._reading:
-            held = self._parsed(organization, text)
+        text = entry.get("reservation_json")
+        made, held = self._made
+        if made is not text:
+            held = self._parsed(str(entry["org"]), text)
         if len(self._open) >= _REMEMBERED:
             self._open.clear()
         self._open[str(entry["id"])] = held
@@ -199,9 +198,8 @@ class Balances:
         if not group.changed:
             group.changed = True
             self._changed.append(group)
-        more = settled[0] - 1, settled[1] - tokens, settled[2] - spend
         for balance in group.balances:
-            balance.settle(minute, more, tokens, spend)
+            balance.settle(minute, settled, tokens, spend)
 
     def _parsed(self, organization: str, text: object) -> Held | None:
         found = reservation_of(text)
@@ -213,14 +211,12 @@ class Balances:
 
     def finish(self, last: int, write: Write) -> None:
         """End a transaction that has appended the entries up to this one. Writes the rows if it is time for that."""
-        self.left = left = []
+        self.left, self._changed = self._changed, []
         if self._behind:
             return  # none of its entries counts
-        for group in self._changed:
+        for group in self.left:
             group.changed = False
-            self._unwritten.update(group.members)
-            left.append(group.members)
-        self._changed.clear()
+        self._unwritten.update(self.left)
         self._position = last
         self._alone += 1
         if self._alone <= _SHARED or last - self._stored >= WRITE_EVERY:
@@ -242,7 +238,8 @@ class Balances:
 
     def _write(self, write: Write) -> None:
         if self._unwritten:
-            rows = [(key, balance.values()) for key, balance in self._unwritten.items()]
+            members = dict(itertools.chain.from_iterable(group.members for group in self._unwritten))
+            rows = [(key, balance.values()) for key, balance in members.items()]
             balance_rows.write(write, rows, self._position)
             self._unwritten.clear()
             self._stored = self._position

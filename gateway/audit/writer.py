@@ -399,7 +399,8 @@ class AuditWriter:
         self._kept = transaction.kept
         if (shown := self._balances) is None:
             return
-        now, left = time.monotonic(), dict(itertools.chain.from_iterable(transaction.balances.left))
+        now = time.monotonic()
+        left = dict(itertools.chain.from_iterable(group.members for group in transaction.balances.left))
         shown.update((key, (balance.values(), now)) for key, balance in left.items())
         if len(shown) > BALANCES:
             self._balances = {}

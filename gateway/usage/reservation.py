@@ -55,7 +55,7 @@ class CallReservation(NamedTuple):
         ends = "" if begun is None else f'"ends":{orjson.dumps(begun).decode()},'
         compared = f'"read":{orjson.dumps(read).decode()},' if read else ""
         text = f'{{{ends}"minute":{minute},{compared}"scopes":{group.text},"spend_nanousd":{spend},"tokens":{tokens}}}'
-        balances.remember(self.organization, text, Held(group, minute, tokens, spend, begun, read))
+        balances.made(text, Held(group, minute, tokens, spend, begun, read))
         return {"reservation_json": text}
 
     def _compare(
