@@ -38,6 +38,10 @@ _PREFIXES = {"refused": "rfs_", "recovered": "rcv_", "erasure": "ers_"}
 _EVENT_ID = re.compile(r"[a-z]{3,4}_[0-9A-Za-z-]{1,56}")
 
 
+# As a tuple: a union is made anew each time it is asked for.
+_OF_A_CALL = (Decided, Completed)
+
+
 class Draft(NamedTuple):
     """An entry that lacks only its time. `salt` and `private` are stored beside the log."""
 
@@ -86,7 +90,7 @@ def draft(intent: Intent, boot: str) -> Draft:
         entry |= {"boots_json": entries.document(sorted(intent.boots)), "count": 0}
     if not isinstance(intent, Recovered):
         _add(entry, intent.fields)
-    if isinstance(intent, Decided | Completed) and intent.content is not None:
+    if isinstance(intent, _OF_A_CALL) and intent.content is not None:
         _add(entry, {"content_commitment": intent.content.commitment, "content_expires_ns": entries.PLACEHOLDER_TIME})
     entries.check(entry)
     size = len(entries.encode(entry))
@@ -132,7 +136,7 @@ def _event_id(intent: Intent) -> str:
     if not _EVENT_ID.fullmatch(identifier):
         raise AuditError("bad_entry", f"`{identifier}` is not an event id: a prefix, `_`, then letters and digits")
     decision = intent.decision_id if isinstance(intent, Completed) else identifier
-    if isinstance(intent, Decided | Completed) and not decision.startswith("dec_"):
+    if isinstance(intent, _OF_A_CALL) and not decision.startswith("dec_"):
         raise AuditError("bad_entry", f"`{decision}` is not a decision id: it must begin with `dec_`")
     return identifier
 

@@ -23,6 +23,9 @@ from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, R
 from gateway.audit.thresholds import LimitWindow, Reached
 
 _DELETE = "DELETE FROM open_decision WHERE event_id = ? AND log_id = ?"
+# As tuples: a union is made anew each time it is asked for.
+_USUAL = (Decided, Completed, Changed)
+_COUNTING = (Decided, Completed, Recovered)
 BACKWARD_NS = 5_000_000_000
 """How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
 
@@ -95,8 +98,7 @@ class Transaction:
     def record(self, item: Draft) -> Committed:
         """Append one entry. If the event is in the log already, return the entry that is there."""
         # Nearly all entries are of these kinds and hardly ever submitted twice: inserting them finds that out.
-        usual = isinstance(item.intent, Decided | Completed | Changed)
-        usual = usual and self._find_log(item.organization) is not None
+        usual = isinstance(item.intent, _USUAL) and self._find_log(item.organization) is not None
         if not usual and (known := self._find(item)) is not None:
             return known
         try:
@@ -113,7 +115,7 @@ class Transaction:
     def _record(self, item: Draft) -> Committed | None:
         """Append one entry; None if the event is in the log already."""
         intent = item.intent
-        if isinstance(intent, Decided | Completed | Recovered):
+        if isinstance(intent, _COUNTING):
             self.balances.current()
         log = self._log(item.organization)
         if isinstance(intent, Recovered):
