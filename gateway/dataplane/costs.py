@@ -1,12 +1,12 @@
 """What an exchange has cost, by the prices in force and what the provider reported. Never asked before the answer ends.
 
-The log keeps it with the price that was used, so that the sum can be checked later. Where the provider did not report
-what it charges for, there is no cost: an amount would be a guess.
+The log keeps it with the price that was used, so that the sum can be checked later. Prices are those of the time at
+which the call was judged, by which it has reserved, too. Where the provider did not report what it charges for, there
+is no cost: an amount would be a guess.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
@@ -103,19 +103,16 @@ class Costs:
 
     def _price(self, exchange: Exchange) -> Price | None:
         """The price of the model that has answered, or else of the one that was asked: an alias, or a deployment."""
-        if exchange.principal is None or exchange.match is None:
-            return None
         answered = exchange.report.model
         price = None if answered is None else self._find(exchange, answered)
         return self._find(exchange, exchange.model or "") if price is None else price
 
     def _find(self, exchange: Exchange, model: str) -> Price | None:
         principal, match = exchange.principal, exchange.match
-        assert principal is not None
-        assert match is not None
+        if principal is None or match is None:
+            return None
         upstream = match.destination
-        began_ns = time.time_ns() - (time.monotonic_ns() - exchange.started_monotonic_ns)
-        return self._book.table.find(upstream.preset, upstream.name, model, began_ns, principal.organization)
+        return self._book.table.find(upstream.preset, upstream.name, model, exchange.priced_ns, principal.organization)
 
 
 def priced_tier(tier: str, usual: Collection[str], price: Price) -> str:

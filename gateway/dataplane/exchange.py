@@ -95,6 +95,8 @@ class Exchange:
     # Steps 7 to 9: these outlive the call, its body and the documents that were judged
     action: str = ""
     model: str | None = None
+    # The time of its judgement, in nanoseconds since 1970: what it costs is what it cost then.
+    priced_ns: int = 0
     # When the call went upstream, its answer had ended, and `completed` was durable, by the monotonic clock.
     sent_ns: int = 0
     answered_ns: int = 0
@@ -196,7 +198,7 @@ class Exchange:
         call, authorization = self.call, self.authorization
         assert call is not None
         assert authorization is not None
-        self.action, self.model = call.action, call.model
+        self.action, self.model, self.priced_ns = call.action, call.model, authorization.now_ns
         self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
         self.set_headers = authorization.obligations.set_headers
         if call.action == MODEL_LIST and self.principal is not None and self.match is not None:
