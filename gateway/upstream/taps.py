@@ -52,6 +52,8 @@ class Report:
     model: str | None = None
     # It reports a failure inside a stream, whose status was sent long ago.
     failed: bool = False
+    # The newest event with usage may be the last of its stream: some servers send no terminal one.
+    finished: bool = False
     # State that it keeps from now on, and that later calls can refer to.
     created: list[Reference] = field(default_factory=list)
 
@@ -250,13 +252,15 @@ class EventTap:
         if self.ended:
             return self._held + rest
         # What is still held back was the last event, unless another has begun.
-        self.ended = bool(self._held) and not sse.data_of(rest)
+        begun = bool(sse.data_of(rest))
+        self.ended = bool(self._held) and not begun
+        self.report.finished = self.report.finished and not begun
         if rest:
             found = self._read(rest, self.report)
             self.ended = self.ended or found in (Event.END, Event.PERHAPS_LAST)
             rest = b"" if found is Event.HIDE else rest
         # A failure completes no answer.
-        self.ended = self.ended and not self.report.failed
+        self.ended = (self.ended or self.report.finished) and not self.report.failed
         return self._held + rest
 
 

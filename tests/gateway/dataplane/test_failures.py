@@ -461,6 +461,18 @@ def test_an_answer_that_ends_before_its_end(run: Run, handler: Any, members: dic
     run(test)
 
 
+def test_a_stream_that_its_server_ends_with_usage_and_reasons(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        choices = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+        last = orjson.dumps({**COMPLETION, "object": "chat.completion.chunk", "choices": choices})
+        gateway.upstream.handler = stream(HELLO, b"data: " + last + b"\n\n")
+        assert (await gateway.chat(stream=True)).status == 200
+        completed = await outcome(gateway)
+        assert (completed["outcome"], completed["output_tokens"]) == ("ok", 3)
+
+    run(test)
+
+
 def test_a_providers_failure_need_not_have_an_end(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = answer(b"<html>", 500)

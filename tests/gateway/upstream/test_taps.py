@@ -118,6 +118,32 @@ def test_a_stream_without_an_end() -> None:
     assert not tap.ended
 
 
+def finishing(reason: str | None, **more: object) -> bytes:
+    return event(chunk(choices=[{"index": 0, "delta": {}, "finish_reason": reason}], **more))
+
+
+@pytest.mark.parametrize(
+    ("last", "whole"),
+    [
+        (finishing("stop", usage=USAGE), True),
+        (finishing("stop", usage=USAGE) + b": bye\n\n", True),
+        (finishing("stop", usage=USAGE).rstrip(), True),
+        # Not all of it: usage is still to come, comes with every event, or another event has begun.
+        (finishing("stop"), False),
+        # Servers that report usage by itself send `[DONE]`.
+        (finishing("stop") + USAGE_ONLY, False),
+        (finishing(None, usage=USAGE), False),
+        (finishing("stop", usage=USAGE) + finishing(None, usage=USAGE), False),
+        (finishing("stop", usage=USAGE) + b"data: {", False),
+    ],
+)
+@pytest.mark.parametrize("hide", [False, True])
+def test_some_servers_send_no_terminal_event(hide: bool, last: bytes, whole: bool) -> None:
+    tap = events(hide_usage=hide)
+    run(tap, [FIRST, last])
+    assert tap.ended == whole
+
+
 def test_an_end_without_its_blank_line() -> None:
     tap = events()
     assert run(tap, [FIRST + b"data: [DONE]\n"]) == (FIRST, b"data: [DONE]\n")

@@ -76,8 +76,22 @@ class Answers:
         if document.get("error"):
             report.failed = True
             return Event.PERHAPS_LAST  # SDKs read no further
-        only_usage = document.get("choices") == [] and read_usage(document) is not None
-        return Event.HIDE if self._hide_usage and only_usage else Event.SHOW
+        if read_usage(document) is None:
+            return Event.SHOW
+        choices = document.get("choices")
+        report.finished = _all_finished(choices)
+        return Event.HIDE if self._hide_usage and choices == [] else Event.SHOW
+
+
+def _all_finished(choices: object) -> bool:
+    """Whether an event with usage is the last one of a server that ends its streams so, without `[DONE]`.
+
+    Cerebras does, and routers pass it on. Servers that report usage with every event have no reasons before their last;
+    those that report it in an event of its own, as OpenAI does, send `[DONE]`.
+    """
+    if not isinstance(choices, list) or not choices:
+        return False
+    return all(isinstance(each, dict) and each.get("finish_reason") for each in choices)
 
 
 def read_usage(document: dict[str, Any]) -> Usage | None:
