@@ -19,6 +19,8 @@ ENDPOINTS = {route.action: Endpoint("openai", route, "/v1" + route.path) for rou
 RESPONSES = ENDPOINTS["responses"]
 PLAIN = {"model": "gpt-5", "input": "hello"}
 
+QUESTION = {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "w", "name": "f", "arguments": "{}"}
+
 
 def read(endpoint: Endpoint = RESPONSES, **given: Any) -> Call:
     return PROVIDER.read(endpoint, Head(), strict_json.dump(PLAIN | given))
@@ -97,6 +99,17 @@ def test_tools(given: dict[str, Any], tools: list[Tool]) -> None:
         ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, [("item", "rs_1")]),
         ({"input": [{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}]}, []),
         ({"input": [{"type": "mcp_approval_response", "approval_request_id": "mcpr_1"}]}, [("item", "mcpr_1")]),
+        # Without `store` a client sends the question along.
+        ({"input": [QUESTION, {"type": "mcp_approval_response", "approval_request_id": "mcpr_1"}]}, []),
+        ({"input": [QUESTION, {"type": "mcp_call", "id": "mcp_1", "approval_request_id": "mcpr_1"}]}, []),
+        (
+            {"input": [QUESTION, {"type": "mcp_approval_response", "approval_request_id": "mcpr_2"}]},
+            [("item", "mcpr_2")],
+        ),
+        (
+            {"input": [QUESTION | {"arguments": None}, {"type": "mcp_call", "approval_request_id": "mcpr_1"}]},
+            [("item", "mcpr_1")],
+        ),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]}]}, [("file", "file_1")]),
         (
             {"input": [{"type": "function_call_output", "output": [{"type": "input_image", "file_id": "file_2"}]}]},

@@ -82,6 +82,8 @@ _KINDS = {
 _PART_KINDS = frozenset(_KINDS) | {"input_text", "output_text"}
 # Items that the provider completes from what it keeps, unless the request has this member.
 _COMPLETED_BY = {"reasoning": "encrypted_content", "compaction": "encrypted_content", "image_generation_call": "result"}
+# A question whether a tool may be called, and all that it says.
+_QUESTION, _QUESTION_NAMES = "mcp_approval_request", ("id", "server_label", "name", "arguments")
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
@@ -308,6 +310,7 @@ def _references(body: dict[str, Any], items: list[dict[str, Any]], tools: list[d
         yield Reference("response", _id(body["previous_response_id"]))
     if _has(body, "conversation"):
         yield Reference("conversation", _held_id(body["conversation"], "conversation"))
+    asked = set(_questions(items))
     for item in items:
         kind = item.get("type")
         if kind == "item_reference" or (
@@ -316,8 +319,8 @@ def _references(body: dict[str, Any], items: list[dict[str, Any]], tools: list[d
             yield Reference("item", _id(item.get("id")))
         if _has(item, "container_id"):
             yield Reference("container", _id(item["container_id"]))
-        if _has(item, "approval_request_id"):
-            yield Reference("item", _id(item["approval_request_id"]))
+        if _has(item, "approval_request_id") and (named := _id(item["approval_request_id"])) not in asked:
+            yield Reference("item", named)
     for part in _parts(items):
         # Servers take it from a part itself, from its `file`, or from deeper.
         for each in members.values_of(part, "file_id", _ARGUMENTS):
@@ -328,6 +331,13 @@ def _references(body: dict[str, Any], items: list[dict[str, Any]], tools: list[d
             yield Reference("response", _id(options["comparison_response_id"]))
     for tool in tools:
         yield from _references_of_tool(tool)
+
+
+def _questions(items: list[dict[str, Any]]) -> Iterator[str]:
+    """The ids of the questions that stand in the input as a whole: without `store`, that is the only place."""
+    for item in items:
+        if item.get("type") == _QUESTION and all(isinstance(item.get(name), str) for name in _QUESTION_NAMES):
+            yield item["id"]
 
 
 def _references_of_tool(tool: dict[str, Any]) -> Iterator[Reference]:
