@@ -26,6 +26,7 @@ WAYS = {
     "stream v1": _way("v1", "streamGenerateContent", _CONTENTS, _ALT),
     "google count": _way("v1beta", "countTokens", _CONTENTS),
     "embed": _way("v1beta", "embedContent", f'"content":{{"parts":[{{"text":"{PROMPT}"}}]}}'),
+    "embed vertex": _way("v1beta1/publishers/google", "embedContent", f'"content":{{"parts":[{{"text":"{PROMPT}"}}]}}'),
     "batch": _way(
         "v1beta",
         "batchEmbedContents",

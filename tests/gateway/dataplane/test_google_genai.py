@@ -155,6 +155,13 @@ def test_vertex_in_its_express_mode(run: Run) -> None:
         made = genai.Client(vertexai=True, api_key=gateway.key, http_options=options)
         assert made.models.generate_content(model=MODEL, contents="hi").text == "hello"
         assert f"/publishers/google/models/{MODEL}:generateContent ".encode() in gateway.upstream.seen[-1].head
+        gateway.upstream.handler = answer({"embedding": {"values": [0.5]}, "usageMetadata": {"promptTokenCount": 3}})
+        found = made.models.embed_content(model=MODEL, contents="hi", config={"task_type": "RETRIEVAL_QUERY"})
+        assert found.embeddings[0].values == [0.5]
+        assert f"/publishers/google/models/{MODEL}:embedContent ".encode() in gateway.upstream.seen[-1].head
         made.close()
+        gateway.settle()
+        entries = [entry for entry in gateway.log(ORG) if entry["kind"] == "completed"]
+        assert [entry["input_tokens"] for entry in entries] == [7, 3]
 
     with_client(run, use)

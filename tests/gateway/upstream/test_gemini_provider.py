@@ -325,11 +325,13 @@ def test_another_model(root: str, named: dict[str, str]) -> None:
     assert str(sent.url) == f"https://g.example{root}/models/gemini-2.5-pro:generateContent"
 
 
-def test_another_model_in_a_batch() -> None:
+@pytest.mark.parametrize("root", ["/v1beta", "/v1beta1/publishers/google"])
+def test_another_model_in_a_batch(root: str) -> None:
     raw = strict_json.dump({"requests": [{"model": "models/" + FLASH, "content": {}}, {"content": {}}]})
-    changed, _ = PROVIDER.edit(PROVIDER.read(endpoint("batchEmbedContents"), Head(), raw), Edits(model="other"))
+    asked = PROVIDER.read(endpoint("batchEmbedContents", root=root), Head(), raw)
+    changed, _ = PROVIDER.edit(asked, Edits(model="other"))
     assert changed.body == {"requests": [{"model": "models/other", "content": {}}, {"content": {}}]}
-    assert changed == PROVIDER.read(endpoint("batchEmbedContents", "other"), Head(), changed.raw)
+    assert changed == PROVIDER.read(endpoint("batchEmbedContents", "other", root=root), Head(), changed.raw)
 
 
 def test_a_model_that_cannot_stand_in_a_path() -> None:

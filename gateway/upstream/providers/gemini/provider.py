@@ -43,28 +43,27 @@ _STATUSES = {
 def _routes() -> list[Route]:
     routes: list[Route] = []
     for version in ("/v1beta", "/v1"):
-        routes += _model_routes(version, embeddings=True)
+        routes += _model_routes(version)
         routes.append(Route("GET", f"{version}/models", "models.list", "none", _PAGES, _FORWARDED))
         routes.append(
             Route("GET", f"{version}/models/{{model}}", "models.retrieve", "none", request_headers=_FORWARDED)
         )
     for version in ("/v1beta1", "/v1"):
-        routes += _model_routes(f"{version}/publishers/google", embeddings=False)
+        routes += _model_routes(f"{version}/publishers/google")
     return routes
 
 
-def _model_routes(root: str, *, embeddings: bool) -> list[Route]:
+def _model_routes(root: str) -> list[Route]:
     def route(method: str, action: str, query: frozenset[str] = frozenset()) -> Route:
         return Route("POST", f"{root}/models/{{model}}{method}", action, "json", query, _FORWARDED)
 
-    routes = [
+    return [
         route(":generateContent", requests.GENERATE),
         route(_STREAM, requests.GENERATE, _FORM),
         route(":countTokens", requests.COUNT),
+        route(":embedContent", requests.EMBED),
+        route(":batchEmbedContents", requests.BATCH),
     ]
-    if embeddings:
-        routes += [route(":embedContent", requests.EMBED), route(":batchEmbedContents", requests.BATCH)]
-    return routes
 
 
 class Gemini:
