@@ -60,6 +60,7 @@ _KNOWN_APIS = {
     "memory_stores": "memory stores",
     "ocr": "the reading of documents as text",
     "skills": "skills by their own paths",
+    "traces": "traces of agents: switch them off in the client (`OPENAI_AGENTS_DISABLE_TRACING=1`)",
     "uploads": "uploads in parts: upload the file in one request",
 }
 # Where these lead depends on what stands before them: a family that has routes of these names serves no others there.
@@ -71,7 +72,13 @@ _OF_A_FAMILY = {
     "/api/chat": "Ollama's own API: use /v1/chat/completions",
     "/api/generate": "Ollama's own API: use /v1/chat/completions",
     "/api/embed": "Ollama's own API: use /v1/embeddings",
+    "/api/show": "Ollama's own API: use /v1/models",
+    "/api/tags": "Ollama's own API: use /v1/models",
+    "/v2/chat": "Cohere's own API: use the one that is compatible with OpenAI's",
+    "/v2/embed": "Cohere's own API: use the one that is compatible with OpenAI's",
 }
+_LOCATIONS = "/locations/"
+_VERTEX = "Vertex AI by project and location: use its express mode, whose clients have an API key and neither of them"
 _HERE = (
     "agents send their requests here: their base URL is mostly this address with `/v1`, or with `/NAME/v1` for the "
     "upstream NAME; `/healthz` and `/readyz` say how the gateway is"
@@ -159,6 +166,10 @@ def _cause(path: str, families: Sequence[Routes]) -> str:
             return "the path has a route twice: take it out of the base URL, because the client adds it"
     if called := _unserved(plain):
         return f"this gateway does not serve {called}"
+    asked = {family.provider.name for family in families}
+    others = [each.provider.name for each in FAMILIES if each.provider.name not in asked and _methods(plain, [each])]
+    if others:
+        return f"this upstream speaks another API: the path is one of {others[0]}"
     return "the usual causes are a base URL without `/v1` or with it twice, and an API that is not served"
 
 
@@ -167,6 +178,8 @@ def _unserved(path: str) -> str:
     named = split(path)
     if named is not None and is_version(named[1].split("/")[1]):
         path = named[1]  # without the upstream's name, which may be any word
+    if _LOCATIONS in path:
+        return _VERTEX
     for segment in path.split("/"):
         name, colon, verb = segment.partition(":")
         if called := _KNOWN_APIS.get(colon + verb if colon and verb else name) or _KNOWN_APIS.get(name):
