@@ -45,7 +45,9 @@ def head(scope: Scope) -> dict[bytes, bytes]:
         if headers[b"transfer-encoding"].lower() != b"chunked":
             raise Denied("unsupported_encoding", reasons=["the only transfer encoding is chunked"])
     if b"upgrade" in headers:
-        raise Denied("bad_request", reasons=["no other protocol is spoken here"])
+        # Java's own client offers HTTP/2 unless it is told not to.
+        what = "no other protocol is spoken here: the client must use HTTP/1.1 and offer no upgrade"
+        raise Denied("bad_request", reasons=[what + " (in Java `HttpClient.Version.HTTP_1_1`)"])
     path: bytes = scope["raw_path"]
     if not _PATH.fullmatch(path):
         raise wrong_route.unknown(scope["method"], path.decode("latin-1"))

@@ -74,6 +74,7 @@ _OF_A_FAMILY = {
     "/api/embed": "Ollama's own API: use /v1/embeddings",
     "/api/show": "Ollama's own API: use /v1/models",
     "/api/tags": "Ollama's own API: use /v1/models",
+    "/models/chat/completions": "Azure's paths for models of all makers: use /openai/v1/chat/completions",
     "/v2/chat": "Cohere's own API: use the one that is compatible with OpenAI's",
     "/v2/embed": "Cohere's own API: use the one that is compatible with OpenAI's",
 }

@@ -168,6 +168,7 @@ def test_another_method(method: str, path: bytes, allow: bytes) -> None:
         ("/v1/traces/ingest", "switch them off in the client"),
         ("/groq/api/show", "does not serve Ollama's own API"),
         ("/v2/chat", "does not serve Cohere's own API"),
+        ("/azure/models/chat/completions", "use /openai/v1/chat/completions"),
         (
             "/v1beta1/projects/p/locations/l/publishers/google/models/m:generateContent",
             "does not serve Vertex AI by project and location: use its express mode",
