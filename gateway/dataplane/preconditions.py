@@ -25,6 +25,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]
 _PATH = re.compile(rb"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:-]{1,128})+")
 # A plus is no plain character: some servers read a space.
 _QUERY_VALUE = re.compile(r"(?:[A-Za-z0-9._~:@,*-]|%[0-9A-Fa-f]{2}){0,1024}")
+_LIST, _LISTED = re.compile(r"([a-z_]{1,64})(?:\[\]|%5[Bb]%5[Dd])"), re.compile(r"[A-Za-z0-9_.]{1,128}")
 # If one of these came twice, two readers of the request could see different things.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"})
 
@@ -69,13 +70,21 @@ def _joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def query(text: bytes, allowed: frozenset[str]) -> dict[str, str]:
     """The query by name; `Denied` for names that the route does not know, above all a key.
 
-    A key in a URL ends up in many logs.
+    A key in a URL ends up in many logs. A list, which clients of OpenAI write as `include[]=a&include[]=b`, is its
+    values with commas.
     """
     found: dict[str, str] = {}
     for part in text.decode("latin-1").split("&") if text else ():
         name, _, value = part.partition("=")
+        listed = _LIST.fullmatch(name)
+        name = name if listed is None else f"{listed[1]}[]"
         if name not in allowed:
             raise Denied("bad_request", reasons=[f"the query parameter {shown(name)} is not known here"])
+        if listed is not None:
+            if not _LISTED.fullmatch(value):
+                raise Denied("bad_request", reasons=[f"the query parameter {name} must be a plain name"])
+            found[name] = f"{found[name]},{value}" if name in found else value
+            continue
         if name in found:
             raise Denied("bad_request", reasons=[f"the query parameter {name} appears twice"])
         if not _QUERY_VALUE.fullmatch(value):

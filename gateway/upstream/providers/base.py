@@ -29,6 +29,8 @@ from gateway.frozen import frozen
 from gateway.upstream.taps import Tap
 
 _UNQUOTED = "-._~:@,*"
+LIST = "[]"
+"""What a name in a query ends in whose value is a list of plain names, with commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,9 @@ class Endpoint:
 class Head:
     """What the head of a request says besides its path: only what the route lists.
 
-    `query` holds each name once, with values without escapes. `headers` are those that go upstream, by their names
-    in lower case; they include the gateway's own. `content_type` is the client's, for a body that is no JSON.
+    `query` holds each name once, with values without escapes; a list has a name that ends in `LIST`. `headers` are
+    those that go upstream, by their names in lower case; they include the gateway's own. `content_type` is the
+    client's, for a body that is no JSON.
     """
 
     query: Mapping[str, str] = field(default_factory=dict)
@@ -168,8 +171,14 @@ def url_of(base_url: str, path: str, query: Mapping[str, str]) -> URL:
     """The URL of a route; `path` holds plain characters only, and values of the query are escaped."""
     text = base_url + path
     if query:
-        text += "?" + "&".join(f"{name}={quote(value, safe=_UNQUOTED)}" for name, value in query.items())
+        text += "?" + "&".join(each for pair in query.items() for each in _parameters(*pair))
     return plain_url(text)
+
+
+def _parameters(name: str, value: str) -> list[str]:
+    if name.endswith(LIST):
+        return [f"{name.removesuffix(LIST)}%5B%5D={each}" for each in value.split(",")]
+    return [f"{name}={quote(value, safe=_UNQUOTED)}"]
 
 
 def without_version(base_url: str, versions: Sequence[str]) -> str:

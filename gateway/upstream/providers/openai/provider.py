@@ -25,8 +25,8 @@ from gateway.upstream.providers.openai.response_answers import ResponseAnswers
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA = "openai-beta"
-_RESUME = frozenset({"stream", "starting_after", "include_obfuscation", "beta"})
-_PAGES = frozenset({"after", "before", "limit", "order", "beta"})
+_RESUME = frozenset({"stream", "starting_after", "include_obfuscation", "beta"}) | state.INCLUDE
+_PAGES = frozenset({"after", "before", "limit", "order", "beta"}) | state.INCLUDE
 _RESPONSES = frozenset({responses.COUNT, *responses.GENERATING})
 # `client.beta.responses` says with every request that it is one.
 _BETA_PATH = frozenset({"beta"})

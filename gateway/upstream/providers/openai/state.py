@@ -21,6 +21,9 @@ from gateway.upstream.taps import Report
 
 UPLOAD, CONTENT = "files.create", "files.content"
 
+INCLUDE = frozenset({"include", "include[]"})
+"""What an answer shall have besides: OpenAI's own clients write it as a list."""
+
 _PAGES = frozenset({"after", "before", "limit", "order"})
 _FILTER = _PAGES | {"filter"}
 _STORE, _IN_STORE = "/vector_stores/{vector_store_id}", "/vector_stores/{vector_store_id}/files"
@@ -51,9 +54,9 @@ _WHAT: tuple[tuple[str, str, str, Any, frozenset[str]], ...] = (
     ("GET", _CONVERSATION, "conversations.retrieve", "none", frozenset()),
     ("POST", _CONVERSATION, "conversations.modify", "json", frozenset()),
     ("DELETE", _CONVERSATION, "conversations.delete", "none", frozenset()),
-    ("POST", f"{_CONVERSATION}/items", "conversations.items.create", "json", frozenset({"include"})),
-    ("GET", f"{_CONVERSATION}/items", "conversations.items.list", "none", _PAGES | {"include"}),
-    ("GET", f"{_CONVERSATION}/items/{{item_id}}", "conversations.items.retrieve", "none", frozenset({"include"})),
+    ("POST", f"{_CONVERSATION}/items", "conversations.items.create", "json", INCLUDE),
+    ("GET", f"{_CONVERSATION}/items", "conversations.items.list", "none", _PAGES | INCLUDE),
+    ("GET", f"{_CONVERSATION}/items/{{item_id}}", "conversations.items.retrieve", "none", INCLUDE),
     ("DELETE", f"{_CONVERSATION}/items/{{item_id}}", "conversations.items.delete", "none", frozenset()),
 )
 ROUTES = tuple(Route(*each, request_headers=FORWARDED) for each in _WHAT)
