@@ -170,7 +170,8 @@ def _limit(limit: LimitRecord, now_ns: int) -> str:
     part = "".join(
         f", only {what} {text}" for what, text in (("upstream", limit.upstream), ("model", limit.model)) if text
     )
-    return f"{limit.limit} {value}{raised}  by {limit.subject_kind}{whose}{part}"
+    by_others = "" if limit.by_gateway else ", set by the organization"
+    return f"{limit.limit} {value}{raised}  by {limit.subject_kind}{whose}{part}{by_others}"
 
 
 def _kept(content: dict[str, Any]) -> str:

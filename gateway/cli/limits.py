@@ -14,6 +14,8 @@ from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.management import gateways
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.management.port.assignments import LimitName
     from gateway.registry.limit_states import LimitState
     from gateway.registry.records import LimitRecord
@@ -58,7 +60,11 @@ def set_limit(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Set a limit, from the next request on. All limits that apply to a call must have room for it."""
+    """Set a limit, from the next request on. All limits that apply to a call must have room for it.
+
+    One that an operator of the whole gateway has set, or somebody at its machine, cannot be changed by operators of the
+    organization. Theirs is another one beside it, and the lower one decides.
+    """
     named, organization = _name(subject, organization, limit, upstream, model)
     with gateways.changing(data) as gateway:
         made = gateway.limits.set(organization, named, _amount(limit, value), without_members=create, reason=reason)
@@ -66,8 +72,9 @@ def set_limit(
         output.print_json(made)
         return
     typer.echo(f"{_whose(made)} now has the limit {made.limit} {_shown(made.limit, made.value)}")
-    with gateways.reading(data) as gateway:
-        found = gateway.limits.state(made)
+    found = _told_beside(data, made)
+    if found is None:
+        return
     if found.spent + found.reserved:
         used = f"{_shown(limit, found.spent + found.reserved)} of it is used already"
         (output.warn if found.left == 0 else output.note)(f"{used}, {_shown(limit, found.left)} is left{_until(found)}")
@@ -88,7 +95,11 @@ def raise_limit(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Raise a limit for a while; it falls back by itself."""
+    """Raise a limit for a while; it falls back by itself.
+
+    Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
+    organization cannot raise the gateway's.
+    """
     named, organization = _name(subject, organization, limit, upstream, model)
     with gateways.changing(data) as gateway:
         made = gateway.limits.raise_(
@@ -101,6 +112,7 @@ def raise_limit(
         until = output.timestamp(made.raised_until_ns)
         values = f"from {_shown(limit, made.value)} to {_shown(limit, made.raised or 0)}"
         typer.echo(f"{made.limit} of {_whose(made)} is raised {values} until {until}")
+        _told_beside(data, made)
 
 
 @app.command("remove")
@@ -114,7 +126,11 @@ def remove_limit(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """End a limit, from the next request on. What is used is counted all the same."""
+    """End a limit, from the next request on. What is used is counted all the same.
+
+    Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
+    organization cannot end the gateway's.
+    """
     named, organization = _name(subject, organization, limit, upstream, model)
     with gateways.changing(data) as gateway:
         removed = gateway.limits.remove(organization, named, reason)
@@ -122,6 +138,7 @@ def remove_limit(
         output.print_json(removed)
     else:
         typer.echo(f"{_whose(removed)} no longer has the limit {removed.limit} {_shown(limit, removed.value)}")
+        _told_beside(data, removed)
 
 
 @app.command("list")
@@ -134,9 +151,12 @@ def list_limits(organization: Organization = "default", data: Data = DATA, as_js
         return
     now = time.time_ns()
     output.print_table(
-        ("SUBJECT", "LIMIT", "VALUE", "ONLY FOR", "RAISED", "REASON"),
+        ("SUBJECT", "LIMIT", "VALUE", "ONLY FOR", "RAISED", "REASON", "SET BY"),
         [
-            (_subject(each), each.limit, str(each.value), _only(each), _raised(each, now), _reason(each, now))
+            (
+                *(_subject(each), each.limit, str(each.value), _only(each)),
+                *(_raised(each, now), _reason(each, now), _set_by(each)),
+            )
             for each in found
         ],
         empty="no limits: type `gateway limits set SUBJECT LIMIT VALUE`",
@@ -158,7 +178,7 @@ def show_limits(
         output.print_json(shown)
         return
     output.print_table(
-        ("SUBJECT", "LIMIT", "VALUE", "SPENT", "RESERVED", "LEFT", "STARTS ANEW", "ONLY FOR"),
+        ("SUBJECT", "LIMIT", "VALUE", "SPENT", "RESERVED", "LEFT", "STARTS ANEW", "ONLY FOR", "SET BY"),
         [
             (
                 _subject(each),
@@ -167,6 +187,7 @@ def show_limits(
                 *map(str, (each.spent, each.reserved, each.left)),
                 "" if each.resets_at_ns is None else output.timestamp(each.resets_at_ns),
                 _only(each),
+                _set_by(each),
             )
             for each in shown
         ],
@@ -180,6 +201,18 @@ def _name(subject: str, organization: str, limit: str, upstream: str, model: str
 
     kind, name, organization = parse_subject(subject, organization)
     return LimitName(kind=kind, subject=name, name=limit, upstream=upstream, model=model), organization
+
+
+def _told_beside(data: Path, changed: LimitRecord) -> LimitState | None:
+    """Say that the same limit is also set by others, if it is. Returns where the changed one stands, if it does."""
+    with gateways.reading(data) as gateway:
+        found = gateway.limits.states(changed.organization, changed.subject_kind, changed.subject_id)
+    which = (changed.subject_kind, changed.limit, changed.upstream, changed.model)
+    for each in found:
+        same = which == (each.subject_kind, each.limit, each.upstream, each.model)
+        if same and each.by_gateway != changed.by_gateway:
+            output.note(f"the {_set_by(each)}'s limit of {_shown(each.limit, each.value)} still holds")
+    return next((each for each in found if each.id == changed.id), None)
 
 
 def _amount(limit: str, text: str) -> int:
@@ -211,6 +244,10 @@ def _subject(limit: LimitRecord | LimitState) -> str:
 
 def _only(limit: LimitRecord | LimitState) -> str:
     return " ".join(f"{what} {text}" for what, text in (("upstream", limit.upstream), ("model", limit.model)) if text)
+
+
+def _set_by(limit: LimitRecord | LimitState) -> str:
+    return "gateway" if limit.by_gateway else "organization"
 
 
 def _whose(limit: LimitRecord) -> str:

@@ -36,7 +36,7 @@ _CONFLICTS: Final = frozenset(
 )
 """Codes of what is refused because of how things are, not because of how it was asked for."""
 
-_FORBIDDEN: Final = frozenset({"token_outlives_maker"})
+_FORBIDDEN: Final = frozenset({"token_outlives_maker", "forbidden"})
 
 _NOT_THERE: Final = frozenset({"not_yet", "no_such_limit", "no_checkpoint", "not_signed"})
 

@@ -155,6 +155,7 @@ def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
         "subject": row.subject,
         "upstream_name": row.upstream,
         "model": row.model,
+        "by_gateway": row.by_gateway,
         "raised": row.raised,
         "raised_until_ns": None if row.raised_until_ns is None else str(row.raised_until_ns),
         "reason": row.reason,

@@ -34,6 +34,7 @@ class LimitState:
     left: int
     resets_at_ns: int | None
     raised_until_ns: int | None
+    by_gateway: bool
 
 
 def applying(registry: Registry, organization: str, kind: SubjectKind, subject: str) -> list[LimitRecord]:
@@ -81,4 +82,5 @@ def _state(limit: LimitRecord, balance: Balance, zone: str) -> LimitState:
         left=max(0, (value * unit - used) // unit),
         resets_at_ns=None if end is None else end * 10**9,
         raised_until_ns=limit.raised_until_ns if raised else None,
+        by_gateway=limit.by_gateway,
     )

@@ -34,6 +34,7 @@ from sqlalchemy import (
     false,
     inspect,
     text,
+    true,
 )
 from sqlmodel import Field, SQLModel
 
@@ -470,7 +471,8 @@ class UsageLimit(SQLModel, table=True):
     """A limit on what a subject may use; `subject` is stored as in a binding. Empty `upstream` and `model` mean any.
 
     A change ends the row (`removed_ns`) and adds another, so that the limits at any time can be told. Until
-    `raised_until_ns` the limit is `raised`.
+    `raised_until_ns` the limit is `raised`. The same limit may be there twice, set for the gateway and for the
+    organization; both hold.
     """
 
     __tablename__ = "usage_limit"
@@ -478,7 +480,7 @@ class UsageLimit(SQLModel, table=True):
         _one_of("subject_kind", SUBJECT_KINDS),
         _live(
             "usage_limit_live",
-            *("organization_id", "subject_kind", "subject", "name", "upstream", "model"),
+            *("organization_id", "subject_kind", "subject", "name", "upstream", "model", "by_gateway"),
             where="removed_ns IS NULL",
         ),
     )
@@ -490,6 +492,8 @@ class UsageLimit(SQLModel, table=True):
     upstream: str
     model: str
     value: int = Field(sa_type=BigInteger)
+    # Set by the gateway's operators: those of the organization cannot change it.
+    by_gateway: bool = Field(default=True, sa_column_kwargs={"server_default": true()})
     raised: int | None = Field(default=None, sa_type=BigInteger)
     raised_until_ns: int | None = Field(default=None, sa_type=BigInteger)
     reason: str | None = None

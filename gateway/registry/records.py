@@ -286,6 +286,8 @@ class LimitRecord:
     raised_until_ns: int | None
     reason: str | None
     created_ns: int
+    # Whether the gateway's operators set it, and not those of the organization, who cannot change it then.
+    by_gateway: bool
     # Who set it so; None if that was before this was kept beside the log.
     actor: str | None = None
 

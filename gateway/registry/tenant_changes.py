@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.errors import GatewayError
-from gateway.registry import agent_versions, queries, review_dates, reviews, teams, tenant_states, tenants
+from gateway.registry import agent_versions, queries, review_dates, reviews, teams, tenant_states, tenants, usage_limits
 from gateway.registry.changes import remember_organization
 from gateway.registry.database import Registry
 from gateway.registry.records import OrganizationRecord, TeamRecord
@@ -71,7 +71,8 @@ def update_organization(
             row.review_days = agent_versions.check_review_days(review_days or None)
         if suspend_after_days is not None:
             row.suspend_after_days = review_dates.check_suspend_after_days(suspend_after_days or None)
-        if zone is not None:
+        if zone is not None and zone != row.zone:
+            usage_limits.check_zone_change(session, row, actor)
             row.zone = zone
         if (row.review_days, row.suspend_after_days, row.zone) == before:
             return None

@@ -2,12 +2,16 @@
 
 As in `changes.py` each change is one transaction with its entry in the outbox, and is in force for the next request in
 every worker when the function returns. What limits mean is in `gateway/usage/limits.py`.
+
+The same limit may be set twice: by the gateway's operators, which includes whoever works at its machine, and by those
+of the organization. Both hold, so the lower one decides. An operator of the organization changes only the latter.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from typing import cast
 
 from sqlalchemy import or_
@@ -16,7 +20,7 @@ from sqlmodel import Session, col, select
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.registry import change_entries as entries
-from gateway.registry import names, outbox
+from gateway.registry import names, operators, outbox
 from gateway.registry.agent_states import ENDED
 from gateway.registry.changes import members_of, subject_of
 from gateway.registry.database import Registry
@@ -26,9 +30,10 @@ from gateway.registry.records import LimitRecord, SubjectKind
 from gateway.usage.limits import LIMITS, MAX_LIMIT
 
 MAX_LIMITS = 32
-"""How many one subject may have: each is compared with every call."""
+"""How many one subject may have, of the gateway and of its organization each: they are compared with every call."""
 
 MAX_RAISE_NS = 31 * 86400 * 10**9
+_SAME_EVERYWHERE = ("concurrent_requests", "_per_minute")
 _MODEL = re.compile(r"[!-)+-~]{1,255}\*?|\*")
 
 
@@ -59,12 +64,14 @@ def set_limit(
     name: str,
     value: int,
     part: Part = ALL,
+    by_gateway: bool | None = None,
     without_members: bool = False,
     reason: str = "",
 ) -> LimitRecord:
     """Set a limit, or give it another value; a raise stays until its time has come.
 
-    A subject that no agent belongs to may be a mistyped name, so it is accepted only `without_members`.
+    It is the gateway's or the organization's, as the actor is, unless `by_gateway` says which. A subject that no agent
+    belongs to may be a mistyped name, so it is accepted only `without_members`.
     """
     check_name(name)
     _check_value(value)
@@ -77,13 +84,17 @@ def set_limit(
                 part.upstream, upstream_names(session, tenant), "type `gateway upstreams list` to see the upstreams"
             )
             raise GatewayError("unknown_upstream", f"unknown upstream `{part.upstream}`", hint=hint)
-        mine = _live(session, tenant, kind, stored)
+        of_gateway = _of_gateway(session, tenant, actor)
+        by_gateway = of_gateway if by_gateway is None else by_gateway
+        if by_gateway and not of_gateway:
+            raise _forbidden(f"limits of {kind} `{subject}` that are the gateway's are set by its operators")
+        mine = [each for each in _live(session, tenant, kind, stored) if each.by_gateway == by_gateway]
         before = _same(mine, name, part)
         if before is None and len(mine) >= MAX_LIMITS:
             raise GatewayError("too_many_limits", f"{kind} `{subject}` has {MAX_LIMITS} limits already")
         if before is not None and before.value == value:
             raise GatewayError("limit_exists", f"`{name}` of {kind} `{subject}` is {value} already", subject=before.id)
-        row = _row(tenant, kind, stored, name, part, value, actor)
+        row = _row(tenant, kind, stored, name, part, value, actor, by_gateway)
         if before is not None:
             row.raised, row.raised_until_ns, row.reason = before.raised, before.raised_until_ns, before.reason
         return _replace(session, tenant, actor, "limit.set", row, before, agent_name, reason)
@@ -101,8 +112,12 @@ def raise_limit(
     for_ns: int,
     reason: str,
     part: Part = ALL,
+    by_gateway: bool | None = None,
 ) -> LimitRecord:
-    """Raise a limit for a while; it falls back by itself. A raise in force is replaced."""
+    """Raise a limit for a while; it falls back by itself. A raise in force is replaced.
+
+    If it is there twice and `by_gateway` does not say which is meant, it is the one that is like the actor.
+    """
     check_name(name)
     _check_value(value)
     reason = names.check_text("reason", reason)
@@ -113,7 +128,7 @@ def raise_limit(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         stored, agent_name = subject_of(session, tenant, kind, subject)
-        before = _found(session, tenant, kind, stored, subject, name, part)
+        before = _found(session, tenant, actor, kind, stored, subject, name, part, by_gateway)
         if value <= before.value:
             raise GatewayError(
                 "not_a_raise",
@@ -121,7 +136,7 @@ def raise_limit(
                 subject=before.id,
                 hint="to lower it, `gateway limits set`",
             )
-        row = _row(tenant, kind, stored, name, part, before.value, actor)
+        row = _row(tenant, kind, stored, name, part, before.value, actor, before.by_gateway)
         row.raised, row.raised_until_ns, row.reason = value, row.created_ns + for_ns, reason
         return _replace(session, tenant, actor, "limit.raised", row, before, agent_name)
 
@@ -135,14 +150,15 @@ def remove_limit(
     subject: str,
     name: str,
     part: Part = ALL,
+    by_gateway: bool | None = None,
     reason: str = "",
 ) -> LimitRecord:
-    """End a limit: nothing but other limits holds its subject back any more."""
+    """End a limit, found as in `raise_limit`: nothing but other limits holds its subject back any more."""
     check_name(name)
     with registry.write() as session:
         tenant = find_organization(session, organization)
         stored, agent_name = subject_of(session, tenant, kind, subject)
-        row = _found(session, tenant, kind, stored, subject, name, part)
+        row = _found(session, tenant, actor, kind, stored, subject, name, part, by_gateway)
         row.removed_ns = time.time_ns()
         _record(session, tenant, actor, "limit.removed", row, None, reason)
         return limit_record(tenant, row, agent_name)
@@ -152,17 +168,22 @@ def limits(registry: Registry, organization: str) -> list[LimitRecord]:
     """The limits in force, oldest first."""
     with registry.read() as session:
         tenant = find_organization(session, organization)
-        rows = session.exec(
-            select(UsageLimit, Agent.name)
-            .outerjoin(Agent, col(Agent.id) == UsageLimit.subject)
-            .where(
-                UsageLimit.organization_id == tenant.id,
-                col(UsageLimit.removed_ns).is_(None),
-                or_(col(UsageLimit.subject_kind) != "agent", col(Agent.status).not_in(ENDED)),
-            )
-            .order_by(col(UsageLimit.id))
-        ).all()
-        return [limit_record(tenant, row, agent_name) for row, agent_name in rows]
+        return [limit_record(tenant, row, agent_name) for row, agent_name in _in_force(session, tenant)]
+
+
+def check_zone_change(session: Session, tenant: Organization, actor: str) -> None:
+    """Raise `forbidden` if the actor would change where the windows of limits begin that it cannot change.
+
+    Where a window ends because the zone is another one, the next begins, with all of the limit: with one change after
+    the other there would be many days in one.
+    """
+    if _of_gateway(session, tenant, actor):
+        return
+    held = [row for row, _ in _in_force(session, tenant) if row.by_gateway and not row.name.endswith(_SAME_EVERYWHERE)]
+    if held:
+        raise _forbidden(
+            f"its time zone decides when {held[0].name} starts anew, which an operator of the whole gateway set"
+        )
 
 
 def check_name(name: str) -> None:
@@ -177,6 +198,29 @@ def check_name(name: str) -> None:
 def _check_value(value: int) -> None:
     if not 0 <= value <= MAX_LIMIT:
         raise GatewayError("invalid_limit", f"{value} is not a limit", hint="it must be from 0 to 2**53 - 1")
+
+
+def _of_gateway(session: Session, tenant: Organization, actor: str) -> bool:
+    """Whether this is somebody at the gateway's machine or an operator of the whole gateway."""
+    return not operators.is_of(session, tenant.name, actor)
+
+
+def _forbidden(message: str) -> GatewayError:
+    return GatewayError("forbidden", message, hint="an operator of the whole gateway can change that")
+
+
+def _in_force(session: Session, tenant: Organization) -> Sequence[tuple[UsageLimit, str | None]]:
+    """The limits of an organization, oldest first, with the names of agents."""
+    return session.exec(
+        select(UsageLimit, Agent.name)
+        .outerjoin(Agent, col(Agent.id) == UsageLimit.subject)
+        .where(
+            UsageLimit.organization_id == tenant.id,
+            col(UsageLimit.removed_ns).is_(None),
+            or_(col(UsageLimit.subject_kind) != "agent", col(Agent.status).not_in(ENDED)),
+        )
+        .order_by(col(UsageLimit.id))
+    ).all()
 
 
 def _live(session: Session, tenant: Organization, kind: SubjectKind, stored: str) -> list[UsageLimit]:
@@ -198,10 +242,24 @@ def _same(rows: list[UsageLimit], name: str, part: Part) -> UsageLimit | None:
 
 
 def _found(
-    session: Session, tenant: Organization, kind: SubjectKind, stored: str, subject: str, name: str, part: Part
+    session: Session,
+    tenant: Organization,
+    actor: str,
+    kind: SubjectKind,
+    stored: str,
+    subject: str,
+    name: str,
+    part: Part,
+    by_gateway: bool | None,
 ) -> UsageLimit:
+    """The limit that the actor means and may change."""
     mine = _live(session, tenant, kind, stored)
-    row = _same(mine, name, part)
+    of_gateway = _of_gateway(session, tenant, actor)
+    wanted = (of_gateway, not of_gateway) if by_gateway is None else (by_gateway,)
+    by_whom = [_same([each for each in mine if each.by_gateway == one], name, part) for one in wanted]
+    row = next((each for each in by_whom if each is not None), None)
+    if row is not None and row.by_gateway and not of_gateway:
+        raise _forbidden(f"`{name}` of {kind} `{subject}` was set by an operator of the whole gateway")
     if row is None:
         others = sorted({each.name for each in mine})
         hint = f"its limits are {', '.join(others)}: `gateway limits list` shows them whole" if others else ""
@@ -216,7 +274,14 @@ def _found(
 
 
 def _row(
-    tenant: Organization, kind: SubjectKind, stored: str, name: str, part: Part, value: int, actor: str
+    tenant: Organization,
+    kind: SubjectKind,
+    stored: str,
+    name: str,
+    part: Part,
+    value: int,
+    actor: str,
+    by_gateway: bool,
 ) -> UsageLimit:
     return UsageLimit(
         id=new_id("lim"),
@@ -229,6 +294,7 @@ def _row(
         value=value,
         created_ns=time.time_ns(),
         actor=actor,
+        by_gateway=by_gateway,
     )
 
 
@@ -281,5 +347,6 @@ def limit_record(tenant: Organization, row: UsageLimit, agent_name: str | None) 
         raised_until_ns=row.raised_until_ns,
         reason=row.reason,
         created_ns=row.created_ns,
+        by_gateway=row.by_gateway,
         actor=row.actor,
     )

@@ -79,6 +79,8 @@ class Applied:
     id: str = ""
     raised: int = 0
     raised_until_ns: int = 0
+    # Whether the gateway's operators have set it, and not those of the organization.
+    by_gateway: bool = False
 
     def at(self, time_ns: int) -> int:
         """Its value at this time: a raise ends by itself, and never lowers anything."""
@@ -167,4 +169,5 @@ def _of_registry(limit: BoundLimit, principal: Principal) -> Applied:
         id=limit.id,
         raised=(limit.raised or 0) * factor,
         raised_until_ns=limit.raised_until_ns or 0,
+        by_gateway=bool(limit.by_gateway),
     )

@@ -130,7 +130,7 @@ def _exceeded(
     if limit.part:
         found["calls"] = limit.part
     if limit.id:
-        found["id"] = limit.id
+        found |= {"id": limit.id, "by_gateway": limit.by_gateway}
     return found
 
 
@@ -160,7 +160,8 @@ def sentence(found: dict[str, Any]) -> str:
         return f"{text}; it is set by a policy"
     where = found.get("calls", "").replace("upstream:", "--upstream ").replace("model:", "--model ")
     raising = f"gateway limits raise {found['subject']} {name}"
-    return f"{text}; an operator can raise it: `{raising} VALUE{' ' + where if where else ''} --for 2h --reason TEXT`"
+    who = "an operator of the whole gateway" if found.get("by_gateway") else "an operator"
+    return f"{text}; {who} can raise it: `{raising} VALUE{' ' + where if where else ''} --for 2h --reason TEXT`"
 
 
 def amount(name: str, count: int) -> str:

@@ -99,7 +99,7 @@ class _Sent:
 def exported(ask: Ask) -> Answer:
     for noun in dict.fromkeys(fleet_rights.SECTIONS.values()):
         check_access(ask.caller, noun, write=False)
-    return Answer(body=export.document(ask.registry, ask.tenant))
+    return Answer(body=export.document(ask.registry, ask.tenant, of_gateway=ask.caller.organization is None))
 
 
 def plan(ask: Ask) -> Answer:
@@ -167,6 +167,7 @@ def _planner(ask: Ask, registry: Registry, read: Document, given: FleetBody, *, 
         keys=keys,
         # Who only reads must not find out secrets by guessing.
         compare_secrets=fleet_rights.may_change(ask.caller, "upstreams"),
+        of_gateway=ask.caller.organization is None,
     )
 
 

@@ -1,4 +1,7 @@
-"""Limits that operators set."""
+"""Limits that operators set.
+
+An operator of one organization sees those that operators of the whole gateway have set for it, and changes its own.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +79,7 @@ class _Which(TypedDict):
     subject: str
     name: str
     part: Part
+    by_gateway: bool | None
     reason: str
 
 
@@ -94,6 +98,7 @@ def _which(ask: Ask) -> _Which:
         subject=found.subject,
         name=found.limit,
         part=Part(found.upstream, found.model),
+        by_gateway=found.by_gateway if isinstance(found, LimitRecord) else None,
         reason="" if ask.body is None else ask.body.reason,
     )
 

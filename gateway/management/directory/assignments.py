@@ -72,10 +72,6 @@ class DirectoryLimits:
     def listed(self, organization: str) -> list[LimitRecord]:
         return usage_limits.limits(self._registry, organization)
 
-    def state(self, limit: LimitRecord) -> LimitState:
-        (found,) = limit_states.states(self._data, [limit])
-        return found
-
     def states(self, organization: str, kind: SubjectKind, subject: str) -> list[LimitState]:
         found = limit_states.applying(self._registry, organization, kind, subject)
         return limit_states.states(self._data, found)

@@ -62,7 +62,5 @@ class Limits(Protocol):
 
     def listed(self, organization: str) -> list[LimitRecord]: ...
 
-    def state(self, limit: LimitRecord) -> LimitState: ...
-
     def states(self, organization: str, kind: SubjectKind, subject: str) -> list[LimitState]:
         """Of all limits that hold a subject back."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import GatewayError
 from gateway.management.port.assignments import LimitName, NewBinding
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
@@ -81,13 +80,6 @@ class RemoteLimits:
 
     def listed(self, organization: str) -> list[LimitRecord]:
         return documents.records(LimitRecord, self._client.items("limits", organization=organization))
-
-    def state(self, limit: LimitRecord) -> LimitState:
-        found = self.states(limit.organization, limit.subject_kind, limit.subject)
-        for each in found:
-            if each.id == limit.id:
-                return each
-        raise GatewayError("unknown_limit", "the limit has been changed meanwhile", hint="type `gateway limits list`")
 
     def states(self, organization: str, kind: SubjectKind, subject: str) -> list[LimitState]:
         from gateway.registry.limit_states import LimitState

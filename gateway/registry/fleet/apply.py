@@ -168,9 +168,16 @@ class Applier:
                 more = {**common, **step.item, "suspend_now": self.suspend_now}
                 tenant_changes.update_organization(self.registry, **more)
             case "limit", "remove":
-                kind, subject, limit, upstream, model = step.item["key"]
-                part = Part(upstream, model)
-                usage_limits.remove_limit(self.registry, **common, kind=kind, subject=subject, name=limit, part=part)
+                kind, subject, limit, upstream, model, by_gateway = step.item["key"]
+                usage_limits.remove_limit(
+                    self.registry,
+                    **common,
+                    kind=kind,
+                    subject=subject,
+                    name=limit,
+                    part=Part(upstream, model),
+                    by_gateway=by_gateway,
+                )
             case "limit", _:
                 of = Subject.of(step.item, self.organization)
                 usage_limits.set_limit(
@@ -181,6 +188,7 @@ class Applier:
                     name=step.item["limit"],
                     value=step.item["value"],
                     part=Part(step.item.get("upstream", ""), step.item.get("model", "")),
+                    by_gateway=step.item["by_gateway"],
                     without_members=True,
                 )
 

@@ -13,9 +13,9 @@ from gateway.registry.fleet import agent_item, key_items, settings_item
 from gateway.registry.records import RouteMember, UpstreamRecord
 
 
-def document(registry: Registry, organization: str) -> dict[str, Any]:
+def document(registry: Registry, organization: str, *, of_gateway: bool = True) -> dict[str, Any]:
     """The settings that are not the usual ones, all teams, live agents with what they are known by, upstreams, routes,
-    bindings and limits; nothing empty.
+    bindings and limits; nothing empty. `of_gateway` says for whom, as for a plan.
 
     Secret keys, of providers and of agents, are in no export. An OpenAPI document is not kept as it came, so it is not
     either.
@@ -52,6 +52,7 @@ def document(registry: Registry, organization: str) -> dict[str, Any]:
                 "limit": each.limit,
                 "value": each.value,
                 **_compact({"upstream": each.upstream, "model": each.model}),
+                **({} if each.by_gateway == of_gateway else {"by_gateway": each.by_gateway}),
             }
             for each in usage_limits.limits(registry, organization)
         ],

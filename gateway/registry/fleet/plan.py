@@ -79,7 +79,8 @@ class Planner:
     """Compares one file with one organization's part of the registry.
 
     With `prune`, what is not in the file is removed; with `keys`, each agent of the file that has no live key gets one.
-    Without `compare_secrets`, nothing tells whether an upstream's key is the one that it has.
+    Without `compare_secrets`, nothing tells whether an upstream's key is the one that it has. With `of_gateway` the
+    caller is the gateway's operator, and so are the limits that do not say whose they are; without, the organization's.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Planner:
         prune: bool = False,
         keys: bool = False,
         compare_secrets: bool = True,
+        of_gateway: bool = True,
     ) -> None:
         self._registry = registry
         self._document = document
@@ -102,6 +104,7 @@ class Planner:
         self._prune = prune
         self._keys = keys
         self._compare_secrets = compare_secrets
+        self._of_gateway = of_gateway
         self._mistakes: list[Mistake] = []
         self._made: tuple[int, list[Step]] | None = None  # the steps, and the epoch before the registry was read
 
@@ -294,23 +297,41 @@ class Planner:
 
         def of(item: dict[str, Any]) -> tuple[Any, ...]:
             subject = Subject.of(item, self._organization)
-            return subject.kind, subject.name, item["limit"], item.get("upstream", ""), item.get("model", "")
+            whose = item.get("by_gateway", self._of_gateway)
+            return subject.kind, subject.name, item["limit"], item.get("upstream", ""), item.get("model", ""), whose
 
         found = usage_limits.limits(self._registry, self._organization)
-        known = {(each.subject_kind, each.subject, each.limit, each.upstream, each.model): each for each in found}
+        known = {
+            (each.subject_kind, each.subject, each.limit, each.upstream, each.model, each.by_gateway): each
+            for each in found
+        }
         steps, listed = [], []
         for key, item, line in self._items("limits", of):
             listed.append(key)
-            before = known.get(key)
-            if before is None:
-                value = (f"{item['value']:,}",)
-                steps.append(Step(action="add", noun="limit", name=_name(key), changes=value, line=line, item=item))
-            elif before.value != item["value"]:
-                changes = (f"{before.value:,} → {item['value']:,}",)
-                steps.append(
-                    Step(action="change", noun="limit", name=_name(key), changes=changes, line=line, item=item)
-                )
-        return steps + self._removed("limits", "limit", known, listed)
+            before, name, by_gateway = known.get(key), self._limit_name(key), key[-1]
+            if before is not None and before.value == item["value"]:
+                continue
+            if by_gateway and not self._of_gateway:
+                wrong = f"limit {name}: only an operator of the whole gateway can set it: leave it out of the file"
+                self._mistakes.append(Mistake(line, wrong))
+                continue
+            action: Action = "add" if before is None else "change"
+            changes = (f"{item['value']:,}" if before is None else f"{before.value:,} → {item['value']:,}",)
+            full = {**item, "by_gateway": by_gateway}
+            steps.append(Step(action=action, noun="limit", name=name, changes=changes, line=line, item=full))
+        # What the caller cannot remove is not to be removed, and its file need not have it.
+        kept = set(listed)
+        gone = [key for key, each in known.items() if key not in kept and (self._of_gateway or not each.by_gateway)]
+        return steps + [
+            Step(action="remove", noun="limit", name=self._limit_name(key), item={"key": key}) for key in gone
+        ]
+
+    def _limit_name(self, key: tuple[Any, ...]) -> str:
+        """For people: whose it is is said where it is not the caller's."""
+        *which, by_gateway = key
+        if by_gateway == self._of_gateway:
+            return _name(tuple(which))
+        return f"{_name(tuple(which))} ({'the gateway' if by_gateway else 'the organization'}'s)"
 
     # --- upstreams and routes -----------------------------------------------------------------------------------------
 

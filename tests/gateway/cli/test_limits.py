@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.gateway.conftest import Home, Run
+from gateway.registry import operators, usage_limits
+from tests.gateway.conftest import ACTOR, ORG, Home, Run
 
 MISTAKES = [
     ("set bot token_per_day 1", "`token_per_day` is not a limit: did you mean `tokens_per_day`?"),
@@ -49,6 +50,26 @@ def test_a_limit_from_set_to_remove(at: Run) -> None:
     assert gone.out == "team research no longer has the limit tokens_per_day 500\n"
     told = at("audit", "list", "--kind", "change").out
     assert [what in told for what in ("limit.set", "limit.raised", "limit.removed")] == [True] * 3
+
+
+def test_the_same_limit_of_the_gateway_and_of_the_organization(at: Run, home: Home) -> None:
+    """Commands on the machine are the gateway's operators'; they tell of what else holds."""
+    operator = operators.add_operator(home.registry, actor=ACTOR, organization=ORG, name="olga", role="admin")
+    its_own = {"actor": f"operator:{operator.id}", "organization": ORG, "kind": "team", "subject": "research"}
+    usage_limits.set_limit(home.registry, **its_own, name="requests_per_day", value=5)  # type: ignore[arg-type]  # as above
+    still = "the organization's limit of 5 still holds"
+    assert still in at("limits", "set", "team:research", "requests_per_day", "9").err
+    told = at("limits", "raise", "team:research", "requests_per_day", "99", "--for", "2h", "--reason", "x")
+    assert (told.out[:50], still in told.err) == ("requests_per_day of team research is raised from 9", True)
+    listed = at("limits", "list").out
+    assert re.search(r"requests_per_day +5 .* organization\n", listed)
+    assert re.search(r"requests_per_day +9 .* gateway\n", listed)
+    assert re.search(r"requests_per_day +5 +0 .* organization\n", at("limits", "show", "bot").out)
+    assert "requests_per_day 5  by team research, set by the organization\n" in at("agents", "show", "bot").out
+    told = at("limits", "remove", "team:research", "requests_per_day")
+    assert (told.out, still in told.err) == ("team research no longer has the limit requests_per_day 9\n", True)
+    told = at("limits", "remove", "team:research", "requests_per_day")
+    assert (told.out, told.err) == ("team research no longer has the limit requests_per_day 5\n", "")
 
 
 def test_mistakes_are_explained(at: Run) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.audit import signer, verify
 from gateway.audit.balance import VALUES
-from gateway.registry import tenant_changes, usage_limits
+from gateway.registry import operators, tenant_changes, usage_limits
 from gateway.registry.usage_limits import Part
 from gateway.usage import limits
 from tests.gateway.audit.conftest import stored_balances
@@ -25,11 +25,18 @@ Run = Callable[..., None]
 HOUR = 3600 * 10**9
 
 
-def limit(gateway: Gateway, name: str, value: int, kind: str = "organization", part: Part | None = None) -> None:
+def limit(
+    gateway: Gateway,
+    name: str,
+    value: int,
+    kind: str = "organization",
+    part: Part | None = None,
+    actor: str = ACTOR,
+) -> None:
     subject = ORG if kind == "organization" else "bot"
     usage_limits.set_limit(
         gateway.registry,
-        actor=ACTOR,
+        actor=actor,
         organization=ORG,
         kind=kind,  # type: ignore[arg-type]
         subject=subject,
@@ -96,6 +103,40 @@ def test_a_refusal_says_whose_limit_it_is_and_how_to_raise_it(run: Run) -> None:
         )  # fmt: skip
         assert (await gateway.chat()).status == 200
         assert (await gateway.chat()).status == 429
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_the_lower_of_the_gateways_and_the_organizations_own_limit_decides(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        operator = operators.add_operator(gateway.registry, actor=ACTOR, organization=ORG, name="olga", role="admin")
+        its_own = functools.partial(limit, gateway, "requests_per_day", actor=f"operator:{operator.id}")
+
+        async def refused() -> dict[str, Any]:
+            reply = await gateway.chat()
+            assert (reply.status, reply.code) == (429, "limit_exceeded")
+            who = "an operator of the whole gateway" if gateways else "an operator"
+            assert f"; {who} can raise it" in reply.json["error"]["message"]
+            [detail] = reply.json["error"]["details"]
+            assert (detail["by_gateway"], detail["set_by"]) == (gateways, "registry")
+            return detail  # type: ignore[no-any-return]  # JSON
+
+        limit(gateway, "requests_per_day", 2)
+        its_own(value=1)
+        assert (await gateway.chat()).status == 200
+        gateways = False
+        assert (await refused())["value"] == 1
+        its_own(value=50)
+        assert (await gateway.chat()).status == 200
+        gateways = True
+        assert (await refused())["value"] == 2
+        decided = (await gateway.entries("decided"))[-2]
+        assert [read[4] for read in json.loads(decided["reservation_json"])["read"]] == [2, 50]
+        told = [entry for entry in await gateway.entries("change") if entry["what"] == "limit.threshold"]
+        assert [(entry["value"], entry["percent"]) for entry in told if entry["percent"] != 80] == [
+            *((2, 50), (1, 50), (1, 100), (2, 100)),
+        ]
         assert proven(gateway) == []
 
     run(test)

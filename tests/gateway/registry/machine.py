@@ -24,6 +24,7 @@ from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers, parse
 from gateway.registry import activations, agent_updates, as_of, changes, queries, reviews, usage_limits
 from gateway.registry.database import Registry
+from gateway.registry.models import Operator
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import KeyRecord
 from gateway.registry.tenant_changes import update_organization
@@ -305,11 +306,18 @@ class RegistryMachine(RuleBasedStateMachine):
             assert subject is not None
             del self.model.bindings[org, subject, name]
 
-    @rule(data=st.data(), org=st.sampled_from(ORGS), name=st.sampled_from(LIMITS), value=st.integers(0, 2))
-    def limit(self, data: st.DataObject, org: str, name: str, value: int) -> None:
-        """Zero removes it."""
+    @rule(
+        data=st.data(),
+        org=st.sampled_from(ORGS),
+        name=st.sampled_from(LIMITS),
+        value=st.integers(0, 2),
+        by_gateway=st.booleans(),
+    )
+    def limit(self, data: st.DataObject, org: str, name: str, value: int, by_gateway: bool) -> None:
+        """Zero removes it, or the organization's if the gateway has none. The organization removes only its own."""
         kind, called, subject = self.subject(data, org)
-        before = None if subject is None else self.model.limits.get((org, subject, name))
+        both = {} if subject is None else {each: self.model.limits.get((org, subject, name, each)) for each in (0, 1)}
+        before, other = both.get(by_gateway), both.get(not by_gateway)
         code = None
         if subject is None:
             code = "unknown_agent"
@@ -318,8 +326,9 @@ class RegistryMachine(RuleBasedStateMachine):
         elif value and before == value:
             code = "limit_exists"
         elif not value and before is None:
-            code = "no_such_limit"
-        given: dict[str, Any] = {"actor": ACTOR, "organization": org, "kind": kind, "subject": called, "name": name}
+            code = "no_such_limit" if other is None else None if by_gateway else "forbidden"
+        actor = ACTOR if by_gateway else self.operator_of(org)
+        given: dict[str, Any] = {"actor": actor, "organization": org, "kind": kind, "subject": called, "name": name}
         with self.refused(code):
             if value:
                 usage_limits.set_limit(self.registry, value=value, without_members=True, **given)
@@ -327,11 +336,24 @@ class RegistryMachine(RuleBasedStateMachine):
                 usage_limits.remove_limit(self.registry, **given)
             assert subject is not None
             if value:
-                self.model.limits[org, subject, name] = value
+                self.model.limits[org, subject, name, by_gateway] = value
                 if kind == "team":
                     self.model.name_team(org, called)
             else:
-                del self.model.limits[org, subject, name]
+                del self.model.limits[org, subject, name, by_gateway if before is not None else not by_gateway]
+
+    def operator_of(self, org: str) -> str:
+        """The actor that an operator of an organization is."""
+        with self.registry.write() as session:
+            tenant = queries.find_organization(session, org)
+            if session.get(Operator, f"opr_{org}") is None:
+                more: dict[str, Any] = {"version": 1, "created_ns": 0, "updated_ns": 0}
+                session.add(
+                    Operator(
+                        id=f"opr_{org}", organization_id=tenant.id, name=org, role="admin", status="active", **more
+                    )
+                )
+        return f"operator:opr_{org}"
 
     @rule(org=st.sampled_from(ORGS), name=st.sampled_from(NAMES))
     def review(self, org: str, name: str) -> None:

@@ -57,7 +57,7 @@ class Model:
     agents: dict[str, Agent] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     bindings: dict[tuple[str, Subject, str], tuple[str, str | None]] = field(default_factory=dict)
-    limits: dict[tuple[str, Subject, str], int] = field(default_factory=dict)
+    limits: dict[tuple[str, Subject, str, bool], int] = field(default_factory=dict)  # the last says who set it
     commit: str | None = None
     organizations: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ORGS, "active"))
     teams: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -147,8 +147,8 @@ class Model:
                 if not ended and org == agent.organization and (kind, subject) in subjects
             },
             "limits": {
-                (kind, name, value)
-                for (org, (kind, subject), name), value in self.limits.items()
+                (kind, name, value, by_gateway)
+                for (org, (kind, subject), name, by_gateway), value in self.limits.items()
                 if not ended and org == agent.organization and (kind, subject) in subjects
             },
         }
@@ -178,7 +178,7 @@ def told(then: as_of.RegistryAt, now_ns: int) -> dict[str, dict[str, Any]]:
                 )
                 for bound in each.bindings
             },
-            "limits": {(limit.subject_kind, limit.limit, limit.value) for limit in each.limits},
+            "limits": {(limit.subject_kind, limit.limit, limit.value, limit.by_gateway) for limit in each.limits},
         }
         for each in then.agents
     }

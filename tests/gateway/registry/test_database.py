@@ -34,7 +34,7 @@ from gateway.registry.operators import add_operator
 from gateway.registry.port import REVISION, Epochs
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstream_routes import NewMember, set_route
-from gateway.registry.usage_limits import set_limit
+from gateway.registry.usage_limits import limits, set_limit
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once, copied_home, new_home
 
 CHANGES = {
@@ -336,6 +336,35 @@ def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
     with new.read() as session:
         assert set(found) == set(session.connection().exec_driver_sql("SELECT type, name FROM sqlite_master").all())
     new.close()
+    registry.close()
+
+
+def test_limits_of_older_registries_are_the_gateways_unless_an_operator_of_the_organization_set_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    registry = Registry(path)
+    registry._make_tables(None, "0024")
+    for org in ("acme", "other"):
+        connection.execute("INSERT INTO organization (id, name, created_ns) VALUES (?, ?, 0)", (f"org_{org}", org))
+    for name, org in (("its", "org_acme"), ("all", None), ("others", "org_other")):
+        connection.execute(
+            "INSERT INTO operator (id, organization_id, name, role, status, version, created_ns, updated_ns) "
+            "VALUES (?, ?, ?, 'admin', 'revoked', 1, 0, 0)",
+            (f"opr_{name}", org, name),
+        )
+    actors = ("operator:opr_its", "operator:opr_all", "operator:opr_others", "operator:opr_gone", "local:0", None)
+    for number, actor in enumerate(actors):
+        connection.execute(
+            "INSERT INTO usage_limit (id, organization_id, subject_kind, subject, name, upstream, model, value, "
+            "created_ns, actor) VALUES (?, 'org_acme', 'team', ?, 'tokens_per_day', '', '', 5, 0, ?)",
+            (f"lim_{number}", f"t{number}", actor),
+        )
+    connection.close()
+    registry.migrate()
+    assert [each.by_gateway for each in limits(registry, "acme")] == [False, *[True] * 5]
     registry.close()
 
 
