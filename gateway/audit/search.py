@@ -7,7 +7,6 @@ has read everything when it returns, so that no read transaction stays open.
 from __future__ import annotations
 
 import functools
-import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ MOST_LOOKED_AT: Final = 250_000
 
 # Times are in order within each log. Between logs a clock that was set back may have put them out of order a little.
 _OUT_OF_ORDER_NS: Final = 60 * 10**9
-_PARTS_FOR_A_NAME: Final = 64  # of the log, 256 entries each, that are looked through for the name of an agent
+_MOST_NAMES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,41 +169,53 @@ def by_event(db: sqlite3.Connection, event_id: str, organization: str | None = N
     return None if row is None or organization not in (None, row[1]) else _found(row)
 
 
-def agent_names(db: sqlite3.Connection, page: Iterable[Found]) -> list[str]:
-    """The names of the agents that entries are about, oldest first; empty where the log does not say it.
+class AgentNames:
+    """What agents were called when entries about them were written; for one listing, page after page.
 
-    If an entry has none itself, its decision has it, or an entry before it that names this agent: a refusal is recorded
-    by the agent's id, which nobody knows by heart.
+    If an entry does not say it itself, its decision does, or an entry before it that names this agent: a refusal is
+    recorded by the agent's id, which nobody knows by heart. Where there are months of refusals since then, all of them
+    are passed over, and for the next page only those that came since.
     """
-    known: dict[tuple[str, str], str] = {}  # what each was called last, so that it is looked up once
-    names = []
-    for found in page:
-        entry = found.entry
-        decision = entry.get("decision")
+
+    def __init__(self) -> None:
+        # By organization and agent: the position up to which entries have been read, and what it was called then.
+        self._known: dict[tuple[str, str], tuple[int, str]] = {}
+
+    def of(self, db: sqlite3.Connection, page: Iterable[Found]) -> list[str]:
+        """A name for each entry of a page, oldest first; empty where the log does not say it."""
+        return [self._name(db, found) for found in page]
+
+    def _name(self, db: sqlite3.Connection, found: Found) -> str:
+        decision = found.entry.get("decision")
         if isinstance(decision, str):
             opened = by_event(db, decision, found.organization)
-            entry = opened.entry if opened else {}
-        agent = (found.organization, str(entry.get("agent") or ""))
-        if "agent_name" in entry or not agent[1]:
-            known[agent] = str(entry.get("agent_name") or "")
-        elif agent not in known:
-            known[agent] = _called(db, agent[1], found)
-        names.append(known[agent])
-    return names
+            if opened is None:
+                return ""
+            found = opened
+        agent = str(found.entry.get("agent") or "")
+        if "agent_name" in found.entry:
+            name = str(found.entry["agent_name"] or "")
+        elif agent:
+            name = self._called(db, agent, found)
+        else:
+            return ""
+        if len(self._known) >= _MOST_NAMES:
+            self._known.clear()
+        self._known[found.organization, agent] = found.position, name
+        return name
 
-
-def _called(db: sqlite3.Connection, agent: str, before: Found) -> str:
-    """What an agent was called last in the entries of the same organization before this one; empty if not found.
-
-    A key that was revoked long ago can be refused for months, so not all of that is looked through.
-    """
-    for part in itertools.islice(_parts_with(db, agent, 0, before.position), _PARTS_FOR_A_NAME):
-        bounds = {"part": part, "agent": agent, "first": 0, "end": before.position}
-        named = f"{_ALL} WHERE entry.kind IN ('decided', 'change') AND {_AGENTS} DESC"
-        for row in db.execute(named, bounds | {"organization": before.organization}):
-            if name := _found(row).entry.get("agent_name"):
-                return str(name)
-    return ""
+    def _called(self, db: sqlite3.Connection, agent: str, before: Found) -> str:
+        """What an agent was called last in the entries of the same organization before this one; empty if not found."""
+        first, name = self._known.get((before.organization, agent), (0, ""))
+        if first > before.position:
+            first, name = 0, ""
+        bounds = {"agent": agent, "first": first, "end": before.position, "organization": before.organization}
+        for part in _parts_with(db, agent, first, before.position):
+            named = f"{_ALL} WHERE entry.kind IN ('decided', 'change') AND {_AGENTS} DESC"
+            for row in db.execute(named, bounds | {"part": part}):
+                if called := _found(row).entry.get("agent_name"):
+                    return str(called)
+        return name
 
 
 def private_input(db: sqlite3.Connection, position: int) -> bytes | None:

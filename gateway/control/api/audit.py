@@ -154,7 +154,7 @@ def entries(ask: Ask) -> Answer:
             if len(found) > given.limit:
                 found = found[: given.limit]
                 position = found[-1].position
-        items = [item(each, name) for each, name in zip(found, search.agent_names(db, found), strict=True)]
+        items = [item(each, name) for each, name in zip(found, search.AgentNames().of(db, found), strict=True)]
     return Answer(
         body={
             "items": items,
@@ -192,7 +192,7 @@ def entry(ask: Ask) -> Answer:
     data = ask.context.data
     with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
         found = lookup.event(db, ask.path["event"], ask.organization)
-        [name] = search.agent_names(db, [found])
+        [name] = search.AgentNames().of(db, [found])
         if found.kind not in ("decided", "completed"):
             return Answer(body={"entry": item(found, name), "decision": None})
         decision = lookup.decision(db, found)

@@ -50,12 +50,13 @@ class _Entries:
             with closing(storage.connect_read_only(self._path)) as db:
                 position = search.last_position(db)
         self._position = position
+        self._names = search.AgentNames()
         self._sealed = self._cursors.seal(position, *self._bound)
 
     def next(self) -> Batch:
         with closing(storage.connect_read_only(self._path)) as db:
             found, position = search.after(db, self._position, self._filters, _LOOKED_AT)
-            named = list(zip(found, search.agent_names(db, found), strict=True))
+            named = list(zip(found, self._names.of(db, found), strict=True))
         moved = position != self._position
         if moved:
             self._position, self._sealed = position, self._cursors.seal(position, *self._bound)

@@ -24,10 +24,11 @@ class DirectoryListing:
     _db: sqlite3.Connection
     _filters: Filters
     _position: int
+    _names: search.AgentNames
 
     def more(self) -> Sequence[Listed]:
         found, self._position = search.after(self._db, self._position, self._filters)
-        return _named(self._db, found)
+        return _named(self._db, found, self._names)
 
 
 class DirectoryLog:
@@ -42,8 +43,9 @@ class DirectoryLog:
         with storage.snapshot(self._db):
             position = search.last_position(self._db)
             page = search.matching(self._db, limit, filters)
-            entries = _named(self._db, page.found)
-        return DirectoryListing(entries, page.stopped_ns, page.looked_at, self._db, filters, position)
+            names = search.AgentNames()
+            entries = _named(self._db, page.found, names)
+        return DirectoryListing(entries, page.stopped_ns, page.looked_at, self._db, filters, position, names)
 
     def _agent_id(self, agent: str | None, organization: str) -> str | None:
         """The id of an agent. An id is returned as it is, so that a copy can be searched without a registry."""
@@ -81,5 +83,5 @@ class DirectoryLog:
             return proofs.make(self._db, organization, event_id, since)
 
 
-def _named(db: sqlite3.Connection, found: Sequence[Found]) -> list[Listed]:
-    return [Listed(each, name) for each, name in zip(found, search.agent_names(db, found), strict=True)]
+def _named(db: sqlite3.Connection, found: Sequence[Found], names: search.AgentNames) -> list[Listed]:
+    return [Listed(each, name) for each, name in zip(found, names.of(db, found), strict=True)]

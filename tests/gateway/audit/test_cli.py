@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import signer
+from gateway.audit import search, signer, storage
 from gateway.audit.intents import Activated, Recovered, Refused
+from gateway.audit.search import Filters
 from gateway.cli import audit as cli
 from gateway.cli import main
 
@@ -118,6 +120,28 @@ def test_a_refusal_is_listed_under_the_name_that_the_agent_had_last(
         ("default", "agt_new"),
         ("acme", "agt_one"),
     ]
+
+
+def test_the_name_of_an_agent_is_found_behind_any_number_of_refusals(log: Log, make: Make) -> None:
+    refused = {"organization": "default", "agent": "agt_one", "reason": "bad_credentials", "first_ns": 1, "last_ns": 2}
+    writer = log.writer()
+    writer.write_sync(make.decided(agent="agt_one", fields={"agent_name": "before"}))
+    for count in range(1, 81):
+        writer.write_sync(Refused(**refused, count=count))  # type: ignore[arg-type]  # members of several types
+        if count == 5:
+            writer.write_sync(make.change(fields={"agent": "agt_one", "agent_name": "bot"}))
+    log.tamper("UPDATE entry SET id = id * 256")  # each is in a part of its own, as in a log of 20,000 entries
+    with closing(storage.connect_read_only(log.data.audit_db)) as db:
+        names, filters = search.AgentNames(), Filters(kind="refused")
+        position, found = 0, list[str]()
+        while position < search.last_position(db):  # as a listing that is followed
+            page, position = search.after(db, position, filters, most=7)
+            found += names.of(db, page)
+        assert found == ["before"] * 5 + ["bot"] * 75
+        last = search.matching(db, 1, filters).found
+        assert search.AgentNames().of(db, last) == names.of(db, last) == ["bot"]
+        first = search.matching(db, 100, filters).found[:1]
+        assert names.of(db, first) == ["before"], "an earlier page after a later one"
 
 
 @pytest.mark.parametrize("reasons", ["{", "[1]", "7", ""])
