@@ -5,16 +5,18 @@ Issuers that say who a person is are added by `person_issuers.py`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import claims, output, person_issuers
-from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization
+from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization, Reason
+from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.issuers import RuleRecord
+    from gateway.registry.issuers import IssuerRecord, RuleRecord
 
 app = typer.Typer(no_args_is_help=True, help="Trust issuers of tokens, such as GitHub Actions or a Kubernetes cluster.")
 rules = typer.Typer(no_args_is_help=True, help="Say which of an issuer's tokens are which agent.")
@@ -69,6 +71,62 @@ def list_issuers(organization: Organization = "default", data: Data = DATA, as_j
         [(each.name, each.purpose, each.issuer, each.audience, each.keys, str(len(each.rules))) for each in found],
         empty="no issuers yet: type `gateway issuers add NAME --issuer URL --audience TEXT`",
     )
+
+
+@app.command()
+def update(
+    name: Annotated[str, typer.Argument(help="The issuer.")],
+    jwks_url: Annotated[
+        str | None, typer.Option("--jwks-url", metavar="URL", help="Its public keys are there from now on.")
+    ] = None,
+    jwks_file: Annotated[
+        Path | None, typer.Option("--jwks-file", metavar="FILE", help="These are its public keys from now on.")
+    ] = None,
+    discover: Annotated[
+        bool, typer.Option("--discover", help="It is asked where its public keys are from now on.")
+    ] = False,
+    insecure: InsecureIssuer = False,
+    max_age: Annotated[
+        str | None, typer.Option("--max-age", metavar="AGE", help="Of persons: how old a token may be: 10m, 8h.")
+    ] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option("--claim", metavar="NAME", help="Of persons: a claim that policies see; all of them are given."),
+    ] = None,
+    no_claims: Annotated[bool, typer.Option("--no-claims", help="Of persons: policies see no claims.")] = False,
+    algorithm: Annotated[
+        list[person_issuers.Algorithm] | None,
+        typer.Option("--algorithm", help="Of persons: a signature that is accepted; all of them are given."),
+    ] = None,
+    reason: Reason = "",
+    organization: Organization = "default",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Change an issuer's keys, or what its tokens of persons must be. Its rules and the tokens from them stay."""
+    from gateway.registry.issuers import IssuerUpdate
+
+    keys = person_issuers.key_text(jwks_url, jwks_file)
+    if discover and (keys or jwks_url is not None):
+        raise GatewayError("invalid_issuer", "--discover excludes --jwks-url and --jwks-file", hint="say one of them")
+    if claim and no_claims:
+        raise GatewayError("invalid_issuer", "--claim and --no-claims exclude each other", hint="say one of them")
+    wanted = IssuerUpdate(
+        jwks_url="" if discover else jwks_url,
+        jwks=keys,
+        insecure=insecure,
+        max_age=None if max_age is None else output.parse_duration(max_age) // 10**9,
+        claims=[] if no_claims else claim,
+        algorithms=None if algorithm is None else [str(each) for each in algorithm],
+    )
+    if wanted == IssuerUpdate(insecure=insecure):
+        raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway issuers update --help`")
+    with gateways.changing(data) as gateway:
+        changed = gateway.issuers.update(organization, name, wanted, reason)
+    if as_json:
+        output.print_json(changed)
+    else:
+        typer.echo(f"changed issuer {changed.name} ({_described(changed)})")
 
 
 @app.command()
@@ -158,6 +216,14 @@ def remove_rule(
             output.print_json(removed)
         else:
             typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}")
+
+
+def _described(issuer: IssuerRecord) -> str:
+    keys = f"keys: {issuer.keys}"
+    if issuer.max_age is None:
+        return keys
+    seen = ", ".join(issuer.claims) or "none but the subject"
+    return f"{keys}; up to {issuer.max_age} s old; {', '.join(issuer.algorithms)}; claims that policies see: {seen}"
 
 
 def _meaning(rule: RuleRecord) -> str:

@@ -38,7 +38,7 @@ COMMANDS: Final = frozenset(
         "usage reconcile",
         *(f"upstreams {verb}" for verb in ("add", "list", "show", "check", "remove")),
         *(f"routes {verb}" for verb in ("set", "list", "show", "remove")),
-        *(f"issuers {verb}" for verb in ("add", "add-persons", "list", "remove")),
+        *(f"issuers {verb}" for verb in ("add", "add-persons", "list", "update", "remove")),
         *(f"issuers rule {verb}" for verb in ("add", "list", "remove")),
         *(f"webhooks {verb}" for verb in ("add", "list", "remove", "test")),
         "policies status",

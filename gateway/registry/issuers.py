@@ -43,6 +43,22 @@ class PersonTokens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerUpdate:
+    """What to change of an issuer; None leaves it as it is.
+
+    Its keys are `jwks`, or else at `jwks_url`, where an empty one means that the issuer is asked where they are. The
+    last three are of an issuer of persons.
+    """
+
+    jwks_url: str | None = None
+    jwks: str = ""
+    insecure: bool = False
+    max_age: int | None = None
+    claims: Sequence[str] | None = None
+    algorithms: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleRecord:
     id: str
     issuer: str
@@ -103,7 +119,7 @@ def add_issuer(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         if _find(session, tenant, name) is not None:
-            hint = f"choose another name, or type `gateway issuers remove {name}`, which ends its tokens"
+            hint = f"choose another name, or change its keys: `gateway issuers update {name}`"
             raise GatewayError("issuer_exists", f"issuer `{name}` exists already", subject=name, hint=hint)
         same = select(Issuer).where(
             Issuer.issuer == issuer, Issuer.audience == audience, col(Issuer.removed_ns).is_(None)
@@ -122,7 +138,7 @@ def add_issuer(
         )
         if persons is not None:
             row.purpose, row.accepts, row.max_age = "persons", persons.kind, persons.max_age
-            row.claims, row.algorithms = sorted(set(persons.claims)), sorted(set(persons.algorithms))
+            row.claims, row.algorithms = _distinct(persons.claims), _distinct(persons.algorithms)
         session.add(row)
         _record(session, tenant, actor, "issuer.added", row)
         return _issuer_record(session, tenant, row)
@@ -136,6 +152,40 @@ def _taken(before: Issuer, tenant: Organization, issuer: str, audience: str) -> 
         return GatewayError("invalid_audience", message, subject=audience, hint=hint)
     message = f"`{issuer}` with the audience `{audience}` is registered already, as `{before.name}`"
     return GatewayError("issuer_exists", message, subject=before.name, hint=hint)
+
+
+def update_issuer(
+    registry: Registry, *, actor: str, organization: str, name: str, update: IssuerUpdate, reason: str = ""
+) -> IssuerRecord:
+    """Change what is given, for tokens from now on. Its rules stay, and so do the tokens that came from them."""
+    if update.jwks:
+        jose.key_set(update.jwks)
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_issuer(session, tenant, name)
+        if update.jwks:
+            row.jwks, row.jwks_url = update.jwks, ""
+        elif update.jwks_url is not None:
+            check_key_url(update.jwks_url or row.issuer, insecure=update.insecure)
+            row.jwks, row.jwks_url = "", update.jwks_url
+        if (update.max_age, update.claims, update.algorithms) != (None, None, None):
+            if row.purpose != "persons":
+                what = f"issuer `{name}` says who a program is: it has no age, claims or algorithms to change"
+                raise GatewayError("invalid_issuer", what, subject=name)
+            tokens = PersonTokens(
+                kind=row.accepts,
+                max_age=row.max_age if update.max_age is None else update.max_age,
+                claims=row.claims if update.claims is None else update.claims,
+                algorithms=row.algorithms if update.algorithms is None else update.algorithms,
+            )
+            _check_persons(tokens)
+            row.max_age, row.claims, row.algorithms = (
+                tokens.max_age,
+                _distinct(tokens.claims),
+                _distinct(tokens.algorithms),
+            )
+        _record(session, tenant, actor, "issuer.updated", row, reason=reason)
+        return _issuer_record(session, tenant, row)
 
 
 def remove_issuer(registry: Registry, *, actor: str, organization: str, name: str) -> IssuerRecord:
@@ -247,6 +297,10 @@ def _rules(session: Session, row: Issuer) -> list[IssuerRule]:
     return list(session.exec(mine.where(col(IssuerRule.removed_ns).is_(None)).order_by(IssuerRule.id)).all())
 
 
+def _distinct(texts: Sequence[str]) -> list[str]:
+    return sorted(set(texts))
+
+
 def _check_text(what: str, text: str) -> None:
     if not claim_rules.is_value(text):
         raise GatewayError(f"invalid_{what}", f"the {what} must be 1 to 512 plain characters", subject=what)
@@ -291,6 +345,7 @@ def _record(
     row: Issuer,
     rule: IssuerRule | None = None,
     holder: Agent | None = None,
+    reason: str = "",
 ) -> None:
     fields: dict[str, str | int | bool | None] = {
         "issuer": row.id,
@@ -300,6 +355,8 @@ def _record(
         "jwks_url": row.jwks_url,
         "purpose": row.purpose,
     }
+    if what == "issuer.updated":
+        fields["keys"] = _keys(row)
     if row.purpose == "persons":
         fields |= {
             "accepts": row.accepts,
@@ -315,7 +372,7 @@ def _record(
             "agent_name": holder.name,
         }
     session.flush()
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields)
+    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
 
 
 def _issuer_record(session: Session, tenant: Organization, row: Issuer) -> IssuerRecord:
@@ -328,7 +385,7 @@ def _issuer_record(session: Session, tenant: Organization, row: Issuer) -> Issue
         name=row.name,
         issuer=row.issuer,
         audience=row.audience,
-        keys="file" if row.jwks else row.jwks_url or "discovery",
+        keys=_keys(row),
         rules=[_rule_record(row, each, holders[each.agent_id]) for each in rules],
         created_ns=row.created_ns,
         purpose=_purpose(row),
@@ -337,6 +394,10 @@ def _issuer_record(session: Session, tenant: Organization, row: Issuer) -> Issue
         claims=list(row.claims),
         algorithms=list(row.algorithms),
     )
+
+
+def _keys(row: Issuer) -> str:
+    return "file" if row.jwks else row.jwks_url or "discovery"
 
 
 def _purpose(row: Issuer) -> Purpose:

@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 import orjson
 from pydantic import Field
+from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.upstreams import check_reach
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.identity.jose import ALGORITHMS, Algorithm
-from gateway.registry import issuers
+from gateway.registry import issuers, queries
 from gateway.registry.documents import plain
-from gateway.registry.issuers import IssuerRecord, PersonTokens, RuleRecord
+from gateway.registry.issuers import IssuerRecord, IssuerUpdate, PersonTokens, RuleRecord
 
 _ISSUER = shapes.record(IssuerRecord, rules={"type": "integer", "description": "How many it has."})
 _RULE = shapes.record(RuleRecord)
@@ -43,6 +44,17 @@ class NewIssuer(Body):
     )
 
 
+class IssuerPatch(Reasoned):
+    """What to change of an issuer. What is left out or null stays as it is."""
+
+    jwks_url: str | None = Field(None, description="Where its public keys are; empty: it is asked for that.")
+    jwks: dict[str, Any] | None = Field(None, description="Its public keys, if it cannot be reached.")
+    insecure: bool = Field(False, description="Allow plain HTTP to the gateway's machine.")
+    max_age: int | None = Field(None, description="Of persons: how many seconds old a token may be: 60 to 86400.")
+    claims: list[str] | None = Field(None, description="Of persons: the claims that policies see.")
+    algorithms: list[Algorithm] | None = Field(None, description="Of persons: how a token may be signed.")
+
+
 class NewRule(Body):
     """Which tokens are which agent, or for which persons an agent may act."""
 
@@ -67,11 +79,19 @@ def show(ask: Ask) -> Answer:
     return Answer(body=_plain(_one(ask)))
 
 
-def add(ask: Ask) -> Answer:
-    given: NewIssuer = ask.body
+def _check_one_place(given: NewIssuer | IssuerPatch) -> None:
     if given.jwks is not None and given.jwks_url:
         error = {"pointer": "/jwks", "message": "not beside jwks_url"}
         raise Problem(422, "invalid_body", "/jwks: not beside jwks_url", hint="send one of them", errors=[error])
+
+
+def _text(jwks: dict[str, Any] | None) -> str:
+    return "" if jwks is None else orjson.dumps(jwks).decode()
+
+
+def add(ask: Ask) -> Answer:
+    given: NewIssuer = ask.body
+    _check_one_place(given)
     if given.jwks is None:  # its keys are fetched from there
         url = given.jwks_url or given.issuer
         issuers.check_key_url(url, insecure=given.insecure)
@@ -80,11 +100,35 @@ def add(ask: Ask) -> Answer:
         ask.change(),
         actor=ask.actor,
         organization=ask.tenant,
-        jwks="" if given.jwks is None else orjson.dumps(given.jwks).decode(),
+        jwks=_text(given.jwks),
         persons=None if given.persons is None else PersonTokens(**given.persons.model_dump()),
         **given.model_dump(include={"name", "issuer", "audience", "jwks_url", "insecure"}),
     )
     return Answer(body=_plain(made), status=201, location=f"/issuers/{made.name}")
+
+
+def update(ask: Ask) -> Answer:
+    given: IssuerPatch = ask.body
+    _check_one_place(given)
+    name = ask.path["issuer"]
+    sent = given.model_dump(include={"jwks_url", "insecure", "max_age", "claims", "algorithms"})
+
+    def check(session: Session) -> None:
+        row = issuers.find_issuer(session, queries.find_organization(session, ask.tenant), name)
+        if given.jwks is None and given.jwks_url is not None:
+            url = given.jwks_url or row.issuer
+            issuers.check_key_url(url, insecure=given.insecure)
+            check_reach(ask.caller, url, insecure=given.insecure)
+
+    changed = issuers.update_issuer(
+        ask.change(check),
+        actor=ask.actor,
+        organization=ask.tenant,
+        name=name,
+        update=IssuerUpdate(jwks=_text(given.jwks), **sent),
+        reason=given.reason,
+    )
+    return Answer(body=_plain(changed))
 
 
 def remove(ask: Ask) -> Answer:
@@ -156,6 +200,16 @@ OPERATIONS = [
         noun="issuers",
         summary="An issuer",
         function=show,
+        answer=_ISSUER,
+    ),
+    Operation(
+        method="PATCH",
+        path="/issuers/{issuer}",
+        noun="issuers",
+        summary="Change where an issuer's keys come from, or what tokens of persons must be; its rules stay",
+        function=update,
+        body=IssuerPatch,
+        most_bytes=2 * issuers.MAX_JWKS,
         answer=_ISSUER,
     ),
     Operation(

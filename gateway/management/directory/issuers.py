@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from gateway.management.directory.change import change
 from gateway.management.port.issuers import NewIssuer
 from gateway.processes import local
 from gateway.registry import issuers
 from gateway.registry.database import Registry
-from gateway.registry.issuers import IssuerRecord, RuleRecord
+from gateway.registry.issuers import IssuerRecord, IssuerUpdate, RuleRecord
 
 
 class DirectoryIssuers:
@@ -31,6 +32,10 @@ class DirectoryIssuers:
 
     def listed(self, organization: str) -> list[IssuerRecord]:
         return issuers.issuers(self._registry, organization)
+
+    def update(self, organization: str, issuer: str, update: IssuerUpdate, reason: str) -> IssuerRecord:
+        by = change(organization, reason)
+        return issuers.update_issuer(self._registry, name=issuer, update=update, **by)
 
     def remove(self, organization: str, issuer: str) -> IssuerRecord:
         return issuers.remove_issuer(self._registry, actor=local.actor(), organization=organization, name=issuer)

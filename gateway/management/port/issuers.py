@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.registry.issuers import IssuerRecord, PersonTokens, RuleRecord
+    from gateway.registry.issuers import IssuerRecord, IssuerUpdate, PersonTokens, RuleRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class Issuers(Protocol):
 
     def listed(self, organization: str) -> list[IssuerRecord]:
         """With their rules, by name."""
+
+    def update(self, organization: str, issuer: str, update: IssuerUpdate, reason: str) -> IssuerRecord: ...
 
     def remove(self, organization: str, issuer: str) -> IssuerRecord: ...
 

@@ -11,7 +11,7 @@ from gateway.management.port.issuers import NewIssuer
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.registry import issuers
-from gateway.registry.issuers import IssuerRecord, RuleRecord
+from gateway.registry.issuers import IssuerRecord, IssuerUpdate, RuleRecord
 
 
 class RemoteIssuers:
@@ -29,8 +29,7 @@ class RemoteIssuers:
             "insecure": new.insecure,
         }
         if new.jwks:
-            jose.key_set(new.jwks)  # which refuses what is none
-            body["jwks"] = json.loads(new.jwks)
+            body["jwks"] = _key_set(new.jwks)
         if new.persons is not None:
             body["persons"] = dataclasses.asdict(new.persons)
         reply = self._client.send("POST", "issuers", body=body, organization=organization)
@@ -39,6 +38,12 @@ class RemoteIssuers:
     def listed(self, organization: str) -> list[IssuerRecord]:
         found = self._client.items("issuers", organization=organization)
         return [_issuer(each, self._rules(organization, each["name"]) if each["rules"] else []) for each in found]
+
+    def update(self, organization: str, issuer: str, update: IssuerUpdate, reason: str) -> IssuerRecord:
+        given = {name: value for name, value in dataclasses.asdict(update).items() if value is not None}
+        body: dict[str, Any] = given | {"jwks": _key_set(update.jwks), "reason": reason}
+        reply = self._client.send("PATCH", "issuers", issuer, body=body, organization=organization)
+        return _issuer(reply.body, self._rules(organization, issuer))
 
     def remove(self, organization: str, issuer: str) -> IssuerRecord:
         rules = self._rules(organization, issuer)
@@ -59,6 +64,14 @@ class RemoteIssuers:
 
     def _rules(self, organization: str, issuer: str) -> list[RuleRecord]:
         return documents.records(RuleRecord, self._client.items("issuers", issuer, "rules", organization=organization))
+
+
+def _key_set(text: str) -> Any:
+    """Keys as JSON; None without any."""
+    if not text:
+        return None
+    jose.key_set(text)  # which refuses what is none
+    return json.loads(text)
 
 
 def _issuer(document: dict[str, Any], rules: list[RuleRecord]) -> IssuerRecord:

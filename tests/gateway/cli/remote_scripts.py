@@ -151,6 +151,20 @@ SCRIPTS: Final = {
         issuers rule remove rul_nothing
         issuers list
         issuers list --json
+        issuers update ci --jwks-file ../keys.json --reason rotated
+        issuers update ci --jwks-url https://ci.example/keys --json
+        issuers update ci --jwks-url http://ci.example/keys
+        issuers update ci --jwks-file ../key.txt
+        issuers update ci --discover --jwks-url https://ci.example/keys
+        issuers update ci --discover
+        issuers update ci
+        issuers update ci --max-age 1h
+        issuers update ic --discover
+        issuers update people --max-age 10m --algorithm EdDSA --claim team --claim groups
+        issuers update people --no-claims --json
+        issuers update people --no-claims --claim team
+        issuers update people --max-age 30d
+        issuers list
         issuers remove people
         issuers remove ci --json
         issuers remove ci

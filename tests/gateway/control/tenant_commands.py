@@ -193,6 +193,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
             ]
             for verb in ("add", "add-persons")
         },
+        "issuers update": [chance.choice(NAMES), "--jwks-url", f"https://{me.mark}.example", "--reason", why],
         "issuers remove": [chance.choice(NAMES)],
         "issuers rule add": [
             chance.choice(NAMES),

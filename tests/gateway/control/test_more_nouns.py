@@ -237,10 +237,23 @@ def test_issuers_and_rules(control: Control, owner: Client) -> None:
     assert [each["rules"] for each in owner("GET", "/issuers").ok()["items"]] == [0, 1]
     assert owner("DELETE", path).ok()["id"] == rule.json["id"]
     assert owner("DELETE", path).problem(404) == "unknown_rule"
+    away = {"jwks": {"keys": [_JWK]}, "reason": "it cannot be reached"}
+    assert owner("PATCH", "/issuers/github", away).ok()["keys"] == "file"
+    for wrong in (away | {"jwks_url": "https://a.example"}, {"jwks_url": "http://a.example"}, {"max_age": 60}):
+        assert owner("PATCH", "/issuers/github", wrong).problem(422)
+    assert owner("PATCH", "/issuers/github", {"jwks_url": "https://a.example"}).ok()["keys"] == "https://a.example"
+    assert owner("PATCH", "/issuers/github", {"jwks_url": ""}).ok() == made.json
+    assert owner("PATCH", "/issuers/gitlab", {"jwks_url": ""}).problem(404) == "unknown_issuer"
     assert owner("DELETE", "/issuers/github").ok()["name"] == "github"
     assert owner("GET", "/issuers/github").problem(404) == "unknown_issuer"
-    found = [each["what"] for each in recorded(control.home) if each["what"].startswith("issuer")]
-    assert found == ["issuer.added", "issuer.added", "issuer_rule.added", "issuer_rule.removed", "issuer.removed"]
+    found = [each for each in recorded(control.home) if each["what"].startswith("issuer")]
+    assert [each["what"] for each in found] == [
+        *("issuer.added", "issuer.added", "issuer_rule.added", "issuer_rule.removed"),
+        *("issuer.updated", "issuer.updated", "issuer.updated", "issuer.removed"),
+    ]
+    assert [(each["keys"], each.get("reason", "")) for each in found[4:7]] == [
+        *(("file", "it cannot be reached"), ("https://a.example", ""), ("discovery", "")),
+    ]
 
 
 @pytest.mark.slow
@@ -255,6 +268,10 @@ def test_issuers_of_persons(control: Control, owner: Client) -> None:
     for wrong in ({"kind": "x"}, {"max_age": 1}, {"claims": ["sub"]}, {"algorithms": ["none"]}, {"algorithms": []}):
         other = {"name": "x", "issuer": "https://x.example", "audience": "x", "persons": {**tokens, **wrong}}
         assert owner("POST", "/issuers", other).problem(422)
+    changed = owner("PATCH", "/issuers/login", {"max_age": 900, "claims": []}).ok()
+    assert changed == made | {"max_age": 900, "claims": [], "rules": 1}
+    for wrong in ({"max_age": 1}, {"claims": ["sub"]}, {"algorithms": ["none"]}, {"algorithms": []}):
+        assert owner("PATCH", "/issuers/login", wrong).problem(422)
     named = owner("POST", "/issuers/login/rules", {"claims": {"sub": "00u1"}, "agent": "bot"})
     assert named.problem(422) == "invalid_claim"
 
@@ -358,6 +375,9 @@ def test_webhooks_into_the_gateways_network(owner: Client, acme: Client) -> None
     assert owner("POST", "/issuers", issuer).problem(422) == "insecure_url"
     assert acme("POST", "/issuers", {**issuer, "insecure": True}).problem(403) == "forbidden"
     assert owner("POST", "/issuers", {**issuer, "insecure": True}).ok(201)["keys"] == issuer["jwks_url"]
+    acme("POST", "/issuers", {**issuer, "name": "z", "audience": "z", "jwks_url": "https://z.example"}).ok(201)
+    for near in ("http://127.0.0.1:9000/jwks", "https://vault/jwks"):
+        assert acme("PATCH", "/issuers/z", {"jwks_url": near, "insecure": True}).problem(403) == "forbidden"
     for url in ("https://10.0.0.1/jwks", "https://[::7f00:1]/jwks", "https://vault/jwks", "https://api.internal/jwks"):
         assert acme("POST", "/issuers", {**issuer, "jwks_url": url}).problem(403) == "forbidden"
         discovered = {"name": "y", "issuer": url, "audience": "y"}
@@ -365,6 +385,8 @@ def test_webhooks_into_the_gateways_network(owner: Client, acme: Client) -> None
     # Keys that are given are not fetched, so the name may be one of the network.
     given = {"name": "y", "issuer": "https://kubernetes.default.svc", "audience": "y", "jwks": {"keys": [_JWK]}}
     assert acme("POST", "/issuers", given).ok(201)["keys"] == "file"
+    acme("POST", "/issuers", {**given, "name": "near", "issuer": "https://10.0.0.1"}).ok(201)
+    assert acme("PATCH", "/issuers/near", {"jwks_url": ""}).problem(403) == "forbidden", "it would be asked"
 
 
 def _now() -> str:

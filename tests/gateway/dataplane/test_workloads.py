@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.identity import jose, workload
 from gateway.registry import changes, issuers
 from gateway.registry.agent_updates import suspend_agent
+from gateway.registry.issuers import IssuerUpdate
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.gateway.dataplane.issuer import Issuer, new_key, signed
 from tests.gateway.dataplane.test_tokens import EXCHANGE, TYPES, another, ask, bearer
@@ -288,6 +290,35 @@ def test_keys_from_a_file_need_no_connection(run: Run) -> None:
         # A token of one key needs no `kid`.
         unnamed = signed({"alg": "RS256"}, issuer.claims(), issuer.key)
         assert (await present(gateway, unnamed)).status == 200
+
+    run(with_issuer(test))
+
+
+@pytest.mark.slow
+def test_other_keys_of_an_issuer_count_at_once_and_its_rules_stay(run: Run) -> None:
+    async def test(gateway: Gateway, issuer: Issuer) -> None:
+        old, new = issuer.key, new_key("RS256", "new")
+        update = functools.partial(
+            issuers.update_issuer, gateway.registry, actor=ACTOR, organization=ORG, name="ci", reason="rotated"
+        )
+
+        async def presented(key: Any) -> Reply:
+            header = {"alg": "RS256", "kid": key.as_dict()["kid"]}
+            return await present(gateway, signed(header, issuer.claims(), key))
+
+        trusted(gateway, issuer, jwks=json.dumps({"keys": [old.as_dict(private=False)]}))
+        before = await presented(old)
+        assert (before.status, (await presented(new)).status) == (200, 400)
+        update(update=IssuerUpdate(jwks=json.dumps({"keys": [new.as_dict(private=False)]})))
+        assert ((await presented(old)).status, (await presented(new)).status) == (400, 200)
+        assert (await gateway.chat("gpt-4o", bearer(before.json["access_token"]))).status == 200, (
+            "a token from before goes on"
+        )
+        issuer.publish(old)
+        update(update=IssuerUpdate(jwks_url=f"{issuer.url}/keys", insecure=True))
+        assert ((await presented(old)).status, (await presented(new)).status) == (200, 400)
+        update(update=IssuerUpdate(jwks=json.dumps({"keys": [new.as_dict(private=False)]})))
+        assert (await presented(old)).status == 400, "what was fetched counts no more"
 
     run(with_issuer(test))
 
