@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -458,6 +459,7 @@ def meet(home: Home) -> None:
     clients = LegacyClients(home.data.runtime_db, home.peppers)
     for program, address in (("OpenAI/Python 2.8.0", "10.1.2.3"), ("curl/8.5.0", "10.1.2.4")):
         clients.note(principal_of(row, "", 0, "legacy"), program, address, "gpt-4o")
+        time.sleep(0.002)  # lists have the newest first, by the millisecond: on each gateway these are two
     moved = row._replace(name="bot", upstream=None)
     clients.note(principal_of(moved, "", 0, "api_key"), "curl/8.5.0", "10.1.2.4", "gpt-4o")
     clients.close()
