@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -15,14 +14,12 @@ from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding
 from gateway.errors import Denied
 from gateway.identity.key_scope import MODEL_LIST
-from gateway.upstream import sse
+from gateway.upstream import answer_headers, sse
+from gateway.upstream.answer_headers import Headers
 from gateway.upstream.client import Answer
 from gateway.upstream.model_list import ModelListTap
-from gateway.upstream.providers.base import Provider
 from gateway.upstream.routing import Match
 from gateway.upstream.taps import Tap
-
-Headers = list[tuple[bytes, bytes]]
 
 # A tap may hold this much of an answer without counting: every call needs some.
 _FREE = 64 * 1024
@@ -43,6 +40,7 @@ class Relay:
     def __init__(self, exchange: Exchange, match: Match, holding: Holding, send: Send) -> None:
         self._exchange = exchange
         self._holding = holding
+        self._destination = match.destination
         self._provider, self._endpoint = match.destination.provider, match.endpoint
         self._send = send
         self._streaming = False
@@ -59,7 +57,7 @@ class Relay:
         tap = listed or tap
         exchange.report = tap.report
         self._streaming = tap.streaming
-        self._head = _response_head(exchange, self._provider, answer, same_length=not (tap.streaming or listed))
+        self._head = self._response_head(answer, whole=not (tap.streaming or listed))
         digest = evidence.BodyDigest(exchange.salt, "response_body")
         if (keeping := exchange.keeping) is not None:
             keeping.begin_answer(kind.decode("latin-1"))
@@ -87,7 +85,7 @@ class Relay:
             finally:  # all requests share what is held
                 self._holding.release()
         if listed is not None and len(self._tail) == exchange.response_bytes:
-            self._head = _response_head(exchange, self._provider, answer, same_length=True)
+            self._head = self._response_head(answer, whole=True)
         if answer.status >= 400:
             return "provider_error"
         if tap.report.failed:
@@ -96,6 +94,12 @@ class Relay:
             exchange.detail = "the answer ended before its terminal event or the end of its document"
             return "upstream_incomplete"
         return self._outcome()
+
+    def _response_head(self, answer: Answer, *, whole: bool) -> Headers:
+        """The headers that reach the client. The length is among them if the client gets all of the body."""
+        headers = answer_headers.passing(answer.headers, self._destination, whole=whole)
+        headers.append((b"x-decision-id", self._exchange.decision_id.encode()))
+        return headers
 
     def _list_of_models(self) -> ModelListTap | None:
         """What keeps models out of a list that this client may not use; None if all of it is for everybody."""
@@ -199,23 +203,3 @@ class Relay:
         if not self.begun:
             await self._begin()
         await self._send({"type": "http.response.body", "body": self._tail, "more_body": False})
-
-
-def _response_head(exchange: Exchange, provider: Provider, answer: Answer, *, same_length: bool) -> Headers:
-    """The headers that reach the client. The length is among them if the client gets all of the body."""
-    exact, prefixes = _passing(provider.response_headers)
-    headers = [
-        (name, value)
-        for name, value in answer.headers
-        if (name in exact or name.startswith(prefixes)) and (same_length or name != b"content-length")
-    ]
-    headers.append((b"x-decision-id", exchange.decision_id.encode()))
-    return headers
-
-
-@functools.cache
-def _passing(patterns: tuple[bytes, ...]) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
-    """Whole names and prefixes of the response headers that may pass."""
-    exact = {name for name in patterns if not name.endswith(b"*")}
-    prefixes = tuple(name[:-1] for name in patterns if name.endswith(b"*"))
-    return frozenset(exact | {b"content-type", b"content-length"}), prefixes

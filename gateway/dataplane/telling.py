@@ -7,11 +7,11 @@ from starlette.types import Send
 from gateway.dataplane.attempts import Failure
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.refusals import Refusals
-from gateway.dataplane.relay import Headers
 from gateway.errors import Denied, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
 from gateway.identity.principals import Principal
+from gateway.upstream.answer_headers import Headers
 
 
 class Teller:

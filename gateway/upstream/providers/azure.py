@@ -52,7 +52,6 @@ class Azure(OpenAI):
     # Clients add all of a path to the endpoint.
     prefix = ""
     routes: Sequence[Route] = tuple(_routes())
-    response_headers = (*OpenAI.response_headers, b"apim-request-id", b"x-ms-region")
 
     def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         version = head.query.get(_VERSION)

@@ -123,8 +123,8 @@ class Provider(Protocol):
     # What stands before a route's path on the gateway's side. An upstream's base URL includes it, as in the SDKs.
     prefix: str
     routes: Sequence[Route]
-    # Names of response headers that reach the client, besides the content type; a trailing `*` stands for any rest.
-    response_headers: tuple[bytes, ...]
+    # Names of response headers that reach the client although those of others do not (`answer_headers.py`).
+    response_headers: frozenset[bytes]
     # Service tiers that cost no more than usual.
     usual_tiers: frozenset[str]
 

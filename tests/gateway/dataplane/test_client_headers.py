@@ -9,7 +9,7 @@ import pytest
 from gateway.dataplane.client_headers import bound_key, forwarded, trace_id, user_agent
 from gateway.registry import queries
 
-from .conftest import ORG, Gateway
+from .conftest import COMPLETION, ORG, UPSTREAM_KEY, Gateway, answer
 
 Run = Callable[..., None]
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -77,5 +77,21 @@ def test_they_go_upstream_and_into_the_log(run: Run) -> None:
         first, second = await gateway.entries("decided")
         assert (first["trace_id"], first["user_agent"]) == (TRACE, "OpenAI/Python 1.2")
         assert not {"trace_id", "user_agent"} & set(second)
+
+    run(test)
+
+
+def test_an_answers_headers_reach_the_client_without_the_operators(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer(
+            COMPLETION,
+            x_new="of last week", x_should_retry="false", set_cookie="a=b", openai_organization="org-1",
+            x_echo=f"Bearer {UPSTREAM_KEY}", x_decision_id="dec_made-up",
+        )  # fmt: skip
+        reply = await gateway.chat()
+        assert (reply.status, reply.headers["x-new"], reply.headers["x-should-retry"]) == (200, "of last week", "false")
+        assert not {"set-cookie", "openai-organization", "x-echo"} & reply.headers.keys()
+        [decided] = await gateway.entries("decided")
+        assert reply.headers["x-decision-id"] == decided["id"]
 
     run(test)

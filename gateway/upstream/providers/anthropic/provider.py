@@ -46,14 +46,7 @@ class Anthropic:
     )
     # Its priority tier is capacity that was bought before.
     usual_tiers = USUAL_TIERS | {"priority"}
-    # Without `anthropic-organization-id`: the account is the operator's business.
-    response_headers: tuple[bytes, ...] = (
-        b"anthropic-ratelimit-*",
-        b"content-disposition",
-        b"request-id",
-        b"retry-after",
-        b"retry-after-ms",
-    )
+    response_headers: frozenset[bytes] = frozenset()
 
     def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         betas = _betas(head)

@@ -73,8 +73,8 @@ class Gemini:
     # Clients add the version to their base URL, so an upstream's base URL need not have it.
     prefix = ""
     usual_tiers = USUAL_TIERS
+    response_headers: frozenset[bytes] = frozenset()
     routes: Sequence[Route] = tuple(_routes())
-    response_headers: tuple[bytes, ...] = (b"retry-after", b"server-timing", b"x-gemini-*")
 
     def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         stream = endpoint.route.path.endswith(_STREAM)

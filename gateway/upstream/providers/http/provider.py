@@ -32,10 +32,8 @@ class Http:
     name = NAME
     prefix = ""
     usual_tiers = USUAL_TIERS
-    response_headers: tuple[bytes, ...] = (
-        b"etag", b"last-modified", b"link", b"location", b"ratelimit-*", b"retry-after", b"x-ratelimit-*",
-        b"x-request-id", b"x-total-count",
-    )  # fmt: skip
+    # Where to find what was made, and the next page.
+    response_headers: frozenset[bytes] = frozenset({b"link", b"location"})
 
     def __init__(self, upstream: str, api: Api) -> None:
         self._header, self._prefix = api.header, api.prefix

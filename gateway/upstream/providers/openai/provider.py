@@ -59,17 +59,7 @@ class OpenAI:
         Route("GET", "/models", "models.list", "none", request_headers=_FORWARDED),
         Route("GET", "/models/{model}", "models.retrieve", "none", request_headers=_FORWARDED),
     )
-    # Without `openai-organization` and `openai-project`: the account is the operator's business.
-    response_headers: tuple[bytes, ...] = (
-        b"openai-model",
-        b"openai-processing-ms",
-        b"openai-version",
-        b"x-ratelimit-*",
-        b"x-request-id",
-        b"content-disposition",
-        b"retry-after",
-        b"retry-after-ms",
-    )
+    response_headers: frozenset[bytes] = frozenset()
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
