@@ -555,7 +555,7 @@ def test_a_fault_of_ours_is_not_told(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_fault_of_ours_after_the_decision_closes_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(gateway: Gateway) -> None:
-        monkeypatch.setattr("gateway.dataplane.relay._response_head", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("gateway.dataplane.relay.answer_headers.passing", lambda *_, **__: 1 / 0)
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (500, None)
         assert reply.headers["x-should-retry"] == "false"
