@@ -98,7 +98,9 @@ def entries_after(db: sqlite3.Connection, position: int, last: int) -> Iterator[
 
 def write(write: Write, balances: Iterable[tuple[Key, Sequence[int]]], last: int) -> None:
     """Write these balances, which contain all entries up to the last one."""
-    write(_WRITE, [(*key, orjson.dumps(values).decode()) for key, values in balances])
+    rows: list[tuple[object, ...]] = [(*key, orjson.dumps(values).decode()) for key, values in balances]
+    if rows:
+        write(_WRITE, rows)
     write(_MOVE, [(last,)])
 
 

@@ -107,8 +107,9 @@ class Balances:
         began = self._stored >= 0
         stored, last = balance_rows.position(self._db)
         if met := stored != self._stored:
-            # The rows contain what was not written here, too: it is among the entries.
+            # The rows contain what was not written here, too, or the entries after them do.
             self._reading += 1
+            self._take_changed()
             self._unwritten.clear()
             self._stored = self._position = stored
         for entry, text in balance_rows.entries_after(self._db, self._position, last):
@@ -211,16 +212,22 @@ class Balances:
 
     def finish(self, last: int, write: Write) -> None:
         """End a transaction that has appended the entries up to this one. Writes the rows if it is time for that."""
-        self.left, self._changed = self._changed, []
+        self.left = ()
         if self._behind:
             return  # none of its entries counts
-        for group in self.left:
-            group.changed = False
-        self._unwritten.update(self.left)
+        self.left = self._take_changed()
         self._position = last
         self._alone += 1
         if self._alone <= _SHARED or last - self._stored >= WRITE_EVERY:
             self._write(write)
+
+    def _take_changed(self) -> list[Group]:
+        """What was counted since the last call, which the rows do not contain."""
+        changed, self._changed = self._changed, []
+        for group in changed:
+            group.changed = False
+        self._unwritten.update(changed)
+        return changed
 
     def __len__(self) -> int:
         """How much is kept in memory."""
@@ -234,10 +241,12 @@ class Balances:
     def write(self, write: Write) -> None:
         """Write all that is not written, in a transaction that does nothing else."""
         self.current()
+        self._take_changed()  # of others, up to whose entries the rows are said to go
         self._write(write)
 
     def _write(self, write: Write) -> None:
-        if self._unwritten:
+        # Entries that count nowhere move the position as well: whoever begins reads all after it.
+        if self._unwritten or self._position - self._stored >= WRITE_EVERY:
             members = dict(itertools.chain.from_iterable(group.members for group in self._unwritten))
             rows = [(key, balance.values()) for key, balance in members.items()]
             balance_rows.write(write, rows, self._position)

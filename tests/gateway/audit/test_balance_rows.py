@@ -180,3 +180,59 @@ def test_a_reader_counts_no_entry_twice(log: Log, make: Make) -> None:
     log.tamper("UPDATE entry SET leaf = ?2 WHERE id = ?1", *last[0])
     assert standing.balance("default", "all", now=True).values()[2] == 5
     standing.close()
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No writer believes that others write as well until it meets their entries."""
+    monkeypatch.setattr(balances, "_SHARED", 1)
+
+
+OTHER = CallReservation(organization="default", scopes=("other",), tokens=5)
+
+
+@pytest.mark.usefixtures("busy", "alone")
+def test_rows_that_are_written_late_contain_what_others_have_appended(log: Log, make: Make) -> None:
+    """Two processes, the first of which comes to write its rows when the second one has appended its first entry."""
+    first = log.writer()
+    call(first, make)
+    second = log.writer()
+    second.write_sync(make.decided(reservation=OTHER))
+    assert written(log) == (0, 3), "neither has written"
+    first._write([])  # as it does when there is nothing else to do
+    kill(first)
+    assert used(log) == {"all": 1, "other": 1}
+    second.write_sync(make.decided(reservation=OTHER))
+    second.close()
+    assert (used(log), log.verify().findings) == ({"all": 1, "other": 2}, [])
+
+
+@pytest.mark.usefixtures("busy", "alone")
+def test_what_was_counted_for_a_refused_entry_is_read_again_after_others_have_written(log: Log, make: Make) -> None:
+    offset = 0
+    first, second = log.writer(clock=lambda: time.time_ns() + offset), log.writer()
+    call(first, make)
+    second.write_sync(make.decided(reservation=OTHER))
+    offset = -3600 * 10**9
+    with pytest.raises(AuditError, match=r"the clock is .* behind"):
+        first.write_sync(make.decided(reservation=COUNTED))
+    offset = 0
+    second.write_sync(make.decided(reservation=OTHER))
+    second.close()
+    first.write_sync(make.decided(reservation=COUNTED))
+    first.close()
+    assert (used(log), log.verify().findings) == ({"all": 2, "other": 2}, [])
+
+
+@pytest.mark.usefixtures("busy")
+def test_entries_that_count_nowhere_do_not_leave_the_rows_behind(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever begins reads what is behind, and a client can be refused a million times."""
+    monkeypatch.setattr(balances, "WRITE_EVERY", 6)
+    writer = log.writer()
+    for _ in range(8):
+        writer.write_sync(make.decided(allow=False, reason="denied", open=False))
+    assert written(log) == (6, 8)
+    kill(writer)
+    assert log.verify().findings == []
