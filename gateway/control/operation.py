@@ -161,6 +161,7 @@ class Operation:
     and so must not wait for the log, or a function of the body that tells. `if_match` says whether the client must name
     the version that it has seen. One that `streams` answers with a feed of events (`event_streams.py`). A body has at
     most `most_bytes` and `most_values`. A `heavy` one takes seconds, so few are carried out at a time. One that
+    `waits_for_others` takes as long as a server elsewhere likes, so it has a place of its own or is refused. One that
     `changes_nothing` is a POST only because it has a body. A `public` one needs no token: its function gets a `Visit`
     (`logins.py`), and is awaited.
     """
@@ -176,6 +177,7 @@ class Operation:
     most_bytes: int = MAX_BODY
     most_values: int = strict_json.MAX_VALUES
     heavy: bool = False
+    waits_for_others: bool = False
     changes_nothing: bool = False
     query: type[Query] = Query
     about: Literal["tenant", "home", "nothing"] = "tenant"

@@ -47,6 +47,8 @@ MAX_WAITING: Final = 64
 """How many requests may be under way; more are refused."""
 MAX_HEAVY: Final = 2
 """How many of those that take seconds and have large bodies; more wait."""
+MAX_OUTSIDE: Final = 4
+"""How many that wait for servers elsewhere; more are refused, because waiting ones would keep all others out."""
 MAX_VISITS: Final = 32
 """How many without a token; they are no part of the others, so they keep no operator out."""
 _CHECKED_BY_CONTENT: Final = ("me", "fleet")
@@ -119,8 +121,10 @@ class ControlApi:
         self._threads = ThreadPoolExecutor(THREADS, "control-api")
         self._changing = ThreadPoolExecutor(THREADS, "control-api-changes")
         self._restricting = ThreadPoolExecutor(THREADS, "control-api-restrictions")
+        self._outside = ThreadPoolExecutor(MAX_OUTSIDE, "control-api-outside")
         self._heavy = asyncio.Semaphore(MAX_HEAVY)
         self._running = 0
+        self._asking = 0
         self._visits = 0
         self.logins = Logins(context, self._threads)
         self._streams = EventStreams(self._threads, stop)
@@ -149,7 +153,7 @@ class ControlApi:
 
     def close(self) -> None:
         """Wait for what is under way, and close the registry. Blocks."""
-        for each in (self._restricting, self._changing, self._threads):
+        for each in (self._outside, self._restricting, self._changing, self._threads):
             each.shutdown()
         self._context.registry.close()
 
@@ -194,9 +198,20 @@ class ControlApi:
                 asked = _Request(operation, path, scope["query_string"], headers, body)
                 if operation.streams:
                     return await self._open_stream(asked, caller)
+                if operation.waits_for_others:
+                    return await self._ask_outside(asked, caller)
                 return await loop.run_in_executor(self._threads_for(operation), self._carry_out, asked, caller)
         finally:
             self._running -= 1
+
+    async def _ask_outside(self, asked: _Request, caller: Caller) -> _Response:
+        if self._asking >= MAX_OUTSIDE:
+            raise _overloaded("too many upstreams and webhooks are being tried")
+        self._asking += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._outside, self._carry_out, asked, caller)
+        finally:
+            self._asking -= 1
 
     async def _visited(self, operation: Operation, scope: Scope, receive: Receive, address: str) -> _Response:
         """What needs no token. Its request is small, and its function does not block."""
@@ -323,8 +338,8 @@ class _Nothing(AbstractContextManager[None]):
 _NOTHING_TO_PUBLISH: Final = _Nothing()
 
 
-def _overloaded() -> Problem:
-    return Problem(503, "overloaded", "too many requests are under way", headers=[("retry-after", "1")])
+def _overloaded(detail: str = "too many requests are under way") -> Problem:
+    return Problem(503, "overloaded", detail, headers=[("retry-after", "1")])
 
 
 # --- answering --------------------------------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ OPERATIONS = [
         summary="Ask an upstream for its models with the stored key now, and say what is wrong",
         function=check,
         body=Reasoned,
-        heavy=True,
+        waits_for_others=True,
         answer=shapes.record(UpstreamCheck),
     ),
     Operation(

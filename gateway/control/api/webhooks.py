@@ -158,6 +158,7 @@ OPERATIONS = [
         summary="Send the event `webhook.test` to a webhook now, and say what became of it",
         function=try_out,
         answer=shapes.record(Trial),
+        waits_for_others=True,
     ),
     Operation(
         method="DELETE",

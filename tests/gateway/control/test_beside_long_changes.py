@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import threading
 import time
@@ -12,8 +13,9 @@ from contextlib import closing, contextmanager
 import pytest
 
 from gateway.control import server
-from gateway.registry import outbox, publication, queries
+from gateway.registry import changes, outbox, publication, queries
 from gateway.storage.file_lock import FileLock
+from gateway.upstream import check
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control
 from tests.gateway.control.test_fleet import agents, body
@@ -74,6 +76,30 @@ def test_while_changes_wait_others_read_and_restrict(
     assert [each.result().status for each in waiting] == [201] * server.THREADS
     entries = [each["what"] for each in recorded(control.home)]
     assert (entries.count("agent.registered"), entries.count("agent.revoked")) == (server.THREADS + 1, 1)
+
+
+@pytest.mark.slow
+def test_servers_that_do_not_answer_keep_nobody_out(
+    control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody tries an upstream that hangs, as often as he can."""
+    control.home.agent("bot")
+    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    acme = control.operator("ann", organization="acme")
+    tries = server.MAX_WAITING + 10
+    monkeypatch.setattr(check, "ANSWER_SECONDS", 600.0)
+    with ThreadPoolExecutor(tries) as threads, closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        asked = {"name": "silent", "provider": "openai-compatible", "base_url": url, "secret": "sk-1"}
+        owner("POST", "/upstreams", asked, organization="acme").ok(201)
+        waiting = [threads.submit(acme, "POST", "/upstreams/silent/check", {}) for _ in range(tries)]
+        until(lambda: sum(each.done() for each in waiting) == tries - server.MAX_OUTSIDE)
+        assert owner("POST", "/agents/bot/suspend", {"reason": "beside"}).ok()["status"] == "suspended"
+        assert owner("POST", "/agents", {"name": "other"}).status == 201
+        assert owner("POST", "/fleet/plan", body()).status == 200
+    refused = [each.result() for each in waiting if each.result().status != 200]
+    assert [each.problem(503) for each in refused] == ["overloaded"] * (tries - server.MAX_OUTSIDE)
+    acme("POST", "/upstreams/silent/check", {}).ok()
 
 
 @pytest.mark.slow
