@@ -30,7 +30,7 @@ ANSWER_SECONDS: Final = 20.0
 """For one answer."""
 LONGEST_SECONDS: Final = 60.0
 """Enough for a check: a connection of its own and two requests at most."""
-_MAX_BYTES: Final = 8 * 1024 * 1024
+_MAX_BYTES: Final = 4 * 1024 * 1024  # long lists have one; a parsed one takes 25 times as much memory
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
 # Where a list has pages, the largest that the provider gives.
 _WHOLE: Final = {"limit": "1000", "pageSize": "1000"}
@@ -42,9 +42,9 @@ class UpstreamCheck:
     """What a check has found, as far as it got.
 
     `key` is `accepted`, `refused`, `none` (there is none, and none was asked for), `missing` (there is none, and one
-    was asked for), `unproven` (the list of models is given without one, too) or `unknown`. `tls` is the version, empty
-    for plain HTTP. `models` is how many are listed, None if there is no list. `milliseconds` is how long the request
-    took, with a connection of its own, or the connection alone. `problem` is empty if nothing is wrong.
+    was asked for), `unproven` (nothing says that the list of models is refused without one) or `unknown`. `tls` is the
+    version, empty for plain HTTP. `models` is how many are listed, None if there is no list. `milliseconds` is how long
+    the request took, with a connection of its own, or the connection alone. `problem` is empty if nothing is wrong.
     """
 
     name: str
@@ -154,20 +154,21 @@ async def _asked(client: UpstreamClient, upstream: Destination, asked: Outgoing,
     except Denied as denied:
         return replace(found, problem=denied.detail or denied.message, hint="check the base URL")
     found = _judged(upstream, replace(found, status=status, milliseconds=_since(began)), body)
-    if found.ok and upstream.secret is not None and await _is_public(client, upstream):
+    if found.ok and upstream.secret is not None and not await _demands_a_key(client, upstream):
         return replace(found, key="unproven")
     return found
 
 
-async def _is_public(client: UpstreamClient, upstream: Destination) -> bool:
-    """Whether the list of models is given without a key, too, so that it proves nothing about the key."""
+async def _demands_a_key(client: UpstreamClient, upstream: Destination) -> bool:
+    """Whether the list of models is refused without a key, so that getting it proves something about the key."""
     asked = _list_of_models(upstream, None)
     assert asked is not None
     try:
         status, _ = await _answer(client, asked)
     except (Denied, TimeoutError):
         return False
-    return 200 <= status < 300
+    # An overloaded provider would not have given it to anybody. Some lead to a login.
+    return 300 <= status < 500 and status not in (408, 429)
 
 
 async def _answer(client: UpstreamClient, asked: Outgoing) -> tuple[int, bytes]:

@@ -105,6 +105,12 @@ def test_a_list_that_everybody_gets_proves_nothing_about_the_key(body: bytes) ->
     assert (found.ok, found.key, len(heads)) == (True, "none", 1)
 
 
+@pytest.mark.parametrize("without", [answer(503), answer(429), b""])
+def test_a_provider_that_cannot_answer_without_a_key_proves_nothing_about_it(without: bytes) -> None:
+    found, heads = tried(lambda port: destination(url(port)), guarded(without=without))
+    assert (found.ok, found.key, len(heads)) == (True, "unproven", 2)
+
+
 @pytest.mark.parametrize(
     ("said", "key", "problem"),
     [
