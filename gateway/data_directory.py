@@ -128,6 +128,10 @@ class DataDirectory:
         if not self.path.is_dir():
             raise GatewayError("data_not_directory", f"`{where}` is not a directory", subject=where)
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            if os.statvfs(self.path).f_flag & os.ST_RDONLY:
+                hint = "copy it to a place that can be written to, and name that with --data"
+                text = f"`{where}` is on a disk that can only be read"
+                raise GatewayError("data_not_writable", text, subject=where, hint=hint)
             raise GatewayError(
                 "data_not_writable",
                 f"`{where}` is not readable and writable for this user",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -186,3 +187,7 @@ def test_what_is_wrong_with_a_data_directory(tmp_path: Path, monkeypatch: pytest
     if os.geteuid() != 0:  # root may write everywhere
         (tmp_path / "empty").chmod(0o500)
         assert "not readable and writable" in complaint(tmp_path / "empty")
+    # No test may mount a disk.
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert "can only be read: copy it to a place" in complaint(tmp_path / "empty")
