@@ -1,7 +1,7 @@
 """Azure OpenAI: OpenAI's API under Azure's paths, with a version in the query and the key in a header of its own.
 
-Under `/openai/deployments/{deployment}/…` the deployment is the model that policies see. Under `/openai/v1/…` the body
-names it, as with OpenAI. An upstream's base URL is the resource's endpoint: `https://NAME.openai.azure.com`.
+Under `/openai/deployments/{deployment}/…` the deployment is the model, whatever the body says. Under `/openai/v1/…` the
+body names it, as with OpenAI. An upstream's base URL is the resource's endpoint: `https://NAME.openai.azure.com`.
 Specification: https://learn.microsoft.com/azure/ai-foundry/openai/reference.
 """
 
@@ -17,7 +17,7 @@ from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of, without_version
 from gateway.upstream.providers.openai import chat, media, simple
-from gateway.upstream.providers.openai.deployments import DEPLOYMENT
+from gateway.upstream.providers.openai.deployments import DEPLOYMENT, of_its_path
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
 from gateway.upstream.providers.openai.provider import OpenAI
 
@@ -63,6 +63,11 @@ class Azure(OpenAI):
         return super().read(endpoint, head, raw)
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
+        call, put = of_its_path(call)
+        changed, names = self._edit(call, edits)
+        return changed, (*put, *(name for name in names if name not in put))
+
+    def _edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         wanted = edits.model
         if DEPLOYMENT not in call.params or wanted is None or wanted == call.model:
             return super().edit(call, edits)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import openai
+import orjson
 import pytest
 
 from .conftest import COMPLETION, Gateway, answer, stream
@@ -51,6 +52,24 @@ def test_deployments(run: Run) -> None:
             gateway.upstream.handler = answer({"id": "resp_1", "object": "response", "output": []})
             client.responses.create(model="gpt-4o", input="hi")
             assert asked(gateway) == f"/openai/responses?api-version={VERSION}"
+
+    with_azure(run, use)
+
+
+def test_a_deployment_of_the_client_beside_the_name_of_its_model(run: Run) -> None:
+    def use(gateway: Gateway, endpoint: str) -> None:
+        with openai.AzureOpenAI(
+            azure_endpoint=endpoint, azure_deployment="gpt-4o", api_key=gateway.key, api_version=VERSION, max_retries=0
+        ) as client:
+            client.chat.completions.create(
+                model="gpt-4o-2024-11-20", messages=[{"role": "user", "content": "hi"}], max_tokens=9
+            )
+            assert asked(gateway) == f"/openai/deployments/gpt-4o/chat/completions?api-version={VERSION}"
+            assert orjson.loads(gateway.upstream.seen[-1].body) == {
+                "model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9,
+            }  # fmt: skip
+        [decided] = asyncio.run(gateway.entries("decided"))
+        assert (decided["model"], decided["edits_json"]) == ("gpt-4o", '["model"]')
 
     with_azure(run, use)
 

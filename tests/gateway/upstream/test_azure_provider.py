@@ -46,12 +46,40 @@ def test_the_deployment_is_the_model(named: dict[str, str]) -> None:
 def test_other_calls_of_a_deployment(path: str, body: dict[str, Any], action: str) -> None:
     call = read(path, DATED, body)
     assert (call.action, call.model) == (action, "e")
+    assert_moved(read(path, DATED, body | {"model": "other"}), body | {"model": "e"})
+
+
+def test_a_body_that_names_the_model_that_was_deployed() -> None:
+    call = read(OLD, DATED, CHAT | {"model": "gpt-4o-2024-11-20", "stream": True})
+    assert_moved(call, CHAT | {"model": "gpt-4o", "stream": True})
+    changed, names = PROVIDER.edit(call, Edits(report_usage=True, model="gpt-4o-mini"))
+    assert names == ("model", "stream_options.include_usage")
+    assert changed.body is not None
+    assert (changed.model, changed.body.get("model")) == ("gpt-4o-mini", None)
+    assert changed == read(changed.path, DATED, changed.body)
+
+
+def assert_moved(call: Call, body: dict[str, Any]) -> None:
+    """Assert that the call is one of the deployment in its path, also for whoever reads its body."""
+    changed, names = PROVIDER.edit(call, Edits())
+    assert names == ("model",)
+    assert (changed.body, changed.raw) == (body, strict_json.dump(body))
+    assert changed.models == call.models == (body["model"],)
+    assert changed == read(call.path, DATED, body)
+    assert PROVIDER.edit(changed, Edits()) == (changed, ())
+
+
+@pytest.mark.parametrize("name", [{"model": 7}, {"model": "a\n"}, {"model": ["gpt-4o"]}, {"model": ""}])
+@pytest.mark.parametrize(
+    "path", [OLD, "/openai/deployments/gpt-4o/embeddings", "/openai/deployments/gpt-4o/audio/speech"]
+)
+def test_what_is_no_name_of_a_model_is_refused_beside_a_deployment(path: str, name: dict[str, Any]) -> None:
     with pytest.raises(Denied) as caught:
-        read(path, DATED, body | {"model": "other"})
-    assert "the deployment in the path" in caught.value.text
+        read(path, DATED, (CHAT if path == OLD else {"input": "x"}) | name)
+    assert "model" in caught.value.text
 
 
-@pytest.mark.parametrize("more", [{"model": "o3"}, {"models": ["gpt-4o", "o3"]}, {"fallbacks": [{"model": "o3"}]}])
+@pytest.mark.parametrize("more", [{"models": ["gpt-4o", "o3"]}, {"fallbacks": [{"model": "o3"}]}])
 def test_no_other_model_is_named(more: dict[str, Any]) -> None:
     with pytest.raises(Denied) as caught:
         read(OLD, DATED, CHAT | more)

@@ -36,6 +36,7 @@ ROUTES = (
     Route("POST", "/audio/translations", TRANSLATIONS, "multipart", request_headers=FORWARDED),
 )
 ACTIONS = frozenset(route.action for route in ROUTES)
+_JSON = frozenset(route.action for route in ROUTES if route.body == "json")
 
 _MAX_IMAGES = 128
 # Short members that policies see as `resource.params`: how much is made, how large, in which form and voice.
@@ -107,7 +108,10 @@ def _facts(action: str, given: Mapping[str, Any], path: Mapping[str, str]) -> di
     named = given.get("model")
     is_image = action.startswith("images.")
     if DEPLOYMENT in path:
-        named = deployment(path[DEPLOYMENT], [] if named is None else [named])
+        if named is not None:
+            members.model(named)
+        # The parts of a form stay as they are.
+        named = deployment(path[DEPLOYMENT], [] if named is None or action in _JSON else [named])
     elif named is not None or action != IMAGES:  # which has a default, and can be given a model by a policy
         named = members.model(named)
     facts: dict[str, Any] = {

@@ -76,7 +76,9 @@ def _facts(action: str, body: dict[str, Any], params: Mapping[str, str]) -> dict
             members.refuse(f"`{name}` must be a text, tokens, or a list of them")
     named = body.get("model")
     if (path := params.get(DEPLOYMENT)) is not None:
-        named = deployment(path, [] if named is None else [named])
+        if named is not None:
+            members.model(named)
+        named = deployment(path, [])
     elif action != MODERATIONS or named is not None:  # moderations have a default
         named = members.model(named)
     facts: dict[str, Any] = {
