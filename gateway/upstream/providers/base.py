@@ -131,7 +131,10 @@ class Provider(Protocol):
     def __hash__(self) -> int: ...
 
     def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
-        """The call in this request; `Denied` where it is none or could be read in two ways."""
+        """The call in this request; `Denied` where it is none or could be read in two ways.
+
+        It is judged and sent only as `edit` leaves it, also without any edit: that puts a model into one place.
+        """
         ...
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:

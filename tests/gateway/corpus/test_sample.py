@@ -13,7 +13,7 @@ from gateway.dataplane import client_headers, preconditions
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
 from gateway.policy.input import build_input
-from gateway.upstream.providers.base import Endpoint, Head, Provider
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
 from gateway.upstream.providers.http import openapi
 from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.presets import PROVIDERS
@@ -57,7 +57,8 @@ def forwarded(seen: Seen) -> tuple[Call, Seen]:
                 seen.content_type,
             )
             _BODIES[route.body](lines)
-            call = provider.read(Endpoint(upstream, route, its_path, params), head, seen.body)
+            read = provider.read(Endpoint(upstream, route, its_path, params), head, seen.body)
+            call, _ = provider.edit(read, Edits(report_usage=True))  # as every call is, before policies are asked
             sent = provider.prepare(call, "http://provider" + provider.prefix, "x", head.headers)
             lines = {"start": f"{sent.method} {sent.url.raw_path_qs} HTTP/1.1"} | {
                 each: f"{each}: {value}" for each, value in sent.headers.items()
