@@ -177,7 +177,8 @@ class DataPlane:
             await self._judge(exchange)
         except Denied as denied:
             exchange.outcome = denied.code
-            return Failure(exchange, denied, by_policy=exchange.recorded)
+            # From Python 3.12 on, a traceback would hold the frames that hold the failure.
+            return Failure(exchange, denied.with_traceback(None), by_policy=exchange.recorded)
         return await self._carry_out(exchange, client, send)
 
     # Admit: steps 1 to 4

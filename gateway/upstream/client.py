@@ -95,6 +95,8 @@ class UpstreamClient:
         except (OSError, ValueError) as error:
             # Names that cannot be names are a ValueError. These texts name hosts and ports and nothing secret.
             text, code = f"cannot connect to {origin.host}:{origin.port}: {error}", "upstream_error"
+            # Event loops keep such an error for a while, and with its traceback all that the call refers to.
+            error.__traceback__ = None
         # No entry of the log can hold half of a surrogate pair, and the call's closing must not fail for one.
         raise NotConnectedError(code, text.encode("utf-8", "replace").decode()[:512])
 
