@@ -255,6 +255,8 @@ class AuditWriter:
             self._work()
         except BaseException as error:  # noqa: BLE001  # whatever it is: nobody may wait for a thread that is gone
             self._die(error)
+        finally:
+            self._let_go()
 
     def _die(self, error: BaseException) -> None:
         """Refuse everything from now on, and everything that waits."""
@@ -281,6 +283,9 @@ class AuditWriter:
             owed = len(self._owed)
             self._write([])
         self._write([])  # balances
+
+    def _let_go(self) -> None:
+        """Close what this thread owns. What was not committed is rolled back."""
         if self._db is not None:
             self._db.close()
         self._file.close()
