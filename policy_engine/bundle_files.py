@@ -9,6 +9,7 @@ ignored. What the contents mean is decided in `bundle`.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -140,6 +141,8 @@ def _content(path: Path, name: str) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_FILE + 1)
     except OSError as error:
+        if error.errno == errno.ELOOP:  # from Python 3.13 on, nothing has found that out before
+            _refuse(f"{name} is a broken link")
         _refuse(f"cannot read {name}: {error.strerror}")
     if len(content) > MAX_FILE:
         _refuse(f"{name} is larger than {MAX_FILE} bytes")
