@@ -77,10 +77,8 @@ def test_a_kept_call_is_verified_and_its_leaves_have_commitments_only(log: Log) 
     opened = call(log)
     log.sign()
     assert log.verify().status == "valid"
-    assert [part for part, _ in content.rows(storage.connect_read_only(log.data.audit_db), opened.event_id)] == [
-        "request",
-        "answer",
-    ]
+    with closing(storage.connect_read_only(log.data.audit_db)) as db:
+        assert [part for part, _ in content.rows(db, opened.event_id)] == ["request", "answer"]
     first, end = log.entries()[:2]
     for entry in (first, end):
         assert int(entry["content_expires_ns"]) == int(entry["time"]) + 30 * content.DAY_NS
@@ -171,7 +169,7 @@ def test_a_log_of_the_schema_before_is_migrated(log: Log) -> None:
     writer = log.writer()
     writer.write_sync(decided(open=False))
     writer.close()
-    with sqlite3.connect(log.data.audit_db) as db:
+    with closing(sqlite3.connect(log.data.audit_db)) as db, db:
         db.execute("DROP TABLE content")
         db.execute("DROP TABLE balanced")
         db.execute("UPDATE meta SET schema = 2")

@@ -269,7 +269,7 @@ def test_a_full_queue_turns_away_at_once(log: Log, make: Make) -> None:
     writer = log.writer(capacity=3)
     with held_lock(log):
         waiting = [writer.submit(make.change())]
-        while writer._queue.qsize():  # until the writer stands before the lock with it
+        while writer.waiting:  # until the writer stands before the lock with it
             time.sleep(0.001)
         waiting += [writer.submit(make.change()) for _ in range(3)]
         with pytest.raises(AuditError) as caught:

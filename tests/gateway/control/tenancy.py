@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,11 +64,11 @@ class Watch:
 
     def state_of(self, tenant: Tenant) -> list[Any]:
         """All rows of an organization, and the length of its log."""
-        with sqlite3.connect(self.control.home.data.registry_db) as db:
+        with closing(sqlite3.connect(self.control.home.data.registry_db)) as db, db:
             mine = "organization_id = (SELECT id FROM organization WHERE name = ?)"
             rows = [db.execute(f"SELECT * FROM {each} WHERE {mine}", (tenant.name,)).fetchall() for each in tables()]
             rows.append(db.execute("SELECT * FROM organization WHERE name = ?", (tenant.name,)).fetchall())
-        with sqlite3.connect(self.control.home.data.audit_db) as db:
+        with closing(sqlite3.connect(self.control.home.data.audit_db)) as db, db:
             return [*rows, db.execute("SELECT sum(size) FROM log WHERE organization = ?", (tenant.name,)).fetchall()]
 
 

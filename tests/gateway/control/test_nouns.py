@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ LATER = "2031-01-01T00:00:00Z"
 
 def recorded(home: Home, organization: str = ORG) -> list[dict[str, Any]]:
     """The entries in the log of an organization."""
-    with sqlite3.connect(home.data.audit_db) as db:
+    with closing(sqlite3.connect(home.data.audit_db)) as db, db:
         rows = db.execute(
             "SELECT leaf FROM entry JOIN log ON log.id = log_id WHERE organization = ? ORDER BY entry.id",
             (organization,),

@@ -6,6 +6,7 @@ import asyncio
 import re
 import sqlite3
 import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -216,7 +217,7 @@ def _held(control: Control) -> Any:
 
 @pytest.mark.slow
 def test_an_unreadable_registry_is_503(control: Control, owner: Client) -> None:
-    with sqlite3.connect(control.home.data.registry_db) as db:
+    with closing(sqlite3.connect(control.home.data.registry_db)) as db, db:
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("ALTER TABLE operator_token RENAME TO gone")
     assert owner("GET", "/agents").problem(503) == "registry_unavailable"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,7 +87,8 @@ def test_a_policy_can_tell_it_and_without_one_it_is_denied(run: Callable[..., No
         assert (reply.status, reply.code) == (403, "no_policy")
         (decided,) = await gateway.entries("decided")
         assert decided["reason"] == "no_policy"
-        found = await RegistryReader(gateway.data.registry_db).legacy([_digest(gateway)])
+        with closing(RegistryReader(gateway.data.registry_db)) as reader:
+            found = await reader.legacy([_digest(gateway)])
         assert found is not None
         document = principal_of(found, "", 0, "legacy").document["credential"]
         assert document == {"id": decided["key"], "method": "legacy", "strength": 0}
@@ -325,9 +327,9 @@ def test_the_product_has_no_version(agent: str, name: str) -> None:
 
 
 def test_the_lookup_uses_an_index(home: Home) -> None:
-    db = RegistryReader(home.data.registry_db)._rows
     statement = credential_rows.LEGACY.replace("<digests>", "?, ?")
-    plan = " ".join(row[3] for row in db.execute("EXPLAIN QUERY PLAN " + statement, (b"a", b"b")))
-    assert "legacy_key USING INDEX legacy_key_digest" in plan
-    assert "SCAN legacy_key" not in plan
-    assert at_once(RegistryReader(home.data.registry_db).legacy([b"a"])) is None
+    with closing(RegistryReader(home.data.registry_db)) as reader:
+        plan = " ".join(row[3] for row in reader._rows.execute("EXPLAIN QUERY PLAN " + statement, (b"a", b"b")))
+        assert "legacy_key USING INDEX legacy_key_digest" in plan
+        assert "SCAN legacy_key" not in plan
+        assert at_once(reader.legacy([b"a"])) is None

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ async def judge_by_content(gateway: Gateway) -> None:
 
 
 def rows(data: Path) -> list[tuple[str, bytes]]:
-    with sqlite3.connect(data / "audit.db") as db:
+    with closing(sqlite3.connect(data / "audit.db")) as db, db:
         return db.execute("SELECT decision, sealed FROM content ORDER BY entry_id").fetchall()
 
 
@@ -125,7 +126,10 @@ def test_a_copy_of_the_log_cannot_be_read_without_the_key(
         seen.append((await gateway.chat()).headers["x-decision-id"])
 
     run(test)
-    with sqlite3.connect(data / "registry.db") as db:  # what erasing does, without the deletion in this copy of the log
+    with (
+        closing(sqlite3.connect(data / "registry.db")) as db,
+        db,
+    ):  # what erasing does, without the deletion in this copy of the log
         db.execute("UPDATE agent SET content_key = NULL")
     code, _, err = command(capsys, data, "audit", "show", seen[0], "--content")
     assert (code, "its key was destroyed" in err) == (1, True)
@@ -175,7 +179,7 @@ def test_an_explanation_uses_what_is_kept_and_the_log_says_so(
     assert ("judged again, this is the verdict that was recorded" in out) == kept
     assert ("content is not kept" in out) == (not kept)
     assert ("the log has an entry about it" in err) == kept
-    with sqlite3.connect(data / "audit.db") as db:
+    with closing(sqlite3.connect(data / "audit.db")) as db, db:
         query = "SELECT leaf FROM entry WHERE kind = 'change' ORDER BY id DESC LIMIT 1"
         last = json.loads(db.execute(query).fetchone()[0])
     assert (last["what"] == "content.read") == kept

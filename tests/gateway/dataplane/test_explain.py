@@ -11,6 +11,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -214,7 +215,7 @@ def test_the_explained_build_gives_the_same_value(run: Callable[..., None], tmp_
     run(ask)
     from gateway.audit import lookup, storage
 
-    with storage.connect_read_only(tmp_path / "data" / "audit.db") as db:
+    with closing(storage.connect_read_only(tmp_path / "data" / "audit.db")) as db, db:
         for entry in entries:
             decision = lookup.decision(db, lookup.event(db, entry["id"]))
             again = judge_again(tmp_path / "data" / "bundles", decision.decided.entry, decision.input)

@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Log:
     """Event ids by reason code."""
 
     def change(self, statement: str, *parameters: object) -> None:
-        with sqlite3.connect(self.data / "audit.db") as db:
+        with closing(sqlite3.connect(self.data / "audit.db")) as db, db:
             assert db.execute(statement, parameters).rowcount == 1
 
 
@@ -235,9 +236,8 @@ def test_what_is_gone_is_said(log: Log, gateway: Command) -> None:
 
 def test_a_record_that_policies_contradict_is_exit_1(log: Log, gateway: Command) -> None:
     """Somebody has changed what was decided: `verify` finds that, and `explain` too."""
-    [(leaf,)] = sqlite3.connect(log.data / "audit.db").execute(
-        "SELECT leaf FROM entry WHERE event_id = ?", (log.decisions["o3"],)
-    )
+    with closing(sqlite3.connect(log.data / "audit.db")) as db:
+        (leaf,) = db.execute("SELECT leaf FROM entry WHERE event_id = ?", (log.decisions["o3"],)).fetchone()
     entry: dict[str, Any] = orjson.loads(leaf) | {"allow": True, "reason": "allowed"}
     changed = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
     log.change("UPDATE entry SET leaf = ? WHERE event_id = ?", changed, log.decisions["o3"])

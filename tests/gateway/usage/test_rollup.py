@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -119,7 +119,7 @@ def test_the_file_is_made_again_if_it_is_damaged_or_of_another_log(log: Log) -> 
         path.write_bytes(damaged)
         assert requests() == 20
     # The log was restored from a copy that was made earlier, and went on from there.
-    with sqlite3.connect(log.data.audit_db) as db:
+    with closing(sqlite3.connect(log.data.audit_db)) as db, db:
         db.execute("DELETE FROM entry WHERE id > 20")
     db.close()
     log.calls = 100
