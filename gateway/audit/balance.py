@@ -91,10 +91,10 @@ class Balance:
 
     `open` are the decisions that are not closed. What was used, spent and reserved together, and the reserved part of
     it stand in `_values` as `VALUES` has them; that list is never changed, only replaced, so others may keep it. What
-    was added in all four windows of `minute` is kept apart until it is written (`_requests`, what tokens and spend were
-    settled, and what is reserved of them), because that is nearly everything. `_own` has where the windows begin and
-    end (`OWN`); it is empty if they are those of UTC. Of a window that began with the first reservation in it, that is
-    the begin: all that settling asks is whether a decision was made before.
+    was added in all four windows of `minute` is kept apart until it is written, because that is nearly everything: the
+    requests, the tokens and spend that were settled, and those that are reserved (`_held_…`). `_own` has where the
+    windows begin and end (`OWN`); it is empty if they are those of UTC. Of a window that began with the first
+    reservation in it, that is the begin: all that settling asks is whether a decision was made before.
     """
 
     __slots__ = (

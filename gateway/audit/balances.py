@@ -222,7 +222,7 @@ class Balances:
             self._write(write)
 
     def _take_changed(self) -> list[Group]:
-        """What was counted since the last call, which the rows do not contain."""
+        """The groups in which something was counted since the last call; from now on they are to be written."""
         changed, self._changed = self._changed, []
         for group in changed:
             group.changed = False
@@ -241,7 +241,7 @@ class Balances:
     def write(self, write: Write) -> None:
         """Write all that is not written, in a transaction that does nothing else."""
         self.current()
-        self._take_changed()  # of others, up to whose entries the rows are said to go
+        self._take_changed()  # what other processes have appended: the rows will be said to contain it
         self._write(write)
 
     def _write(self, write: Write) -> None:

@@ -36,8 +36,6 @@ _REASON_BYTES = 512
 _REASONS_BYTES = 16 * 1024
 _PREFIXES = {"refused": "rfs_", "recovered": "rcv_", "erasure": "ers_"}
 _EVENT_ID = re.compile(r"[a-z]{3,4}_[0-9A-Za-z-]{1,56}")
-
-
 # As a tuple: a union is made anew each time it is asked for.
 _OF_A_CALL = (Decided, Completed)
 

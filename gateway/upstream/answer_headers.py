@@ -44,6 +44,9 @@ _OF_ALL_BYTES: Final = frozenset(
     | {b"digest", b"content-digest", b"repr-digest"}
 )
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TELLING: Final = (
+    8  # characters; what is shorter (`EMPTY`, `1`) is no secret and stands in values that mean another thing
+)
 
 
 def passing(headers: Headers, destination: Destination, *, whole: bool) -> Headers:
@@ -73,7 +76,7 @@ def _said_of_account(destination: Destination) -> list[bytes]:
     said = [text for name, text in destination.headers.items() if not _passes(name.lower().encode())]
     if destination.secret is not None:
         said.append(destination.secret)
-    return [text.encode("utf-8", "replace") for text in said if text]
+    return [text.encode("utf-8", "replace") for text in said if len(text) >= _TELLING]
 
 
 @functools.lru_cache(maxsize=1024)

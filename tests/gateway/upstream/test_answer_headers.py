@@ -38,10 +38,12 @@ x-api-key x-auth-token x-csrf-token x-clerk-auth-status idempotency-key
 """)
 
 
-def destination(provider: Provider = PROVIDERS["openai"], headers: Mapping[str, str] | None = None) -> Destination:
+def destination(
+    provider: Provider = PROVIDERS["openai"], headers: Mapping[str, str] | None = None, secret: str = SECRET
+) -> Destination:
     return Destination(
         id="ups_1", organization="default", name="openai", provider=provider, base_url="https://api.example/v1",
-        default=True, secret=SECRET, headers=headers or {},
+        default=True, secret=secret, headers=headers or {},
     )  # fmt: skip
 
 
@@ -72,9 +74,19 @@ def test_what_the_connection_names_is_the_connections() -> None:
 
 
 def test_what_the_gateway_says_of_the_account_does_not_come_back() -> None:
-    named = destination(headers={"openai-organization": "org-17", "x-region": "eu"})
-    headers = [(b"x-served-for", b"org-17/a"), (b"x-echo", f"Bearer {SECRET}".encode()), (b"x-from", b"eu")]
-    assert left(headers, named) == [(b"x-from", b"eu")]
+    named = destination(headers={"openai-organization": "org-acme-17", "x-region": "eu-central-1"})
+    headers = [
+        (b"x-served-for", b"org-acme-17/a"),
+        (b"x-echo", f"Bearer {SECRET}".encode()),
+        (b"x-from", b"eu-central-1"),
+    ]
+    assert left(headers, named) == [(b"x-from", b"eu-central-1")]
+
+
+@pytest.mark.parametrize("secret", ["x", "1", "EMPTY", "ollama", ""])
+def test_what_local_servers_take_for_a_key_keeps_no_header_back(secret: str) -> None:
+    headers = [(b"content-type", b"text/event-stream"), (b"content-length", b"1"), (b"x-served-by", b"ollama EMPTY")]
+    assert left(headers, destination(headers={"openai-project": "e"}, secret=secret)) == headers
 
 
 def test_what_is_said_of_all_bytes_is_not_said_of_some() -> None:

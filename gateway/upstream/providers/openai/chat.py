@@ -219,7 +219,8 @@ def _models(body: dict[str, Any], named: str | None) -> tuple[str, ...]:
     if body.get("route") not in (None, "fallback"):
         members.refuse('`route` must be "fallback": a request names its models itself')
     if named is not None:
-        found = [deployment(named, found[0 if body.get("model") is None else 1 :])]
+        listed = found if body.get("model") is None else found[1:]
+        found = [deployment(named, listed)]
     if not found:
         members.refuse("`model` must be a string")
     if body.get("moderation") is not None:

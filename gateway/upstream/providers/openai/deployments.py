@@ -20,7 +20,7 @@ DEPLOYMENT = "deployment"
 
 
 def deployment(named: str, others: Sequence[object]) -> str:
-    """The deployment in the path as the model; `others` are those that must not be others."""
+    """The deployment in the path as the model; `others` are names of models that must be the same."""
     if any(each != named for each in others):
         members.refuse(f"`model` in the body must be `{named}`, the deployment in the path, or absent")
     return members.model(named, "the deployment in the path")
