@@ -203,6 +203,7 @@ def main() -> None:
         )
         few.add_agents(9)
         control.add_agents(9)
+        two.add_agents(9)
         agents.add_agents(options.agents)
         log.add_entries(options.entries)
         print(f"prepared {options.agents:,} agents and {options.entries:,} entries", flush=True)
