@@ -1,7 +1,7 @@
 """Checks of a request's head and of an upstream's answer. All of them are pure.
 
 They refuse everything that two parties could read differently, so that the gateway and the upstream see one request.
-`gateway/dataplane/proxy.py` calls them in steps 1, 4 and 7; `gateway/http/listener.py` checks a connection before a
+`gateway/dataplane/proxy.py` calls them in steps 1, 4 and 7; `gateway/http/connection.py` checks a connection before a
 head is complete. Specification: docs/architecture.md, section 7.
 """
 

@@ -11,7 +11,7 @@ decision, and every way out, also after a disconnect or in a cancelled task, pas
 # INVARIANT: no byte goes upstream before `decided` is durable, and none that was not judged.
 # INVARIANT: the client sees the end of an answer only after `completed` is durable.
 
-This is the hot path, so it is pure ASGI with hand-made messages. `gateway/http/listener.py` guards connections and
+This is the hot path, so it is pure ASGI with hand-made messages. `gateway/http/connection.py` guards connections and
 `preconditions.py` checks heads; `receiving.py` and `reading.py` make a call of a body, `judgement.py` asks the
 policies, `recording.py` writes the records, `relay.py` passes the answer on, `telling.py` says what has failed.
 """

@@ -37,6 +37,7 @@ from gateway.dataplane.token_endpoint import TokenEndpoint
 from gateway.dataplane.token_grants import Grants
 from gateway.dataplane.tracing import tracer
 from gateway.http import listener, tls
+from gateway.http.connection import Limits
 from gateway.http.health import Health
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.certificates import Certificates
@@ -192,8 +193,8 @@ class DataWorker:
         checks = {"registry": self._registry_readable, "log": self._writer.check, "policies": self._policies_loaded}
         return Health(reports, checks)
 
-    def limits(self) -> listener.Limits:
-        return listener.Limits.of(self._settings, self._refusals.add_code)
+    def limits(self) -> Limits:
+        return Limits.of(self._settings, self._refusals.add_code)
 
     async def _registry_readable(self) -> bool:
         return (await self._reader.epochs()).value >= 0

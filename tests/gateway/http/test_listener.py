@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.http import listener
+from gateway.http.connection import Limits
 from gateway.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ async def serving(app: Application) -> AsyncIterator[tuple[str, int]]:
     opened = listener.listen("127.0.0.1", 0)
     address = opened.getsockname()
     stop = asyncio.Event()
-    task = asyncio.create_task(listener.serve(app, opened, SETTINGS, listener.Limits.of(SETTINGS), stop))
+    task = asyncio.create_task(listener.serve(app, opened, SETTINGS, Limits.of(SETTINGS), stop))
     try:
         yield address
     finally:

@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from gateway.http import cycle, listener
+from gateway.http import connection, cycle, listener
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,12 +34,12 @@ USED = {
     "config": {"loaded_app", "timeout_keep_alive", "http_protocol_class", "ssl"},
     "_flow": {"write_paused", "pause_writing", "resume_writing", "pause_reading", "resume_reading", "drain"},
 }
-"""Attributes and methods that `listener.py` and `cycle.py` read, set or call, by the class or name they do that on."""
+"""Attributes and methods that modules of `gateway/http` read, set or call, by the class or name they do that on."""
 
 
 def missing(what: str, names: set[str], found: object) -> list[str]:
     return [
-        f"uvicorn {version('uvicorn')} has no `{what}.{name}`, which gateway/http/listener.py relies on"
+        f"uvicorn {version('uvicorn')} has no `{what}.{name}`, which gateway/http relies on"
         for name in sorted(names)
         if not hasattr(found, name)
     ]
@@ -70,7 +70,7 @@ def test_every_part_exists() -> None:
 
 def test_the_list_is_complete() -> None:
     """What the code says it overrides and uses; a part that is not listed would not be looked for."""
-    trees = [ast.parse(Path(str(module.__file__)).read_text("utf-8")) for module in (listener, cycle)]
+    trees = [ast.parse(Path(str(module.__file__)).read_text("utf-8")) for module in (listener, connection, cycle)]
     used = {name: set[str]() for name in USED}
     (cls,) = (node for node in trees[0].body if isinstance(node, ast.ClassDef) and node.name == "_Server")
     methods = {each.name for each in ast.walk(cls) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
