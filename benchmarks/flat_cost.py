@@ -9,9 +9,10 @@ control: what its ratio differs from 1 is the noise. Agents are asked in three w
 thousand of them in turn, whose principals a worker remembers; and all of them at random, each for the first time, whose
 principals and balances it must read. Agents are inserted in bulk, entries through the log's own transactions.
 
-Two workers are compared at the same number of connections in all, 16 and 64, and at 16 for each. Those that share 16
-have eight each, so each has less to do in a turn of its loop and in a commit. How much of their cost comes from that,
-and from two processes on one core, show a bare pass-through (`data_plane.py`) with one process and two.
+Two workers are compared at the same number of connections in all, 16 and 64, and at 16 for each; on one core, and with
+a core for each, of which the second one has the clients and the provider, too. Those that share 16 have eight each, so
+each has less to do in a turn of its loop and in a commit. How much of their cost comes from that, and from two
+processes on one core, show a bare pass-through (`data_plane.py`) with one process and two.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -57,6 +58,12 @@ class Served:
     def __init__(self) -> None:
         self.workers: list[int] = []
         self.ports: list[int] = []
+
+    def place(self, cores: Sequence[int]) -> None:
+        """Put each process on one of these cores, with all of its threads."""
+        for number, worker in enumerate(self.workers):
+            for thread in os.listdir(f"/proc/{worker}/task"):
+                os.sched_setaffinity(int(thread), {cores[number % len(cores)]})
 
     def cost_of(self, requests: Iterator[bytes], seconds: float, clients: int = CLIENTS) -> float:
         """Milliseconds of processor time for one request. Every client sends the next of these."""
@@ -224,6 +231,7 @@ def main() -> None:
         of_two, of_few = requests_of(two.keys), requests_of(few.keys)
         at_many = f"one worker, {MANY} connections"
         # What is compared with what.
+        apart = f"{TWO}, a core each"
         cases: dict[str, tuple[Served, Iterator[bytes], int, str]] = {
             one: (few, of_few, CLIENTS, one),
             "the same once more": (control, requests_of(control.keys), CLIENTS, one),
@@ -235,6 +243,8 @@ def main() -> None:
             f"{TWO}, {CLIENTS} connections each": (two, of_two, 2 * CLIENTS, one),
             at_many: (few, of_few, MANY, at_many),
             f"{TWO}, {MANY} connections": (two, of_two, MANY, at_many),
+            apart: (two, of_two, CLIENTS, one),
+            f"{apart}, {MANY} connections": (two, of_two, MANY, at_many),
             BARE: (bare, of_few, CLIENTS, BARE),
             f"{BARE}, two processes": (bares, of_few, CLIENTS, BARE),
             f"{BARE}, two processes, {CLIENTS} connections each": (bares, of_few, 2 * CLIENTS, BARE),
@@ -243,6 +253,7 @@ def main() -> None:
         for round_number in range(options.rounds + 1):
             for title in random.sample(list(cases), len(cases)):
                 served, requests, clients, _ = cases[title]
+                served.place(cores if title.startswith(apart) else cores[:1])
                 # The first round warms up.
                 cost = served.cost_of(requests, options.seconds if round_number else 0.5, clients)
                 if round_number:
