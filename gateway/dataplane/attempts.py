@@ -102,7 +102,8 @@ class Chooser:
 
     def may_replace(self, exchange: Exchange, status: int) -> bool:
         """Whether an answer with this status may be replaced by another upstream's: it is kept until that is known."""
-        return (status >= 500 or status == 429) and self._next(exchange) is not None
+        # 402: the account has no credit, and another upstream's may have.
+        return (status >= 500 or status in (402, 429)) and self._next(exchange) is not None
 
     def may_follow(self, exchange: Exchange, denied: Denied) -> bool:
         """Whether another attempt may follow one that ended so."""

@@ -20,11 +20,20 @@ class Complaints:
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
 
-    def unavailable(self, upstream: str, name: str, detail: str) -> None:
+    def unavailable(self, upstream: str, name: str, detail: str, remedy: str = "") -> None:
         """Say that no call to this upstream (its id and its name) can succeed before somebody acts."""
+        if self._due(upstream):
+            remedy = remedy or f"`gateway upstreams add {name} --key-env VARIABLE --replace` gives it another key"
+            logger.error("no call to the upstream `%s` can succeed: %s; %s", name, detail, remedy)
+
+    def refused(self, upstream: str, name: str, detail: str, remedy: str) -> None:
+        """Say that this upstream refuses calls, perhaps not all of them, until somebody acts."""
+        if self._due(upstream):
+            logger.error("the upstream `%s` refuses calls: %s; %s", name, detail, remedy)
+
+    def _due(self, upstream: str) -> bool:
         now = time.monotonic()
         if now - self._last.get(upstream, -SECONDS) < SECONDS:
-            return
+            return False
         self._last[upstream] = now
-        remedy = f"`gateway upstreams add {name} --key-env VARIABLE --replace` gives it another key"
-        logger.error("no call to the upstream `%s` can succeed: %s; %s", name, detail, remedy)
+        return True

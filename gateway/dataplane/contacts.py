@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway.frozen import frozen
 from gateway.storage import database_files
+from gateway.upstream.providers.rejections import CLIENTS, Why
 
 logger = logging.getLogger("gateway.upstreams")
 
@@ -72,10 +73,13 @@ class Contacts:
         self._changed: set[str] = set()
         self._complaint = ""
 
-    def note(self, upstream: str, outcome: str, status: int | None, detail: str) -> None:
-        """Remember how a call to this upstream (its id) ended. What the client or the gateway ended says nothing."""
+    def note(self, upstream: str, outcome: str, status: int | None, detail: str, rejected: Why | None = None) -> None:
+        """Remember how a call to this upstream (its id) ended. What the client or the gateway ended says nothing.
+
+        `rejected` is what a provider's error is about, if that is known.
+        """
         before = self._seen.get(upstream, Contact())
-        error = _error(outcome, status, detail)
+        error = _error(outcome, status, detail, rejected)
         if error is None:
             return
         now = time.time_ns()
@@ -169,7 +173,7 @@ def _reading(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
 
 
-def _error(outcome: str, status: int | None, detail: str) -> str | None:
+def _error(outcome: str, status: int | None, detail: str, rejected: Why | None) -> str | None:
     """Why a call failed; "" if the upstream did its part, None if that is not known.
 
     An answer that blames the request (400, 404, …) is an answer: only the agent can do something about it.
@@ -178,6 +182,7 @@ def _error(outcome: str, status: int | None, detail: str) -> str | None:
         return ""
     if outcome == "provider_error":
         ours = status is None or status in (401, 402, 403, 407, 429) or status >= 500
+        ours = ours if rejected is None else rejected not in CLIENTS
         return (detail or f"it answered with status {status}")[:_LONGEST_ERROR] if ours else ""
     if outcome == "upstream_timeout":
         return detail[:_LONGEST_ERROR] or "it did not answer in time"

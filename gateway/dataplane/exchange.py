@@ -17,6 +17,7 @@ from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.registry.port import Epochs
 from gateway.upstream.providers.base import Head, Provider
+from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match, Target
 from gateway.upstream.taps import Report
 from gateway.usage.reservation import CallReservation
@@ -121,6 +122,8 @@ class Exchange:
     # What it has cost in nano-dollars, and by which price; None while that is not known.
     cost_nanousd: int | None = None
     price: str = ""
+    # What the provider's error is about, if that is known.
+    rejected: Why | None = None
     # Why it failed, for the log alone.
     detail: str = ""
     # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.

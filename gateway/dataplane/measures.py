@@ -19,12 +19,15 @@ from gateway.dataplane.exchange import Exchange
 from gateway.identity.principals import Principal
 from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, OUTCOMES
 from gateway.telemetry.counts import Counts
+from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Destination
 
 SAMPLE_SECONDS = 1.0
 MAX_MODELS = 50
 MAX_ACTIONS = 200
 OTHER = "other"
+NO_CREDIT = "no_credit"
+"""What calls are counted under that the upstream refuses because the account has no credit; see `rejected.py`."""
 _LONGEST = 128  # characters of a label
 _SPACE = 1024 * 1024
 _SPACE_OF_AGENT = 512
@@ -113,6 +116,8 @@ class Measures:
         assert exchange.match is not None
         destination, numbers = exchange.match.destination, self._numbers
         upstream = destination.id
+        if exchange.rejected is Why.CREDIT:
+            outcome = NO_CREDIT
         at = self._calls.get((upstream, outcome))
         if at is None:
             at = self._calls[upstream, outcome] = self._open("call", *_labels(destination), outcome)

@@ -117,15 +117,8 @@ def multipart_body(headers: Mapping[bytes, bytes]) -> None:
         raise Denied("unsupported_encoding", reasons=["the content type must be multipart/form-data with a boundary"])
 
 
-def answer(found: Answer, *, credential: bool) -> None:
-    """Refuse an answer that must not reach an agent or that the gateway cannot read.
-
-    `credential` says whether the request had one of the gateway's.
-    """
-    if found.status in (401, 403):
-        # It is about the gateway's own credential; an SDK would take it for its own key being wrong.
-        what = "it refuses the gateway's key" if credential else "it demands a key, and the gateway has none for it"
-        raise Denied("upstream_unavailable", f"{what} (status {found.status})")
+def answer(found: Answer) -> None:
+    """Refuse an answer that the gateway cannot read, or that is none."""
     if not (200 <= found.status < 300 or 400 <= found.status < 600):
         raise Denied("upstream_error", f"the upstream answered with status {found.status}")
     if found.header(b"content-encoding").lower() not in (b"", b"identity"):

@@ -28,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import client_headers, preconditions, receiving
+from gateway.dataplane import client_headers, preconditions, receiving, rejected
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
@@ -64,7 +64,9 @@ from gateway.policy.cache import PolicyCache
 from gateway.settings import Settings
 from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, NotConnectedError, UpstreamClient
+from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import Head
+from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match
 
 logger = logging.getLogger("gateway.dataplane.proxy")
@@ -346,7 +348,7 @@ class DataPlane:
             outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied.with_traceback(None)
             if denied.code == "upstream_unavailable":
                 destination = exchange.match.destination
-                self._complaints.unavailable(destination.id, destination.name, denied.detail)
+                self._complaints.unavailable(destination.id, destination.name, denied.detail, denied.hint)
             exchange.unsent = isinstance(denied, NotConnectedError | CircuitOpenError)
             if denied.code == "upstream_timeout":
                 exchange.timeout = "connect" if isinstance(denied, NotConnectedError) else "idle"
@@ -367,7 +369,10 @@ class DataPlane:
             elif failure is not None and exchange.status is None and not client.gone:
                 exchange.status = failure.reason.status
             exchange.outcome = outcome
-            self._contacts.note(exchange.match.destination.id, outcome, exchange.upstream_status, exchange.detail)
+            destination, about = exchange.match.destination, exchange.rejected
+            if about is Why.CREDIT and failure is None:
+                self._complaints.refused(destination.id, destination.name, exchange.detail, rejections.REMEDIES[about])
+            self._contacts.note(destination.id, outcome, exchange.upstream_status, exchange.detail, about)
             closed = await self._recorder.completed(exchange, outcome)
             exchange.closed_ns = time.monotonic_ns()
             if self._measures is not None:
@@ -405,8 +410,13 @@ class DataPlane:
         exchange.upstream_status = answer.status
         self._breakers.answered(destination, answer.status)
         try:
-            preconditions.answer(answer, credential=destination.secret is not None)
-        except Denied:
+            if answer.status in (401, 403):
+                found = await rejected.of_forbidden(answer, destination) if answer.status == 403 else None
+                exchange.rejected = found.why if found is not None else None
+                if found is None or not found.of_client:
+                    raise rejected.refusal(answer.status, found, credential=destination.secret is not None)
+            preconditions.answer(answer)
+        except BaseException:
             answer.close()
             raise
         if keep and not (exchange.others and self._chooser.may_replace(exchange, answer.status)):

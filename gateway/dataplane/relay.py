@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from starlette.types import Send
 
-from gateway.dataplane import evidence
+from gateway.dataplane import evidence, rejected
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding
 from gateway.errors import Denied
@@ -18,6 +18,7 @@ from gateway.upstream import answer_headers, sse
 from gateway.upstream.answer_headers import Headers
 from gateway.upstream.client import Answer
 from gateway.upstream.model_list import ModelListTap
+from gateway.upstream.providers import rejections
 from gateway.upstream.routing import Match
 from gateway.upstream.taps import Tap
 
@@ -59,6 +60,7 @@ class Relay:
         self._streaming = tap.streaming
         self._head = self._response_head(answer, whole=not (tap.streaming or listed))
         digest = evidence.BodyDigest(exchange.salt, "response_body")
+        said: list[bytes] | None = [] if rejected.telling(answer.status) else None
         if (keeping := exchange.keeping) is not None:
             keeping.begin_answer(kind.decode("latin-1"))
         if tap.streaming:
@@ -69,6 +71,10 @@ class Relay:
                     exchange.first_byte_monotonic_ns = time.monotonic_ns()
                 exchange.response_bytes += len(chunk)
                 digest.update(chunk)
+                if said is not None:
+                    said.append(chunk[: rejections.MAX_BYTES + 1])
+                    if exchange.response_bytes > rejections.MAX_BYTES:
+                        said = None
                 if keeping is not None:
                     keeping.add(chunk)
                 await self._pass(tap, chunk, answer.complete)
@@ -87,6 +93,7 @@ class Relay:
         if listed is not None and len(self._tail) == exchange.response_bytes:
             self._head = self._response_head(answer, whole=True)
         if answer.status >= 400:
+            self._tell_apart(answer.status, b"".join(said or ()))
             return "provider_error"
         if tap.report.failed:
             return "upstream_error"
@@ -100,6 +107,13 @@ class Relay:
         headers = answer_headers.passing(answer.headers, self._destination, whole=whole)
         headers.append((b"x-decision-id", self._exchange.decision_id.encode()))
         return headers
+
+    def _tell_apart(self, status: int, said: bytes) -> None:
+        """Note what the provider's error is about, if it says so."""
+        found = rejected.read(self._destination, status, said) if self._exchange.rejected is None else None
+        why = self._exchange.rejected = found.why if found is not None else self._exchange.rejected
+        if why is not None:
+            self._exchange.detail = rejected.detail(why, status)
 
     def _list_of_models(self) -> ModelListTap | None:
         """What keeps models out of a list that this client may not use; None if all of it is for everybody."""

@@ -223,7 +223,7 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
             seconds = (facts.now_ns - contact.error_ns) // 1_000_000_000
             yield _problem(
                 f"the last call to upstream `{name}`, {seconds} s ago, failed: {contact.error}",
-                f"check its address and its key: `gateway upstreams list{at}`",
+                f"check its address, its key and its account: `gateway upstreams check {name}{at}`",
             )
     yield from _adoptions(facts, tenant, at)
     for hook in tenant.webhooks:

@@ -39,7 +39,7 @@ _ACCOUNT: Final = frozenset(
 # Such words stand in them, too, and they say amounts.
 _RATES: Final = re.compile(rb"(?:[a-z]+-)?rate-?limit.*")
 # What they say of the bytes of an answer is wrong if the client does not get all of them.
-_OF_ALL_BYTES: Final = frozenset(
+OF_ALL_BYTES: Final = frozenset(
     {b"content-length", b"content-md5", b"content-range", b"accept-ranges", b"etag"}
     | {b"digest", b"content-digest", b"repr-digest"}
 )
@@ -62,16 +62,16 @@ def passing(headers: Headers, destination: Destination, *, whole: bool) -> Heade
     found = [
         (name, value)
         for name, value in headers
-        if (_passes(name) or name in also) and (whole or name not in _OF_ALL_BYTES) and name not in named
+        if (_passes(name) or name in also) and (whole or name not in OF_ALL_BYTES) and name not in named
     ]
-    for said in _said_of_account(destination):
+    for said in said_of_account(destination):
         found = [header for header in found if said not in header[1]]
     if _CONTROL.search(b"".join([value for _, value in found])):
         found = [header for header in found if not _CONTROL.search(header[1])]
     return found
 
 
-def _said_of_account(destination: Destination) -> list[bytes]:
+def said_of_account(destination: Destination) -> list[bytes]:
     """What the gateway itself tells the upstream of the operator's account: some servers send it back."""
     said = [text for name, text in destination.headers.items() if not _passes(name.lower().encode())]
     if destination.secret is not None:

@@ -202,6 +202,9 @@ def _judged(upstream: Destination, found: UpstreamCheck, body: bytes) -> Upstrea
     if status in (404, 405):
         problem = f"there is no list of models at this address (status {status})"
         return replace(found, problem=problem, hint=f"{check_url}; a few providers have no such list")
+    if status == 402:
+        problem = "the account at the provider has no credit (status 402)"
+        return replace(found, problem=problem, hint="see to its billing")
     if status == 429:
         problem = "the provider takes no more requests for now (status 429)"
         return replace(found, problem=problem, hint="the key has no credit, or too many requests are made with it")

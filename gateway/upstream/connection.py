@@ -119,6 +119,12 @@ class Answer:
         self.waiting_bytes = 0
         return data
 
+    def replace(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Have `read` give this body after all, in place of the one that was read to its end."""
+        assert self.complete
+        self.pieces.append(body)
+        self.headers = headers
+
     def close(self) -> None:
         """Return the connection to the pool if the body was read to its end, else close it."""
         if self._timer is not None:

@@ -7,6 +7,7 @@ A provider is data and pure functions. It does no I/O and knows no policy. In th
     edit       what the gateway wants changed → the same call with another body
     prepare    the call as it goes upstream: URL, headers, credential or signature of the whole request
     tap        content type of an answer → what is read out of it on its way to the client
+    reject     an error of the provider → whose matter it is, where its status does not say that
     error      a refusal in the shape from which the provider's own SDK makes its exception, and the same as an event
 
 Specification: docs/architecture.md, sections 6 and 7.
@@ -26,6 +27,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.frozen import frozen
+from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import Tap
 
 _UNQUOTED = "-._~:@,*"
@@ -153,6 +155,10 @@ class Provider(Protocol):
 
         `stores` is the call's: what the answer names is kept by the provider.
         """
+        ...
+
+    def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
+        """What an error with this status and document is about; None if that is not known for certain."""
         ...
 
     def error(self, denied: Denied) -> bytes:

@@ -5,10 +5,13 @@ Where their makers serve them is `gateway/registry/names.py`, because that is fi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.upstream.providers.anthropic.provider import Anthropic
 from gateway.upstream.providers.azure import Azure
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.gemini.provider import Gemini
+from gateway.upstream.providers.openai import rejections
 from gateway.upstream.providers.openai.dialects import (
     EITHER,
     HUGGINGFACE,
@@ -25,21 +28,21 @@ PROVIDERS: dict[str, Provider] = {
     "openai": OpenAI(OPENAI),
     "anthropic": Anthropic(),
     "gemini": Gemini(),
-    "azure": Azure(OPENAI),
+    "azure": Azure(replace(OPENAI, reject=rejections.azure)),
     "openai-compatible": OpenAI(EITHER),
-    "bedrock-compatible": OpenAI(EITHER),
+    "bedrock-compatible": OpenAI(replace(EITHER, reject=rejections.bedrock)),
     "cerebras": OpenAI(EITHER),
     "deepseek": OpenAI(OLDER),
-    "fireworks": OpenAI(OLDER_FIRST),
+    "fireworks": OpenAI(replace(OLDER_FIRST, reject=rejections.fireworks)),
     "gemini-compatible": OpenAI(OPENAI),
-    "groq": OpenAI(OPENAI),
+    "groq": OpenAI(replace(OPENAI, reject=rejections.groq)),
     "huggingface": OpenAI(HUGGINGFACE),
     "mistral": OpenAI(MISTRAL),
     "ollama": OpenAI(OLDER),
     "openrouter": OpenAI(OPENROUTER),
-    "together": OpenAI(OLDER),
+    "together": OpenAI(replace(OLDER, reject=rejections.together)),
     "vertex": Gemini(),
     "vllm": OpenAI(EITHER),
     "xai": OpenAI(XAI),
-    "zai": OpenAI(OLDER),
+    "zai": OpenAI(replace(OLDER, reject=rejections.zai)),
 }

@@ -7,26 +7,32 @@ from pathlib import Path
 import pytest
 
 from gateway.dataplane.contacts import Contacts, read
+from gateway.upstream.providers.rejections import Why
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status", "detail", "error"),
+    ("outcome", "status", "detail", "rejected", "error"),
     [
-        ("ok", 200, "", ""),
-        ("provider_error", 400, "", ""),  # the agent's mistake: the upstream did its part
-        ("provider_error", 404, "", ""),
-        ("provider_error", 401, "the credential was refused", "the credential was refused"),
-        ("provider_error", 403, "", "it answered with status 403"),
-        ("provider_error", 429, "", "it answered with status 429"),
-        ("provider_error", 503, "", "it answered with status 503"),
-        ("upstream_error", None, "cannot connect", "cannot connect"),
-        ("upstream_timeout", None, "", "it did not answer in time"),
-        ("upstream_timeout", None, "x" * 1000, "x" * 300),
+        ("ok", 200, "", None, ""),
+        ("provider_error", 400, "", None, ""),  # the agent's mistake: the upstream did its part
+        ("provider_error", 404, "", None, ""),
+        ("provider_error", 401, "the credential was refused", None, "the credential was refused"),
+        ("provider_error", 403, "", None, "it answered with status 403"),
+        ("provider_error", 403, "flagged", Why.INPUT, ""),
+        ("provider_error", 403, "no access", Why.MODEL, ""),
+        ("provider_error", 429, "", None, "it answered with status 429"),
+        ("provider_error", 400, "no credit", Why.CREDIT, "no credit"),
+        ("provider_error", 503, "", None, "it answered with status 503"),
+        ("upstream_error", None, "cannot connect", None, "cannot connect"),
+        ("upstream_timeout", None, "", None, "it did not answer in time"),
+        ("upstream_timeout", None, "x" * 1000, None, "x" * 300),
     ],
 )
-def test_whose_failure_it_is(outcome: str, status: int | None, detail: str, error: str, tmp_path: Path) -> None:
+def test_whose_failure_it_is(
+    outcome: str, status: int | None, detail: str, rejected: Why | None, error: str, tmp_path: Path
+) -> None:
     contacts = Contacts(tmp_path / "runtime.db", "boot_test")
-    contacts.note("ups_1", outcome, status, detail)
+    contacts.note("ups_1", outcome, status, detail, rejected)
     contacts.close()
     found = read(tmp_path / "runtime.db")["ups_1"]
     assert found.error == error

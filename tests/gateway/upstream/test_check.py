@@ -121,6 +121,7 @@ def test_a_provider_that_cannot_answer_without_a_key_proves_nothing_about_it(wit
         (answer(302), "unknown", "the provider redirects (status 302), which the gateway does not follow"),
         (answer(404), "unknown", "there is no list of models at this address (status 404)"),
         (answer(429), "unknown", "the provider takes no more requests for now (status 429)"),
+        (answer(402), "unknown", "the account at the provider has no credit (status 402)"),
         (answer(503), "unknown", "the provider answers with an error (status 503)"),
         (answer(200, b"<html>"), "unknown", "the answer is no list of models (status 200)"),
         (answer(200, b'{"data": {}}'), "unknown", "the answer is no list of models (status 200)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -14,6 +15,7 @@ from gateway.upstream.providers import members
 from gateway.upstream.providers.anthropic import files, messages
 from gateway.upstream.providers.anthropic.answers import Answers
 from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, call_of, url_of
+from gateway.upstream.providers.rejections import Rejection, Why, inner, text
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA, _VERSION = "anthropic-beta", "anthropic-version"
@@ -22,6 +24,8 @@ _QUERY = frozenset({"beta"})
 _PAGES = frozenset({"after_id", "before_id", "limit"}) | _QUERY
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DEFAULT_VERSION = "2023-06-01"
+# It says so with 400, and with `invalid_request_error`.
+_NO_CREDIT = ("Your credit balance is too low", "You have reached your specified API usage limits")
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 413: "request_too_large", 415: "invalid_request_error", 429: "rate_limit_error",
@@ -90,6 +94,12 @@ class Anthropic:
         if kind == b"text/event-stream":
             return EventTap(answers.event, answers.silent)
         return DocumentTap(answers.document, expected=kind == b"application/json")
+
+    def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
+        """It flags inputs with 400 and does not know models with 404, so a 403 is about the key or the account."""
+        if status == 400 and text(inner(document).get("message")).startswith(_NO_CREDIT):
+            return Rejection(Why.CREDIT)
+        return None
 
     def error(self, denied: Denied) -> bytes:
         return orjson.dumps(_error(denied))

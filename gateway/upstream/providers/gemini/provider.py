@@ -6,7 +6,9 @@ Also Vertex AI in its express mode, which serves the same calls to a key under o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -27,12 +29,18 @@ from gateway.upstream.providers.base import (
 )
 from gateway.upstream.providers.gemini import requests
 from gateway.upstream.providers.gemini.answers import Answers
+from gateway.upstream.providers.rejections import Rejection, Why, inner, text
 from gateway.upstream.taps import ArrayTap, DocumentTap, EventTap, Tap
 
 _FORWARDED = frozenset({b"accept"})
 _FORM, _PAGES = frozenset({"alt"}), frozenset({"pageSize", "pageToken"})
 _VERSIONS = ("/v1beta1", "/v1beta", "/v1")
 _STREAM = ":streamGenerateContent"
+# What the request refers to is not there, or is another project's.
+_NOT_THERE = re.compile(
+    r"You do not have permission to access the File [A-Za-z0-9_-]{1,64} or it may not exist\."
+    r"|CachedContent not found \(or permission denied\)"
+)
 _STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     405: "UNIMPLEMENTED", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED",
@@ -113,6 +121,13 @@ class Gemini:
         if endpoint.route.path.endswith(_STREAM):
             return ArrayTap(answers.document, expected=kind == b"application/json")
         return DocumentTap(answers.document, expected=kind == b"application/json")
+
+    def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
+        error = inner(document)
+        said = text(error.get("message"))
+        if status == 403 and error.get("status") == _STATUSES[403] and _NOT_THERE.fullmatch(said):
+            return Rejection(Why.INPUT, {"error": {"code": 403, "message": said, "status": _STATUSES[403]}})
+        return None
 
     def error(self, denied: Denied) -> bytes:
         return orjson.dumps(_error(denied))

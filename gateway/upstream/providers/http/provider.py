@@ -20,6 +20,7 @@ from gateway.upstream import json_body
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.providers.http.api import Api, Operation, load
+from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.strict_json import shown
 from gateway.upstream.taps import DocumentTap, Report, Tap
 
@@ -87,6 +88,10 @@ class Http:
     def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
         kind = content_type.partition(b";")[0].strip().lower()
         return DocumentTap(_nothing, expected=kind == b"application/json")
+
+    def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
+        """Nothing is known of such an API's errors."""
+        return None
 
     def error(self, denied: Denied) -> bytes:
         facts = {} if denied.facts is None else {"details": denied.facts}

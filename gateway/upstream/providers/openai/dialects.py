@@ -1,4 +1,4 @@
-"""How servers that speak the OpenAI API differ: in the name of the output limit, and in how streams report usage.
+"""How servers that speak the OpenAI API differ: the output limit's name, how streams report usage, errors.
 
 OpenAI itself takes `max_completion_tokens`, or the older `max_tokens`, but not both at once. Many servers know only
 `max_tokens` and silently ignore the other name, so a cap written under it would cap nothing.
@@ -7,6 +7,8 @@ OpenAI itself takes `max_completion_tokens`, or the older `max_tokens`, but not 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from gateway.upstream.providers.openai import rejections
 
 LIMITS = ("max_completion_tokens", "max_tokens")
 """The names of the output limit. Where the client gives several, they must agree."""
@@ -19,12 +21,14 @@ class Dialect:
     `together` says that all of them may stand in one request. `reports_usage` says that streams report usage without
     being asked; then an event that holds nothing else belongs to the answer, and the call stays as it is. `charges` is
     the member of usage in which a server says what it has charged for the call, and how many of its units are a dollar.
+    `reject` tells what its errors are about.
     """
 
     honoured: tuple[str, ...]
     together: bool = False
     reports_usage: bool = False
     charges: tuple[str, int] | None = None
+    reject: rejections.Reject = rejections.openai
 
 
 OPENAI = Dialect(LIMITS)
@@ -35,9 +39,9 @@ OLDER_FIRST = Dialect(("max_tokens", "max_completion_tokens"))
 EITHER = Dialect(LIMITS, together=True)
 """Servers that honour either name, or of which it is not known: then a cap is written under both."""
 MISTRAL = Dialect(("max_tokens",), reports_usage=True)
-OPENROUTER = Dialect(LIMITS, together=True, charges=("cost", 1))
+OPENROUTER = Dialect(LIMITS, together=True, charges=("cost", 1), reject=rejections.openrouter)
 """It charges what the provider that it has chosen does, and for searches and other models that it runs as tools."""
-XAI = Dialect(LIMITS, charges=("cost_in_usd_ticks", 10**10))
+XAI = Dialect(LIMITS, charges=("cost_in_usd_ticks", 10**10), reject=rejections.xai)
 """As OpenAI. What it charges has its own tools in it: https://docs.x.ai/developers/cost-tracking."""
 HUGGINGFACE = Dialect(LIMITS, together=True, reports_usage=True)
 """A router: what its providers honour is not known."""

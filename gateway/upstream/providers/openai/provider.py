@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import orjson
 
@@ -22,6 +23,7 @@ from gateway.upstream.providers.openai.dialects import Dialect
 from gateway.upstream.providers.openai.edits import USAGE_EDIT
 from gateway.upstream.providers.openai.headers import FORWARDED as _FORWARDED
 from gateway.upstream.providers.openai.response_answers import ResponseAnswers
+from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA = "openai-beta"
@@ -145,6 +147,9 @@ class OpenAI:
         if kind == b"text/event-stream":
             return EventTap(answers.event, answers.silent)
         return DocumentTap(answers.document, expected=kind == b"application/json")
+
+    def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
+        return self._dialect.reject(status, document)
 
     def error(self, denied: Denied) -> bytes:
         return orjson.dumps(_error(denied))

@@ -1,0 +1,158 @@
+"""Errors of providers whose status does not say whose matter they are; the cases are in rejections.yaml."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+import yaml
+
+from gateway.dataplane import contacts, rejected
+from gateway.dataplane.measures import NO_CREDIT
+from gateway.upstream.providers.rejections import MAX_BYTES
+
+from .conftest import COMPLETION, Gateway, Reply, Seen, answer, chat, until
+from .test_measures import numbers
+from .test_obligations import put_into_force
+from .test_resilience import route
+
+Run = Callable[..., None]
+
+CASES = yaml.safe_load((Path(__file__).parent / "rejections.yaml").read_text("utf-8"))
+FLAGGED = next(each for each in CASES if each["provider"] == "xai")
+EVERYTHING = "package bot.authz\n\nallow := true\n"
+PATHS = {
+    "anthropic": ("/v1/messages", {"model": "gpt-x", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}),
+    "gemini": ("/v1beta/models/gpt-x:generateContent", {"contents": [{"parts": [{"text": "hello"}]}]}),
+    "azure": ("/openai/v1/chat/completions", chat()),
+}
+BASES = {"anthropic": "/v1", "gemini": "", "azure": ""}
+
+
+async def send(gateway: Gateway, provider: str) -> Reply:
+    path, asked = PATHS.get(provider, ("/v1/chat/completions", chat()))
+    return await gateway.send(gateway.request(asked, path=f"/the-{provider}{path}"))
+
+
+def test_each_error_is_told_to_the_one_who_can_act(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway, EVERYTHING)
+        ids = {
+            each: gateway.add_upstream(f"the-{each}", each, BASES.get(each, "/v1"), secret=f"the secret of {each}").id
+            for each in {case["provider"] for case in CASES}
+        }
+        wrong = []
+        for case in CASES:
+            provider, status = case["provider"], case["status"]
+            gateway.upstream.handler = answer(case["body"], status, x_request_id="req-1", etag="abc")
+            reply = await send(gateway, provider)
+            completed = (await gateway.entries("completed"))[-1]
+            told = case["body"] if case.get("same") else case.get("told")
+            seen = [reply.status, completed["status"], completed["upstream_status"], completed["outcome"]]
+            expected = [status if told else 502, status if told else 502, status, "provider_error"]
+            if told:
+                seen += [reply.json, reply.headers["x-request-id"]]
+                expected += [told, "req-1"]
+            else:
+                seen += [orjson.dumps(completed["detail"]) in reply.body, reply.headers["x-should-retry"]]
+                expected += [False, "false"]
+            if completed.get("detail") != case["detail"] or seen != expected:
+                wrong.append((case["note"], completed.get("detail"), seen, expected))
+        assert wrong == []
+        await until(lambda: ids["deepseek"] in contacts.read(gateway.data.runtime_db))
+        assert "no credit left" in contacts.read(gateway.data.runtime_db)[ids["deepseek"]].error
+        assert gateway.open_decisions() == 0
+        calls = numbers(gateway, "call", "aig_upstream_calls", "default", "the-deepseek", NO_CREDIT)
+        assert calls == [sum(case["provider"] == "deepseek" for case in CASES)]
+
+    run(test)
+    lines = [each.getMessage() for each in caplog.records if each.name == "gateway.upstreams"]
+    assert any("`the-deepseek` refuses calls: the account has no credit left" in each for each in lines)
+    assert any("see to the billing" in each for each in lines)
+    assert not any("another key" in each for each in lines if "credit" in each or "country" in each)
+
+
+def test_a_flagged_input_says_nothing_against_the_upstream(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        upstream = gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
+        gateway.upstream.handler = answer(FLAGGED["body"], 403)
+        for _ in range(8):  # more than open a breaker
+            assert (await send(gateway, "xai")).status == 403
+        await until(lambda: contacts.read(gateway.data.runtime_db).get(upstream.id))
+        contact = contacts.read(gateway.data.runtime_db)[upstream.id]
+        assert (contact.error, contact.success_ns > 0) == ("", True)
+        assert len(gateway.upstream.seen) == 8, "none was sent again"
+        assert gateway.upstream.connections == 1, "the connection is kept"
+
+    run(test)
+
+
+def test_no_other_upstream_is_asked_what_one_has_flagged(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer(CASES[4]["body"], 403)
+        async with route(gateway) as backup:
+            reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
+            assert (reply.status, reply.json) == (403, CASES[4]["told"])
+            assert backup.seen == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [402, 403])
+def test_another_upstream_is_asked_if_the_account_of_one_is_empty(run: Run, status: int) -> None:
+    async def test(gateway: Gateway) -> None:
+        error = {"error": {"message": "no", "type": "insufficient_quota", "param": None, "code": None}}
+        gateway.upstream.handler = answer(error, status)
+        async with route(gateway) as backup:
+            reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
+            assert (reply.status, reply.json) == (200, COMPLETION)
+            assert len(backup.seen) == 1
+
+    run(test)
+
+
+def test_a_403_that_cannot_be_read_is_the_operators(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejected, "_SECONDS", 0.3)
+    body = orjson.dumps(FLAGGED["body"])
+    large = orjson.dumps({**FLAGGED["body"], "more": "x" * MAX_BYTES})
+
+    async def cut_off(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 403 X\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    async def hangs(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 403 X\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n" + body)
+        await asyncio.sleep(3600)
+
+    async def test(gateway: Gateway) -> None:
+        gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
+        for handler in (
+            hangs,
+            cut_off,
+            answer(large, 403),
+            answer(body[:-1], 403),
+            answer(b"", 403),
+            answer(b"[]", 403),
+            answer(b'"Content violates usage guidelines"', 403),
+            answer(body, 403, content_encoding="gzip"),
+        ):
+            gateway.upstream.handler = handler
+            reply = await send(gateway, "xai")
+            assert (reply.status, reply.code) == (502, "upstream_unavailable")
+            assert b"guidelines" not in reply.body
+
+    run(test)
+
+
+def test_a_stream_is_told_as_well(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
+        gateway.upstream.handler = answer(FLAGGED["body"], 403)
+        reply = await gateway.send(gateway.request(chat(stream=True), path="/the-xai/v1/chat/completions"))
+        assert (reply.status, reply.json, reply.complete) == (403, FLAGGED["told"], True)
+
+    run(test)
