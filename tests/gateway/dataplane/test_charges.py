@@ -68,7 +68,8 @@ ANY_MODEL = """package bot.authz
 
 default allow := true
 """
-PRICES = {"models": {"one": ONE, "two": TWO, "painter": PAINTER}}
+KEEPER = {"prices": [{"input": 10, "output": 20, "cached": 1, "cache_write": 12}]}
+PRICES = {"models": {"one": ONE, "two": TWO, "painter": PAINTER, "keeper": KEEPER}}
 
 
 def prepare(gateway: Gateway) -> None:
@@ -90,7 +91,10 @@ async def send(gateway: Gateway, case: dict[str, Any]) -> tuple[int, str]:
     asked = {**asked, **case.get("ask", {}), **({"model": case["model"]} if "model" in case else {})}
     if "stream" in case:
         asked["stream"] = True
-        events = [b"event: %s\ndata: %s\n\n" % (each["type"].encode(), orjson.dumps(each)) for each in case["stream"]]
+        events = [
+            b"event: %s\ndata: %s\n\n" % (each.get("type", "message").encode(), orjson.dumps(each))
+            for each in case["stream"]
+        ]
         gateway.upstream.handler = stream(*events)
     else:
         gateway.upstream.handler = answer({**answered, **case.get("answer", {})})

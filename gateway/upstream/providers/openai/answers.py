@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gateway.call import Usage
@@ -18,6 +19,9 @@ _WEB_SEARCH = "web_search"
 _COUNTS = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 )
+_CACHE_WRITE = "cache_creation_input_tokens"
+# Mistral documents both spellings.
+_DETAILS = ("prompt_tokens_details", "prompt_token_details")
 # Models of OpenAI that search the web for each answer.
 _SEARCHING = ("-search-preview", "-search-api")
 
@@ -26,13 +30,23 @@ class Answers:
     """Reads the answers to one call. `stores`: the call asked the provider to keep the completion.
 
     `hide_usage`: the gateway asked for the event that holds nothing but usage, and the client did not. `charges`: where
-    the server says what it has charged (`Dialect.charges`).
+    the server says what it has charged (`Dialect.charges`). `caches`: further names of what was read from the cache
+    (`Dialect.caches`).
     """
 
-    def __init__(self, *, stores: bool, hide_usage: bool = False, charges: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        stores: bool,
+        hide_usage: bool = False,
+        charges: tuple[str, int] | None = None,
+        caches: tuple[str, ...] = (),
+    ) -> None:
         self._stores = stores
         self._hide_usage = hide_usage
         self._charges = charges
+        self._caches = caches
+        self._cache_names = frozenset({*caches, _CACHE_WRITE, _DETAILS[1]})
 
     def document(self, document: dict[str, Any], report: Report) -> None:
         """Read an answer that is one document, or one chunk of a stream."""
@@ -41,7 +55,7 @@ class Answers:
             report.model = text(document.get("model")) or None
             if self._stores:
                 keep(report, "completion", document.get("id"))
-        if (usage := read_usage(document)) is not None:
+        if (usage := self._usage(document)) is not None:
             report.usage = usage
             _read_tools(document["usage"], report)
             if self._charges is not None:
@@ -51,6 +65,12 @@ class Answers:
         if isinstance(choices, list):
             for choice in choices:
                 _read_message(choice, report)
+
+    def _usage(self, document: dict[str, Any]) -> Usage | None:
+        usage = read_usage(document)
+        if usage is None or self._cache_names.isdisjoint(document["usage"]):
+            return usage
+        return _with_cache(usage, document["usage"], self._caches)
 
     def silent(self, events: bytes, report: Report) -> bool:
         """Whether nothing is read from any of these events, and none is the last one."""
@@ -118,6 +138,22 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
         audio_output=count(out, "audio_tokens") or 0,
         image_input=count(into, "image_tokens") or 0,
     )
+
+
+def _with_cache(usage: Usage, told: dict[str, Any], names: tuple[str, ...]) -> Usage:
+    """Usage with what servers tell of their cache under further names.
+
+    One number may stand under several. Where they differ the least counts, so that no cost is below the bill.
+    """
+    numbers = [count(told.get(each), "cached_tokens") for each in _DETAILS] + [count(told, each) for each in names]
+    cached = min((each for each in numbers if each is not None), default=0)
+    written = count(told, _CACHE_WRITE)
+    written = usage.cache_write if written is None else written
+    both, output = cached + written, count(told, "completion_tokens") or 0
+    # Servers that hand on Anthropic's numbers as they are count them beside the input.
+    if both > usage.input or (both and count(told, "total_tokens") == usage.input + both + output):
+        usage = replace(usage, input=usage.input + both, output=max(output, usage.output - both))
+    return replace(usage, cached=cached, cache_write=written)
 
 
 def read_charge(usage: dict[str, Any], charges: tuple[str, int], report: Report) -> None:

@@ -13,6 +13,12 @@ from gateway.upstream.providers.openai import rejections
 LIMITS = ("max_completion_tokens", "max_tokens")
 """The names of the output limit. Where the client gives several, they must agree."""
 
+CACHES = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens")
+"""Names in usage of what was read from the cache. DeepSeek has the first (https://api-docs.deepseek.com/guides/kv_cache),
+Kimi and servers of its models the second (https://platform.kimi.ai/docs/api/chat), servers made of vLLM the third,
+Databricks, Snowflake and LiteLLM the last.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -21,6 +27,7 @@ class Dialect:
     `together` says that all of them may stand in one request. `reports_usage` says that streams report usage without
     being asked; then an event that holds nothing else belongs to the answer, and the call stays as it is. `charges` is
     the member of usage in which a server says what it has charged for the call, and how many of its units are a dollar.
+    `caches` are the names in usage of what was read from the cache, besides `prompt_tokens_details.cached_tokens`.
     `reject` tells what its errors are about.
     """
 
@@ -28,6 +35,7 @@ class Dialect:
     together: bool = False
     reports_usage: bool = False
     charges: tuple[str, int] | None = None
+    caches: tuple[str, ...] = CACHES
     reject: rejections.Reject = rejections.openai
 
 
@@ -38,7 +46,10 @@ OLDER_FIRST = Dialect(("max_tokens", "max_completion_tokens"))
 """Servers that know either name but not both at once, and of which the older one is known best."""
 EITHER = Dialect(LIMITS, together=True)
 """Servers that honour either name, or of which it is not known: then a cap is written under both."""
-MISTRAL = Dialect(("max_tokens",), reports_usage=True)
+MISTRAL = Dialect(("max_tokens",), reports_usage=True, caches=())
+"""Its `num_cached_tokens` were there before it charged less for any; those that it does stand in the details
+(https://docs.mistral.ai/studio-api/conversations/advanced/prompt-caching).
+"""
 OPENROUTER = Dialect(LIMITS, together=True, charges=("cost", 1), reject=rejections.openrouter)
 """It charges what the provider that it has chosen does, and for searches and other models that it runs as tools."""
 XAI = Dialect(LIMITS, charges=("cost_in_usd_ticks", 10**10), reject=rejections.xai)

@@ -143,7 +143,8 @@ class OpenAI:
             reports = action in responses.GENERATING
             answers = ResponseAnswers(stores=stores, reports=reports, charges=self._dialect.charges)
         else:
-            answers = Answers(stores=stores, hide_usage=USAGE_EDIT in edits, charges=self._dialect.charges)
+            charges, caches = self._dialect.charges, self._dialect.caches
+            answers = Answers(stores=stores, hide_usage=USAGE_EDIT in edits, charges=charges, caches=caches)
         if kind == b"text/event-stream":
             return EventTap(answers.event, answers.silent)
         return DocumentTap(answers.document, expected=kind == b"application/json")
