@@ -31,7 +31,7 @@ def _of(part: str, organization: str, subject: str) -> str:
 
 _IS_AGENT: Final = "b.subject_kind = 'agent' AND b.subject = a.id"
 # Every step is a search in an index, whatever the tables hold; written with OR, SQLite would scan all bindings.
-_IS_ABOVE: Final = "(b.subject_kind, b.subject) IN (VALUES ('team', ?2), ('organization', ?1))"
+_IS_ABOVE: Final = "(b.subject_kind, b.subject) IN (VALUES ('team', :team), ('organization', :organization))"
 
 _OWN: Final = f"""
 SELECT {_EPOCH}, a.organization_id, a.review_days, COALESCE(a.reviewed_ns, a.created_ns),
@@ -67,15 +67,15 @@ LEGACY: Final = _OLD_KEYS + " WHERE k.digest IN (<digests>) ORDER BY k.revoked_n
 
 SHARED: Final = f"""
 SELECT {_EPOCH}, o.name, o.status, o.zone, o.review_days, o.suspend_after_days,
-       {_of(_BINDINGS, "?1", _IS_ABOVE)}, {_of(_LIMITS, "?1", _IS_ABOVE)},
-       (SELECT t.status FROM team t WHERE t.organization_id = ?1 AND t.name = ?2),
+       {_of(_BINDINGS, ":organization", _IS_ABOVE)}, {_of(_LIMITS, ":organization", _IS_ABOVE)},
+       (SELECT t.status FROM team t WHERE t.organization_id = :organization AND t.name = :team),
        CASE WHEN EXISTS (SELECT 1 FROM emergency_stop s WHERE s.ended_ns IS NULL AND s.organization_id IS NULL)
             THEN 'all'
-            WHEN EXISTS (SELECT 1 FROM emergency_stop s WHERE s.ended_ns IS NULL AND s.organization_id = ?1)
+            WHEN EXISTS (SELECT 1 FROM emergency_stop s WHERE s.ended_ns IS NULL AND s.organization_id = :organization)
             THEN 'organization' END,
-       EXISTS (SELECT 1 FROM legacy_key g WHERE g.organization_id = ?1 AND g.revoked_ns IS NULL)
+       EXISTS (SELECT 1 FROM legacy_key g WHERE g.organization_id = :organization AND g.revoked_ns IS NULL)
   FROM organization o
- WHERE o.id = ?1
+ WHERE o.id = :organization
 """  # noqa: S608  # texts of this file
 
 _DAY_NS: Final = 86_400 * 10**9
@@ -155,7 +155,7 @@ class CredentialRows:
                 return None
             own = _Own._make(row)
             place = own.organization_id, own.team
-            above = self._db.execute(SHARED, place).fetchone()
+            above = self._db.execute(SHARED, {"organization": own.organization_id, "team": own.team}).fetchone()
             if above is None:
                 return None  # an agent of no organization is nobody's
             shared = _Shared._make(above)

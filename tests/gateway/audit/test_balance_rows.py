@@ -177,7 +177,7 @@ def test_a_reader_counts_no_entry_twice(log: Log, make: Make) -> None:
     last = log.rows("SELECT id, leaf FROM entry ORDER BY id DESC LIMIT 1")
     log.tamper("UPDATE entry SET leaf = x'00' WHERE id = ?", last[0][0])
     assert standing.balance("default", "all", now=True).values()[2] == 3, "what is known if it cannot be read"
-    log.tamper("UPDATE entry SET leaf = ?2 WHERE id = ?1", *last[0])
+    log.tamper("UPDATE entry SET leaf = ? WHERE id = ?", last[0][1], last[0][0])
     assert standing.balance("default", "all", now=True).values()[2] == 5
     standing.close()
 

@@ -27,7 +27,8 @@ def test_a_credential_is_found_without_scanning(home: Home) -> None:
     """The cost of a request must not grow with the number of agents, keys and bindings."""
     plans: list[list[str]] = []
     with home.registry.read() as session:
-        for statement, values in ((credential_rows.CREDENTIAL, ("x",)), (credential_rows.SHARED, ("x", "y"))):
+        above = {"organization": "x", "team": "y"}
+        for statement, values in ((credential_rows.CREDENTIAL, ("x",)), (credential_rows.SHARED, above)):
             rows = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
             plans.append([row[3] for row in rows])
     own, shared = ([step for step in plan if step.startswith("SCAN")] for plan in plans)
