@@ -170,7 +170,7 @@ def _limit(limit: LimitRecord, now_ns: int) -> str:
     part = "".join(
         f", only {what} {text}" for what, text in (("upstream", limit.upstream), ("model", limit.model)) if text
     )
-    by_others = "" if limit.by_gateway else ", set by the organization"
+    by_others = ", set by the organization" if limit.by_gateway is False else ""
     return f"{limit.limit} {value}{raised}  by {limit.subject_kind}{whose}{part}{by_others}"
 
 

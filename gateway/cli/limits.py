@@ -247,7 +247,8 @@ def _only(limit: LimitRecord | LimitState) -> str:
 
 
 def _set_by(limit: LimitRecord | LimitState) -> str:
-    return "gateway" if limit.by_gateway else "organization"
+    known: bool | None = limit.by_gateway  # an older gateway elsewhere does not say
+    return "-" if known is None else "gateway" if known else "organization"
 
 
 def _whose(limit: LimitRecord) -> str:

@@ -95,7 +95,7 @@ class RemoteAgents:
         found = AgentAt(
             agent=documents.record(AgentVersionRecord, body["agent"]),
             team_owner=body["team_owner"],
-            standing=Standing(**body["standing"]),
+            standing=documents.record(Standing, body["standing"]),
             keys=documents.records(KeyRecord, body["keys"]),
             bindings=bindings,
             limits=documents.records(LimitRecord, body["limits"]),
@@ -108,7 +108,7 @@ class RemoteAgents:
             found=found,
             versions=self.versions(organization, found.agent.id),
             parent_name=body["parent_name"],
-            activation=None if body["activation"] is None else InForce(**body["activation"]),
+            activation=None if body["activation"] is None else documents.record(InForce, body["activation"]),
             uses=uses,
         )
 

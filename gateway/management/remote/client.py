@@ -24,12 +24,29 @@ PAGE: Final = 500
 ATTEMPTS: Final = 3
 PAUSE_SECONDS: Final = 0.3
 
+# What a control API says of a member of a body that it does not know; commands send no others.
+_NO_MEMBER: Final = "there is no such member"
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 _HEADERS: Final = {
     "accept": "application/json",
     # Hints name commands then, and not members of bodies.
     "gateway-client": "command-line",
 }
+
+
+class Document(dict[str, Any]):
+    """An object in an answer. What a gateway of another version leaves out is an error that says so."""
+
+    def __missing__(self, name: str) -> Any:
+        raise incomplete([name])
+
+
+def incomplete(missing: Sequence[str]) -> GatewayError:
+    """The error for an answer without these members. What was asked for has been done all the same."""
+    names = ", ".join(f"`{each}`" for each in missing)
+    message = f"the gateway is older than this command: its answer lacks {names}"
+    hint = "what it was to change is changed; upgrade the gateway, or use a command line of its version"
+    return GatewayError("older_gateway", message, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +144,7 @@ class Client:
             if self._warn is not None:
                 self._warn(text, "")
         try:
-            found = response.json()
+            found = response.json(object_hook=Document)
         except ValueError as error:
             raise self._not_a_gateway() from error
         if not isinstance(found, dict):
@@ -165,9 +182,14 @@ class Client:
         if response.status_code == 401 and code == "bad_credentials":
             message = f"{self._origin} does not take the token: it is unknown, wrong, revoked or expired"
             return GatewayError(code, message, hint=f"type `gateway login --server {self._origin}`")
+        if code == "unknown_path" or response.status_code == 405:
+            message = f"the gateway at {self._origin} is older than this command, and cannot do this"
+            return GatewayError("older_gateway", message, hint="upgrade that gateway")
         hint = str(problem.get("hint", ""))
         hint = "" if f"{PREFIX}/" in hint else hint  # a path is for programs
         errors = [each for each in problem.get("errors") or () if isinstance(each, dict)]
+        if code == "invalid_body" and not hint and any(each.get("message") == _NO_MEMBER for each in errors):
+            hint = "the gateway may be older than this command: leave that out, or upgrade the gateway"
         return ApiError(code, detail, hint, response.status_code, errors)
 
     def _unreachable(self, error: httpx.TransportError) -> GatewayError:

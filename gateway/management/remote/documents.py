@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from gateway.errors import GatewayError
+from gateway.management.remote.client import incomplete
 
 T = TypeVar("T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_SAID: Final[Mapping[str, Any]] = {"by_gateway": None}
+"""What an older gateway does not say and commands can do without: they show that it is not known."""
 
 
 def record(kind: type[T], document: Mapping[str, Any]) -> T:
     """A record. Members that it does not have are left out: a newer gateway may say more."""
     values: dict[str, Any] = {}
-    for each in dataclasses.fields(kind):  # type: ignore[arg-type]  # records are dataclasses
-        if each.name.endswith("_ns"):
-            name = each.name.removesuffix("_ns")
-            if name in document:
-                values[each.name] = None if document[name] is None else nanoseconds(document[name])
-        elif each.name in document:
-            values[each.name] = document[each.name]
-    try:
-        return kind(**values)
-    except TypeError as error:
-        hint = "the gateway may be older than this command line"
-        message = f"the gateway's answer lacks a part of {kind.__name__}"
-        raise GatewayError("unexpected_answer", message, hint=hint) from error
+    lacking: list[str] = []
+    for member, needed in _members(kind):
+        name = member.removesuffix("_ns")
+        if name in document:
+            is_time = name != member and document[name] is not None
+            values[member] = nanoseconds(document[name]) if is_time else document[name]
+        elif name in _NOT_SAID:
+            values[member] = _NOT_SAID[name]
+        elif needed:
+            lacking.append(name)
+    if lacking:
+        raise incomplete(lacking)
+    return kind(**values)
+
+
+def _members(kind: Any) -> Iterator[tuple[str, bool]]:
+    """The members of a dataclass or a named tuple, and whether each must be given."""
+    if not dataclasses.is_dataclass(kind):
+        yield from ((each, each not in kind._field_defaults) for each in kind._fields)
+        return
+    missing = dataclasses.MISSING
+    for each in dataclasses.fields(kind):
+        yield each.name, each.default is missing and each.default_factory is missing
 
 
 def records(kind: type[T], documents: list[dict[str, Any]]) -> list[T]:

@@ -125,7 +125,7 @@ class RemoteUsage:
         lines = [
             UsageLine(
                 key=each["key"],
-                counts=Counts(**each["counts"]),
+                counts=documents.record(Counts, each["counts"]),
                 agent_id=each["agent_id"],
                 window=each["window"],
                 since_ns=documents.nanoseconds(each["from"]),

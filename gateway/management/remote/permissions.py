@@ -41,7 +41,7 @@ class RemotePermissions:
         assert first is not None  # there is one call at least
         return PermissionsAt(
             at_ns=documents.nanoseconds(first["at"]),
-            activation=None if first["activation"] is None else InForce(**first["activation"]),
+            activation=None if first["activation"] is None else documents.record(InForce, first["activation"]),
             calls=calls,
             permissions=sorted(found, key=lambda each: (each.agent, each.agent_id, each.call)),
             not_considered=first["not_considered"],
