@@ -23,6 +23,10 @@ from gateway.upstream.providers.base import Endpoint, Provider
 from gateway.upstream.routes import FAMILIES, routes_of, split
 from gateway.upstream.strict_json import shown
 
+# What the clients of one maker put before the version, by what the upstream was added as. Groq's end their base URL
+# before `/openai/v1`, so with the upstream's name as its end they ask for `/groq/openai/v1/…`.
+_OWN_STARTS = {"groq": "/openai"}
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -180,7 +184,7 @@ class RouteTable:
     def _find(self, organization: str, wanted: Target) -> Match:
         upstreams = self._upstreams.get(organization, {})
         if wanted.named is not None and (named := upstreams.get(wanted.named[0])) is not None:
-            match = _match(named, wanted.method, wanted.named[1])
+            match = _match(named, wanted.method, wanted.named[1]) or _own(named, wanted.method, wanted.named[1])
             if match is None:
                 raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(named.provider)])
             return match
@@ -213,6 +217,14 @@ def _match(destination: Destination, method: str, path: str) -> Match | None:
     return None if found is None else Match(destination, Endpoint(destination.name, found[0], path, found[1]))
 
 
+def _own(destination: Destination, method: str, path: str) -> Match | None:
+    """The same route as the clients of this upstream's maker write it."""
+    start = _OWN_STARTS.get(destination.preset)
+    if start is None or not path.startswith(f"{start}{destination.provider.prefix}/"):
+        return None
+    return _match(destination, method, path.removeprefix(start))
+
+
 def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: str, path: str) -> Choices | None:
     """What a request to a pool means at each of these members that serves it; None if none does.
 
@@ -220,7 +232,9 @@ def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: 
     """
     found: list[tuple[Member, Match]] = []
     for member, destination in members:
-        match = _match(destination, method, path) or _below(destination, method, path)
+        match = (
+            _match(destination, method, path) or _below(destination, method, path) or _own(destination, method, path)
+        )
         if match is not None and (not found or _alike(found[0][1], match)):
             found.append((member, replace(match, renames=member.renames)))
     if not found:

@@ -26,6 +26,8 @@ _AGENTS = "agents that a provider runs: a request names its model, its prompts a
 _ACCOUNT = "the administration of an account at a provider"
 _TUNING = "fine-tuning"
 _OLD = "older text APIs: use `:generateContent`"
+_COHERE = "Cohere's own API: use the one that is compatible with OpenAI's"
+_OLLAMA = "Ollama's own API: what models a server has is its operator's business"
 # What the clients of providers can call besides, by a segment of its path or by the verb behind a colon. Where a path
 # has several of them, the first one counts. What a provider serves is not looked up here.
 _KNOWN_APIS = {
@@ -37,7 +39,7 @@ _KNOWN_APIS = {
     **dict.fromkeys(("organization", "organizations", "projects", "compliance", "user_profiles", "tunnels"), _ACCOUNT),
     **dict.fromkeys(("webhook_endpoints", "webhook_event_types", "webhooks", "safety", "credits", "key"), _ACCOUNT),
     **dict.fromkeys(("vaults", "credentials"), "credentials that are kept at a provider"),
-    **dict.fromkeys(("fine_tuning", "fine-tuning", "fine-tunes", "tunedModels", "tuningJobs"), _TUNING),
+    **dict.fromkeys(("fine_tuning", "fine-tuning", "fine-tunes", "finetune", "tunedModels", "tuningJobs"), _TUNING),
     **dict.fromkeys(("auth_tokens", "authTokens", "client_secrets"), "tokens that lead past this gateway"),
     **dict.fromkeys(("realtime", "live", "ws", "transcription_sessions"), "the Realtime and Live APIs"),
     **dict.fromkeys(("videos", ":predictLongRunning"), "videos"),
@@ -47,21 +49,27 @@ _KNOWN_APIS = {
     **dict.fromkeys(("operations", ":fetchPredictOperation"), "operations that go on at a provider"),
     **dict.fromkeys((":rawPredict", ":streamRawPredict"), "models of other makers at Vertex AI"),
     **dict.fromkeys(("rerank", "score"), "reranking"),
+    **dict.fromkeys(("summarize", "classify", "tokenize", "detokenize"), _COHERE),
     **dict.fromkeys((":predict", ":computeTokens"), "this method of Google's models"),
     "cachedContents": "cached contents by their own paths",
     "chatkit": "ChatKit",
+    "classifications": "classifications",
     "complete": "the Text Completions API: use messages",
+    "connectors": "connectors that a provider keeps",
     "containers": "containers by their own paths",
     "content_provenance_checks": "checks of where content comes from",
     "decisions": "decisions of a provider",
     "evals": "evaluations",
     "fim": "completions in the middle of a text",
     "interactions": "the Interactions API: use `:generateContent`",
+    "libraries": "libraries of documents",
     "memory_stores": "memory stores",
+    "observability": "what a provider records of an account's calls",
     "ocr": "the reading of documents as text",
     "skills": "skills by their own paths",
     "traces": "traces of agents: switch them off in the client (`OPENAI_AGENTS_DISABLE_TRACING=1`)",
     "uploads": "uploads in parts: upload the file in one request",
+    "workflows": "workflows that a provider runs",
 }
 # Where these lead depends on what stands before them: a family that has routes of these names serves no others there.
 _OF_A_FAMILY = {
@@ -75,8 +83,9 @@ _OF_A_FAMILY = {
     "/api/show": "Ollama's own API: use /v1/models",
     "/api/tags": "Ollama's own API: use /v1/models",
     "/models/chat/completions": "Azure's paths for models of all makers: use /openai/v1/chat/completions",
-    "/v2/chat": "Cohere's own API: use the one that is compatible with OpenAI's",
-    "/v2/embed": "Cohere's own API: use the one that is compatible with OpenAI's",
+    **dict.fromkeys(("/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/ps"), _OLLAMA),
+    **dict.fromkeys(("/v2/chat", "/v2/embed"), _COHERE),
+    "/chat/moderations": "moderations of whole chats: use /v1/moderations",
 }
 _LOCATIONS = "/locations/"
 _VERTEX = "Vertex AI by project and location: use its express mode, whose clients have an API key and neither of them"
@@ -165,6 +174,10 @@ def _cause(path: str, families: Sequence[Routes]) -> str:
                 return twice(start)
         if any(_methods(plain.removesuffix(route.path), families) for route in family.provider.routes):
             return "the path has a route twice: take it out of the base URL, because the client adds it"
+    if _methods(plain.replace("/openai/", "/openai/v1/", 1), families):
+        return "`/v1` is missing: the base URL should end in `/openai/v1`"
+    if "/v1/openai/v1/" in plain:
+        return "the client adds `/openai/v1` itself: the base URL should end before `/v1`"
     if called := _unserved(plain):
         return f"this gateway does not serve {called}"
     asked = {family.provider.name for family in families}

@@ -57,7 +57,10 @@ class Azure(OpenAI):
         version = head.query.get(_VERSION)
         if not endpoint.route.path.startswith(_NEW):
             if version is None or not _DATE.fullmatch(version):
-                members.refuse("the query must have an `api-version` such as 2024-10-21 or 2025-04-01-preview")
+                members.refuse(
+                    "the query must have an `api-version` such as 2024-10-21 or 2025-04-01-preview; "
+                    "the base URL of a client that sends none should end in `/openai/v1`"
+                )
         elif version is not None and version not in _NEW_VERSIONS:
             members.refuse("`api-version` under `/openai/v1` must be `v1`, `latest`, `preview` or absent")
         return super().read(endpoint, head, raw)

@@ -30,6 +30,7 @@ _KIND = re.compile(r"[a-z0-9_.:/-]{1,128}")
 _REMEMBERED = 64
 
 _BY_MODEL = "the model is named in `model`"
+_NO_MODEL = "this route names no model; another API may have a route of the same path"
 _ITSELF = "a request names its model, its prompts and its tools itself"
 
 UNSEEN = {
@@ -177,7 +178,7 @@ def check_unread(body: dict[str, Any], read: frozenset[str], theirs: frozenset[s
     for name, value in body.items():
         if name not in read and (unread := _unread(name) if len(name) <= _REMEMBERED else _unread.__wrapped__(name)):
             if unread == "model":
-                refuse(f"`{name}` is not supported: {_BY_MODEL}")
+                refuse(f"`{name}` is not supported: {_BY_MODEL if name != 'model' else _NO_MODEL}")
             if value is not None and value.__class__ is not bool:
                 refuse(f"`{name}` is not supported: policies could not see it")
         if name in theirs or value.__class__ not in (dict, list) or (name in read and name in _READ_WHOLE):

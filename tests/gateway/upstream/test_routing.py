@@ -167,7 +167,14 @@ def test_another_method(method: str, path: bytes, allow: bytes) -> None:
         ("/v1/threads/thread_1/runs", "does not serve the Assistants API: use responses"),
         ("/v1/traces/ingest", "switch them off in the client"),
         ("/groq/api/show", "does not serve Ollama's own API"),
+        ("/groq/api/embed", "does not serve Ollama's own API: use /v1/embeddings"),
+        ("/groq/api/pull", "does not serve Ollama's own API"),
+        ("/groq/v1/openai/v1/chat/completions", "the client adds `/openai/v1` itself: the base URL should end before"),
+        ("/azure/openai/chat/completions", "the base URL should end in `/openai/v1`"),
+        ("/groq/v1/chat/moderations", "use /v1/moderations"),
+        ("/groq/v1/libraries", "does not serve libraries of documents"),
         ("/v2/chat", "does not serve Cohere's own API"),
+        ("/groq/v2/embed", "does not serve Cohere's own API"),
         ("/azure/models/chat/completions", "use /openai/v1/chat/completions"),
         (
             "/v1beta1/projects/p/locations/l/publishers/google/models/m:generateContent",
@@ -206,6 +213,27 @@ def test_a_destination_speaks_its_own_dialect() -> None:
     table = RouteTable([replace(upstream("local"), provider=PROVIDERS["ollama"])])
     match = table.resolve("default", target("POST", b"/local/v1/chat/completions"))
     assert match.destination.provider is PROVIDERS["ollama"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "action"),
+    [
+        ("POST", "/openai/v1/chat/completions", "chat.completions"),
+        ("GET", "/openai/v1/models", "models.list"),
+        ("GET", "/openai/v1/models/llama-3.3-70b-versatile", "models.retrieve"),
+        ("POST", "/openai/v1/audio/transcriptions", "audio.transcriptions"),
+    ],
+)
+def test_the_clients_of_groq_add_more_than_the_version(method: str, path: str, action: str) -> None:
+    """`groq` and `groq-sdk` end their base URL before `/openai/v1`, which the upstream's base URL has."""
+    groq = replace(upstream("fast"), provider=PROVIDERS["groq"], preset="groq")
+    table = RouteTable([upstream("openai", default=True), groq, replace(upstream("other"), preset="openai")])
+    match = table.resolve("default", target(method, f"/fast{path}".encode()))
+    assert (match.destination, match.endpoint.route.action) == (groq, action)
+    assert match.endpoint.path == path.removeprefix("/openai")  # what follows the upstream's base URL
+    assert table.resolve("default", target(method, path.encode())).destination.name == "openai"  # the name comes first
+    with pytest.raises(Denied):
+        table.resolve("default", target(method, f"/other{path}".encode()))
 
 
 def test_every_provider_can_be_added() -> None:
