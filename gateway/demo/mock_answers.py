@@ -95,6 +95,11 @@ def usage(request: Document, answers: Sequence[Choice]) -> Document:
     }
 
 
+def turn(request: Document) -> int:
+    """How many messages came before the answer. Ids of answers end in it: frameworks keep one message for each id."""
+    return len(_messages(request))
+
+
 def count_words(text: str) -> int:
     """How many words a text has. It may be large and have any content: no list of its words is made."""
     words, before = 0, " "
@@ -171,10 +176,10 @@ def _calls(request: Document, messages: list[Document]) -> list[Call]:
     match choice:
         case "none":
             return []
-        case "auto" | "required":
+        case "auto" | "required" | "any":  # Mistral's word for the second one
             text = _content(messages[-1]).lower() if messages[-1].get("role") == "user" else ""
             named = [call for call in called if _asks_for(text, call.name)]
-            if choice == "required" and not named:
+            if choice != "auto" and not named:
                 named = called[:1]
             return named[:1] if request.get("parallel_tool_calls") is False else named
         case {"type": "function" as kind, "function": {"name": name}} | {

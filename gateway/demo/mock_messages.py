@@ -79,20 +79,23 @@ def _format(form: Document | None) -> Document | None:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": form.get("schema")}}
 
 
-def message(model: str, choice: Choice, reported: Document | None) -> Document:
+def message(model: str, turn: int, choice: Choice, reported: Document | None) -> Document:
     """The whole answer."""
     return {
-        **_head(model),
+        **_head(model, turn),
         "content": [_block(number, part, whole=True) for number, part in enumerate(_parts(choice))],
         "stop_reason": _STOPS[choice.finish],
         **({} if reported is None else {"usage": _usage(reported)}),
     }
 
 
-def events(model: str, choice: Choice, reported: Document | None) -> Iterator[Document]:
+def events(model: str, turn: int, choice: Choice, reported: Document | None) -> Iterator[Document]:
     """The answer as events, a token each."""
     begun = None if reported is None else {**_usage(reported), "output_tokens": 1}
-    yield {"type": "message_start", "message": {**_head(model), "content": [], "stop_reason": None, "usage": begun}}
+    yield {
+        "type": "message_start",
+        "message": {**_head(model, turn), "content": [], "stop_reason": None, "usage": begun},
+    }
     yield {"type": "ping"}
     for number, part in enumerate(_parts(choice)):
         block = _block(number, part, whole=False)
@@ -150,5 +153,5 @@ def _usage(reported: Document) -> Document:
     }
 
 
-def _head(model: str) -> Document:
-    return {"id": "msg_mock", "type": "message", "role": "assistant", "model": model, "stop_sequence": None}
+def _head(model: str, turn: int) -> Document:
+    return {"id": f"msg_mock_{turn}", "type": "message", "role": "assistant", "model": model, "stop_sequence": None}

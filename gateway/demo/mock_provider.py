@@ -187,22 +187,22 @@ async def _embeddings(send: Send, model: str, request: Document, faults: Faults)
 async def _chat(send: Send, model: str, request: Document, faults: Faults) -> None:
     choices = mock_answers.choices(request, faults.words)
     usage = mock_answers.usage(request, choices) if faults.usage else None
-    options = request.get("stream_options")
+    options, turn = request.get("stream_options"), mock_answers.turn(request)
     if not request.get("stream"):
         if options is not None:
             raise BadRequestError("`stream_options` is only allowed with `stream`", "stream_options")
-        await _document(send, 200, _completion(model, choices, usage), cut=faults.cut)
+        await _document(send, 200, _completion(model, turn, choices, usage), cut=faults.cut)
         return
     wanted = bool((options or {}).get("include_usage"))
-    events = _events(model, choices, usage if wanted else None)
+    events = _events(model, turn, choices, usage if wanted else None)
     await _stream(
         send, chain((b"data: " + orjson.dumps(event) + b"\n\n" for event in events), [b"data: [DONE]\n\n"]), faults
     )
 
 
-def _completion(model: str, choices: Sequence[Choice], usage: Document | None) -> Document:
+def _completion(model: str, turn: int, choices: Sequence[Choice], usage: Document | None) -> Document:
     answer = {
-        "id": "chatcmpl-mock",
+        "id": f"chatcmpl-mock-{turn}",
         "object": "chat.completion",
         "created": _CREATED,
         "model": model,
@@ -227,9 +227,9 @@ def _call(number: int, call: Call, given: str) -> Document:
     return {"id": f"call_mock_{number}", "type": call.kind, call.kind: inside}
 
 
-def _events(model: str, choices: Sequence[Choice], usage: Document | None) -> Iterator[Document]:
+def _events(model: str, turn: int, choices: Sequence[Choice], usage: Document | None) -> Iterator[Document]:
     base: Document = {
-        "id": "chatcmpl-mock",
+        "id": f"chatcmpl-mock-{turn}",
         "object": "chat.completion.chunk",
         "created": _CREATED,
         "model": model,
@@ -280,12 +280,13 @@ async def _compact(send: Send, model: str, request: Document, faults: Faults) ->
 
 async def _messages(send: Send, model: str, request: Document, faults: Faults) -> None:
     asked = mock_messages.as_chat(request)
+    turn = mock_answers.turn(asked)
     [choice] = mock_answers.choices(asked, faults.words)
     usage = mock_answers.usage(asked, [choice]) if faults.usage else None
     if request.get("stream"):
-        await _stream(send, map(_named, mock_messages.events(model, choice, usage)), faults)
+        await _stream(send, map(_named, mock_messages.events(model, turn, choice, usage)), faults)
     else:
-        await _document(send, 200, mock_messages.message(model, choice, usage), cut=faults.cut)
+        await _document(send, 200, mock_messages.message(model, turn, choice, usage), cut=faults.cut)
 
 
 async def _count_tokens(send: Send, model: str, request: Document, faults: Faults) -> None:

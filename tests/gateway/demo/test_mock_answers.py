@@ -57,11 +57,21 @@ def ask(client: openai.OpenAI, text: str = "one two three", **members: Any) -> A
     return client.chat.completions.create(model="gpt-4o", messages=messages, **members)
 
 
+def test_the_answers_of_one_conversation_have_different_ids(client: openai.OpenAI) -> None:
+    """Frameworks such as LangGraph take a message with the id of an older one for a newer version of that one."""
+    turn: list[Any] = [{"role": "user", "content": "one"}]
+    first = ask(client, messages=turn)
+    turn += [{"role": "assistant", "content": "two"}, {"role": "user", "content": "three"}]
+    assert ask(client, messages=turn).id != first.id == ask(client, "one").id
+    streamed = {chunk.id for chunk in ask(client, messages=turn, stream=True)}
+    assert streamed == {ask(client, messages=turn).id}
+
+
 # Tools
 
 
 def test_a_tool_is_called_where_it_is_demanded(client: openai.OpenAI) -> None:
-    for choice in ("required", {"type": "function", "function": {"name": "get_weather"}}):
+    for choice in ("required", "any", {"type": "function", "function": {"name": "get_weather"}}):
         answer = ask(client, tools=[WEATHER, ORDER], tool_choice=choice)
         (only,) = answer.choices
         assert (only.finish_reason, only.message.content) == ("tool_calls", None)
