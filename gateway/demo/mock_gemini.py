@@ -20,11 +20,14 @@ _STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
+# What holds names of the client's own, in which nothing is spelled otherwise.
+_THEIRS = frozenset({"args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema"})
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none"}
 
 
 def as_chat(request: Document) -> Document:
     """The chat completion that asks for the same. Raises `BadRequestError`."""
+    request = _spelled(request)
     config = request.get("generationConfig") or {}
     asked = {
         "messages": list(_messages(request)),
@@ -36,6 +39,16 @@ def as_chat(request: Document) -> Document:
         "response_format": _format(config),
     }
     return {name: value for name, value in asked.items() if value not in (None, [])}
+
+
+def _spelled(value: Any) -> Any:
+    """A request with names in one spelling: Google's servers take `max_output_tokens` for `maxOutputTokens`, too."""
+    if isinstance(value, list):
+        return [_spelled(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    named = {re.sub(r"_([a-z])", lambda found: found[1].upper(), name): inner for name, inner in value.items()}
+    return {name: inner if name in _THEIRS else _spelled(inner) for name, inner in named.items()}
 
 
 def as_embeddings(request: Document) -> Document:
@@ -77,9 +90,7 @@ def _result(response: Any) -> str:
 def _tools(request: Document) -> Iterator[Document]:
     for tool in request.get("tools") or ():
         for function in tool.get("functionDeclarations") or ():
-            # Google's own client writes the one in snake case, and the servers take either.
-            schema = function.get("parametersJsonSchema") or function.get("parameters_json_schema")
-            schema = schema or _json_schema(function.get("parameters"))
+            schema = function.get("parametersJsonSchema") or _json_schema(function.get("parameters"))
             yield {"type": "function", "function": {"name": function.get("name"), "parameters": schema}}
 
 

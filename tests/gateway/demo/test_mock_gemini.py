@@ -54,6 +54,15 @@ def test_functions() -> None:
     assert parts("get order", mode="NONE") == [{"text": "You said: get order"}]
 
 
+def test_either_spelling() -> None:
+    """As litellm and other clients write requests; names inside a schema and of arguments are nobody's to change."""
+    schema = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
+    tools = [{"function_declarations": [{"name": "get_order", "parameters_json_schema": schema}]}]
+    found = orjson.loads(ask("generateContent", "get order", tools=tools, generation_config={"candidate_count": 2})[1])
+    calls = [candidate["content"]["parts"][0]["functionCall"]["args"] for candidate in found["candidates"]]
+    assert calls == [{"order_id": "mock"}] * 2
+
+
 def test_faults_and_errors() -> None:
     for model, status, kind in (("mock-status-503", 503, "UNAVAILABLE"), ("mock-status-418", 418, "INVALID_ARGUMENT")):
         found, body = ask("generateContent", "hello", model=model)
