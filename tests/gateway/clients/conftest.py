@@ -16,6 +16,7 @@ from tests.gateway.dataplane.processes import ROOT, Live, environment, write_pol
 
 HERE = Path(__file__).parent
 CREWAI = ROOT / ".venv-crewai/bin/python"
+FRAMEWORKS = ROOT / ".venv-frameworks/bin/python"
 
 POLICY = """\
 package bot.authz
@@ -45,6 +46,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         # The mock provider tells the list of Gemini's models from OpenAI's by the header of the key.
         key = {"MOCK_KEY": "mock-key"}
         found.run("upstreams", "add", "gemini", "--base-url", provider, "--key-env", "MOCK_KEY", env=key)
+        for name in ("groq", "mistral"):
+            found.run("upstreams", "add", name, "--base-url", provider, "--no-key")
         found.start("--workers", "1")
         yield found
         found.stop()
@@ -73,6 +76,7 @@ def gemini_url(live: Live) -> str:
 @pytest.fixture
 def known(live: Live, openai_url: str, anthropic_url: str, gemini_url: str) -> dict[str, str]:
     """The environment of a client: it knows base URLs and a key."""
+    root = live.base_url.removesuffix("/v1")
     return environment(
         OPENAI_BASE_URL=openai_url,
         OPENAI_API_KEY=live.key,
@@ -80,6 +84,11 @@ def known(live: Live, openai_url: str, anthropic_url: str, gemini_url: str) -> d
         ANTHROPIC_API_KEY=live.key,
         GEMINI_BASE_URL=gemini_url,
         GEMINI_API_KEY=live.key,
+        GOOGLE_API_KEY=live.key,
+        GOOGLE_GEMINI_BASE_URL=gemini_url,
+        # Their clients add the version, and that of Groq `/openai` before it.
+        GROQ_BASE_URL=f"{root}/groq",
+        MISTRAL_BASE_URL=f"{root}/mistral",
         # What frameworks keep and ask belongs to the test alone.
         HOME=str(live.directory),
         # What frameworks send to their makers is no subject here, and must not be tried.
@@ -88,6 +97,9 @@ def known(live: Live, openai_url: str, anthropic_url: str, gemini_url: str) -> d
         LITELLM_LOCAL_MODEL_COST_MAP="True",
         CREWAI_DISABLE_TELEMETRY="true",
         CREWAI_TRACING_ENABLED="false",
+        AGNO_TELEMETRY="false",
+        HAYSTACK_TELEMETRY_ENABLED="False",
+        OTEL_SDK_DISABLED="true",
     )
 
 
@@ -97,6 +109,14 @@ def crewai() -> str:
     if not CREWAI.exists():
         pytest.skip(f"CrewAI is not installed: {HERE.relative_to(ROOT)}/crewai.txt says how")
     return str(CREWAI)
+
+
+@pytest.fixture(scope="session")
+def frameworks() -> str:
+    """The Python that has the frameworks of `frameworks.txt`."""
+    if not FRAMEWORKS.exists():
+        pytest.skip(f"these frameworks are not installed: {HERE.relative_to(ROOT)}/frameworks.txt says how")
+    return str(FRAMEWORKS)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Clients for Node, unmodified: `openai`, `@anthropic-ai/sdk`, and `ai` with its providers of three APIs.
+"""Clients for Node, unmodified: those of OpenAI and Anthropic, `ai` with providers of three APIs, LangChain, others.
 
 Each runs as a program of `node/` that knows base URLs and a key alone. They are installed with npm, from ranges of
 versions; without it these tests are skipped.
@@ -98,3 +98,29 @@ def test_ai(run: Program, live: Live) -> None:
     }
     actions = {entry["action"] for entry in live.entries()[before:] if entry["kind"] == "decided"}
     assert actions == {"responses", "chat.completions", "messages", "generate_content", "embeddings"}
+
+
+def test_langchain(run: Program, live: Live) -> None:
+    before = len(live.entries())
+    expected = {"": SAID, " stream": SAID, " agent": "The tool said: mock shipped", " object": True, " denied": True}
+    names = ("chat", "responses", "messages", "gemini")
+    assert run("langchain") == {
+        **{f"{name}{what}": value for name in names for what, value in expected.items()},
+        "embeddings": 1536,
+    }
+    denied = [entry for entry in live.entries()[before:] if entry["kind"] == "decided" and not entry["open"]]
+    assert len(denied) == len(names)
+
+
+def test_others(run: Program) -> None:
+    expected = {"": SAID, " stream": SAID, " agent": "The tool said: mock shipped", " denied": 403}
+    assert run("others") == {
+        **{f"{name}{what}": value for name in ("responses", "chat_completions") for what, value in expected.items()},
+        "gemini": SAID,
+        "gemini stream": SAID,
+        "gemini denied": 403,
+        "groq": SAID,
+        "groq denied": 403,
+        "ai groq": SAID,
+        "ai compatible": SAID,
+    }

@@ -308,6 +308,13 @@ def test_what_names_state_in_another_way_is_refused(path: str, given: dict[str, 
         json(path, **given)
 
 
+def test_a_conversation_of_another_api() -> None:
+    """Mistral's client asks for one with a model and a prompt under the same path."""
+    with pytest.raises(Denied) as caught:
+        json("/conversations", model="mistral-large", inputs="hello")
+    assert "`model` is not supported: this route names no model; another API may have" in caught.value.text
+
+
 def test_an_upload() -> None:
     call = form("/files", {"file": ("a.jsonl", b"{}\n{}")}, purpose="user_data", **{"expires_after[seconds]": "3600"})
     assert (call.action, call.params, call.modalities, call.stores) == (
