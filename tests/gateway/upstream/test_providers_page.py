@@ -36,9 +36,10 @@ def test_every_route_is_listed(name: str) -> None:
 
 def test_base_urls_of_clients_lead_to_their_provider() -> None:
     rows = re.findall(r"^\| `[\w.]+\(.*\| `http://127.0.0.1:8080(\S*)` \| `(\w+) (\S+)` \|$", PAGE, flags=re.MULTILINE)
-    assert len(rows) == 5
+    assert len(rows) == 7
     one = Destination("ups", "default", "", PROVIDERS["openai"], "https://x.example", False, None)
-    table = RouteTable([replace(one, name=name, provider=PROVIDERS[name]) for name in HEADINGS])
+    names = (*HEADINGS, "groq", "mistral")
+    table = RouteTable([replace(one, name=name, provider=PROVIDERS[name], preset=name) for name in names])
     for base, method, path in rows:
         match = table.resolve("default", target(method, (base + path).encode()))
         assert match.destination.name == base.split("/")[1]
