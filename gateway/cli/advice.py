@@ -63,6 +63,10 @@ CHECKS: Final[dict[str, Advice]] = {
         "the headers were checked before any policy was asked",
         "the client must send what the route takes, JSON in UTF-8 or a form, not compressed",
     ),
+    "websocket_refused": Advice(
+        "the headers were checked before any policy was asked",
+        "the client must use HTTP: most do so by themselves after this answer",
+    ),
     "limit_exceeded": Advice(
         "the policies allow the call, but a limit had no room for it",
         "wait until the limit starts anew, or raise it for a while: `gateway limits raise`",

@@ -46,6 +46,9 @@ def head(scope: Scope) -> dict[bytes, bytes]:
         if headers[b"transfer-encoding"].lower() != b"chunked":
             raise Denied("unsupported_encoding", reasons=["the only transfer encoding is chunked"])
     if b"upgrade" in headers:
+        if headers[b"upgrade"].strip().lower() == b"websocket":
+            # The status demands the protocol that is spoken (RFC 9110, section 15.5.22).
+            raise Denied("websocket_refused", headers=[(b"upgrade", b"HTTP/1.1")])
         # Java's own client offers HTTP/2 unless it is told not to.
         what = "no other protocol is spoken here: the client must use HTTP/1.1 and offer no upgrade"
         raise Denied("bad_request", reasons=[what + " (in Java `HttpClient.Version.HTTP_1_1`)"])

@@ -18,6 +18,7 @@ CODES = {
     405: "wrong_method",
     413: "too_large",
     415: "unsupported_encoding",
+    426: "websocket_refused",
     429: "limit_exceeded",
     500: "outcome_unrecorded",
     502: "upstream_error upstream_unavailable",

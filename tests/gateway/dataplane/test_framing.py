@@ -132,7 +132,7 @@ CASES = [
         ("space in a name", post(*PLAIN, b"X Y: a"), 400, "bad_request"),
         ("empty name", post(*PLAIN, b": a"), 400, "bad_request"),
         ("two content types", post(*PLAIN, b"Content-Type: text/plain"), 400, "bad_request"),
-        ("WebSocket", post(*PLAIN, b"Connection: upgrade", b"Upgrade: websocket"), 400, "bad_request"),
+        ("WebSocket", post(*PLAIN, b"Connection: upgrade", b"Upgrade: websocket"), 426, "websocket_refused"),
         ("h2c", post(*PLAIN, b"Connection: upgrade, http2-settings", b"Upgrade: h2c"), 400, "bad_request"),
         # Content
         ("no content type", post(HOST, LENGTH), 415, "unsupported_encoding"),

@@ -28,8 +28,8 @@ _DEFAULT_VERSION = "2023-06-01"
 _NO_CREDIT = ("Your credit balance is too low", "You have reached your specified API usage limits")
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    405: "invalid_request_error", 413: "request_too_large", 415: "invalid_request_error", 429: "rate_limit_error",
-    529: "overloaded_error",
+    405: "invalid_request_error", 413: "request_too_large", 415: "invalid_request_error", 426: "invalid_request_error",
+    429: "rate_limit_error", 529: "overloaded_error",
 }  # fmt: skip
 
 

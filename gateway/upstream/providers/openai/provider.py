@@ -34,7 +34,8 @@ _RESPONSES = frozenset({responses.COUNT, *responses.GENERATING})
 _BETA_PATH = frozenset({"beta"})
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
+    405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error", 426: "invalid_request_error",
+    429: "rate_limit_error",
 }  # fmt: skip
 
 
