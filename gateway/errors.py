@@ -82,7 +82,7 @@ REASONS: dict[str, Reason] = {
             "the request body must be what the route takes (JSON in UTF-8, or a form), not compressed",
         ),
         # Codex asks for a WebSocket first. After this status it goes on over HTTP, after any other it gives up.
-        Reason("websocket_refused", 426, False, "this gateway does not speak WebSocket: the API is served over HTTP/1.1"),
+        Reason("websocket_refused", 426, False, "there is no WebSocket here: the API is served over HTTP/1.1"),
         # Waiting helps only if the limit has room again soon: each refusal says so itself.
         Reason("limit_exceeded", 429, True, "a limit has no room for this request"),
         # The provider has carried the request out: a client that sent it again would have it done twice.

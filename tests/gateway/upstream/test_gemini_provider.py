@@ -519,6 +519,14 @@ def test_counting_is_not_billed() -> None:
 # -- errors
 
 
+@pytest.mark.parametrize(("headers", "delays"), [([], []), ([(b"retry-after", b"3600")], ["3600s"])])
+def test_the_wait_stands_where_clients_of_google_look(headers: list[tuple[bytes, bytes]], delays: list[str]) -> None:
+    """The Gemini CLI ends at once if the wait is long, and tries again ten times if it finds none."""
+    denied = Denied("limit_exceeded", facts=[], headers=headers)
+    details = json.loads(PROVIDER.error(denied))["error"]["details"]
+    assert [each["retryDelay"] for each in details if each["@type"].endswith("/google.rpc.RetryInfo")] == delays
+
+
 @pytest.mark.parametrize("code", sorted(REASONS))
 def test_errors_have_the_shape_of_google(code: str) -> None:
     denied = Denied(code, "internal detail", reasons=["because"])

@@ -553,6 +553,13 @@ def test_errors_have_the_shape_of_openai(code: str) -> None:
     assert "internal" not in error["message"]
 
 
+@pytest.mark.parametrize(("retry", "kind"), [(True, "rate_limit_error"), (False, "insufficient_quota")])
+def test_a_limit_without_room_for_long_is_a_used_up_quota(retry: bool, kind: str) -> None:
+    """Codex waits as long as `retry-after` says, for hours if need be, unless the type is this one."""
+    error = json.loads(PROVIDER.error(Denied("limit_exceeded", retry=retry, facts=[])))["error"]
+    assert (error["type"], error["code"]) == (kind, "limit_exceeded")
+
+
 @pytest.mark.parametrize(
     "usage",
     [None, [], {}, {"prompt_tokens": "7"}, {"prompt_tokens": -1}, {"prompt_tokens": True}, {"prompt_tokens": 2**53}],

@@ -146,6 +146,9 @@ def _error(denied: Denied) -> dict[str, object]:
     ]
     if denied.facts is not None:
         details.append({"@type": "type.googleapis.com/google.protobuf.ListValue", "value": denied.facts})
+    if (wait := dict(denied.headers).get(b"retry-after")) is not None:
+        # Google's clients look for the wait here. Without it, they try again and again.
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait.decode()}s"})
     status = denied.reason.status
     return {
         "error": {

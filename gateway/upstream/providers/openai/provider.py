@@ -34,8 +34,8 @@ _RESPONSES = frozenset({responses.COUNT, *responses.GENERATING})
 _BETA_PATH = frozenset({"beta"})
 _ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error", 426: "invalid_request_error",
-    429: "rate_limit_error",
+    405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
+    426: "invalid_request_error",
 }  # fmt: skip
 
 
@@ -165,5 +165,8 @@ class OpenAI:
 
 def _error(denied: Denied) -> dict[str, object]:
     kind = _ERROR_TYPES.get(denied.reason.status, "server_error")
+    if denied.code == "limit_exceeded" and not denied.retry:
+        # OpenAI's word for a quota that is used up: Codex ends, and else waits for as many hours as `retry-after` says.
+        kind = "insufficient_quota"
     facts = {} if denied.facts is None else {"details": denied.facts}
     return {"error": {"message": denied.text, "type": kind, "param": None, "code": denied.code, **facts}}
