@@ -121,22 +121,31 @@ def frameworks() -> str:
 
 @pytest.fixture(scope="session")
 def node(pytestconfig: pytest.Config) -> Path:
-    """A directory with the clients for Node, installed once for each `node/package.json`, and our programs."""
+    """A directory with the clients for Node, and our programs."""
+    return installed(pytestconfig, HERE / "node", "clients for Node")
+
+
+def installed(pytestconfig: pytest.Config, source: Path, what: str, *, scripts: bool = False) -> Path:
+    """A copy of `source` in which npm has installed its `package.json`, once for each; the test is skipped without npm.
+
+    `scripts`: the packages fetch or choose their programs by scripts of theirs.
+    """
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("clients for Node need `node` and `npm`")
+        pytest.skip(f"{what} need `node` and `npm`")
     assert pytestconfig.cache is not None
-    wanted = (HERE / "node/package.json").read_bytes()
-    place = pytestconfig.cache.mkdir(f"clients-for-node-{hashlib.sha256(wanted).hexdigest()[:12]}")
+    wanted = (source / "package.json").read_bytes()
+    place = pytestconfig.cache.mkdir(f"{what.lower().replace(' ', '-')}-{hashlib.sha256(wanted).hexdigest()[:12]}")
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
-        for path in (HERE / "node").iterdir():
+        for path in (each for each in source.iterdir() if each.is_file()):
             # At once: a program of another process may be reading it just now.
             shutil.copyfile(path, place / f".{path.name}")
             os.replace(place / f".{path.name}", place / path.name)
         if not (place / "installed").exists():
-            quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--loglevel=error"]
+            quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
+            quiet += [] if scripts else ["--ignore-scripts"]
             done = subprocess.run(["npm", "install", *quiet], cwd=place, capture_output=True, text=True, timeout=500)
             if done.returncode != 0:
-                pytest.skip(f"npm cannot install the clients for Node: {done.stderr.strip()[:200]}")
+                pytest.skip(f"npm cannot install the {what}: {done.stderr.strip()[:200]}")
             (place / "installed").touch()
     return place

@@ -1,0 +1,227 @@
+"""Coding agents as people run them: unmodified, without a terminal, set up as docs/coding-agents.md says.
+
+Each is given a task; the model behind the gateway (`coding_agents/model.py`) has it run a command and tells the result.
+They are installed with npm, from ranges of versions; without it these tests are skipped. What they would send elsewhere
+is switched off, and else meets a proxy that is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.clients.conftest import HERE, installed
+from tests.gateway.dataplane.processes import Live, write_policy
+
+pytestmark = pytest.mark.slow
+
+POLICY = """\
+package bot.authz
+
+default allow := false
+
+allow if input.agent.name in {"bot", "spender"}
+
+deny contains "not during the freeze" if input.agent.name == "frozen"
+"""
+TASK = "run this command: echo hello > made.txt && cat made.txt"
+NOWHERE = "http://127.0.0.1:9"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """How one is run: its arguments, its environment and its files, in which `<url>` and `<key>` are replaced."""
+
+    name: str
+    action: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    files: dict[str, str] = field(default_factory=dict)
+
+    def start(self, packages: Path, home: Path, url: str, key: str) -> subprocess.CompletedProcess[str]:
+        def filled(text: str) -> str:
+            return text.replace("<url>", url).replace("<key>", key)
+
+        for name, text in self.files.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_text(filled(text))
+        program = str(packages / "node_modules/.bin" / self.command[0])
+        return subprocess.run(
+            [program, *self.command[1:], TASK],
+            cwd=home,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(home),
+                "TERM": "dumb",
+                "HTTPS_PROXY": NOWHERE,
+                "NO_PROXY": "127.0.0.1",
+                **{name: filled(value) for name, value in self.environment.items()},
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+
+CLAUDE = Agent(
+    "claude",
+    "messages",
+    ("claude", "--allowedTools", "Bash", "-p"),
+    {
+        "ANTHROPIC_BASE_URL": "<url>/anthropic",
+        "ANTHROPIC_API_KEY": "<key>",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    },
+)
+_CODEX = ("codex", "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
+CODEX = Agent(
+    "codex",
+    "responses",
+    _CODEX,
+    {"AIG_KEY": "<key>"},
+    {
+        ".codex/config.toml": 'model = "gpt-5.5"\nmodel_provider = "gateway"\n[model_providers.gateway]\n'
+        'name = "Agent Identity Gateway"\nbase_url = "<url>/openai/v1"\nenv_key = "AIG_KEY"\n'
+    },
+)
+# Its own provider asks for a WebSocket first.
+CODEX_OPENAI = Agent(
+    "codex with its own provider",
+    "responses",
+    _CODEX,
+    {},
+    {
+        ".codex/config.toml": 'model = "gpt-5.5"\nopenai_base_url = "<url>/openai/v1"\n',
+        ".codex/auth.json": '{"OPENAI_API_KEY": "<key>"}',
+    },
+)
+GEMINI = Agent(
+    "gemini",
+    "generate_content",
+    ("gemini", "--skip-trust", "--yolo", "--prompt"),
+    {"GEMINI_API_KEY": "<key>", "GOOGLE_GEMINI_BASE_URL": "<url>/gemini"},
+    {
+        ".gemini/settings.json": json.dumps(
+            {
+                "security": {"auth": {"selectedType": "gemini-api-key"}},
+                "privacy": {"usageStatisticsEnabled": False},
+                "general": {"enableAutoUpdate": False},
+            }
+        )
+    },
+)
+OPENCODE = Agent(
+    "opencode",
+    "messages",
+    ("opencode", "run", "--model", "anthropic/claude-sonnet-4-5"),
+    {"AIG_KEY": "<key>"},
+    {
+        "opencode.json": json.dumps(
+            {
+                "autoupdate": False,
+                "share": "disabled",
+                "provider": {"anthropic": {"options": {"baseURL": "<url>/anthropic/v1", "apiKey": "{env:AIG_KEY}"}}},
+            }
+        )
+    },
+)
+
+
+def _name(agent: Agent) -> str:
+    return agent.name
+
+
+@pytest.fixture(scope="session")
+def packages(pytestconfig: pytest.Config) -> Path:
+    return installed(pytestconfig, HERE / "coding_agents", "coding agents", scripts=True)
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A gateway in front of the model, with three agents: one may do all, one is denied, one has used up its limit."""
+    found = Live(tmp_path_factory.mktemp("coding"))
+    model = subprocess.Popen(
+        [sys.executable, "-m", "tests.gateway.clients.coding_agents.model"],
+        cwd=HERE.parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert model.stdout is not None
+    try:
+        url = model.stdout.readline().split()[-1]
+        write_policy(found.data / "policies", POLICY)
+        for name, base in (("openai", url), ("anthropic", url), ("gemini", url.removesuffix("/v1"))):
+            found.run("upstreams", "add", name, "--base-url", base, "--key-env", "KEY", env={"KEY": "provider-key"})
+        for name in ("frozen", "spender"):
+            found.run("agents", "register", name)
+            found.run("bind", name, "starter")
+        found.run("limits", "set", "spender", "requests_per_day", "1")
+        found.start("--workers", "1")
+        yield found
+        found.stop()
+        found.check_log()
+    finally:
+        found.close()
+        model.terminate()
+        model.wait(60)
+        model.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def keys(house: Live) -> dict[str, str]:
+    """A key of each agent. The one request that `spender` has is made."""
+    made = {name: house.run("keys", "create", name).strip() for name in ("frozen", "spender")}
+    request = urllib.request.Request(f"{house.base_url}/models", headers={"Authorization": f"Bearer {made['spender']}"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+    return {"bot": house.key, **made}
+
+
+@pytest.mark.parametrize("agent", [CLAUDE, CODEX, CODEX_OPENAI, GEMINI, OPENCODE], ids=_name)
+def test_a_task(agent: Agent, house: Live, keys: dict[str, str], packages: Path, tmp_path: Path) -> None:
+    before = len(house.entries())
+    done = agent.start(packages, tmp_path, house.base_url.removesuffix("/v1"), keys["bot"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The command said: " in done.stdout, done.stdout + done.stderr
+    assert (tmp_path / "made.txt").read_text() == "hello\n"
+    house.wait(lambda: house.rows("SELECT count(*) FROM open_decision") == [(0,)])
+    entries = house.entries()[before:]
+    decided = [each for each in entries if each["kind"] == "decided"]
+    assert {each["reason"] for each in decided} == {"allowed"}
+    assert [each["action"] for each in decided if each["stream"]].count(agent.action) >= 2
+    ended = [each for each in entries if each["kind"] == "completed"]
+    assert {(each["outcome"], each["status"]) for each in ended} == {("ok", 200)}
+    assert all(each["input_tokens"] > 0 and each["output_tokens"] > 0 for each in ended)
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "calls", "text"),
+    [
+        (CLAUDE, "frozen", 1, "not during the freeze"),
+        (CODEX, "frozen", 6, "not during the freeze"),  # it tries any status again, five times within seconds
+        (GEMINI, "frozen", 2, "not during the freeze"),
+        (CLAUDE, "spender", 1, "has 0 requests left of 1 request"),
+        (CODEX, "spender", 1, "Quota exceeded"),
+        (GEMINI, "spender", 2, "has 0 requests left of 1 request"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Agent) else str(value),
+)
+def test_a_refusal_ends_it_and_is_shown(
+    agent: Agent, name: str, calls: int, text: str, house: Live, keys: dict[str, str], packages: Path, tmp_path: Path
+) -> None:
+    before = len(house.entries())
+    done = agent.start(packages, tmp_path, house.base_url.removesuffix("/v1"), keys[name])
+    assert done.returncode != 0
+    assert text in done.stdout + done.stderr
+    decided = [each for each in house.entries()[before:] if each["kind"] == "decided"]
+    assert 1 <= len(decided) <= calls
+    assert not any(each["open"] for each in decided)
