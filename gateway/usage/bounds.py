@@ -64,6 +64,7 @@ _CLIENT_TOOLS: Final = {
 }
 _CLIENT_TOOLS["azure"] = _CLIENT_TOOLS["openai"]
 _SHELL: Final = "shell"  # of OpenAI: where it runs, its environment says
+_SEARCH: Final = "tool_search"  # of OpenAI: it runs at the client, as Codex's does, if its execution says so
 # Models of which each call has little around it, and those whose maker says much. A router puts the maker before them.
 _PLAIN_MODELS: Final = re.compile(r"(?:.*/)?(?:ft:)?(?:gpt-(?!oss)|o\d|chatgpt-|text-embedding-|claude-|gemini-).*")
 _LONG_PROMPTS: Final = "grok"
@@ -143,19 +144,22 @@ def _hosted(call: Call) -> list[str]:
     known = _CLIENT_TOOLS.get(call.provider)
     others = {tool.type for tool in call.tools if tool.type not in _OWN_TOOLS}
     others = {each for each in others if known is None or not known.fullmatch(each)}
-    if _SHELL in others and _runs_shell(call):
-        others.remove(_SHELL)
-    return sorted(others)
+    return sorted(each for each in others if each not in (_SHELL, _SEARCH) or not _runs(call, each))
 
 
-def _runs_shell(call: Call) -> bool:
-    """Whether the client carries out every shell of a call to OpenAI."""
+def _runs(call: Call, kind: str) -> bool:
+    """Whether the client carries out every shell, or every search for tools, of a call to OpenAI."""
     listed = call.body.get("tools") if call.body is not None else None
-    shells = [each for each in listed if each.get("type") == _SHELL] if isinstance(listed, list) else []
-    local = [each for each in shells if isinstance(each.get("environment"), dict)]
-    local = [each for each in local if each["environment"].get("type") == "local"]
+    found = [each for each in listed if each.get("type") == kind] if isinstance(listed, list) else []
     # Some may stand elsewhere: in items of the input, or in groups.
-    return len(local) == sum(tool.type == _SHELL for tool in call.tools)
+    return sum(map(_is_local, found)) == sum(tool.type == kind for tool in call.tools)
+
+
+def _is_local(tool: dict[str, Any]) -> bool:
+    if tool["type"] == _SEARCH:
+        return tool.get("execution") == "client"
+    environment = tool.get("environment")
+    return isinstance(environment, dict) and environment.get("type") == "local"
 
 
 def _compacts(body: dict[str, Any]) -> bool:

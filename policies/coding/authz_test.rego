@@ -24,6 +24,7 @@ _request := {
 		"tools": [
 			{"type": "function", "name": "exec_command"},
 			{"type": "custom", "name": "apply_patch"},
+			{"type": "tool_search", "name": ""},
 			{"type": "web_search", "name": ""},
 		],
 	},
@@ -71,7 +72,7 @@ test_hosted_tools_are_taken_out if {
 }
 
 test_a_listed_hosted_tool_stays if {
-	authz.obligations.strip_tools == set() with input as _request with data.coding.settings.hosted_tools as ["web_search"]
+	authz.obligations.strip_tools == set() with input as _request with data.coding.settings.hosted_tools as ["tool_search", "web_search"]
 }
 
 test_tools_of_the_agent_stay if {

@@ -153,6 +153,25 @@ def test_what_the_provider_does_besides_has_no_bound(
 
 
 @pytest.mark.parametrize(
+    ("tools", "bounded"),
+    [
+        ([{"type": "tool_search", "execution": "client"}], True),  # as Codex has it
+        ([{"type": "tool_search"}], False),
+        ([{"type": "tool_search", "execution": "server"}], False),
+        ([{"type": "tool_search", "execution": "client"}, {"type": "tool_search"}], False),
+        ([{"type": "shell", "environment": {"type": "local"}}], True),
+        ([{"type": "shell", "environment": {"type": "container_auto"}}], False),
+        ([{"type": "shell", "execution": "client"}], False),
+        ([{"type": "tool_search", "environment": {"type": "local"}}], False),
+        ([{"type": "web_search", "execution": "client"}], False),
+    ],
+)
+def test_a_tool_that_runs_at_the_client_has_a_bound(tools: list[dict[str, Any]], bounded: bool) -> None:
+    call = read("openai", "responses", {"model": "m", "input": "x", "tools": tools})
+    assert (bounds.unbounded(call) == "") is bounded
+
+
+@pytest.mark.parametrize(
     ("model", "most"),
     [
         ("gpt-5", 8),
