@@ -47,8 +47,8 @@ def head(scope: Scope) -> dict[bytes, bytes]:
             raise Denied("unsupported_encoding", reasons=["the only transfer encoding is chunked"])
     if b"upgrade" in headers:
         if headers[b"upgrade"].strip().lower() == b"websocket":
-            # The status demands the protocol that is spoken (RFC 9110, section 15.5.22).
-            raise Denied("websocket_refused", headers=[(b"upgrade", b"HTTP/1.1")])
+            # The status demands the protocol that is spoken (RFC 9110, sections 15.5.22 and 7.8).
+            raise Denied("websocket_refused", headers=[(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")])
         # Java's own client offers HTTP/2 unless it is told not to.
         what = "no other protocol is spoken here: the client must use HTTP/1.1 and offer no upgrade"
         raise Denied("bad_request", reasons=[what + " (in Java `HttpClient.Version.HTTP_1_1`)"])

@@ -208,6 +208,19 @@ def test_a_pipelined_request_is_not_served(run: Run) -> None:
     run(test)
 
 
+def test_a_websocket_is_told_what_is_spoken_instead(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        sent = post(*PLAIN, b"Connection: upgrade", b"Upgrade: websocket")
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(sent.replace(b"KEY", gateway.key.encode()))
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        writer.close()
+        assert head.startswith(b"http/1.1 426 ")
+        assert b"\r\nupgrade: http/1.1\r\nconnection: upgrade\r\n" in head
+
+    run(test)
+
+
 def test_trailers_do_not_join_the_head(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         body = b"%x\r\n%s\r\n0\r\nAccept: text/evil\r\nAuthorization: Bearer x\r\n\r\n" % (len(BODY), BODY)
