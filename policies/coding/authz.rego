@@ -49,7 +49,7 @@ deny contains "the provider must not connect to this MCP server" if _unlisted_se
 obligations := {
 	"strip_tools": {label |
 		some tool in input.request.tools
-		not tool.type in _run_by_the_agent
+		not _run_by_the_agent(tool.type)
 		not tool.type in _server_types
 		label := _label(tool)
 		not label in settings.hosted_tools
@@ -76,9 +76,13 @@ _model_listed if {
 	glob.match(pattern, null, input.resource.model)
 }
 
-# A namespace is a list of functions, such as those of an MCP server that the agent itself is connected to.
-_run_by_the_agent := {"function", "custom", "namespace"}
+# A namespace is a list of functions, such as those of an MCP server that the agent itself is connected to. The patterns
+# are tools that makers define and clients carry out.
+_run_by_the_agent(type) if type in {"function", "custom", "namespace", "local_shell", "apply_patch"}
 
+_run_by_the_agent(type) if glob.match("{bash,text_editor,memory}_2*", null, type)
+
+# The second one names tools of a server that stands in the request as well, as the first one.
 _server_types := {"mcp", "mcp_toolset"}
 
 # Tools that the provider defines have no name.
@@ -88,6 +92,6 @@ _label(tool) := tool.type if tool.name == ""
 
 _unlisted_server if {
 	some tool in input.request.tools
-	tool.type in _server_types
-	not tool.name in settings.mcp_servers
+	tool.type == "mcp"
+	not tool.server in settings.mcp_servers
 }

@@ -85,10 +85,18 @@ test_a_plugin_goes_by_its_name if {
 }
 
 test_mcp_servers_of_the_provider_are_denied if {
-	server := _with_tool({"type": "mcp", "name": "crm"})
+	server := _with_tool({"type": "mcp", "name": "crm", "server": "https://tools.acme.example/mcp"})
 	not authz.allow with input as server
 	authz.deny == {"the provider must not connect to this MCP server"} with input as server
-	authz.allow with input as server with data.coding.settings.mcp_servers as ["crm"]
+	authz.allow with input as server with data.coding.settings.mcp_servers as ["https://tools.acme.example/mcp"]
+	not authz.allow with input as server with data.coding.settings.mcp_servers as ["crm"]
+}
+
+test_tools_that_makers_define_and_agents_run_stay if {
+	every type in ["local_shell", "apply_patch", "bash_20250124", "text_editor_20250728", "memory_20250818"] {
+		authz.obligations.strip_tools == set() with input as _with_tool({"type": type, "name": ""})
+	}
+	authz.obligations.strip_tools == {"code_execution"} with input as _with_tool({"type": "code_execution_20250825", "name": "code_execution"})
 }
 
 test_answers_are_capped if {
