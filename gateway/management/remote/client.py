@@ -42,10 +42,10 @@ class Document(dict[str, Any]):
 
 
 def incomplete(missing: Sequence[str]) -> GatewayError:
-    """The error for an answer without these members. What was asked for has been done all the same."""
+    """The error for an answer without these members. A change may have been made before, or be still to come."""
     names = ", ".join(f"`{each}`" for each in missing)
     message = f"the gateway is older than this command: its answer lacks {names}"
-    hint = "what it was to change is changed; upgrade the gateway, or use a command line of its version"
+    hint = "look whether it has changed anything; upgrade the gateway, or use a command line of its version"
     return GatewayError("older_gateway", message, hint=hint)
 
 
