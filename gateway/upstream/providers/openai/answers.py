@@ -20,6 +20,7 @@ _COUNTS = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 )
 _CACHE_WRITE = "cache_creation_input_tokens"
+_ANTHROPICS = frozenset({_CACHE_WRITE, "cache_read_input_tokens"})
 # Mistral documents both spellings.
 _DETAILS = ("prompt_tokens_details", "prompt_token_details")
 # Models of OpenAI that search the web for each answer.
@@ -143,15 +144,15 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
 def _with_cache(usage: Usage, told: dict[str, Any], names: tuple[str, ...]) -> Usage:
     """Usage with what servers tell of their cache under further names.
 
-    One number may stand under several. Where they differ the least counts, so that no cost is below the bill.
+    One number may stand under several. Where they differ the least counts, because input that is not cached costs more.
     """
     numbers = [count(told.get(each), "cached_tokens") for each in _DETAILS] + [count(told, each) for each in names]
     cached = min((each for each in numbers if each is not None), default=0)
-    written = count(told, _CACHE_WRITE)
-    written = usage.cache_write if written is None else written
+    written = max(count(told, _CACHE_WRITE) or 0, usage.cache_write)
     both, output = cached + written, count(told, "completion_tokens") or 0
     # Servers that hand on Anthropic's numbers as they are count them beside the input.
-    if both > usage.input or (both and count(told, "total_tokens") == usage.input + both + output):
+    total = None if _ANTHROPICS.isdisjoint(told) else count(told, "total_tokens")
+    if both > usage.input or (both and total == usage.input + both + output):
         usage = replace(usage, input=usage.input + both, output=max(output, usage.output - both))
     return replace(usage, cached=cached, cache_write=written)
 
