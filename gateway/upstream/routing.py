@@ -13,7 +13,7 @@ lead nowhere. Specification: docs/architecture.md, section 7, step 2.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.errors import Denied, did_you_mean
@@ -230,17 +230,24 @@ def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: 
 
     A request must be the same one at all of them: what one member's route lets through, all others let through too.
     """
-    found: list[tuple[Member, Match]] = []
-    for member, destination in members:
-        match = (
-            _match(destination, method, path) or _below(destination, method, path) or _own(destination, method, path)
-        )
-        if match is not None and (not found or _alike(found[0][1], match)):
-            found.append((member, replace(match, renames=member.renames)))
+    members = tuple(members)
+    found = _matches(members, lambda each: _match(each, method, path) or _below(each, method, path))
+    found = found or _matches(members, lambda each: _own(each, method, path))
     if not found:
         return None
     query = frozenset.intersection(*(match.endpoint.route.query for _, match in found))
     return Choices(pool.name, tuple((member, _with_query(match, query)) for member, match in found))
+
+
+def _matches(
+    members: Iterable[tuple[Member, Destination]], match_at: Callable[[Destination], Match | None]
+) -> list[tuple[Member, Match]]:
+    found: list[tuple[Member, Match]] = []
+    for member, destination in members:
+        match = match_at(destination)
+        if match is not None and (not found or _alike(found[0][1], match)):
+            found.append((member, replace(match, renames=member.renames)))
+    return found
 
 
 def _below(destination: Destination, method: str, path: str) -> Match | None:
