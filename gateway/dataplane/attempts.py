@@ -28,6 +28,7 @@ from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.settings import Settings
 from gateway.upstream.client import NotConnectedError
+from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match, Member
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
@@ -102,8 +103,9 @@ class Chooser:
 
     def may_replace(self, exchange: Exchange, status: int) -> bool:
         """Whether an answer with this status may be replaced by another upstream's: it is kept until that is known."""
-        # 402: the account has no credit, and another upstream's may have.
-        return (status >= 500 or status in (402, 429)) and self._next(exchange) is not None
+        # 402: the account has no credit, and another upstream's may have. So it is with a model that it may not use.
+        failed = status >= 500 or status in (402, 429) or exchange.rejected is Why.MODEL
+        return failed and self._next(exchange) is not None
 
     def may_follow(self, exchange: Exchange, denied: Denied) -> bool:
         """Whether another attempt may follow one that ended so."""

@@ -16,6 +16,7 @@ from gateway.errors import Denied
 from gateway.upstream import answer_headers
 from gateway.upstream.client import Answer
 from gateway.upstream.providers import rejections
+from gateway.upstream.providers.http.provider import NAME as HTTP
 from gateway.upstream.providers.rejections import Rejection, Why
 from gateway.upstream.routing import Destination
 
@@ -34,8 +35,9 @@ def read(destination: Destination, status: int, body: bytes) -> Rejection | None
     """What an error is about; None if that is not known for certain."""
     parsed = rejections.parse(body) if len(body) <= rejections.MAX_BYTES else None
     found = None if parsed is None else destination.provider.reject(status, parsed[0])
-    if found is None and status == 402:
-        return Rejection(Why.CREDIT)  # all providers mean the same by it, and no client can pay
+    if found is None and status == 402 and destination.provider.name != HTTP:
+        # All providers of models mean this by it. Other APIs mean their own matters, such as a card that was declined.
+        return Rejection(Why.CREDIT)
     if found is None or not found.of_client:
         return found
     said = [each.decode("utf-8", "replace") for each in answer_headers.said_of_account(destination)]

@@ -25,7 +25,7 @@ MAX_BYTES: Final = 16 * 1024
 _LONGEST: Final = 1000
 _ACCOUNT: Final = re.compile(
     r"\b(?:sk|xai|gsk|proj|org|team|key|acct)[-_]\w|\b(?:api[ _-]?key|team|organi[sz]ation|project|account|workspace)\b"
-    r"|[0-9a-f]{8}-[0-9a-f]{4}-|@|\*\*",
+    r"|\barn:|\bAKIA|\bprojects/|[0-9a-f]{8}-[0-9a-f]{4}-|@|\*\*",
     re.IGNORECASE,
 )
 """What a text may name that is none of a client's business."""

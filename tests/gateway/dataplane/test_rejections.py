@@ -92,11 +92,23 @@ def test_a_flagged_input_says_nothing_against_the_upstream(run: Run) -> None:
 
 def test_no_other_upstream_is_asked_what_one_has_flagged(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
-        gateway.upstream.handler = answer(CASES[4]["body"], 403)
+        gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
+        gateway.upstream.handler = answer(FLAGGED["body"], 403)
+        async with route(gateway, "the-xai", "backup") as backup:
+            reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
+            assert (reply.status, reply.json) == (403, FLAGGED["told"])
+            assert backup.seen == []
+
+    run(test)
+
+
+def test_another_upstream_is_asked_for_a_model_that_one_may_not_use(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        case = next(each for each in CASES if each["provider"] == "openai" and "may not use" in each["detail"])
+        gateway.upstream.handler = answer(case["body"], 403)
         async with route(gateway) as backup:
             reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
-            assert (reply.status, reply.json) == (403, CASES[4]["told"])
-            assert backup.seen == []
+            assert (reply.status, len(backup.seen)) == (200, 1)
 
     run(test)
 

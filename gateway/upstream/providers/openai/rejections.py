@@ -44,7 +44,8 @@ def openai(status: int, document: dict[str, Any]) -> Rejection | None:
         if denied and error.get("code") == "model_not_found":
             return Rejection(Why.MODEL, _error(f"The project {denied[1]}", "invalid_request_error", "model_not_found"))
     if status == 429 and "insufficient_quota" in (error.get("code"), error.get("type")):
-        return Rejection(Why.CREDIT)
+        # A gateway like this one says it of a limit.
+        return None if error.get("code") == "limit_exceeded" else Rejection(Why.CREDIT)
     return None
 
 
@@ -59,13 +60,17 @@ def openrouter(status: int, document: dict[str, Any]) -> Rejection | None:
     reasons = metadata.get("reasons") if isinstance(metadata, dict) else None
     if not isinstance(metadata, dict) or not isinstance(reasons, list) or not reasons:
         return None
-    if not all(isinstance(each, str) and each and text(each) for each in reasons):
+    if not all(isinstance(each, str) and text(each) and not names_account(each) for each in reasons):
         return None
     if not said or names_account(said):
         said = f"Your input was flagged for {', '.join(reasons)}."
     told: dict[str, Any] = {"reasons": reasons}
+    if text(flagged := metadata.get("flagged_input")):  # the client's own words
+        told["flagged_input"] = flagged
     told |= {
-        name: metadata[name] for name in ("flagged_input", "provider_name", "model_slug") if text(metadata.get(name))
+        name: each
+        for name in ("provider_name", "model_slug")
+        if (each := text(metadata.get(name))) and not names_account(each)
     }
     return Rejection(Why.INPUT, {"error": {"code": 403, "message": said, "metadata": told}})
 
