@@ -12,7 +12,10 @@ import yaml
 
 from gateway.dataplane import contacts, rejected
 from gateway.dataplane.measures import NO_CREDIT
+from gateway.upstream.providers.http.api import Api
+from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.rejections import MAX_BYTES
+from gateway.upstream.routing import Destination
 
 from .conftest import COMPLETION, Gateway, Reply, Seen, answer, chat, until
 from .test_measures import numbers
@@ -111,6 +114,11 @@ def test_another_upstream_is_asked_for_a_model_that_one_may_not_use(run: Run) ->
             assert (reply.status, len(backup.seen)) == (200, 1)
 
     run(test)
+
+
+def test_an_api_of_another_kind_means_its_own_matters_by_402() -> None:
+    with_http = Destination("up_crm", "default", "crm", Http("crm", Api(())), "https://crm.example", False, None)
+    assert rejected.read(with_http, 402, b'{"error": {"code": "card_declined"}}') is None
 
 
 @pytest.mark.parametrize("status", [402, 403])

@@ -12,7 +12,7 @@ from gateway.registry import names
 from gateway.upstream.providers.openai.dialects import OPENAI
 from gateway.upstream.providers.openai.provider import OpenAI
 from gateway.upstream.providers.presets import PROVIDERS
-from gateway.upstream.routing import Destination, RouteTable, target
+from gateway.upstream.routing import Choices, Destination, Member, Pool, RouteTable, target
 
 
 def upstream(name: str, organization: str = "default", *, default: bool = False, fault: str = "") -> Destination:
@@ -234,6 +234,21 @@ def test_the_clients_of_groq_add_more_than_the_version(method: str, path: str, a
     assert table.resolve("default", target(method, path.encode())).destination.name == "openai"  # the name comes first
     with pytest.raises(Denied):
         table.resolve("default", target(method, f"/other{path}".encode()))
+
+
+def test_a_route_asks_groq_under_its_own_paths_only_where_no_other_member_has_them() -> None:
+    groq = replace(upstream("groq"), provider=PROVIDERS["groq"], preset="groq")
+    azure = replace(upstream("azure"), provider=PROVIDERS["azure"], preset="azure")
+    path = target("POST", b"/fast/openai/v1/chat/completions")
+
+    def asked(*members: Destination) -> list[tuple[str, bool]]:
+        pool = Pool("default", "fast", False, tuple(Member(each.id, 1, 1) for each in members))
+        found = RouteTable([groq, azure], [pool]).resolve("default", path)
+        assert isinstance(found, Choices)
+        return [(match.destination.name, "api-version" in match.endpoint.route.query) for _, match in found.members]
+
+    assert asked(groq) == [("groq", False)]
+    assert asked(groq, azure) == [("azure", True)]
 
 
 def test_every_provider_can_be_added() -> None:
