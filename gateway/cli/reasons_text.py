@@ -72,8 +72,15 @@ def _print_failed(failed: Mapping[str, Any], rule: Mapping[str, Any]) -> None:
 def _shown(value: Any) -> str:
     from gateway.policy.reexecution import value_text
 
-    text = str(value_text(value))
+    text = str(value_text(_plain(value)))
     return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}… ({len(text):,} characters)"
+
+
+def _plain(value: Any) -> Any:
+    """A value with objects of the class that policies have. An answer from elsewhere has them of another one."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def _head(bundle: Mapping[str, Any], rule: Mapping[str, Any]) -> str:
