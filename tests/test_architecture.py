@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS: tuple[str, ...] = (
     "errors",
     "frozen",
+    "shares",
     "identifiers",
     "remotes",
     "data_directory",

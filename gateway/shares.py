@@ -1,0 +1,134 @@
+"""Fair shares of whatever is finite: requests in progress, connections, threads, streams, bytes, entries of the log.
+
+A thing that runs out is handed out by one `Shares`. Each holder (an agent, an organization, an operator, an address)
+may hold as long as it then has no more than a fixed multiple of what was free: its *ratio*. One greedy holder with
+ratio 1 so ends at half of all places, one with ratio 3 at three quarters, and several at less each, but some places
+stay free for those who hold few. Nothing has to be configured, and nothing is set aside while nobody else asks. (The
+rule is the dynamic threshold of shared packet buffers: Choudhury and Hahne, IEEE/ACM Transactions on Networking, 1998.)
+
+The caller says who asks by naming every holder that answers for it, for instance an agent and its organization; all
+of them must have room. An address is only named while nobody has authenticated: many agents may stand behind one.
+
+Not locked: one `Shares` belongs to one event loop or one thread. Processes have shares of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, Literal, NamedTuple
+
+Kind = Literal["agent", "organization", "operator", "address", "upstream"]
+
+RATIOS: Final[dict[Kind, int]] = {"agent": 1, "operator": 1, "address": 1, "upstream": 1, "organization": 3}
+"""How many times what is free one holder of a kind may hold. An organization has more than one agent or operator."""
+
+
+class Holder(NamedTuple):
+    """Somebody who may hold a share."""
+
+    kind: Kind
+    id: str
+
+
+class NoShareError(Exception):
+    """There is no room. `holder` has its whole share, or is None if everything is taken."""
+
+    def __init__(self, thing: str, holder: Holder | None) -> None:
+        self.thing = thing
+        self.holder = holder
+        whose = "everything is taken" if holder is None else f"this {holder.kind} has its whole share"
+        super().__init__(f"no more {thing}: {whose}")
+
+
+class Shares:
+    """`capacity` places of one thing. `thing` names it in the plural, for messages: "requests in progress"."""
+
+    def __init__(self, thing: str, capacity: int, ratios: dict[Kind, int] | None = None) -> None:
+        self.thing = thing
+        self.capacity = capacity
+        self.taken = 0
+        self._ratios = RATIOS if ratios is None else {**RATIOS, **ratios}
+        self._held: dict[Holder, int] = {}
+        self._waiting: OrderedDict[asyncio.Future[None], tuple[tuple[Holder, ...], int]] = OrderedDict()
+
+    @property
+    def free(self) -> int:
+        return self.capacity - self.taken
+
+    def held(self, holder: Holder) -> int:
+        return self._held.get(holder, 0)
+
+    def take(self, *holders: Holder, amount: int = 1) -> None:
+        """Take `amount` places for `holders` until `give_back`. `NoShareError` if one of them has no room."""
+        if (why := self._refusal(holders, amount)) is not None:
+            raise why
+        self._grant(holders, amount)
+
+    def give_back(self, *holders: Holder, amount: int = 1) -> None:
+        """Return places that were taken for exactly these holders. Waiting callers are served in their order."""
+        self.taken -= amount
+        for each in holders:
+            left = self._held[each] - amount
+            if left:
+                self._held[each] = left
+            else:
+                del self._held[each]
+        self._serve()
+
+    @contextmanager
+    def hold(self, *holders: Holder, amount: int = 1) -> Iterator[None]:
+        """`take` and `give_back` around a block."""
+        self.take(*holders, amount=amount)
+        try:
+            yield
+        finally:
+            self.give_back(*holders, amount=amount)
+
+    @asynccontextmanager
+    async def wait(self, *holders: Holder, amount: int = 1) -> AsyncIterator[None]:
+        """Like `hold`, but wait for room. The first waiting caller that has room is served first.
+
+        The caller bounds how many may wait, by other `Shares`, and how long, by a timeout.
+        """
+        if self._refusal(holders, amount) is None:
+            self._grant(holders, amount)
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting[turn] = holders, amount
+            try:
+                await turn
+            except BaseException:
+                # Cancelled: either still in the queue, or granted in the same turn of the event loop.
+                if self._waiting.pop(turn, None) is None:
+                    self.give_back(*holders, amount=amount)
+                raise
+        try:
+            yield
+        finally:
+            self.give_back(*holders, amount=amount)
+
+    def _refusal(self, holders: tuple[Holder, ...], amount: int) -> NoShareError | None:
+        free = self.capacity - self.taken
+        if amount > free:
+            return NoShareError(self.thing, None)
+        for each in holders:
+            if self._held.get(each, 0) + amount > self._ratios[each.kind] * free:
+                return NoShareError(self.thing, each)
+        return None
+
+    def _grant(self, holders: tuple[Holder, ...], amount: int) -> None:
+        self.taken += amount
+        for each in holders:
+            self._held[each] = self._held.get(each, 0) + amount
+
+    def _serve(self) -> None:
+        for turn, (holders, amount) in list(self._waiting.items()):
+            if self.taken >= self.capacity:
+                return
+            if not turn.done() and self._refusal(holders, amount) is None:
+                del self._waiting[turn]
+                self._grant(holders, amount)
+                turn.set_result(None)
