@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway import ownership
 from gateway.errors import GatewayError
 
 DEFAULT_DATA = Path(".gateway")
@@ -116,9 +117,14 @@ class DataDirectory:
                 hint="choose another directory with --data",
             ) from error
 
+    def check_owner(self) -> None:
+        """Raise if another user may have written what is in it. To be called before anything there is read."""
+        ownership.check(self.path)
+
     def check(self) -> None:
-        """Raise unless this is a gateway's data directory that this user can read and write."""
+        """Raise unless this is a gateway's data directory that this user can trust, read and write."""
         where = str(self.path)
+        self.check_owner()
         if not os.path.lexists(self.path):
             flag = "" if self.path == DEFAULT_DATA else f" --data {shlex.quote(where)}"
             shown = where if self.path.is_absolute() else f"./{where}"

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from gateway import ownership
 from gateway.data_directory import DEFAULT_DATA, FILE_NAME, DataDirectory
 from gateway.errors import GatewayError, did_you_mean
 from gateway.remotes import Remote, is_remote, parse
@@ -212,7 +213,10 @@ def _unchecked(flags: Mapping[str, object] | None, env: Mapping[str, str] | None
     config = file or (Path(config_name) if (config_name := environment.pop("config", None)) else None)
     if config is None:
         data = Path(str(given.get("data") or environment.get("data") or DEFAULT_DATA))
+        DataDirectory(data).check_owner()
         config = found if os.path.exists(found := data / FILE_NAME) else None
+    else:
+        ownership.check_file(config)
     if config is not None:
         values.update(_from_file(config))
     for name, text in environment.items():

@@ -28,6 +28,7 @@ ROOMS: tuple[str, ...] = (
     "shares",
     "identifiers",
     "remotes",
+    "ownership",
     "data_directory",
     "settings",
     "logs",

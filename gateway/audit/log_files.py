@@ -15,6 +15,7 @@ from gateway.errors import GatewayError
 def log_directory(data: Path) -> DataDirectory:
     """The data directory, if it has a log. Nothing else is required: it may be a copy that was made as evidence."""
     directory = DataDirectory(data)
+    directory.check_owner()
     if not os.path.isfile(directory.audit_db):
         directory.check()
     return directory

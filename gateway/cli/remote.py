@@ -13,6 +13,7 @@ from typing import Final
 
 import typer
 
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.management import gateways, logins, servers
 from gateway.management.servers import Server
@@ -97,15 +98,20 @@ def server(address: str, token_file: Path | None, ca_file: Path | None, *, insec
 
 
 def check(context: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
-    """The data directory, unless a server is named: then refuse what is not for a server."""
-    if gateways.chosen() is None or context.resilient_parsing:
+    """The data directory, unless a server is named: then refuse what is not for a server.
+
+    No command gets to see a data directory that another user may have written.
+    """
+    if context.resilient_parsing:
         return value
+    if gateways.chosen() is None:
+        return _owned(value)
     named = _given(context.find_root().get_parameter_source("server"))
     if _given(context.get_parameter_source(str(param.name))):
         if named:
             raise refusal("--server and --data exclude each other: name one gateway")
         gateways.choose(None)  # an option counts more than the environment
-        return value
+        return _owned(value)
     if not named and os.environ.get(f"{PREFIX}DATA"):
         both = f"the variables {servers.SERVER} and {PREFIX}DATA"
         raise refusal(f"{both} exclude each other: unset one, or say --server or --data")
@@ -113,6 +119,15 @@ def check(context: typer.Context, param: typer.CallbackParam, value: Path) -> Pa
         instead = "leave --server out" if named else f"unset {servers.SERVER}, or say --data DIR"
         raise refusal(f"`gateway {command}` works on the gateway's own machine only: run it there, and {instead}")
     return value
+
+
+def _owned(data: Path) -> Path:
+    """A data directory that nobody else can have written. No command has looked at anything yet: exit code 2."""
+    try:
+        DataDirectory(data).check_owner()
+    except GatewayError as error:
+        raise refusal(f"{error.message}: {error.hint}" if error.hint else error.message) from error
+    return data
 
 
 def organization(context: typer.Context, param: typer.CallbackParam, value: str) -> str:

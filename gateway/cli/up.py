@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Annotated
 
@@ -37,7 +38,9 @@ def up(
 
     from gateway import logs
     from gateway.data_directory import DataDirectory
+    from gateway.processes import findings
     from gateway.processes.creation import create_empty
+    from gateway.processes.status import access
     from gateway.processes.supervisor import Supervisor
     from gateway.settings import load_settings
 
@@ -57,6 +60,8 @@ def up(
         typer.echo(f"there was no gateway in {data}: created an empty one")
     DataDirectory(data).check()
     logs.configure("supervisor")
+    for each in findings.too_open(access(settings.data), data):
+        logging.getLogger("gateway").warning("%s: %s", each.message, each.todo)
     uvloop.run(Supervisor(settings, _announce, lambda: load_settings(flags)).run())
 
 

@@ -10,12 +10,13 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from gateway.data_directory import DEFAULT_DATA
 from gateway.dataplane.contacts import Contact
 from gateway.identity.legacy_keys import AGENT as LEGACY
-from gateway.processes.status import Facts, Policies
+from gateway.processes.status import Access, Facts, Policies
 from gateway.processes.version import version
 from gateway.registry import adoptions
 from gateway.registry.inventory import AgentState, Tenant
@@ -49,6 +50,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
     found = [
         *_stops(facts, where),
         *_processes(facts, where),
+        *too_open(facts.access, settings.data.path),
         *_keys(facts),
         *_certificates(facts),
         *_token_keys(facts, where),
@@ -91,6 +93,24 @@ def _processes(facts: Facts, where: str) -> Iterator[Finding]:
         if process.version != version():
             message = f"the running gateway is of version {process.version}, this command of {version()}"
             yield _problem(message, "restart the gateway")
+
+
+def too_open(access: Access, data: Path) -> Iterator[Finding]:
+    """Said by `gateway up`, too."""
+    if access.readable:
+        names = ", ".join(str(each.relative_to(data)) for each in access.readable[:_NAMES])
+        more = len(access.readable) - _NAMES
+        shown = f"{names} and {more} more" if more > 0 else names
+        yield _problem(
+            f"other users can read {shown} in `{data}`",
+            f"type `chmod go-rwx {shlex.quote(str(data))}`, and replace the keys if others have read them",
+        )
+    for path, user in access.strangers:
+        yield Finding(
+            "remark",
+            f"`{path}` belongs to user {user}, who can put something else in the place of `{data}`",
+            "keep the data directory where only its own user and root can write",
+        )
 
 
 def _keys(facts: Facts) -> Iterator[Finding]:

@@ -14,9 +14,11 @@ import ssl
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway import ownership
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import search, signer, storage
 from gateway.data_directory import DataDirectory
@@ -112,6 +114,14 @@ class Logs:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """The secrets that other users can read, and the other users (with their directories) above the data directory."""
+
+    readable: list[Path] = field(default_factory=list)
+    strangers: list[tuple[Path, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that is known. `contacts`, `breakers` (the open ones of workers that are alive) and `sealed` (why a
     secret cannot be opened) go by the upstream's id.
@@ -137,6 +147,8 @@ class Facts:
     clients: list[Client] = field(default_factory=list)
     # The keys that sign and verify tokens, newest first.
     token_keys: list[TokenKeyState] = field(default_factory=list)
+    # What others can read, and who could put another directory in its place.
+    access: Access = field(default_factory=Access)
 
     def to_move(self, organization: str) -> int:
         """How many clients of an organization still use a provider's key."""
@@ -170,7 +182,13 @@ def look(settings: Settings) -> Facts:
         uses=key_uses.read(data.runtime_db),
         clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
         token_keys=token_keys.states(data.keys),
+        access=access(data),
     )
+
+
+def access(data: DataDirectory) -> Access:
+    """Which users beside this one the modes of a data directory let in. Those who can write were refused before."""
+    return Access(ownership.readable(data.path), ownership.strangers_above(data.path))
 
 
 def _process(data: DataDirectory) -> Process:

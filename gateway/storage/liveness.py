@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
+from gateway import ownership
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 
@@ -115,9 +116,7 @@ class OnlyOne:
             owner = os.stat(data.path).st_uid
             if owner != os.geteuid():
                 # Root in particular would leave files there that the owner cannot open.
-                raise GatewayError(
-                    "data_foreign", f"`{where}` belongs to user {owner}", subject=where, hint="run as that user"
-                )
+                raise ownership.foreign(data.path, owner)
             self._file = os.open(data.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
