@@ -33,6 +33,7 @@ ROOMS: tuple[str, ...] = (
     "settings",
     "logs",
     "pauses",
+    "marks",
     "body",
     "call",
     "storage",

@@ -19,6 +19,8 @@ _TEXTS: Final = frozenset(
 )
 _DOCUMENTS: Final = frozenset({"args", "input"})  # of tool calls that come whole
 _INDEXES: Final = ("output_index", "content_index", "index")
+# Characters of a place. No provider's has a tenth of them, and each of a hundred thousand members may be below it.
+_LONGEST: Final = 1024
 
 
 def read(raw: bytes) -> dict[str, Any]:
@@ -42,6 +44,8 @@ def read(raw: bytes) -> dict[str, Any]:
 
 
 def _collect(value: Any, place: str, texts: dict[str, list[str]]) -> None:
+    if len(place) > _LONGEST:
+        return
     if isinstance(value, dict):
         place += "".join(f"[{value[name]}]" for name in _INDEXES if isinstance(value.get(name), int))
         for name, each in value.items():

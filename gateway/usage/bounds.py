@@ -11,9 +11,10 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from gateway.call import WITHOUT_OUTPUT_LIMIT, Call
+from gateway.marks import has_long_run
 
 OF_A_CALL: Final = 8
 """Tokens that OpenAI, Anthropic and Google add to each call: its beginning, and the head of the answer."""
@@ -72,6 +73,11 @@ _LONG_PROMPTS: Final = "grok"
 _BY_THEMSELVES: Final = ("-search-preview", "-search-api", "deep-research", "sonar", "compound")
 # Routes that take a model and make no tokens: they only count.
 _COUNTING: Final = ("count_tokens", "countTokens", "input_tokens")
+# Characters of a text that are normalized at once, and the same of one with long runs of marks.
+_WINDOW: Final = 16 * 1024
+_SHORT_WINDOW: Final = 64
+OF_A_CUT: Final = 64
+"""The most bytes that a letter and its marks can save by being composed, where a text is cut between them."""
 
 
 def asks_a_model(call: Call) -> bool:
@@ -218,4 +224,16 @@ def text_size(text: str) -> int:
     size = len(text.encode("utf-8", "surrogatepass"))
     if unicodedata.is_normalized("NFKC", text):
         return size
-    return max(size, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
+    if has_long_run(text):
+        # Composing what is decomposed makes no text longer, and decomposing each part alone has the same length.
+        return max(size, _form("NFKD", text, _SHORT_WINDOW))
+    # What stands on both sides of a cut may compose otherwise.
+    return max(size, _form("NFKC", text, _WINDOW) + OF_A_CUT * (len(text) // _WINDOW))
+
+
+def _form(form: Literal["NFKC", "NFKD"], text: str, window: int) -> int:
+    """The bytes of the parts of a text in this form. No step works on more than a part: one character may become 18."""
+    size = 0
+    for at in range(0, len(text), window):
+        size += len(unicodedata.normalize(form, text[at : at + window]).encode("utf-8", "surrogatepass"))
+    return size

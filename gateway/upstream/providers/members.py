@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from gateway.body import Body
 from gateway.errors import Denied
 from gateway.identity.credentials import PREFIXES
+from gateway.marks import LONGEST, has_long_run
 from gateway.upstream import json_body
 from gateway.upstream.strict_json import shown
 
@@ -164,6 +165,8 @@ def _by_bare(names: frozenset[str]) -> dict[str, str]:
 
 def _bare(name: str) -> str:
     """The letters and digits of a name, in lower case, however they are written; all of it if it has none."""
+    if has_long_run(name):
+        refuse(f"the member name {shown(name)} has more than {LONGEST} combining marks in a row")
     seen = (each for each in name.partition("\0")[0] if unicodedata.category(each) not in _UNSEEN_CHARACTERS)
     plain = unicodedata.normalize("NFKC", "".join(seen)).casefold()
     return "".join(each for each in plain if each.isalnum()) or name

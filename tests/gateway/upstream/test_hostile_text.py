@@ -1,0 +1,95 @@
+"""Text that is written to be expensive: the work that it makes grows with its length and not with the square of it.
+
+Most of this work is one call of C, in which the interpreter lets nobody else run, so a request could stop a worker.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Callable
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import marks
+from gateway.dataplane import stream_texts
+from gateway.errors import Denied
+from gateway.upstream.providers import members
+from gateway.usage import bounds
+from tests.effort import effort
+
+# Marks of three classes in the wrong order. The last ones are letters and spacing marks to `unicodedata.category`.
+_MARKS = "\u0315\u0300\u0316"
+_KEPT_MARKS = "\U0001d16d\uff9e"
+
+
+def _name(text: str) -> object:
+    try:
+        return members.check_spelling({text: 1}, frozenset())
+    except Denied as denied:
+        return denied
+
+
+def _texts(size: int) -> object:
+    event = {"a" * size: {f"b{number}": 1 for number in range(size // 8)}}
+    return stream_texts.read(b"data: " + orjson.dumps(event) + b"\n\n")
+
+
+HOSTILE: dict[str, tuple[Callable[[int], object], int]] = {
+    "marks in wrong order": (lambda size: bounds.text_size("a" + _MARKS * (size // 3)), 6_000),
+    "marks of letters": (lambda size: bounds.text_size("a" + _KEPT_MARKS * (size // 2)), 6_000),
+    "short runs of marks": (lambda size: bounds.text_size(("a" + _MARKS * 10) * (size // 31)), 30_000),
+    "the name of a member": (lambda size: _name("a" + _KEPT_MARKS * (size // 2)), 6_000),
+    "places in a stream": (_texts, 12_000),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_work_is_linear(what: str) -> None:
+    work, size = HOSTILE[what]
+    work(size)
+    once = min(effort(lambda: work(size)) for _ in range(3))
+    often = min(effort(lambda: work(8 * size)) for _ in range(3))
+    assert often < 24 * once + 0.5  # a square would be 64 times as much
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("model" + _KEPT_MARKS * 16, "more than 30 combining marks in a row"),
+        ("model" + "\u0301" * 30, "must be spelled `model`"),
+    ],
+)
+def test_a_name_of_many_marks_is_refused(name: str, reason: str) -> None:
+    with pytest.raises(Denied) as refused:
+        members.check_spelling({name: 1}, frozenset({"model"}))
+    assert reason in refused.value.reasons[0]
+
+
+def test_all_marks_are_known() -> None:
+    characters = [chr(each) for each in range(sys.maxunicode + 1) if not 0xD800 <= each < 0xE000]
+    one, _ = marks._patterns()
+    unknown = [
+        each
+        for each in characters
+        if not one.match(each) and all(map(unicodedata.combining, unicodedata.normalize("NFKD", each)))
+    ]
+    assert not unknown
+    # Composing makes nothing longer, so the decomposed text is an upper bound.
+    composed = [each for each in characters if unicodedata.normalize("NFC", each) == each]
+    assert not [each for each in composed if len(each.encode()) > len(unicodedata.normalize("NFD", each).encode())]
+
+
+@given(
+    st.text(
+        st.sampled_from("ab\u00e9\u0301\u0315\u0316\u0344\u1100\u1161\u11a8\uac00\uff9e\ufdfa\U0001d16d "), max_size=200
+    )
+)
+def test_the_size_of_a_text_is_an_upper_bound(text: str) -> None:
+    long = ("x" + text) * (40_000 // (len(text) + 1)) if len(text) > 150 else text
+    for written in (text, text + _MARKS * 20 + text, long):
+        assert bounds.text_size(written) >= len(written.encode())
+        assert bounds.text_size(written) >= len(unicodedata.normalize("NFKC", written).encode())
