@@ -82,7 +82,7 @@ class Relay:
                     await self._take_rest(answer, tap, digest)
                     break
         except sse.EventTooLargeError:
-            raise Denied("upstream_error", "an event of the stream is too large") from None
+            raise Denied("upstream_error", "an unfinished event of the stream has too many bytes or lines") from None
         finally:
             exchange.response_commitment = digest.hexdigest()
             try:

@@ -18,12 +18,16 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # An event can hold a large image. What a worker holds together has a limit of its own.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 
+# Providers' events have two or three lines. Each line is an object of its own while an event is read, so that millions
+# of short ones would take seconds and twenty times their size.
+MAX_EVENT_LINES = 10_000
+
 # `feed_whole` copies an unfinished event with each chunk that follows: only one that is as short as this.
 _SHORT = 4 * 1024
 
 
 class EventTooLargeError(Exception):
-    """An upstream sent more than `MAX_EVENT_BYTES` without ending an event."""
+    """An upstream sent more than `MAX_EVENT_BYTES` or `MAX_EVENT_LINES` without ending an event."""
 
 
 class EventSplitter:
@@ -32,11 +36,12 @@ class EventSplitter:
     All events and the final `rest`, joined together, are exactly the bytes that were fed.
     """
 
-    __slots__ = ("_buffer", "_searched")
+    __slots__ = ("_buffer", "_lines", "_searched")
 
     def __init__(self) -> None:
         self._buffer = bytearray()  # grows in place: an event in a million pieces costs no more than one in a thousand
         self._searched = 0
+        self._lines = 0  # of the unfinished event, or more: CRLF may count as two
 
     @property
     def rest(self) -> bytes:
@@ -46,7 +51,7 @@ class EventSplitter:
         """The unfinished event, which is over: what follows is no part of it."""
         rest = bytes(self._buffer)
         self._buffer.clear()
-        self._searched = 0
+        self._searched = self._lines = 0
         return rest
 
     @property
@@ -67,10 +72,11 @@ class EventSplitter:
             return None
         self._buffer[:] = data[end:]
         self._searched = max(0, len(self._buffer) - 3)
+        self._lines = self._buffer.count(b"\n")
         return events
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        buffer = self._buffer
+        buffer, before = self._buffer, len(self._buffer)
         if not buffer and chunk.find(b"\n\n") == len(chunk) - 2 >= 0 and chunk.find(b"\r") < 0:
             return [chunk]  # one whole event, as most pieces of most streams are
         data: bytes | bytearray = chunk
@@ -83,21 +89,30 @@ class EventSplitter:
         if data.find(b"\r", search) < 0:
             # Nearly every stream: only LF ends lines, and finding two of them is much quicker than the expression.
             while (found := data.find(b"\n\n", search)) >= 0:
-                events.append(bytes(data[start : found + 2]))
+                events.append(_cut(data, start, found + 2))
                 start = search = found + 2
         else:
             while (match := _BLANK_LINE.search(data, search)) is not None:
-                events.append(bytes(data[start : match.end()]))
+                events.append(_cut(data, start, match.end()))
                 start = search = match.end()
+        if events:
+            before = self._lines = 0
         if data is buffer:
             del buffer[:start]
         else:
             buffer += data[start:]
+        self._lines += buffer.count(b"\n", before) + buffer.count(b"\r", before)
         # A terminator has at most four bytes, so only the last three may be the beginning of one.
         self._searched = max(0, len(buffer) - 3)
-        if len(buffer) > MAX_EVENT_BYTES:
+        if len(buffer) > MAX_EVENT_BYTES or self._lines > 2 * MAX_EVENT_LINES:
             raise EventTooLargeError
         return events
+
+
+def _cut(data: bytes | bytearray, begin: int, end: int) -> bytes:
+    """The bytes that stand there, copied once."""
+    with memoryview(data) as view:
+        return bytes(view[begin:end])
 
 
 def data_of(event: bytes) -> bytes:

@@ -22,6 +22,8 @@ from gateway.upstream import sse
 # A larger answer is relayed all the same, but nothing is read from it.
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 MAX_VALUES = 500_000
+# Brackets and white space behind which an array may end. What an array has between two elements is shorter.
+_MAX_END = 1024 * 1024
 # An event of so few bytes has no data, not even with `data:` and a blank line. A flood of them must cost little.
 _NO_DATA = 7
 
@@ -166,22 +168,31 @@ class ArrayTap(DocumentTap):
     Another document, such as an error, passes as it does elsewhere.
     """
 
-    _is_array: bool | None = None  # not known before its first character
+    def __init__(self, read: ReadDocument, *, expected: bool = False) -> None:
+        super().__init__(read, expected=expected)
+        self._is_array: bool | None = None  # not known before its first character
+        # What may be the end of the array; grows in place.
+        self._end = bytearray()
 
     def feed(self, chunk: bytes, last: bool) -> bytes:
         if self._is_array is None and (begun := chunk.lstrip()):
             self._is_array = begun.startswith(b"[")
         if last or not self._is_array:
-            return super().feed(chunk, last)
+            before = bytes(self._end)
+            self._end.clear()
+            return before + super().feed(chunk, last)
         self._keep(chunk)
         shown = len(chunk.rstrip(b"] \t\r\n"))
-        if not shown:
-            self._held += chunk
-            if len(self._held) > sse.MAX_EVENT_BYTES:
-                raise sse.EventTooLargeError
-            return b""
-        now, self._held = self._held + chunk[:shown], chunk[shown:]
-        return now
+        if shown:
+            now, self._end = bytes(self._end) + chunk[:shown], bytearray(chunk[shown:])
+            return now
+        self._end += chunk
+        if len(self._end) > _MAX_END:
+            raise sse.EventTooLargeError
+        return b""
+
+    def finish(self) -> bytes:
+        return bytes(self._end) + super().finish()
 
     def _read_all(self, document: object) -> None:
         for element in document if isinstance(document, list) else [document]:
@@ -201,7 +212,7 @@ class EventTap:
         self._read = read
         self._silent = silent
         self._splitter = sse.EventSplitter()
-        self._held = b""
+        self._held = bytearray()  # grows in place: a million comments may follow what may be the last event
         self.report = Report()
         self.ended = False
 
@@ -233,13 +244,15 @@ class EventTap:
             if self._held:
                 if not sse.data_of(event):
                     self._held += event  # a comment does not show that the stream goes on
+                    if len(self._held) > sse.MAX_EVENT_BYTES:
+                        raise sse.EventTooLargeError
                     continue
-                now.append(self._held)
-                self._held = b""
+                now.append(bytes(self._held))
+                self._held.clear()
             if found is Event.SHOW:
                 now.append(event)
             else:
-                self._held = event
+                self._held += event
         return b"".join(now)
 
     def _all_silent(self, events: bytes) -> bool:
@@ -250,7 +263,7 @@ class EventTap:
         # A stream may end without the blank line that ends its last event.
         rest = self._splitter.rest
         if self.ended:
-            return self._held + rest
+            return bytes(self._held) + rest
         # What is still held back was the last event, unless another has begun.
         begun = bool(sse.data_of(rest))
         self.ended = bool(self._held) and not begun
@@ -261,7 +274,7 @@ class EventTap:
             rest = b"" if found is Event.HIDE else rest
         # A failure completes no answer.
         self.ended = (self.ended or self.report.finished) and not self.report.failed
-        return self._held + rest
+        return bytes(self._held) + rest
 
 
 def json_object(data: bytes) -> dict[str, Any] | None:

@@ -59,6 +59,24 @@ def test_an_answer_that_is_nested_more_deeply_than_calls_can_be(run: Run) -> Non
     run(test)
 
 
+def test_an_event_of_a_hundred_thousand_lines(run: Run) -> None:
+    """Reading one of 31 MiB stopped the worker for ten seconds and took 650 MiB."""
+
+    async def test(gateway: Gateway) -> None:
+        await keep(gateway, redact=[])
+        gateway.upstream.handler = answer(b"data:\n" * 100_000, content_type="text/event-stream")
+        reply = await gateway.chat(stream=True)
+        assert reply.status == 200
+        assert b"upstream_error" in reply.body
+        assert len(reply.body) < 1000
+        [completed] = await gateway.entries("completed")
+        assert completed["outcome"] == "upstream_error"
+        assert completed["detail"] == "an unfinished event of the stream has too many bytes or lines"
+        assert gateway.plane.load()[1] == 0
+
+    run(test)
+
+
 def test_a_kept_answer_that_is_nested_more_deeply_than_can_be_written(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         await keep(gateway, redact=["nothing like it"])

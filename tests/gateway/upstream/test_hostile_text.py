@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from gateway import marks
 from gateway.dataplane import stream_texts
 from gateway.errors import Denied
+from gateway.upstream import sse
 from gateway.upstream.providers import members
+from gateway.upstream.taps import ArrayTap, Event, EventTap, Tap
 from gateway.usage import bounds
 from tests.effort import effort
 
@@ -38,12 +40,29 @@ def _texts(size: int) -> object:
     return stream_texts.read(b"data: " + orjson.dumps(event) + b"\n\n")
 
 
+def _fed(tap: Tap, first: bytes, piece: bytes, size: int) -> object:
+    tap.feed(first, False)
+    for _ in range(0, size, len(piece)):
+        tap.feed(piece, False)
+    return tap.finish()
+
+
+def _comments(size: int) -> object:
+    return _fed(EventTap(lambda event, report: Event.PERHAPS_LAST), b"data: {}\n\n", b": a comment\n\n" * 10, size)
+
+
+def _array(size: int) -> object:
+    return _fed(ArrayTap(lambda document, report: None), b"[{}", b" \n" * 60, size)
+
+
 HOSTILE: dict[str, tuple[Callable[[int], object], int]] = {
     "marks in wrong order": (lambda size: bounds.text_size("a" + _MARKS * (size // 3)), 6_000),
     "marks of letters": (lambda size: bounds.text_size("a" + _KEPT_MARKS * (size // 2)), 6_000),
     "short runs of marks": (lambda size: bounds.text_size(("a" + _MARKS * 10) * (size // 31)), 30_000),
     "the name of a member": (lambda size: _name("a" + _KEPT_MARKS * (size // 2)), 6_000),
     "places in a stream": (_texts, 12_000),
+    "comments behind what may be the last event": (_comments, 250_000),
+    "what may be the end of an array": (_array, 100_000),
 }
 
 
@@ -54,6 +73,27 @@ def test_work_is_linear(what: str) -> None:
     once = min(effort(lambda: work(size)) for _ in range(3))
     often = min(effort(lambda: work(8 * size)) for _ in range(3))
     assert often < 24 * once + 0.5  # a square would be 64 times as much
+
+
+@pytest.mark.parametrize("line", [b"data:\n", b"x\r\n", b"a\rb\r"])
+def test_an_event_of_short_lines_ends_its_stream(line: bytes) -> None:
+    """Each line is an object of its own where an event is read: 31 MiB of them took ten seconds and 650 MiB."""
+    splitter, piece = sse.EventSplitter(), line * (2048 // len(line))
+
+    def feed() -> None:
+        for _ in range(0, sse.MAX_EVENT_BYTES // 2, len(piece)):
+            assert splitter.feed_whole(piece, lambda events: True) is None
+            assert splitter.feed(piece) == []
+
+    with pytest.raises(sse.EventTooLargeError):
+        feed()
+    assert splitter.unfinished < 40 * sse.MAX_EVENT_LINES
+    # What a provider sends is far from it, and of events that have ended no lines are left.
+    for _ in range(50):
+        splitter.take_rest()
+        splitter.feed(line * (sse.MAX_EVENT_LINES // 4))
+        assert splitter.feed(b"\n\n" + line)
+        assert splitter.unfinished in (len(line), len(line) + 1)
 
 
 @pytest.mark.parametrize(
