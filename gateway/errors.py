@@ -120,7 +120,8 @@ class Denied(GatewayError):
     `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`. `headers` are further ones of the
     answer, such as the `Allow` of HTTP's 405. `retry` replaces what the reason says about waiting, and `facts` are for
     programs: they stand beside the message in the provider's shape. `decision` is the id of the recorded decision, once
-    there is one: a developer sees the text of an exception and no headers.
+    there is one, and `counted` that of the entry in which a denial is only counted: a developer sees the text of an
+    exception and no headers.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class Denied(GatewayError):
         self.reason = REASONS[code]
         self.retry = self.reason.retry if retry is None else retry
         self.facts = facts
-        self.decision = ""
+        self.decision = self.counted = ""
         super().__init__(code, self.reason.message)
         self.detail = detail
         self.reasons = tuple(reasons)
@@ -149,4 +150,6 @@ class Denied(GatewayError):
         """What the client is told. Policies may give any number of reasons, and nobody can read an endless text."""
         reasons = f": {'; '.join(self.reasons)[:_MAX_REASONS]}" if self.reasons else ""
         decision = f" (decision {self.decision})" if self.decision else ""
+        if self.counted:
+            decision = f" (one of several counted in {self.counted})"
         return f"{self.message}{reasons}{decision}"

@@ -26,6 +26,7 @@ ROOMS: tuple[str, ...] = (
     "errors",
     "frozen",
     "shares",
+    "pace",
     "identifiers",
     "remotes",
     "ownership",

@@ -87,6 +87,8 @@ class Decided:
     reservation: Reservation | None = None
     # What the client said, if its agent's content is kept.
     content: Sealed | None = None
+    # A denial by the reservation is not recorded: it is returned with `Committed.recorded` false.
+    counted: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -37,6 +37,8 @@ class Committed(NamedTuple):
     time_ns: int
     event_id: str
     entry: entries.Entry
+    # False for a denial that its caller only counts (`Decided.counted`): then there is no place.
+    recorded: bool = True
 
 
 @dataclass(slots=True)
@@ -129,6 +131,8 @@ class Transaction:
         used_up: Sequence[LimitWindow] = ()
         if isinstance(intent, Decided) and intent.reservation is not None:
             more, used_up = self._reserve(intent.reservation, item.entry, time_ns)
+            if intent.counted and more.get("allow") is False and self._is_told(item.organization, used_up):
+                return Committed(-1, time_ns, intent.event_id, {**item.entry, **more}, recorded=False)
         kept = intent.content if isinstance(intent, Decided) else None
         appended = self._append(log, item.entry, more, time_ns, kept)
         if appended is None:
@@ -370,6 +374,13 @@ class Transaction:
             common = {name: cause.entry[name] for name in ("v", "org", "boot", "epoch")}
             members = {"id": event_id, "kind": "change", "actor": entries.ACTOR_GATEWAY, "reached_by": _decision(cause)}
             self._append(log, {**common, **members}, fields, cause.time_ns)
+
+    def _is_told(self, organization: str, used_up: Sequence[LimitWindow]) -> bool:
+        """Whether the log tells already that these limits are used up."""
+        return all(
+            self._db.execute("SELECT 1 FROM entry WHERE event_id = ?", (event_id,)).fetchone()
+            for event_id, _ in thresholds.refused(organization, used_up)
+        )
 
     def _recover(self, log: _Log, item: Draft, intent: Recovered) -> Committed:
         """Close the open decisions of dead processes. The clock is read once, before anything is written."""

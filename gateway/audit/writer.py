@@ -373,7 +373,8 @@ class AuditWriter:
             attempted = True
             # No waiter is woken before this returns. Afterwards the entries survive a power failure.
             db.execute("COMMIT")
-            self._committed = time.monotonic()
+            if any(job.draft is None or (job.result is not None and job.result.recorded) for job in jobs):
+                self._committed = time.monotonic()
             self._publish(transaction)
             if jobs:
                 self._observe(time.monotonic_ns() - began, len(jobs))

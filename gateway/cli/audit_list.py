@@ -214,7 +214,8 @@ def what(found: Found) -> str:
         ]
         return " ".join([get("what", ""), *members])
     if kind == "refused":
-        return f"{get('reason')} x{get('count')}"
+        asked = _asked(get("asked_json", "[]"))
+        return f"{'denied ' if entry.get('judged') else ''}{get('reason')} x{get('count')}{asked and f': {asked}'}"
     if kind == "activation":
         return f"{get('outcome')} {get('commit', '')}".rstrip()  # its id is that of the entry
     if kind == "recovered":
@@ -222,6 +223,16 @@ def what(found: Found) -> str:
     if kind == "checkpoint":
         return f"{get('origin')} signed at size {get('size')}"
     return " ".join(f"{name}={get(name)}" for name in ("reason", "count", "previous") if get(name))
+
+
+def _asked(text: str) -> str:
+    """What refused requests asked for, according to `asked_json`."""
+    try:
+        first, *others = json.loads(text) or [{}]
+        named = " ".join(str(first[name]) for name in ("method", "path", "model") if name in first)
+        return f"{named} …" if others else named
+    except (ValueError, TypeError, AttributeError):  # a leaf that was changed
+        return text
 
 
 def cost(entry: Mapping[str, object]) -> str:

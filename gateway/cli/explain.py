@@ -81,17 +81,23 @@ def _with_content(directory: DataDirectory, decision: Decision) -> JudgedAgain |
 
 
 def _explain_refusal(found: Found, *, as_json: bool) -> None:
-    """Requests that were refused before any policy was asked."""
+    """Requests that were refused before any policy was asked, or denied and only counted."""
     entry = found.entry
     code, detail = str(entry.get("reason")), str(entry.get("detail") or "")
     known = advice(code, detail)
     if as_json:
         fields = {name: entry.get(name) for name in ("reason", "detail", "count", "agent", "key")}
+        fields["asked"] = json.loads(str(entry.get("asked_json") or "[]"))
         output.print_json({"id": found.event_id, **fields, "advice": known and known._asdict()})
         return
     count = entry.get("count")
     requests = "a request was" if count == 1 else f"{count} requests were"
     typer.echo(typer.style(found.event_id, bold=True) + f" {requests} refused: {output.printable(code)}")
+    for each in json.loads(str(entry.get("asked_json") or "[]")):
+        asked = " ".join(str(each[name]) for name in ("method", "path", "model") if name in each)
+        typer.echo(f"  {'asked'.ljust(9)} {output.printable(asked)} (x{each['count']})")
+    if entry.get("judged"):
+        typer.echo("  policies or limits denied these; the agent had so many denials that they were only counted")
     print_advice(code, detail)
 
 

@@ -90,7 +90,7 @@ def decided(exchange: Exchange) -> Decided:
         if exchange.keeping.whole and "unkept_json" in fields:
             # What the bundles read of content is kept, exactly as they read it.
             del fields["unkept_json"]
-            fields["recomputable"] = True
+            fields["recomputable"] = not authorization.left_out
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,

@@ -10,6 +10,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.dataplane.content import Keeping
 from gateway.dataplane.held_bytes import Holding, Turn
+from gateway.dataplane.refusals import Asked
 from gateway.dataplane.usable_models import UsableModels
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity.key_scope import MODEL_LIST
@@ -37,6 +38,8 @@ class Exchange:
     speaker: Provider | None = None
 
     # Steps 1 to 4
+    # What a request asks for that no route leads to.
+    unrouted: Asked = Asked()
     # The address that the connection comes from.
     peer: str | None = None
     target: Target | None = None
@@ -90,6 +93,8 @@ class Exchange:
     output_limit: int | None = None
     # The decision is, or may be, recorded. The client must not be given its id before.
     recorded: bool = False
+    # The entry that counts its denial, if that has none of its own.
+    counted: str = ""
     # A decision to go on is recorded and its closing is not yet.
     open: bool = False
 
@@ -151,6 +156,19 @@ class Exchange:
         self.report = Report()
 
     @property
+    def judged(self) -> bool:
+        """Whether the log has the decision, on its own or as one of several denials."""
+        return self.recorded or self.counted != ""
+
+    @property
+    def asked(self) -> Asked:
+        """What the client asks for, as far as that is known."""
+        if self.target is None:
+            return self.unrouted
+        models = self.requested_models or (self.call.models if self.call is not None else ())
+        return Asked(self.target.method, self.target.path, models[0] if models else self.model or "")
+
+    @property
     def repeatable(self) -> bool:
         """Whether sending the call twice does no more than sending it once."""
         assert self.target is not None
@@ -175,7 +193,7 @@ class Exchange:
         found.match = match
         found.others = others
         found.attempt = self.attempt + 1
-        found.retry_of = self.retry_of or self.decision_id
+        found.retry_of = self.retry_of or (self.decision_id if self.recorded else "")
         found.retries = self.retries
         found.ends = self.ends
         found.head = self.head

@@ -86,7 +86,7 @@ class Measures:
         match, call, principal, numbers = exchange.match, exchange.call, exchange.principal, self._numbers
         upstream = "" if match is None else match.destination.id
         action, model = (exchange.action, exchange.model) if call is None else (call.action, call.model)
-        key = (upstream, action, model, exchange.outcome, exchange.recorded)
+        key = (upstream, action, model, exchange.outcome, exchange.judged)
         at = self._requests.get(key)
         if at is None:
             at = self._place_request(exchange, call, model, key)
@@ -207,7 +207,7 @@ class Measures:
             names, action = _labels(match.destination), action or match.endpoint.route.action
             action = self._named_within(self._actions, match.destination.id, action, MAX_ACTIONS)
             label = self._model(exchange, match.destination, model)
-        named = (key[0], action, label, outcome, exchange.recorded)
+        named = (key[0], action, label, outcome, exchange.judged)
         at = self._requests.get(named)
         if at is None:
             at = self._open("request", *names, action, label, _outcome(exchange), outcome)
@@ -263,4 +263,4 @@ def _outcome(exchange: Exchange) -> str:
     # Before a decision it is a refusal like others; after one a call was ended.
     if outcome in _FAILED or (exchange.recorded and outcome == "registry_unavailable"):
         return "failed"
-    return "denied" if exchange.recorded else "refused"
+    return "denied" if exchange.judged else "refused"

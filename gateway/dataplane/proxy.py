@@ -37,6 +37,7 @@ from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.deadline import Deadlines
+from gateway.dataplane.denials import Denials
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
 from gateway.dataplane.judgement import Judgement
@@ -45,7 +46,7 @@ from gateway.dataplane.measures import Measures
 from gateway.dataplane.reading import Reader
 from gateway.dataplane.recording import Recorder
 from gateway.dataplane.references import References
-from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.refusals import Asked, Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Relay
 from gateway.dataplane.request_log import RequestLog
@@ -120,7 +121,7 @@ class DataPlane:
         self._large = asyncio.Semaphore(1)
         self._reader = Reader(references, bodies)
         self._judgement = Judgement(budget, settings.policy_deadline_ms / 1000)
-        self._recorder = Recorder(writer, references, bodies, costs, measures)
+        self._recorder = Recorder(writer, references, bodies, costs, measures, refusals, Denials(settings.workers))
         self._teller = Teller(refusals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,6 +151,7 @@ class DataPlane:
         except Denied as denied:
             if exchange.speaker is None:
                 exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
+            exchange.unrouted = Asked(scope["method"], scope["raw_path"].decode("latin-1"))
             exchange.outcome = denied.code
             await self._teller.refuse(exchange, denied, send)
         except receiving.ClientGoneError:
@@ -180,7 +182,7 @@ class DataPlane:
         except Denied as denied:
             exchange.outcome = denied.code
             # From Python 3.12 on, a traceback would hold the frames that hold the failure.
-            return Failure(exchange, denied.with_traceback(None), by_policy=exchange.recorded)
+            return Failure(exchange, denied.with_traceback(None), by_policy=exchange.judged)
         return await self._carry_out(exchange, client, send)
 
     # Admit: steps 1 to 4

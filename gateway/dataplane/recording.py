@@ -16,11 +16,14 @@ from gateway.dataplane import evidence
 from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.costs import Costs
+from gateway.dataplane.denials import Denials
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.dataplane.references import References
-from gateway.errors import Denied, GatewayError
+from gateway.dataplane.refusals import Refusals
+from gateway.errors import Denied, GatewayError, PrincipalHint
+from gateway.identity.principals import Principal
 
 logger = logging.getLogger("gateway.dataplane.recording")
 
@@ -35,12 +38,16 @@ class Recorder:
         turn: asyncio.Semaphore,
         costs: Costs | None,
         measures: Measures | None,
+        refusals: Refusals,
+        denials: Denials,
     ) -> None:
         self._writer = writer
         self._references = references
         self._turn = turn
         self._costs = costs
         self._measures = measures
+        self._refusals = refusals
+        self._denials = denials
 
     @property
     def waiting(self) -> int:
@@ -48,11 +55,22 @@ class Recorder:
         return self._writer.waiting
 
     async def decided(self, exchange: Exchange) -> None:
-        """Record the decision. `Denied` if that fails, or if the log finds that a limit is reached."""
+        """Record the decision. `Denied` if that fails, or if the log finds that a limit is reached.
+
+        A denial beyond its agent's pace is counted instead.
+        """
+        principal, authorization = exchange.principal, exchange.authorization
+        assert principal is not None
+        assert authorization is not None
+        has_room = self._denials.has_room(principal)
+        if not has_room and not authorization.allow:
+            self._count(exchange, principal, authorization.code)
+            return
         if len(exchange.received) <= LARGE_BODY:
             intent = evidence.decided(exchange)
         else:
             intent = await beside(self._turn, evidence.decided, exchange)
+        intent.counted = not has_room
         # From here on the entry may be in the log, also if this task is cancelled while it waits.
         exchange.open = intent.open
         try:
@@ -64,14 +82,23 @@ class Recorder:
             if exchange.open:
                 await self.completed(exchange, "gateway_stopped")
             raise
-        exchange.recorded, exchange.decided_ns = True, time.monotonic_ns()
+        exchange.recorded, exchange.decided_ns = committed.recorded, time.monotonic_ns()
+        if committed.recorded and committed.entry["allow"] is not True:
+            self._denials.spend(principal, intent)
         if intent.allow and committed.entry["allow"] is not True:
             # The log has the last word: a reservation can turn an allow around inside its transaction.
             exchange.open = False
             denied = refusal_of_limits(committed.entry)
             if self._measures is not None:
                 self._measures.limited(intent.organization, denied.facts or ())
+            if not committed.recorded:
+                self._count(exchange, principal, denied.code)
             raise denied
+
+    def _count(self, exchange: Exchange, principal: Principal, code: str) -> None:
+        """Count a denial that has no entry of its own."""
+        owner = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+        exchange.counted = self._refusals.add_denial(code, owner, exchange.asked)
 
     async def completed(self, exchange: Exchange, outcome: str) -> bool:
         """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""

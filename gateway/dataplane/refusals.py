@@ -1,8 +1,10 @@
-"""Requests refused before any decision: they are counted, and recorded so that no flood can fill the log.
+"""Refused requests that have no entry of their own: they are counted, and recorded so that no flood can fill the log.
 
 Refusals without a principal (an unknown key, a malformed request) are only counted: one entry per reason and interval
 in the `system` log. Refusals of a known key go to its organization's log: the first ten a minute one by one, the rest
-in aggregate. Recording a refusal delays no answer, and what could not be written is tried again at the next interval.
+in aggregate. So do denials of policies and limits beyond their agent's pace (`denials.py`): one entry per agent, reason
+and interval. Recording a refusal delays no answer, and what could not be written is tried again at the next interval.
+An entry says what was asked for: method, path and model of the first few different requests that it counts.
 
 Every second, what is not recorded yet is written into a note, from which it is recorded if this process is killed.
 Specification: docs/architecture.md, section 10.
@@ -16,21 +18,50 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.audit import refused_note
+from gateway.audit.entry import document
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, Refused
 from gateway.audit.writer import AuditWriter, Committed
 from gateway.errors import Denied, PrincipalHint
 from gateway.identifiers import uuid7
+from gateway.logs import clean
 
 INTERVAL = 10.0
 NOTE_SECONDS = 1.0
 ONE_BY_ONE = 10
+NAMED = 64  # agents of one organization whose denials are counted apart in one interval
+_ASKED = 5  # different requests that one entry names
+_LONGEST = 160  # characters of a path or a model
 _UNRECORDED = 1000  # entries that wait for the log; while it cannot be written counters go on counting instead
 _MINUTE_NS = 60_000_000_000
 # Refusals whose detail is one of few words, which say what of the credential was wrong.
 _EXPLAINED = frozenset({"bad_credentials", "agent_suspended"})
+
+
+class Asked(NamedTuple):
+    """What a request asked for, in the client's words. An entry holds a short and harmless form of it."""
+
+    method: str = ""
+    path: str = ""
+    model: str = ""
+
+
+_NOTHING = Asked()
+
+
+class _Key(NamedTuple):
+    """What is counted together. None of it is text of a client."""
+
+    organization: str
+    reason: str
+    why: str = ""
+    # Of denials by policies and limits; of other refusals only where one has an entry of its own.
+    agent: str | None = None
+    key: str | None = None
+    judged: bool = False
 
 
 @dataclass(slots=True)
@@ -41,10 +72,13 @@ class _Count:
     last_ns: int
     count: int = 0
     event_id: str = field(default_factory=lambda: "rfs_" + uuid7())
+    asked: dict[Asked, int] = field(default_factory=dict)
 
-
-_Key = tuple[str, str, str]
-"""Organization, reason, and why: one of few words, never client text."""
+    def add(self, asked: Asked, now: int) -> None:
+        self.count += 1
+        self.last_ns = now
+        if asked in self.asked or (asked != _NOTHING and len(self.asked) < _ASKED):
+            self.asked[asked] = self.asked.get(asked, 0) + 1
 
 
 class Refusals:
@@ -67,22 +101,38 @@ class Refusals:
         self._single: dict[str, int] = {}
         self._minute = 0
 
-    def add(self, denied: Denied, owner: PrincipalHint | None = None) -> None:
-        """Count one refusal. `owner` made the request, if the refusal itself does not name its principal."""
+    def add(self, denied: Denied, owner: PrincipalHint | None = None, asked: Asked = _NOTHING) -> str:
+        """Count one refusal; returns the id of the entry that will count it.
+
+        `owner` made the request, if the refusal itself does not name its principal.
+        """
         owner = denied.principal_hint or owner
         why = denied.detail if denied.code in _EXPLAINED else ""
         now = time.time_ns()
         self._tell(denied.code)
-        key = (SYSTEM if owner is None else owner.organization, denied.code, why)
-        self._changed = True
+        key = _Key(SYSTEM if owner is None else owner.organization, denied.code, why)
         if owner is not None and self._may_stand_alone(owner.organization, now):
-            self._record(_intent(key, _Count(now, now, 1), owner))
-            return
+            self._changed = True
+            alone = _Count(now, now)
+            alone.add(_short(asked), now)
+            self._record(_intent(key._replace(agent=owner.agent_id, key=owner.key_id), alone))
+            return alone.event_id
+        return self._count(key, asked, now)
+
+    def add_denial(self, code: str, owner: PrincipalHint, asked: Asked) -> str:
+        """Count one denial by policies or limits; returns the id of the entry that will count it."""
+        key = _Key(owner.organization, code, "", owner.agent_id, owner.key_id, judged=True)
+        if key not in self._counts and sum(each.organization == key.organization for each in self._counts) >= NAMED:
+            key = key._replace(agent=None, key=None)
+        return self._count(key, asked, time.time_ns())
+
+    def _count(self, key: _Key, asked: Asked, now: int) -> str:
+        self._changed = True
         count = self._counts.get(key)
         if count is None:
             count = self._counts[key] = _Count(now, now)
-        count.count += 1
-        count.last_ns = now
+        count.add(_short(asked), now)
+        return count.event_id
 
     def add_code(self, code: str) -> None:
         """Count a refusal of the listener, which only knows the reason."""
@@ -95,14 +145,14 @@ class Refusals:
         if len(self._unrecorded) < _UNRECORDED:
             counts, self._counts = self._counts, {}
             for key, count in counts.items():
-                self._record(_intent(key, count, None))
+                self._record(_intent(key, count))
         self.note()
 
     def note(self) -> None:
         """Leave what is not recorded yet, if that has changed."""
         if self._changed:
             self._changed = False
-            counted = [_intent(key, count, None) for key, count in self._counts.items()]
+            counted = [_intent(key, count) for key, count in self._counts.items()]
             self._leave(refused_note.pack([*self._unrecorded.values(), *counted]))
 
     async def run(self) -> None:
@@ -150,16 +200,36 @@ class Refusals:
                 self.note()  # nothing is left to say
 
 
-def _intent(key: _Key, count: _Count, owner: PrincipalHint | None) -> Refused:
-    organization, reason, why = key
+def _short(asked: Asked) -> Asked:
+    """The same as text that harms nobody, whatever the client wrote."""
+    return asked if asked == _NOTHING else Asked(*(_harmless(each) for each in asked))
+
+
+def _harmless(text: str) -> str:
+    shown = clean(text[: 2 * _LONGEST])  # a key is cut to its public part before the text is cut
+    shown = shown.encode("utf-8", "replace").decode()
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
+def _intent(key: _Key, count: _Count) -> Refused:
+    fields: dict[str, str | int | bool | None] = {"detail": key.why} if key.why else {}
+    if key.judged:
+        fields["judged"] = True
+    if count.asked:
+        named = [
+            {"count": many, **{k: v for k, v in each._asdict().items() if v}} for each, many in count.asked.items()
+        ]
+        fields["asked_json"] = document(named)
+        if others := count.count - sum(count.asked.values()):
+            fields["asked_others"] = others
     return Refused(
-        organization=organization,
+        organization=key.organization,
         event_id=count.event_id,
-        reason=reason,
+        reason=key.reason,
         count=count.count,
         first_ns=count.first_ns,
         last_ns=count.last_ns,
-        agent=owner.agent_id if owner else None,
-        key=owner.key_id if owner else None,
-        fields={"detail": why} if why else {},
+        agent=key.agent,
+        key=key.key,
+        fields=fields,
     )

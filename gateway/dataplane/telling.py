@@ -34,10 +34,12 @@ class Teller:
     async def refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
         """Answer with this refusal, in the shape of the provider that the request is for."""
         exchange.status = denied.reason.status
-        if not exchange.recorded:
-            self._refusals.add(denied, owner(exchange.principal))
-        else:
+        if exchange.recorded:
             denied.decision = exchange.decision_id
+        elif exchange.counted:
+            denied.counted = exchange.counted
+        else:
+            self._refusals.add(denied, owner(exchange.principal), exchange.asked)
         body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
         headers: Headers = [
             (b"content-type", b"application/json"),

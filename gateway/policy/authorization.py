@@ -27,7 +27,7 @@ from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Effect, Principal
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
 from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, lowest, read
-from gateway.policy.input import build_input, without_content
+from gateway.policy.input import build_input, kept_of
 from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
 
@@ -49,7 +49,8 @@ class Authorization:
     be forwarded only if `allow`, and then only as `obligations` demand.
 
     `input` is the document as it was judged, and does not outlive the request. `kept_input` is the part that the log
-    keeps: everything but content. `foreign` are the references to state that the agent did not create here.
+    keeps: everything but content, and without what `left_out` counts of an input that is too long. `foreign` are the
+    references to state that the agent did not create here.
     """
 
     allow: bool
@@ -62,6 +63,7 @@ class Authorization:
     panel: Panel
     input: Mapping[str, Any]
     kept_input: bytes
+    left_out: Mapping[str, int]
     foreign: tuple[Reference, ...]
     now_ns: int
     seed: int | None
@@ -70,7 +72,7 @@ class Authorization:
     @property
     def recomputable(self) -> bool:
         """The decision can be computed again from what the log keeps."""
-        return not self.panel.content
+        return not self.panel.content and not self.left_out
 
     def fields(self) -> dict[str, str | int | bool | None]:
         """The members of the `decided` entry by which the decision can be explained and computed again."""
@@ -92,6 +94,8 @@ class Authorization:
             fields["policy_limits_json"] = orjson.dumps(self.limits, option=orjson.OPT_SORT_KEYS).decode()
         if self.panel.content:
             fields["unkept_json"] = orjson.dumps(self.panel.content).decode()
+        if self.left_out:
+            fields["left_out_json"] = orjson.dumps(self.left_out, option=orjson.OPT_SORT_KEYS).decode()
         if self.foreign:
             fields["foreign_references"] = len(self.foreign)
         return fields
@@ -257,9 +261,9 @@ def judge(
     recorded: dict[str, Mapping[str, Any]] = {}
     verdict = judges.refusal or combine(_verdicts(judges, document, now_ns, seed, ends, recorded))
     verdict = with_references(verdict, [each.kind for each in foreign])
-    kept = b"{}"
+    kept, left_out = b"{}", dict[str, int]()
     try:
-        kept = without_content(document)
+        kept, left_out = kept_of(document)
         if recorded and len(orjson.dumps(pe.dumps(dict(recorded)))) > _MAX_RECORDED:
             raise ValueError("policies drew too many values from clock and chance")
         if len(_besides_the_cap(verdict.obligations)) > _MAX_OBLIGATIONS:
@@ -278,6 +282,7 @@ def judge(
         panel=judges,
         input=document,
         kept_input=kept,
+        left_out=left_out,
         foreign=foreign,
         now_ns=now_ns,
         seed=seed,

@@ -19,6 +19,19 @@ InputPath: TypeAlias = tuple[str, ...]
 CONTENT_PATHS: Final[tuple[InputPath, ...]] = (("request", "body"),)
 """Where prompts, answers and tool arguments stand in the input document (`x-content` in schemas/input.schema.json)."""
 
+MAX_KEPT: Final = 256 * 1024
+"""Bytes that the log keeps of one input. A longer one has lists that no honest call has: most of them is left out."""
+_MAX_LISTED: Final = 24 * 1024  # bytes of one list, or of the parameters, of such an input
+_LISTS: Final[tuple[InputPath, ...]] = (
+    ("request", "tools"),
+    ("request", "roles"),
+    ("request", "system_prompts"),
+    ("request", "modalities"),
+    ("request", "betas"),
+    ("resource", "models"),
+    ("resource", "references"),
+)
+
 _WEEKDAYS: Final = ("Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday")  # since 1970-01-01
 _HOUR_NS: Final = 3600 * 10**9
 
@@ -81,6 +94,40 @@ def without_content(document: dict[str, Any]) -> bytes:
     for path in CONTENT_PATHS:
         document = _without(document, path)
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def kept_of(document: dict[str, Any]) -> tuple[bytes, dict[str, int]]:
+    """What the log keeps of an input, and how many members of its lists are left out because it is too long.
+
+    Raises `ValueError` if it is too long all the same.
+    """
+    whole = without_content(document)
+    if len(whole) <= MAX_KEPT:
+        return whole, {}
+    parts = {part: {**document[part]} for part in ("request", "resource")}
+    left_out: dict[str, int] = {}
+    for part, name in _LISTS:
+        listed = parts[part][name]
+        parts[part][name] = shown = listed[: _fitting(listed)]
+        left_out[f"{part}.{name}"] = len(listed) - len(shown)
+    params = [[name, value] for name, value in parts["resource"]["params"].items()]
+    short = sorted(params, key=lambda each: len(orjson.dumps(each)))
+    parts["resource"]["params"] = dict(short[: _fitting(short)])
+    left_out["resource.params"] = len(params) - len(parts["resource"]["params"])
+    kept = without_content({**document, **parts})
+    if len(kept) > MAX_KEPT:
+        raise ValueError(f"the input has more than {MAX_KEPT} bytes")
+    return kept, {path: many for path, many in left_out.items() if many}
+
+
+def _fitting(listed: list[Any]) -> int:
+    """How many of these, from the first one on, are short enough to be kept."""
+    room = _MAX_LISTED
+    for number, each in enumerate(listed):
+        room -= len(orjson.dumps(each)) + 1
+        if room < 0:
+            return number
+    return len(listed)
 
 
 def _without(document: Any, path: InputPath) -> Any:

@@ -328,6 +328,8 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence
         return "the policies allow it; the gateway could not do what they oblige it to"
     if before.code == authorization.CHANGED_TWICE.code and verdict.code == ALLOWED and _changed(entry):
         return "the policies allow it; once more they would have changed the request, in a way that is not kept"
+    if left_out := _document(entry, "left_out_json", {}):
+        return f"the input was too long to be kept whole: members of {', '.join(sorted(left_out))} were left out"
     if unkept:
         return f"content is not kept, and policies read it: {', '.join(sorted(set(unkept)))}"
     if before.detail.startswith("the decision cannot be recorded"):

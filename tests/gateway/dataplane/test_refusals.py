@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,13 +18,14 @@ from gateway.audit import refused_note, storage
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import refusals as module
-from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.refusals import Asked, Refusals
 from gateway.errors import Denied, PrincipalHint
 from gateway.storage.file_lock import FileLock
 from gateway.storage.liveness import LiveBoots, Presence
 from tests.gateway.audit.conftest import Log
 
 OWNER = PrincipalHint("acme", "agt_one", "key_one")
+OTHER = PrincipalHint("other", "agt_other", "key_other")
 
 
 @pytest.fixture
@@ -193,3 +195,31 @@ def test_a_note_that_is_none_is_dropped(log: Log, note: bytes) -> None:
     assert os.listdir(log.data.processes) == []
     with storage.exclusive(log.data) as db:
         assert storage.heads(db) == []
+
+
+def test_denials_of_many_agents_are_counted_apart_up_to_a_number(log: Log) -> None:
+    """The entries of one interval do not grow with the agents that an organization has, nor with what they ask for."""
+
+    async def test(refusals: Refusals, presence: Presence, writer: AuditWriter) -> None:
+        many = module.NAMED + 30
+        for number in range(many):
+            owner = PrincipalHint("acme", f"agt_{number}", f"key_{number}")
+            for path in range(9):
+                refusals.add_denial("policy_denied", owner, Asked("POST", f"/{path}\n\u202e{'x' * 500}", "gpt-4o"))
+        refusals.add_denial("policy_denied", OTHER, Asked())
+        refusals.flush()
+        await settled(refusals)
+        entries = log.entries("acme")
+        assert len(entries) == module.NAMED + 1
+        assert sum(each["count"] for each in entries) == 9 * many
+        [rest] = [each for each in entries if each["agent"] is None]
+        assert rest["count"] == 9 * 30
+        for each in entries:
+            asked = json.loads(each["asked_json"])
+            assert len(asked) == 5
+            assert sum(one["count"] for one in asked) + each["asked_others"] == each["count"]
+            assert all(one["path"].isprintable() and len(one["path"]) < 200 for one in asked)
+        assert [each["agent"] for each in log.entries("other")] == ["agt_other"]
+
+    counting(log, test)
+    assert log.verify().findings == []
