@@ -29,7 +29,7 @@ from gateway.usage import bounds, limits
 from gateway.usage.limits import Applied
 from gateway.usage.price_book import PriceBook
 from gateway.usage.prices import Price
-from gateway.usage.reservation import CallReservation
+from gateway.usage.reservation import CallReservation, WorstCase, ceiling
 from gateway.usage.standing import Standing
 
 LEAST_OUTPUT: Final = 16
@@ -115,15 +115,16 @@ class Budget:
             why = f"the call has {unbounded}, which may be any number of tokens; leave that out, or {_WITHOUT_LIMITS}"
             return refused(found, _unenforceable(strict, why)), None
         # A call that still has no output limit is one without output.
-        into, out = bounds.input_tokens(call), call.max_output_tokens or 0
+        into, out = bounds.input_tokens(call), (call.max_output_tokens or 0) + bounds.predicted_tokens(call)
         prices = self._priced(principal, call, destination, found.now_ns)
         if None in prices and (money := limits.first(applied, limits.SPEND)) is not None:
             why = f"the model `{call.models[prices.index(None)]}` has no price: `gateway prices` shows and sets prices"
             return refused(found, _unenforceable(money, why)), None
         if (why := _unpriced(prices, call, destination)) and (money := limits.first(applied, limits.SPEND)) is not None:
             return refused(found, _unenforceable(money, why)), None
-        spend = _ceiling(prices, call, into, out, ())
-        return found, CallReservation(principal.organization, scopes, applied, into + out, spend, principal.zone)
+        worst = WorstCase(into, tuple(prices), call.service_tier)
+        tokens, spend = into + out, worst.cost(out)
+        return found, CallReservation(principal.organization, scopes, applied, tokens, spend, principal.zone, worst)
 
     def _applying(self, found: Authorization, principal: Principal, call: Call) -> tuple[Applied, ...]:
         return limits.applying(principal, found.limits, _as_obliged(found, call))
@@ -139,9 +140,10 @@ class Budget:
         """The most that the call can cost, whatever its content is."""
         models = call.models
         if len(models) != 1 or call.service_tier != "":
-            return _ceiling(self._priced(principal, call, destination, now_ns), call, into, out)
-        ceiling, organization = self._prices.table.ceiling, principal.organization
-        return ceiling(destination.preset, destination.name, models[0], now_ns, organization, into, out)
+            prices = self._priced(principal, call, destination, now_ns)
+            return ceiling(prices, call.service_tier, into, out)
+        dearest, organization = self._prices.table.ceiling, principal.organization
+        return dearest(destination.preset, destination.name, models[0], now_ns, organization, into, out)
 
     def _room(
         self, applied: list[Applied], principal: Principal, call: Call, destination: Destination, now_ns: int
@@ -150,16 +152,16 @@ class Budget:
 
         More than the setting are of no interest.
         """
-        room, into = self._default_output, bounds.input_tokens(call)
-        prices = self._priced(principal, call, destination, now_ns)
+        room, into, predicted = self._default_output, bounds.input_tokens(call), bounds.predicted_tokens(call)
+        worst = WorstCase(into, tuple(self._priced(principal, call, destination, now_ns)), call.service_tier)
         for limit in applied:
             balance = self._standing.balance(principal.organization, limit.scope, now=True)
             used, _ = balance.at(limit.counter, max(now_ns // MINUTE_NS, balance.minute))
             left = limit.at(now_ns) - used
             if limits.is_tokens(limit.name):
-                room = min(room, left - into)
+                room = min(room, left - into - predicted)
             else:
-                cost = functools.partial(_ceiling, prices, call, into, modalities=())
+                cost = functools.partial(worst.cost, predicted)
                 room = bisect.bisect_right(range(max(room, 0) + 1), left, key=cost) - 1
         return room
 
@@ -168,17 +170,6 @@ def _as_obliged(found: Authorization, call: Call) -> Call:
     """The call with the model that policies put in the place of its own."""
     model = found.obligations.model
     return call if model is None else replace(call, model=model, models=(model,))
-
-
-def _ceiling(
-    prices: Sequence[Price | None], call: Call, into: int, out: int, modalities: tuple[str, ...] | None = None
-) -> int:
-    """The most that the call can cost: by the dearest of its models, since the provider may use any."""
-    most = 0
-    for price in prices:
-        if price is not None and (cost := price.ceiling(into, out, call.service_tier, modalities)) > most:
-            most = cost
-    return most
 
 
 def _unpriced(prices: Sequence[Price | None], call: Call, destination: Destination) -> str:
@@ -208,7 +199,7 @@ def settled(exchange: Exchange, outcome: str) -> Amounts | None:
     tokens = None if usage is None else usage.input + usage.output
     spend = exchange.cost_nanousd
     if outcome in _WHOLE:
-        if tokens is None and spend is None:
+        if exchange.misreported or (tokens is None and spend is None):
             return None
         # What costs something and reports no tokens is not sold by them, such as seconds of sound.
         return 1, tokens or 0, reservation.spend_nanousd if spend is None else spend

@@ -127,6 +127,9 @@ class Exchange:
     # What it has cost in nano-dollars, and by which price; None while that is not known.
     cost_nanousd: int | None = None
     price: str = ""
+    # Why its usage is not charged by, and what was reported, as JSON text; empty if it is.
+    misreported: str = ""
+    reported: str = ""
     # What the provider's error is about, if that is known.
     rejected: Why | None = None
     # Why it failed, for the log alone.

@@ -12,7 +12,7 @@ import time
 
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import evidence
+from gateway.dataplane import evidence, misreports
 from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.costs import Costs
@@ -116,15 +116,22 @@ class Recorder:
     async def _close(self, exchange: Exchange, outcome: str) -> None:
         """Write `completed`. Nothing that a provider sends may leave the decision open: only a restart would end it."""
         try:
-            if self._costs is not None:
-                cost = self._costs.of(exchange)
-                exchange.cost_nanousd, exchange.price = (None, "") if cost is None else (cost.nanousd, cost.price)
+            self._reckon(exchange)
             await self._writer.write(evidence.completed(exchange, outcome))
         except Exception as error:
             if isinstance(error, AuditError) and error.code != "bad_entry":
                 raise
             logger.exception("the closing of %s holds nothing of the answer", exchange.decision_id)
             await self._writer.write(evidence.bare(exchange, outcome, type(error).__name__))
+
+    def _reckon(self, exchange: Exchange) -> None:
+        """Say what the exchange has cost, if what was reported of it can be charged by."""
+        if found := misreports.fault(exchange):
+            misreports.withdraw(exchange, found)
+        elif self._costs is not None and (cost := self._costs.of(exchange)) is not None:
+            exchange.cost_nanousd, exchange.price = cost.nanousd, cost.price
+            if cost.nanousd > misreports.MOST_NANOUSD:
+                misreports.withdraw(exchange, misreports.IMPOSSIBLE)
 
     async def remember_created(self, exchange: Exchange) -> None:
         """Remember the state that the answer created, so that this agent may refer to it."""

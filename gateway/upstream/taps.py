@@ -37,6 +37,9 @@ class Report:
     """The facts that a provider reports in its answer."""
 
     usage: Usage | None = None
+    # Something in its usage that should be a number of tokens is none; what it has told until now lacks one.
+    unsound: bool = False
+    lacking: bool = False
     # How much sound it was, where it is not counted in tokens.
     seconds: int | None = None
     # How many images it made.

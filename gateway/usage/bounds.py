@@ -103,6 +103,20 @@ def input_tokens(call: Call) -> int:
     return tokens
 
 
+def predicted_tokens(call: Call) -> int:
+    """The most tokens that a call is charged as output because it predicts them and the model does not take them.
+
+    OpenAI counts `rejected_prediction_tokens` in those of the completion, "for purposes of billing, output, and context
+    window limits", and no output limit of the request holds them back. For each answer they are no more than those of
+    the prediction (https://platform.openai.com/docs/guides/predicted-outputs).
+    """
+    prediction = None if call.body is None else call.body.get("prediction")
+    if prediction is None:
+        return 0
+    answers = call.body.get("n") if call.body is not None else None
+    return _size(prediction, False) * (answers if answers.__class__ is int and answers > 1 else 1)
+
+
 # Clients use few models, and each call asks for both of these.
 @functools.lru_cache(maxsize=1024)
 def _of_a_call(model: str) -> int:

@@ -19,9 +19,37 @@ from gateway.audit.intents import Denial, Fields
 from gateway.audit.thresholds import LimitWindow
 from gateway.usage import zones
 from gateway.usage.limits import Applied
+from gateway.usage.prices import Price
 
 _SHOWN: Final = 8  # limits that one refusal tells of
 _WHILE_OPEN: Final = 1  # seconds: calls under way may give back what they reserved
+
+
+class WorstCase(NamedTuple):
+    """What the reservation of a call consists of that limits on tokens or money hold back."""
+
+    input_tokens: int
+    prices: tuple[Price | None, ...]
+    service_tier: str | None
+    # Kinds of content besides text that it can have.
+    modalities: tuple[str, ...] = ()
+
+    def cost(self, *output_tokens: int) -> int:
+        """The most that it can cost with so much output."""
+        output = sum(output_tokens)
+        return ceiling(self.prices, self.service_tier, self.input_tokens, output, self.modalities)
+
+
+def ceiling(
+    prices: Sequence[Price | None],
+    service_tier: str | None,
+    into: int,
+    out: int,
+    modalities: tuple[str, ...] | None = None,
+) -> int:
+    """The most that a call can cost: by the dearest of its models, since the provider may use any."""
+    found = (each.ceiling(into, out, service_tier, modalities) for each in prices if each is not None)
+    return max(found, default=0)
 
 
 class CallReservation(NamedTuple):
@@ -34,6 +62,7 @@ class CallReservation(NamedTuple):
     spend_nanousd: int = 0
     # The time zone of the organization.
     zone: str = zones.DEFAULT
+    worst: WorstCase | None = None
 
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""

@@ -10,6 +10,11 @@ from gateway.upstream.taps import Report
 
 _MAX_NAME = 256
 _MOST_KEPT = 1000  # of one answer: each is a row in `runtime.db`
+# Names of numbers of tokens; `tokens_per_second` is none. What was read from a cache is left out: it makes a call
+# cheaper, so nothing is lost if it cannot be read.
+_OF_TOKENS = re.compile(r"(?!.*(?:cached|cache_read|cache_hit)).*(?:tokens|token_count|tokencount)$", re.IGNORECASE)
+_DEPTH = 4
+_MOST_LISTED = 1000
 _ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,256}")
 
 
@@ -17,6 +22,32 @@ def count(holder: object, name: str) -> int | None:
     """The number of tokens under `name`."""
     value = holder.get(name) if isinstance(holder, dict) else None
     return value if value.__class__ is int and 0 <= value < 2**53 else None
+
+
+def check(report: Report, usage: object, *, whole: bool = True) -> None:
+    """Note it if a provider's usage cannot be charged by: what is wrong in it, or missing, would count as nothing.
+
+    `whole` says whether it has what an answer needs, as far as is known by now. A number of tokens is an integer from
+    0 on, or absent or null.
+    """
+    report.lacking = not whole
+    if not _sound(usage, _DEPTH):
+        report.unsound = True
+
+
+def _sound(value: object, depth: int) -> bool:
+    """Whether each number of tokens in a value is one. What is nested deeply belongs to no usage."""
+    if isinstance(value, list):
+        return depth == 0 or all(_sound(each, depth - 1) for each in value[:_MOST_LISTED])
+    if not isinstance(value, dict):
+        return True
+    for name, each in value.items():
+        if isinstance(each, dict | list):
+            if depth and not _sound(each, depth - 1):
+                return False
+        elif each is not None and _OF_TOKENS.match(name) and count(value, name) is None:
+            return False
+    return True
 
 
 def nanodollars(value: object, per_dollar: int = 1) -> int | None:

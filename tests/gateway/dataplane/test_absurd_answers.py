@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 
 from .conftest import COMPLETION, Gateway, Reply, answer
@@ -38,7 +39,9 @@ def test_usage_beyond_what_an_entry_can_hold(run: Run) -> None:
         reply = await message(gateway, {**MESSAGE, "usage": usage})
         assert (reply.status, reply.json["usage"]) == (200, usage)
         [completed] = await gateway.entries("completed")
-        assert (completed["outcome"], completed["input_tokens"], completed["settled_tokens"]) == ("ok", MOST, MOST)
+        assert (completed["outcome"], completed["input_tokens"], completed["misreported"]) == ("ok", None, "impossible")
+        assert completed["settled_tokens"] < 1000
+        assert orjson.loads(completed["reported_json"])["input_tokens"] == str(2 * MOST)
         assert gateway.open_decisions() == 0
         assert proven(gateway) == []
 

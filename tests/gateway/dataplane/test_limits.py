@@ -352,3 +352,62 @@ def test_a_balance_that_was_changed_by_hand_is_found(run: Run) -> None:
         assert finding.message == f"{scope}: tokens in the month: 0 is stored, the entries make 10"
 
     run(test)
+
+
+REPORTED = {
+    "a negative number": ({"prompt_tokens": 5, "completion_tokens": -3, "total_tokens": 2}, "invalid"),
+    "a fraction": ({"prompt_tokens": 5, "completion_tokens": 2.5}, "invalid"),
+    "a text": ({"prompt_tokens": "5", "completion_tokens": 2}, "invalid"),
+    "no output": ({"prompt_tokens": 5}, "invalid"),
+    "a part that is larger than the whole": (
+        {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 9}},
+        "invalid",
+    ),
+    "a part that is none": (
+        {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"audio_tokens": "9"}},
+        "invalid",
+    ),
+    "more than any model has": ({"prompt_tokens": 2**52, "completion_tokens": 2}, "impossible"),
+}
+
+
+def test_a_report_that_cannot_be_charged_by_costs_the_reservation(run: Run) -> None:
+    """2**52 tokens took what an organization may use in a month, and what cannot be read counted as nothing."""
+
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 100_000)
+        reserved = 0
+        for usage, wanted in REPORTED.values():
+            gateway.upstream.handler = answer({**COMPLETION, "usage": usage})
+            assert (await gateway.chat(max_tokens=20)).status == 200
+            completed = (await gateway.entries("completed"))[-1]
+            decided = json.loads((await gateway.entries("decided"))[-1]["reservation_json"])
+            assert (completed["outcome"], completed.get("misreported")) == ("ok", wanted), usage
+            assert completed["settled_tokens"] == decided["tokens"] > 20
+            assert completed["settled_nanousd"] == decided["spend_nanousd"]
+            assert (completed["input_tokens"], "cost_nanousd" in completed) == (None, False)
+            reserved += decided["tokens"]
+        assert json.loads(completed["reported_json"]) == {"input_tokens": 2**52, "output_tokens": 2}
+        assert balance(gateway, "organization:")["tokens_day"] == reserved
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_a_prediction_counts_as_output(run: Run) -> None:
+    """Its rejected tokens are billed as output beside the limit: one of $1.00 was passed by $1.85."""
+
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "spend_microusd_per_day", 1_000_000)
+        prediction = {"type": "content", "content": "x" * 100_000}
+        reply = await gateway.chat(max_tokens=16, prediction=prediction)
+        assert (reply.status, reply.code) == (429, "limit_exceeded")
+        assert reply.json["error"]["details"][0]["needed"] > 100_000 * (2_500 + 10_000) / 1000
+        assert (await gateway.chat(max_tokens=16, prediction={**prediction, "content": "x"})).status == 200
+        # What is left of the limit is what an answer may have besides.
+        assert (await gateway.chat(prediction={**prediction, "content": "x" * 70_000})).status == 200
+        [*_, decided] = await gateway.entries("decided")
+        assert json.loads(decided["reservation_json"])["spend_nanousd"] <= 1_000_000_000
+        assert decided["output_limit"] < 4096 * 4
+
+    run(test)

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream import sse
-from gateway.upstream.providers.reported import count, keep, text, used
+from gateway.upstream.providers.reported import check, count, keep, text, used
 from gateway.upstream.taps import Event, Report, json_object
 
 _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
@@ -111,6 +111,7 @@ class Answers:
             return
         # Nothing else is remembered: a stream may send other names without end.
         self._usage.update(_counts(usage))
+        check(report, usage, whole={"input_tokens", "output_tokens"} <= self._usage.keys())
         if (speed := text(usage.get("speed"))) and speed != "standard":
             self._speed = speed
         report.service_tier = self._speed or text(usage.get("service_tier")) or report.service_tier

@@ -10,13 +10,15 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream import sse
-from gateway.upstream.providers.reported import count, text, used
+from gateway.upstream.providers.reported import check, count, text, used
 from gateway.upstream.taps import Event, Report, json_object
 
 _COUNTED = (
     *("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
     *("cachedContentTokenCount", "totalTokenCount"),
 )
+# What has the output of an answer in it.
+_OF_ANSWERS = frozenset({"candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount"})
 # What is counted by modality, and where. Pages of documents are billed as images.
 _BY_MODALITY = (
     ("audio_input", "promptTokensDetails", "AUDIO"),
@@ -103,6 +105,7 @@ class Answers:
         for name, details, *modalities in _BY_MODALITY:
             found[name] = _of(usage[details], *modalities) if usage.get(details) is not None else None
         self._usage.update({name: value for name, value in found.items() if value is not None})
+        check(report, usage, whole=not self._seen or not _OF_ANSWERS.isdisjoint(self._usage))
         report.service_tier = _tier(usage) or report.service_tier
         if "promptTokenCount" not in self._usage:
             return

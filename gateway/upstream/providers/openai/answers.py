@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream import sse
-from gateway.upstream.providers.reported import count, keep, nanodollars, text, used
+from gateway.upstream.providers.reported import check, count, keep, nanodollars, text, used
 from gateway.upstream.taps import Event, Report, json_object
 
 _END = b"[DONE]"
@@ -56,6 +56,8 @@ class Answers:
             report.model = text(document.get("model")) or None
             if self._stores:
                 keep(report, "completion", document.get("id"))
+        if document.get("usage") is not None:
+            check(report, document["usage"], whole=_is_whole(document["usage"]))
         if (usage := self._usage(document)) is not None:
             report.usage = usage
             _read_tools(document["usage"], report)
@@ -102,6 +104,14 @@ class Answers:
         choices = document.get("choices")
         report.finished = _all_finished(choices)
         return Event.HIDE if self._hide_usage and choices == [] else Event.SHOW
+
+
+def _is_whole(usage: object) -> bool:
+    """Whether usage that has any count of a chat has those of its input and its output, or the sum of both."""
+    if not isinstance(usage, dict) or usage.keys().isdisjoint(("prompt_tokens", "completion_tokens")):
+        return True
+    either = usage.get("completion_tokens"), usage.get("total_tokens")
+    return usage.get("prompt_tokens") is not None and either != (None, None)
 
 
 def _all_finished(choices: object) -> bool:

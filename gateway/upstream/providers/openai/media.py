@@ -20,8 +20,9 @@ from gateway.upstream.providers.base import Edits, Endpoint, Head, Route
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
 from gateway.upstream.providers.openai.headers import FORWARDED
+from gateway.upstream.providers.openai.response_answers import is_whole
 from gateway.upstream.providers.prompts import digest
-from gateway.upstream.providers.reported import count, text
+from gateway.upstream.providers.reported import check, count, text
 from gateway.upstream.taps import Event, Report, json_object
 
 IMAGES, EDITS, VARIATIONS = "images.generations", "images.edits", "images.variations"
@@ -163,7 +164,9 @@ class MediaAnswers:
             seconds = usage.get("seconds")
             if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 2**31:
                 report.seconds = ceil(seconds)
-        elif (found := _usage(usage)) is not None:
+            return
+        check(report, usage, whole=is_whole(usage))
+        if (found := _usage(usage)) is not None:
             # Of several images each event reports its own.
             report.usage = found if report.usage is None else report.usage.plus(found)
 

@@ -8,7 +8,7 @@ from gateway.call import Usage
 from gateway.upstream import sse
 from gateway.upstream.providers.openai import response_tools
 from gateway.upstream.providers.openai.answers import read_charge
-from gateway.upstream.providers.reported import count, keep, text
+from gateway.upstream.providers.reported import check, count, keep, text
 from gateway.upstream.taps import Event, Report, json_object
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -41,6 +41,8 @@ class ResponseAnswers:
         output = document.get("output")
         for item in output if isinstance(output, list) else ():
             self._item(item, report)
+        if (told := document.get("usage")) is not None:
+            check(report, [told, document.get("tool_usage")], whole=is_whole(told))
         if (usage := read_usage(document)) is not None:
             report.usage = usage
             if output or document.get("tool_usage"):
@@ -87,6 +89,14 @@ class ResponseAnswers:
             for each in annotations if isinstance(annotations, list) else ():
                 if isinstance(each, dict) and each.get("container_id") is not None:
                     keep(report, "file", each.get("file_id"))
+
+
+def is_whole(usage: object) -> bool:
+    """Whether usage that has any count has those of its input and its output, or the sum of both."""
+    if not isinstance(usage, dict) or usage.keys().isdisjoint(("input_tokens", "output_tokens")):
+        return True
+    either = usage.get("output_tokens"), usage.get("total_tokens")
+    return usage.get("input_tokens") is not None and either != (None, None)
 
 
 def read_usage(document: dict[str, Any]) -> Usage | None:

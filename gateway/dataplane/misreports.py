@@ -1,0 +1,55 @@
+"""Reports of usage that are not to be charged by: numbers that are none, that are missing, or that no call can have.
+
+Such a call is settled at all that it had reserved, as one without a report, and its entry says so (`misreported`) and
+what was reported (`reported_json`). Otherwise a part that cannot be read would count as nothing, and one absurd number
+would take what an organization may use in a month. Specification: docs/limits.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.audit.balances import number
+from gateway.audit.entry import document
+from gateway.call import COUNTS, Usage
+from gateway.dataplane.exchange import Exchange
+
+INVALID: Final = "invalid"
+IMPOSSIBLE: Final = "impossible"
+
+MOST_OF_A_CALL: Final = 2**24
+"""More tokens than one call to a model can have: no model has a window of more than ten million."""
+MOST_OF_SEVERAL: Final = 2**28
+"""The same of a call for which the provider may call its models again and again, as with tools of its own."""
+MOST_NANOUSD: Final = 10_000 * 10**9
+"""More money than one call can cost: so much is that many tokens at the highest price of the table."""
+
+
+def fault(exchange: Exchange) -> str:
+    """What is wrong with the report of an answer; empty if it can be charged by."""
+    report, reservation = exchange.report, exchange.reservation
+    if report.unsound or report.lacking:
+        return INVALID
+    usage = report.usage
+    if usage is None:
+        return ""
+    if any(each.cached + each.cache_write > each.input for each in (usage, *(part for _, part in report.further))):
+        return INVALID  # parts are cheaper than the whole
+    bounded = reservation is not None and reservation.worst is not None
+    most = MOST_OF_A_CALL if bounded else MOST_OF_SEVERAL
+    return IMPOSSIBLE if usage.input + usage.output > most else ""
+
+
+def withdraw(exchange: Exchange, found: str) -> None:
+    """Take back what was reported, so that nothing counts it. The entry keeps the numbers."""
+    report = exchange.report
+    exchange.misreported, exchange.reported = found, document(_shown(report.usage))
+    report.usage = report.charged = report.seconds = report.images = None
+    report.further, report.tools = (), {}
+    exchange.cost_nanousd, exchange.price = None, ""
+
+
+def _shown(usage: Usage | None) -> dict[str, int | str]:
+    """The numbers that could be read, by the names of `Usage`."""
+    found = {} if usage is None else {name: getattr(usage, name) for name in COUNTS}
+    return {f"{name}_tokens": number(value) for name, value in found.items() if value}
