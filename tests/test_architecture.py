@@ -39,6 +39,7 @@ ROOMS: tuple[str, ...] = (
     "call",
     "storage",
     "telemetry",
+    "outbound",
     "identity",
     "client",
     "audit",

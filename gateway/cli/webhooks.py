@@ -46,8 +46,9 @@ def add(
 ) -> None:
     """Add a webhook: it is told of what happens from now on. A secret that is made is shown this once."""
     from gateway.management.port.webhooks import NewWebhook
+    from gateway.outbound import addresses
     from gateway.registry import webhooks
-    from gateway.webhooks import addresses, events, signature
+    from gateway.webhooks import events, signature
 
     url = addresses.check_url(url, insecure=insecure)
     webhooks.check_events(event or (), events.EVENTS)

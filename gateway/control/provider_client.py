@@ -24,6 +24,7 @@ from gateway.errors import Denied, GatewayError
 from gateway.identity import logins
 from gateway.identity.jose import Key
 from gateway.identity.workload import Issuer
+from gateway.outbound.addresses import ANYWHERE
 from gateway.registry.login_providers import LoginProviderRecord
 from gateway.settings import is_loopback
 from gateway.upstream.client import UpstreamClient
@@ -122,6 +123,7 @@ class ProviderClient:
             jwks="",
             purpose="persons",
             max_age=logins.MAX_AGE,
+            reach=ANYWHERE,  # only operators of the whole gateway add login providers
         )
         try:
             return issuer, list(await self._keys.of(issuer, kid))
@@ -181,7 +183,7 @@ class ProviderClient:
             self._client = UpstreamClient(connect_timeout=_SECONDS, idle_timeout=_SECONDS)
         try:
             async with asyncio.timeout(_SECONDS):
-                answer = await self._client.send(Outgoing(method, URL(url), sent, body), lambda: None)
+                answer = await self._client.send(Outgoing(method, URL(url), sent, body), lambda: None, ANYWHERE)
                 try:
                     return answer.status, await _object(answer)
                 finally:

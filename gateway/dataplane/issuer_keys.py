@@ -22,10 +22,10 @@ from gateway.errors import Denied, GatewayError
 from gateway.identity import jose
 from gateway.identity.jose import Key
 from gateway.identity.workload import Issuer
+from gateway.outbound import addresses
 from gateway.settings import is_loopback
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.providers.base import Outgoing
-from gateway.webhooks import addresses
 
 logger = logging.getLogger("gateway.dataplane.issuer_keys")
 
@@ -53,20 +53,19 @@ class _Kept:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-def may_fetch(issuer: Issuer, url: str) -> bool:
-    """Whether keys may be fetched from there: by https, or from this machine if an operator has said that it is meant.
+def reach_of(issuer: Issuer, url: str) -> str | None:
+    """The addresses from which keys may be fetched there; None if they may not be fetched there at all.
 
-    An issuer elsewhere must not have the gateway knock on doors of its own machine or network by naming their addresses
-    in a document.
+    By https, or from this machine if an operator has said that it is meant. An issuer elsewhere must not have the
+    gateway knock on doors of its own machine or network by naming them in a document.
     """
     parts, configured = urlsplit(url), urlsplit(issuer.jwks_url or issuer.issuer)
     if parts.scheme == "https":
-        host = parts.hostname or ""
-        inside = host == "localhost" or (addresses.literal(host) and addresses.refusal(host, addresses.PUBLIC))
-        return not inside or host == configured.hostname
-    return parts.scheme == configured.scheme == "http" and all(
+        return issuer.reach if parts.hostname == configured.hostname else addresses.PUBLIC
+    local = parts.scheme == configured.scheme == "http" and all(
         is_loopback(each.hostname or "") for each in (parts, configured)
     )
+    return issuer.reach if local else None
 
 
 class IssuerKeys:
@@ -139,12 +138,13 @@ class IssuerKeys:
         return url
 
     async def _get(self, issuer: Issuer, url: str) -> bytes:
-        if not may_fetch(issuer, url):
-            raise ValueError("keys are fetched by https only, and not from a private address that its document names")
+        reach = reach_of(issuer, url)
+        if reach is None:
+            raise ValueError("keys are fetched by https only")
         if self._client is None:
             self._client = UpstreamClient(connect_timeout=_SECONDS, idle_timeout=_SECONDS)
         request = Outgoing("GET", URL(url), _HEADERS, b"")
-        answer = await self._client.send(request, lambda: None)
+        answer = await self._client.send(request, lambda: None, reach)
         try:
             if answer.status != 200:
                 raise ValueError(f"status {answer.status}")

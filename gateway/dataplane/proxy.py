@@ -408,7 +408,7 @@ class DataPlane:
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(exchange)
         exchange.sent_ns = time.monotonic_ns()
-        answer = await self._client.send(outgoing, _nothing if keep else exchange.forget_body)
+        answer = await self._client.send(outgoing, _nothing if keep else exchange.forget_body, destination.reach)
         exchange.upstream_status = answer.status
         self._breakers.answered(destination, answer.status)
         try:

@@ -113,6 +113,7 @@ def destination_of(row: UpstreamRow, secret: Opened) -> Destination:
         fault=secret.fault,
         headers=orjson.loads(row.headers),
         preset=row.provider,
+        reach=row.reach,
     )
 
 

@@ -44,6 +44,8 @@ class Issuer(NamedTuple):
     max_age: int = 3600
     claims: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ALGORITHMS
+    # The addresses that the host of its keys may have (`outbound/addresses.py`).
+    reach: str = "public"
 
 
 class Rule(NamedTuple):

@@ -183,6 +183,7 @@ def upstream(row: Upstream) -> Fields:
         "is_default": row.is_default,
         "has_secret": row.secret is not None,
         "secret_version": row.version,
+        "reach": row.reach,
         **headers,
     }
 

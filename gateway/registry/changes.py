@@ -22,7 +22,7 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import adoptions, agent_states, names, outbox, registration, teams
+from gateway.registry import adoptions, agent_states, names, operators, outbox, registration, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
@@ -369,6 +369,7 @@ def add_upstream(
         row.provider, row.base_url, row.updated_ns = provider, base_url, now
         row.specification = specification
         row.headers = headers
+        row.reach = operators.reach_of(session, tenant.name, actor)
         row.is_default = default or row.is_default or not others
         # The version is part of what the secret is bound to: an older ciphertext of this row is of no use.
         row.version += 1

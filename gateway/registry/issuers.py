@@ -18,7 +18,7 @@ from gateway.identifiers import new_id
 from gateway.identity import jose, persons
 from gateway.identity.jose import ALGORITHMS
 from gateway.identity.workload import Purpose
-from gateway.registry import claim_rules, names, outbox
+from gateway.registry import claim_rules, names, operators, outbox
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
@@ -134,6 +134,7 @@ def add_issuer(
             audience=audience,
             jwks_url="" if jwks else jwks_url,
             jwks=jwks,
+            reach=operators.reach_of(session, tenant.name, actor),
             created_ns=time.time_ns(),
         )
         if persons is not None:
@@ -168,6 +169,7 @@ def update_issuer(
         elif update.jwks_url is not None:
             check_key_url(update.jwks_url or row.issuer, insecure=update.insecure)
             row.jwks, row.jwks_url = "", update.jwks_url
+            row.reach = operators.reach_of(session, tenant.name, actor)
         if (update.max_age, update.claims, update.algorithms) != (None, None, None):
             if row.purpose != "persons":
                 what = f"issuer `{name}` says who a program is: it has no age, claims or algorithms to change"
@@ -354,6 +356,7 @@ def _record(
         "audience": row.audience,
         "jwks_url": row.jwks_url,
         "purpose": row.purpose,
+        "reach": row.reach,
     }
     if what == "issuer.updated":
         fields["keys"] = _keys(row)

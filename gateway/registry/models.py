@@ -41,6 +41,7 @@ from sqlmodel import Field, SQLModel
 from gateway.identity.credentials import label
 from gateway.identity.operator_roles import ROLES
 from gateway.identity.principals import Method
+from gateway.outbound.addresses import ANYWHERE
 from gateway.registry.agent_states import ENDED, STATES
 
 SUBJECT_KINDS = ("agent", "team", "organization")
@@ -532,6 +533,8 @@ class Issuer(SQLModel, table=True):
     max_age: int = Field(default=3600, sa_column_kwargs={"server_default": "3600"})
     claims: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
     algorithms: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
+    # The addresses that the host of its keys may have (`outbound/addresses.py`).
+    reach: str = Field(default=ANYWHERE, sa_column_kwargs={"server_default": ANYWHERE})
 
 
 class IssuerRule(SQLModel, table=True):
@@ -568,6 +571,8 @@ class Upstream(SQLModel, table=True):
     version: int
     # The operations of a JSON API, as the provider `http` stores them; None for every other provider.
     specification: str | None = None
+    # The addresses that its host may have (`outbound/addresses.py`).
+    reach: str = Field(default=ANYWHERE, sa_column_kwargs={"server_default": ANYWHERE})
     # Sent with every call: names in lower case. They are no secrets.
     headers: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
     created_ns: int = Field(sa_type=BigInteger)
@@ -651,7 +656,7 @@ class Epoch(SQLModel, table=True):
 class Webhook(SQLModel, table=True):
     """Who is told of which events, and the sealed secret that signs them. Removal deletes the row.
 
-    `reach` says which addresses its host may have (`gateway/webhooks/addresses.py`). `since` is the position in the log
+    `reach` says which addresses its host may have (`gateway/outbound/addresses.py`). `since` is the position in the log
     after which it is told of entries.
     """
 

@@ -18,6 +18,7 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials, operator_roles
 from gateway.identity.operator_roles import Role
+from gateway.outbound.addresses import ANYWHERE, PUBLIC
 from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
@@ -273,6 +274,11 @@ def is_of(session: Session, organization: str, actor: str) -> bool:
         return False
     row = session.get(Operator, identifier)
     return row is not None and row.organization_id == find_organization(session, organization).id
+
+
+def reach_of(session: Session, organization: str, actor: str) -> str:
+    """The addresses to which an actor may have the gateway connect (`outbound/addresses.py`)."""
+    return PUBLIC if is_of(session, organization, actor) else ANYWHERE
 
 
 def tenant_of(session: Session, organization: str | None) -> Organization | None:

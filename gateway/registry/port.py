@@ -15,7 +15,7 @@ from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0025"
+REVISION = "0026"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 
@@ -65,6 +65,7 @@ class UpstreamRow(NamedTuple):
     specification: str | None
     # The JSON text of `models.Upstream.headers`.
     headers: str
+    reach: str
 
 
 class RouteRow(NamedTuple):

@@ -34,7 +34,7 @@ SELECT a.id, a.name, a.status
 
 _ISSUERS = """
 SELECT i.id, o.name, i.name, i.issuer, i.audience, i.jwks_url, i.jwks,
-       i.purpose, i.accepts, i.max_age, i.claims, i.algorithms
+       i.purpose, i.accepts, i.max_age, i.claims, i.algorithms, i.reach
   FROM issuer i JOIN organization o ON o.id = i.organization_id
  WHERE i.issuer = ? AND i.removed_ns IS NULL
 """
@@ -65,7 +65,7 @@ SELECT DISTINCT b.name, b.digest, b.revision, b.entrypoint
 
 _UPSTREAMS = """
 SELECT u.id, o.name, u.name, u.provider, u.base_url, u.is_default, u.secret, u.version, u.specification,
-       u.headers
+       u.headers, u.reach
   FROM upstream u JOIN organization o ON o.id = u.organization_id
  ORDER BY u.id
 """

@@ -37,6 +37,7 @@ def use(
                     version=row.version,
                     specification=row.specification,
                     headers=orjson.dumps(row.headers).decode(),
+                    reach=row.reach,
                 )
             )
         return found

@@ -21,6 +21,7 @@ import orjson
 
 from gateway.errors import Denied
 from gateway.identity.key_scope import MODEL_LIST
+from gateway.outbound.resolution import RefusedAddressError
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.providers.base import Endpoint, Head, Outgoing, plain_url
 from gateway.upstream.routing import Destination
@@ -106,7 +107,7 @@ def _list_of_models(upstream: Destination, secret: str | None) -> Outgoing | Non
 async def _connected(client: UpstreamClient, upstream: Destination, found: UpstreamCheck) -> UpstreamCheck:
     """Whether a connection can be made, TLS included."""
     try:
-        connection = await client.connect(plain_url(upstream.base_url))
+        connection = await client.connect(plain_url(upstream.base_url), upstream.reach)
     except (OSError, ValueError) as error:
         problem, hint = _no_connection(error, upstream.base_url)
         # Somebody has shown a certificate, or hung up.
@@ -121,6 +122,8 @@ def _no_connection(error: OSError | ValueError, base_url: str) -> tuple[str, str
     """Why there is no connection, and what to do."""
     url = plain_url(base_url)
     host, place, check_url = url.host, url.authority, "check the base URL"
+    if isinstance(error, RefusedAddressError):
+        return error.text, f"{check_url}; an operator of the whole gateway can add upstreams inside its network"
     if isinstance(error, TimeoutError):
         return f"no connection to {place} within {CONNECT_SECONDS:g} s", f"{check_url}, and firewalls in between"
     if isinstance(error, socket.gaierror | UnicodeError):
@@ -147,7 +150,7 @@ async def _asked(client: UpstreamClient, upstream: Destination, asked: Outgoing,
     """What the answer to the request says."""
     began = time.monotonic()
     try:
-        status, body = await _answer(client, asked)
+        status, body = await _answer(client, asked, upstream.reach)
     except TimeoutError:
         problem = f"no answer within {ANSWER_SECONDS:g} s"
         return replace(found, milliseconds=_since(began), problem=problem, hint="try again later")
@@ -164,17 +167,17 @@ async def _demands_a_key(client: UpstreamClient, upstream: Destination) -> bool:
     asked = _list_of_models(upstream, None)
     assert asked is not None
     try:
-        status, _ = await _answer(client, asked)
+        status, _ = await _answer(client, asked, upstream.reach)
     except (Denied, TimeoutError):
         return False
     # An overloaded provider would not have given it to anybody. Some lead to a login.
     return 300 <= status < 500 and status not in (408, 429)
 
 
-async def _answer(client: UpstreamClient, asked: Outgoing) -> tuple[int, bytes]:
+async def _answer(client: UpstreamClient, asked: Outgoing, reach: str) -> tuple[int, bytes]:
     """The status and the body, of which what is too large is cut off."""
     async with asyncio.timeout(ANSWER_SECONDS):
-        answer = await client.send(asked, lambda: None)
+        answer = await client.send(asked, lambda: None, reach)
         try:
             pieces, size = [], 0
             while size < _MAX_BYTES and (piece := await answer.read()):

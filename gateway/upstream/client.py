@@ -45,14 +45,15 @@ class UpstreamClient:
     def of(cls, settings: Settings) -> UpstreamClient:
         return cls(connect_timeout=settings.upstream_connect_timeout, idle_timeout=settings.upstream_idle_timeout)
 
-    async def send(self, request: Outgoing, sent: Callable[[], None]) -> Answer:
+    async def send(self, request: Outgoing, sent: Callable[[], None], reach: str) -> Answer:
         """Send one request and wait for the head of its answer. Cancelling closes the connection.
 
+        `reach` says which addresses its host may have (`outbound/addresses.py`).
         The body is taken out of `request` once there is a connection; `sent` is called when all of it was written. The
         caller limits the wait for the head and the total time, because it records what happened.
         """
         body, method = request.body, request.method
-        target = target_of(request.url)
+        target = target_of(request.url, reach)
         head = _head(method, target.line, request.headers, len(body))
         connection = self._pool.take(target.origin)
         kept = connection is not None
@@ -79,9 +80,9 @@ class UpstreamClient:
         sent()
         return answer
 
-    async def connect(self, url: URL) -> UpstreamConnection:
+    async def connect(self, url: URL, reach: str) -> UpstreamConnection:
         """A connection that nothing was sent on, for the caller to abort. Raises `OSError`, or `ValueError`."""
-        return await self._pool.connect(target_of(url).origin)
+        return await self._pool.connect(target_of(url, reach).origin)
 
     async def close(self) -> None:
         await self._pool.close()

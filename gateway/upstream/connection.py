@@ -37,11 +37,12 @@ _PIECE_BYTES = 48  # what a piece takes of memory beside its bytes
 
 
 class Origin(NamedTuple):
-    """Where connections lead. `host` is an address or a name in ASCII."""
+    """Where connections lead. `host` is an address or a name in ASCII, `reach` says which addresses it may have."""
 
     host: str
     port: int
     secure: bool
+    reach: str
 
 
 class _BrokenError(Exception):

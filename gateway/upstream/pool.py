@@ -1,8 +1,8 @@
 """Connections to upstreams: made where they are needed, kept while they are idle, one list for each origin.
 
-Addresses are tried as RFC 8305 says (Happy Eyeballs), certificates are verified, and the name goes along (SNI). No
-proxy is used and no environment variable is read, except by Python and OpenSSL: `SSL_CERT_FILE`, `SSL_CERT_DIR` for the
-authorities to trust, `SSLKEYLOGFILE`.
+Only addresses that `outbound/` lets through are connected to. They are tried as RFC 8305 says (Happy Eyeballs),
+certificates are verified, and the name goes along (SNI). No proxy is used and no environment variable is read, except
+by Python and OpenSSL: `SSL_CERT_FILE`, `SSL_CERT_DIR` for the authorities to trust, `SSLKEYLOGFILE`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 import aiohappyeyeballs
 from yarl import URL
 
+from gateway.outbound import addresses, resolution
+from gateway.outbound.resolution import RefusedAddressError
 from gateway.upstream.connection import Origin, UpstreamConnection
 
 # How long the addresses of a name are used, and how long one of them may try alone.
@@ -36,7 +38,7 @@ class Target:
 
 
 @functools.lru_cache(maxsize=1024)
-def target_of(url: URL) -> Target:
+def target_of(url: URL, reach: str) -> Target:
     """`ValueError` if no request could be sent to this URL as it is written."""
     host, port = url.raw_host, url.port
     if not host or port is None or url.scheme not in ("http", "https"):
@@ -44,7 +46,7 @@ def target_of(url: URL) -> Target:
     path, name = url.raw_path_qs, url.host_port_subcomponent
     if not all(each and each.isascii() and each.isprintable() and " " not in each for each in (path, name)):
         raise ValueError("the upstream's URL has characters that must be escaped")
-    return Target(Origin(host.rstrip("."), port, url.scheme == "https"), f" {path} HTTP/1.1\r\nHost: {name}\r\n")
+    return Target(Origin(host.rstrip("."), port, url.scheme == "https", reach), f" {path} HTTP/1.1\r\nHost: {name}\r\n")
 
 
 class Pool:
@@ -142,6 +144,11 @@ class Pool:
                 self._loop.getaddrinfo(*key, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
             )
             self._addresses[key] = now + _ADDRESSES_SECONDS, lookup
-        found = await asyncio.shield(lookup)
+        try:
+            found = resolution.checked(origin.host, await asyncio.shield(lookup), origin.reach)
+        except (socket.gaierror, UnicodeError):
+            if origin.reach == addresses.PUBLIC:
+                raise RefusedAddressError(addresses.not_public(origin.host)) from None
+            raise
         first = next(self._turns) % len(found)
         return found[first:] + found[:first]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.errors import Denied, did_you_mean
 from gateway.frozen import frozen
+from gateway.outbound.addresses import PUBLIC
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
 from gateway.upstream.routes import FAMILIES, routes_of, split
@@ -43,6 +44,8 @@ class Destination:
     fault: str = ""
     # What it was added as (`openai`, `groq`, `azure`, …), by which its prices are found.
     preset: str = ""
+    # The addresses that its host may have.
+    reach: str = PUBLIC
     # Sent with every call.
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 

@@ -15,14 +15,12 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from gateway.webhooks import addresses, signature
+from gateway.outbound import addresses, resolution
+from gateway.outbound.resolution import RefusedAddressError
+from gateway.webhooks import signature
 
 SECONDS: Final = 10.0
 _LONGEST: Final = 200
-
-
-class RefusedAddressError(OSError):
-    """The host has an address that no delivery may go to."""
 
 
 class _Resolver(AbstractResolver):
@@ -34,13 +32,10 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        found = await resolution.look_up(host, port, self._reach, family=family)
         results: list[ResolveResult] = []
         for each, _, protocol, _, place in found:
             address = str(place[0])
-            if why := addresses.refusal(address, self._reach):
-                raise RefusedAddressError(why)
             results.append(
                 ResolveResult(
                     hostname=host,
@@ -81,16 +76,17 @@ async def send(url: str, reach: str, secret: str, event_id: str, body: bytes) ->
     except TimeoutError:
         return f"no answer within {SECONDS:.0f} s"
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return _why(error)
+        return _why(error, reach)
     if 200 <= status < 300:
         return ""
     return f"it answered with status {status}" + (", and redirects are not followed" if 300 <= status < 400 else "")
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, reach: str) -> str:
     cause = getattr(error, "os_error", None) or error
     if isinstance(cause, RefusedAddressError):
-        return str(cause)
+        options = "; --allow-private and --insecure let a webhook go elsewhere" if reach == addresses.PUBLIC else ""
+        return cause.text + options
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         return "malformed HTTP"  # its text quotes the answer, which may hold anything
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

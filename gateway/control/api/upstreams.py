@@ -17,6 +17,7 @@ from gateway.control.gate import Caller
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
+from gateway.outbound import addresses
 from gateway.registry import changes, names, queries
 from gateway.registry.documents import plain
 from gateway.registry.names import PROVIDERS
@@ -25,12 +26,10 @@ from gateway.upstream import operations as upstream_operations
 from gateway.upstream.check import UpstreamCheck
 from gateway.upstream.operations import UpstreamOperation
 from gateway.upstream.providers.http import api, openapi
-from gateway.webhooks import addresses
 
 _UPSTREAM = shapes.record(UpstreamRecord, "specification")
 _OPERATION = shapes.record(UpstreamOperation)
 _MOST_BYTES = 4 * 1024 * 1024
-_INSIDE = (".localhost", ".local", ".internal", ".home.arpa", ".lan")
 Secret: TypeAlias = Annotated[str, Field(pattern=r"^[!-~]{1,4096}$")]
 
 
@@ -120,20 +119,19 @@ def _put(ask: Ask, registry: Any, name: str, *, replace: bool) -> UpstreamRecord
 
 
 def check_reach(caller: Caller, url: str, *, insecure: bool) -> None:
-    """Raise `forbidden` unless the operator may have the gateway call there."""
+    """Raise `forbidden` unless the operator may have the gateway call there, as far as the URL says.
+
+    What its name leads to is looked at when a connection is made (`outbound/`).
+    """
     if caller.organization is None:
         return
     host = urlsplit(names.check_base_url(url, insecure=True)).hostname or ""
-    inside = addresses.refusal(host, addresses.PUBLIC) if addresses.literal(host) else _inside(host)
+    literal = addresses.literal(host) is not None
+    inside = addresses.refusal(host, addresses.PUBLIC) if literal else addresses.is_inside_name(host)
     if insecure or inside or not url.startswith("https://"):
         detail = "an operator of one organization may not have the gateway call into its own network"
         hint = "use https and a public address; an operator of the whole gateway can add it"
         raise Problem(403, "forbidden", detail, hint=hint)
-
-
-def _inside(host: str) -> bool:
-    """Whether a name means something in one network only (RFC 6761, 6762, 8375 and ICANN's `internal`)."""
-    return "." not in host.rstrip(".") or f".{host.rstrip('.').lower()}".endswith(_INSIDE)
 
 
 def operations(ask: Ask) -> Answer:

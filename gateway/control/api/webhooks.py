@@ -12,10 +12,11 @@ from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
+from gateway.outbound import addresses
 from gateway.registry import webhooks
 from gateway.registry.documents import plain
 from gateway.registry.records import WebhookRecord
-from gateway.webhooks import addresses, deliveries, events, signature, trial
+from gateway.webhooks import deliveries, events, signature, trial
 from gateway.webhooks.trial import Trial
 
 _WHEN = {"anyOf": [shapes.TIME, {"type": "null"}]}

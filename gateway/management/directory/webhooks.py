@@ -7,12 +7,13 @@ from contextlib import closing
 from gateway.audit import search, storage
 from gateway.data_directory import DataDirectory
 from gateway.management.port.webhooks import NewWebhook
+from gateway.outbound import addresses
 from gateway.processes import local
 from gateway.registry import webhooks
 from gateway.registry.database import Registry
 from gateway.registry.records import WebhookRecord
 from gateway.registry.vault import Vault
-from gateway.webhooks import addresses, deliveries, signature, trial
+from gateway.webhooks import deliveries, signature, trial
 from gateway.webhooks.deliveries import State
 from gateway.webhooks.trial import Trial
 

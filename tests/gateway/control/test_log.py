@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -156,6 +158,8 @@ INSIDE = [
     "https://100.100.100.200/v1",
     "https://localhost/v1",
     "https://vault/v1",
+    "https://localhost.localdomain/v1",
+    "https://ollama.models.svc/v1",
     "https://metadata.google.internal/v1",
     "https://printer.local/v1",
     "http://api.example.com/v1",
@@ -169,6 +173,12 @@ def test_a_tenant_names_no_place_inside(control: Control) -> None:
         body = {"name": "x", "provider": "openai-compatible", "base_url": url, "secret": None, "insecure": insecure}
         assert admin("POST", "/upstreams", body).problem(403) == "forbidden"
     assert admin("GET", "/upstreams").ok()["items"] == []
+    # Where a name leads is seen when a connection is made, and who has added the upstream counts then.
+    outside = {"name": "x", "provider": "openai-compatible", "base_url": "https://llm.example/v1", "secret": None}
+    admin("POST", "/upstreams", outside).ok(201)
+    control.operator("olga2")("POST", "/upstreams", outside | {"name": "y"}, organization="acme").ok(201)
+    with closing(sqlite3.connect(control.home.data.registry_db)) as db:
+        assert dict(db.execute("SELECT name, reach FROM upstream").fetchall()) == {"x": "public", "y": "anywhere"}
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from gateway.dataplane import issuer_keys
 from gateway.errors import GatewayError
 from gateway.identity import jose, workload
+from gateway.outbound.addresses import ANYWHERE, PUBLIC
 from gateway.registry import changes, issuers
 from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.issuers import IssuerUpdate
@@ -157,26 +158,29 @@ def test_a_suspended_agent_gets_none(run: Run) -> None:
 @pytest.mark.parametrize(
     ("issuer", "jwks_url", "url", "wanted"),
     [
-        ("https://issuer.example", "", "https://keys.example/jwks", True),
-        ("https://issuer.example", "", "http://keys.example/jwks", False),
-        ("https://issuer.example", "", "http://127.0.0.1:8081/api/v1/me", False),
-        ("https://issuer.example", "", "http://localhost/keys", False),
-        ("https://issuer.example", "http://127.0.0.1:9/keys", "http://127.0.0.1:9/keys", True),
-        ("http://127.0.0.1:9", "", "http://127.0.0.1:9/keys", True),
-        ("http://127.0.0.1:9", "", "http://issuer.example/keys", False),
-        ("https://issuer.example", "", "file:///etc/passwd", False),
-        ("https://issuer.example", "", "https://127.0.0.1:8443/keys", False),
-        ("https://issuer.example", "", "https://localhost/keys", False),
-        ("https://issuer.example", "", "https://169.254.169.254/keys", False),
-        ("https://issuer.example", "", "https://[::ffff:10.0.0.1]/keys", False),
-        ("https://10.0.0.1", "", "https://10.0.0.1:8443/keys", True),
-        ("https://issuer.example", "https://10.0.0.1/keys", "https://10.0.0.1/keys", True),
+        ("https://issuer.example", "", "https://keys.example/jwks", PUBLIC),
+        ("https://issuer.example", "", "http://keys.example/jwks", None),
+        ("https://issuer.example", "", "http://127.0.0.1:8081/api/v1/me", None),
+        ("https://issuer.example", "", "http://localhost/keys", None),
+        ("https://issuer.example", "http://127.0.0.1:9/keys", "http://127.0.0.1:9/keys", ANYWHERE),
+        ("http://127.0.0.1:9", "", "http://127.0.0.1:9/keys", ANYWHERE),
+        ("http://127.0.0.1:9", "", "http://issuer.example/keys", None),
+        ("https://issuer.example", "", "file:///etc/passwd", None),
+        ("https://issuer.example", "", "https://127.0.0.1:8443/keys", PUBLIC),
+        ("https://issuer.example", "", "https://2130706433/keys", PUBLIC),
+        ("https://issuer.example", "", "https://vault/keys", PUBLIC),
+        ("https://10.0.0.1", "", "https://10.0.0.1:8443/keys", ANYWHERE),
+        ("https://issuer.example", "https://10.0.0.1/keys", "https://10.0.0.1/keys", ANYWHERE),
     ],
 )
-def test_an_issuer_elsewhere_names_no_place_on_this_machine(issuer: str, jwks_url: str, url: str, wanted: bool) -> None:
+def test_an_issuer_elsewhere_names_no_place_on_this_machine(
+    issuer: str, jwks_url: str, url: str, wanted: str | None
+) -> None:
     """What its discovery document says is no operator's word."""
-    registered = workload.Issuer("iss_1", ORG, "one", issuer, "aud", jwks_url, "")
-    assert issuer_keys.may_fetch(registered, url) is wanted
+    registered = workload.Issuer("iss_1", ORG, "one", issuer, "aud", jwks_url, "", reach=ANYWHERE)
+    assert issuer_keys.reach_of(registered, url) == wanted
+    # An operator of one organization has no word in this.
+    assert issuer_keys.reach_of(registered._replace(reach=PUBLIC), url) in (None, PUBLIC)
 
 
 @pytest.mark.slow

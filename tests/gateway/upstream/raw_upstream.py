@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 from yarl import URL
 
+from gateway.outbound.addresses import ANYWHERE
 from gateway.upstream.client import Answer, UpstreamClient
 from gateway.upstream.providers.base import Outgoing
 
@@ -120,7 +121,7 @@ def nothing() -> None: ...
 
 
 async def fetch(client: UpstreamClient, request: Outgoing, *, head_only: bool = False) -> tuple[Answer, bytes]:
-    answer = await client.send(request, nothing)
+    answer = await client.send(request, nothing, ANYWHERE)
     assert not head_only, f"a head with status {answer.status} was not refused"
     try:
         body = b""

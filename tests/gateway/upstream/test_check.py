@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.outbound.addresses import ANYWHERE
 from gateway.upstream import check
 from gateway.upstream.check import UpstreamCheck
 from gateway.upstream.providers.http import api, openapi
@@ -28,7 +29,8 @@ LIST = b'{"data": [{"id": "a"}, {"id": "b"}]}'
 
 def destination(base_url: str, preset: str = "openai", secret: str | None = KEY, fault: str = "") -> Destination:
     provider = PROVIDERS[preset]
-    return Destination("ups_1", "default", "it", provider, base_url, True, secret, fault, preset, {"x-team": "red"})
+    more = {"x-team": "red"}
+    return Destination("ups_1", "default", "it", provider, base_url, True, secret, fault, preset, ANYWHERE, more)
 
 
 def url(port: int) -> str:

@@ -18,6 +18,7 @@ from yarl import URL
 
 from gateway.body import SpooledBody
 from gateway.errors import Denied
+from gateway.outbound.addresses import ANYWHERE
 from gateway.upstream import connection as connection_module
 from gateway.upstream.client import Answer, NotConnectedError, UpstreamClient
 from gateway.upstream.providers.base import Outgoing
@@ -47,10 +48,10 @@ def test_what_is_sent() -> None:
         assert upstream.connections == 1
         for bad in ("a\r\nx: y", "a\nb", "a\rb", "a\0b"):
             with pytest.raises(ValueError, match="line break"):
-                await client.send(outgoing(port, **{"x-a": bad}), nothing)
+                await client.send(outgoing(port, **{"x-a": bad}), nothing, ANYWHERE)
         for path in ("/a b", "/a\r\nx: y", "/é"):
             with pytest.raises(ValueError, match="escaped"):
-                await client.send(outgoing(port, path=path), nothing)
+                await client.send(outgoing(port, path=path), nothing, ANYWHERE)
         assert len(upstream.heads) == 4
 
     run(saying(OK + b"content-length: 2\r\n\r\n{}"), test)
@@ -68,7 +69,7 @@ def test_large_bodies(tmp_path: Path, spooled: bool) -> None:
             body.write([raw])
         told: list[int] = []
         request = outgoing(upstream.port, body=body)
-        answer = await client.send(request, lambda: told.append(1))
+        answer = await client.send(request, lambda: told.append(1), ANYWHERE)
         assert await answer.read() == b"{}"
         answer.close()
         assert upstream.bodies == [raw]
@@ -106,7 +107,7 @@ def test_a_body_that_cannot_be_read_any_more(tmp_path: Path) -> None:
         body.write([b"x" * 2_000_000])
         body.release()
         with pytest.raises(Denied) as denied:
-            await client.send(outgoing(upstream.port, body=body), nothing)
+            await client.send(outgoing(upstream.port, body=body), nothing, ANYWHERE)
         assert denied.value.detail == "the body of the request cannot be read"
         assert upstream.bodies == []
 
@@ -126,7 +127,7 @@ def test_an_upstream_that_is_read_slowly_waits() -> None:
             written += 64_000
 
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
-        answer = await client.send(outgoing(upstream.port), nothing)
+        answer = await client.send(outgoing(upstream.port), nothing, ANYWHERE)
         before = -1
         while written != before:
             before = written
@@ -161,7 +162,7 @@ def test_a_kept_connection_that_the_upstream_has_closed(method: str, sent: int) 
         upstream.act = close  # as if it had closed the connection while the request was on its way
         if method == "POST":
             with pytest.raises(Denied) as denied:
-                await client.send(outgoing(upstream.port, method, b""), nothing)
+                await client.send(outgoing(upstream.port, method, b""), nothing, ANYWHERE)
             assert not isinstance(denied.value, NotConnectedError), "the request may have been carried out"
         else:
             await fetch(client, outgoing(upstream.port, method, b""))
@@ -175,7 +176,7 @@ def test_a_connection_is_not_asked_twice_if_an_answer_has_begun() -> None:
         await fetch(client, outgoing(upstream.port, "GET", b""))
         upstream.act = saying(b"HTTP/1.1 2", close=True)
         with pytest.raises(Denied):
-            await client.send(outgoing(upstream.port, "GET", b""), nothing)
+            await client.send(outgoing(upstream.port, "GET", b""), nothing, ANYWHERE)
         assert len(upstream.heads) == 2
 
     run(saying(OK + b"content-length: 2\r\n\r\n{}"), test)
@@ -185,7 +186,7 @@ def test_connections_are_shared_and_grow_old(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("gateway.upstream.client._KEEP_IDLE", 0.2)
 
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
-        first, second = [await client.send(outgoing(upstream.port), nothing) for _ in range(2)]
+        first, second = [await client.send(outgoing(upstream.port), nothing, ANYWHERE) for _ in range(2)]
         assert upstream.connections == 2, "one for each answer under way"
         for answer in (first, second):
             assert await answer.read() == b"{}"
@@ -200,7 +201,7 @@ def test_connections_are_shared_and_grow_old(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_answer_that_nobody_reads_to_its_end_closes_its_connection() -> None:
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
-        answer = await client.send(outgoing(upstream.port), nothing)
+        answer = await client.send(outgoing(upstream.port), nothing, ANYWHERE)
         answer.close()
         answer.close()  # may be called again
         await upstream.until(lambda: upstream.closed == 1)
@@ -216,7 +217,7 @@ def test_an_answer_that_nobody_reads_to_its_end_closes_its_connection() -> None:
 def test_a_cancelled_request_closes_its_connection() -> None:
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
         for number, body in enumerate((b"{}", b"x" * 1_000_000)):
-            task = asyncio.create_task(client.send(outgoing(upstream.port, body=body), nothing))
+            task = asyncio.create_task(client.send(outgoing(upstream.port, body=body), nothing, ANYWHERE))
             await upstream.until(lambda: len(upstream.heads) > number)  # noqa: B023  # and it is called here
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -231,7 +232,7 @@ def test_a_cancelled_request_closes_its_connection() -> None:
 
 def test_a_pause_within_an_answer_has_an_end() -> None:
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
-        answer = await client.send(outgoing(upstream.port), nothing)
+        answer = await client.send(outgoing(upstream.port), nothing, ANYWHERE)
         got: list[bytes] = []
 
         async def read() -> None:
@@ -262,7 +263,7 @@ def test_upstreams_that_cannot_be_reached() -> None:
         upstream.server.close()
         for url in (f"http://127.0.0.1:{port}/", f"http://[::1]:{port}/", "http://a..b/"):
             with pytest.raises(NotConnectedError) as denied:
-                await client.send(Outgoing("POST", URL(url), {}, b"{}"), nothing)
+                await client.send(Outgoing("POST", URL(url), {}, b"{}"), nothing, ANYWHERE)
             assert denied.value.code == "upstream_error"
             assert denied.value.detail.startswith("cannot connect to ")
             denied.value.detail.encode()
@@ -276,7 +277,7 @@ def test_a_tls_handshake_that_does_not_end() -> None:
         port = silent.getsockname()[1]
         hasty = UpstreamClient(connect_timeout=0.2, idle_timeout=1)
         with pytest.raises(NotConnectedError) as denied:
-            await hasty.send(Outgoing("POST", URL(f"https://127.0.0.1:{port}/"), {}, b"{}"), nothing)
+            await hasty.send(Outgoing("POST", URL(f"https://127.0.0.1:{port}/"), {}, b"{}"), nothing, ANYWHERE)
         assert denied.value.code == "upstream_timeout"
         await hasty.close()
         silent.close()
@@ -311,7 +312,9 @@ def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for pair in (stranger.server(), trusted.issue(x509.DNSName("other.example"), extended=SERVER)):
             refused = await serve(pair)
             with pytest.raises(NotConnectedError) as denied:
-                await client.send(Outgoing("POST", URL(f"https://localhost:{refused.port}/"), {}, b"{}"), nothing)
+                await client.send(
+                    Outgoing("POST", URL(f"https://localhost:{refused.port}/"), {}, b"{}"), nothing, ANYWHERE
+                )
             assert "certificate" in denied.value.detail
             assert refused.heads == []
             await refused.stop()
@@ -346,7 +349,7 @@ def test_nothing_of_a_call_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             upstream.act = act
             with suppress(Denied):
-                answer = await client.send(outgoing(upstream.port), nothing)
+                answer = await client.send(outgoing(upstream.port), nothing, ANYWHERE)
                 try:
                     await answer.read()
                     await answer.read() if "zz" in repr(act) else None

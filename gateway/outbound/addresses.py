@@ -1,7 +1,9 @@
-"""Where deliveries may go: which URLs, and which addresses their hosts may have (pure).
+"""The addresses that the gateway may connect to: for upstreams, issuers and webhooks one rule (pure).
 
-Whoever may add a webhook could otherwise have the gateway knock on doors inside its own network. So a host's addresses
-are looked at when a connection is made, not when the webhook is added, and only those that were looked at are used.
+Whoever may add one of them could otherwise have the gateway knock on doors inside its own network. So a host's
+addresses are looked at when a connection is made, not when it is added, and only those that were looked at are used
+(`resolution.py`). The `reach` of a webhook is what its options say. That of an upstream or an issuer says who added it:
+an operator of one organization reaches public addresses, and those of the whole gateway reach whatever they name.
 """
 
 from __future__ import annotations
@@ -17,8 +19,16 @@ LOOPBACK: Final = "loopback"
 PRIVATE: Final = "private"
 INSIDE: Final = "inside"
 """Private addresses and this machine."""
+ANYWHERE: Final = "anywhere"
+"""Every address: the operators of the whole gateway have chosen it."""
 
 _LONGEST: Final = 2000
+# Names that mean something in one network only (RFC 6761, 6762, 8375, ICANN's `internal`, and what Kubernetes, Docker
+# and routers use).
+_INSIDE_NAMES: Final = (
+    *(".localhost", ".localdomain", ".local", ".internal", ".home.arpa", ".lan", ".home", ".corp", ".intranet"),
+    *(".private", ".svc", ".cluster", ".consul", ".test", ".invalid"),
+)
 # Where clouds serve the credentials of a machine. Link-local addresses are refused as a whole.
 _METADATA: Final = frozenset(
     map(
@@ -85,8 +95,21 @@ def literal(host: str) -> Address | None:
         return None
 
 
+def is_inside_name(host: str) -> bool:
+    """Whether a name means something in one network only, whatever address it has."""
+    bare = host.rstrip(".").lower()
+    return "." not in bare or f".{bare}".endswith(_INSIDE_NAMES)
+
+
+def not_public(host: str) -> str:
+    """The one text for a name that leads inside and for one that leads nowhere."""
+    return f"`{host}` is no public address" if literal(host) else f"`{host}` has no public address"
+
+
 def refusal(address: str, reach: str) -> str:
-    """Why a delivery may not go to an address; empty if it may."""
+    """Why the gateway may not connect to an address; empty if it may."""
+    if reach == ANYWHERE:
+        return ""
     try:
         found = _inner(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:

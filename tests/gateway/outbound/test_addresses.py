@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.webhooks.addresses import INSIDE, LOOPBACK, PRIVATE, PUBLIC, check_url, reach_of, refusal
+from gateway.outbound.addresses import INSIDE, LOOPBACK, PRIVATE, PUBLIC, check_url, reach_of, refusal
 
 NEVER = [
     *("169.254.169.254", "169.254.170.2", "fe80::1", "fe80::1%eth0", "100.100.100.200", "fd00:ec2::254", "0.0.0.0"),
