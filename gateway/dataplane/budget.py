@@ -10,7 +10,7 @@ import bisect
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -19,6 +19,7 @@ from gateway.audit.entry import Entry
 from gateway.call import Call
 from gateway.dataplane.costs import priced_tier
 from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.produced import MARGIN
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization, refused
@@ -122,7 +123,8 @@ class Budget:
             return refused(found, _unenforceable(money, why)), None
         if (why := _unpriced(prices, call, destination)) and (money := limits.first(applied, limits.SPEND)) is not None:
             return refused(found, _unenforceable(money, why)), None
-        worst = WorstCase(into, tuple(prices), call.service_tier)
+        seen = bounds.is_seen(call, destination.preset)
+        worst = WorstCase(into, tuple(prices), call.service_tier, (), seen, bounds.answers(call))
         tokens, spend = into + out, worst.cost(out)
         return found, CallReservation(principal.organization, scopes, applied, tokens, spend, principal.zone, worst)
 
@@ -198,13 +200,39 @@ def settled(exchange: Exchange, outcome: str) -> Amounts | None:
         return 1, 0, 0
     tokens = None if usage is None else usage.input + usage.output
     spend = exchange.cost_nanousd
-    if outcome in _WHOLE:
+    if outcome in _WHOLE or exchange.ran_to_end:
         if exchange.misreported or (tokens is None and spend is None):
             return None
         # What costs something and reports no tokens is not sold by them, such as seconds of sound.
         return 1, tokens or 0, reservation.spend_nanousd if spend is None else spend
+    if (part := of_what_came(exchange, outcome)) is not None:
+        return 1, max(tokens or 0, part.tokens), max(spend or 0, part.spend_nanousd)
     # What was reported before the answer broke off may be less than what the provider charges for, but not more.
     return 1, max(tokens or 0, reservation.tokens), max(spend or 0, reservation.spend_nanousd)
+
+
+class Part(NamedTuple):
+    """The most that a call can be charged at whose client has left: what had come, and what was still to come."""
+
+    tokens: int
+    spend_nanousd: int
+    came: int
+    margin: int
+
+
+def of_what_came(exchange: Exchange, outcome: str) -> Part | None:
+    """What a stream has used at most whose client has left; None where only the reservation says so."""
+    reservation, produced, usage = exchange.reservation, exchange.produced, exchange.report.usage
+    if outcome != "client_disconnected" or exchange.ran_to_end or not exchange.left:
+        return None
+    if reservation is None or reservation.worst is None or produced is None:
+        return None
+    worst, came = reservation.worst, produced.tokens
+    margin = MARGIN * worst.answers + 2 * (came - exchange.came_before)
+    if usage is not None:
+        worst = worst._replace(input_tokens=usage.input)
+    tokens, spend = worst.input_tokens + came + margin, worst.cost(came, margin)
+    return Part(min(tokens, reservation.tokens), min(spend, reservation.spend_nanousd), came, margin)
 
 
 def refusal(entry: Entry) -> Denied:

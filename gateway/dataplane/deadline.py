@@ -23,12 +23,13 @@ class Deadlines:
 
     def begin(self, deadline: Deadline) -> None:
         self._running.add(deadline)
-        self._look_at(deadline.ends)
+        self.look_at(deadline.ends)
 
     def end(self, deadline: Deadline) -> None:
         self._running.discard(deadline)
 
-    def _look_at(self, time: float) -> None:
+    def look_at(self, time: float) -> None:
+        """Have the timer look at this time, or before."""
         if time < self._looks:
             if self._timer is not None:
                 self._timer.cancel()
@@ -39,7 +40,7 @@ class Deadlines:
         now = self._loop.time()
         for each in [each for each in self._running if each.ends <= now]:  # which changes the set
             each.expire()
-        self._look_at(min((each.ends for each in self._running), default=_NEVER))
+        self.look_at(min((each.ends for each in self._running), default=_NEVER))
 
 
 class Deadline:
@@ -80,6 +81,12 @@ class Deadline:
     def move(self, ends: float) -> None:
         """Set another time, not before the one that was set first."""
         self.ends = ends
+
+    def bring_forward(self, ends: float) -> None:
+        """Set a time that may be before the one that was set first."""
+        if not self._over and ends < self.ends:
+            self.ends = ends
+            self._deadlines.look_at(ends)
 
     def end_now(self) -> None:
         """End the block in the next turn of the loop, if it is not left by then."""

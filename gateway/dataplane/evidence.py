@@ -158,6 +158,8 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         fields["further_json"] = document([_further(model, each) for model, each in report.further[:_MAX_CREATED]])
     if exchange.cost_nanousd is not None:
         fields["cost_nanousd"], fields["price"] = exchange.cost_nanousd, exchange.price
+    if (part := budget.of_what_came(exchange, outcome)) is not None:
+        fields["came_tokens"], fields["margin_tokens"] = part.came, part.margin
     if exchange.misreported:
         fields["misreported"], fields["reported_json"] = exchange.misreported, exchange.reported
     if exchange.detail:

@@ -10,6 +10,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.dataplane.content import Keeping
 from gateway.dataplane.held_bytes import Holding, Turn
+from gateway.dataplane.produced import Produced
 from gateway.dataplane.refusals import Asked
 from gateway.dataplane.usable_models import UsableModels
 from gateway.identifiers import new_id, random_bytes
@@ -127,6 +128,12 @@ class Exchange:
     # What it has cost in nano-dollars, and by which price; None while that is not known.
     cost_nanousd: int | None = None
     price: str = ""
+    # What has come of a stream whose provider stops when its connection is closed; None if that bounds nothing.
+    produced: Produced | None = None
+    # The client has left a stream that runs on for its usage, of which so many tokens had come; and it came to its end.
+    left: bool = False
+    came_before: int = 0
+    ran_to_end: bool = False
     # Why its usage is not charged by, and what was reported, as JSON text; empty if it is.
     misreported: str = ""
     reported: str = ""

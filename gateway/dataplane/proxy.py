@@ -319,9 +319,17 @@ class DataPlane:
         try:
             first_byte = min(started + self._settings.upstream_first_byte_timeout, exchange.ends)
             with self._deadlines.at(first_byte) as limit:
-                # A client that leaves ends the call at once: the upstream must not go on without a reader.
-                # So does a revocation, as soon as it is seen.
-                client.tell = watched.end = limit.end_now
+                # A client that leaves ends the call at once: the upstream must not go on without a reader, but for a
+                # moment in which a stream may tell of its usage. So does a revocation, as soon as it is seen.
+                watched.end = limit.end_now
+
+                def leave() -> None:
+                    if seconds := relay.leave():
+                        limit.bring_forward(loop.time() + seconds)
+                    else:
+                        limit.end_now()
+
+                client.tell = leave
                 if client.gone or watched.denied is not None:
                     client.tell()
                 # 7 forward
@@ -337,6 +345,8 @@ class DataPlane:
                 finally:
                     answer.close()
             exchange.status = answer.status
+            if exchange.left and outcome in ("ok", "cap_exceeded"):
+                outcome, exchange.ran_to_end = "client_disconnected", True
         except TimeoutError:
             failure = watched.denied or Denied("upstream_timeout")
             outcome = "client_disconnected" if client.gone else "upstream_timeout"

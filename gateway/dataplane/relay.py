@@ -12,6 +12,7 @@ from starlette.types import Send
 from gateway.dataplane import evidence, rejected
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding
+from gateway.dataplane.produced import Produced
 from gateway.errors import Denied
 from gateway.identity.key_scope import MODEL_LIST
 from gateway.upstream import answer_headers, sse
@@ -27,9 +28,21 @@ _FREE = 64 * 1024
 # After its terminal event a stream may take this long to end its body; then it is closed.
 _AFTER_THE_END = 0.5
 _MAX_REST = 64 * 1024
+# So long a stream whose client has left runs on under limits on tokens or money: where the provider stops when its
+# connection is closed, until what is on its way has come and its pace is known; and elsewhere, where all of it will be
+# charged in any case, until it says how much that is.
+_FOR_THE_PACE = 1.0
+_FOR_USAGE = 10.0
 # A chunk may hold a hundred thousand events. The tap is fed pieces of it, and others get a turn after this time.
 _PIECE = 2 * 1024
 _TURN = 0.002
+
+
+def _counted(exchange: Exchange) -> Produced | None:
+    """What counts a stream, where what has come of it says what it can be charged at."""
+    reservation = exchange.reservation
+    seen = reservation is not None and reservation.worst is not None and reservation.worst.seen
+    return Produced() if seen else None
 
 
 class Relay:
@@ -47,6 +60,7 @@ class Relay:
         self._streaming = False
         self._head: Headers = []
         self._tail = b""
+        self._runs = False
         self.begun = False
 
     async def run(self, answer: Answer) -> str:
@@ -65,12 +79,17 @@ class Relay:
             keeping.begin_answer(kind.decode("latin-1"))
         if tap.streaming:
             await self._begin()
+            if answer.status < 400:
+                self._runs, exchange.produced = True, _counted(exchange)
+        produced = exchange.produced
         try:
             while chunk := await answer.read():
                 if exchange.first_byte_monotonic_ns is None:
                     exchange.first_byte_monotonic_ns = time.monotonic_ns()
                 exchange.response_bytes += len(chunk)
                 digest.update(chunk)
+                if produced is not None:
+                    produced.add(chunk)
                 if said is not None:
                     said.append(chunk[: rejections.MAX_BYTES + 1])
                     if exchange.response_bytes > rejections.MAX_BYTES:
@@ -101,6 +120,17 @@ class Relay:
             exchange.detail = "the answer ended before its terminal event or the end of its document"
             return "upstream_incomplete"
         return self._outcome()
+
+    def leave(self) -> float:
+        """The client has left; returns for how many seconds the stream shall run on, so that its usage comes."""
+        exchange, reservation = self._exchange, self._exchange.reservation
+        if not self._runs or reservation is None or reservation.worst is None:
+            return 0
+        exchange.left = True
+        if exchange.produced is None:
+            return _FOR_USAGE
+        exchange.came_before = exchange.produced.tokens
+        return _FOR_THE_PACE
 
     def _response_head(self, answer: Answer, *, whole: bool) -> Headers:
         """The headers that reach the client. The length is among them if the client gets all of the body."""

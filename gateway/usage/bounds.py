@@ -113,8 +113,40 @@ def predicted_tokens(call: Call) -> int:
     prediction = None if call.body is None else call.body.get("prediction")
     if prediction is None:
         return 0
-    answers = call.body.get("n") if call.body is not None else None
-    return _size(prediction, False) * (answers if answers.__class__ is int and answers > 1 else 1)
+    return _size(prediction, False) * answers(call)
+
+
+STOPPING: Final = frozenset({"openai", "azure", "anthropic"})
+"""Providers that stop a stream, and its charge, when its connection is closed.
+
+OpenRouter's documentation lists them (https://openrouter.ai/docs/api-reference/streaming, "Stream Cancellation"):
+Google, Groq, Mistral and others go on to the end of the answer and charge for it. Models of most others of its list may
+think unseen.
+"""
+
+# Models whose streams show all that they make: those of OpenAI before its models that reason, and Claude until 4 where
+# thinking is not asked for.
+_SHOWING: Final = re.compile(
+    r"(?:.*/)?(?:ft:)?(?:gpt-3\.5|gpt-4|chatgpt-4o|claude-3|claude-(?:opus|sonnet|haiku)-4).*", re.DOTALL
+)
+
+
+def is_seen(call: Call, preset: str) -> bool:
+    """Whether what has come of a stream, and little more, is all that is charged if its connection is closed."""
+    if not call.stream or preset not in STOPPING or call.body is None or call.body.get("prediction") is not None:
+        return False
+    if call.body.get("background"):
+        return False  # which goes on without its client
+    thinking = call.body.get("thinking")
+    if thinking is not None and not (isinstance(thinking, dict) and thinking.get("type") == "disabled"):
+        return False
+    return bool(call.models) and all(_SHOWING.fullmatch(each) for each in call.models)
+
+
+def answers(call: Call) -> int:
+    """How many answers a call asks for."""
+    given = call.body.get("n") if call.body is not None else None
+    return given if given.__class__ is int and given > 1 else 1
 
 
 # Clients use few models, and each call asks for both of these.

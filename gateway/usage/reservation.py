@@ -33,6 +33,9 @@ class WorstCase(NamedTuple):
     service_tier: str | None
     # Kinds of content besides text that it can have.
     modalities: tuple[str, ...] = ()
+    # Whether a stream of it shows all that the model makes, and its provider stops when the connection is closed.
+    seen: bool = False
+    answers: int = 1
 
     def cost(self, *output_tokens: int) -> int:
         """The most that it can cost with so much output."""
