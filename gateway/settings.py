@@ -114,7 +114,9 @@ class Settings:
         1024 * 1024 * 1024, "large request bodies that a worker keeps on disk at a time", 1024, 1024**4, "bytes"
     )
     max_connections: int = _setting(4096, "client connections of each worker", 1, 1_000_000)
-    max_requests: int = _setting(1024, "requests in progress in each worker; more are refused", 1, 1_000_000)
+    max_requests: int = _setting(
+        2048, "requests in progress in each worker; an agent may have half of them at most", 1, 1_000_000
+    )
     drain_timeout: float = _seconds(15.0, "how long running requests may go on after a stop", 0, 3600)
 
     upstream_connect_timeout: float = _seconds(10.0, "how long connecting to an upstream may take", 0.1, 3600)

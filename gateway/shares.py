@@ -6,6 +6,9 @@ ratio 1 so ends at half of all places, one with ratio 3 at three quarters, and s
 stay free for those who hold few. Nothing has to be configured, and nothing is set aside while nobody else asks. (The
 rule is the dynamic threshold of shared packet buffers: Choudhury and Hahne, IEEE/ACM Transactions on Networking, 1998.)
 
+Those who wait for room take turns: a holder with a hundred waiting callers is served no more often than one with a few,
+so that one place can be shared as well. (Start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996.)
+
 The caller says who asks by naming every holder that answers for it, for instance an agent and its organization; all
 of them must have room. An address is only named while nobody has authenticated: many agents may stand behind one.
 
@@ -15,9 +18,11 @@ Not locked: one `Shares` belongs to one event loop or one thread. Processes have
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import bisect
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["agent", "organization", "operator", "address", "upstream"]
@@ -43,6 +48,17 @@ class NoShareError(Exception):
         super().__init__(f"no more {thing}: {whose}")
 
 
+@dataclass(order=True, slots=True)
+class _Waiting:
+    """A caller that waits. The one with the lowest place is next, and of equals the one that came first."""
+
+    place: float
+    number: int
+    holders: tuple[Holder, ...] = field(compare=False)
+    amount: int = field(compare=False)
+    turn: asyncio.Future[None] = field(compare=False)
+
+
 class Shares:
     """`capacity` places of one thing. `thing` names it in the plural, for messages: "requests in progress"."""
 
@@ -52,7 +68,12 @@ class Shares:
         self.taken = 0
         self._ratios = RATIOS if ratios is None else {**RATIOS, **ratios}
         self._held: dict[Holder, int] = {}
-        self._waiting: OrderedDict[asyncio.Future[None], tuple[tuple[Holder, ...], int]] = OrderedDict()
+        # In the order in which they are served; the place of the one that was served last, and those that follow the
+        # last waiting caller of each holder. A holder moves back by what it asks for, divided by its ratio.
+        self._waiting: list[_Waiting] = []
+        self._served = 0.0
+        self._next: dict[Holder, float] = {}
+        self._numbers = itertools.count()
 
     @property
     def free(self) -> int:
@@ -68,7 +89,7 @@ class Shares:
         self._grant(holders, amount)
 
     def give_back(self, *holders: Holder, amount: int = 1) -> None:
-        """Return places that were taken for exactly these holders. Waiting callers are served in their order."""
+        """Return places that were taken for exactly these holders. Waiting callers are served."""
         self.taken -= amount
         for each in holders:
             left = self._held[each] - amount
@@ -89,26 +110,47 @@ class Shares:
 
     @asynccontextmanager
     async def wait(self, *holders: Holder, amount: int = 1) -> AsyncIterator[None]:
-        """Like `hold`, but wait for room. The first waiting caller that has room is served first.
+        """Like `hold`, but wait for room, as `take_in_turn` does."""
+        await self.take_in_turn(*holders, amount=amount)
+        try:
+            yield
+        finally:
+            self.give_back(*holders, amount=amount)
+
+    async def take_in_turn(self, *holders: Holder, amount: int = 1) -> None:
+        """Like `take`, but wait for room. Holders take turns; of one's own callers the first is served first.
 
         The caller bounds how many may wait, by other `Shares`, and how long, by a timeout.
         """
         if self._refusal(holders, amount) is None:
             self._grant(holders, amount)
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting[turn] = holders, amount
-            try:
-                await turn
-            except BaseException:
-                # Cancelled: either still in the queue, or granted in the same turn of the event loop.
-                if self._waiting.pop(turn, None) is None:
-                    self.give_back(*holders, amount=amount)
-                raise
+            return
+        turn = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(self._place(holders, amount), next(self._numbers), holders, amount, turn)
+        bisect.insort(self._waiting, waiting)
         try:
-            yield
-        finally:
-            self.give_back(*holders, amount=amount)
+            await turn
+        except BaseException:
+            # Cancelled: either still in the queue, or granted in the same turn of the event loop.
+            if waiting in self._waiting:
+                self._leave(waiting)
+            else:
+                self.give_back(*holders, amount=amount)
+            raise
+
+    def _place(self, holders: tuple[Holder, ...], amount: int) -> float:
+        """Where a caller stands: behind its holders' other ones, but not behind all of somebody else's."""
+        place = max((self._next.get(each, 0.0) for each in holders), default=0.0)
+        place = max(place, self._served)
+        for each in holders:
+            self._next[each] = place + amount / self._ratios[each.kind]
+        return place
+
+    def _leave(self, waiting: _Waiting) -> None:
+        self._waiting.remove(waiting)
+        if not self._waiting:
+            self._next.clear()
+            self._served = 0.0
 
     def _refusal(self, holders: tuple[Holder, ...], amount: int) -> NoShareError | None:
         free = self.capacity - self.taken
@@ -125,10 +167,11 @@ class Shares:
             self._held[each] = self._held.get(each, 0) + amount
 
     def _serve(self) -> None:
-        for turn, (holders, amount) in list(self._waiting.items()):
+        for each in tuple(self._waiting):
             if self.taken >= self.capacity:
                 return
-            if not turn.done() and self._refusal(holders, amount) is None:
-                del self._waiting[turn]
-                self._grant(holders, amount)
-                turn.set_result(None)
+            if not each.turn.done() and self._refusal(each.holders, each.amount) is None:
+                self._served = max(self._served, each.place)
+                self._leave(each)
+                self._grant(each.holders, each.amount)
+                each.turn.set_result(None)

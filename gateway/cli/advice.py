@@ -93,7 +93,9 @@ CHECKS: Final[dict[str, Advice]] = {
     "registry_unavailable": Advice("the registry could not be read", "see the output of `gateway up`"),
     "audit_unavailable": Advice("the log could not be written", "see the output of `gateway up`"),
     "overloaded": Advice(
-        "the gateway held as many requests as it can", "send fewer at once, or give it more workers (`workers`)"
+        "the agent or its organization had its share of what a worker can hold at a time, or all of it was taken",
+        "send fewer at once, raise what `detail` names (`max_requests`, `max_held_bytes`, `max_spooled_bytes`), or "
+        "give the gateway more workers (`workers`)",
     ),
 }
 """For every reason code but the verdicts of policies."""

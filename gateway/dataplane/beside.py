@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from gateway.dataplane.admission import Holders
+from gateway.shares import Shares
+
 _BESIDE = 0.0005  # seconds
 
 _Result = TypeVar("_Result")
@@ -39,8 +42,8 @@ class _Interval:
 _interval = _Interval()
 
 
-async def beside(turn: asyncio.Semaphore, work: Callable[..., _Result], *arguments: object) -> _Result:
-    """Do long work on another thread, one at a time for each `turn`, so that the event loop goes on."""
-    async with turn:
+async def beside(turns: Shares, holders: Holders, work: Callable[..., _Result], *arguments: object) -> _Result:
+    """Do long work of these holders on another thread when it is their turn, so that the event loop goes on."""
+    async with turns.wait(*holders):
         with _interval:
             return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)

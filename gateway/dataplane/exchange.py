@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from gateway.audit.entry import SALT_BYTES
 from gateway.body import Body
 from gateway.call import Call
+from gateway.dataplane.admission import Place
 from gateway.dataplane.content import Keeping
 from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.produced import Produced
@@ -47,6 +48,8 @@ class Exchange:
     # The state of the registry that this request is judged by; nothing it uses is older.
     epochs: Epochs | None = None
     principal: Principal | None = None
+    # Its place among the requests in progress; of the first attempt, for all of them.
+    place: Place | None = None
     # What the path means in the registry, and which upstream of it this attempt goes to.
     found: Match | Choices | None = None
     match: Match | None = None
@@ -165,6 +168,11 @@ class Exchange:
         self.turn = turn
         self.report = Report()
 
+    def take_place(self, place: Place) -> None:
+        """It is known who asks: whatever it holds from now on counts for them."""
+        self.place = place
+        self.holding.holders = self.spooled.holders = self.turn.holders = place.holders
+
     @property
     def judged(self) -> bool:
         """Whether the log has the decision, on its own or as one of several denials."""
@@ -258,3 +266,5 @@ class Exchange:
         """Give back everything that this request takes of what all share; may be called again."""
         self.forget_body()
         self.turn.release()
+        if self.place is not None:
+            self.place.leave()

@@ -1,53 +1,43 @@
-"""Budgets of the bytes that one worker holds: in memory of request bodies, and of answers that are not read to their
-end; on disk of large request bodies. So neither clients nor upstreams can exhaust what it has.
+"""What one request holds of a worker's finite things beside its place: bytes in memory and on disk, and its turn at
+what is done for one request at a time.
+
+In memory are request bodies, and answers that are not read to their end; on disk are large request bodies. Neither
+clients nor upstreams can exhaust them, and no agent or organization can take all (`gateway/shares.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-
+from gateway.dataplane.admission import Holders, refusal
 from gateway.errors import Denied
-
-
-class HeldBytes:
-    """The budget of one worker; used from its event loop's thread only."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held = 0
-
-    @property
-    def held(self) -> int:
-        """How much is taken."""
-        return self._held
-
-    def take(self, size: int) -> None:
-        """Take from the budget; `Denied` with `overloaded` if there is not so much left."""
-        if self._held + size > self._most:
-            raise Denied("overloaded", f"{self._held} bytes of requests and answers are held")
-        self._held += size
-
-    def give(self, size: int) -> None:
-        self._held -= size
+from gateway.shares import NoShareError, Shares
 
 
 class Holding:
-    """What one request has taken from the budget."""
+    """What one request has taken of these bytes. Whose they are (`holders`) must be known before the first is taken."""
 
-    __slots__ = ("_budget", "_size")
+    __slots__ = ("_bytes", "_size", "holders")
 
-    def __init__(self, budget: HeldBytes) -> None:
-        self._budget = budget
+    def __init__(self, of_bytes: Shares, holders: Holders = ()) -> None:
+        self._bytes = of_bytes
         self._size = 0
+        self.holders = holders
 
     def add(self, size: int) -> None:
-        self._budget.take(size)
+        """Hold more; `Denied` with `overloaded` if there is not so much left for this agent or organization."""
+        if not size:
+            return
+        try:
+            self._bytes.take(*self.holders, amount=size)
+        except NoShareError as error:
+            raise refusal(error) from None
         self._size += size
 
     def hold(self, size: int) -> None:
-        """Hold exactly `size` bytes from now on; `Denied` with `overloaded` if there is not so much left."""
-        self._budget.take(size - self._size)
-        self._size = size
+        """Hold exactly `size` bytes from now on; `Denied` as from `add`."""
+        if size >= self._size:
+            self.add(size - self._size)
+        else:
+            self._give_back(self._size - size)
 
     def keep(self, size: int) -> bool:
         """Hold exactly `size` bytes from now on; false if there is not so much left, and then nothing changes."""
@@ -59,27 +49,32 @@ class Holding:
 
     def release(self) -> None:
         """Give everything back; may be called again."""
-        self._budget.give(self._size)
-        self._size = 0
+        if self._size:
+            self._give_back(self._size)
+
+    def _give_back(self, size: int) -> None:
+        self._bytes.give_back(*self.holders, amount=size)
+        self._size -= size
 
 
 class Turn:
-    """One request's turn at what is done for one request at a time."""
+    """One request's turn at what is done for one request at a time. Agents and organizations take turns."""
 
-    __slots__ = ("_mine", "_turns")
+    __slots__ = ("_mine", "_turns", "holders")
 
-    def __init__(self, turns: asyncio.Semaphore) -> None:
+    def __init__(self, turns: Shares, holders: Holders = ()) -> None:
         self._turns = turns
         self._mine = False
+        self.holders = holders
 
     async def take(self) -> None:
         """Wait for the turn, unless this request has it."""
         if not self._mine:
-            await self._turns.acquire()
+            await self._turns.take_in_turn(*self.holders)
             self._mine = True
 
     def release(self) -> None:
         """End the turn; may be called again."""
         if self._mine:
             self._mine = False
-            self._turns.release()
+            self._turns.give_back(*self.holders)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 
 from gateway.call import Reference
 from gateway.dataplane import receiving
+from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.exchange import Exchange
@@ -16,6 +16,7 @@ from gateway.dataplane.reading import LARGE_BODY
 from gateway.identity.principals import Principal
 from gateway.policy import authorization, shadow
 from gateway.policy.cache import Panel
+from gateway.shares import Shares
 
 # Bundles that take longer than this are asked beside the event loop from the next request on.
 _LONG_JUDGEMENT = 0.005
@@ -29,7 +30,7 @@ class Judgement:
         self._budget = budget
         self._deadline = deadline
         # One long judgement at a time, so that the event loop gets its share of the interpreter.
-        self._turn = asyncio.Semaphore(1)
+        self._turns = Shares("long judgements", 1)
         # Summaries of the panels whose last judgement was long.
         self._long: set[str] = set()
 
@@ -39,7 +40,7 @@ class Judgement:
         """Judge the call; `exchange.authorization` is what the policies say."""
         # A bound of its tokens looks at all characters of a body, and some take a microsecond each.
         if judges.summary in self._long or len(exchange.received) > LARGE_BODY:
-            await beside(self._turn, self._decide, exchange, principal, judges, foreign)
+            await beside(self._turns, holders_of(principal), self._decide, exchange, principal, judges, foreign)
             exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)

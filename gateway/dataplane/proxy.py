@@ -29,6 +29,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import client_headers, preconditions, receiving, rejected
+from gateway.dataplane.admission import Admission, holders_of
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
@@ -39,7 +40,7 @@ from gateway.dataplane.costs import Costs
 from gateway.dataplane.deadline import Deadlines
 from gateway.dataplane.denials import Denials
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
+from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.judgement import Judgement
 from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
@@ -63,6 +64,7 @@ from gateway.identity.signatures import Signed
 from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
 from gateway.settings import Settings
+from gateway.shares import Shares
 from gateway.upstream import routing, wrong_route
 from gateway.upstream.client import Answer, NotConnectedError, UpstreamClient
 from gateway.upstream.providers import rejections
@@ -108,17 +110,17 @@ class DataPlane:
         self._tracer = tracer
         self._clients = clients
         self._complaints = Complaints()
-        self._held = HeldBytes(settings.max_held_bytes)
-        self._spooled = HeldBytes(settings.max_spooled_bytes)
+        self._admission = Admission(settings)
+        self._held = Shares("bytes of requests and answers in memory", settings.max_held_bytes)
+        self._spooled = Shares("bytes of large requests on disk", settings.max_spooled_bytes)
         self._breakers = Breakers(settings, contacts.breaker)
         self._chooser = Chooser(settings, self._breakers)
         self.watch = Watch(registry, principals)
         self._deadlines = Deadlines(asyncio.get_running_loop())
-        self._running = 0  # requests in progress
         # One large body at a time, so that the event loop gets its share of the interpreter.
-        bodies = asyncio.Semaphore(1)
+        bodies = Shares("large bodies that are worked on", 1)
         # One body that is on disk is read into memory at a time, and it stays there until it was judged and recorded.
-        self._large = asyncio.Semaphore(1)
+        self._large = Shares("large bodies in memory", 1)
         self._reader = Reader(references, bodies)
         self._judgement = Judgement(budget, settings.policy_deadline_ms / 1000)
         self._recorder = Recorder(writer, references, bodies, costs, measures, refusals, Denials(settings.workers))
@@ -134,10 +136,7 @@ class DataPlane:
             Turn(self._large),
         )
         client: Departure = scope[Departure.KEY]
-        self._running += 1
         try:
-            if self._running > self._settings.max_requests:
-                raise Denied("overloaded", f"{self._settings.max_requests} requests are in progress")
             await self._admit(exchange, scope, receive)
             failure = await self._attempt(exchange, client, send)
             if failure is not None:
@@ -153,11 +152,13 @@ class DataPlane:
                 exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
             exchange.unrouted = Asked(scope["method"], scope["raw_path"].decode("latin-1"))
             exchange.outcome = denied.code
+            if denied.code == "limit_exceeded" and not exchange.recorded and self._measures is not None:
+                assert exchange.principal is not None
+                self._measures.limited(exchange.principal.organization, denied.facts or ())
             await self._teller.refuse(exchange, denied, send)
         except receiving.ClientGoneError:
             exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
         finally:
-            self._running -= 1
             first.release()
             if self._clients is not None and first.principal is not None and first.principal.adopting:
                 named = first.model or (first.call.models[0] if first.call and first.call.models else None)
@@ -171,7 +172,7 @@ class DataPlane:
 
     def load(self) -> tuple[int, int, int, int]:
         """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""
-        return self._running, self._held.held, self._spooled.held, self._recorder.waiting
+        return self._admission.requests.taken, self._held.taken, self._spooled.taken, self._recorder.waiting
 
     async def _attempt(self, exchange: Exchange, client: Departure, send: Send) -> Failure | None:
         """Judge the call and carry it out at one upstream. None if the client was answered, or has gone."""
@@ -205,6 +206,7 @@ class DataPlane:
         )
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
+        exchange.take_place(self._admission.enter(principal))
         exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         routes = await self._registry.routes(epochs.upstreams)
         try:
@@ -232,6 +234,8 @@ class DataPlane:
         else:
             check = preconditions.json_body if route.body == "json" else preconditions.multipart_body
             check(headers)
+            assert exchange.place is not None
+            exchange.place.expect_body()
             began = time.monotonic_ns()
             exchange.received = await receiving.receive_body(
                 receive,
@@ -242,6 +246,7 @@ class DataPlane:
                 exchange.spooled,
             )
             exchange.waited_ns = time.monotonic_ns() - began
+            exchange.place.body_has_come()
         if isinstance(credential, Signed):
             await self._reader.check_body(credential, exchange.received, principal)
         await self._reader.read(exchange)
@@ -271,7 +276,7 @@ class DataPlane:
         exchange.judging_ns = time.monotonic_ns()
         await self._judgement.decide(exchange, principal, judges, foreign)
         if self._contents is not None:
-            exchange.keeping = self._contents.of(principal, exchange.decision_id, Holding(self._held))
+            exchange.keeping = self._contents.of(principal, exchange.decision_id, self._holding(principal))
         exchange.judged_ns = time.monotonic_ns()
         # 6 record `decided`
         await self._recorder.decided(exchange)
@@ -310,7 +315,7 @@ class DataPlane:
         assert exchange.principal is not None
         outcome = "gateway_error"
         watched = self.watch.enter(exchange.principal)
-        relay = Relay(exchange, exchange.match, Holding(self._held), send)
+        relay = Relay(exchange, exchange.match, self._holding(exchange.principal), send)
         kept: KeptAnswer | None = None
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -337,7 +342,7 @@ class DataPlane:
                 # 8 relay; pauses within the answer are limited by the upstream client
                 if exchange.others and self._chooser.may_replace(exchange, answer.status):
                     kept = KeptAnswer()
-                    relay = Relay(exchange, exchange.match, Holding(self._held), kept.send)
+                    relay = Relay(exchange, exchange.match, self._holding(exchange.principal), kept.send)
                 else:
                     limit.move(exchange.ends)
                 try:
@@ -407,6 +412,9 @@ class DataPlane:
             return Failure(exchange, failure)
         await relay.break_off(failure)
         return None
+
+    def _holding(self, principal: Principal) -> Holding:
+        return Holding(self._held, holders_of(principal))
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         call = exchange.forget_request()

@@ -6,17 +6,17 @@ in memory until it is judged and recorded, and only one such body is there.
 
 from __future__ import annotations
 
-import asyncio
-
 from gateway.body import Body
 from gateway.call import Reference
 from gateway.dataplane import receiving
+from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.obliged import renamed
 from gateway.dataplane.references import References
 from gateway.identity.principals import Principal
 from gateway.identity.signatures import Signed
+from gateway.shares import Shares
 from gateway.upstream.providers.base import Edits
 from gateway.upstream.routing import Choices, Match
 
@@ -31,18 +31,18 @@ _READING = 4
 
 
 class Reader:
-    """Reads the calls of one worker's requests. `turn` is for large bodies: one at a time."""
+    """Reads the calls of one worker's requests. `turns` are for large bodies: one at a time."""
 
-    def __init__(self, references: References, turn: asyncio.Semaphore) -> None:
+    def __init__(self, references: References, turns: Shares) -> None:
         self._references = references
-        self._turn = turn
+        self._turns = turns
 
     async def check_body(self, signed: Signed, body: Body, principal: Principal) -> None:
         """Compare the body with the digest of it that was signed."""
         if len(body) <= LARGE_BODY:
             signed.check_body(body, principal)
         else:
-            await beside(self._turn, signed.check_body, body, principal)
+            await beside(self._turns, holders_of(principal), signed.check_body, body, principal)
 
     async def read(self, exchange: Exchange) -> None:
         """Make the call of what was received."""
@@ -52,7 +52,8 @@ class Reader:
             if not isinstance(exchange.received, bytes):
                 await exchange.turn.take()
                 exchange.holding.hold(_READING * len(exchange.received))
-            await beside(self._turn, _read, exchange)
+            assert exchange.principal is not None
+            await beside(self._turns, holders_of(exchange.principal), _read, exchange)
             exchange.count_spooled()
         if isinstance(exchange.found, Choices) and exchange.attempt == 1 and self._keep_to_state(exchange):
             await self.read(exchange)  # as the upstream reads it that has what the call names

@@ -13,6 +13,7 @@ import time
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import evidence, misreports
+from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.costs import Costs
@@ -24,18 +25,19 @@ from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.identity.principals import Principal
+from gateway.shares import Shares
 
 logger = logging.getLogger("gateway.dataplane.recording")
 
 
 class Recorder:
-    """Writes the records of one worker's requests. `turn` is for large bodies: one at a time."""
+    """Writes the records of one worker's requests. `turns` are for large bodies: one at a time."""
 
     def __init__(
         self,
         writer: AuditWriter,
         references: References,
-        turn: asyncio.Semaphore,
+        turns: Shares,
         costs: Costs | None,
         measures: Measures | None,
         refusals: Refusals,
@@ -43,7 +45,7 @@ class Recorder:
     ) -> None:
         self._writer = writer
         self._references = references
-        self._turn = turn
+        self._turns = turns
         self._costs = costs
         self._measures = measures
         self._refusals = refusals
@@ -69,7 +71,7 @@ class Recorder:
         if len(exchange.received) <= LARGE_BODY:
             intent = evidence.decided(exchange)
         else:
-            intent = await beside(self._turn, evidence.decided, exchange)
+            intent = await beside(self._turns, holders_of(principal), evidence.decided, exchange)
         intent.counted = not has_room
         # From here on the entry may be in the log, also if this task is cancelled while it waits.
         exchange.open = intent.open

@@ -37,7 +37,8 @@ _ASKED = 5  # different requests that one entry names
 _LONGEST = 160  # characters of a path or a model
 _UNRECORDED = 1000  # entries that wait for the log; while it cannot be written counters go on counting instead
 _MINUTE_NS = 60_000_000_000
-# Refusals whose detail is one of few words, which say what of the credential was wrong.
+# Refusals whose detail is one of few words, which say what of the credential was wrong. So does the detail of a share
+# that is used up.
 _EXPLAINED = frozenset({"bad_credentials", "agent_suspended"})
 
 
@@ -107,7 +108,8 @@ class Refusals:
         `owner` made the request, if the refusal itself does not name its principal.
         """
         owner = denied.principal_hint or owner
-        why = denied.detail if denied.code in _EXPLAINED else ""
+        shared = denied.code == "overloaded" and owner is not None and denied.reasons
+        why = denied.detail if denied.code in _EXPLAINED or shared else ""
         now = time.time_ns()
         self._tell(denied.code)
         key = _Key(SYSTEM if owner is None else owner.organization, denied.code, why)

@@ -137,6 +137,11 @@ class CallReservation(NamedTuple):
         return (1, self.tokens, self.spend_nanousd)[METRIC_OF[counter]]
 
 
+def too_many(limit: Applied, value: int, running: int, time_ns: int) -> dict[str, Any]:
+    """A limit on concurrent requests that has no room for one more, as `_exceeded` tells of it."""
+    return _exceeded(limit, value, running, running, 1, None, time_ns)
+
+
 def _exceeded(
     limit: Applied, value: int, used: int, reserved: int, needed: int, ends: int | None, time_ns: int
 ) -> dict[str, Any]:

@@ -129,3 +129,32 @@ def test_counts_stay_exact_whatever_is_taken_and_given_back(capacity: int, steps
     for holder, amount in held:
         shares.give_back(holder, TENANT, amount=amount)
     assert shares.taken == shares.held(TENANT) == 0
+
+
+def test_those_who_wait_for_one_place_take_turns() -> None:
+    asyncio.run(_turns())
+
+
+async def _turns() -> None:
+    shares = Shares("large bodies", 1)
+    order: list[str] = []
+
+    async def work(*holders: Holder) -> None:
+        async with shares.wait(*holders):
+            order.append(holders[0].id)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        for _ in range(50):
+            group.create_task(work(GREEDY, TENANT))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            group.create_task(work(OTHER, Holder("organization", "org_other")))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        group.create_task(work(Holder("agent", "agt_late")))
+    assert [order.index("agt_other"), order.index("agt_late")] < [5, 8]
+    assert len(order) == 53
+    assert order[-1] == "agt_greedy"
+    assert shares.taken == 0
+    assert shares._next == {}, "nothing is remembered of those who have waited"

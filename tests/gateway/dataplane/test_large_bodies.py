@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from gateway.audit.entry import commitment
 from gateway.body import SpooledBody
-from gateway.dataplane.held_bytes import HeldBytes, Holding
+from gateway.dataplane.held_bytes import Holding
 from gateway.dataplane.receiving import SPOOLED, receive_body
 from gateway.errors import Denied
+from gateway.shares import Shares
 
 from .conftest import UPSTREAM_KEY, Gateway, Seen, chat, until
 
@@ -59,7 +60,7 @@ async def received(sizes: list[int], directory: Path, limit: int = 8 * MEBIBYTE)
     async def receive() -> Any:
         return messages.pop(0)
 
-    held, spooled = Holding(HeldBytes(2 * MEBIBYTE)), Holding(HeldBytes(8 * MEBIBYTE))
+    held, spooled = Holding(Shares("bytes", 2 * MEBIBYTE)), Holding(Shares("bytes", 8 * MEBIBYTE))
     return await receive_body(receive, {}, limit, directory, held, spooled), b"".join(pieces)
 
 
@@ -108,7 +109,7 @@ def test_a_large_body_goes_upstream_as_it_came(run: Run, monkeypatch: pytest.Mon
         assert decided["request_bytes"] == len(raw)
         assert decided["request_commitment"] == commitment(b"s" * 32, "request_body", raw)
         assert files_of_bodies(gateway) == []
-        assert gateway.plane._held._held == gateway.plane._spooled._held == 0
+        assert gateway.plane._held.taken == gateway.plane._spooled.taken == 0
 
     run(test)
 
@@ -124,7 +125,7 @@ def test_a_large_body_is_changed_like_a_small_one(run: Run) -> None:
         large, small = await gateway.entries("decided")
         assert large["edits_json"] == small["edits_json"]
         assert "forwarded_commitment" in large
-        assert gateway.plane._spooled._held == 0
+        assert gateway.plane._spooled.taken == 0
         assert files_of_bodies(gateway) == []
 
     run(test)
@@ -142,7 +143,7 @@ def test_a_large_form_goes_upstream_as_it_came(run: Run) -> None:
         # The policy allows chat alone, so this is a denial; what was read is in the log.
         (decided,) = await gateway.entries("decided")
         assert (decided["action"], decided["request_bytes"]) == ("files.create", len(raw))
-        assert gateway.plane._spooled._held == 0
+        assert gateway.plane._spooled.taken == 0
 
     run(test)
 
@@ -161,7 +162,7 @@ def test_a_refused_body_leaves_nothing(run: Run, body: Callable[[], bytes], stat
     async def test(gateway: Gateway) -> None:
         assert (await gateway.send(gateway.request(body()))).status == status
         await until(lambda: not files_of_bodies(gateway))
-        assert gateway.plane._held._held == gateway.plane._spooled._held == 0
+        assert gateway.plane._held.taken == gateway.plane._spooled.taken == 0
         assert (await gateway.send(gateway.request(image(1_200_000)))).status == 200  # its turn was given back
         assert [each for each in os.listdir(gateway.data.path) if "body" in each] == []
 
@@ -173,10 +174,10 @@ def test_a_client_that_leaves_gives_its_space_back(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(gateway.request(image(1_500_000))[:-10])
-        await until(lambda: gateway.plane._spooled._held > MEBIBYTE)
-        assert gateway.plane._held._held < MEBIBYTE
+        await until(lambda: gateway.plane._spooled.taken > MEBIBYTE)
+        assert gateway.plane._held.taken < MEBIBYTE
         writer.close()
-        await until(lambda: gateway.plane._spooled._held == 0 and gateway.plane._held._held == 0)
+        await until(lambda: gateway.plane._spooled.taken == 0 and gateway.plane._held.taken == 0)
         assert files_of_bodies(gateway) == []
 
     run(test)
@@ -187,12 +188,12 @@ def test_bodies_on_disk_share_a_budget(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(gateway.request(image(1_500_000))[:-10])
-        await until(lambda: gateway.plane._spooled._held > MEBIBYTE)
+        await until(lambda: gateway.plane._spooled.taken > MEBIBYTE)
         refused = await gateway.send(gateway.request(image(1_500_000)))
         assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "overloaded", "1")
         assert gateway.upstream.seen == []
         writer.close()
-        await until(lambda: gateway.plane._spooled._held == 0)
+        await until(lambda: gateway.plane._spooled.taken == 0)
         assert (await gateway.send(gateway.request(image(1_500_000)))).status == 200
 
     run(test, max_spooled_bytes=3 * MEBIBYTE)
@@ -203,7 +204,7 @@ def test_a_body_that_cannot_be_read_in_the_memory_left_is_refused(run: Run) -> N
     async def test(gateway: Gateway) -> None:
         refused = await gateway.send(gateway.request(image(1_500_000)))
         assert (refused.status, refused.code) == (503, "overloaded")
-        assert gateway.plane._held._held == gateway.plane._spooled._held == 0
+        assert gateway.plane._held.taken == gateway.plane._spooled.taken == 0
 
     run(test, max_held_bytes=4 * MEBIBYTE)
 
@@ -222,7 +223,7 @@ def test_a_full_disk_is_an_overload(run: Run) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert len(gateway.upstream.seen) == 1
-        assert gateway.plane._held._held == gateway.plane._spooled._held == 0
+        assert gateway.plane._held.taken == gateway.plane._spooled.taken == 0
         assert files_of_bodies(gateway) == []
 
     run(test)
@@ -244,7 +245,7 @@ def test_a_large_body_is_sent_again_when_no_answer_came(run: Run) -> None:
         first, second = gateway.upstream.seen
         assert first.body == second.body == raw
         assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
-        assert gateway.plane._held._held == gateway.plane._spooled._held == 0
+        assert gateway.plane._held.taken == gateway.plane._spooled.taken == 0
         assert files_of_bodies(gateway) == []
 
     run(test, upstream_retries=1)
@@ -259,7 +260,7 @@ def test_one_body_is_in_memory_at_a_time(run: Run) -> None:
         replies = await asyncio.gather(*(gateway.send(gateway.request(raw)) for _ in range(6)))
         assert [reply.status for reply in replies] == [200] * 6
         assert [seen.body == raw for seen in gateway.upstream.seen] == [True] * 6
-        assert gateway.plane._held._held == gateway.plane._spooled._held == 0
+        assert gateway.plane._held.taken == gateway.plane._spooled.taken == 0
 
     # Each counts four times while it is read, so that two would be too many.
     run(test, max_held_bytes=16 * MEBIBYTE)

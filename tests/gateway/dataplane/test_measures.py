@@ -12,9 +12,10 @@ import pytest
 
 from gateway.call import Usage
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
+from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.measures import MAX_ACTIONS, MAX_MODELS, Measures
 from gateway.identity.principals import Principal
+from gateway.shares import Shares
 from gateway.telemetry import collection
 from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, OUTCOMES
 from gateway.upstream.providers.base import Endpoint, Route
@@ -153,7 +154,7 @@ def test_costs_are_counted(run: Run) -> None:
 def exchange_of(number: int, upstream: str = "ups_1", **changed: Any) -> Exchange:
     destination = Destination(upstream, "default", upstream, PROVIDERS["openai"], "http://x", True, None)
     route = Route("POST", "/x", "chat.completions", "json")
-    budget = HeldBytes(1)
+    budget = Shares("bytes", 1)
     found = Exchange(f"dec_{number}", 1_000, b"", Holding(budget), Holding(budget), Turn(None))  # type: ignore[arg-type]
     found.principal, found.match = _principal(number), Match(destination, Endpoint(upstream, route, "/x"))
     found.action, found.outcome, found.recorded, found.upstream_status = "chat.completions", "ok", True, 200

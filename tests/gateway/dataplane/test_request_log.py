@@ -20,8 +20,9 @@ import pytest
 
 from gateway.dataplane import request_log
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.held_bytes import HeldBytes, Holding, Turn
+from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.request_log import RequestLog
+from gateway.shares import Shares
 
 from .processes import COMMAND, Live, environment
 
@@ -145,7 +146,7 @@ def test_the_setting_is_one_of_three_words(live: Live) -> None:
 
 
 def exchange() -> Exchange:
-    budget, turn = HeldBytes(1), Turn(asyncio.Semaphore(1))
+    budget, turn = Shares("bytes", 1), Turn(Shares("turns", 1))
     found = Exchange("dec_1", time.monotonic_ns(), b"", Holding(budget), Holding(budget), turn)
     found.outcome = "ok"
     return found

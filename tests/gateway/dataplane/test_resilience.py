@@ -448,7 +448,7 @@ def test_beyond_the_cap_requests_are_refused_at_once_and_the_others_served(run: 
         assert (await gateway.chat()).status == 200
         assert len(await pairs(gateway)) == 21
 
-    run(test, max_requests=20)
+    run(test, max_requests=40)
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
