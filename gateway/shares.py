@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
@@ -36,6 +36,11 @@ class Holder(NamedTuple):
 
     kind: Kind
     id: str
+
+
+def has_room(kind: Kind, held: int, free: int, amount: int = 1, ratios: Mapping[Kind, int] = RATIOS) -> bool:
+    """The rule: whether a holder of so many may have `amount` more of the `free` ones."""
+    return held + amount <= ratios[kind] * free
 
 
 class NoShareError(Exception):
@@ -157,7 +162,7 @@ class Shares:
         if amount > free:
             return NoShareError(self.thing, None)
         for each in holders:
-            if self._held.get(each, 0) + amount > self._ratios[each.kind] * free:
+            if not has_room(each.kind, self._held.get(each, 0), free, amount, self._ratios):
                 return NoShareError(self.thing, each)
         return None
 

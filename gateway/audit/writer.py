@@ -156,10 +156,11 @@ class AuditWriter:
         """The same for callers without an event loop."""
         return self.submit(intent).result()
 
-    def write_all_sync(self, intents: Sequence[Intent]) -> list[Committed | AuditError]:
+    def write_all_sync(self, intents: Sequence[Intent], seconds: float | None = None) -> list[Committed | AuditError]:
         """Record intents in their order and in one commit, at most `BATCH`; returns what became of each.
 
-        Where one has an error of its own, the others are recorded all the same.
+        Where one has an error of its own, the others are recorded all the same. Raises `AuditError` if that takes
+        longer than `seconds`; they stay queued and may be recorded later.
         """
         if not intents:
             return []
@@ -175,7 +176,10 @@ class AuditWriter:
                 self._queue.put(jobs)
         if not has_room:
             self._reject(jobs[0])
-        waiter.exception()
+        try:
+            waiter.exception(seconds)
+        except TimeoutError:
+            raise unavailable("others are writing it") from None
         return [_outcome(job) for job in jobs]
 
     async def check(self) -> bool:

@@ -10,25 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import orjson
 from starlette.types import Receive, Send
 
-from gateway.control import problems
+from gateway.control import places, problems
+from gateway.control.places import Threads
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
+from gateway.shares import Holder, Shares
 
 logger = logging.getLogger("gateway.control")
 
 MOST: Final = 32
 """Streams that may be open at a time."""
-MOST_OF_ONE: Final = 8
-"""Of them those of one operator."""
+THREADS: Final = 4
+"""That read for all of them, so that streams keep no request waiting."""
 
 LOOK_SECONDS: Final = 1.0
 """How often a feed is asked for what is new, and whether the client may still see it."""
@@ -60,22 +60,17 @@ class Feed(Protocol):
 class EventStreams:
     """All streams of one API. Owned by the event loop's thread. `stop` is set when the gateway ends."""
 
-    def __init__(self, threads: Executor, stop: asyncio.Event | None) -> None:
-        self._threads = threads
+    def __init__(self, stop: asyncio.Event | None) -> None:
+        self.threads = Threads("streams", "streams that are read for", THREADS)
         self._stop = stop
-        self._open: Counter[str] = Counter()
+        self._open = Shares("streams of events", MOST)
 
-    def take(self, operator: str) -> None:
-        """Count one more stream of an operator, which must be given back. Raises `Problem` if there are too many."""
-        if self._open.total() >= MOST:
-            raise Problem(503, "overloaded", "too many streams are open", headers=[("retry-after", "10")])
-        if self._open[operator] >= MOST_OF_ONE:
-            detail = f"this operator has {MOST_OF_ONE} streams open already"
-            raise Problem(429, "too_many_streams", detail, hint="end one first", headers=[("retry-after", "10")])
-        self._open[operator] += 1
+    def take(self, holders: tuple[Holder, ...]) -> None:
+        """Count one more stream, which must be given back. Raises `Problem` if there are too many."""
+        places.take(self._open, *holders, seconds=10, code="too_many_streams")
 
-    def give_back(self, operator: str) -> None:
-        self._open[operator] -= 1
+    def give_back(self, holders: tuple[Holder, ...]) -> None:
+        self._open.give_back(*holders)
 
     async def run(
         self,
@@ -84,9 +79,9 @@ class EventStreams:
         headers: Sequence[tuple[bytes, bytes]],
         receive: Receive,
         send: Send,
+        holders: tuple[Holder, ...],
     ) -> None:
         """Send what the feed has until the client goes, the gateway ends, or `check`, which blocks, raises."""
-        loop = asyncio.get_running_loop()
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(_gone(receive))]
         if self._stop is not None:
             ends.append(asyncio.create_task(self._stop.wait()))
@@ -100,7 +95,7 @@ class EventStreams:
             await _send(send, b"retry: %d\n\n" % RECONNECT_MS)
             said, last = time.monotonic(), ""
             while not any(each.done() for each in ends):
-                batch = await loop.run_in_executor(self._threads, step)
+                batch = await self.threads.run(holders, step)
                 for piece in _pieces(batch):
                     await _send(send, piece)
                     said, last = time.monotonic(), batch.place

@@ -20,6 +20,7 @@ from typing import Final
 from sqlmodel import Session
 
 from gateway.control.problems import Problem
+from gateway.errors import GatewayError
 from gateway.identity import credentials, operator_roles
 from gateway.identity.credentials import Credential, Peppers
 from gateway.registry import operators
@@ -70,10 +71,19 @@ def check_access(caller: Caller, noun: str, *, write: bool) -> None:
 class Gate:
     """Owned by the control process; threads share it. `caller` blocks: call it from a thread."""
 
-    def __init__(self, registry: Registry, peppers: Peppers, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        peppers: Peppers,
+        clock: Callable[[], float] = time.monotonic,
+        later: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> None:
+        """`later` has a change made for which no caller waits."""
         self._registry = registry
         self._peppers = peppers
         self._failures = Failures(clock)
+        self._later = later
+        self._renewing: set[str] = set()
 
     def caller(self, headers: Iterable[tuple[bytes, bytes]], address: str) -> Caller:
         """Who asks. Raises `Problem` with 401, or 429 if the address has failed too often."""
@@ -90,8 +100,10 @@ class Gate:
             self._failures.count(address)
             raise _unauthenticated("the token is unknown, wrong, revoked or expired")
         self._failures.succeeded(address, seen)
-        if row is not None and row.pepper < self._peppers.newest:
-            self._renew(presented)
+        if row is not None and row.pepper < self._peppers.newest and presented.id not in self._renewing:
+            # Not now: it waits for whoever changes the registry.
+            self._renewing.add(presented.id)
+            self._later(lambda: self._renew(presented))
         return found
 
     def check_again(self, session: Session, caller: Caller) -> None:
@@ -110,11 +122,16 @@ class Gate:
 
     def _renew(self, presented: Credential) -> None:
         """Move the hash of a token that was right to the newest pepper."""
-        with self._registry.write() as session:
-            found = operators.by_credential(session, presented.id)
-            if found is not None and found[0].pepper < self._peppers.newest:
-                found[0].digest = credentials.digest(presented, self._peppers.current)
-                found[0].pepper = self._peppers.newest
+        try:
+            with self._registry.write() as session:
+                found = operators.by_credential(session, presented.id)
+                if found is not None and found[0].pepper < self._peppers.newest:
+                    found[0].digest = credentials.digest(presented, self._peppers.current)
+                    found[0].pepper = self._peppers.newest
+        except GatewayError as error:
+            logger.warning("the hash of a token stays with an older pepper for now: %s", error)
+        finally:
+            self._renewing.discard(presented.id)
 
     def _matches(self, presented: Credential, row: OperatorToken | None) -> bool:
         pepper = None if row is None else self._peppers.get(row.pepper)
@@ -138,7 +155,7 @@ class Failures:
 
     def check(self, address: str, token: bytes) -> None:
         """Raise `Problem` 429 if the address has failed too often, unless it had this token and it was right."""
-        key = _group(address)
+        key = network_of(address)
         with self._guard:
             count, since = self._counts.get(key, (0, 0.0))
             left = since + WINDOW_SECONDS - self._clock()
@@ -148,7 +165,7 @@ class Failures:
 
     def count(self, address: str) -> None:
         """A failure. Raises `Problem` 429 if it is one too many."""
-        key, now = _group(address), self._clock()
+        key, now = network_of(address), self._clock()
         with self._guard:
             count, since = self._counts.pop(key, (0, now))
             if now - since >= WINDOW_SECONDS:
@@ -163,8 +180,8 @@ class Failures:
 
     def succeeded(self, address: str, token: bytes) -> None:
         with self._guard:
-            self._good[_group(address), token] = None
-            self._good.move_to_end((_group(address), token))
+            self._good[network_of(address), token] = None
+            self._good.move_to_end((network_of(address), token))
             if len(self._good) > _GOOD:
                 self._good.popitem(last=False)
 
@@ -201,7 +218,7 @@ def _unauthenticated(detail: str) -> Problem:
     return Problem(401, "bad_credentials", detail, hint=hint, headers=[_CHALLENGE])
 
 
-def _group(address: str) -> str:
+def network_of(address: str) -> str:
     """The address, or the network of an IPv6 address, of which one customer has very many."""
     try:
         parsed = ipaddress.ip_address(address)

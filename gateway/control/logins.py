@@ -26,6 +26,7 @@ from urllib.parse import urlencode
 
 from gateway.control.gate import Failures
 from gateway.control.operation import Context
+from gateway.control.places import address_of, held
 from gateway.control.problems import Problem
 from gateway.control.provider_client import CodeRefusedError, ProviderClient, ProviderUnavailableError
 from gateway.control.refused_logins import RefusedLogins
@@ -38,6 +39,7 @@ from gateway.registry import login_providers, operator_logins, publication
 from gateway.registry.login_providers import LoginProviderRecord
 from gateway.registry.operator_logins import Refusal
 from gateway.registry.records import NewToken
+from gateway.shares import Shares
 
 logger = logging.getLogger("gateway.control")
 
@@ -45,8 +47,9 @@ T = TypeVar("T")
 
 TICKET_SECONDS: Final = 600
 """How long a person may take."""
-MAX_FINISHING: Final = 8
+MAX_FINISHING: Final = 16
 """How many logins may wait for their provider at a time."""
+_THREADS: Final = 8
 MAX_BEGUN: Final = 30
 """How many logins an address may begin in a minute."""
 _LONGEST_TICKET: Final = 2048
@@ -105,17 +108,17 @@ def redirect_uri(port: int) -> str:
 
 
 class Logins:
-    """Owned by the event loop's thread. What asks the registry runs in `threads`."""
+    """Owned by the event loop's thread. What asks the registry runs in `threads`, which are for nothing else."""
 
-    def __init__(self, context: Context, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._threads = threads
+        self.threads = ThreadPoolExecutor(_THREADS, "control-api-logins")
         self._sealer = Sealer(context.peppers.current, "logins of operators", _LONGEST_TICKET)
         self._client = ProviderClient()
         self._failures = Failures(time.monotonic, "refused logins")
         self._begun = Failures(time.monotonic, "logins", MAX_BEGUN)
         self._refused = RefusedLogins(self._record)
-        self._finishing = 0
+        self._finishing = Shares("logins under way", MAX_FINISHING)
 
     async def close(self) -> None:
         await self._refused.close()
@@ -169,11 +172,9 @@ class Logins:
     async def finish(self, address: str, *, login: str, code: str, verifier: str, issuer: str | None) -> NewToken:
         """The token of an operator, for a code. Raises `Problem`: 401 whatever is wrong with the login."""
         self._failures.check(address, b"")
-        if self._finishing >= MAX_FINISHING:
-            raise Problem(503, "overloaded", "too many logins are under way", headers=[("retry-after", "2")])
-        self._finishing += 1
         try:
-            return await self._finish(login, code, verifier, issuer)
+            with held(self._finishing, address_of(address)):
+                return await self._finish(login, code, verifier, issuer)
         except _RefusedError as refused:
             self._refused.add(refused.provider, refused.why)
             self._failures.count(address)
@@ -182,8 +183,6 @@ class Logins:
             logger.warning("a login cannot be finished: %s", error)
             self._failures.count(address)
             raise _unavailable() from error
-        finally:
-            self._finishing -= 1
 
     async def _finish(self, login: str, code: str, verifier: str, issuer: str | None) -> NewToken:
         ticket = self._open(login)
@@ -219,7 +218,8 @@ class Logins:
     def _enter(self, ticket: _Ticket, provider: LoginProviderRecord, claims: Mapping[str, Any]) -> NewToken | Refusal:
         """In a thread: let the person in, or record why not."""
         context = self._context
-        with publication.changing(context.registry, context.data):
+        # The token is made when this fails at its end, and whoever has logged in gets it.
+        with publication.changing(context.registry, context.data, writer=context.writer, warn=_warn):
             entered = operator_logins.enter(
                 context.registry,
                 context.peppers,
@@ -271,7 +271,7 @@ class Logins:
         )
 
     async def _in_thread(self, ask: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, ask)
 
     async def _record(self, provider: LoginProviderRecord | None, why: str, count: int) -> None:
         """The entry of so many logins that were refused. They stay refused if it cannot be written."""
@@ -283,6 +283,10 @@ class Logins:
             )
         except (GatewayError, RuntimeError) as error:  # RuntimeError: the threads have ended
             logger.error("the entry of %d refused logins (%s) is lost: %s", count, why, error)
+
+
+def _warn(what: str, hint: str) -> None:
+    logger.warning("a login: %s: %s", what, hint)
 
 
 def _named(known: list[LoginProviderRecord], name: str | None) -> LoginProviderRecord:

@@ -23,9 +23,9 @@ _PROBLEMS: Final = {
     415: "The body is not JSON, or compressed.",
     422: "A member of the body is wrong, or names something that is not there.",
     428: "If-Match is missing.",
-    429: "Too many wrong tokens came from this address, or too many streams are open.",
+    429: "Too many wrong tokens came from this address, or one has its whole share of what is finite.",
     500: "The gateway failed.",
-    503: "The registry or the log cannot be used now.",
+    503: "The registry or the log cannot be used now, or the gateway has too much to do.",
 }
 
 
@@ -129,7 +129,7 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Schema:
     if operation.repeatable:
         text = "`true` if the request was carried out before."
         headers["Idempotency-Replayed"] = {"schema": {"type": "string"}, "description": text}
-    if operation.restricts:
+    if operation.writes and not operation.public:
         text = "Something to know, such as that the entry is not in the log yet."
         headers["Gateway-Warning"] = {"schema": {"type": "string"}, "description": text}
     done: Schema = {

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
+from gateway.audit.writer import AuditWriter
 from gateway.control.cursors import Cursors
 from gateway.control.gate import Caller
 from gateway.control.permissions import Bundles
@@ -73,6 +74,8 @@ class Context:
 
     registry: Registry
     data: DataDirectory
+    writer: AuditWriter
+    """The one of this process: a writer of its own for each change would be a thread and a connection each time."""
     peppers: Peppers
     vault: Vault
     cursors: Cursors

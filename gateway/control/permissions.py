@@ -32,14 +32,12 @@ from gateway.registry.records import BundleRecord, KeyRecord
 
 _SECONDS: Final = 30.0
 _KEPT: Final = 32
-MAX_QUESTIONS: Final = 2
 
 
 class Bundles:
     """The bundles that were asked last, compiled: those of one question after another are mostly the same.
 
-    Threads share it. One compiles at a time, and `turns` are those who may ask at a time: more would keep the other
-    duties of the process waiting.
+    Threads share it. One compiles at a time.
     """
 
     def __init__(self, directory: Path, most: int = _KEPT) -> None:
@@ -47,7 +45,6 @@ class Bundles:
         self._most = most
         self._guard = threading.Lock()
         self._kept: OrderedDict[str, CompiledBundle] = OrderedDict()
-        self.turns = threading.BoundedSemaphore(MAX_QUESTIONS)
 
     def of(self, digests: Iterable[str]) -> tuple[PolicyCache, dict[str, str]]:
         """These revisions in memory, and for each that cannot be loaded why."""

@@ -3,29 +3,39 @@
 The key is recorded in the transaction of the change, so either both are there or neither. The answer follows; if the
 process dies in between, a repeated request is told that the change was made. Secrets are not kept: a repeated answer
 says that there was one, and has null in its place. Only what was carried out is recorded; a refused request may be
-sent again with the same key.
+sent again with the same key. Whoever takes more than a share of the room for answers loses its own oldest ones.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import orjson
-from sqlmodel import Session, col, delete
+from sqlmodel import Session, col, delete, func, select
 
 from gateway.control.gate import Caller
 from gateway.control.operation import Answer, Operation
 from gateway.control.problems import Problem
+from gateway.errors import GatewayError
 from gateway.registry.database import Registry
 from gateway.registry.documents import plain
 from gateway.registry.guarded import Step
-from gateway.registry.models import RepeatableRequest
+from gateway.registry.models import Operator, RepeatableRequest
+from gateway.shares import Kind, has_room
+
+logger = logging.getLogger("gateway.control")
 
 KEPT_NS: Final = 24 * 3600 * 10**9
+
+PIECES: Final = 8192
+"""Room for the answers of all operators, in pieces; the smallest answer takes one."""
+_PIECE: Final = 4096
+_SIZE: Final = 1 + func.coalesce(func.length(col(RepeatableRequest.answer)), 0).op("/")(_PIECE)
 
 _KEY: Final = re.compile(r"[!-~]{1,128}")
 
@@ -78,8 +88,15 @@ class Repeats:
             return row.status, row.answer
 
     def remember(self, registry: Registry, answer: Answer) -> None:
+        """Keep the answer for repeated requests. It is given whether that succeeds or not."""
         if self._key is None:
             return
+        try:
+            self._keep(registry, answer)
+        except GatewayError as error:
+            logger.warning("an answer is not kept for repeated requests: %s", error)
+
+    def _keep(self, registry: Registry, answer: Answer) -> None:
         body = dict(answer.body) if answer.once is not None else answer.body
         if answer.once is not None:
             body[answer.once] = None
@@ -87,6 +104,7 @@ class Repeats:
             row = self._row(session)
             if row is not None:
                 row.status, row.answer = answer.status, orjson.dumps(plain(body))
+                self._make_room(session)
 
     def _row(self, session: Session) -> RepeatableRequest | None:
         """The request with this key, if it is not too old; raises `Problem` if it was another one."""
@@ -110,6 +128,34 @@ class Repeats:
         session.exec(delete(RepeatableRequest).where(old))
         assert self._key is not None
         session.add(RepeatableRequest(operator_id=self._operator, key=self._key, digest=self._digest, created_ns=now))
+        self._make_room(session)
+
+    def _make_room(self, session: Session) -> None:
+        """Forget the oldest answers of this operator, and of its organization, beyond their shares."""
+        operator, home = col(Operator.id), col(Operator.organization_id)
+        kept = col(RepeatableRequest.operator_id) == operator
+        session.flush()
+        groups = session.exec(select(operator, home, func.sum(_SIZE)).where(kept).group_by(operator)).all()
+        free = PIECES - sum(size for _, _, size in groups)
+        mine = next(organization for identifier, organization, _ in groups if identifier == self._operator)
+        sides: list[tuple[Kind, Any, str | None]] = [
+            ("operator", operator, self._operator),
+            ("organization", home, mine),
+        ]
+        for kind, column, holder in sides:
+            if holder is None:
+                continue  # an operator of the whole gateway
+            held = sum(size for *of, size in groups if holder in of)
+            if has_room(kind, held, free, 0):
+                continue
+            key = col(RepeatableRequest.key)
+            rows = select(operator, key, _SIZE).where(kept, column == holder)
+            for owner, name, size in session.exec(rows.order_by(col(RepeatableRequest.created_ns))).all():
+                if has_room(kind, held, free, 0) or (owner, name) == (self._operator, self._key):
+                    break  # the newest one stays, however large it is
+                of_row = col(RepeatableRequest.operator_id) == owner
+                session.exec(delete(RepeatableRequest).where(of_row, key == name))
+                held, free = held - size, free + size
 
 
 def _unknown_answer() -> Problem:

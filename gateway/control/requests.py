@@ -20,6 +20,7 @@ from gateway.upstream import strict_json
 PREFIX: Final = "/api/v1"
 NO_MEMBER: Final = "there is no such member"
 _BODY_SECONDS: Final = 30.0
+_DIGITS: Final = 18
 _JSON: Final = re.compile(r"application/(json|merge-patch\+json)\s*(;\s*charset=utf-8\s*)?", re.IGNORECASE)
 
 
@@ -50,8 +51,25 @@ def single_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]
     return found
 
 
+def announced(operation: Operation, headers: Mapping[bytes, bytes]) -> int:
+    """How many bytes the body may have; 0 if there is none, and then nothing is waited for (RFC 9112, section 6.3)."""
+    length = headers.get(b"content-length", b"0")
+    chunked = b"transfer-encoding" in headers
+    if not chunked and not length.strip(b"0"):
+        return 0
+    if operation.body is None:
+        raise Problem(400, "bad_request", "this operation takes no body", hint="send the request without one")
+    if chunked:
+        return operation.most_bytes
+    if not length.isdigit() or len(length) > _DIGITS or int(length) > operation.most_bytes:
+        raise _too_large(operation.most_bytes)
+    return int(length)
+
+
 async def read(receive: Receive, headers: Mapping[bytes, bytes], most: int, seconds: float = _BODY_SECONDS) -> bytes:
-    """The body, of at most so many bytes."""
+    """The body, of at most so many bytes; one of none is not waited for."""
+    if not most:
+        return b""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Problem(415, "unsupported_encoding", "the body is compressed", hint="send it as it is")
     body = bytearray()
@@ -63,11 +81,15 @@ async def read(receive: Receive, headers: Mapping[bytes, bytes], most: int, seco
                     raise Problem(400, "bad_request", "the request broke off")
                 body += message.get("body", b"")
                 if len(body) > most:
-                    raise Problem(413, "too_large", f"the body is longer than {most} bytes")
+                    raise _too_large(most)
                 if not message.get("more_body"):
                     return bytes(body)
     except TimeoutError:
         raise Problem(400, "bad_request", "the request's body did not come in time") from None
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(413, "too_large", f"the body is longer than {most} bytes")
 
 
 def parameters(query: bytes) -> dict[str, str]:
@@ -99,8 +121,6 @@ def validated_query(operation: Operation, query: dict[str, str]) -> BaseModel:
 
 def validated_body(operation: Operation, headers: Mapping[bytes, bytes], raw: bytes) -> BaseModel | None:
     if operation.body is None:
-        if raw:
-            raise Problem(400, "bad_request", "this operation takes no body")
         return None
     if not raw:
         raw = b"{}"

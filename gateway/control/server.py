@@ -9,48 +9,49 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.audit.writer import AuditWriter
 from gateway.control import gate, openapi, page, problems, requests, tenants
 from gateway.control.api import OPERATIONS
 from gateway.control.cursors import Cursors
 from gateway.control.event_streams import EventStreams, Feed
 from gateway.control.gate import Caller, Gate
 from gateway.control.logins import Logins, Visit
-from gateway.control.operation import Answer, Ask, Context, Operation
+from gateway.control.operation import MAX_BODY, Answer, Ask, Context, Operation
 from gateway.control.permissions import Bundles
+from gateway.control.places import ALIKE, LARGE_BYTES, THREADS, Hall, Threads, address_of, held, holders_of
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
 from gateway.control.requests import PREFIX
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
+from gateway.identifiers import new_id
 from gateway.identity.credentials import Peppers
-from gateway.registry import publication
+from gateway.registry import publication, queries
 from gateway.registry.database import Registry
 from gateway.registry.documents import plain
 from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
+from gateway.shares import Holder, Shares
 
 logger = logging.getLogger("gateway.control")
 
-THREADS: Final = 8
-"""For each of what reads, what changes and what restricts: a change may wait for a long one, and none of the others."""
-_LONGEST_WARNING: Final = 1000
-MAX_WAITING: Final = 64
-"""How many requests may be under way; more are refused."""
-MAX_HEAVY: Final = 2
-"""How many of those that take seconds and have large bodies; more wait."""
-MAX_OUTSIDE: Final = 4
+MAX_CHANGING: Final = 4
+"""Changes that are made at a time. They wait for one another anyway; an operator's are never all of them."""
+MAX_HEAVY: Final = 3
+"""How many of those that take seconds, and have large bodies or ask policies; more wait, with their bodies read."""
+MAX_OUTSIDE: Final = 8
 """How many that wait for servers elsewhere; more are refused, because waiting ones would keep all others out."""
 MAX_VISITS: Final = 32
 """How many without a token; they are no part of the others, so they keep no operator out."""
+_LONGEST_WARNING: Final = 1000
 _CHECKED_BY_CONTENT: Final = ("me", "fleet")
 """What everybody may ask for, or may ask for what its function finds to be allowed."""
 _VISIT_BYTES: Final = 16 * 1024
@@ -107,7 +108,6 @@ class ControlApi:
     ) -> None:
         self._app = app
         self._context = context
-        self._gate = Gate(context.registry, context.peppers)
         self._table = [(requests.pattern(each.path), each) for each in operations]
         document = openapi.document(operations, version)
         text, policy = page.render(document)
@@ -118,16 +118,21 @@ class ControlApi:
             PREFIX: readable,
             f"{PREFIX}/": readable,
         }
-        self._threads = ThreadPoolExecutor(THREADS, "control-api")
-        self._changing = ThreadPoolExecutor(THREADS, "control-api-changes")
-        self._restricting = ThreadPoolExecutor(THREADS, "control-api-restrictions")
-        self._outside = ThreadPoolExecutor(MAX_OUTSIDE, "control-api-outside")
-        self._heavy = asyncio.Semaphore(MAX_HEAVY)
-        self._running = 0
-        self._asking = 0
-        self._visits = 0
-        self.logins = Logins(context, self._threads)
-        self._streams = EventStreams(self._threads, stop)
+        self._ordinary = Hall("ordinary")
+        self._restricting = Hall("restricting")
+        self._threads = {
+            "reading": Threads("reading", "readings", THREADS),
+            "changing": Threads("changing", "changes", MAX_CHANGING, ALIKE),
+            "restricting": Threads("restricting", "restrictions", THREADS),
+            "heavy": Threads("heavy", "requests that take seconds", MAX_HEAVY, ALIKE),
+            "outside": Threads("outside", "upstreams and webhooks that are tried", MAX_OUTSIDE, ALIKE, waits=False),
+        }
+        self._gate = Gate(context.registry, context.peppers, later=self._threads["changing"].submit)
+        self._large = Shares("bytes of large bodies", LARGE_BYTES)
+        self._visits = Shares("requests without a token", MAX_VISITS)
+        self.logins = Logins(context)
+        self._streams = EventStreams(stop)
+        self._owned: AuditWriter | None = None
 
     @classmethod
     def open(
@@ -137,24 +142,38 @@ class ControlApi:
         version: str,
         source: KeySource | None = None,
         stop: asyncio.Event | None = None,
+        writer: AuditWriter | None = None,
     ) -> ControlApi:
-        """The API of the gateway in a data directory, whose streams end when `stop` is set. Blocks."""
+        """The API of the gateway in a data directory, whose streams end when `stop` is set. Blocks.
+
+        `writer` is the log's in this process; without one the API has its own.
+        """
         peppers = Peppers.load(data.keys)
         vault, cursors = Vault.load(data.keys, source), Cursors(peppers.current)
+        registry = Registry.open(data)
+        if own := writer is None:
+            writer = AuditWriter(data, boot=new_id("boot"), deployment=queries.deployment(registry))
         context = Context(
-            registry=Registry.open(data),
+            registry=registry,
             data=data,
+            writer=writer,
             peppers=peppers,
             vault=vault,
             cursors=cursors,
             bundles=Bundles(data.bundles),
         )
-        return cls(app, context, OPERATIONS, version, stop)
+        api = cls(app, context, OPERATIONS, version, stop)
+        api._owned = writer if own else None
+        return api
 
     def close(self) -> None:
         """Wait for what is under way, and close the registry. Blocks."""
-        for each in (self._outside, self._restricting, self._changing, self._threads):
-            each.shutdown()
+        threads = (self._ordinary.gate, self._restricting.gate, *self._threads.values(), self._streams.threads)
+        for each in threads:
+            each.close()
+        self.logins.threads.shutdown()
+        if self._owned is not None:
+            self._owned.close()
         self._context.registry.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,43 +200,44 @@ class ControlApi:
         if scope["method"] in _READING and (static := self._static.get(target.decode("latin-1"))) is not None:
             return static
         operation, path = self._find(scope["method"], target)
-        address = scope["client"][0] if scope.get("client") else ""
+        stranger = address_of(scope["client"][0] if scope.get("client") else "")
         if operation.public:
-            return await self._visited(operation, scope, receive, address)
-        if self._running >= MAX_WAITING:
-            raise _overloaded()
-        self._running += 1
-        try:
-            loop = asyncio.get_running_loop()
-            caller = await loop.run_in_executor(self._threads, self._authenticate, scope["headers"], address)
+            return await self._visited(operation, scope, receive, stranger)
+        hall = self._restricting if operation.restricts else self._ordinary
+        with held(hall.strangers, stranger):
+            caller = await hall.gate.run((stranger,), self._authenticate, scope["headers"], stranger.id)
+        holders = holders_of(caller)
+        with held(hall.under_way, *holders):
             if operation.noun not in _CHECKED_BY_CONTENT:
                 gate.check_access(caller, operation.noun, write=operation.writes)
             headers = requests.single_headers(scope["headers"])
-            async with self._heavy if operation.heavy else nullcontext():
-                body = await requests.read(receive, headers, operation.most_bytes)
+            async with self._body(operation, receive, headers, holders) as body:
                 asked = _Request(operation, path, scope["query_string"], headers, body)
                 if operation.streams:
                     return await self._open_stream(asked, caller)
-                if operation.waits_for_others:
-                    return await self._ask_outside(asked, caller)
-                return await loop.run_in_executor(self._threads_for(operation), self._carry_out, asked, caller)
-        finally:
-            self._running -= 1
+                return await self._threads_for(operation).run(holders, self._carry_out, asked, caller)
 
-    async def _ask_outside(self, asked: _Request, caller: Caller) -> _Response:
-        if self._asking >= MAX_OUTSIDE:
-            raise _overloaded("too many upstreams and webhooks are being tried")
-        self._asking += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._outside, self._carry_out, asked, caller)
-        finally:
-            self._asking -= 1
+    @asynccontextmanager
+    async def _body(
+        self, operation: Operation, receive: Receive, headers: Mapping[bytes, bytes], holders: tuple[Holder, ...]
+    ) -> AsyncIterator[bytes]:
+        """The whole body of a request, before it has a turn: it may come slowly.
 
-    async def _visited(self, operation: Operation, scope: Scope, receive: Receive, address: str) -> _Response:
+        Small ones are few because the requests are.
+        """
+        most = requests.announced(operation, headers)
+        if most <= MAX_BODY:
+            yield await requests.read(receive, headers, most)
+            return
+        with held(self._large, *holders, amount=most):
+            yield await requests.read(receive, headers, most)
+
+    async def _visited(self, operation: Operation, scope: Scope, receive: Receive, stranger: Holder) -> _Response:
         """What needs no token. Its request is small, and its function does not block."""
-        if self._visits >= MAX_VISITS:
-            raise _overloaded()
-        self._visits += 1
+        with held(self._visits, stranger):
+            return await self._visit(operation, scope, receive, stranger.id)
+
+    async def _visit(self, operation: Operation, scope: Scope, receive: Receive, address: str) -> _Response:
         try:
             headers = requests.single_headers(scope["headers"])
             raw = await requests.read(receive, headers, _VISIT_BYTES, _VISIT_SECONDS)
@@ -227,17 +247,14 @@ class ControlApi:
             return _response(answer, ())
         except GatewayError as error:
             raise problems.of(error, operation.noun) from error
-        finally:
-            self._visits -= 1
 
     async def _open_stream(self, asked: _Request, caller: Caller) -> _Stream:
-        operator = caller.operator.id
-        self._streams.take(operator)
+        holders = holders_of(caller)
+        self._streams.take(holders)
         try:
-            found = asyncio.get_running_loop().run_in_executor(self._threads, self._begin, asked, caller)
-            return _Stream(await found, caller)
+            return _Stream(await self._threads["reading"].run(holders, self._begin, asked, caller), caller)
         except BaseException:
-            self._streams.give_back(operator)
+            self._streams.give_back(holders)
             raise
 
     async def _stream(self, stream: _Stream, receive: Receive, send: Send) -> None:
@@ -248,14 +265,18 @@ class ControlApi:
         headers = [("content-type", "text/event-stream"), ("x-accel-buffering", "no"), *_ALWAYS, _NO_CONTENT_POLICY]
         encoded = [(name.encode(), value.encode()) for name, value in headers]
         try:
-            await self._streams.run(stream.feed, check, encoded, receive, send)
+            await self._streams.run(stream.feed, check, encoded, receive, send, holders_of(stream.caller))
         finally:
-            self._streams.give_back(stream.caller.operator.id)
+            self._streams.give_back(holders_of(stream.caller))
 
-    def _threads_for(self, operation: Operation) -> ThreadPoolExecutor:
-        if not operation.writes:
-            return self._threads
-        return self._restricting if operation.restricts else self._changing
+    def _threads_for(self, operation: Operation) -> Threads:
+        if operation.restricts:
+            return self._threads["restricting"]
+        if operation.waits_for_others:
+            return self._threads["outside"]
+        if operation.heavy:
+            return self._threads["heavy"]
+        return self._threads["changing" if operation.writes else "reading"]
 
     def _authenticate(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Caller:
         try:
@@ -288,9 +309,9 @@ class ControlApi:
             warnings: list[str] = []
             with self._publishing(operation, ask.body, warnings):
                 answer: Answer = operation.function(ask)
-            response = _response(answer, warnings)
-            repeats.remember(self._context.registry, answer)
-            return response
+                # Before anything that can fail: what it made is in force, and a secret in it is told only once.
+                repeats.remember(self._context.registry, answer)
+            return _response(answer, warnings)
         except GatewayError as error:
             commands = asked.headers.get(b"gateway-client") == b"command-line"
             raise problems.of(error, operation.noun, named=operation.parameters, commands=commands) from error
@@ -323,11 +344,17 @@ class ControlApi:
         )
 
     def _publishing(self, operation: Operation, body: Any, warnings: list[str]) -> AbstractContextManager[Any]:
-        registry, data = self._context.registry, self._context.data
+        registry, data, writer = self._context.registry, self._context.data, self._context.writer
         restricts = operation.restricts
+
+        def warn(what: str, hint: str) -> None:
+            warnings.append(f"{what}: {hint}")
+
         if restricts(body) if callable(restricts) else restricts:
-            return publication.restricting(registry, data, lambda what, hint: warnings.append(f"{what}: {hint}"))
-        return publication.changing(registry, data) if operation.writes else _NOTHING_TO_PUBLISH
+            return publication.restricting(registry, data, warn, writer=writer)
+        if operation.writes:
+            return publication.changing(registry, data, writer=writer, warn=warn)
+        return _NOTHING_TO_PUBLISH
 
 
 class _Nothing(AbstractContextManager[None]):
@@ -336,10 +363,6 @@ class _Nothing(AbstractContextManager[None]):
 
 
 _NOTHING_TO_PUBLISH: Final = _Nothing()
-
-
-def _overloaded(detail: str = "too many requests are under way") -> Problem:
-    return Problem(503, "overloaded", detail, headers=[("retry-after", "1")])
 
 
 # --- answering --------------------------------------------------------------------------------------------------------

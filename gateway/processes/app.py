@@ -58,7 +58,7 @@ async def _control(
         # Opened after the duties, which have migrated the registry.
         others = _not_here(settings.data_plane)
         source = KeySource.of(settings)
-        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), source, stop)
+        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), source, stop, duties.writer)
         stack.push_async_callback(asyncio.to_thread, api.close)
         stack.push_async_callback(api.logins.close)
         pages = MetricsPage(api, duties.metrics.page)

@@ -74,10 +74,10 @@ class Duties:
             token_keys.create(data.keys)  # a data directory of an earlier version has none
             self._file = opened.enter_context(closing(OpenedFile(data.registry_db)))
             deployment = queries.deployment(self._registry)
-            self._writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
+            self.writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
         self._live = LiveBoots(data)
-        self._keys = KeyDuties(self._registry, self._writer, data.runtime_db, data.keys)
+        self._keys = KeyDuties(self._registry, self.writer, data.runtime_db, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
         self._courier = Courier(self._registry, KeySource.of(settings), data.audit_db, data.runtime_db)
@@ -99,7 +99,7 @@ class Duties:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
         async with asyncio.TaskGroup() as group:  # an exception in one of them ends all, and is raised here
             tasks = [
-                group.create_task(self._writer.watch()),
+                group.create_task(self.writer.watch()),
                 group.create_task(self._follow_policies()),
                 group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
                 group.create_task(self._repeat("reported keys", RECOVERY_SECONDS, self._keys.revoke_reported)),
@@ -163,7 +163,7 @@ class Duties:
 
         return {
             "registry": registry_readable,
-            "log": self._writer.check,
+            "log": self.writer.check,
             "policies": policies_in_force,
             "duties": duties_done,
         }
@@ -239,13 +239,13 @@ class Duties:
         self._complaints[name] = text
 
     def _recover(self) -> None:
-        found = recovery.recover(self._writer, self._live, epoch=self._epoch())
+        found = recovery.recover(self.writer, self._live, epoch=self._epoch())
         if found.closed:
             logger.warning("%d requests of processes that died were closed with outcome `unknown`", found.closed)
-        self._live.sweep(functools.partial(refused_note.record, self._writer))
+        self._live.sweep(functools.partial(refused_note.record, self.writer))
 
     def _publish(self) -> None:
-        outbox.drain(self._registry, self._writer)
+        outbox.drain(self._registry, self.writer)
 
     def _follow(self) -> None:
         if fetch.missing(self._settings):
@@ -269,7 +269,7 @@ class Duties:
 
     def _expire(self) -> None:
         """Delete the content whose time is over."""
-        content_erasure.expired(self._writer, time.time_ns(), self._epoch())
+        content_erasure.expired(self.writer, time.time_ns(), self._epoch())
 
     def _suspend_unconfirmed(self) -> None:
         """Record the suspension of agents that nobody has confirmed in time, and end their calls."""
@@ -280,4 +280,4 @@ class Duties:
             self._publish()
 
     def _sign(self) -> None:
-        self._signer.sign_all(self._writer)
+        self._signer.sign_all(self.writer)

@@ -44,10 +44,11 @@ _EPOCH: Final = table(Epoch)
 class Log(Protocol):
     """What draining needs of the audit log; `gateway.audit.writer.AuditWriter` is one."""
 
-    def write_all_sync(self, intents: Sequence[Intent]) -> Sequence[object]:
+    def write_all_sync(self, intents: Sequence[Intent], seconds: float | None = None) -> Sequence[object]:
         """Record durably in this order; an error in the place of an intent says that it was not recorded.
 
-        An event id that is recorded already with the same contents is fine.
+        It raises `audit_unavailable` if that takes longer than `seconds`; they may be recorded later. An event id that
+        is recorded already with the same contents is fine.
         """
 
 
@@ -91,9 +92,10 @@ def drain(registry: Registry, log: Log, seconds: float | None = None) -> int:
     moved = 0
     try:
         while rows := _waiting(registry, newest):
-            if until is not None and time.monotonic() >= until:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
                 raise _many_before()
-            outcomes = log.write_all_sync([_waiting_intent(row) for row in rows])
+            outcomes = log.write_all_sync([_waiting_intent(row) for row in rows], left)
             pairs = zip(rows, outcomes, strict=True)
             done = [row.position for row, outcome in pairs if not isinstance(outcome, AuditError)]
             if done:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.audit import storage
 from gateway.audit.writer import AuditWriter
@@ -25,44 +25,58 @@ RESTRICTION_SECONDS: Final = 1.0
 OWED_HINT: Final = "a running gateway records it when it can write the log, or the next command or start that can"
 
 
+Warn: TypeAlias = Callable[[str, str], None]
+
+
 @contextmanager
-def changing(registry: Registry, data: DataDirectory) -> Iterator[None]:
+def changing(
+    registry: Registry, data: DataDirectory, *, writer: AuditWriter | None = None, warn: Warn | None = None
+) -> Iterator[None]:
     """For one change, whose entry is in the audit log when the block ends.
 
     If the log cannot be written, the change is refused beforehand. If recording fails after the change, the change
-    stays in force and its entry in the outbox, and the error says so.
+    stays in force and its entry in the outbox, and the error says so; or `warn` is told, if the caller has an answer
+    that must not be lost. `writer` is the one of this process, if it has one.
     """
     _check_log(data)
-    publish(registry, data)
+    publish(registry, data, writer=writer)
     yield
     try:
-        publish(registry, data)
+        publish(registry, data, writer=writer)
     except GatewayError as error:
-        raise GatewayError(error.code, _owed(error), subject=error.subject, hint=OWED_HINT) from error
+        if warn is None:
+            raise GatewayError(error.code, _owed(error), subject=error.subject, hint=OWED_HINT) from error
+        warn(_owed(error), OWED_HINT)
 
 
 @contextmanager
-def restricting(registry: Registry, data: DataDirectory, warn: Callable[[str, str], None]) -> Iterator[None]:
+def restricting(
+    registry: Registry, data: DataDirectory, warn: Warn, *, writer: AuditWriter | None = None
+) -> Iterator[None]:
     """For one change that takes something away.
 
     If its entry cannot be recorded within a second, `warn` is given what is wrong and what will happen.
     """
     yield
     try:
-        publish(registry, data, lock_seconds=RESTRICTION_SECONDS, seconds=RESTRICTION_SECONDS)
+        publish(registry, data, writer=writer, seconds=RESTRICTION_SECONDS)
     except GatewayError as error:
         warn(_owed(error), OWED_HINT)
 
 
 def publish(
-    registry: Registry, data: DataDirectory, *, lock_seconds: float = LOCK_SECONDS, seconds: float | None = None
+    registry: Registry, data: DataDirectory, *, writer: AuditWriter | None = None, seconds: float | None = None
 ) -> None:
     """Move the entries that wait in the outbox into the audit log.
 
-    `lock_seconds` is how long to wait for the log's lock, and `seconds` how long it may take because they are many.
+    `seconds` is how long it may take, because the log's lock is taken or because they are many.
     """
+    if writer is not None:
+        outbox.drain(registry, writer, seconds)
+        return
     deployment = queries.deployment(registry)
-    writer = AuditWriter(data, boot=new_id("boot"), deployment=deployment, lock_seconds=lock_seconds)
+    patience = LOCK_SECONDS if seconds is None else seconds
+    writer = AuditWriter(data, boot=new_id("boot"), deployment=deployment, lock_seconds=patience)
     try:
         outbox.drain(registry, writer, seconds)
     finally:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from pydantic import AwareDatetime, Field
@@ -16,7 +14,6 @@ from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
 from gateway.control.permission_calls import calls_of, told
 from gateway.control.permission_records import NOT_CONSIDERED, AskedCall, Permission
-from gateway.control.problems import Problem
 from gateway.registry import as_of
 from gateway.registry.as_of import RegistryAt
 from gateway.registry.documents import timestamp
@@ -73,13 +70,12 @@ def listed(ask: Ask) -> Answer:
     after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
     then, last = as_of.page_at(ask.registry, ask.tenant, when, after=after, limit=given.limit)
     found: list[Permission] = []
-    with _turn(ask):
-        ends = time.monotonic() + _SECONDS
-        for agent, answers in permissions.by_agent(ask.context.bundles, then, [call], time_ns):
-            found += [each for each in answers if given.allowed in (None, each.allowed)]
-            if time.monotonic() > ends and agent != then.agents[-1].agent.id:
-                last = agent
-                break
+    ends = time.monotonic() + _SECONDS
+    for agent, answers in permissions.by_agent(ask.context.bundles, then, [call], time_ns):
+        found += [each for each in answers if given.allowed in (None, each.allowed)]
+        if time.monotonic() > ends and agent != then.agents[-1].agent.id:
+            last = agent
+            break
     following = None if last is None else ask.context.cursors.seal(last, *place)
     return _answer(call, then, time_ns, found, following)
 
@@ -87,8 +83,7 @@ def listed(ask: Ask) -> Answer:
 def of_agent(ask: Ask) -> Answer:
     call, when, time_ns = _asked(ask)
     then = as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], when)
-    with _turn(ask):
-        found = permissions.permissions(ask.context.bundles, then, [call], time_ns)
+    found = permissions.permissions(ask.context.bundles, then, [call], time_ns)
     return _answer(call, then, time_ns, found, None)
 
 
@@ -99,19 +94,6 @@ def _asked(ask: Ask) -> tuple[Call, int, int]:
     (call,) = calls_of(ask.registry, ask.tenant, [given.model], actions, tools, given.upstream)
     at_ns = nanoseconds(given.at)
     return (call, as_of.NOW, time.time_ns()) if at_ns is None else (call, at_ns, at_ns)
-
-
-@contextmanager
-def _turn(ask: Ask) -> Iterator[None]:
-    """Ask policies, of which few may be asked at a time. Nobody waits for it: others need the threads."""
-    turns = ask.context.bundles.turns
-    if not turns.acquire(blocking=False):
-        detail = "others ask the policies now"
-        raise Problem(503, "overloaded", detail, hint="try again", headers=[("retry-after", "1")])
-    try:
-        yield
-    finally:
-        turns.release()
 
 
 def _answer(call: Call, then: RegistryAt, time_ns: int, found: list[Permission], following: str | None) -> Answer:
@@ -137,6 +119,7 @@ OPERATIONS = [
         noun="agents",
         summary="Which agents could make a call, and what makes it so, by asking the policies",
         function=listed,
+        heavy=True,
         query=CallPageQuery,
         answer=_ANSWER,
     ),
@@ -146,6 +129,7 @@ OPERATIONS = [
         noun="agents",
         summary="Whether an agent could make a call, and what makes it so, by asking the policies",
         function=of_agent,
+        heavy=True,
         query=CallQuery,
         answer=_ANSWER,
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,14 @@ from gateway.audit import storage
 from gateway.control.server import ControlApi
 from gateway.registry import operators
 from tests.gateway.conftest import ACTOR, Home
+
+
+@functools.cache
+def event_loop() -> asyncio.AbstractEventLoop:
+    """The one that the applications belong to, whichever thread asks; it runs until the tests end."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,13 @@ class Client:
         sent = {"host": "gateway"} | ({} if self.token is None else {"authorization": f"Bearer {self.token}"})
         payload = raw if raw is not None else b"" if body is None else orjson.dumps(body)
         if payload:
-            sent["content-type"] = "application/json"
+            sent |= {"content-type": "application/json", "content-length": str(len(payload))}
         sent |= headers or {}
         listed = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
         target = path if path.startswith(("/api", "//")) else f"/api/v1{path}"
         string = "&".join(f"{name}={_quoted(value)}" for name, value in query.items())
-        reply = asyncio.run(self._exchange(method, target, string, listed, payload))
+        asking = self._exchange(method, target, string, listed, payload)
+        reply = asyncio.run_coroutine_threadsafe(asking, event_loop()).result(300)
         check(self.api, method, target, reply)
         return reply
 

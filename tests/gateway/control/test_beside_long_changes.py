@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from gateway.control import server
+from gateway.control import places, server
 from gateway.registry import changes, outbox, publication, queries
 from gateway.storage.file_lock import FileLock
 from gateway.upstream import check
@@ -66,16 +66,16 @@ def test_while_changes_wait_others_read_and_restrict(
     control.home.agent("bot")
     monkeypatch.setattr(publication, "RESTRICTION_SECONDS", 0.05)
     monkeypatch.setattr("gateway.audit.storage.LOCK_SECONDS", 60)
-    with ThreadPoolExecutor(server.THREADS) as threads, log_lock(control):
-        bots = [{"name": f"bot-{number}"} for number in range(server.THREADS)]
+    with ThreadPoolExecutor(places.THREADS) as threads, log_lock(control):
+        bots = [{"name": f"bot-{number}"} for number in range(places.THREADS)]
         waiting = [threads.submit(owner, "POST", "/agents", each) for each in bots]
-        until(lambda: control.api._running == server.THREADS)
+        until(lambda: control.api._ordinary.under_way.taken == places.THREADS)
         assert owner("GET", "/agents/bot").ok()["status"] == "active"
         assert owner("POST", "/agents/bot/revoke", {}).ok()["status"] == "revoked"
         assert not any(each.done() for each in waiting)
-    assert [each.result().status for each in waiting] == [201] * server.THREADS
+    assert [each.result().status for each in waiting] == [201] * places.THREADS
     entries = [each["what"] for each in recorded(control.home)]
-    assert (entries.count("agent.registered"), entries.count("agent.revoked")) == (server.THREADS + 1, 1)
+    assert (entries.count("agent.registered"), entries.count("agent.revoked")) == (places.THREADS + 1, 1)
 
 
 @pytest.mark.slow
@@ -86,19 +86,20 @@ def test_servers_that_do_not_answer_keep_nobody_out(
     control.home.agent("bot")
     changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
     acme = control.operator("ann", organization="acme")
-    tries = server.MAX_WAITING + 10
+    tries = places.WAITING + 10
     monkeypatch.setattr(check, "ANSWER_SECONDS", 600.0)
     with ThreadPoolExecutor(tries) as threads, closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         asked = {"name": "silent", "provider": "openai-compatible", "base_url": url, "secret": "sk-1"}
         owner("POST", "/upstreams", asked, organization="acme").ok(201)
         waiting = [threads.submit(acme, "POST", "/upstreams/silent/check", {}) for _ in range(tries)]
-        until(lambda: sum(each.done() for each in waiting) == tries - server.MAX_OUTSIDE)
+        share = server.MAX_OUTSIDE // 2  # and the other half is for others
+        until(lambda: sum(each.done() for each in waiting) == tries - share)
         assert owner("POST", "/agents/bot/suspend", {"reason": "beside"}).ok()["status"] == "suspended"
         assert owner("POST", "/agents", {"name": "other"}).status == 201
         assert owner("POST", "/fleet/plan", body()).status == 200
     refused = [each.result() for each in waiting if each.result().status != 200]
-    assert [each.problem(503) for each in refused] == ["overloaded"] * (tries - server.MAX_OUTSIDE)
+    assert [each.problem(429) for each in refused] == ["too_many_requests"] * (tries - share)
     acme("POST", "/upstreams/silent/check", {}).ok()
 
 

@@ -229,7 +229,7 @@ def test_a_stream_ends_with_the_right_to_read_it(control: Control, owner: Client
 def test_a_client_that_stops_reading_is_cut(control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Meanwhile nothing is read for it."""
     monkeypatch.setattr(event_streams, "SEND_SECONDS", 0.3)
-    monkeypatch.setattr(event_streams, "MOST_OF_ONE", 1)
+    monkeypatch.setattr(control.api._streams._open, "capacity", 2)
 
     async def test() -> None:
         reader = await Reader(owner, "kind=change").opened()
@@ -249,9 +249,8 @@ def test_a_client_that_stops_reading_is_cut(control: Control, owner: Client, mon
 
 @pytest.mark.slow
 def test_how_many_streams_there_may_be(control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_streams, "MOST_OF_ONE", 2)
-    monkeypatch.setattr(event_streams, "MOST", 3)
-    other, third = control.operator("oscar"), control.operator("theo")
+    monkeypatch.setattr(control.api._streams._open, "capacity", 4)
+    other, third, fourth = (control.operator(name) for name in ("oscar", "theo", "fred"))
 
     async def test() -> None:
         for _ in range(4):  # what is refused takes no place
@@ -262,7 +261,7 @@ def test_how_many_streams_there_may_be(control: Control, owner: Client, monkeypa
         more = Reader(owner)
         await more.until(lambda: more.ended)
         assert (more.status, orjson.loads(more.raw)["code"]) == (429, "too_many_streams")
-        open_ones.append(await Reader(other).opened())
+        open_ones += [await Reader(other).opened(), await Reader(fourth).opened()]
         full = Reader(third)
         await full.until(lambda: full.ended)
         assert (full.status, orjson.loads(full.raw)["code"]) == (503, "overloaded")

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import sqlite3
 import threading
+from collections import Counter
 from contextlib import closing
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
-from gateway.registry import publication, queries
+from gateway.control import repeats
+from gateway.control.api import OPERATIONS
+from gateway.control.server import ControlApi
+from gateway.registry import changes, publication, queries
 from gateway.registry.models import RepeatableRequest
-from tests.gateway.conftest import ORG
-from tests.gateway.control.conftest import Client, Control
+from tests.gateway.conftest import ACTOR, ORG
+from tests.gateway.control.conftest import Client, Control, Reply, elsewhere
 from tests.gateway.control.test_nouns import recorded
 
 PATHS = [
@@ -135,6 +141,57 @@ def test_a_repeated_request_is_carried_out_once(control: Control, owner: Client)
     other("POST", "/keys", {"agent": "bot"}, headers=key).ok(201)
 
 
+def test_a_secret_is_told_although_its_entry_must_wait(control: Control, owner: Client) -> None:
+    """The log breaks between a change and its entry. The key is in force, so whoever asked for it must get it."""
+    control.home.agent("bot")
+    publication.publish(control.home.registry, control.home.data)
+    log, away = control.home.data.audit_db, control.home.data.audit_db.with_suffix(".away")
+
+    def breaking(ask: Any) -> Any:
+        answer = create.function(ask)
+        log.rename(away)
+        return answer
+
+    (create,) = [each for each in OPERATIONS if (each.method, each.path) == ("POST", "/keys")]
+    api = ControlApi(elsewhere, control.api._context, [dataclasses.replace(create, function=breaking)], "1")
+    key = {"idempotency-key": "one"}
+    made = Client(api, owner.token)("POST", "/keys", {"agent": "bot"}, headers=key)
+    away.rename(log)
+    assert "not in the audit log yet" in made.headers["gateway-warning"]
+    again = owner("POST", "/keys", {"agent": "bot"}, headers=key)
+    assert again.ok(201) == made.ok(201) | {"key": None}
+    assert made.json["key"].startswith("aig_sk_")
+    publication.publish(control.home.registry, control.home.data)
+    assert recorded(control.home)[-1]["what"] == "key.created"
+
+
+def test_whoever_is_answered_much_forgets_its_own_answers(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of other operators, of its organization and of others, stay."""
+    monkeypatch.setattr(repeats, "PIECES", 16)
+    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    olga, ben = control.operator("olga"), control.operator("ben", organization="acme")
+    greedy = [control.operator(name, organization="acme") for name in ("ann", "cid")]
+
+    def ask(client: Client, name: str) -> Reply:
+        return client("POST", "/teams", {"name": name}, headers={"idempotency-key": name}, organization="acme")
+
+    def replayed(client: Client, name: str) -> bool:
+        return "idempotency-replayed" in ask(client, name).headers
+
+    ask(olga, "of-olga").ok(201)
+    for number in range(10):
+        ask(greedy[0], f"a-{number}").ok(201)
+    assert [replayed(greedy[0], f"a-{number}") for number in (0, 9)] == [False, True], "an operator has half at most"
+    ask(ben, "of-ben").ok(201)
+    for number in range(10):
+        ask(greedy[1], f"c-{number}").ok(201)
+    assert replayed(olga, "of-olga")
+    assert replayed(greedy[1], "c-9")
+    with control.home.registry.read() as session:
+        kept = Counter(session.exec(select(RepeatableRequest.operator_id)).all())
+    assert sum(kept.values()) <= 13, "an organization has three quarters at most"
+
+
 @pytest.mark.slow
 def test_a_refused_request_may_be_repeated(control: Control, owner: Client) -> None:
     key = {"idempotency-key": "one"}
@@ -231,9 +288,9 @@ def test_an_operator_who_loses_the_right_meanwhile(control: Control, monkeypatch
     client = control.operator("rita")
     real = publication.changing
 
-    def revoke_first(*arguments: Any) -> Any:
+    def revoke_first(*arguments: Any, **more: Any) -> Any:
         operators.revoke_operator(control.home.registry, actor="local:0", organization=None, operator="rita")
-        return real(*arguments)
+        return real(*arguments, **more)
 
     monkeypatch.setattr(publication, "changing", revoke_first)
     assert client("POST", "/agents", {"name": "bot"}).problem(401) == "bad_credentials"

@@ -1,0 +1,120 @@
+"""Places of the control API: where requests wait and work, so that nobody's requests keep out those of others.
+
+A request has, one after another,
+
+    1  a place among those whose sender is not known, by its address, until its token was looked at
+    2  a place among those under way, by its operator and organization, until it is answered
+    3  room for its body, if that may be large
+    4  a turn in threads, for which it waits
+
+`gateway/shares.py` hands all of them out. Operations that restrict (revoke, suspend, stop) have a hall of their own: no
+other request takes its places or threads, so what ends an agent waits for nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, ParamSpec, TypeVar
+
+from gateway.control.gate import Caller, network_of
+from gateway.control.problems import Problem
+from gateway.shares import Holder, Kind, NoShareError, Shares
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS: Final = 8
+"""For each of what reads and what restricts."""
+WAITING: Final = 64
+"""Requests under way in a hall."""
+STRANGERS: Final = 1024
+"""Requests in a hall whose sender is not known yet. That is over soon, and all operators may be behind one proxy."""
+LARGE_BYTES: Final = 64 * 1024 * 1024
+"""Large bodies that are in memory at a time."""
+TURN_SECONDS: Final = 60.0
+"""How long a request waits for its turn; it is refused then."""
+_GATE_THREADS: Final = 4
+
+ALIKE: Final[dict[Kind, int]] = {"organization": 1}
+"""Ratios for what is so scarce that an organization may have no more of it than one of its operators."""
+
+
+def address_of(address: str) -> Holder:
+    return Holder("address", network_of(address))
+
+
+def holders_of(caller: Caller) -> tuple[Holder, ...]:
+    """Everybody who answers for a request. The gateway's own operators have no organization."""
+    operator = Holder("operator", caller.operator.id)
+    return (operator,) if caller.organization is None else (operator, Holder("organization", caller.organization))
+
+
+@contextmanager
+def held(shares: Shares, *holders: Holder, amount: int = 1) -> Iterator[None]:
+    """A share for as long as the block lasts. Raises `Problem` if there is none."""
+    take(shares, *holders, amount=amount)
+    try:
+        yield
+    finally:
+        shares.give_back(*holders, amount=amount)
+
+
+def take(shares: Shares, *holders: Holder, amount: int = 1, seconds: int = 1, code: str = "too_many_requests") -> None:
+    """A share until it is given back. Raises `Problem` if there is none; `code` is for holders that have theirs."""
+    try:
+        shares.take(*holders, amount=amount)
+    except NoShareError as error:
+        headers = [("retry-after", str(seconds))]
+        if error.holder is None:
+            raise Problem(503, "overloaded", f"there are too many {error.thing}", headers=headers) from None
+        raise Problem(429, code, str(error), hint="let one end first, and try again", headers=headers) from None
+
+
+class Threads:
+    """Threads for one purpose. `waits` says whether a caller waits for its turn or is refused."""
+
+    def __init__(
+        self, purpose: str, thing: str, count: int, ratios: dict[Kind, int] | None = None, *, waits: bool = True
+    ) -> None:
+        self._waits = waits
+        self._turns = Shares(thing, count, ratios)
+        self._pool = ThreadPoolExecutor(count, f"control-api-{purpose}")
+
+    async def run(
+        self, holders: tuple[Holder, ...], work: Callable[P, T], /, *arguments: P.args, **more: P.kwargs
+    ) -> T:
+        """What `work` returns. Raises `Problem` if there is no turn."""
+        loop = asyncio.get_running_loop()
+        if not self._waits:
+            with held(self._turns, *holders):
+                return await loop.run_in_executor(self._pool, lambda: work(*arguments, **more))
+        patience = asyncio.timeout(TURN_SECONDS)
+        try:
+            async with patience, self._turns.wait(*holders):
+                patience.reschedule(None)
+                return await loop.run_in_executor(self._pool, lambda: work(*arguments, **more))
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            headers = [("retry-after", "5")]
+            raise Problem(503, "overloaded", f"no turn among the {self._turns.thing} came", headers=headers) from None
+
+    def submit(self, work: Callable[[], object]) -> None:
+        """Have this done at some time; nobody waits for it."""
+        self._pool.submit(work)
+
+    def close(self) -> None:
+        """Wait for what is under way. Blocks."""
+        self._pool.shutdown()
+
+
+class Hall:
+    """Where requests of one kind wait, and the threads that look at their tokens."""
+
+    def __init__(self, purpose: str) -> None:
+        self.strangers = Shares("requests whose token is being looked at", STRANGERS)
+        self.under_way = Shares("requests under way", WAITING)
+        self.gate = Threads(f"{purpose}-gate", "tokens that are looked at", _GATE_THREADS)
