@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.audit import balances, checkpoint, content, decision, merkle, storage, thresholds, tiles
+from gateway.audit import balances, checkpoint, clock, content, decision, merkle, storage, thresholds, tiles
 from gateway.audit import entry as entries
 from gateway.audit.balances import Balances
 from gateway.audit.decision import State
@@ -26,8 +26,6 @@ _DELETE = "DELETE FROM open_decision WHERE event_id = ? AND log_id = ?"
 # As tuples: a union is made anew each time it is asked for.
 _USUAL = (Decided, Completed, Changed)
 _COUNTING = (Decided, Completed, Recovered)
-BACKWARD_NS = 5_000_000_000
-"""How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
 
 
 class Committed(NamedTuple):
@@ -46,6 +44,7 @@ class _Log:
     """One tree inside this transaction: its head, and the leaves appended so far."""
 
     id: int
+    organization: str
     size: int  # grows with every entry
     frontier: list[bytes]
     time_ns: int
@@ -94,6 +93,7 @@ class Transaction:
         self.kept = Kept(db) if kept is None else kept
         self.balances = self.kept.balances
         self._logs = self.kept.logs
+        self._now = 0  # what the clock said last
         self._last: int | None = None  # the last entry that was appended
         self._changes = db.total_changes  # the expected value: it grows by one for each row that is written here
 
@@ -122,7 +122,7 @@ class Transaction:
         log = self._log(item.organization)
         if isinstance(intent, Recovered):
             return self._recover(log, item, intent)
-        time_ns = self._time(log)
+        time_ns = self._time(log, item.entry["id"])
         if isinstance(intent, Erased):
             return self._erase(log, item, intent, time_ns)
         if isinstance(intent, Completed):
@@ -234,14 +234,21 @@ class Transaction:
         assert cursor.lastrowid is not None
         return storage.Head(cursor.lastrowid, organization, 1, origin, 0, (), 0)
 
-    def _time(self, log: _Log) -> int:
-        now = self._clock()
-        if now < log.time_ns:
-            if log.time_ns - now > BACKWARD_NS:
-                behind = (log.time_ns - now) / 1e9
-                raise unavailable(f"the clock is {behind:.1f} s behind the last entry")
-            now = log.time_ns
-        return now
+    def _time(self, log: _Log, event_id: entries.Scalar = None) -> int:
+        """The time of the next entry: that of the clock, but never before the last one."""
+        now = self._now = self._clock()
+        if now >= log.time_ns:
+            return now
+        accepted = event_id == clock.acceptance_id(log.id, log.time_ns)
+        if log.time_ns - now > clock.BACKWARD_NS and not (accepted or clock.is_accepted(self._db, log.id, log.time_ns)):
+            raise behind_clock(clock.Ahead(log.id, log.organization, log.time_ns, log.time_ns - now))
+        return log.time_ns
+
+    def check_clock(self) -> None:
+        """Raise if the clock is so far behind all logs that no request can be recorded."""
+        found = clock.ahead(self._db, self._clock())
+        if clock.are_all(found, self._db):
+            raise behind_clock(found[0])
 
     def _reserve(
         self, reservation: Reservation, entry: entries.Entry, time_ns: int
@@ -265,6 +272,8 @@ class Transaction:
     ) -> tuple[Committed, int] | None:
         """Append an entry with these further members; None, and nothing changes, if its event is in a log already."""
         entry = {**entry, **more, "time": str(time_ns)}
+        if time_ns - self._now > clock.BACKWARD_NS:
+            entry["clock_ns"] = str(self._now)
         if kept is not None:
             entry["content_expires_ns"] = str(time_ns + kept.days * content.DAY_NS)
         leaf = entries.encode(entry)
@@ -391,7 +400,7 @@ class Transaction:
             ).fetchall()
             if boot in intent.boots
         ]
-        time_ns = self._time(log)
+        time_ns = self._time(log, item.entry["id"])
         for event_id, agent in rows:
             closing = decision.unknown(intent.organization, event_id, agent, intent.epoch)
             if self._complete(log, closing, draft(closing, str(item.entry["boot"])).entry, time_ns) is None:
@@ -400,7 +409,13 @@ class Transaction:
 
 
 def _opened(head: storage.Head) -> _Log:
-    return _Log(head.id, head.size, list(head.frontier), head.time_ns, head.size)
+    return _Log(head.id, head.organization, head.size, list(head.frontier), head.time_ns, head.size)
+
+
+def behind_clock(found: clock.Ahead) -> AuditError:
+    """The error for a log that stands still because the clock is behind it. Its text does not change meanwhile."""
+    why = f"the clock is behind the log `{found.organization}`, and {found.until}"
+    return AuditError("audit_unavailable", f"the audit log cannot be written: {why}", hint=clock.HINT)
 
 
 def _without_effect() -> sqlite3.IntegrityError:
@@ -413,7 +428,9 @@ def _decision(committed: Committed) -> entries.Scalar:
 
 
 # Members in which two attempts to record the same event may differ, and those that a reservation may change.
-_OF_THE_ATTEMPT = frozenset({"time", "boot", "input_commitment", "content_commitment", "content_expires_ns"})
+_OF_THE_ATTEMPT = frozenset(
+    {"time", "clock_ns", "boot", "input_commitment", "content_commitment", "content_expires_ns"}
+)
 _OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
 
 

@@ -100,6 +100,7 @@ class AuditWriter:
         self._queued = 0  # jobs that wait, gathered ones too
         self._owed = Owed(boot)
         self._lost = False  # recent entries may be lost, so nothing may be appended after them
+        self._still: dict[str, str] = {}  # why logs of these organizations cannot be written, as it was logged
         self._complaint = ""  # why nothing can be written, as it was logged last
         self._committed = -RECENT_SECONDS  # when a commit succeeded last
         self._check: asyncio.Future[None] | None = None  # the check under way
@@ -364,11 +365,12 @@ class AuditWriter:
                 self._schema = storage.schema_version(db)
             transaction = Transaction(db, self.deployment, self._clock, self._take_kept(db))
             for job in jobs:
-                if job.draft is None:
-                    storage.touch(db)
-                    continue
                 try:
-                    job.result = transaction.record(job.draft)
+                    if job.draft is None:
+                        storage.touch(db)
+                        transaction.check_clock()
+                    else:
+                        job.result = transaction.record(job.draft)
                 except AuditError as error:
                     job.error = error
             if not jobs:
@@ -377,12 +379,16 @@ class AuditWriter:
             attempted = True
             # No waiter is woken before this returns. Afterwards the entries survive a power failure.
             db.execute("COMMIT")
-            if any(job.draft is None or (job.result is not None and job.result.recorded) for job in jobs):
+            if any(
+                (job.draft is None and job.error is None) or (job.result is not None and job.result.recorded)
+                for job in jobs
+            ):
                 self._committed = time.monotonic()
             self._publish(transaction)
             if jobs:
                 self._observe(time.monotonic_ns() - began, len(jobs))
             self._complain("")
+            self._complain_of_logs(jobs)
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread must go on, and every waiter be told
             self._fail(jobs, error, in_doubt=attempted)
         finally:
@@ -451,6 +457,19 @@ class AuditWriter:
         if text != self._complaint:
             logger.log(logging.ERROR if text else logging.WARNING, text or "the audit log can be written again")
         self._complaint = text
+
+    def _complain_of_logs(self, jobs: list[_Job]) -> None:
+        """Log once of each log that stands still although others are written, and once that it goes on."""
+        for job in jobs:
+            if job.draft is None:
+                continue
+            organization = job.draft.organization
+            if job.error is not None and job.error.code == "audit_unavailable":
+                if self._still.get(organization) != job.error.message:
+                    logger.error("%s: %s", job.error.message, job.error.hint)
+                self._still[organization] = job.error.message
+            elif job.error is None and self._still.pop(organization, ""):
+                logger.warning("the log `%s` can be written again", organization)
 
     def _settle(self, jobs: list[_Job]) -> None:
         """Update what is owed: add the closings that could not be recorded, remove those that were."""

@@ -137,6 +137,36 @@ def adopt(known_checkpoint: Known = None, data: Data = DATA) -> None:
         output.note("nothing to adopt: `signer-state` remembers every log that was signed")
 
 
+@app.command(name="accept-clock")
+def accept_clock(
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the log.")] = "",
+    data: Data = DATA,
+) -> None:
+    """Let logs go on that are ahead of the clock, because it was ahead before and was corrected.
+
+    Each of them gets an entry about that. Until the clock has passed its last entry, further ones have the same time,
+    and say in `clock_ns` what the clock said. Correct the clock first: this cannot be taken back.
+    """
+    import time
+    from contextlib import closing
+
+    from gateway.audit import clock, storage
+    from gateway.audit.writer import AuditWriter
+    from gateway.identifiers import new_id
+
+    directory = log_directory(data)
+    deployment = _verifier(directory, None, None).name
+    with closing(storage.connect_read_only(directory.audit_db)) as db:
+        found = clock.ahead(db, time.time_ns())
+    if not found:
+        output.note("nothing to accept: no log is ahead of the clock")
+        return
+    with closing(AuditWriter(directory, boot=new_id("boot"), deployment=deployment)) as writer:
+        for each in found:
+            writer.write_sync(clock.acceptance(each, local.actor(), reason, time.time_ns()))
+            typer.echo(f"the log `{each.organization}` goes on, at the time of its last entry until the clock is there")
+
+
 # -- verify ------------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from gateway.audit import content_erasure, recovery, refused_note, signer, storage
+from gateway.audit import clock, content_erasure, recovery, refused_note, signer, storage
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import legacy_clients
 from gateway.dataplane.references import References
@@ -88,12 +88,22 @@ class Duties:
 
     def begin(self) -> None:
         """Do everything that must be done before a request is served."""
-        self._recover()
+        still = self._stand_still()
+        for each in still:
+            logger.error("%s: %s", each, clock.HINT)
+        # What a log that stands still does not take is done again and again, until the clock has caught up.
+        needed = self._try if still else _do
+        needed("recovery", self._recover)
         self._try("outbox", self._publish)
         self._try("expiry of content", self._expire)
         self._try("reviews of agents", self._suspend_unconfirmed)
-        self._sign()
+        needed("signing", self._sign)
         self._begun = True
+
+    def _stand_still(self) -> list[clock.Ahead]:
+        """The logs that are ahead of the clock."""
+        with closing(storage.connect_read_only(self._settings.data.audit_db)) as db:
+            return clock.ahead(db, time.time_ns())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
@@ -139,6 +149,7 @@ class Duties:
             "agents": found.agents,
             "upstreams": len(found.upstreams),
             "bundles": len(found.activation.bundles) if found.activation else 0,
+            "clock": [f"{each}: {clock.HINT}" for each in self._stand_still()],
             "adoptions": [text for text, _ in adoptions.reminders(found.adoptions, time.time_ns())],
             "sealed": {
                 each.record.name: faults[each.record.id] for each in found.upstreams if each.record.id in faults
@@ -281,3 +292,7 @@ class Duties:
 
     def _sign(self) -> None:
         self._signer.sign_all(self.writer)
+
+
+def _do(_name: str, duty: Callable[[], None]) -> None:
+    duty()

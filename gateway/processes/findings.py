@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from gateway.audit.balance import shown_time
+from gateway.audit.clock import BACKWARD_NS
 from gateway.data_directory import DEFAULT_DATA
 from gateway.dataplane.contacts import Contact
 from gateway.identity.legacy_keys import AGENT as LEGACY
@@ -162,6 +164,7 @@ def _log(facts: Facts, settings: Settings, where: str) -> Iterator[Finding]:
     logs, owed_since = facts.logs, facts.inventory.owed_since_ns
     if logs.problem:
         yield _problem(f"the audit log cannot be read: {logs.problem}", f"type `gateway audit verify{where}`")
+    yield from _clock(facts, where)
     if owed_since is not None and facts.now_ns - owed_since > _OWED_SECONDS * 1e9:
         yield _problem(
             f"{facts.inventory.owed} changes are in force, but not in the audit log yet",
@@ -173,6 +176,22 @@ def _log(facts: Facts, settings: Settings, where: str) -> Iterator[Finding]:
             yield _problem(
                 f"the newest {each.size - each.signed} entries of the log `{each.organization}` are not signed",
                 "see the output of `gateway up`, which says why",
+            )
+
+
+def _clock(facts: Facts, where: str) -> Iterator[Finding]:
+    for each in facts.logs.logs:
+        behind = each.time_ns - facts.now_ns
+        if behind <= BACKWARD_NS:
+            continue
+        until = shown_time(each.time_ns // 1_000_000_000)
+        message = f"the clock is {behind // 1_000_000_000} s behind the log `{each.organization}`"
+        if each.clock_accepted:
+            yield Finding("remark", f"{message}, which was accepted", f"entries get the time {until} until then")
+        else:
+            yield _problem(
+                f"{message}: nothing is recorded there, and its requests are refused, until {until}",
+                f"correct the clock, or type `gateway audit accept-clock{where}`",
             )
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from gateway import ownership
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import search, signer, storage
+from gateway.audit import clock, search, signer, storage
 from gateway.data_directory import DataDirectory
 from gateway.dataplane import contacts, key_uses, legacy_clients
 from gateway.dataplane.contacts import Contact, OpenBreaker
@@ -95,12 +95,17 @@ class Policies:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One log: its entries, how many of them its newest checkpoint signs, and since when the others wait for one."""
+    """One log: its entries, how many of them its newest checkpoint signs, and since when the others wait for one.
+
+    `time_ns` is that of its last entry; `clock_accepted` says that it goes on although the clock is behind that.
+    """
 
     organization: str
     size: int
     signed: int
     unsigned_since_ns: int | None
+    time_ns: int = 0
+    clock_accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +292,8 @@ def log_of(db: sqlite3.Connection, head: storage.Head) -> Log:
         except GatewayError:
             signed = 0
     row = db.execute("SELECT time_ns FROM entry WHERE log_id = ? AND seq = ?", (head.id, signed)).fetchone()
-    return Log(head.organization, head.size, signed, row[0] if row else None)
+    accepted = clock.is_accepted(db, head.id, head.time_ns)
+    return Log(head.organization, head.size, signed, row[0] if row else None, head.time_ns, accepted)
 
 
 def _refusal(db: sqlite3.Connection) -> Refusal | None:

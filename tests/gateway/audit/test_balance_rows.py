@@ -214,7 +214,7 @@ def test_what_was_counted_for_a_refused_entry_is_read_again_after_others_have_wr
     call(first, make)
     second.write_sync(make.decided(reservation=OTHER))
     offset = -3600 * 10**9
-    with pytest.raises(AuditError, match=r"the clock is .* behind"):
+    with pytest.raises(AuditError, match="the clock is behind"):
         first.write_sync(make.decided(reservation=COUNTED))
     offset = 0
     second.write_sync(make.decided(reservation=OTHER))

@@ -9,15 +9,17 @@ import shutil
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.audit import clock, storage
 from gateway.audit import entry as entries
 from gateway.audit import writer as writers
 from gateway.audit.errors import AuditError
-from gateway.audit.intents import Activated, Recovered, Refused
+from gateway.audit.intents import SYSTEM, Activated, Recovered, Refused
 from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter, Committed
 from gateway.storage.opened_file import write_ahead_log
@@ -246,6 +248,48 @@ def test_a_closing_that_the_clock_holds_up_leaves_its_decision_open(log: Log, ma
     clock[0] = NOW
     writer.write_sync(make.change())
     assert log.entries()[1]["late"] is True, "and is closed as soon as the clock allows"
+
+
+def test_whoever_accepts_the_clock_lets_the_log_go_on(log: Log, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """587 s behind: everything is refused, the check says so, it is logged once, and the way out is an entry."""
+    now = [NOW]
+    writer = log.writer(clock=lambda: now[0])
+    decision = make.decided()
+    for intent in (decision, make.change(organization=SYSTEM), make.change(organization="acme")):
+        writer.write_sync(intent)
+    now[0] = NOW - 587 * SECOND
+    writer._committed = -1e9  # no commit proves anything now
+    for _ in range(3):
+        assert code_of(writer.submit(make.completed(decision))) == "audit_unavailable"
+        with pytest.raises(AuditError, match="the clock is behind the log"):
+            asyncio.run(writer.check())
+    said = [each.getMessage() for each in caplog.records if "the clock" in each.getMessage()]
+    assert len(said) == 1
+    assert "`gateway audit accept-clock`" in said[0]
+    other = log.writer(clock=lambda: now[0])
+    with closing(storage.connect_read_only(log.data.audit_db)) as db:
+        found = clock.ahead(db, now[0])
+        assert [each.organization for each in found] == ["default", SYSTEM, "acme"]
+        assert str(found[0]).startswith("the clock is 587 s behind the log `default`")
+        assert clock.are_all(found, db)
+        assert not clock.are_all(found[:2], db)
+        for each in found:
+            other.write_sync(clock.acceptance(each, "local:0", "NTP came late", now[0]))
+        assert clock.ahead(db, now[0]) == []
+    asyncio.run(writer.check())
+    writer.write_sync(make.change())
+    now[0] = NOW + 1
+    writer.write_sync(make.change())
+    entries = log.entries()
+    assert [each["kind"] for each in entries] == ["decided", "change", "completed", "change", "change"]
+    accepted, late, early, on_time = entries[1:]
+    assert (accepted["what"], accepted["actor"], accepted["reason"]) == (clock.WHAT, "local:0", "NTP came late")
+    assert {each["time"] for each in (accepted, late, early)} == {str(NOW)}
+    assert {each["clock_ns"] for each in (accepted, late, early)} == {str(NOW - 587 * SECOND)}
+    assert (on_time["time"], "clock_ns" in on_time) == (str(NOW + 1), False)
+    now[0] = NOW - 60 * SECOND
+    assert code_of(writer.submit(make.change())) == "audit_unavailable", "it was accepted for that time only"
+    assert log.verify().findings == []
 
 
 # -- waiting -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.audit.intents import SYSTEM, Changed
+from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
+from gateway.identifiers import new_id
 from gateway.processes.creation import create
 from gateway.registry import activations, inventory
 from gateway.registry.database import Registry
@@ -220,3 +224,39 @@ def test_what_cannot_be_read_is_said(damage: str, at: Run, data: DataDirectory) 
 
 def test_no_gateway_there(run: Run) -> None:
     assert run("status").complains() == "no gateway in ./.gateway: type `gateway init`"
+
+
+def test_a_clock_that_was_ahead_is_told_of_everywhere_and_can_be_accepted(live: Live) -> None:
+    live.start()
+    assert ask(live) == 200
+    ahead = 587 * 1_000_000_000
+    writer = AuditWriter(
+        DataDirectory(live.data), boot=new_id("boot"), deployment="dev", clock=lambda: time.time_ns() + ahead
+    )
+    for organization in ("default", SYSTEM):
+        change = Changed(organization=organization, event_id=new_id("chg"), actor="local:0", what="test.of_the_clock")
+        writer.write_sync(change)
+    writer.close()
+    assert ask(live) == 503
+    found = status(live, 1)
+    told = [each for each in problems(found) if "behind the log" in each]
+    assert len(told) == 2
+    assert "its requests are refused, until 20" in told[0]
+    live.wait(lambda: readiness(found) == [503, 503])
+    live.stop()
+    live.start()
+    assert live.up is not None
+    assert re.search(r"the clock is 5\d\d s behind the log `default`.*gateway audit accept-clock", live.up.text)
+    found = status(live, 1)
+    assert readiness(found) == [503, 503]
+    live.run("audit", "accept-clock", "--reason", "the virtual machine came from a snapshot")
+    assert ask(live) == 200
+    live.wait(lambda: readiness(found) == [200, 200])
+    assert [each for each in problems(status(live, 0)) if "clock" in each] == []
+    live.stop()
+    live.run("audit", "verify")
+
+
+def readiness(found: dict[str, Any]) -> list[int]:
+    addresses = (found["gateway"][name] for name in ("data_plane", "control_plane"))
+    return [httpx.get(f"{address}/readyz", timeout=240).status_code for address in addresses]
