@@ -211,11 +211,11 @@ class DataPlane:
         routes = await self._registry.routes(epochs.upstreams)
         try:
             found = routes.resolve(principal.organization, target)
-        except Denied:
+        except Denied as denied:
             named = None if target.named is None else routes.named(principal.organization, target.named[0])
             if named is not None:
                 exchange.speaker = named.provider
-            raise
+            found = await self._registry.resolve_again(denied, epochs.upstreams, principal.organization, target)
         self._choose(exchange, principal, found)
         match = exchange.match
         assert match is not None

@@ -1,7 +1,9 @@
 """A data worker's view of the registry beside principals: upstreams with their secrets opened, and policies in force.
 
 Each is read again when its part of the epoch has changed. A secret that cannot be opened makes its own upstream
-unusable and no other, and is tried again after a while: the key may have been restored.
+unusable and no other, and is tried again after a while: the key may have been restored. A command that gives keys may
+take seconds, so it runs beside the event loop, once for all requests, and only those to such an
+upstream wait for it.
 Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
 """
 
@@ -14,13 +16,13 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from gateway.errors import GatewayError
+from gateway.errors import Denied, GatewayError
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, UpstreamRow
 from gateway.registry.vault import Place, Vault
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
-from gateway.upstream.routing import Destination, Member, Pool, RouteTable
+from gateway.upstream.routing import Choices, Destination, Match, Member, Pool, RouteTable, Target
 
 logger = logging.getLogger("gateway.upstreams")
 
@@ -49,6 +51,8 @@ class RegistryView:
         self._secrets: dict[tuple[str, int], Opened] = {}
         # When the secrets that cannot be used are tried again.
         self._retry = float("inf")
+        # Runs the command that gives keys.
+        self._asking: asyncio.Task[None] | None = None
 
     async def epochs(self) -> Epochs:
         """The state of the registry now: what is newer than this was committed later."""
@@ -57,20 +61,41 @@ class RegistryView:
     async def routes(self, epoch: int) -> RouteTable:
         """The table as of this epoch of upstreams or a later one."""
         if epoch != self._table_epoch or time.monotonic() >= self._retry:
+            # Before anything is waited for: while this request reads, others use the table that there is.
+            self._retry = time.monotonic() + RETRY_SECONDS
             # What is read now is at least as new as the epoch that the caller has seen.
             rows = [row for row in await self._registry.upstreams() if provider_of(row) is not None]
-            if missed := self._vault.missed(row.secret for row in rows):
-                try:
-                    await asyncio.to_thread(self._vault.look, missed)
-                except GatewayError as error:
-                    logger.error("%s", error.message)
-            self._secrets = {(row.id, row.version): self._secret(row) for row in rows}
+            missed = self._vault.missed(row.secret for row in rows)
+            if missed and self._asking is None:
+                self._asking = asyncio.create_task(self._ask(missed))
+            self._secrets = {(row.id, row.version): self._secret(row, asked_for=missed) for row in rows}
             pools = [_pool(row) for row in await self._registry.upstream_routes()]
             self._table = RouteTable((destination_of(row, self._secrets[row.id, row.version]) for row in rows), pools)
             self._table_epoch = epoch
-            failed = any(each.fault for each in self._secrets.values())
-            self._retry = time.monotonic() + RETRY_SECONDS if failed else float("inf")
+            if not any(each.fault for each in self._secrets.values()):
+                self._retry = float("inf")
         return self._table
+
+    async def resolve_again(self, denied: Denied, epoch: int, organization: str, target: Target) -> Match | Choices:
+        """Where a request goes that was `denied` a place in the table; raises that again if nothing can change it.
+
+        Only requests to upstreams whose secrets cannot be opened wait for the command that may give their key.
+        """
+        if self._asking is None or denied.code != "upstream_unavailable":
+            raise denied
+        await asyncio.shield(self._asking)
+        return (await self.routes(epoch)).resolve(organization, target)
+
+    async def _ask(self, missed: set[bytes]) -> None:
+        """Run the command for keys that are missed. The next request reads again if it gave one of them."""
+        try:
+            await asyncio.to_thread(self._vault.look, missed)
+        except GatewayError as error:
+            logger.error("%s", error.message)
+        finally:
+            self._asking = None
+        if self._vault.holds(missed):
+            self._retry = 0.0
 
     async def active(self, epoch: int) -> ActiveSet:
         """The policy revisions in force as of this epoch of policy or a later one."""
@@ -78,22 +103,24 @@ class RegistryView:
             self._active = await self._registry.active_bundles()
         return self._active
 
-    def _secret(self, row: UpstreamRow) -> Opened:
+    def _secret(self, row: UpstreamRow, asked_for: set[bytes]) -> Opened:
         known = self._secrets.get((row.id, row.version))
         if known is not None and not known.fault:
             return known
-        found = opened(row, self._vault)
+        # With a command, opening must not ask for the key: that would run it on the event loop.
+        found = opened(row, self._vault, ask=not asked_for)
         if found.fault and (known is None or known.fault != found.fault):
             logger.error("upstream %s: %s", row.name, found.fault)
         return found
 
 
-def opened(row: UpstreamRow, vault: Vault) -> Opened:
-    """The secret of an upstream, or why it cannot be opened."""
+def opened(row: UpstreamRow, vault: Vault, *, ask: bool = True) -> Opened:
+    """The secret of an upstream, or why it cannot be opened. `ask` is that of `Vault.open`."""
     if row.secret is None:
         return Opened(None, "")
     try:
-        return Opened(vault.open(row.secret, Place(row.organization, row.provider, row.id, row.version)), "")
+        place = Place(row.organization, row.provider, row.id, row.version)
+        return Opened(vault.open(row.secret, place, ask=ask), "")
     except GatewayError as error:
         return Opened(None, error.message)
 

@@ -102,6 +102,10 @@ class Vault:
             return set()
         return {bytes.fromhex(sealed_under(each)) for each in sealed if each is not None} - set(self._keys)
 
+    def holds(self, ids: Iterable[bytes]) -> bool:
+        """Whether one of these keys is known."""
+        return not self._keys.keys().isdisjoint(ids)
+
     @property
     def _hint(self) -> str:
         if self._source is None or not self._source.outside:
@@ -140,9 +144,12 @@ class Vault:
             _FORMAT + self._id + wrap_nonce + wrapped + nonce + AESGCM(data_key).encrypt(nonce, secret.encode(), bound)
         )
 
-    def open(self, sealed: bytes, place: Place) -> str:
-        """The secret that was sealed for this place; raises `GatewayError` for anything else."""
-        data_key, nonce, ciphertext = self._unwrap(sealed, place)
+    def open(self, sealed: bytes, place: Place, *, ask: bool = True) -> str:
+        """The secret that was sealed for this place; raises `GatewayError` for anything else.
+
+        Without `ask` the source is not asked for a key that is missed, so this never blocks.
+        """
+        data_key, nonce, ciphertext = self._unwrap(sealed, place, ask)
         try:
             return AESGCM(data_key).decrypt(nonce, ciphertext, place.associated_data).decode()
         except InvalidTag:
@@ -160,12 +167,12 @@ class Vault:
         wrapped = self._key.encrypt(wrap_nonce, data_key, place.associated_data)
         return _FORMAT + self._id + wrap_nonce + wrapped + nonce + ciphertext
 
-    def _unwrap(self, sealed: bytes, place: Place) -> tuple[bytes, bytes, bytes]:
+    def _unwrap(self, sealed: bytes, place: Place, ask: bool = True) -> tuple[bytes, bytes, bytes]:
         """The data key of a sealed secret, and the nonce and the ciphertext that belong to it."""
         if len(sealed) < _MINIMUM or not sealed.startswith(_FORMAT):
             raise _unreadable(place, "it is damaged")
         wrapping = sealed[len(_FORMAT) : _HEAD]
-        if wrapping not in self._keys:
+        if ask and wrapping not in self._keys:
             self.look((wrapping,))
         if (key := self._keys.get(wrapping)) is None:
             raise _unreadable(place, "it was sealed under another key", self._hint)

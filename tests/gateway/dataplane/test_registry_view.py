@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import os
+import signal
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +17,10 @@ from gateway.dataplane import registry_view
 from gateway.dataplane.registry_view import RegistryView
 from gateway.errors import Denied
 from gateway.registry import changes
+from gateway.registry.key_source import KeySource
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
+from gateway.storage import secret_files
 from gateway.upstream import routing
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
@@ -85,3 +94,67 @@ def test_a_secret_that_could_not_be_opened_is_tried_again(
     kek.with_name("away").rename(kek)
     assert secret() == "sk-x"
     reader.close()
+
+
+GIVE = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1]).open("a").write("asked\\n")
+if not pathlib.Path(sys.argv[2]).exists():
+    time.sleep(600)
+print(pathlib.Path(sys.argv[2]).read_text())
+"""
+
+
+def test_a_command_that_hangs_keeps_nobody_waiting_but_those_who_need_its_key(home: Home) -> None:
+    """Every request of every organization waited for it, up to ten seconds, again and again."""
+    asyncio.run(_while_a_command_hangs(home))
+
+
+async def _while_a_command_hangs(home: Home) -> None:
+    key, asked, given = os.urandom(32), home.data.path / "asked", home.data.path / "given"
+    upstream(home, "openai")  # under the key that the worker has
+    changes.add_upstream(
+        home.registry, Vault(key), actor=ACTOR, organization=ORG, name="sealed", provider="openai",
+        base_url="https://api.example.com/v1", secret="sk-sealed",
+    )  # fmt: skip
+    source = KeySource(home.data.keys, command=(sys.executable, "-c", GIVE, str(asked), str(given)))
+    reader = RegistryReader(home.data.registry_db)
+    view = RegistryView(reader, Vault(secret_files.read(home.data.keys / "kek"), source))
+    epoch = (await view.epochs()).upstreams
+    usable, sealed = (routing.target("POST", f"/{name}/v1/chat/completions".encode()) for name in ("openai", "sealed"))
+    for _ in range(20):
+        table = await view.routes(epoch)
+        found = table.resolve(ORG, usable)
+        assert isinstance(found, routing.Match)
+        assert found.destination.secret == "sk-x"
+        assert not given.exists(), "the command has ended: this test has waited for it"
+    with pytest.raises(Denied) as caught:
+        table.resolve(ORG, sealed)
+    waiting = asyncio.create_task(view.resolve_again(caught.value, epoch, ORG, sealed))
+    while not asked.exists():  # noqa: ASYNC110  # another process makes it
+        await asyncio.sleep(0.01)
+    assert asked.read_text() == "asked\n", "it was run once for all"
+    assert not waiting.done()
+    # What hangs is ended by its time limit; here, by hand, and then it is asked once more and gives the key.
+    given.write_text(base64.b64encode(key).decode())
+    for child in started_with(str(asked)):
+        os.kill(child, signal.SIGKILL)
+    with pytest.raises(Denied):
+        await waiting
+    view._vault._pauses.clear()
+    view._retry = 0.0
+    await view.routes(epoch)
+    again = await view.resolve_again(caught.value, epoch, ORG, sealed)
+    assert isinstance(again, routing.Match)
+    assert again.destination.secret == "sk-sealed"
+    reader.close()
+
+
+def started_with(argument: str) -> list[int]:
+    """The processes that were started with this argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if argument.encode() in path.read_bytes().split(b"\0") and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+    return found
