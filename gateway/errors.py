@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 
 class GatewayError(Exception):
@@ -111,6 +111,24 @@ class PrincipalHint(NamedTuple):
     organization: str
     agent_id: str
     key_id: str
+    # The agent's, for metrics; empty where it was not read.
+    name: str = ""
+
+    @classmethod
+    def of(cls, holder: _Holder) -> PrincipalHint:
+        """The hint of a principal, or of the row of a credential."""
+        return cls(holder.organization, holder.agent_id, holder.key_id, holder.name)
+
+
+class _Holder(Protocol):
+    @property
+    def organization(self) -> str: ...
+    @property
+    def agent_id(self) -> str: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
 
 
 class Denied(GatewayError):

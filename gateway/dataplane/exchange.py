@@ -14,6 +14,7 @@ from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.produced import Produced
 from gateway.dataplane.refusals import Asked
 from gateway.dataplane.usable_models import UsableModels
+from gateway.errors import PrincipalHint
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity.key_scope import MODEL_LIST
 from gateway.identity.principals import Principal
@@ -97,6 +98,8 @@ class Exchange:
     output_limit: int | None = None
     # The decision is, or may be, recorded. The client must not be given its id before.
     recorded: bool = False
+    # Whose a refused request is, if that is known.
+    owner: PrincipalHint | None = None
     # The entry that counts its denial, if that has none of its own.
     counted: str = ""
     # A decision to go on is recorded and its closing is not yet.

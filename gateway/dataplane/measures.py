@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from gateway.call import Call
 from gateway.dataplane.exchange import Exchange
+from gateway.errors import PrincipalHint
 from gateway.identity.principals import Principal
 from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, OUTCOMES
 from gateway.telemetry.counts import Counts
@@ -83,7 +84,9 @@ class Measures:
 
     def finished(self, exchange: Exchange) -> None:
         """A request has ended."""
-        match, call, principal, numbers = exchange.match, exchange.call, exchange.principal, self._numbers
+        match, call, numbers = exchange.match, exchange.call, self._numbers
+        # An agent that is known and refused, for instance a suspended one, is no principal.
+        agent = exchange.principal or exchange.owner
         upstream = "" if match is None else match.destination.id
         action, model = (exchange.action, exchange.model) if call is None else (call.action, call.model)
         key = (upstream, action, model, exchange.outcome, exchange.judged)
@@ -91,9 +94,9 @@ class Measures:
         if at is None:
             at = self._place_request(exchange, call, model, key)
         numbers[at] += 1
-        if principal is not None and self._most_agents:
-            agent = self._agents.get(principal.agent_id)
-            at = self._place_agent(principal) if agent is None else agent
+        if agent is not None and self._most_agents:
+            known = self._agents.get(agent.agent_id)
+            at = self._place_agent(agent) if known is None else known
             numbers[at + OUTCOMES.index(_outcome(exchange))] += 1
             usage = exchange.report.usage
             if usage is not None:
@@ -225,10 +228,10 @@ class Measures:
             self._models[destination.id, exchange.model] = at
         return at
 
-    def _place_agent(self, principal: Principal) -> int:
-        if len(self._agents) < self._most_agents:
-            at = self._open("agent", principal.organization, principal.name)
-            self._agents[principal.agent_id] = at
+    def _place_agent(self, agent: Principal | PrincipalHint) -> int:
+        if len(self._agents) < self._most_agents and agent.name:
+            at = self._open("agent", agent.organization, agent.name)
+            self._agents[agent.agent_id] = at
             return at
         if OTHER not in self._agents:
             self._agents[OTHER] = self._open("agent", "", OTHER)

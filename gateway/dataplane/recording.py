@@ -99,7 +99,7 @@ class Recorder:
 
     def _count(self, exchange: Exchange, principal: Principal, code: str) -> None:
         """Count a denial that has no entry of its own."""
-        owner = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+        owner = PrincipalHint.of(principal)
         exchange.counted = self._refusals.add_denial(code, owner, exchange.asked)
 
     async def completed(self, exchange: Exchange, outcome: str) -> bool:

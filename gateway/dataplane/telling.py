@@ -34,12 +34,13 @@ class Teller:
     async def refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
         """Answer with this refusal, in the shape of the provider that the request is for."""
         exchange.status = denied.reason.status
+        exchange.owner = denied.principal_hint or owner(exchange.principal)
         if exchange.recorded:
             denied.decision = exchange.decision_id
         elif exchange.counted:
             denied.counted = exchange.counted
         else:
-            self._refusals.add(denied, owner(exchange.principal), exchange.asked)
+            self._refusals.add(denied, exchange.owner, exchange.asked)
         body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
         headers: Headers = [
             (b"content-type", b"application/json"),
@@ -57,4 +58,4 @@ class Teller:
 
 def owner(principal: Principal | None) -> PrincipalHint | None:
     """Whose the request is, as far as that is known."""
-    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id) if principal else None
+    return PrincipalHint.of(principal) if principal else None

@@ -421,7 +421,7 @@ def _ends(principal: Principal) -> float:
 
 
 def _hint(principal: Principal) -> PrincipalHint:
-    return PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+    return PrincipalHint.of(principal)
 
 
 def _check_for_itself(actor: Principal) -> None:

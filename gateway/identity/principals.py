@@ -302,7 +302,7 @@ class Principals:
 
 def _another(principal: Principal) -> Denied:
     """A name that was taken from this principal's agent and given to another one in the meantime."""
-    hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+    hint = PrincipalHint.of(principal)
     return Denied("bad_credentials", "revoked", principal_hint=hint)
 
 
@@ -316,7 +316,7 @@ def refusal_of(found: Found, *, expiry: bool = True) -> Denied | None:
             # The agent that acts is alive. What has become of the other one is not for it to know.
             return Denied("bad_credentials", "delegator_dead", principal_hint=denied.principal_hint)
     if found.token is not None and found.token.person is not None and found.right is None:
-        hint = PrincipalHint(found.row.organization, found.row.agent_id, found.row.key_id)
+        hint = PrincipalHint.of(found.row)
         return Denied("bad_credentials", "person_right_ended", principal_hint=hint)
     return None
 
@@ -333,7 +333,7 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
     elif expiry and (expired := _expired(row.expires_ns, row.agent_expires_ns)):
         why = expired
     elif suspended := above.suspended or _unconfirmed(row, expiry) or row.status.removeprefix("active"):
-        hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
+        hint = PrincipalHint.of(row)
         if row.upstream is not None:
             return _legacy(suspended, hint)
         # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
@@ -341,7 +341,7 @@ def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
         return Denied("agent_suspended", suspended, reasons=reasons, principal_hint=hint)
     else:
         return None
-    hint = PrincipalHint(row.organization, row.agent_id, row.key_id)
+    hint = PrincipalHint.of(row)
     return Denied("bad_credentials", why, principal_hint=hint) if row.upstream is None else _legacy(why, hint)
 
 
@@ -359,12 +359,12 @@ def _legacy(why: str, hint: PrincipalHint) -> Denied:
 def _check_expiry(principal: Principal) -> None:
     """Refuse a credential or an agent that has expired. No epoch changes when time passes, so each use checks this."""
     if why := _expired(principal.expires_ns, principal.agent_expires_ns):
-        hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+        hint = PrincipalHint.of(principal)
         if principal.upstream is not None:
             raise _legacy(why, hint)
         raise Denied("bad_credentials", why, principal_hint=hint)
     if principal.suspends_ns is not None and principal.suspends_ns <= time.time_ns():
-        hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+        hint = PrincipalHint.of(principal)
         if principal.upstream is not None:
             raise _legacy("review_overdue", hint)
         reasons = [TEXTS["review_overdue"]]

@@ -69,7 +69,7 @@ class Signed:
         for piece in (body,) if isinstance(body, bytes) else body.windows():
             digest.update(piece)
         if not hmac.compare_digest(digest.digest(), self.body_digest):
-            hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+            hint = PrincipalHint.of(principal)
             reasons = ["the body is not the one that was signed"]
             raise Denied("bad_credentials", "body_differs", reasons=reasons, principal_hint=hint)
 
@@ -157,7 +157,7 @@ class Signatures:
     async def admit(self, presented: Signed, principal: Principal) -> None:
         """Use the signature up. Only now: what nobody has signed must not fill the store."""
         if not await self._nonces.use(principal.key_id, presented.nonce, presented.expires):
-            hint = PrincipalHint(principal.organization, principal.agent_id, principal.key_id)
+            hint = PrincipalHint.of(principal)
             reasons = ["this signature was used before: sign each request anew"]
             raise Denied("bad_credentials", "replayed", reasons=reasons, principal_hint=hint)
         if self._uses is not None:

@@ -15,12 +15,14 @@ from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.measures import MAX_ACTIONS, MAX_MODELS, Measures
 from gateway.identity.principals import Principal
+from gateway.registry import agent_updates
 from gateway.shares import Shares
 from gateway.telemetry import collection
 from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, OUTCOMES
 from gateway.upstream.providers.base import Endpoint, Route
 from gateway.upstream.routes import PROVIDERS
 from gateway.upstream.routing import Destination, Match
+from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.conftest import COMPLETION, Gateway, answer, read_reply, stream
 from tests.gateway.dataplane.test_limits import limit
 
@@ -91,6 +93,22 @@ def test_every_way_to_end_is_counted_once(run: Run) -> None:
         }  # fmt: skip
         assert numbers(gateway, "agent", "aig_agent_tokens", "default", "bot") == [21, 9]
         assert numbers(gateway, "model", "aig_tokens", *upstream, "gpt-4o")[:2] == [21, 9]
+
+    run(test)
+
+
+def test_a_known_agent_that_is_refused_is_counted_as_itself(run: Run) -> None:
+    """Its requests counted for nobody, so `gateway top` showed none of an agent that kept trying."""
+
+    async def test(gateway: Gateway) -> None:
+        agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+        for _ in range(3):
+            assert (await gateway.chat()).status == 403
+        wrong = gateway.key[:-7] + ("A" if gateway.key[-7] != "A" else "B") + gateway.key[-6:]
+        for presented in (wrong, "aig_sk_wrong"):
+            assert (await gateway.chat("gpt-4o", f"Authorization: Bearer {presented}")).status == 401
+        by_outcome = numbers(gateway, "agent", "aig_agent_requests", "default", "bot")
+        assert dict(zip(OUTCOMES, by_outcome, strict=True))["refused"] == sum(by_outcome) == 3
 
     run(test)
 

@@ -217,7 +217,7 @@ def test_a_key_that_expires_while_a_body_comes_is_refused(
     with pytest.raises(Denied) as caught:
         principals.refresh(found)
     assert (caught.value.code, caught.value.detail) == ("bad_credentials", "expired")
-    assert caught.value.principal_hint == PrincipalHint(ORG, found.agent_id, found.key_id)
+    assert caught.value.principal_hint == PrincipalHint(ORG, found.agent_id, found.key_id, "bot")
 
 
 def test_an_agent_that_nobody_confirms_is_refused_in_time(
@@ -246,7 +246,7 @@ def test_an_agent_that_nobody_confirms_is_refused_in_time(
         denied = caught.value
         assert (denied.code, denied.detail) == ("agent_suspended", "review_overdue")
         assert denied.reasons == ("nobody has confirmed it in time",)
-        assert denied.principal_hint == PrincipalHint(ORG, agent, found.key_id)
+        assert denied.principal_hint == PrincipalHint(ORG, agent, found.key_id, "bot")
     # A call under way ends when the suspension is written, as with any other.
     assert at_once(principals._principals.withdrawn(found, source.epoch + 1)) is None
     assert reviews.suspend_unconfirmed(home.registry, later) == [f"{ORG}/bot"]
