@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from policy_engine import facts, members, queries
+from policy_engine import facts, impossible, members, queries
 from policy_engine.builtins.table import Builtin
 from policy_engine.cache import Cache
 from policy_engine.codegen import image
@@ -24,6 +24,7 @@ from policy_engine.codegen.unit import Unit
 from policy_engine.compiler.program import Path, Program, dotted
 from policy_engine.errors import COMPILE_ERROR, PolicyError, combine, depth_refused
 from policy_engine.facts import Facts
+from policy_engine.impossible import Impossible
 from policy_engine.location import Location
 from policy_engine.members import Member
 from policy_engine.queries import Rows, Shape
@@ -195,6 +196,11 @@ class Compiled:
     def members(self, path: Path) -> tuple[Member, ...]:
         """What rules add to the document at the path of a package. Needs the program, which no cache has."""
         return tuple(members.find(self.program, path))
+
+    def impossible(self, data: Mapping[str, Value], schema: Mapping[str, Any]) -> list[Impossible] | None:
+        """Conditions that no input of a schema meets. Needs the program, too."""
+        with depth_refused():
+            return impossible.find(self.program, data, schema)
 
 
 def _is_taken(data: Value, path: Path) -> bool:

@@ -44,6 +44,7 @@ from policy_engine.compiler.program import Path, Program
 from policy_engine.errors import TYPE_ERROR, BuiltinError, PolicyError
 from policy_engine.explanation import Explanation
 from policy_engine.facts import Facts
+from policy_engine.impossible import Impossible
 from policy_engine.members import Member
 from policy_engine.queries import Rows, Shape
 from policy_engine.syntax import nodes, parser
@@ -170,6 +171,13 @@ class Policies:
     def members(self, path: str) -> tuple[Member, ...]:
         """What the rules of a package define, with types, constant values and places, in order of the places."""
         return self._compiled.members(_path(path))
+
+    def impossible(self, schema: Mapping[str, Any]) -> list[Impossible] | None:
+        """The conditions that no input of a JSON Schema can make true, in order of their places.
+
+        None if a rule replaces documents by `with`, so that others see what no schema describes.
+        """
+        return self._compiled.impossible(self._data, schema)
 
     def packages(self) -> dict[str, Path]:
         """The package of each module, by file name."""

@@ -38,12 +38,14 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 class Manifest:
     """What the gateway reads in a `.manifest`: the parts of `data` that the bundle owns, and the package to ask.
 
-    `models` says that the bundle judges every model of `resource.models`, not only `resource.model`.
+    `models` says that the bundle judges every model of `resource.models`, not only `resource.model`; `impossible`, that
+    its author means conditions that no call can make true.
     """
 
     roots: tuple[str, ...]
     entrypoint: str
     models: bool = False
+    impossible: bool = False
 
 
 def belongs(path: str) -> bool:
@@ -85,10 +87,12 @@ def manifest(content: bytes, bundle: str) -> Manifest:
     if any(overlap(one, other) for i, one in enumerate(roots) for other in roots[:i]):
         raise _bad_manifest(bundle, "has `roots` that overlap")
     settings = _settings(document, bundle)
-    return Manifest(tuple(roots), _entrypoint(settings, roots, bundle), _models(settings, bundle))
+    entrypoint = _entrypoint(settings, roots, bundle)
+    models, impossible = (_switch(settings, name, bundle) for name in ("models", "impossible"))
+    return Manifest(tuple(roots), entrypoint, models, impossible)
 
 
-_SETTINGS = frozenset({"entrypoint", "models"})
+_SETTINGS = frozenset({"entrypoint", "models", "impossible"})
 _ENTRYPOINT_HINT = 'write `"metadata": {"gateway": {"entrypoint": "data.acme.support"}}`'
 
 
@@ -125,11 +129,11 @@ def _entrypoint(settings: dict[str, Any], roots: list[str], bundle: str) -> str:
     return entrypoint
 
 
-def _models(settings: dict[str, Any], bundle: str) -> bool:
-    models = settings.get("models", False)
-    if models.__class__ is not bool:
-        raise _bad_manifest(bundle, "must have true or false as `metadata.gateway.models`")
-    return bool(models)
+def _switch(settings: dict[str, Any], name: str, bundle: str) -> bool:
+    value = settings.get(name, False)
+    if value.__class__ is not bool:
+        raise _bad_manifest(bundle, f"must have true or false as `metadata.gateway.{name}`")
+    return bool(value)
 
 
 def overlap(one: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a document that somebody wrote by hand is an input document: schemas/input.schema.json, which is shipped.
+"""What schemas/input.schema.json, which is shipped, says of a document written by hand, and of a policy.
 
 The gateway's own documents are not checked: `input.py` makes them, and a test compares them with the schema.
 """
@@ -13,8 +13,28 @@ from importlib import resources
 from typing import Any
 
 import policy_engine as pe
+from policy_engine.impossible import Impossible
 
 _MODULE = "package check\n\nanswer := json.match_schema(input.document, input.schema)\n"
+
+
+def for_types() -> dict[str, Any]:
+    """The schema for the type checker, which reads of several types only one: what may be null is left open."""
+    opened: dict[str, Any] = _opened(_checker()[0])
+    return opened
+
+
+def impossible(policies: pe.Policies) -> list[Impossible] | None:
+    """The conditions of a bundle's policies that no request can make true, as `Policies.impossible` finds them."""
+    return policies.impossible(_checker()[0])
+
+
+def _opened(part: Any) -> Any:
+    if isinstance(part, dict):
+        if isinstance(part.get("type"), list):
+            return {}
+        return {name: _opened(inner) for name, inner in part.items()}
+    return [_opened(each) for each in part] if isinstance(part, list) else part
 
 
 def problems(document: Mapping[str, Any]) -> list[str]:

@@ -29,12 +29,13 @@ import gateway
 import policy_engine as pe
 from gateway.errors import GatewayError
 from gateway.policy import bundle as policy_bundle
+from gateway.policy import input_schema
 from gateway.policy.bundle import Files, Manifest
 from gateway.policy.cache import CompiledBundle, ready
 from gateway.policy.decision import read
 from gateway.policy.rollout.decision_types import misfits
 from gateway.registry import names
-from policy_engine.bundle import from_files
+from policy_engine.bundle import Bundle, from_files
 from policy_engine.errors import EVAL_BUILTIN_ERROR, EVAL_CANCEL_ERROR, EVAL_TYPE_ERROR
 from policy_engine.syntax.parser import parse_module
 from policy_engine.testing import runner
@@ -48,6 +49,7 @@ _BUILTIN_ERRORS = (EVAL_BUILTIN_ERROR, EVAL_TYPE_ERROR)
 _STRICT = "an error of a builtin ends the evaluation here, as for requests; try `policy test --strict-builtin-errors`"
 _NAME = re.compile(r"(?<=`)\w+|^\w+", re.ASCII)  # the rule that a verdict's detail is about
 _PROBE = pe.Limits(1.0)
+_MEANT = f'if it is meant, `{policy_bundle.MANIFEST}` says so: `"impossible": true` beside `entrypoint`'
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +188,32 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
     if problem := _probe(ready(policies, manifest, ""), name, policies):
         yield problem
         return
-    # 3. Its tests pass, evaluated as strictly as requests are.
+    # 3. No condition is one that no request can meet: it would be misspelt, and a denial that never denies.
+    if not manifest.impossible and (found := list(_conditions(name, policies, content))):
+        yield from found
+        return
+    # 4. Its tests pass, evaluated as strictly as requests are.
     results = list(runner.run(runner.prepare(everything.modules, everything.data), strict=True))
     tests[name] = sum(1 for result in results for _ in result.counts())  # as `policy test` counts cases
     yield from _failures(name, results)
+
+
+def _conditions(name: str, policies: pe.Policies, content: Bundle) -> Iterator[Problem]:
+    """Conditions that no request meets, or, if there are none, values of the input whose types fit nothing."""
+    found = input_schema.impossible(policies)
+    if found is None:
+        return
+    for each in found[:_MAX_LISTED]:
+        yield Problem("impossible", name, each.message, *each.location, hint=each.hint or _MEANT)
+    if len(found) > _MAX_LISTED:
+        yield Problem("impossible", name, f"{len(found) - _MAX_LISTED} more conditions are never met", hint=_MEANT)
+    if found or any("schemas" in each["annotations"] for each in policies.annotations()):
+        return  # a policy that declares schemas of its own names some that are not here
+    try:
+        pe.compile(content.modules, content.data, schemas={"schema": input_schema.for_types()})
+    except pe.PolicyError as error:
+        for one in error.errors[:_MAX_LISTED]:
+            yield Problem("impossible", name, one.message, *(one.location or pe.Location()), hint=one.hint or _MEANT)
 
 
 def _compile_errors(name: str, error: pe.PolicyError) -> Iterator[Problem]:

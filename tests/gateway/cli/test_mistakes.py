@@ -200,11 +200,8 @@ MISTAKES = [
     Mistake(
         "a member of the input",
         CHECK,
-        ("starter/authz_test.rego:24:2",),
-        edits=(
-            (AUTHZ, "input.resource.model", "input.resource.modle"),
-            (TEST, "count(authz.deny) == 1", "count(authz.deny) == 2"),
-        ),
+        ("starter/authz.rego:47:18", "did you mean `model`?"),
+        edits=((AUTHZ, "input.resource.model", "input.resource.modle"),),
     ),
     Mistake("no tests", CHECK, ("bundle starter has no tests",), 0, removed=(TEST,)),
     Mistake(

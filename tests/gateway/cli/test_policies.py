@@ -92,8 +92,9 @@ def test_reports_for_ci(run: Run, cwd: Path) -> None:
 
 
 def test_builtin_errors_fail_tests_as_they_fail_requests(run: Run, cwd: Path) -> None:
-    rules = GOOD + 'deny contains "rm" if regex.match("^rm ", input.cmd)\n'
-    put(cwd, manifest=MANIFEST, authz=rules, test=TEST + 'test_c if count(authz.deny) == 0 with input as {"cmd": 1}\n')
+    rules = GOOD + 'deny contains "rm" if regex.match("^rm ", input.request.path)\n'
+    test = TEST + "test_c if count(authz.deny) == 0 with input.request.path as 1\n"
+    put(cwd, manifest=MANIFEST, authz=rules, test=test)
     done = run("policies", "check")
     assert done.code == 1
     assert "b/authz.rego:6:23: tests_failed: data.b.authz_test.test_c: regex.match: operand 2" in done.out

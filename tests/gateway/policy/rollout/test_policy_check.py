@@ -78,7 +78,7 @@ def test_what_could_never_decide(rules: str, outcome: str) -> None:
 def test_an_input_may_be_needed() -> None:
     """Nothing can be said beforehand of a policy that has no answer for an empty input."""
     assert outcomes(b=bundle(authz="allow if input.action")) == []
-    assert outcomes(b=bundle(authz='allow if count(object.get(input, "x", 5)) > 0')) == []
+    assert outcomes(b=bundle(authz='allow if count(object.get(input, "on_behalf_of", 5)) > 0')) == []
 
 
 def test_an_entrypoint_that_is_not_there() -> None:
@@ -128,8 +128,13 @@ def test_tests_that_fail() -> None:
 
 def test_tests_are_judged_as_strictly_as_requests() -> None:
     """In OPA's default mode this test passes, and the policy it tests would let the request through."""
-    tests = 'import data.b.authz\n\ntest_no_reason if count(authz.deny) == 0 with input as {"cmd": ["rm -rf"]}'
-    files = bundle(authz='allow := true\n\ndeny contains "rm" if regex.match("^rm ", input.cmd)', authz_test=tests)
+    tests = (
+        "import data.b.authz\n\n"
+        'test_no_reason if count(authz.deny) == 0 with input as {"request": {"path": ["rm -rf"]}}'
+    )
+    files = bundle(
+        authz='allow := true\n\ndeny contains "rm" if regex.match("^rm ", input.request.path)', authz_test=tests
+    )
     assert outcomes(b=files) == [("b", "tests_failed")]
 
 
