@@ -147,6 +147,13 @@ class Settings:
         "bytes",
     )
     otel_endpoint: str = _setting("", "where traces go by OTLP over HTTP, as http://127.0.0.1:4318; empty: nowhere")
+    metrics_host: str = _setting("127.0.0.1", "address of the listener for /metrics alone, if there is one")
+    metrics_port: int = _setting(
+        0, "port of a listener for /metrics alone; 0: /metrics is on the control plane", 0, 65535
+    )
+    metrics_hosts: tuple[str, ...] = _setting(
+        (), "names by which /metrics may be asked for, besides addresses, localhost and the names of its listeners"
+    )
     metrics_agents: int = _setting(200, "agents with metrics of their own; the others share one", 0, 10_000)
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
     log_requests: str = field(
@@ -352,6 +359,8 @@ def _invalid(source: str, value: object, wanted: str) -> GatewayError:
 def check_bind(settings: Settings) -> None:
     """Refuse to serve plain HTTP on anything but loopback without `insecure`: credentials would cross a network."""
     plain = [("control_host", settings.control_host)]
+    if settings.metrics_port:
+        plain.append(("metrics_host", settings.metrics_host))
     if settings.tls_cert is None:
         plain.insert(0, ("host", settings.host))
     for name, host in plain:

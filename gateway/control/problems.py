@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+import orjson
+
 from gateway.errors import Denied, GatewayError
 from gateway.logs import without_keys
 from gateway.registry.fleet.document import FleetError, Mistake
@@ -84,6 +86,9 @@ class Problem(Exception):  # as the specification calls it
         self.hint = hint
         self.errors = list(errors)
         self.headers = tuple(headers)
+
+    def body(self) -> bytes:
+        return orjson.dumps(self.document())
 
     def document(self) -> dict[str, Any]:
         return {

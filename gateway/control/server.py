@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,6 +42,8 @@ from gateway.registry.vault import Vault
 from gateway.shares import Holder, Shares
 
 logger = logging.getLogger("gateway.control")
+
+T = TypeVar("T")
 
 MAX_CHANGING: Final = 4
 """Changes that are made at a time. They wait for one another anyway; an operator's are never all of them."""
@@ -200,12 +202,10 @@ class ControlApi:
         if scope["method"] in _READING and (static := self._static.get(target.decode("latin-1"))) is not None:
             return static
         operation, path = self._find(scope["method"], target)
-        stranger = address_of(scope["client"][0] if scope.get("client") else "")
         if operation.public:
-            return await self._visited(operation, scope, receive, stranger)
+            return await self._visited(operation, scope, receive, _stranger(scope))
         hall = self._restricting if operation.restricts else self._ordinary
-        with held(hall.strangers, stranger):
-            caller = await hall.gate.run((stranger,), self._authenticate, scope["headers"], stranger.id)
+        caller = await self._arrive(hall, scope)
         holders = holders_of(caller)
         with held(hall.under_way, *holders):
             if operation.noun not in _CHECKED_BY_CONTENT:
@@ -216,6 +216,23 @@ class ControlApi:
                 if operation.streams:
                     return await self._open_stream(asked, caller)
                 return await self._threads_for(operation).run(holders, self._carry_out, asked, caller)
+
+    async def read_beside(self, scope: Scope, noun: str, work: Callable[[Caller], T]) -> T:
+        """What `work` returns for an operator who may read things of this kind: for pages beside the API. It blocks.
+
+        Raises `Problem`, or what `work` raises.
+        """
+        caller = await self._arrive(self._ordinary, scope)
+        holders = holders_of(caller)
+        with held(self._ordinary.under_way, *holders):
+            gate.check_access(caller, noun, write=False)
+            return await self._threads["reading"].run(holders, work, caller)
+
+    async def _arrive(self, hall: Hall, scope: Scope) -> Caller:
+        """Who asks. Raises `Problem`."""
+        stranger = _stranger(scope)
+        with held(hall.strangers, stranger):
+            return await hall.gate.run((stranger,), self._authenticate, scope["headers"], stranger.id)
 
     @asynccontextmanager
     async def _body(
@@ -377,13 +394,17 @@ def _response(answer: Answer, warnings: Sequence[str]) -> _Response:
     return _Response(answer.status, "application/json", orjson.dumps(plain(answer.body)), headers)
 
 
+def _stranger(scope: Scope) -> Holder:
+    return address_of(scope["client"][0] if scope.get("client") else "")
+
+
 def _is_visit(scope: Scope) -> bool:
     """Whether a browser was given the listener's address alone: it is led to the readable page."""
     return bool(scope["method"] in _READING and scope["path"] == "/")
 
 
 def _problem(problem: Problem) -> _Response:
-    return _Response(problem.status, problems.MEDIA_TYPE, orjson.dumps(problem.document()), problem.headers)
+    return _Response(problem.status, problems.MEDIA_TYPE, problem.body(), problem.headers)
 
 
 async def _send(send: Send, response: _Response) -> None:

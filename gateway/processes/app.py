@@ -10,6 +10,7 @@ Specification: docs/architecture.md, section 12.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
@@ -44,7 +45,7 @@ async def _control(
     from gateway.control.server import ControlApi
     from gateway.http.health import Health
     from gateway.processes.duties import Duties
-    from gateway.processes.metrics import MetricsPage
+    from gateway.processes.metrics_page import MetricsPage
     from gateway.processes.version import version
     from gateway.registry.key_source import KeySource
 
@@ -61,9 +62,15 @@ async def _control(
         api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), source, stop, duties.writer)
         stack.push_async_callback(asyncio.to_thread, api.close)
         stack.push_async_callback(api.logins.close)
-        pages = MetricsPage(api, duties.metrics.page)
-        health = Health(pages, duties.checks())
+        names = (settings.control_host, settings.metrics_host, *settings.metrics_hosts)
+        metrics = functools.partial(MetricsPage, api=api, page=duties.metrics.page, hosts=names)
+        apart = settings.metrics_port != 0
+        health = Health(api if apart else metrics(api), duties.checks())
         serving = background.start("the control listener", listener.serve(health, opened, settings, limits, stop))
+        if apart:
+            own = listener.listen(settings.metrics_host, settings.metrics_port)
+            alone = metrics(_not_here(settings.data_plane))
+            background.start("the metrics listener", listener.serve(alone, own, settings, limits, stop))
         working = background.start("the control process's duties", duties.run(stop))
         ready(await duties.state())
         await asyncio.wait({serving, working})

@@ -1,7 +1,7 @@
-"""`GET /metrics` on the control listener: what the workers count, and what the control process knows of the whole.
+"""The page of metrics: what the workers count, and what the control process knows of the whole.
 
-The page is for everybody who reaches the control listener, as the health pages are: it names organizations, upstreams,
-models and agents, and says nothing about the content of any request. Specification: docs/observability.md.
+It names organizations, upstreams, models and agents, and says nothing about the content of any request.
+Specification: docs/observability.md.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 
 from sqlmodel import col, select
-from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.audit import balances, storage
 from gateway.audit.balance import MINUTE_NS
@@ -22,7 +20,6 @@ from gateway.dataplane import contacts
 from gateway.dataplane.contacts import Contact
 from gateway.dataplane.measures import MAX_MODELS
 from gateway.errors import GatewayError
-from gateway.http import refusal
 from gateway.processes import status
 from gateway.processes.version import version
 from gateway.registry import queries
@@ -42,11 +39,11 @@ class Metrics:
         self._registry = registry
         self._failing = failing
         self._live = LiveBoots(settings.data)
-        self._bounds = Bounds(settings.metrics_agents, MAX_MODELS)
+        self._bounds: dict[str | None, Bounds] = {}
         self._one = threading.Lock()  # one page, or one tidying, at a time
 
-    def page(self, accept: str) -> tuple[bytes, str]:
-        """The page and its content type."""
+    def page(self, accept: str, organization: str | None) -> tuple[bytes, str]:
+        """The page and its content type; only the rows of `organization`, if that is not None."""
         with self._one:
             totals = collection.collect(self._settings.data.metrics, self._live)
             gauges = [
@@ -55,7 +52,9 @@ class Metrics:
                 *self._of_policies(),
                 *self._of_log(),
             ]
-            return render(totals, self._bounds, gauges, accept)
+            # One organization's agents take no series from another's page.
+            bounds = self._bounds.setdefault(organization, Bounds(self._settings.metrics_agents, MAX_MODELS))
+            return render(totals, bounds, gauges, accept, organization)
 
     def tidy(self) -> None:
         """Put the files of workers that have ended into one."""
@@ -138,29 +137,3 @@ def upstreams(registry: Registry) -> Sequence[tuple[str, str, str]]:
     )
     with registry.read() as session:
         return session.exec(statement.order_by(col(Organization.name), col(Upstream.name))).all()
-
-
-class MetricsPage:
-    """The ASGI application in front of another one: it answers `GET /metrics`."""
-
-    def __init__(self, app: ASGIApp, page: Callable[[str], tuple[bytes, str]]) -> None:
-        self._app = app
-        self._page = page
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/metrics":
-            await self._app(scope, receive, send)
-            return
-        accept = ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
-        status_code, content_type = 200, "application/json"
-        try:
-            body, content_type = await run_in_threadpool(self._page, accept)
-        except GatewayError as error:
-            status_code, body = 503, refusal.document(error.message, error.code)
-        headers = [
-            (b"content-type", content_type.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-        ]
-        await send({"type": "http.response.start", "status": status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": body})

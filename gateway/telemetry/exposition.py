@@ -33,6 +33,11 @@ class Gauge:
     def set(self, number: float, *labels: str) -> None:
         self.samples.append((labels, number))
 
+    def of(self, organization: str) -> Gauge:
+        """Only the samples of one organization."""
+        found = [(values, number) for values, number in self.samples if _of(organization, self.labels, values)]
+        return Gauge(self.name, self.help, self.labels, found)
+
 
 class Bounds:
     """Which agents, models and limits have series of their own: the first ones seen, for as long as this lives."""
@@ -73,12 +78,13 @@ class Bounds:
 
 
 class _Collected(Collector):
-    def __init__(self, blocks: dict[Key, list[int]], gauges: Sequence[Gauge]) -> None:
+    def __init__(self, blocks: dict[Key, list[int]], gauges: Sequence[Gauge], *, of_all: bool) -> None:
         self._blocks = blocks
         self._gauges = gauges
+        self._kinds = {name: kind for name, kind in KINDS.items() if of_all or "organization" in kind.labels}
 
     def collect(self) -> Iterator[Metric]:
-        for name, kind in KINDS.items():
+        for name, kind in self._kinds.items():
             at = 0
             blocks = [(labels, numbers) for (of, labels), numbers in self._blocks.items() if of == name]
             for family in kind.families:
@@ -115,10 +121,27 @@ def _metric(family: Family, kind: Kind, blocks: Sequence[tuple[tuple[str, ...], 
     return metric
 
 
-def render(totals: Totals, bounds: Bounds, gauges: Sequence[Gauge], accept: str) -> tuple[bytes, str]:
-    """The page and its content type, in the format that the `Accept` header prefers."""
+def _of(organization: str, labels: tuple[str, ...], values: tuple[str, ...]) -> bool:
+    return dict(zip(labels, values, strict=True)).get("organization") == organization
+
+
+def render(
+    totals: Totals, bounds: Bounds, gauges: Sequence[Gauge], accept: str, organization: str | None = None
+) -> tuple[bytes, str]:
+    """The page and its content type, in the format that the `Accept` header prefers.
+
+    With an organization only the rows that are labelled with it: the others are of somebody else, or of all together.
+    """
+    blocks = totals.blocks
+    if organization is not None:
+        blocks = {
+            (kind, labels): numbers
+            for (kind, labels), numbers in blocks.items()
+            if _of(organization, KINDS[kind].labels, labels)
+        }
+        gauges = [each.of(organization) for each in gauges if "organization" in each.labels]
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # a version in it that is none
         encode, content_type = choose_encoder("")
-    return encode(_Collected(bounds.bounded(totals.blocks), gauges)), content_type
+    return encode(_Collected(bounds.bounded(blocks), gauges, of_all=organization is None)), content_type

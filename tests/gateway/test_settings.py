@@ -137,7 +137,7 @@ def test_every_setting_says_what_it_is() -> None:
     numbers = [item for item in SCHEMA.values() if item.type in ("int", "float")]
     for item in numbers:
         counted = item.name in (
-            *("port", "control_port", "workers", "max_connections", "max_requests"),
+            *("port", "control_port", "metrics_port", "workers", "max_connections", "max_requests"),
             *("upstream_retries", "breaker_failures", "metrics_agents", "token_delegations"),
         )
         assert counted != bool(item.metadata["unit"]), item.name

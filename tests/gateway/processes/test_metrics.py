@@ -27,6 +27,9 @@ pytestmark = pytest.mark.slow
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     found = Live(tmp_path_factory.mktemp("metrics"))
     try:
+        found.run("operators", "add", "prometheus", "--role", "viewer")
+        token = found.run("operators", "token", "create", "prometheus", "--scope", "usage:read").split()[0]
+        (found.directory / "token").write_text(token)
         found.start("--workers", "2")
         yield found
         found.stop()
@@ -42,8 +45,13 @@ def control(live: Live) -> str:
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
+def asked(live: Live) -> urllib.request.Request:
+    headers = {"authorization": f"Bearer {(live.directory / 'token').read_text()}"}
+    return urllib.request.Request(f"{control(live)}/metrics", headers=headers)
+
+
 def scrape(live: Live) -> dict[Sample, float]:
-    with urllib.request.urlopen(f"{control(live)}/metrics", timeout=60) as answer:
+    with urllib.request.urlopen(asked(live), timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         text = answer.read().decode()
     return {
@@ -146,7 +154,7 @@ DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 
 
 def page(live: Live) -> str:
-    with urllib.request.urlopen(f"{control(live)}/metrics", timeout=60) as answer:
+    with urllib.request.urlopen(asked(live), timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -189,3 +197,22 @@ def test_top_shows_what_happens(live: Live) -> None:
     text = live.run("top", "--once", "--every", "0.2")
     assert re.search(r"^ *bot +0 +0 +2 +1 +0 +0 +6 +\$0\.0000 *$", text, flags=re.MULTILINE), text
     assert re.search(r"^ *mock +ok +0 +1 +0 ", text, flags=re.MULTILINE), text
+
+
+def test_a_listener_of_its_own(live: Live) -> None:
+    """The page is there and nowhere else, and nothing else is there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    live.stop()
+    with (live.data / "gateway.toml").open("a") as settings:
+        settings.write(f"metrics_port = {port}\n")
+    live.start("--workers", "1")
+    own = asked(live)
+    own.host = f"127.0.0.1:{port}"
+    with urllib.request.urlopen(own, timeout=60) as answer:
+        assert b"aig_workers_up 1.0" in answer.read()
+    for url in (f"{control(live)}/metrics", f"http://127.0.0.1:{port}/api/v1/me", f"http://127.0.0.1:{port}/healthz"):
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(url, timeout=60)
+        with raised.value as refused:
+            assert refused.code == 404
