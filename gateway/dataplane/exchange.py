@@ -19,6 +19,7 @@ from gateway.identifiers import new_id, random_bytes
 from gateway.identity.key_scope import MODEL_LIST
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
+from gateway.policy.cache import Panel
 from gateway.registry.port import Epochs
 from gateway.upstream.providers.base import Head, Provider
 from gateway.upstream.providers.rejections import Why
@@ -117,6 +118,8 @@ class Exchange:
     output_cap: int | None = None
     # Headers that policies have set.
     set_headers: Mapping[str, str] = _NO_HEADERS
+    # The bundles that have judged it.
+    panel: Panel | None = None
     stores: bool = False
     # Of a list of models: which of them the agent may use.
     usable: UsableModels | None = None
@@ -246,6 +249,7 @@ class Exchange:
         if call.action == MODEL_LIST and self.principal is not None and self.match is not None:
             provider, used = self.match.destination.provider, authorization.input["usage"]
             self.usable = UsableModels(authorization.panel, self.principal, provider, call.upstream, used)
+        self.panel = authorization.panel
         self.call, self.authorization = None, None
         if not isinstance(self.received, bytes):
             self.holding.release()

@@ -44,6 +44,7 @@ from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.judgement import Judgement
 from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
+from gateway.dataplane.outages import Outages
 from gateway.dataplane.reading import Reader
 from gateway.dataplane.recording import Recorder
 from gateway.dataplane.references import References
@@ -97,6 +98,7 @@ class DataPlane:
         measures: Measures | None = None,
         tracer: Tracer | None = None,
         clients: LegacyClients | None = None,
+        outages: Outages | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -109,6 +111,7 @@ class DataPlane:
         self._measures = measures
         self._tracer = tracer
         self._clients = clients
+        self._outages = outages
         self._complaints = Complaints()
         self._admission = Admission(settings)
         self._held = Shares("bytes of requests and answers in memory", settings.max_held_bytes)
@@ -167,6 +170,8 @@ class DataPlane:
                 self._requests.add(exchange, f"{scope['method']} {scope['path']}", first.started_monotonic_ns)
             if self._measures is not None:
                 self._measures.finished(exchange)
+            if self._outages is not None:
+                self._outages.finished(exchange)
             if self._tracer is not None:
                 self._tracer.finished(exchange)
 

@@ -28,6 +28,7 @@ from gateway.dataplane.key_uses import KeyUses
 from gateway.dataplane.leak_reports import LeakReports
 from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
+from gateway.dataplane.outages import Outages
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -112,6 +113,8 @@ class DataWorker:
         self._run("following the policies", follower.run())
         self._contacts = self._keep(Contacts(data.runtime_db, self._boot))
         self._run("keeping how upstreams answer", self._contacts.run())
+        self._outages = self._keep(Outages(data.runtime_db, self._boot))
+        self._run("telling of refusals of everything", self._outages.run())
         self._peppers = Peppers.load(data.keys)
         self._uses = self._keep(KeyUses(data.runtime_db, self._peppers))
         self._run("keeping when keys are used", self._uses.run())
@@ -178,6 +181,7 @@ class DataWorker:
             measures=self._measures,
             tracer=traces,
             clients=self._clients,
+            outages=self._outages,
         )
         self._run("ending the calls of who was revoked", plane.watch.run())
         self._run("measuring the load", self._measures.run(plane.load))
@@ -190,7 +194,12 @@ class DataWorker:
         behind = TokenEndpoint(self._plane(principals), grants, self._token_keys, self._refusals)
         reports = LeakReports(behind, self._reader, self._peppers, self._data.runtime_db)
         self._run("looking at reported keys", reports.run())
-        checks = {"registry": self._registry_readable, "log": self._writer.check, "policies": self._policies_loaded}
+        checks = {
+            "registry": self._registry_readable,
+            "log": self._writer.check,
+            "policies": self._policies_loaded,
+            "requests": self._outages.works,
+        }
         return Health(reports, checks)
 
     def limits(self) -> Limits:

@@ -19,7 +19,7 @@ from typing import Any
 
 from gateway.audit import clock, content_erasure, recovery, refused_note, signer, storage
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import legacy_clients
+from gateway.dataplane import legacy_clients, outages
 from gateway.dataplane.references import References
 from gateway.errors import GatewayError
 from gateway.http.health import Check
@@ -81,6 +81,7 @@ class Duties:
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
         self._courier = Courier(self._registry, KeySource.of(settings), data.audit_db, data.runtime_db)
+        self._herald = outages.Herald(data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
         self._looked = asyncio.Event()
@@ -119,6 +120,9 @@ class Duties:
                     self._repeat("replaced keys of tokens", key_duties.REMIND_SECONDS, self._keys.remove_replaced)
                 ),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
+                group.create_task(
+                    self._repeat("refusals of everything", outages.FLUSH_SECONDS, self._look_for_outages)
+                ),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
                 group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
@@ -169,6 +173,9 @@ class Duties:
         async def policies_in_force() -> bool:
             return await asyncio.to_thread(queries.activation, self._registry) is not None
 
+        async def requests_served() -> bool:
+            return await asyncio.to_thread(self._serves)
+
         async def duties_done() -> bool:
             return self.healthy()
 
@@ -177,7 +184,13 @@ class Duties:
             "log": self.writer.check,
             "policies": policies_in_force,
             "duties": duties_done,
+            "requests": requests_served,
         }
+
+    def _serves(self) -> bool:
+        """Whether the workers do not refuse everything for reasons of the gateway's own."""
+        found = outages.read(self._settings.data.runtime_db, self._live, time.time_ns())
+        return not any(each.scope.kind == "gateway" and each.is_fault for each in found)
 
     def _epoch(self) -> int:
         with self._registry.read() as session:
@@ -276,6 +289,7 @@ class Duties:
             references.forget_old(time.time_ns())
             nonces.forget_old(time.time())
         legacy_clients.forget_old(path, time.time_ns())
+        outages.forget_old(path, self._live)
         self.metrics.tidy()
 
     def _expire(self) -> None:
@@ -289,6 +303,9 @@ class Duties:
             logger.warning("agent %s was not reviewed in time, and is suspended", name)
         if found:
             self._publish()
+
+    def _look_for_outages(self) -> None:
+        self._herald.look(self._live, time.time_ns())
 
     def _sign(self) -> None:
         self._signer.sign_all(self.writer)

@@ -16,6 +16,7 @@ from typing import Literal
 from gateway.audit.balance import shown_time
 from gateway.audit.clock import BACKWARD_NS
 from gateway.data_directory import DEFAULT_DATA
+from gateway.dataplane import outages
 from gateway.dataplane.contacts import Contact
 from gateway.identity.legacy_keys import AGENT as LEGACY
 from gateway.processes.status import Access, Facts, Policies
@@ -53,6 +54,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
         *_stops(facts, where),
         *_processes(facts, where),
         *too_open(facts.access, settings.data.path),
+        *_outages(facts, where),
         *_keys(facts),
         *_certificates(facts),
         *_token_keys(facts, where),
@@ -113,6 +115,27 @@ def too_open(access: Access, data: Path) -> Iterator[Finding]:
             f"`{path}` belongs to user {user}, who can put something else in the place of `{data}`",
             "keep the data directory where only its own user and root can write",
         )
+
+
+def _outages(facts: Facts, where: str) -> Iterator[Finding]:
+    """Everything of somebody is refused. Whatever a wider outage explains is left out, and agents are summed up."""
+    found = facts.outages
+    wide = {each.scope.organization or each.scope.id for each in found if each.scope.kind == "organization"}
+    if found and found[0].scope.kind == "gateway":
+        found = found[:1]
+    alike: dict[tuple[str, tuple[str, ...]], int] = {}
+    for each in found:
+        scope = each.scope
+        if scope.kind != "organization" and scope.organization in wide:
+            continue
+        alike[scope.kind, each.codes] = shown = alike.get((scope.kind, each.codes), 0) + 1
+        if shown <= _NAMES:
+            todo = f"`gateway audit list --denied{where}` and `--kind refused` name the requests"
+            yield Finding("remark" if each.is_wanted else "problem", outages.sentence(each), todo)
+    for (kind, codes), many in alike.items():
+        if many > _NAMES:
+            message = f"so are those of {many - _NAMES} more, by {kind}: {', '.join(codes)}"
+            yield Finding("remark", message, "the reasons are the same as above")
 
 
 def _keys(facts: Facts) -> Iterator[Finding]:

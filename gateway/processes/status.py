@@ -22,10 +22,11 @@ from gateway import ownership
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import clock, search, signer, storage
 from gateway.data_directory import DataDirectory
-from gateway.dataplane import contacts, key_uses, legacy_clients
+from gateway.dataplane import contacts, key_uses, legacy_clients, outages
 from gateway.dataplane.contacts import Contact, OpenBreaker
 from gateway.dataplane.key_uses import Uses
 from gateway.dataplane.legacy_clients import Client
+from gateway.dataplane.outages import Outage
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
 from gateway.identity import token_keys
@@ -150,6 +151,8 @@ class Facts:
     uses: Uses = field(default_factory=Uses)
     # Those that still use a provider's key.
     clients: list[Client] = field(default_factory=list)
+    # Those of whom every request is refused.
+    outages: list[Outage] = field(default_factory=list)
     # The keys that sign and verify tokens, newest first.
     token_keys: list[TokenKeyState] = field(default_factory=list)
     # What others can read, and who could put another directory in its place.
@@ -184,6 +187,7 @@ def look(settings: Settings) -> Facts:
         keys=_key_faults(settings),
         certificates=certificates.expiring(settings, now_ns),
         webhooks=deliveries.states(data.runtime_db),
+        outages=outages.read(data.runtime_db, LiveBoots(data), now_ns),
         uses=key_uses.read(data.runtime_db),
         clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
         token_keys=token_keys.states(data.keys),
@@ -366,6 +370,11 @@ def document(facts: Facts) -> dict[str, Any]:
         "refused": policies.refusal,
         "agents": {state: count(facts, state) for state in ("active", "suspended")},
         "stops": facts.inventory.stops,
+        "outages": [
+            {**each.scope._asdict(), "since_ns": each.since_ns, "last_ns": each.last_ns, "refusals": each.refusals}
+            | {"reasons": list(each.codes)}
+            for each in facts.outages
+        ],
         "suspended": {
             "organizations": [each.name for each in facts.inventory.tenants if each.status == "suspended"],
             "teams": [

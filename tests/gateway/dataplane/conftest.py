@@ -29,6 +29,7 @@ from gateway.dataplane.costs import Costs
 from gateway.dataplane.issuer_keys import IssuerKeys
 from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
+from gateway.dataplane.outages import Outages
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
@@ -455,6 +456,7 @@ async def _run(
             measures=measures,
             tracer=tracer(settings, {}),
             clients=clients,
+            outages=Outages(data.runtime_db, "boot_test"),
         )
         stack.callback(asyncio.create_task(plane.watch.run()).cancel)
         listener = server.listen("127.0.0.1", 0)

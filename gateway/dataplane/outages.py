@@ -1,0 +1,320 @@
+"""Outages: all requests of somebody, or of everybody, are refused for a minute or more.
+
+A single refusal says little. But an agent, an organization, an upstream, a bundle or the whole gateway of which nothing
+succeeds any more needs somebody, whatever the reason is. So each worker counts the refusals since the last success of
+each of them, which costs a request a few look-ups in memory, and writes the longer ones to `runtime.db`. All workers
+together say whether it is an outage: a success at one of them ends it. `gateway status` shows outages, the control
+process logs each once, and `/readyz` fails where the whole gateway refuses everything for a reason of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Container, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from gateway.dataplane.exchange import Exchange
+from gateway.errors import REASONS
+from gateway.storage import database_files
+
+logger = logging.getLogger("gateway.dataplane.outages")
+
+Kind = Literal["gateway", "organization", "upstream", "bundle", "agent"]
+
+SECONDS: Final = 60
+"""So long nothing has succeeded in an outage."""
+RECENT_SECONDS: Final = 300
+"""So long after the last refusal it is not known whether an outage goes on."""
+_RETRY_SECONDS: Final = 60
+"""So long after the last refusal a worker is ready again, so that requests come and show how it is."""
+LEAST: Final = 3
+"""Fewer refusals than this are no outage, however far they lie apart."""
+FLUSH_SECONDS: Final = 5.0
+WRITTEN_SECONDS: Final = 10  # how long a streak of refusals is before other processes are told
+_SCOPES: Final = 5000  # that are remembered
+
+FAULTS: Final = frozenset(
+    {"audit_unavailable", "registry_unavailable", "policy_not_loaded", "overloaded", "gateway_error"}
+    | {"outcome_unrecorded"}
+)
+"""Refusals for which neither clients nor policies nor providers are to blame."""
+OF_CLIENTS: Final = frozenset(
+    {"bad_request", "duplicate_key", "bad_credentials", "agent_suspended", "key_scope", "policy_denied"}
+    | {"foreign_reference", "approval_required", "unknown_route", "wrong_method", "too_large", "unsupported_encoding"}
+    | {"websocket_refused", "limit_exceeded"}
+)
+"""Refusals that are as somebody wants them, unless the client is to do something else."""
+# Of calls that no answer has come to, which the log tells apart.
+_BROKEN: Final = {"circuit_open": "upstream_error", "upstream_incomplete": "upstream_error"}
+# These say neither that requests are served nor that they are refused.
+_NEUTRAL: Final = frozenset({"client_disconnected", "gateway_stopped", "revoked"})
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS outage (
+  kind TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, organization TEXT NOT NULL, worker TEXT NOT NULL,
+  since_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, success_ns INTEGER NOT NULL, refusals INTEGER NOT NULL,
+  codes TEXT NOT NULL, PRIMARY KEY (kind, id, worker)
+) WITHOUT ROWID
+"""
+_READ = """
+SELECT kind, id, name, organization, worker, since_ns, last_ns, success_ns, refusals, codes FROM outage
+"""
+_WRITE = "INSERT OR REPLACE INTO outage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM outage WHERE kind = ? AND id = ? AND worker = ?"
+
+
+class Scope(NamedTuple):
+    """Of whom all requests may be refused. `id` is the registry's; organizations and bundles go by their names."""
+
+    kind: Kind
+    id: str = ""
+    name: str = ""
+    organization: str = ""
+
+
+_GATEWAY: Final = Scope("gateway")
+
+
+@dataclass(slots=True)
+class Streak:
+    """The refusals of one scope since its last success, in one worker. Without a refusal, `refusals` is 0."""
+
+    since_ns: int = 0
+    last_ns: int = 0
+    success_ns: int = 0
+    refusals: int = 0
+    codes: set[str] = field(default_factory=set)
+
+    def note(self, code: str, now_ns: int) -> None:
+        """Add a request: `code` is the reason of its refusal, empty for a success."""
+        if not code:
+            self.success_ns = now_ns
+            if self.refusals:
+                self.begin_anew()
+            return
+        if not self.refusals:
+            self.since_ns = now_ns
+        self.last_ns = now_ns
+        self.refusals += 1
+        self.codes.add(code)
+
+    def begin_anew(self) -> None:
+        """Forget the refusals, because something has succeeded."""
+        self.refusals, self.codes = 0, set()
+
+
+class Outage(NamedTuple):
+    """Everything of this scope is refused, in all workers, since `since_ns`."""
+
+    scope: Scope
+    since_ns: int
+    last_ns: int
+    refusals: int
+    codes: tuple[str, ...]
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the gateway itself is to blame for all of it."""
+        return FAULTS.issuperset(self.codes)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it may be as somebody wants it."""
+        return OF_CLIENTS.issuperset(self.codes)
+
+
+class Outages:
+    """The streaks of one worker; used from its event loop's thread only."""
+
+    def __init__(self, path: Path, worker: str) -> None:
+        self._path = path
+        self._worker = worker
+        self._streaks: dict[Scope, Streak] = {}
+        self._written: set[Scope] = set()
+        self._complaint = ""
+
+    def finished(self, exchange: Exchange) -> None:
+        """A request has ended."""
+        outcome = exchange.outcome
+        if outcome in _NEUTRAL:
+            return
+        code = _BROKEN.get(outcome, outcome if outcome in REASONS or outcome in FAULTS else "")
+        if outcome == "provider_error" and exchange.status != exchange.upstream_status:
+            code = "upstream_unavailable"  # the provider refuses the gateway's credential
+        now_ns = time.time_ns()
+        for scope in _scopes(exchange, code):
+            streak = self._streaks.get(scope)
+            if streak is None:
+                if len(self._streaks) >= _SCOPES:
+                    del self._streaks[next(iter(self._streaks))]
+                streak = self._streaks[scope] = Streak()
+            streak.note(code, now_ns)
+
+    async def works(self) -> bool:
+        """False while this worker refuses everything for reasons of the gateway's own. For `/readyz`."""
+        streak, now_ns = self._streaks.get(_GATEWAY), time.time_ns()
+        found = None if streak is None else _outage(_GATEWAY, [streak], now_ns)
+        return found is None or not found.is_fault or now_ns - found.last_ns > _RETRY_SECONDS * 1_000_000_000
+
+    async def run(self) -> None:
+        """Tell other processes at every interval, until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Bring the file up to date."""
+        told, over = self._rows(await asyncio.to_thread(_stored, self._path))
+        await asyncio.to_thread(self._write, told, over)
+
+    def close(self) -> None:
+        """A worker that ends refuses nothing any more."""
+        self._write([], list(self._written))
+
+    def _rows(self, stored: dict[Scope, dict[str, Streak]]) -> tuple[list[tuple[Scope, Streak]], list[Scope]]:
+        """The streaks that others must be told of, which are long ones and successes where others have a streak; and
+        those that are of no interest any more.
+        """
+        told, over = [], []
+        for scope, streak in self._streaks.items():
+            known = stored.get(scope, {})
+            if any(each.success_ns > streak.since_ns for each in known.values()) and streak.refusals:
+                streak.begin_anew()
+            is_long = streak.refusals >= LEAST and streak.last_ns - streak.since_ns >= WRITTEN_SECONDS * 1_000_000_000
+            if is_long or any(each.refusals for worker, each in known.items() if worker != self._worker):
+                if known.get(self._worker) != streak:
+                    told.append((scope, replace(streak, codes=set(streak.codes))))
+            elif self._worker in known:
+                over.append(scope)
+        return told, over
+
+    def _write(self, told: list[tuple[Scope, Streak]], over: list[Scope]) -> None:
+        if not told and not over:
+            return
+        rows = [
+            (*scope, self._worker, one.since_ns, one.last_ns, one.success_ns, one.refusals, " ".join(sorted(one.codes)))
+            for scope, one in told
+        ]
+        try:
+            with suppress(FileExistsError):
+                database_files.create(self._path)
+            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=1.0)) as db:
+                db.execute("PRAGMA synchronous = NORMAL")
+                db.execute("BEGIN IMMEDIATE")
+                db.execute(_TABLE)
+                db.executemany(_WRITE, rows)
+                db.executemany(_DELETE, [(scope.kind, scope.id, self._worker) for scope in over])
+                db.execute("COMMIT")
+            self._written = (self._written | {scope for scope, _ in told}) - set(over)
+            self._complaint = ""
+        except (sqlite3.Error, OSError) as error:
+            if str(error) != self._complaint:
+                logger.warning("refusals of everything cannot be kept for `gateway status`: %s", error)
+            self._complaint = str(error)
+
+
+class Herald:
+    """Logs each outage once when it has begun, and once when it is over. Belongs to the control process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[Scope, Outage] = {}
+
+    def look(self, live: Container[str], now_ns: int) -> None:
+        """Compare with the last look."""
+        found = {each.scope: each for each in read(self._path, live, now_ns)}
+        for scope, outage in found.items():
+            if scope not in self._known:
+                logger.log(logging.WARNING if outage.is_wanted else logging.ERROR, "%s", sentence(outage))
+        for scope in self._known.keys() - found.keys():
+            logger.warning("this is over: %s was refused", whose(scope))
+        self._known = found
+
+
+def read(path: Path, live: Container[str], now_ns: int) -> list[Outage]:
+    """The outages that all workers together have, the widest first. Those that are not `live` do not count."""
+    found = []
+    for scope, streaks in _stored(path).items():
+        success_ns = max(each.success_ns for each in streaks.values())
+        left = [each for worker, each in streaks.items() if worker in live and each.refusals]
+        outage = _outage(scope, left, now_ns, success_ns)
+        if outage is not None:
+            found.append(outage)
+    order: tuple[Kind, ...] = ("gateway", "organization", "upstream", "bundle", "agent")
+    return sorted(found, key=lambda each: (order.index(each.scope.kind), each.since_ns, each.scope.id))
+
+
+def forget_old(path: Path, live: Container[str]) -> None:
+    """Delete the rows of workers that are not live."""
+    dead = {worker for streaks in _stored(path).values() for worker in streaks if worker not in live}
+    if dead:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=1.0)) as db:
+            db.executemany("DELETE FROM outage WHERE worker = ?", [(each,) for each in dead])
+
+
+def sentence(outage: Outage) -> str:
+    """An outage in words."""
+    codes = ", ".join(f"`{each}`" for each in outage.codes)
+    seconds = (outage.last_ns - outage.since_ns) // 1_000_000_000
+    return f"{whose(outage.scope)} has been refused for {seconds} s ({outage.refusals} times): {codes}"
+
+
+def whose(scope: Scope) -> str:
+    """The requests of a scope in words."""
+    if scope.kind == "gateway":
+        return "every request"
+    preposition = {"upstream": "to", "bundle": "judged by"}.get(scope.kind, "of")
+    owner = f"{scope.organization}/" if scope.organization not in ("", "default") else ""
+    return f"every request {preposition} {scope.kind} `{owner}{scope.name}`"
+
+
+def _scopes(exchange: Exchange, code: str) -> Iterator[Scope]:
+    """Whose success or refusal it is. Refusals of unknown clients say nothing, unless the gateway is to blame."""
+    principal, match = exchange.principal, exchange.match
+    if principal is None:
+        if code in FAULTS:
+            yield _GATEWAY
+        return
+    yield _GATEWAY
+    organization = principal.organization
+    yield Scope("organization", organization, organization)
+    yield Scope("agent", principal.agent_id, principal.name, organization)
+    if match is not None:
+        yield Scope("upstream", match.destination.id, match.destination.name, organization)
+    if exchange.authorization is not None or not code:
+        panel = exchange.panel if exchange.authorization is None else exchange.authorization.panel
+        if panel is not None and (not code or code.startswith("policy_")):
+            for member in panel.members:
+                yield Scope("bundle", member.ref.name, member.ref.name)
+
+
+def _outage(scope: Scope, streaks: Iterable[Streak], now_ns: int, success_ns: int = 0) -> Outage | None:
+    left = [each for each in streaks if each.refusals and each.last_ns > success_ns]
+    if not left:
+        return None
+    since_ns = max(min(each.since_ns for each in left), success_ns)
+    last_ns, refusals = max(each.last_ns for each in left), sum(each.refusals for each in left)
+    if refusals < LEAST or last_ns - since_ns < SECONDS * 1_000_000_000:
+        return None
+    if now_ns - last_ns > RECENT_SECONDS * 1_000_000_000:
+        return None
+    codes = sorted({code for each in left for code in each.codes})
+    return Outage(scope, since_ns, last_ns, refusals, tuple(codes))
+
+
+def _stored(path: Path) -> dict[Scope, dict[str, Streak]]:
+    """What workers have written, by scope and worker."""
+    found: dict[Scope, dict[str, Streak]] = {}
+    if path.exists():
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as db:
+            for *scope, worker, since_ns, last_ns, success_ns, refusals, codes in db.execute(_READ):
+                streak = Streak(since_ns, last_ns, success_ns, refusals, set(codes.split()))
+                found.setdefault(Scope(*scope), {})[worker] = streak
+    return found
