@@ -17,6 +17,7 @@ from gateway.upstream.providers.http import api, openapi
 from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.http.provider import provider as provider_of
 from gateway.upstream.routing import Destination, RouteTable, target
+from tests.effort import effort
 
 CRM = """
 openapi: 3.1.0
@@ -316,3 +317,48 @@ def test_a_path_that_two_operations_match_is_refused() -> None:
     with pytest.raises(Denied) as caught:
         action("DELETE", "/x/books/me")
     assert caught.value.code == "wrong_method"
+
+
+def alternatives(count: int) -> dict[str, Any]:
+    """A document in which every operation uses one schema with alternatives, at two depths."""
+    large = {"anyOf": [{"type": "string", "enum": [str(number)]} for number in range(count)]}
+    part = {"properties": {f"m{number}": {"anyOf": [{"$ref": "#/large"}, {"$ref": "#/own"}]} for number in range(10)}}
+    inline = {"properties": {"a": {"oneOf": [large, {"items": {"$ref": "#/own"}}]}}}
+    paths = {}
+    for number in range(count // 10):
+        for name, schema in (("a", part), ("b", {"$ref": "#/inline"})):
+            body = {"content": {"application/json": {"schema": schema}}}
+            paths[f"/{name}{number}"] = {"post": {"operationId": f"{name}{number}", "requestBody": body}}
+    own = {"properties": {"deep": {"$ref": "#/own"}, "other": {"type": "string"}}}
+    return {"openapi": "3.1.0", "paths": paths, "large": large, "inline": inline, "own": own}
+
+
+def test_a_schema_that_many_operations_share_is_walked_once() -> None:
+    """A document of 604 KiB took the control process a minute: each operation walked all alternatives again."""
+    small, large = alternatives(300), alternatives(1200)
+    found = openapi.api_of(small)
+    assert {each.inner for operation in found.operations for each in operation.parameters} == {("deep", "other")}
+    assert effort(lambda: openapi.api_of(large)) < 40  # it was 400
+
+
+def test_operations_of_one_name_are_found_before_their_bodies_are_read() -> None:
+    schema = {"properties": {f"m{number}": {} for number in range(1000)}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    paths: dict[str, Any] = {"/a": {"post": {"operationId": "a", "requestBody": body}}}
+    paths |= {f"/c{number}": {"$ref": "#/paths/~1a"} for number in range(400)}
+
+    def read() -> None:
+        with pytest.raises(GatewayError, match=r"POST /a has the same operationId; .* and 390 more"):
+            openapi.api_of({"openapi": "3.1.0", "paths": paths})
+
+    assert effort(read) < 20  # it was 280
+
+
+def test_schemas_that_refer_to_one_another_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openapi, "MAX_STEPS", 1000)
+    together = {f"s{number}": {"anyOf": [{"$ref": f"#/s{(number + 1) % 50}"}]} for number in range(50)}
+    members = {f"m{number}": {"items": {"$ref": "#/s0"}} for number in range(30)}
+    body = {"content": {"application/json": {"schema": {"properties": members}}}}
+    paths = {"/a": {"post": {"operationId": "a", "requestBody": body}}}
+    with pytest.raises(GatewayError, match="refer to one another too often"):
+        openapi.api_of({"openapi": "3.1.0", "paths": paths, **together})

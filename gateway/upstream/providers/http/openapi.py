@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -20,6 +20,7 @@ from gateway.upstream.providers.http.api import Api, Operation, Parameter
 MAX_BYTES = 8 * 1024 * 1024
 MAX_OPERATIONS = 5_000
 MAX_NAMES = 500_000
+MAX_STEPS = 2_000_000
 _MAX_REFERENCES = 32
 _NO_VERSION = "it has no member `openapi` with a version 3.x"
 _OPERATION = ("$ref", "operationId", "parameters", "requestBody")
@@ -110,6 +111,13 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+class _Part(NamedTuple):
+    """The names of the members that one schema declares itself, and the references that it has."""
+
+    names: frozenset[str]
+    references: frozenset[str]
+
+
 class _Reader:
     """Walks one document and collects every fault, so that an author can mend them together."""
 
@@ -117,6 +125,9 @@ class _Reader:
         self._document = document
         self.faults: list[str] = []
         self._names = 0
+        self._steps = 0
+        self._parts: dict[str, _Part] = {}
+        self._inners: dict[int, tuple[str, ...]] = {}  # by the schema's id, which the document keeps alive
         self.header, self.prefix = self._credential()
 
     def operations(self) -> Iterator[Operation]:
@@ -128,22 +139,27 @@ class _Reader:
                 if method not in shared:
                     continue
                 where = f"{method.upper()} {path}"
-                operation = self._operation(where, method, str(path), shared, self._object(shared[method], where))
-                if operation is None:
+                found = self._object(shared[method], where)
+                # Before the rest of it is read: any number of paths can refer to one item.
+                if (name := self._operation_id(found, where)) is None:
                     continue
-                if operation.name in names:
-                    self.faults.append(f"{where}: {names[operation.name]} has the same operationId")
+                if name in names:
+                    self.faults.append(f"{where}: {names[name]} has the same operationId")
                     continue
-                names[operation.name] = where
-                yield operation
+                names[name] = where
+                if (operation := self._operation(name, where, method, str(path), shared, found)) is not None:
+                    yield operation
+
+    def _operation_id(self, found: Mapping[str, Any], where: str) -> str | None:
+        name = found.get("operationId")
+        if isinstance(name, str) and _IDENTIFIER.fullmatch(name):
+            return name
+        self.faults.append(f"{where}: it needs an operationId of letters, digits, `_` and `-`: it is the action")
+        return None
 
     def _operation(
-        self, where: str, method: str, path: str, shared: Mapping[str, Any], found: Mapping[str, Any]
+        self, name: str, where: str, method: str, path: str, shared: Mapping[str, Any], found: Mapping[str, Any]
     ) -> Operation | None:
-        name = found.get("operationId")
-        if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name):
-            self.faults.append(f"{where}: it needs an operationId of letters, digits, `_` and `-`: it is the action")
-            return None
         if not _PATH.fullmatch(path):
             self.faults.append(f"{where}: the path may have letters, digits, `.`, `_`, `:`, `-` and {{parameters}}")
             return None
@@ -213,31 +229,54 @@ class _Reader:
                 )
         found = []
         for name, each in properties.items():
-            inner = tuple(sorted(self._inner(each, where)))
-            self._names += len(inner)
+            inner = self._inner(each, where)
+            self._names += 1 + len(inner)
             if self._names > MAX_NAMES:  # a small document can use one large schema everywhere
                 raise _bad([f"the bodies of its operations declare more than {MAX_NAMES} members"])
             found.append(Parameter(str(name), "body", required=name in required, inner=inner))
         return found
 
-    def _inner(self, value: object, where: str) -> set[str]:
-        """The names of all members that a schema declares, at any depth."""
+    def _inner(self, value: object, where: str) -> tuple[str, ...]:
+        """The names of all members that a schema declares, at any depth. Operations can share it."""
+        if (known := self._inners.get(id(value))) is None:
+            known = self._inners[id(value)] = tuple(sorted(self._names_below(value, where)))
+        return known
+
+    def _names_below(self, value: object, where: str) -> set[str]:
+        part = self._part(value, where)
+        names, waiting, seen = set(part.names), list(part.references), set(part.references)
+        while waiting:
+            reference = waiting.pop()
+            if (found := self._parts.get(reference)) is None:
+                found = self._parts[reference] = self._part(self._referred(reference, where), where)
+            self._steps += 1 + len(found.names)
+            if self._steps > MAX_STEPS:
+                raise _bad(["its schemas refer to one another too often: give its operations smaller bodies"])
+            names |= found.names
+            new = found.references - seen
+            seen |= new
+            waiting += new
+        return names
+
+    def _part(self, value: object, where: str) -> _Part:
+        """One schema without what it refers to. Each is walked once, however many operations use it."""
         names: set[str] = set()
-        seen: dict[int, object] = {}  # schemas can hold themselves
+        references: set[str] = set()
         waiting = [value]
         while waiting:
             schema = waiting.pop()
-            if not isinstance(schema, dict) or id(schema) in seen:
+            if not isinstance(schema, dict):
                 continue
-            seen[id(schema)] = schema
-            schema = self._object(schema, where)
+            if "$ref" in schema:
+                references.add(str(schema["$ref"]))
+                continue
             if isinstance(properties := schema.get("properties"), dict):
                 names.update(map(str, properties))
                 waiting += properties.values()
             waiting += [schema.get("items"), schema.get("additionalProperties")]
             for together in ("allOf", "anyOf", "oneOf"):
                 waiting += self._list(schema.get(together), where)
-        return names
+        return _Part(frozenset(names), frozenset(references))
 
     def _credential(self) -> tuple[str, str]:
         """The header that takes the credential, and what stands before it: of the first scheme that is one."""
