@@ -99,6 +99,13 @@ class Settings:
 
     header_timeout: float = _seconds(10.0, "how long a client may take to send a request's head", 0.1, 3600)
     body_timeout: float = _seconds(60.0, "how long a client may take to send a request's body", 0.1, 3600)
+    body_rate: int = _setting(
+        500,
+        "what a client must send of a body on average, after the first header_timeout; 0 means anything",
+        0,
+        10**9,
+        "bytes a second",
+    )
     write_timeout: float = _seconds(60.0, "how long a client may take nothing of its answer", 0.1, 3600)
     keep_alive: float = _seconds(75.0, "how long an idle client connection is kept", 0.1, 3600)
     max_header_bytes: int = _setting(32 * 1024, "largest head of a request", 1024, 1024 * 1024, "bytes")
@@ -113,7 +120,9 @@ class Settings:
     max_spooled_bytes: int = _setting(
         1024 * 1024 * 1024, "large request bodies that a worker keeps on disk at a time", 1024, 1024**4, "bytes"
     )
-    max_connections: int = _setting(4096, "client connections of each worker", 1, 1_000_000)
+    max_connections: int = _setting(
+        4096, "client connections of each worker; an address may have half of them at most", 1, 1_000_000
+    )
     max_requests: int = _setting(
         2048, "requests in progress in each worker; an agent may have half of them at most", 1, 1_000_000
     )

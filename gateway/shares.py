@@ -44,11 +44,15 @@ def has_room(kind: Kind, held: int, free: int, amount: int = 1, ratios: Mapping[
 
 
 class NoShareError(Exception):
-    """There is no room. `holder` has its whole share, or is None if everything is taken."""
+    """There is no room. `holder` has its whole share, or is None if everything is taken. `advice` is for a client."""
 
     def __init__(self, thing: str, holder: Holder | None) -> None:
         self.thing = thing
         self.holder = holder
+        if holder is None:
+            self.advice = f"there are no more {thing}: try again in a moment"
+        else:
+            self.advice = f"this {holder.kind} has its whole share of {thing}: use fewer at once, or try again later"
         whose = "everything is taken" if holder is None else f"this {holder.kind} has its whole share"
         super().__init__(f"no more {thing}: {whose}")
 

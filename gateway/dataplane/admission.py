@@ -34,12 +34,7 @@ def holders_of(principal: Principal) -> Holders:
 
 def refusal(error: NoShareError) -> Denied:
     """The refusal of a request for which there is no share: says whose share it is, and what to do."""
-    if error.holder is None:
-        why = f"there are no more {error.thing}: try again in a moment"
-    else:
-        whose = f"this {error.holder.kind} has its whole share of {error.thing}"
-        why = f"{whose}: send fewer at once, or wait until some of its requests have ended"
-    return Denied("overloaded", str(error), reasons=[why])
+    return Denied("overloaded", str(error), reasons=[error.advice])
 
 
 class Admission:

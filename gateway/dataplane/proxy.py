@@ -140,7 +140,7 @@ class DataPlane:
         )
         client: Departure = scope[Departure.KEY]
         try:
-            await self._admit(exchange, scope, receive)
+            await self._admit(exchange, scope, receive, client)
             failure = await self._attempt(exchange, client, send)
             if failure is not None:
                 attempt = functools.partial(self._attempt, client=client, send=send)
@@ -193,7 +193,7 @@ class DataPlane:
 
     # Admit: steps 1 to 4
 
-    async def _admit(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
+    async def _admit(self, exchange: Exchange, scope: Scope, receive: Receive, client: Departure) -> None:
         # 1 guard the head
         headers = preconditions.head(scope)
         exchange.peer = scope["client"][0] if scope["client"] else None
@@ -212,6 +212,7 @@ class DataPlane:
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
         exchange.take_place(self._admission.enter(principal))
+        client.known(holders_of(principal))
         exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         routes = await self._registry.routes(epochs.upstreams)
         try:

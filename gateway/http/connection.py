@@ -1,9 +1,9 @@
 """One connection of a client, with guards for what no ASGI application can see in time.
 
-A cap and a deadline for the head, a deadline for the body, a deadline for clients that stop reading, one request at a
-time, a cap on connections, and no parser leniency. What can be judged from a whole head (Host, Content-Length, path)
-is step 1 of `gateway/dataplane/proxy.py`. One request of a connection is a `Cycle` (`cycle.py`).
-Specification: docs/architecture.md, section 7.
+A cap and a deadline for the head, a least rate and a deadline for the body, a deadline for clients that stop reading,
+one request at a time, a share of the connections (`connections.py`), and no parser leniency. What can be judged from a
+whole head (Host, Content-Length, path) is step 1 of `gateway/dataplane/proxy.py`. One request of a connection is a
+`Cycle` (`cycle.py`). Specification: docs/architecture.md, section 7.
 
 No provider is known at this point, so refusals made here have the neutral shape of `refusal.py`. The connection is
 closed after each of them: once a peer's framing is in doubt, nothing that follows can be trusted.
@@ -26,16 +26,21 @@ from uvicorn.server import ServerState
 
 from gateway.errors import Denied
 from gateway.http import refusal
+from gateway.http.connections import Connections
 from gateway.http.cycle import Cycle
 from gateway.http.departure import Departure
 from gateway.identity.certificates import Certificate
 from gateway.settings import Settings
+from gateway.shares import Holder, NoShareError
 
 _MAX_HEADERS = 100
 
 # How much larger than the body chunked framing may be: one-byte chunks pass, endless chunk extensions do not.
 _FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 8
+
+# How soon it is looked again whether a body comes that nobody has asked for yet.
+_NOT_ASKED_SECONDS = 1.0
 
 # A peer that takes less than this of an answer, within the time that it has for it, counts as one that stopped reading.
 _LEAST_TAKEN = 16 * 1024
@@ -52,6 +57,7 @@ class Limits:
     header_bytes: int
     header_seconds: float
     body_seconds: float
+    body_rate: int
     write_seconds: float
     connections: int
     refused: Callable[[str], None] = lambda code: None
@@ -62,6 +68,7 @@ class Limits:
             settings.max_header_bytes,
             settings.header_timeout,
             settings.body_timeout,
+            settings.body_rate,
             settings.write_timeout,
             settings.max_connections,
             refused,
@@ -76,6 +83,8 @@ class GuardedProtocol(asyncio.Protocol):
     """One connection. `limits` is set by `protocol_class`; all state belongs to the event loop's thread."""
 
     limits: Limits
+    # All connections of this listener.
+    peers: Connections
     # How long idle connections are kept once the server stops.
     linger: float = 0.0
 
@@ -112,6 +121,8 @@ class GuardedProtocol(asyncio.Protocol):
         # The server stops: the next answer is the last one.
         self._leaving = False
         self._deadline: asyncio.TimerHandle | None = None
+        # When the body was first waited for, by the loop's clock.
+        self._body_since = 0.0
         # Since when the next request is waited for, of which nothing has come; None while it is not. Looking every
         # second costs less than a timer for each answer.
         self._idle_since: float | None = None
@@ -136,13 +147,16 @@ class GuardedProtocol(asyncio.Protocol):
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._certificate = _client_certificate(transport)
         self._leaving = bool(self.linger)  # the handshake ended while the server stops
-        if len(self._server.connections) > self.limits.connections:
-            self._refuse(Denied("overloaded"))
+        try:
+            self.peers.arrive(self, self._client[0] if self._client else "")
+        except NoShareError as error:
+            self._refuse(Denied("overloaded", reasons=[error.advice]))
         else:
             self._arm(self.limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self.peers.leave(self)
         self._server.connections.discard(cast(Any, self))
         if self._cycle is not None and not self._cycle.response_complete:
             self._cycle.disconnect()
@@ -151,6 +165,19 @@ class GuardedProtocol(asyncio.Protocol):
         self._parser = self._cycle = None
         if self._departure is not None:
             self._departure.happened()
+            self._departure = None
+
+    def _known(self, holders: tuple[Holder, ...]) -> None:
+        self.peers.known(self, holders)
+
+    def can_be_spared(self, *, known: bool) -> bool:
+        if known:
+            return self._answered and not self._in_body and not self.transport.get_write_buffer_size()
+        return self._answered or self._in_body
+
+    def give_up(self) -> None:
+        self._ignoring_input = True
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._idle_since = None
@@ -173,7 +200,7 @@ class GuardedProtocol(asyncio.Protocol):
             if self._raw_bytes - self._body_bytes > _FRAMING_BYTES + _FRAMING_PER_BYTE * self._body_bytes:
                 self._refuse(Denied("bad_request", reasons=["the body's framing is larger than the body"]))
             elif self._deadline is None:
-                self._arm(self.limits.body_seconds)
+                self._expect_body()
             return
         if head_continues and self._in_head:
             self._head_bytes += len(data)
@@ -275,7 +302,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._disarm()
         raw_path, _, query = url.partition(b"?")
         path = raw_path.decode("ascii")
-        self._departure = Departure()
+        self._departure = Departure(self._known)
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": _ASGI,
@@ -326,6 +353,7 @@ class GuardedProtocol(asyncio.Protocol):
     def _response_complete(self) -> None:
         if self.transport.is_closing():
             return
+        self.peers.used(self)
         self._flow.resume_reading()
         if not self._in_body:
             self._idle_since = self._loop.time()
@@ -360,6 +388,31 @@ class GuardedProtocol(asyncio.Protocol):
         self._disarm()
         self._deadline = self._loop.call_later(seconds, self._deadline_passed)
 
+    def _expect_body(self) -> None:
+        """Look again when the body is late by what has come of it until now."""
+        self._body_since = self._loop.time()
+        self._deadline = self._loop.call_later(self._body_time(), self._look_at_body)
+
+    def _body_time(self) -> float:
+        """How long the body may take in all: as long as a head and, for what has come, as its least rate allows."""
+        longest, rate = self.limits.body_seconds, self.limits.body_rate
+        return min(longest, self.limits.header_seconds + self._body_bytes / rate) if rate else longest
+
+    def _look_at_body(self) -> None:
+        waited = self._loop.time() - self._body_since
+        left = self._body_time() - waited
+        if left <= 0 and waited < self.limits.body_seconds and self._keeps_client_waiting():
+            left = _NOT_ASKED_SECONDS
+        if left > 0:
+            self._deadline = self._loop.call_later(left, self._look_at_body)
+        else:
+            self._deadline_passed()
+
+    def _keeps_client_waiting(self) -> bool:
+        """Whether it is not the client that is slow: nothing more is read now, or it was not told to go on."""
+        assert self._cycle is not None
+        return bool(self._flow.read_paused) or self._cycle.expects_continue
+
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
@@ -377,7 +430,7 @@ class GuardedProtocol(asyncio.Protocol):
 
 def protocol_class(limits: Limits) -> type[GuardedProtocol]:
     """A class of its own for each listener: uvicorn makes the instances, and passes no arguments of ours."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "peers": Connections(limits.connections)})
 
 
 def _too_large_head() -> Denied:

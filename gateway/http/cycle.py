@@ -49,7 +49,6 @@ class Cycle:
         "_body",
         "_chunked",
         "_default_headers",
-        "_expects_continue",
         "_finished",
         "_flow",
         "_head",
@@ -60,6 +59,7 @@ class Cycle:
         "_transport",
         "_waiter",
         "disconnected",
+        "expects_continue",
         "keep_alive",
         "response_complete",
         "response_started",
@@ -86,7 +86,7 @@ class Cycle:
         self._loop, self._transport, self._flow = loop, transport, flow
         self._default_headers, self._finished = default_headers, finished
         # The client waits to be told before it sends the body.
-        self._expects_continue = expects_continue
+        self.expects_continue = expects_continue
         # What of the body has come and was not taken, and its size; whether more of it follows.
         self._body: list[bytes] = []
         self._held = 0
@@ -142,9 +142,9 @@ class Cycle:
     # For the application
 
     async def receive(self) -> Message:
-        if self._expects_continue and not self._transport.is_closing():
+        if self.expects_continue and not self._transport.is_closing():
             self._transport.write(_CONTINUE)
-            self._expects_continue = False
+            self.expects_continue = False
         if not self.disconnected and not self.response_complete:
             self._flow.resume_reading()
             if not self._arrived:
@@ -173,7 +173,7 @@ class Cycle:
                 raise RuntimeError(f"an answer begins with http.response.start, not with {kind}")
             head = self._framed_head(message["status"], message["headers"])
             self.response_started = True
-            self._expects_continue = False
+            self.expects_continue = False
             if self._chunked:
                 self._transport.write(head)
             else:

@@ -1,22 +1,26 @@
-"""How the listener tells the application that the client of a request has gone."""
+"""Between a connection and the application, beside ASGI: the client has gone, and the application knows who it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from gateway.shares import Holder
 
 
 class Departure:
     """Whether the client of one request has closed its connection. Owned by the event loop's thread.
 
     The listener puts one into every request's scope, under `Departure.KEY`, and calls `happened`; the data plane sets
-    `tell` to be called then. A task that waits for ASGI's disconnect message would cost ten times as much.
+    `tell` to be called then. A task that waits for ASGI's disconnect message would cost ten times as much. The data
+    plane calls `known` with those whose authenticated request it is: the connection counts for them from then on.
     """
 
     KEY = "gateway.departure"
 
-    __slots__ = ("gone", "tell")
+    __slots__ = ("gone", "known", "tell")
 
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[tuple[Holder, ...]], None] = lambda _holders: None) -> None:
+        self.known = known
         self.gone = False
         self.tell: Callable[[], None] | None = None
 

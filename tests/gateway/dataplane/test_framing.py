@@ -15,7 +15,7 @@ import pytest
 from gateway.dataplane import refusals
 from tests.effort import Meter
 
-from .conftest import Gateway, chat, read_reply
+from .conftest import COMPLETION, Gateway, Seen, answer, chat, read_reply, until
 
 Run = Callable[..., None]
 
@@ -276,20 +276,76 @@ def test_slow_heads_and_bodies(run: Run) -> None:
     run(test, header_timeout=1.0, body_timeout=1.0, keep_alive=2.0)
 
 
-def test_too_many_connections(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        held = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(5)]
-        await asyncio.sleep(0.05)
-        reply = await gateway.chat()
-        assert (reply.status, reply.code) == (503, "overloaded")
-        assert reply.headers["x-should-retry"] == "true"
-        for _, writer in held:
-            writer.close()
-        while (reply := await gateway.chat()).status == 503:  # noqa: ASYNC110  # nobody would set an event
-            await asyncio.sleep(0.05)
-        assert reply.status == 200
+def test_a_body_must_come_at_a_least_rate(run: Run) -> None:
+    """A byte now and then kept a request in progress for as long as the longest body may take."""
 
-    run(test, max_connections=5)
+    async def test(gateway: Gateway) -> None:
+        request = gateway.request(chat(user="x" * 3000))
+
+        async def slowly(pause: float) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(request[:-3000])
+            reading = asyncio.create_task(reader.read(12))
+            for at in range(len(request) - 3000, len(request)):
+                if reading.done():
+                    break
+                writer.write(request[at : at + 1])
+                await asyncio.sleep(pause)
+            found = await reading
+            writer.close()
+            return found
+
+        # One byte in 20 ms is a tenth of the rate; 3000 bytes without a pause are none too few.
+        assert await asyncio.gather(slowly(0.02), slowly(0)) == [b"HTTP/1.1 400", b"HTTP/1.1 200"]
+
+    run(test, header_timeout=0.5, body_timeout=3600, body_rate=500)
+
+
+def test_connections_without_a_key_keep_nobody_out(run: Run) -> None:
+    """Those of one address that wait longest are closed once it has its share: 8,192 of them kept everybody out."""
+
+    async def test(gateway: Gateway) -> None:
+        reader, own = await asyncio.open_connection("127.0.0.1", gateway.port)
+        own.write(gateway.request(chat()))
+        assert (await read_reply(reader)).status == 200
+        held = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(30)]
+        for _, writer in held[::3]:
+            writer.write(b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        assert [(await gateway.chat()).status for _ in range(10)] == [200] * 10
+        ended = await asyncio.gather(*(asyncio.wait_for(each.read(1), 30) for each, _ in held[:20]))
+        assert set(ended) == {b""}, "the oldest of those that wait were closed"
+        # A connection that was authenticated does not count for its address.
+        own.write(gateway.request(chat()))
+        assert (await read_reply(reader)).status == 200
+        for _, writer in [(None, own), *held]:
+            writer.close()
+
+    run(test, max_connections=12)
+
+
+def test_a_newcomer_is_refused_only_if_all_are_busy(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        go = asyncio.Event()
+
+        async def wait(seen: Seen, writer: asyncio.StreamWriter) -> None:
+            await go.wait()
+            await answer(COMPLETION)(seen, writer)
+
+        gateway.upstream.handler = wait
+        calls = []
+        for number in range(1, 13):
+            calls.append(asyncio.create_task(gateway.chat()))
+            await until(lambda: len(gateway.upstream.seen) + sum(each.done() for each in calls) == number)  # noqa: B023
+        refused = [each.result() for each in calls if each.done()]
+        assert {(each.status, each.code, each.headers["x-should-retry"]) for each in refused} == {
+            (503, "overloaded", "true")
+        }
+        assert "this address has its whole share of connections" in refused[0].json["error"]["message"]
+        go.set()
+        assert sorted({each.status for each in await asyncio.gather(*calls)}) == [200, 503]
+        assert len(gateway.upstream.seen) >= 6
+
+    run(test, max_connections=12)
 
 
 def test_a_large_body_that_is_refused_still_gets_its_answer(run: Run) -> None:

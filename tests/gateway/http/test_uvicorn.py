@@ -32,7 +32,15 @@ USED = {
     # What a connection knows of its server, as uvicorn makes it.
     "_server": {"connections", "tasks", "default_headers"},
     "config": {"loaded_app", "timeout_keep_alive", "http_protocol_class", "ssl"},
-    "_flow": {"write_paused", "pause_writing", "resume_writing", "pause_reading", "resume_reading", "drain"},
+    "_flow": {
+        "write_paused",
+        "pause_writing",
+        "resume_writing",
+        "pause_reading",
+        "read_paused",
+        "resume_reading",
+        "drain",
+    },
 }
 """Attributes and methods that modules of `gateway/http` read, set or call, by the class or name they do that on."""
 
