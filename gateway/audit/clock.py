@@ -1,9 +1,9 @@
-"""What happens when the clock is behind the log, because it was ahead before and was corrected.
+"""Logs that are ahead of the clock, because it was ahead before and was corrected.
 
 Time never goes back within a log, so a log that is ahead of the clock stands still until the clock has caught up.
-Somebody may accept the clock instead. That is an entry of the log itself, at the time at which the log stands, and
-further entries get the same time until the clock has passed it; each says in `clock_ns` what the clock said. An
-acceptance needs no state beside the log: it holds as long as the log's last time is the one that it names.
+Somebody may accept the clock instead. The acceptance is an entry of the log itself, at the time at which the log
+stands. Further entries get the same time until the clock has passed it, and each says in `clock_ns` what the clock
+said. An acceptance needs no state beside the log: it holds as long as the log's last time is the one that it names.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from gateway.audit.balance import shown_time
 from gateway.audit.intents import SYSTEM, Changed
 
 WHAT: Final = "clock.accepted"
-"""What a `change` entry says that accepts the clock."""
+"""The `what` of a `change` entry that accepts the clock."""
 
 BACKWARD_NS: Final = 5_000_000_000
-"""How far the clock may be behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
+"""The clock may be so far behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
 
 
 class Ahead(NamedTuple):
@@ -54,14 +54,14 @@ def ahead(db: sqlite3.Connection, now_ns: int) -> list[Ahead]:
 
 
 def are_all(found: list[Ahead], db: sqlite3.Connection) -> bool:
-    """Whether these are all logs of organizations, or all logs there are, so that no request can be recorded."""
+    """True if these are all logs of organizations, or all logs there are, so that no request can be recorded."""
     (logs,) = db.execute("SELECT count(DISTINCT organization) FROM log").fetchone()
     without_system = {each.organization for each in found} - {SYSTEM}
     return bool(found) and len(without_system) >= max(1, logs - 1)
 
 
 def is_accepted(db: sqlite3.Connection, log_id: int, time_ns: int) -> bool:
-    """Whether a clock behind a log that stands at this time was accepted."""
+    """True if a clock behind a log that stands at this time was accepted."""
     found = db.execute("SELECT 1 FROM entry WHERE event_id = ?", (acceptance_id(log_id, time_ns),)).fetchone()
     return found is not None
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -71,8 +72,8 @@ class ContentCheck:
             return "the columns beside its content say something else"
         return ""
 
-    def erased(self, log_id: int, decisions: list[Any]) -> None:
-        """An erasure names these decisions: both parts may be gone."""
-        for each in decisions:
+    def erased(self, logs: list[int], decisions: list[Any]) -> None:
+        """An erasure in one log of an organization names these decisions of any of them: both parts may be gone."""
+        for log_id, each in itertools.product(logs, decisions):
             self.gone.pop((log_id, str(each)), None)
             self.gone.pop((log_id, closing_id(str(each))), None)

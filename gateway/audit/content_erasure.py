@@ -34,5 +34,8 @@ def _erase(writer: AuditWriter, pending: _Pending, *, actor: str, why: str, epoc
             organization = found[0][0]
             decisions = [decision for each, decision in found if each == organization]
             intent = Erased(organization=organization, decisions=decisions, actor=actor, why=why, epoch=epoch)
-            count += int(str(writer.write_sync(intent).entry["count"]))
+            erased = int(str(writer.write_sync(intent).entry["count"]))
+            if erased == 0:  # another process was quicker, or they would be found again without end
+                break
+            count += erased
     return count

@@ -22,7 +22,11 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
 from gateway.audit.thresholds import LimitWindow, Reached
 
+_RESERVATION = "SELECT reservation FROM open_decision WHERE event_id = ? AND log_id = ?"
 _DELETE = "DELETE FROM open_decision WHERE event_id = ? AND log_id = ?"
+_DELETE_CONTENT = """
+DELETE FROM content WHERE decision = ? AND log_id IN (SELECT id FROM log WHERE organization = ?)
+"""
 # As tuples: a union is made anew each time it is asked for.
 _USUAL = (Decided, Completed, Changed)
 _COUNTING = (Decided, Completed, Recovered)
@@ -271,12 +275,25 @@ class Transaction:
         kept: content.Sealed | None = None,
     ) -> tuple[Committed, int] | None:
         """Append an entry with these further members; None, and nothing changes, if its event is in a log already."""
+        return self._insert(log, *self._leaf(entry, more, time_ns, kept), time_ns)
+
+    def _leaf(
+        self,
+        entry: entries.Entry,
+        more: Mapping[str, entries.Scalar],
+        time_ns: int,
+        kept: content.Sealed | None,
+    ) -> tuple[entries.Entry, bytes]:
+        """The whole entry and its leaf. Raises `bad_entry` if that is too long."""
         entry = {**entry, **more, "time": str(time_ns)}
         if time_ns - self._now > clock.BACKWARD_NS:
             entry["clock_ns"] = str(self._now)
         if kept is not None:
             entry["content_expires_ns"] = str(time_ns + kept.days * content.DAY_NS)
-        leaf = entries.encode(entry)
+        return entry, entries.encode(entry)
+
+    def _insert(self, log: _Log, entry: entries.Entry, leaf: bytes, time_ns: int) -> tuple[Committed, int] | None:
+        """Append a leaf; None, and nothing changes, if its event is in a log already."""
         event_id = str(entry["id"])
         cursor = self._db.execute(
             "INSERT INTO entry (log_id, seq, event_id, kind, time_ns, agent, leaf) VALUES (?, ?, ?, ?, ?, ?, ?) "
@@ -333,10 +350,10 @@ class Transaction:
         )
 
     def _erase(self, log: _Log, item: Draft, intent: Erased, time_ns: int) -> Committed:
-        """Delete content. The entry names the decisions of which there was any."""
+        """Delete content of an organization, in whichever of its logs. The entry names those of which there was any."""
         found: list[str] = []
         for each in intent.decisions:
-            cursor = self._db.execute("DELETE FROM content WHERE decision = ? AND log_id = ?", (each, log.id))
+            cursor = self._db.execute(_DELETE_CONTENT, (each, item.organization))
             self._changes += cursor.rowcount
             if cursor.rowcount:
                 found.append(each)
@@ -349,24 +366,22 @@ class Transaction:
 
     def _complete(self, log: _Log, closing: Completed, entry: entries.Entry, time_ns: int) -> Committed | None:
         """Close an open decision and settle what it had reserved; None if its closing is in the log already."""
-        row = closing.decision_id, log.id
-        if self.balances.knows(closing.decision_id):
-            deleted, text = self._db.execute(_DELETE, row).rowcount, None
-        else:
-            found = self._db.execute(f"{_DELETE} RETURNING reservation", row).fetchall()
-            deleted, text = len(found), found[0][0] if found else None
-        if deleted != 1:
-            raise AuditError(
-                "decision_not_open",
-                f"`{closing.decision_id}` is not an open decision of this log",
-                subject=closing.decision_id,
-            )
-        self._changes += 1
+        row, text = (closing.decision_id, log.id), None
+        if not self.balances.knows(closing.decision_id):
+            found = self._db.execute(_RESERVATION, row).fetchone()
+            if found is None:
+                raise _not_open(closing)
+            (text,) = found
         members: entries.Entry = {}
         held = self.balances.closing(closing.organization, closing.decision_id, text)
         if held is not None:
             settled, members = balances.settlement(held, closing.settled)
-        appended = self._append(log, entry, members, time_ns, closing.content)
+        # Whatever stands in its way is found before anything is written: the decision stays open then.
+        leaf = self._leaf(entry, members, time_ns, closing.content)
+        if self._db.execute(_DELETE, row).rowcount != 1:
+            raise _not_open(closing)
+        self._changes += 1
+        appended = self._insert(log, *leaf, time_ns)
         if appended is None:
             return None
         committed, entry_id = appended
@@ -416,6 +431,11 @@ def behind_clock(found: clock.Ahead) -> AuditError:
     """The error for a log that stands still because the clock is behind it. Its text does not change meanwhile."""
     why = f"the clock is behind the log `{found.organization}`, and {found.until}"
     return AuditError("audit_unavailable", f"the audit log cannot be written: {why}", hint=clock.HINT)
+
+
+def _not_open(closing: Completed) -> AuditError:
+    text = f"`{closing.decision_id}` is not an open decision of this log"
+    return AuditError("decision_not_open", text, subject=closing.decision_id)
 
 
 def _without_effect() -> sqlite3.IntegrityError:

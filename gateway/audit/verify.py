@@ -298,7 +298,10 @@ class _Verification:
             self._found(log_id, index, "it does not say what was erased")
             return
         if entry.get("what") == "content":
-            self._content.erased(log_id, erased)
+            owner = self._trees[log_id].head.organization
+            self._content.erased(
+                [each for each, tree in self._trees.items() if tree.head.organization == owner], erased
+            )
             return
         for each in erased:
             self._gone.pop((log_id, str(each)), None)

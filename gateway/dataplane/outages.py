@@ -36,8 +36,8 @@ _RETRY_SECONDS: Final = 60
 LEAST: Final = 3
 """Fewer refusals than this are no outage, however far they lie apart."""
 FLUSH_SECONDS: Final = 5.0
-WRITTEN_SECONDS: Final = 10  # how long a streak of refusals is before other processes are told
-_SCOPES: Final = 5000  # that are remembered
+WRITTEN_SECONDS: Final = 10  # a streak of refusals is told to other processes from this length on
+_SCOPES: Final = 5000  # the most that are remembered
 
 FAULTS: Final = frozenset(
     {"audit_unavailable", "registry_unavailable", "policy_not_loaded", "overloaded", "gateway_error"}
@@ -70,7 +70,7 @@ _DELETE = "DELETE FROM outage WHERE kind = ? AND id = ? AND worker = ?"
 
 
 class Scope(NamedTuple):
-    """Of whom all requests may be refused. `id` is the registry's; organizations and bundles go by their names."""
+    """Requests that belong together. `id` is the registry's; organizations and bundles go by their names."""
 
     kind: Kind
     id: str = ""
@@ -120,12 +120,12 @@ class Outage(NamedTuple):
 
     @property
     def is_fault(self) -> bool:
-        """Whether the gateway itself is to blame for all of it."""
+        """True if the gateway itself is to blame for all of it."""
         return FAULTS.issuperset(self.codes)
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it may be as somebody wants it."""
+        """True if somebody may want it so."""
         return OF_CLIENTS.issuperset(self.codes)
 
 
@@ -275,7 +275,7 @@ def whose(scope: Scope) -> str:
 
 
 def _scopes(exchange: Exchange, code: str) -> Iterator[Scope]:
-    """Whose success or refusal it is. Refusals of unknown clients say nothing, unless the gateway is to blame."""
+    """The scopes that a request belongs to. Refusals of unknown clients say nothing, unless the gateway is to blame."""
     principal, match = exchange.principal, exchange.match
     if principal is None:
         if code in FAULTS:
@@ -309,7 +309,7 @@ def _outage(scope: Scope, streaks: Iterable[Streak], now_ns: int, success_ns: in
 
 
 def _stored(path: Path) -> dict[Scope, dict[str, Streak]]:
-    """What workers have written, by scope and worker."""
+    """The streaks that workers have written, by scope and worker."""
     found: dict[Scope, dict[str, Streak]] = {}
     if path.exists():
         uri = f"{path.absolute().as_uri()}?mode=ro"

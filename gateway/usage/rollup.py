@@ -2,7 +2,8 @@
 
 The file is a cache: it can be deleted, and the next question builds it again from the log. It
 is filled when somebody asks, never by a gateway's workers. What was read of the log is known by a position and the
-event that stands there; if that is another one (the log was restored, say) everything is read anew.
+event that stands there; if that is another one, or the log is shorter (it was restored, say), everything is read anew.
+If only that entry is gone, the sums are all that is left of what was removed from the log, and they are kept.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ class Rollup:
     def _begin(self, log: sqlite3.Connection) -> int:
         """Where to go on in the log; from its start if it is not the one that was read before."""
         position, event = self._db.execute("SELECT position, event FROM cursor").fetchone()
-        if position and completions.event_at(log, position) != event:
+        found = completions.event_at(log, position)
+        is_gone = found is None and search.last_position(log) > position
+        if position and found != event and not is_gone:
             with _transaction(self._db):
                 for table in ("usage", "subject", "agent"):
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608

@@ -116,6 +116,21 @@ def test_expired_content_is_erased_with_an_entry(log: Log) -> None:
     assert log.verify().status == "valid"
 
 
+def test_content_of_a_former_log_of_an_organization_is_erased_once(log: Log) -> None:
+    """Its log was begun anew: what is kept of the calls before is found under the organization, and must end there."""
+    old = call(log, days=1)
+    now_ns = int(log.entries()[-1]["time"]) + 2 * content.DAY_NS
+    log.tamper(
+        "INSERT INTO log (organization, epoch, origin, size, frontier, time_ns) "
+        "VALUES ('default', 2, 'test/default/audit/2', 0, x'', 0)"
+    )
+    assert content_erasure.expired(log.writer(), now_ns) == 1
+    assert log.rows("SELECT count(*) FROM content") == [(0,)]
+    erasures = [each for each in log.entries() if each["kind"] == "erasure"]
+    assert [each["decisions_json"] for each in erasures] == [f'["{old.event_id}"]']
+    assert [each.message for each in log.verify().findings if "content" in each.message] == []
+
+
 def test_all_content_of_an_agent_is_erased(log: Log) -> None:
     for _ in range(3):
         call(log)

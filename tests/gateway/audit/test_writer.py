@@ -18,11 +18,13 @@ import pytest
 from gateway.audit import clock, storage
 from gateway.audit import entry as entries
 from gateway.audit import writer as writers
+from gateway.audit.draft import draft
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, Activated, Recovered, Refused
 from gateway.audit.transaction import Transaction
 from gateway.audit.writer import AuditWriter, Committed
 from gateway.storage.opened_file import write_ahead_log
+from gateway.usage.reservation import CallReservation
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -206,6 +208,28 @@ def test_each_organization_has_its_own_tree(log: Log, make: Make) -> None:
     ]
     log.sign()
     assert log.verify().status == "valid"
+
+
+def test_a_closing_that_turns_out_too_long_leaves_its_decision_open(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its reservation is settled at is known inside the transaction only. It shares a batch with another entry."""
+    monkeypatch.setattr("gateway.audit.draft._SLACK", 0)
+    writer = log.writer()
+    decision = make.decided(reservation=CallReservation(organization="default", scopes=("all",), tokens=100))
+    writer.write_sync(decision)
+    filling = {"filling_json": "x" * 40_000, "further_json": ""}
+    long = draft(make.completed(decision, fields=filling), writer.boot).entry
+    filling["further_json"] = "x" * (entries.MAX_LEAF - len(entries.encode(long)))
+    with held_lock(log):
+        too_long, other = writer.submit(make.completed(decision, fields=filling)), writer.submit(make.change())
+    assert code_of(too_long) == "bad_entry"
+    other.result(10)
+    assert log.rows("SELECT event_id FROM open_decision") == [(decision.event_id,)]
+    assert log.verify().findings == []
+    writer.write_sync(make.completed(decision))
+    assert log.rows("SELECT event_id FROM open_decision") == []
+    assert log.verify().findings == []
 
 
 # -- the clock ---------------------------------------------------------------------------------------------------------

@@ -118,6 +118,18 @@ def test_the_file_is_made_again_if_it_is_damaged_or_of_another_log(log: Log) -> 
     for damaged in (b"", b"no database", b"SQLite format 3\x00" + bytes(4096)):
         path.write_bytes(damaged)
         assert requests() == 20
+    # The entry that was read last is gone, because its time was over: the sums are all that is left of it.
+    log.add(some_calls(random.Random(3), 1))
+    with closing(sqlite3.connect(log.data.audit_db)) as db, db:
+        assert db.execute("DELETE FROM entry WHERE id <= 40").rowcount == 40
+    assert requests() == 21
+    (log.data.cache / NAME).unlink()
+    assert requests() == 1
+    with closing(sqlite3.connect(log.data.audit_db)) as db, db:
+        db.execute("DELETE FROM entry")
+        db.execute("DELETE FROM log")
+    log.add(some_calls(random.Random(1), 20))
+    assert requests() == 20
     # The log was restored from a copy that was made earlier, and went on from there.
     with closing(sqlite3.connect(log.data.audit_db)) as db, db:
         db.execute("DELETE FROM entry WHERE id > 20")
