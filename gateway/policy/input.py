@@ -67,7 +67,7 @@ def build_input(
             "provider": call.provider,
             "model": call.model,
             "models": list(call.models),
-            "params": dict(call.params),
+            "params": {**call.settings, **call.params},
             "agent": None,
             "references": [{"kind": each.kind, "id": each.id} for each in call.references],
             "stores": call.stores,

@@ -64,6 +64,10 @@ class Form:
         value = self.values.get(name, (None,))[0]
         return value if isinstance(value, str) else None
 
+    def texts(self) -> dict[str, Any]:
+        """The form as policies see it, without its files."""
+        return {name: value for name, value in self.document().items() if not _is_file(value)}
+
     def flag(self, name: str) -> bool | None:
         found = self.text(name)
         if found not in (None, "true", "false"):
@@ -288,6 +292,10 @@ def _headers(part: _Part) -> dict[str, str]:
 def _keys(name: str) -> list[str]:
     """`a[b][]` as `a`, `b`."""
     return [each.rstrip("]") for each in name.split("[") if each != "]"]
+
+
+def _is_file(shown: object) -> bool:
+    return isinstance(shown, dict) or (isinstance(shown, list) and any(isinstance(each, dict) for each in shown))
 
 
 def _shown(value: str | Upload) -> object:

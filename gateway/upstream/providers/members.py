@@ -122,8 +122,13 @@ def _fault_of_name(key: str, names: frozenset[str]) -> str:
     """What is wrong with a name that is not one of `names`; empty for a name of its own."""
     if not _NAME.fullmatch(key):
         return f"the member name {shown(key)} may hold only letters, digits and the characters `_.:$-`"
-    documented = _by_letters(names).get(_letters(key))
-    return "" if documented is None else f"the member {shown(key)} must be spelled `{documented}`"
+    found = documented(key, names)
+    return "" if found is None else f"the member {shown(key)} must be spelled `{found}`"
+
+
+def documented(name: str, names: frozenset[str]) -> str | None:
+    """The one of `names` that has the letters of this name."""
+    return _by_letters(names).get(_letters(name))
 
 
 def check_nested(value: object, names: frozenset[str], theirs: frozenset[str] = frozenset()) -> None:

@@ -85,8 +85,8 @@ def facts_of(document: Facts) -> Facts:
         "references": {(each["kind"], each["id"]) for each in resource["references"]},
         "stores": resource["stores"],
         "modalities": request["modalities"],
-        # The deployment in a path is the model.
-        "parameters": {name: value for name, value in resource["params"].items() if name != "deployment"},
+        # Others are settings, whose names nobody reads in two ways.
+        "parameters": {name: value for name, value in resource["params"].items() if name in reading_state.PARAMS},
     }
 
 

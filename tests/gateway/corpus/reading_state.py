@@ -7,7 +7,7 @@ from typing import Any
 from .folding import Facts, deep, items, names_in, once
 from .reading_bodies import responses
 
-_PARAMS = ("n", "size", "quality", "background", "response_format", "output_format", "voice", "language")
+PARAMS = ("purpose", "n", "size", "quality", "background", "response_format", "output_format", "voice", "language")
 
 
 def media(body: Facts, action: str) -> Facts:
@@ -18,7 +18,7 @@ def media(body: Facts, action: str) -> Facts:
         "stream": body.get("stream_format") == "sse" if speech else bool(body.get("stream")),
         "references": {("voice", str(voice.get("id")))} if isinstance(voice, dict) else set(),
         "parameters": {
-            name: body[name] for name in _PARAMS if body.get(name) is not None and not isinstance(body[name], dict)
+            name: body[name] for name in PARAMS if body.get(name) is not None and not isinstance(body[name], dict)
         },
     }
 

@@ -75,7 +75,10 @@ def test_another_form_of_answer_is_refused() -> None:
             [Tool("googleSearch", ""), Tool("function", "a")],
         ),
         ([{"something_new": {}}], [Tool("somethingNew", "")]),
-        ([{"mcpServers": [{"name": "wiki", "streamableHttpTransport": {}}]}], [Tool("mcp", "wiki")]),
+        (
+            [{"mcp_servers": [{"name": "wiki", "streamableHttpTransport": {"url": "https://w.example/mcp?k=1"}}]}],
+            [Tool("mcp", "wiki", "https://w.example/mcp")],
+        ),
     ],
 )  # fmt: skip
 def test_tools(tools: Any, expected: list[Tool]) -> None:

@@ -80,7 +80,10 @@ def test_what_is_kept(given: dict[str, Any], stores: bool) -> None:
             {"input": [{"type": "tool_search_output", "call_id": "c", "tools": [{"type": "function", "name": "s"}]}]},
             [Tool("function", "s")],
         ),
-        ({"input": [{"type": "mcp_list_tools", "id": "m", "server_label": "w", "tools": [{"name": "t"}]}]}, []),
+        (
+            {"input": [{"type": "mcp_list_tools", "id": "m", "server_label": "w", "tools": [{"name": "t"}]}]},
+            [Tool("mcp_tool", "t")],
+        ),
     ],
 )
 def test_tools(given: dict[str, Any], tools: list[Tool]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.body import Body
 from gateway.call import Call, Reference
-from gateway.upstream.providers import forms
+from gateway.upstream.providers import forms, settings
 from gateway.upstream.providers.base import Endpoint, Head, call_of
 from gateway.upstream.providers.reported import keep
 from gateway.upstream.taps import Report
@@ -22,7 +22,7 @@ ACTIONS = frozenset({UPLOAD, RETRIEVE, CONTENT, DELETE})
 def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
     """The call in this request; `Denied` where it is none."""
     named = endpoint.params.get("file_id")
-    body = None
+    body = form = None
     facts: dict[str, Any] = {"references": () if named is None else (Reference("file", named),)}
     if endpoint.route.action == UPLOAD:
         form = forms.parse(head.content_type, raw, frozenset())
@@ -33,7 +33,8 @@ def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], 
             "modalities": ("file",),
             "stores": True,
         }
-    return call_of(endpoint, head, provider, raw, body, betas=betas, **facts)
+    judged = settings.of(head.query, None if form is None else form.texts(), headers=settings.of_headers(head.headers))
+    return call_of(endpoint, head, provider, raw, body, betas=betas, settings=judged, **facts)
 
 
 def created(document: dict[str, Any], report: Report) -> None:

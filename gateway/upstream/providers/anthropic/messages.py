@@ -15,7 +15,7 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.prompts import digest
 
@@ -52,6 +52,8 @@ _CALL_NAMES = frozenset(
     | {"fallback_credit_token"}
     | _UNSEEN.keys()
 )
+# Members that policies judge as what they are: all others are settings.
+_JUDGED = frozenset({"model", "messages", "max_tokens", "system", "stream", "tools", "mcp_servers", "fallbacks"})
 # Objects whose names are the client's own, such as those in a JSON Schema.
 _THEIRS = frozenset({"metadata", "output_config", "output_format"})
 _SCHEMAS = frozenset({"input_schema", "input_examples", "configs"})
@@ -60,28 +62,42 @@ _FALLBACK_NAMES = frozenset({"model", "max_tokens", "thinking", "output_config",
 _STATE_NAMES = frozenset({"type", "previous_message_id"})
 _SUMMARY_NAMES = frozenset({"type", "instructions", "edits"})
 _MESSAGE_NAMES = frozenset({"role", "content"})
-_BLOCK_NAMES = frozenset({"type", "text", "source", "content", "file_id", "tool", "container_id"})
+_BLOCK_NAMES = frozenset(
+    {"type", "text", "source", "content", "file_id", "tool", "tools", "tool_changes", "container_id", "model"}
+    | {"mcp_server_name"}
+)
 # Of blocks, objects whose names are not the provider's.
 _OWN_NAMES = frozenset({"input", "citations", "tool", "tools", "trigger"})
 _TOOL_NAMES = frozenset(
     {"type", "name", "model", "models", "fallbacks", "mcp_server_name", "function", "custom", "url", "server_url"}
+    | {"tools"}
 )
+# Of what a message adds to the tools: one of the names by which it refers to one, or its definition.
+_CHANGE_NAMES = _TOOL_NAMES | {"server_name", "definition"}
 _SERVER_NAMES = frozenset({"type", "name", "url"})
 _CONTAINER_NAMES = frozenset({"id", "skills"})
 _SKILL_NAMES = frozenset({"type", "skill_id", "version"})
 
+# The tools of a server: offered, and as the server listed them, so that it is not asked again.
+_TOOLSET, _LISTING = "mcp_toolset", "mcp_tool_listing"
+# It repeats which models have answered before; the provider does not ask them because of it.
+_ECHO = "fallback"
+
 # Blocks that bring something besides text.
 _KINDS = {"image": "image", "document": "file", "container_upload": "file"}
 # Types that are read; another type must not look like one of them.
-_BLOCK_KINDS = frozenset(_KINDS) | {"text", "tool_addition", "tool_removal", "tool_result"}
-_TOOL_KINDS = frozenset({"custom", "function", "mcp_toolset", "tool_reference"})
+_BLOCK_KINDS = frozenset(_KINDS) | {"text", "tool_addition", "tool_removal", "tool_result", "compaction", _ECHO}
+_BLOCK_KINDS |= {_LISTING}
+_REFERENCES = frozenset({"mcp_tool_reference", "mcp_toolset_reference"})
+_TOOL_KINDS = frozenset({"custom", "function", _TOOLSET, "tool_reference", "tool_definition"}) | _REFERENCES
 
 
 def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _CALL_NAMES, _UNSEEN, _THEIRS)
     facts = _facts(body, creates=endpoint.route.action == CREATE)
-    return call_of(endpoint, head, provider, raw, body, betas=betas, **facts)
+    judged = settings.of(head.query, body, _JUDGED, settings.of_headers(head.headers))
+    return call_of(endpoint, head, provider, raw, body, betas=betas, settings=judged, **facts)
 
 
 def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
@@ -102,7 +118,7 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    facts = _facts(body, creates=call.action == CREATE)
+    facts = {**_facts(body, creates=call.action == CREATE), "settings": settings.again(call, body, _JUDGED)}
     return replace(call, raw=json_body.dump(body, call.raw), body=body, **facts), tuple(names)
 
 
@@ -215,6 +231,8 @@ def _blocks(content: object, depth: int = 0) -> Iterator[dict[str, Any]]:
             members.kind(block["type"], "`type` of a block", _BLOCK_KINDS)
         yield block
         yield from _blocks(block.get("content"), depth + 1)
+        # A summary brings along what was added to the tools before it.
+        yield from _blocks(members.objects(block.get("tool_changes"), "tool_changes", _BLOCK_NAMES), depth + 1)
         # Some results are one object.
         if isinstance(block.get("content"), dict):
             yield from _blocks([block["content"]], depth + 1)
@@ -228,29 +246,64 @@ def _models(body: dict[str, Any], fallbacks: list[dict[str, Any]], blocks: list[
     brought = [
         each for tool in _tool_objects(body, blocks) for each in members.tool_models(tool, _TOOL_NAMES, _SCHEMAS)
     ]
+    # No block that is known names a model to ask, but one of another server may, such as for a summary.
+    for block in blocks:
+        if block.get("type") != _ECHO:
+            found = members.values_of(block, "model", _OWN_NAMES | {"content", "tool_changes"})
+            brought += [members.model(each, "`model` of a block") for each in found]
     return tuple(dict.fromkeys([*named, *brought]))
 
 
 def _tool_objects(body: dict[str, Any], blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The definitions of tools: those listed, and those that a message adds later."""
-    added = [block["tool"] for block in blocks if isinstance(block.get("tool"), dict)]
-    for each in added:
-        members.check_names(each, _TOOL_NAMES)
-    # A reference repeats what is listed.
+    """The definitions of tools: those listed, and those that a message adds later, or a summary brings along."""
     return members.objects(body.get("tools"), "tools", _TOOL_NAMES) + [
-        each for each in added if each.get("type") != "tool_reference"
+        found for block in blocks if (found := _changed(block)) is not None
     ]
 
 
+def _changed(block: dict[str, Any]) -> dict[str, Any] | None:
+    """The tool that a block adds or removes, as `tools` would list it; None if it only repeats what is listed."""
+    if block.get("tool") is None and block.get("type") not in ("tool_addition", "tool_removal"):
+        return None
+    change = members.one_object(block.get("tool"), "tool", _CHANGE_NAMES)
+    kind = change.get("type")
+    if kind != "tool_definition" and "definition" in change:
+        members.refuse("only a tool_definition may have a member `definition`")
+    if kind == "tool_reference":
+        return None
+    if kind == "tool_definition":
+        if other := sorted(change.keys() - {"type", "definition"}):
+            members.refuse(f"a tool_definition must not have a member `{other[0]}`: its tool stands in `definition`")
+        return members.one_object(change.get("definition"), "definition", _TOOL_NAMES)
+    if kind in _REFERENCES:
+        return {"type": _TOOLSET, "mcp_server_name": change.get("server_name")}
+    return change
+
+
 def _tools(body: dict[str, Any], blocks: list[dict[str, Any]]) -> tuple[Tool, ...]:
-    servers = members.objects(body.get("mcp_servers"), "mcp_servers", _SERVER_NAMES)
-    return (
-        *(_tool(item) for item in _tool_objects(body, blocks)),
-        *(
-            Tool("mcp", members.text(each.get("name"), "`name` of an MCP server"), members.server(each, ("url",)))
-            for each in servers
-        ),
-    )
+    servers: dict[str, str] = {}
+    for each in members.objects(body.get("mcp_servers"), "mcp_servers", _SERVER_NAMES):
+        name = members.text(each.get("name"), "`name` of an MCP server")
+        if name in servers:
+            members.refuse("two MCP servers must not have the same name")
+        servers[name] = members.server(each, ("url",))
+    found: list[Tool] = []
+    for item in _tool_objects(body, blocks):
+        tool = _tool(item)
+        found.append(replace(tool, server=servers.get(tool.name, "")) if tool.type == _TOOLSET else tool)
+        if tool.type == _TOOLSET:
+            found += _of_server(item, tool.name, servers)
+    for block in blocks:
+        if block.get("type") == _LISTING:
+            found += _of_server(block, block.get("mcp_server_name"), servers)
+    return (*found, *(Tool("mcp", name, server) for name, server in servers.items()))
+
+
+def _of_server(holder: dict[str, Any], name: object, servers: dict[str, str]) -> Iterator[Tool]:
+    """The tools that a server is said to have: the provider believes it instead of asking the server."""
+    server = servers.get(members.text(name, "`mcp_server_name`"), "")
+    for each in members.objects(holder.get("tools"), "tools", _TOOL_NAMES):
+        yield Tool("mcp_tool", members.text(each.get("name"), "`name` of a tool"), server)
 
 
 def _tool(item: dict[str, Any]) -> Tool:
@@ -265,7 +318,9 @@ def _tool(item: dict[str, Any]) -> Tool:
     kind = members.kind(kind, "`type` of a tool", _TOOL_KINDS)
     if kind == "function":
         members.refuse("`type` of a tool that the agent carries out must be `custom`")
-    if kind == "mcp_toolset":
+    if kind in ("tool_definition", *_REFERENCES):
+        members.refuse(f"a tool of type {kind} stands in a message only")
+    if kind == _TOOLSET:
         return Tool(kind, members.text(item.get("mcp_server_name"), "`mcp_server_name` of a tool"))
     return Tool(kind, "")  # the provider defines it: its type says what it is
 

@@ -11,7 +11,7 @@ import orjson
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.anthropic import files, messages
 from gateway.upstream.providers.anthropic.answers import Answers
 from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, call_of, url_of
@@ -19,7 +19,9 @@ from gateway.upstream.providers.rejections import Rejection, Why, inner, text
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 _BETA, _VERSION = "anthropic-beta", "anthropic-version"
-_FORWARDED = frozenset({b"accept", b"idempotency-key", _BETA.encode(), _VERSION.encode()})
+_FORWARDED = frozenset(
+    {b"accept", b"idempotency-key", _BETA.encode(), _VERSION.encode(), *(each.encode() for each in settings.HEADERS)}
+)
 _QUERY = frozenset({"beta"})
 _PAGES = frozenset({"after_id", "before_id", "limit"}) | _QUERY
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -69,6 +71,7 @@ class Anthropic:
             model=model,
             models=() if model is None else (model,),
             betas=betas,
+            settings=settings.of(head.query, None, headers=settings.of_headers(head.headers)),
         )
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:

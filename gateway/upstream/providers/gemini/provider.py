@@ -15,7 +15,7 @@ import orjson
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import (
     USUAL_TIERS,
     Edits,
@@ -97,6 +97,7 @@ class Gemini:
             self.name,
             raw,
             None,
+            settings=settings.of(head.query, None),
             model=model,
             models=() if model is None else (model,),
         )

@@ -7,18 +7,18 @@ Specification: docs/architecture.md, sections 6 and 7; https://ai.google.dev/api
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.gemini import tools
 from gateway.upstream.providers.gemini.contents import Contents, modalities
-from gateway.upstream.providers.gemini.spelling import Names, check_unread, put, several, spelled
+from gateway.upstream.providers.gemini.spelling import Names, camel, check_unread, put, several, spelled
 
 GENERATE = "generate_content"
 COUNT = "generate_content.count_tokens"
@@ -46,6 +46,8 @@ _KNOWN = Names(
     "outputDimensionality", "autoTruncate", "serviceTier", "store",
 )  # fmt: skip
 _UNSEEN = {**members.UNSEEN, **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in the path")}
+# Members that policies judge as what they are: all others are settings.
+_JUDGED = frozenset({"model", "contents", "content", "systemInstruction", "maxOutputTokens"})
 _EMBEDDING = Names("model", "content", "requests")
 _CONFIG = Names("maxOutputTokens", "candidateCount", "responseModalities", "routingConfig", "modelConfig")
 
@@ -75,6 +77,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: Bo
         model=named,
         models=(named,),
         stream=stream,
+        settings=_settings(endpoint.route.action, head.query, body),
         **facts,
     )
 
@@ -101,7 +104,27 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         return call, ()
     assert call.model is not None
     raw = call.raw if body == call.body else json_body.dump(body, call.raw)
-    return replace(call, raw=raw, body=body, **_facts(call.action, call.model, body)), tuple(names)
+    facts = {**_facts(call.action, call.model, body), "settings": _settings(call.action, call.query, body)}
+    return replace(call, raw=raw, body=body, **facts), tuple(names)
+
+
+def _settings(action: str, query: Mapping[str, str], body: dict[str, Any]) -> dict[str, Any]:
+    """What steers the provider, in camel case. Numbers and switches of the generation stand in `generationConfig`."""
+    request = _in_camel_case(body)
+    request |= _in_camel_case(request.pop("generateContentRequest", None))
+    config = settings.of({}, _in_camel_case(request.pop("generationConfig", None)), _JUDGED)
+    batch = [
+        settings.of({}, _in_camel_case(each), _JUDGED) for each in several(request.pop("requests", None), "requests")
+    ]
+    # The requests of a batch are much alike.
+    different = {json_body.dump(each, b""): each for each in batch if each}
+    found = {"generationConfig": config, "requests": list(different.values())}
+    judged = _JUDGED if action in (EMBED, BATCH) else _JUDGED | {"tools"}
+    return settings.of(query, request | {name: value for name, value in found.items() if value}, judged)
+
+
+def _in_camel_case(value: object) -> dict[str, Any]:
+    return {camel(name): member for name, member in value.items()} if isinstance(value, dict) else {}
 
 
 def _facts(action: str, named: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _TOOL = Names(
     "codeExecution", "urlContext", "computerUse", "googleMaps", "enterpriseWebSearch",
 )  # fmt: skip
 _NAMED = Names("name")
+_SERVER = Names("name", "streamableHttpTransport")
+_TRANSPORT = Names("url")
 _SEARCH = Names("fileSearchStoreNames", "retrievalResources")
 _CONFIG = Names("functionCallingConfig")
 _CALLING = Names("mode", "allowedFunctionNames")
@@ -43,7 +45,7 @@ def read(value: object) -> tuple[list[Tool], list[Reference]]:
             if kind == "retrieval":
                 members.refuse("`retrieval` is not supported: it names data that no policy would see")
             if kind in _LISTS:
-                tools += [Tool(_LISTS[kind], _name(each)) for each in several(member, kind)]
+                tools += [_listed(kind, each) for each in several(member, kind)]
                 continue
             if not isinstance(member, dict):
                 members.refuse(f"`{kind}` of a tool must be an object")
@@ -88,6 +90,17 @@ def _kind(key: str) -> str:
     if not _KIND.fullmatch(kind):
         members.refuse(f"{shown(key)} is not the name of a kind of tool")
     return kind
+
+
+def _listed(kind: str, item: object) -> Tool:
+    """One of a list. Of a server of tools there is one way to say where it is."""
+    if kind != "mcpServers":
+        return Tool(_LISTS[kind], _name(item))
+    found, given = _SERVER.read(item, kind), {camel(each) for each in item} if isinstance(item, dict) else set()
+    if other := sorted(given - {"name", "streamableHttpTransport"}):
+        members.refuse(f"`{other[0]}` of an MCP server is not supported: policies could not see what it says")
+    transport = _TRANSPORT.read(found.get("streamableHttpTransport"), "streamableHttpTransport")
+    return Tool(_LISTS[kind], _name(item), members.server(transport, ("url",)))
 
 
 def _name(item: object) -> str:

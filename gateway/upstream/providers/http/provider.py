@@ -17,7 +17,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream import json_body
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.providers.http.api import Api, Operation, load
 from gateway.upstream.providers.rejections import Rejection
@@ -54,7 +54,7 @@ class Http:
                 if parameter.required:
                     members.refuse(f"the parameter `{parameter.name}` is missing ({parameter.place})")
                 continue
-            value = _plain(source[parameter.name])
+            value = settings.plain(source[parameter.name])
             # The same name may stand in the path and in the body: a server could take either.
             if parameter.name in values and values[parameter.name] != value:
                 members.refuse(f"the parameter `{parameter.name}` is given twice, with different values")
@@ -130,17 +130,6 @@ def _body(operation: Operation, raw: Body) -> dict[str, Any]:
     for each in operation.at("body"):
         members.check_spelling(body.get(each.name), frozenset(each.inner))
     return body
-
-
-def _plain(value: object) -> object:
-    """A value as policies see it: no floats, whose texts differ between languages; what is large stays in the body."""
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return value
 
 
 def _nothing(document: dict[str, Any], report: Report) -> None:

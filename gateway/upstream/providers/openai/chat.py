@@ -14,7 +14,7 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai import switches
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
@@ -50,6 +50,8 @@ _CALL_NAMES = frozenset(
     | switches.NAMES
     | _UNSEEN.keys()
 )
+# Members that policies judge as what they are: all others are settings.
+_JUDGED = frozenset({"model", "models", "fallbacks", "messages", "stream", "tools", "functions", "modalities", *LIMITS})
 # Without one of these and with a model of an ordinary name, no tool is offered.
 _BRINGS_TOOLS = frozenset({"tools", "functions", "web_search_options", "models", "fallbacks"}) | switches.NAMES
 _MESSAGE_NAMES = frozenset({"role", "content", "audio", "tool_calls"})
@@ -108,6 +110,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: B
         stores=members.boolean(body.get("store"), "store"),
         modalities=_modalities(body, messages),
         service_tier=members.service_tier(body.get("service_tier")),
+        settings=settings.of(head.query, body, _JUDGED),
     )
 
 
@@ -147,6 +150,7 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
         models=models,
         max_output_tokens=limit,
         tools=tools,
+        settings=settings.again(call, body, _JUDGED),
         # A tool that is gone looks into nothing.
         references=_references(body, models, body["messages"]),
     )

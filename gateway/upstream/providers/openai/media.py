@@ -15,7 +15,7 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call, Reference, Usage
 from gateway.upstream import json_body, sse
-from gateway.upstream.providers import forms, members
+from gateway.upstream.providers import forms, members, settings
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Route
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
@@ -43,6 +43,8 @@ _MAX_IMAGES = 128
 # Short members that policies see as `resource.params`: how much is made, how large, in which form and voice.
 _PARAMS = ("n", "size", "quality", "background", "response_format", "output_format", "voice", "language")
 _NAMES = frozenset({"model", "prompt", "input", "instructions", "stream", "stream_format", *_PARAMS})
+# Members that policies judge as what they are: all others are settings.
+_JUDGED = frozenset({"model", "prompt", "input", "instructions", "stream"})
 _VOICE_NAMES = frozenset({"id"})
 # Members by which compatible servers do what no policy could see, and why that is refused.
 _UNSEEN = {**members.UNSEEN, **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`")}
@@ -79,6 +81,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
         query=head.query,
         raw=raw,
         body=body,
+        settings=settings.of(head.query, body if action in _JSON else form.texts(), _JUDGED),
         **_facts(action, given, endpoint.params),
         **facts,
     )

@@ -15,7 +15,7 @@ import orjson
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, url_of
 from gateway.upstream.providers.openai import chat, media, responses, simple, state
 from gateway.upstream.providers.openai.answers import Answers
@@ -98,6 +98,7 @@ class OpenAI:
             query=head.query,
             raw=raw,
             body=None,
+            settings=settings.of(head.query, None),
             model=None if named is None else members.model(named),
             models=() if named is None else (named,),
             # Responses are state: an agent sees its own.

@@ -14,7 +14,7 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT
 from gateway.upstream.providers.prompts import digest
@@ -48,6 +48,8 @@ _CALL_NAMES = frozenset(
     | {"service_tier"}
     | _UNSEEN.keys()
 )
+# Members that policies judge as what they are: all others are settings.
+_JUDGED = frozenset({"model", "input", "instructions", "stream", "tools", "max_output_tokens"})
 # Objects whose names are the client's own, such as those in a JSON Schema.
 _THEIRS = frozenset({"metadata", "text"})
 _SCHEMAS = frozenset({"input_schema", "input_examples", "output_schema", "format", "filters", "headers", "tools"})
@@ -69,6 +71,7 @@ _SERVERS = ("server_url", "connector_id", "tunnel_id")
 # Types that are read; another type must not look like one of them.
 _TOOL_KINDS = frozenset({"function", "custom", "namespace", "mcp", "image_generation"})
 _ITEM_KINDS = frozenset({"message", "item_reference", "mcp_list_tools", "additional_tools", "reasoning", "compaction"})
+_LISTING = "mcp_list_tools"
 _ITEM_KINDS |= {"image_generation_call", "tool_search_output", "mcp_approval_response"}
 # Items besides messages that have a role.
 _WITH_ROLE = frozenset({"additional_tools"})
@@ -92,7 +95,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     if endpoint.route.action == COMPACT and _has(body, "max_output_tokens"):
         members.refuse("`max_output_tokens` is not supported: what a conversation is compacted to has no limit")
     facts = _facts(body, creates=endpoint.route.action == CREATE)
-    return call_of(endpoint, head, provider, raw, body, **facts)
+    return call_of(endpoint, head, provider, raw, body, settings=settings.of(head.query, body, _JUDGED), **facts)
 
 
 def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
@@ -111,7 +114,7 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    facts = _facts(body, creates=call.action == CREATE)
+    facts = {**_facts(body, creates=call.action == CREATE), "settings": settings.again(call, body, _JUDGED)}
     return replace(call, raw=json_body.dump(body, call.raw), body=body, **facts), tuple(names)
 
 
@@ -127,7 +130,7 @@ def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
         # More models at work, each with tools and an output of its own: the provider runs them, as it does a tool.
         "tools": (*said["tools"], *_agents(body)),
         "model": model,
-        "models": tuple(dict.fromkeys([model, *_further_models(body, tools)])),
+        "models": tuple(dict.fromkeys([model, *_further_models(body, items, tools)])),
         "stream": members.boolean(body.get("stream"), "stream"),
         "max_output_tokens": None if limit is None else members.whole_number(limit, "max_output_tokens", _MAX_LIMIT),
         # Kept unless the request says otherwise, and always when it is to be fetched later.
@@ -140,7 +143,7 @@ def content(value: object) -> dict[str, Any]:
     """The members of a call that puts these items into a conversation."""
     items = _items(value)
     tools = list(_definitions({}, items))
-    if any(True for _ in _further_models({}, tools)):
+    if any(True for _ in _further_models({}, items, tools)):
         members.refuse("a tool that names a model cannot be put into a conversation: list it in the request itself")
     return _said({}, items, tools)
 
@@ -154,7 +157,7 @@ def _said(body: dict[str, Any], items: list[dict[str, Any]], tools: list[dict[st
     prompts = [] if instructions is None else [digest(instructions)]
     prompts += [digest(item.get("content")) for item in spoken if item["role"] in _SYSTEM_ROLES]
     return {
-        "tools": tuple(map(_tool, tools)),
+        "tools": (*map(_tool, tools), *_of_servers(items, tools)),
         "roles": tuple(item["role"] for item in spoken),
         "messages": len(spoken),
         "system_prompts": tuple(prompts),
@@ -163,7 +166,7 @@ def _said(body: dict[str, Any], items: list[dict[str, Any]], tools: list[dict[st
     }
 
 
-def _further_models(body: dict[str, Any], tools: list[dict[str, Any]]) -> Iterator[str]:
+def _further_models(body: dict[str, Any], items: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Iterator[str]:
     """The models of tools, at any depth, and the one that moderates."""
     if _has(body, "moderation"):
         yield members.model(members.one_object(body["moderation"], "moderation", _MODERATION_NAMES).get("model"))
@@ -171,6 +174,11 @@ def _further_models(body: dict[str, Any], tools: list[dict[str, Any]]) -> Iterat
         # What these take as parameters is a JSON Schema.
         theirs = _SCHEMAS | {"parameters"} if tool.get("type") in ("function", "custom") else _SCHEMAS
         yield from members.tool_models(tool, _TOOL_NAMES, theirs)
+    # No item that is known names a model to ask, but a summary of another server may.
+    for item in items:
+        if str(item.get("type")).startswith("compact"):
+            for each in members.values_of(item, "model"):
+                yield members.model(each, "`model` of an item")
 
 
 def _stores(body: dict[str, Any]) -> bool:
@@ -222,7 +230,7 @@ def _definitions(body: dict[str, Any], items: list[dict[str, Any]]) -> Iterator[
     """The definitions of tools: those listed, and those that items bring along."""
     yield from _flat(body.get("tools"))
     for item in items:
-        if item.get("type") != "mcp_list_tools":  # what a server offered, which is no definition
+        if item.get("type") != _LISTING:  # what a server has
             yield from _flat(item.get("tools"))
 
 
@@ -250,6 +258,20 @@ def _tool(item: dict[str, Any]) -> Tool:
     return Tool(kind, "")  # the provider runs it itself: its type says what it is
 
 
+def _of_servers(items: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Iterator[Tool]:
+    """The tools that servers are said to have listed: with this item, the provider does not ask them."""
+    servers: dict[str, str] = {}
+    for tool in map(_tool, tools):
+        if tool.type == "mcp":
+            # Of two with one label nobody knows which is meant.
+            servers[tool.name] = tool.server if servers.get(tool.name, tool.server) == tool.server else ""
+    for item in items:
+        if item.get("type") == _LISTING:
+            server = servers.get(members.text(item.get("server_label"), "`server_label` of an item"), "")
+            for each in members.objects(item.get("tools"), "tools", _TOOL_NAMES):
+                yield Tool("mcp_tool", members.text(each.get("name"), "`name` of a tool"), server)
+
+
 def _agents(body: dict[str, Any]) -> Iterator[Tool]:
     """What lets the model start other ones at the provider, as many as it likes."""
     if _has(body, _AGENTS):
@@ -269,7 +291,7 @@ def _stripped(body: dict[str, Any], unwanted: frozenset[str]) -> dict[str, Any]:
     if isinstance(body.get("input"), list):
         kept["input"] = [
             {**item, "tools": _without(item["tools"], unwanted)}
-            if _has(item, "tools") and item.get("type") != "mcp_list_tools"
+            if _has(item, "tools") and item.get("type") != _LISTING
             else item
             for item in body["input"]
         ]

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call
 from gateway.upstream import json_body
-from gateway.upstream.providers import members
+from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, USAGE_EDIT
@@ -30,6 +30,8 @@ _NAMES = frozenset(
     {"model", "input", "prompt", "max_tokens", "n", "best_of", "stream", "stream_options", "service_tier"}
     | _UNSEEN.keys()
 )
+# Members that policies judge as what they are: all others are settings.
+_JUDGED = frozenset({"model", "input", "prompt", "stream"})
 _OPTION_NAMES = frozenset({"include_usage"})
 _THEIRS = frozenset({"metadata", "logit_bias", "guided_json", "structured_outputs", "json_schema"})
 _PART_NAMES = frozenset({"type", "text", "image_url"})
@@ -41,7 +43,15 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _NAMES, _UNSEEN, _THEIRS)
     facts = _facts(endpoint.route.action, body, endpoint.params)
-    return call_of(endpoint, head, provider, raw, body, **facts)
+    return call_of(
+        endpoint,
+        head,
+        provider,
+        raw,
+        body,
+        settings=settings.of(head.query, body, _judged(endpoint.route.action)),
+        **facts,
+    )
 
 
 def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
@@ -64,9 +74,12 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    return replace(
-        call, raw=json_body.dump(body, call.raw), body=body, **_facts(call.action, body, call.params)
-    ), tuple(names)
+    facts = {**_facts(call.action, body, call.params), "settings": settings.again(call, body, _judged(call.action))}
+    return replace(call, raw=json_body.dump(body, call.raw), body=body, **facts), tuple(names)
+
+
+def _judged(action: str) -> frozenset[str]:
+    return _JUDGED | {"max_tokens"} if action == COMPLETIONS else _JUDGED
 
 
 def _facts(action: str, body: dict[str, Any], params: Mapping[str, str]) -> dict[str, Any]:

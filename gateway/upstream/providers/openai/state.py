@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.body import Body
 from gateway.call import Call, Reference
-from gateway.upstream.providers import forms, members
+from gateway.upstream.providers import forms, members, settings
 from gateway.upstream.providers.base import Endpoint, Head, Route
 from gateway.upstream.providers.openai import responses
 from gateway.upstream.providers.openai.headers import FORWARDED
@@ -80,6 +80,7 @@ _OWNED = {
 }
 _UNSEEN = {**members.UNSEEN, "route": "no model is asked"}
 _NAMES = frozenset({"file_id", "file_ids", "files", "items", *_UNSEEN})
+_CONTENT = frozenset({"items"})
 _FILE_NAMES = frozenset({"file_id", "file_ids"})
 _THEIRS = frozenset({"metadata", "attributes", "filters"})
 _UPLOAD_NAMES = frozenset({"purpose"})
@@ -92,7 +93,7 @@ def references(params: Mapping[str, str]) -> tuple[Reference, ...]:
 
 def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     """The call in this request; `Denied` where it is none."""
-    action, body = endpoint.route.action, None
+    action, body, form = endpoint.route.action, None, None
     facts: dict[str, Any] = {}
     if endpoint.route.body == "multipart":
         form = forms.parse(head.content_type, raw, _UPLOAD_NAMES)
@@ -109,6 +110,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
         if action.startswith("conversations."):
             facts = responses.content(body.get("items"))
         facts["references"] = (*facts.get("references", ()), *_files(body))
+    content = _CONTENT if action.startswith("conversations.") else frozenset[str]()
     named = {*references(endpoint.params), *facts.pop("references", ())}
     return Call(
         action=action,
@@ -119,6 +121,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
         query=head.query,
         raw=raw,
         body=body,
+        settings=settings.of(head.query, body if form is None else form.texts(), content),
         stores=action in _CREATES or action == _ADD_ITEMS,
         references=tuple(sorted(named, key=lambda each: (each.kind, each.id))),
         **{"params": endpoint.params, **facts},
