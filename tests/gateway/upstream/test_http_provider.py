@@ -362,3 +362,40 @@ def test_schemas_that_refer_to_one_another_without_end_are_refused(monkeypatch: 
     paths = {"/a": {"post": {"operationId": "a", "requestBody": body}}}
     with pytest.raises(GatewayError, match="refer to one another too often"):
         openapi.api_of({"openapi": "3.1.0", "paths": paths, **together})
+
+
+def _using(operations: int, schema: dict[str, Any]) -> dict[str, Any]:
+    body = {"content": {"application/json": {"schema": {"properties": {"a": {"$ref": "#/x"}}}}}}
+    paths = {
+        f"/p{number}": {"post": {"operationId": f"o{number}", "requestBody": body}} for number in range(operations)
+    }
+    return {"openapi": "3.1.0", "paths": paths, "x": schema}
+
+
+MUCH: dict[str, dict[str, Any]] = {
+    "parameters that are shared": {
+        "openapi": "3.1.0",
+        "paths": {
+            f"/p{number}": {"parameters": [{"$ref": "#/q"}] * 90, "get": {"operationId": f"a{number}"}}
+            for number in range(900)
+        },
+        "q": {"name": "q", "in": "query"},
+    },
+    "faults that quote a path": {
+        "openapi": "3.1.0",
+        "paths": {
+            "/" + "p" * 100_000: {"parameters": [{"name": "%", "in": "query"}] * 9000, "get": {"operationId": "a"}}
+        },
+    },
+    "long names": _using(2000, {"properties": {"n" * 100_000: {}}}),
+}
+
+
+@pytest.mark.parametrize("what", MUCH)
+def test_a_small_document_makes_nothing_large(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openapi, "MAX_STEPS", 50_000)
+    reader = openapi._Reader(MUCH[what])
+    with pytest.raises(GatewayError) as refused:
+        tuple(reader.operations())
+    assert reader._steps <= openapi.MAX_STEPS + 1000
+    assert len(refused.value.message) < 10_000

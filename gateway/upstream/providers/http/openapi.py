@@ -20,7 +20,11 @@ from gateway.upstream.providers.http.api import Api, Operation, Parameter
 MAX_BYTES = 8 * 1024 * 1024
 MAX_OPERATIONS = 5_000
 MAX_NAMES = 500_000
+MAX_NAME_BYTES = 16 * 1024 * 1024
 MAX_STEPS = 2_000_000
+"""Objects, members of lists and names that are looked at: a small document can have much read again and again."""
+_MAX_FAULTS = 500
+_LONGEST_FAULT = 500
 _MAX_REFERENCES = 32
 _NO_VERSION = "it has no member `openapi` with a version 3.x"
 _OPERATION = ("$ref", "operationId", "parameters", "requestBody")
@@ -124,11 +128,29 @@ class _Reader:
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
         self.faults: list[str] = []
-        self._names = 0
+        self._names = self._name_bytes = 0
         self._steps = 0
         self._parts: dict[str, _Part] = {}
         self._inners: dict[int, tuple[str, ...]] = {}  # by the schema's id, which the document keeps alive
         self.header, self.prefix = self._credential()
+
+    def _step(self, count: int = 1) -> None:
+        self._steps += count
+        if self._steps > MAX_STEPS:
+            raise _bad(["its parts refer to one another too often: leave out operations that no agent needs"])
+
+    def _keep(self, names: int, size: int = 0) -> None:
+        """Count what the gateway would keep: a small document can use one large schema everywhere."""
+        self._names += names
+        self._name_bytes += size
+        if self._names > MAX_NAMES or self._name_bytes > MAX_NAME_BYTES:
+            raise _bad([f"its operations declare more than {MAX_NAMES} parameters and members of bodies"])
+
+    def _fault(self, text: str) -> None:
+        """It may quote a path or a name of any length."""
+        self.faults.append(text if len(text) <= _LONGEST_FAULT else f"{text[:_LONGEST_FAULT]}…")
+        if len(self.faults) >= _MAX_FAULTS:
+            raise _bad(self.faults)
 
     def operations(self) -> Iterator[Operation]:
         names: dict[str, str] = {}
@@ -144,7 +166,7 @@ class _Reader:
                 if (name := self._operation_id(found, where)) is None:
                     continue
                 if name in names:
-                    self.faults.append(f"{where}: {names[name]} has the same operationId")
+                    self._fault(f"{where}: {names[name]} has the same operationId")
                     continue
                 names[name] = where
                 if (operation := self._operation(name, where, method, str(path), shared, found)) is not None:
@@ -154,18 +176,18 @@ class _Reader:
         name = found.get("operationId")
         if isinstance(name, str) and _IDENTIFIER.fullmatch(name):
             return name
-        self.faults.append(f"{where}: it needs an operationId of letters, digits, `_` and `-`: it is the action")
+        self._fault(f"{where}: it needs an operationId of letters, digits, `_` and `-`: it is the action")
         return None
 
     def _operation(
         self, name: str, where: str, method: str, path: str, shared: Mapping[str, Any], found: Mapping[str, Any]
     ) -> Operation | None:
         if not _PATH.fullmatch(path):
-            self.faults.append(f"{where}: the path may have letters, digits, `.`, `_`, `:`, `-` and {{parameters}}")
+            self._fault(f"{where}: the path may have letters, digits, `.`, `_`, `:`, `-` and {{parameters}}")
             return None
         if any(segment.count("{") > 1 for segment in path.split("/")):
             # `/{a}.{b}` can be read in several ways, and a policy would judge one of them.
-            self.faults.append(f"{where}: a segment of the path may have one parameter")
+            self._fault(f"{where}: a segment of the path may have one parameter")
             return None
         by_place: dict[tuple[str, str], Parameter] = {
             ("path", template): Parameter(template, "path", required=True) for template in _TEMPLATE.findall(path)
@@ -177,20 +199,19 @@ class _Reader:
                     by_place[parameter.place, parameter.name] = parameter
         body = self._body(found.get("requestBody"), where)
         parameters = [*by_place.values(), *(body or ())]
+        self._keep(len(parameters))
         if body is not None and method in ("get", "delete"):
-            self.faults.append(f"{where}: a body has no meaning for this method")
+            self._fault(f"{where}: a body has no meaning for this method")
         return Operation(name, method.upper(), path, tuple(parameters), body is not None)
 
     def _parameter(self, value: object, where: str) -> Parameter | None:
         found = self._object(value, where)
         name, place = found.get("name"), found.get("in")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            self.faults.append(
-                f"{where}: the parameter {name!r} may have letters, digits, `_`, `.` and `-` in its name"
-            )
+            self._fault(f"{where}: the parameter {name!r} may have letters, digits, `_`, `.` and `-` in its name")
             return None
         if place not in ("path", "query", "header"):
-            self.faults.append(f"{where}: the parameter `{name}` is in {place!r}, which is not path, query or header")
+            self._fault(f"{where}: the parameter `{name}` is in {place!r}, which is not path, query or header")
             return None
         if place == "header":
             name = name.lower()
@@ -198,7 +219,7 @@ class _Reader:
             if name in ("accept", "content-type", self.header.lower()) or name in _CREDENTIAL_HEADERS:
                 return None
             if name in _RESERVED_HEADERS or name.startswith(("x-forwarded-", "aig-")):
-                self.faults.append(f"{where}: clients must not set the header `{name}`")
+                self._fault(f"{where}: clients must not set the header `{name}`")
                 return None
         return Parameter(name, place, required=found.get("required") is True)
 
@@ -211,7 +232,7 @@ class _Reader:
             (each for name, each in content.items() if str(name).partition(";")[0] == "application/json"), None
         )
         if media is None:
-            self.faults.append(f"{where}: the body must be application/json")
+            self._fault(f"{where}: the body must be application/json")
             return []
         schema = self._object(self._object(media, where).get("schema"), where)
         properties: dict[str, Any] = {}
@@ -221,18 +242,14 @@ class _Reader:
             properties.update(self._object(each.get("properties") or {}, where))
             required.update(str(name) for name in self._list(each.get("required"), where))
         if not properties:
-            self.faults.append(f"{where}: the schema of the body must list its properties: others are refused")
+            self._fault(f"{where}: the schema of the body must list its properties: others are refused")
         for name in properties:
             if not _NAME.fullmatch(str(name)):
-                self.faults.append(
-                    f"{where}: the property {name!r} of the body may have letters, digits, `_`, `.`, `-`"
-                )
+                self._fault(f"{where}: the property {name!r} of the body may have letters, digits, `_`, `.`, `-`")
         found = []
         for name, each in properties.items():
             inner = self._inner(each, where)
-            self._names += 1 + len(inner)
-            if self._names > MAX_NAMES:  # a small document can use one large schema everywhere
-                raise _bad([f"the bodies of its operations declare more than {MAX_NAMES} members"])
+            self._keep(len(inner), sum(map(len, inner)))
             found.append(Parameter(str(name), "body", required=name in required, inner=inner))
         return found
 
@@ -249,9 +266,7 @@ class _Reader:
             reference = waiting.pop()
             if (found := self._parts.get(reference)) is None:
                 found = self._parts[reference] = self._part(self._referred(reference, where), where)
-            self._steps += 1 + len(found.names)
-            if self._steps > MAX_STEPS:
-                raise _bad(["its schemas refer to one another too often: give its operations smaller bodies"])
+            self._step(1 + len(found.names) + len(found.references))
             names |= found.names
             new = found.references - seen
             seen |= new
@@ -264,6 +279,7 @@ class _Reader:
         references: set[str] = set()
         waiting = [value]
         while waiting:
+            self._step()
             schema = waiting.pop()
             if not isinstance(schema, dict):
                 continue
@@ -292,30 +308,32 @@ class _Reader:
             ):
                 return "Authorization", "Bearer "
         if schemes:
-            self.faults.append("none of its securitySchemes is a bearer token or a key in a header")
+            self._fault("none of its securitySchemes is a bearer token or a key in a header")
         return "Authorization", "Bearer "
 
     def _object(self, value: object, where: str) -> dict[str, Any]:
         """`value` with its reference followed; an empty object and a fault if it is none."""
         for _ in range(_MAX_REFERENCES):
+            self._step()
             if not isinstance(value, dict):
-                self.faults.append(f"{where}: an object is expected")
+                self._fault(f"{where}: an object is expected")
                 return {}
             if "$ref" not in value:
                 return value
             value = self._referred(str(value["$ref"]), where)
-        self.faults.append(f"{where}: references go in a circle")
+        self._fault(f"{where}: references go in a circle")
         return {}
 
     def _referred(self, reference: str, where: str) -> object:
         if not reference.startswith("#/"):
-            self.faults.append(f"{where}: the reference {reference!r} leads out of the document: bundle it first")
+            self._fault(f"{where}: the reference {reference!r} leads out of the document: bundle it first")
             return {}
         found: Any = self._document
+        self._step(reference.count("/"))
         for part in reference[2:].split("/"):
             key = part.replace("~1", "/").replace("~0", "~")
             if not isinstance(found, dict) or key not in found:
-                self.faults.append(f"{where}: the reference {reference!r} leads nowhere")
+                self._fault(f"{where}: the reference {reference!r} leads nowhere")
                 return {}
             found = found[key]
         return found
@@ -324,8 +342,9 @@ class _Reader:
         if value is None:
             return []
         if not isinstance(value, list):
-            self.faults.append(f"{where}: a list is expected")
+            self._fault(f"{where}: a list is expected")
             return []
+        self._step(len(value))
         return value
 
 
