@@ -92,7 +92,7 @@ class Chooser:
             exchange.match, exchange.others = found, ()
             return
         order = drawn(found.members, self._random)
-        closed = [each for each in order if not self._breakers.wait(each.destination.id)]
+        closed = [each for each in order if not self._wait(exchange, each)]
         # If all are open, the first is tried all the same, and the client is told so.
         exchange.match, *others = closed or order[:1]
         exchange.others = tuple(others)
@@ -148,16 +148,21 @@ class Chooser:
 
     def _next(self, exchange: Exchange) -> Match | None:
         """The next upstream that calls are sent to."""
-        return next((each for each in exchange.others if not self._breakers.wait(each.destination.id)), None)
+        return next((each for each in exchange.others if not self._wait(exchange, each)), None)
 
     def _may_retry(self, exchange: Exchange, denied: Denied) -> bool:
         """Whether the same upstream may be sent the same call again: nothing was sent, or twice is as good as once."""
         if exchange.retries >= self._settings.upstream_retries or exchange.upstream_status is not None:
             return False
         assert exchange.match is not None
-        return (isinstance(denied, NotConnectedError) or exchange.repeatable) and not self._breakers.wait(
-            exchange.match.destination.id
+        return (isinstance(denied, NotConnectedError) or exchange.repeatable) and not self._wait(
+            exchange, exchange.match
         )
+
+    def _wait(self, exchange: Exchange, match: Match) -> float:
+        """How long no call of this agent should go to this upstream."""
+        assert exchange.principal is not None
+        return self._breakers.wait(match.destination.id, exchange.principal.agent_id)
 
     async def _pause(self, exchange: Exchange, client: Departure) -> bool:
         """Wait before the same upstream is tried again; false if there is no time left, or no client."""

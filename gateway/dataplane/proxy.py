@@ -385,7 +385,13 @@ class DataPlane:
             exchange.answered_ns = time.monotonic_ns()
             client.tell = None
             self.watch.leave(watched)
-            self._breakers.note(exchange.match.destination, outcome, exchange.upstream_status)
+            self._breakers.note(
+                exchange.match.destination,
+                exchange.principal.agent_id,
+                outcome,
+                exchange.upstream_status,
+                unconnected=exchange.unsent,
+            )
             replaceable = kept is not None and watched.denied is None
             if replaceable or (failure is not None and self._chooser.may_follow(exchange, failure)):
                 exchange.status = None  # the client gets another answer
@@ -425,7 +431,9 @@ class DataPlane:
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         call = exchange.forget_request()
         headers = {**exchange.head.headers, **exchange.set_headers, **destination.headers}
-        self._breakers.enter(destination)
+        assert exchange.principal is not None
+        agent = exchange.principal.agent_id
+        self._breakers.enter(destination, agent)
         if self._tracer is not None:
             self._tracer.forward(exchange, headers)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
@@ -434,7 +442,7 @@ class DataPlane:
         exchange.sent_ns = time.monotonic_ns()
         answer = await self._client.send(outgoing, _nothing if keep else exchange.forget_body, destination.reach)
         exchange.upstream_status = answer.status
-        self._breakers.answered(destination, answer.status)
+        self._breakers.answered(destination, agent, answer.status)
         try:
             if answer.status in (401, 403):
                 found = await rejected.of_forbidden(answer, destination) if answer.status == 403 else None
