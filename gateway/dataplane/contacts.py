@@ -132,12 +132,15 @@ class Contacts:
             with closing(sqlite3.connect(self._path, isolation_level=None, timeout=1.0)) as db:
                 db.execute("PRAGMA synchronous = NORMAL")
                 db.execute(_TABLE)
+                db.execute(_BREAKERS)
+                # As one: nobody who reads in between finds this worker without its open breakers.
+                db.execute("BEGIN IMMEDIATE")
                 db.executemany(_MERGE, rows)
                 if breakers is not None:
-                    db.execute(_BREAKERS)
                     db.execute("DELETE FROM open_breaker WHERE worker = ?", (self._worker,))
                     listed = [(each, one.worker, one.failures, one.until_ns) for each, one in breakers.items()]
                     db.executemany("INSERT INTO open_breaker VALUES (?, ?, ?, ?)", listed)
+                db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             if str(error) != self._complaint:
                 logger.warning("how upstreams answered cannot be kept for `gateway status`: %s", error)

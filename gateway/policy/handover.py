@@ -177,14 +177,16 @@ class Follower:
         """Look once at what is wanted. Failures are logged, not raised; the requests concerned are refused then."""
         try:
             # In this order: a revision that is no longer announced here was activated before the next line reads.
-            announced = self._handover.announced()
+            # Beside the loop: another process may hold the file just when a policy is activated.
+            announced = await asyncio.to_thread(self._handover.announced)
             wanted = announced | digests(await self._registry.active_bundles())
             missing = wanted - self._cache.loaded
             # A revision that failed is not tried again at once; a new one is.
             if missing - self._failed.keys() or self._cache.loaded - wanted or time.monotonic() > self._retry:
                 self._failed = await asyncio.to_thread(self._cache.follow, wanted)
                 self._retry = time.monotonic() + RETRY_SECONDS
-            self._handover.answer(self._boot, {digest: self._failed.get(digest, "") for digest in announced})
+            answers = {digest: self._failed.get(digest, "") for digest in announced}
+            await asyncio.to_thread(self._handover.answer, self._boot, answers)
             self._complain("; ".join(sorted(set(self._failed.values()))))
         except Denied as error:
             self._complain(f"{error.message}: {error.detail}")

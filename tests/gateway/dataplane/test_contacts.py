@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from gateway.dataplane.contacts import Contacts, read
+from gateway.dataplane.contacts import Contacts, open_breakers, read
 from gateway.upstream.providers.rejections import Why
 
 
@@ -66,3 +69,26 @@ def test_a_file_that_cannot_be_written_is_complained_of_once(tmp_path: Path, cap
         contacts.close()
     assert [record.message[:40] for record in caplog.records] == ["how upstreams answered cannot be kept fo"]
     assert read(tmp_path / "missing" / "runtime.db") == {}
+
+
+def test_an_open_breaker_is_seen_at_every_moment(tmp_path: Path) -> None:
+    """It was gone for whoever read between two statements of its worker."""
+    contacts = Contacts(tmp_path / "runtime.db", "boot_test")
+    contacts.breaker("ups_1", 5, 60.0)
+    with closing(sqlite3.connect(tmp_path / "runtime.db")) as db:
+        db.execute("PRAGMA journal_mode = WAL")  # as the gateway has it
+    assert contacts._write([], contacts._take_breakers())
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            assert contacts._write([], dict(contacts._open))
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        seen = [bool(open_breakers(tmp_path / "runtime.db")) for _ in range(300)]
+    finally:
+        stop.set()
+        writing.join()
+    assert all(seen)

@@ -241,3 +241,28 @@ def test_two_workers_and_a_waiting_control_process(home: Home, control: Handover
         for thread in threads:
             thread.join(120)
     assert control.waiting_for({new}, {"boot_1", "boot_2"}) == (set(), []), "both have left"
+
+
+def test_requests_go_on_while_another_process_holds_the_file(home: Home, control: Handover) -> None:
+    """The worker's event loop stood still for up to a second, just when a policy was activated."""
+    digest = published(home)
+    activate(home, digest, "c" * 40)
+
+    async def step(following: Follower) -> None:
+        writer.execute("BEGIN IMMEDIATE")
+        answering = asyncio.create_task(following.step())
+        # A thread that waits for the file, and the loop beside it.
+        await asyncio.wait([answering], timeout=0.2)
+        assert not answering.done(), "the loop turned only when the step was over"
+        writer.execute("COMMIT")
+        await answering
+
+    with (
+        closing(sqlite3.connect(home.data.runtime_db, isolation_level=None)) as writer,
+        follower(home, "boot_1") as (following, _, handover),
+    ):
+        handover._rows.execute("PRAGMA busy_timeout = 60000")
+        handover.join("boot_1")
+        control.announce({digest})
+        asyncio.run(asyncio.wait_for(step(following), 50))
+    assert control.waiting_for({digest}, {"boot_1"}) == (set(), [])
