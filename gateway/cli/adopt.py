@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.options import DATA, Data, Json, Organization, Reason, ReplaceRevoked
 from gateway.cli.upstreams import read_secret
 from gateway.errors import GatewayError
 from gateway.management import gateways
@@ -41,6 +41,7 @@ def start(
         str,
         typer.Option("--owner", help="Who moves the programs; needed for the first start, which registers an agent."),
     ] = "",
+    replace_revoked: ReplaceRevoked = False,
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
@@ -55,7 +56,7 @@ def start(
 
     expires_ns = output.parse_expiry(until)
     keys = [read_secret(each) for each in key_env] if key_env else _from_input()
-    new = NewAdoption(upstream=upstream, keys=keys, expires_ns=expires_ns, owner=owner)
+    new = NewAdoption(upstream=upstream, keys=keys, expires_ns=expires_ns, owner=owner, replace_revoked=replace_revoked)
     with gateways.changing(data) as gateway:
         started = gateway.adoptions.start(organization, new, reason)
         if as_json:

@@ -140,7 +140,9 @@ _KEYS: Final = {
     ),
     "revoked": Advice("the key is revoked", "type `gateway keys create AGENT`"),
     "expired": Advice("the key has expired", "type `gateway keys create AGENT`"),
-    "agent_revoked": Advice("the agent of the key is revoked", "register it anew: `gateway agents register NAME`"),
+    "agent_revoked": Advice(
+        "the agent of the key is revoked", "if it is to come back: `gateway agents register NAME --replace-revoked`"
+    ),
     "agent_retired": Advice("the agent of the key is retired", "register it anew: `gateway agents register NAME`"),
     "agent_expired": Advice(
         "the agent of the key has expired", "type `gateway agents update AGENT --expires 90d`, or `--expires never`"

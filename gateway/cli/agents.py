@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli import agent_show, agent_states, options, output, permissions, teams
 from gateway.cli.agent_show import Agent, At
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.options import DATA, Data, Json, Organization, Reason, ReplaceRevoked
 from gateway.errors import GatewayError
 from gateway.management import gateways
 
@@ -52,6 +52,7 @@ def register(
     review_days: Annotated[
         int | None, typer.Option("--review-days", metavar="N", help="Its owner must confirm it every N days.")
     ] = None,
+    replace_revoked: ReplaceRevoked = False,
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
@@ -76,6 +77,7 @@ def register(
         parent=parent,
         expires_ns=expires_ns,
         review_days=review_days,
+        replace_revoked=replace_revoked,
     )
     with gateways.changing(data) as gateway:
         agent = gateway.agents.register(organization, new, reason)
@@ -197,6 +199,7 @@ def update(
     review_days: Annotated[
         int | None, typer.Option("--review-days", metavar="N", help="Its owner must confirm it every N days; 0: never.")
     ] = None,
+    replace_revoked: ReplaceRevoked = False,
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
@@ -223,6 +226,7 @@ def update(
         parent=parent,
         expires_ns=None if expires is None else output.parse_expiry(expires),
         review_days=review_days,
+        replace_revoked=replace_revoked and name is not None,
     )
     if no_redact and redact:
         raise typer.BadParameter("--redact and --no-redact exclude each other")

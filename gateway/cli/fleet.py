@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.options import DATA, Data, Json, Organization, ReplaceRevoked
 from gateway.cli.upstreams import key_from, openapi_document, read_secret
 from gateway.errors import GatewayError
 from gateway.management import gateways
@@ -50,6 +50,7 @@ def apply(
             "--yes", "-y", help="Remove without asking, and suspend agents at once if the settings mean that."
         ),
     ] = False,
+    replace_revoked: ReplaceRevoked = False,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the log.")] = "",
     data: Data = DATA,
     as_json: Json = False,
@@ -77,6 +78,7 @@ def apply(
                 prune=prune,
                 keys=keys is not None,
                 suspend_now=yes,
+                replace_revoked=replace_revoked,
                 reason=reason,
             )
             many = sum(len(each) for each in read.value.values() if isinstance(each, list))

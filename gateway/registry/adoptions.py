@@ -96,9 +96,13 @@ def start(
     keys: Sequence[str],
     expires_ns: int,
     owner: str = "",
+    replace_revoked: bool = False,
     reason: str = "",
 ) -> Started:
-    """Let these keys pass until a time. A key that is adopted already gets this end instead of the one it has."""
+    """Let these keys pass until a time. A key that is adopted already gets this end instead of the one it has.
+
+    If the agent for them was revoked, there is another one only with `replace_revoked`.
+    """
     given = list(dict.fromkeys(legacy_keys.check(each) for each in keys))
     now_ns = time.time_ns()
     _check_end(expires_ns, now_ns)
@@ -111,7 +115,7 @@ def start(
             raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
         agent = _agent(session, tenant)
         if registered := agent is None:
-            _register(registry, actor, organization, owner, reason)
+            _register(registry, actor, organization, owner, replace_revoked, reason)
             agent = _agent(session, tenant)
         assert agent is not None
         live = _live(session, tenant)
@@ -226,12 +230,21 @@ def _agent(session: Session, tenant: Organization) -> Agent | None:
     return session.exec(mine.where(col(Agent.status).not_in(ENDED))).first()
 
 
-def _register(registry: Registry, actor: str, organization: str, owner: str, reason: str) -> None:
+def _register(
+    registry: Registry, actor: str, organization: str, owner: str, replace_revoked: bool, reason: str
+) -> None:
     if not owner:
         message = f"there is no agent `{AGENT}` yet, and nobody to ask about its calls"
         raise GatewayError("owner_needed", message, hint="say who moves the programs: --owner dana@example.com")
     members = {"name": AGENT, "owner": owner, "purpose": _PURPOSE}
-    registration.register_agent(registry, actor=actor, organization=organization, members=members, reason=reason)
+    registration.register_agent(
+        registry,
+        actor=actor,
+        organization=organization,
+        members=members,
+        replace_revoked=replace_revoked,
+        reason=reason,
+    )
 
 
 def _live(session: Session, tenant: Organization) -> list[LegacyKey]:

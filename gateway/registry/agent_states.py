@@ -4,7 +4,8 @@
     both → revoked            ended by force: its keys are revoked with it
     both → retired            ended because its work is done: its keys are revoked with it
 
-An agent that is revoked or retired stays in the registry as it was; its name becomes free.
+An agent that is revoked or retired stays in the registry as it was. Its name becomes free; that of a revoked one is
+given again only to whoever says that it is meant (`agent_versions.check_return`).
 """
 
 from __future__ import annotations
@@ -34,5 +35,6 @@ def check_transition(name: str, identifier: str, before: str, after: str) -> Non
 
 def ended(name: str, identifier: str, state: str) -> GatewayError:
     """The error for a change that only an agent which has not ended can have."""
-    hint = f"a {state} agent cannot come back: register another one, which may have the same name"
+    meant = " with --replace-revoked" if state == "revoked" else ""
+    hint = f"a {state} agent cannot come back: register another one, which may have the same name{meant}"
     return GatewayError(f"agent_{state}", f"agent `{name}` is {state}", subject=identifier, hint=hint)

@@ -15,7 +15,7 @@ from sqlmodel import Session
 from gateway.audit import redaction
 from gateway.errors import GatewayError, did_you_mean
 from gateway.registry import agent_states, agent_versions, content_keys, names, outbox, reviews, teams
-from gateway.registry.agent_versions import add_version
+from gateway.registry.agent_versions import Predecessor, add_version
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
 from gateway.registry.queries import find_agent, find_organization
@@ -52,6 +52,8 @@ class AgentUpdate:
     expires_ns: int | None = None
     # 0: as often as its organization says.
     review_days: int | None = None
+    # Whether its new name may be that of an agent that was revoked.
+    replace_revoked: bool = False
 
 
 def update_agent(
@@ -75,6 +77,7 @@ def update_agent(
             raise agent_states.ended(row.name, row.id, row.status)
         reviews.settle(session, tenant, row, time.time_ns())
         before = agent_record(tenant, row)
+        replaced = _rename(session, tenant, row, update)
         _apply(session, tenant, row, update)
         _apply_register(session, tenant, row, update)
         _apply_content(tenant, row, update, vault)
@@ -83,14 +86,22 @@ def update_agent(
         # An agent of a revoked team must not come back by leaving it.
         teams.check_alive(session, tenant, before.team, row.team)
         teams.ensure(session, tenant, row.team, actor)
-        add_version(session, tenant, row, actor, "agent.updated", reason)
+        add_version(session, tenant, row, actor, "agent.updated", reason, replaced)
         return agent_record(tenant, row)
 
 
+def _rename(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> Predecessor | None:
+    """Give the agent its new name, if any; returns the agent that had it before."""
+    if update.name is None or update.name == row.name:
+        return None
+    agent_versions.check_free(session, tenant, names.check_name("agent", update.name))
+    before = agent_versions.predecessors(session, tenant, [update.name]).get(update.name)
+    agent_versions.check_return(before, meant=update.replace_revoked)
+    row.name = update.name
+    return before
+
+
 def _apply(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:
-    if update.name is not None and update.name != row.name:
-        agent_versions.check_free(session, tenant, names.check_name("agent", update.name))
-        row.name = update.name
     if update.owner is not None:
         row.owner = names.check_text("owner", update.owner)
     if update.team is not None:

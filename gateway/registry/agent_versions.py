@@ -6,12 +6,15 @@ Everything here works inside the transaction of a change (`changes.py`, `agent_u
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
+from gateway.audit.intents import Fields
 from gateway.errors import GatewayError
 from gateway.registry import agent_states, names, outbox
 from gateway.registry import change_entries as entries
@@ -23,6 +26,54 @@ MAX_DESCRIPTION: Final = 1000
 MAX_REVIEW_DAYS: Final = 3660
 MAX_PARENTS: Final = 8
 """How long a line of parents may be."""
+
+_TOGETHER: Final = 500  # values of one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The agent that had a name last and has ended."""
+
+    id: str
+    name: str
+    status: str
+    ended_ns: int
+
+    def __str__(self) -> str:
+        day = datetime.fromtimestamp(self.ended_ns / 1e9, UTC).date()
+        return f"{self.id} of this name was {self.status} on {day}"
+
+    def fields(self) -> Fields:
+        """What the entry of the agent that gets the name says of it."""
+        return {"replaced": self.id, "replaced_status": self.status}
+
+
+def predecessors(session: Session, tenant: Organization, wanted: Sequence[str]) -> dict[str, Predecessor]:
+    """By name, the agents that had these names last, of those that have ended."""
+    return {each.name: each for each in _ended(session, tenant, wanted)}
+
+
+def _ended(session: Session, tenant: Organization, wanted: Sequence[str]) -> Iterator[Predecessor]:
+    for start in range(0, len(wanted), _TOGETHER):
+        some = select(Agent.id, Agent.name, Agent.status, Agent.updated_ns).where(
+            Agent.organization_id == tenant.id,
+            col(Agent.status).in_(agent_states.ENDED),
+            col(Agent.name).in_(wanted[start : start + _TOGETHER]),
+        )
+        for row in session.exec(some.order_by(col(Agent.updated_ns), col(Agent.id))):
+            yield Predecessor(*row)
+
+
+def check_return(before: Predecessor | None, *, meant: bool | str) -> None:
+    """Raise if a revoked agent's name would come back and nobody has said so.
+
+    Whoever writes a name anew may not know of the revocation: a file that is applied every night does not. `meant` is
+    true, or the id of the revoked agent.
+    """
+    if before is not None and before.status == "revoked" and meant is not True and meant != before.id:
+        message = f"agent `{before.name}` was revoked ({before.id}), and another one must not get its name unnoticed"
+        hint = f"add --replace-revoked if that is meant, or in a file `replaces: {before.id}`"
+        raise GatewayError("name_revoked", message, subject=before.id, hint=hint)
 
 
 def check_free(session: Session, tenant: Organization, name: str) -> None:
@@ -85,26 +136,35 @@ def line_too_long(name: str, agent_id: str) -> GatewayError:
     return GatewayError("invalid_parent", message, subject=agent_id)
 
 
-def add_version(session: Session, tenant: Organization, row: Agent, actor: str, what: str, reason: str) -> None:
-    """The agent as `row` has it now becomes its next version, with its entry."""
+def add_version(
+    session: Session,
+    tenant: Organization,
+    row: Agent,
+    actor: str,
+    what: str,
+    reason: str,
+    before: Predecessor | None = None,
+) -> None:
+    """The agent as `row` has it now becomes its next version, with its entry. `before` had its name, if that is new."""
     row.version += 1
     row.updated_ns = time.time_ns()
-    remember(session, tenant, row, actor, what, reason)
-
-
-def remember(session: Session, tenant: Organization, row: Agent, actor: str, what: str, reason: str) -> None:
-    """Add the version that `row` now is to the history, with its entry."""
-    remember_all(session, tenant, [row], actor, what, reason)
+    remember_all(session, tenant, [row], actor, what, reason, {} if before is None else {row.name: before})
 
 
 def remember_all(
-    session: Session, tenant: Organization, rows: Sequence[Agent | NewAgent], actor: str, what: str, reason: str
+    session: Session,
+    tenant: Organization,
+    rows: Sequence[Agent | NewAgent],
+    actor: str,
+    what: str,
+    reason: str,
+    before: Mapping[str, Predecessor],
 ) -> None:
-    """The same for many agents, whose rows may be new."""
+    """The same for many agents, whose rows may be new. `before` has, by name, those whose names they take."""
     session.flush()  # the agents' rows first: the history refers to them
     # Plain rows: an object for each would take most of the time where they are many.
     session.execute(insert(table(AgentVersion)), [_version(row, actor, reason) for row in rows])
-    fields = [entries.agent(row) for row in rows]
+    fields = [{**entries.agent(row), **(before[row.name].fields() if row.name in before else {})} for row in rows]
     outbox.add_changes(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
 
 

@@ -113,11 +113,13 @@ def register_agent(
     parent: str | None = None,
     expires_ns: int | None = None,
     review_days: int | None = None,
+    replace_revoked: bool = False,
     reason: str = "",
 ) -> AgentRecord:
     """A new agent at version 1. It has no key and no binding, so it can do nothing yet.
 
-    A team that has no row yet gets one. `parent` is the name or id of another agent.
+    A team that has no row yet gets one. `parent` is the name or id of another agent. Only with `replace_revoked` it may
+    have the name of one that was revoked.
     """
     members = {
         "name": name,
@@ -133,7 +135,14 @@ def register_agent(
         "expires_ns": expires_ns,
         "review_days": review_days,
     }
-    return registration.register_agent(registry, actor=actor, organization=organization, members=members, reason=reason)
+    return registration.register_agent(
+        registry,
+        actor=actor,
+        organization=organization,
+        members=members,
+        replace_revoked=replace_revoked,
+        reason=reason,
+    )
 
 
 def revoke_agent(

@@ -35,8 +35,8 @@ def checked(members: Mapping[str, Any], now_ns: int) -> Checked:
     """The members of a new agent as its row has them: what is left out has its default.
 
     `name`; `owner`, `team`, `environment`, `description`, `purpose`, `model_family` (texts); `capabilities`, `labels`;
-    `parent` (the name or id of another agent), `expires_ns`, `review_days`. Raises `GatewayError` for what is no such
-    member's value, and `TypeError` for another member.
+    `parent` (the name or id of another agent), `expires_ns`, `review_days`; `replaces`, the id of the revoked agent
+    whose name it is to get. Raises `GatewayError` for what is no such member's value, and `TypeError` for another one.
     """
     return Checked(_checked(now_ns, **members))
 
@@ -56,6 +56,7 @@ def _checked(
     parent: str | None = None,
     expires_ns: int | None = None,
     review_days: int | None = None,
+    replaces: str = "",
 ) -> dict[str, Any]:
     return {
         "name": names.check_name("agent", name),
@@ -70,32 +71,56 @@ def _checked(
         "parent": parent,
         "expires_ns": agent_versions.check_expiry(expires_ns, now_ns),
         "review_days": agent_versions.check_review_days(review_days),
+        "replaces": replaces,
     }
 
 
 def register_agent(
-    registry: Registry, *, actor: str, organization: str, members: Mapping[str, Any], reason: str = ""
+    registry: Registry,
+    *,
+    actor: str,
+    organization: str,
+    members: Mapping[str, Any],
+    replace_revoked: bool = False,
+    reason: str = "",
 ) -> AgentRecord:
-    """One new agent at version 1, with its entry. `members` are those that `checked` takes."""
+    """One new agent at version 1, with its entry. `members` are those that `checked` takes.
+
+    With `replace_revoked` it may have the name of an agent that was revoked.
+    """
     found = checked(members, time.time_ns())
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        (row,) = _register(session, tenant, actor, [found], reason)
+        (row,) = _register(session, tenant, actor, [found], replace_revoked, reason)
         return agent_record(tenant, row)
 
 
 def register_agents(
-    registry: Registry, *, actor: str, organization: str, agents: Sequence[Checked], reason: str = ""
+    registry: Registry,
+    *,
+    actor: str,
+    organization: str,
+    agents: Sequence[Checked],
+    replace_revoked: bool = False,
+    reason: str = "",
 ) -> None:
     """New agents at version 1, all or none, each with an entry. A parent may be another one of them."""
     with registry.write() as session:
-        _register(session, find_organization(session, organization), actor, agents, reason)
+        _register(session, find_organization(session, organization), actor, agents, replace_revoked, reason)
 
 
 def _register(
-    session: Session, tenant: Organization, actor: str, agents: Sequence[Checked], reason: str
+    session: Session,
+    tenant: Organization,
+    actor: str,
+    agents: Sequence[Checked],
+    replace_revoked: bool,
+    reason: str,
 ) -> list[NewAgent]:
     _check_free(session, tenant, [each["name"] for each in agents])
+    before = agent_versions.predecessors(session, tenant, [each["name"] for each in agents])
+    for each in agents:
+        agent_versions.check_return(before.get(each["name"]), meant=replace_revoked or each["replaces"])
     named = sorted({each["team"] for each in agents if each["team"]})
     teams.check_alive(session, tenant, *named)
     for team in named:
@@ -103,7 +128,7 @@ def _register(
     rows = _rows(session, tenant, agents)
     # Plain rows past the ORM, whose objects would take most of the time.
     session.execute(insert(table(Agent)), [each.columns() for each in rows])
-    agent_versions.remember_all(session, tenant, rows, actor, "agent.registered", reason)
+    agent_versions.remember_all(session, tenant, rows, actor, "agent.registered", reason, before)
     return rows
 
 
@@ -208,7 +233,8 @@ def _rows(session: Session, tenant: Organization, agents: Sequence[Checked]) -> 
             if members["parent"]:
                 parent, above = _line(session, tenant, members["parent"], lines)
             row = NewAgent(
-                **{**members, "parent": parent},
+                **{name: value for name, value in members.items() if name not in ("parent", "replaces")},
+                parent=parent,
                 id=new_id("agt"),
                 organization_id=tenant.id,
                 version=1,

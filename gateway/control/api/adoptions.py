@@ -60,6 +60,7 @@ class NewAdoption(Reasoned):
     expires_in: Seconds | None = Field(None, description="In seconds; the key opens nothing from then on.")
     expires: AwareDatetime | None = Field(None, description="The same as a time; one of the two is needed.")
     owner: str = Field("", description="Who moves the programs; needed for the first one, which registers an agent.")
+    replace_revoked: bool = Field(False, description="Also if that agent was revoked and is registered anew.")
 
 
 class Stop(Reasoned):
@@ -99,6 +100,7 @@ def start(ask: Ask) -> Answer:
         keys=[given.key],
         expires_ns=time.time_ns() + (given.expires_in or 0) * 10**9 if ends_ns is None else ends_ns,
         owner=given.owner,
+        replace_revoked=given.replace_revoked,
         reason=given.reason,
     )
     (made,) = started.adoptions

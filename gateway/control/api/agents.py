@@ -36,6 +36,7 @@ class NewAgent(Reasoned):
     parent: str | None = Field(None, description="The name or id of the agent that it works for.")
     expires: AwareDatetime | None = None
     review_days: int | None = None
+    replace_revoked: bool = Field(False, description="Also if an agent of this name was revoked.")
 
 
 class AgentPatch(Body):
@@ -56,6 +57,7 @@ class AgentPatch(Body):
     keep_content: bool | None = Field(None, description="Whether what it says and is answered is kept, sealed.")
     retention_days: int | None = Field(None, description="For how many days content is kept.")
     redact: list[str] | None = Field(None, description="What matches one of these (RE2) is removed first.")
+    replace_revoked: bool = Field(False, description="Also if an agent of the new name was revoked.")
     reason: str = Field("", description="Why; it stays in the audit log.")
 
 
@@ -169,6 +171,7 @@ def _update(given: AgentPatch, before: AgentRecord) -> AgentUpdate:
         keep_content=given.keep_content,
         retention_days=given.retention_days,
         redact=given.redact,
+        replace_revoked=given.replace_revoked,
         **texts,
     )
 

@@ -57,6 +57,7 @@ class FleetBody(Reasoned):
     )
     prune: bool = Field(False, description="Also remove what the file's sections do not list.")
     suspend_now: bool = Field(False, description="Also if agents would be suspended at once.")
+    replace_revoked: bool = Field(False, description="Also if what was revoked comes back.")
 
 
 class FleetToPlan(FleetBody):
@@ -168,6 +169,7 @@ def _planner(ask: Ask, registry: Registry, read: Document, given: FleetBody, *, 
         # Who only reads must not find out secrets by guessing.
         compare_secrets=fleet_rights.may_change(ask.caller, "upstreams"),
         of_gateway=ask.caller.organization is None,
+        replace_revoked=given.replace_revoked,
     )
 
 
@@ -182,6 +184,7 @@ def _applier(ask: Ask, registry: Registry, given: FleetBody) -> Applier:
         functools.partial(check_actions, registry, ask.tenant),
         given.reason,
         given.suspend_now,
+        given.replace_revoked,
         given.keys if isinstance(given, FleetToApply) else None,
     )
 
@@ -195,7 +198,7 @@ def _check_reach(ask: Ask, steps: Sequence[Step]) -> None:
 def _tag(ask: Ask, given: FleetBody, keys: bool, steps: Sequence[Step]) -> str:
     """The plan, for `If-Match`: of this document with its secrets, so nobody without the pepper can guess them."""
     what = [
-        *(ask.tenant, given.prune, given.suspend_now, keys),
+        *(ask.tenant, given.prune, given.suspend_now, given.replace_revoked, keys),
         *(given.document, given.secrets, given.openapi),
         [(each.action, each.noun, each.name, each.changes) for each in steps],
     ]

@@ -33,6 +33,7 @@ class DirectoryAdoptions:
             keys=new.keys,
             expires_ns=new.expires_ns,
             owner=new.owner,
+            replace_revoked=new.replace_revoked,
             reason=reason,
         )
 

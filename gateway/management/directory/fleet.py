@@ -62,6 +62,7 @@ class DirectoryFleet:
             asked.sources,
             prune=asked.prune,
             keys=asked.keys,
+            replace_revoked=asked.replace_revoked,
         )
         applier = Applier(
             registry,
@@ -73,5 +74,6 @@ class DirectoryFleet:
             functools.partial(check_actions, registry, organization),
             asked.reason,
             asked.suspend_now,
+            asked.replace_revoked,
         )
         return planner, applier

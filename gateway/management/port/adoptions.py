@@ -19,6 +19,7 @@ class NewAdoption:
     keys: Sequence[str] = field(repr=False)
     expires_ns: int
     owner: str = ""
+    replace_revoked: bool = False
 
 
 class Adoptions(Protocol):

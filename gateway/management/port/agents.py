@@ -30,6 +30,7 @@ class NewAgent:
     parent: str | None = None
     expires_ns: int | None = None
     review_days: int | None = None
+    replace_revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ class AskedFleet:
     """A fleet file, read, and how it is meant. Without `organization` it is the one that is meant anyway.
 
     With `prune` what is not in the file is removed, with `keys` each agent of the file without a live key gets one, and
-    with `suspend_now` the settings may suspend agents at once.
+    with `suspend_now` the settings may suspend agents at once; with `replace_revoked` what was revoked may come back.
     """
 
     document: Document
@@ -37,6 +37,7 @@ class AskedFleet:
     prune: bool
     keys: bool
     suspend_now: bool
+    replace_revoked: bool = False
     reason: str
 
 

@@ -35,6 +35,7 @@ class RemoteAdoptions:
                 "expires": documents.time_text(new.expires_ns),
                 "owner": new.owner,
                 "reason": reason,
+                **({"replace_revoked": True} if new.replace_revoked else {}),
             }
             started = self._client.send("POST", "adoptions", body=body, organization=organization).body
             records.append(documents.record(AdoptionRecord, started))

@@ -61,6 +61,7 @@ class RemoteAgents:
             "expires": documents.time_text(new.expires_ns),
             "review_days": new.review_days,
             "reason": reason,
+            **({"replace_revoked": True} if new.replace_revoked else {}),
         }
         reply = self._client.send("POST", "agents", body=body, organization=organization)
         return documents.record(AgentRecord, reply.body)
@@ -177,6 +178,8 @@ def _patch(update: AgentUpdate, before: AgentRecord) -> dict[str, Any]:
         body["redact"] = list(update.redact)
     if update.expires_ns is not None:
         body["expires"] = documents.time_text(update.expires_ns or None)
+    if update.replace_revoked:
+        body["replace_revoked"] = True
     if update.review_days is not None:
         body["review_days"] = update.review_days or None
     return body

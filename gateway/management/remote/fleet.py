@@ -150,5 +150,6 @@ def _body(asked: AskedFleet) -> dict[str, Any]:
         "openapi": documents,
         "prune": asked.prune,
         "suspend_now": asked.suspend_now,
+        **({"replace_revoked": True} if asked.replace_revoked else {}),
         "reason": asked.reason,
     }

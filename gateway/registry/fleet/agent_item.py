@@ -33,7 +33,7 @@ def of(record: AgentRecord, named: Mapping[str, str]) -> dict[str, Any]:
 
 def normal(item: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of an agent, as `of` would say it."""
-    wanted = dict(item)
+    wanted = {name: value for name, value in item.items() if name != "replaces"}
     if "capabilities" in wanted:
         wanted["capabilities"] = sorted(set(wanted["capabilities"]))
     if wanted.get("expires"):

@@ -47,8 +47,9 @@ class Applier:
     """Carries out the steps of one file; `actor` is who does it, and `source` the file's name in errors.
 
     With `suspend_now` the settings may suspend agents at once, which nobody has reviewed in time. `check_scope` raises
-    unless some upstream has the actions that a key is to be for. `key_texts` are new keys by their agents, if somebody
-    else has made them; they must be for exactly those that need one.
+    unless some upstream has the actions that a key is to be for. With `replace_revoked` new agents may have the names
+    of revoked ones. `key_texts` are new keys by their agents, if somebody else has made them; they must be for exactly
+    those that need one.
     """
 
     registry: Registry
@@ -60,6 +61,7 @@ class Applier:
     check_scope: Callable[[KeyScope | None], None]
     reason: str = ""
     suspend_now: bool = False
+    replace_revoked: bool = False
     key_texts: Mapping[str, str] | None = None
 
     def apply(
@@ -113,6 +115,7 @@ class Applier:
             actor=self.actor,
             organization=self.organization,
             agents=found,
+            replace_revoked=self.replace_revoked,
             reason=self.reason,
         )
         for step in steps:

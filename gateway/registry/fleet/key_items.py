@@ -21,7 +21,7 @@ from gateway.identity.message_signatures import thumbprint
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item
-from gateway.registry.models import ApiKey
+from gateway.registry.models import Agent, ApiKey
 from gateway.registry.public_keys import add_public_key
 from gateway.registry.records import KeyRecord
 from gateway.registry.workload_names import add_spiffe_id
@@ -65,6 +65,28 @@ def known(registry: Registry, organization: str, section: str) -> dict[str, KeyR
     """Those that were not revoked, also if they have expired, by their names."""
     found = queries.keys(registry, organization)
     return {each.key_id: each for each in found if each.method == _METHODS[section] and each.revoked_ns is None}
+
+
+def check_return(registry: Registry, organization: str, said: Said, *, meant: bool | str) -> None:
+    """Raise if a SPIFFE ID that was revoked, or whose agent was, would come back and nobody has said so.
+
+    The command for one is typed by somebody who means this name; a file may be applied every night. A public key does
+    not come back anyway. `meant` is true, or the id under which it was revoked.
+    """
+    if meant is True or not said.key_id.startswith("spiffe://"):
+        return
+    with registry.read() as session:
+        tenant = queries.find_organization(session, organization)
+        mine = select(ApiKey, Agent.status).join(Agent)
+        found = session.exec(
+            mine.where(ApiKey.organization_id == tenant.id, ApiKey.spiffe_id == said.key_id).order_by(
+                col(ApiKey.revoked_ns).desc()
+            )
+        ).first()
+    # One that ended with an agent whose work was done is free.
+    if found is not None and found[1] != "retired" and found[0].id != meant:
+        hint = f"add --replace-revoked if it is to come back, or in a file `replaces: {found[0].id}`"
+        raise GatewayError("name_revoked", f"it was revoked ({found[0].id})", subject=found[0].id, hint=hint)
 
 
 def add(registry: Registry, item: Mapping[str, Any], *, actor: str, organization: str, reason: str) -> None:

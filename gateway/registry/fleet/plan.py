@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Protocol, cast
 from sqlmodel import select
 
 from gateway.errors import GatewayError, did_you_mean
-from gateway.registry import names, queries, teams, tenants, usage_limits
+from gateway.registry import agent_versions, names, queries, teams, tenants, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item, key_items, settings_item
 from gateway.registry.fleet.document import Document, FleetError, Mistake
@@ -81,6 +81,7 @@ class Planner:
     With `prune`, what is not in the file is removed; with `keys`, each agent of the file that has no live key gets one.
     Without `compare_secrets`, nothing tells whether an upstream's key is the one that it has. With `of_gateway` the
     caller is the gateway's operator, and so are the limits that do not say whose they are; without, the organization's.
+    With `replace_revoked` what was revoked may be made anew, also where the file does not say so.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Planner:
         keys: bool = False,
         compare_secrets: bool = True,
         of_gateway: bool = True,
+        replace_revoked: bool = False,
     ) -> None:
         self._registry = registry
         self._document = document
@@ -105,6 +107,7 @@ class Planner:
         self._keys = keys
         self._compare_secrets = compare_secrets
         self._of_gateway = of_gateway
+        self._replace_revoked = replace_revoked
         self._mistakes: list[Mistake] = []
         self._made: tuple[int, list[Step]] | None = None  # the steps, and the epoch before the registry was read
 
@@ -202,6 +205,10 @@ class Planner:
         named = {each.id: each.name for each in found}
         known = {each.name: agent_item.of(each, named) for each in found}
         parents = {*named, *known, *(item["name"] for item, _ in self._document.items("agents"))}
+        new = [item["name"] for item, _ in self._document.items("agents") if item["name"] not in known]
+        with self._registry.read() as session:
+            tenant = queries.find_organization(session, self._organization)
+            ended = agent_versions.predecessors(session, tenant, new)
         steps, listed = [], []
         for name, item, line in self._items("agents", lambda item: item["name"]):
             listed.append(name)
@@ -210,8 +217,11 @@ class Planner:
                     hint = did_you_mean(item["parent"], parents)
                     raise GatewayError("unknown_agent", f"its parent `{item['parent']}` is no agent", hint=hint)
                 if name not in known:
-                    new = {"members": agent_item.members(item), "status": item.get("status")}
-                    steps.append(Step(action="add", noun="agent", name=name, line=line, item=new))
+                    before = ended.get(name)
+                    agent_versions.check_return(before, meant=self._replace_revoked or item.get("replaces", ""))
+                    made = {"members": agent_item.members(item), "status": item.get("status")}
+                    told = () if before is None else (f"a new one: {before}",)
+                    steps.append(Step(action="add", noun="agent", name=name, changes=told, line=line, item=made))
                 elif changes := _changes(agent_item.normal(item), known[name]):
                     update = {"update": agent_item.update(known[name], item), "status": item.get("status")}
                     steps.append(
@@ -255,6 +265,11 @@ class Planner:
                     Mistake(line, f"this was said in {self._document.place(listed[said.key_id])} already")
                 )
             elif before is None:
+                meant = self._replace_revoked or item.get("replaces", "")
+                try:
+                    key_items.check_return(self._registry, self._organization, said, meant=meant)
+                except GatewayError as error:
+                    self._mistakes.append(Mistake(line, f"{noun} {name}: {error.message}{_more(error)}"))
                 steps.append(Step(action="add", noun=noun, name=name, line=line, item=item))
             elif difference := said.difference(before):
                 hint = f"revoke it first, `gateway keys revoke {before.id}`"

@@ -298,3 +298,15 @@ def test_parameters_that_make_no_sense_are_named(owner: Client, query: dict[str,
     refused = owner("GET", "/agents/bot", **query)
     assert refused.problem(400) == "invalid_parameter"
     assert refused.json["errors"][0]["parameter"] == next(iter(query))
+
+
+def test_a_revoked_name_comes_back_only_if_that_is_said(control: Control) -> None:
+    owner = control.operator("owner")
+    made = owner("POST", "/agents", {"name": "bot"}).ok(201)
+    owner("POST", f"/agents/{made['id']}/revoke", {}).ok()
+    assert owner("POST", "/agents", {"name": "bot"}).problem(409) == "name_revoked"
+    document = {"v": 1, "agents": [{"name": "bot"}]}
+    assert owner("POST", "/fleet/plan", {"document": document}).problem(422) == "invalid_fleet"
+    planned = owner("POST", "/fleet/plan", {"document": document, "replace_revoked": True}).ok()
+    assert [each["name"] for each in planned["steps"]] == ["bot"]
+    assert owner("POST", "/agents", {"name": "bot", "replace_revoked": True}).ok(201)["status"] == "active"

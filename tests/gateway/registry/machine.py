@@ -134,7 +134,13 @@ class RegistryMachine(RuleBasedStateMachine):
         expires_ns = self.clock.now + days * 24 * HOUR if days else None
         with self.refused(code):
             made = changes.register_agent(
-                self.registry, actor=ACTOR, organization=org, name=name, team=team, expires_ns=expires_ns
+                self.registry,
+                actor=ACTOR,
+                organization=org,
+                name=name,
+                team=team,
+                expires_ns=expires_ns,
+                replace_revoked=True,
             )
             agent = Agent(org, name, team=team, expires_ns=expires_ns, confirmed_ns=made.since_ns)
             self.model.agents[made.id] = agent
@@ -157,7 +163,7 @@ class RegistryMachine(RuleBasedStateMachine):
         elif (agent.name, agent.team, agent.owner) != (new, team, owner):
             code = self.model.revoked(org, agent.team, team)
         with self.refused(code):
-            update = agent_updates.AgentUpdate(name=new, team=team, owner=owner)
+            update = agent_updates.AgentUpdate(name=new, team=team, owner=owner, replace_revoked=True)
             changed = agent_updates.update_agent(
                 self.registry, actor=ACTOR, organization=org, agent=name, update=update, reason=reason
             )

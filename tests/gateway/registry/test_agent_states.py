@@ -28,7 +28,7 @@ def test_every_transition_is_as_the_table_says(home: Home) -> None:
     assert set(CHANGE) == set(agent_states.STATES)
     for before in CHANGE:
         for after in CHANGE:
-            agent = home.agent()  # the name is free again, or this fails
+            agent = home.agent(replace_revoked=True)  # the name is free again, or this fails
             if before != "active":
                 assert CHANGE[before](home.registry, actor=ACTOR, organization=ORG, agent=agent) is not None
             if before == after:
@@ -180,7 +180,7 @@ def test_a_name_means_the_living_agent_or_else_the_last(home: Home) -> None:
     first = home.agent("bot")
     changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert queries.agent(home.registry, ORG, "bot").id == first
-    second = home.agent("bot")
+    second = home.agent("bot", replace_revoked=True)
     agent_updates.suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert queries.agent(home.registry, ORG, "bot").id == second
     changes.retire_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")

@@ -61,7 +61,7 @@ def test_a_name_belongs_to_one_living_agent(home: Home) -> None:
     with refusal("agent_exists"):
         home.agent()
     changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
-    new = home.agent()
+    new = home.agent(replace_revoked=True)
     assert new != old
     assert queries.agent(home.registry, ORG, "bot").id == new
     assert queries.agent(home.registry, ORG, old).status == "revoked"
