@@ -60,6 +60,7 @@ def create(
 
 app.command("add-public")(signing_keys.add_public)
 app.command("generate")(signing_keys.generate)
+app.command("prove")(signing_keys.prove)
 app.command("add-spiffe")(workload_names.add_spiffe)
 
 

@@ -159,6 +159,7 @@ def whoami(server: Address = None, as_json: Json = False) -> None:
     output.print_fields(
         [
             ("server", chosen.origin),
+            ("deployment", me.get("deployment", "")),  # an older gateway does not say
             ("operator", f"{me['name']} ({me['id']})"),
             ("of", _whose(me)),
             ("role", me["role"]),

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
+    from gateway.registry.given_names import GivenNameRecord
     from gateway.registry.records import OrganizationRecord
 
 app = typer.Typer(
@@ -66,9 +67,10 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     with gateways.reading(data) as gateway:
         found = gateway.organizations.show(name)
         history = gateway.organizations.versions(name)
+        names = gateway.organizations.names(name)
         stops = [each for each in gateway.stops.in_force() if each.organization in (None, name)]
     if as_json:
-        output.print_json({"organization": found, "stops": stops, "versions": history})
+        output.print_json({"organization": found, "stops": stops, "versions": history, "names": names})
         return
     review = "" if found.review_days is None else f"every {found.review_days} days, unless an agent has its own"
     fields = [
@@ -86,6 +88,7 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
         last = history[-1]
         fields.append(("changed", f"{output.timestamp(last.since_ns)} by {last.actor}"))
         fields.append(("reason", output.printable(last.reason)))
+    fields += [("given", _given(each)) for each in names]
     for each in stops:
         whose = "all agents" if each.organization is None else "its agents"
         what = f"{whose}, since {output.timestamp(each.created_ns)} by {each.actor}: {output.printable(each.reason)}"
@@ -173,6 +176,73 @@ def _unconfirmed(found: OrganizationRecord) -> str:
 
 def _day_text(days: int) -> str:
     return "1 day" if days == 1 else f"{days} days"
+
+
+TrustDomain = Annotated[
+    str | None,
+    typer.Option("--trust-domain", metavar="DOMAIN", help="Of SPIFFE IDs; also with the beginning of a path."),
+]
+GivenIssuer = Annotated[
+    str | None, typer.Option("--issuer", metavar="URL", help="The `iss` of tokens, exactly; with --audience.")
+]
+GivenAudience = Annotated[str | None, typer.Option("--audience", metavar="AUD", help="The `aud` of its tokens.")]
+
+
+def _named(trust_domain: str | None, issuer: str | None, audience: str | None) -> tuple[str, str, str]:
+    """Kind, name and audience of what the options name."""
+    if (trust_domain is None) == (issuer is None) or (issuer is None) != (audience is None):
+        raise typer.BadParameter("say --trust-domain DOMAIN, or --issuer URL and --audience AUD")
+    return ("issuer", issuer, audience or "") if issuer is not None else ("trust_domain", trust_domain or "", "")
+
+
+@app.command()
+def give(
+    name: Name,
+    trust_domain: TrustDomain = None,
+    issuer: GivenIssuer = None,
+    audience: GivenAudience = None,
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Let an organization's own operators use a trust domain, or an issuer with an audience.
+
+    Without that only operators of the whole gateway, and whoever is at its machine, register SPIFFE IDs and issuers.
+    """
+    kind, given, of = _named(trust_domain, issuer, audience)
+    with gateways.changing(data) as gateway:
+        made = gateway.organizations.give(name, kind, given, of, reason)
+        if as_json:
+            output.print_json(output.plain(made))
+        else:
+            typer.echo(f"gave {_given(made)} to organization {name} ({made.id})")
+
+
+@app.command()
+def take(
+    name: Name,
+    trust_domain: TrustDomain = None,
+    issuer: GivenIssuer = None,
+    audience: GivenAudience = None,
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Take back what an organization was given. What its operators have made with it stays until it is revoked."""
+    kind, given, of = _named(trust_domain, issuer, audience)
+    with gateways.changing(data) as gateway:
+        mine = [each for each in gateway.organizations.names(name) if (each.kind, each.audience) == (kind, of)]
+        ids = [each.id for each in mine if each.name == given.removeprefix("spiffe://")]
+        taken = gateway.organizations.take(name, ids[0] if ids else given, reason)
+        if as_json:
+            output.print_json(output.plain(taken))
+        else:
+            typer.echo(f"took {_given(taken)} from organization {name}")
+
+
+def _given(record: GivenNameRecord) -> str:
+    audience = f" with audience {output.printable(record.audience)}" if record.audience else ""
+    return f"{'issuer' if record.audience else 'trust domain'} {output.printable(record.name)}{audience}"
 
 
 @app.command()

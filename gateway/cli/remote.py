@@ -26,6 +26,7 @@ COMMANDS: Final = frozenset(
         *(f"keys {verb}" for verb in ("create", "add-public", "generate", "add-spiffe", "list", "rotate", "revoke")),
         *(f"teams {verb}" for verb in ("create", "update", "list", "show", "suspend", "resume", "revoke")),
         *(f"orgs {verb}" for verb in ("create", "update", "list", "show", "suspend", "resume", "revoke")),
+        *(f"orgs {verb}" for verb in ("give", "take")),
         *(f"operators {verb}" for verb in ("add", "list", "show", "update", "revoke", "readmit")),
         *(f"operators login-provider {verb}" for verb in ("add", "list", "show", "update", "remove")),
         *(f"operators login-rule {verb}" for verb in ("add", "list", "remove")),

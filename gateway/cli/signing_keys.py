@@ -1,17 +1,21 @@
-"""`gateway keys add-public` and `gateway keys generate`: keys of agents that sign their requests."""
+"""`gateway keys add-public`, `generate` and `prove`: keys of agents that sign their requests."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.management import gateways
+
+if TYPE_CHECKING:
+    from gateway.identity.message_signatures import PrivateKey
 
 _MOST_PEM = 64 * 1024  # bytes
 
@@ -25,9 +29,22 @@ class KeyType(Enum):
 
 def add_public(
     file: Annotated[
-        Path, typer.Argument(metavar="KEY.pem", help="A public key, Ed25519 or P-256, as PEM; -: standard input.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[KEY.pem]",
+            show_default=False,
+            help="A public key, Ed25519 or P-256, as PEM; -: standard input. Not needed with --private-key.",
+        ),
+    ] = None,
+    *,
     agent: Annotated[str, typer.Option("--agent", metavar="AGENT", help="An agent's name or id.")],
+    private_key: Annotated[
+        Path | None,
+        typer.Option("--private-key", metavar="FILE", help="Its private half, as a proof; it stays here."),
+    ] = None,
+    proof: Annotated[
+        str | None, typer.Option("--proof", metavar="PROOF", help="What `gateway keys prove` has printed.")
+    ] = None,
     expires: Expires = None,
     action: OnlyActions = None,
     model: OnlyModels = None,
@@ -39,25 +56,59 @@ def add_public(
 ) -> None:
     """Add the public key of an agent that signs its requests. Its private half stays where the agent runs.
 
-    An agent may have two live public keys beside its API keys. See docs/signatures.md.
+    An agent may have two live public keys beside its API keys. An operator of one organization proves that the private
+    half is there, with --private-key or --proof. See docs/signatures.md.
     """
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
     from gateway.management.port.keys import NewCredential
 
-    if str(file) == "-":
+    private = None if private_key is None else public_keys.read_private(private_key)
+    if private is not None:
+        if file is not None or proof is not None:
+            raise typer.BadParameter("--private-key is enough: leave KEY.pem and --proof out")
+        key = private.public_key()
+    elif file is None:
+        raise typer.BadParameter("name the file of the public key, or say --private-key")
+    elif str(file) == "-":
         key = public_keys.parse_public(sys.stdin.buffer.read(_MOST_PEM).decode("ascii", "replace"))
     else:
         key = public_keys.read_public(file)
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
-    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped)
+    prove = _proof(private, organization, agent) if private is not None else (lambda _: proof) if proof else None
+    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped, prove=prove)
     with gateways.changing(data) as gateway:
         record = gateway.keys.add_public(organization, key, new, reason)
         if as_json:
             output.print_json(output.plain(record))
         else:
             typer.echo(f"added public key {record.key_id} ({record.id}) to agent {record.agent}")
+
+
+def _proof(key: PrivateKey, organization: str, agent: str) -> Callable[[str], str]:
+    from gateway.identity import possession
+
+    return lambda deployment: possession.prove(key, deployment=deployment, organization=organization, agent=agent)
+
+
+def prove(
+    key: Annotated[Path, typer.Option("--key", metavar="KEY.pem", help="The agent's private key.")],
+    agent: Annotated[str, typer.Option("--agent", metavar="AGENT", help="The agent's name or id.")],
+    deployment: Annotated[
+        str, typer.Option("--deployment", metavar="NAME", help="The gateway's; `gateway whoami` shows it.")
+    ],
+    organization: Annotated[
+        str, typer.Option("--organization", "--org", metavar="NAME", help="The organization of the agent.")
+    ] = "default",
+) -> None:
+    """Print a proof that the private half of a key is here, for `gateway keys add-public --proof` elsewhere.
+
+    It names the gateway, the organization, the agent and the key, and is of use for nothing else. It is no secret.
+    """
+    from gateway.identity import public_keys
+
+    typer.echo(_proof(public_keys.read_private(key), organization, agent)(deployment))
 
 
 def generate(
@@ -100,7 +151,8 @@ def generate(
             output.note(f"the private key is in {out}; add what is printed here: `gateway keys add-public`")
         return
     lifetime_ns = None if expires is None else output.parse_duration(expires)
-    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped)
+    prove = _proof(key, organization, agent)
+    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped, prove=prove)
     with gateways.changing(data) as gateway:
         public_keys.write_private(out, key)
         try:

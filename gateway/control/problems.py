@@ -39,7 +39,7 @@ _CONFLICTS: Final = frozenset(
 )
 """Codes of what is refused because of how things are, not because of how it was asked for."""
 
-_FORBIDDEN: Final = frozenset({"token_outlives_maker", "forbidden"})
+_FORBIDDEN: Final = frozenset({"token_outlives_maker", "forbidden", "name_not_given"})
 
 _NOT_THERE: Final = frozenset({"not_yet", "no_such_limit", "no_checkpoint", "not_signed"})
 
@@ -53,6 +53,9 @@ _HINTS: Final = {
     "invalid_secret": "leave the secret out to have one made",
     "too_many_keys": "revoke a key of this agent first",
     "too_many_tokens": "revoke a token of this operator first",
+    "proof_needed": 'send "proof", which `gateway keys prove` prints where the agent runs',
+    "invalid_proof": "make it for this deployment, organization, agent and key: GET /api/v1/me names the deployment",
+    "name_not_given": "an owner of the whole gateway gives it: POST /api/v1/organizations/NAME/names",
     "owner_needed": 'say who moves the programs: send "owner"',
     "no_adoption": "GET /api/v1/adoptions lists them",
     "key_adopted": "stop that adoption first, or give each organization a key of its own",

@@ -34,6 +34,7 @@ _OWED_SECONDS = 10.0
 _NAMES = 3  # named in one line
 _WARNING_NS = 7 * 86_400 * 10**9
 """So long before it an agent's suspension is told of, if its review is not due before that."""
+_CONTESTED_NS = 30 * 86_400 * 10**9
 _OLD_DAYS = 365
 """A key that signs tokens should not be older."""
 
@@ -61,6 +62,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
         *_log(facts, settings, where),
         *_policies(facts, settings, where),
         *(each for tenant in facts.inventory.tenants for each in _tenant(facts, tenant, where)),
+        *_contests(facts),
         *_key_uses(facts, where),
         *_agents_at_all(facts, where),
         *_unused_bundles(facts, where),
@@ -156,6 +158,18 @@ def _token_keys(facts: Facts, where: str) -> Iterator[Finding]:
         days = (facts.now_ns - each.made_ns) // (86_400 * 10**9)
         if each.signs and days > _OLD_DAYS:
             yield Finding("remark", f"the key that signs tokens is {days} days old", f"{rotate}: agents need not know")
+
+
+def _contests(facts: Facts) -> Iterator[Finding]:
+    """Credentials that two organizations claim. After a month nobody asks any more."""
+    recent = [each for each in facts.inventory.contests if facts.now_ns - each.last_ns < _CONTESTED_NS]
+    for each in recent[:_NAMES]:
+        yield _problem(
+            f"organization `{each.claimant}` claims what organization `{each.holder}` has: {each.what}",
+            f"ask both whose it is, and revoke `{each.credential}` if it belongs to the other",
+        )
+    if len(recent) > _NAMES:
+        yield _problem(f"{len(recent) - _NAMES} more credentials are claimed by two organizations", "see the audit log")
 
 
 def _key_uses(facts: Facts, where: str) -> Iterator[Finding]:

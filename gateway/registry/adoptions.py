@@ -21,6 +21,7 @@ from gateway.identity.credentials import Peppers
 from gateway.identity.legacy_keys import AGENT
 from gateway.registry import outbox, registration
 from gateway.registry.agent_states import ENDED
+from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, LegacyKey, Organization
 from gateway.registry.queries import bindings_in_force, find_organization, find_upstream, upstream_names
@@ -121,7 +122,7 @@ def start(
         live = _live(session, tenant)
         rows = []
         for key in given:
-            before = _end_before(session, tenant, key, upstream, peppers, now_ns)
+            before = _end_before(session, tenant, key, upstream, peppers, now_ns, actor)
             row = LegacyKey(
                 id=new_id("lgk"),
                 organization_id=tenant.id,
@@ -253,7 +254,13 @@ def _live(session: Session, tenant: Organization) -> list[LegacyKey]:
 
 
 def _end_before(
-    session: Session, tenant: Organization, key: legacy_keys.LegacyKey, upstream: str, peppers: Peppers, now_ns: int
+    session: Session,
+    tenant: Organization,
+    key: legacy_keys.LegacyKey,
+    upstream: str,
+    peppers: Peppers,
+    now_ns: int,
+    actor: str,
 ) -> LegacyKey | None:
     """End the row of a key that is adopted already; None if there is none. Raises if it is adopted otherwise."""
     digests = [legacy_keys.digest(key, pepper) for pepper in peppers.all]
@@ -263,7 +270,10 @@ def _end_before(
         return None
     if row.organization_id != tenant.id:
         message = "another organization adopts this key, and a call with it can mean only one"
-        raise GatewayError("key_adopted", message, hint="let each organization have a key of its own")
+        error = GatewayError("key_adopted", message, hint="let each organization have a key of its own")
+        what = "old key of a provider"
+        both = {"holder": row.organization_id, "claimant": tenant.id}
+        raise ContestedError(error, actor=actor, what=what, credential=row.id, **both)
     if row.upstream != upstream:
         message = f"this key is adopted for the upstream `{row.upstream}` already"
         hint = f"type `gateway adopt stop --upstream {row.upstream}` first"

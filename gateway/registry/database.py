@@ -41,6 +41,13 @@ _PER_CONNECTION = (
 )
 
 
+class TellingError(GatewayError):
+    """A refusal that leaves word: `tell` gets a transaction of its own, after that of the change is undone."""
+
+    def tell(self, session: Session) -> None:
+        raise NotImplementedError
+
+
 class Registry:
     """An open registry. Threads may share it: every session has its own connection."""
 
@@ -105,8 +112,13 @@ class Registry:
         if (shared := self._shared.get()) is not None:
             yield shared
             return
-        with _explained("written"), Session(self._writing) as session, session.begin():
-            yield session
+        try:
+            with _explained("written"), Session(self._writing) as session, session.begin():
+                yield session
+        except TellingError as error:
+            with _explained("written"), Session(self._writing) as session, session.begin():
+                error.tell(session)
+            raise
 
     @contextmanager
     def together(self) -> Iterator[Session]:

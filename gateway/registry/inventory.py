@@ -9,9 +9,19 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import adoptions, emergency_stops, queries, retiring, review_dates, row_records, webhooks
+from gateway.registry import (
+    adoptions,
+    contests,
+    emergency_stops,
+    queries,
+    retiring,
+    review_dates,
+    row_records,
+    webhooks,
+)
 from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.agent_states import ENDED
+from gateway.registry.contests import ContestRecord
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
 from gateway.registry.models import Agent, ApiKey, LegacyKey, Organization, Outbox, Team, Upstream
@@ -85,6 +95,8 @@ class Inventory:
     retiring: list[Retiring] = field(default_factory=list)
     old_keys: list[Old] = field(default_factory=list)
     stops: list[StopRecord] = field(default_factory=list)
+    # What two organizations claim.
+    contests: list[ContestRecord] = field(default_factory=list)
 
 
 def take(registry: Registry, now_ns: int) -> Inventory:
@@ -99,6 +111,7 @@ def take(registry: Registry, now_ns: int) -> Inventory:
             retiring=retiring.in_last_hours(session, now_ns),
             old_keys=retiring.old(session, now_ns),
             stops=emergency_stops.in_force(session),
+            contests=contests.contests(session),
         )
 
 

@@ -18,8 +18,9 @@ from gateway.identifiers import new_id
 from gateway.identity import jose, persons
 from gateway.identity.jose import ALGORITHMS
 from gateway.identity.workload import Purpose
-from gateway.registry import claim_rules, names, operators, outbox
+from gateway.registry import claim_rules, given_names, names, operators, outbox
 from gateway.registry.agent_states import ENDED
+from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
 from gateway.registry.queries import find_agent, find_organization
@@ -124,8 +125,14 @@ def add_issuer(
         same = select(Issuer).where(
             Issuer.issuer == issuer, Issuer.audience == audience, col(Issuer.removed_ns).is_(None)
         )
+        given_names.check_issuer(session, tenant, actor, issuer, audience)
         if (before := session.exec(same).first()) is not None:
-            raise _taken(before, tenant, issuer, audience)
+            error = _taken(before, tenant, issuer, audience)
+            if before.organization_id == tenant.id:
+                raise error
+            what = f"audience {audience} of {issuer}"
+            both = {"holder": before.organization_id, "claimant": tenant.id}
+            raise ContestedError(error, actor=actor, what=what, credential=before.id, **both)
         row = Issuer(
             id=new_id("iss"),
             organization_id=tenant.id,

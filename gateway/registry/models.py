@@ -554,6 +554,31 @@ class IssuerRule(SQLModel, table=True):
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
 
 
+class GivenName(SQLModel, table=True):
+    """A trust domain, or an issuer with an audience, that an organization was given (`given_names.py`)."""
+
+    __tablename__ = "given_name"
+    __table_args__ = (Index("given_name_once", "kind", "name", "audience", unique=True),)
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    kind: str
+    name: str
+    audience: str
+    created_ns: int = Field(sa_type=BigInteger)
+    actor: str
+
+
+class Contest(SQLModel, table=True):
+    """A credential that an organization has tried to register, although another one has it (`contests.py`)."""
+
+    credential: str = Field(primary_key=True)
+    organization_id: str = Field(primary_key=True, foreign_key="organization.id")
+    holder_id: str = Field(foreign_key="organization.id")
+    what: str
+    first_ns: int = Field(sa_type=BigInteger)
+    last_ns: int = Field(sa_type=BigInteger)
+
+
 class Upstream(SQLModel, table=True):
     """A destination and its sealed secret (`vault.py`); `version` counts its secrets. Removal deletes the row."""
 

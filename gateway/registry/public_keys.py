@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
-from gateway.identity import public_keys
+from gateway.identity import possession, public_keys
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.message_signatures import PublicKey, thumbprint
-from gateway.registry import agent_states, outbox, teams
+from gateway.registry import agent_states, operators, outbox, queries, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.changes import MAX_LIVE_KEYS
+from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
-from gateway.registry.models import ApiKey
+from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.queries import find_agent, find_organization, live_keys
 from gateway.registry.records import KeyRecord
 from gateway.registry.row_records import key_record
@@ -35,9 +36,13 @@ def add_public_key(
     lifetime_ns: int | None = None,
     expires_ns: int | None = None,
     scope: KeyScope | None = None,
+    proof: str | None = None,
     reason: str = "",
 ) -> KeyRecord:
-    """Let an agent sign its requests with the private half of this key, from the next request on."""
+    """Let an agent sign its requests with the private half of this key, from the next request on.
+
+    An operator of one organization needs a proof that the agent has that half (`identity/possession.py`).
+    """
     name = thumbprint(key)
     with registry.write() as session:
         tenant = find_organization(session, organization)
@@ -45,12 +50,18 @@ def add_public_key(
         if holder.status in agent_states.ENDED:
             raise agent_states.ended(holder.name, holder.id, holder.status)
         teams.check_alive(session, tenant, holder.team)
+        _check_proof(session, tenant, holder, actor, key, proof)
         known = session.exec(select(ApiKey).where(ApiKey.credential_id == name)).first()
         if known is not None:
             if known.agent_id == holder.id and known.revoked_ns is None:
                 raise GatewayError("key_exists", f"agent `{holder.name}` has this public key already", subject=known.id)
             hint = "make another one: each agent has its own, and a revoked one does not come back"
-            raise GatewayError("key_exists", "this public key was registered before", subject=name, hint=hint)
+            error = GatewayError("key_exists", "this public key was registered before", subject=name, hint=hint)
+            if known.organization_id == tenant.id:
+                raise error
+            what = f"public key {name}"
+            both = {"holder": known.organization_id, "claimant": tenant.id}
+            raise ContestedError(error, actor=actor, what=what, credential=known.id, **both)
         now = time.time_ns()
         live = live_keys(session, holder, now, "signature")
         if len(live) >= MAX_LIVE_KEYS:
@@ -79,3 +90,21 @@ def add_public_key(
             session, organization=tenant.name, actor=actor, what="key.added", fields=fields, reason=reason
         )
         return key_record(tenant, holder, row)
+
+
+def _check_proof(
+    session: Session, tenant: Organization, holder: Agent, actor: str, key: PublicKey, proof: str | None
+) -> None:
+    """Raise unless the key may be this agent's as far as its private half is concerned."""
+    if proof is None:
+        if operators.is_of(session, tenant.name, actor):
+            message = "a public key of an agent needs a proof that the agent has its private half"
+            hint = "say --private-key FILE, or make a proof where the agent runs: `gateway keys prove`"
+            raise GatewayError("proof_needed", message, subject=holder.id, hint=hint)
+        return
+    place = {"deployment": queries.deployment_of(session), "organization": tenant.name}
+    if not any(possession.proves(proof, key, agent=each, **place) for each in (holder.name, holder.id)):
+        message = "this is no proof for this key, organization and agent"
+        shown = " ".join(f"--{name} {value}" for name, value in place.items())
+        hint = f"make it where the agent runs: `gateway keys prove --key FILE --agent {holder.name} {shown}`"
+        raise GatewayError("invalid_proof", message, subject=holder.id, hint=hint)

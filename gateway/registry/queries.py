@@ -272,7 +272,11 @@ def current_epoch(session: Session) -> int:
 def deployment(registry: Registry) -> str:
     """The name that `gateway init` gave."""
     with registry.read() as session:
-        return session.exec(select(Deployment.name)).one()
+        return deployment_of(session)
+
+
+def deployment_of(session: Session) -> str:
+    return session.exec(select(Deployment.name)).one()
 
 
 def organizations(registry: Registry) -> list[str]:

@@ -15,8 +15,9 @@ from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.identity.certificates import check_spiffe_id
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import agent_states, outbox, teams
+from gateway.registry import agent_states, given_names, outbox, teams
 from gateway.registry import change_entries as entries
+from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
 from gateway.registry.models import ApiKey
 from gateway.registry.queries import find_agent, find_organization, live_keys
@@ -46,10 +47,15 @@ def add_spiffe_id(
         if holder.status in agent_states.ENDED:
             raise agent_states.ended(holder.name, holder.id, holder.status)
         teams.check_alive(session, tenant, holder.team)
+        given_names.check_spiffe(session, tenant, actor, spiffe_id)
         given = select(ApiKey).where(ApiKey.spiffe_id == spiffe_id, col(ApiKey.revoked_ns).is_(None))
         before = session.exec(given).first()
         if before is not None:
-            raise _taken(before, tenant.id, holder.id, spiffe_id)
+            error = _taken(before, tenant.id, holder.id, spiffe_id)
+            if before.organization_id == tenant.id:
+                raise error
+            both = {"holder": before.organization_id, "claimant": tenant.id}
+            raise ContestedError(error, actor=actor, what=f"SPIFFE ID {spiffe_id}", credential=before.id, **both)
         now = time.time_ns()
         live = live_keys(session, holder, now, "mtls")
         if len(live) >= MAX_LIVE_NAMES:

@@ -47,6 +47,11 @@ class NewPublicKey(NewKey):
     """A public key to add; the private half stays where the agent runs."""
 
     public_key: str = Field(description="Ed25519 or P-256, as PEM.", max_length=16384)
+    proof: str | None = Field(
+        None,
+        description="That the agent has the private half; an operator of one organization needs it.",
+        max_length=86,
+    )
 
 
 class NewSpiffeId(NewKey):
@@ -129,7 +134,7 @@ def create(ask: Ask) -> Answer:
 
 def add_public(ask: Ask) -> Answer:
     key = public_keys.parse_public(ask.body.public_key)
-    return _added(registered.add_public_key(ask.change(), key, **_given(ask)))
+    return _added(registered.add_public_key(ask.change(), key, proof=ask.body.proof, **_given(ask)))
 
 
 def add_spiffe(ask: Ask) -> Answer:

@@ -27,7 +27,8 @@ _OPERATOR = shapes.record(OperatorRecord)
 TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS)
 _TEXT = {"type": ["string", "null"], "description": "The token, once; null in a repeated answer."}
 NEW_TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS, token=_TEXT)
-_ME = shapes.record(OperatorRecord, token=TOKEN)
+_DEPLOYMENT = {"type": "string", "description": "The name of the gateway's deployment."}
+_ME = shapes.record(OperatorRecord, token=TOKEN, deployment=_DEPLOYMENT)
 _VERSION = shapes.record(OperatorVersionRecord)
 
 
@@ -74,7 +75,8 @@ def _token(record: OperatorTokenRecord) -> dict[str, Any]:
 
 
 def me(ask: Ask) -> Answer:
-    return Answer(body={**plain(ask.caller.operator), "token": _token(ask.caller.token)})
+    deployment = queries.deployment(ask.registry)
+    return Answer(body={**plain(ask.caller.operator), "token": _token(ask.caller.token), "deployment": deployment})
 
 
 def listed(ask: Ask) -> Answer:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes, tenants
 from gateway.control.api.agents import tag
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
-from gateway.registry import changes, queries, tenant_changes
+from gateway.registry import changes, given_names, queries, tenant_changes
 from gateway.registry import tenants as records
+from gateway.registry.given_names import GivenNameRecord
 from gateway.registry.guarded import Step
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
 from gateway.registry.tenants import organization_records
 from gateway.usage import zones
 
 _ORGANIZATION = shapes.record(OrganizationRecord)
+_NAME = shapes.record(GivenNameRecord)
 _VERSION = shapes.record(OrganizationVersionRecord)
 
 
@@ -40,6 +43,14 @@ class OrganizationPatch(Reasoned):
     )
     suspend_now: bool = Field(False, description="Also if agents would be suspended at once.")
     zone: str | None = Field(None, description="Where days and months begin, such as `Europe/Zurich`; null: UTC.")
+
+
+class NewName(Reasoned):
+    """A name of the world that its operators may use."""
+
+    kind: Literal["trust_domain", "issuer"]
+    name: str = Field(description="A trust domain, also with the beginning of a path; or the `iss` of tokens, exactly.")
+    audience: str = Field("", description="Of an issuer: the `aud` of its tokens.")
 
 
 def _visible(ask: Ask) -> list[OrganizationRecord]:
@@ -130,6 +141,25 @@ _TRANSITIONS: list[tuple[str, str, Callable[[Ask], Answer]]] = [
     ),
 ]
 
+
+def names_of(ask: Ask) -> Answer:
+    found = _one(ask, ask.path["organization"])
+    return cut(ask, given_names.given(ask.registry, found.name), lambda each: each.id, "names", found.id)
+
+
+def give(ask: Ask) -> Answer:
+    name = _one(ask, ask.path["organization"]).name
+    made = given_names.give(ask.change(), actor=ask.actor, organization=name, **ask.body.model_dump())
+    return Answer(body=made, status=201)
+
+
+def take(ask: Ask) -> Answer:
+    name = _one(ask, ask.path["organization"]).name
+    given, reason = ask.path["name"], ask.query.reason
+    taken = given_names.take(ask.change(), actor=ask.actor, organization=name, given=given, reason=reason)
+    return Answer(body=taken)
+
+
 OPERATIONS = [
     Operation(
         method="GET",
@@ -172,6 +202,38 @@ OPERATIONS = [
         query=PageQuery,
         about="nothing",
         answer=shapes.page(_VERSION),
+    ),
+    Operation(
+        method="GET",
+        path="/organizations/{organization}/names",
+        noun="organizations",
+        summary="List the trust domains and issuers that an organization was given",
+        function=names_of,
+        query=PageQuery,
+        about="nothing",
+        answer=shapes.page(_NAME),
+    ),
+    Operation(
+        method="POST",
+        path="/organizations/{organization}/names",
+        noun="organizations",
+        summary="Give an organization a trust domain, or an issuer with an audience",
+        function=give,
+        body=NewName,
+        about="nothing",
+        status=201,
+        answer=_NAME,
+    ),
+    Operation(
+        method="DELETE",
+        path="/organizations/{organization}/names/{name}",
+        noun="organizations",
+        summary="Take a name back from an organization; what was made with it stays",
+        function=take,
+        query=ReasonQuery,
+        about="nothing",
+        answer=_NAME,
+        restricts=True,
     ),
     Operation(
         method="PATCH",

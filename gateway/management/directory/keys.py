@@ -42,7 +42,8 @@ class DirectoryKeys:
         return changes.create_key(self._registry, self._peppers(), **given)
 
     def add_public(self, organization: str, key: PublicKey, new: NewCredential, reason: str) -> KeyRecord:
-        return add_public_key(self._registry, key, **self._given(organization, new, reason))
+        proof = None if new.prove is None else new.prove(queries.deployment(self._registry))
+        return add_public_key(self._registry, key, proof=proof, **self._given(organization, new, reason))
 
     def add_spiffe(self, organization: str, spiffe_id: str, new: NewCredential, reason: str) -> KeyRecord:
         return add_spiffe_id(self._registry, spiffe_id, **self._given(organization, new, reason))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from gateway.identity.standing import Standing
+from gateway.management.directory.change import change
 from gateway.management.port.tenants import OrganizationUpdate
 from gateway.processes import local
-from gateway.registry import changes, emergency_stops, pages, teams, tenant_changes, tenants
+from gateway.registry import changes, emergency_stops, given_names, pages, teams, tenant_changes, tenants
 from gateway.registry.database import Registry
+from gateway.registry.given_names import GivenNameRecord
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord, StopRecord, TeamRecord
 
 
@@ -103,6 +105,16 @@ class DirectoryOrganizations:
 
     def revoke(self, name: str, reason: str) -> OrganizationRecord | None:
         return tenant_changes.revoke_organization(self._registry, actor=local.actor(), organization=name, reason=reason)
+
+    def names(self, organization: str) -> list[GivenNameRecord]:
+        return given_names.given(self._registry, organization)
+
+    def give(self, organization: str, kind: str, name: str, audience: str, reason: str) -> GivenNameRecord:
+        by = change(organization, reason)
+        return given_names.give(self._registry, kind=kind, name=name, audience=audience, **by)
+
+    def take(self, organization: str, given: str, reason: str) -> GivenNameRecord:
+        return given_names.take(self._registry, given=given, **change(organization, reason))
 
 
 class DirectoryStops:

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCredential:
-    """Whose a new key is, how long it works, and what it is for; None: for ever, and for everything."""
+    """Whose a new key is, how long it works, and what it is for; None: for ever, and for everything.
+
+    `prove` makes the proof that a public key needs, for the deployment with this name.
+    """
 
     agent: str
     lifetime_ns: int | None = None
     scope: KeyScope | None = None
+    prove: Callable[[str], str] | None = None
 
 
 class Keys(Protocol):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from gateway.identity.standing import Standing
+    from gateway.registry.given_names import GivenNameRecord
     from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord, StopRecord, TeamRecord
 
 
@@ -45,6 +46,14 @@ class Organizations(Protocol):
     def resume(self, name: str, reason: str) -> OrganizationRecord | None: ...
 
     def revoke(self, name: str, reason: str) -> OrganizationRecord | None: ...
+
+    def names(self, organization: str) -> list[GivenNameRecord]:
+        """The trust domains and issuers that it was given."""
+
+    def give(self, organization: str, kind: str, name: str, audience: str, reason: str) -> GivenNameRecord: ...
+
+    def take(self, organization: str, given: str, reason: str) -> GivenNameRecord:
+        """Take one back, by its id."""
 
 
 class Teams(Protocol):

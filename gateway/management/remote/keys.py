@@ -34,6 +34,9 @@ class RemoteKeys:
         from gateway.identity.public_keys import public_pem
 
         body = _body(new, reason) | {"public_key": public_pem(key)}
+        # An older gateway does not say its name, and takes no proof.
+        if new.prove is not None and (deployment := self._client.get("me").body.get("deployment")) is not None:
+            body["proof"] = new.prove(deployment)
         reply = self._client.send("POST", "keys", "public", body=body, organization=organization)
         return documents.record(KeyRecord, reply.body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from gateway.errors import GatewayError
 from gateway.identity.standing import Standing
@@ -10,6 +11,7 @@ from gateway.management.port.tenants import OrganizationUpdate
 from gateway.management.remote import documents
 from gateway.management.remote.client import Client
 from gateway.management.remote.permitted import unless_forbidden
+from gateway.registry.given_names import GivenNameRecord
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord, StopRecord, TeamRecord
 
 
@@ -112,6 +114,20 @@ class RemoteOrganizations:
 
     def revoke(self, name: str, reason: str) -> OrganizationRecord | None:
         return self._transition("revoke", name, reason)
+
+    def names(self, organization: str) -> list[GivenNameRecord]:
+        nothing: list[dict[str, Any]] = []
+        found = unless_forbidden(lambda: self._client.items("organizations", organization, "names"), nothing)
+        return documents.records(GivenNameRecord, found)
+
+    def give(self, organization: str, kind: str, name: str, audience: str, reason: str) -> GivenNameRecord:
+        body = {"kind": kind, "name": name, "audience": audience, "reason": reason}
+        reply = self._client.send("POST", "organizations", organization, "names", body=body)
+        return documents.record(GivenNameRecord, reply.body)
+
+    def take(self, organization: str, given: str, reason: str) -> GivenNameRecord:
+        reply = self._client.send("DELETE", "organizations", organization, "names", given, reason=reason)
+        return documents.record(GivenNameRecord, reply.body)
 
     def _transition(self, verb: str, name: str, reason: str) -> OrganizationRecord | None:
         before = self.show(name)

@@ -99,7 +99,7 @@ def add(registry: Registry, item: Mapping[str, Any], *, actor: str, organization
     if "spiffe_id" in item:
         add_spiffe_id(registry, said.key_id, **common)
     else:
-        add_public_key(registry, public_keys.parse_public(item["public_key"]), **common)
+        add_public_key(registry, public_keys.parse_public(item["public_key"]), proof=item.get("proof"), **common)
 
 
 def exported(registry: Registry, organization: str, section: str) -> list[dict[str, Any]]:

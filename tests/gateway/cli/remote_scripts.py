@@ -172,6 +172,14 @@ SCRIPTS: Final = {
         """,
     "logins": """
         orgs create acme
+        orgs give acme --trust-domain acme.example --reason theirs
+        orgs give acme --trust-domain acme.example
+        orgs give acme --issuer https://ci.example --audience acme --json
+        orgs give acme --issuer https://ci.example
+        orgs give acme --trust-domain Acme.example
+        orgs take acme --trust-domain other.example
+        orgs take acme --trust-domain acme.example --reason over
+        orgs show acme
         operators login-provider list
         operators login-provider add corp --issuer https://login.example --client-id cli --reason staff --json
         operators login-provider add corp --issuer https://other.example --client-id cli

@@ -95,7 +95,7 @@ class CommandLine:
             contextlib.redirect_stderr(said),
         ):
             patch.setenv("AIG_TOKEN", token)
-            patch.setenv(OLD_KEY, "sk-that-many-programs-share")
+            patch.setenv(OLD_KEY, f"sk-that-many-programs-share-{token[-9:]}")  # one of both's would be told to both
             code = cli.main(["--server", URL, *given])
         written = new.read_text() if new.exists() else ""
         return code, said.getvalue() + written
@@ -289,6 +289,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         # Not its own: everything else would be refused from then on.
         **{f"orgs {verb}": [theirs, "--reason", why] for verb in ("suspend", "revoke")},
         "orgs resume": [organization],
+        **{f"orgs {verb}": [organization, "--trust-domain", f"{me.mark}.example"] for verb in ("give", "take")},
     }
     some["orgs revoke"] += ["--yes"]
     for each, arguments in some.items():

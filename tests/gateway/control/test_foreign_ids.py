@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from gateway.registry import login_providers, publication
+from gateway.registry.given_names import give
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
 from tests.gateway.control.conftest import Control, document_of
@@ -25,7 +26,7 @@ from tests.gateway.control.test_tenants import tenants  # noqa: F401  # a fixtur
 _NAMED = ("team", "upstream", "route", "issuer")
 
 
-def made(other: Tenant) -> dict[str, str]:
+def made(control: Control, other: Tenant) -> dict[str, str]:
     """Something of each kind that is the other organization's, by the name of the parameter."""
     ask = other.client
     agent = ask("POST", "/agents", {"name": "theirs"}).ok(201)["id"]
@@ -33,6 +34,9 @@ def made(other: Tenant) -> dict[str, str]:
     ask("POST", "/teams", {"name": "theirs"}).ok(201)
     subject = {"subject_kind": "agent", "subject": agent}
     url = "https://theirs.example"
+    registry = control.home.registry
+    give(registry, actor=ACTOR, organization=other.name, kind="issuer", name=url, audience="theirs")
+    publication.publish(registry, control.home.data)  # its entry is not written by the first request
     for noun, body in {
         "key": ("/keys", {"agent": agent}),
         "binding": ("/bindings", {**subject, "bundle": "base"}),
@@ -95,7 +99,7 @@ def test_a_foreign_id_is_answered_like_one_that_nothing_has(
     tenants: tuple[Tenant, Tenant],  # noqa: F811
 ) -> None:
     me, other = tenants
-    theirs = made(other) | {"provider": _provider(control)}
+    theirs = made(control, other) | {"provider": _provider(control)}
     nobodys = missing(theirs)
     document = document_of(control.api)
     differing, compared = [], 0
@@ -131,7 +135,7 @@ def test_a_foreign_name_in_a_body_is_answered_like_one_that_nothing_has(
     tenants: tuple[Tenant, Tenant],  # noqa: F811
 ) -> None:
     me, other = tenants
-    theirs = made(other)
+    theirs = made(control, other)
     nobodys = missing(theirs)
     document = document_of(control.api)
     differing, compared = [], 0

@@ -136,6 +136,8 @@ def test_spiffe_ids(control: Control, owner: Client, acme: Client) -> None:
     bad = {"agent": "bot", "spiffe_id": "https://acme.example/bot"}
     assert owner("POST", "/keys/spiffe", bad).problem(422).startswith("invalid_")
     acme("POST", "/agents", {"name": "bot"}).ok(201)
+    assert acme("POST", "/keys/spiffe", {**asked, "scope": None}).problem(403) == "name_not_given"
+    owner("POST", "/organizations/acme/names", {"kind": "trust_domain", "name": "acme.example"}).ok(201)
     theirs = acme("POST", "/keys/spiffe", {**asked, "scope": None})
     assert (theirs.problem(409), made["id"] in theirs.raw.decode()) == ("key_exists", False)
     assert acme("GET", f"/keys/{made['id']}").problem(404) == "unknown_key"
@@ -375,7 +377,17 @@ def test_webhooks_into_the_gateways_network(owner: Client, acme: Client) -> None
     assert owner("POST", "/issuers", issuer).problem(422) == "insecure_url"
     assert acme("POST", "/issuers", {**issuer, "insecure": True}).problem(403) == "forbidden"
     assert owner("POST", "/issuers", {**issuer, "insecure": True}).ok(201)["keys"] == issuer["jwks_url"]
-    acme("POST", "/issuers", {**issuer, "name": "z", "audience": "z", "jwks_url": "https://z.example"}).ok(201)
+    far = {**issuer, "name": "z", "audience": "z", "jwks_url": "https://z.example"}
+    assert acme("POST", "/issuers", far).problem(403) == "name_not_given"
+    for url, audience in (
+        (far["issuer"], "z"),
+        ("https://kubernetes.default.svc", "y"),
+        ("https://10.0.0.1", "y"),
+    ):
+        name = {"kind": "issuer", "name": url, "audience": audience}
+        assert acme("POST", "/organizations/acme/names", name).problem(403) == "forbidden"
+        owner("POST", "/organizations/acme/names", name).ok(201)
+    acme("POST", "/issuers", far).ok(201)
     for near in ("http://127.0.0.1:9000/jwks", "https://vault/jwks"):
         assert acme("PATCH", "/issuers/z", {"jwks_url": near, "insecure": True}).problem(403) == "forbidden"
     for url in ("https://10.0.0.1/jwks", "https://[::7f00:1]/jwks", "https://vault/jwks", "https://api.internal/jwks"):

@@ -17,6 +17,7 @@ import pytest
 
 from gateway.cli import remote
 from gateway.registry import changes, operators, publication
+from gateway.registry.given_names import give
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
 from tests.gateway.control.conftest import Client, Control, document_of
@@ -93,6 +94,10 @@ def tenants(control: Control) -> tuple[Tenant, Tenant]:
             control.home.registry, control.home.peppers, actor=ACTOR, organization=name, operator=operator
         ).text
         made.append(Tenant(name, Client(control.api, token), token))
+        give(control.home.registry, actor=ACTOR, organization=name, kind="trust_domain", name=operator)
+        for each in NAMES:
+            url = f"https://{operator}"
+            give(control.home.registry, actor=ACTOR, organization=name, kind="issuer", name=url, audience=each)
     publication.publish(control.home.registry, control.home.data)  # what was made here is not made by a request
     return made[0], made[1]
 
