@@ -26,7 +26,8 @@ class BalanceCheck:
     def __init__(self) -> None:
         self._due = Balances()
         self._told: set[str] = set()  # thresholds that the log tells of
-        self._owed: dict[str, Entry] = {}  # those that are reached, and whose entries have not been met yet
+        # Those that are reached and whose entries have not been met yet, with their organizations.
+        self._owed: dict[str, tuple[str, Entry]] = {}
 
     def opened(self, entry: Entry) -> str:
         """Take account of a decision that stays open; returns what is wrong with its reservation."""
@@ -48,7 +49,7 @@ class BalanceCheck:
             self._due.settle(held, settled or (1, held.tokens, held.spend_nanousd))
             for event_id, fields in thresholds.reached(organization, held, self._due):
                 if event_id not in self._told:
-                    self._owed.setdefault(event_id, {**fields, "reached_by": decision["id"]})
+                    self._owed.setdefault(event_id, (organization, {**fields, "reached_by": decision["id"]}))
         except _BEYOND:
             return "the reservation of its decision cannot be read"
         return "" if settled else "it does not say what the reservation of its decision was settled at"
@@ -57,8 +58,8 @@ class BalanceCheck:
         """Take account of an entry about a threshold; returns what is wrong with it."""
         event_id = str(entry["id"])
         self._told.add(event_id)
-        due = self._owed.pop(event_id, None)
-        if due is not None:
+        if event_id in self._owed:
+            _, due = self._owed.pop(event_id)
             told = {name: entry.get(name) for name in due}
             return "" if told == due else f"the entries before it make {due['spent']} of {due['value']} spent"
         try:
@@ -66,10 +67,13 @@ class BalanceCheck:
         except _BEYOND:
             return "what it says of a limit cannot be read"
 
-    def untold(self) -> Iterator[str]:
-        """The thresholds that were reached and that no entry tells of."""
-        for due in self._owed.values():
-            yield f"no entry tells that `{due['scope']}` reached {due['percent']} % of {due['limit_name']}"
+    def untold(self) -> Iterator[tuple[str, str]]:
+        """The thresholds that were reached and that no entry tells of, each with its organization."""
+        for organization, due in self._owed.values():
+            yield (
+                organization,
+                f"no entry tells that `{due['scope']}` reached {due['percent']} % of {due['limit_name']}",
+            )
 
     def _after_refusal(self, entry: Entry) -> bool:
         """Whether a limit was used up as an entry says that followed the refusal of a call."""
@@ -90,27 +94,27 @@ class BalanceCheck:
             for found in thresholds.refused(str(entry["org"]), [limit])
         )
 
-    def differences(self, db: sqlite3.Connection) -> Iterator[str]:
-        """How the stored balances differ from those that the entries make."""
+    def differences(self, db: sqlite3.Connection) -> Iterator[tuple[str | None, str]]:
+        """How the stored balances differ from those that the entries make, each with its organization, if any."""
         try:
             stored = dict(read_all(db))
         except sqlite3.IntegrityError as error:
-            yield str(error)
+            yield None, str(error)
             return
         except _BEYOND:
-            yield "an entry that the stored balances do not contain has a reservation that cannot be read"
+            yield None, "an entry that the stored balances do not contain has a reservation that cannot be read"
             return
         left = dict(self._due.found)
         for key, values in stored.items():
             organization, scope = key
             due = left.pop(key, None)
             if due is None:
-                yield f"the balance of `{scope}` in `{organization}` is stored, and no entry counts in it"
+                yield organization, f"the balance of `{scope}` in `{organization}` is stored, and no entry counts in it"
                 continue
             for difference in differences(values, due):
-                yield f"the balance of `{scope}` in `{organization}` was changed: {difference}"
+                yield organization, f"the balance of `{scope}` in `{organization}` was changed: {difference}"
         for organization, scope in left:
-            yield f"the balance of `{scope}` in `{organization}` is missing"
+            yield organization, f"the balance of `{scope}` in `{organization}` is missing"
 
     def _misread(self, entry: Entry) -> str:
         """What a decision says it has read of balances, where the entries before it make something else."""

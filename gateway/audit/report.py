@@ -1,4 +1,8 @@
-"""The result of a verification as plain data, and the exit code that it means. `verify.py` fills it in."""
+"""The result of a verification as plain data, and the exit code that it means. `verify.py` fills it in.
+
+One entry that is missing or cannot be read makes balances, counts and other entries wrong, too. Those findings are its
+consequences: they are kept apart from the causes, and a person only needs their number.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,8 @@ class Finding:
     origin: str
     index: int | None
     message: str
+    # What it is about, in the plural, if it may be a consequence of another one: "balances".
+    about: str = ""
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""
@@ -61,12 +67,14 @@ class LogReport:
 
 @dataclass(slots=True)
 class Report:
-    """The whole database. `more_findings` counts those beyond the first `MAX_FINDINGS`."""
+    """The whole database. `more_findings` counts those beyond the first `MAX_FINDINGS`, and so with `consequences`."""
 
     public_key: str
     logs: list[LogReport] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     more_findings: int = 0
+    consequences: list[Finding] = field(default_factory=list)
+    more_consequences: int = 0
     entries: int = 0
     private_rows: int = 0
 
@@ -75,6 +83,13 @@ class Report:
             self.findings.append(finding)
         else:
             self.more_findings += 1
+
+    def follow(self, finding: Finding) -> None:
+        """Add a consequence of a finding."""
+        if len(self.consequences) < MAX_FINDINGS:
+            self.consequences.append(finding)
+        else:
+            self.more_consequences += 1
 
     @property
     def status(self) -> str:

@@ -40,6 +40,8 @@ class TreeCheck:
     ) -> None:
         self.head = head
         self.log = LogReport(head.origin, head.organization)
+        self.is_incomplete = False  # entries are missing, or were changed
+        self.dependent: list[Finding] = []  # findings that this would explain
         self._db = db
         self._report = report
         self._next = 0  # the index that must come now
@@ -107,7 +109,7 @@ class TreeCheck:
                 f"it is missing, entry {seq} follows" if seq > self._next else f"entry {seq} is stored in its place"
             )
             self._found(self._next, missing)
-            self._gap = self._broken = True
+            self._gap = self._broken = self.is_incomplete = True
         slot = seq % tiles.WIDTH
         if slot == 0 or seq != self._next:
             self._stored = self._stored_tile(0, seq // tiles.WIDTH)
@@ -159,14 +161,14 @@ class TreeCheck:
             largest = checkpoint.size
         if largest > self._next:
             self._found(self._next, f"it is missing: {largest} entries are signed")
+            self.is_incomplete = True
         if self.head.size != self.log.size:
-            self._found(
-                min(self.head.size, self._next), f"the head counts {self.head.size} entries, {self.log.size} are here"
-            )
+            said = f"the head counts {self.head.size} entries, {self.log.size} are here"
+            self._depends(min(self.head.size, self._next), said)
         elif not self._broken:
             self._compare_edge()
         if self.head.time_ns != self._last_time:
-            self._found(max(self.log.size - 1, 0), "the head's time is not that of the last entry")
+            self._depends(max(self.log.size - 1, 0), "the head's time is not that of the last entry")
 
     def _compare_roots(self) -> None:
         """(4) With every signed tree that has been reached."""
@@ -219,6 +221,7 @@ class TreeCheck:
         if self._disputed:
             self._tiles_sound = False
             self._broken = self._broken or leaves_are_right is not True
+            self.is_incomplete = self.is_incomplete or leaves_are_right is not True
         self._disputed.clear()
 
     def _grow(self) -> None:
@@ -268,3 +271,6 @@ class TreeCheck:
 
     def _found(self, index: int | None, message: str) -> None:
         self._report.add(Finding(self.head.origin, index, message))
+
+    def _depends(self, index: int, message: str) -> None:
+        self.dependent.append(Finding(self.head.origin, index, message, "heads"))

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -42,7 +43,7 @@ from gateway.audit.content_check import ContentCheck
 from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
-from gateway.audit.report import Finding, OpenDecision, Report
+from gateway.audit.report import MAX_FINDINGS, Finding, OpenDecision, Report
 from gateway.audit.tree_check import TreeCheck
 
 Progress = Callable[[int, int], None]
@@ -90,6 +91,7 @@ def verify(
         report.add(Finding(*work.place, f"the database is damaged, a value has the wrong type: {error}"))
     finally:
         db.close()
+    work.explain()
     if not report.logs and not report.findings:
         raise AuditError("audit_missing", f"`{path}` holds no log: there is nothing to verify", subject=str(path))
     return report
@@ -121,6 +123,10 @@ class _Verification:
         self._private: Iterator[tuple[int, Any, Any]] = iter(())
         self._next_private: tuple[int, Any, Any] | None = None
         self._content = ContentCheck()
+        # Organizations whose entries are not all there or not all readable, and findings that this would explain.
+        self._incomplete: set[str] = set()
+        self._dependent: dict[str | None, list[Finding]] = {}
+        self._more_dependent: Counter[str | None] = Counter()  # beyond the first `MAX_FINDINGS` of each
 
     def run(self, progress: Progress | None) -> None:
         for difference in storage.schema_differences(self._db):  # (0)
@@ -177,7 +183,7 @@ class _Verification:
                 while self._next_private is not None:
                     self._stray_private()
                 for fault in self._content.strays(None):
-                    self._found(None, None, fault)
+                    self._depends(None, None, fault, "rows beside the log")
         return last, count
 
     def _end(self) -> None:
@@ -196,17 +202,17 @@ class _Verification:
         self._strays()
         # Without an entry that cannot be read the others do not add up; what is wrong is said already.
         if not self._unreadable:
-            for difference in self._balances.differences(self._db):  # (9)
-                self._found(None, None, difference)
-            for fault in self._balances.untold():
-                self._found(None, None, fault)
+            for organization, difference in self._balances.differences(self._db):  # (9)
+                self._depends(organization, None, difference, "balances")
+            for organization, fault in self._balances.untold():
+                self._depends(organization, None, fault, "thresholds")
 
     def _entry(
         self, row_id: int, log_id: int, seq: Any, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: Any
     ) -> None:
         private = self._private_of(row_id)
         for fault in self._content.strays(row_id):
-            self._found(None, None, fault)
+            self._depends(None, None, fault, "rows beside the log")
         content = self._content.take(row_id)
         tree = self._trees.get(log_id)
         if tree is None:
@@ -226,6 +232,7 @@ class _Verification:
         except AuditError as error:
             self._found(log_id, index, f"its leaf is not an entry: {error.message}")
             self._unreadable.add(event_id)
+            self._incomplete.add(tree.head.organization)
             return
         if entry["org"] != tree.head.organization:
             self._found(log_id, index, f"it was recorded for `{entry['org']}`, not for this log")
@@ -249,14 +256,14 @@ class _Verification:
             if decision.recorded(entry) is State.OPEN:
                 self._open[str(entry["id"])] = (log_id, index, entry)
                 if fault := self._balances.opened(entry):
-                    self._found(log_id, index, fault)
+                    self._depends(tree.head.organization, index, fault, "balances", log_id)
             else:
                 tree.log.decisions[State.DENIED] += 1
         elif kind == "completed":
             self._close(log_id, index, entry)
         elif kind == "change":
             if entry["what"] == thresholds.WHAT and (fault := self._balances.told(entry)):
-                self._found(log_id, index, fault)
+                self._depends(tree.head.organization, index, fault, "thresholds", log_id)
         elif kind == "checkpoint":
             self._announced(log_id, index, entry)
         elif kind == "erasure":
@@ -274,7 +281,8 @@ class _Verification:
 
     def _stray_private(self) -> None:
         assert self._next_private is not None
-        self._found(None, None, f"a private row belongs to no entry (row {self._next_private[0]})")
+        row = f"a private row belongs to no entry (row {self._next_private[0]})"
+        self._depends(None, None, row, "rows beside the log")
         self._next_private = next(self._private, None)
 
     def _check_private(self, log_id: int, index: int, entry: entries.Entry, salt: Any, value: Any) -> None:
@@ -313,7 +321,8 @@ class _Verification:
         if decision_id in self._unreadable:
             return
         if opened is None or opened[0] != log_id or entry["id"] != closing_id(decision_id):
-            self._found(log_id, index, f"it closes `{decision_id}`, which is not open here")
+            owner = self._trees[log_id].head.organization
+            self._depends(owner, index, f"it closes `{decision_id}`, which is not open here", "decisions", log_id)
         else:
             del self._open[decision_id]
             if fault := self._balances.closed(opened[2], entry):
@@ -330,7 +339,8 @@ class _Verification:
         if tree is None:
             self._found(log_id, index, f"it tells of `{origin}`, a log that is missing")
         elif fault := tree.contradicts(size, root):
-            self._found(tree.head.id, size - 1, f"{fault} (entry {index} of the system log)")
+            said = f"{fault} (entry {index} of the system log)"
+            self._depends(tree.head.organization, size - 1, said, "signed sizes", tree.head.id)
 
     def _decisions(self) -> None:
         """(5) What is open according to the leaves is what the table of open decisions says."""
@@ -344,7 +354,9 @@ class _Verification:
             if opened is None:
                 found = self._db.execute("SELECT log_id, seq FROM entry WHERE event_id = ?", (event_id,)).fetchone()
                 log, index = found or (log_id, None)
-                self._found(log, index, f"`{event_id}` is listed as open, but is not an open decision")
+                owner = self._owner(log)
+                said = f"`{event_id}` is listed as open, but is not an open decision"
+                self._depends(owner, index, said, "decisions", log)
                 continue
             log, index, entry = opened
             if (log_id, boot, agent, reservation) != (
@@ -358,7 +370,8 @@ class _Verification:
             self._trees[log].log.open.append(OpenDecision(event_id, index, boot, alive))
             self._trees[log].log.decisions[State.OPEN] += 1
         for log, index, entry in self._open.values():
-            self._found(log, index, f"`{entry['id']}` was opened, and is neither closed nor listed as open")
+            said = f"`{entry['id']}` was opened, and is neither closed nor listed as open"
+            self._depends(self._owner(log), index, said, "decisions", log)
 
     def _strays(self) -> None:
         """(8) Rows that belong to no log."""
@@ -368,6 +381,38 @@ class _Verification:
             (foreign,) = self._db.execute(query).fetchone()
             if foreign:
                 self._found(None, None, f"{foreign} rows of `{table}` belong to no log")
+
+    def _owner(self, log_id: int) -> str | None:
+        tree = self._trees.get(log_id)
+        return None if tree is None else tree.head.organization
+
+    def _depends(
+        self, organization: str | None, index: int | None, message: str, about: str, log_id: int | None = None
+    ) -> None:
+        """A finding that entries of this organization would explain if they are missing (None: of any)."""
+        tree = None if log_id is None else self._trees.get(log_id)
+        finding = Finding("" if tree is None else tree.head.origin, index, message, about)
+        found = self._dependent.setdefault(organization, [])
+        if len(found) < MAX_FINDINGS:
+            found.append(finding)
+        else:
+            self._more_dependent[organization] += 1
+
+    def explain(self) -> None:
+        """Tell causes from consequences, now that all is known."""
+        incomplete = self._incomplete | {each.head.organization for each in self._trees.values() if each.is_incomplete}
+        for organization, findings in self._dependent.items():
+            explained = organization in incomplete or (organization is None and bool(incomplete))
+            more = self._more_dependent[organization]
+            for each in findings:
+                (self._report.follow if explained else self._report.add)(each)
+            if explained:
+                self._report.more_consequences += more
+            else:
+                self._report.more_findings += more
+        for tree in self._trees.values():
+            for each in tree.dependent:
+                (self._report.follow if tree.is_incomplete else self._report.add)(each)
 
     def _found(self, log_id: int | None, index: int | None, message: str) -> None:
         tree = None if log_id is None else self._trees.get(log_id)

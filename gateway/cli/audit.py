@@ -228,6 +228,10 @@ def _print_report(report: Report) -> None:
         typer.echo(typer.style("✗", fg="red") + f" {output.printable(str(finding))}")
     if report.more_findings:
         typer.echo(typer.style("✗", fg="red") + f" and {report.more_findings} more")
+    if consequences := len(report.consequences) + report.more_consequences:
+        about = ", ".join(sorted({each.about for each in report.consequences}))
+        said = f"{_count(consequences, 'consequence', 'consequences')} of that, which --json lists: {about}"
+        typer.echo(f"  {said}")
     entries = f"{_count(report.entries, 'entry', 'entries')} in {_count(len(report.logs), 'log', 'logs')}"
     if report.status == "tampered":
         typer.echo(typer.style("✗ the log was tampered with", fg="red", bold=True) + f" ({entries})")

@@ -358,7 +358,7 @@ def test_a_threshold_that_was_not_reached_is_found(log: Log, old: bytes, new: by
         one_call(writer, "requests_per_day", 10, 0, (1, 0, 0))
     writer.close()
     log.tamper("UPDATE entry SET leaf = CAST(replace(leaf, ?, ?) AS BLOB) WHERE kind = 'change'", old, new)
-    assert any(found in each.message for each in log.verify().findings)
+    assert any(found in each.message for each in log.verify().consequences)
 
 
 def in_zone(writer: AuditWriter, zone: str, value: int = 9) -> dict[str, Any]:
@@ -422,7 +422,7 @@ def test_forged_ends_of_windows_are_found(log: Log, forge: Callable[[list[int]],
     ends = json.loads(entry["reservation_json"])["ends"]
     old, new = (json.dumps(each, separators=(",", ":")).encode() for each in (ends, forge(ends)))
     log.tamper("UPDATE entry SET leaf = CAST(replace(leaf, ?, ?) AS BLOB)", b'"ends\\":' + old, b'"ends\\":' + new)
-    assert any(found in each.message for each in log.verify().findings)
+    assert any(found in each.message for each in log.verify().consequences)
 
 
 def test_a_balance_whose_zone_was_taken_away_is_found(log: Log) -> None:

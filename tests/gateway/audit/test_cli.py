@@ -21,9 +21,11 @@ from gateway.audit.intents import Activated, Recovered, Refused
 from gateway.audit.search import Filters
 from gateway.cli import audit as cli
 from gateway.cli import main
+from gateway.usage.reservation import CallReservation
 
 if TYPE_CHECKING:
-    from tests.gateway.audit.conftest import Log, Make
+    from gateway.usage.reservation import CallReservation
+from tests.gateway.audit.conftest import Log, Make
 
 
 class Done(NamedTuple):
@@ -380,3 +382,40 @@ def test_nothing_is_adopted_beside_a_running_gateway(log: Log, make: Make, gatew
         log.data.signer_state.unlink()
         done = gateway("adopt")
     assert (done.code, "another process signs with this key" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("seq", "about"), [(5, "balances, decisions, heads, signed sizes"), (4, "rows beside the log")]
+)
+def test_one_missing_entry_is_one_finding(
+    seq: int, about: str, log: Log, make: Make, gateway: Callable[..., Done]
+) -> None:
+    """Its consequences for balances, counts and other entries are counted."""
+    writer = log.writer()
+    for _ in range(4):
+        call = make.decided(reservation=CallReservation(organization="default", scopes=("all", "agent:agt_one")))
+        writer.write_sync(call)
+        writer.write_sync(make.completed(call, settled=(1, 7, 0)))
+        log.sign()
+    writer.close()
+    log.tamper("DELETE FROM entry WHERE log_id = 1 AND seq = ?", seq)
+    done = gateway("verify")
+    lines = [each for each in done.out.splitlines() if "✗" in each or "consequences" in each]
+    assert done.code == 1
+    assert lines[0] == f"✗ test/default/audit/1: entry {seq}: it is missing, entry {seq + 1} follows"
+    assert "consequences of that, which --json lists: " in lines[1]
+    assert about in lines[1]
+    assert lines[2].startswith("✗ the log was tampered with")
+    assert len(lines) == 3
+    told = json.loads(gateway("verify", "--json").out)
+    assert len(told["findings"]) == 1
+    assert f"{len(told['consequences'])} consequences" in lines[1]
+
+
+def test_without_a_missing_entry_nothing_is_a_consequence(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
+    call = make.decided(reservation=CallReservation(organization="default", scopes=("all",)))
+    log.writer().write_sync(call)
+    log.close()
+    log.tamper("DELETE FROM open_decision")
+    told = json.loads(gateway("verify", "--json").out)
+    assert (len(told["findings"]), told["consequences"]) == (1, [])

@@ -53,6 +53,10 @@ def remove_one_before_it(data: DataDirectory, earlier: Path) -> None:
     sql(data.audit_db, f"DELETE FROM entry WHERE seq = {before} AND log_id = {log}")
 
 
+def remove_a_signed_entry(data: DataDirectory, earlier: Path) -> None:
+    sql(data.audit_db, "DELETE FROM entry WHERE seq = 1 AND log_id = (SELECT max(log_id) FROM entry)")
+
+
 def plant_a_trigger(data: DataDirectory, earlier: Path) -> None:
     db = sqlite3.connect(data.audit_db)
     db.execute("CREATE TRIGGER deaf BEFORE INSERT ON entry BEGIN SELECT RAISE(IGNORE); END")
@@ -78,6 +82,7 @@ DAMAGES = (
     change_an_unsigned_entry,
     cut_the_tail,
     remove_one_before_it,
+    remove_a_signed_entry,
     plant_a_trigger,
     restore_an_earlier_copy,
 )
