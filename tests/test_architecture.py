@@ -26,6 +26,7 @@ ROOMS: tuple[str, ...] = (
     "errors",
     "frozen",
     "shares",
+    "shared_threads",
     "pace",
     "identifiers",
     "remotes",

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
 from gateway.control.gate import Caller, network_of
 from gateway.control.problems import Problem
+from gateway.shared_threads import SharedThreads
 from gateway.shares import Holder, Kind, NoShareError, Shares
 
 P = ParamSpec("P")
@@ -73,42 +73,29 @@ def take(shares: Shares, *holders: Holder, amount: int = 1, seconds: int = 1, co
         raise Problem(429, code, str(error), hint="let one end first, and try again", headers=headers) from None
 
 
-class Threads:
-    """Threads for one purpose. `waits` says whether a caller waits for its turn or is refused."""
+class Threads(SharedThreads):
+    """Threads for one purpose. `waits` says whether a request waits for its turn or is refused."""
 
     def __init__(
         self, purpose: str, thing: str, count: int, ratios: dict[Kind, int] | None = None, *, waits: bool = True
     ) -> None:
+        super().__init__(f"control-api-{purpose}", thing, count, ratios)
         self._waits = waits
-        self._turns = Shares(thing, count, ratios)
-        self._pool = ThreadPoolExecutor(count, f"control-api-{purpose}")
 
     async def run(
         self, holders: tuple[Holder, ...], work: Callable[P, T], /, *arguments: P.args, **more: P.kwargs
     ) -> T:
         """What `work` returns. Raises `Problem` if there is no turn."""
-        loop = asyncio.get_running_loop()
         if not self._waits:
-            with held(self._turns, *holders):
-                return await loop.run_in_executor(self._pool, lambda: work(*arguments, **more))
-        patience = asyncio.timeout(TURN_SECONDS)
-        try:
-            async with patience, self._turns.wait(*holders):
-                patience.reschedule(None)
-                return await loop.run_in_executor(self._pool, lambda: work(*arguments, **more))
-        except TimeoutError:
-            if not patience.expired():
-                raise
-            headers = [("retry-after", "5")]
-            raise Problem(503, "overloaded", f"no turn among the {self._turns.thing} came", headers=headers) from None
-
-    def submit(self, work: Callable[[], object]) -> None:
-        """Have this done at some time; nobody waits for it."""
-        self._pool.submit(work)
-
-    def close(self) -> None:
-        """Wait for what is under way. Blocks."""
-        self._pool.shutdown()
+            take(self.turns, *holders)
+        else:
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self.turns.take_in_turn(*holders)
+            except TimeoutError:
+                detail = f"no turn among the {self.turns.thing} came in time"
+                raise Problem(503, "overloaded", detail, headers=[("retry-after", "5")]) from None
+        return await self.run_now(holders, work, *arguments, **more)
 
 
 class Hall:

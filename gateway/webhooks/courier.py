@@ -1,8 +1,10 @@
 """The courier: follows the audit log and delivers its events, in the control process.
 
-Each webhook is followed and served on its own, so a receiver that is dead or slow holds up neither another one nor
-anything else of the gateway. After a failure a webhook waits, longer each time; so does an event that one receiver
-does not accept, while later ones pass it. Specification: docs/webhooks.md.
+Each webhook is served on its own, so a receiver that is dead or slow holds up neither another one nor anything else of
+the gateway; threads and deliveries under way are shares of organizations. All webhooks are followed in one round every
+two seconds, and how deliveries went is written down in the next round, all at once. After a failure a webhook waits,
+longer each time; so does an event that one receiver does not accept, while later ones pass it. Specification:
+docs/webhooks.md.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sqlite3
 import time
+from collections import deque
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -22,19 +26,27 @@ from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
 from gateway.registry.webhooks import Followed, agent_name, followed
+from gateway.shared_threads import SharedThreads
+from gateway.shares import Holder, Kind, Shares
 from gateway.webhooks import deliveries, events, sender
-from gateway.webhooks.deliveries import Deliveries
+from gateway.webhooks.deliveries import Deliveries, Outcome, Round
 
 logger = logging.getLogger("gateway.webhooks")
 
 SECONDS: Final = 2.0
 """How often the log is looked at."""
 
+THREADS: Final = 4
+"""That read entries and open secrets for deliveries."""
+SENDING: Final = 32
+"""Deliveries under way."""
+_ALIKE: Final[dict[Kind, int]] = {"organization": 1}
+
 _STEP: Final = 5000  # entries that one webhook is taken past at a time
 
 
 class Courier:
-    """Used from one event loop. What blocks is done in threads."""
+    """Used from one event loop. What blocks is done in threads; `runtime.db` is used by one of them at a time."""
 
     def __init__(self, registry: Registry, source: KeySource, audit_db: Path, runtime_db: Path) -> None:
         self._registry = registry
@@ -45,12 +57,15 @@ class Courier:
         self._deliveries: Deliveries | None = None
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._known: tuple[str, ...] | None = None
+        self._outcomes: deque[Outcome] = deque()
+        self._threads = SharedThreads("webhooks", "entries that are read for webhooks", THREADS, _ALIKE)
+        self._sending = Shares("deliveries under way", SENDING, _ALIKE)
 
     async def step(self) -> None:
-        """Take every webhook on in the log, and have served those with something to deliver."""
-        for webhook in await asyncio.to_thread(self._follow):
+        """Take every webhook on in the log, and have those served that have something to be delivered."""
+        for webhook, positions in await asyncio.to_thread(self._follow):
             if webhook.id not in self._busy:
-                task = asyncio.create_task(self._serve(webhook))
+                task = asyncio.create_task(self._serve(webhook, positions))
                 self._busy[webhook.id] = task
                 task.add_done_callback(functools.partial(self._done, webhook.id))
 
@@ -63,56 +78,96 @@ class Courier:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(self._end)
 
-    def _follow(self) -> list[Followed]:
-        """Note for every webhook what it has to get. Returns those for which something is due."""
+    def _end(self) -> None:
+        self._threads.close()
+        if self._deliveries is not None:
+            try:
+                self._write(Round(), time.time_ns())
+            except sqlite3.Error as error:
+                logger.warning("webhooks: how the last deliveries went is not known the next time: %s", error)
+            self._deliveries.close()
+
+    def _follow(self) -> list[tuple[Followed, list[int]]]:
+        try:
+            return self._round()
+        except sqlite3.Error:
+            if self._deliveries is not None:  # the file may be another one by now
+                self._deliveries.close()
+                self._deliveries = None
+            raise
+
+    def _round(self) -> list[tuple[Followed, list[int]]]:
+        """Note how deliveries went, and for every webhook what it has to get. Returns what is due."""
         hooks = followed(self._registry)
         if not hooks and self._known in (None, ()):
             self._known = ()
             return []
         if self._deliveries is None:
             self._deliveries = Deliveries(self._runtime)
-        known = tuple(each.id for each in hooks)
+        known, done, now_ns = tuple(each.id for each in hooks), Round(), time.time_ns()
         if known != self._known:
-            self._deliveries.keep_only(known)
-            self._known = known
-        now_ns = time.time_ns()
+            done.known = known
+        before = self._deliveries.followed()
         with closing(storage.connect_read_only(self._log)) as db:
             last = search.last_position(db)
             for each in hooks:
-                position = self._deliveries.position(each.id, each.since)
+                position, waiting = before.get(each.id, (each.since, 0))
                 if position > last:  # the log was restored from a backup
-                    self._deliveries.add(each.id, [], last, now_ns)
-                elif position < last and self._deliveries.waiting(each.id) < deliveries.MOST:
+                    done.found.append((each.id, [], last))
+                elif position < last and waiting < deliveries.MOST:
                     found = search.of_kinds(db, events.KINDS, position, min(last, position + _STEP))
                     mine = [at for at, entry in found if events.concerns(entry, each.organization, each.events)]
                     # The rest waits in the log.
                     end = min(last, position + _STEP) if len(mine) <= deliveries.MOST else mine[deliveries.MOST - 1]
-                    self._deliveries.add(each.id, mine[: deliveries.MOST], end, now_ns)
-        return [each for each in hooks if self._deliveries.due(each.id, now_ns) is not None]
+                    done.found.append((each.id, mine[: deliveries.MOST], end))
+                elif each.id not in before:
+                    done.found.append((each.id, [], position))
+        self._write(done, now_ns)
+        self._known = known
+        due = self._deliveries.due(now_ns)
+        return [(each, due[each.id]) for each in hooks if each.id in due]
 
-    async def _serve(self, webhook: Followed) -> None:
-        """Deliver what is due, one after another, until nothing is or one fails."""
+    def _write(self, done: Round, now_ns: int) -> None:
+        """Write it down, with how deliveries went since the last time."""
+        assert self._deliveries is not None
+        done.outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
         try:
-            while (due := await asyncio.to_thread(self._next, webhook)) is not None:
-                position, event_id, body, secret, error = due
+            failed = self._deliveries.write(done, now_ns)
+        except BaseException:
+            self._outcomes.extendleft(reversed(done.outcomes))
+            raise
+        for each, given_up in failed:
+            if given_up:
+                logger.error("webhook %s: %s was given up: %s", each.webhook, each.event_id, each.error)
+            else:
+                what = each.event_id or "an event"
+                logger.warning("webhook %s: %s was not delivered: %s", each.webhook, what, each.error)
+
+    async def _serve(self, webhook: Followed, positions: list[int]) -> None:
+        """Deliver what is due, one after another, until one fails or the webhook is removed."""
+        holder = Holder("organization", webhook.organization_id)
+        try:
+            for position in positions:
+                if webhook.id not in (self._known or ()):
+                    return
+                event_id, body, secret, error = await self._threads.run((holder,), self._read, webhook, position)
                 if not error:
-                    error = await sender.send(webhook.url, webhook.reach, secret, event_id, body)
-                if not await asyncio.to_thread(self._note, webhook, position, event_id, error):
+                    async with self._sending.wait(holder):
+                        error = await sender.send(webhook.url, webhook.reach, secret, event_id, body)
+                self._outcomes.append(Outcome(webhook.id, position, event_id, error, time.time_ns()))
+                if error:
                     return
         except Exception as error:  # noqa: BLE001  # whatever it is: nobody would notice a webhook that is not served
             logger.error("webhook %s: %s: %s", webhook.id, type(error).__name__, error)
 
-    def _next(self, webhook: Followed) -> tuple[int, str, bytes, str, str] | None:
-        """The next delivery: its position, id, body and secret; and why it cannot be made, if it cannot."""
-        assert self._deliveries is not None
-        position = self._deliveries.due(webhook.id, time.time_ns())
-        if position is None:
-            return None
+    def _read(self, webhook: Followed, position: int) -> tuple[str, bytes, str, str]:
+        """The id, body and secret of a delivery; and why it cannot be made, if it cannot."""
         with closing(storage.connect_read_only(self._log)) as db:
             found = search.of_kinds(db, events.KINDS, position - 1, position)
         if not found:
-            return position, "", b"", "", "its entry is not in the log any more"
+            return "", b"", "", "its entry is not in the log any more"
         entry: Entry = found[0][1]
         agent = events.agent_of(entry)
         body = events.payload(entry, agent and agent_name(self._registry, webhook.organization_id, agent))
@@ -121,18 +176,5 @@ class Courier:
             self._vault = self._vault or Vault.load(self._source.keys, self._source)
             secret = self._vault.open(webhook.sealed, webhook.place)
         except GatewayError as error:
-            return position, "", b"", "", error.message
-        return position, str(entry["id"]), body, secret, ""
-
-    def _note(self, webhook: Followed, position: int, event_id: str, error: str) -> bool:
-        """Note how a delivery went. False if it failed."""
-        assert self._deliveries is not None
-        now_ns = time.time_ns()
-        if not error:
-            self._deliveries.delivered(webhook.id, position, now_ns)
-            return True
-        if self._deliveries.failed(webhook.id, position, error, now_ns):
-            logger.error("webhook %s: %s was given up: %s", webhook.id, event_id, error)
-        else:
-            logger.warning("webhook %s: %s was not delivered: %s", webhook.id, event_id or "an event", error)
-        return False
+            return "", b"", "", error.message
+        return str(entry["id"]), body, secret, ""

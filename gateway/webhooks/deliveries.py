@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,93 +67,143 @@ def pause(failures: int) -> int:
     return int(min(_FIRST_SECONDS * 4 ** (failures - 1), _LAST_SECONDS))
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the delivery of the entry at a position went; `error` is empty if it was accepted."""
+
+    webhook: str
+    position: int
+    event_id: str
+    error: str
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Round:
+    """What is to be written down together."""
+
+    outcomes: Sequence[Outcome] = ()
+    found: list[tuple[str, Sequence[int], int]] = field(default_factory=list)
+    """For a webhook: the positions of entries that it gets, and how far it has followed the log."""
+    known: Sequence[str] | None = None
+    """All webhooks, if others are to be forgotten."""
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.found) or self.known is not None
+
+
 class Deliveries:
-    """Each method is one transaction on a connection of its own; may be used from several threads."""
+    """One connection, used by one thread at a time. Only `write` locks the file, which nonces of requests share."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         with suppress(FileExistsError):
             database_files.create(path)
-        with self._open() as db:
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")  # so that looking locks nobody out
+            self._db.execute("PRAGMA synchronous = FULL")
             for table in _TABLES:
-                db.execute(table)
+                self._db.execute(table)
+        except BaseException:
+            self._db.close()
+            raise
 
-    def position(self, webhook: str, first: int) -> int:
-        """How far a webhook has followed the log, which begins at `first`."""
-        with self._open() as db:
-            db.execute("INSERT OR IGNORE INTO webhook (id, position) VALUES (?, ?)", (webhook, first))
-            (found,) = db.execute("SELECT position FROM webhook WHERE id = ?", (webhook,)).fetchone()
-            return int(found)
+    def close(self) -> None:
+        self._db.close()
 
-    def add(self, webhook: str, positions: Sequence[int], position: int, now_ns: int) -> None:
-        """Have these entries delivered, and go on after `position` the next time."""
-        with self._open() as db:
-            rows = [(webhook, each, now_ns) for each in positions]
-            db.executemany(
-                "INSERT OR IGNORE INTO webhook_delivery (webhook, position, first_ns) VALUES (?, ?, ?)", rows
-            )
-            db.execute("UPDATE webhook SET position = ? WHERE id = ?", (position, webhook))
+    def followed(self) -> dict[str, tuple[int, int]]:
+        """How far each webhook has followed the log, and how many entries wait for it."""
+        rows = self._db.execute(
+            "SELECT id, position, (SELECT count(*) FROM webhook_delivery WHERE webhook = id) FROM webhook"
+        )
+        return {webhook: (position, waiting) for webhook, position, waiting in rows}
 
-    def waiting(self, webhook: str) -> int:
-        with self._open() as db:
-            (count,) = db.execute("SELECT count(*) FROM webhook_delivery WHERE webhook = ?", (webhook,)).fetchone()
-            return int(count)
+    def due(self, now_ns: int) -> dict[str, list[int]]:
+        """The positions of the entries that are to be delivered now, in their order, by webhook."""
+        rows = self._db.execute(
+            "SELECT d.webhook, d.position FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook "
+            "WHERE w.next_ns <= ? AND d.next_ns <= ? ORDER BY d.webhook, d.attempts, d.position",
+            (now_ns, now_ns),
+        )
+        found: dict[str, list[int]] = {}
+        for webhook, position in rows:
+            found.setdefault(webhook, []).append(position)
+        return found
 
-    def due(self, webhook: str, now_ns: int) -> int | None:
-        """The position of the entry that is to be delivered next; None if there is none, or it is too early."""
-        with self._open() as db:
-            row = db.execute(
-                "SELECT d.position FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook "
-                "WHERE d.webhook = ? AND w.next_ns <= ? AND d.next_ns <= ? ORDER BY d.attempts, d.position LIMIT 1",
-                (webhook, now_ns, now_ns),
-            ).fetchone()
-            return None if row is None else int(row[0])
+    def write(self, done: Round, now_ns: int) -> list[tuple[Outcome, bool]]:
+        """All of it in one transaction. Returns the deliveries that failed, and whether the event is given up."""
+        if not done:
+            return []
+        with self._transaction():
+            failed = [(each, self._failed(each)) for each in done.outcomes if each.error]
+            for each in done.outcomes:
+                if not each.error:
+                    self._delivered(each)
+            for webhook, positions, position in done.found:
+                self._add(webhook, positions, position, now_ns)
+            if done.known is not None:
+                self._keep_only(done.known)
+        return failed
 
-    def delivered(self, webhook: str, position: int, now_ns: int) -> None:
-        with self._open() as db:
-            db.execute("DELETE FROM webhook_delivery WHERE webhook = ? AND position = ?", (webhook, position))
-            db.execute("UPDATE webhook SET failures = 0, next_ns = 0, success_ns = ? WHERE id = ?", (now_ns, webhook))
+    def _add(self, webhook: str, positions: Sequence[int], position: int, now_ns: int) -> None:
+        self._db.executemany(
+            "INSERT OR IGNORE INTO webhook_delivery (webhook, position, first_ns) VALUES (?, ?, ?)",
+            [(webhook, each, now_ns) for each in positions],
+        )
+        self._db.execute(
+            "INSERT INTO webhook (id, position) VALUES (?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET position = excluded.position",
+            (webhook, position),
+        )
 
-    def failed(self, webhook: str, position: int, error: str, now_ns: int) -> bool:
+    def _delivered(self, done: Outcome) -> None:
+        key = done.webhook, done.position
+        self._db.execute("DELETE FROM webhook_delivery WHERE webhook = ? AND position = ?", key)
+        self._db.execute(
+            "UPDATE webhook SET failures = 0, next_ns = 0, success_ns = ? WHERE id = ?", (done.time_ns, done.webhook)
+        )
+
+    def _failed(self, done: Outcome) -> bool:
         """Note that an attempt has failed. True if it was the last one: the event is given up."""
-        key = webhook, position
+        key = done.webhook, done.position
         where = "WHERE webhook = ? AND position = ?"
-        with self._open() as db:
-            row = db.execute(f"SELECT attempts, first_ns FROM webhook_delivery {where}", key).fetchone()  # noqa: S608
-            if row is None:
-                return False
-            attempts, first_ns = row
-            given_up = now_ns - first_ns > GIVEN_UP_SECONDS * 10**9
-            if given_up:
-                db.execute(f"DELETE FROM webhook_delivery {where}", key)  # noqa: S608
-            else:
-                later = now_ns + pause(attempts + 1) * 10**9
-                db.execute(
-                    f"UPDATE webhook_delivery SET attempts = attempts + 1, next_ns = ? {where}",  # noqa: S608
-                    (later, *key),
-                )
-            (failures,) = db.execute("SELECT failures FROM webhook WHERE id = ?", (webhook,)).fetchone()
-            db.execute(
-                "UPDATE webhook SET failures = failures + 1, next_ns = ?, error_ns = ?, error = ?, "
-                "given_up = given_up + ? WHERE id = ?",
-                (now_ns + pause(failures + 1) * 10**9, now_ns, error, int(given_up), webhook),
+        row = self._db.execute(f"SELECT attempts, first_ns FROM webhook_delivery {where}", key).fetchone()  # noqa: S608
+        if row is None:
+            return False  # of a webhook that was removed
+        attempts, first_ns = row
+        given_up = done.time_ns - first_ns > GIVEN_UP_SECONDS * 10**9
+        if given_up:
+            self._db.execute(f"DELETE FROM webhook_delivery {where}", key)  # noqa: S608
+        else:
+            later = done.time_ns + pause(attempts + 1) * 10**9
+            self._db.execute(
+                f"UPDATE webhook_delivery SET attempts = attempts + 1, next_ns = ? {where}",  # noqa: S608
+                (later, *key),
             )
-            return bool(given_up)
+        (failures,) = self._db.execute("SELECT failures FROM webhook WHERE id = ?", (done.webhook,)).fetchone()
+        later = done.time_ns + pause(failures + 1) * 10**9
+        self._db.execute(
+            "UPDATE webhook SET failures = failures + 1, next_ns = ?, error_ns = ?, error = ?, "
+            "given_up = given_up + ? WHERE id = ?",
+            (later, done.time_ns, done.error, int(given_up), done.webhook),
+        )
+        return bool(given_up)
 
-    def keep_only(self, webhooks: Sequence[str]) -> None:
+    def _keep_only(self, webhooks: Sequence[str]) -> None:
         """Forget what belongs to webhooks that were removed."""
         marks = ", ".join("?" * len(webhooks))
-        with self._open() as db:
-            db.execute(f"DELETE FROM webhook WHERE id NOT IN ({marks})", webhooks)  # noqa: S608
-            db.execute(f"DELETE FROM webhook_delivery WHERE webhook NOT IN ({marks})", webhooks)  # noqa: S608
+        self._db.execute(f"DELETE FROM webhook WHERE id NOT IN ({marks})", webhooks)  # noqa: S608
+        self._db.execute(f"DELETE FROM webhook_delivery WHERE webhook NOT IN ({marks})", webhooks)  # noqa: S608
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=5.0)) as db:
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("BEGIN IMMEDIATE")
-            yield db
-            db.execute("COMMIT")
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
 
 
 def states(path: Path) -> dict[str, State]:
