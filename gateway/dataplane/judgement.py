@@ -30,7 +30,7 @@ class Judgement:
         self._budget = budget
         self._deadline = deadline
         # One long judgement at a time, so that the event loop gets its share of the interpreter.
-        self._turns = Shares("long judgements", 1)
+        self.turns = Shares("long judgements", 1)
         # Summaries of the panels whose last judgement was long.
         self._long: set[str] = set()
 
@@ -40,7 +40,7 @@ class Judgement:
         """Judge the call; `exchange.authorization` is what the policies say."""
         # A bound of its tokens looks at all characters of a body, and some take a microsecond each.
         if judges.summary in self._long or len(exchange.received) > LARGE_BODY:
-            await beside(self._turns, holders_of(principal), self._decide, exchange, principal, judges, foreign)
+            await beside(self.turns, holders_of(principal), self._decide, exchange, principal, judges, foreign)
             exchange.count_spooled()
         else:
             self._decide(exchange, principal, judges, foreign)

@@ -321,7 +321,8 @@ class DataPlane:
         assert exchange.principal is not None
         outcome = "gateway_error"
         watched = self.watch.enter(exchange.principal)
-        relay = Relay(exchange, exchange.match, self._holding(exchange.principal), send)
+        holding, turns = self._holding(exchange.principal), self._judgement.turns
+        relay = Relay(exchange, exchange.match, holding, turns, send)
         kept: KeptAnswer | None = None
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -348,7 +349,7 @@ class DataPlane:
                 # 8 relay; pauses within the answer are limited by the upstream client
                 if exchange.others and self._chooser.may_replace(exchange, answer.status):
                     kept = KeptAnswer()
-                    relay = Relay(exchange, exchange.match, self._holding(exchange.principal), kept.send)
+                    relay = Relay(exchange, exchange.match, self._holding(exchange.principal), turns, kept.send)
                 else:
                     limit.move(exchange.ends)
                 try:

@@ -10,11 +10,14 @@ from contextlib import suppress
 from starlette.types import Send
 
 from gateway.dataplane import evidence, rejected
+from gateway.dataplane.admission import holders_of
+from gateway.dataplane.beside import beside
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding
 from gateway.dataplane.produced import Produced
 from gateway.errors import Denied
 from gateway.identity.key_scope import MODEL_LIST
+from gateway.shares import Shares
 from gateway.upstream import answer_headers, sse
 from gateway.upstream.answer_headers import Headers
 from gateway.upstream.client import Answer
@@ -48,11 +51,12 @@ def _counted(exchange: Exchange) -> Produced | None:
 class Relay:
     """Relays one answer, but for the bytes that the tap holds back until step 9 is done.
 
-    `holding` is for what the tap holds of the answer until `run` returns.
+    `holding` is for what the tap holds of the answer until `run` returns, `turns` those of long judgements.
     """
 
-    def __init__(self, exchange: Exchange, match: Match, holding: Holding, send: Send) -> None:
+    def __init__(self, exchange: Exchange, match: Match, holding: Holding, turns: Shares, send: Send) -> None:
         self._exchange = exchange
+        self._turns = turns
         self._holding = holding
         self._destination = match.destination
         self._provider, self._endpoint = match.destination.provider, match.endpoint
@@ -105,8 +109,7 @@ class Relay:
         finally:
             exchange.response_commitment = digest.hexdigest()
             try:
-                # Policies are asked about each model of a list: not while others wait for the event loop.
-                self._tail = tap.finish() if listed is None else await asyncio.to_thread(tap.finish)
+                self._tail = tap.finish() if listed is None else await self._finish_list(listed)
             finally:  # all requests share what is held
                 self._holding.release()
         if listed is not None and len(self._tail) == exchange.response_bytes:
@@ -159,6 +162,11 @@ class Relay:
             return usable.among(inside) if usable.asks else inside
 
         return ModelListTap(among, strict=scope is not None)
+
+    async def _finish_list(self, listed: ModelListTap) -> bytes:
+        """Policies are asked about each model, like in a long judgement: beside the event loop, and in turn."""
+        assert self._exchange.principal is not None
+        return await beside(self._turns, holders_of(self._exchange.principal), listed.finish)
 
     async def _pass(self, tap: Tap, chunk: bytes, last: bool) -> None:
         """Send what the tap lets pass of this chunk."""

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.shares import Holder
 from tests.gateway.dataplane.conftest import Gateway, answer
 from tests.gateway.dataplane.test_obligations import put_into_force
 
@@ -60,6 +61,23 @@ def test_what_is_listed(run: Run, rules: str, shown: list[str]) -> None:
             "ok",
             len(LISTED),
         )
+
+    run(test)
+
+
+def test_lists_are_judged_in_turn_with_other_long_judgements(run: Run) -> None:
+    """Each takes up to a second of the interpreter, so one at a time does."""
+
+    async def test(gateway: Gateway) -> None:
+        put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
+        turns, other = gateway.plane._judgement.turns, Holder("agent", "another")
+        turns.take(other)
+        asking = asyncio.create_task(listed(gateway))
+        while not turns._waiting:
+            assert not asking.done()
+            await asyncio.sleep(0.01)
+        turns.give_back(other)
+        assert await asking == ["gpt-4o"]
 
     run(test)
 
