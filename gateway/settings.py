@@ -126,6 +126,9 @@ class Settings:
     max_requests: int = _setting(
         2048, "requests in progress in each worker; an agent may have half of them at most", 1, 1_000_000
     )
+    stall_timeout: float = _seconds(
+        60.0, "how long the event loop of a worker may stand still before it is replaced; 0 means for ever", 0, 86400
+    )
     drain_timeout: float = _seconds(15.0, "how long running requests may go on after a stop", 0, 3600)
 
     upstream_connect_timeout: float = _seconds(10.0, "how long connecting to an upstream may take", 0.1, 3600)

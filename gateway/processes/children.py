@@ -26,6 +26,7 @@ from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.http import listener
 from gateway.identifiers import new_id
+from gateway.processes import heartbeat
 from gateway.settings import PREFIX, Settings
 
 logger = logging.getLogger("gateway.processes.supervisor")
@@ -105,7 +106,7 @@ class Child:
         while True:
             started = time.monotonic()
             if self._process is not None:
-                code = await self._process.wait()
+                code = await self._ended(self._process)
                 self._close_listener()
                 logger.error("the %s process ended (%s) and is restarted", self.name, _ending(code))
             if time.monotonic() - started > QUIET_SECONDS:
@@ -124,6 +125,19 @@ class Child:
                 if complaint:
                     logger.warning("the %s process is running again", self.name)
                 complaint = ""
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Wait for the process's end and return its code. A worker whose event loop stands still is killed."""
+        seconds = self.settings.stall_timeout
+        if self._kind == "data" and seconds:
+            assert process.stdout is not None
+            if await heartbeat.stands_still(process.stdout, seconds):
+                text = "the event loop of the %s process has stood still for %g s: it is killed and replaced"
+                logger.error(text, self.name, seconds)
+                await asyncio.to_thread(heartbeat.count, self.settings.data)
+                with suppress(ProcessLookupError):
+                    process.kill()
+        return await process.wait()
 
     async def finish(self, hurry: asyncio.Event) -> None:
         """`end` for a process with duties at its end: if it has died or is being restarted, it is started for them."""

@@ -51,6 +51,7 @@ from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.policy.cache import PolicyCache, digests
 from gateway.policy.handover import Follower, Handover
+from gateway.processes import heartbeat
 from gateway.processes.background import Background
 from gateway.registry.key_source import KeySource
 from gateway.registry.reader import RegistryReader
@@ -202,6 +203,10 @@ class DataWorker:
         }
         return Health(reports, checks)
 
+    def beat(self) -> None:
+        """Let the supervisor hear that the event loop turns; the settings came by standard input, beats go out."""
+        self._run("telling the supervisor that this loop turns", heartbeat.beat(sys.stdout.fileno()))
+
     def limits(self) -> Limits:
         return Limits.of(self._settings, self._refusals.add_code)
 
@@ -237,4 +242,5 @@ async def run(
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
         ready({})
+        worker.beat()
         await asyncio.wait({serving})

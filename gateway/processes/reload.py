@@ -14,6 +14,7 @@ FIXED = ("data", "host", "port", "control_host", "control_port", "insecure")
 
 _OF_WORKERS = (
     *("workers", "policy_deadline_ms", "log_requests", "max_requests", "max_held_bytes", "max_body_bytes"),
+    *("max_spooled_bytes", "max_connections", "body_rate", "stall_timeout"),
     *("upstream_", "breaker_", "otel_", "tls_key", "client_ca"),
 )
 

@@ -123,6 +123,7 @@ KINDS: Final[dict[str, Kind]] = {
             Family("aig_audit_queue_entries", "gauge", "Entries that wait for a commit."),
             Family("aig_requests_in_flight", "gauge", "Requests in progress."),
             Family("aig_held_bytes", "gauge", "Bytes of bodies that are held.", "where", ("memory", "disk")),
+            Family("aig_workers_stalled", "counter", "Data workers replaced because their event loop stood still."),
             Family("aig_metrics_lost", "counter", "Series that are not counted for want of space."),
         ),
     ),

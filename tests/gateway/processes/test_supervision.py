@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.telemetry import collection
+from gateway.telemetry.catalogue import KINDS
 from tests.gateway.dataplane.processes import Live, request
 
 # Real processes, which take their time.
@@ -60,6 +62,42 @@ def test_a_child_that_cannot_be_started_for_a_while(live: Live, kind: str) -> No
     live.wait(lambda: len(live.children(kind)) == 1 and f"the {name} process is running again" in up.text)
     assert up.text.count(complaint) == 1
     assert "Traceback" not in up.text
+
+
+def test_a_worker_whose_loop_stands_still_is_replaced(live: Live) -> None:
+    """It served nobody for as long as it stood still, and no signal reached it."""
+    with (live.data / "gateway.toml").open("a") as file:
+        file.write("stall_timeout = 3\n")
+    live.stop()
+    live.start()
+    assert live.up is not None
+    up, (child,) = live.up, live.children("data")
+    # While the supervisor is stopped, nothing is missing: that is no time of the worker's.
+    up.process.send_signal(signal.SIGSTOP)
+    time.sleep(5)
+    up.process.send_signal(signal.SIGCONT)
+    time.sleep(2)
+    assert live.children("data") == [child]
+    os.kill(child, signal.SIGSTOP)
+    live.wait(lambda: live.children("data") not in ([], [child]))
+    assert "the event loop of the data 1 process has stood still for 3 s: it is killed and replaced" in up.text
+    live.wait(lambda: "restarted" in up.text)
+    [stalled] = [
+        numbers[KINDS["worker"].offset("aig_workers_stalled")]
+        for kind, numbers in collection.collect(live.data / "metrics", ()).blocks.items()
+        if kind == ("worker", ())
+    ]
+    assert stalled == 1
+
+    def is_served() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", live.port), timeout=240) as client:
+                client.sendall(request(live.key))
+                return client.recv(12) == b"HTTP/1.1 200"
+        except ConnectionError:
+            return False
+
+    live.wait(is_served)
 
 
 def test_a_stop_while_the_control_process_is_gone_signs_the_log(live: Live) -> None:
