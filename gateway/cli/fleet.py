@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from gateway.registry.fleet.apply import MadeKey
     from gateway.registry.fleet.plan import Step
 
-_SHOWN = 40  # steps of one noun and action that are printed; the others are counted
+_SHOWN = 40  # new things of one noun that are printed; the others are counted
+_IN_A_LINE = 5  # removals that an error names in its own line
 _SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
 
 
@@ -223,21 +224,27 @@ def _confirm(steps: Sequence[Step]) -> None:
     """Ask before something is removed, or refuse where nobody can be asked."""
     removed = [each for each in steps if each.action == "remove"]
     if not sys.stdin.isatty() or not sys.stderr.isatty():
-        named = output.names([f"{each.noun} {each.name}" for each in removed])
+        named = ", ".join(f"{each.noun} {each.name}" for each in removed)
+        if len(removed) > _IN_A_LINE:
+            _print(removed, to_error=True)
+            named = f"these {len(removed):,}"
         raise GatewayError("not_confirmed", f"this would remove {named}", hint="add --yes if that is meant")
     _print(steps, to_error=True)
     typer.confirm(f"{_summary(steps, dry_run=True)}. Go on?", abort=True, err=True)
 
 
 def _print(steps: Sequence[Step], to_error: bool = False) -> None:
-    """One line for each step; of many alike, the first ones and how many more there are."""
+    """One line for each step; of many new things alike, the first ones and how many more there are.
+
+    Changes and removals are never counted only: one of them takes something away from somebody.
+    """
     printed: Counter[tuple[str, str]] = Counter()
     total = Counter((each.action, each.noun) for each in steps)
     for each in steps:
         group = each.action, each.noun
         printed[group] += 1
         sign, colour = _SIGNS[each.action]
-        if printed[group] <= _SHOWN:
+        if each.action != "add" or printed[group] <= _SHOWN:
             changes = f"  ({'; '.join(each.changes)})" if each.changes else ""
             line = f"{sign} {each.noun} {each.name}{changes}"
             typer.echo(typer.style(output.printable(line), fg=colour), err=to_error)

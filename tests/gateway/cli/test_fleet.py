@@ -154,6 +154,26 @@ def test_mistakes_have_their_lines(before: str, after: str, complaint: str, at: 
     assert complaint in at("apply", "-f", str(file)).complains()
 
 
+def test_what_is_removed_or_changed_is_never_summed_up(at: Run, home: Home, tmp_path: Path) -> None:
+    names, file = [f"bot-{number}" for number in range(60)], tmp_path / "fleet.yaml"
+
+    def write(kept: list[str], owner: str) -> None:
+        file.write_text(yaml.safe_dump({"v": 1, "agents": [{"name": each, "owner": owner} for each in kept]}))
+
+    write([*names, "kept"], "dana")
+    assert at("apply", "-f", str(file)).out.splitlines()[-1] == "+ 21 more agents"
+    write(["kept"], "dana")
+    removed = [f"- agent {each}" for each in names]
+    assert sorted(at("apply", "-f", str(file), "--prune", "--dry-run").out.splitlines()) == sorted(removed)
+    *listed, last = at("apply", "-f", str(file), "--prune").err.splitlines()
+    assert sorted(listed) == sorted(removed)
+    assert last == "error: this would remove these 60: add --yes if that is meant"
+    write([*names, "kept"], "grace")
+    changed = at("apply", "-f", str(file)).out.splitlines()
+    assert changed[-1].startswith("~ agent kept  (owner: dana → grace)")
+    assert len(changed) == 61
+
+
 @pytest.mark.slow
 def test_prune_removes_what_the_sections_of_the_file_do_not_list(at: Run, file: Path) -> None:
     at("apply", "-f", str(file))
