@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.options import DATA, Data, Json, Organization, Reason, of
 from gateway.errors import GatewayError, did_you_mean
 from gateway.management import gateways
+from gateway.settings import NO_CHECK
 
 if TYPE_CHECKING:
     from gateway.registry.records import UpstreamRecord
@@ -62,21 +63,29 @@ def add(
     default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", envvar=NO_CHECK, help="Do not try it; needed where it is not reached yet.")
+    ] = False,
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Add an upstream. Its key is read here from the environment or a file, sealed at rest and never printed."""
+    """Add an upstream. Its key is read here from the environment or a file, sealed at rest and never printed.
+
+    It is tried as `gateway upstreams check` does. What fails is a warning: the upstream is there all the same.
+    """
     from gateway.management.port.destinations import NewUpstream
-    from gateway.registry.names import CLIENTS_ADD, PROVIDERS
+    from gateway.registry.names import CLIENTS_ADD, PROVIDERS, check_provider
 
     document = None if openapi is None else openapi_document(openapi, provider)
     speaks = provider or ("http" if openapi else name if name in PROVIDERS else "openai-compatible")
     if speaks == "http" and document is None:
         raise GatewayError("invalid_openapi", "a JSON API needs its OpenAPI document", hint="add --openapi FILE")
-    # A provider's own URL is the default only for an upstream of its name: a key must not go where nobody meant it to.
-    url = base_url or PROVIDERS.get(name, "")
+    check_provider(speaks)
+    # A provider's own URL is for an upstream that is said to be of it, or has its name: a key must not go where nobody
+    # meant it to.
+    url = base_url or PROVIDERS.get(provider or name, "")
     if not url:
         known = [each for each, its_url in PROVIDERS.items() if its_url]
         meant = did_you_mean(name, known)
@@ -103,6 +112,24 @@ def add(
             else:
                 served = f"/{upstream.name}{path}" + (f" and {path}" if upstream.default else "")
             typer.echo(output.copyable(f"upstream {upstream.name} at {upstream.base_url}, served under {served}"))
+    if not no_check:
+        _try(data, organization, upstream.name, reason)
+
+
+def _try(data: Path, organization: str, name: str, reason: str) -> None:
+    """Warn if an upstream that was just added does not work: nobody would know before an agent's first call."""
+    at = of(organization)
+    try:
+        with gateways.changing(data) as gateway, output.working("checking"):
+            (found,) = gateway.upstreams.check(organization, [name], reason)
+    except GatewayError as error:
+        output.warn(
+            f"{name} is added, but could not be tried: {error.message}", f"`gateway upstreams check {name}{at}`"
+        )
+        return
+    if found.problem:
+        again = f"then `gateway upstreams check {name}{at}`"
+        output.warn(f"{name} is added, but does not work: {found.problem}", f"{found.hint}; {again}")
 
 
 @app.command("list")
@@ -242,7 +269,7 @@ def read_secret(variable: str) -> str:
             subject=variable,
             hint=f"type `export {variable}=…` first",
         )
-    return _checked(secret, variable)
+    return _checked(secret, f"variable `{variable}`")
 
 
 def key_from(path: Path) -> str:
@@ -253,13 +280,19 @@ def key_from(path: Path) -> str:
     except OSError as error:
         why = (error.strerror or "").lower()
         raise GatewayError("invalid_key", f"{path} cannot be read: {why}", hint="check the path") from None
-    return _checked(found.decode("latin-1").strip(), str(path))
+    return _checked(found.decode("latin-1").strip(), f"file `{path}`")
 
 
 def _checked(secret: str, where: str) -> str:
     # It becomes the value of a header. The text itself is not shown.
+    from gateway.registry.names import check_secret
+
+    try:
+        check_secret(secret)
+    except GatewayError as error:
+        raise GatewayError(error.code, f"{where}: {error.message}", hint=error.hint) from None
     if not (secret.isascii() and secret.isprintable()) or " " in secret or not 0 < len(secret) <= _MAX_SECRET:
-        raise GatewayError("invalid_key", f"what `{where}` holds is not a key", subject=where)
+        raise GatewayError("invalid_key", f"what {where} holds is not a key")
     return secret
 
 

@@ -347,6 +347,8 @@ def add_upstream(
     names.check_provider(provider)
     base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
     headers = names.check_headers(provider, headers or {})
+    if secret is not None:
+        names.check_secret(secret)
     with registry.write() as session:
         tenant = find_organization(session, organization)
         if find_route(session, tenant, name) is not None:

@@ -56,6 +56,9 @@ _FAMILIES = {"anthropic": "anthropic", "azure": "openai", "gemini": "gemini", "v
 
 _ADDED = re.compile(r"/(?:deployments|publishers|models)(?:/.*)?$")
 
+_VERSIONED = re.compile(r"/v[0-9]+[a-z0-9]*/?$")
+_ASSIGNED = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9_]*=")
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
@@ -193,15 +196,27 @@ def unknown_route(name: str, known: Collection[str]) -> GatewayError:
 
 
 def check_base_of(provider: str, url: str) -> str:
-    """`url`, if it ends where the provider's clients begin."""
+    """`url`, where the provider's clients begin: completed as they complete it, if they do."""
+    if family(provider) == "anthropic" and not _VERSIONED.search(url):
+        # Anthropic's SDK adds the version, so its base URL is written without; both mean the same.
+        return f"{url.rstrip('/')}/v1"
     usual = urlsplit(PROVIDERS.get(provider, ""))
-    # Anthropic's SDK adds the version itself, so there both are right.
     if family(provider) == "openai" and urlsplit(url).netloc == usual.netloc and usual.path != "" == urlsplit(url).path:
         raise _bad_url(url, f"the API of {provider} begins at {PROVIDERS[provider]}")
     if provider in CLIENTS_ADD and (found := _ADDED.search(url, url.index("://") + 3)) is not None:
         why = f"clients of {provider} add the rest of the path themselves: leave out `{found[0]}`"
         raise _bad_url(url, why)
     return url
+
+
+def check_secret(secret: str) -> str:
+    """A provider's key, if it is not what stands around one. It is in no message."""
+    line = "what was given as the key is"
+    if len(secret) > 1 and secret[0] == secret[-1] and secret[0] in "'\"`":
+        raise _bad("key", f"{line} in quotes, which are no part of a key", "write it without them where it comes from")
+    if _ASSIGNED.match(secret):
+        raise _bad("key", f"{line} a line such as NAME=KEY", "give only what stands after the `=`")
+    return secret
 
 
 def _plain_host(host: str) -> bool:

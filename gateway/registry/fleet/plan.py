@@ -379,8 +379,9 @@ class Planner:
         if before is None:
             named = name if name in names.PROVIDERS else "openai-compatible"
             provider = item.get("provider", "http" if openapi else named)
-            # A provider's own URL is only for an upstream of its name: a key must not go where nobody meant it to.
-            base_url = item.get("base_url", names.PROVIDERS.get(name, ""))
+            # A provider's own URL is for an upstream that is said to be of it, or has its name: a key must not go where
+            # nobody meant it to.
+            base_url = item.get("base_url", names.PROVIDERS.get(item.get("provider", name), ""))
         else:
             provider, base_url = item.get("provider", before.provider), item.get("base_url", before.base_url)
             specification = before.specification if specification is None else specification

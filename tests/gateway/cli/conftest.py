@@ -37,7 +37,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         with monkeypatch.context() as patch:
             for name in [each for each in os.environ if each.startswith("AIG_")]:
                 patch.delenv(name)
-            for name, value in {**always, **variables}.items():
+            for name, value in {"AIG_NO_CHECK": "1", **always, **variables}.items():
                 patch.setenv(name, value)
             code = main(arguments)
         shown = capsys.readouterr()

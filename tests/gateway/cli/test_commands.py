@@ -177,11 +177,14 @@ def test_an_upstreams_key_is_sealed_and_never_shown(at: Run, home: Home) -> None
         (["openai", "--key-env", "sk-proj-1a2b3c"], "--key-env takes the name of an environment variable"),
         (["openai", "--key-env", "sk_live_secret"], "--key-env takes the name of an environment variable"),
         (["openai", "--key-env", "AKIA0123456789ABCDEF"], "--key-env takes the name of an environment variable"),
-        (["openai", "--key-env", "ODD"], "what `ODD` holds is not a key"),
+        (["openai", "--key-env", "ODD"], "what variable `ODD` holds is not a key"),
         (["other", "--key-env", "KEY"], "upstream `other` needs a URL: add --base-url URL"),
         (["other", "--key-env", "KEY", "--base-url", "http://10.0.0.1/v1"], "would send the secret in clear"),
         (["other", "--key-env", "KEY", "--base-url", "nowhere"], "it must be like https://api.example.com/v1"),
-        (["other", "--key-env", "KEY", "--provider", "nobody"], "needs a URL"),
+        (["other", "--key-env", "KEY", "--provider", "nobody"], "unknown provider `nobody`"),
+        (["other", "--key-env", "KEY", "--provider", "vllm"], "upstream `other` needs a URL"),
+        (["openai", "--key-env", "QUOTED"], "variable `QUOTED`: what was given as the key is in quotes, which"),
+        (["openai", "--key-env", "LINE"], "variable `LINE`: what was given as the key is a line such as NAME=KEY"),
         (["openai", "--key-env", "KEY", "--provider", "nobody"], "unknown provider `nobody`: this gateway speaks"),
         (["openai", "--key-env", "KEY", "--header", "openai-project"], "is not a header: write it as `NAME: VALUE`"),
         (["openai", "--key-env", "KEY", "--header", "OpenAI-Projct: p"], "did you mean `openai-project`?"),
@@ -191,11 +194,51 @@ def test_an_upstreams_key_is_sealed_and_never_shown(at: Run, home: Home) -> None
     ],
 )
 def test_upstreams_that_are_refused(arguments: list[str], expected: str, at: Run, home: Home) -> None:
-    done = at("upstreams", "add", *arguments, KEY="sk-secret", EMPTY=" ", ODD="two words")
+    done = at(
+        "upstreams",
+        "add",
+        *arguments,
+        KEY="sk-secret",
+        EMPTY=" ",
+        ODD="two words",
+        QUOTED='"sk-secret"',
+        LINE="A_KEY=sk-secret",
+    )
     line = done.complains()
     assert expected in line
     assert "sk-secret" not in line
     assert "two words" not in line
+
+
+def test_a_base_url_is_the_providers_own_or_completed_as_its_clients_do(at: Run) -> None:
+    for name, more, url in (
+        ("anthropic", ("--base-url", "https://api.anthropic.com"), "https://api.anthropic.com/v1"),
+        ("claude", ("--provider", "anthropic"), "https://api.anthropic.com/v1"),
+        (
+            "proxied",
+            ("--provider", "anthropic", "--base-url", "https://proxy.example/a/"),
+            "https://proxy.example/a/v1",
+        ),
+        (
+            "versioned",
+            ("--provider", "anthropic", "--base-url", "https://proxy.example/v1"),
+            "https://proxy.example/v1",
+        ),
+        ("fast", ("--provider", "groq"), "https://api.groq.com/openai/v1"),
+        ("openai", ("--provider", "groq"), "https://api.groq.com/openai/v1"),
+    ):
+        assert at("upstreams", "add", name, "--no-key", *more, "--json").json["base_url"] == url
+
+
+def test_an_upstream_is_tried_when_it_is_added(at: Run) -> None:
+    """It is there all the same: its provider may come later."""
+    add = ("upstreams", "add", "local", "--no-key", "--base-url", "http://127.0.0.1:1/v1")
+    added = at(*add, AIG_NO_CHECK="0")
+    assert (added.code, added.out.startswith("upstream local at http://127.0.0.1:1/v1, served under ")) == (0, True)
+    assert added.err.startswith("warning: local is added, but does not work: 127.0.0.1:1 refuses the connection")
+    assert added.err.count("\n") == 1
+    for untried in (at(*add, "--replace", "--no-check", AIG_NO_CHECK="0"), at(*add, "--replace")):
+        assert (untried.code, untried.err) == (0, "")
 
 
 def test_headers_of_an_upstream_are_shown_and_on_record(at: Run) -> None:
