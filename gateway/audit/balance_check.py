@@ -10,11 +10,14 @@ import sqlite3
 from collections.abc import Iterator
 
 from gateway.audit import thresholds
-from gateway.audit.balances import Balances, differences, number, read_all, reservation_of, settled_of
+from gateway.audit.balances import Balances, beyond, differences, number, read_all, reservation_of, settled_of
 from gateway.audit.entry import Entry
 
 _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
 """What a reservation that this program did not write can end in."""
+
+_BEYOND_MEMBERS = ("beyond_tokens", "beyond_nanousd")
+_ESTIMATE = "estimate"  # what a limit says that was compared with and does not hold exactly
 
 _LONGEST = (60, 26 * 60, 32 * 1440)
 """The most minutes that an hour, a day and a month can have, whatever clocks do."""
@@ -52,7 +55,14 @@ class BalanceCheck:
                     self._owed.setdefault(event_id, (organization, {**fields, "reached_by": decision["id"]}))
         except _BEYOND:
             return "the reservation of its decision cannot be read"
-        return "" if settled else "it does not say what the reservation of its decision was settled at"
+        if settled is None:
+            return "it does not say what the reservation of its decision was settled at"
+        due = beyond(held, *settled[1:])
+        told = {name: closing[name] for name in _BEYOND_MEMBERS if name in closing}
+        # Entries of former versions do not say it.
+        return (
+            "" if not told or told == due else f"it says that it is beyond its reservation by {told}, and is by {due}"
+        )
 
     def told(self, entry: Entry) -> str:
         """Take account of an entry about a threshold; returns what is wrong with it."""
@@ -124,7 +134,10 @@ class BalanceCheck:
         minute = reservation["minute"]
         if "ends" in reservation and not _possible(reservation["ends"], minute):
             return f"it says that windows end at the minutes {reservation['ends']}, which cannot be"
-        for scope, counter, used, reserved, *_ in reservation.get("read", ()):
+        estimated = "estimated" in reservation
+        for scope, counter, used, reserved, *more in reservation.get("read", ()):
+            if estimated and _ESTIMATE not in more[2:] and counter.startswith(("tokens", "spend")):
+                return f"it reserves an estimate, which the limit on {counter} of `{scope}` does not allow"
             due = tuple(map(number, self._due.get(str(entry["org"]), scope).at(counter, minute)))
             if (used, reserved) != due:
                 return (

@@ -282,11 +282,14 @@ def settlement(held: Held, settled: Amounts | None) -> tuple[Amounts, Entry]:
     requests, tokens, spend = (1, held.tokens, held.spend_nanousd) if settled is None else settled
     if tokens > MAX_INTEGER or spend > MAX_INTEGER:
         tokens, spend = min(tokens, MAX_INTEGER), min(spend, MAX_INTEGER)
-    return (requests, tokens, spend), {
-        "settled_requests": requests,
-        "settled_tokens": tokens,
-        "settled_nanousd": spend,
-    }
+    members: Entry = {"settled_requests": requests, "settled_tokens": tokens, "settled_nanousd": spend}
+    return (requests, tokens, spend), members | beyond(held, tokens, spend) if held.read else members
+
+
+def beyond(held: Held, tokens: int, spend: int) -> Entry:
+    """The members of a closing that say how far it is settled beyond its reservation; none if it is not."""
+    found = {"beyond_tokens": tokens - held.tokens, "beyond_nanousd": spend - held.spend_nanousd}
+    return {name: amount for name, amount in found.items() if amount > 0}
 
 
 def settled_of(entry: Mapping[str, Scalar]) -> Amounts | None:

@@ -73,7 +73,7 @@ CHECKS: Final[dict[str, Advice]] = {
     ),
     "limit_unenforceable": Advice(
         "the policies allow the call, but a limit applies and nothing bounds what the call may use of it",
-        "send it without what the reason names, or remove the limit: `gateway limits list`",
+        "send it without what the reason names, or let the limit estimate it: `gateway limits set … --mode estimate`",
     ),
     "outcome_unrecorded": Advice(
         "the call was made, but its end could not be recorded",

@@ -171,7 +171,8 @@ def _limit(limit: LimitRecord, now_ns: int) -> str:
         f", only {what} {text}" for what, text in (("upstream", limit.upstream), ("model", limit.model)) if text
     )
     by_others = ", set by the organization" if limit.by_gateway is False else ""
-    return f"{limit.limit} {value}{raised}  by {limit.subject_kind}{whose}{part}{by_others}"
+    mode = ", by estimates" if limit.mode == "estimate" else ""
+    return f"{limit.limit} {value}{raised}{mode}  by {limit.subject_kind}{whose}{part}{by_others}"
 
 
 def _kept(content: dict[str, Any]) -> str:

@@ -177,13 +177,17 @@ def _limits(found: Found) -> list[str]:
             lines.append(
                 f"{full['subject']} {name}: {spent} of {most} spent, {held} reserved, {needed} needed: no room"
             )
-        read = json.loads(str(found.entry.get("reservation_json") or "{}")).get("read", ())
+        reservation = json.loads(str(found.entry.get("reservation_json") or "{}"))
+        if "estimated" in reservation:
+            lines.append(f"what it reserved is an estimate: it has {output.printable(str(reservation['estimated']))}")
+        read = reservation.get("read", ())
         for scope, counter, *numbers in read:
             name = limit_name(counter)
             used, reserved, value = (int(each) for each in numbers[:3])
             amounts = (used - reserved, value, reserved)
             spent, most, held = (amount(name, -(-each // unit(counter))) for each in amounts)
-            lines.append(f"{scope} {name}: {spent} of {most} spent, {held} reserved")
+            mode = ", by estimates" if "estimate" in numbers[4:] else ""
+            lines.append(f"{scope} {name}: {spent} of {most} spent, {held} reserved{mode}")
     except (ValueError, TypeError, KeyError, AttributeError):  # a log that was tampered with
         return []
     return lines

@@ -123,7 +123,7 @@ def _principal(
         limits = [
             [
                 *(each.id, each.subject_kind, each.limit, each.value, each.upstream, each.model),
-                *(each.raised, each.raised_until_ns, each.by_gateway),
+                *(each.raised, each.raised_until_ns, each.by_gateway, each.mode),
             ]
             for each in usage_limits.limits(registry, organization)
             if (each.subject_kind, each.subject_id) in subjects

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Limit requests, tokens and money of agents, teams and organizations.")
 
-_DOLLARS = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,6}))?usd", re.IGNORECASE | re.ASCII)
+_DOLLARS = re.compile(r"(?:\$\s*)?([0-9]{1,10})(?:\.([0-9]{1,6}))?\s*(?:usd)?", re.IGNORECASE | re.ASCII)
+_THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", re.ASCII)
+_BOTH = re.compile(r"([0-9]{1,20})\s*\((\$[0-9.]+)\)", re.ASCII)
 
 Subject = Annotated[str, typer.Argument(help="An agent's name or id, `team:NAME`, or `org:NAME`.")]
 Limit = Annotated[
@@ -52,6 +54,15 @@ def set_limit(
     value: Value,
     upstream: Upstream = "",
     model: Model = "",
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--mode",
+            metavar="MODE",
+            help="Of tokens and money: `hard` refuses a call that has no bound, `estimate` reserves what such calls "
+            "used. A new limit has `estimate`, another one keeps its mode.",
+        ),
+    ] = "",
     create: Annotated[
         bool, typer.Option("--create", help="Also for a team or an organization that no agent is in yet.")
     ] = False,
@@ -67,11 +78,15 @@ def set_limit(
     """
     named, organization = _name(subject, organization, limit, upstream, model)
     with gateways.changing(data) as gateway:
-        made = gateway.limits.set(organization, named, _amount(limit, value), without_members=create, reason=reason)
+        made = gateway.limits.set(
+            organization, named, _amount(limit, value), mode=mode or None, without_members=create, reason=reason
+        )
     if as_json:
         output.print_json(made)
         return
     typer.echo(f"{_whose(made)} now has the limit {made.limit} {_shown(made.limit, made.value)}")
+    if made.mode == "estimate":
+        output.note("a call that has no bound reserves an estimate; with `--mode hard` it is refused")
     found = _told_beside(data, made)
     if found is None:
         return
@@ -151,11 +166,11 @@ def list_limits(organization: Organization = "default", data: Data = DATA, as_js
         return
     now = time.time_ns()
     output.print_table(
-        ("SUBJECT", "LIMIT", "VALUE", "ONLY FOR", "RAISED", "REASON", "SET BY"),
+        ("SUBJECT", "LIMIT", "VALUE", "ONLY FOR", "RAISED", "REASON", "MODE", "SET BY"),
         [
             (
-                *(_subject(each), each.limit, str(each.value), _only(each)),
-                *(_raised(each, now), _reason(each, now), _set_by(each)),
+                *(_subject(each), each.limit, _shown(each.limit, each.value), _only(each)),
+                *(_raised(each, now), _reason(each, now), each.mode, _set_by(each)),
             )
             for each in found
         ],
@@ -178,15 +193,16 @@ def show_limits(
         output.print_json(shown)
         return
     output.print_table(
-        ("SUBJECT", "LIMIT", "VALUE", "SPENT", "RESERVED", "LEFT", "STARTS ANEW", "ONLY FOR", "SET BY"),
+        ("SUBJECT", "LIMIT", "VALUE", "SPENT", "RESERVED", "LEFT", "STARTS ANEW", "ONLY FOR", "MODE", "SET BY"),
         [
             (
                 _subject(each),
                 each.limit,
-                str(each.value) + (" (raised)" if each.raised_until_ns else ""),
-                *map(str, (each.spent, each.reserved, each.left)),
+                _shown(each.limit, each.value) + (" (raised)" if each.raised_until_ns else ""),
+                *(_shown(each.limit, amount) for amount in (each.spent, each.reserved, each.left)),
                 "" if each.resets_at_ns is None else output.timestamp(each.resets_at_ns),
                 _only(each),
+                each.mode,
                 _set_by(each),
             )
             for each in shown
@@ -216,13 +232,24 @@ def _told_beside(data: Path, changed: LimitRecord) -> LimitState | None:
 
 
 def _amount(limit: str, text: str) -> int:
-    """The value of a limit from a whole number, or for money from dollars: `500usd`, `0.25usd`."""
+    """The value of a limit from a whole number, or for money from dollars: `500usd`, `$0.25`, `$0.25 usd`.
+
+    What commands print of a value is read as well: `250000 ($0.25)`.
+    """
+    text = _THOUSANDS.sub("", text)
+    if (both := _BOTH.fullmatch(text)) and _amount(limit, both[2]) == int(both[1]):
+        return int(both[1])
     if text.isascii() and text.isdecimal() and len(text) <= 20:
         return int(text)
     money = limit.startswith("spend_")
-    if money and (found := _DOLLARS.fullmatch(text)):
+    # A number with a fraction and no sign could be of either.
+    if money and ("$" in text or text.lower().endswith("usd")) and (found := _DOLLARS.fullmatch(text)):
         return int(found[1]) * 1_000_000 + int((found[2] or "").ljust(6, "0"))
-    ways = "must be a whole number of millionths of a dollar, or dollars: 500usd" if money else "must be a whole number"
+    ways = (
+        "must be a whole number of millionths of a dollar, or dollars: 500usd, $500"
+        if money
+        else "must be a whole number"
+    )
     raise typer.BadParameter(f"`{text[:80]}` is not a value of `{limit}`: it {ways}")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from gateway.audit.balance import MINUTE_NS, Amounts
-from gateway.audit.entry import Entry
+from gateway.audit.entry import MAX_INTEGER, Entry
 from gateway.call import Call
 from gateway.dataplane.costs import priced_tier
 from gateway.dataplane.exchange import Exchange
@@ -27,6 +27,7 @@ from gateway.policy.decision import Verdict
 from gateway.policy.obligations import Obligations, together
 from gateway.upstream.routing import Destination
 from gateway.usage import bounds, limits
+from gateway.usage.estimates import UNKNOWN_TOKENS, Estimate, Estimates
 from gateway.usage.limits import Applied
 from gateway.usage.price_book import PriceBook
 from gateway.usage.prices import Price
@@ -42,7 +43,6 @@ _UNLIMITED_INPUT: Final = 100_000  # tokens; the body of a call that no limit bo
 _DECLINED: Final = frozenset({*range(400, 500), 503, 529})
 _SHOWN: Final = 64  # characters of a client's own
 _OWN_PRICES: Final = "leave it out, or ask an operator to say in `prices.json` what it costs"
-_WITHOUT_LIMITS: Final = "use an agent without a limit on tokens or money"
 _WHOLE: Final = frozenset({"ok", "cap_exceeded"})
 
 Apply = Callable[[Call, Obligations], tuple[Call, tuple[str, ...]]]
@@ -55,6 +55,7 @@ class Budget:
         self._standing = standing
         self._prices = prices
         self._default_output = default_output
+        self._estimates = Estimates()
 
     def usage(self, principal: Principal, now_ns: int) -> Mapping[str, Any]:
         """What the agent has used, as policies see it."""
@@ -85,7 +86,7 @@ class Budget:
         of_agent = limits.prepared(principal)
         if found.limits or of_agent.partial:
             applied = self._applying(found, principal, call)
-            scopes, strict = limits.all_scopes(principal, applied), limits.first(applied, limits.BOUNDED)
+            scopes, strict = limits.all_scopes(principal, applied), limits.bounded(applied)
         else:
             applied, scopes, strict = of_agent.applied, of_agent.scopes, of_agent.bounded
         tokens = spend = 0
@@ -112,21 +113,84 @@ class Budget:
         strict: Applied,
     ) -> tuple[Authorization, CallReservation | None]:
         """The same for a call that has to stay within limits, of which `strict` needs to know the most it can use."""
-        if unbounded := bounds.unbounded(call):
-            why = f"the call has {unbounded}, which may be any number of tokens; leave that out, or {_WITHOUT_LIMITS}"
+        bound = bounds.of(call)
+        if bound.unbounded and not strict.estimates:
+            why = f"the call has {bound.unbounded}, which may be any number of tokens; leave that out"
+            why += _or_estimate(strict)
             return refused(found, _unenforceable(strict, why)), None
-        # A call that still has no output limit is one without output.
-        into, out = bounds.input_tokens(call), (call.max_output_tokens or 0) + bounds.predicted_tokens(call)
         prices = self._priced(principal, call, destination, found.now_ns)
-        if None in prices and (money := limits.first(applied, limits.SPEND)) is not None:
+        money = limits.first(applied, limits.SPEND)
+        if None in prices and money is not None:
             why = f"the model `{call.models[prices.index(None)]}` has no price: `gateway prices` shows and sets prices"
             return refused(found, _unenforceable(money, why)), None
-        if (why := _unpriced(prices, call, destination)) and (money := limits.first(applied, limits.SPEND)) is not None:
+        if (why := _unpriced(prices, call, destination)) and money is not None:
             return refused(found, _unenforceable(money, why)), None
-        seen = bounds.is_seen(call, destination.preset)
-        worst = WorstCase(into, tuple(prices), call.service_tier, (), seen, bounds.answers(call))
-        tokens, spend = into + out, worst.cost(out)
-        return found, CallReservation(principal.organization, scopes, applied, tokens, spend, principal.zone, worst)
+        fees = self._fees(bound, prices, principal, destination)
+        if fees is None and money is not None and not strict.estimates:
+            why = f"nothing says what a use of its tools costs ({bound.fees[0][0]}); {_OWN_PRICES}"
+            return refused(found, _unenforceable(money, why)), None
+        # A call that still has no output limit is one without output.
+        out = (call.max_output_tokens or 0) * bound.rounds + bounds.predicted_tokens(call)
+        seen = bounds.is_seen(call, destination.preset) and bound.input_tokens == bound.known
+        worst = WorstCase(
+            bound.input_tokens,
+            tuple(prices),
+            call.service_tier,
+            _kinds(call, bound),
+            seen,
+            bounds.answers(call),
+            fees or 0,
+        )
+        tokens, spend, estimate = worst.input_tokens + out, worst.cost(out), None
+        if bound.unbounded or fees is None:
+            like = principal.organization, principal.agent_id, call.action, call.model or ""
+            estimate = Estimate(bound.unbounded or "tools without a price", like, self._estimates)
+            tokens, spend = self._estimated(estimate, applied, worst, out, found.now_ns)
+            worst = worst._replace(seen=False)
+        return found, CallReservation(
+            principal.organization, scopes, applied, tokens, spend, principal.zone, worst, estimate
+        )
+
+    def _estimated(
+        self, estimate: Estimate, applied: tuple[Applied, ...], worst: WorstCase, out: int, now_ns: int
+    ) -> tuple[int, int]:
+        """What a call is assumed to use: the most that one like it has, but not less than what of it has a bound.
+
+        Until one has ended this is a guess, which is never more than half of a limit: else there could be no first one.
+        """
+        least = worst.input_tokens + out, worst.cost(out)
+        known = self._estimates.of(estimate.like)
+        if known is None:
+            more = worst._replace(input_tokens=worst.input_tokens + UNKNOWN_TOKENS)
+            half = {
+                is_money: min(
+                    (
+                        each.at(now_ns) // 2
+                        for each in applied
+                        if each.name in limits.BOUNDED and each.spends == is_money
+                    ),
+                    default=MAX_INTEGER,
+                )
+                for is_money in (False, True)
+            }
+            known = min(more.input_tokens + out, half[False]), min(more.cost(out), half[True])
+        return max(least[0], known[0]), max(least[1], known[1])
+
+    def _fees(
+        self, bound: bounds.Bound, prices: Sequence[Price | None], principal: Principal, destination: Destination
+    ) -> int | None:
+        """The most that the provider's tools can cost by the use; None if nobody has said how much that is."""
+        table, total = self._prices.table, 0
+        for tool, times in bound.fees:
+            known = [
+                table.fee(destination.preset, destination.name, principal.organization, price, tool)
+                for price in prices
+                if price is not None
+            ]
+            if None in known:
+                return None
+            total += times * max((each for each in known if each is not None), default=0)
+        return total
 
     def _applying(self, found: Authorization, principal: Principal, call: Call) -> tuple[Applied, ...]:
         return limits.applying(principal, found.limits, _as_obliged(found, call))
@@ -154,16 +218,19 @@ class Budget:
 
         More than the setting are of no interest.
         """
-        room, into, predicted = self._default_output, bounds.input_tokens(call), bounds.predicted_tokens(call)
-        worst = WorstCase(into, tuple(self._priced(principal, call, destination, now_ns)), call.service_tier)
+        room, bound, predicted = self._default_output, bounds.of(call), bounds.predicted_tokens(call)
+        prices = self._priced(principal, call, destination, now_ns)
+        fees = self._fees(bound, prices, principal, destination) or 0
+        into, kinds = bound.input_tokens, _kinds(call, bound)
+        worst = WorstCase(into, tuple(prices), call.service_tier, kinds, fees=fees)
         for limit in applied:
             balance = self._standing.balance(principal.organization, limit.scope, now=True)
             used, _ = balance.at(limit.counter, max(now_ns // MINUTE_NS, balance.minute))
             left = limit.at(now_ns) - used
             if limits.is_tokens(limit.name):
-                room = min(room, left - into - predicted)
+                room = min(room, (left - into - predicted) // bound.rounds)
             else:
-                cost = functools.partial(worst.cost, predicted)
+                cost = functools.partial(worst.cost, predicted, rounds=bound.rounds)
                 room = bisect.bisect_right(range(max(room, 0) + 1), left, key=cost) - 1
         return room
 
@@ -172,6 +239,22 @@ def _as_obliged(found: Authorization, call: Call) -> Call:
     """The call with the model that policies put in the place of its own."""
     model = found.obligations.model
     return call if model is None else replace(call, model=model, models=(model,))
+
+
+def _kinds(call: Call, bound: bounds.Bound) -> tuple[str, ...] | None:
+    """The kinds of content besides text that the call can have; None for any. Pages are charged as images."""
+    if bound.unbounded or bound.input_tokens != bound.known:
+        return None
+    return (*call.modalities, "image") if "file" in call.modalities else call.modalities
+
+
+def _or_estimate(limit: Applied) -> str:
+    """How a call that has no bound can be let through all the same, if there is a way."""
+    if not limit.id:
+        return " (limits of policies are always exact)"
+    part = limit.part.replace("upstream:", " --upstream ").replace("model:", " --model ")
+    command = f"gateway limits set {limit.subject} {limit.name} VALUE{part} --mode estimate"
+    return f", or have an operator let the limit reserve an estimate of it: `{command}`"
 
 
 def _unpriced(prices: Sequence[Price | None], call: Call, destination: Destination) -> str:

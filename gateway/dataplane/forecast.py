@@ -82,6 +82,8 @@ class Limits:
             found = refused(found, Verdict(answer.reason, reasons=tuple(answer.reasons)))
         no_text = bounds.asks_a_model(call) and call.body is None and not call.raw
         remark = NO_TEXT if no_text and any(each["needed"] > 1 for each in standing) else ""
+        if reservation.estimate is not None:
+            remark = f"what it reserves is an estimate: it has {reservation.estimate.why}"
         return found, Forecast(reservation.tokens, reservation.spend_nanousd, tuple(standing), cap, remark)
 
 

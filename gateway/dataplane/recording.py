@@ -134,6 +134,9 @@ class Recorder:
             exchange.cost_nanousd, exchange.price = cost.nanousd, cost.price
             if cost.nanousd > misreports.MOST_NANOUSD:
                 misreports.withdraw(exchange, misreports.IMPOSSIBLE)
+        reservation, usage = exchange.reservation, exchange.report.usage
+        if reservation is not None and reservation.estimate is not None and usage is not None:
+            reservation.estimate.learn(usage.input + usage.output, exchange.cost_nanousd or 0)
 
     async def remember_created(self, exchange: Exchange) -> None:
         """Remember the state that the answer created, so that this agent may refer to it."""

@@ -61,7 +61,7 @@ class BoundLimit:
     """A limit of the registry as a principal has it: its own, its team's or its organization's.
 
     `upstream` and `model` are empty where it is not for these only. Until `raised_until_ns` it is `raised`, if that is
-    more. If it is set `by_gateway`, no operator of the organization can raise it.
+    more. If it is set `by_gateway`, no operator of the organization can raise it. `mode` is `hard` or `estimate`.
     """
 
     id: str
@@ -73,6 +73,7 @@ class BoundLimit:
     raised: int | None = None
     raised_until_ns: int | None = None
     by_gateway: bool | int = True
+    mode: str = "hard"
 
 
 @frozen()

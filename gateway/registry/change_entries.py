@@ -156,11 +156,13 @@ def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
         "upstream_name": row.upstream,
         "model": row.model,
         "by_gateway": row.by_gateway,
+        "mode": row.mode,
         "raised": row.raised,
         "raised_until_ns": None if row.raised_until_ns is None else str(row.raised_until_ns),
         "reason": row.reason,
         "replaced": None if replaced is None else replaced.id,
         "value_before": None if replaced is None else replaced.value,
+        **({} if replaced is None or replaced.mode == row.mode else {"mode_before": replaced.mode}),
     }
 
 

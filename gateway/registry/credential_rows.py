@@ -20,7 +20,8 @@ _BINDINGS: Final = """
   WHERE b.organization_id = <organization> AND b.removed_ns IS NULL AND <subject>)"""
 _LIMITS: Final = """
 (SELECT json_group_array(json_array(
-            b.id, b.subject_kind, b.name, b.value, b.upstream, b.model, b.raised, b.raised_until_ns, b.by_gateway))
+            b.id, b.subject_kind, b.name, b.value, b.upstream, b.model, b.raised, b.raised_until_ns, b.by_gateway,
+            b.mode))
    FROM usage_limit b
   WHERE b.organization_id = <organization> AND b.removed_ns IS NULL AND <subject>)"""
 

@@ -35,6 +35,7 @@ class LimitState:
     resets_at_ns: int | None
     raised_until_ns: int | None
     by_gateway: bool
+    mode: str
 
 
 def applying(registry: Registry, organization: str, kind: SubjectKind, subject: str) -> list[LimitRecord]:
@@ -83,4 +84,5 @@ def _state(limit: LimitRecord, balance: Balance, zone: str) -> LimitState:
         resets_at_ns=None if end is None else end * 10**9,
         raised_until_ns=limit.raised_until_ns if raised else None,
         by_gateway=limit.by_gateway,
+        mode=limit.mode,
     )

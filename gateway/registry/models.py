@@ -495,6 +495,8 @@ class UsageLimit(SQLModel, table=True):
     value: int = Field(sa_type=BigInteger)
     # Set by the gateway's operators: those of the organization cannot change it.
     by_gateway: bool = Field(default=True, sa_column_kwargs={"server_default": true()})
+    # `hard` or `estimate`; limits that were set before there were modes are hard.
+    mode: str = Field(default="hard", sa_column_kwargs={"server_default": "hard"})
     raised: int | None = Field(default=None, sa_type=BigInteger)
     raised_until_ns: int | None = Field(default=None, sa_type=BigInteger)
     reason: str | None = None

@@ -15,7 +15,7 @@ from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0027"
+REVISION = "0028"
 """The migration whose tables the implementations read; a worker refuses any other."""
 
 

@@ -288,6 +288,8 @@ class LimitRecord:
     created_ns: int
     # Whether the gateway's operators set it, and not those of the organization, who cannot change it then.
     by_gateway: bool
+    # `hard`, or `estimate`: what has no bound is reserved by an estimate.
+    mode: str
     # Who set it so; None if that was before this was kept beside the log.
     actor: str | None = None
 

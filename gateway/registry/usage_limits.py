@@ -27,7 +27,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, UsageLimit
 from gateway.registry.queries import find_organization, find_upstream, upstream_names
 from gateway.registry.records import LimitRecord, SubjectKind
-from gateway.usage.limits import LIMITS, MAX_LIMIT
+from gateway.usage.limits import BOUNDED, ESTIMATE, HARD, LIMITS, MAX_LIMIT, default_mode
 
 MAX_LIMITS = 32
 """How many one subject may have, of the gateway and of its organization each: they are compared with every call."""
@@ -64,17 +64,20 @@ def set_limit(
     name: str,
     value: int,
     part: Part = ALL,
+    mode: str | None = None,
     by_gateway: bool | None = None,
     without_members: bool = False,
     reason: str = "",
 ) -> LimitRecord:
-    """Set a limit, or give it another value; a raise stays until its time has come.
+    """Set a limit, or give it another value or mode; a raise stays until its time has come.
 
+    Without a `mode` a limit that is there keeps its own, and a new one has the usual one (`default_mode`).
     It is the gateway's or the organization's, as the actor is, unless `by_gateway` says which. A subject that no agent
     belongs to may be a mistyped name, so it is accepted only `without_members`.
     """
     check_name(name)
     _check_value(value)
+    _check_mode(name, mode)
     with registry.write() as session:
         tenant = find_organization(session, organization)
         stored, agent_name = subject_of(session, tenant, kind, subject)
@@ -92,9 +95,10 @@ def set_limit(
         before = _same(mine, name, part)
         if before is None and len(mine) >= MAX_LIMITS:
             raise GatewayError("too_many_limits", f"{kind} `{subject}` has {MAX_LIMITS} limits already")
-        if before is not None and before.value == value:
+        mode = mode or (default_mode(name) if before is None else before.mode)
+        if before is not None and (before.value, before.mode) == (value, mode):
             raise GatewayError("limit_exists", f"`{name}` of {kind} `{subject}` is {value} already", subject=before.id)
-        row = _row(tenant, kind, stored, name, part, value, actor, by_gateway)
+        row = _row(tenant, kind, stored, name, part, value, actor, by_gateway, mode)
         if before is not None:
             row.raised, row.raised_until_ns, row.reason = before.raised, before.raised_until_ns, before.reason
         return _replace(session, tenant, actor, "limit.set", row, before, agent_name, reason)
@@ -136,7 +140,7 @@ def raise_limit(
                 subject=before.id,
                 hint="to lower it, `gateway limits set`",
             )
-        row = _row(tenant, kind, stored, name, part, before.value, actor, before.by_gateway)
+        row = _row(tenant, kind, stored, name, part, before.value, actor, before.by_gateway, before.mode)
         row.raised, row.raised_until_ns, row.reason = value, row.created_ns + for_ns, reason
         return _replace(session, tenant, actor, "limit.raised", row, before, agent_name)
 
@@ -198,6 +202,14 @@ def check_name(name: str) -> None:
 def _check_value(value: int) -> None:
     if not 0 <= value <= MAX_LIMIT:
         raise GatewayError("invalid_limit", f"{value} is not a limit", hint="it must be from 0 to 2**53 - 1")
+
+
+def _check_mode(name: str, mode: str | None) -> None:
+    if mode is None or mode == HARD or (mode == ESTIMATE and name in BOUNDED):
+        return
+    if mode == ESTIMATE:
+        raise GatewayError("invalid_limit", f"`{name}` is always exact", hint="only tokens and money have estimates")
+    raise GatewayError("invalid_limit", f"`{mode[:64]}` is not a mode of a limit", hint="it is `hard` or `estimate`")
 
 
 def _of_gateway(session: Session, tenant: Organization, actor: str) -> bool:
@@ -282,6 +294,7 @@ def _row(
     value: int,
     actor: str,
     by_gateway: bool,
+    mode: str,
 ) -> UsageLimit:
     return UsageLimit(
         id=new_id("lim"),
@@ -295,6 +308,7 @@ def _row(
         created_ns=time.time_ns(),
         actor=actor,
         by_gateway=by_gateway,
+        mode=mode,
     )
 
 
@@ -348,5 +362,6 @@ def limit_record(tenant: Organization, row: UsageLimit, agent_name: str | None) 
         reason=row.reason,
         created_ns=row.created_ns,
         by_gateway=row.by_gateway,
+        mode=row.mode,
         actor=row.actor,
     )

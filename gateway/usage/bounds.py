@@ -1,8 +1,9 @@
 """The worst case of a call: the most tokens that its input can be, and whether it has a bound at all.
 
 A tokenizer makes at least one byte of text into each token, so the bytes of what a model can see are an upper bound of
-its tokens; the marks that a provider puts around messages and tools are added. Content that is not text, tools that the
-provider runs itself and state that it keeps can be of any size: such a call has no bound.
+its tokens; the marks that a provider puts around messages and tools are added. Images and documents count by their
+maker's rule (`media.py`), and what has none, or is kept by the provider, is bounded by the model's window where that is
+known (`windows.py`); so is what a limited number of searches brings (`hosted_tools.py`). All else can be of any size.
 Specification: docs/limits.md.
 """
 
@@ -11,10 +12,11 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from gateway.call import WITHOUT_OUTPUT_LIMIT, Call
 from gateway.marks import has_long_run
+from gateway.usage import hosted_tools, media, windows
 
 OF_A_CALL: Final = 8
 """Tokens that OpenAI, Anthropic and Google add to each call: its beginning, and the head of the answer."""
@@ -56,16 +58,8 @@ _MESSAGES: Final = frozenset(
 _FORM: Final = frozenset({"role", "content", "type", "text", "parts", "name", "cache_control"})
 # Gemini has the settings in an object of their own, beside schemas, which a model sees.
 _GROUPED: Final = ("generationConfig", "generation_config")
-# Tools that the client carries out: it has defined them itself, or the provider has, by whose API they are named.
-_OWN_TOOLS: Final = frozenset({"function", "custom", "namespace"})
-_CLIENT_TOOLS: Final = {
-    "anthropic": re.compile(r"(?:bash|text_editor|computer|memory)_\d{8}|(?:computer|browser)_toolset_\d{8}"),
-    "openai": re.compile(r"local_shell|apply_patch|computer|computer_use_preview"),
-    "gemini": re.compile(r"computerUse"),
-}
-_CLIENT_TOOLS["azure"] = _CLIENT_TOOLS["openai"]
-_SHELL: Final = "shell"  # of OpenAI: where it runs, its environment says
-_SEARCH: Final = "tool_search"  # of OpenAI: it runs at the client, as Codex's does, if its execution says so
+# Calls that a model answers with text: of others content that is no text has no bound here.
+_GENERATING: Final = frozenset({"chat.completions", "responses", "messages", "generate_content"})
 # Models of which each call has little around it, and those whose maker says much. A router puts the maker before them.
 _PLAIN_MODELS: Final = re.compile(r"(?:.*/)?(?:ft:)?(?:gpt-(?!oss)|o\d|chatgpt-|text-embedding-|claude-|gemini-).*")
 _LONG_PROMPTS: Final = "grok"
@@ -87,17 +81,79 @@ def asks_a_model(call: Call) -> bool:
     return call.model is not None or bool(call.references)
 
 
+class Bound(NamedTuple):
+    """The most that a call can use of its input, of what the provider does for it, and what has no bound.
+
+    `known` is the part of its input that has one whatever else there is. `rounds` are the calls to the model that it
+    may take, and `fees` how often it may use tools of the provider that cost something by the use.
+    """
+
+    known: int
+    input_tokens: int
+    rounds: int = 1
+    fees: tuple[tuple[str, int], ...] = ()
+    unbounded: str = ""
+
+
+def of(call: Call) -> Bound:
+    """The bound of a call, as it will be forwarded."""
+    hosted = hosted_tools.hosted(call) if call.tools else []
+    found = media.find(call) if call.modalities and call.body is not None else None
+    known = _input(call, call.body if found is None else found.body) + (0 if found is None else found.tokens)
+    rest = _rest(call, found)
+    limited = hosted_tools.rounds(call, hosted) if hosted else None
+    window = windows.window(call.models) if rest or limited is not None else None
+    rounds, fees = limited if limited is not None and window is not None else (1, ())
+    why = _unbounded(call, [] if rounds > 1 else hosted)
+    if rest and (window is None or any(each not in _IN_THE_WINDOW for each in rest)):
+        why = why or _told(call, rest)
+    into = known if window is None or (rounds == 1 and not rest) else window * rounds
+    return Bound(known, into, rounds, fees, why)
+
+
 def input_tokens(call: Call) -> int:
     """The most input tokens of a call that is not unbounded, as it will be forwarded."""
+    if call.modalities or call.references or call.tools:
+        return of(call).input_tokens
+    return _input(call, call.body)
+
+
+def unbounded(call: Call) -> str:
+    """What in a call has no bound; empty if all of it has one."""
+    return of(call).unbounded
+
+
+# What goes into a call to the model as a part of its input, so that the model's window holds it.
+_IN_THE_WINDOW: Final = frozenset({"image", "audio", "video", "file", "response", "conversation", "item", "message"})
+
+
+def _rest(call: Call, found: media.Found | None) -> list[str]:
+    """The kinds of content and of state in a call of which nothing but its model's window can say how much they are."""
+    rest = sorted({each.kind for each in call.references})
+    if found is None:
+        return rest + list(call.modalities)
+    # One that was not found stands where it is not known, or is asked for.
+    return rest + [each for each in call.modalities if each in found.unbounded or each not in found.kinds]
+
+
+def _told(call: Call, rest: list[str]) -> str:
+    kinds = sorted({each.kind for each in call.references})
+    if kinds and rest[0] in kinds:
+        return f"state that the provider keeps ({', '.join(kinds)})"
+    return f"content that is not text ({', '.join(rest)})"
+
+
+def _input(call: Call, body: dict[str, Any] | None) -> int:
+    """The most input tokens of what a body says."""
     tokens = max(map(_of_a_call, call.models), default=OF_A_CALL)
     if call.tools:
         tokens += OF_TOOLS + OF_A_TOOL * len(call.tools)
         for tool in call.tools:
             if not tool.name:
                 tokens += OF_A_TOOLSET if "toolset" in tool.type else OF_A_KNOWN_TOOL
-    if call.body is None:
+    if body is None:
         return tokens + len(call.raw)
-    for name, value in call.body.items():
+    for name, value in body.items():
         if name not in _SETTINGS:
             tokens += _of_settings(value) if name in _GROUPED else _size(value, name in _MESSAGES)
     return tokens
@@ -170,20 +226,19 @@ def region(call: Call) -> str:
     return "" if asked is None or asked == "global" else str(asked)
 
 
-def unbounded(call: Call) -> str:
-    """What in a call has no bound; empty if all of it has one."""
-    if call.modalities:
-        return f"content that is not text ({', '.join(call.modalities)})"
-    if call.references:
-        kinds = sorted({each.kind for each in call.references})
-        return f"state that the provider keeps ({', '.join(kinds)})"
-    if call.tools and (hosted := _hosted(call)):
+def _unbounded(call: Call, hosted: list[str]) -> str:
+    """What in a call has no bound, whatever its content is."""
+    if call.body is not None and _asks_for_more_than_text(call.body):
+        return f"an answer that is not text ({', '.join(call.modalities)})"
+    if hosted:
         return f"tools that the provider runs ({', '.join(hosted)})"
     for model in call.models:
         if _works_by_itself(model):
             return f"a model that searches or calls tools by itself ({model})"
     if call.action in WITHOUT_OUTPUT_LIMIT:
         return "an answer whose length nothing limits"
+    if call.action not in _GENERATING and call.modalities:
+        return f"content that is not text ({', '.join(call.modalities)})"
     if call.body is not None and _compacts(call.body):
         return "a conversation that the provider compacts by a further call to the model"
     if call.body is not None and _mode(call.body) not in (None, "standard"):
@@ -191,27 +246,10 @@ def unbounded(call: Call) -> str:
     return ""
 
 
-def _hosted(call: Call) -> list[str]:
-    """The types of tools that somebody else than the client carries out; one that is not known is such a tool."""
-    known = _CLIENT_TOOLS.get(call.provider)
-    others = {tool.type for tool in call.tools if tool.type not in _OWN_TOOLS}
-    others = {each for each in others if known is None or not known.fullmatch(each)}
-    return sorted(each for each in others if each not in (_SHELL, _SEARCH) or not _runs(call, each))
-
-
-def _runs(call: Call, kind: str) -> bool:
-    """Whether the client carries out every shell, or every search for tools, of a call to OpenAI."""
-    listed = call.body.get("tools") if call.body is not None else None
-    found = [each for each in listed if each.get("type") == kind] if isinstance(listed, list) else []
-    # Some may stand elsewhere: in items of the input, or in groups.
-    return sum(map(_is_local, found)) == sum(tool.type == kind for tool in call.tools)
-
-
-def _is_local(tool: dict[str, Any]) -> bool:
-    if tool["type"] == _SEARCH:
-        return tool.get("execution") == "client"
-    environment = tool.get("environment")
-    return isinstance(environment, dict) and environment.get("type") == "local"
+def _asks_for_more_than_text(body: dict[str, Any]) -> bool:
+    asked = [body.get("modalities")]
+    asked += [(body.get(name) or {}).get("responseModalities") for name in _GROUPED if isinstance(body.get(name), dict)]
+    return any(each is not None and [str(one).lower() for one in each] != ["text"] for each in asked)
 
 
 def _compacts(body: dict[str, Any]) -> bool:

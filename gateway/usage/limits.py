@@ -29,6 +29,10 @@ LIMITS: Final = frozenset(COUNTERS)
 BOUNDED: Final = frozenset(name for name in COUNTERS if name.startswith(("tokens", "spend_microusd")))
 """Limits that need to know the most that a call can use."""
 
+HARD: Final = "hard"
+ESTIMATE: Final = "estimate"
+"""How a limit on tokens or money treats a call that has no bound: it is refused, or an estimate is reserved for it."""
+
 SPEND: Final = frozenset(name for name in COUNTERS if name.startswith("spend_microusd"))
 
 MAX_LIMIT: Final = 2**53 - 1
@@ -40,6 +44,11 @@ def is_spend(name: str) -> bool:
 
 def is_tokens(name: str) -> bool:
     return name.startswith("tokens")
+
+
+def default_mode(name: str) -> str:
+    """The mode of a limit that is set from now on without one."""
+    return ESTIMATE if name in BOUNDED else HARD
 
 
 def scopes(principal: Principal) -> tuple[str, ...]:
@@ -81,10 +90,17 @@ class Applied:
     raised_until_ns: int = 0
     # Whether the gateway's operators have set it, and not those of the organization.
     by_gateway: bool = False
+    # What has no bound is reserved by an estimate, and not refused. Limits of policies never are so.
+    estimates: bool = False
 
     def at(self, time_ns: int) -> int:
         """Its value at this time: a raise ends by itself, and never lowers anything."""
         return max(self.value, self.raised) if time_ns < self.raised_until_ns else self.value
+
+    @property
+    def spends(self) -> bool:
+        """Whether it is one on money."""
+        return is_spend(self.name)
 
     @property
     def unit(self) -> int:
@@ -96,7 +112,7 @@ class Prepared(NamedTuple):
     """What is the same for all calls of an agent: the limits of the registry that apply to it, and where it counts.
 
     `partial` says whether some are only for calls of one upstream or model: those have to be looked at for each call.
-    `bounded` is the first of them that needs to know the most that a call can use.
+    `bounded` is the first of them that needs to know the most that a call can use, as `limits.bounded` chooses.
     """
 
     limits: tuple[tuple[BoundLimit, Applied], ...]
@@ -120,7 +136,7 @@ def _prepare(principal: Principal) -> Prepared:
     limits = tuple((limit, _of_registry(limit, principal)) for limit in principal.limits)
     applied = tuple(each for _, each in limits)
     partial = any(limit.upstream or limit.model for limit in principal.limits)
-    return Prepared(limits, applied, all_scopes(principal, applied), partial, first(applied, BOUNDED))
+    return Prepared(limits, applied, all_scopes(principal, applied), partial, bounded(applied))
 
 
 def applying(principal: Principal, policy: Mapping[str, int], call: Call) -> tuple[Applied, ...]:
@@ -148,6 +164,12 @@ def first(applied: Iterable[Applied], names: Collection[str]) -> Applied | None:
     return next((each for each in applied if each.name in names), None)
 
 
+def bounded(applied: Iterable[Applied]) -> Applied | None:
+    """The first limit that needs to know the most that a call can use; one that is exact, if there is any."""
+    found = [each for each in applied if each.name in BOUNDED]
+    return next((each for each in found if not each.estimates), found[0] if found else None)
+
+
 def _of_policy(principal: Principal, name: str, value: int) -> Applied:
     factor = 1000 if is_spend(name) else 1
     where = scope("agent", principal.agent_id)
@@ -170,4 +192,5 @@ def _of_registry(limit: BoundLimit, principal: Principal) -> Applied:
         raised=(limit.raised or 0) * factor,
         raised_until_ns=limit.raised_until_ns or 0,
         by_gateway=bool(limit.by_gateway),
+        estimates=limit.mode == ESTIMATE,
     )

@@ -18,9 +18,11 @@ from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
 from gateway.audit.thresholds import LimitWindow
 from gateway.usage import zones
-from gateway.usage.limits import Applied
+from gateway.usage.estimates import Estimate
+from gateway.usage.limits import ESTIMATE, Applied
 from gateway.usage.prices import Price
 
+_WHY: Final = 256  # characters
 _SHOWN: Final = 8  # limits that one refusal tells of
 _WHILE_OPEN: Final = 1  # seconds: calls under way may give back what they reserved
 
@@ -32,15 +34,17 @@ class WorstCase(NamedTuple):
     prices: tuple[Price | None, ...]
     service_tier: str | None
     # Kinds of content besides text that it can have.
-    modalities: tuple[str, ...] = ()
+    modalities: tuple[str, ...] | None = ()
     # Whether a stream of it shows all that the model makes, and its provider stops when the connection is closed.
     seen: bool = False
     answers: int = 1
+    # What the provider's tools can cost besides.
+    fees: int = 0
 
-    def cost(self, *output_tokens: int) -> int:
-        """The most that it can cost with so much output."""
-        output = sum(output_tokens)
-        return ceiling(self.prices, self.service_tier, self.input_tokens, output, self.modalities)
+    def cost(self, output: int, more: int = 0, *, rounds: int = 1) -> int:
+        """The most that it can cost with so much output, and so much more in each round."""
+        tokens = output + more * rounds
+        return ceiling(self.prices, self.service_tier, self.input_tokens, tokens, self.modalities) + self.fees
 
 
 def ceiling(
@@ -66,6 +70,8 @@ class CallReservation(NamedTuple):
     # The time zone of the organization.
     zone: str = zones.DEFAULT
     worst: WorstCase | None = None
+    # Why it is not what the call uses at most; None if it is.
+    estimate: Estimate | None = None
 
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
@@ -86,6 +92,8 @@ class CallReservation(NamedTuple):
         # Canonical JSON, put together by hand: each call has it, and most of it is the same for all of an agent.
         ends = "" if begun is None else f'"ends":{orjson.dumps(begun).decode()},'
         compared = f'"read":{orjson.dumps(read).decode()},' if read else ""
+        if self.estimate is not None:
+            ends += f'"estimated":{orjson.dumps(self.estimate.why[:_WHY]).decode()},'
         text = f'{{{ends}"minute":{minute},{compared}"scopes":{group.text},"spend_nanousd":{spend},"tokens":{tokens}}}'
         balances.made(text, Held(group, minute, tokens, spend, begun, read))
         return {"reservation_json": text}
@@ -111,6 +119,8 @@ class CallReservation(NamedTuple):
                 read.append([limit.scope, limit.counter, used, reserved, value, limit.id])
             else:
                 read.append([limit.scope, limit.counter, number(used), number(reserved), number(value), limit.id])
+            if limit.estimates:
+                read[-1].append(ESTIMATE)
         return exceeded, full
 
     def standing(self, balances: Balances, time_ns: int) -> list[dict[str, Any]]:

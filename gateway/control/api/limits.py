@@ -37,6 +37,11 @@ class NewLimit(Named):
     """A limit, or another value for one that is set."""
 
     value: int = Field(ge=0, le=2**53 - 1)
+    mode: Literal["hard", "estimate"] | None = Field(
+        None,
+        description="Of tokens and money: whether a call without a bound is refused (`hard`), or an estimate is "
+        "reserved for it. Without it, a limit that is set keeps its mode, and a new one has `estimate`.",
+    )
     without_members: bool = Field(False, description="Also if it applies to no agent yet.")
 
 
@@ -106,7 +111,9 @@ def _which(ask: Ask) -> _Which:
 def set_limit(ask: Ask) -> Answer:
     given: NewLimit = ask.body
     which = _which(ask)
-    made = usage_limits.set_limit(ask.change(), value=given.value, without_members=given.without_members, **which)
+    made = usage_limits.set_limit(
+        ask.change(), value=given.value, mode=given.mode, without_members=given.without_members, **which
+    )
     return Answer(body=made, status=201, location=f"/limits/{made.id}")
 
 

@@ -57,10 +57,17 @@ class DirectoryLimits:
         self._data = data
 
     def set(
-        self, organization: str, limit: LimitName, value: int, *, without_members: bool, reason: str
+        self,
+        organization: str,
+        limit: LimitName,
+        value: int,
+        *,
+        mode: str | None,
+        without_members: bool,
+        reason: str,
     ) -> LimitRecord:
         which = _which(organization, limit, reason)
-        return usage_limits.set_limit(self._registry, value=value, without_members=without_members, **which)
+        return usage_limits.set_limit(self._registry, value=value, mode=mode, without_members=without_members, **which)
 
     def raise_(self, organization: str, limit: LimitName, value: int, for_ns: int, reason: str) -> LimitRecord:
         which = _which(organization, limit, reason)

@@ -53,7 +53,14 @@ class Limits(Protocol):
     """Limits that operators set."""
 
     def set(
-        self, organization: str, limit: LimitName, value: int, *, without_members: bool, reason: str
+        self,
+        organization: str,
+        limit: LimitName,
+        value: int,
+        *,
+        mode: str | None,
+        without_members: bool,
+        reason: str,
     ) -> LimitRecord: ...
 
     def raise_(self, organization: str, limit: LimitName, value: int, for_ns: int, reason: str) -> LimitRecord: ...

@@ -61,9 +61,18 @@ class RemoteLimits:
         self._client = client
 
     def set(
-        self, organization: str, limit: LimitName, value: int, *, without_members: bool, reason: str
+        self,
+        organization: str,
+        limit: LimitName,
+        value: int,
+        *,
+        mode: str | None,
+        without_members: bool,
+        reason: str,
     ) -> LimitRecord:
         body = _named(limit) | {"value": value, "without_members": without_members, "reason": reason}
+        if mode is not None:  # an older gateway has no modes
+            body["mode"] = mode
         return documents.record(
             LimitRecord, self._client.send("POST", "limits", body=body, organization=organization).body
         )

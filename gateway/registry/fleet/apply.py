@@ -191,6 +191,7 @@ class Applier:
                     name=step.item["limit"],
                     value=step.item["value"],
                     part=Part(step.item.get("upstream", ""), step.item.get("model", "")),
+                    mode=step.item.get("mode"),
                     by_gateway=step.item["by_gateway"],
                     without_members=True,
                 )

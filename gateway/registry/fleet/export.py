@@ -11,6 +11,7 @@ from gateway.registry import queries, teams, tenants, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item, key_items, settings_item
 from gateway.registry.records import RouteMember, UpstreamRecord
+from gateway.usage.limits import default_mode
 
 
 def document(registry: Registry, organization: str, *, of_gateway: bool = True) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def document(registry: Registry, organization: str, *, of_gateway: bool = True) 
                 "limit": each.limit,
                 "value": each.value,
                 **_compact({"upstream": each.upstream, "model": each.model}),
+                **({} if each.mode == default_mode(each.limit) else {"mode": each.mode}),
                 **({} if each.by_gateway == of_gateway else {"by_gateway": each.by_gateway}),
             }
             for each in usage_limits.limits(registry, organization)

@@ -324,16 +324,20 @@ class Planner:
         for key, item, line in self._items("limits", of):
             listed.append(key)
             before, name, by_gateway = known.get(key), self._limit_name(key), key[-1]
-            if before is not None and before.value == item["value"]:
+            mode = item.get("mode")
+            if before is not None and before.value == item["value"] and mode in (None, before.mode):
                 continue
             if by_gateway and not self._of_gateway:
                 wrong = f"limit {name}: only an operator of the whole gateway can set it: leave it out of the file"
                 self._mistakes.append(Mistake(line, wrong))
                 continue
             action: Action = "add" if before is None else "change"
-            changes = (f"{item['value']:,}" if before is None else f"{before.value:,} → {item['value']:,}",)
+            changes = [f"{item['value']:,}"]
+            if before is not None:
+                changes = [f"{before.value:,} → {item['value']:,}"] if before.value != item["value"] else []
+                changes += [f"{before.mode} → {mode}"] if mode not in (None, before.mode) else []
             full = {**item, "by_gateway": by_gateway}
-            steps.append(Step(action=action, noun="limit", name=name, changes=changes, line=line, item=full))
+            steps.append(Step(action=action, noun="limit", name=name, changes=tuple(changes), line=line, item=full))
         # What the caller cannot remove is not to be removed, and its file need not have it.
         kept = set(listed)
         gone = [key for key, each in known.items() if key not in kept and (self._of_gateway or not each.by_gateway)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -88,6 +89,9 @@ def test_mistakes_are_explained(at: Run) -> None:
         ("0.25USD", 250_000, "$0.25"),
         ("0.000001usd", 1, "$0.000001"),
         ("7", 7, "$0.000007"),
+        ("$0.01", 10_000, "$0.01"),
+        ("$ 1,500 USD", 1_500_000_000, "$1,500.00"),
+        ("1500000000 ($1,500.00)", 1_500_000_000, "$1,500.00"),  # as it is printed
     ],
 )
 def test_money_may_be_given_in_dollars(at: Run, value: str, microusd: int, shown: str) -> None:
@@ -98,7 +102,10 @@ def test_money_may_be_given_in_dollars(at: Run, value: str, microusd: int, shown
 @pytest.mark.parametrize(
     ("limit", "value"),
     [
-        *(("spend_microusd_per_day", each) for each in ("5.00", "usd", "$5", "5eur", "1e3usd", "0.0000001usd", "٥usd")),
+        *(
+            ("spend_microusd_per_day", each)
+            for each in ("5.00", "usd", "$", "$5 ($5)", "5 ($5)", "5eur", "1e3usd", "0.0000001usd", "٥usd")
+        ),
         ("tokens_per_day", "5usd"),
         ("tokens_per_day", "5.0"),
         ("tokens_per_day", "9" * 5000),
@@ -107,3 +114,29 @@ def test_money_may_be_given_in_dollars(at: Run, value: str, microusd: int, shown
 def test_a_value_that_could_mean_something_else_is_refused(at: Run, limit: str, value: str) -> None:
     done = at("limits", "set", "bot", limit, value)
     assert (done.code, "must be a whole number" in done.err) == (2, True), done.err
+
+
+def test_limits_on_money_and_tokens_work_by_estimates_unless_they_are_hard(at: Run, home: Home) -> None:
+    """What was set before there were modes is hard, and stays so with another value: an upgrade loosens nothing."""
+
+    def modes() -> dict[str, str]:
+        shown = json.loads(at("limits", "show", "bot", "--json").out)
+        listed = json.loads(at("limits", "list", "--json").out)
+        assert {each["id"]: each["mode"] for each in shown} == {each["id"]: each["mode"] for each in listed}
+        return {each["limit"]: each["mode"] for each in shown}
+
+    assert "`--mode hard`" in at("limits", "set", "bot", "tokens_per_day", "500").err
+    assert at("limits", "set", "bot", "requests_per_day", "5").err.count("--mode") == 0
+    at("limits", "set", "bot", "spend_microusd_per_day", "$5", "--mode", "hard")
+    wanted = {"tokens_per_day": "estimate", "requests_per_day": "hard", "spend_microusd_per_day": "hard"}
+    assert modes() == wanted
+    at("limits", "set", "bot", "spend_microusd_per_day", "$6")
+    raised = at("limits", "raise", "bot", "spend_microusd_per_day", "$7", "--for", "2h", "--reason", "x")
+    assert (raised.code, modes()) == (0, wanted)
+    at("limits", "set", "bot", "tokens_per_day", "500", "--mode", "hard")
+    assert modes()["tokens_per_day"] == "hard"
+    for name, mode, why in (("requests_per_day", "estimate", "always exact"), ("tokens_per_day", "soft", "`hard` or")):
+        done = at("limits", "set", "bot", name, "9", "--mode", mode)
+        assert (done.code, why in done.err) == (1, True)
+    shown = at("limits", "show", "bot").out
+    assert re.search(r"spend_microusd_per_day +7000000 \(\$7\.00\) \(raised\) .* hard +gateway\n", shown)

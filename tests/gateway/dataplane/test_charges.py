@@ -121,7 +121,7 @@ def test_what_a_price_says_nothing_of_is_refused_under_a_limit(run: Run, kind: s
     async def test(gateway: Gateway) -> None:
         prepare(gateway)
         name = {"spend": "spend_microusd_per_month", "tokens": "tokens_per_month"}[kind]
-        limit(gateway, name, 10**9)
+        limit(gateway, name, 10**9, mode="hard")
         for case in CASES["requests"]:
             if case.get("limit", kind) != kind:
                 continue

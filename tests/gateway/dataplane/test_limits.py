@@ -32,6 +32,7 @@ def limit(
     kind: str = "organization",
     part: Part | None = None,
     actor: str = ACTOR,
+    mode: str | None = None,
 ) -> None:
     subject = ORG if kind == "organization" else "bot"
     usage_limits.set_limit(
@@ -42,6 +43,7 @@ def limit(
         subject=subject,
         name=name,
         value=value,
+        mode=mode,
         part=part or usage_limits.ALL,
     )
 
@@ -213,7 +215,7 @@ def test_what_has_no_bound_is_refused_under_a_limit_on_tokens(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         body = {"model": "gpt-4o", "messages": [image], "max_tokens": 5}
         assert (await gateway.send(gateway.request(body))).status == 200
-        limit(gateway, "tokens_per_day", 1_000_000)
+        limit(gateway, "tokens_per_day", 1_000_000, mode="hard")
         reply = await gateway.send(gateway.request(body))
         assert (reply.status, reply.code) == (403, "limit_unenforceable")
         told = "for this request: `tokens_per_day` of org:default: the call has content that is not text (image), which"

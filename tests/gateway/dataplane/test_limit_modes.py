@@ -1,0 +1,186 @@
+"""Limits that are exact, and limits that work by estimates where a call has no bound: what they reserve and settle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.audit import balance_check
+from gateway.audit.entry import Entry
+from gateway.usage.estimates import UNKNOWN_TOKENS, Estimates
+from tests.gateway.usage.test_media_bounds import png, url
+
+from .conftest import COMPLETION, Gateway, Reply, answer
+from .test_limits import balance, limit, proven
+from .test_obligations import put_into_force
+
+Run = Callable[..., None]
+
+# Nothing is known of how this model sees images, nor of its window.
+UNKNOWN = "gpt-4o-unheard-of"
+
+
+def image(model: str, max_tokens: int = 50) -> dict[str, Any]:
+    content = [{"type": "text", "text": "what is it"}, {"type": "image_url", "image_url": {"url": url(png(512, 512))}}]
+    return {"model": model, "max_tokens": max_tokens, "messages": [{"role": "user", "content": content}]}
+
+
+def uses(gateway: Gateway, tokens: int) -> None:
+    usage = {"prompt_tokens": tokens - 3, "completion_tokens": 3, "total_tokens": tokens}
+    gateway.upstream.handler = answer({**COMPLETION, "usage": usage})
+
+
+async def ask(gateway: Gateway, body: dict[str, Any], path: str = "") -> Reply:
+    return await gateway.send(gateway.request(body, path=path))
+
+
+async def last(gateway: Gateway) -> tuple[dict[str, Any], Entry]:
+    decided = json.loads((await gateway.entries("decided"))[-1]["reservation_json"])
+    return decided, (await gateway.entries("completed"))[-1]
+
+
+def test_an_image_with_a_bound_is_reserved_exactly_in_each_mode(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        for mode in ("hard", "estimate"):
+            limit(gateway, "spend_microusd_per_day", 1_000_000, mode=mode)
+            assert (await ask(gateway, image("gpt-4o"))).status == 200
+            decided, completed = await last(gateway)
+            assert "estimated" not in decided
+            assert 765 < decided["tokens"] < 1000
+            assert (decided["read"][0][6:] == ["estimate"]) is (mode == "estimate")
+            assert completed["settled_tokens"] == 10
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_a_call_without_a_bound_reserves_what_its_like_have_used(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 100_000)
+        # The first is a guess, and says so.
+        uses(gateway, 20_000)
+        assert (await ask(gateway, image(UNKNOWN))).status == 200
+        decided, completed = await last(gateway)
+        assert decided["estimated"] == "content that is not text (image)"
+        assert UNKNOWN_TOKENS < decided["tokens"] < UNKNOWN_TOKENS + 200
+        assert completed["settled_tokens"] == 20_000
+        assert completed["beyond_tokens"] == 20_000 - decided["tokens"]
+        # The next ones reserve the highest that there was.
+        uses(gateway, 10)
+        for _ in range(2):
+            assert (await ask(gateway, image(UNKNOWN))).status == 200
+            decided, completed = await last(gateway)
+            assert (decided["tokens"], completed["settled_tokens"]) == (20_000, 10)
+            assert "beyond_tokens" not in completed
+        # A limit is passed by what was beyond, and then nothing goes through.
+        uses(gateway, 90_000)
+        assert (await ask(gateway, image(UNKNOWN))).status == 200
+        _, completed = await last(gateway)
+        used = balance(gateway, "organization:")["tokens_day"]
+        assert used == 110_020
+        assert 0 < used - 100_000 <= completed["beyond_tokens"] == 70_000
+        reply = await ask(gateway, image(UNKNOWN))
+        assert (reply.status, reply.code) == (429, "limit_exceeded")
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_a_guess_is_at_most_half_of_a_limit(run: Run) -> None:
+    """Else the first call could never go through, and nothing would be known of its like."""
+
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 2000)
+        assert (await ask(gateway, image(UNKNOWN))).status == 200
+        assert (await last(gateway))[0]["tokens"] == 1000
+        reply = await ask(gateway, image(UNKNOWN, max_tokens=3000))
+        assert (reply.status, reply.code) == (429, "limit_exceeded")
+
+    run(test)
+
+
+def test_one_exact_limit_refuses_what_has_no_bound(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 1_000_000)
+        limit(gateway, "tokens_per_month", 1_000_000, "agent", mode="hard")
+        reply = await ask(gateway, image(UNKNOWN))
+        assert (reply.status, reply.code) == (403, "limit_unenforceable")
+        assert "`gateway limits set agent:bot tokens_per_month VALUE --mode estimate`" in reply.json["error"]["message"]
+        limit(gateway, "tokens_per_month", 1_000_000, "agent", mode="estimate")
+        assert (await ask(gateway, image(UNKNOWN))).status == 200
+        # Limits of policies are always exact.
+        put_into_force(gateway, 'package bot.authz\n\nallow := true\n\nlimits := {"tokens_per_day": 1000000}\n')
+        reply = await ask(gateway, image(UNKNOWN))
+        assert (reply.status, reply.code) == (403, "limit_unenforceable")
+        assert "limits of policies are always exact" in reply.json["error"]["message"]
+
+    run(test)
+
+
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "status": "completed",
+    "model": "gpt-4o",
+    "output": [],
+    "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
+}
+
+
+@pytest.mark.parametrize("mode", ["hard", "estimate"])
+def test_what_agents_send_goes_through_under_a_limit_on_money(run: Run, mode: str) -> None:
+    """A PDF, a search and an earlier response, each of a model whose window is known."""
+    document = {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0x"}
+
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "spend_microusd_per_day", 20_000_000, mode=mode)
+        gateway.upstream.handler = answer(RESPONSE)
+        for members in (
+            {"input": [{"role": "user", "content": [document]}]},
+            {"input": "x", "tools": [{"type": "web_search"}], "max_tool_calls": 2},
+            {"input": "x", "previous_response_id": "resp_1"},
+        ):
+            body = {"model": "gpt-4o", "max_output_tokens": 50, **members}
+            reply = await ask(gateway, body, "/v1/responses")
+            assert reply.status == 200, reply.body
+            decided, completed = await last(gateway)
+            assert "estimated" not in decided
+            assert decided["tokens"] >= 128_000
+            assert completed["settled_tokens"] == 10
+        # Without a cap a search has no bound.
+        body = {"model": "gpt-4o", "max_output_tokens": 50, "input": "x", "tools": [{"type": "web_search"}]}
+        reply = await ask(gateway, body, "/v1/responses")
+        assert reply.status == (403 if mode == "hard" else 200)
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_the_verification_finds_an_estimate_under_an_exact_limit_and_a_wrong_excess() -> None:
+    made: dict[str, Any] = {"minute": 1, "scopes": ["agent:a"], "spend_nanousd": 0, "tokens": 10}
+    read: list[Any] = ["agent:a", "tokens_day", 0, 0, 100, "lim_1"]
+
+    def opened(check: balance_check.BalanceCheck, text: dict[str, Any]) -> str:
+        return check.opened({"org": "o", "id": "dec_1", "reservation_json": json.dumps(made | text)})
+
+    assert opened(balance_check.BalanceCheck(), {"estimated": "x", "read": [[*read, "estimate"]]}) == ""
+    assert "does not allow" in opened(balance_check.BalanceCheck(), {"estimated": "x", "read": [read]})
+    closing: Entry = {"org": "o", "settled_requests": 1, "settled_tokens": 15, "settled_nanousd": 0}
+    for beyond, fault in ((5, ""), (4, "it says that it is beyond its reservation by")):
+        check = balance_check.BalanceCheck()
+        text = {"read": [read]}
+        assert opened(check, text) == ""
+        decision: Entry = {"id": "dec_1", "reservation_json": json.dumps(made | text)}
+        assert check.closed(decision, {**closing, "beyond_tokens": beyond}).startswith(fault)
+        assert bool(fault) is (beyond == 4)
+
+
+def test_the_memory_of_estimates_has_a_bound() -> None:
+    estimates = Estimates()
+    for number in range(10_000):
+        estimates.note(("o", "a", "chat", str(number)), number, 0)
+    assert estimates.of(("o", "a", "chat", "0")) is None
+    assert estimates.of(("o", "a", "chat", "9999")) == (9999, 0)
