@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from policy_engine.builtins.operands import charge_made, charged, frozen, object_, operand_error, wrong
+from policy_engine.builtins.operands import charge_made, charged, few_charged, frozen, object_, operand_error, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.types import ANY, STRING, Function, set_, union
 from policy_engine.types import array as array_of
@@ -68,10 +68,10 @@ def _filtered(ctx: Context, value: Value, tree: Tree | None) -> Value:
         return value
     cls = value.__class__
     if cls is dict:
-        ctx.charge(len(value))
         # OPA walks the longer of the two, so it is from there that a number's text (`1` or `1.0`) comes.
         longer = tree if len(value) < len(tree) else value
-        return {key: _filtered(ctx, value[key], tree[key]) for key in longer if key in value and key in tree}
+        names = few_charged(ctx, longer)
+        return {key: _filtered(ctx, value[key], tree[key]) for key in names if key in value and key in tree}
     if cls is list:
         indexed = ((str(index), item) for index, item in enumerate(charged(ctx, value)))
         return [_filtered(ctx, item, tree[index]) for index, item in indexed if index in tree]
@@ -87,8 +87,7 @@ def _without(ctx: Context, value: Value, tree: Tree | None) -> Value:
         return UNDEFINED
     cls = value.__class__
     if cls is dict:
-        ctx.charge(len(value))
-        left = ((key, _less(ctx, item, tree, key)) for key, item in value.items())
+        left = ((key, _less(ctx, item, tree, key)) for key, item in few_charged(ctx, value.items()))
         return {key: item for key, item in left if item is not UNDEFINED}
     if cls is list:
         elements = (_less(ctx, item, tree, str(index)) for index, item in enumerate(charged(ctx, value)))

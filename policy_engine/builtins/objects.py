@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from policy_engine.builtins.operands import NUMBERS, array, frozen, int64, object_, wrong, wrong_element
+from policy_engine.builtins.operands import (
+    NUMBERS,
+    array,
+    few_charged,
+    frozen,
+    int64,
+    object_,
+    watched,
+    wrong,
+    wrong_element,
+)
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
 from policy_engine.types import ANY, BOOLEAN, Function, set_, union
@@ -41,8 +51,10 @@ def _step(ctx: Context, composite: Value, key: Value) -> Value:
     return UNDEFINED
 
 
-def keys(operand: Value) -> Value:
-    return Set.of(dict.fromkeys(object_(operand, "object.keys", 1)))
+def keys(ctx: Context, operand: Value) -> Value:
+    source = object_(operand, "object.keys", 1)
+    ctx.charge(4 * len(source) + len(source) // 4)
+    return Set.of(dict.fromkeys(watched(ctx, source)))
 
 
 def filter_(ctx: Context, operand: Value, wanted: Value) -> Value:
@@ -51,14 +63,14 @@ def filter_(ctx: Context, operand: Value, wanted: Value) -> Value:
     # OPA walks the longer of the two, so it is from there that a number's text (`1` or `1.0`) comes.
     longer = chosen if len(source) < len(chosen) else source
     ctx.charge(len(longer))
-    return {key: source[key] for key in longer if key in source and key in chosen}
+    return {key: source[key] for key in watched(ctx, longer) if key in source and key in chosen}
 
 
 def remove(ctx: Context, operand: Value, unwanted: Value) -> Value:
     source = object_(operand, "object.remove", 1)
     dropped = _key_set(ctx, unwanted, "object.remove")
     ctx.charge(4 * len(source))
-    return {key: value for key, value in source.items() if key not in dropped}
+    return {key: value for key, value in watched(ctx, source.items()) if key not in dropped}
 
 
 def _key_set(ctx: Context, operand: Value, name: str) -> dict[object, Any]:
@@ -145,8 +157,8 @@ _SAME: Final = {(dict, dict), (Set, Set), (list, list)}
 def _contains(ctx: Context, whole: Value, part: Value) -> bool:
     pair = (whole.__class__, part.__class__)
     if pair == (dict, dict):
-        ctx.charge(len(part))
-        return all(key in whole and _contains(ctx, whole[key], value) for key, value in part.items())
+        members = few_charged(ctx, part.items())
+        return all(key in whole and _contains(ctx, whole[key], value) for key, value in members)
     if pair == (Set, Set):
         ctx.charge(len(part))
         return part.members.keys() <= whole.members.keys()  # type: ignore[no-any-return]
@@ -182,7 +194,7 @@ _KEYS: Final = union(array_of(ANY), object_of(ANY, ANY), set_(ANY))
 BUILTINS: Final = (
     Builtin("object.filter", Function((_OBJECT, _KEYS), _OBJECT), filter_, context=True),
     Builtin("object.get", Function((_OBJECT, ANY, ANY), ANY), get, context=True),
-    Builtin("object.keys", Function((_OBJECT,), set_(ANY)), keys),
+    Builtin("object.keys", Function((_OBJECT,), set_(ANY)), keys, context=True),
     Builtin("object.remove", Function((_OBJECT, _KEYS), _OBJECT), remove, context=True),
     Builtin("object.subset", Function((_KEYS, _KEYS), BOOLEAN), subset, context=True),
     Builtin("object.union", Function((_OBJECT, _OBJECT), _OBJECT), union_, context=True),

@@ -9,7 +9,8 @@ Every check ends in `values.type_name` when it fails, so an object that is no Re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 from policy_engine.builtins.arithmetic import as_integer
@@ -178,6 +179,28 @@ def charged(ctx: Context, items: Iterable[Value], cost: Callable[[Value], int] =
 
 
 _CHARGED_TOGETHER: Final = 256
+
+
+def watched(ctx: Context, items: Collection[Any]) -> Iterable[Any]:
+    """The items, which are paid for: between pieces of many the clock is looked at. It hardly slows a loop down."""
+    return items if len(items) <= _PIECE else itertools.chain.from_iterable(_pieces(ctx, iter(items)))
+
+
+def _pieces(ctx: Context, items: Iterator[Any]) -> Iterator[list[Any]]:
+    while piece := list(itertools.islice(items, _PIECE)):
+        ctx.look_at_clock()
+        yield piece
+
+
+_PIECE: Final = 4096
+
+
+def few_charged(ctx: Context, items: Collection[Any]) -> Iterable[Any]:
+    """The items, a step for each: few of them paid for at once, and many one by one."""
+    if len(items) > _CHARGED_TOGETHER:
+        return charged(ctx, items)
+    ctx.charge(len(items))
+    return items
 
 
 def frozen(ctx: Context, values: list[Value]) -> Iterator[object]:

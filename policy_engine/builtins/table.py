@@ -27,6 +27,12 @@ class Context(Protocol):
     def charge(self, work: int) -> None:
         """Take `work` steps from the query's budget before doing them. Raises `PolicyError` when it is used up."""
 
+    def afford(self, work: int) -> None:
+        """Raise as `charge` does if the budget has no such steps left, and take none of them.
+
+        For what is made in pieces, each charged for itself, and must not be begun if it cannot be ended.
+        """
+
     def charge_once(self, key: Hashable, work: int) -> None:
         """Take the steps for making a thing that may be kept, unless this decision has lately paid for it."""
 

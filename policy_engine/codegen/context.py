@@ -82,6 +82,14 @@ _PAID: Final = 64
 """The most things that a decision pays for once. A cache of such things has room for more."""
 
 
+def _used_up() -> PolicyError:
+    return PolicyError(
+        EVAL_CANCEL_ERROR,
+        "the work budget of this decision is used up",
+        hint="look for loops over loops, or raise `work` in the limits",
+    )
+
+
 class Run:
     """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins.
 
@@ -157,15 +165,16 @@ class Run:
         if self.left < 0:
             self._refill()
 
+    def afford(self, work: int) -> None:
+        """Raise if the budget has fewer steps left than this."""
+        if work > self.left + self.work - min(SLICE, self.work):
+            raise _used_up()
+
     def _refill(self) -> None:
         # The slice that is used up had min(SLICE, work) steps, and `left` is minus the steps beyond it.
         self.work -= min(SLICE, self.work) - self.left
         if self.work < 0:
-            raise PolicyError(
-                EVAL_CANCEL_ERROR,
-                "the work budget of this decision is used up",
-                hint="look for loops over loops, or raise `work` in the limits",
-            )
+            raise _used_up()
         self.look_at_clock()
         self.left = min(SLICE, self.work)
 

@@ -42,6 +42,10 @@ class Query:
         if self.budget < 0:
             raise PolicyError(EVAL_CANCEL_ERROR, "caller cancelled query execution")
 
+    def afford(self, work: int) -> None:
+        if work > self.budget:
+            raise PolicyError(EVAL_CANCEL_ERROR, "caller cancelled query execution")
+
     def charge_once(self, key: Hashable, work: int) -> None:
         if key not in self.paid:
             self.paid.add(key)
