@@ -43,12 +43,15 @@ class Filters:
     """Which entries are looked for. A filter that is None lets everything pass.
 
     `id` is the beginning of an event id; that of a decision also means the entry that closes it. `reason` is a reason
-    code, or how a call ended. `allow` and `model` are only known of decisions. `until_ns` is not included. `person` is
-    the subject of a person for whom an agent acted or got a token; it is known as long as the private row is kept.
+    code, or how a call ended. `above` are the team and the organization of the agent, as changes of bindings and limits
+    name them: what applies to them applies to it. `allow` and `model` are only known of decisions. `until_ns` is not
+    included. `person` is the subject of a person for whom an agent acted or got a token; it is known as long as the
+    private row is kept.
     """
 
     organization: str | None = None
     agent: str | None = None
+    above: tuple[str, ...] = ()
     id: str | None = None
     kind: str | None = None
     allow: bool | None = None
@@ -209,9 +212,9 @@ class AgentNames:
         first, name = self._known.get((before.organization, agent), (0, ""))
         if first > before.position:
             first, name = 0, ""
-        bounds = {"agent": agent, "first": first, "end": before.position, "organization": before.organization}
-        for part in _parts_with(db, agent, first, before.position):
-            named = f"{_ALL} WHERE entry.kind IN ('decided', 'change') AND {_AGENTS} DESC"
+        bounds = {"first": first, "end": before.position, "organization": before.organization} | _subjects([agent])
+        for part in _parts_with(db, [agent], first, before.position):
+            named = f"{_ALL} WHERE entry.kind IN ('decided', 'change') AND {_of_agents(1)} DESC"
             for row in db.execute(named, bounds | {"part": part}):
                 if called := _found(row).entry.get("agent_name"):
                     return str(called)
@@ -274,7 +277,7 @@ def _is_of(found: Found, filters: Filters) -> bool:
     """The filters that an index serves, for an entry that was read already."""
     return (
         (filters.organization in (None, found.organization))
-        and (filters.agent in (None, found.entry.get("agent")))
+        and (filters.agent is None or entries.agent_of(found.entry) in (filters.agent, *filters.above))
         and (filters.id is None or found.event_id.startswith(_ids(filters.id)))
     )
 
@@ -367,28 +370,43 @@ def _walks(db: sqlite3.Connection, filters: Filters, before: int | None) -> Iter
     if filters.agent is None:
         yield "entry.id >= :first AND entry.id < :end ORDER BY entry.id", bounds
         return
-    bounds |= {"agent": filters.agent, "organization": filters.organization}
-    for part in _parts_with(db, filters.agent, first, end):
-        yield _AGENTS, bounds | {"part": part}
+    bounds["organization"] = filters.organization
+    subjects = (filters.agent, *filters.above)
+    for part in _parts_with(db, subjects, first, end):
+        yield _of_agents(len(subjects)), bounds | {"part": part} | _subjects(subjects)
 
 
-_AGENTS: Final = """
-        entry.id >> 8 = :part AND entry.agent = :agent AND entry.id >= :first AND entry.id < :end
+def _of_agents(many: int) -> str:
+    """The condition for entries of so many subjects in one part of the log."""
+    return f"""
+        entry.id >> 8 = :part AND entry.agent IN ({_marks(many)}) AND entry.id >= :first AND entry.id < :end
     AND (:organization IS NULL OR log.organization = :organization)
     ORDER BY entry.id"""
+
+
+def _marks(many: int) -> str:
+    return ", ".join(f":subject{number}" for number in range(many))
+
+
+def _subjects(subjects: Sequence[str]) -> dict[str, Any]:
+    return {f"subject{number}": each for number, each in enumerate(subjects)}
+
+
 _PARTS: Final = """
-WITH RECURSIVE part (number) AS (SELECT ? UNION ALL SELECT number - 1 FROM part WHERE number > ?)
+WITH RECURSIVE part (number) AS (SELECT :last UNION ALL SELECT number - 1 FROM part WHERE number > :begin)
 SELECT number FROM part
- WHERE EXISTS (SELECT 1 FROM entry WHERE entry.id >> 8 = number AND entry.agent = ?)"""
+ WHERE EXISTS (SELECT 1 FROM entry WHERE entry.id >> 8 = number AND entry.agent IN ({marks}))"""
 
 
-def _parts_with(db: sqlite3.Connection, agent: str, first: int, end: int) -> Iterator[int]:
-    """The numbers of the parts of the log, 256 entries each, that have an agent's entries, the last one first."""
+def _parts_with(db: sqlite3.Connection, subjects: Sequence[str], first: int, end: int) -> Iterator[int]:
+    """The numbers of the parts of the log, 256 entries each, that have entries of these subjects, the last first."""
+    query = _PARTS.format(marks=_marks(len(subjects)))
     last, step = (end - 1) >> 8, 16
     while last >= first >> 8:
         # What is asked for is mostly at the end of the log; all of a long one takes milliseconds for a million entries.
         begin = max(first >> 8, last - step + 1)
-        yield from sorted((number for (number,) in db.execute(_PARTS, (last, begin, agent))), reverse=True)
+        rows = db.execute(query, _subjects(subjects) | {"last": last, "begin": begin})
+        yield from sorted((number for (number,) in rows), reverse=True)
         last, step = begin - 1, 4096
 
 

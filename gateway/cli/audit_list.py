@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.25
 _POLL_SECONDS_ELSEWHERE = 1.0
 _WIDTHS = (24, 14, 7, 10, 40, 24)
 _COLUMNS = ("TIME", "ORGANIZATION", "ENTRY", "KIND", "ID", "WHO", "WHAT")
-_NOT_SHOWN = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name"}  # of a change
+_NOT_SHOWN = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name", "about"}  # of a change
 
 
 class Kind(enum.StrEnum):

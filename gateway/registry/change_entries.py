@@ -131,12 +131,27 @@ def login_rule(provider: LoginProvider, row: LoginRule, tenant: Organization | N
     }
 
 
+def about(row: Binding | UsageLimit) -> str:
+    """The subject of a binding or limit under a name that is unique in the log, whose index has it (`agent_of`)."""
+    return about_team(row.organization_id, row.subject) if row.subject_kind == "team" else row.subject
+
+
+def about_team(organization_id: str, team: str) -> str:
+    return f"{organization_id}/{team}"
+
+
+def above(holder: Agent) -> tuple[str, str]:
+    """The subjects that `about` names of an agent's team and organization: what is bound to them applies to it."""
+    return holder.organization_id, about_team(holder.organization_id, holder.team)
+
+
 def binding(row: Binding, replaced: Binding | None = None) -> Fields:
     """`replaced` is the binding that this one took the place of, in the same transaction."""
     return {
         "binding": row.id,
         "subject_kind": row.subject_kind,
         "subject": row.subject,
+        "about": about(row),
         "bundle": row.bundle,
         "effect": row.effect,
         "pinned": row.pinned,
@@ -153,6 +168,7 @@ def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
         "value": row.value,
         "subject_kind": row.subject_kind,
         "subject": row.subject,
+        "about": about(row),
         "upstream_name": row.upstream,
         "model": row.model,
         "by_gateway": row.by_gateway,

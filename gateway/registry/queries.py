@@ -19,7 +19,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from gateway.errors import GatewayError, did_you_mean
 from gateway.identity.credentials import label, public_part
 from gateway.identity.principals import Method
-from gateway.registry import row_records
+from gateway.registry import change_entries, row_records
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
@@ -311,6 +311,13 @@ def agent(registry: Registry, organization: str, reference: str) -> AgentRecord:
     with registry.read() as session:
         owner = find_organization(session, organization)
         return row_records.agent_record(owner, find_agent(session, owner, reference))
+
+
+def above(registry: Registry, agent_id: str) -> tuple[str, ...]:
+    """The team and the organization of an agent, as changes of their bindings and limits name them (`about`)."""
+    with registry.read() as session:
+        found = session.get(Agent, agent_id)
+        return () if found is None else change_entries.above(found)
 
 
 def agent_versions(registry: Registry, organization: str, reference: str) -> list[AgentVersionRecord]:

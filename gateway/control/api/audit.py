@@ -127,9 +127,11 @@ def entries(ask: Ask) -> Answer:
     """Oldest first. With a cursor: what was written after the page before; it always has a `next`."""
     given: EntryQuery = ask.query
     organization = None if given.everywhere and ask.caller.organization is None else ask.tenant
+    agent = _agent(ask, given.agent)
     filters = Filters(
         organization=organization,
-        agent=_agent(ask, given.agent),
+        agent=agent,
+        above=() if agent is None else queries.above(ask.registry, agent),
         id=given.id,
         kind=given.kind,
         allow=given.allow,

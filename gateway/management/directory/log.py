@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gateway.audit import lookup, proofs, search, storage
 from gateway.audit.proofs import Proof
 from gateway.audit.search import Filters, Found
 from gateway.data_directory import DataDirectory
+from gateway.errors import GatewayError
 from gateway.management.port.log import Listed, LookedUp
 from gateway.processes import local
 
@@ -39,7 +41,8 @@ class DirectoryLog:
         self._data = data
 
     def listed(self, wanted: Filters, limit: int) -> DirectoryListing:
-        filters = replace(wanted, agent=self._agent_id(wanted.agent, wanted.organization or "default"))
+        agent = self._agent_id(wanted.agent, wanted.organization or "default")
+        filters = replace(wanted, agent=agent, above=() if agent is None else self._above(agent))
         with storage.snapshot(self._db):
             position = search.last_position(self._db)
             page = search.matching(self._db, limit, filters)
@@ -55,6 +58,14 @@ class DirectoryLog:
 
         with local.reading(self._data.path) as registry:
             return queries.agent(registry, organization, agent).id
+
+    def _above(self, agent: str) -> tuple[str, ...]:
+        """Whose bindings and limits apply to an agent; none in a copy without a registry."""
+        from gateway.registry import queries
+
+        with suppress(GatewayError), local.reading(self._data.path) as registry:
+            return queries.above(registry, agent)
+        return ()
 
     def show(self, event_id: str, *, explained: bool = False) -> LookedUp:
         with storage.snapshot(self._db):
