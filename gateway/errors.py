@@ -58,7 +58,7 @@ REASONS: dict[str, Reason] = {
     for reason in (
         Reason("bad_request", 400, False, "the request is malformed"),
         Reason("duplicate_key", 400, False, "the request body repeats a key of an object"),
-        # Unknown, revoked and expired look alike to a client; only the log tells them apart.
+        # `TOLD` says more, as far as the client may know.
         Reason("bad_credentials", 401, False, "the credentials are missing or not valid"),
         Reason("agent_suspended", 403, False, "this agent is suspended until its operator resumes it"),
         Reason("key_scope", 403, False, "this key is not for such a request"),
@@ -100,6 +100,40 @@ REASONS: dict[str, Reason] = {
 """The closed list of docs/architecture.md, section 15. A code that is not here cannot leave the gateway."""
 
 
+_UNKNOWN = "no agent of this gateway has what was sent"
+_ENDED = "its agent has ended, or may call nothing any more: ask its operator"
+
+TOLD: dict[str, str] = {
+    "missing": "no key was sent; send it as `authorization: Bearer KEY`, or in the header of the provider's own client",
+    "not_bearer": "the header `authorization` must be `Bearer KEY`",
+    "malformed": "what was sent is no key of this gateway, which begins with `aig_sk_`; a provider's own key is none",
+    "operator_key": "this is an operator's token; an agent needs a key of its own",
+    # Whoever does not prove a secret must not learn whether there is one. So these have one text.
+    **dict.fromkeys(("unknown", "wrong_secret", "pepper_missing", "wrong_signature", "unknown_workload"), _UNKNOWN),
+    # Only whoever has proved the secret gets as far as these.
+    "expired": "what was sent has expired: ask for another key, or get another token",
+    "revoked": "what was sent was revoked: ask for another key",
+    **dict.fromkeys(
+        ("agent_revoked", "agent_retired", "agent_expired", "team_revoked", "organization_revoked"), _ENDED
+    ),
+    "delegator_dead": "an agent on whose behalf this token acts can have nobody act for it any more",
+    "person_right_ended": "this agent may act for the person of this token no more",
+}
+"""What a client is told of its credential, by the detail of a `bad_credentials` that gives no reasons of its own."""
+
+_ALIKE = frozenset(detail for detail, text in TOLD.items() if text == _UNKNOWN)
+
+
+def looks_like(detail: str) -> str:
+    """The detail as which a client sees one: those that it must not tell apart, by text, id or time, are one.
+
+    A provider's key that was adopted once looks like any text that is no key of this gateway.
+    """
+    if detail in _ALIKE:
+        return "unknown"
+    return "malformed" if detail.startswith("legacy_") else detail
+
+
 _MAX_REASONS = 4000
 # Comparing names takes time that grows with their lengths, and no name is longer than this.
 _LONGEST_NAME = 80
@@ -138,8 +172,8 @@ class Denied(GatewayError):
     `detail` ("revoked", "unknown", the text of an engine error) and `principal_hint`. `headers` are further ones of the
     answer, such as the `Allow` of HTTP's 405. `retry` replaces what the reason says about waiting, and `facts` are for
     programs: they stand beside the message in the provider's shape. `decision` is the id of the recorded decision, once
-    there is one, and `counted` that of the entry in which a denial is only counted: a developer sees the text of an
-    exception and no headers.
+    there is one, `counted` that of the entry in which a denial is only counted, and `refusal` that of the entry about a
+    credential: a developer sees the text of an exception and no headers.
     """
 
     def __init__(
@@ -156,7 +190,7 @@ class Denied(GatewayError):
         self.reason = REASONS[code]
         self.retry = self.reason.retry if retry is None else retry
         self.facts = facts
-        self.decision = self.counted = ""
+        self.decision = self.counted = self.refusal = ""
         super().__init__(code, self.reason.message)
         self.detail = detail
         self.reasons = tuple(reasons)
@@ -166,8 +200,13 @@ class Denied(GatewayError):
     @property
     def text(self) -> str:
         """What the client is told. Policies may give any number of reasons, and nobody can read an endless text."""
-        reasons = f": {'; '.join(self.reasons)[:_MAX_REASONS]}" if self.reasons else ""
+        told = self.reasons
+        if not told and self.code == "bad_credentials" and (known := TOLD.get(looks_like(self.detail))):
+            told = (known,)
+        reasons = f": {'; '.join(told)[:_MAX_REASONS]}" if told else ""
         decision = f" (decision {self.decision})" if self.decision else ""
         if self.counted:
             decision = f" (one of several counted in {self.counted})"
+        if self.refusal:
+            decision = f" (refusal {self.refusal})"
         return f"{self.message}{reasons}{decision}"

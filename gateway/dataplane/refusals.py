@@ -25,7 +25,7 @@ from gateway.audit.entry import document
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, Refused
 from gateway.audit.writer import AuditWriter, Committed
-from gateway.errors import Denied, PrincipalHint
+from gateway.errors import Denied, PrincipalHint, looks_like
 from gateway.identifiers import uuid7
 from gateway.logs import clean
 
@@ -39,7 +39,7 @@ _UNRECORDED = 1000  # entries that wait for the log; while it cannot be written 
 _MINUTE_NS = 60_000_000_000
 # Refusals whose detail is one of few words, which say what of the credential was wrong. So does the detail of a share
 # that is used up.
-_EXPLAINED = frozenset({"bad_credentials", "agent_suspended"})
+EXPLAINED = frozenset({"bad_credentials", "agent_suspended"})
 
 
 class Asked(NamedTuple):
@@ -74,6 +74,7 @@ class _Count:
     count: int = 0
     event_id: str = field(default_factory=lambda: "rfs_" + uuid7())
     asked: dict[Asked, int] = field(default_factory=dict)
+    beside: str = ""  # the entry whose id clients were told
 
     def add(self, asked: Asked, now: int) -> None:
         self.count += 1
@@ -98,28 +99,37 @@ class Refusals:
         self._unrecorded: dict[str, Refused] = {}  # entries that are not durable yet, by event id
         self._in_flight: set[str] = set()  # those of them that the writer has
         self._changed = False  # since the last note
+        # The id that clients are told of refusals that they must not tell apart, in this interval.
+        self._alike: dict[str, str] = {}
         # Organization to how many entries of its own it had in this minute.
         self._single: dict[str, int] = {}
         self._minute = 0
 
     def add(self, denied: Denied, owner: PrincipalHint | None = None, asked: Asked = _NOTHING) -> str:
-        """Count one refusal; returns the id of the entry that will count it.
+        """Count one refusal; returns the id by which an operator finds the entry that will count it.
 
-        `owner` made the request, if the refusal itself does not name its principal.
+        `owner` made the request, if the refusal itself does not name its principal. Where a client must not learn why,
+        it is one id for all of them: that of the first such entry of an interval, which the others name.
         """
+        seen = looks_like(denied.detail) if denied.code == "bad_credentials" else ""
+        alike = seen if seen in ("unknown", "malformed") else ""
+        found = self._add(denied, owner, asked, alike)
+        return self._alike[alike] if alike else found
+
+    def _add(self, denied: Denied, owner: PrincipalHint | None, asked: Asked, alike: str) -> str:
         owner = denied.principal_hint or owner
         shared = denied.code == "overloaded" and owner is not None and denied.reasons
-        why = denied.detail if denied.code in _EXPLAINED or shared else ""
+        why = denied.detail if denied.code in EXPLAINED or shared else ""
         now = time.time_ns()
         self._tell(denied.code)
         key = _Key(SYSTEM if owner is None else owner.organization, denied.code, why)
         if owner is not None and self._may_stand_alone(owner.organization, now):
             self._changed = True
-            alone = _Count(now, now)
+            alone = self._new(now, alike)
             alone.add(_short(asked), now)
             self._record(_intent(key._replace(agent=owner.agent_id, key=owner.key_id), alone))
             return alone.event_id
-        return self._count(key, asked, now)
+        return self._count(key, asked, now, alike)
 
     def add_denial(self, code: str, owner: PrincipalHint, asked: Asked) -> str:
         """Count one denial by policies or limits; returns the id of the entry that will count it."""
@@ -128,11 +138,17 @@ class Refusals:
             key = key._replace(agent=None, key=None)
         return self._count(key, asked, time.time_ns())
 
-    def _count(self, key: _Key, asked: Asked, now: int) -> str:
+    def _new(self, now: int, alike: str) -> _Count:
+        made = _Count(now, now)
+        if alike and (told := self._alike.setdefault(alike, made.event_id)) != made.event_id:
+            made.beside = told
+        return made
+
+    def _count(self, key: _Key, asked: Asked, now: int, alike: str = "") -> str:
         self._changed = True
         count = self._counts.get(key)
         if count is None:
-            count = self._counts[key] = _Count(now, now)
+            count = self._counts[key] = self._new(now, alike)
         count.add(_short(asked), now)
         return count.event_id
 
@@ -145,7 +161,7 @@ class Refusals:
         for intent in [each for event_id, each in self._unrecorded.items() if event_id not in self._in_flight]:
             self._record(intent)
         if len(self._unrecorded) < _UNRECORDED:
-            counts, self._counts = self._counts, {}
+            counts, self._counts, self._alike = self._counts, {}, {}
             for key, count in counts.items():
                 self._record(_intent(key, count))
         self.note()
@@ -217,6 +233,8 @@ def _intent(key: _Key, count: _Count) -> Refused:
     fields: dict[str, str | int | bool | None] = {"detail": key.why} if key.why else {}
     if key.judged:
         fields["judged"] = True
+    if count.beside:
+        fields["told_as"] = count.beside
     if count.asked:
         named = [
             {"count": many, **{k: v for k, v in each._asdict().items() if v}} for each, many in count.asked.items()

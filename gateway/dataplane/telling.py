@@ -6,7 +6,7 @@ from starlette.types import Send
 
 from gateway.dataplane.attempts import Failure
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.refusals import EXPLAINED, Refusals
 from gateway.errors import Denied, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
@@ -40,7 +40,9 @@ class Teller:
         elif exchange.counted:
             denied.counted = exchange.counted
         else:
-            self._refusals.add(denied, exchange.owner, exchange.asked)
+            entry = self._refusals.add(denied, exchange.owner, exchange.asked)
+            if denied.code in EXPLAINED:
+                denied.refusal = entry
         body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
         headers: Headers = [
             (b"content-type", b"application/json"),
@@ -48,12 +50,22 @@ class Teller:
             (b"x-should-retry", b"true" if denied.retry else b"false"),
             *denied.headers,
         ]
+        if denied.code == "bad_credentials":
+            headers.append((b"www-authenticate", challenge(denied)))
+        if denied.refusal:
+            headers.append((b"x-refusal-id", denied.refusal.encode()))
         if denied.reason.status == 503:
             headers.append((b"retry-after", b"1"))
         if exchange.recorded:
             headers.append((b"x-decision-id", exchange.decision_id.encode()))
         await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def challenge(denied: Denied) -> bytes:
+    """The value of `WWW-Authenticate` (RFC 6750, section 3): with an error only if there was a credential."""
+    sent = denied.detail not in ("missing", "in_query")
+    return b'Bearer realm="agent-identity-gateway"' + (b', error="invalid_token"' if sent else b"")
 
 
 def owner(principal: Principal | None) -> PrincipalHint | None:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.dataplane import preconditions, token_form
 from gateway.dataplane.receiving import ClientGoneError
 from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.telling import challenge
 from gateway.dataplane.token_form import Refusal, TokenRequest
 from gateway.dataplane.token_grants import Grants
 from gateway.errors import Denied
@@ -54,10 +55,10 @@ class TokenEndpoint:
             except Denied as denied:
                 raise Refusal.of(denied) from None
         except Refusal as refusal:
-            self._refusals.add(refusal.denied)
+            entry = self._refusals.add(refusal.denied)
             headers = [(b"cache-control", b"no-store"), *refusal.denied.headers]
             if refusal.status == 401:
-                headers.append((b"www-authenticate", b'Bearer realm="agent-identity-gateway"'))
+                headers += [(b"www-authenticate", challenge(refusal.denied)), (b"x-refusal-id", entry.encode())]
             if refusal.status == 503:
                 headers.append((b"retry-after", b"1"))
             document = {"error": refusal.error, "error_description": refusal.why}

@@ -59,7 +59,8 @@ def test_a_denial_shows_its_public_text_only() -> None:
     assert (denied.detail, denied.principal_hint, denied.reason.status) == ("revoked", hint, 401)
     assert isinstance(denied, GatewayError)
     denied.decision = "dec_1"
-    assert denied.text == "the credentials are missing or not valid (decision dec_1)"
+    public = "the credentials are missing or not valid: what was sent was revoked: ask for another key"
+    assert denied.text == f"{public} (decision dec_1)"
     assert str(denied) == "bad_credentials: the credentials are missing or not valid"
 
 

@@ -1,0 +1,87 @@
+"""What a 401 tells: five different things to those who may know them, and one to whoever only guesses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from gateway.identity import credentials
+from gateway.registry import changes
+from tests.gateway.conftest import ACTOR, ORG
+from tests.gateway.dataplane.conftest import Gateway
+
+AUTHENTICATE = "www-authenticate"
+
+
+def wrong_secret(key: str) -> str:
+    """A key of the same id and the right form, with another secret."""
+    material = key[:20] + credentials.generate("agent").text[20:63]
+    return material + credentials._check_digits(material.encode())
+
+
+def test_five_reasons_are_told_apart(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        who: dict[str, Any] = {"actor": ACTOR, "organization": ORG, "agent": "bot"}
+        short = changes.create_key(gateway.registry, gateway.peppers, lifetime_ns=1, **who).text
+
+        async def ask(line: str = "authorization: omit") -> tuple[str, dict[str, str], bytes]:
+            lines = ["authorization: omit", line] if line.startswith("x-") else [line]
+            reply = await gateway.send(gateway.request(None, *lines))
+            assert (reply.status, reply.json["error"].get("code", "bad_credentials")) == (401, "bad_credentials")
+            return reply.json["error"]["message"], reply.headers, reply.body
+
+        told = {
+            "missing": await ask(),
+            "malformed": await ask("x-api-key: sk-proj-1234"),
+            "unknown": await ask(f"authorization: Bearer {credentials.generate('agent').text}"),
+            "expired": await ask(f"authorization: Bearer {short}"),
+        }
+        changes.revoke_key(gateway.registry, key=gateway.key[:19], actor=ACTOR, organization=ORG)
+        told["revoked"] = await ask(f"authorization: Bearer {gateway.key}")
+        assert [
+            part in told[name][0]
+            for name, part in (
+                ("missing", "no key was sent"),
+                ("malformed", "no key of this gateway"),
+                ("unknown", "no agent of this gateway"),
+                ("expired", "has expired"),
+                ("revoked", "was revoked"),
+            )
+        ] == [True] * 5
+        for name, (text, headers, _) in told.items():
+            assert headers[AUTHENTICATE].startswith("Bearer realm="), name
+            assert ("invalid_token" in headers[AUTHENTICATE]) == (name != "missing")
+            assert f"(refusal {headers['x-refusal-id']})" in text
+        # An operator finds what the client was told.
+        ids = {each["id"] for each in await _entries(gateway)}
+        assert {headers["x-refusal-id"] for _, headers, _ in told.values()} <= ids
+
+    run(test)
+
+
+def test_an_unknown_id_and_a_wrong_secret_look_alike(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        async def ask(key: str) -> tuple[dict[str, str], bytes]:
+            reply = await gateway.send(gateway.request(None, f"authorization: Bearer {key}"))
+            assert reply.status == 401
+            return {k: v for k, v in reply.headers.items() if k != "date"}, reply.body
+
+        guess = wrong_secret(gateway.key)
+        assert credentials.parse(guess) is not None
+        answers = [await ask(each) for each in (credentials.generate("agent").text, guess) * 2]
+        assert all(each == answers[0] for each in answers)
+        # The log tells them apart, and names the id that was told.
+        entries = [each for each in await _entries(gateway) if each["reason"] == "bad_credentials"]
+        assert {each["detail"]: each["count"] for each in entries} == {"unknown": 2, "wrong_secret": 2}
+        told = answers[0][0]["x-refusal-id"]
+        assert sorted(each.get("told_as", each["id"]) for each in entries) == [told, told]
+
+    run(test)
+
+
+async def _entries(gateway: Gateway) -> list[dict[str, Any]]:
+    """The refusals of both logs, once all that was counted is recorded."""
+    gateway.plane._teller._refusals.flush()
+    await asyncio.to_thread(gateway.settle)
+    return [each for log in (ORG, "system") for each in gateway.log(log) if each["kind"] == "refused"]
