@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import ipaddress
 import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -36,6 +37,24 @@ class Holder(NamedTuple):
 
     kind: Kind
     id: str
+
+
+def network_of(address: str) -> str:
+    """Whose share an address belongs to. Whoever has one address of IPv6 has the 2^64 beside it as well."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, 64), strict=False))
+
+
+def address_of(address: str) -> Holder:
+    """Who asks, as long as nobody has authenticated."""
+    return Holder("address", network_of(address))
 
 
 def has_room(kind: Kind, held: int, free: int, amount: int = 1, ratios: Mapping[Kind, int] = RATIOS) -> bool:

@@ -8,7 +8,6 @@ stranger beside an operator must not lock the operator out.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import logging
 import threading
 import time
@@ -27,6 +26,7 @@ from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.models import OperatorToken
 from gateway.registry.records import OperatorRecord, OperatorTokenRecord
+from gateway.shares import network_of
 
 logger = logging.getLogger("gateway.control")
 
@@ -216,12 +216,3 @@ def _works(holder: OperatorRecord, token: OperatorTokenRecord) -> bool:
 def _unauthenticated(detail: str) -> Problem:
     hint = "send `Authorization: Bearer aig_op_…`; `gateway operators token create NAME` makes a token"
     return Problem(401, "bad_credentials", detail, hint=hint, headers=[_CHALLENGE])
-
-
-def network_of(address: str) -> str:
-    """The address, or the network of an IPv6 address, of which one customer has very many."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))

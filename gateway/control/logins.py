@@ -26,7 +26,7 @@ from urllib.parse import urlencode
 
 from gateway.control.gate import Failures
 from gateway.control.operation import Context
-from gateway.control.places import address_of, held
+from gateway.control.places import held
 from gateway.control.problems import Problem
 from gateway.control.provider_client import CodeRefusedError, ProviderClient, ProviderUnavailableError
 from gateway.control.refused_logins import RefusedLogins
@@ -39,7 +39,7 @@ from gateway.registry import login_providers, operator_logins, publication
 from gateway.registry.login_providers import LoginProviderRecord
 from gateway.registry.operator_logins import Refusal
 from gateway.registry.records import NewToken
-from gateway.shares import Shares
+from gateway.shares import Shares, address_of
 
 logger = logging.getLogger("gateway.control")
 

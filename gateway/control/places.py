@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
-from gateway.control.gate import Caller, network_of
+from gateway.control.gate import Caller
 from gateway.control.problems import Problem
 from gateway.shared_threads import SharedThreads
 from gateway.shares import Holder, Kind, NoShareError, Shares
@@ -40,10 +40,6 @@ _GATE_THREADS: Final = 4
 
 ALIKE: Final[dict[Kind, int]] = {"organization": 1}
 """Ratios for what is so scarce that an organization may have no more of it than one of its operators."""
-
-
-def address_of(address: str) -> Holder:
-    return Holder("address", network_of(address))
 
 
 def holders_of(caller: Caller) -> tuple[Holder, ...]:

@@ -26,7 +26,7 @@ from gateway.control.gate import Caller, Gate
 from gateway.control.logins import Logins, Visit
 from gateway.control.operation import MAX_BODY, Answer, Ask, Context, Operation
 from gateway.control.permissions import Bundles
-from gateway.control.places import ALIKE, LARGE_BYTES, THREADS, Hall, Threads, address_of, held, holders_of
+from gateway.control.places import ALIKE, LARGE_BYTES, THREADS, Hall, Threads, held, holders_of
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
 from gateway.control.requests import PREFIX
@@ -39,7 +39,7 @@ from gateway.registry.database import Registry
 from gateway.registry.documents import plain
 from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
-from gateway.shares import Holder, Shares
+from gateway.shares import Holder, Shares, address_of
 
 logger = logging.getLogger("gateway.control")
 

@@ -3,7 +3,9 @@
 It is on the data plane's listener, because those who find keys are outside. The body is any text with keys in it, such
 as a line of a file or the report of a scanner. The answer is always the same and tells nothing about which keys exist;
 the keys are looked at after it was sent. One that is whole and real is handed over in `runtime.db`, and the control
-process revokes it within a second or two. Reports are few: more than a dozen a minute from one address are refused.
+process revokes it within a second or two. What was answered with "received" is looked at, also when the registry fails
+for a while; what cannot be kept until then is refused, so that the sender posts it again. Reports are few from one
+address, and the room for keys that wait is shared by addresses, so no sender keeps another's reports out.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Collection
 from contextlib import closing, suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ from gateway.errors import Denied
 from gateway.identity import credentials
 from gateway.identity.api_keys import KeySource
 from gateway.identity.credentials import Credential, Peppers
+from gateway.pace import Pace, Rate
+from gateway.shares import NoShareError, Shares, address_of
 from gateway.storage import database_files
 
 logger = logging.getLogger("gateway.identity.keys")
@@ -34,10 +37,13 @@ MAX_BYTES: Final = 64 * 1024
 MAX_KEYS: Final = 50
 """Keys that are looked for in one report."""
 PER_MINUTE: Final = 12
-"""Reports from one address, and ten times as many from all."""
+"""Reports from one address."""
+AGAIN_SECONDS: Final = 1.0
+"""After which time a key that could not be looked at is looked at again."""
 
-_WAITING: Final = 1000  # keys that wait to be looked at
-_ADDRESSES: Final = 4096
+_FINISH_SECONDS: Final = 3.0
+_WAITING: Final = 2000  # keys that wait to be looked at
+_READING: Final = 64  # reports that are coming in
 _RECEIVED: Final = {"status": "received"}
 
 _TABLE: Final = """
@@ -54,10 +60,10 @@ class LeakReports:
         self._source = source
         self._peppers = peppers
         self._runtime = runtime
-        self._queue: asyncio.Queue[tuple[Credential, str]] = asyncio.Queue(_WAITING)
-        self._rates: OrderedDict[str, _Rate] = OrderedDict()
-        self._all = _Rate(10 * PER_MINUTE)
-        self._looking = 0
+        self._queue: asyncio.Queue[tuple[Credential, str]] = asyncio.Queue()
+        self._pace = Pace({"address": Rate(PER_MINUTE, PER_MINUTE / 60)})
+        self._waiting = Shares("reported keys", _WAITING)
+        self._reading = Shares("reports", _READING)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         return self._report(scope, receive, send) if scope["path"] == PATH else self._app(scope, receive, send)
@@ -70,48 +76,65 @@ class LeakReports:
             await self._take(receive, send, peer)
 
     async def _take(self, receive: Receive, send: Send, peer: str) -> None:
-        now = time.monotonic()
-        if not self._rate(peer).allows(now) or not self._all.allows(now):
+        holder = address_of(peer)
+        if not self._pace.has_room(holder):
             await _answer(send, 429, {"status": "too many reports"}, (b"retry-after", b"60"))
             return
-        text = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return  # the client has gone
-            text, more = text + message.get("body", b""), message.get("more_body", False)
-            if len(text) > MAX_BYTES:
-                await _answer(send, 413, {"status": f"a report has at most {MAX_BYTES} bytes"})
-                return
-        with suppress(asyncio.QueueFull):
-            for each in credentials.found_in(text)[:MAX_KEYS]:
-                self._queue.put_nowait((each, peer))
-                self._looking += 1
-        await _answer(send, 202, _RECEIVED)
-
-    def _rate(self, peer: str) -> _Rate:
-        rate = self._rates.setdefault(peer, _Rate(PER_MINUTE))
-        self._rates.move_to_end(peer)
-        if len(self._rates) > _ADDRESSES:
-            self._rates.popitem(last=False)
-        return rate
+        self._pace.spend(holder)
+        try:
+            with self._reading.hold(holder):
+                text = await _text(receive)
+        except NoShareError:
+            await _busy(send)
+            return
+        if text is None:
+            return  # the client has gone
+        if len(text) > MAX_BYTES:
+            await _answer(send, 413, {"status": f"a report has at most {MAX_BYTES} bytes"})
+            return
+        found = credentials.found_in(text)
+        taken = found[:MAX_KEYS]
+        try:
+            self._waiting.take(holder, amount=len(taken))
+        except NoShareError:
+            await _busy(send)
+            return
+        for each in taken:
+            self._queue.put_nowait((each, peer))
+        if len(found) > MAX_KEYS:
+            await _answer(send, 413, {"status": f"the first {MAX_KEYS} keys were received: post the rest by itself"})
+        else:
+            await _answer(send, 202, _RECEIVED)
 
     @property
     def idle(self) -> bool:
         """All keys that were reported were looked at."""
-        return self._looking == 0
+        return self._waiting.taken == 0
 
     async def run(self) -> None:
         """Look at reported keys, until cancelled."""
+        complaint = ""
         while True:
             credential, peer = await self._queue.get()
-            try:
-                if await self._real(credential):
-                    await asyncio.to_thread(_report, self._runtime, credential.id, peer)
-            except (Denied, sqlite3.Error, OSError) as error:
-                logger.error("a reported key (%s) could not be looked at: %s", credential.id, error)
-            self._looking -= 1
+            while True:
+                try:
+                    if await self._real(credential):
+                        await asyncio.to_thread(_report, self._runtime, credential.id, peer)
+                    complaint = ""
+                    break
+                except (Denied, sqlite3.Error, OSError) as error:
+                    if str(error) != complaint:
+                        logger.error("a reported key (%s) cannot be looked at yet: %s", credential.id, error)
+                    complaint = str(error)
+                    await asyncio.sleep(AGAIN_SECONDS)
+            self._waiting.give_back(address_of(peer))
+
+    async def finish(self) -> None:
+        """Wait until all are looked at, for a while: this worker ends, and what it has received is nowhere else."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FINISH_SECONDS):
+                while not self.idle:  # noqa: ASYNC110  # it takes a few milliseconds
+                    await asyncio.sleep(0.01)
 
     async def _real(self, credential: Credential) -> bool:
         """Whether this is the whole text of a key that is not revoked yet."""
@@ -122,21 +145,21 @@ class LeakReports:
         return credentials.matches(credential, row.digest, pepper) and row.revoked_ns is None
 
 
-class _Rate:
-    """A bucket of reports that fills evenly."""
+async def _text(receive: Receive) -> bytes | None:
+    """The report, or the beginning of one that is too long; None if the client has gone."""
+    text = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        text += message.get("body", b"")
+        if len(text) > MAX_BYTES or not message.get("more_body", False):
+            return bytes(text)
 
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
-        self._left = float(per_minute)
-        self._since = time.monotonic()
 
-    def allows(self, now: float) -> bool:
-        self._left = min(self._per_minute, self._left + (now - self._since) * self._per_minute / 60)
-        self._since = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+async def _busy(send: Send) -> None:
+    """Nothing of the report was kept, so the sender must post it again."""
+    await _answer(send, 503, {"status": "post it again: too many reports wait"}, (b"retry-after", b"5"))
 
 
 def waiting(runtime: Path) -> list[tuple[str, str]]:

@@ -9,11 +9,10 @@ newcomer refused. Specification: docs/resilience.md.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Protocol, TypeAlias
 
-from gateway.shares import Holder, NoShareError, Shares
+from gateway.shares import Holder, NoShareError, Shares, address_of
 
 Holders: TypeAlias = tuple[Holder, ...]
 
@@ -41,7 +40,7 @@ class Connections:
 
     def arrive(self, connection: Connection, address: str) -> None:
         """A new connection. `NoShareError` if there is no place, and none can be made."""
-        holders = (Holder("address", _network(address)),)
+        holders = (address_of(address),)
         try:
             self._shares.take(*holders)
         except NoShareError as error:
@@ -103,16 +102,3 @@ class Connections:
         order = sorted(self._of, key=lambda each: (each.kind != "address", -len(self._of[each])))
         for each in order:
             yield from self._of[each]
-
-
-def _network(address: str) -> str:
-    """Whose share an address belongs to. Whoever has one address of IPv6 has the 2^64 beside it as well."""
-    if ":" not in address:
-        return address
-    try:
-        parsed = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False))

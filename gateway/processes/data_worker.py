@@ -195,6 +195,7 @@ class DataWorker:
         behind = TokenEndpoint(self._plane(principals), grants, self._token_keys, self._refusals)
         reports = LeakReports(behind, self._reader, self._peppers, self._data.runtime_db)
         self._run("looking at reported keys", reports.run())
+        self._stack.push_async_callback(reports.finish)
         checks = {
             "registry": self._registry_readable,
             "log": self._writer.check,
