@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def rotate(
-    key: Annotated[str | None, typer.Argument(help="A key's id (key_…), or the beginning of its text.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[AGENT|KEY]", help="An agent's name; or a key's id (key_…) or the beginning of its text."
+        ),
+    ] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The key that this agent has.")] = None,
     team: Annotated[str | None, typer.Option("--team", metavar="TEAM", help="The keys of a team's agents.")] = None,
     everybody: Annotated[bool, typer.Option("--all", help="The keys of all agents of the organization.")] = False,
@@ -51,7 +57,9 @@ def rotate(
     from gateway.registry.key_rotation import Terms
 
     if sum((key is not None, agent is not None, team is not None, everybody)) != 1:
-        raise typer.BadParameter("name a key, or one of --agent, --team and --all")
+        raise typer.BadParameter("name an agent or a key, or one of --agent, --team and --all")
+    if key is not None and not _is_key(key):
+        key, agent = None, key
     many = team is not None or everybody
     if many and out is None:
         raise GatewayError("no_file", "many keys are not printed", hint="add --out FILE")
@@ -66,6 +74,11 @@ def rotate(
             else:
                 rotated = [gateway.keys.rotate(organization, key, agent, terms, write)]
         _print(rotated, skipped, out, as_json=as_json)
+
+
+def _is_key(text: str) -> bool:
+    """Whether a text names a key, and no agent, whose name has another form."""
+    return text.startswith(("key_", "aig_", "spiffe://")) or _THUMBPRINT.fullmatch(text) is not None
 
 
 def _print(rotated: Sequence[Rotated], skipped: Sequence[Skipped], out: Path | None, *, as_json: bool) -> None:
@@ -89,6 +102,10 @@ def _print(rotated: Sequence[Rotated], skipped: Sequence[Skipped], out: Path | N
 def _document(rotated: Rotated, *, secret: bool) -> dict[str, Any]:
     made: dict[str, Any] = output.plain(rotated.new.record)
     return made | {"replaces": output.plain(rotated.old)} | ({"key": rotated.new.text} if secret else {})
+
+
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+"""The name of a public key."""
 
 
 class _File:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from gateway.cli.key_leaks import leaked, pattern
 from gateway.cli.key_rotation import rotate
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.cli.peppers import add_pepper, peppers, remove_pepper
+from gateway.cli.secret_out import secret_file
 from gateway.management import gateways
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke agents' keys.")
@@ -31,6 +33,9 @@ def create(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it to this file instead of printing it.")
+    ] = None,
     reason: Reason = "",
     organization: Organization = "default",
     data: Data = DATA,
@@ -49,10 +54,14 @@ def create(
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     new = NewCredential(agent=agent or named or "", lifetime_ns=lifetime_ns, scope=scoped)
-    with gateways.changing(data) as gateway:
+    with gateways.changing(data) as gateway, secret_file(out) as put:
         made = gateway.keys.create(organization, new, reason)
+        put(made.text)
         if as_json:
-            output.print_json(output.plain(made.record) | {"key": made.text})
+            shown = {"key": made.text} if out is None else {"file": str(out)}
+            output.print_json(output.plain(made.record) | shown)
+        elif out is not None:
+            output.note(f"{made.record.id} for agent {made.record.agent} is in {out}: this is the only copy")
         else:
             typer.echo(made.text)
             output.note(f"{made.record.id} for agent {made.record.agent}; this is the only time the key is shown")

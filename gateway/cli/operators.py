@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Reason
+from gateway.cli.secret_out import secret_file
 from gateway.management import gateways
 
 app = typer.Typer(no_args_is_help=True, help="Add, show, change and revoke operators, who use the control API.")
@@ -156,6 +158,9 @@ def create_token(
         list[str] | None,
         typer.Option("--scope", metavar="SCOPE", help="Only for this: read, agents:write; may be repeated."),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it to this file instead of printing it.")
+    ] = None,
     reason: Reason = "",
     organization: Organization = None,
     data: Data = DATA,
@@ -169,13 +174,18 @@ def create_token(
 
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     new = NewOperatorToken(operator=operator, lifetime_ns=lifetime_ns, scopes=scope or None)
-    with gateways.changing(data) as gateway:
+    with gateways.changing(data) as gateway, secret_file(out) as put:
         made = gateway.operators.create_token(organization, new, reason)
+        put(made.text)
     if as_json:
-        output.print_json(output.plain(made.record) | {"token": made.text})
+        shown = {"token": made.text} if out is None else {"file": str(out)}
+        output.print_json(output.plain(made.record) | shown)
+        return
+    until = "" if made.record.expires_ns is None else f" until {output.timestamp(made.record.expires_ns)}"
+    if out is not None:
+        output.note(f"{made.record.id} for operator {made.record.operator}{until} is in {out}: this is the only copy")
     else:
         typer.echo(made.text)
-        until = "" if made.record.expires_ns is None else f" until {output.timestamp(made.record.expires_ns)}"
         output.note(f"{made.record.id} for operator {made.record.operator}{until}; this is the only time it is shown")
 
 

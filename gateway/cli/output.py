@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gateway.cli import usual_verbs
 from gateway.cli.next_steps import copyable as copyable
 from gateway.errors import GatewayError
 from gateway.logs import without_keys
@@ -48,6 +50,8 @@ def printable(text: str) -> str:
     )
 
 
+_NO_COMMAND = re.compile(r"No such command ['\"](.*?)['\"]\.")
+
 # How a validation of arguments says what is wrong with a number, and how a person would.
 _VALIDATION = (
     ("Input should be a valid integer, unable to parse string as an integer", "must be a whole number"),
@@ -68,6 +72,10 @@ def complain_usage(error: typer.TyperException) -> None:
         typer.echo(message, err=True)
         return
     context = getattr(error, "ctx", None)
+    if context and (unknown := _NO_COMMAND.match(message)) is not None:
+        hint = usual_verbs.meant(unknown[1], context.command) or f"see `{context.command_path} --help`"
+        complain(copyable(f"no such command {unknown[1]!r}"), hint)
+        return
     message = (message[:1].lower() + message[1:].rstrip(".")).replace(". Did you mean", ": did you mean")
     hint = f"see `{context.command_path} --help`" if context and not message.endswith("?") else ""
     kind = str(getattr(error, "option_name", "")).removeprefix("--")
