@@ -39,6 +39,7 @@ from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.deadline import Deadlines
 from gateway.dataplane.denials import Denials
+from gateway.dataplane.denied_texts import denial
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.judgement import Judgement
@@ -288,7 +289,7 @@ class DataPlane:
         await self._recorder.decided(exchange)
         assert exchange.authorization is not None
         if not exchange.authorization.allow:
-            raise Denied(exchange.authorization.code, reasons=exchange.authorization.reasons)
+            raise denial(exchange.authorization)
 
     async def _look_again(self, exchange: Exchange) -> None:
         while True:

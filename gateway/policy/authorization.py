@@ -173,7 +173,7 @@ def enforce(
     if not found.allow:
         return found, request, edits
     if missed := unmet(first.obligations, found.input):
-        verdict = Verdict("policy_unsupported", detail=f"this cannot be enforced: {missed}")
+        verdict = Verdict("policy_unsupported", detail=f"{NOT_ENFORCED}{missed}")
         return refused(found, verdict), request, edits
     if edits:
         more = found.obligations
@@ -203,6 +203,7 @@ def again(first: Authorization, principal: Principal, call: Call, *, ends: float
     )
 
 
+NOT_ENFORCED: Final = "this cannot be enforced: "
 CHANGED_TWICE: Final = Verdict(
     "policy_bad_decision", detail="obligations would change the request that they have changed already"
 )

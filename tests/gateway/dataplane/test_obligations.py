@@ -114,6 +114,7 @@ def test_policies_that_contradict_themselves_forward_nothing(run: Callable[..., 
         put_into_force(gateway, CHANGES_AGAIN)
         reply = await gateway.chat("gpt-4o")
         assert (reply.status, reply.code) == (403, "policy_bad_decision")
+        assert "have changed already; whoever writes the policies has to mend that (" in reply.json["error"]["message"]
         assert gateway.upstream.seen == []
         (decided,) = await gateway.entries()
         assert (decided["allow"], decided["model"], decided["forwarded_model"]) == (False, "gpt-4o", "gpt-4o-mini")
@@ -136,6 +137,8 @@ def test_the_log_shows_and_explains_it(
         for tokens in (1, 100):
             reply = await gateway.chat("gpt-x", stream=True, n=60, max_tokens=tokens)
             assert (reply.status, reply.code) == (403, "policy_unsupported")
+            asked = "`max_output_tokens` is 50, and the request asks for 60: ask for fewer answers (`n`)"
+            assert asked in reply.json["error"]["message"]
         put_into_force(gateway, CHANGES_AGAIN)
         assert (await gateway.chat("gpt-4o")).status == 403
         ids.extend(entry["id"] for entry in await gateway.entries("decided"))

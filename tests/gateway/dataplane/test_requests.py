@@ -176,7 +176,7 @@ def test_bytes_come_as_they_come_and_the_end_comes_after_the_record(run: Run) ->
 @pytest.mark.parametrize(
     ("model", "code", "says"),
     [
-        ("o3", "policy_denied", "a policy denies this request"),
+        ("o3", "policy_denied", "no policy allows chat.completions of o3 ("),
         ("gpt-secret", "policy_denied", "no secrets, please"),
     ],
 )

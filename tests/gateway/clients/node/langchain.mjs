@@ -31,7 +31,7 @@ for (const [name, id, make] of models) {
   try {
     await make("o3").invoke("hello there");
   } catch (error) {
-    found[`${name} denied`] = error.message.includes("a policy denies this request");
+    found[`${name} denied`] = error.message.includes("no policy allows ");
   }
 }
 found.embeddings = (await new OpenAIEmbeddings().embedQuery("hello")).length;

@@ -26,5 +26,5 @@ found["object"] = dspy.Predict("question -> done: bool")(question="done?").done
 try:
     dspy.LM("openai/o3", cache=False, temperature=1.0, max_tokens=16000)("hello there")
 except Exception as error:
-    found["denied"] = "a policy denies this request" in str(error)
+    found["denied"] = "no policy allows " in str(error)
 print(json.dumps(found))

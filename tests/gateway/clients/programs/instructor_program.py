@@ -19,5 +19,5 @@ for name, model in (("openai", "gpt-4o"), ("anthropic", "claude-mock-large"), ("
     try:
         client.chat.completions.create(model="o3", response_model=Answer, messages=ASK)
     except Exception as error:
-        found[f"{name} denied"] = "a policy denies this request" in str(error)
+        found[f"{name} denied"] = "no policy allows " in str(error)
 print(json.dumps(found))

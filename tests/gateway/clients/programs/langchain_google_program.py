@@ -37,5 +37,5 @@ found["embeddings"] = len(embedder.embed_query("hello"))
 try:
     ChatGoogleGenerativeAI(model="o3", base_url=base_url).invoke("hello there")
 except Exception as error:
-    found["denied"] = "a policy denies this request" in str(error)
+    found["denied"] = "no policy allows " in str(error)
 print(json.dumps(found))

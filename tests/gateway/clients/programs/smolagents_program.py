@@ -26,5 +26,5 @@ found["tools"] = [call.name for step in agent.memory.steps for call in getattr(s
 try:
     ToolCallingAgent(tools=[], model=OpenAIModel(model_id="o3"), verbosity_level=0).run("hello there")
 except Exception as error:
-    found["denied"] = "a policy denies this request" in str(error)
+    found["denied"] = "no policy allows " in str(error)
 print(json.dumps(found))
