@@ -213,7 +213,7 @@ def test_what_has_no_bound_is_refused_under_a_limit_on_tokens(run: Run) -> None:
     image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}
 
     async def test(gateway: Gateway) -> None:
-        body = {"model": "gpt-4o", "messages": [image], "max_tokens": 5}
+        body: dict[str, Any] = {"model": "gpt-4o-unheard-of", "messages": [image], "max_tokens": 5}
         assert (await gateway.send(gateway.request(body))).status == 200
         limit(gateway, "tokens_per_day", 1_000_000, mode="hard")
         reply = await gateway.send(gateway.request(body))

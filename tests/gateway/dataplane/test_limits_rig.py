@@ -27,6 +27,7 @@ TEXT = "please write a few words about the weather in the mountains, and about t
 PROMPT = -(-len(TEXT) // 4) + 7
 OUTPUT = 60
 TOKENS = PROMPT + OUTPUT
+FOUND = 60_000
 NANO = PROMPT * 150 + OUTPUT * 600  # gpt-4o-mini
 CAPS = {
     "requests_per_month": 20,
@@ -85,8 +86,10 @@ class Provider:
         self.requests += 1
         self.running += 1
         self.most = max(self.most, self.running)
-        self.tokens += PROMPT
-        self.nano += PROMPT * 150
+        # What a search brings is input, which no request says anything about.
+        prompt = PROMPT + (self._random.randrange(FOUND) if "web_search_options" in body else 0)
+        self.tokens += prompt
+        self.nano += prompt * 150
         words = min(OUTPUT, body.get("max_completion_tokens") or body.get("max_tokens") or OUTPUT)
         cut = self._random.randrange(words) if self._random.random() < self.cuts else None
         try:
@@ -98,7 +101,7 @@ class Provider:
                 if word == cut:
                     raise ConnectionError("cut")
                 await asyncio.sleep(self.pause)
-            usage = {"prompt_tokens": PROMPT, "completion_tokens": words, "total_tokens": PROMPT + words}
+            usage = {"prompt_tokens": prompt, "completion_tokens": words, "total_tokens": prompt + words}
             await self._event(writer, {"choices": [], "usage": usage})
             writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
             await writer.drain()
@@ -129,10 +132,12 @@ class Rig(Live):
         if self.up is not None:
             self.up.stop()
 
-    async def call(self, *, leave_after: int | None = None, limit: int | None = OUTPUT) -> int:
+    async def call(self, *, leave_after: int | None = None, limit: int | None = OUTPUT, searches: bool = False) -> int:
         """One stream; its status. With `leave_after` the client is gone after so many bytes; 0 if the gateway broke."""
         messages = [{"role": "user", "content": TEXT}]
         asked = {"model": "gpt-4o-mini", "messages": messages, "stream": True}
+        if searches:
+            asked["web_search_options"] = {}
         body = orjson.dumps(asked if limit is None else {**asked, "max_tokens": limit})
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.key}\r\n"
         head += f"Connection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -235,3 +240,46 @@ def test_one_after_another_most_of_a_cap_can_be_used(
     assert set(statuses) == {200, 429}
     assert 0.9 * CAPS[name] <= provider.used(name) <= CAPS[name]
     settled(rig)
+
+
+@pytest.mark.parametrize("mode", ["hard", "estimate"])
+def test_calls_without_a_bound_pass_a_cap_by_no_more_than_the_log_says(rig: Rig, provider: Provider, mode: str) -> None:
+    """Two hundred searches, each of which brings any number of tokens, while a worker is killed.
+
+    An exact cap lets none of them through. Another one is passed by what the calls under way used beyond their
+    estimates, an amount that the log states, and nothing goes through from there on.
+    """
+    cap = 500_000
+    rig.run("limits", "set", "org:default", "tokens_per_month", str(cap), "--mode", mode)
+    rig.start()
+    provider.pause = 0.02
+    killed = rig.children()[0]
+
+    async def storm() -> list[int]:
+        running = [asyncio.create_task(rig.call(searches=number % 4 != 0, limit=10)) for number in range(200)]
+        while provider.requests < 5 and not all(each.done() for each in running):  # noqa: ASYNC110  # threads
+            await asyncio.sleep(0.02)
+        os.kill(killed, signal.SIGKILL)
+        return await asyncio.gather(*running)
+
+    asyncio.run(storm())
+    rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
+    rig.wait(lambda: len(rig.children()) == 2 and killed not in rig.children())
+    searching = [asyncio.run(rig.call(searches=True, limit=10)) for _ in range(40)]
+    entries = [orjson.loads(leaf) for (leaf,) in rig.rows("SELECT leaf FROM entry WHERE kind = 'completed'")]
+    beyond = sum(each.get("beyond_tokens", 0) for each in entries)
+    # What a killed worker had under way is counted as it was reserved: nobody was told what it has used.
+    lost = sum(each["outcome"] == "unknown" for each in entries) * FOUND
+    if mode == "hard":
+        assert set(searching) == {403}
+        assert (beyond, provider.tokens <= cap) == (0, True)
+    else:
+        assert searching[-1] == 429
+        assert cap - 2 * FOUND < provider.tokens <= cap + beyond + lost
+        [used] = {each[VALUES.index("tokens_month")] for each in map(list, _balances(rig)) if each}
+        assert used <= cap + beyond
+    settled(rig)
+
+
+def _balances(rig: Rig) -> list[list[int]]:
+    return [list(each.values()) for each in stored_balances(rig.data / "audit.db").values()]
