@@ -99,6 +99,20 @@ class Keeping:
         self.whole = kept is not None and "content_redacted" not in members
         return kept, members
 
+    def settings(self, kept_input: bytes) -> bytes:
+        """What the log keeps of an input, without what the patterns match in the settings of the call.
+
+        Ids of end users stand there, for instance. Of what is redacted the decision cannot be computed again.
+        """
+        redactor = Redactor(self._setting.redact)
+        if not redactor:
+            return kept_input
+        document: Any = orjson.loads(kept_input)
+        document["resource"]["params"] = redactor.document(document["resource"]["params"])
+        if not redactor.count:
+            return kept_input
+        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
     def begin_answer(self, kind: str) -> None:
         """The answer begins; `kind` is its content type."""
         self._kind = kind.partition(";")[0].strip().lower()

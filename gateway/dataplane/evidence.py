@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import time
 
+import orjson
+
 from gateway.audit.content import Sealed
 from gateway.audit.entry import MAX_INTEGER, commitment, document
 from gateway.audit.intents import Completed, Decided
@@ -84,6 +86,7 @@ def decided(exchange: Exchange) -> Decided:
     if exchange.retry_of:
         fields["attempt"], fields["retry_of"] = exchange.attempt, exchange.retry_of
     content: Sealed | None = None
+    private = authorization.kept_input
     if exchange.keeping is not None:
         content, members = exchange.keeping.request(call.raw)
         fields |= members
@@ -91,6 +94,10 @@ def decided(exchange: Exchange) -> Decided:
             # What the bundles read of content is kept, exactly as they read it.
             del fields["unkept_json"]
             fields["recomputable"] = not authorization.left_out
+        private = exchange.keeping.settings(private)
+        if private is not authorization.kept_input:
+            unkept = [*orjson.loads(str(fields.get("unkept_json", "[]"))), "resource.params"]
+            fields["recomputable"], fields["unkept_json"] = False, document(unkept)
     return Decided(
         organization=principal.organization,
         event_id=exchange.decision_id,
@@ -102,7 +109,7 @@ def decided(exchange: Exchange) -> Decided:
         open=authorization.allow,
         epoch=exchange.epochs.value,
         fields=fields,
-        private=authorization.kept_input,
+        private=private,
         salt=exchange.salt,
         content=content,
         reservation=exchange.reservation,

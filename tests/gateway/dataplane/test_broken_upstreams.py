@@ -13,6 +13,7 @@ import pytest
 
 from gateway.dataplane import relay
 from gateway.dataplane.beside import beside
+from gateway.shares import Shares
 
 from .conftest import COMPLETION, Gateway, answer, until
 from .test_requests import DONE, HELLO
@@ -140,13 +141,13 @@ def test_others_get_a_turn_within_a_chunk(run: Run, monkeypatch: pytest.MonkeyPa
 
 def test_the_loop_gets_the_interpreter_back_soon_beside_long_work() -> None:
     ordinary = sys.getswitchinterval()
-    one, two = asyncio.Semaphore(1), asyncio.Semaphore(1)
+    one, two = Shares("turns", 1), Shares("turns", 1)
 
     async def test() -> None:
-        seen = await asyncio.gather(beside(one, sys.getswitchinterval), beside(two, sys.getswitchinterval))
+        seen = await asyncio.gather(beside(one, (), sys.getswitchinterval), beside(two, (), sys.getswitchinterval))
         assert max(seen) == pytest.approx(0.0005)
         with pytest.raises(ZeroDivisionError):
-            await beside(one, lambda: 1 / 0)
+            await beside(one, (), lambda: 1 / 0)
 
     asyncio.run(test())
     assert sys.getswitchinterval() == ordinary

@@ -99,7 +99,10 @@ def test_content_is_sealed_read_recorded_and_erased(
     assert shown["content"]["request"]["user"] == "[redacted]"
     assert shown["content"]["request"]["messages"] == [{"role": "user", "content": "hello"}]
     assert shown["content"]["answer"]["choices"][0]["message"]["content"] == "hi"
-    assert shown["decided"]["entry"]["content_redacted"] == 1
+    decided = shown["decided"]["entry"]
+    assert decided["content_redacted"] == 1
+    # The id of the end user is a setting that policies judge, too.
+    assert (decided["recomputable"], decided["unkept"]) == (False, ["resource.params"])
     code, out, _ = command(capsys, data, "audit", "list", "--json", "--kind", "change", "--limit", "1")
     read = json.loads(out)["entry"]
     assert (read["what"], read["content_of"], read["agent_name"]) == ("content.read", seen["one"], "bot")

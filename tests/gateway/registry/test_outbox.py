@@ -25,7 +25,7 @@ class Memory:
         self.fail_before: int | None = None
         self.fail_after: int | None = None
 
-    def write_all_sync(self, intents: Sequence[Intent]) -> list[AuditError | None]:
+    def write_all_sync(self, intents: Sequence[Intent], seconds: float | None = None) -> list[AuditError | None]:
         """After a failure, nothing of the same batch is recorded."""
         outcomes: list[AuditError | None] = []
         for intent in intents:
