@@ -18,7 +18,7 @@ from gateway.dataplane.produced import Produced
 from gateway.errors import Denied
 from gateway.identity.key_scope import MODEL_LIST
 from gateway.shares import Shares
-from gateway.upstream import answer_headers, sse
+from gateway.upstream import answer_headers, quoted_secrets, sse
 from gateway.upstream.answer_headers import Headers
 from gateway.upstream.client import Answer
 from gateway.upstream.model_list import ModelListTap
@@ -70,6 +70,8 @@ class Relay:
     async def run(self, answer: Answer) -> str:
         """Relay all but the end; returns how the answer ended. Raises `Denied` where the upstream breaks off."""
         exchange = self._exchange
+        if answer.status >= 400:
+            await self._without_key(answer)
         kind = answer.header(b"content-type")
         tap = self._provider.tap(self._endpoint, kind, exchange.edits, stores=exchange.stores)
         listed = self._list_of_models() if answer.status < 400 else None
@@ -134,6 +136,36 @@ class Relay:
             return _FOR_USAGE
         exchange.came_before = exchange.produced.tokens
         return _FOR_THE_PACE
+
+    async def _without_key(self, answer: Answer) -> None:
+        """Read an error, and have what is passed on of it hold no key of the gateway, in its body and its headers."""
+        keys, names = answer_headers.keys(self._destination), answer_headers.names(self._destination)
+        if not keys and not names:
+            return
+        pieces, size = [], 0
+        while piece := await answer.read():
+            size += len(piece)
+            if size <= quoted_secrets.MAX_BYTES:
+                pieces.append(piece)
+        body = told = b"".join(pieces) if size <= quoted_secrets.MAX_BYTES else None
+        if body is not None and len(body) > _PIECE:
+            told = await asyncio.to_thread(quoted_secrets.without, body, keys, names)
+        elif body is not None:
+            told = quoted_secrets.without(body, keys, names)
+        headers = [each for each in answer.headers if not quoted_secrets.holds(each[1], keys, names)]
+        if told is None:
+            why = (
+                "the provider's error is not passed on: it may quote a key"
+                if body is not None
+                else (f"the provider's error has more than {quoted_secrets.MAX_BYTES} bytes and is not passed on")
+            )
+            told = self._provider.error(Denied("upstream_error", reasons=[why]))
+            headers = [each for each in headers if each[0] != b"content-type"]
+            headers.append((b"content-type", b"application/json"))
+        if told != body:
+            headers = [each for each in headers if each[0] not in answer_headers.OF_ALL_BYTES]
+            headers.append((b"content-length", b"%d" % len(told)))
+        answer.replace(told, headers)
 
     def _response_head(self, answer: Answer, *, whole: bool) -> Headers:
         """The headers that reach the client. The length is among them if the client gets all of the body."""

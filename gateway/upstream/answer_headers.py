@@ -73,10 +73,21 @@ def passing(headers: Headers, destination: Destination, *, whole: bool) -> Heade
 
 def said_of_account(destination: Destination) -> list[bytes]:
     """What the gateway itself tells the upstream of the operator's account: some servers send it back."""
-    said = [text for name, text in destination.headers.items() if not _passes(name.lower().encode())]
-    if destination.secret is not None:
-        said.append(destination.secret)
-    return [text.encode("utf-8", "replace") for text in said if len(text) >= _TELLING]
+    return [*keys(destination), *names(destination)]
+
+
+def keys(destination: Destination) -> list[bytes]:
+    """The upstream's key, if there is one."""
+    return _telling([] if destination.secret is None else [destination.secret])
+
+
+def names(destination: Destination) -> list[bytes]:
+    """What the upstream's settings say of the account."""
+    return _telling([text for name, text in destination.headers.items() if not _passes(name.lower().encode())])
+
+
+def _telling(texts: list[str]) -> list[bytes]:
+    return [text.encode("utf-8", "replace") for text in texts if len(text) >= _TELLING]
 
 
 @functools.lru_cache(maxsize=1024)

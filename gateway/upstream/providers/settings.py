@@ -1,8 +1,8 @@
 """What steers a provider and is neither content nor judged under its own name: policies see it in `resource.params`.
 
 For example ids of end users, cache keys, labels, the order of providers, whether data may be kept or collected,
-sampling, and the query. Members that are known to hold no content are there as they are. Of all others, known here or
-not, switches, numbers and words are there; any other text may be content, which the log must not keep: it is a digest.
+sampling, and the query. Of members that are known here and of all others, switches, numbers and words are there; any
+other text may be content or the name of a person, which the log must not keep: it is a digest.
 Specification: docs/policies.md, "Settings".
 """
 
@@ -30,7 +30,7 @@ NAMED: Final = frozenset(
     # What is kept and collected.
     | {"store", "data_collection", "zdr"}
 )
-"""Members that policies see as they are."""
+"""Members on which policies rely: each has its one spelling."""
 
 DIGESTED: Final = frozenset(
     {"messages", "input", "prompt", "system", "instructions", "contents", "content", "systemInstruction", "items"}
@@ -46,8 +46,9 @@ HEADERS: Final = ("anthropic-user-profile-id",)
 
 # Google's servers have names of two spellings, of which `gemini/` makes one.
 _SPELLED: Final = NAMED - {"service_tier"}
-_WORD: Final = re.compile(r"[A-Za-z0-9_.:/@+=-]{1,128}")
-_MOST_OF_ONE: Final = 4 * 1024  # bytes of a member that is not known to hold no content
+# Without the sign that makes an address of a person.
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:/+=-]{1,256}")
+_MOST_OF_ONE: Final = 4 * 1024  # bytes of a member that may hold content
 _MOST_BYTES: Final = 16 * 1024
 _HEADER: Final = re.compile(r"[!-~]{1,512}")
 
@@ -67,7 +68,7 @@ def of(
         if value is not None and name not in judged:
             if name not in NAMED and (documented := members.documented(name, _SPELLED)) is not None:
                 members.refuse(f"the member {shown(name)} must be spelled `{documented}`")
-            found[name] = plain(value) if name in NAMED else _shown(value, name not in DIGESTED)
+            found[name] = _shown(value, name not in DIGESTED, _MOST_BYTES if name in NAMED else _MOST_OF_ONE)
     for name, text in (*query.items(), *(headers or {}).items()):
         if found.get(name, text) != text:
             members.refuse(f"`{name}` is given twice, with different values")
@@ -103,7 +104,7 @@ def plain(value: object) -> object:
     return value
 
 
-def _shown(value: object, words: bool) -> object:
+def _shown(value: object, words: bool, most: int = _MOST_BYTES) -> object:
     """A value without its texts, of which words may stay; one that is large as its digest alone."""
     if value is None or isinstance(value, int):
         return value
@@ -112,7 +113,7 @@ def _shown(value: object, words: bool) -> object:
     if isinstance(value, str):
         return value if words and _WORD.fullmatch(value) else _digest(value.encode())
     text = orjson.dumps(value)
-    if not words or len(text) > _MOST_OF_ONE:
+    if not words or len(text) > most:
         return _digest(text)
     if isinstance(value, list):
         return [_shown(each, words) for each in value]

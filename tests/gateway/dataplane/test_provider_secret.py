@@ -58,6 +58,34 @@ async def _no_http(seen: Seen, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/9.9 " + seen.head)
 
 
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 500, 503])
+def test_an_error_that_quotes_it_reaches_the_agent_without_it(run: Callable[..., None], status: int) -> None:
+    async def test(gateway: Gateway) -> None:
+        for form in (UPSTREAM_KEY, base64.b64encode(UPSTREAM_KEY.encode()).decode()):
+            for text in (f'{{"error":{{"message":"no key {form}, sorry"}}}}', form * 5000):
+
+                async def handle(seen: Seen, writer: asyncio.StreamWriter, form: str = form, text: str = text) -> None:
+                    head = f"HTTP/1.1 {status} X\r\nx-said: {form}\r\nx-other: 1\r\ncontent-type: application/json\r\n"
+                    writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
+                    for at in range(0, len(text), len(text) // 9):  # in the middle of it, too
+                        piece = text[at : at + len(text) // 9]
+                        writer.write(f"{len(piece):x}\r\n{piece}\r\n".encode())
+                        await writer.drain()
+                    writer.write(b"0\r\n\r\n")
+
+                gateway.upstream.handler = handle
+                reply = await gateway.chat("gpt-4o")
+                assert reply.status == status
+                assert not any(each in reply.body for each in (UPSTREAM_KEY.encode(), form.encode()))
+                assert form not in str(reply.headers)
+                assert reply.headers["x-other"] == "1"
+                assert b"sorry" in reply.body or b"not passed on" in reply.body
+                assert reply.json["error"]["message"]
+        assert {each["outcome"] for each in await gateway.entries("completed")} == {"provider_error"}
+
+    run(test)
+
+
 def test_it_is_in_no_log_error_repr_or_entry(run: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 

@@ -334,13 +334,13 @@ def test_settings_have_bounds() -> None:
         {"safetyIdentifier": "x"},
         {"Store": True},
         {"dataCollection": "deny"},
-        {"metadata": {"a": "x" * 20_000}},
+        {"metadata": {f"m{number}": "x" * 200 for number in range(78)}, "trace": {"id": "x" * 200}},
         {"user": "aig_sk_" + "0" * 62},
         {f"m{number}": "w" * 100 for number in range(200)},
     ):
         with pytest.raises(Denied):
             read("openai", "chat.completions", PLAIN["openai", "chat.completions"] | members)
-    for value in ("two words", "x" * 129, ["w" * 100] * 50, {"schema": "x" * 5000}):
+    for value in ("two words", "dana@acme.example", "x" * 257, ["w" * 100] * 50, {"schema": "x" * 5000}):
         found = read("openai", "chat.completions", PLAIN["openai", "chat.completions"] | {"vendor": value}).settings
         assert found["vendor"].startswith("sha256:")
 
