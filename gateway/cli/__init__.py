@@ -138,8 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         program = get_command(build(_only(given)))
         _list_whole_sentences(program)
-        code = program(given, prog_name="gateway", standalone_mode=False)
-        sys.stdout.flush()
+        with output.guarded():
+            code = program(given, prog_name="gateway", standalone_mode=False)
+            sys.stdout.flush()
     except GatewayError as error:
         output.complain(error.message, error.hint)
         return 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import typer
 
@@ -51,6 +52,72 @@ def printable(text: str) -> str:
 
 
 _NO_COMMAND = re.compile(r"No such command ['\"](.*?)['\"]\.")
+
+# What moves the cursor, changes the direction of writing or breaks a line, but for line feeds, tabs and the colours of
+# this program. A colour that hides text (8) is none of them.
+_HARMFUL: Final = re.compile(
+    "\x1b\\[(?!(?:[0-9]+;)*8[;m])[0-9;]*m"
+    "|([\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]|\r(?!\n))"
+)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """An escape as JSON and YAML read it, so that documents stay what they are."""
+    return f"\\u{ord(found[1]):04x}" if found[1] else found[0]
+
+
+class _Guarded(io.TextIOBase):
+    """Standard output, whatever a command writes to it: texts come from agents, files and servers that may lie."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError("only text is written here")  # typer tries bytes first
+        self._stream.write(_HARMFUL.sub(_escaped, text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    def __getattribute__(self, name: str) -> Any:
+        # The base class has these, as None.
+        if name in ("encoding", "errors", "buffer", "newlines"):
+            return getattr(object.__getattribute__(self, "_stream"), name)
+        return super().__getattribute__(name)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let nothing that a command prints reach the terminal as anything but text."""
+    plain_stream = sys.stdout
+    sys.stdout = cast(TextIO, _Guarded(plain_stream))
+    try:
+        yield
+    finally:
+        sys.stdout = plain_stream
+
+
+@contextmanager
+def whole_screen() -> Iterator[None]:
+    """For what draws a screen, and escapes its texts by itself."""
+    guard = sys.stdout
+    sys.stdout = getattr(guard, "_stream", guard)
+    try:
+        yield
+    finally:
+        sys.stdout = guard
+
 
 # How a validation of arguments says what is wrong with a number, and how a person would.
 _VALIDATION = (
@@ -124,7 +191,7 @@ def working(what: str) -> Iterator[Callable[[], None]]:
 
 def note(text: str) -> None:
     """Print a remark to standard error, so that standard output has nothing but the result."""
-    typer.echo(copyable(text), err=True)
+    typer.echo(_HARMFUL.sub(_escaped, copyable(text)), err=True)
 
 
 def print_json(value: DataclassInstance | Sequence[DataclassInstance] | dict[str, Any]) -> None:
@@ -134,7 +201,7 @@ def print_json(value: DataclassInstance | Sequence[DataclassInstance] | dict[str
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
     """Print aligned columns under a heading, or the remark `empty` if there are no rows."""
-    lines = [tuple(cell or "-" for cell in row) for row in rows]
+    lines = [tuple(_cell(cell) for cell in row) for row in rows]
     if not lines:
         note(empty)
         return
@@ -146,10 +213,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: st
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
     """Print one thing, a line for each field."""
-    shown = [(name, value or "-") for name, value in fields]
+    shown = [(name, _cell(value)) for name, value in fields]
     width = max(len(name) for name, _ in shown)
     for name, value in shown:
         typer.echo(typer.style(name.ljust(width), bold=True) + "  " + value)
+
+
+def _cell(text: str) -> str:
+    """One cell on one line. What else could do harm is escaped where it is written (`guarded`)."""
+    return _HARMFUL.sub(_escaped, text).replace("\n", "\\n").replace("\r", "\\r") or "-"
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

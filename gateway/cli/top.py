@@ -51,7 +51,7 @@ def top(data: Data = DATA, every: Every = 1.0, once: Once = False, as_json: Json
             return
         from rich.live import Live
 
-        with Live(screen=True, auto_refresh=False) as live:
+        with output.whole_screen(), Live(screen=True, auto_refresh=False) as live:
             while True:
                 time.sleep(every)
                 _check_running(data)

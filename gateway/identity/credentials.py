@@ -217,5 +217,5 @@ def _read_all(keys: Path) -> dict[int, bytes]:
     return {
         int(path.suffix[1:]): secret_files.read(path)
         for path in sorted(keys.glob("pepper.*"))
-        if path.suffix[1:].isdecimal()
+        if path.suffix[1:].isascii() and path.suffix[1:].isdecimal()
     }

@@ -20,6 +20,7 @@ from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
 from gateway.errors import GatewayError
+from gateway.identity.folding import ascii_lower
 
 Algorithm: TypeAlias = Literal["EdDSA", "ES256", "RS256"]
 
@@ -88,7 +89,7 @@ def parse(text: str, most: int = MAX_LENGTH) -> Compact:
     typ, kid = header.get("typ", ""), header.get("kid")
     if not isinstance(typ, str) or not (kid is None or (isinstance(kid, str) and len(kid) <= _MAX_KID)):
         raise InvalidTokenError("header_member")
-    return Compact(text, header["alg"], typ.lower().removeprefix("application/"), kid, claims)
+    return Compact(text, header["alg"], ascii_lower(typ).removeprefix("application/"), kid, claims)
 
 
 def verify(compact: Compact, keys: Iterable[Key]) -> Key:
@@ -151,6 +152,9 @@ def public_key(document: Mapping[str, Any]) -> Key | None:
     elif kty == "RSA":
         algorithm, members = "RS256", ("kty", "n", "e")
     else:
+        return None
+    # A key for encryption is often kept where many can use it, so what it has signed proves nothing.
+    if "key_ops" in document and document["key_ops"] != ["verify"]:
         return None
     if document.get("use", "sig") != "sig" or document.get("alg", algorithm) not in (algorithm, _NEWER.get(algorithm)):
         return None

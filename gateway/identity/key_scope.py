@@ -25,6 +25,8 @@ from gateway.errors import GatewayError
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MODEL_LIST: Final = "models.list"
+NOWHERE: Final = ("0.0.0.0/32",)
+"""A network that no connection comes from."""
 MAX_NAMES: Final = 32
 """In each part of a scope, so that an entry of the log can hold it."""
 
@@ -97,6 +99,29 @@ def parse(text: str | None) -> KeyScope | None:
     if not all(isinstance(part, list) and all(isinstance(each, str) for each in part) for part in found):
         raise ValueError("not the scope of a key")
     return KeyScope(*map(tuple, found))
+
+
+def common_networks(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """The networks inside all of these parts; `NOWHERE` if there are none. An empty part does not restrict."""
+    common: tuple[str, ...] = ()
+    for part in parts:
+        if part:
+            common = _common(common, part) if common else part
+    return common
+
+
+@functools.lru_cache(maxsize=1024)
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    if one == other:
+        return one
+    found: dict[str, None] = {}
+    for a in _parsed(one):
+        for b in _parsed(other):
+            if a.prefixlen >= b.prefixlen and a.network_address in b:  # false for addresses of the other version
+                found[str(a)] = None
+            elif b.network_address in a:
+                found[str(b)] = None
+    return tuple(found) or NOWHERE
 
 
 def address(text: str) -> str:

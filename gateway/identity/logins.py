@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.identity import persons, workload
+from gateway.identity.folding import ascii_lower
 from gateway.identity.jose import Compact, InvalidTokenError, Key
 from gateway.identity.operator_roles import ROLES, Role
 from gateway.identity.persons import EMAIL_DOMAIN
@@ -110,7 +111,7 @@ def _meets(claims: Mapping[str, Any], name: str, wanted: str) -> bool:
     """Whether a claim has a value, or is a list that holds it. Addresses are compared without regard to case."""
     found = _value(claims, name)
     if name in ("email", EMAIL_DOMAIN):
-        wanted = wanted.lower()
+        wanted = ascii_lower(wanted)
     values = found if isinstance(found, list) else [found]
     return wanted in [text for each in values if (text := workload.text_of(each)) is not None]
 
@@ -122,7 +123,8 @@ def _value(claims: Mapping[str, Any], name: str) -> Any:
     address = claims.get("email")
     if not isinstance(address, str) or claims.get("email_verified") is not True:
         return None
-    local, mark, domain = address.lower().rpartition("@")
+    address = ascii_lower(address)
+    local, mark, domain = address.rpartition("@")
     if not (local and mark and domain):
         return None
-    return domain if name == EMAIL_DOMAIN else address.lower()
+    return domain if name == EMAIL_DOMAIN else address

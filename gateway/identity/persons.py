@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from gateway.identity import workload
+from gateway.identity.folding import ascii_lower
 from gateway.identity.jose import Compact, InvalidTokenError, Key
 from gateway.identity.workload import Issuer, Rule
 
@@ -136,7 +137,7 @@ def _value(claims: Mapping[str, Any], name: str) -> Any:
     if not isinstance(address, str) or claims.get("email_verified") is not True:
         return None
     _, mark, domain = address.rpartition("@")
-    return domain.lower() if mark and domain else None
+    return ascii_lower(domain) if mark and domain else None
 
 
 def _is_value(value: Any) -> bool:

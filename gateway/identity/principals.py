@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -388,7 +388,7 @@ def principal_of(
     epoch: int,
     method: Method = "api_key",
     token: Token | None = None,
-    before: Iterable[CredentialRow] = (),
+    before: Sequence[CredentialRow] = (),
     right: Right | None = None,
 ) -> Principal:
     """The principal that a row describes. Whether its credential is good is for the caller to check.
@@ -435,7 +435,7 @@ def principal_of(
         suspends_ns=row.suspends_ns,
         limits=_limits(row.limits),
         content=_content(row),
-        scope=_scope(row, token),
+        scope=_scope(row, token, before),
         token=token,
         adopting=bool(row.adopting),
         upstream=row.upstream,
@@ -456,12 +456,16 @@ def _limits(text: str) -> tuple[BoundLimit, ...]:
     return tuple(BoundLimit(*each) for each in sorted(orjson.loads(text)))
 
 
-def _scope(row: CredentialRow, token: Token | None) -> KeyScope | None:
-    """What a credential is for. A token's scope was made from that of its key, but for where it may be used from."""
+def _scope(row: CredentialRow, token: Token | None, before: Sequence[CredentialRow]) -> KeyScope | None:
+    """What a credential is for. A token's scope was made from that of its key, but for where it may be used from.
+
+    That holds for each key of a chain: one that is for certain networks does not lose them when it is granted on.
+    """
     own = key_scope.parse(row.scope)
     if token is None:
         return own
-    scope = replace(token.scope, networks=own.networks if own else ())
+    scopes = [found for each in (*before, row) if (found := key_scope.parse(each.scope)) is not None]
+    scope = replace(token.scope, networks=key_scope.common_networks(each.networks for each in scopes))
     return scope if scope != KeyScope() else None
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import GatewayError
-from gateway.settings import Settings, kek_settings
+from gateway.settings import PREFIX, Settings, kek_settings
 from gateway.storage import secret_files
 
 FILE: Final = "kek"
@@ -87,7 +87,7 @@ class KeySource:
         try:
             done = subprocess.run(  # noqa: S603  # the operator's own command; no shell
                 self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                timeout=SECONDS, check=False,
+                timeout=SECONDS, check=False, env=environment(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise self._unusable(f"did not end within {SECONDS} s") from None
@@ -108,6 +108,11 @@ class KeySource:
             else "set it for the gateway and for every command that opens or seals secrets"
         )
         return GatewayError("kek_unusable", f"the vault's key: {self} {why}", subject=str(self), hint=hint)
+
+
+def environment() -> dict[str, str]:
+    """The environment of an operator's own command: without the settings and the token of this program."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 def retired(keys: Path) -> list[Path]:

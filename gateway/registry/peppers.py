@@ -100,7 +100,11 @@ def move(registry: Registry, peppers: Peppers, moved: Iterable[Rehash], actor: s
 
 
 def _files(keys: Path) -> set[int]:
-    return {int(path.suffix[1:]) for path in keys.glob("pepper.*") if path.suffix[1:].isdecimal()}
+    return {
+        int(path.suffix[1:])
+        for path in keys.glob("pepper.*")
+        if path.suffix[1:].isascii() and path.suffix[1:].isdecimal()
+    }
 
 
 def _record(registry: Registry, actor: str, what: str, version: int) -> None:

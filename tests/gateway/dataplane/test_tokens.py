@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -15,12 +16,12 @@ from sqlalchemy import text
 
 from gateway.dataplane import token_pace
 from gateway.errors import Denied
-from gateway.identity import jose, tokens
+from gateway.identity import jose, key_scope, tokens
 from gateway.identity.key_scope import KeyScope, scope
 from gateway.identity.token_keys import TokenKeys
 from gateway.registry import changes, token_keys
 from gateway.registry.agent_updates import resume_agent, suspend_agent
-from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, chat, until
+from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, chat, read_reply, until
 from tests.gateway.dataplane.test_revoked_calls import OPENAI, Streaming, endless, refusal
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -473,3 +474,42 @@ def test_a_call_body_is_no_form_and_others_pass(run: Run) -> None:
         assert (await gateway.send(gateway.request(chat(), path="/oauth/v1/chat/completions"))).status == 404
 
     run(test)
+
+
+def test_a_key_for_a_network_keeps_it_when_it_is_granted_on(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        _, planner = another(gateway, "planner", networks=["127.0.0.1/32"])
+        _, worker = another(gateway, "worker")
+        token = (await on_behalf(gateway, planner, "worker", worker)).json["access_token"]
+
+        async def status(address: str, credential: str) -> int:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=(address, 0))
+            try:
+                writer.write(gateway.request(chat("gpt-4o"), bearer(credential)))
+                return (await read_reply(reader)).status
+            finally:
+                writer.close()
+
+        assert await status("127.0.0.1", token) == 200
+        assert await status("127.0.0.2", worker) == 200
+        assert await status("127.0.0.2", token) == 403
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("parts", "common"),
+    [
+        ([(), ()], ()),
+        ([("10.0.0.0/8",), ()], ("10.0.0.0/8",)),
+        ([("10.0.0.0/8", "fd00::/8"), ("10.1.0.0/16", "192.168.0.0/16", "fd12::/16")], ("10.1.0.0/16", "fd12::/16")),
+        ([("10.1.0.0/16",), ("10.0.0.0/8",)], ("10.1.0.0/16",)),
+        ([("10.0.0.0/8",), ("192.168.0.0/16",)], ("0.0.0.0/32",)),
+        ([("10.0.0.0/8",), ("192.168.0.0/16",), ("10.0.0.0/8",)], ("0.0.0.0/32",)),
+    ],
+)
+def test_networks_of_a_chain(parts: list[tuple[str, ...]], common: tuple[str, ...]) -> None:
+    found = key_scope.common_networks(parts)
+    assert found == common
+    if common == key_scope.NOWHERE:
+        assert KeyScope(networks=found).outside("chat.completions", (), "10.0.0.1")

@@ -202,3 +202,13 @@ def test_from_the_file_to_a_command_and_to_a_newer_key(home: Home, printing: tup
     again = vault_rotation.rotate(home.registry, home.data.keys, ACTOR)
     assert (again.key, sum(again.sealed.values()), again.source) == (*ids(NEW), 0, "`kek_command`")
     assert stat.S_IMODE((home.data.path / "away").stat().st_mode) == 0o600
+
+
+def test_a_command_sees_neither_settings_nor_the_token_of_this_program(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AIG_TOKEN", "AIG_SERVER"):
+        monkeypatch.setenv(name, "aig_op_secret")
+    program = "import os; os._exit(7 if any(name.startswith('AIG_') for name in os.environ) else 8)"
+    with pytest.raises(GatewayError, match="exit code 8"):
+        KeySource(home.data.keys, "", (sys.executable, "-c", program)).read()
