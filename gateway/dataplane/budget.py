@@ -141,14 +141,19 @@ class Budget:
             bounds.answers(call),
             fees or 0,
         )
-        tokens, spend, estimate = worst.input_tokens + out, worst.cost(out), None
-        if bound.unbounded or fees is None:
-            like = principal.organization, principal.agent_id, call.action, call.model or ""
-            estimate = Estimate(bound.unbounded or "tools without a price", like, self._estimates)
-            tokens, spend = self._estimated(estimate, applied, worst, out, found.now_ns)
-            worst = worst._replace(seen=False)
+        most = worst.input_tokens + out, worst.cost(out)
+        if not bound.unbounded and fees is not None and not (bound.loose and strict.estimates):
+            return found, CallReservation(principal.organization, scopes, applied, *most, principal.zone, worst)
+        why = bound.unbounded or bound.loose or f"tools without a price ({bound.fees[0][0]})"
+        like = principal.organization, principal.agent_id, call.action, call.model or ""
+        estimate = Estimate(why, like, self._estimates)
+        least = worst._replace(input_tokens=bound.known, seen=False)
+        out = (call.max_output_tokens or 0) + bounds.predicted_tokens(call)
+        tokens, spend = self._estimated(estimate, applied, least, out, found.now_ns)
+        if not bound.unbounded:
+            tokens, spend = min(tokens, most[0]), spend if fees is None else min(spend, most[1])
         return found, CallReservation(
-            principal.organization, scopes, applied, tokens, spend, principal.zone, worst, estimate
+            principal.organization, scopes, applied, tokens, spend, principal.zone, least, estimate
         )
 
     def _estimated(
@@ -162,18 +167,10 @@ class Budget:
         known = self._estimates.of(estimate.like)
         if known is None:
             more = worst._replace(input_tokens=worst.input_tokens + UNKNOWN_TOKENS)
-            half = {
-                is_money: min(
-                    (
-                        each.at(now_ns) // 2
-                        for each in applied
-                        if each.name in limits.BOUNDED and each.spends == is_money
-                    ),
-                    default=MAX_INTEGER,
-                )
-                for is_money in (False, True)
-            }
-            known = min(more.input_tokens + out, half[False]), min(more.cost(out), half[True])
+            known = (
+                min(more.input_tokens + out, _half(applied, now_ns, money=False)),
+                min(more.cost(out), _half(applied, now_ns, money=True)),
+            )
         return max(least[0], known[0]), max(least[1], known[1])
 
     def _fees(
@@ -219,6 +216,8 @@ class Budget:
         More than the setting are of no interest.
         """
         room, bound, predicted = self._default_output, bounds.of(call), bounds.predicted_tokens(call)
+        if all(each.estimates for each in applied):
+            bound = bound._replace(input_tokens=bound.known, rounds=1)
         prices = self._priced(principal, call, destination, now_ns)
         fees = self._fees(bound, prices, principal, destination) or 0
         into, kinds = bound.input_tokens, _kinds(call, bound)
@@ -239,6 +238,12 @@ def _as_obliged(found: Authorization, call: Call) -> Call:
     """The call with the model that policies put in the place of its own."""
     model = found.obligations.model
     return call if model is None else replace(call, model=model, models=(model,))
+
+
+def _half(applied: Sequence[Applied], now_ns: int, *, money: bool) -> int:
+    """Half of the lowest limit on money, or on tokens."""
+    found = (each.at(now_ns) for each in applied if each.name in limits.BOUNDED and each.spends is money)
+    return min(found, default=2 * MAX_INTEGER) // 2
 
 
 def _kinds(call: Call, bound: bounds.Bound) -> tuple[str, ...] | None:

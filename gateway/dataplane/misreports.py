@@ -35,7 +35,7 @@ def fault(exchange: Exchange) -> str:
         return ""
     if any(each.cached + each.cache_write > each.input for each in (usage, *(part for _, part in report.further))):
         return INVALID  # parts are cheaper than the whole
-    bounded = reservation is not None and reservation.worst is not None
+    bounded = reservation is not None and reservation.worst is not None and reservation.estimate is None
     most = MOST_OF_A_CALL if bounded else MOST_OF_SEVERAL
     return IMPOSSIBLE if usage.input + usage.output > most else ""
 

@@ -84,8 +84,10 @@ def asks_a_model(call: Call) -> bool:
 class Bound(NamedTuple):
     """The most that a call can use of its input, of what the provider does for it, and what has no bound.
 
-    `known` is the part of its input that has one whatever else there is. `rounds` are the calls to the model that it
-    may take, and `fees` how often it may use tools of the provider that cost something by the use.
+    `known` is the part of its input that has one of its own. Of the rest, which `loose` names, only the model's window
+    is one, which is far more than such calls use: limits that work by estimates take an estimate instead. `rounds` are
+    the calls to the model that it may take, and `fees` how often it may use tools of the provider that cost something
+    by the use.
     """
 
     known: int
@@ -93,6 +95,7 @@ class Bound(NamedTuple):
     rounds: int = 1
     fees: tuple[tuple[str, int], ...] = ()
     unbounded: str = ""
+    loose: str = ""
 
 
 def of(call: Call) -> Bound:
@@ -102,13 +105,15 @@ def of(call: Call) -> Bound:
     known = _input(call, call.body if found is None else found.body) + (0 if found is None else found.tokens)
     rest = _rest(call, found)
     limited = hosted_tools.rounds(call, hosted) if hosted else None
-    window = windows.window(call.models) if rest or limited is not None else None
+    window = windows.window(call.models, call.betas) if rest or limited is not None else None
     rounds, fees = limited if limited is not None and window is not None else (1, ())
     why = _unbounded(call, [] if rounds > 1 else hosted)
     if rest and (window is None or any(each not in _IN_THE_WINDOW for each in rest)):
         why = why or _told(call, rest)
-    into = known if window is None or (rounds == 1 and not rest) else window * rounds
-    return Bound(known, into, rounds, fees, why)
+    if window is None:
+        return Bound(known, known, rounds, fees, why)
+    loose = _told(call, rest) if rest else f"tools that the provider runs ({', '.join(hosted)})"
+    return Bound(known, window * rounds, rounds, fees, why, loose)
 
 
 def input_tokens(call: Call) -> int:

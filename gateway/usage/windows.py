@@ -17,6 +17,8 @@ from typing import Final
 
 _DATE: Final = r"(?:-\d{4}-?\d{2}-?\d{2}|-latest|-\d{3})?"
 
+_LONG_BETA: Final = "context-1m"  # with it, Claude Sonnet 4 and 4.5 have a longer one
+
 _WINDOWS: Final = tuple(
     (re.compile(rf"(?:[a-z0-9-]+/)?(?:{names}){_DATE}", re.ASCII), tokens)
     for names, tokens in (
@@ -24,16 +26,21 @@ _WINDOWS: Final = tuple(
         (r"gpt-4\.1(?:-mini|-nano)?", 1_047_576),
         (r"o1|o1-pro|o3|o3-pro|o3-mini|o4-mini", 200_000),
         (r"gpt-5(?:\.1)?(?:-mini|-nano|-codex|-codex-mini|-chat)?", 400_000),
-        (r"claude-3(?:-[57])?-(?:haiku|sonnet|opus)|claude-opus-4(?:-[015])?|claude-haiku-4-5", 200_000),
-        (r"claude-sonnet-4(?:-[056])?|claude-opus-4-6", 1_000_000),
+        (r"claude-3(?:-[57])?-(?:haiku|sonnet|opus)|claude-(?:opus|sonnet)-4(?:-[015])?|claude-haiku-4-5", 200_000),
+        (r"claude-(?:opus|sonnet)-4-6", 1_000_000),
         (r"gemini-1\.5-pro", 2_097_152),
         (r"gemini-1\.5-flash(?:-8b)?|gemini-2\.(?:0|5)-(?:pro|flash|flash-lite)", 1_048_576),
     )
 )
 
 
-def window(models: Sequence[str]) -> int | None:
-    """The most input tokens of one call to any of these models; None if one of them is not known."""
+def window(models: Sequence[str], betas: Sequence[str] = ()) -> int | None:
+    """The most input tokens of one call to any of these models; None if one of them is not known.
+
+    `betas` are what the call switches on by a header.
+    """
+    if any(each.startswith(_LONG_BETA) for each in betas):
+        return None if window(models) is None else 1_000_000
     found = [_of(each) for each in models]
     return None if not found or None in found else max(each for each in found if each is not None)
 
