@@ -13,7 +13,6 @@ import logging
 import re
 import sys
 import time
-from typing import Any
 
 _KEY = re.compile(r"(aig_(?:sk|op)_[0-9A-Za-z]{12})_[0-9A-Za-z]+")
 # Control characters, other ends of lines, and what turns the direction of a text around.
@@ -86,13 +85,22 @@ class _Json(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": stamp(record.created),
-            "level": record.levelname.lower(),
-            "process": self._process,
-            "logger": record.name,
-            "message": clean(record.getMessage()),
-        }
+        level, more = record.levelname.lower(), {}
         if record.exc_info:
-            line["traceback"] = without_keys(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False)
+            more["traceback"] = without_keys(self.formatException(record.exc_info))
+        return json_line(self._process, record.getMessage(), record.created, level, record.name, **more)
+
+
+def json_line(
+    process: str, message: str, seconds: float | None = None, level: str = "info", logger: str = "gateway", **more: str
+) -> str:
+    """A line for programs; `more` are members of a few lines only."""
+    line = {
+        "time": stamp(time.time() if seconds is None else seconds),
+        "level": level,
+        "process": process,
+        "logger": logger,
+        "message": clean(message),
+        **more,
+    }
+    return json.dumps(line, ensure_ascii=False)

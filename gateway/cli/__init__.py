@@ -179,9 +179,10 @@ def _is_text(argument: str) -> bool:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from gateway.processes.version import version as program_version
+        from gateway.processes import version as program
 
-        typer.echo(f"gateway {program_version()}")
+        typer.echo(f"gateway {program.version()}, commit {program.commit() or 'not known'}")
+        typer.echo(f"schemas: {', '.join(f'{name} {number}' for name, number in program.schemas())}")
         raise typer.Exit
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.cli.options import DATA, Data
+from gateway.errors import GatewayError
+from gateway.logs import json_line
 
 
 def up(
@@ -34,6 +38,30 @@ def up(
     Everything else is set in gateway.toml in the data directory, or by AIG_… variables. On SIGHUP that file is read
     again and the processes are replaced one by one, without failing a request.
     """
+    from gateway import logs
+
+    try:
+        _up(data, host, port, control_host, control_port, workers, insecure, requests, create)
+    except GatewayError as error:
+        if sys.stderr.isatty():
+            raise
+        # Whoever collects the lines of a service reads JSON, or nothing.
+        logs.configure("supervisor")
+        logging.getLogger("gateway").error("%s: %s" if error.hint else "%s%s", error.message, error.hint)
+        raise typer.Exit(1) from error
+
+
+def _up(
+    data: Path,
+    host: str | None,
+    port: int | None,
+    control_host: str | None,
+    control_port: int | None,
+    workers: int | None,
+    insecure: bool | None,
+    requests: bool | None,
+    create: bool,
+) -> None:
     import uvloop
 
     from gateway import logs
@@ -57,7 +85,7 @@ def up(
     settings = load_settings(flags)
     if create and not os.path.lexists(data):
         create_empty(data)
-        typer.echo(f"there was no gateway in {data}: created an empty one")
+        _announce(f"there was no gateway in {data}: created an empty one")
     DataDirectory(data).check()
     logs.configure("supervisor")
     for each in findings.too_open(access(settings.data), data):
@@ -66,4 +94,5 @@ def up(
 
 
 def _announce(line: str) -> None:
-    typer.echo(line)
+    """Tell an operator; where standard output is no terminal, as a line of the log."""
+    typer.echo(line if sys.stdout.isatty() else json_line("supervisor", line))

@@ -18,6 +18,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from gateway.processes import reload
 from gateway.processes.family import Family
 from gateway.processes.version import version
 from gateway.settings import Settings, url
-from gateway.storage.liveness import OnlyOne
+from gateway.storage.liveness import OnlyCopy, OnlyOne
 from gateway.telemetry import collection
 
 logger = logging.getLogger("gateway.processes.supervisor")
@@ -51,6 +52,10 @@ class Supervisor:
         settings = self._settings
         _check_addresses(settings)
         only_one = OnlyOne(settings.data)
+        with closing(OnlyCopy(settings.data)):
+            await self._run(settings, only_one)
+
+    async def _run(self, settings: Settings, only_one: OnlyOne) -> None:
         collection.forget(settings.data.metrics)
         # Nothing is accepted on these sockets here: one keeps the address for the workers' own sockets, the other is
         # inherited by the control process, so that it can be restarted on the same port.

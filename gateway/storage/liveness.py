@@ -9,7 +9,10 @@ Specification: docs/architecture.md, sections 10 (recovery) and 12.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import socket
+import struct
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -142,6 +145,43 @@ class OnlyOne:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+class OnlyCopy:
+    """The right to run a gateway with a signing key: two copies of a data directory have the same one.
+
+    Both would sign, and each would contradict the other. It is a socket without a file, so it ends with the process
+    however that ends, and it is seen by all processes of this machine (or container), wherever the copies are.
+    """
+
+    def __init__(self, data: DataDirectory) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        name = hashlib.sha256((data.keys / "signing.pub").read_bytes()).hexdigest()
+        address = f"\0agent-identity-gateway/{name}"
+        try:
+            self._socket.bind(address)
+            self._socket.listen()
+        except OSError:
+            self._socket.close()
+            if (holder := _holder(address)) is None:
+                return
+            message = f"process {holder} runs a gateway with the same signing key as `{data.path}`: one is a copy"
+            hint = "stop one of the two: both would sign, and each log would contradict the other"
+            raise GatewayError("copy_running", message, subject=str(data.path), hint=hint) from None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _holder(address: str) -> int | None:
+    """The process of this user, or of root, that listens there; what another user does there stops nobody."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
+        try:
+            asking.connect(address)
+            pid, uid, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError:
+            return None
+    return pid if uid in (0, os.geteuid()) else None
 
 
 def running(data: DataDirectory) -> bytes | None:

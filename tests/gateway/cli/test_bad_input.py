@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,7 +125,10 @@ def test_help_everywhere(run: Run) -> None:
 
 
 def test_version(run: Run) -> None:
-    assert run("--version").out.startswith("gateway ")
+    told = run("--version").out
+    assert re.fullmatch(
+        r"gateway \S+, commit ([0-9a-f]{40}\+?|not known)\nschemas: registry \d{4}, audit-entry 1, .*\n", told
+    )
 
 
 def test_a_reader_that_leaves_is_no_error(home: Home) -> None:

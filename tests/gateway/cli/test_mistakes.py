@@ -6,6 +6,7 @@ must stand in its answer, each exactly once.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -393,9 +394,9 @@ def test_a_disk_without_room_for_a_gateway(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize("hosts", [[], ["--host", "0.0.0.0", "--insecure"]])
 def test_both_planes_at_one_port(hosts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", "--port", "9", "--control-port", "9", *hosts]) == 1
-    assert capsys.readouterr().err == (
-        "error: the data plane and the control plane cannot both have the port 9: choose another port with "
-        "--control-port\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["message"] == (
+        "the data plane and the control plane cannot both have the port 9: choose another port with --control-port"
     )
 
 

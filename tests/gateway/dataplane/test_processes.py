@@ -409,6 +409,10 @@ def test_what_keeps_a_gateway_from_starting(live: Live, flags: list[str], says: 
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+    # Nobody sits at a terminal: a program reads what one that starts says, and one that does not.
+    assert live.up is not None
+    lines = [*done.stderr.splitlines(), *live.up.text.splitlines()]
+    assert {json.loads(each)["level"] for each in lines} >= {"info", "error"}
 
 
 # Last of all, because it stops the shared gateway and leaves a fresh one.
