@@ -100,6 +100,7 @@ ENGINE_DOORS = {
     "gateway.policy.reexecution",
     "gateway.policy.rollout.check",
     "gateway.policy.rollout.decision_types",
+    "gateway.policy.rollout.doomed",
     "gateway.policy.rollout.sync",
     "gateway.cli.policies",  # prints reports as `policy` does
 }

@@ -113,6 +113,9 @@ def check(
     }
     reports.report(reports.Format(output_format), standard_output(), findings=findings, sources=sources)
     if output_format is Format.PRETTY:
+        for name in candidate.passed_over:
+            where = f"`{output.printable(name)}` has no `.manifest`" if name else "there are modules in no directory"
+            output.warn(f"{where}, so no bundle has its modules", "move them into the bundle that uses them")
         _conclude(sorted(bundles), tests, len(problems))
     if problems:
         raise typer.Exit(1)

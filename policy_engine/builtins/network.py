@@ -40,7 +40,7 @@ def lookup_ip_addr(ctx: Context, operand: Value) -> Value:
 
 def require_network(ctx: Context, name: str) -> None:
     if not ctx.allow_network:
-        raise BuiltinError(f"{name}: policies may not use the network; prepare them with allow_network to change this")
+        raise BuiltinError(f"{name}: policies may not use the network")
 
 
 def runtime(ctx: Context) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dulwich import errors as git_errors
@@ -31,13 +31,15 @@ from gateway.settings import Settings
 class Candidate:
     """Bundles to check, and the directory that they are in or would be in. `bundles` raises `GatewayError`.
 
-    For a commit there are also its id and the repository that it is in.
+    For a commit there are also its id and the repository that it is in. `passed_over` has the directories with modules
+    that are no bundles, once `bundles` has been asked.
     """
 
     directory: Path
     bundles: Callable[[], dict[str, Files]]
     commit: str = ""
     source: GitSource | None = None
+    passed_over: list[str] = field(default_factory=list)
 
 
 def find(
@@ -56,25 +58,27 @@ def find(
     if settings is not None and (directory is None or directory.resolve() == settings.repository.resolve()):
         directory = (directory or settings.repository) / settings.policies_path.strip("/")
     directory = directory or Path()
+    loose: list[str] = []
     if not directory.is_dir():
         raise _nothing(f"`{directory}` is not a directory")
     if commit is None and not staged:
         if (directory / MANIFEST).exists():
             parent = directory.parent if directory.name not in ("", "..") else directory / ".."
             raise _nothing(f"`{directory}` is a bundle itself", f"name the directory that holds it: `{parent}`")
-        return Candidate(directory, lambda: bundles_in(directory))
+        return Candidate(directory, lambda: bundles_in(directory, loose), passed_over=loose)
     found = repository_of(directory)
     if found is None:
         raise _nothing(f"`{directory}` is in no git repository", "leave out --commit and --staged to check its files")
     repository, inner = found
     if staged:
-        return Candidate(directory, lambda: staged_bundles(repository, inner))
+        return Candidate(directory, lambda: staged_bundles(repository, inner, loose), passed_over=loose)
     return _committed(directory, repository, inner, commit or "")
 
 
 def _committed(directory: Path, repository: Path, inner: str, name: str) -> Candidate:
     identifier, source = _resolve(repository, name), GitSource(repository, inner)
-    return Candidate(directory, lambda: source.bundles(identifier), identifier, source)
+    loose: list[str] = []
+    return Candidate(directory, lambda: source.bundles(identifier, loose), identifier, source, loose)
 
 
 def _resolve(repository: Path, name: str) -> str:
@@ -100,7 +104,7 @@ def repository_of(directory: Path) -> tuple[Path, str] | None:
     return top, "" if inner == top or top not in inner.parents else inner.relative_to(top).as_posix()
 
 
-def bundles_in(directory: Path) -> dict[str, Files]:
+def bundles_in(directory: Path, passed_over: list[str] | None = None) -> dict[str, Files]:
     """The bundles of a commit that held what is in a directory now. Raises `GatewayError`."""
     try:
         modes = dict(_walk(directory))
@@ -108,7 +112,7 @@ def bundles_in(directory: Path) -> dict[str, Files]:
         def content(path: str) -> bytes:
             return (directory / path).read_bytes()
 
-        return collect(modes, content)
+        return collect(modes, content, passed_over=passed_over)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise GatewayError("policies_unreadable", f"cannot read `{error.filename or directory}`: {reason}") from error
@@ -123,7 +127,7 @@ def roots_in(directory: Path) -> list[str]:
     return found
 
 
-def staged_bundles(repository: Path, path: str = "") -> dict[str, Files]:
+def staged_bundles(repository: Path, path: str = "", passed_over: list[str] | None = None) -> dict[str, Files]:
     """The bundles under `path` that the next commit would hold. Raises `GatewayError`."""
     prefix = f"{path}/" if path else ""
     with Repo(str(repository)) as repo:
@@ -146,7 +150,7 @@ def staged_bundles(repository: Path, path: str = "") -> dict[str, Files]:
             assert isinstance(blob, Blob), "the index names blobs"
             return blob.data
 
-        return collect({inner: entry.mode for inner, entry in entries.items()}, content, path)
+        return collect({inner: entry.mode for inner, entry in entries.items()}, content, path, passed_over)
 
 
 def _walk(top: Path) -> Iterator[tuple[str, int]]:

@@ -33,6 +33,7 @@ from gateway.policy import input_schema
 from gateway.policy.bundle import Files, Manifest
 from gateway.policy.cache import CompiledBundle, ready
 from gateway.policy.decision import read
+from gateway.policy.rollout import doomed
 from gateway.policy.rollout.decision_types import misfits
 from gateway.registry import names
 from policy_engine.bundle import Bundle, from_files
@@ -192,10 +193,22 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
     if not manifest.impossible and (found := list(_conditions(name, policies, content))):
         yield from found
         return
-    # 4. Its tests pass, evaluated as strictly as requests are.
+    # 4. Nothing in it is certain to fail when a request is judged.
+    if failing := list(_doomed(name, policies, manifest, content)):
+        yield from failing
+        return
+    # 5. Its tests pass, evaluated as strictly as requests are.
     results = list(runner.run(runner.prepare(everything.modules, everything.data), strict=True))
     tests[name] = sum(1 for result in results for _ in result.counts())  # as `policy test` counts cases
     yield from _failures(name, results)
+
+
+def _doomed(name: str, policies: pe.Policies, manifest: Manifest, content: Bundle) -> Iterator[Problem]:
+    for said, hint, where in doomed.unreachable(policies, manifest.entrypoint, content.modules):
+        yield Problem("no_network", name, said, *where, hint=hint)
+    if slow := doomed.too_slow(ready(policies, manifest, "")):
+        hint = "`policy eval --profile` shows where the time goes"
+        yield Problem("too_slow", name, slow, hint=hint)
 
 
 def _conditions(name: str, policies: pe.Policies, content: Bundle) -> Iterator[Problem]:

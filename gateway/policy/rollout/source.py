@@ -8,13 +8,15 @@ Specification: docs/architecture.md, section 11.
 
 from __future__ import annotations
 
+import re
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Final
 
 from dulwich import errors as git_errors
 from dulwich.config import StackedConfig
@@ -106,8 +108,8 @@ class GitSource:
             author = commit.author.decode("utf-8", "replace")
             return Revision(commit.id.decode("ascii"), "".join(filter(str.isprintable, author))[:200])
 
-    def bundles(self, commit: str) -> dict[str, Files]:
-        """Every bundle of a commit by name, with its files' contents by path inside the bundle."""
+    def bundles(self, commit: str, passed_over: list[str] | None = None) -> dict[str, Files]:
+        """Every bundle of a commit by name, with its files' contents by path inside the bundle. As for `collect`."""
         with self._open() as repo:
             files = self._files(repo, commit)
 
@@ -116,7 +118,7 @@ class GitSource:
                 assert isinstance(blob, Blob), "a tree's entry of a file's mode names a blob"
                 return blob.data
 
-            return collect({path: mode for path, (mode, _) in files.items()}, content, self._path)
+            return collect({path: mode for path, (mode, _) in files.items()}, content, self._path, passed_over)
 
     def signed(self, commit: str) -> Signed:
         """A commit's signature, and what it is a signature of."""
@@ -193,13 +195,25 @@ def bundle_names(paths: Iterable[str], top: str = "") -> list[str]:
     return names
 
 
-def collect(modes: Mapping[str, int], content: Callable[[str], bytes], top: str = "") -> dict[str, Files]:
+def collect(
+    modes: Mapping[str, int],
+    content: Callable[[str], bytes],
+    top: str = "",
+    passed_over: list[str] | None = None,
+) -> dict[str, Files]:
     """Every bundle by name, with its files by path inside the bundle. `modes` are those of all files, as git has them.
 
-    Raises `GatewayError` if a bundle holds what none can, or if they are too large together.
+    `passed_over` gets the directories that have modules and no manifest, and so are none. Raises `GatewayError` if a
+    bundle holds what none can, if they are too large together, or if a directory that is none has rules of a decision.
     """
     found: dict[str, Files] = {name: {} for name in bundle_names(modes, top)}
     left = MAX_BYTES
+    for path in _loose(modes, found):
+        rule = _DECIDING.search(content(path)) if stat.S_ISREG(modes[path]) else None
+        if rule is not None:
+            raise _no_manifest(path, rule[1].decode())
+        if passed_over is not None and (name := path.rpartition("/")[0].partition("/")[0]) not in passed_over:
+            passed_over.append(name)
     for path, mode in modes.items():
         name, _, inner = path.partition("/")
         if name not in found or not belongs(inner):
@@ -212,6 +226,32 @@ def collect(modes: Mapping[str, int], content: Callable[[str], bytes], top: str 
         if left < 0:
             raise _too_large(f"the policies have more than {MAX_BYTES} bytes")
     return found
+
+
+def _loose(paths: Iterable[str], bundles: Container[str]) -> list[str]:
+    """The modules that are in no bundle, but for tests and what is hidden."""
+    return [
+        path
+        for path in sorted(paths)
+        if path.endswith(".rego")
+        and not path.endswith("_test.rego")
+        and path.partition("/")[0] not in bundles
+        and not path.startswith(".")
+    ]
+
+
+_DECIDING: Final = re.compile(rb"^(?:default\s+)?(allow|deny)\b", re.MULTILINE)
+
+
+def _no_manifest(path: str, rule: str) -> GatewayError:
+    name, _, inner = path.partition("/")
+    where = f"`{name}` has no `{MANIFEST}`" if inner else f"`{path}` is in no bundle"
+    return GatewayError(
+        "policies_layout",
+        f"{where}, so nobody asks its rule `{rule}` ({path})",
+        subject=name,
+        hint=f"give it a `{MANIFEST}`, as `gateway policies new` does, or move it out of policies_path",
+    )
 
 
 def create_repository(path: Path, files: Mapping[str, bytes], message: str) -> Revision:

@@ -297,7 +297,9 @@ MISTAKES = [
         "gateway routes set chat openai:-1",
         ("`openai:-1` is not an upstream and its weight", "whole numbers as weights"),
     ),
-    Mistake("no manifest", CHECK, ("there is no bundle in",), 2, removed=(MANIFEST,)),
+    Mistake(
+        "no manifest", CHECK, ("`starter` has no `.manifest`, so nobody asks its rule `allow`",), removed=(MANIFEST,)
+    ),
 ]
 
 

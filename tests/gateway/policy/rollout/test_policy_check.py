@@ -14,6 +14,7 @@ from gateway.errors import GatewayError
 from gateway.policy.bundle import Files
 from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout.check import check, problems_of
+from gateway.policy.rollout.source import collect
 from gateway.processes.creation import starter_files
 from policy_engine.testing import runner
 
@@ -177,7 +178,7 @@ def test_a_check_that_is_stopped() -> None:
 
 
 def test_more_than_a_pipe_holds() -> None:
-    assert check({"b": bundle(authz=f'allow := true\n_x := "{"x" * 3_000_000}"')}) == []
+    assert check({"b": bundle(authz=f"allow := true\n# {'x' * 3_000_000}")}) == []
 
 
 def test_a_child_that_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -200,3 +201,54 @@ def test_a_child_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     assert "sk-secret" not in policy_check.environment().values()
+
+
+@pytest.mark.parametrize(
+    ("rules", "outcome", "row", "said"),
+    [
+        (
+            'allow if http.send({"method": "GET", "url": "http://a"}).status_code == 200',
+            "no_network",
+            3,
+            "`http.send` fails whenever a call is judged: policies may not use the network",
+        ),
+        ('# http.send()\nallow if count(net.lookup_ip_addr("a")) > 1', "no_network", 4, "`net.lookup_ip_addr` fails"),
+        (
+            'allow if {\n\tinput.action == "messages"\n}\n\n'
+            'deny contains "x" if count([1 | some a in numbers.range(1, 9999); some b in numbers.range(1, 9999)]) < 0',
+            "too_slow",
+            0,
+            "denied `policy_deadline`",
+        ),
+    ],
+)
+def test_what_can_only_fail_when_a_call_is_judged(rules: str, outcome: str, row: int, said: str) -> None:
+    [problem] = problems_of({"b": bundle(authz=rules)})
+    assert (problem.outcome, problem.row) == (outcome, row)
+    assert said in problem.detail
+    assert "allow_network" not in str(problem)
+
+
+def test_a_network_that_no_decision_comes_to_is_no_problem() -> None:
+    """It may be for tests, or for another host."""
+    other = 'x := http.send({"method": "GET", "url": "http://a"})'
+    assert outcomes(b=bundle(authz="allow := true", other=other)) == []
+
+
+def test_a_directory_without_a_manifest() -> None:
+    """Rules of a decision that nobody asks are a mistake; modules of something else are told about."""
+
+    def of(*paths: str, text: bytes = b"package a\n\ndefault allow := false\n") -> list[str]:
+        passed_over: list[str] = []
+        files = {**{f"b/{path}": content for path, content in bundle(authz="allow := true").items()}}
+        files |= dict.fromkeys(paths, text)
+        assert set(collect(dict.fromkeys(files, 0o100644), files.__getitem__, passed_over=passed_over)) == {"b"}
+        return passed_over
+
+    for path in ("resarch/authz.rego", "team/deep/authz.rego", "authz.rego"):
+        with pytest.raises(GatewayError, match="so nobody asks its rule `allow`") as raised:
+            of(path)
+        assert raised.value.code == "policies_layout"
+        assert path in raised.value.message
+    assert of("lib/texts.rego", text=b"package lib\n\nallowed(x) if x\n# deny\n") == ["lib"]
+    assert of("a/authz_test.rego", ".github/authz.rego", "a/README.md", "b/inner/authz.rego") == []
