@@ -146,6 +146,17 @@ class Settings:
     breaker_max_pause: float = _seconds(60.0, "the longest such pause", 0.1, 86400)
 
     kek_env: str = _setting("", "variable with the vault's key in base64, instead of the file keys/kek")
+    proxies: tuple[str, ...] = _setting(
+        (),
+        "networks of the proxies in front, which say in proxy_header where a request comes from",
+    )
+    proxy_header: str = field(
+        default="x-forwarded-for",
+        metadata={
+            "help": "the header in which those proxies say it, and which they never pass on as the client has sent it",
+            "choices": ("x-forwarded-for", "forwarded"),
+        },
+    )
     kek_command: tuple[str, ...] = _setting(
         (), "program and arguments that print the vault's key in base64, instead of the file keys/kek"
     )
@@ -219,6 +230,7 @@ def load_settings(
     check_bind(settings)
     _check_remote(settings)
     _check_kek(settings)
+    _check_proxies(settings)
     return settings
 
 
@@ -399,6 +411,18 @@ def _check_tls(settings: Settings) -> None:
             subject=missing[0],
             hint="tls_cert and tls_key belong together, and client_ca needs both",
         )
+
+
+def _check_proxies(settings: Settings) -> None:
+    for each in settings.proxies:
+        try:
+            network = ipaddress.ip_network(each)
+        except ValueError as error:
+            message, hint = f"proxies has `{each}`, which is no network", "write 10.1.2.3 or 10.1.0.0/16"
+            raise GatewayError("invalid_setting", message, subject="proxies", hint=hint) from error
+        if network.prefixlen == 0:
+            message, hint = "proxies names all addresses, so every client could say what it likes", "name the proxies"
+            raise GatewayError("invalid_setting", message, subject="proxies", hint=hint)
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

@@ -21,6 +21,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.http import proxies
 from gateway.http.connection import GuardedProtocol, Limits, protocol_class
 from gateway.settings import Settings
 
@@ -136,7 +137,7 @@ async def serve(
     """
     protocol = protocol_class(limits)
     config = uvicorn.Config(
-        app,
+        proxies.in_front_of(app, settings),
         http=protocol,
         ws="none",
         lifespan="off",
