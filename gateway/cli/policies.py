@@ -116,7 +116,7 @@ def check(
         for name in candidate.passed_over:
             where = f"`{output.printable(name)}` has no `.manifest`" if name else "there are modules in no directory"
             output.warn(f"{where}, so no bundle has its modules", "move them into the bundle that uses them")
-        _conclude(sorted(bundles), tests, len(problems))
+        _conclude(sorted(bundles), candidate.touched(bundles), tests, len(problems))
     if problems:
         raise typer.Exit(1)
 
@@ -165,8 +165,8 @@ def _finding(directory: Path, problem: Problem) -> Finding:
     )
 
 
-def _conclude(names: Sequence[str], tests: Mapping[str, int], problems: int) -> None:
-    for name in names:
+def _conclude(names: Sequence[str], touched: Sequence[str], tests: Mapping[str, int], problems: int) -> None:
+    for name in touched:
         if tests.get(name) == 0:
             output.warn(f"bundle {name} has no tests", "a commit without tests is put into force all the same")
     if problems:

@@ -40,6 +40,18 @@ class Candidate:
     commit: str = ""
     source: GitSource | None = None
     passed_over: list[str] = field(default_factory=list)
+    before: Callable[[], dict[str, Files]] | None = None
+    """The bundles of the commit before the next one, if it is that which is checked."""
+
+    def touched(self, bundles: dict[str, Files]) -> list[str]:
+        """The names of those that the next commit changes, or of all."""
+        if self.before is None:
+            return sorted(bundles)
+        try:
+            before = self.before()
+        except GatewayError:  # there is no commit yet
+            return sorted(bundles)
+        return sorted(name for name, files in bundles.items() if before.get(name) != files)
 
 
 def find(
@@ -71,7 +83,12 @@ def find(
         raise _nothing(f"`{directory}` is in no git repository", "leave out --commit and --staged to check its files")
     repository, inner = found
     if staged:
-        return Candidate(directory, lambda: staged_bundles(repository, inner, loose), passed_over=loose)
+        return Candidate(
+            directory,
+            lambda: staged_bundles(repository, inner, loose),
+            passed_over=loose,
+            before=lambda: GitSource(repository, inner).bundles(_resolve(repository, "HEAD")),
+        )
     return _committed(directory, repository, inner, commit or "")
 
 

@@ -12,7 +12,7 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -125,6 +125,28 @@ class GitSource:
         with self._open() as repo:
             found = _peel(repo, ObjectID(commit.encode()))
             return Signed(found.gpgsig, found.raw_without_sig(), float(found.commit_time))
+
+    def branches_with(self, bundle: str) -> list[str]:
+        """The other branches whose newest commit has a bundle of this name."""
+        with self._open() as repo:
+            heads = {
+                each.removeprefix(b"refs/heads/"): repo.refs[each]
+                for each in repo.refs
+                if each.startswith(b"refs/heads/")
+            }
+        found = []
+        for name, commit in sorted(heads.items()):
+            with suppress(GatewayError):  # one without the directory
+                if name.decode() != self._ref and bundle in self.names(commit.decode("ascii")):
+                    found.append(name.decode())
+        return found
+
+    def is_followed(self, commit: str) -> bool:
+        """Whether a commit is the one that the ref names now, or one before it."""
+        with self._open() as repo:
+            head = _peel(repo, ObjectID(self.head().commit.encode()))
+            steps = repo.get_walker(include=[head.id], max_entries=MAX_FILES)
+            return any(each.commit.id.decode("ascii") == commit for each in steps)
 
     def names(self, commit: str) -> list[str]:
         """The names of a commit's bundles; their contents are not read."""

@@ -30,6 +30,9 @@ def missing_step(settings: Settings, registry: Registry, bundle: str) -> str:
     except GatewayError as error:
         return f"{error.message}; {error.hint}" if error.hint else error.message
     if bundle not in names:
+        if elsewhere := source.branches_with(bundle):
+            branch, ref = elsewhere[0], settings.policies_ref
+            return f"it is committed on the branch `{branch}`, and the gateway follows `{ref}`: merge it there"
         return _not_committed(settings, bundle)
     active = queries.activation(registry)
     holds = f"commit {commit[:12]} holds it"
@@ -40,6 +43,14 @@ def missing_step(settings: Settings, registry: Registry, bundle: str) -> str:
     if not any(LiveBoots(settings.data)):
         return f"{holds}: start `gateway up`, which tests it and puts it into force"
     return f"{holds}, and the gateway is testing it: try again in a moment"
+
+
+def is_followed(settings: Settings, commit: str) -> bool:
+    """Whether the branch or tag that the gateway follows has this commit; true if nobody can tell."""
+    try:
+        return GitSource(settings.repository, settings.policies_path, settings.policies_ref).is_followed(commit)
+    except GatewayError:
+        return True
 
 
 def _not_committed(settings: Settings, bundle: str) -> str:

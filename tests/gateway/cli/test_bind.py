@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from dulwich.config import StackedConfig
+from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from gateway.data_directory import DataDirectory
@@ -94,6 +95,22 @@ def test_every_step_on_the_way(bind: Bind, data: DataDirectory, registry: Regist
     presence.close()
     assert look(data, registry) == "activated"
     assert bind("extra").code == 0
+
+
+def test_a_bundle_on_another_branch(bind: Bind, data: DataDirectory) -> None:
+    """Who has committed it is not told to do so, but where it is; and a commit that main has left is none of its."""
+    with Repo(str(data.policies)) as repo:
+        before = repo.refs[Ref(b"refs/heads/main")]
+    write(data, authz=GOOD, manifest=MANIFEST)
+    commit(data)
+    source = GitSource(data.policies)
+    with Repo(str(data.policies)) as repo:
+        theirs = repo.refs[Ref(b"refs/heads/main")]
+        assert source.is_followed(theirs.decode())
+        repo.refs[Ref(b"refs/heads/topic")] = theirs
+        repo.refs[Ref(b"refs/heads/main")] = before
+    assert "committed on the branch `topic`, and the gateway follows `main`: merge it" in bind("extra").complains()
+    assert (source.is_followed(theirs.decode()), source.is_followed(before.decode())) == (False, True)
 
 
 def test_a_commit_that_was_refused(bind: Bind, data: DataDirectory, registry: Registry) -> None:

@@ -81,6 +81,22 @@ def test_what_a_gateway_would_refuse(run: Run, cwd: Path, files: dict[str, str],
     assert done.out.endswith(": a gateway would refuse these policies\n")
 
 
+def test_a_commit_is_warned_of_what_it_changes(run: Run, cwd: Path) -> None:
+    """Not of the bundles beside it, at each commit for ever."""
+    put(cwd, manifest=MANIFEST, authz=GOOD)
+    git(cwd, "init", "-q", "-b", "main", ".")
+    git(cwd, "add", ".")
+    assert run("policies", "check", "--staged").err.startswith("warning: bundle b has no tests")
+    assert git(cwd, "commit", "-qm", "One").code == 0
+    (cwd / "README.md").write_text("more")
+    git(cwd, "add", ".")
+    done = run("policies", "check", "--staged")
+    assert (done.code, done.err) == (0, "")
+    put(cwd, authz=GOOD + "# changed\n")
+    git(cwd, "add", ".")
+    assert run("policies", "check", "--staged").err.startswith("warning: bundle b has no tests")
+
+
 def test_reports_for_ci(run: Run, cwd: Path) -> None:
     put(cwd / "p", manifest=MANIFEST, authz=GOOD + "is_chat if input.x\n")
     [error] = json.loads(run("policies", "check", "p", "-f", "json").out)["errors"]
