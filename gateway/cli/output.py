@@ -17,6 +17,7 @@ from gateway.cli import usual_verbs
 from gateway.cli.next_steps import copyable as copyable
 from gateway.errors import GatewayError
 from gateway.logs import without_keys
+from gateway.registry.documents import age as age
 from gateway.registry.documents import parse_time as parse_time
 from gateway.registry.documents import plain as plain
 from gateway.registry.documents import timestamp as timestamp
@@ -232,15 +233,6 @@ def names(found: Sequence[str], none: str = "") -> str:
     """The first few names of a list and how many more there are; `none` if it is empty."""
     more = f" and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
     return ", ".join(found[:_NAMES]) + more if found else none
-
-
-def age(duration_ns: int) -> str:
-    """A duration for people, in its largest whole unit."""
-    seconds = max(0, duration_ns // 1_000_000_000)
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
 
 
 def parse_past(text: str) -> int:

@@ -56,6 +56,7 @@ COMMANDS: Final = frozenset(
         "bindings list",
         "stop",
         "resume",
+        "status",
     }
 )
 """The commands that have a remote form. Each gives the same output as on the data directory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from gateway.cli import options, output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
 from gateway.management import gateways
-
-if TYPE_CHECKING:
-    from gateway.webhooks.deliveries import State
 
 app = typer.Typer(no_args_is_help=True, help="Tell other programs of limits, refused policies and revoked agents.")
 
@@ -73,7 +70,7 @@ def add(
 @app.command("list")
 def list_webhooks(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the webhooks, and how their last deliveries went."""
-    from gateway.webhooks.deliveries import state_document
+    from gateway.webhooks.deliveries import fares, state_document
 
     with gateways.reading(data) as gateway:
         found = gateway.webhooks.listed(organization)
@@ -113,14 +110,6 @@ def try_out(webhook: Webhook, organization: Organization = "default", data: Data
         message = f"{done.url} has not accepted it: {done.error}"
         raise GatewayError("not_delivered", message, subject=done.webhook, hint=hint)
     typer.echo(f"{done.url} has accepted {done.event} after {done.milliseconds} ms")
-
-
-def fares(state: State, now_ns: int) -> str:
-    """How the deliveries to a webhook go, in a few words."""
-    good = f"accepted {output.age(now_ns - state.success_ns)} ago" if state.success_ns else "none yet"
-    if state.failures:
-        good += f"; failed {output.age(now_ns - state.error_ns)} ago: {state.error}"
-    return good + (f"; {state.given_up} given up" if state.given_up else "")
 
 
 def _secret(path: Path) -> str:

@@ -80,6 +80,8 @@ class Context:
     vault: Vault
     cursors: Cursors
     bundles: Bundles
+    health: Callable[[], Mapping[str, Any]] | None = None
+    """What `gateway status` says, if the process of this API can tell. Blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)

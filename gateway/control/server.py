@@ -145,10 +145,11 @@ class ControlApi:
         source: KeySource | None = None,
         stop: asyncio.Event | None = None,
         writer: AuditWriter | None = None,
+        health: Callable[[], Mapping[str, Any]] | None = None,
     ) -> ControlApi:
         """The API of the gateway in a data directory, whose streams end when `stop` is set. Blocks.
 
-        `writer` is the log's in this process; without one the API has its own.
+        `writer` is the log's in this process; without one the API has its own. `health` is what `gateway status` says.
         """
         peppers = Peppers.load(data.keys)
         vault, cursors = Vault.load(data.keys, source), Cursors(peppers.current)
@@ -163,6 +164,7 @@ class ControlApi:
             vault=vault,
             cursors=cursors,
             bundles=Bundles(data.bundles),
+            health=health,
         )
         api = cls(app, context, OPERATIONS, version, stop)
         api._owned = writer if own else None

@@ -36,12 +36,13 @@ NOUNS: Final = (
     "stops",
     "usage",
     "policies",
+    "status",
     "token-keys",
     "audit",
 )
 """What there is to read and to change."""
 
-_ONLY_READ: Final = ("usage", "policies", "audit")
+_ONLY_READ: Final = ("usage", "policies", "status", "audit")
 
 SCOPES: Final = (
     "read",

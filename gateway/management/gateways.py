@@ -106,6 +106,18 @@ def adding_up(data: Path, progress: Callable[[int, int], None] | None) -> Iterat
         yield DirectoryUsage(db, directory, progress)
 
 
+def health(data: Path) -> dict[str, Any]:
+    """What `gateway status` says (`processes/status_answer.py`)."""
+    if (server := chosen()) is not None:
+        with _client(access_to(server)) as client:
+            found: dict[str, Any] = client.get("status").body
+            return found
+    from gateway.processes import status_answer
+    from gateway.settings import load_settings
+
+    return status_answer.answer(load_settings({"data": data}))
+
+
 def who(access: Access) -> dict[str, Any]:
     """The operator whose token this is, and what the token is for."""
     with _client(access) as client:

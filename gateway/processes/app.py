@@ -44,6 +44,7 @@ async def _control(
     """The control process, from its start to its end."""
     from gateway.control.server import ControlApi
     from gateway.http.health import Health
+    from gateway.processes import status_answer
     from gateway.processes.duties import Duties
     from gateway.processes.metrics_page import MetricsPage
     from gateway.processes.version import version
@@ -59,7 +60,10 @@ async def _control(
         # Opened after the duties, which have migrated the registry.
         others = _not_here(settings.data_plane)
         source = KeySource.of(settings)
-        api = await asyncio.to_thread(ControlApi.open, others, settings.data, version(), source, stop, duties.writer)
+        health_of = functools.partial(status_answer.answer, settings)
+        api = await asyncio.to_thread(
+            ControlApi.open, others, settings.data, version(), source, stop, duties.writer, health_of
+        )
         stack.push_async_callback(asyncio.to_thread, api.close)
         stack.push_async_callback(api.logins.close)
         names = (settings.control_host, settings.metrics_host, *settings.metrics_hosts)

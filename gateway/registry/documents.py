@@ -28,6 +28,15 @@ def timestamp(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def age(duration_ns: int) -> str:
+    """A duration for people, in its largest whole unit."""
+    seconds = max(0, duration_ns // 1_000_000_000)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
 def parse_time(text: str) -> int:
     """Nanoseconds from an RFC 3339 time or a date, to the millisecond; without a zone it is UTC."""
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.registry.documents import age
 from gateway.storage import database_files
 
 MOST: Final = 200
@@ -60,6 +61,14 @@ def state_document(state: State) -> dict[str, Any]:
         "failure_ns": state.error_ns or None,
         "error": state.error,
     }
+
+
+def fares(state: State, now_ns: int) -> str:
+    """How the deliveries to a webhook go, in a few words."""
+    good = f"accepted {age(now_ns - state.success_ns)} ago" if state.success_ns else "none yet"
+    if state.failures:
+        good += f"; failed {age(now_ns - state.error_ns)} ago: {state.error}"
+    return good + (f"; {state.given_up} given up" if state.given_up else "")
 
 
 def pause(failures: int) -> int:

@@ -21,6 +21,7 @@ from gateway.control.api import (
     policies,
     prices,
     routes,
+    status,
     stops,
     teams,
     token_keys,
@@ -53,6 +54,7 @@ OPERATIONS: list[Operation] = [
     *audit.OPERATIONS,
     *usage.OPERATIONS,
     *policies.OPERATIONS,
+    *status.OPERATIONS,
     *prices.OPERATIONS,
     *events.OPERATIONS,
 ]

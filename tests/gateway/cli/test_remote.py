@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import functools
 import re
 import shutil
 import sys
@@ -27,10 +28,12 @@ from gateway.identifiers import new_id
 from gateway.identity.credentials import Peppers
 from gateway.identity.public_keys import generate, public_pem
 from gateway.management import servers
+from gateway.processes import status_answer
 from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.models import Operator
 from gateway.registry.vault import Vault
+from gateway.settings import load_settings
 from tests.gateway.cli import remote_scripts
 from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Done, Home, Run
@@ -111,7 +114,9 @@ def elsewhere(
     registry = Registry.open(data)
     home = Home(data, registry, Peppers.create(data.keys), Vault.create(data.keys))
     storage.create(data)
-    found = Elsewhere(home, ControlApi.open(nowhere, data, "1.2.3"))
+    settings = load_settings({"data": data.path}, {})
+    health = functools.partial(status_answer.answer, settings)
+    found = Elsewhere(home, ControlApi.open(nowhere, data, "1.2.3", health=health))
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _self, request: found.answer(request))
     yield found
     found.api.close()
@@ -418,6 +423,11 @@ SCRIPTS: Final = {
         agents permissions robot --model gpt-4o --at 2001-01-01
         agents permissions gone --model gpt-4o
         """,
+    "status": """
+        agents register bot
+        status
+        status --json
+        """,
     **remote_scripts.SCRIPTS,
 }
 """Every command that has a remote form, many of them wrongly used as well."""
@@ -449,6 +459,9 @@ def normalised(done: Done) -> tuple[int, str, str]:
         text = re.sub(r"(?<![\w-])[\w-]{43}(?![\w-])", "THUMBPRINT", text)
         text = text.replace(f"gateway --server {URL} ", "gateway ").replace("there/new", "here/new")
         text = re.sub(r"\b\d+ (s|min)\b", "AGE", text)
+        text = re.sub(r'"(checkpoint_)?age_seconds": \d+', "AGE", text)
+        text = re.sub(r'"size": \d+|(?<=system: )\d+', "SIZE", text)
+        text = re.sub(r"/[\w./-]+/(elsewhere|gateway-data|home|\.gateway)\b", "DATA", text)
         return re.sub(r" +", " ", text)
 
     return done.code, plain(done.out), plain(done.err)

@@ -20,7 +20,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.audit import storage
 from gateway.control.server import ControlApi
+from gateway.processes import status_answer
 from gateway.registry import operators
+from gateway.settings import load_settings
 from tests.gateway.conftest import ACTOR, Home
 
 
@@ -148,7 +150,8 @@ async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 def control(home: Home) -> Iterator[Control]:
     storage.create(home.data)
-    api = ControlApi.open(elsewhere, home.data, "1.2.3")
+    health = functools.partial(status_answer.answer, load_settings({"data": home.data.path}, {}))
+    api = ControlApi.open(elsewhere, home.data, "1.2.3", health=health)
     yield Control(home, api)
     api.close()
 

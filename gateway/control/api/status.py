@@ -1,0 +1,71 @@
+"""The gateway's health, for operators who are not at its machine: what `gateway status` says (docs/remote.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.control.operation import Answer, Ask, Operation
+from gateway.control.problems import Problem
+
+
+def show(ask: Ask) -> Answer:
+    """Of the whole gateway: it tells of every organization."""
+    if ask.caller.organization is not None:
+        detail = "an operator of one organization does not see the state of the whole gateway"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway does")
+    if ask.context.health is None:
+        raise Problem(503, "overloaded", "this process does not know the gateway's state", hint="try again")
+    return Answer(body=ask.context.health())
+
+
+def _text(description: str = "") -> dict[str, Any]:
+    return {"type": "string", **({"description": description} if description else {})}
+
+
+def _list(description: str, **members: dict[str, Any]) -> dict[str, Any]:
+    item: dict[str, Any] = {"type": "object"}
+    if members:
+        item |= {"properties": members, "required": list(members), "additionalProperties": False}
+    return {"type": "array", "items": item, "description": description}
+
+
+_MEMBERS: dict[str, dict[str, Any]] = {
+    "findings": _list(
+        "What needs a person, and what may be as somebody wants it.",
+        level={"type": "string", "enum": ["problem", "remark"]},
+        message=_text("What was found."),
+        todo=_text("What to do about it, on the gateway's machine."),
+    ),
+    "needs_a_person": {"type": "boolean", "description": "Whether there is a problem among the findings."},
+    "lines": _list("All of it for people, line by line.", name=_text(), text=_text()),
+    "gateway": {"type": "object", "description": "The processes and their addresses."},
+    "workers": {"type": "object", "description": "Those that should run, and those that do."},
+    "activation": {"type": ["object", "null"], "description": "What is in force."},
+    "policies": {"type": "object", "description": "Where policies come from."},
+    "refused": {"type": ["object", "null"], "description": "The last commit that was refused."},
+    "agents": {"type": "object", "description": "How many there are, by state."},
+    "stops": _list("Emergency stops in force."),
+    "outages": _list("Those of whom every request is refused."),
+    "suspended": {"type": "object", "description": "Organizations and teams that are suspended."},
+    "log": {"type": "object", "description": "The audit log: its size, and how much of it is signed."},
+    "upstreams": _list("How each answered last."),
+    "adoptions": _list("Old keys of providers that still pass."),
+    "webhooks": _list("How deliveries go."),
+}
+
+OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/status",
+        noun="status",
+        summary="Whether the gateway works, and what needs a person, as `gateway status` says it",
+        function=show,
+        about="nothing",
+        heavy=True,
+        answer={
+            "type": "object",
+            "properties": _MEMBERS,
+            "required": ["findings", "needs_a_person", "lines", "gateway"],
+        },
+    ),
+]
