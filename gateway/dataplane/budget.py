@@ -27,6 +27,7 @@ from gateway.policy.decision import Verdict
 from gateway.policy.obligations import Obligations, together
 from gateway.upstream.routing import Destination
 from gateway.usage import bounds, limits
+from gateway.usage.bounds import Kept
 from gateway.usage.estimates import UNKNOWN_TOKENS, Estimate, Estimates
 from gateway.usage.limits import Applied
 from gateway.usage.price_book import PriceBook
@@ -62,7 +63,13 @@ class Budget:
         return self._standing.usage(principal.organization, "agent:" + principal.agent_id, now_ns)
 
     def with_output_limit(
-        self, found: Authorization, principal: Principal, call: Call, destination: Destination, apply: Apply
+        self,
+        found: Authorization,
+        principal: Principal,
+        call: Call,
+        destination: Destination,
+        apply: Apply,
+        kept: Kept | None = None,
     ) -> tuple[Authorization, int | None]:
         """The authorization with an output limit of the gateway's own, where a limit needs one and the call has none.
 
@@ -74,13 +81,18 @@ class Budget:
         if not applied or not apply(call, Obligations(max_output_tokens=self._default_output))[1]:
             return found, None  # nothing needs a limit, or it is a call without output
         cap = min(found.obligations.max_output_tokens or self._default_output, self._default_output)
-        room = self._room(applied, principal, _as_obliged(found, call), destination, found.now_ns)
+        room = self._room(applied, principal, _as_obliged(found, call), destination, found.now_ns, kept)
         cap = min(cap, max(room, LEAST_OUTPUT))
         obligations = together([found.obligations, Obligations(max_output_tokens=cap)])
         return replace(found, obligations=obligations), cap
 
     def reserve(
-        self, found: Authorization, principal: Principal, call: Call, destination: Destination
+        self,
+        found: Authorization,
+        principal: Principal,
+        call: Call,
+        destination: Destination,
+        kept: Kept | None = None,
     ) -> tuple[Authorization, CallReservation | None]:
         """What the call reserves as it will be forwarded; or the authorization refused, if a limit cannot hold it."""
         of_agent = limits.prepared(principal)
@@ -92,7 +104,7 @@ class Budget:
         tokens = spend = 0
         if bounds.asks_a_model(call):
             if strict is not None:
-                return self._reserve_bound(found, principal, call, destination, applied, scopes, strict)
+                return self._reserve_bound(found, principal, call, destination, applied, scopes, strict, kept)
             # Nothing holds this call back: it counts so much only if it is never known what it used.
             into, out = len(call.raw), call.max_output_tokens or self._default_output
             if into > _UNLIMITED_INPUT:
@@ -111,9 +123,10 @@ class Budget:
         applied: tuple[Applied, ...],
         scopes: tuple[str, ...],
         strict: Applied,
+        kept: Kept | None,
     ) -> tuple[Authorization, CallReservation | None]:
         """The same for a call that has to stay within limits, of which `strict` needs to know the most it can use."""
-        bound = bounds.of(call)
+        bound = bounds.of(call, kept)
         if bound.unbounded and not strict.estimates:
             why = f"the call has {bound.unbounded}, which may be any number of tokens; leave that out"
             why += _or_estimate(strict)
@@ -209,13 +222,19 @@ class Budget:
         return dearest(destination.preset, destination.name, models[0], now_ns, organization, into, out)
 
     def _room(
-        self, applied: list[Applied], principal: Principal, call: Call, destination: Destination, now_ns: int
+        self,
+        applied: list[Applied],
+        principal: Principal,
+        call: Call,
+        destination: Destination,
+        now_ns: int,
+        kept: Kept | None,
     ) -> int:
         """The most output tokens that all of these limits have room for at this moment; less than 1 if they have none.
 
         More than the setting are of no interest.
         """
-        room, bound, predicted = self._default_output, bounds.of(call), bounds.predicted_tokens(call)
+        room, bound, predicted = self._default_output, bounds.of(call, kept), bounds.predicted_tokens(call)
         if all(each.estimates for each in applied):
             bound = bound._replace(input_tokens=bound.known, rounds=1)
         prices = self._priced(principal, call, destination, now_ns)

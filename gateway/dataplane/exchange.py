@@ -25,6 +25,8 @@ from gateway.upstream.providers.base import Head, Provider
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match, Target
 from gateway.upstream.taps import Report
+from gateway.usage import bounds
+from gateway.usage.bounds import Kept
 from gateway.usage.reservation import CallReservation
 
 _NO_HEAD = Head()
@@ -95,6 +97,10 @@ class Exchange:
     keeping: Keeping | None = None
     # What it counts as, from the decision to its settlement; None if it is refused.
     reservation: CallReservation | None = None
+    # What the response has used that the call continues; None if that is not known.
+    kept: Kept | None = None
+    # What this call has used bounds what continues its response.
+    keeps_all: bool = False
     # The output limit that the gateway has set because a limit needs one.
     output_limit: int | None = None
     # The decision is, or may be, recorded. The client must not be given its id before.
@@ -245,6 +251,7 @@ class Exchange:
         assert authorization is not None
         self.action, self.model, self.priced_ns = call.action, call.model, authorization.now_ns
         self.output_cap, self.stores = authorization.obligations.max_output_tokens, call.stores
+        self.keeps_all = call.stores and bounds.keeps_all(call)
         self.set_headers = authorization.obligations.set_headers
         if call.action == MODEL_LIST and self.principal is not None and self.match is not None:
             provider, used = self.match.destination.provider, authorization.input["usage"]

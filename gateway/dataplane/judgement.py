@@ -62,7 +62,7 @@ class Judgement:
         apply = functools.partial(obliged, match.destination.provider)
         if found.allow:
             found, exchange.output_limit = self._budget.with_output_limit(
-                found, principal, call, match.destination, apply
+                found, principal, call, match.destination, apply, exchange.kept
             )
         if found.allow and found.obligations:
             again = functools.partial(authorization.again, found, principal, ends=ends)
@@ -70,7 +70,9 @@ class Judgement:
             exchange.change(receiving.spooled(changed, exchange.received), edits)
         if found.allow:
             assert exchange.call is not None
-            found, exchange.reservation = self._budget.reserve(found, principal, exchange.call, match.destination)
+            found, exchange.reservation = self._budget.reserve(
+                found, principal, exchange.call, match.destination, exchange.kept
+            )
         exchange.authorization = found
         if judges.shadows:
             ends = time.monotonic() + self._deadline

@@ -280,6 +280,7 @@ class DataPlane:
         named = exchange.requested_models or exchange.call.models
         judges = authorization.within_scope(judges, principal.scope, exchange.call.action, named, exchange.peer)
         foreign = self._reader.foreign(exchange, exchange.match)
+        exchange.kept = self._reader.kept(exchange, exchange.match)
         exchange.judging_ns = time.monotonic_ns()
         await self._judgement.decide(exchange, principal, judges, foreign)
         if self._contents is not None:

@@ -19,6 +19,8 @@ from gateway.identity.signatures import Signed
 from gateway.shares import Shares
 from gateway.upstream.providers.base import Edits
 from gateway.upstream.routing import Choices, Match
+from gateway.usage import bounds
+from gateway.usage.bounds import Kept
 
 LARGE_BODY = 64 * 1024
 """Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over."""
@@ -67,6 +69,15 @@ class Reader:
             return ()
         upstream = match.destination.id
         return self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
+
+    def kept(self, exchange: Exchange, match: Match) -> Kept | None:
+        """What the response has used that the call continues, if its agent has made it here at this upstream."""
+        call, principal = exchange.call, exchange.principal
+        assert call is not None
+        assert principal is not None
+        if not call.references or (response := bounds.previous_response(call)) is None:
+            return None
+        return self._references.usage_of(principal.organization, match.destination.id, principal.agent_id, response)
 
     def _keep_to_state(self, exchange: Exchange) -> bool:
         """Let a call that names or creates state at a provider go to no other upstream. Whether it changed course."""

@@ -26,6 +26,7 @@ from gateway.dataplane.refusals import Refusals
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.identity.principals import Principal
 from gateway.shares import Shares
+from gateway.usage.bounds import Kept
 
 logger = logging.getLogger("gateway.dataplane.recording")
 
@@ -143,9 +144,14 @@ class Recorder:
         principal, match, created = exchange.principal, exchange.match, exchange.report.created
         if not created or principal is None or match is None:
             return
+        whose = principal.organization, match.destination.id, principal.agent_id
         try:
-            await asyncio.to_thread(
-                self._references.remember, principal.organization, match.destination.id, principal.agent_id, created
-            )
+            await asyncio.to_thread(self._references.remember, *whose, created)
+            usage, model = exchange.report.usage, exchange.model
+            if exchange.keeps_all and exchange.outcome == "ok" and usage is not None and model is not None:
+                kept = Kept(model, usage.input + usage.output)
+                for each in created:
+                    if each.kind == "response":
+                        await asyncio.to_thread(self._references.remember_usage, *whose, each.id, kept)
         except GatewayError as error:
             logger.error("%s: %s", exchange.decision_id, error.message)

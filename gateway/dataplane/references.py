@@ -19,6 +19,7 @@ from pathlib import Path
 from gateway.call import Reference
 from gateway.errors import Denied, GatewayError
 from gateway.storage import database_files
+from gateway.usage.bounds import Kept
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS reference (
@@ -26,6 +27,22 @@ CREATE TABLE IF NOT EXISTS reference (
   agent TEXT NOT NULL, created_ns INTEGER NOT NULL,
   PRIMARY KEY (organization, upstream, kind, id)
 ) STRICT, WITHOUT ROWID
+"""
+# What the calls have used that made responses: a later call that continues one has at most so much of it as input.
+_USAGE_TABLE = """
+CREATE TABLE IF NOT EXISTS response_usage (
+  organization TEXT NOT NULL, upstream TEXT NOT NULL, id TEXT NOT NULL,
+  agent TEXT NOT NULL, model TEXT NOT NULL, tokens INTEGER NOT NULL, created_ns INTEGER NOT NULL,
+  PRIMARY KEY (organization, upstream, id)
+) STRICT, WITHOUT ROWID
+"""
+_USAGE_BY_AGE = "CREATE INDEX IF NOT EXISTS response_usage_by_age ON response_usage (created_ns)"
+_ADD_USAGE = "INSERT OR IGNORE INTO response_usage VALUES (?, ?, ?, ?, ?, ?, ?)"
+_FIND_USAGE = "SELECT agent, model, tokens FROM response_usage WHERE organization = ? AND upstream = ? AND id = ?"
+_FORGET_USAGE = """
+DELETE FROM response_usage WHERE (organization, upstream, id) IN (
+  SELECT organization, upstream, id FROM response_usage WHERE created_ns < ? ORDER BY created_ns LIMIT ?
+)
 """
 _FIND = "SELECT agent FROM reference WHERE organization = ? AND upstream = ? AND kind = ? AND id = ?"
 _BY_AGE = "CREATE INDEX IF NOT EXISTS reference_by_age ON reference (created_ns)"
@@ -56,6 +73,8 @@ class References:
                 self._writes.execute("PRAGMA synchronous = NORMAL")
                 self._writes.execute(_TABLE)
                 self._writes.execute(_BY_AGE)
+                self._writes.execute(_USAGE_TABLE)
+                self._writes.execute(_USAGE_BY_AGE)
                 self._rows = opened.enter_context(closing(_connect(path)))
                 opened.pop_all()  # all is well: they stay open until `close`
         except (sqlite3.Error, OSError) as error:
@@ -79,6 +98,23 @@ class References:
         except sqlite3.Error as error:
             raise Denied("registry_unavailable", f"references: {error}") from error
 
+    def usage_of(self, organization: str, upstream: str, agent: str, response: str) -> Kept | None:
+        """The model that was asked for a response of this agent, and what that call has used; None if not known."""
+        try:
+            found = self._rows.execute(_FIND_USAGE, (organization, upstream, response)).fetchone()
+        except sqlite3.Error as error:
+            raise Denied("registry_unavailable", f"references: {error}") from error
+        return Kept(found[1], found[2]) if found is not None and found[0] == agent else None
+
+    def remember_usage(self, organization: str, upstream: str, agent: str, response: str, kept: Kept) -> None:
+        """Record what the call has used that made a response. Blocks; raises `GatewayError`."""
+        row = organization, upstream, response, agent, *kept, time.time_ns()
+        try:
+            with self._guard:
+                self._writes.execute(_ADD_USAGE, row)
+        except sqlite3.Error as error:
+            raise GatewayError("runtime_unavailable", f"usage cannot be remembered: {error}") from error
+
     def remember(self, organization: str, upstream: str, agent: str, created: Iterable[Reference]) -> None:
         """Record that an agent has created this state. Blocks; raises `GatewayError`."""
         now = time.time_ns()
@@ -93,12 +129,13 @@ class References:
         """Forget what is older than `KEEP_DAYS`; returns how much that was. Blocks; raises `GatewayError`."""
         forgotten = 0
         try:
-            while True:
-                with self._guard:
-                    found = self._writes.execute(_FORGET, (now_ns - KEEP_DAYS * _DAY_NS, _AT_ONCE)).rowcount
-                forgotten += found
-                if found < _AT_ONCE:
-                    return forgotten
+            for statement in (_FORGET, _FORGET_USAGE):
+                found = _AT_ONCE
+                while found == _AT_ONCE:
+                    with self._guard:
+                        found = self._writes.execute(statement, (now_ns - KEEP_DAYS * _DAY_NS, _AT_ONCE)).rowcount
+                    forgotten += found
+            return forgotten
         except sqlite3.Error as error:
             raise GatewayError("runtime_unavailable", f"old references cannot be forgotten: {error}") from error
 

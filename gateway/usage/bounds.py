@@ -81,6 +81,29 @@ def asks_a_model(call: Call) -> bool:
     return call.model is not None or bool(call.references)
 
 
+class Kept(NamedTuple):
+    """What the provider keeps of an earlier call: the model that it asked, and the tokens that it has used."""
+
+    model: str
+    tokens: int
+
+
+def previous_response(call: Call) -> str | None:
+    """The response that a call continues, if that is all of the provider's state that it names."""
+    named = None if call.body is None else call.body.get("previous_response_id")
+    if not isinstance(named, str) or [(each.kind, each.id) for each in call.references] != [("response", named)]:
+        return None
+    return named
+
+
+def keeps_all(call: Call) -> bool:
+    """Whether a response to a call has all that it continues, so that its usage bounds what continues it in turn."""
+    body = call.body
+    if body is None or call.action != "responses" or _compacts(body) or body.get("context_management") is not None:
+        return False
+    return body.get("truncation") in (None, "disabled")
+
+
 class Bound(NamedTuple):
     """The most that a call can use of its input, of what the provider does for it, and what has no bound.
 
@@ -98,12 +121,18 @@ class Bound(NamedTuple):
     loose: str = ""
 
 
-def of(call: Call) -> Bound:
-    """The bound of a call, as it will be forwarded."""
+def of(call: Call, kept: Kept | None = None) -> Bound:
+    """The bound of a call, as it will be forwarded. `kept` is what the response has used that it continues.
+
+    All of that may be input of this call, but no more, if it asks the same model: others make other tokens of it.
+    """
     hosted = hosted_tools.hosted(call) if call.tools else []
     found = media.find(call) if call.modalities and call.body is not None else None
     known = _input(call, call.body if found is None else found.body) + (0 if found is None else found.tokens)
     rest = _rest(call, found)
+    if kept is not None and call.models == (kept.model,) and previous_response(call) is not None:
+        known += kept.tokens
+        rest = [each for each in rest if each != "response"]
     limited = hosted_tools.rounds(call, hosted) if hosted else None
     window = windows.window(call.models, call.betas) if rest or limited is not None else None
     rounds, fees = limited if limited is not None and window is not None else (1, ())

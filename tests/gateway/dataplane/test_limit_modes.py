@@ -148,12 +148,38 @@ def test_what_agents_send_goes_through_under_a_limit_on_money(run: Run, mode: st
             assert reply.status == 200, reply.body
             decided, completed = await last(gateway)
             # Only a hard limit reserves the window of the model: nearly all of it is never used.
-            assert ("estimated" not in decided, decided["tokens"] >= 128_000) == (mode == "hard",) * 2
+            whole = mode == "hard" and "previous_response_id" not in members
+            assert (decided["tokens"] >= 128_000) is whole
+            assert ("estimated" in decided) is (mode == "estimate" and "previous_response_id" not in members)
             assert completed["settled_tokens"] == 10
         # Without a cap a search has no bound.
         body = {"model": "gpt-4o", "max_output_tokens": 50, "input": "x", "tools": [{"type": "web_search"}]}
         reply = await ask(gateway, body, "/v1/responses")
         assert reply.status == (403 if mode == "hard" else 200)
+        assert proven(gateway) == []
+
+    run(test)
+
+
+def test_what_a_response_has_used_bounds_what_continues_it(run: Run) -> None:
+    """Its input and its output may be input again, and no more; of another model nothing is known."""
+
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 1_000_000, mode="hard")
+
+        async def reserved(number: int, **members: Any) -> int:
+            used = {"input_tokens": 7, "output_tokens": 993, "total_tokens": 1000}
+            gateway.upstream.handler = answer({**RESPONSE, "id": f"resp_{number}", "usage": used})
+            body = {"model": "gpt-4o", "max_output_tokens": 50, "input": "x", **members}
+            assert (await ask(gateway, body, "/v1/responses")).status == 200
+            return int((await last(gateway))[0]["tokens"])
+
+        first, window = await reserved(1), 128_000 + 50
+        for number, members in ((2, {}), (3, {"truncation": "auto"})):
+            assert 1000 < await reserved(number, previous_response_id="resp_1", **members) - first < 1050
+        # What it was charged for may have been cut off what it continues.
+        assert await reserved(4, previous_response_id="resp_3") == window
+        assert await reserved(5, previous_response_id="resp_2", model="gpt-4o-mini") == window
         assert proven(gateway) == []
 
     run(test)
