@@ -28,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import client_headers, preconditions, receiving, rejected
+from gateway.dataplane import client_headers, preconditions, receiving, rejected, wrong_server
 from gateway.dataplane.admission import Admission, holders_of
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
@@ -56,6 +56,7 @@ from gateway.dataplane.request_log import RequestLog
 from gateway.dataplane.telling import Teller, owner
 from gateway.dataplane.tracing import Tracer
 from gateway.dataplane.watch import Watch
+from gateway.dataplane.wrong_server import WrongServerError
 from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
@@ -375,6 +376,9 @@ class DataPlane:
             if denied.code == "upstream_unavailable":
                 destination = exchange.match.destination
                 self._complaints.unavailable(destination.id, destination.name, denied.detail, denied.hint)
+            elif isinstance(denied, WrongServerError):
+                destination = exchange.match.destination
+                self._complaints.refused(destination.id, destination.name, denied.detail, denied.hint)
             exchange.unsent = isinstance(denied, NotConnectedError | CircuitOpenError)
             if denied.code == "upstream_timeout":
                 exchange.timeout = "connect" if isinstance(denied, NotConnectedError) else "idle"
@@ -445,8 +449,15 @@ class DataPlane:
         exchange.sent_ns = time.monotonic_ns()
         answer = await self._client.send(outgoing, _nothing if keep else exchange.forget_body, destination.reach)
         exchange.upstream_status = answer.status
-        self._breakers.answered(destination, agent, answer.status)
+        assert exchange.match is not None
+        wrong: WrongServerError | None = None
         try:
+            try:
+                wrong = await wrong_server.check(answer, destination, exchange.match.endpoint.route)
+            finally:
+                self._breakers.answered(destination, agent, answer.status if wrong is None else wrong.reason.status)
+            if wrong is not None:
+                raise wrong
             if answer.status in (401, 403):
                 found = await rejected.of_forbidden(answer, destination) if answer.status == 403 else None
                 exchange.rejected = found.why if found is not None else None

@@ -50,6 +50,9 @@ def test_the_providers_own_errors_pass(run: Run) -> None:
 @pytest.mark.parametrize("status", [400, 402, 404, 422, 500, 503, 529])
 @pytest.mark.parametrize("body", [b'{"error":{"message":"no"}}', b"<html>", b""])
 def test_an_error_of_the_provider_passes_unchanged_and_is_no_success(run: Run, status: int, body: bytes) -> None:
+    if status == 404 and not body.startswith(b"{"):
+        pytest.skip("a server that is not the provider's: test_wrong_server.py")
+
     async def test(gateway: Gateway) -> None:
         gateway.upstream.handler = answer(body, status)
         reply = await gateway.chat(stream=True)
