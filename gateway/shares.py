@@ -6,8 +6,8 @@ ratio 1 so ends at half of all places, one with ratio 3 at three quarters, and s
 stay free for those who hold few. Nothing has to be configured, and nothing is set aside while nobody else asks. (The
 rule is the dynamic threshold of shared packet buffers: Choudhury and Hahne, IEEE/ACM Transactions on Networking, 1998.)
 
-Those who wait for room take turns: a holder with a hundred waiting callers is served no more often than one with a few,
-so that one place can be shared as well. (Start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996.)
+Those who wait for room take turns: organizations first, then the agents of each. So a holder with a hundred waiting
+callers is served no more often than one with a few, and one place can be shared as well.
 
 The caller says who asks by naming every holder that answers for it, for instance an agent and its organization; all
 of them must have room. An address is only named while nobody has authenticated: many agents may stand behind one.
@@ -18,12 +18,10 @@ Not locked: one `Shares` belongs to one event loop or one thread. Processes have
 from __future__ import annotations
 
 import asyncio
-import bisect
 import ipaddress
-import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["agent", "organization", "operator", "address", "upstream"]
@@ -76,15 +74,27 @@ class NoShareError(Exception):
         super().__init__(f"no more {thing}: {whose}")
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Waiting:
-    """A caller that waits. The one with the lowest place is next, and of equals the one that came first."""
+    """A caller that waits, with the lines of its holders."""
 
-    place: float
-    number: int
-    holders: tuple[Holder, ...] = field(compare=False)
-    amount: int = field(compare=False)
-    turn: asyncio.Future[None] = field(compare=False)
+    holders: tuple[Holder, ...]
+    amount: int
+    turn: asyncio.Future[None]
+    lines: tuple[_Line, ...]
+
+    @property
+    def standing(self) -> tuple[float, ...]:
+        """The widest holder first: the lowest of all is next."""
+        return tuple(each.served for each in reversed(self.lines))
+
+
+@dataclass(eq=False, slots=True)
+class _Line:
+    """A holder's waiting callers: how many there are, and what it was given since it waits, divided by its ratio."""
+
+    served: float
+    callers: int = 0
 
 
 class Shares:
@@ -96,12 +106,10 @@ class Shares:
         self.taken = 0
         self._ratios = RATIOS if ratios is None else {**RATIOS, **ratios}
         self._held: dict[Holder, int] = {}
-        # In the order in which they are served; the place of the one that was served last, and those that follow the
-        # last waiting caller of each holder. A holder moves back by what it asks for, divided by its ratio.
+        # In the order in which they came.
         self._waiting: list[_Waiting] = []
-        self._served = 0.0
-        self._next: dict[Holder, float] = {}
-        self._numbers = itertools.count()
+        # By a holder and those behind it in the holders of a caller.
+        self._lines: dict[tuple[Holder, ...], _Line] = {}
 
     @property
     def free(self) -> int:
@@ -154,8 +162,8 @@ class Shares:
             self._grant(holders, amount)
             return
         turn = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(self._place(holders, amount), next(self._numbers), holders, amount, turn)
-        bisect.insort(self._waiting, waiting)
+        waiting = _Waiting(holders, amount, turn, tuple(self._line(holders[at:]) for at in range(len(holders))))
+        self._waiting.append(waiting)
         try:
             await turn
         except BaseException:
@@ -166,28 +174,38 @@ class Shares:
                 self.give_back(*holders, amount=amount)
             raise
 
-    def _place(self, holders: tuple[Holder, ...], amount: int) -> float:
-        """Where a caller stands: behind its holders' other ones, but not behind all of somebody else's."""
-        place = max((self._next.get(each, 0.0) for each in holders), default=0.0)
-        place = max(place, self._served)
-        for each in holders:
-            self._next[each] = place + amount / self._ratios[each.kind]
-        return place
+    def _line(self, key: tuple[Holder, ...]) -> _Line:
+        """Where one more caller of the first of these waits: a newcomer begins as the least served one beside it."""
+        line = self._lines.get(key)
+        if line is None:
+            beside = [each.served for other, each in self._lines.items() if other[1:] == key[1:]]
+            line = self._lines[key] = _Line(min(beside, default=0.0))
+        line.callers += 1
+        return line
 
     def _leave(self, waiting: _Waiting) -> None:
         self._waiting.remove(waiting)
-        if not self._waiting:
-            self._next.clear()
-            self._served = 0.0
+        for at, line in enumerate(waiting.lines):
+            line.callers -= 1
+            if not line.callers:
+                del self._lines[waiting.holders[at:]]
 
     def _refusal(self, holders: tuple[Holder, ...], amount: int) -> NoShareError | None:
+        if self._has_room(holders, amount):
+            return None
+        free = self.capacity - self.taken
+        held, ratios = self._held, self._ratios
+        full = (each for each in holders if not has_room(each.kind, held.get(each, 0), free, amount, ratios))
+        return NoShareError(self.thing, None if amount > free else next(full))
+
+    def _has_room(self, holders: tuple[Holder, ...], amount: int) -> bool:
         free = self.capacity - self.taken
         if amount > free:
-            return NoShareError(self.thing, None)
-        for each in holders:
+            return False
+        for each in holders:  # noqa: SIM110  # this is the hot path, and a generator takes twice as long
             if not has_room(each.kind, self._held.get(each, 0), free, amount, self._ratios):
-                return NoShareError(self.thing, each)
-        return None
+                return False
+        return True
 
     def _grant(self, holders: tuple[Holder, ...], amount: int) -> None:
         self.taken += amount
@@ -195,11 +213,15 @@ class Shares:
             self._held[each] = self._held.get(each, 0) + amount
 
     def _serve(self) -> None:
-        for each in tuple(self._waiting):
-            if self.taken >= self.capacity:
+        while self._waiting and self.taken < self.capacity:
+            able = [
+                each for each in self._waiting if not each.turn.done() and self._has_room(each.holders, each.amount)
+            ]
+            if not able:
                 return
-            if not each.turn.done() and self._refusal(each.holders, each.amount) is None:
-                self._served = max(self._served, each.place)
-                self._leave(each)
-                self._grant(each.holders, each.amount)
-                each.turn.set_result(None)
+            first = min(able, key=lambda each: each.standing)
+            for holder, line in zip(first.holders, first.lines, strict=True):
+                line.served += first.amount / self._ratios[holder.kind]
+            self._leave(first)
+            self._grant(first.holders, first.amount)
+            first.turn.set_result(None)

@@ -258,8 +258,6 @@ class Exchange:
             self.usable = UsableModels(authorization.panel, self.principal, provider, call.upstream, used)
         self.panel = authorization.panel
         self.call, self.authorization = None, None
-        if not isinstance(self.received, bytes):
-            self.holding.release()
         self.turn.release()
         return call
 

@@ -58,17 +58,23 @@ class Holding:
 
 
 class Turn:
-    """One request's turn at what is done for one request at a time. Agents and organizations take turns."""
+    """One request's turn at having a large body in memory, for which there is room for one. Agents and organizations
+    take turns.
+    """
 
-    __slots__ = ("_mine", "_turns", "holders")
+    __slots__ = ("_mine", "_room", "_turns", "holders")
 
-    def __init__(self, turns: Shares, holders: Holders = ()) -> None:
+    def __init__(self, turns: Shares, room: int) -> None:
         self._turns = turns
+        self._room = room
         self._mine = False
-        self.holders = holders
+        self.holders: Holders = ()
 
-    async def take(self) -> None:
-        """Wait for the turn, unless this request has it."""
+    async def take(self, size: int) -> None:
+        """Wait for the turn, unless this request has it; `Denied` with `overloaded` if there is never so much room."""
+        if size > self._room:
+            why = f"to read it takes {size} bytes, and there is room for {self._room}: `max_held_bytes` is twice that"
+            raise Denied("overloaded", "a large body has no room in memory", reasons=[why])
         if not self._mine:
             await self._turns.take_in_turn(*self.holders)
             self._mine = True

@@ -116,7 +116,9 @@ class DataPlane:
         self._outages = outages
         self._complaints = Complaints()
         self._admission = Admission(settings)
-        self._held = Shares("bytes of requests and answers in memory", settings.max_held_bytes)
+        # Half of the memory is for reading one large body at a time: whatever others hold, there is room for that.
+        self._room = settings.max_held_bytes // 2
+        self._held = Shares("bytes of requests and answers in memory", settings.max_held_bytes - self._room)
         self._spooled = Shares("bytes of large requests on disk", settings.max_spooled_bytes)
         self._breakers = Breakers(settings, contacts.breaker)
         self._chooser = Chooser(settings, self._breakers)
@@ -138,7 +140,7 @@ class DataPlane:
             random_bytes(SALT_BYTES),
             Holding(self._held),
             Holding(self._spooled),
-            Turn(self._large),
+            Turn(self._large, self._room),
         )
         client: Departure = scope[Departure.KEY]
         try:

@@ -52,8 +52,7 @@ class Reader:
             _read(exchange)
         else:
             if not isinstance(exchange.received, bytes):
-                await exchange.turn.take()
-                exchange.holding.hold(_READING * len(exchange.received))
+                await exchange.turn.take(_READING * len(exchange.received))
             assert exchange.principal is not None
             await beside(self._turns, holders_of(exchange.principal), _read, exchange)
             exchange.count_spooled()

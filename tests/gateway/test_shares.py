@@ -153,8 +153,10 @@ async def _turns() -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         group.create_task(work(Holder("agent", "agt_late")))
-    assert [order.index("agt_other"), order.index("agt_late")] < [5, 8]
-    assert len(order) == 53
+        group.create_task(work(Holder("agent", "agt_colleague"), TENANT))
+    assert (order.index("agt_other"), order.index("agt_late") < 9) == (2, True)
+    assert order.index("agt_colleague") < 12, "its organization has a greedy agent, too"
+    assert len(order) == 54
     assert order[-1] == "agt_greedy"
     assert shares.taken == 0
-    assert shares._next == {}, "nothing is remembered of those who have waited"
+    assert shares._lines == {}, "nothing is remembered of those who have waited"

@@ -245,7 +245,7 @@ def test_an_answer_that_cannot_be_held_is_relayed_and_not_kept(run: Callable[...
         [end] = await gateway.entries("completed")
         assert (end["outcome"], end["content_omitted"], "content_commitment" in end) == ("ok", "no_memory", False)
 
-    run(test, max_held_bytes=50_000)
+    run(test, max_held_bytes=100_000)
 
 
 def test_texts_of_streams_of_other_providers() -> None:

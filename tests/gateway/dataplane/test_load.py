@@ -13,9 +13,11 @@ import orjson
 import pytest
 
 from gateway.dataplane import judgement, reading, recording
+from gateway.dataplane.exchange import Exchange
 from gateway.policy import authorization
+from gateway.registry import changes
 
-from .conftest import COMPLETION, Gateway, Handler, answer, read_reply, until
+from .conftest import ACTOR, COMPLETION, ORG, Gateway, Handler, answer, read_reply, until
 
 Run = Callable[..., None]
 
@@ -43,7 +45,7 @@ def test_bodies_share_a_budget(run: Run) -> None:
         (entry,) = await gateway.entries("refused")
         assert entry["reason"] == "overloaded"
 
-    run(test, max_held_bytes=400_000)
+    run(test, max_held_bytes=800_000)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_what_is_held_of_an_answer_counts(run: Run) -> None:
         (completed,) = await gateway.entries("completed")
         assert (completed["outcome"], completed["input_tokens"], completed["output_tokens"]) == ("ok", *USED)
 
-    run(test, max_held_bytes=400_000)
+    run(test, max_held_bytes=800_000)
 
 
 def test_an_answer_that_cannot_be_held_is_relayed_unread(run: Run) -> None:
@@ -151,7 +153,7 @@ def test_an_answer_that_cannot_be_held_is_relayed_unread(run: Run) -> None:
         assert (completed["outcome"], completed["input_tokens"]) == ("ok", None)
         assert completed["detail"] == "nothing was read from the answer: no memory was left to hold it"
 
-    run(test, max_held_bytes=100_000)
+    run(test, max_held_bytes=200_000)
 
 
 def test_an_event_that_cannot_be_held_ends_its_stream(run: Run) -> None:
@@ -168,7 +170,7 @@ def test_an_event_that_cannot_be_held_ends_its_stream(run: Run) -> None:
         assert completed["outcome"] == "upstream_error"
         assert completed["detail"] == "an event of the stream is larger than the memory that is left"
 
-    run(test, max_held_bytes=100_000)
+    run(test, max_held_bytes=200_000)
 
 
 class Where:
@@ -194,6 +196,34 @@ def test_a_large_body_is_read_beside_the_event_loop(run: Run, monkeypatch: pytes
             assert (await gateway.send(gateway.request(large(size)))).status == status
         assert (await gateway.send(gateway.request(b"[" + b"[]," * 1_000_000 + b"[]]"))).status == 413
         assert (read.beside, record.beside) == ([False, True, True], [False, True])
+
+    run(test)
+
+
+def test_large_bodies_of_agents_are_read_in_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One agent with many of them kept all others waiting until the last of its own was read."""
+    go, order = threading.Event(), []
+    read = reading._read
+
+    def slowly(exchange: Exchange) -> None:
+        go.wait(60)
+        assert exchange.principal is not None
+        order.append(exchange.principal.name)
+        read(exchange)
+
+    async def test(gateway: Gateway) -> None:
+        agent = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+        changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
+        key = changes.create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id)
+        monkeypatch.setattr(reading, "_read", slowly)
+        body = large(100_000)
+        greedy = [asyncio.create_task(gateway.send(gateway.request(body))) for _ in range(8)]
+        await until(lambda: gateway.plane.load()[1] >= 8 * len(body))
+        other = asyncio.create_task(gateway.send(gateway.request(body, f"Authorization: Bearer {key.text}")))
+        await until(lambda: gateway.plane.load()[1] >= 9 * len(body))
+        go.set()
+        assert {each.status for each in await asyncio.gather(*greedy, other)} == {200}
+        assert order.index("other") <= 2, "the one that was read, and the one that has waited longest"
 
     run(test)
 

@@ -146,7 +146,7 @@ def test_the_setting_is_one_of_three_words(live: Live) -> None:
 
 
 def exchange() -> Exchange:
-    budget, turn = Shares("bytes", 1), Turn(Shares("turns", 1))
+    budget, turn = Shares("bytes", 1), Turn(Shares("turns", 1), 1)
     found = Exchange("dec_1", time.monotonic_ns(), b"", Holding(budget), Holding(budget), turn)
     found.outcome = "ok"
     return found
