@@ -49,6 +49,8 @@ MAX_CHANGING: Final = 4
 """Changes that are made at a time. They wait for one another anyway; an operator's are never all of them."""
 MAX_HEAVY: Final = 3
 """How many of those that take seconds, and have large bodies or ask policies; more wait, with their bodies read."""
+MAX_BESIDE: Final = 2
+"""How many for pages beside the API, such as metrics, which are made one at a time; more wait."""
 MAX_OUTSIDE: Final = 8
 """How many that wait for servers elsewhere; more are refused, because waiting ones would keep all others out."""
 MAX_VISITS: Final = 32
@@ -127,6 +129,7 @@ class ControlApi:
             "changing": Threads("changing", "changes", MAX_CHANGING, ALIKE),
             "restricting": Threads("restricting", "restrictions", THREADS),
             "heavy": Threads("heavy", "requests that take seconds", MAX_HEAVY, ALIKE),
+            "beside": Threads("beside", "pages beside the API", MAX_BESIDE, ALIKE),
             "outside": Threads("outside", "upstreams and webhooks that are tried", MAX_OUTSIDE, ALIKE, waits=False),
         }
         self._gate = Gate(context.registry, context.peppers, later=self._threads["changing"].submit)
@@ -228,7 +231,7 @@ class ControlApi:
         holders = holders_of(caller)
         with held(self._ordinary.under_way, *holders):
             gate.check_access(caller, noun, write=False)
-            return await self._threads["reading"].run(holders, work, caller)
+            return await self._threads["beside"].run(holders, work, caller)
 
     async def _arrive(self, hall: Hall, scope: Scope) -> Caller:
         """Who asks. Raises `Problem`."""

@@ -7,10 +7,14 @@ stay open. While they do, others do one thing after another, and each is carried
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import select
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,19 +38,19 @@ class Server:
     tokens: dict[str, str]
     silent: socket.socket
 
-    def ask(self, name: str, method: str, path: str, body: Any = None, **more: str) -> Any:
+    def ask(self, name: str, method: str, path: str, body: Any = None, *, prefix: str = "/api/v1", **more: str) -> Any:
         """One request of somebody that must be carried out; returns the document."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with closing(connection):
             headers = {"authorization": f"Bearer {self.tokens[name]}", "content-type": "application/json", **more}
-            connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), headers)
+            connection.request(method, prefix + path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             if answer.headers["content-type"] == "text/event-stream":
                 assert answer.status == 200
                 return None
             text = answer.read()
             assert answer.status in (200, 201), (name, method, path, answer.status, text)
-            return json.loads(text)
+            return json.loads(text) if prefix else None
 
     def begin(self, name: str | None, head: str, *, body: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
         """A request of which no more comes than this."""
@@ -145,6 +149,52 @@ def test_whoever_has_no_token_keeps_nobody_out(server: Server, greed: str) -> No
             assert other.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 415", b"HTTP/1.1 422")  # read, and wrong
         answered, _, _ = select.select(held, [], [], 0)
         assert any(each.recv(12) in (b"HTTP/1.1 429", b"HTTP/1.1 401") for each in answered)
+
+
+BUSY: Final = {
+    "metrics": ("GET", "/metrics", None),
+    "plans": (
+        "POST",
+        "/fleet/plan",
+        {"document": {"v": 1, "agents": [{"name": f"a{number}"} for number in range(50)]}},
+    ),
+    "questions": ("GET", "/permissions?model=m", None),
+    "changes": ("POST", "/teams", {}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", BUSY)
+def test_whoever_asks_without_end_is_served_in_turn(server: Server, what: str) -> None:
+    """Two dozen requests of one operator wait at any time; hardly more of them come before another's than are carried
+    out at once. Without turns most of those that wait would."""
+    method, path, body = BUSY[what]
+    done, ended, numbers = [], threading.Event(), itertools.count()
+
+    def ask(name: str) -> None:
+        given = {"name": f"{what}-{next(numbers)}"} if what == "changes" else body
+        server.ask(name, method, path, given, prefix="" if what == "metrics" else "/api/v1")
+
+    def hammer() -> None:
+        while not ended.is_set():
+            ask("ann")
+            done.append(None)
+
+    with ThreadPoolExecutor(24) as threads:
+        greedy = [threads.submit(hammer) for _ in range(24)]
+        try:
+            before_it = []
+            for _ in range(5):
+                while not done:
+                    time.sleep(0.01)
+                before = len(done)
+                ask("ben")
+                before_it.append(len(done) - before)
+        finally:
+            ended.set()
+        for each in greedy:
+            each.result()
+    assert sorted(before_it)[2] <= 12, before_it
 
 
 @pytest.mark.slow
