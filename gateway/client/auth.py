@@ -65,8 +65,12 @@ class AgentAuth(_Auth):
         _without_key(request)
         target = request.url.raw_path.decode("ascii")
         digest = content_digest(request.content)
-        request.headers.update(self._signer.headers(request.method, request.headers["host"], target, digest))
+        request.headers.update(self._signed(request, target, digest))
         yield request
+
+    def _signed(self, request: Any, target: str, digest: str) -> dict[str, str]:
+        once = {name.lower(): value for name, value in request.headers.items()}
+        return self._signer.headers(request.method, request.headers["host"], target, digest, once)
 
 
 class CertificateAuth(_Auth):

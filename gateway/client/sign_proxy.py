@@ -81,7 +81,7 @@ class SignProxy:
             target += "?" + scope["query_string"].decode("latin-1")
         named = _named(headers)
         sent = [(name, value) for name, value in _decoded(headers) if name not in _SET_HERE | named]
-        signed = self._signer.headers(scope["method"], self._authority, target, content_digest(body))
+        signed = self._signer.headers(scope["method"], self._authority, target, content_digest(body), dict(sent))
         begun = False
         try:
             async with self._opened().request(

@@ -60,7 +60,7 @@ from gateway.dataplane.wrong_server import WrongServerError
 from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
-from gateway.identity import authentication
+from gateway.identity import authentication, signatures
 from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
@@ -233,7 +233,9 @@ class DataPlane:
         exchange.speaker = match.destination.provider
         exchange.head = Head(
             preconditions.query(scope["query_string"], route.query),
-            client_headers.forwarded(headers, route.request_headers, principal.agent_id),
+            client_headers.forwarded(
+                headers, signatures.passed_on(route.request_headers, credential), principal.agent_id
+            ),
             headers.get(b"content-type", b"").decode("latin-1"),
         )
         if self._tracer is not None:

@@ -65,9 +65,11 @@ def digest_field(sha256: bytes) -> str:
     return f"sha-256=:{base64.b64encode(sha256).decode()}:"
 
 
-def parameters(*, created: int, expires: int, nonce: str, keyid: str, algorithm: Algorithm) -> str:
+def parameters(
+    *, created: int, expires: int, nonce: str, keyid: str, algorithm: Algorithm, further: Iterable[str] = ()
+) -> str:
     """The signature's parameters: what `Signature-Input` has behind the label."""
-    covered = " ".join(f'"{name}"' for name in COMPONENTS)
+    covered = " ".join(f'"{name}"' for name in (*COMPONENTS, *further))
     times = f"created={created};expires={expires}"
     return f'({covered});{times};nonce="{nonce}";keyid="{keyid}";alg="{algorithm}";tag="{TAG}"'
 
@@ -79,11 +81,20 @@ def signature_base(values: Iterable[tuple[str, str]], signature_params: str) -> 
 
 
 def request_base(
-    method: str, authority: str, path: str, query: str, content_digest: str, signature_params: str
+    method: str,
+    authority: str,
+    path: str,
+    query: str,
+    content_digest: str,
+    signature_params: str,
+    further: Iterable[tuple[str, str]] = (),
 ) -> bytes:
-    """The signature base of a request. `query` is without its question mark, `authority` the Host header."""
+    """The signature base of a request. `query` is without its question mark, `authority` the Host header.
+
+    `further` are the headers that are signed as well, in the order of the parameters.
+    """
     values = (method, authority.lower(), path, f"?{query}", content_digest)
-    return signature_base(zip(COMPONENTS, values, strict=True), signature_params)
+    return signature_base([*zip(COMPONENTS, values, strict=True), *further], signature_params)
 
 
 def sign(key: PrivateKey, base: bytes) -> bytes:

@@ -1,8 +1,12 @@
 """Signed requests as a kind of credentials: the agent proves that it has a private key (docs/signatures.md).
 
-A request is signed in one form only (`message_signatures.py` shows it): these components and parameters, in this order,
-without further space, and one signature. What RFC 9421 leaves open has no meaning here and is refused, so that no two
-readers can take a request for two.
+A request is signed in one form only (`message_signatures.py` shows it): these components in this order, perhaps with
+the names of headers behind them, the six parameters, each once, no further space, and one signature. What RFC 9421
+leaves open has no meaning here and is refused, so that no two readers can take a request for two. The order of the
+parameters is the signer's: they are signed as they stand.
+
+If headers are signed, only those of them go on to a provider. A form's parts are where its `Content-Type` says, so that
+one must be signed where the body is a form.
 
 The signature is verified before the body is read, and the body's digest after (`Signed.check_body`). A signature opens
 the gateway once: `nonces.py` remembers those that were used, in all workers.
@@ -35,10 +39,15 @@ CLOCK_SKEW: Final = 5
 _LABEL = rb"([a-z*][a-z0-9_.*-]{0,31})"
 _SECONDS = rb"([1-9][0-9]{0,10})"
 _COVERED = b" ".join(b'"%s"' % name.encode() for name in message_signatures.COMPONENTS)
-_INPUT = re.compile(
-    _LABEL + rb"=(\(" + _COVERED + rb"\);created=" + _SECONDS + rb";expires=" + _SECONDS + rb";"
-    rb'nonce="([A-Za-z0-9_-]{16,64})";keyid="([A-Za-z0-9_-]{43})";alg="(ed25519|ecdsa-p256-sha256)";tag="aig")'
-)
+_INPUT = re.compile(_LABEL + rb"=(\(" + _COVERED + rb'((?: "[a-z0-9-]{1,64}"){0,16})\)((?:;[a-z]{1,7}=[^;]{1,66}){6}))')
+_PARAMETERS = {
+    b"created": re.compile(_SECONDS),
+    b"expires": re.compile(_SECONDS),
+    b"nonce": re.compile(rb'"([A-Za-z0-9_-]{16,64})"'),
+    b"keyid": re.compile(rb'"([A-Za-z0-9_-]{43})"'),
+    b"alg": re.compile(rb'"(ed25519|ecdsa-p256-sha256)"'),
+    b"tag": re.compile(rb'"(aig)"'),
+}
 # The last digit before the padding is one whose unused bits are 0: there is one text for one value.
 _SIGNATURE = re.compile(_LABEL + rb"=:([A-Za-z0-9+/]{85}[AQgw]==):")
 _DIGEST = re.compile(rb"(?:(sha-256)=:([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=):|(sha-512)=:([A-Za-z0-9+/]{85}[AQgw]==):)")
@@ -58,6 +67,8 @@ class Signed:
     expires: int
     body_algorithm: str
     body_digest: bytes
+    # The further headers that it covers.
+    covered: frozenset[bytes] = frozenset()
 
     @property
     def lookup(self) -> str:
@@ -74,8 +85,14 @@ class Signed:
             raise Denied("bad_credentials", "body_differs", reasons=reasons, principal_hint=hint)
 
 
+def passed_on(names: frozenset[bytes], presented: object) -> frozenset[bytes]:
+    """Of the headers that a route passes on, those that nobody on the way can have added to a signed request."""
+    return names & presented.covered if isinstance(presented, Signed) and presented.covered else names
+
+
 def parse(headers: Iterable[tuple[bytes, bytes]], method: str, path: bytes, query: bytes) -> Signed:
     """The signature of a request; `Denied` if it has not exactly the one form, or not the time."""
+    headers = list(headers)
     wanted = {b"host", b"content-digest", *HEADERS}
     found: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -87,15 +104,17 @@ def parse(headers: Iterable[tuple[bytes, bytes]], method: str, path: bytes, quer
     if missing:
         raise _malformed(f"a signed request has the header {missing[0].decode()}")
     given = _INPUT.fullmatch(found[b"signature-input"])
-    if given is None:
+    values = None if given is None else _parameters(given[4])
+    if given is None or values is None:
         raise _malformed("Signature-Input does not have the components and parameters that are signed here")
+    further = _further(given[3], headers)
     signature = _SIGNATURE.fullmatch(found[b"signature"])
     if signature is None or signature[1] != given[1]:
         raise _malformed("Signature must have the one signature that Signature-Input names")
     digest = _DIGEST.fullmatch(found[b"content-digest"])
     if digest is None:
         raise _malformed("Content-Digest must have one digest, sha-256 or sha-512")
-    created, expires = int(given[3]), int(given[4])
+    created, expires = int(values[b"created"]), int(values[b"expires"])
     _check_time(created, expires)
     base = message_signatures.request_base(
         method,
@@ -104,17 +123,55 @@ def parse(headers: Iterable[tuple[bytes, bytes]], method: str, path: bytes, quer
         query.decode("latin-1"),
         found[b"content-digest"].decode("latin-1"),
         given[2].decode("latin-1"),
+        further,
     )
     return Signed(
-        keyid=given[6].decode(),
-        algorithm=given[7].decode(),
+        keyid=values[b"keyid"].decode(),
+        algorithm=values[b"alg"].decode(),
         base=base,
         signature=base64.b64decode(signature[2]),
-        nonce=given[5].decode(),
+        nonce=values[b"nonce"].decode(),
         expires=expires,
         body_algorithm="sha256" if digest[1] else "sha512",
         body_digest=base64.b64decode(digest[2] or digest[4]),
+        covered=frozenset(name.encode() for name, _ in further),
     )
+
+
+def _parameters(text: bytes) -> dict[bytes, bytes] | None:
+    """The values of the six parameters, in whatever order; None if one is missing, twice there or of another form."""
+    values: dict[bytes, bytes] = {}
+    for each in text[1:].split(b";"):
+        name, _, value = each.partition(b"=")
+        form = _PARAMETERS.get(name)
+        found = None if form is None else form.fullmatch(value)
+        if found is None or name in values:
+            return None
+        values[name] = found[1]
+    return values
+
+
+def _further(text: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """The further headers that are signed, with their values. Each is there once."""
+    names = [each.strip(b'"') for each in text.split()]
+    if len(set(names)) < len(names) or {b"host", b"content-digest", *HEADERS} & set(names):
+        raise _malformed("Signature-Input names a header twice, or one that is signed anyway")
+    given: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        given.setdefault(name, []).append(value.strip(b" \t"))
+    found = []
+    for name in names:
+        values = given.get(name, [])
+        if len(values) != 1:
+            raise _malformed(f"the header {name.decode()} is signed, so it must be there, once")
+        found.append((name.decode(), values[0].decode("latin-1")))
+    if b"content-type" not in names and any(_is_form(each) for each in given.get(b"content-type", [])):
+        raise _malformed("the signature of a form must cover content-type, which says where its parts are")
+    return found
+
+
+def _is_form(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip(b" \t").lower().startswith(b"multipart/")
 
 
 class KeySource(Protocol):

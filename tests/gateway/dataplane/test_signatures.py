@@ -12,13 +12,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.client.signing import Signer
+from gateway.identity import public_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, agent_updates, changes
 from gateway.registry.public_keys import add_public_key
 from gateway.registry.records import BundleRecord
 from tests.gateway.corpus import signed
-from tests.gateway.corpus.drafts import BODY, Keys, Private, digest, draft
+from tests.gateway.corpus.drafts import BODY, COVERED, Keys, Private, digest, draft
 
 from .conftest import ACTOR, MANIFEST, ORG, POLICY, Gateway, Reply, read_reply
 from .test_decide import Command, command  # noqa: F401  # a fixture
@@ -213,7 +215,11 @@ def test_a_client_is_told_what_it_can_mend_and_nothing_else(run: Run) -> None:
         for name in ("unknown", "revoked", "expired", "of_revoked_agent"):
             told[name] = (await gateway.send(draft(getattr(known, name)).sent())).json["error"]["message"]
         told["forged"] = (await gateway.send(draft((known.other[0], known.good[1])).sent())).json["error"]["message"]
-        assert len(set(told.values())) == 1
+        # Only a right signature shows that the client is whoever it says.
+        assert told["unknown"] == told["forged"]
+        for name, part in (("revoked", "was revoked"), ("expired", "has expired"), ("of_revoked_agent", "was revoked")):
+            assert part in told[name]
+        assert "no agent of this gateway" in told["unknown"]
         late = await gateway.send(draft(known.good, created="1700000000", expires="1700000060").sent())
         assert "the clock of the client" in late.json["error"]["message"]
         form = await gateway.send(draft(known.good, tag='"web-bot-auth"').sent())
@@ -262,3 +268,34 @@ def test_a_policy_can_demand_a_signature(run: Run, command: Command) -> None:  #
     assert command(call)[0] == 0  # the newest key is the public one
     for allow, key in seen.values():
         assert command(call, "--key", key)[0] == (0 if allow else 1)
+
+
+def test_only_signed_headers_go_on_where_some_are_signed(run: Run) -> None:
+    """Nobody on the way adds one to a request that covers those that it has."""
+
+    async def test(gateway: Gateway) -> None:
+        key = keys(gateway).good
+        quoted = tuple(f'"{name}"' for name in COVERED)
+        added = ["openai-beta: assistants=v2", "accept: text/plain"]
+        assert (await gateway.send(draft(key, more=added).sent())).status == 200
+        covered = (*quoted, '"content-type"', '"accept"')
+        covering = draft(key, covered=covered, more=added, signed={"accept": "text/plain"})
+        assert (await gateway.send(covering.sent())).status == 200
+        first, second = (each.headers for each in gateway.upstream.seen)
+        assert (first["openai-beta"], first["accept"]) == ("assistants=v2", "text/plain")
+        assert ("openai-beta" in second, second["accept"]) == (False, "text/plain")
+        # The parts of a form are where its content-type says, which another boundary would change.
+        form = draft(key, content_type="multipart/form-data; boundary=x", path="/v1/images/edits")
+        reply = await gateway.send(form.sent())
+        assert (reply.status, "must cover content-type" in reply.json["error"]["message"]) == (401, True)
+
+    run(test)
+
+
+def test_the_programs_of_this_package_sign_what_goes_on() -> None:
+    signer = Signer(public_keys.generate("ed25519"))
+    others = {"content-type": "multipart/form-data; boundary=x", "anthropic-beta": "b", "user-agent": "u"}
+    said = signer.headers("POST", "gateway", "/v1/x", "sha-256=:AA==:", others)["signature-input"]
+    assert said.startswith(
+        'sig=("@method" "@authority" "@path" "@query" "content-digest" "anthropic-beta" "content-type");'
+    )
