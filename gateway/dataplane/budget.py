@@ -126,7 +126,7 @@ class Budget:
         kept: Kept | None,
     ) -> tuple[Authorization, CallReservation | None]:
         """The same for a call that has to stay within limits, of which `strict` needs to know the most it can use."""
-        bound = bounds.of(call, kept)
+        bound = bounds.of(call, kept, preset=destination.preset)
         if bound.unbounded and not strict.estimates:
             why = f"the call has {bound.unbounded}, which may be any number of tokens; leave that out"
             why += _or_estimate(strict)
@@ -234,7 +234,11 @@ class Budget:
 
         More than the setting are of no interest.
         """
-        room, bound, predicted = self._default_output, bounds.of(call, kept), bounds.predicted_tokens(call)
+        room, bound, predicted = (
+            self._default_output,
+            bounds.of(call, kept, preset=destination.preset),
+            bounds.predicted_tokens(call),
+        )
         if all(each.estimates for each in applied):
             bound = bound._replace(input_tokens=bound.known, rounds=1)
         prices = self._priced(principal, call, destination, now_ns)

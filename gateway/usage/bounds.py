@@ -121,20 +121,28 @@ class Bound(NamedTuple):
     loose: str = ""
 
 
-def of(call: Call, kept: Kept | None = None) -> Bound:
+MAKERS: Final = frozenset({"openai", "anthropic", "gemini", "vertex"})
+"""Where a model's name says which model it is. A deployment of Azure has any name, and so have others' models."""
+
+
+def of(call: Call, kept: Kept | None = None, *, preset: str = "openai") -> Bound:
     """The bound of a call, as it will be forwarded. `kept` is what the response has used that it continues.
 
     All of that may be input of this call, but no more, if it asks the same model: others make other tokens of it.
+    Makers' rules count at the makers themselves (`preset`).
     """
     hosted = hosted_tools.hosted(call) if call.tools else []
     found = media.find(call) if call.modalities and call.body is not None else None
+    if found is not None and preset not in MAKERS:
+        found = found._replace(tokens=0, unbounded=found.kinds)
     known = _input(call, call.body if found is None else found.body) + (0 if found is None else found.tokens)
     rest = _rest(call, found)
     if kept is not None and call.models == (kept.model,) and previous_response(call) is not None:
         known += kept.tokens
         rest = [each for each in rest if each != "response"]
     limited = hosted_tools.rounds(call, hosted) if hosted else None
-    window = windows.window(call.models, call.betas) if rest or limited is not None else None
+    asked = preset in MAKERS and (bool(rest) or limited is not None)
+    window = windows.window(call.models, call.betas) if asked else None
     rounds, fees = limited if limited is not None and window is not None else (1, ())
     why = _unbounded(call, [] if rounds > 1 else hosted)
     if rest and (window is None or any(each not in _IN_THE_WINDOW for each in rest)):
@@ -206,8 +214,8 @@ def predicted_tokens(call: Call) -> int:
     return _size(prediction, False) * answers(call)
 
 
-STOPPING: Final = frozenset({"openai", "azure", "anthropic"})
-"""Providers that stop a stream, and its charge, when its connection is closed.
+STOPPING: Final = frozenset({"openai", "anthropic"})
+"""Makers that stop a stream, and its charge, when its connection is closed.
 
 OpenRouter's documentation lists them (https://openrouter.ai/docs/api-reference/streaming, "Stream Cancellation"):
 Google, Groq, Mistral and others go on to the end of the answer and charge for it. Models of most others of its list may

@@ -412,3 +412,22 @@ def test_no_key_is_made_for_an_agent_of_a_revoked_team(at: Run, tmp_path: Path) 
     file.write_text(at("export").out)
     done = at("apply", "-f", str(file), "--keys", str(keys))
     assert (done.code, done.out) == (0, "+ key bot\n")
+
+
+def test_a_file_sets_the_mode_of_a_limit_and_leaves_one_that_it_does_not_name(at: Run, tmp_path: Path) -> None:
+    """A file of former versions names none: with it, a limit that is exact stays so."""
+    at("agents", "register", "bot")
+    at("limits", "set", "bot", "tokens_per_day", "500", "--mode", "hard")
+    file = tmp_path / "fleet.yaml"
+    for mode, told in (
+        ("", "nothing to change"),
+        (", mode: estimate", "hard → estimate"),
+        ("", "nothing to change"),
+        (", mode: hard", "estimate → hard"),
+        (", mode: soft", "soft"),
+    ):
+        file.write_text(f"v: 1\nlimits: [{{agent: bot, limit: tokens_per_day, value: 500{mode}}}]\n")
+        done = at("apply", "-f", str(file))
+        assert told in done.out + done.err
+    [exported] = yaml.safe_load(at("export").out)["limits"]
+    assert exported == {"agent": "bot", "limit": "tokens_per_day", "value": 500, "mode": "hard"}

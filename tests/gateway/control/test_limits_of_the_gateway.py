@@ -171,3 +171,13 @@ def test_a_file_of_the_organization_is_about_its_own(owner: Client, acme: Client
         "remove requests_per_day of organization acme (the organization's)",
         "remove requests_per_day of organization acme",
     ]
+
+
+def test_a_limit_has_a_mode_over_the_api(owner: Client, acme: Client) -> None:
+    blue = {"subject_kind": "team", "subject": "blue", "limit": "tokens_per_day"}
+    assert acme("POST", "/keys", {"agent": "bot"}).status == 201
+    assert owner("POST", "/limits", blue | {"value": 5}, organization="acme").ok(201)["mode"] == "estimate"
+    assert owner("POST", "/limits", blue | {"value": 5, "mode": "hard"}, organization="acme").ok(201)["mode"] == "hard"
+    assert owner("POST", "/limits", blue | {"value": 6}, organization="acme").ok(201)["mode"] == "hard"
+    assert owner("POST", "/limits", blue | {"value": 6, "mode": "soft"}, organization="acme").status == 422
+    assert owner("GET", "/limits", organization="acme").ok()["items"][0]["mode"] == "hard"

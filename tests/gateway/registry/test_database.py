@@ -365,6 +365,8 @@ def test_limits_of_older_registries_are_the_gateways_unless_an_operator_of_the_o
     connection.close()
     registry.migrate()
     assert [each.by_gateway for each in limits(registry, "acme")] == [False, *[True] * 5]
+    # They are as exact as they were: an upgrade loosens nothing.
+    assert {each.mode for each in limits(registry, "acme")} == {"hard"}
     registry.close()
 
 

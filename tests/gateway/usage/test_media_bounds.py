@@ -216,3 +216,11 @@ def test_an_image_that_stands_elsewhere_is_not_taken_for_text() -> None:
 )
 def test_the_pages_of_a_document(data: bytes, count: int) -> None:
     assert pages.most_pages(text(data)) == count
+
+
+def test_a_models_name_says_nothing_elsewhere() -> None:
+    """A deployment that is called `gpt-4o` may be of a model that sees thirty times as many tokens."""
+    for call in (chat(url(png(9, 9)), "gpt-4o"), asked([{"type": "web_search"}], max_tool_calls=2)):
+        assert bounds.of(call).unbounded == ""
+        for preset in ("azure", "openai-compatible", "groq"):
+            assert bounds.of(call, preset=preset).unbounded != ""
