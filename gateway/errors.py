@@ -36,7 +36,10 @@ class GatewayError(Exception):
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint that names the known name closest to a mistyped one, or `otherwise` if none is close."""
     by_folded = {each.casefold(): each for each in known}
-    close = difflib.get_close_matches(name[:_LONGEST_NAME].casefold(), by_folded, n=1, cutoff=0.7)
+    typed = name[:_LONGEST_NAME].casefold()
+    close = difflib.get_close_matches(typed, by_folded, n=1, cutoff=0.7)
+    # Of a short name, two letters that changed places are a large part.
+    close = close or [each for each in by_folded if len(each) > 2 and sorted(each) == sorted(typed)]
     return f"did you mean `{by_folded[close[0]]}`?" if close else otherwise
 
 

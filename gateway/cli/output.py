@@ -120,6 +120,9 @@ def whole_screen() -> Iterator[None]:
         sys.stdout = guard
 
 
+_USED_BY = ("agent", "team", "model", "upstream", "organization")
+_NEGATIVE = re.compile(r"-[0-9][0-9,._]*")
+
 # How a validation of arguments says what is wrong with a number, and how a person would.
 _VALIDATION = (
     ("Input should be a valid integer, unable to parse string as an integer", "must be a whole number"),
@@ -151,6 +154,10 @@ def complain_usage(error: typer.TyperException) -> None:
         name = "NAME" if kind == "agent" else "team:NAME"
         message = f"no such option: --{kind}"
         hint = f"the {kind} comes first: `{context.command_path} {name} …`"
+    elif context and kind in _USED_BY and context.command.name == "usage":
+        message, hint = f"no such option: --{kind}", f"write `--only {kind}=NAME`"
+    elif context and _NEGATIVE.fullmatch(kind):
+        message, hint = f"`{kind}` is below 0", "no value here is"
     elif context and kind == "data" and context.parent is None:
         message = "--data stands before the command"
         hint = "write it after it: `gateway status --data DIR`, or set AIG_DATA"

@@ -243,6 +243,8 @@ def _fault(address: str) -> str:
         if answer.status == 200:
             return ""
         return f"is not ready: {', '.join(json.loads(answer.read()).get('failing', []))}"
+    except TimeoutError:
+        return f"does not answer within {_PROBE_SECONDS:g} s"
     except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
         return f"does not answer: {(getattr(error, 'strerror', None) or type(error).__name__).lower()}"
     finally:

@@ -250,7 +250,10 @@ def bind(
         raise GatewayError("invalid_effect", f"effect `{effect}` is neither grant nor guard", subject=effect)
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        stored, agent_name = subject_of(session, tenant, kind, subject)
+        try:
+            stored, agent_name = subject_of(session, tenant, kind, subject)
+        except GatewayError as error:
+            raise _other_way_round(session, tenant, error, subject, bundle) from error
         revision = find_bundle(session, bundle, pinned)
         members = members_of(session, tenant, kind, subject, stored, actor, without_members=without_members)
         commit = revision.revision if pinned is not None else None
@@ -416,6 +419,19 @@ def subject_of(session: Session, tenant: Organization, kind: SubjectKind, subjec
         agent = find_agent(session, tenant, subject)
         return agent.id, agent.name
     return (tenant.id if kind == "organization" else names.check_name("team", subject)), None
+
+
+def _other_way_round(
+    session: Session, tenant: Organization, error: GatewayError, subject: str, bundle: str
+) -> GatewayError:
+    """The error, or another one if the bundle was named first."""
+    try:
+        find_bundle(session, subject, None)
+        find_agent(session, tenant, bundle)
+    except GatewayError:
+        return error
+    hint = f"the agent comes first: `gateway bind {bundle} {subject}`"
+    return GatewayError(error.code, f"`{subject}` is a bundle, and `{bundle}` an agent", subject=subject, hint=hint)
 
 
 def members_of(

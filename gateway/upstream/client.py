@@ -10,6 +10,9 @@ Specification: docs/architecture.md, section 7, steps 7 and 8.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import ssl
 from collections.abc import Callable, Mapping
 
 from yarl import URL
@@ -95,11 +98,18 @@ class UpstreamClient:
             code = "upstream_timeout"
         except (OSError, ValueError) as error:
             # Names that cannot be names are a ValueError. These texts name hosts and ports and nothing secret.
-            text, code = f"cannot connect to {origin.host}:{origin.port}: {error}", "upstream_error"
+            text, code = f"cannot connect to {origin.host}:{origin.port}: {_why(error)}", "upstream_error"
             # Event loops keep such an error for a while, and with its traceback all that the call refers to.
             error.__traceback__ = None
         # No entry of the log can hold half of a surrogate pair, and the call's closing must not fail for one.
         raise NotConnectedError(code, text.encode("utf-8", "replace").decode()[:512])
+
+
+def _why(error: OSError | ValueError) -> str:
+    """The system's own words for an error that has a number; asyncio's have the address again, as Python writes it."""
+    plain = isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror)
+    number = error.errno if plain and isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number else str(error)
 
 
 def _head(method: str, line: str, headers: Mapping[str, str], size: int) -> bytes:

@@ -78,3 +78,24 @@ def test_a_file_keeps_its_key_until_there_is_a_new_one(at: Run, home: Home, tmp_
     assert "is a directory" in at("keys", "create", "bot", "--out", str(tmp_path)).complains()
     assert len(at("keys", "list", "bot", "--json").json) == 1, "no key was made that nobody has"
     assert not list(tmp_path.glob(".*.new"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (
+            "bind support bot",
+            "`support` is a bundle, and `bot` an agent: the agent comes first: `gateway bind bot support`",
+        ),
+        ("bind nobody support", "unknown agent `nobody`"),
+        ("agents show bto", "unknown agent `bto`: did you mean `bot`?"),
+        ("usage --agent bot", "no such option: --agent: write `--only agent=NAME`"),
+        ("limits set bot requests_per_minute -5", "`-5` is below 0: no value here is"),
+    ],
+)
+def test_what_is_in_the_wrong_place_is_said(typed: str, says: str, at: Run, home: Home) -> None:
+    home.activate("support")
+    home.agent()
+    done = at(*typed.split())
+    assert done.code in (1, 2)
+    assert done.complains(done.code).startswith(says)
