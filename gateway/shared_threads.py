@@ -27,7 +27,7 @@ class SharedThreads:
     async def run(
         self, holders: tuple[Holder, ...], work: Callable[P, T], /, *arguments: P.args, **more: P.kwargs
     ) -> T:
-        """What `work` returns, once these holders have a turn."""
+        """Wait for a turn of these holders, and return what `work` returns."""
         await self.turns.take_in_turn(*holders)
         return await self.run_now(holders, work, *arguments, **more)
 

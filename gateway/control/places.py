@@ -31,11 +31,11 @@ THREADS: Final = 8
 WAITING: Final = 64
 """Requests under way in a hall."""
 STRANGERS: Final = 1024
-"""Requests in a hall whose sender is not known yet. That is over soon, and all operators may be behind one proxy."""
+"""Requests in a hall whose sender is not known yet. They are many and short: all operators may be behind one proxy."""
 LARGE_BYTES: Final = 64 * 1024 * 1024
 """Large bodies that are in memory at a time."""
 TURN_SECONDS: Final = 60.0
-"""How long a request waits for its turn; it is refused then."""
+"""A request that has waited so long for its turn is refused."""
 _GATE_THREADS: Final = 4
 
 ALIKE: Final[dict[Kind, int]] = {"organization": 1}
@@ -81,7 +81,7 @@ class Threads(SharedThreads):
     async def run(
         self, holders: tuple[Holder, ...], work: Callable[P, T], /, *arguments: P.args, **more: P.kwargs
     ) -> T:
-        """What `work` returns. Raises `Problem` if there is no turn."""
+        """Return what `work` returns. Raises `Problem` if there is no turn."""
         if not self._waits:
             take(self.turns, *holders)
         else:
@@ -95,7 +95,7 @@ class Threads(SharedThreads):
 
 
 class Hall:
-    """Where requests of one kind wait, and the threads that look at their tokens."""
+    """The places for requests of one kind, and the threads that look at their tokens."""
 
     def __init__(self, purpose: str) -> None:
         self.strangers = Shares("requests whose token is being looked at", STRANGERS)

@@ -3,7 +3,7 @@
 The key is recorded in the transaction of the change, so either both are there or neither. The answer follows; if the
 process dies in between, a repeated request is told that the change was made. Secrets are not kept: a repeated answer
 says that there was one, and has null in its place. Only what was carried out is recorded; a refused request may be
-sent again with the same key. Whoever takes more than a share of the room for answers loses its own oldest ones.
+sent again with the same key. An operator with more than its share of the room for answers loses its own oldest ones.
 """
 
 from __future__ import annotations

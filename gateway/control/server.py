@@ -48,13 +48,13 @@ T = TypeVar("T")
 MAX_CHANGING: Final = 4
 """Changes that are made at a time. They wait for one another anyway; an operator's are never all of them."""
 MAX_HEAVY: Final = 3
-"""How many of those that take seconds, and have large bodies or ask policies; more wait, with their bodies read."""
+"""Requests that take seconds, have large bodies or ask policies; more wait, with their bodies read."""
 MAX_BESIDE: Final = 2
-"""How many for pages beside the API, such as metrics, which are made one at a time; more wait."""
+"""Requests for pages beside the API, such as metrics, which are made one at a time; more wait."""
 MAX_OUTSIDE: Final = 8
-"""How many that wait for servers elsewhere; more are refused, because waiting ones would keep all others out."""
+"""Requests that wait for servers elsewhere; more are refused, because waiting ones would keep all others out."""
 MAX_VISITS: Final = 32
-"""How many without a token; they are no part of the others, so they keep no operator out."""
+"""Requests without a token; they are no part of the others, so they keep no operator out."""
 _LONGEST_WARNING: Final = 1000
 _CHECKED_BY_CONTENT: Final = ("me", "fleet")
 """What everybody may ask for, or may ask for what its function finds to be allowed."""
@@ -223,7 +223,7 @@ class ControlApi:
                 return await self._threads_for(operation).run(holders, self._carry_out, asked, caller)
 
     async def read_beside(self, scope: Scope, noun: str, work: Callable[[Caller], T]) -> T:
-        """What `work` returns for an operator who may read things of this kind: for pages beside the API. It blocks.
+        """Do `work`, which blocks, for an operator who may read things of this kind: for pages beside the API.
 
         Raises `Problem`, or what `work` raises.
         """

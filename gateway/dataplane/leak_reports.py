@@ -3,9 +3,9 @@
 It is on the data plane's listener, because those who find keys are outside. The body is any text with keys in it, such
 as a line of a file or the report of a scanner. The answer is always the same and tells nothing about which keys exist;
 the keys are looked at after it was sent. One that is whole and real is handed over in `runtime.db`, and the control
-process revokes it within a second or two. What was answered with "received" is looked at, also when the registry fails
-for a while; what cannot be kept until then is refused, so that the sender posts it again. Reports are few from one
-address, and the room for keys that wait is shared by addresses, so no sender keeps another's reports out.
+process revokes it within a second or two. A report that was answered with "received" is looked at, also when the
+registry fails for a while; one that cannot be kept until then is refused, so that the sender posts it again. Reports
+are few from one address, and the room for keys that wait is shared by addresses, so no sender keeps another's out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_KEYS: Final = 50
 PER_MINUTE: Final = 12
 """Reports from one address."""
 AGAIN_SECONDS: Final = 1.0
-"""After which time a key that could not be looked at is looked at again."""
+"""A key that could not be looked at is looked at again after this time."""
 
 _FINISH_SECONDS: Final = 3.0
 _WAITING: Final = 2000  # keys that wait to be looked at

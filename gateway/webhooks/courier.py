@@ -37,7 +37,7 @@ SECONDS: Final = 2.0
 """How often the log is looked at."""
 
 THREADS: Final = 4
-"""That read entries and open secrets for deliveries."""
+"""They read entries and open secrets for deliveries."""
 SENDING: Final = 32
 """Deliveries under way."""
 _ALIKE: Final[dict[Kind, int]] = {"organization": 1}
@@ -46,7 +46,7 @@ _STEP: Final = 5000  # entries that one webhook is taken past at a time
 
 
 class Courier:
-    """Used from one event loop. What blocks is done in threads; `runtime.db` is used by one of them at a time."""
+    """Used from one event loop. Blocking work is done in threads; `runtime.db` is used by one of them at a time."""
 
     def __init__(self, registry: Registry, source: KeySource, audit_db: Path, runtime_db: Path) -> None:
         self._registry = registry

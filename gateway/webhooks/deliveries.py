@@ -78,7 +78,7 @@ def pause(failures: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the delivery of the entry at a position went; `error` is empty if it was accepted."""
+    """The result of delivering the entry at a position; `error` is empty if it was accepted."""
 
     webhook: str
     position: int
@@ -89,7 +89,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Round:
-    """What is to be written down together."""
+    """Everything that is to be written down together."""
 
     outcomes: Sequence[Outcome] = ()
     found: list[tuple[str, Sequence[int], int]] = field(default_factory=list)
@@ -121,7 +121,7 @@ class Deliveries:
         self._db.close()
 
     def followed(self) -> dict[str, tuple[int, int]]:
-        """How far each webhook has followed the log, and how many entries wait for it."""
+        """The place of each webhook in the log, and the number of entries that wait for it."""
         rows = self._db.execute(
             "SELECT id, position, (SELECT count(*) FROM webhook_delivery WHERE webhook = id) FROM webhook"
         )

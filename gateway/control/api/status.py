@@ -9,7 +9,7 @@ from gateway.control.problems import Problem
 
 
 def show(ask: Ask) -> Answer:
-    """Of the whole gateway: it tells of every organization."""
+    """For operators of the whole gateway: the answer tells of every organization."""
     if ask.caller.organization is not None:
         detail = "an operator of one organization does not see the state of the whole gateway"
         raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway does")
