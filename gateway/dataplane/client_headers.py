@@ -11,15 +11,30 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from gateway.errors import Denied
+
 _PARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,256})?")
 _STATE = re.compile(rb"[ -~]{1,512}")
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _MAX_USER_AGENT = 256
+
+_OPERATOR = "whose account pays is said by the upstream's settings"
+_TIER = "how a call is served is said in its body, where policies see it"
+REFUSED = {
+    b"x-hf-bill-to": _OPERATOR,
+    b"x-ms-oai-image-generation-deployment": "it names a model that no policy would see",
+    b"groq-model-version": "it names a model that no policy would see",
+    b"x-vertex-ai-llm-request-type": _TIER,
+    b"x-vertex-ai-llm-shared-request-type": _TIER,
+}
+"""Headers that providers document and that would change what a call does, and why they are refused."""
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
 def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes], agent_id: str) -> dict[str, str]:
     """The headers that go upstream in any case: the gateway's own, and the client's that the route lists."""
+    for name in REFUSED.keys() & headers.keys() - allowed:
+        raise Denied("bad_request", reasons=[f"the header `{name.decode()}` is not served: {REFUSED[name]}"])
     found = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
     for name in allowed:
         if name in headers and headers[name].isascii():

@@ -28,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import client_headers, preconditions, receiving, rejected, wrong_server
+from gateway.dataplane import aws_clients, client_headers, preconditions, receiving, rejected, wrong_server
 from gateway.dataplane.admission import Admission, holders_of
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
@@ -154,9 +154,11 @@ class DataPlane:
                     await self._teller.tell(done, client, send)
                 else:
                     exchange = done
-        except Denied as denied:
+        except Denied as found:
+            denied = aws_clients.refusal(found, scope["headers"], scope["query_string"])
             if exchange.speaker is None:
-                exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"))
+                names = frozenset(name for name, _ in scope["headers"])
+                exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"), names)
             exchange.unrouted = Asked(scope["method"], scope["raw_path"].decode("latin-1"))
             exchange.outcome = denied.code
             if denied.code == "limit_exceeded" and not exchange.recorded and self._measures is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.types import Send
 
 from gateway.dataplane.attempts import Failure
+from gateway.dataplane.aws_clients import SignedForAwsError
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.refusals import EXPLAINED, Refusals
 from gateway.errors import Denied, PrincipalHint
@@ -43,7 +44,10 @@ class Teller:
             entry = self._refusals.add(denied, exchange.owner, exchange.asked)
             if denied.code in EXPLAINED:
                 denied.refusal = entry
-        body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
+        if isinstance(denied, SignedForAwsError):
+            body = denied.body()
+        else:
+            body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
         headers: Headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),

@@ -187,7 +187,8 @@ class RouteTable:
     def _find(self, organization: str, wanted: Target) -> Match:
         upstreams = self._upstreams.get(organization, {})
         if wanted.named is not None and (named := upstreams.get(wanted.named[0])) is not None:
-            match = _match(named, wanted.method, wanted.named[1]) or _own(named, wanted.method, wanted.named[1])
+            ways = (way(named, wanted.method, wanted.named[1]) for way in _WAYS)
+            match = next(filter(None, ways), None)
             if match is None:
                 raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(named.provider)])
             return match
@@ -228,6 +229,17 @@ def _own(destination: Destination, method: str, path: str) -> Match | None:
     return _match(destination, method, path.removeprefix(start))
 
 
+def _without_version(destination: Destination, method: str, path: str) -> Match | None:
+    """Anthropic's messages without the version, so that one base URL does for its clients and for OpenAI's: those add
+    no version, and these add one.
+    """
+    match = _match(destination, method, destination.provider.prefix + path)
+    return match if match is not None and match.endpoint.route.action.startswith("messages") else None
+
+
+_WAYS = (_match, _own, _without_version)
+
+
 def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: str, path: str) -> Choices | None:
     """What a request to a pool means at each of these members that serves it; None if none does.
 
@@ -235,7 +247,7 @@ def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: 
     """
     members = tuple(members)
     found = _matches(members, lambda each: _match(each, method, path) or _below(each, method, path))
-    found = found or _matches(members, lambda each: _own(each, method, path))
+    found = found or _matches(members, lambda each: _own(each, method, path) or _without_version(each, method, path))
     if not found:
         return None
     query = frozenset.intersection(*(match.endpoint.route.query for _, match in found))

@@ -119,12 +119,30 @@ def refusal(method: str, path: str, cause: str, families: Sequence[Routes] = FAM
     return Denied("unknown_route", reasons=[_asked(method, path), cause, _served(like or families)])
 
 
-def speaker(path: str) -> Provider | None:
-    """The provider in whose shape such a refusal is made: the one that the path looks like, if there is one."""
+# Headers that only one maker's clients send.
+_BY_HEADER = {b"anthropic-version": "anthropic", b"x-goog-api-key": "gemini", b"x-goog-api-client": "gemini"}
+# What only one maker has under a version that several have. All else there is OpenAI's, which most clients speak.
+_VERSIONS_OF_GEMINI = re.compile(r"/v1(?:beta|alpha)[0-9]*(?:/|$)")
+_ONLY_GEMINI = re.compile(r":[A-Za-z]|/publishers/")
+_ONLY_ANTHROPIC = re.compile(r"/v1/(?:messages|complete|skills|agents|sessions)(?:/|$)")
+_SHARED = re.compile(r"(?:/[A-Za-z0-9._-]+)?/v1(?:/.*)?")
+
+
+def speaker(path: str, headers: frozenset[bytes] = frozenset()) -> Provider | None:
+    """The provider in whose shape such a refusal is made: the one that the request looks like, if there is one.
+
+    `headers` are the names of the client's.
+    """
     providers = [family.provider for family in FAMILIES]
     named = split(path)
     if named is not None and (preset := PROVIDERS.get(named[0])) is not None:  # most upstreams are named after theirs
         return next(each for each in providers if each.name == preset.name)
+    if _VERSIONS_OF_GEMINI.search(path):
+        return next(each for each in providers if each.name == "gemini")
+    if _SHARED.fullmatch(path) and not path.startswith("/openai/") and not _ONLY_GEMINI.search(path):
+        maker = next((maker for name, maker in _BY_HEADER.items() if name in headers), "openai")
+        maker = "anthropic" if _ONLY_ANTHROPIC.search(path) else maker
+        return next(each for each in providers if each.name == maker)
     by_route = [each for each in providers if any(route.path in path for route in each.routes)]
     # Where the version is not a prefix: what stands before a model in its paths.
     by_model = [

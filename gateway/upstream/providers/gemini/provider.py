@@ -32,7 +32,7 @@ from gateway.upstream.providers.gemini.answers import Answers
 from gateway.upstream.providers.rejections import Rejection, Why, inner, text
 from gateway.upstream.taps import ArrayTap, DocumentTap, EventTap, Tap
 
-_FORWARDED = frozenset({b"accept"})
+_FORWARDED = frozenset({b"accept", b"x-server-timeout"})
 _FORM, _PAGES = frozenset({"alt"}), frozenset({"pageSize", "pageToken"})
 _VERSIONS = ("/v1beta1", "/v1beta", "/v1")
 _STREAM = ":streamGenerateContent"

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-FORWARDED = frozenset({b"accept", b"openai-beta", b"idempotency-key"})
+FORWARDED = frozenset({b"accept", b"openai-beta", b"idempotency-key", b"x-client-request-id"})

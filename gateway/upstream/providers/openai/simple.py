@@ -128,8 +128,11 @@ def _modalities(action: str, value: object) -> tuple[str, ...]:
 
 def _answers(body: dict[str, Any]) -> int:
     """How many answers are generated, also those of which only the best are sent, for every prompt."""
+    # OpenAI takes a `best_of` of 0 for none.
     given = [
-        members.whole_number(body[name], name, _MAX_ANSWERS) for name in ("n", "best_of") if body.get(name) is not None
+        members.whole_number(body[name], name, _MAX_ANSWERS)
+        for name in ("n", "best_of")
+        if body.get(name) is not None and not (name == "best_of" and body[name] == 0 and body[name].__class__ is int)
     ]
     prompts = body.get("prompt")
     if not isinstance(prompts, list) or all(each.__class__ is int for each in prompts):
