@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from policy_engine import types as t
-from policy_engine.builtins.operands import charged, object_, wrong
+from policy_engine.builtins.operands import charged, object_, watched, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.values import UNDEFINED, Set, Value, freeze, sorted_items, type_name
 
 
-def _start(value: Value, name: str) -> list[Value]:
+def _start(ctx: Context, value: Value, name: str) -> list[Value]:
     if value.__class__ is not list and value.__class__ is not Set:
         wrong(name, 2, value, "{array, set}")
-    return list(value)
+    return list(value.sorted(ctx.charge) if isinstance(value, Set) else value)
 
 
 def _neighbours(ctx: Context, edges: Value) -> list[Value]:
@@ -33,7 +33,7 @@ def _neighbours(ctx: Context, edges: Value) -> list[Value]:
 def reachable(ctx: Context, graph: Value, initial: Value) -> Set:
     """The nodes of the graph that can be reached from the initial ones, these included."""
     edges = object_(graph, "graph.reachable", 1)
-    queue = _start(initial, "graph.reachable")
+    queue = _start(ctx, initial, "graph.reachable")
     reached: dict[object, None] = {}
     for node in charged(ctx, queue):
         key = node if node.__class__ is str else freeze(node, ctx.charge)
@@ -49,7 +49,7 @@ def reachable_paths(ctx: Context, graph: Value, initial: Value) -> Set:
     """The paths from the initial nodes to where they end: at a dead end, before a missing node, or before a cycle."""
     edges = object_(graph, "graph.reachable_paths", 1)
     paths: dict[object, None] = {}
-    for node in charged(ctx, _start(initial, "graph.reachable_paths")):
+    for node in charged(ctx, _start(ctx, initial, "graph.reachable_paths")):
         first = freeze(node, ctx.charge)
         found = edges.get(first, UNDEFINED)
         if found is UNDEFINED:
@@ -83,8 +83,12 @@ def reachable_paths(ctx: Context, graph: Value, initial: Value) -> Set:
 def walk(ctx: Context, value: Value) -> Iterator[list[Value]]:
     """Every `[path, value]` in a document, each container before what it holds; a set's members are their own keys."""
     pending: list[tuple[list[Value], Value]] = [([], value)]
+    seen = 0
     while pending:
         path, node = pending.pop()
+        seen += 1
+        if not seen % _WATCHED:
+            ctx.look_at_clock()
         yield [path, node]
         cls = node.__class__
         if cls is list:
@@ -97,14 +101,18 @@ def walk(ctx: Context, value: Value) -> Iterator[list[Value]]:
             type_name(node)
             continue
         ctx.charge(len(children) * (1 + len(path) // 8))
-        pending.extend(([*path, key], child) for key, child in reversed(children))
+        pending.extend(([*path, key], child) for key, child in watched(ctx, children[::-1]))
 
 
 def walk_values(ctx: Context, value: Value) -> Iterator[Value]:
     """The values that `walk` finds, in its order, without their paths."""
     pending = [value]
+    seen = 0
     while pending:
         node = pending.pop()
+        seen += 1
+        if not seen % _WATCHED:
+            ctx.look_at_clock()
         yield node
         cls = node.__class__
         if cls is str or node is None or cls is int or cls is bool:
@@ -127,6 +135,8 @@ def walk_values(ctx: Context, value: Value) -> Iterator[Value]:
             pending += children
 
 
+_WATCHED: Final = 4096
+"""Parts of a document between two looks at the clock: all parts of one container are paid for at once."""
 _NAMES: Final = frozenset({str})
 _MANY: Final = 4096
 

@@ -169,6 +169,8 @@ def _one(_: Value) -> int:
 def charged(ctx: Context, items: Iterable[Value], cost: Callable[[Value], int] = _one) -> Iterator[Value]:
     """The items one by one, each paid for before it is given: a long loop must notice that the deadline has passed."""
     due = 0
+    if items.__class__ is Set:
+        items = items.sorted(ctx.charge)
     for item in items:
         due += cost(item)
         if due >= _CHARGED_TOGETHER:

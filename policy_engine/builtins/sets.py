@@ -12,13 +12,13 @@ from policy_engine.builtins.table import Builtin, Context
 from policy_engine.values import Set, Value
 
 
-def _sets(sets: Value, name: str) -> list[dict[object, None]]:
-    return [set_(one, name, 1).members for one in set_(sets, name, 1)]
+def _sets(ctx: Context, sets: Value, name: str) -> list[dict[object, None]]:
+    return [set_(one, name, 1).members for one in set_(sets, name, 1).sorted(ctx.charge)]
 
 
 def intersection(ctx: Context, sets: Value) -> Set:
     """What all the sets have in common; nothing if there are none."""
-    members = _sets(sets, "intersection")
+    members = _sets(ctx, sets, "intersection")
     ctx.charge(MEMBER * sum(map(len, members)))
     return Set.of(functools.reduce(common, members or [{}]))
 
@@ -26,7 +26,7 @@ def intersection(ctx: Context, sets: Value) -> Set:
 def union(ctx: Context, sets: Value) -> Set:
     """What any of the sets has; of equal members (`1`, `1.0`) the first one's text."""
     members: dict[object, None] = {}
-    for one in _sets(sets, "union"):
+    for one in _sets(ctx, sets, "union"):
         ctx.charge(MEMBER * len(one))
         members |= one
     return Set.of(members)

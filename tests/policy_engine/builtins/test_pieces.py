@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
+from policy_engine import values
 
 SIZE = 60_000
 LARGE: dict[str, Any] = {str(number): number for number in range(SIZE)}
@@ -28,6 +29,10 @@ MAKING = {
     "an object of all keys": "count(object.filter(input, object.keys(input)))",
     "a subset": "object.subset(input, input)",
     "a document without a path": 'count(json.remove(input, ["/1"]))',
+    "a union of sets": "count(union({{x} | some x in object.keys(input)}))",
+    "an intersection of sets": "count(intersection({{x} | some x in object.keys(input)}))",
+    "a walk": "count([1 | walk(input)])",
+    "a walk with paths": "count([1 | walk(input, [path, _]); count(path) > 1])",
     "all paths of a document": "count(json.filter(input, object.keys(input)))",
 }
 
@@ -92,6 +97,33 @@ def test_a_step_is_eight_bytes_of_a_range() -> None:
     assert ask("count(numbers.range(1, 10000))", wide) == 10_000
     with pytest.raises(pe.PolicyError, match="budget"):
         ask("count(numbers.range(1, 12001))", wide)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "union({SETS})",
+        "intersection({SETS})",
+        'json.filter({"a": 1}, {TEXTS})',
+        'json.remove({"a": 1}, {TEXTS})',
+        'graph.reachable({"a": []}, {TEXTS})',
+        'graph.reachable_paths({"a": []}, {TEXTS})',
+    ],
+)
+def test_no_large_set_is_sorted_for_nothing(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A builtin that goes through a set in its order pays for the order: sorting many sets took seconds."""
+    sort = values.Set.sorted
+    free: list[int] = []
+
+    def sorted_(found: values.Set, charge: Any = None) -> list[Any]:
+        if charge is None and found._sorted is None and len(found) > 1:
+            free.append(len(found))
+        return sort(found, charge)
+
+    monkeypatch.setattr(values.Set, "sorted", sorted_)
+    call = call.replace("{SETS}", "{{x} | some x in input}").replace("{TEXTS}", '{$"{x}" | some x in input}')
+    ask(call, pe.Limits(), [number * 7919 % 2003 for number in range(2003)])
+    assert free == []
 
 
 @pytest.mark.parametrize(
