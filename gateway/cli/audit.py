@@ -24,6 +24,7 @@ from gateway.processes import local
 if TYPE_CHECKING:
     from gateway.audit.note import Verifier
     from gateway.audit.report import LogReport, Report
+    from gateway.registry.agreement import Difference
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log.")
 
@@ -69,8 +70,9 @@ def verify(
 ) -> None:
     """Verify the whole log: leaves, trees, signatures, completeness; and the decisions themselves, if asked.
 
-    Exit codes: 0 valid, 1 tampered with or decided otherwise than the policies say, 2 it could not be checked, 3 valid,
-    but the newest entries are not signed yet or decisions are open.
+    The registry beside it is compared with the changes that the log has. Exit codes: 0 valid, 1 tampered with, edited
+    by hand, or decided otherwise than the policies say, 2 it could not be checked, 3 valid, but the newest entries are
+    not signed yet or decisions are open.
     """
     try:
         directory = log_directory(data) if database is None else DataDirectory(data)
@@ -83,12 +85,17 @@ def verify(
         # Exit code 1 is kept for the one answer that matters.
         output.complain(error.message, error.hint)
         raise typer.Exit(2) from error
-    exit_code = (decisions.exit_code if decisions is not None else 0) or report.exit_code
+    edited = [] if database is not None or report.status == "tampered" else _edited_by_hand(directory)
+    exit_code = int(bool(edited)) or (decisions.exit_code if decisions is not None else 0) or report.exit_code
     if as_json:
         judged = {} if decisions is None else {"decisions": decisions.document()}
-        output.print_json(report.document() | judged | {"exit_code": exit_code})
+        told = {"registry": [each._asdict() for each in edited]}
+        output.print_json(report.document() | judged | told | {"exit_code": exit_code})
     else:
         _print_report(report)
+        for each in edited:
+            said = f"{output.printable(str(each))}: it was not changed by the gateway"
+            typer.echo(typer.style("✗", fg="red") + f" registry: {said}")
         if decisions is not None:
             print_decisions(decisions)
     raise typer.Exit(exit_code)
@@ -195,6 +202,25 @@ def _verified(
         return verification.verify(
             database or directory.audit_db, verifier, live_boots=live, known=known, progress=progress
         )
+
+
+def _edited_by_hand(directory: DataDirectory) -> list[Difference]:
+    """How the registry differs from the changes that the log has; none if there is no registry to be read."""
+    from contextlib import closing, suppress
+
+    from gateway.audit import storage
+    from gateway.registry import agreement
+
+    if not directory.registry_db.exists():
+        return []
+    with (
+        suppress(GatewayError),
+        local.reading(directory.path) as registry,
+        closing(storage.connect_read_only(directory.audit_db)) as db,
+    ):
+        return agreement.found(registry, db)
+    output.note("the registry cannot be read, so it was not compared with the log")
+    return []
 
 
 def _read_checkpoint(path: Path) -> str:

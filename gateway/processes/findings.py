@@ -55,6 +55,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
         *_stops(facts, where),
         *_processes(facts, where),
         *too_open(facts.access, settings.data.path),
+        *_edited(facts, where),
         *_outages(facts, where),
         *_keys(facts),
         *_certificates(facts),
@@ -117,6 +118,15 @@ def too_open(access: Access, data: Path) -> Iterator[Finding]:
             f"`{path}` belongs to user {user}, who can put something else in the place of `{data}`",
             "keep the data directory where only its own user and root can write",
         )
+
+
+def _edited(facts: Facts, where: str) -> Iterator[Finding]:
+    for number, each in enumerate(facts.edited):
+        if number == _NAMES:
+            yield _problem(f"so are {len(facts.edited) - _NAMES} more rows of the registry", "see the lines above")
+            return
+        todo = f"somebody has edited the registry by hand: see `gateway audit verify{where}`, or restore a backup"
+        yield _problem(f"{each}: the log does not know of that", todo)
 
 
 def _outages(facts: Facts, where: str) -> Iterator[Finding]:

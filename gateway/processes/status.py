@@ -36,7 +36,7 @@ from gateway.policy import handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.processes import certificates
-from gateway.registry import inventory
+from gateway.registry import agreement, inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
 from gateway.registry.key_source import KeySource
@@ -47,6 +47,7 @@ from gateway.webhooks import deliveries
 from gateway.webhooks.deliveries import State
 
 _PROBE_SECONDS = 3.0
+_COMPARED = 200_000  # entries, whose changes are read in a fraction of a second
 # Entries about commits that are looked at for the last refused one.
 _ACTIVATIONS = 50
 _PLACE = re.compile(r"(?P<file>[\w./-]*(?:\.rego|\.json|\.ya?ml|\.manifest)):(?P<line>\d+)")
@@ -151,6 +152,8 @@ class Facts:
     uses: Uses = field(default_factory=Uses)
     # Those that still use a provider's key.
     clients: list[Client] = field(default_factory=list)
+    # Rows of the registry that are not as the log says.
+    edited: list[str] = field(default_factory=list)
     # Those of whom every request is refused.
     outages: list[Outage] = field(default_factory=list)
     # The keys that sign and verify tokens, newest first.
@@ -170,6 +173,7 @@ def look(settings: Settings) -> Facts:
     registry = Registry.open(data)
     try:
         found = inventory.take(registry, now_ns)
+        edited = _edited(registry, data)
     finally:
         registry.close()
     logs, refusal = _logs(data)
@@ -187,6 +191,7 @@ def look(settings: Settings) -> Facts:
         keys=_key_faults(settings),
         certificates=certificates.expiring(settings, now_ns),
         webhooks=deliveries.states(data.runtime_db),
+        edited=edited,
         outages=outages.read(data.runtime_db, LiveBoots(data), now_ns),
         uses=key_uses.read(data.runtime_db),
         clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
@@ -198,6 +203,17 @@ def look(settings: Settings) -> Facts:
 def access(data: DataDirectory) -> Access:
     """Which users beside this one the modes of a data directory let in. Those who can write were refused before."""
     return Access(ownership.readable(data.path), ownership.strangers_above(data.path))
+
+
+def _edited(registry: Registry, data: DataDirectory) -> list[str]:
+    """How the registry differs from the log, as long as that is short; of a long one `gateway audit verify` tells."""
+    try:
+        with closing(storage.connect_read_only(data.audit_db)) as db:
+            if search.last_position(db) > _COMPARED:
+                return []
+            return [str(each) for each in agreement.found(registry, db)]
+    except (GatewayError, sqlite3.Error):  # which `_logs` tells of
+        return []
 
 
 def _process(data: DataDirectory) -> Process:
@@ -372,6 +388,7 @@ def document(facts: Facts) -> dict[str, Any]:
         "refused": policies.refusal,
         "agents": {state: count(facts, state) for state in ("active", "suspended")},
         "stops": facts.inventory.stops,
+        "edited": facts.edited,
         "outages": [
             {**each.scope._asdict(), "since_ns": each.since_ns, "last_ns": each.last_ns, "refusals": each.refusals}
             | {"reasons": list(each.codes)}

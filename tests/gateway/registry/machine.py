@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers, parse
-from gateway.registry import activations, agent_updates, as_of, changes, queries, reviews, usage_limits
+from gateway.registry import activations, agent_updates, agreement, as_of, changes, queries, reviews, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.models import Operator
 from gateway.registry.reader import RegistryReader
@@ -104,6 +104,9 @@ class RegistryMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for at_ns, model in self.past[:: self.stride]:
             self.compare(at_ns, model)
+        # But for the operators that this machine has put there itself.
+        differing = [each for each in agreement.owed_only(self.registry) if each.noun != "operator"]
+        assert differing == [], "every row is as its entries say"
         for patch in self.patches:
             patch.stop()
         if self.reader is not None:
