@@ -244,7 +244,7 @@ class Relay:
         if cap is None or report.usage is None or report.usage.output <= cap:
             return "ok"
         # The limit is one of the answer itself, not of what the provider has asked its models besides.
-        output = report.usage.output - sum(each.output for _, each in report.further)
+        output = report.usage.output - sum(each.output for _, each in report.further) - report.rejected
         if output <= cap:
             return "ok"
         self._exchange.detail = f"the answer has {output} output tokens, its limit was {cap}"

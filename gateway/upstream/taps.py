@@ -37,6 +37,8 @@ class Report:
     """The facts that a provider reports in its answer."""
 
     usage: Usage | None = None
+    # Tokens of its output that no answer holds and that no limit of the request holds back: those of a prediction.
+    rejected: int = 0
     # Something in its usage that should be a number of tokens is none; what it has told until now lacks one.
     unsound: bool = False
     lacking: bool = False

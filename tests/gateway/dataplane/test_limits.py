@@ -413,3 +413,16 @@ def test_a_prediction_counts_as_output(run: Run) -> None:
         assert decided["output_limit"] < 4096 * 4
 
     run(test)
+
+
+@pytest.mark.parametrize(("rejected", "outcome"), [(60, "ok"), (40, "cap_exceeded")])
+def test_what_of_a_prediction_was_rejected_is_no_answer_beyond_its_cap(run: Run, rejected: int, outcome: str) -> None:
+    details = {"rejected_prediction_tokens": rejected}
+    usage = {"prompt_tokens": 5, "completion_tokens": 100, "total_tokens": 105, "completion_tokens_details": details}
+
+    async def test(gateway: Gateway) -> None:
+        gateway.upstream.handler = answer({**COMPLETION, "usage": usage})
+        await gateway.chat("gpt-capped", prediction={"type": "content", "content": "x"})
+        assert (await gateway.entries("completed"))[-1]["outcome"] == outcome
+
+    run(test)

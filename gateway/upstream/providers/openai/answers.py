@@ -21,6 +21,7 @@ _COUNTS = frozenset(
 )
 _CACHE_WRITE = "cache_creation_input_tokens"
 _ANTHROPICS = frozenset({_CACHE_WRITE, "cache_read_input_tokens"})
+_REJECTED = "rejected_prediction_tokens"
 # Mistral documents both spellings.
 _DETAILS = ("prompt_tokens_details", "prompt_token_details")
 # Models of OpenAI that search the web for each answer.
@@ -60,6 +61,7 @@ class Answers:
             check(report, document["usage"], whole=_is_whole(document["usage"]))
         if (usage := self._usage(document)) is not None:
             report.usage = usage
+            report.rejected = count(document["usage"].get("completion_tokens_details"), _REJECTED) or 0
             _read_tools(document["usage"], report)
             if self._charges is not None:
                 read_charge(document["usage"], self._charges, report)
