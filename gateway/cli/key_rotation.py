@@ -126,7 +126,9 @@ class _File:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 why = (error.strerror or type(error).__name__).lower()
-                raise GatewayError("file_unusable", f"cannot create `{self._path}`: {why}") from error
+                kept = isinstance(error, FileExistsError)
+                hint = "name a new file: keys that are in it would be lost" if kept else "name another file"
+                raise GatewayError("file_unusable", f"cannot create `{self._path}`: {why}", hint=hint) from error
         return self._write
 
     def _write(self, rotated: Sequence[Rotated]) -> None:

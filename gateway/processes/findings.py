@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.audit.balance import shown_time
 from gateway.audit.clock import BACKWARD_NS
@@ -39,6 +39,10 @@ _OLD_DAYS = 365
 """A key that signs tokens should not be older."""
 
 
+LITTLE_BYTES: Final = 512 << 20
+"""From here on the disk counts as nearly full."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line: what was found, and what to do about it."""
@@ -55,6 +59,7 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
         *_stops(facts, where),
         *_processes(facts, where),
         *too_open(facts.access, settings.data.path),
+        *_disk(facts, settings),
         *_edited(facts, where),
         *_outages(facts, where),
         *_keys(facts),
@@ -224,6 +229,16 @@ def _log(facts: Facts, settings: Settings, where: str) -> Iterator[Finding]:
                 f"the newest {each.size - each.signed} entries of the log `{each.organization}` are not signed",
                 "see the output of `gateway up`, which says why",
             )
+
+
+def _disk(facts: Facts, settings: Settings) -> Iterator[Finding]:
+    """A full disk stops everybody: what cannot be recorded is not forwarded."""
+    if facts.free_bytes is not None and facts.free_bytes < LITTLE_BYTES:
+        yield _problem(
+            f"the disk of `{settings.data.path}` has {facts.free_bytes >> 20} MiB left: when it is full, every request "
+            "is refused `audit_unavailable`",
+            "make room; `cache/` in it may be deleted",
+        )
 
 
 def _clock(facts: Facts, where: str) -> Iterator[Finding]:

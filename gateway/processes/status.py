@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import sqlite3
 import ssl
@@ -160,6 +161,8 @@ class Facts:
     token_keys: list[TokenKeyState] = field(default_factory=list)
     # What others can read, and who could put another directory in its place.
     access: Access = field(default_factory=Access)
+    # What this user may still write on the disk of the data directory; None if that is not known.
+    free_bytes: int | None = None
 
     def to_move(self, organization: str) -> int:
         """How many clients of an organization still use a provider's key."""
@@ -197,7 +200,16 @@ def look(settings: Settings) -> Facts:
         clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
         token_keys=token_keys.states(data.keys),
         access=access(data),
+        free_bytes=_free_bytes(data),
     )
+
+
+def _free_bytes(data: DataDirectory) -> int | None:
+    try:
+        found = os.statvfs(data.path)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
 
 
 def access(data: DataDirectory) -> Access:

@@ -30,7 +30,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def facts(settings: Settings) -> Facts:
     found = status.look(settings)
-    return replace(found, process=UP, logs=Logs(), inventory=replace(found.inventory, tenants=[]))
+    assert found.free_bytes is not None
+    return replace(found, process=UP, logs=Logs(), free_bytes=None, inventory=replace(found.inventory, tenants=[]))
 
 
 def said(facts: Facts, settings: Settings) -> list[tuple[str, str]]:
@@ -54,6 +55,13 @@ def said(facts: Facts, settings: Settings) -> list[tuple[str, str]]:
 )
 def test_processes(process: Process, expected: list[tuple[str, str]], facts: Facts, settings: Settings) -> None:
     assert said(replace(facts, process=process), settings) == expected
+
+
+@pytest.mark.parametrize(("free", "told"), [(None, 0), (findings.LITTLE_BYTES, 0), (100 << 20, 1), (0, 1)])
+def test_a_disk_that_is_nearly_full(free: int | None, told: int, facts: Facts, settings: Settings) -> None:
+    found = said(replace(facts, free_bytes=free), settings)
+    assert len(found) == told
+    assert all("MiB left: when it is full, every request is refused" in message for _, message in found)
 
 
 def test_a_gateway_of_another_version(facts: Facts, settings: Settings) -> None:
