@@ -50,10 +50,16 @@ class Access:
     ca_file: Path | None = None
 
 
+_MADE_THERE: Final = "whoever runs the gateway makes one on its machine: `operators token create NAME`"
+"""Not with `--server`: that needs a token."""
+
+
 def origin(address: str, *, insecure_http: bool) -> str:
     """The origin that an address is, in one form. Raises `invalid_server`, and never quotes a credential."""
     if "://" not in address:
-        raise _invalid("the address of a server begins with https://", _EXAMPLE)
+        host = address.partition(":")[0]
+        near = f"write http://{address}" if host in ("127.0.0.1", "localhost") else _EXAMPLE
+        raise _invalid("the address of a server begins with https://", near)
     try:
         parts = urlsplit(address)
         host, port = (parts.hostname or "").lower(), parts.port
@@ -91,11 +97,11 @@ def checked(text: str, whence: str) -> str:
     parsed = credentials.parse(token)
     if parsed is None:
         message = f"what {whence} holds is not an operator's token"
-        hint = "it begins with aig_op_ and is complete; `gateway operators token create NAME` makes one"
+        hint = f"it begins with aig_op_ and is complete; {_MADE_THERE}"
         raise GatewayError("bad_token", message, hint=hint)
     if parsed.kind != "operator":
         message = f"what {whence} holds is an agent's key, which opens nothing here"
-        raise GatewayError("bad_token", message, hint="`gateway operators token create NAME` makes a token")
+        raise GatewayError("bad_token", message, hint=_MADE_THERE)
     return token
 
 

@@ -1068,6 +1068,7 @@ def test_wrong_usage_is_one_line(
     ("address", "says"),
     [
         ("gw.example:8081", "begins with https://"),
+        ("127.0.0.1:8081", "begins with https://: write http://127.0.0.1:8081"),
         ("https://u:geheim@gw.example", "must not contain a credential"),
         ("https://gw.example/api", "must end with the host and the port"),
         ("https://gw.example:8081?x=1", "must end with the host and the port"),
@@ -1083,7 +1084,7 @@ def test_wrong_usage_is_one_line(
 def test_an_address_that_is_not_taken(address: str, says: str) -> None:
     with pytest.raises(GatewayError) as caught:
         servers.origin(address, insecure_http=False)
-    assert says in caught.value.message
+    assert says in f"{caught.value.message}: {caught.value.hint}"
     assert "geheim" not in caught.value.message + caught.value.hint
 
 
