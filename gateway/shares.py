@@ -175,7 +175,7 @@ class Shares:
             raise
 
     def _line(self, key: tuple[Holder, ...]) -> _Line:
-        """Where one more caller of the first of these waits: a newcomer begins as the least served one beside it."""
+        """The line of one more caller of the first of these: a newcomer begins as the least served one beside it."""
         line = self._lines.get(key)
         if line is None:
             beside = [each.served for other, each in self._lines.items() if other[1:] == key[1:]]

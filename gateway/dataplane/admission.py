@@ -42,7 +42,7 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self.requests = Shares("requests in progress", settings.max_requests)
-        # How many bodies are arriving, by the scope of a limit on concurrent requests.
+        # The number of bodies that are arriving, by the scope of a limit on concurrent requests.
         self._arriving: dict[str, int] = {}
 
     def enter(self, principal: Principal) -> Place:
@@ -58,7 +58,7 @@ class Admission:
         """Count a body that is arriving; `Denied` with `limit_exceeded` if there are as many as calls may run."""
         now = time.time_ns()
         for limit in applied:
-            # Where nothing is let through, the decision says so.
+            # A limit of 0 is left to the decision, which says so.
             running, most = self._arriving.get(limit.scope, 0), max(1, limit.at(now))
             if running >= most:
                 found = reservation.too_many(limit, most, running, now)

@@ -45,15 +45,15 @@ class _Breaker:
     pause: float = 0.0  # how long it is or was open; 0 while it is closed
     until: float = 0.0  # when the next probe may go
     probing: bool = False
-    # Whose calls have failed, how many of them found no connection, and whether it holds back others as well.
+    # The agents whose calls have failed, the number that found no connection, and if others are held back as well.
     agents: set[str] = field(default_factory=set)
     unconnected: int = 0
     everybody: bool = False
-    # Whose call went well last, and when, if others had failed before.
+    # The agent whose call went well last, and when, if others had failed before.
     well: tuple[str, float] = "", float("-inf")
 
     def holds(self, agent: str) -> bool:
-        """Whether it is open for this agent."""
+        """True if it is open for this agent."""
         return bool(self.pause) and (self.everybody or agent in self.agents)
 
 
@@ -166,7 +166,7 @@ class Breakers:
         self._tell(upstream.id, breaker.failures, breaker.pause)
 
     def _goes_well_for_others(self, breaker: _Breaker, now: float) -> bool:
-        """Whether all failures are of one agent, and a call of another one has gone well a moment ago."""
+        """True if all failures are of one agent, and a call of another one has gone well a moment ago."""
         agent, when = breaker.well
         recent = now - when <= self._settings.breaker_window
         return not breaker.everybody and recent and agent not in breaker.agents

@@ -1,4 +1,4 @@
-"""What one request holds of a worker's finite things beside its place: bytes in memory and on disk, and its turn at
+"""The finite things of a worker that one request holds beside its place: bytes in memory and on disk, and its turn at
 what is done for one request at a time.
 
 In memory are request bodies, and answers that are not read to their end; on disk are large request bodies. Neither
@@ -13,7 +13,7 @@ from gateway.shares import NoShareError, Shares
 
 
 class Holding:
-    """What one request has taken of these bytes. Whose they are (`holders`) must be known before the first is taken."""
+    """The bytes that one request has taken. Its `holders` must be known before the first is taken."""
 
     __slots__ = ("_bytes", "_size", "holders")
 

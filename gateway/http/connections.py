@@ -21,7 +21,7 @@ class Connection(Protocol):
     """A connection, as far as it counts here."""
 
     def can_be_spared(self, *, known: bool) -> bool:
-        """Whether no answer is owed on it. If nobody is known to have sent it, an unfinished request is no reason."""
+        """True if no answer is owed on it. If nobody is known to have sent it, an unfinished request is no reason."""
         ...
 
     def give_up(self) -> None:
@@ -98,7 +98,7 @@ class Connections:
         if holder is not None:
             yield from self._of.get(holder, ())
             return
-        # Of those without a key first: to be without one costs nothing.
+        # Connections without a key come first: to be without one costs nothing.
         order = sorted(self._of, key=lambda each: (each.kind != "address", -len(self._of[each])))
         for each in order:
             yield from self._of[each]

@@ -40,7 +40,7 @@ async def stands_still(beats: asyncio.StreamReader, seconds: float) -> bool:
                 if not await beats.read(4096):
                     return False
         except TimeoutError:
-            # What has come in this very moment is still there, and is read in the next turn.
+            # A beat that came in this very moment is still there, and is read in the next turn.
             silent += 1
         else:
             silent = 0

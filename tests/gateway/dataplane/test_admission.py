@@ -65,7 +65,7 @@ def test_no_more_bodies_arrive_than_calls_may_run(run: Run) -> None:
         assert "the bodies of 2 requests are still arriving, and agent:bot has 0 requests left of 2 requests" in text
         assert gateway.plane.load()[0] == 2
         assert (await gateway.send(gateway.request(chat(), f"Authorization: Bearer {key}"))).status == 200
-        # What is there at once need not wait for those: the log counts the calls that run.
+        # The other agent need not wait for those.
         refusals = await gateway.entries("refused")
         assert sum(each["count"] for each in refusals) == 10
         assert {each["reason"] for each in refusals} == {"limit_exceeded"}

@@ -1,7 +1,7 @@
 """For everything finite in a data worker: one greedy agent, organization or address, and the others notice nothing.
 
 A row of `ROWS` is one attack on one thing, on a gateway of real processes. It must meet its end (some of what it asks
-for is refused, or closed), and meanwhile every call of the others must be served. What is done in turns is in
+for is refused, or closed), and meanwhile every call of the others must be served. Work in turns is tested in
 `test_load.py`, and the control plane's rows are in `tests/gateway/control/test_shares.py`.
 """
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 GREEDY_ORGANIZATION, OTHER_ORGANIZATION = "acme", "globex"
 AGENTS = 16
-"""Of the greedy organization: its share ends before those of its agents."""
+"""The greedy organization has so many: its share ends before those of its agents."""
 
 SETTINGS = """
 max_requests = 24
@@ -217,13 +217,13 @@ async def _row(scene: Scene, row: Row) -> None:
                 assert [each.status for each in replies] == [200] * 7, (row, replies[-1].body)
         finally:
             scene.close()
-        # What was held is given back: nothing of this attack is in the way of the next one.
+        # All that was held is given back: nothing of this attack is in the way of the next one.
         while (await scene.call(scene.greedy[0], body(scene.greedy[0], 1_200_000))).status == 503:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
 def test_refusals_by_a_share_are_on_record(scene: Scene) -> None:
-    """Of the organization whose they are, with the share that was used up."""
+    """They are in the log of their organization, with the share that was used up."""
 
     async def attack() -> None:
         await unfinished(scene, scene.greedy[:1], count=30, size=100, refused=18)
