@@ -19,7 +19,10 @@ from gateway.upstream.routes import FAMILIES, Routes, split
 from gateway.upstream.strict_json import shown
 
 _MAX_PATH = 256
-_MAX_LISTED = 20
+PAGE = "docs/providers.md"
+HEADINGS = {"openai": "OpenAI", "azure": "Azure OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"}
+"""Where the routes of each family are listed."""
+
 _BATCHES = "batches, whose calls no policy would see"
 _ASSISTANTS = "the Assistants API: use responses"
 _AGENTS = "agents that a provider runs: a request names its model, its prompts and its tools itself"
@@ -165,18 +168,13 @@ def _methods(path: str, families: Sequence[Routes]) -> list[str]:
 
 
 def _served(families: Sequence[Routes]) -> str:
-    """The paths that make something. The others with parameters are about what these have made."""
-    listed = []
-    for family in families:
-        paths: dict[str, str] = {}
-        for route in family.provider.routes:
-            if "{" not in route.path or route.body == "json":
-                # Of the paths under which one method is served, the first.
-                paths.setdefault(route.path.rpartition("}")[2], family.provider.prefix + route.path)
-        found = list(paths.values())
-        more = ", …" if len(found) > _MAX_LISTED else ""
-        listed.append(f"{family.provider.name}: {', '.join(found[:_MAX_LISTED])}{more}")
-    return f"this gateway serves, of {'; of '.join(listed)}; each also under /NAME for the upstream NAME"
+    """Where the routes are listed: there are a hundred, and an SDK shows this text as one line."""
+    listed = [HEADINGS[family.provider.name] for family in families if family.provider.name in HEADINGS]
+    if not listed:
+        return "`gateway upstreams show NAME` lists the operations of the JSON API NAME"
+    names = " and ".join(listed)
+    sections = ", ".join(f"{PAGE}#{each.lower().replace(' ', '-')}" for each in listed)
+    return f"what this gateway serves of {names} is listed in {sections}; each also under /NAME for the upstream NAME"
 
 
 def _cause(path: str, families: Sequence[Routes]) -> str:

@@ -11,10 +11,10 @@ import pytest
 from gateway.registry.names import PROVIDERS as BASE_URLS
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Destination, RouteTable, target
+from gateway.upstream.wrong_route import HEADINGS, unknown
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGE = (DOCS / "providers.md").read_text("utf-8")
-HEADINGS = {"openai": "OpenAI", "azure": "Azure OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"}
 
 
 def section(heading: str) -> str:
@@ -32,6 +32,14 @@ def test_every_provider_is_listed_with_its_base_url() -> None:
 def test_every_route_is_listed(name: str) -> None:
     rows = re.findall(r"^\| `(\w+) (\S+)` \| `([\w.]+)` \|$", section(HEADINGS[name]), flags=re.MULTILINE)
     assert rows == [(route.method, route.path, route.action) for route in PROVIDERS[name].routes]
+
+
+def test_a_refusal_leads_to_the_list_of_routes() -> None:
+    told = unknown("POST", "/v2/nothing").reasons[-1]
+    links = re.findall(r"docs/providers\.md#([a-z-]+)", told)
+    assert set(links) == {heading.lower().replace(" ", "-") for heading in HEADINGS.values()}
+    assert all(section(heading) for heading in HEADINGS.values())
+    assert len(told) < 300
 
 
 def test_base_urls_of_clients_lead_to_their_provider() -> None:
