@@ -8,7 +8,7 @@ share one unit of code.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -201,6 +201,13 @@ class Compiled:
         """Conditions that no input of a schema meets. Needs the program, too."""
         with depth_refused():
             return impossible.find(self.program, data, schema)
+
+    def compared(
+        self, data: Mapping[str, Value], schema: Mapping[str, Any], paths: Sequence[Sequence[Value]]
+    ) -> list[Value]:
+        """Constants that parts of the input are compared with. Needs the program, too."""
+        with depth_refused():
+            return impossible.compared(self.program, data, schema, paths)
 
 
 def _is_taken(data: Value, path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
@@ -178,6 +178,10 @@ class Policies:
         None if a rule replaces documents by `with`, so that others see what no schema describes.
         """
         return self._compiled.impossible(self._data, schema)
+
+    def compared(self, schema: Mapping[str, Any], paths: Sequence[Sequence[Value]]) -> list[Value]:
+        """The constants that conditions compare the parts of `input` at these paths with, whose schema this is."""
+        return self._compiled.compared(self._data, schema, paths)
 
     def packages(self) -> dict[str, Path]:
         """The package of each module, by file name."""

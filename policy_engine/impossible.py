@@ -8,7 +8,7 @@ to it are followed. Conditions on the policies' own constants are settings, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -73,6 +73,23 @@ def find(program: Program, data: Mapping[str, Value], schema: Mapping[str, Any])
     return sorted(search.found.values(), key=lambda each: each.location)
 
 
+def compared(
+    program: Program, data: Mapping[str, Value], schema: Mapping[str, Any], paths: Sequence[Sequence[Value]]
+) -> list[Value]:
+    """The constants that conditions compare what is at some paths of the input with, in the order of the rules."""
+    search = _Search(program, data, domains.described(schema, schema))
+    for _ in range(_PASSES):
+        search.pass_through()
+    found: list[Value] = []
+    for path in paths:
+        domain = domains.described(schema, schema)
+        for step in path:
+            domain = select(domain, step)
+        for part in domain or ():
+            found += search.compared.get(id(part.schema), []) if isinstance(part, domains.Described) else []
+    return found
+
+
 def _replaces_input(body: Body) -> bool:
     for expr in body:
         for item in expr.withs:
@@ -93,9 +110,11 @@ class _Search:
         self._given: dict[str, list[Domain]] = {}
         """What calls give to functions, by their names."""
         self.found: dict[tuple[str, Location], Impossible] = {}
+        self.compared: dict[int, list[Value]] = {}
+        """What parts of the input are compared with, by the identities of their schemas."""
 
     def pass_through(self) -> None:
-        self.found = {}
+        self.found, self.compared = {}, {}
         self._calls: dict[str, list[Domain]] = {}
         self._documents: dict[Path, list[Domain]] = {}
         for rule, clause in self._program.ordered:
@@ -305,8 +324,11 @@ class _Search:
         self, how: str, a: Term, a_domain: Domain, b: Term, b_domain: Domain, scope: _Scope, *, holds: bool
     ) -> None:
         for one, domain, values in ((a, a_domain, _constants(b_domain)), (b, b_domain, _constants(a_domain))):
-            if not values or not is_given(domain):
+            if not values or domain is None or not is_given(domain):
                 continue
+            for part in domain:
+                if isinstance(part, domains.Described):
+                    self.compared.setdefault(id(part.schema), []).extend(values)
             if how in ("eq", "equal", "neq", "in"):
                 possible = [value for value in values if domains.admits(domain, value)]
                 wrong = [value for value in values if not domains.admits(domain, value)]

@@ -112,6 +112,7 @@ def print_decision(decision: Decision) -> None:
     fields = [
         ("at", output.timestamp(found.time_ns)),
         ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
+        ("owner", _owner(decision)),
         ("key", f"{get('key')}, {method}" if (method := get("credential_method")) not in (None, "api_key") else ""),
         ("person", _person(decision)),
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
@@ -132,6 +133,15 @@ def print_decision(decision: Decision) -> None:
     for name, text in fields:
         if text:
             typer.echo(f"  {name.ljust(9)} {output.printable(text)}")
+
+
+def _owner(decision: Decision) -> str:
+    """Who answers for the agent, and its team, as the input says that is kept."""
+    agent = (decision.input or {}).get("agent")
+    if not isinstance(agent, dict):
+        return ""
+    team = f"team {agent['team']}" if agent.get("team") else ""
+    return ", ".join(str(each) for each in (agent.get("owner"), team) if each)
 
 
 def _person(decision: Decision) -> str:

@@ -12,6 +12,7 @@ import typer
 from gateway.cli import output
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
@@ -34,6 +35,19 @@ Upstream = Annotated[
 _BEYOND = "limits, usage and networks are not part of the answer; upstreams are those of now"
 
 
+OwnModel = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        show_default=False,
+        help="As clients write it; may be repeated. By default those that it called last and that policies name.",
+    ),
+]
+_LOOKED_AT = 1000
+_MOST_MODELS = 20
+
+
 def permissions(
     model: Model,
     action: Action = None,
@@ -54,7 +68,7 @@ def permissions(
 
 def of_agent(
     agent: Agent,
-    model: Model,
+    model: OwnModel = None,
     action: Action = None,
     tool: Tool = None,
     upstream: Upstream = None,
@@ -64,7 +78,37 @@ def of_agent(
     as_json: Json = False,
 ) -> None:
     """Say which of these calls an agent could make, now or at an earlier time, and what made it so."""
-    _answer(data, organization, agent, at, (model, action, tool, upstream), as_json=as_json, everyone=True)
+    models = model or _models(data, organization, agent)
+    _answer(data, organization, agent, at, (models, action, tool, upstream), as_json=as_json, everyone=True)
+
+
+def _models(data: Path, organization: str, agent: str) -> list[str]:
+    """The models that an agent asked for last and, of a gateway on this machine, those that policies in force name."""
+    from gateway.audit.search import Filters
+
+    found: dict[str, None] = {}
+    with gateways.reading_log(data) as log:
+        listing = log.listed(Filters(organization=organization, agent=agent, kind="decided"), _LOOKED_AT)
+        for each in reversed(listing.entries):
+            if name := str(each.found.entry.get("model") or ""):
+                found[name] = None
+    if gateways.chosen() is None:
+        found |= dict.fromkeys(_named_by_policies(data))
+    if not found:
+        hint = "name one with --model"
+        raise GatewayError("no_models", f"`{agent}` has called no model, and no policy names one", hint=hint)
+    return list(found)[:_MOST_MODELS]
+
+
+def _named_by_policies(data: Path) -> list[str]:
+    from gateway.policy import bundle, input_schema
+    from gateway.settings import load_settings
+
+    bundles = load_settings({"data": data}).data.bundles
+    with gateways.reading(data) as gateway:
+        active = gateway.policies.state(1).in_force
+    refs = [] if active is None else active.bundles
+    return [name for each in refs for name in input_schema.models_named(bundle.read(bundles / each.digest))]
 
 
 def _answer(

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 import policy_engine as pe
+from policy_engine.bundle import from_files
 from policy_engine.impossible import Impossible
 
 _MODULE = "package check\n\nanswer := json.match_schema(input.document, input.schema)\n"
@@ -27,6 +28,17 @@ def for_types() -> dict[str, Any]:
 def impossible(policies: pe.Policies) -> list[Impossible] | None:
     """The conditions of a bundle's policies that no request can make true, as `Policies.impossible` finds them."""
     return policies.impossible(_checker()[0])
+
+
+def models_named(files: Mapping[str, bytes]) -> list[str]:
+    """The models that a bundle's conditions compare a call's with, sorted; none if it does not compile."""
+    content = from_files(files.items(), tests=False)
+    try:
+        policies = pe.compile(content.modules, content.data)
+    except pe.PolicyError:
+        return []
+    paths = [("resource", "model"), ("resource", "models", 0)]
+    return sorted({each for each in policies.compared(_checker()[0], paths) if isinstance(each, str) and each})
 
 
 def _opened(part: Any) -> Any:

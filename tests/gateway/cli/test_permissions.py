@@ -147,3 +147,11 @@ def test_what_cannot_be_asked(fleet: str, at: Run) -> None:
         "unknown agent `lonly`: did you mean `lonely`?"
         in at("agents", "permissions", "lonly", "--model", "o3").complains()
     )
+
+
+def test_the_models_of_one_agent_need_no_name(at: Run, fleet: str) -> None:
+    """Those that policies in force compare a call's with; the log has no calls yet."""
+    found = at("agents", "permissions", "one", "--json").json
+    answers = {found["calls"][each["call"]]["model"]: each["code"] for each in found["permissions"]}
+    assert answers == {"gpt-4o-mini": "allowed", "o3": "allowed"}
+    assert at("permissions").code == 2, "of all agents there is no such list"

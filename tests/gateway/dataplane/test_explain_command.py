@@ -23,13 +23,14 @@ from gateway.data_directory import DataDirectory
 from gateway.errors import REASONS
 from gateway.identity.credentials import Peppers
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations, outbox
+from gateway.registry import activations, outbox, teams
+from gateway.registry.agent_updates import AgentUpdate, update_agent
 from gateway.registry.database import Registry
 from gateway.registry.records import BundleRecord
 from gateway.registry.vault import Vault
 from tests.gateway.cli.test_remote import URL, Elsewhere, nowhere
 from tests.gateway.conftest import Home
-from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, Gateway
+from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway
 
 Command = Callable[..., tuple[int, str, str]]
 FORMS = ((), ("--json",))
@@ -62,6 +63,9 @@ def log(run: Callable[..., None], tmp_path: Path) -> Log:
     found = Log(tmp_path / "data")
 
     async def test(gateway: Gateway) -> None:
+        teams.create_team(gateway.registry, actor=ACTOR, organization=ORG, name="support")
+        whose = AgentUpdate(owner="ada@example.com", team="support")
+        update_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot", update=whose)
         for model in ("gpt-4o", "o3", "gpt-secret", "gpt-capped"):
             reply = await gateway.chat(model)
             found.decisions[model] = reply.headers["x-decision-id"]
@@ -101,6 +105,7 @@ def test_a_denial_is_explained_by_its_rules(log: Log, gateway: Command) -> None:
     head, *fields = out.partition("\n\n")[0].splitlines()
     assert head == f"{log.decisions['o3']} denied policy_denied"
     assert any("POST /v1/chat/completions chat.completions o3 at openai" in each for each in fields)
+    assert "  owner     ada@example.com, team support" in fields
     assert (
         out.partition("\n\n")[2]
         == """\
