@@ -1,6 +1,6 @@
 """`--out FILE` of commands that make one secret: a file that only this user can read.
 
-What was in the file stays until the new secret is on disk, whatever fails before. A shell's `> FILE` empties it first.
+The file keeps its content until the new secret is on disk, whatever fails before. A shell's `> FILE` empties it first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 def secret_file(path: Path | None) -> Iterator[Callable[[str], None]]:
     """Yields what puts the secret into the file, in place of what is there; without a path it does nothing.
 
-    That the file can be written is found out before a secret is made.
+    It raises before a secret is made if the file cannot be written.
     """
     if path is None:
         yield lambda _secret: None

@@ -73,7 +73,7 @@ def add(
 ) -> None:
     """Add an upstream. Its key is read here from the environment or a file, sealed at rest and never printed.
 
-    It is tried as `gateway upstreams check` does. What fails is a warning: the upstream is there all the same.
+    It is tried as by `gateway upstreams check`. A failure is a warning: the upstream is there all the same.
     """
     from gateway.management.port.destinations import NewUpstream
     from gateway.registry.names import CLIENTS_ADD, PROVIDERS, check_provider

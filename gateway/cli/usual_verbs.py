@@ -1,4 +1,4 @@
-"""What other tools call the commands of this one: a word that is typed out of habit is answered with the command meant.
+"""The words of other tools for the commands of this one: a word that is typed out of habit gets the command meant.
 
 Letters are a bad guess for verbs: `create` is closest to `retire`.
 """
@@ -56,7 +56,7 @@ _ELSEWHERE: Final = {
     ("bindings", _END): "type `gateway unbind AGENT BUNDLE`",
     ("upstreams", _CHANGED): "type `gateway upstreams add NAME --replace …`",
 }
-"""What does under another noun, or by an option, what these words mean."""
+"""Words that another noun, or an option, stands for."""
 
 
 def meant(word: str, group: Any) -> str:

@@ -28,7 +28,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_a_copy_does_not_start_beside_its_original(place: Path) -> None:
-    """Nor the original beside its copy. What is said is a line of JSON, because nobody sits at a terminal."""
+    """Nor the original beside its copy. The message is a line of JSON, because nobody sits at a terminal."""
     original = OnlyCopy(DataDirectory(place / "first"))
     up = [*COMMAND, "up", "--data", str(place / "copy"), "--port", "0", "--control-port", "0"]
     done = subprocess.run(up, env=environment(), capture_output=True, text=True, timeout=120)
