@@ -93,5 +93,7 @@ _label(tool) := tool.type if tool.name == ""
 _unlisted_server if {
 	some tool in input.request.tools
 	tool.type == "mcp"
-	not tool.server in settings.mcp_servers
+
+	# With `tool.server` the condition would be undefined, and deny nothing, where nobody says where the server is.
+	not object.get(tool, "server", "") in settings.mcp_servers
 }

@@ -92,6 +92,11 @@ test_mcp_servers_of_the_provider_are_denied if {
 	not authz.allow with input as server with data.coding.settings.mcp_servers as ["crm"]
 }
 
+test_mcp_servers_that_nobody_places_are_denied if {
+	somewhere := _with_tool({"type": "mcp", "name": "crm"})
+	authz.deny == {"the provider must not connect to this MCP server"} with input as somewhere
+}
+
 test_tools_that_makers_define_and_agents_run_stay if {
 	every type in ["local_shell", "apply_patch", "bash_20250124", "text_editor_20250728", "memory_20250818"] {
 		authz.obligations.strip_tools == set() with input as _with_tool({"type": type, "name": ""})
