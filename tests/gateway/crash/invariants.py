@@ -70,6 +70,8 @@ def check(data: Path, first_row: int, clients: Clients, provider: Provider) -> O
                 say(f"a client saw the end of {told.decision}, which ended as {closing}")
         elif told.status == 200:
             say(f"a client got an answer without a decision ({told.mark})")
+        elif told.status == 403:
+            say(f"a client was denied, and no decision says so ({told.mark})")
     # What reached the provider has its decision, and reached it once.
     others = [each for identifier, each in decisions.items() if identifier not in told_of and each.entry["allow"]]
     by_mark = {told.mark: told for told in clients.told}

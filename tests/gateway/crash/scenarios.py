@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -112,6 +113,50 @@ def power_cut(rig: Rig, draw: random.Random) -> None:
     rig.start()
 
 
+def _start_under(rig: Rig, draw: random.Random, fault: AbstractContextManager[object]) -> None:
+    """A start while something fails: it is refused, or what it serves meanwhile holds. Afterwards it works."""
+    with fault:
+        if is_up := rig.try_start():
+            time.sleep(draw.uniform(0.3, 1))
+    if not is_up:
+        rig.start()
+
+
+def full_disk_at_start(rig: Rig, draw: random.Random) -> None:
+    assert rig.faults
+    rig.kill()
+    _start_under(rig, draw, rig.faults.on("disk_full"))
+
+
+def failing_fsync_at_start(rig: Rig, draw: random.Random) -> None:
+    assert rig.faults
+    rig.kill()
+    _start_under(rig, draw, rig.faults.on("fsync_fails"))
+
+
+def power_cut_and_full_disk(rig: Rig, draw: random.Random) -> None:
+    assert rig.faults
+    rig.cut_power()
+    _start_under(rig, draw, rig.faults.on("disk_full"))
+
+
+def limited_file_size_at_start(rig: Rig, draw: random.Random) -> None:
+    """The processes begin with the limit, as under a service manager."""
+    rig.kill()
+    size = max(path.stat().st_size for path in rig.data.glob("audit.db*"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Of this process, whose children have it too. It only reads meanwhile.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (draw.choice([size, size + 65_536, 2 * size]), before[1]))
+    try:
+        is_up = rig.try_start()
+        time.sleep(draw.uniform(0.3, 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    if is_up:
+        rig.kill()
+    rig.start()
+
+
 EVERYWHERE: tuple[Scenario, ...] = (
     killed_worker,
     killed_control,
@@ -122,5 +167,14 @@ EVERYWHERE: tuple[Scenario, ...] = (
     limited_file_size,
     moved_files,
     read_only_start,
+    limited_file_size_at_start,
 )
-WITH_FAULTS: tuple[Scenario, ...] = (full_disk, failing_fsync, clock_set_back, power_cut)
+WITH_FAULTS: tuple[Scenario, ...] = (
+    full_disk,
+    failing_fsync,
+    clock_set_back,
+    power_cut,
+    full_disk_at_start,
+    failing_fsync_at_start,
+    power_cut_and_full_disk,
+)
