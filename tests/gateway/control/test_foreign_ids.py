@@ -35,7 +35,8 @@ def made(control: Control, other: Tenant) -> dict[str, str]:
     subject = {"subject_kind": "agent", "subject": agent}
     url = "https://theirs.example"
     registry = control.home.registry
-    give(registry, actor=ACTOR, organization=other.name, kind="issuer", name=url, audience="theirs")
+    given = give(registry, actor=ACTOR, organization=other.name, kind="issuer", name=url, audience="theirs")
+    found["name"] = given.id
     publication.publish(registry, control.home.data)  # its entry is not written by the first request
     for noun, body in {
         "key": ("/keys", {"agent": agent}),
