@@ -1,4 +1,4 @@
-"""What values a part of the input can have, as its JSON Schema says: the abstract values of `impossible.py`.
+"""The values that a part of the input can have by its JSON Schema: the abstract values of `impossible.py`.
 
 A *domain* is a tuple of alternatives; an empty one has no value at all. `ANYTHING` is the domain of what is not known.
 A schema is read as far as it excludes values (`type`, `properties`, `items`, `enum`, `const`, `pattern`, bounds of
@@ -78,12 +78,12 @@ def union(domains: Iterator[Domain]) -> Domain:
 
 
 def is_given(domain: Domain) -> bool:
-    """Whether a schema describes part of a domain, so that it is not from the policies alone."""
+    """True if a schema describes part of a domain, so that it is not from the policies alone."""
     return domain is not None and any(isinstance(each, Described) for each in domain)
 
 
 def select(domain: Domain, key: Value) -> Domain:
-    """What the values of a domain have at a key."""
+    """The domain of the values at a key."""
     return ANYTHING if domain is None else union(_select(each, key) for each in domain)
 
 
@@ -115,7 +115,7 @@ def _select_constant(value: Value, key: Value) -> Domain:
 
 
 def iterate(domain: Domain) -> Domain:
-    """What the values of a domain have at any key: the members of arrays and sets, the values of objects."""
+    """The domain of the values at any key: the members of arrays and sets, the values of objects."""
     return ANYTHING if domain is None else union(map(_iterate, domain))
 
 
@@ -177,7 +177,7 @@ def types(domain: Domain) -> frozenset[str]:
 
 
 def admits(domain: Domain, value: Value) -> bool:
-    """Whether a value can be of a domain, as far as that is known."""
+    """True if a value can be of a domain, as far as that is known."""
     return domain is None or any(_admits(each, value) for each in domain)
 
 

@@ -49,7 +49,7 @@ class Impossible:
 
 @dataclass(slots=True)
 class _Scope:
-    """What is known of the variables of a body, and of what its conditions so far leave of parts of the input."""
+    """Facts about the variables of a body, and the values that its conditions so far leave to parts of the input."""
 
     domains: dict[str, Domain] = field(default_factory=dict)
     written: dict[str, Term] = field(default_factory=dict)
@@ -108,10 +108,10 @@ class _Search:
     def __init__(self, program: Program, data: Mapping[str, Value], given: Domain) -> None:
         self._program, self._data, self._input = program, data, given
         self._given: dict[str, list[Domain]] = {}
-        """What calls give to functions, by their names."""
+        """The operands that calls give to functions, by their names."""
         self.found: dict[tuple[str, Location], Impossible] = {}
         self.compared: dict[int, list[Value]] = {}
-        """What parts of the input are compared with, by the identities of their schemas."""
+        """The constants that parts of the input are compared with, by the identities of their schemas."""
 
     def pass_through(self) -> None:
         self.found, self.compared = {}, {}
@@ -185,7 +185,7 @@ class _Search:
     # ---- values
 
     def _value(self, term: Term, scope: _Scope) -> Domain:
-        """What a term can be. Each is looked at once, because that finds what is wrong in it."""
+        """The domain of a term. Each is looked at once, because that finds what is wrong in it."""
         found = constant_value(term)
         if found is not None:
             return constant(found[0])
@@ -233,7 +233,7 @@ class _Search:
         return domain
 
     def _any_step(self, ref: nodes.Ref, place: int, domain: Domain, scope: _Scope) -> Domain:
-        """What a step that is no constant leads to."""
+        """The domain behind a step that is no constant."""
         step = ref.path[place]
         keys = self._value(step, scope)
         constants = _constants(keys)
@@ -247,7 +247,7 @@ class _Search:
         return iterate(domain)
 
     def _document(self, ref: nodes.Ref, scope: _Scope) -> tuple[int, Domain, bool]:
-        """How many steps lead to a rule or to base data, what is there, and whether it is base data."""
+        """The number of steps to a rule or to base data, the domain there, and whether it is base data."""
         node, base = self._program.tree, cast(Any, self._data)
         for place, step in enumerate(ref.path):
             if node.group is not None:

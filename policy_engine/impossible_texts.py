@@ -1,4 +1,4 @@
-"""How `impossible.py` writes terms, types and lists of names in what it says."""
+"""Texts of terms, types and lists of names, for the messages of `impossible.py`."""
 
 from __future__ import annotations
 

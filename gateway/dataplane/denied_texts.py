@@ -1,7 +1,7 @@
-"""What a client is told of a decision that denies: the policies' reasons, and where there are none, what was missing.
+"""The text for a client of a decision that denies: the policies' reasons, or what was missing if there are none.
 
 A developer can mend a request, or ask whoever writes the policies, only if the text says which of the two it takes.
-What it says of policies is the shape of their answer, never a value or a condition in them.
+The text tells the shape of a policy's answer, never a value or a condition in it.
 """
 
 from __future__ import annotations

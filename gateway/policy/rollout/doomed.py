@@ -1,4 +1,4 @@
-"""What can only fail when a request is judged: builtins that need a network, and judging that takes longer than it may.
+"""Finds policies that can only fail when a request is judged: they need a network, or longer than judging may take.
 
 Both would deny every request that comes to them, `policy_error` and `policy_deadline`, and a commit is the place to say
 so. The work and the processor time of this process are measured, for calls that are like real ones: time on the clock
@@ -52,7 +52,7 @@ def _place(name: str, modules: Mapping[str, str]) -> Location:
 
 
 def too_slow(bundle: CompiledBundle) -> str:
-    """Why no request will be judged in time, if that is so of one call like a real one; empty if it is not."""
+    """The reason why a call like a real one is never judged in time; empty if each is."""
     for document in _calls():
         action = document.get("action", "an empty input")
         took = []
@@ -68,7 +68,7 @@ def too_slow(bundle: CompiledBundle) -> str:
 
 
 def _judged(bundle: CompiledBundle, document: Mapping[str, Any]) -> str:
-    """Judge a call. Which budget of a decision it uses up, however much time there is; empty if it uses up none."""
+    """Judge a call, and name the budget that it uses up however much time there is; empty if it uses up none."""
     try:
         bundle.decide(document, now_ns=0, seed=0, limits=pe.Limits(_LONGEST, MAX_WORK, MAX_OUTPUT))
     except pe.PolicyError as error:
