@@ -2,7 +2,7 @@
 
 `shares.py` hands out what is taken and given back. Nothing gives back an entry of the log, so there it is time that
 makes room. Each holder (an agent, its organization) may cause some at once and then so many a second, and all that
-answer for one act must have room. What an act costs is known only when it is done, so a bucket may go below empty: its
+answer for one act must have room. The cost of an act is known only when it is done, so a bucket may go below empty: its
 holder then waits until there is room again, and on average keeps its pace.
 
 Not locked: one `Pace` belongs to one event loop or one thread. Processes have paces of their own.
@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 
 from gateway.shares import Holder, Kind
 
-_HOLDERS: Final = 20_000  # that are remembered; whoever was seen longest ago begins anew
+_HOLDERS: Final = 20_000  # the most that are remembered; the one that was seen longest ago begins anew
 
 
 class Rate(NamedTuple):
-    """What a holder may cause at once after a rest, and in each second from then on."""
+    """The amount that a holder may cause at once after a rest, and in each second from then on."""
 
     at_once: float
     each_second: float
@@ -33,10 +33,10 @@ class Pace:
     def __init__(self, rates: Mapping[Kind, Rate], clock: Callable[[], float] = time.monotonic) -> None:
         self._rates = rates
         self._clock = clock
-        self._left: OrderedDict[Holder, tuple[float, float]] = OrderedDict()  # what is left, and when that was so
+        self._left: OrderedDict[Holder, tuple[float, float]] = OrderedDict()  # the rest, and the time of that rest
 
     def has_room(self, *holders: Holder) -> bool:
-        """Whether all of them may go on."""
+        """True if all of them may go on."""
         now = self._clock()
         return all(self._now(each, now) >= 1 for each in holders)
 

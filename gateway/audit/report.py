@@ -27,7 +27,7 @@ class Finding:
     origin: str
     index: int | None
     message: str
-    # What it is about, in the plural, if it may be a consequence of another one: "balances".
+    # Its subject in the plural if it may be a consequence of another one: "balances".
     about: str = ""
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which denials of policies and limits have an entry of their own: as many as their agent's pace has room for.
+"""Denials of policies and limits have entries of their own as long as their agent keeps its pace.
 
 A denial costs its agent nothing, and an entry is kept for good: without a pace, an agent that repeats a denied call
 fills the disk on which everybody's calls must be recorded. So each agent, and above it its organization, has a pace
@@ -30,7 +30,7 @@ class Denials:
         self._pace = Pace({"agent": agent, "organization": organization})
 
     def has_room(self, principal: Principal) -> bool:
-        """Whether the next denial of this agent has an entry of its own."""
+        """True if the next denial of this agent has an entry of its own."""
         return self._pace.has_room(*_holders(principal))
 
     def spend(self, principal: Principal, entry: Decided) -> None:

@@ -43,7 +43,7 @@ EXPLAINED = frozenset({"bad_credentials", "agent_suspended"})
 
 
 class Asked(NamedTuple):
-    """What a request asked for, in the client's words. An entry holds a short and harmless form of it."""
+    """The call that a request asked for, in the client's words. An entry holds a short and harmless form of it."""
 
     method: str = ""
     path: str = ""
@@ -54,7 +54,7 @@ _NOTHING = Asked()
 
 
 class _Key(NamedTuple):
-    """What is counted together. None of it is text of a client."""
+    """Refusals with the same key are counted together. None of it is text of a client."""
 
     organization: str
     reason: str
