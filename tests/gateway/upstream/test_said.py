@@ -36,7 +36,7 @@ class _Nobody:
 
 
 def said(call: Call) -> str:
-    """What policies are told of a call, without the body that few of them can read."""
+    """The facts that policies are told of a call, without the body that few of them can read."""
     return json.dumps(build_input(_Nobody(), call, 0))  # type: ignore[arg-type]
 
 
@@ -295,7 +295,7 @@ def test_a_server_of_gemini_s_has_one_place(server: dict[str, Any]) -> None:
 
 
 def test_tools_of_every_place_are_stripped_or_stay_visible() -> None:
-    """What stays is seen by the second judgement, which denies the call."""
+    """The second judgement sees the tools that stay, and denies the call."""
     for provider, action, body, tools, _ in places(OURS):
         call = read(provider, action, body)
         names = frozenset(tool.name or tool.type for tool in call.tools)
