@@ -80,17 +80,18 @@ def test_content_is_sealed_read_recorded_and_erased(
     data, seen = tmp_path / "data", {}
 
     async def test(gateway: Gateway) -> None:
-        await keep(gateway, redact=[r"[a-z]+@[a-z.]+"])
-        seen["one"] = (await gateway.chat(user="dana@acme.example")).headers["x-decision-id"]
+        await keep(gateway, redact=[r"[a-z]+@[a-z.]+", r"cust-[0-9]+"])
+        seen["one"] = (await gateway.chat(user="cust-4711")).headers["x-decision-id"]
         events = [b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % each.encode() for each in PIECES]
         gateway.upstream.handler = stream(*events, b"data: [DONE]\n\n")
         seen["stream"] = (await gateway.chat(stream=True)).headers["x-decision-id"]
-        assert b"dana@acme.example" in gateway.upstream.seen[0].body  # what is forwarded is not redacted
+        assert b"cust-4711" in gateway.upstream.seen[0].body  # what is forwarded is not redacted
 
     run(test)
     assert len(rows(data)) == 4
     everything = b"".join(path.read_bytes() for path in data.glob("audit.db*"))
     assert b"acme.example" not in everything
+    assert b"cust-4711" not in everything
     assert b"hello" not in everything
 
     code, out, _ = command(capsys, data, "audit", "show", seen["one"], "--content", "--json")
