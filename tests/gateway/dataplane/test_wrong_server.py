@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.dataplane import contacts
-from tests.gateway.dataplane.conftest import COMPLETION, Gateway, answer
-from tests.gateway.dataplane.test_key_life import until
+from tests.gateway.dataplane.conftest import COMPLETION, Gateway, answer, until
 
 Run = Callable[..., None]
 
