@@ -180,31 +180,40 @@ def _tiles_of(size: Size) -> int:
     return min(8, max(-(-one // 512) * -(-other // 512) for one, other in fitted))
 
 
-def _patches(thousandths: int) -> _Rule:
-    """OpenAI's smaller models, which see patches of 32 pixels, at most 1536 of them, and count each so many times."""
+def _patches(thousandths: int, most_patches: int = 1536) -> _Rule:
+    """OpenAI's other models, which see patches of 32 pixels, at most so many of them, and count each so many times.
+
+    With a low detail every image becomes 512 × 512, also a smaller one.
+    """
 
     def most(part: _Part) -> int:
         if part.kind != "image":
             return _NO_BOUND
         size = _size(part)
-        patches = 1536 if size is None else min(1536, _covering(size, 32))
+        patches = most_patches if size is None else min(most_patches, _covering(size, 32))
+        if part.detail == "low":
+            patches = max(patches, 256)
         return -(-patches * thousandths // 1000)
 
     return most
 
 
-def _of_claude(part: _Part) -> int:
-    """Claude: width × height / 750, and no image more than about 1,600 tokens, to which larger ones are made smaller.
+def _claude(largest: int) -> _Rule:
+    """Claude: width × height / 750, and no image more than so many tokens, to which larger ones are made smaller.
 
     https://docs.claude.com/en/docs/build-with-claude/vision. Small and narrow ones count in patches of 28 pixels. Twice
     the documented maximum is taken, because of "about".
     """
-    if part.kind != "image":
-        return _NO_BOUND  # what a page of a document has in text is not limited
-    size = _size(part)
-    if size is None:
-        return 3200
-    return min(3200, max(-(-size.width * size.height // 750), _covering(size, 28)))
+
+    def most(part: _Part) -> int:
+        if part.kind != "image":
+            return _NO_BOUND  # what a page of a document has in text is not limited
+        size = _size(part)
+        if size is None:
+            return 2 * largest
+        return min(2 * largest, max(-(-size.width * size.height // 750), _covering(size, 28)))
+
+    return most
 
 
 def _of_gemini_2(part: _Part) -> int:
@@ -231,10 +240,16 @@ _RULES: Final[Sequence[tuple[re.Pattern[str], _Rule]]] = tuple(
         (r"gpt-4o|chatgpt-4o|gpt-4\.1|gpt-4-turbo", _tiles(85, 170)),
         (r"o1|o1-pro|o3|o3-pro", _tiles(75, 150)),
         (r"gpt-5|gpt-5-chat", _tiles(70, 140)),
-        (r"gpt-4\.1-mini|gpt-5-mini", _patches(1620)),
-        (r"gpt-4\.1-nano|gpt-5-nano", _patches(2460)),
+        (r"gpt-4\.1-mini|gpt-5(?:\.4)?-mini", _patches(1620)),
+        (r"gpt-4\.1-nano|gpt-5(?:\.4)?-nano", _patches(2460)),
         (r"o4-mini", _patches(1720)),
-        (r"claude-3(?:-[57])?-(?:haiku|sonnet|opus)|claude-(?:opus|sonnet)-4(?:-[0156])?|claude-haiku-4-5", _of_claude),
+        # The guide does not say how many tokens a patch of theirs is (1.2 were billed): the most of all models counts.
+        (r"gpt-5\.[45]", _patches(2460, 10_000)),
+        (
+            r"claude-3(?:-[57])?-(?:haiku|sonnet|opus)|claude-(?:opus|sonnet)-4(?:-[0156])?|claude-haiku-4-5",
+            _claude(1600),
+        ),
+        (r"claude-opus-4-[78]|claude-(?:opus|sonnet)-5", _claude(4784)),
         (r"gemini-2\.(?:0|5)-(?:pro|flash|flash-lite)", _of_gemini_2),
     )
 )

@@ -26,10 +26,13 @@ _WINDOWS: Final = tuple(
         (r"gpt-4\.1(?:-mini|-nano)?", 1_047_576),
         (r"o1|o1-pro|o3|o3-pro|o3-mini|o4-mini", 200_000),
         (r"gpt-5(?:\.1)?(?:-mini|-nano|-codex|-codex-mini|-chat)?", 400_000),
+        (r"gpt-5\.2|gpt-5\.3-codex|gpt-5\.4-(?:mini|nano)", 400_000),
+        (r"gpt-5\.[45]", 1_050_000),
         (r"claude-3(?:-[57])?-(?:haiku|sonnet|opus)|claude-(?:opus|sonnet)-4(?:-[015])?|claude-haiku-4-5", 200_000),
-        (r"claude-(?:opus|sonnet)-4-6", 1_000_000),
+        (r"claude-(?:opus|sonnet)-4-6|claude-opus-4-[78]|claude-(?:opus|sonnet)-5", 1_000_000),
         (r"gemini-1\.5-pro", 2_097_152),
         (r"gemini-1\.5-flash(?:-8b)?|gemini-2\.(?:0|5)-(?:pro|flash|flash-lite)", 1_048_576),
+        (r"gemini-3(?:\.1)?-(?:pro|flash|flash-lite)(?:-preview)?|gemini-3\.5-(?:flash|flash-lite)", 1_048_576),
     )
 )
 

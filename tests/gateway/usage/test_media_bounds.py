@@ -101,6 +101,9 @@ def url(data: bytes, kind: str = "image/png") -> str:
         ("gpt-4o-mini", "https://example.com/a.png", None, 2833 + 5667 * 8),
         ("gpt-4.1-mini", url(png(4000, 1474)), None, 2489),  # billed 2488
         ("o4-mini", url(b"what"), None, 2642),
+        ("gpt-5.4-mini", url(png(64, 64)), "low", -(-256 * 162 // 100)),  # made larger
+        ("gpt-5.5", url(png(1280, 800)), None, 2460),
+        ("gpt-5.5", url(png(8000, 8000)), None, 24_600),
     ],
 )
 def test_an_image_counts_by_its_makers_rule(model: str, given: str, detail: str | None, tokens: int) -> None:
@@ -142,12 +145,16 @@ TREE = b"1 0 obj << /Type /Pages /Kids [2 0 R 3 0 R] /Count 2 >> endobj", b"3 0 
         (claude(inline(png(10, 8000))), 286, 400),
         (claude(inline(png(8000, 8000))), 1600, 3300),
         (claude({"type": "url", "url": "https://example.com/a.png"}), 1600, 3300),
+        (claude(inline(png(1280, 800)), model="claude-opus-4-8"), 1366, 1500),
+        (claude(inline(png(8000, 8000)), model="claude-opus-4-8"), 4784, 9700),
         (gemini({"mimeType": "image/png", "data": text(png(300, 300))}), 258, 700),
         (gemini({"mimeType": "image/png", "data": text(png(960, 540))}), 6 * 258, 2100),
         (gemini({"mimeType": "application/pdf", "data": text(pdf(*TREE))}), 4 * 258, 1200),
         (gemini({"mimeType": "application/pdf", "data": text(pdf(b"/Type /ObjStm"))}), 258_000, 258_100),
         # What no rule is known of fills at most the window.
         (claude(inline(pdf(*TREE), "application/pdf"), "document"), 200_000, 200_000),
+        (claude(inline(pdf(*TREE), "application/pdf"), "document", "claude-opus-4-8"), 1_000_000, 1_000_000),
+        (gemini({"mimeType": "image/png", "data": text(png(9, 9))}, "gemini-3.1-pro-preview"), 1_048_576, 1_048_576),
         (gemini({"mimeType": "audio/wav", "data": "AAAA"}), 1_048_576, 1_048_576),
         (
             read("openai", "responses", {"model": "gpt-4o", "input": "x", "previous_response_id": "resp_1"}),
