@@ -13,12 +13,13 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from tests.gateway.clients.conftest import HERE, installed
+from tests.gateway.clients.programs.limited import BALLAST, pdf, png
 from tests.gateway.dataplane.processes import Live, write_policy
 
 pytestmark = pytest.mark.slow
@@ -28,11 +29,12 @@ package bot.authz
 
 default allow := false
 
-allow if input.agent.name in {"bot", "spender"}
+allow if input.agent.name in {"bot", "spender", "hard", "estimate"}
 
 deny contains "not during the freeze" if input.agent.name == "frozen"
 """
 TASK = "run this command: echo hello > made.txt && cat made.txt"
+MODES = ("hard", "estimate")
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -46,7 +48,9 @@ class Agent:
     environment: dict[str, str]
     files: dict[str, str] = field(default_factory=dict)
 
-    def start(self, packages: Path, home: Path, url: str, key: str) -> subprocess.CompletedProcess[str]:
+    def start(
+        self, packages: Path, home: Path, url: str, key: str, task: str = TASK
+    ) -> subprocess.CompletedProcess[str]:
         def filled(text: str) -> str:
             return text.replace("<url>", url).replace("<key>", key)
 
@@ -55,7 +59,7 @@ class Agent:
             (home / name).write_text(filled(text))
         program = str(packages / "node_modules/.bin" / self.command[0])
         return subprocess.run(
-            [program, *self.command[1:], TASK],
+            [program, *self.command[1:], task],
             cwd=home,
             env={
                 "PATH": os.environ["PATH"],
@@ -147,7 +151,10 @@ def packages(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A gateway in front of the model, with three agents: one may do all, one is denied, one has used up its limit."""
+    """A gateway in front of the model.
+
+    Its agents: one may do all, one is denied, one has used up its limit, and two have a limit on money of each mode.
+    """
     found = Live(tmp_path_factory.mktemp("coding"))
     model = subprocess.Popen(
         [sys.executable, "-m", "tests.gateway.clients.coding_agents.model"],
@@ -161,10 +168,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         write_policy(found.data / "policies", POLICY)
         for name, base in (("openai", url), ("anthropic", url), ("gemini", url.removesuffix("/v1"))):
             found.run("upstreams", "add", name, "--base-url", base, "--key-env", "KEY", env={"KEY": "provider-key"})
-        for name in ("frozen", "spender"):
+        for name in ("frozen", "spender", *MODES):
             found.run("agents", "register", name)
             found.run("bind", name, "starter")
         found.run("limits", "set", "spender", "requests_per_day", "1")
+        for mode in MODES:
+            found.run("limits", "set", mode, "spend_microusd_per_day", "$10000", "--mode", mode)
         found.start("--workers", "1")
         yield found
         found.stop()
@@ -179,7 +188,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 @pytest.fixture(scope="session")
 def keys(house: Live) -> dict[str, str]:
     """A key of each agent. The one request that `spender` has is made."""
-    made = {name: house.run("keys", "create", name).strip() for name in ("frozen", "spender")}
+    made = {name: house.run("keys", "create", name).strip() for name in ("frozen", "spender", *MODES)}
     request = urllib.request.Request(f"{house.base_url}/models", headers={"Authorization": f"Bearer {made['spender']}"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
@@ -225,3 +234,58 @@ def test_a_refusal_ends_it_and_is_shown(
     decided = [each for each in house.entries()[before:] if each["kind"] == "decided"]
     assert 1 <= len(decided) <= calls
     assert not any(each["open"] for each in decided)
+
+
+CLAUDE_SEARCHING = replace(CLAUDE, command=("claude", "--allowedTools", "WebSearch", "-p"))
+CODEX_IMAGE = replace(CODEX, command=(*_CODEX, "-i", "shot.png", "--"))
+CODEX_NO_SEARCH = replace(CODEX, command=(*_CODEX, "-c", 'web_search="disabled"'))
+LIMITED = {
+    # After the task: the reason of what a hard limit refuses, and whether the agent goes on then.
+    "claude, image": (CLAUDE, "read this file: <home>/shot.png", "", True),
+    "claude, PDF": (CLAUDE, "read this file: <home>/page.pdf", "", True),
+    "claude, search": (CLAUDE_SEARCHING, "search the web for: news", "", True),
+    "codex, image": (CODEX_NO_SEARCH, "read this file: <home>/shot.png", "", True),
+    "codex, image and search": (CODEX_IMAGE, TASK, "tools that the provider runs (web_search)", False),
+    "gemini, image": (GEMINI, "read this file: <home>/shot.png", "", True),
+    "gemini, PDF": (GEMINI, "read this file: <home>/page.pdf", "", True),
+    "gemini, search": (GEMINI, "search the web for: news", "tools that the provider runs (googleSearch)", True),
+    "opencode, image": (OPENCODE, "read this file: <home>/shot.png", "", True),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("agent", "task", "refused", "goes_on"), LIMITED.values(), ids=LIMITED)
+def test_images_documents_and_searches_under_a_limit_on_money(
+    agent: Agent,
+    task: str,
+    refused: str,
+    goes_on: bool,
+    mode: str,
+    house: Live,
+    keys: dict[str, str],
+    packages: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "shot.png").write_bytes(png())
+    (tmp_path / "page.pdf").write_bytes(pdf())
+    before = len(house.entries())
+    task = task.replace("<home>", str(tmp_path))
+    done = agent.start(packages, tmp_path, house.base_url.removesuffix("/v1"), keys[mode], task)
+    house.wait(lambda: house.rows("SELECT count(*) FROM open_decision") == [(0,)])
+    entries = house.entries()[before:]
+    decided = [each for each in entries if each["kind"] == "decided"]
+    denied = [each for each in decided if each["reason"] != "allowed"]
+    if mode == "hard" and refused:
+        assert {each["reason"] for each in denied} == {"limit_unenforceable"}
+        assert all(refused in each["reasons_json"] and "--mode estimate" in each["reasons_json"] for each in denied)
+    else:
+        assert denied == []
+    if mode == "estimate" or goes_on:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "The command said: " in done.stdout, done.stdout + done.stderr
+    else:
+        assert "--mode estimate" in done.stdout + done.stderr
+    if "search the web" not in task:
+        assert max(each["request_bytes"] for each in decided) > BALLAST
+    ended = [each for each in entries if each["kind"] == "completed"]
+    assert {(each["outcome"], each["status"]) for each in ended} <= {("ok", 200)}

@@ -1,8 +1,9 @@
 """A provider whose model works like a coding agent's: it has a command run, and says what came of it.
 
 It is the mock provider, which speaks the APIs of OpenAI, Anthropic and Gemini, with another model in it. A task names
-its command, as in `run this command: echo hello`. If the request offers a tool that runs commands, the model calls it,
-and then repeats the result. Every other request, such as one for a title, gets a short text.
+its command, as in `run this command: echo hello`, or what to read or to search for: `read this file: `, `search the
+web for: `. If the request offers a tool for that, the model calls it, and then repeats the result. Every other request,
+such as one for a title, gets a short text.
 
 Run as a program, it prints its base URL.
 """
@@ -22,14 +23,18 @@ from gateway.demo.mock_answers import Call, Choice, Document
 from gateway.demo.mock_documents import instance
 from gateway.http.listener import BACKLOG, bind
 
-_TASK = re.compile(r"run this command: ([^\n]+)")
+_TASK = re.compile(r"(run this command|read this file|search the web for): ([^\n]+)")
 _WORD = re.compile(r"\s*\S+|\s+\Z")
-# The tool that runs commands, as agents call it, and the parameter that has the command.
-_SHELLS = {
-    "Bash": "command",  # Claude Code
-    "bash": "command",  # opencode, mini-swe-agent
-    "exec_command": "cmd",  # Codex
-    "run_shell_command": "command",  # the Gemini CLI, Qwen Code
+# The tool for each task, as agents call it, and the parameter that has the command, the file or the search.
+_TOOLS = {
+    "run this command": {
+        "Bash": "command",  # Claude Code
+        "bash": "command",  # opencode, mini-swe-agent
+        "exec_command": "cmd",  # Codex
+        "run_shell_command": "command",  # the Gemini CLI, Qwen Code
+    },
+    "read this file": {"Read": "file_path", "read": "filePath", "view_image": "path", "read_file": "file_path"},
+    "search the web for": {"WebSearch": "query", "google_web_search": "query"},
 }
 _echo = mock_answers.choices
 
@@ -42,7 +47,7 @@ def choices(request: Document, words: int = 0) -> list[Choice]:
     if texts["tool"]:
         return [Choice(_WORD.findall(f"The command said: {texts['tool'][-1].strip()}"))]
     task = _TASK.search("\n".join(texts["user"]))
-    call = None if task is None else _shell(request.get("tools") or (), task[1].strip("\"' "))
+    call = None if task is None else _call(request.get("tools") or (), _TOOLS[task[1]], task[2].strip("\"' "))
     if call is not None:
         return [Choice(calls=[call], finish="tool_calls")]
     if (request.get("response_format") or {}).get("type") in ("json_schema", "json_object"):
@@ -54,15 +59,15 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in content or ())
 
 
-def _shell(tools: Any, command: str) -> Call | None:
-    """The call of the tool that runs commands, if there is one, with whatever else it demands."""
+def _call(tools: Any, wanted: dict[str, str], value: str) -> Call | None:
+    """The call of one of the tools that are wanted, if there is one, with whatever else it demands."""
     for tool in tools:
         definition = tool.get(tool["type"]) or {}
-        if (member := _SHELLS.get(definition.get("name"))) is not None:
+        if (member := wanted.get(definition.get("name"))) is not None:
             schema = definition.get("parameters") or {}
             properties = {name: schema["properties"][name] for name in schema.get("required") or ()}
             needed = instance({"type": "object", "properties": properties, "required": [*properties]})
-            given = {**needed, member: command}
+            given = {**needed, member: value}
             return Call("function", definition["name"], _WORD.findall(json.dumps(given)))
     return None
 
