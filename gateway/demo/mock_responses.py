@@ -16,6 +16,7 @@ from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
 
 _PREFIX = "resp_mock_"
 _CREATED = 1_700_000_000
+_COMPACTED = {"id": "cmp_mock", "type": "compaction", "encrypted_content": "mock"}
 _FINISHES = {"length": ("incomplete", {"reason": "max_output_tokens"})}
 
 
@@ -83,16 +84,23 @@ def response(request: Document, choice: Choice, reported: Document | None) -> Do
         **_head(request),
         "status": status,
         "incomplete_details": details,
-        "output": [_item(number, part, whole=True) for number, part in enumerate(_parts(choice))],
+        "output": [_COMPACTED]
+        if _is_compacted(request)
+        else [_item(number, part, whole=True) for number, part in enumerate(_parts(choice))],
         "usage": None if reported is None else usage(reported),
     }
 
 
 def compaction(request: Document, reported: Document) -> Document:
     """A conversation in short: here, one item that nobody can read."""
-    item = {"id": "cmp_mock", "type": "compaction", "encrypted_content": "mock"}
     head = {"id": _head(request)["id"], "object": "response.compaction", "created_at": _CREATED}
-    return {**head, "output": [item], "usage": usage(reported)}
+    return {**head, "output": [_COMPACTED], "usage": usage(reported)}
+
+
+def _is_compacted(request: Document) -> bool:
+    """Whether the last item asks for nothing but a compaction."""
+    items = request.get("input")
+    return isinstance(items, list) and bool(items) and items[-1].get("type") == "compaction_trigger"
 
 
 def events(request: Document, choice: Choice, reported: Document | None) -> Iterator[Document]:
@@ -105,7 +113,10 @@ def _events(request: Document, choice: Choice, reported: Document | None) -> Ite
     begun = {**_head(request), "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
-    for number, part in enumerate(_parts(choice)):
+    if _is_compacted(request):
+        yield {"type": "response.output_item.added", "output_index": 0, "item": _COMPACTED}
+        yield {"type": "response.output_item.done", "output_index": 0, "item": _COMPACTED}
+    for number, part in enumerate([] if _is_compacted(request) else _parts(choice)):
         item = _item(number, part, whole=False)
         place: Document = {"item_id": item["id"], "output_index": number}
         yield {"type": "response.output_item.added", "output_index": number, "item": item}

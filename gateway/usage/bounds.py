@@ -294,9 +294,16 @@ def _asks_for_more_than_text(body: dict[str, Any]) -> bool:
     return any(each is not None and [str(one).lower() for one in each] != ["text"] for each in asked)
 
 
+_TRIGGER: Final = "compaction_trigger"
+"""OpenAI's item that asks for what `POST /responses/compact` does, as Codex does with OpenAI's own provider."""
+
+
 def _compacts(body: dict[str, Any]) -> bool:
     """Whether a call asks for its conversation to be summed up on the way, which is billed besides what it asks for."""
     if body.get("compaction") is not None:
+        return True
+    items = body.get("input")
+    if items.__class__ is list and any(each.__class__ is dict and each.get("type") == _TRIGGER for each in items):
         return True
     settings = body.get("context_management")
     if settings is None:

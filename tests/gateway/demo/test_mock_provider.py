@@ -131,6 +131,14 @@ def test_a_response_that_a_limit_cut() -> None:
     assert events[-1]["response"]["usage"] == answer["usage"]
 
 
+def test_a_response_that_is_a_compaction() -> None:
+    asked = {"model": "gpt-4o", "input": [{"role": "user", "content": "x"}, {"type": "compaction_trigger"}]}
+    answer = orjson.loads(ask(MockProvider(), asked, "/v1/responses")[1])
+    events = typed(ask(MockProvider(), {**asked, "stream": True}, "/v1/responses")[1])
+    done = [event["item"]["type"] for event in events if event["type"] == "response.output_item.done"]
+    assert [item["type"] for item in answer["output"]] == done == ["compaction"]
+
+
 def test_a_message() -> None:
     asked = {"model": "claude-mock-large", "max_tokens": 3, "messages": [{"role": "user", "content": "one two"}]}
     answer = orjson.loads(ask(MockProvider(), asked, "/v1/messages")[1])

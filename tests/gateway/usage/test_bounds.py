@@ -121,6 +121,7 @@ def test_the_form_of_messages_costs_little() -> None:
     assert size("openai", "chat.completions", {"model": "gpt-5", "messages": messages}) <= 30
 
 
+_ITEM = {"role": "user", "content": "x"}
 _ASKED = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
 
 
@@ -132,6 +133,8 @@ _ASKED = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content"
         ("openai", "responses", {"input": "x", "context_management": [{"type": "compaction"}]}, False),
         ("openai", "responses", {"input": "x", "multi_agent": {"enabled": True}}, False),
         ("openai", "responses.compact", {"input": "x"}, False),
+        ("openai", "responses", {"input": [_ITEM, {"type": "compaction_trigger"}]}, False),
+        ("openai", "responses", {"input": [_ITEM, {"type": "compaction", "encrypted_content": "x"}]}, True),
         ("openai", "responses", {"input": "x", "reasoning": {"mode": "standard", "effort": "high"}}, True),
         ("openai", "responses", {"input": "x", "reasoning": {"mode": "pro"}}, False),
         ("anthropic", "messages", _ASKED, True),

@@ -72,7 +72,7 @@ _SERVERS = ("server_url", "connector_id", "tunnel_id")
 _TOOL_KINDS = frozenset({"function", "custom", "namespace", "mcp", "image_generation"})
 _ITEM_KINDS = frozenset({"message", "item_reference", "mcp_list_tools", "additional_tools", "reasoning", "compaction"})
 _LISTING = "mcp_list_tools"
-_ITEM_KINDS |= {"image_generation_call", "tool_search_output", "mcp_approval_response"}
+_ITEM_KINDS |= {"image_generation_call", "tool_search_output", "mcp_approval_response", "compaction_trigger"}
 # Items besides messages that have a role.
 _WITH_ROLE = frozenset({"additional_tools"})
 
