@@ -2,10 +2,11 @@
 
 A *domain* is a tuple of alternatives; an empty one has no value at all. `ANYTHING` is the domain of what is not known.
 A schema is read as far as it excludes values (`type`, `properties`, `items`, `enum`, `const`, `pattern`, bounds of
-numbers, `$ref`, `oneOf`, `anyOf`); every other keyword, and a schema without a type, leaves a part open.
+numbers, `$ref`, `oneOf`, `anyOf`); every other keyword, and a schema without a type, leaves a part open. So does the
+type `null` alone: such a part is reserved.
 
 Two annotations are read as well: `x-known` lists the names that a host gives itself. Any other value has to match
-`x-other`, where that is given, and must not be so similar to a known name that it is one misspelt.
+`x-other`, where that is given, and must not be so like a known name, part by part, that it is one misspelt.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ ANYTHING: Final[Domain] = None
 
 _TYPES: Final = ("null", "boolean", "number", "string", "array", "object", "set")
 _SIMILAR: Final = 0.8
+_ALIKE: Final = 0.85
+"""Stricter, because names of the host's operators may be like those of the host."""
 
 
 def constant(value: Value) -> Domain:
@@ -62,8 +65,8 @@ def described(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Domain:
         schema = target
     if choices := schema.get("oneOf") or schema.get("anyOf"):
         return union(described(each, root) for each in choices)
-    if not schema.keys() & {"type", "enum", "const", "properties"}:
-        return ANYTHING
+    if not schema.keys() & {"type", "enum", "const", "properties"} or schema.get("type") == "null":
+        return ANYTHING  # nothing is said of it, or it is kept free for what is not there yet
     return (Described(schema, root),)
 
 
@@ -205,7 +208,17 @@ def _admits_text(schema: Mapping[str, Any], text: str) -> bool:
     if text in known:
         return True
     other = schema.get("x-other")
-    return other is not None and re.search(other, text) is not None and not similar(text, known)
+    return other is not None and re.search(other, text) is not None and not _misspelt(text, known)
+
+
+def _misspelt(text: str, known: list[str]) -> bool:
+    """True if a text is like a known name in each of its parts, which dots separate."""
+    parts = text.split(".")
+    return any(len(theirs := each.split(".")) == len(parts) and all(map(_alike, parts, theirs)) for each in known)
+
+
+def _alike(one: str, other: str) -> bool:
+    return difflib.SequenceMatcher(None, one, other).ratio() >= _ALIKE
 
 
 def similar(text: str, known: Iterator[str] | list[str]) -> list[str]:

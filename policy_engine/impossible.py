@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from policy_engine import domains
+from policy_engine.compiler.generated_names import is_generated
 from policy_engine.compiler.program import Clause, Group, Kind, Path, Program, Rule, dotted
 from policy_engine.compiler.suggestions import did_you_mean
 from policy_engine.compiler.terms import (
@@ -20,6 +21,7 @@ from policy_engine.compiler.terms import (
     bodies,
     builtin_name,
     closures,
+    expr_terms,
     function_path,
     heads,
     operands,
@@ -35,6 +37,13 @@ from policy_engine.values import Set, Value, equal, freeze, thaw, to_term
 
 _PASSES: Final = 4
 """Each but the last finds out what calls give to functions, one level of calls deeper than the one before it."""
+_OF_EXPRESSIONS: Final = (nodes.Negation, nodes.Conjunction, nodes.Disjunction)
+_WITH_MEMBERS: Final = frozenset(("array", "object", "set"))
+_TYPE_TESTS: Final = frozenset(
+    (*(f"is_{name}" for name in ("null", "boolean", "number", "string", "array", "object", "set")), "type_name")
+)
+_OFF: Final = (None, "", "*")
+"""Values that switch a setting off or leave it open: as a constant of the policies they are no misspelt names."""
 _COMPARED: Final = frozenset(("equal", "eq", "neq", "lt", "lte", "gt", "gte"))
 
 
@@ -126,7 +135,8 @@ class _Search:
         for number, arg in enumerate(rule.args or ()):
             given = self._given.get(dotted(rule.path), [])
             if isinstance(arg, nodes.Var):
-                scope.domains[arg.name] = given[number] if number < len(given) else ANYTHING
+                known = number < len(given) and not _tests_type(clause.body, arg)
+                scope.domains[arg.name] = given[number] if known else ANYTHING
             else:
                 self._bind(arg, scope)
         self._body(clause.body, scope)
@@ -145,13 +155,14 @@ class _Search:
 
     def _expr(self, expr: Expr, scope: _Scope) -> None:
         what = expr.what
-        if expr.withs:
-            return  # a function is replaced
+        if expr.withs:  # a function is replaced
+            self._called_with_anything(expr)
+            return
         if isinstance(what, nodes.Every):
             domain, inner = self._value(what.domain, scope), scope.inner()
             inner.domains[what.value.name] = iterate(domain)
             self._body(what.body, inner)
-        elif isinstance(what, nodes.Negation | nodes.Conjunction | nodes.Disjunction):
+        elif isinstance(what, _OF_EXPRESSIONS):
             for operand in operands(what):
                 self._body((operand,) if isinstance(operand, Expr) else operand, scope.inner())
         elif isinstance(what, nodes.Call) and builtin_name(what) == "eq" and len(what.args) == 2:
@@ -160,6 +171,16 @@ class _Search:
             self._call(what, scope, holds=not expr.negated)
         elif not isinstance(what, nodes.SomeDecl | nodes.SomeIn):
             self._value(what, scope)
+
+    def _called_with_anything(self, expr: Expr, *more: Term) -> None:
+        """Note for the functions that an expression calls that nothing is known of their operands."""
+        for term in (*((expr.what,) if isinstance(expr.what, nodes.Call) else expr_terms(expr)), *more):
+            for part in walk_terms(term):
+                if isinstance(part, nodes.Call) and builtin_name(part) is None:
+                    self._function(part, [ANYTHING for _ in part.args])
+        for closure in closures(expr):
+            for inner in (inner for body in bodies(closure) for inner in body):
+                self._called_with_anything(inner, *(heads(closure) if isinstance(closure, COMPREHENSIONS) else ()))
 
     def _equality(self, a: Term, b: Term, scope: _Scope, *, holds: bool) -> None:
         if isinstance(a, nodes.Array) and isinstance(b, nodes.Array) and len(a.items) == len(b.items):
@@ -173,7 +194,16 @@ class _Search:
                 return
         for one in (a, b):
             self._bind(one, scope)
-        self._compare("eq", a, self._value(a, scope), b, self._value(b, scope), scope, holds=holds)
+        a_domain, b_domain = self._value(a, scope), self._value(b, scope)
+        self._members_of(a, b_domain, b, scope)
+        self._members_of(b, a_domain, a, scope)
+        self._compare("eq", a, a_domain, b, b_domain, scope, holds=holds)
+
+    def _members_of(self, pattern: Term, domain: Domain, of: Term, scope: _Scope) -> None:
+        """The members of an object that is compared with a part of the input."""
+        for key, _ in pattern.pairs if isinstance(pattern, nodes.Object) and is_given(domain) else ():
+            if isinstance(key, nodes.Scalar) and domains.names(domain) and select(domain, key.value) == ():
+                self._undefined_key(f"`{text(of, scope.written)}`", key.value, domains.names(domain), of, scope)
 
     def _bind(self, pattern: Term, scope: _Scope) -> None:
         """Nothing is known of the new variables of a pattern."""
@@ -214,7 +244,7 @@ class _Search:
 
     def _reference(self, ref: nodes.Ref, scope: _Scope) -> Domain:
         head = ref.head
-        number, domain, ours = 0, ANYTHING, False
+        number, domain, ours, varied = 0, ANYTHING, False, False
         if head == nodes.Var("data"):
             number, domain, ours = self._document(ref, scope)
         else:
@@ -226,10 +256,13 @@ class _Search:
             if isinstance(step, nodes.Scalar):
                 below = select(domain, step.value)
                 if below == () and (is_given(domain) or ours):
-                    self._undefined(ref, place, domains.names(domain), scope)
+                    there = domains.names(domain)
+                    # A member that none of many entries in the bundle's data has may be optional.
+                    if not varied or _near(step.value, there):
+                        self._undefined(ref, place, there, scope)
                 domain = below
             else:
-                domain = self._any_step(ref, place, domain, scope)
+                domain, varied = self._any_step(ref, place, domain, scope), varied or ours
         return domain
 
     def _any_step(self, ref: nodes.Ref, place: int, domain: Domain, scope: _Scope) -> Domain:
@@ -242,6 +275,9 @@ class _Search:
             if below == ():
                 self._undefined(ref, place, domains.names(domain), scope, constants[0])
             return below
+        if is_given(domain) and not domains.types(domain) & _WITH_MEMBERS:
+            above = nodes.Ref(ref.head, ref.path[:place]) if place else ref.head
+            self._say(f"`{text(above, scope.written)}` has no members: it is {types_text(domain)}", "", ref, scope)
         if is_given(keys) and (known := [key for each in _constants(domain) for key in _keys(each)]):
             self._compare("eq", step, keys, ref, tuple(map(Constant, known)), scope, holds=False)
         return iterate(domain)
@@ -298,7 +334,7 @@ class _Search:
     def _member(self, call: nodes.Call, args: list[Domain], scope: _Scope, *, holds: bool) -> None:
         one, many = call.args[-2], call.args[-1]
         types = domains.types(args[-1])
-        if is_given(args[-1]) and not types & {"array", "object", "set"}:
+        if is_given(args[-1]) and not types & _WITH_MEMBERS:
             hint = "`contains(text, part)` looks for a part of a text" if "string" in types else ""
             self._say(f"`{text(many, scope.written)}` has no members: it is {types_text(args[-1])}", hint, call, scope)
             return
@@ -323,7 +359,8 @@ class _Search:
     def _compare(
         self, how: str, a: Term, a_domain: Domain, b: Term, b_domain: Domain, scope: _Scope, *, holds: bool
     ) -> None:
-        for one, domain, values in ((a, a_domain, _constants(b_domain)), (b, b_domain, _constants(a_domain))):
+        for one, domain, other, of in ((a, a_domain, b, b_domain), (b, b_domain, a, a_domain)):
+            values, is_written = _constants(of), constant_value(_written(other, scope)) is not None
             if not values or domain is None or not is_given(domain):
                 continue
             for part in domain:
@@ -335,10 +372,12 @@ class _Search:
                 if possible:  # of several values some may be for other inputs: only misspelt ones are certainly wrong
                     wrong = [value for value in wrong if _similar(value, domain)]
                 for value in wrong:
+                    if value in _OFF[:2] if how == "neq" else value in _OFF and not is_written:
+                        continue  # a condition that is always true in vain, or a setting that is off
                     self._never(one, domain, value, scope, member=how == "in" and one is b)
                 if holds and possible and how != "neq" and one is a:
                     self._narrow(one, possible, scope)
-            elif len(values) == 1:
+            elif len(values) == 1 and (is_written or domains.type_of(values[0]) not in ("null", "number")):
                 self._order(how if one is a else _TURNED[how], one, domain, values[0], scope)
             return
 
@@ -411,6 +450,32 @@ def _constants(domain: Domain) -> list[Value]:
     if domain is None or not all(isinstance(each, Constant) for each in domain):
         return []
     return [each.value for each in domain if isinstance(each, Constant)]
+
+
+def _near(key: Value, there: list[str]) -> bool:
+    return isinstance(key, str) and bool(domains.similar(key, there))
+
+
+def _written(term: Term, scope: _Scope) -> Term:
+    """The term that a variable of the compiler stands for."""
+    while isinstance(term, nodes.Var) and is_generated(term.name) and term.name in scope.written:
+        term = scope.written[term.name]
+    return term
+
+
+def _tests_type(body: Body, var: nodes.Var) -> bool:
+    """True if a body asks for the type of a variable: it is written for values that the calls of today do not give."""
+    for expr in body:
+        terms = (expr.what,) if isinstance(expr.what, nodes.Call) else expr_terms(expr)
+        parts = [part for term in terms for part in walk_terms(term)]
+        if any(
+            isinstance(each, nodes.Call) and builtin_name(each) in _TYPE_TESTS and var in each.args for each in parts
+        ):
+            return True
+        inner = operands(expr.what) if isinstance(expr.what, _OF_EXPRESSIONS) else ()
+        if any(_tests_type((each,) if isinstance(each, Expr) else each, var) for each in inner):
+            return True
+    return False
 
 
 def _keys(value: Value) -> list[Value]:

@@ -43,7 +43,7 @@ def models_named(files: Mapping[str, bytes]) -> list[str]:
 
 def _opened(part: Any) -> Any:
     if isinstance(part, dict):
-        if isinstance(part.get("type"), list):
+        if isinstance(part.get("type"), list) or part.get("type") == "null":
             return {}
         return {name: _opened(inner) for name, inner in part.items()}
     return [_opened(each) for each in part] if isinstance(part, list) else part

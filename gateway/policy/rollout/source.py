@@ -262,7 +262,7 @@ def _loose(paths: Iterable[str], bundles: Container[str]) -> list[str]:
     ]
 
 
-_DECIDING: Final = re.compile(rb"^(?:default\s+)?(allow|deny)\b", re.MULTILINE)
+_DECIDING: Final = re.compile(rb"^(?:default\s+)?(allow|deny)\b(?!\()", re.MULTILINE)
 
 
 def _no_manifest(path: str, rule: str) -> GatewayError:

@@ -23,6 +23,8 @@ DATA = {
     "empty": [],
     "models": {"gpt-5": {"cap": 3}},
     "settings": {"strict": True},
+    "cap": None,
+    "hours": {"from": 0, "until": 24},
 }
 
 

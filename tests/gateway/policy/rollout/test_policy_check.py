@@ -250,5 +250,5 @@ def test_a_directory_without_a_manifest() -> None:
             of(path)
         assert raised.value.code == "policies_layout"
         assert path in raised.value.message
-    assert of("lib/texts.rego", text=b"package lib\n\nallowed(x) if x\n# deny\n") == ["lib"]
+    assert of("lib/texts.rego", text=b"package lib\n\nallowed(x) if x\nallow(x) if x\n# deny\n") == ["lib"]
     assert of("a/authz_test.rego", ".github/authz.rego", "a/README.md", "b/inner/authz.rego") == []
