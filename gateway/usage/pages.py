@@ -16,7 +16,8 @@ UNKNOWN: Final = 2**31
 
 _HIDING: Final = re.compile(rb"/ObjStm|/Encrypt|/XRef|/[A-Za-z]{0,16}#")
 _KIDS: Final = re.compile(rb"/Kids\s*(\[[\s\dR]{0,1000000}\])?")
-_REFERENCE: Final = re.compile(rb"(\d{1,10})\s+\d{1,5}\s+R")
+_REFERENCE: Final = re.compile(rb"(\d{1,10})\s+\d{1,10}\s+R")
+_PAGE: Final = re.compile(rb"/Page(?![A-Za-z])")  # some readers look for these if the tree is broken
 _LONGEST: Final = 48 * 1024 * 1024
 
 
@@ -34,6 +35,9 @@ def most_pages(text: str) -> int:
     for kids in _KIDS.finditer(data):
         if kids[1] is None:
             return UNKNOWN  # it stands elsewhere
-        found += _REFERENCE.findall(kids[1])
+        references = _REFERENCE.findall(kids[1])
+        if len(references) != kids[1].count(b"R"):
+            return UNKNOWN
+        found += references
     named = {int(each) for each in found}
-    return len(named) if 0 < len(found) == len(named) else UNKNOWN
+    return max(len(named), len(_PAGE.findall(data))) if 0 < len(found) == len(named) else UNKNOWN

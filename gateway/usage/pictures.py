@@ -1,7 +1,8 @@
 """The size of an image, from the first bytes of its file: enough to say how many tokens a model makes of it at most.
 
-PNG (W3C PNG, 11.2.1), JPEG (ITU T.81, B.2.2), GIF (GIF89a, 18) and WebP (RFC 9649). What is none of these, or is cut
-off, has no size here; nor has an animation, of which some makers see several frames.
+PNG (W3C PNG, 11.2.1), JPEG (ITU T.81, B.2.2) and WebP (RFC 9649). What is none of these, or is cut off, has no size
+here; nor has an animation, of which some makers see several frames, nor a GIF: its frames may be larger than the size
+in its header, and decoders then make the image larger.
 """
 
 from __future__ import annotations
@@ -40,8 +41,6 @@ def _of(data: bytes) -> Size | None:
         return Size(_number(data, 16, 4), _number(data, 20, 4)) if is_plain else None
     if data[:2] == b"\xff\xd8":
         return _of_jpeg(data)
-    if data[:6] in (b"GIF87a", b"GIF89a") and len(data) >= 10:
-        return Size(int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little"))
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
         return _of_webp(data)
     return None
