@@ -33,8 +33,9 @@ def fault(exchange: Exchange) -> str:
     usage = report.usage
     if usage is None:
         return ""
-    if any(each.cached + each.cache_write > each.input for each in (usage, *(part for _, part in report.further))):
-        return INVALID  # parts are cheaper than the whole
+    # A part is cheaper than the whole. Two may overlap, as OpenRouter reports them, and each is charged.
+    if any(max(each.cached, each.cache_write) > each.input for each in (usage, *(part for _, part in report.further))):
+        return INVALID
     bounded = reservation is not None and reservation.worst is not None and reservation.estimate is None
     most = MOST_OF_A_CALL if bounded else MOST_OF_SEVERAL
     return IMPOSSIBLE if usage.input + usage.output > most else ""
