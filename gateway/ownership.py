@@ -98,7 +98,9 @@ def foreign(path: Path, owner: int, above: Path | None = None) -> GatewayError:
     inside = "" if above is None or above == path else f" in `{above}`"
     name = user(owner)
     if os.geteuid() == 0:
-        hint = f"run it as that user: `sudo -u {shlex.quote(name)} gateway …`"
+        # `sudo` takes a number only behind this sign.
+        whom = f"#{owner}" if name == str(owner) else name
+        hint = f"run it as that user: `sudo -u {shlex.quote(whom)} gateway …`"
     else:
         hint = "run it as that user, or name a directory of your own with --data"
     message = f"`{path}`{inside} belongs to user {name}, and this is user {user(os.geteuid())}: nothing in it was read"

@@ -84,6 +84,7 @@ def test_what_belongs_to_another_user_is_not_read(
         assert cli.main(command) == 2, command
         said = capsys.readouterr().err
         assert f"belongs to user {STRANGER}" in said, (command, said)
+        assert f"sudo -u '#{STRANGER}' gateway" in said, said  # without the sign, `sudo` takes a number for a name
     assert not (here.parent / "ran").exists()
 
 
