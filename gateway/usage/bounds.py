@@ -294,16 +294,23 @@ def _asks_for_more_than_text(body: dict[str, Any]) -> bool:
     return any(each is not None and [str(one).lower() for one in each] != ["text"] for each in asked)
 
 
-_TRIGGER: Final = "compaction_trigger"
+COMPACTION_TRIGGER: Final = "compaction_trigger"
 """OpenAI's item that asks for what `POST /responses/compact` does, as Codex does with OpenAI's own provider."""
+
+
+def has_compaction_trigger(body: dict[str, Any]) -> bool:
+    """Whether an item of a response's input asks for a compaction."""
+    items = body.get("input")
+    return items.__class__ is list and any(
+        each.__class__ is dict and each.get("type") == COMPACTION_TRIGGER for each in items
+    )
 
 
 def _compacts(body: dict[str, Any]) -> bool:
     """Whether a call asks for its conversation to be summed up on the way, which is billed besides what it asks for."""
     if body.get("compaction") is not None:
         return True
-    items = body.get("input")
-    if items.__class__ is list and any(each.__class__ is dict and each.get("type") == _TRIGGER for each in items):
+    if has_compaction_trigger(body):
         return True
     settings = body.get("context_management")
     if settings is None:

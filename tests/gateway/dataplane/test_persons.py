@@ -199,7 +199,11 @@ def test_a_stream_ends_with_the_right(run: Run) -> None:
         call = Streaming(gateway, chat(stream=True), OPENAI, key=token)
         await call.begin()
         issuers.remove_issuer(gateway.registry, actor=ACTOR, organization=ORG, name="idp")
-        assert (await call.rest()).rstrip().endswith(refusal("openai", Denied("bad_credentials")).rstrip())
+        assert (
+            (await call.rest())
+            .rstrip()
+            .endswith(refusal("openai", Denied("bad_credentials", "person_right_ended")).rstrip())
+        )
         await until(lambda: not gateway.open_decisions())
         (completed,) = await gateway.entries("completed")
         assert (completed["outcome"], completed["detail"]) == ("revoked", "person_right_ended")

@@ -324,7 +324,11 @@ def test_a_stream_ends_with_any_link_of_its_chain(run: Run) -> None:
         call = Streaming(gateway, chat(stream=True), OPENAI, key=token)
         await call.begin()
         changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=gateway.key)
-        assert (await call.rest()).rstrip().endswith(refusal("openai", Denied("bad_credentials")).rstrip())
+        assert (
+            (await call.rest())
+            .rstrip()
+            .endswith(refusal("openai", Denied("bad_credentials", "delegator_dead")).rstrip())
+        )
         await until(lambda: not gateway.open_decisions())
         (completed,) = await gateway.entries("completed")
         assert (completed["outcome"], completed["detail"]) == ("revoked", "delegator_dead")

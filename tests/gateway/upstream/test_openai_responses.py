@@ -147,6 +147,13 @@ def test_system_prompts_in_order() -> None:
     assert found.roles == ("system", "developer")
 
 
+def test_an_item_that_asks_for_a_compaction_is_a_setting() -> None:
+    """Policies did not see it: it stands among the items of the conversation."""
+    items = [{"role": "user", "content": "x"}, {"type": "compaction_trigger"}]
+    assert read(input=items).settings["compaction_trigger"] is True
+    assert "compaction_trigger" not in read(input=items[:1]).settings
+
+
 def test_modalities() -> None:
     parts = [{"type": "input_image", "image_url": "data:"}, {"type": "input_file", "file_data": ""}]
     assert read(input=[{"role": "user", "content": parts}]).modalities == ("file", "image")

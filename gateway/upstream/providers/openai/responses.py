@@ -18,6 +18,7 @@ from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT
 from gateway.upstream.providers.prompts import digest
+from gateway.usage.bounds import COMPACTION_TRIGGER, has_compaction_trigger
 
 CREATE = "responses"
 COUNT = "responses.input_tokens"
@@ -72,7 +73,7 @@ _SERVERS = ("server_url", "connector_id", "tunnel_id")
 _TOOL_KINDS = frozenset({"function", "custom", "namespace", "mcp", "image_generation"})
 _ITEM_KINDS = frozenset({"message", "item_reference", "mcp_list_tools", "additional_tools", "reasoning", "compaction"})
 _LISTING = "mcp_list_tools"
-_ITEM_KINDS |= {"image_generation_call", "tool_search_output", "mcp_approval_response", "compaction_trigger"}
+_ITEM_KINDS |= {"image_generation_call", "tool_search_output", "mcp_approval_response", COMPACTION_TRIGGER}
 # Items besides messages that have a role.
 _WITH_ROLE = frozenset({"additional_tools"})
 
@@ -95,7 +96,9 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     if endpoint.route.action == COMPACT and _has(body, "max_output_tokens"):
         members.refuse("`max_output_tokens` is not supported: what a conversation is compacted to has no limit")
     facts = _facts(body, creates=endpoint.route.action == CREATE)
-    return call_of(endpoint, head, provider, raw, body, settings=settings.of(head.query, body, _JUDGED), **facts)
+    return call_of(
+        endpoint, head, provider, raw, body, settings=_settings(settings.of(head.query, body, _JUDGED), body), **facts
+    )
 
 
 def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
@@ -114,8 +117,16 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         names.append(MODEL_EDIT)
     if not names:
         return call, ()
-    facts = {**_facts(body, creates=call.action == CREATE), "settings": settings.again(call, body, _JUDGED)}
+    facts = {
+        **_facts(body, creates=call.action == CREATE),
+        "settings": _settings(settings.again(call, body, _JUDGED), body),
+    }
     return replace(call, raw=json_body.dump(body, call.raw), body=body, **facts), tuple(names)
+
+
+def _settings(found: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a body, with the one that stands among its items."""
+    return {**found, COMPACTION_TRIGGER: True} if has_compaction_trigger(body) else found
 
 
 def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
