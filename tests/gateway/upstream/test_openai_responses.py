@@ -119,6 +119,10 @@ def test_tools(given: dict[str, Any], tools: list[Tool]) -> None:
             [("file", "file_2")],
         ),
         ({"input": [{"type": "code_interpreter_call", "container_id": "cntr_1"}]}, [("container", "cntr_1")]),
+        (
+            {"input": [{"type": "shell_call", "environment": {"container_id": "cntr_3"}}]},
+            [("container", "cntr_3")],
+        ),
         ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, [("vector_store", "vs_1")]),
         ({"tools": [{"type": "code_interpreter", "container": "cntr_2"}]}, [("container", "cntr_2")]),
         (

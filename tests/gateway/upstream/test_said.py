@@ -45,7 +45,8 @@ def read(provider: str, action: str, body: dict[str, Any], head: Head | None = N
     route = next(each for each in family.routes if each.action == action)
     params = dict.fromkeys(re.findall(r"\{(\w+)\}", route.path), "m")
     path = family.prefix + re.sub(r"\{(\w+)\}", "m", route.path)
-    return family.read(Endpoint("u", route, path, params), head or Head(), json.dumps(body).encode())
+    query = {"api-version": "2024-10-21"} if provider == "azure" else {}
+    return family.read(Endpoint("u", route, path, params), head or Head(query), json.dumps(body).encode())
 
 
 USER = {"role": "user", "content": "hello"}
@@ -150,13 +151,20 @@ def _values() -> Iterator[Any]:
 @pytest.mark.parametrize("where", PLAIN, ids=".".join)
 def test_each_documented_member_is_judged_or_refused_or_listed(where: tuple[str, str]) -> None:
     unsaid = set()
+    assert read(*where, PLAIN[where]).action == where[1]  # else all of it would be refused, and nothing be tried
     for name in sorted(documented()):
         for value in _values():
             try:
                 call = read(*where, PLAIN[where] | {name: value})
             except Denied:
                 continue
-            if MARK not in said(call) and not str(call.settings.get(name)).startswith("sha256:"):
+            # Azure's deployment takes the place of another model in the body before policies are asked.
+            call, _ = PROVIDERS[where[0]].edit(call, Edits())
+            if (
+                MARK.encode() in call.raw
+                and MARK not in said(call)
+                and not str(call.settings.get(name)).startswith("sha256:")
+            ):
                 unsaid.add(name)
     assert unsaid <= not_judged()
 

@@ -55,7 +55,9 @@ _JUDGED = frozenset({"model", "input", "instructions", "stream", "tools", "max_o
 _THEIRS = frozenset({"metadata", "text"})
 _SCHEMAS = frozenset({"input_schema", "input_examples", "output_schema", "format", "filters", "headers", "tools"})
 _ARGUMENTS = frozenset({"arguments", "annotations", "logprobs"})
-_ITEM_NAMES = frozenset({"type", "role", "content", "output", "id", "tools", "container_id", "approval_request_id"})
+_ITEM_NAMES = frozenset(
+    {"type", "role", "content", "output", "id", "tools", "container_id", "approval_request_id", "environment"}
+)
 _PART_NAMES = frozenset({"type", "text", "file", "file_id", "file_data", "file_url", "image_url", "input_audio"})
 _TOOL_NAMES = frozenset(
     {"type", "name", "server_label", "tools", "container", "vector_store_ids", "environment", "model"}
@@ -352,6 +354,7 @@ def _references(body: dict[str, Any], items: list[dict[str, Any]], tools: list[d
             yield Reference("item", _id(item.get("id")))
         if _has(item, "container_id"):
             yield Reference("container", _id(item["container_id"]))
+        yield from _references_of_place(item.get("environment"))
         if _has(item, "approval_request_id") and (named := _id(item["approval_request_id"])) not in asked:
             yield Reference("item", named)
     for part in _parts(items):
@@ -376,21 +379,25 @@ def _questions(items: list[dict[str, Any]]) -> Iterator[str]:
 def _references_of_tool(tool: dict[str, Any]) -> Iterator[Reference]:
     for each in _listed(tool, "vector_store_ids"):
         yield Reference("vector_store", _id(each))
-    for name in ("container", "environment"):
-        holder = tool.get(name)
-        if isinstance(holder, str):
-            yield Reference("container", _id(holder))
-        elif isinstance(holder, dict):
-            members.check_names(holder, _TOOL_NAMES)
-            if _has(holder, "container_id"):
-                yield Reference("container", _id(holder["container_id"]))
-            for each in _listed(holder, "file_ids"):
-                yield Reference("file", _id(each))
-            for skill in members.objects(holder.get("skills"), "skills", _TOOL_NAMES):
-                if _has(skill, "skill_id"):
-                    yield Reference("skill", _id(skill["skill_id"]))
+    yield from _references_of_place(tool.get("container"))
+    yield from _references_of_place(tool.get("environment"))
     if isinstance(mask := tool.get("input_image_mask"), dict) and _has(mask, "file_id"):
         yield Reference("file", _id(mask["file_id"]))
+
+
+def _references_of_place(holder: object) -> Iterator[Reference]:
+    """What the place names where a tool runs, in its definition or in a call of it."""
+    if isinstance(holder, str):
+        yield Reference("container", _id(holder))
+    elif isinstance(holder, dict):
+        members.check_names(holder, _TOOL_NAMES)
+        if _has(holder, "container_id"):
+            yield Reference("container", _id(holder["container_id"]))
+        for each in _listed(holder, "file_ids"):
+            yield Reference("file", _id(each))
+        for skill in members.objects(holder.get("skills"), "skills", _TOOL_NAMES):
+            if _has(skill, "skill_id"):
+                yield Reference("skill", _id(skill["skill_id"]))
 
 
 def _listed(holder: dict[str, Any], name: str) -> list[Any]:
