@@ -63,7 +63,7 @@ class Call:
     # The parameters of the route; of a JSON API those of the query and the members of the body, too. Of images, audio
     # and uploads the short members by which calls differ, such as `size` and `purpose`.
     params: Mapping[str, Any] = field(default_factory=dict)
-    # What steers the provider besides: the query and members of the body. Policies see it beside the parameters.
+    # Other settings for the provider: the query and members of the body. Policies see them beside the parameters.
     settings: Mapping[str, Any] = field(default_factory=dict)
     # What goes upstream after the `?`.
     query: Mapping[str, str] = field(default_factory=dict)

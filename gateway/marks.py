@@ -21,7 +21,7 @@ _FIRST, _END = 0x300, 0x20000
 
 
 def has_long_run(text: str) -> bool:
-    """Whether there are more than `LONGEST` marks in a row in a text."""
+    """True if there are more than `LONGEST` marks in a row in a text."""
     if text.isascii():
         return False
     one, many = _patterns()
@@ -36,7 +36,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def is_mark(character: str) -> bool:
-    """Whether a character is, once decomposed, nothing but marks that are brought into an order."""
+    """True if a character is, once decomposed, nothing but marks that are brought into an order."""
     if unicodedata.combining(character):
         return True
     parts = unicodedata.decomposition(character) and unicodedata.normalize("NFKD", character)

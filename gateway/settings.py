@@ -29,7 +29,7 @@ PREFIX = "AIG_"
 NO_CHECK = f"{PREFIX}NO_CHECK"
 """`gateway upstreams add` does not try what it adds, as with `--no-check` (docs/providers.md)."""
 CLIENT_VARIABLES = frozenset({f"{PREFIX}SERVER", f"{PREFIX}TOKEN", NO_CHECK})
-"""What commands take from the environment (docs/remote.md, docs/providers.md); no settings of a gateway."""
+"""Variables that commands take from the environment (docs/remote.md, docs/providers.md); no settings of a gateway."""
 
 # What Kubernetes puts into the environment of every container for a Service whose name begins with `aig`: addresses of
 # that Service, no settings of this program. `AIG_PORT` is such an address if its value is one.

@@ -27,7 +27,7 @@ from typing import Final, Literal, NamedTuple
 Kind = Literal["agent", "organization", "operator", "address", "upstream"]
 
 RATIOS: Final[dict[Kind, int]] = {"agent": 1, "operator": 1, "address": 1, "upstream": 1, "organization": 3}
-"""How many times what is free one holder of a kind may hold. An organization has more than one agent or operator."""
+"""The multiple of what is free that a holder may have. An organization has more than one agent or operator."""
 
 
 class Holder(NamedTuple):
@@ -38,7 +38,7 @@ class Holder(NamedTuple):
 
 
 def network_of(address: str) -> str:
-    """Whose share an address belongs to. Whoever has one address of IPv6 has the 2^64 beside it as well."""
+    """The network whose share an address belongs to: one address of IPv6 comes with the 2^64 beside it."""
     if ":" not in address:
         return address
     try:
@@ -51,7 +51,7 @@ def network_of(address: str) -> str:
 
 
 def address_of(address: str) -> Holder:
-    """Who asks, as long as nobody has authenticated."""
+    """The one who asks, as long as nobody has authenticated."""
     return Holder("address", network_of(address))
 
 

@@ -105,7 +105,7 @@ class BalanceCheck:
         )
 
     def differences(self, db: sqlite3.Connection) -> Iterator[tuple[str | None, str]]:
-        """How the stored balances differ from those that the entries make, each with its organization, if any."""
+        """The stored balances that differ from those of the entries, in words, each with its organization, if any."""
         try:
             stored = dict(read_all(db))
         except sqlite3.IntegrityError as error:

@@ -208,7 +208,7 @@ def _cap(name: Any) -> int:
 def agent_of(entry: Mapping[str, Scalar]) -> str | None:
     """The agent that an entry concerns, of whatever kind it is: what the index finds it by.
 
-    Of a change of a binding or limit it is its subject, which may also be a team or an organization.
+    In a change of a binding or limit it is its subject, which may also be a team or an organization.
     """
     agent = entry.get("agent") or entry.get("about")
     return agent if isinstance(agent, str) else None

@@ -400,7 +400,7 @@ class Transaction:
             self._append(log, {**common, **members}, fields, cause.time_ns)
 
     def _is_told(self, organization: str, used_up: Sequence[LimitWindow]) -> bool:
-        """Whether the log tells already that these limits are used up."""
+        """True if the log tells already that these limits are used up."""
         return all(
             self._db.execute("SELECT 1 FROM entry WHERE event_id = ?", (event_id,)).fetchone()
             for event_id, _ in thresholds.refused(organization, used_up)

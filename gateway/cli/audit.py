@@ -205,7 +205,7 @@ def _verified(
 
 
 def _edited_by_hand(directory: DataDirectory) -> list[Difference]:
-    """How the registry differs from the changes that the log has; none if there is no registry to be read."""
+    """The differences of the registry from the changes that the log has; none if there is no registry to be read."""
     from contextlib import closing, suppress
 
     from gateway.audit import storage

@@ -226,7 +226,7 @@ def what(found: Found) -> str:
 
 
 def _asked(text: str) -> str:
-    """What refused requests asked for, according to `asked_json`."""
+    """The calls that refused requests asked for, according to `asked_json`."""
     try:
         first, *others = json.loads(text) or [{}]
         named = " ".join(str(first[name]) for name in ("method", "path", "model") if name in first)

@@ -136,7 +136,7 @@ def print_decision(decision: Decision) -> None:
 
 
 def _owner(decision: Decision) -> str:
-    """Who answers for the agent, and its team, as the input says that is kept."""
+    """The owner of the agent, and its team, as the input says that is kept."""
     agent = (decision.input or {}).get("agent")
     if not isinstance(agent, dict):
         return ""

@@ -77,7 +77,7 @@ def rotate(
 
 
 def _is_key(text: str) -> bool:
-    """Whether a text names a key, and no agent, whose name has another form."""
+    """True if a text names a key, and no agent, whose name has another form."""
     return text.startswith(("key_", "aig_", "spiffe://")) or _THUMBPRINT.fullmatch(text) is not None
 
 

@@ -126,7 +126,7 @@ def _print(found: PolicyState, data: Path) -> None:
 
 
 def _is_followed(commit: str, data: Path) -> bool:
-    """Whether the branch still has a commit; what was refused and is on none is history. Elsewhere nobody can tell."""
+    """True if the branch still has a commit; what was refused and is on none is history. Elsewhere nobody can tell."""
     from gateway.policy.rollout import whereabouts
     from gateway.settings import load_settings
 

@@ -108,7 +108,7 @@ def redirect_uri(port: int) -> str:
 
 
 class Logins:
-    """Owned by the event loop's thread. What asks the registry runs in `threads`, which are for nothing else."""
+    """Owned by the event loop's thread. Questions to the registry run in `threads`, which are for nothing else."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -52,7 +52,7 @@ def single_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]
 
 
 def announced(operation: Operation, headers: Mapping[bytes, bytes]) -> int:
-    """How many bytes the body may have; 0 if there is none, and then nothing is waited for (RFC 9112, section 6.3)."""
+    """The most bytes that the body may have; 0 if there is none, which is not waited for (RFC 9112, section 6.3)."""
     length = headers.get(b"content-length", b"0")
     chunked = b"transfer-encoding" in headers
     if not chunked and not length.strip(b"0"):

@@ -234,7 +234,7 @@ class ControlApi:
             return await self._threads["beside"].run(holders, work, caller)
 
     async def _arrive(self, hall: Hall, scope: Scope) -> Caller:
-        """Who asks. Raises `Problem`."""
+        """The operator who asks. Raises `Problem`."""
         stranger = _stranger(scope)
         with held(hall.strangers, stranger):
             return await hall.gate.run((stranger,), self._authenticate, scope["headers"], stranger.id)

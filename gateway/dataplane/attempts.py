@@ -160,7 +160,7 @@ class Chooser:
         )
 
     def _wait(self, exchange: Exchange, match: Match) -> float:
-        """How long no call of this agent should go to this upstream."""
+        """The time for which no call of this agent should go to this upstream."""
         assert exchange.principal is not None
         return self._breakers.wait(match.destination.id, exchange.principal.agent_id)
 

@@ -77,7 +77,7 @@ class Breakers:
         self._failing: dict[str, _Breaker] = {}
 
     def wait(self, upstream: str, agent: str) -> float:
-        """How many seconds no call of this agent should go to this upstream (ids); 0 if one may go now.
+        """The seconds for which no call of this agent should go to this upstream (ids); 0 if one may go now.
 
         Changes nothing.
         """

@@ -172,7 +172,7 @@ class Budget:
     def _estimated(
         self, estimate: Estimate, applied: tuple[Applied, ...], worst: WorstCase, out: int, now_ns: int
     ) -> tuple[int, int]:
-        """What a call is assumed to use: the most that one like it has, but not less than what of it has a bound.
+        """The assumed use of a call: the most that one like it has, but not less than what of it has a bound.
 
         Until one has ended this is a guess, which is never more than half of a limit: else there could be no first one.
         """
@@ -277,7 +277,7 @@ def _kinds(call: Call, bound: bounds.Bound) -> tuple[str, ...] | None:
 
 
 def _or_estimate(limit: Applied) -> str:
-    """How a call that has no bound can be let through all the same, if there is a way."""
+    """A way in which a call that has no bound can be let through all the same, if there is one."""
     if not limit.id:
         return " (limits of policies are always exact)"
     part = limit.part.replace("upstream:", " --upstream ").replace("model:", " --model ")

@@ -100,7 +100,7 @@ class Keeping:
         return kept, members
 
     def settings(self, kept_input: bytes) -> bytes:
-        """What the log keeps of an input, without what the patterns match in the settings of the call.
+        """The part of an input that the log keeps, without what the patterns match in the settings of the call.
 
         Ids of end users stand there, for instance. Of what is redacted the decision cannot be computed again.
         """

@@ -44,7 +44,7 @@ class Exchange:
     speaker: Provider | None = None
 
     # Steps 1 to 4
-    # What a request asks for that no route leads to.
+    # The request, if no route leads to what it asks for.
     unrouted: Asked = Asked()
     # The address that the connection comes from.
     peer: str | None = None
@@ -97,15 +97,15 @@ class Exchange:
     keeping: Keeping | None = None
     # What it counts as, from the decision to its settlement; None if it is refused.
     reservation: CallReservation | None = None
-    # What the response has used that the call continues; None if that is not known.
+    # The usage of the response that the call continues; None if that is not known.
     kept: Kept | None = None
-    # What this call has used bounds what continues its response.
+    # The usage of this call bounds the calls that continue its response.
     keeps_all: bool = False
     # The output limit that the gateway has set because a limit needs one.
     output_limit: int | None = None
     # The decision is, or may be, recorded. The client must not be given its id before.
     recorded: bool = False
-    # Whose a refused request is, if that is known.
+    # The agent of a refused request, if it is known.
     owner: PrincipalHint | None = None
     # The entry that counts its denial, if that has none of its own.
     counted: str = ""
@@ -187,12 +187,12 @@ class Exchange:
 
     @property
     def judged(self) -> bool:
-        """Whether the log has the decision, on its own or as one of several denials."""
+        """True if the log has the decision, on its own or as one of several denials."""
         return self.recorded or self.counted != ""
 
     @property
     def asked(self) -> Asked:
-        """What the client asks for, as far as that is known."""
+        """The request of the client, as far as that is known."""
         if self.target is None:
             return self.unrouted
         models = self.requested_models or (self.call.models if self.call is not None else ())

@@ -26,7 +26,7 @@ MOST_NANOUSD: Final = 10_000 * 10**9
 
 
 def fault(exchange: Exchange) -> str:
-    """What is wrong with the report of an answer; empty if it can be charged by."""
+    """The fault of the report of an answer; empty if it can be charged by."""
     report, reservation = exchange.report, exchange.reservation
     if report.unsound or report.lacking:
         return INVALID

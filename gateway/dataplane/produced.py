@@ -1,4 +1,4 @@
-"""How much a model has made of an answer that was cut off: an upper bound of the tokens that came in a stream.
+"""The amount that a model has made of an answer that was cut off: an upper bound of the tokens that came in a stream.
 
 A token has at least one byte. So the bytes of all that comes in the events is a bound, but for the members that
 providers write around a model's text: names, ids, kinds, times. Those that are known not to be the model's are left
@@ -98,7 +98,7 @@ def _of_line(line: bytes) -> int:
 
 
 def _of_form(value: Any) -> int:
-    """What a model has made of an object or a list that gives an answer its form."""
+    """The part that a model has made of an object or a list that gives an answer its form."""
     if isinstance(value, list):
         return sum(map(_of_form, value))
     if not isinstance(value, dict):

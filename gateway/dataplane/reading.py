@@ -70,7 +70,7 @@ class Reader:
         return self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
 
     def kept(self, exchange: Exchange, match: Match) -> Kept | None:
-        """What the response has used that the call continues, if its agent has made it here at this upstream."""
+        """The usage of the response that the call continues, if its agent has made it here at this upstream."""
         call, principal = exchange.call, exchange.principal
         assert call is not None
         assert principal is not None

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS reference (
   PRIMARY KEY (organization, upstream, kind, id)
 ) STRICT, WITHOUT ROWID
 """
-# What the calls have used that made responses: a later call that continues one has at most so much of it as input.
+# The usage of the calls that made responses: a later call that continues one has at most so much of it as input.
 _USAGE_TABLE = """
 CREATE TABLE IF NOT EXISTS response_usage (
   organization TEXT NOT NULL, upstream TEXT NOT NULL, id TEXT NOT NULL,

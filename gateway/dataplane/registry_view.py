@@ -77,7 +77,7 @@ class RegistryView:
         return self._table
 
     async def resolve_again(self, denied: Denied, epoch: int, organization: str, target: Target) -> Match | Choices:
-        """Where a request goes that was `denied` a place in the table; raises that again if nothing can change it.
+        """The way of a request that was `denied` a place in the table; raises that again if nothing can change it.
 
         Only requests to upstreams whose secrets cannot be opened wait for the command that may give their key.
         """

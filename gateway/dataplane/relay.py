@@ -42,7 +42,7 @@ _TURN = 0.002
 
 
 def _counted(exchange: Exchange) -> Produced | None:
-    """What counts a stream, where what has come of it says what it can be charged at."""
+    """The counter of a stream, where what has come of it says what it can be charged at."""
     reservation = exchange.reservation
     seen = reservation is not None and reservation.worst is not None and reservation.worst.seen
     return Produced() if seen else None

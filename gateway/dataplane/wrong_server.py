@@ -21,7 +21,7 @@ REMEDY = "check its base URL: `gateway upstreams check {name}` tries it"
 
 _PAGES = frozenset({b"text/html", b"application/xhtml+xml"})
 _NOT_THERE = frozenset({404, 405})
-# What those say that have no such path. Others name what they do not have: a model, a file.
+# The texts of servers that have no such path. Others name what they do not have: a model, a file.
 _NO_PATH = ("not found", "method not allowed", "resource not found", "page not found", "no route matched")
 _SECONDS = 5.0
 
@@ -35,7 +35,7 @@ class WrongServerError(Denied):
 
 
 async def check(answer: Answer, destination: Destination, route: Route) -> WrongServerError | None:
-    """What shows that this is no answer of the provider's API; None if nothing does."""
+    """The sign that this is no answer of the provider's API; None if nothing does."""
     if destination.provider.name == HTTP or not (answer.status < 300 or answer.status in _NOT_THERE):
         return None
     kind = answer.header(b"content-type").partition(b";")[0].strip().lower()
@@ -48,7 +48,7 @@ async def check(answer: Answer, destination: Destination, route: Route) -> Wrong
 
 
 async def _names_something(answer: Answer) -> bool:
-    """Whether a 404 is an error of the API, which says what is not there. The body is read all the same afterwards."""
+    """True if a 404 is an error of the API, which says what is not there. The body is read all the same afterwards."""
     body = b""
     try:
         async with asyncio.timeout(_SECONDS):

@@ -39,7 +39,7 @@ _MAX_HEADERS = 100
 _FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 8
 
-# How soon it is looked again whether a body comes that nobody has asked for yet.
+# The pause before it is looked again whether a body comes that nobody has asked for yet.
 _NOT_ASKED_SECONDS = 1.0
 
 # A peer that takes less than this of an answer, within the time that it has for it, counts as one that stopped reading.
@@ -394,7 +394,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._deadline = self._loop.call_later(self._body_time(), self._look_at_body)
 
     def _body_time(self) -> float:
-        """How long the body may take in all: as long as a head and, for what has come, as its least rate allows."""
+        """The time for the body in all: as long as a head and, for what has come, as its least rate allows."""
         longest, rate = self.limits.body_seconds, self.limits.body_rate
         return min(longest, self.limits.header_seconds + self._body_bytes / rate) if rate else longest
 
@@ -409,7 +409,7 @@ class GuardedProtocol(asyncio.Protocol):
             self._deadline_passed()
 
     def _keeps_client_waiting(self) -> bool:
-        """Whether it is not the client that is slow: nothing more is read now, or it was not told to go on."""
+        """True if it is not the client that is slow: nothing more is read now, or it was not told to go on."""
         assert self._cycle is not None
         return bool(self._flow.read_paused) or self._cycle.expects_continue
 

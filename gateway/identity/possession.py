@@ -37,7 +37,7 @@ def prove(key: PrivateKey, *, deployment: str, organization: str, agent: str) ->
 
 
 def proves(proof: str, key: PublicKey, *, deployment: str, organization: str, agent: str) -> bool:
-    """Whether a proof is one of this key for this agent."""
+    """True if a proof is one of this key for this agent."""
     if _PROOF.fullmatch(proof) is None:
         return False
     try:

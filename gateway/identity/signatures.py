@@ -86,7 +86,7 @@ class Signed:
 
 
 def passed_on(names: frozenset[bytes], presented: object) -> frozenset[bytes]:
-    """Of the headers that a route passes on, those that nobody on the way can have added to a signed request."""
+    """The headers among those that a route passes on that nobody on the way can have added to a signed request."""
     return names & presented.covered if isinstance(presented, Signed) and presented.covered else names
 
 

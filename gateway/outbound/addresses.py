@@ -96,7 +96,7 @@ def literal(host: str) -> Address | None:
 
 
 def is_inside_name(host: str) -> bool:
-    """Whether a name means something in one network only, whatever address it has."""
+    """True if a name means something in one network only, whatever address it has."""
     bare = host.rstrip(".").lower()
     return "." not in bare or f".{bare}".endswith(_INSIDE_NAMES)
 

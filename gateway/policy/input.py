@@ -97,7 +97,7 @@ def without_content(document: dict[str, Any]) -> bytes:
 
 
 def kept_of(document: dict[str, Any]) -> tuple[bytes, dict[str, int]]:
-    """What the log keeps of an input, and how many members of its lists are left out because it is too long.
+    """The part of an input that the log keeps, and how many members of its lists are left out because it is too long.
 
     Raises `ValueError` if it is too long all the same.
     """
@@ -121,7 +121,7 @@ def kept_of(document: dict[str, Any]) -> tuple[bytes, dict[str, int]]:
 
 
 def _fitting(listed: list[Any]) -> int:
-    """How many of these, from the first one on, are short enough to be kept."""
+    """The number of these that, from the first one on, are short enough to be kept."""
     room = _MAX_LISTED
     for number, each in enumerate(listed):
         room -= len(orjson.dumps(each)) + 1

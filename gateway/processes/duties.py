@@ -92,7 +92,7 @@ class Duties:
         still = self._stand_still()
         for each in still:
             logger.error("%s: %s", each, clock.HINT)
-        # What a log that stands still does not take is done again and again, until the clock has caught up.
+        # A task that a log which stands still does not take is done again and again, until the clock has caught up.
         needed = self._try if still else _do
         needed("recovery", self._recover)
         self._try("outbox", self._publish)
@@ -188,7 +188,7 @@ class Duties:
         }
 
     def _serves(self) -> bool:
-        """Whether the workers do not refuse everything for reasons of the gateway's own."""
+        """True if the workers do not refuse everything for reasons of the gateway's own."""
         found = outages.read(self._settings.data.runtime_db, self._live, time.time_ns())
         return not any(each.scope.kind == "gateway" and each.is_fault for each in found)
 

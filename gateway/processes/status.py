@@ -159,9 +159,9 @@ class Facts:
     outages: list[Outage] = field(default_factory=list)
     # The keys that sign and verify tokens, newest first.
     token_keys: list[TokenKeyState] = field(default_factory=list)
-    # What others can read, and who could put another directory in its place.
+    # The files that others can read, and those who could put another directory in its place.
     access: Access = field(default_factory=Access)
-    # What this user may still write on the disk of the data directory; None if that is not known.
+    # The bytes that this user may still write on the disk of the data directory; None if that is not known.
     free_bytes: int | None = None
 
     def to_move(self, organization: str) -> int:
@@ -213,12 +213,12 @@ def _free_bytes(data: DataDirectory) -> int | None:
 
 
 def access(data: DataDirectory) -> Access:
-    """Which users beside this one the modes of a data directory let in. Those who can write were refused before."""
+    """The users beside this one that the modes of a data directory let in. Those who can write were refused before."""
     return Access(ownership.readable(data.path), ownership.strangers_above(data.path))
 
 
 def _edited(registry: Registry, data: DataDirectory) -> list[str]:
-    """How the registry differs from the log, as long as that is short; of a long one `gateway audit verify` tells."""
+    """The differences of the registry from the log, if that is short; of a long one `gateway audit verify` tells."""
     try:
         with closing(storage.connect_read_only(data.audit_db)) as db:
             if search.last_position(db) > _COMPARED:

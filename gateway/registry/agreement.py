@@ -50,7 +50,7 @@ class Difference(NamedTuple):
 
 @dataclass(slots=True)
 class Told:
-    """What the entries say: of each thing the last one, and which have ended."""
+    """The entries in short: of each thing the last one, and which have ended."""
 
     last: dict[tuple[str, str], Entry] = field(default_factory=dict)  # by noun and id
     ended: set[tuple[str, str]] = field(default_factory=set)
@@ -88,7 +88,7 @@ _VERSIONED: Final = {"agent": "agent", "team": "team_id", "organization": "organ
 
 
 def found(registry: Registry, log: sqlite3.Connection) -> list[Difference]:
-    """How the registry differs from what the log and the outbox say.
+    """The differences of the registry from what the log and the outbox say.
 
     A change may be on its way from one to the other just now. So what differs must do so twice.
     """
@@ -138,7 +138,7 @@ class Row(NamedTuple):
     id: str
     fields: Fields
     lives: bool
-    # Of an agent and of a key: the state of the agent.
+    # For an agent and for a key: the state of the agent.
     state: str = ""
 
 

@@ -25,7 +25,7 @@ from gateway.registry.queries import find_organization
 TRUST_DOMAIN: Final = "trust_domain"
 ISSUER: Final = "issuer"
 MAX_NAMES: Final = 64
-"""How many an organization may have."""
+"""The most that an organization may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def give(
 
 
 def take(registry: Registry, *, actor: str, organization: str, given: str, reason: str = "") -> GivenNameRecord:
-    """Take a name back, by its id. What was made with it stays: revoke that, too, if it must end."""
+    """Take a name back, by its id. Names that were made with it stay: revoke those, too, if they must end."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
         _check_giver(session, tenant, actor)

@@ -95,7 +95,7 @@ class Inventory:
     retiring: list[Retiring] = field(default_factory=list)
     old_keys: list[Old] = field(default_factory=list)
     stops: list[StopRecord] = field(default_factory=list)
-    # What two organizations claim.
+    # The credentials that two organizations claim.
     contests: list[ContestRecord] = field(default_factory=list)
 
 

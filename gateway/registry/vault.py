@@ -103,7 +103,7 @@ class Vault:
         return {bytes.fromhex(sealed_under(each)) for each in sealed if each is not None} - set(self._keys)
 
     def holds(self, ids: Iterable[bytes]) -> bool:
-        """Whether one of these keys is known."""
+        """True if one of these keys is known."""
         return not self._keys.keys().isdisjoint(ids)
 
     @property

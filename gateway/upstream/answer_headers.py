@@ -82,7 +82,7 @@ def keys(destination: Destination) -> list[bytes]:
 
 
 def names(destination: Destination) -> list[bytes]:
-    """What the upstream's settings say of the account."""
+    """The words of the upstream's settings of the account."""
     return _telling([text for name, text in destination.headers.items() if not _passes(name.lower().encode())])
 
 

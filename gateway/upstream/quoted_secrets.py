@@ -22,7 +22,7 @@ MAX_BYTES: Final = 64 * 1024
 """A larger error is not passed on: it could not be looked through while others wait."""
 HIDDEN: Final = b"[key]"
 
-# What every key of a maker begins with tells nothing: `sk-proj-`, `sk-ant-api03-`.
+# The beginning of every key of a maker tells nothing: `sk-proj-`, `sk-ant-api03-`.
 _PUBLIC: Final = re.compile(
     rb"(?:(?:sk|pk|rk|proj|ant|api\d\d|oat\d\d|or|v\d|svcacct|admin|gsk|xai|csk|fw|hf|tgp|nvapi|r8|pplx|key)[-_])+|AIza",
     re.IGNORECASE,
@@ -62,7 +62,7 @@ def without(body: bytes, keys: Sequence[bytes], names: Sequence[bytes] = ()) -> 
 
 
 def holds(text: bytes, keys: Sequence[bytes], names: Sequence[bytes] = ()) -> bool:
-    """Whether one of the keys, or a part of it, or one of the names is in a text, in any form."""
+    """True if one of the keys, or a part of it, or one of the names is in a text, in any form."""
     if not keys and not names:
         return False
     views = {each.lower() for each in _views(text)}
@@ -170,7 +170,7 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def _decoded(text: bytes) -> Iterator[bytes]:
-    """What base64, base32, hexadecimal digits and codes in a text say. Characters of base64 may begin at any place."""
+    """The texts behind base64, base32, hexadecimal digits and codes. Characters of base64 may begin at any place."""
     for run in _BASE64.finditer(text):
         digits = run[0].replace(b"-", b"+").replace(b"_", b"/")
         for at in range(4):

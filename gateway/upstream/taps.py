@@ -176,7 +176,7 @@ class ArrayTap(DocumentTap):
     def __init__(self, read: ReadDocument, *, expected: bool = False) -> None:
         super().__init__(read, expected=expected)
         self._is_array: bool | None = None  # not known before its first character
-        # What may be the end of the array; grows in place.
+        # The bytes that may be the end of the array; grows in place.
         self._end = bytearray()
 
     def feed(self, chunk: bytes, last: bool) -> bytes:

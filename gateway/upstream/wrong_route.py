@@ -21,7 +21,7 @@ from gateway.upstream.strict_json import shown
 _MAX_PATH = 256
 PAGE = "docs/providers.md"
 HEADINGS = {"openai": "OpenAI", "azure": "Azure OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"}
-"""Where the routes of each family are listed."""
+"""The sections that list the routes of each family."""
 
 _BATCHES = "batches, whose calls no policy would see"
 _ASSISTANTS = "the Assistants API: use responses"
@@ -168,7 +168,7 @@ def _methods(path: str, families: Sequence[Routes]) -> list[str]:
 
 
 def _served(families: Sequence[Routes]) -> str:
-    """Where the routes are listed: there are a hundred, and an SDK shows this text as one line."""
+    """The section that lists the routes: there are a hundred, and an SDK shows this text as one line."""
     listed = [HEADINGS[family.provider.name] for family in families if family.provider.name in HEADINGS]
     if not listed:
         return "`gateway upstreams show NAME` lists the operations of the JSON API NAME"

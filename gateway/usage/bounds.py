@@ -82,7 +82,7 @@ def asks_a_model(call: Call) -> bool:
 
 
 class Kept(NamedTuple):
-    """What the provider keeps of an earlier call: the model that it asked, and the tokens that it has used."""
+    """The provider's state of an earlier call: the model that it asked, and the tokens that it has used."""
 
     model: str
     tokens: int
@@ -97,7 +97,7 @@ def previous_response(call: Call) -> str | None:
 
 
 def keeps_all(call: Call) -> bool:
-    """Whether a response to a call has all that it continues, so that its usage bounds what continues it in turn."""
+    """True if a response to a call has all that it continues, so that its usage bounds what continues it in turn."""
     body = call.body
     if body is None or call.action != "responses" or _compacts(body) or body.get("context_management") is not None:
         return False
@@ -122,7 +122,7 @@ class Bound(NamedTuple):
 
 
 MAKERS: Final = frozenset({"openai", "anthropic", "gemini", "vertex"})
-"""Where a model's name says which model it is. A deployment of Azure has any name, and so have others' models."""
+"""The names of models mean something at these. A deployment of Azure has any name, and so have others' models."""
 
 
 def of(call: Call, kept: Kept | None = None, *, preset: str = "openai") -> Bound:
@@ -161,11 +161,11 @@ def input_tokens(call: Call) -> int:
 
 
 def unbounded(call: Call) -> str:
-    """What in a call has no bound; empty if all of it has one."""
+    """The parts of a call that have no bound; empty if all of it has one."""
     return of(call).unbounded
 
 
-# What goes into a call to the model as a part of its input, so that the model's window holds it.
+# These go into a call to the model as a part of its input, so that the model's window holds it.
 _IN_THE_WINDOW: Final = frozenset({"image", "audio", "video", "file", "response", "conversation", "item", "message"})
 
 
@@ -230,7 +230,7 @@ _SHOWING: Final = re.compile(
 
 
 def is_seen(call: Call, preset: str) -> bool:
-    """Whether what has come of a stream, and little more, is all that is charged if its connection is closed."""
+    """True if what has come of a stream, and little more, is all that is charged if its connection is closed."""
     if not call.stream or preset not in STOPPING or call.body is None or call.body.get("prediction") is not None:
         return False
     if call.body.get("background"):
@@ -242,7 +242,7 @@ def is_seen(call: Call, preset: str) -> bool:
 
 
 def answers(call: Call) -> int:
-    """How many answers a call asks for."""
+    """The number of answers that a call asks for."""
     given = call.body.get("n") if call.body is not None else None
     return given if given.__class__ is int and given > 1 else 1
 
@@ -269,7 +269,7 @@ def region(call: Call) -> str:
 
 
 def _unbounded(call: Call, hosted: list[str]) -> str:
-    """What in a call has no bound, whatever its content is."""
+    """The parts of a call that have no bound, whatever its content is."""
     if call.body is not None and _asks_for_more_than_text(call.body):
         return f"an answer that is not text ({', '.join(call.modalities)})"
     if hosted:
@@ -367,7 +367,7 @@ def text_size(text: str) -> int:
     if has_long_run(text):
         # Composing what is decomposed makes no text longer, and decomposing each part alone has the same length.
         return max(size, _form("NFKD", text, _SHORT_WINDOW))
-    # What stands on both sides of a cut may compose otherwise.
+    # Characters on both sides of a cut may compose otherwise.
     return max(size, _form("NFKC", text, _WINDOW) + OF_A_CUT * (len(text) // _WINDOW))
 
 

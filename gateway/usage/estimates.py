@@ -1,4 +1,4 @@
-"""What calls without a bound have used, by which limits in the mode `estimate` reserve for the next one like them.
+"""The usage of calls without a bound, by which limits in the mode `estimate` reserve for the next one like them.
 
 Like calls are those of one agent with the same action and model. Each worker remembers its own, the highest of all that
 have ended since it began; of calls that it has not seen yet, `UNKNOWN_TOKENS` are assumed besides what has a bound.

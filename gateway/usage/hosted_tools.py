@@ -72,7 +72,7 @@ def _fees(kinds: list[str]) -> list[str]:
 
 
 def _runs(call: Call, kind: str) -> bool:
-    """Whether the client carries out every shell, or every search for tools, of a call to OpenAI."""
+    """True if the client carries out every shell, or every search for tools, of a call to OpenAI."""
     listed = call.body.get("tools") if call.body is not None else None
     found = [each for each in listed if each.get("type") == kind] if isinstance(listed, list) else []
     # Some may stand elsewhere: in items of the input, or in groups.

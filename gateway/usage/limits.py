@@ -31,7 +31,7 @@ BOUNDED: Final = frozenset(name for name in COUNTERS if name.startswith(("tokens
 
 HARD: Final = "hard"
 ESTIMATE: Final = "estimate"
-"""How a limit on tokens or money treats a call that has no bound: it is refused, or an estimate is reserved for it."""
+"""A limit on tokens or money refuses a call that has no bound, or reserves an estimate for it."""
 
 SPEND: Final = frozenset(name for name in COUNTERS if name.startswith("spend_microusd"))
 
@@ -90,7 +90,7 @@ class Applied:
     raised_until_ns: int = 0
     # Whether the gateway's operators have set it, and not those of the organization.
     by_gateway: bool = False
-    # What has no bound is reserved by an estimate, and not refused. Limits of policies never are so.
+    # A call that has no bound reserves an estimate, and is not refused. Limits of policies are never so.
     estimates: bool = False
 
     def at(self, time_ns: int) -> int:
@@ -99,7 +99,7 @@ class Applied:
 
     @property
     def spends(self) -> bool:
-        """Whether it is one on money."""
+        """True if it is one on money."""
         return is_spend(self.name)
 
     @property

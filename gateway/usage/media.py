@@ -33,7 +33,7 @@ _DEFINITIONS: Final = frozenset({"tools", "functions", "response_format", "text"
 
 
 class Found(NamedTuple):
-    """What was found in a body: `body` is without it. `kinds` were found, and `unbounded` of them have no bound."""
+    """The media of a body: `body` is without it. `kinds` were found, and `unbounded` of them have no bound."""
 
     body: dict[str, Any]
     tokens: int
@@ -264,5 +264,5 @@ def _size(part: _Part) -> Size | None:
 
 
 def _covering(size: Size, side: int) -> int:
-    """How many squares with this side cover an image."""
+    """The number of squares with this side that cover an image."""
     return -(-size.width // side) * -(-size.height // side)

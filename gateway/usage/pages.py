@@ -1,4 +1,4 @@
-"""How many pages a PDF has at most, without reading it: by the references of its tree of pages (ISO 32000-2, 7.7.3).
+"""The most pages that a PDF can have, without reading it: by the references of its tree of pages (ISO 32000-2, 7.7.3).
 
 Each page is named by one reference in a `/Kids` array. This bounds the pages only if all of the file can be seen and
 the tree is one: there are no compressed objects, nothing is encrypted, and nothing is referred to twice. Of any other

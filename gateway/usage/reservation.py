@@ -28,7 +28,7 @@ _WHILE_OPEN: Final = 1  # seconds: calls under way may give back what they reser
 
 
 class WorstCase(NamedTuple):
-    """What the reservation of a call consists of that limits on tokens or money hold back."""
+    """The parts of the reservation of a call that limits on tokens or money hold back."""
 
     input_tokens: int
     prices: tuple[Price | None, ...]
@@ -38,7 +38,7 @@ class WorstCase(NamedTuple):
     # Whether a stream of it shows all that the model makes, and its provider stops when the connection is closed.
     seen: bool = False
     answers: int = 1
-    # What the provider's tools can cost besides.
+    # The most that the provider's tools can cost besides.
     fees: int = 0
 
     def cost(self, output: int, more: int = 0, *, rounds: int = 1) -> int:

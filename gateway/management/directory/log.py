@@ -60,7 +60,7 @@ class DirectoryLog:
             return queries.agent(registry, organization, agent).id
 
     def _above(self, agent: str) -> tuple[str, ...]:
-        """Whose bindings and limits apply to an agent; none in a copy without a registry."""
+        """The subjects whose bindings and limits apply to an agent; none in a copy without a registry."""
         from gateway.registry import queries
 
         with suppress(GatewayError), local.reading(self._data.path) as registry:

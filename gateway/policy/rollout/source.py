@@ -142,7 +142,7 @@ class GitSource:
         return found
 
     def is_followed(self, commit: str) -> bool:
-        """Whether a commit is the one that the ref names now, or one before it."""
+        """True if a commit is the one that the ref names now, or one before it."""
         with self._open() as repo:
             head = _peel(repo, ObjectID(self.head().commit.encode()))
             steps = repo.get_walker(include=[head.id], max_entries=MAX_FILES)

@@ -46,7 +46,7 @@ def missing_step(settings: Settings, registry: Registry, bundle: str) -> str:
 
 
 def is_followed(settings: Settings, commit: str) -> bool:
-    """Whether the branch or tag that the gateway follows has this commit; true if nobody can tell."""
+    """True if the branch or tag that the gateway follows has this commit; true if nobody can tell."""
     try:
         return GitSource(settings.repository, settings.policies_path, settings.policies_ref).is_followed(commit)
     except GatewayError:

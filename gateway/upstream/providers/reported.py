@@ -36,7 +36,7 @@ def check(report: Report, usage: object, *, whole: bool = True) -> None:
 
 
 def _sound(value: object, depth: int) -> bool:
-    """Whether each number of tokens in a value is one. What is nested deeply belongs to no usage."""
+    """True if each number of tokens in a value is one. What is nested deeply belongs to no usage."""
     if isinstance(value, list):
         return depth == 0 or all(_sound(each, depth - 1) for each in value[:_MOST_LISTED])
     if not isinstance(value, dict):

@@ -72,7 +72,7 @@ _TOOL_NAMES = frozenset(
     {"type", "name", "model", "models", "fallbacks", "mcp_server_name", "function", "custom", "url", "server_url"}
     | {"tools"}
 )
-# Of what a message adds to the tools: one of the names by which it refers to one, or its definition.
+# An addition of a message to the tools: one of the names by which it refers to one, or its definition.
 _CHANGE_NAMES = _TOOL_NAMES | {"server_name", "definition"}
 _SERVER_NAMES = frozenset({"type", "name", "url"})
 _CONTAINER_NAMES = frozenset({"id", "skills"})

@@ -109,7 +109,7 @@ class Answers:
 
 
 def _is_whole(usage: object) -> bool:
-    """Whether usage that has any count of a chat has those of its input and its output, or the sum of both."""
+    """True if usage that has any count of a chat has those of its input and its output, or the sum of both."""
     if not isinstance(usage, dict) or usage.keys().isdisjoint(("prompt_tokens", "completion_tokens")):
         return True
     either = usage.get("completion_tokens"), usage.get("total_tokens")

@@ -92,7 +92,7 @@ class ResponseAnswers:
 
 
 def is_whole(usage: object) -> bool:
-    """Whether usage that has any count has those of its input and its output, or the sum of both."""
+    """True if usage that has any count has those of its input and its output, or the sum of both."""
     if not isinstance(usage, dict) or usage.keys().isdisjoint(("input_tokens", "output_tokens")):
         return True
     either = usage.get("output_tokens"), usage.get("total_tokens")
