@@ -38,7 +38,7 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     by_folded = {each.casefold(): each for each in known}
     typed = name[:_LONGEST_NAME].casefold()
     close = difflib.get_close_matches(typed, by_folded, n=1, cutoff=0.7)
-    # Of a short name, two letters that changed places are a large part.
+    # In a short name, two letters that changed places are a large part.
     close = close or [each for each in by_folded if len(each) > 2 and sorted(each) == sorted(typed)]
     return f"did you mean `{by_folded[close[0]]}`?" if close else otherwise
 
@@ -109,7 +109,7 @@ _ENDED = "its agent has ended, or may call nothing any more: ask its operator"
 TOLD: dict[str, str] = {
     "missing": "no key was sent; send it as `authorization: Bearer KEY`, or in the header of the provider's own client",
     "not_bearer": "the header `authorization` must be `Bearer KEY`",
-    "malformed": "what was sent is no key of this gateway, which begins with `aig_sk_`; a provider's own key is none",
+    "malformed": "what was sent is no key of this gateway, or not all of one; keys begin with `aig_sk_`",
     "operator_key": "this is an operator's token; an agent needs a key of its own",
     # Whoever does not prove a secret must not learn whether there is one. So these have one text.
     **dict.fromkeys(("unknown", "wrong_secret", "pepper_missing", "wrong_signature", "unknown_workload"), _UNKNOWN),
@@ -122,7 +122,7 @@ TOLD: dict[str, str] = {
     "delegator_dead": "an agent on whose behalf this token acts can have nobody act for it any more",
     "person_right_ended": "this agent may act for the person of this token no more",
 }
-"""What a client is told of its credential, by the detail of a `bad_credentials` that gives no reasons of its own."""
+"""A client reads this of its credential, by the detail of a `bad_credentials` that gives no reasons of its own."""
 
 _ALIKE = frozenset(detail for detail, text in TOLD.items() if text == _UNKNOWN)
 

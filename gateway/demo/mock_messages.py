@@ -43,7 +43,7 @@ def _messages(request: Document) -> Iterator[Document]:
     for message in request.get("messages") or ():
         content = message.get("content")
         blocks = content if isinstance(content, list) else [{"type": "text", "text": content}]
-        texts = [block for block in blocks if block.get("type") == "text"]
+        texts = [block for block in blocks if block.get("type") in ("text", "image", "document")]
         used = [block for block in blocks if block.get("type") == "tool_use"]
         if texts or not blocks:
             yield {"role": message["role"], "content": texts}

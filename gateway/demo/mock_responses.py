@@ -98,7 +98,7 @@ def compaction(request: Document, reported: Document) -> Document:
 
 
 def _is_compacted(request: Document) -> bool:
-    """Whether the last item asks for nothing but a compaction."""
+    """True if the last item asks for nothing but a compaction."""
     items = request.get("input")
     return isinstance(items, list) and bool(items) and items[-1].get("type") == "compaction_trigger"
 

@@ -146,6 +146,9 @@ def test_a_message() -> None:
     events = typed(ask(MockProvider(), {**asked, "stream": True}, "/v1/messages")[1])
     assert "".join(event["delta"]["text"] for event in events if "text" in event.get("delta", {})) == "You said: one"
     assert (events[0]["message"]["usage"]["input_tokens"], events[-2]["usage"]) == (2, {"output_tokens": 3})
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    asked["messages"] = [{"role": "user", "content": [image]}]
+    assert ask(MockProvider(), asked, "/v1/messages")[0] == 200  # a message may be nothing but an image
 
 
 @pytest.mark.parametrize(
