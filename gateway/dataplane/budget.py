@@ -174,16 +174,15 @@ class Budget:
     ) -> tuple[int, int]:
         """The assumed use of a call: the most that one like it has, but not less than what of it has a bound.
 
-        Until one has ended this is a guess, which is never more than half of a limit: else there could be no first one.
+        Until one has ended this is a guess. An estimate is never more than half of a limit: else the first of its kind
+        could not go through, or, after one that used a whole limit, no other would ever again.
         """
         least = worst.input_tokens + out, worst.cost(out)
         known = self._estimates.of(estimate.like)
         if known is None:
             more = worst._replace(input_tokens=worst.input_tokens + UNKNOWN_TOKENS)
-            known = (
-                min(more.input_tokens + out, _half(applied, now_ns, money=False)),
-                min(more.cost(out), _half(applied, now_ns, money=True)),
-            )
+            known = more.input_tokens + out, more.cost(out)
+        known = min(known[0], _half(applied, now_ns, money=False)), min(known[1], _half(applied, now_ns, money=True))
         return max(least[0], known[0]), max(least[1], known[1])
 
     def _fees(

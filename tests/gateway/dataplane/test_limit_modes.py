@@ -10,6 +10,7 @@ import pytest
 
 from gateway.audit import balance_check
 from gateway.audit.entry import Entry
+from gateway.registry.usage_limits import Part
 from gateway.usage.estimates import UNKNOWN_TOKENS, Estimates
 from tests.gateway.usage.test_media_bounds import png, url
 
@@ -98,6 +99,22 @@ def test_a_guess_is_at_most_half_of_a_limit(run: Run) -> None:
         assert (await last(gateway))[0]["tokens"] == 1000
         reply = await ask(gateway, image(UNKNOWN, max_tokens=3000))
         assert (reply.status, reply.code) == (429, "limit_exceeded")
+
+    run(test)
+
+
+def test_a_call_that_used_a_whole_limit_is_not_the_last_of_its_kind(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 1_000_000)
+        uses(gateway, 20_000)
+        assert (await ask(gateway, image(UNKNOWN))).status == 200
+        # Nothing is used of this limit yet, as at the beginning of a day.
+        limit(gateway, "tokens_per_day", 10_000, part=Part("openai", UNKNOWN))
+        assert (await ask(gateway, image(UNKNOWN))).status == 200
+        decided, completed = await last(gateway)
+        assert (decided["tokens"], completed["beyond_tokens"]) == (5_000, 15_000)
+        assert (await ask(gateway, image(UNKNOWN))).status == 429
+        assert proven(gateway) == []
 
     run(test)
 
