@@ -362,7 +362,9 @@ def text_size(text: str) -> int:
     if text.isascii():
         return len(text)
     size = len(text.encode("utf-8", "surrogatepass"))
-    if unicodedata.is_normalized("NFKC", text):
+    # Between two parts only compositions are missed, which make a text shorter. One call for all of it would hold the
+    # interpreter, and so the event loop beside it, for half a second.
+    if all(unicodedata.is_normalized("NFKC", text[at : at + _WINDOW]) for at in range(0, len(text), _WINDOW)):
         return size
     if has_long_run(text):
         # Composing what is decomposed makes no text longer, and decomposing each part alone has the same length.

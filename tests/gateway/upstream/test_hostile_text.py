@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 
 import orjson
@@ -109,9 +110,36 @@ def test_a_name_of_many_marks_is_refused(name: str, reason: str) -> None:
     assert reason in refused.value.reasons[0]
 
 
+def test_no_call_looks_at_the_whole_of_a_long_text() -> None:
+    """One of 30 MB, searched in one call of C, held the interpreter for three seconds, and all requests with it."""
+    calls: Counter[str] = Counter()
+
+    def note(frame: object, event: str, called: object) -> None:
+        if event == "c_call":
+            calls[getattr(called, "__name__", "")] += 1
+
+    text = "x\u0301t e\u0301t" * 300_000 + "\u0301" * 40
+    bounds.text_size(text[:-40])  # compiles the patterns
+    sys.setprofile(note)
+    try:
+        assert marks.has_long_run(text)
+        bounds.text_size("x\u0301t " * 500_000)
+    finally:
+        sys.setprofile(None)
+    for name in ("search", "is_normalized"):
+        assert calls[name] > 20, name
+
+
+def test_a_long_run_is_found_wherever_it_is() -> None:
+    run = "\u0301" * (marks.LONGEST + 1)
+    for before in (0, 1, 5, 16_383, 65_500, *range(65_500, 65_540, 3)):
+        assert marks.has_long_run("x" * before + run + "y" * 70_000), before
+        assert not marks.has_long_run("x" * before + run[:-1] + "y" * 70_000), before
+
+
 def test_all_marks_are_known() -> None:
     characters = [chr(each) for each in range(sys.maxunicode + 1) if not 0xD800 <= each < 0xE000]
-    one, _ = marks._patterns()
+    one, *_ = marks._patterns()
     unknown = [
         each
         for each in characters
