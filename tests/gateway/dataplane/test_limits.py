@@ -426,3 +426,14 @@ def test_what_of_a_prediction_was_rejected_is_no_answer_beyond_its_cap(run: Run,
         assert (await gateway.entries("completed"))[-1]["outcome"] == outcome
 
     run(test)
+
+
+def test_the_bound_of_a_long_text_takes_nothing_of_the_policies_deadline(run: Run) -> None:
+    """Its time was counted as theirs: under a limit on tokens a text of 2 MB was refused as `policy_deadline`."""
+
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 100_000_000, mode="hard")
+        reply = await gateway.chat(messages=[{"role": "user", "content": "吃饭，睡觉。" * 500_000}])
+        assert reply.status == 200
+
+    run(test, policy_deadline_ms=150)
