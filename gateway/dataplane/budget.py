@@ -26,7 +26,7 @@ from gateway.policy.authorization import Authorization, refused
 from gateway.policy.decision import Verdict
 from gateway.policy.obligations import Obligations, together
 from gateway.upstream.routing import Destination
-from gateway.usage import bounds, limits
+from gateway.usage import bounds, limits, windows
 from gateway.usage.bounds import Kept
 from gateway.usage.estimates import UNKNOWN_TOKENS, Estimate, Estimates
 from gateway.usage.limits import Applied
@@ -153,6 +153,7 @@ class Budget:
             seen,
             bounds.answers(call),
             fees or 0,
+            windows.window(call.models, call.betas) if destination.preset in bounds.MAKERS else None,
         )
         most = worst.input_tokens + out, worst.cost(out)
         if not bound.unbounded and fees is not None and not (bound.loose and strict.estimates):

@@ -13,6 +13,7 @@ from gateway.audit.balances import number
 from gateway.audit.entry import document
 from gateway.call import COUNTS, Usage
 from gateway.dataplane.exchange import Exchange
+from gateway.usage.reservation import CallReservation, WorstCase
 
 INVALID: Final = "invalid"
 IMPOSSIBLE: Final = "impossible"
@@ -36,9 +37,20 @@ def fault(exchange: Exchange) -> str:
     # A part is cheaper than the whole. Two may overlap, as OpenRouter reports them, and each is charged.
     if any(max(each.cached, each.cache_write) > each.input for each in (usage, *(part for _, part in report.further))):
         return INVALID
-    bounded = reservation is not None and reservation.worst is not None and reservation.estimate is None
-    most = MOST_OF_A_CALL if bounded else MOST_OF_SEVERAL
+    most = MOST_OF_SEVERAL
+    if reservation is not None and reservation.worst is not None and reservation.estimate is None:
+        most = _most(reservation, reservation.worst)
     return IMPOSSIBLE if usage.input + usage.output > most else ""
+
+
+def _most(reservation: CallReservation, worst: WorstCase) -> int:
+    """The most tokens that a call with a bound can have, whatever its upstream makes of its output limit.
+
+    A model's window holds the input and, of each answer, the output.
+    """
+    if worst.window is None:
+        return MOST_OF_A_CALL
+    return min(MOST_OF_A_CALL, max(reservation.tokens, worst.window * (1 + worst.answers)))
 
 
 def withdraw(exchange: Exchange, found: str) -> None:

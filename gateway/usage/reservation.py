@@ -40,6 +40,8 @@ class WorstCase(NamedTuple):
     answers: int = 1
     # The most that the provider's tools can cost besides.
     fees: int = 0
+    # The window of the model, if its maker is asked; a report of far more than that is none.
+    window: int | None = None
 
     def cost(self, output: int, more: int = 0, *, rounds: int = 1) -> int:
         """The most that it can cost with so much output, and so much more in each round."""

@@ -369,6 +369,7 @@ REPORTED = {
         {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"audio_tokens": "9"}},
         "invalid",
     ),
+    "more than this model has": ({"prompt_tokens": 2**20, "completion_tokens": 2}, "impossible"),
     "more than any model has": ({"prompt_tokens": 2**52, "completion_tokens": 2}, "impossible"),
 }
 
