@@ -144,9 +144,16 @@ class GitSource:
     def is_followed(self, commit: str) -> bool:
         """True if a commit is the one that the ref names now, or one before it."""
         with self._open() as repo:
-            head = _peel(repo, ObjectID(self.head().commit.encode()))
-            steps = repo.get_walker(include=[head.id], max_entries=MAX_FILES)
-            return any(each.commit.id.decode("ascii") == commit for each in steps)
+            waiting, seen = [ObjectID(self.head().commit.encode())], set[ObjectID]()
+            while waiting and len(seen) < MAX_FILES:
+                identifier = waiting.pop()
+                if identifier.decode("ascii") == commit:
+                    return True
+                if identifier not in seen:
+                    seen.add(identifier)
+                    with suppress(KeyError):  # a shallow clone lacks the parents of its oldest commits
+                        waiting += _peel(repo, identifier).parents
+            return False
 
     def names(self, commit: str) -> list[str]:
         """The names of a commit's bundles; their contents are not read."""

@@ -358,20 +358,21 @@ def test_no_model_is_named_that_the_bundle_would_not_allow(place: Path, capsys: 
 
 
 @pytest.mark.slow
-def test_a_second_gateway_and_a_port_that_is_busy(place: Path, template: Path) -> None:
+def test_a_second_gateway_and_a_port_that_is_busy(place: Path) -> None:
     """The gateway that runs is named, or the flag to change; nothing of the first one is disturbed."""
     first = Background("up", "--port", "0", "--control-port", "0", cwd=place, output=place / "up.txt")
     try:
         port = first.line(r"base URL http://127\.0\.0\.1:(\d+)/")[1]
         second = subprocess.run([*COMMAND, "up"], cwd=place, env=environment(), capture_output=True, text=True)
-        assert second.stderr.startswith("error: a gateway is running on `.gateway` already: stop it first, or name")
+        said = json.loads(second.stderr)["message"]  # nobody reads along: each line is a document
+        assert said.startswith("a gateway is running on `.gateway` already: stop it first, or name")
         other = place / "other"
-        shutil.copytree(template, other)
+        subprocess.run([*COMMAND, "init", "--data", str(other)], env=environment(), capture_output=True, check=True)
         busy = subprocess.run(
             [*COMMAND, "up", "--data", str(other), "--port", port], env=environment(), capture_output=True, text=True
         )
-        assert busy.stderr == (
-            f"error: cannot listen on 127.0.0.1:{port}: address already in use: choose another port with --port\n"
+        assert json.loads(busy.stderr)["message"] == (
+            f"cannot listen on 127.0.0.1:{port}: address already in use: choose another port with --port"
         )
         assert (second.returncode, busy.returncode, first.process.poll()) == (1, 1, None)
     finally:

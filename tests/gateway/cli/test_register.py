@@ -71,7 +71,11 @@ def test_an_agent_at_an_earlier_time(at: Run, home: Home) -> None:
     assert before["activation"]["commit"] == "a" * 40
     assert at("agents", "show", "bot", "--json").json["id"] != before["id"]
     shown = at("agents", "show", "bot", "--at", then).out
-    for text in ("(the first)", "grant support@aaaaaaaaaaaa  by team red, since", "tokens_per_day 100  by agent"):
+    for text in (
+        "(the first)",
+        "grant support@aaaaaaaaaaaa  by team red, since",
+        "tokens_per_day 100, by estimates  by agent",
+    ):
         assert text in shown
     assert "it was called `bot` then" in at("agents", "show", "old-bot", "--at", then).complains()
     assert "did not exist at that time" in at("agents", "show", "bot", "--at", "2h ago").complains()

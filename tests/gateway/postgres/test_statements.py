@@ -47,6 +47,11 @@ NOT_REACHED: Final = frozenset(
         "registry/adoptions.py:stop",
         "registry/as_of.py:_bindings",
         "registry/as_of.py:page_at",
+        "registry/contests.py:tell",
+        "registry/fleet/key_items.py:check_return",
+        "registry/given_names.py:_of",
+        "registry/given_names.py:give",
+        "registry/given_names.py:take",
         "registry/inventory.py:_tenant",
         "registry/inventory.py:_upstreams",
         "registry/inventory.py:beginning",
@@ -67,6 +72,7 @@ NOT_REACHED: Final = frozenset(
         "registry/peppers.py:move",
         "registry/peppers.py:uses",
         "registry/public_keys.py:add_public_key",
+        "registry/queries.py:above",
         "registry/queries.py:find_bundle",
         "registry/registration.py:_check_new",
         "registry/retiring.py:in_last_hours",
@@ -146,7 +152,7 @@ def test_every_function_that_sends_one_was_reached(statements: list[Statement]) 
         for name, function, call in _calls()
         if reached.get(name, set()).isdisjoint(range(call.lineno, (call.end_lineno or call.lineno) + 1))
     }
-    assert sorted(missing - NOT_REACHED) == []
+    assert not (missing - NOT_REACHED), "\n".join(sorted(missing - NOT_REACHED))
 
 
 def _calls() -> Iterator[tuple[str, str, ast.Call]]:
