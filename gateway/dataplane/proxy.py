@@ -154,17 +154,8 @@ class DataPlane:
                     await self._teller.tell(done, client, send)
                 else:
                     exchange = done
-        except Denied as found:
-            denied = aws_clients.refusal(found, scope["headers"], scope["query_string"])
-            if exchange.speaker is None:
-                names = frozenset(name for name, _ in scope["headers"])
-                exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"), names)
-            exchange.unrouted = Asked(scope["method"], scope["raw_path"].decode("latin-1"))
-            exchange.outcome = denied.code
-            if denied.code == "limit_exceeded" and not exchange.recorded and self._measures is not None:
-                assert exchange.principal is not None
-                self._measures.limited(exchange.principal.organization, denied.facts or ())
-            await self._teller.refuse(exchange, denied, send)
+        except Denied as denied:
+            await self._refuse(exchange, denied, scope, send)
         except receiving.ClientGoneError:
             exchange.outcome = "client_disconnected"  # nothing was decided, and there is no client to answer
         finally:
@@ -180,6 +171,19 @@ class DataPlane:
                 self._outages.finished(exchange)
             if self._tracer is not None:
                 self._tracer.finished(exchange)
+
+    async def _refuse(self, exchange: Exchange, denied: Denied, scope: Scope, send: Send) -> None:
+        """Answer with a refusal. `__call__` keeps no name for it: its traceback holds that frame and the request."""
+        denied = aws_clients.refusal(denied, scope["headers"], scope["query_string"])
+        if exchange.speaker is None:
+            names = frozenset(name for name, _ in scope["headers"])
+            exchange.speaker = wrong_route.speaker(scope["raw_path"].decode("latin-1"), names)
+        exchange.unrouted = Asked(scope["method"], scope["raw_path"].decode("latin-1"))
+        exchange.outcome = denied.code
+        if denied.code == "limit_exceeded" and not exchange.recorded and self._measures is not None:
+            assert exchange.principal is not None
+            self._measures.limited(exchange.principal.organization, denied.facts or ())
+        await self._teller.refuse(exchange, denied, send)
 
     def load(self) -> tuple[int, int, int, int]:
         """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""
