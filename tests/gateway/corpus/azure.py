@@ -83,10 +83,13 @@ _HEADERS = (
     b"api-version: v1", b"x-ms-oai-assistant-testenv: x", b"azureml-model-deployment: mock-2",
     b"extra-parameters: pass-through",
     b"x-ms-model-mesh-model-name: mock-2", b"x-policy-id: x", b"aoai-evals: x",
-    b"x-ms-oai-image-generation-deployment: mock-2",
     b"x-ms-useragent: x", b"OpenAI-Organization: org", b"x-ms-client-request-id: x", b"Ocp-Apim-Subscription-Key: x",
     b"x-ms-upstream: https://evil.example", b"x-ms-enable-preview: true",
 )  # fmt: skip
+
+
+# It names a model that no policy would see.
+_REFUSED = (b"x-ms-oai-image-generation-deployment: mock-2", b"X-MS-OAI-Image-Generation-Deployment: mock-1")
 
 
 def cases() -> Iterator[Case]:
@@ -110,10 +113,12 @@ def cases() -> Iterator[Case]:
         for query in (b"", _VERSION, b"?api-version=preview"):
             sent = head(HOST, AUTHORIZATION, JSON, length(data), target=path + query) + data
             yield Case(f"azure: path {path.decode()} with {query!r}", sent, cut=LATER)
-    for line in _HEADERS:
-        for route in ("azure chat", "azure v1 responses"):
-            way = {**DEPLOYED, **NAMED}[route]
+    for route in ("azure chat", "azure v1 responses"):
+        way = {**DEPLOYED, **NAMED}[route]
+        for line in _HEADERS:
             yield Case(f"{route}: header {line.decode()}", way.sent(line), "served")
+        for line in _REFUSED:
+            yield Case(f"{route}: header {line.decode()}", way.sent(line), "refused")
 
 
 def _versions() -> Iterator[Case]:

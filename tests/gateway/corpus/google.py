@@ -152,6 +152,8 @@ _HEADERS = (
     b"X-Goog-Upload-Protocol: resumable", b"X-Goog-Authenticated-User-Email: a@b", b"X-Goog-Iam-Authorization-Token: x",
     b"x-vertex-ai-model: mock-2", b"Accept: application/x-protobuf",
 )  # fmt: skip
+# They say how a call is served, and no policy would see it.
+_REFUSED = (b"X-Vertex-AI-LLM-Request-Type: shared", b"x-vertex-ai-llm-shared-request-type: priority")
 
 
 def cases() -> Iterator[Case]:
@@ -193,6 +195,8 @@ def _heads() -> Iterator[Case]:
             yield Case(f"google: {name} with query {query!r}", sent(WAYS[name].target + b"?" + query), cut=LATER)
     for line in _HEADERS:
         yield Case(f"google: header {line.decode()}", sent(WAYS["generate"].target, line))
+    for line in _REFUSED:
+        yield Case(f"google: header {line.decode()}", sent(WAYS["generate"].target, line), "refused")
 
 
 def _look_alikes(route: str, members: dict[str, str]) -> Iterator[Case]:

@@ -73,6 +73,7 @@ def _agrees(name: str, value: Any, judged: Any, *, by_path: bool, doubles: bool)
 
 def facts_of(document: Facts) -> Facts:
     resource, request = document["resource"], document["request"]
+    params = reading_state.params_of(document["action"])
     return {
         "models": resource["models"],
         "stream": request["stream"],
@@ -86,7 +87,7 @@ def facts_of(document: Facts) -> Facts:
         "stores": resource["stores"],
         "modalities": request["modalities"],
         # Others are settings, whose names nobody reads in two ways.
-        "parameters": {name: value for name, value in resource["params"].items() if name in reading_state.PARAMS},
+        "parameters": {name: value for name, value in resource["params"].items() if name in params},
     }
 
 

@@ -10,6 +10,11 @@ from .reading_bodies import responses
 PARAMS = ("purpose", "n", "size", "quality", "background", "response_format", "output_format", "voice", "language")
 
 
+def params_of(action: str) -> tuple[str, ...]:
+    """The members that an action has among these. A file has its purpose only: another field of it is a setting."""
+    return ("purpose",) if action == "files.create" else PARAMS
+
+
 def media(body: Facts, action: str) -> Facts:
     speech = action == "audio.speech"
     voice = body.get("voice")

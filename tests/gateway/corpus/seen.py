@@ -62,7 +62,7 @@ _HEADERS = {
     "openai": _OWN | {b"accept", b"authorization", b"openai-beta", b"idempotency-key"},
     "azure": _OWN | {b"accept", b"api-key", b"openai-beta", b"idempotency-key"},
     "anthropic": _OWN | {b"accept", b"x-api-key", b"anthropic-version", b"anthropic-beta", b"idempotency-key"},
-    "gemini": _OWN | {b"accept", b"x-goog-api-key"},
+    "gemini": _OWN | {b"accept", b"x-goog-api-key", b"x-server-timeout"},
     "crm": _OWN | {b"accept", b"authorization", b"x-tenant"},
 }
 _CREDENTIALS = {
