@@ -6,7 +6,7 @@ It runs at the root of a clone. All four forward the same chat completions to th
 the other in interleaved rounds, each with one process on one core, while the provider and the load generator have the
 other core. Ratios are medians of the rounds' ratios. LiteLLM (pip) and Portkey (npm) are installed into a directory of
 their own unless they are there already; one that cannot be installed or started is left out, and the output says so.
-`--write` rewrites docs/benchmarks/data-plane.md and its chart.
+`--write` rewrites data-plane.md and its chart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gateway.http import listener
 from gateway.processes.children import flags
 from gateway.settings import Settings
 
-PAGE = data_plane.ROOT / "docs" / "benchmarks" / "data-plane.md"
+PAGE = data_plane.ROOT / "docs" / "contributing" / "benchmarks" / "data-plane.md"
 STREAMS = f"streams of {EVENTS} events, 16 clients"
 MASTER_KEY = "sk-benchmark"
 # LiteLLM imports for a while before it listens.

@@ -60,7 +60,7 @@ INPUT = {"role": "r7", "action": "read", "tool": "t3", "args": [{"name": "x", "s
 
 def load(kind: str, count: int, cache: str | None) -> dict[str, float]:
     """Load and ask once, in this process."""
-    gc.set_threshold(100_000, 50, 100)  # as docs/policy-engine.md advises a process that loads large policies
+    gc.set_threshold(100_000, 50, 100)  # as policy-engine.md advises a process that loads large policies
     modules = KINDS[kind](count)
     pe.compile(KINDS[kind](2), cache=cache).entrypoint(f"data.{kind}")(INPUT)
     gc.collect()

@@ -3,7 +3,7 @@
     python benchmarks/principals.py [AGENTS]
 
 Claims that rest on this: the epoch is read in 3 to 4 µs and a cached principal found in under 10, however many agents
-there are; one that is not cached costs tens of µs also among 20,000 (docs/architecture.md, section 9). Times are the
+there are; one that is not cached costs tens of µs also among 20,000 (architecture.md, section 9). Times are the
 medians of interleaved rounds, in one run.
 """
 

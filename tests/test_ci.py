@@ -1,4 +1,4 @@
-"""docs/ci.md, the GitHub action, the GitLab template and the pre-commit hooks: their steps are run, as by hand.
+"""ci.md, the GitHub action, the GitLab template and the pre-commit hooks: their steps are run, as by hand.
 
 Most tests use the programs of this environment. One installs this checkout into an empty environment, as a CI system
 does; it is slow. What the page shows at the desk is typed in tests/documentation.
@@ -21,7 +21,7 @@ import yaml
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs" / "ci.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "policies" / "ci.md").read_text("utf-8")
 FILES = dict(re.findall(r"^`(\S+/\S+)`\n\n```\w+\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
 WORKFLOW = ".github/workflows/policies.yml"
 PROGRAMS = str(Path(sys.executable).parent)

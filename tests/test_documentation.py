@@ -43,15 +43,62 @@ def test_ci_runs_the_commands_that_are_documented() -> None:
     commands = dict(re.findall(r"^(\w+_COMMAND)='(.*)'$", (ROOT / ".ci/run").read_text("utf-8"), flags=re.MULTILINE))
     assert commands["TEST_COMMAND"] == shell(ROOT / "README.md")[1]
     assert commands["SLOW_COMMAND"] in shell(ROOT / "CONTRIBUTING.md")
-    assert f"`{commands['SLOW_COMMAND'].removeprefix('.venv/bin/')}`" in (ROOT / "docs/testing.md").read_text("utf-8")
+    assert f"`{commands['SLOW_COMMAND'].removeprefix('.venv/bin/')}`" in (
+        ROOT / "docs/contributing/testing.md"
+    ).read_text("utf-8")
+
+
+@functools.cache
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@functools.cache
+def anchors(page: Path) -> frozenset[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#{1,6} +(.+?) *$", prose(page), flags=re.MULTILINE)
+    texts = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return frozenset(re.sub(r"[^\w\- ]", "", text).replace(" ", "-") for text in texts)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
-    local = [target for target in targets if target and "://" not in target]
-    assert [target for target in local if not (page.parent / target).exists()] == []
+    """Each local link names a file of the repository and, behind `#`, a heading of it."""
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in target:
+            continue
+        path, _, heading = target.partition("#")
+        file = page.parent / path if path else page
+        if not file.exists() or (heading and heading not in anchors(file)):
+            dead.append(target)
+    assert dead == []
+
+
+def test_pages_that_are_cited_are_there() -> None:
+    """Texts for users cite a page by its path from the root, docstrings and comments by its name."""
+    names = [page.name for page in PAGES if page.is_relative_to(ROOT / "docs") and page.name != "README.md"]
+    assert len(names) == len(set(names)), "two pages of one name"
+    patterns = ("gateway/**/*.py", "policy_engine/**/*.py", "benchmarks/**/*.py", "tests/**/*.py", "schemas/*.json")
+    others = (
+        "deploy/*",
+        "templates/*",
+        ".ci/*",
+        "*.yml",
+        "pyproject.toml",
+        "gateway/processes/starter_bundle/**/*.yaml",
+    )
+    cited = {
+        (str(source.relative_to(ROOT)), path)
+        for pattern in (*patterns, *others)
+        for source in ROOT.glob(pattern)
+        for path in re.findall(r"(?<![\w/.-])docs/[\w/-]+\.md", source.read_text("utf-8"))
+    }
+    assert len(cited) > 10
+    assert [
+        each for each in sorted(cited) if not (ROOT / each[1]).exists() and each[1].split("/", 1)[1] not in names
+    ] == []
 
 
 def test_the_tests_that_are_named_are_there() -> None:
@@ -62,7 +109,7 @@ def test_the_tests_that_are_named_are_there() -> None:
 
 def test_the_architecture_is_that_of_the_code() -> None:
     """Each section that a docstring cites is there, each file that the page names too, and no module goes unnamed."""
-    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
     cited: set[str] = set()
     for folder in ("gateway", "policy_engine", "tests", "benchmarks"):
         for source in (ROOT / folder).rglob("*.py"):
@@ -75,7 +122,7 @@ def test_the_architecture_is_that_of_the_code() -> None:
     there = {path.name for package in ("gateway", "policy_engine") for path in (ROOT / package).rglob("*.py")}
     assert named - there == {"test_architecture.py"}
     unnamed = {path.name for path in (ROOT / "gateway").glob("*.py")} - {"__init__.py"} - named
-    assert not unnamed, "give each a place in docs/architecture.md, section 2"
+    assert not unnamed, "give each a place in docs/explanation/architecture.md, section 2"
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "```pycon" in p.read_text("utf-8")], ids=lambda page: page.name)
@@ -90,7 +137,7 @@ def test_examples_in_python_run(
 
 
 def test_the_engines_page_is_complete() -> None:
-    page = (ROOT / "docs" / "policy-engine.md").read_text("utf-8")
+    page = (ROOT / "docs" / "reference" / "policy-engine.md").read_text("utf-8")
 
     def rows(heading: str) -> list[str]:
         """The names in the first column of the table under this heading of a column."""

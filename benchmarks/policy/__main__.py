@@ -11,7 +11,7 @@ from benchmarks.policy.run import ROOT, Outcome, Row, Timing, run, series
 from benchmarks.policy.workloads import WORKLOADS
 from benchmarks.policy.workloads.growing import TITLES
 
-DOCUMENTS = ROOT / "docs" / "benchmarks"
+DOCUMENTS = ROOT / "docs" / "contributing" / "benchmarks"
 
 
 def main() -> int:
@@ -50,7 +50,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--list", action="store_true", help="the names of the workloads")
     parser.add_argument(
-        "--write", type=Path, metavar="DIRECTORY", help="the page and the curves; a whole run writes docs/benchmarks"
+        "--write",
+        type=Path,
+        metavar="DIRECTORY",
+        help="the page and the curves; a whole run writes docs/contributing/benchmarks",
     )
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds <= 0:

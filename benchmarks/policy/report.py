@@ -1,4 +1,4 @@
-"""What a run found, as a table on a terminal, as JSON and as the page in `docs/benchmarks/`."""
+"""What a run found, as a table on a terminal, as JSON and as the page in `docs/contributing/benchmarks/`."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ medians of interleaved rounds.
 
 
 def page(outcome: Outcome) -> str:
-    """`docs/benchmarks/README.md`."""
+    """`docs/contributing/benchmarks/README.md`."""
     versions = ", ".join(f"{name} {version}".strip() for name, version in outcome.versions.items() if version)
     python = platform.python_version()
     environment = f"Measured on {datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {python}: {versions}."

@@ -137,7 +137,7 @@ def serve(name: str, directory: Path, output: TextIO) -> None:
 
 
 def main() -> None:
-    gc.set_threshold(100_000, 50, 100)  # as docs/policy-engine.md advises a process that loads large policies
+    gc.set_threshold(100_000, 50, 100)  # as policy-engine.md advises a process that loads large policies
     # Peers print to standard output as they like; the answers go through a copy that only this module knows.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
         nowhere = os.open(os.devnull, os.O_WRONLY)

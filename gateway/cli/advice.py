@@ -111,7 +111,8 @@ _KEYS: Final = {
     "unknown": Advice("no key with this id exists", "type `gateway keys create AGENT`"),
     "wrong_secret": Advice("the id of the key exists, but not with this secret", "type `gateway keys create AGENT`"),
     "signature_malformed": Advice(
-        "the request is signed, but not in the one form that the gateway reads", "see docs/signatures.md for the form"
+        "the request is signed, but not in the one form that the gateway reads",
+        "see docs/how-to/identity/signatures.md for the form",
     ),
     "signature_expired": Advice(
         "the signature was too old when it arrived", "set the clock of the client, or sign just before sending"
@@ -128,7 +129,8 @@ _KEYS: Final = {
         "the signature was used before", "sign each request anew, also a repeated one; if you did: someone replays it"
     ),
     "certificate_malformed": Advice(
-        "the client's certificate does not name a workload as SPIFFE does", "see docs/mtls.md for what it must have"
+        "the client's certificate does not name a workload as SPIFFE does",
+        "see docs/how-to/identity/mtls.md for what it must have",
     ),
     "certificate_expired": Advice(
         "the client's certificate had expired", "renew it before it expires, and let the client load the new one"

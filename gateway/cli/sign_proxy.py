@@ -18,7 +18,7 @@ def sign_proxy(
     """Sign the requests of programs on this machine, and pass them to the gateway.
 
     For agents that cannot sign themselves: give them this proxy as their base URL, and any text as their key. It
-    listens on 127.0.0.1 only. Whoever can connect to it acts as the agent. See docs/signatures.md.
+    listens on 127.0.0.1 only. Whoever can connect to it acts as the agent. See docs/how-to/identity/signatures.md.
     """
     import asyncio
 

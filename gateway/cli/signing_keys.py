@@ -57,7 +57,7 @@ def add_public(
     """Add the public key of an agent that signs its requests. Its private half stays where the agent runs.
 
     An agent may have two live public keys beside its API keys. An operator of one organization proves that the private
-    half is there, with --private-key or --proof. See docs/signatures.md.
+    half is there, with --private-key or --proof. See docs/how-to/identity/signatures.md.
     """
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope

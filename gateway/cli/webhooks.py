@@ -25,7 +25,9 @@ def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where to send events, over https.")],
     event: Annotated[
         list[str] | None,
-        typer.Option("--event", metavar="EVENT", help="Only these events; may be repeated. See docs/webhooks.md."),
+        typer.Option(
+            "--event", metavar="EVENT", help="Only these events; may be repeated. See docs/how-to/operate/webhooks.md."
+        ),
     ] = None,
     secret_file: Annotated[
         Path | None,

@@ -27,7 +27,7 @@ def add_spiffe(
 ) -> None:
     """Let clients whose certificate has this SPIFFE ID be an agent. They need no key.
 
-    The gateway must have the settings tls_cert, tls_key and client_ca. See docs/mtls.md.
+    The gateway must have the settings tls_cert, tls_key and client_ca. See docs/how-to/identity/mtls.md.
     """
     from gateway.identity.key_scope import scope
     from gateway.management.port.keys import NewCredential

@@ -3,7 +3,7 @@
 Nobody is authenticated yet when most of them are made, so they tell only what every gateway of this version has in
 common, and what the client sent. An SDK adds a path to its base URL (some with the version, some without), so a wrong
 path is nearly always a wrong base URL, or an API that is not served.
-Specification: docs/architecture.md, section 7, step 2.
+Specification: docs/explanation/architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.upstream.routes import FAMILIES, Routes, split
 from gateway.upstream.strict_json import shown
 
 _MAX_PATH = 256
-PAGE = "docs/providers.md"
+PAGE = "docs/reference/providers.md"
 HEADINGS = {"openai": "OpenAI", "azure": "Azure OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"}
 """The sections that list the routes of each family."""
 

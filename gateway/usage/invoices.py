@@ -203,4 +203,6 @@ def total(places: Iterable[Charged], what: str) -> int:
 
 
 def _bad(source: str, why: str) -> GatewayError:
-    return GatewayError("invalid_invoice", f"{source}: {why}", subject=source, hint="see docs/usage.md for the columns")
+    return GatewayError(
+        "invalid_invoice", f"{source}: {why}", subject=source, hint="see docs/how-to/operate/usage.md for the columns"
+    )

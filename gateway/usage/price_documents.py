@@ -68,7 +68,10 @@ def of_model(
     if not found:
         where = f" at upstream `{upstream}`" if upstream else ""
         known = {name for provider, _ in places if provider in table.providers for name in _names(table, provider)}
-        rule = "say what it costs in your own prices (docs/usage.md): `gateway prices check` names their file"
+        rule = (
+            "say what it costs in your own prices (docs/how-to/operate/usage.md): "
+            "`gateway prices check` names their file"
+        )
         shown, hint = model[:256], did_you_mean(model, known, rule)
         raise GatewayError("unknown_model", f"model `{shown}` has no price{where}", subject=shown, hint=hint)
     return found

@@ -50,7 +50,7 @@ class Block:
 
 def pages() -> list[Path]:
     """Every page of the repository."""
-    folders = (".", "docs", "docs/benchmarks", "policies", "policies/*", "schemas", "gateway/processes/starter_bundle")
+    folders = (".", "docs/**", "policies", "policies/*", "schemas", "gateway/processes/starter_bundle")
     return sorted(page for folder in folders for page in ROOT.glob(f"{folder}/*.md"))
 
 

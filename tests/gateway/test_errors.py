@@ -33,7 +33,7 @@ def test_the_list_is_closed() -> None:
 
 
 def test_the_page_has_the_same_list() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "architecture.md").read_text("utf-8")
     rows = re.findall(r"^\| (\d{3}) \| (.+) \|$", page[page.index("\n## 15. ") :], flags=re.MULTILINE)
     assert {int(status): re.findall(r"`([a-z_]+)`", codes) for status, codes in rows} == {
         status: codes.split() for status, codes in CODES.items()

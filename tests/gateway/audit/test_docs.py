@@ -1,4 +1,4 @@
-"""`docs/audit-log.md` says what the code does: kinds, members, exit codes, options, files, and an example entry."""
+"""`audit-log.md` says what the code does: kinds, members, exit codes, options, files, and an example entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.cli import audit, audit_list, decide, upstreams
 from gateway.cli import options as options_of_all
 
 ROOT = Path(__file__).resolve().parents[3]
-TEXT = (ROOT / "docs" / "audit-log.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "how-to" / "audit" / "audit-log.md").read_text("utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Coding agents as people run them: unmodified, without a terminal, set up as docs/coding-agents.md says.
+"""Coding agents as people run them: unmodified, without a terminal, set up as coding-agents.md says.
 
 Each is given a task; the model behind the gateway (`coding_agents/model.py`) has it run a command and tells the result.
 They are installed with npm, from ranges of versions; without it these tests are skipped. What they would send elsewhere

@@ -1,4 +1,4 @@
-"""The programs of docs/frameworks.md run as they stand there, and print what the page shows."""
+"""The programs of frameworks.md run as they stand there, and print what the page shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.gateway.dataplane.processes import ROOT, Live
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "docs/frameworks.md").read_text("utf-8")
+PAGE = (ROOT / "docs/how-to/clients/frameworks.md").read_text("utf-8")
 NEEDS = {"LangGraph": ("langgraph", "langchain_openai"), "AutoGen": ("autogen_agentchat", "autogen_ext")}
 
 

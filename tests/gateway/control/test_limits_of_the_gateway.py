@@ -1,4 +1,4 @@
-"""What the gateway's operators limit, an organization's cannot loosen, by whatever way (docs/limits.md)."""
+"""What the gateway's operators limit, an organization's cannot loosen, by whatever way (limits.md)."""
 
 from __future__ import annotations
 

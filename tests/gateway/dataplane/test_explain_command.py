@@ -255,7 +255,7 @@ def test_a_record_that_policies_contradict_is_exit_1(log: Log, gateway: Command)
 def test_a_decision_is_shown_the_same_elsewhere(
     log: Log, gateway: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also judged again there, with the content that only the gateway can open (docs/remote.md)."""
+    """Also judged again there, with the content that only the gateway can open (remote.md)."""
     data = DataDirectory(log.data)
     registry = Registry.open(data)
     elsewhere = Elsewhere(

@@ -1,4 +1,4 @@
-"""The fields of a request's line are those that docs/observability.md promises, and hold no secret."""
+"""The fields of a request's line are those that observability.md promises, and hold no secret."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.dataplane.request_log import Line
 
 
 def test_the_documentation_has_the_fields_of_a_line() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "observability.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "how-to" / "operate" / "observability.md").read_text("utf-8")
     table = page.partition("| field | meaning |")[2].partition("\n\n")[0]
     documented = {name for row in table.splitlines() if row for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     line = Line(0.0, None, "GET /", None, "ok", None, None, None, None, 0, "")

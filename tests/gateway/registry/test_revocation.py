@@ -1,6 +1,6 @@
 """Revoked means revoked for the next request, in every process, however it was revoked.
 
-Specification: docs/architecture.md, section 9.
+Specification: architecture.md, section 9.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def test_the_union_of_many_workers_is_bounded_and_no_series_changes_its_place() 
 
 
 def test_the_documentation_has_every_metric_with_its_type_and_labels() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "observability.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "how-to" / "operate" / "observability.md").read_text("utf-8")
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
     ]

@@ -1,4 +1,4 @@
-"""docs/providers.md says what the code does: providers, routes, base URLs of clients, names of caps."""
+"""providers.md says what the code does: providers, routes, base URLs of clients, names of caps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.upstream.routing import Destination, RouteTable, target
 from gateway.upstream.wrong_route import HEADINGS, unknown
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-PAGE = (DOCS / "providers.md").read_text("utf-8")
+PAGE = (DOCS / "reference" / "providers.md").read_text("utf-8")
 
 
 def section(heading: str) -> str:
@@ -36,7 +36,7 @@ def test_every_route_is_listed(name: str) -> None:
 
 def test_a_refusal_leads_to_the_list_of_routes() -> None:
     told = unknown("POST", "/v2/nothing").reasons[-1]
-    links = re.findall(r"docs/providers\.md#([a-z-]+)", told)
+    links = re.findall(r"docs/reference/providers\.md#([a-z-]+)", told)
     assert set(links) == {heading.lower().replace(" ", "-") for heading in HEADINGS.values()}
     assert all(section(heading) for heading in HEADINGS.values())
     assert len(told) < 300
@@ -54,7 +54,9 @@ def test_base_urls_of_clients_lead_to_their_provider() -> None:
 
 
 def test_the_name_of_a_cap_is_documented_for_every_provider() -> None:
-    listed = (DOCS / "policies.md").read_text("utf-8").split("### Caps and the servers that honour them", 1)[1]
+    listed = (
+        (DOCS / "reference" / "policies.md").read_text("utf-8").split("### Caps and the servers that honour them", 1)[1]
+    )
     rows = re.findall(r"^\| (`.+`) \| .+ \|$", listed.split("\n## ", 1)[0], flags=re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
     assert named == BASE_URLS.keys() - {"http"}

@@ -157,8 +157,8 @@ def test_another_method(method: str, path: bytes, allow: bytes) -> None:
         ("/v1/realtime/client_secrets", "does not serve the Realtime and Live APIs"),
         ("/v1beta/interactions", "does not serve the Interactions API"),
         ("/v1beta/models/m:batchGenerateContent", "does not serve batches"),
-        ("/v1beta/models/gemini-2.5-flash:predict", "docs/providers.md#gemini;"),
-        ("/azure/openai/deployments/gpt-4o/images", "docs/providers.md#azure-openai;"),
+        ("/v1beta/models/gemini-2.5-flash:predict", "docs/reference/providers.md#gemini;"),
+        ("/azure/openai/deployments/gpt-4o/images", "docs/reference/providers.md#azure-openai;"),
         ("/messages", "`/v1` is missing"),
         ("/anthropic/v1/v1/messages", "the path has `/v1` twice: take one out of the base URL"),
         ("/responses", "`/v1` is missing"),
@@ -190,7 +190,7 @@ def test_a_wrong_path_is_explained(path: str, says: str) -> None:
         TABLE.resolve("default", target("POST", path.encode("latin-1")))
     text = caught.value.text
     assert says in text
-    assert ("docs/providers.md#" in text) is (path != "/")
+    assert ("docs/reference/providers.md#" in text) is (path != "/")
     assert text.isprintable()
 
 

@@ -24,7 +24,7 @@ from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.gemini.spelling import camel
 from gateway.upstream.providers.presets import PROVIDERS
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "policies.md").read_text("utf-8")
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "policies.md").read_text("utf-8")
 MARK = "mark-4711"
 
 

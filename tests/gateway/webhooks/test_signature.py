@@ -1,4 +1,4 @@
-"""The code of docs/webhooks.md verifies what the gateway signs, and nothing else."""
+"""The code of webhooks.md verifies what the gateway signs, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from gateway.webhooks import signature
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "webhooks.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "operate" / "webhooks.md"
 BODY = b'{"type":"webhook.test"}'
 
 

@@ -47,7 +47,7 @@ class Joins:
             lines += [*self._rule(name), ""]
         text = "\n".join(lines)
         if "with data.base" in text:
-            text = text.replace('["0"]', "[0]")  # of texts as indexes of replaced data see docs/policy-engine.md
+            text = text.replace('["0"]', "[0]")  # of texts as indexes of replaced data see policy-engine.md
         return Program({"t.rego": text}, {"base": data}, given, [f"data.t.{name}" for name in names])
 
     def _pick(self, items: Sequence[Item]) -> Item:

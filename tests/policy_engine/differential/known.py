@@ -1,4 +1,4 @@
-"""Recognizes the differences from OPA that are documented in docs/policy-engine.md ("Differences from OPA").
+"""Recognizes the differences from OPA that are documented in policy-engine.md ("Differences from OPA").
 
 An internal error of OPA does not count as an answer. Refusals of modules that OPA accepts are known by their messages.
 For other differences a function rewrites the program to what OPA makes of it: the difference is known only if this

@@ -4,7 +4,7 @@ Reads `DIR` as a bundle with its tests. Compares whether the two accept it (ordi
 does), then every document that a rule makes, tests among them, under strict builtin errors and without, from the fast
 and from the traced build. Documents that depend on clock or chance may differ. Prints each other difference, the
 verdicts of the test rules and how long this engine took; the exit status is 1 if there is one, and 2 if there is
-nothing to compare. It does not recognize the documented differences (docs/policy-engine.md, "Differences from OPA").
+nothing to compare. It does not recognize the documented differences (policy-engine.md, "Differences from OPA").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/policies.md says what the code does."""
+"""policies.md says what the code does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.policy.decision import PRECEDENCE, read
 from gateway.policy.obligations import HEADERS
 
 ROOT = Path(__file__).parents[4]
-PAGE = (ROOT / "docs" / "policies.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "reference" / "policies.md").read_text("utf-8")
 
 
 def section(title: str) -> str:
