@@ -61,13 +61,7 @@ def position(db: sqlite3.Connection) -> tuple[int, int]:
 
     Raises `sqlite3.IntegrityError` if the first is not known, so that a whole transaction fails and not one draft.
     """
-    try:
-        found = db.execute(_POSITION).fetchone()
-    except sqlite3.OperationalError:
-        if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'balanced'").fetchone():
-            raise
-        (last,) = db.execute(f"SELECT {_LAST}").fetchone()
-        return last, last  # a log of an older version, of which the rows contain all entries
+    found = db.execute(_POSITION).fetchone()
     if found is None or not 0 <= found[0] <= found[1]:
         raise sqlite3.IntegrityError("it is not known which entries the balances contain")
     written_to, last = found

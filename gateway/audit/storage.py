@@ -100,23 +100,14 @@ CREATE INDEX entry_agent ON entry (id >> 8, agent) WHERE agent IS NOT NULL;
 """
 _SCHEMA = _TABLES + _AGENTS + balance_rows.TABLE + content.TABLE + balance_rows.BALANCED
 
-_READABLE: Final = {
-    3: _TABLES
-    + "CREATE INDEX entry_agent ON entry (agent) WHERE agent IS NOT NULL;"
-    + balance_rows.TABLE
-    + content.TABLE,
-    4: _TABLES + _AGENTS + balance_rows.TABLE + content.TABLE,
-    SCHEMA: _SCHEMA,
-}
+_READABLE: Final = {SCHEMA: _SCHEMA}
 """Schemas that can be read: an auditor who keeps copies must not have to write to them."""
 
-# What makes a log of the schema before into one of each number.
-_MIGRATIONS: Final = {
-    2: balance_rows.TABLE,
-    3: content.TABLE,
-    4: f"DROP INDEX entry_agent; {_AGENTS}",
-    5: balance_rows.BALANCED,
-}
+_MIGRATIONS: Final[dict[int, str]] = {}
+"""The statements that make a log of the schema before into one of each number, without a gap up to `SCHEMA`.
+
+None is older than the first release, before which the schema was 5.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +164,8 @@ def migrate(data: DataDirectory) -> None:
             found = _version(db, data.audit_db)
             if found >= SCHEMA:
                 return
+            if found < _first():
+                raise _wrong_schema(data.audit_db, found)
             _configure(db)
             steps = "".join(_MIGRATIONS[number] for number in range(found + 1, SCHEMA + 1))
             db.executescript(f"BEGIN IMMEDIATE; {steps} UPDATE meta SET schema = {SCHEMA}; COMMIT")  # noqa: S608
@@ -266,12 +259,27 @@ def touch(db: sqlite3.Connection) -> None:
 def check_version(db: sqlite3.Connection, path: Path, schemas: Container[int]) -> None:
     """Raise `audit_schema` if the database is not an audit log, or one of another version than these."""
     if (found := _version(db, path)) not in schemas:
-        raise AuditError(
-            "audit_schema",
-            f"`{path}` has schema {found}, this program reads and writes schema {SCHEMA}",
-            subject=str(path),
-            hint="start `gateway up` once to migrate it" if found < SCHEMA else "use the version that wrote it",
-        )
+        raise _wrong_schema(path, found)
+
+
+def _first() -> int:
+    """The earliest schema that can be migrated."""
+    return SCHEMA - len(_MIGRATIONS)
+
+
+def _wrong_schema(path: Path, found: int) -> AuditError:
+    if found < _first():
+        hint = "no version migrates it: verify and keep it with the version that wrote it, and begin a new directory"
+    elif found < SCHEMA:
+        hint = "start `gateway up` once to migrate it"
+    else:
+        hint = "use the version that wrote it"
+    return AuditError(
+        "audit_schema",
+        f"`{path}` has schema {found}, this program reads and writes schema {SCHEMA}",
+        subject=str(path),
+        hint=hint,
+    )
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:

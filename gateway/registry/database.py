@@ -23,7 +23,7 @@ from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.registry import triggers
 from gateway.registry.models import Deployment
-from gateway.registry.port import REVISION
+from gateway.registry.port import REVISION, wrong_revision
 from gateway.storage import database_files
 
 logger = logging.getLogger("gateway.registry.database")
@@ -169,7 +169,7 @@ class Registry:
         with self.read() as session:
             triggers.check(self.path, session.connection().exec_driver_sql(triggers.QUERY).all())
 
-    def _make_tables(self, found: str | None, wanted: str = "head") -> None:
+    def _make_tables(self, found: str | None) -> None:
         """From the revision `found` to the newest one, all in one transaction."""
         # Imported here because it takes a quarter of a second, which other commands need not pay.
         import alembic.command
@@ -184,21 +184,7 @@ class Registry:
             raise wrong_revision(self.path, found)
         with _explained("migrated"), self._writing.begin() as connection:
             config.attributes["connection"] = connection
-            alembic.command.upgrade(config, wanted)
-
-
-def wrong_revision(path: Path, found: str | None) -> GatewayError:
-    """The error for a registry of another version."""
-    if found is None:
-        return GatewayError("registry_revision", f"`{path}` is not a gateway's registry", subject=str(path))
-    return GatewayError(
-        "registry_revision",
-        f"`{path}` was made by another version of the gateway (revision {found}, this one needs {REVISION})",
-        subject=str(path),
-        hint="start `gateway up` once, which migrates it"
-        if found < REVISION
-        else "use that version, which is newer; or go on from a copy of the data directory from before the upgrade",
-    )
+            alembic.command.upgrade(config, "head")
 
 
 def _engine(path: Path, copy: sqlite3.Connection | None) -> Engine:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from gateway.errors import GatewayError
 from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
 REVISION = "0028"
 """The migration whose tables the implementations read; a worker refuses any other."""
+FIRST_REVISION = "0028"
+"""The earliest registry that can be migrated: none of before was released."""
 
 
 class Epochs(NamedTuple):
@@ -149,3 +153,21 @@ class RegistryPort(Protocol):
     async def deployment(self) -> str:
         """The name that `gateway init` gave, the origin of the logs."""
         ...
+
+
+def wrong_revision(path: Path, found: str | None) -> GatewayError:
+    """The error for a registry of another version."""
+    if found is None:
+        return GatewayError("registry_revision", f"`{path}` is not a gateway's registry", subject=str(path))
+    if found < FIRST_REVISION:
+        hint = "no version migrates it: `gateway export` it with its own, and `gateway apply` that to a new directory"
+    elif found < REVISION:
+        hint = "start `gateway up` once, which migrates it"
+    else:
+        hint = "use that version, which is newer; or go on from a copy of the data directory from before the upgrade"
+    return GatewayError(
+        "registry_revision",
+        f"`{path}` was made by another version of the gateway (revision {found}, this one needs {REVISION})",
+        subject=str(path),
+        hint=hint,
+    )

@@ -21,7 +21,16 @@ from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 from gateway.registry import credential_rows, triggers
 from gateway.registry.credential_rows import CredentialRows
-from gateway.registry.port import REVISION, ActiveSet, AgentRow, BundleRef, Epochs, RouteRow, UpstreamRow
+from gateway.registry.port import (
+    REVISION,
+    ActiveSet,
+    AgentRow,
+    BundleRef,
+    Epochs,
+    RouteRow,
+    UpstreamRow,
+    wrong_revision,
+)
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
 _EPOCHS = "SELECT value, authority, upstreams, policy FROM epoch"
@@ -211,9 +220,4 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _check_revision(path: Path, connection: sqlite3.Connection) -> None:
     found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     if found is None or found[0] != REVISION:
-        raise GatewayError(
-            "registry_revision",
-            f"`{path}` is at revision {found[0] if found else 'none'}, this gateway needs {REVISION}",
-            subject=str(path),
-            hint="the control process migrates an older registry: restart `gateway up`",
-        )
+        raise wrong_revision(path, found and found[0])

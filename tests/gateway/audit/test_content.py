@@ -180,22 +180,5 @@ def test_a_second_attempt_keeps_the_first_ones_content(log: Log) -> None:
     assert log.rows("SELECT sealed FROM content") == [(opened.content and opened.content.data,)]
 
 
-def test_a_log_of_the_schema_before_is_migrated(log: Log) -> None:
-    writer = log.writer()
-    writer.write_sync(decided(open=False))
-    writer.close()
-    with closing(sqlite3.connect(log.data.audit_db)) as db, db:
-        db.execute("DROP TABLE content")
-        db.execute("DROP TABLE balanced")
-        db.execute("UPDATE meta SET schema = 2")
-    with pytest.raises(AuditError, match="has schema 2"):
-        storage.connect(log.data.audit_db)
-    storage.migrate(log.data)
-    storage.migrate(log.data)
-    call(log)
-    log.sign()
-    assert log.verify().status == "valid"
-
-
 def test_sealed_content_does_not_show_itself() -> None:
     assert "sealed" not in repr(Sealed(agent="agt_one", data=b"sealed", days=1, salt=os.urandom(32)))

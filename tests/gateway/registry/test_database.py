@@ -17,36 +17,17 @@ from sqlmodel import SQLModel, select
 import gateway.registry.migrations
 from gateway.data_directory import DataDirectory
 from gateway.errors import Denied, GatewayError
-from gateway.registry import changes, emergency_stops, queries, teams, triggers
-from gateway.registry.agent_updates import suspend_agent
+from gateway.registry import changes, emergency_stops, queries, triggers
 from gateway.registry.database import Registry
 from gateway.registry.issuers import add_issuer, add_rule
-from gateway.registry.migrations.versions import r0001_initial as r0001
-from gateway.registry.migrations.versions import r0006_upstream_routes as r0006
-from gateway.registry.migrations.versions import r0011_whose_agents as r0011
-from gateway.registry.migrations.versions import r0014_issuers as r0014
-from gateway.registry.migrations.versions import r0016_operators as r0016
-from gateway.registry.migrations.versions import r0018_legacy_keys as r0018
-from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import CHANGES as FIRST_CHANGES
-from gateway.registry.migrations.versions.r0002_parts_of_the_epoch import EVENTS, PARTS
+from gateway.registry.migrations.versions.r0028_tables import CHANGES, EVENTS, PARTS, WRITTEN_ONCE
 from gateway.registry.models import Agent, LegacyKey
 from gateway.registry.operators import add_operator
-from gateway.registry.port import REVISION, Epochs
+from gateway.registry.port import FIRST_REVISION, REVISION, Epochs
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstream_routes import NewMember, set_route
-from gateway.registry.usage_limits import limits, set_limit
+from gateway.registry.usage_limits import set_limit
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once, copied_home, new_home
-
-CHANGES = {
-    **FIRST_CHANGES,
-    **r0006.CHANGES,
-    **r0014.CHANGES,
-    **r0018.CHANGES,
-    "usage_limit": ("authority",),
-    "team": ("authority",),
-    "emergency_stop": ("authority",),
-}
-WRITTEN_ONCE = r0001.WRITTEN_ONCE + r0011.WRITTEN_ONCE + r0016.WRITTEN_ONCE
 
 
 def execute(home: Home, statement: str) -> int:
@@ -83,7 +64,8 @@ def test_the_reader_is_written_for_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(gateway.registry.migrations.__file__).parent))
     config.set_main_option("path_separator", "os")
-    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+    known = ScriptDirectory.from_config(config)
+    assert (known.get_bases(), known.get_heads()) == ([FIRST_REVISION], [REVISION])
 
 
 def test_the_file_has_its_shape_from_the_beginning(home: Home) -> None:
@@ -300,76 +282,6 @@ def test_migrating_again_changes_nothing(home: Home) -> None:
     assert home.registry.revision() == REVISION
 
 
-def test_the_first_registries_are_migrated(tmp_path: Path) -> None:
-    """Made as the first version made them, with an agent in it; afterwards it is what a new one would be."""
-    path = tmp_path / "old.db"
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    registry = Registry(path)
-    registry._make_tables(None, "0001")
-    connection.execute("INSERT INTO organization VALUES ('org_1', 'acme', 0)")
-    connection.execute(
-        "INSERT INTO agent (id, organization_id, name, owner, team, environment, capabilities, labels, status, "
-        "created_ns, updated_ns, version) "
-        "VALUES ('agt_1', 'org_1', 'bot', '', 'ops', '', '[]', '{}', 'active', 0, 0, 1)"
-    )
-    assert connection.execute("SELECT * FROM epoch").fetchall() == [(1, 3)]
-    connection.close()
-    registry.migrate()  # which also looks at the triggers
-    assert registry.revision() == REVISION
-    assert [agent.name for agent in queries.agents(registry, "acme")] == ["bot"]
-    assert [(team.name, team.agents) for team in teams.teams(registry, "acme")] == [("ops", ["bot"])]
-    reader = RegistryReader(path)
-    before = at_once(reader.epochs())
-    assert before == Epochs(4, 4, 4, 4)  # beyond every number that was in use, so nothing cached is taken for current
-    assert suspend_agent(registry, actor=ACTOR, organization="acme", agent="bot") is not None
-    assert moved(before, at_once(reader.epochs())) == {"authority"}
-    reader.close()
-    with registry.read() as session:
-        found = session.connection().exec_driver_sql("SELECT type, name FROM sqlite_master").all()
-        states = "''active'', ''suspended'', ''revoked'', ''retired''"
-        checked = f"SELECT sql LIKE '%{states}%' FROM sqlite_master WHERE name = 'agent'"
-        assert session.connection().exec_driver_sql(checked).scalar() == 1
-        assert session.connection().exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
-    new = Registry(tmp_path / "new.db")
-    new._make_tables(None)
-    with new.read() as session:
-        assert set(found) == set(session.connection().exec_driver_sql("SELECT type, name FROM sqlite_master").all())
-    new.close()
-    registry.close()
-
-
-def test_limits_of_older_registries_are_the_gateways_unless_an_operator_of_the_organization_set_them(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "old.db"
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    registry = Registry(path)
-    registry._make_tables(None, "0024")
-    for org in ("acme", "other"):
-        connection.execute("INSERT INTO organization (id, name, created_ns) VALUES (?, ?, 0)", (f"org_{org}", org))
-    for name, org in (("its", "org_acme"), ("all", None), ("others", "org_other")):
-        connection.execute(
-            "INSERT INTO operator (id, organization_id, name, role, status, version, created_ns, updated_ns) "
-            "VALUES (?, ?, ?, 'admin', 'revoked', 1, 0, 0)",
-            (f"opr_{name}", org, name),
-        )
-    actors = ("operator:opr_its", "operator:opr_all", "operator:opr_others", "operator:opr_gone", "local:0", None)
-    for number, actor in enumerate(actors):
-        connection.execute(
-            "INSERT INTO usage_limit (id, organization_id, subject_kind, subject, name, upstream, model, value, "
-            "created_ns, actor) VALUES (?, 'org_acme', 'team', ?, 'tokens_per_day', '', '', 5, 0, ?)",
-            (f"lim_{number}", f"t{number}", actor),
-        )
-    connection.close()
-    registry.migrate()
-    assert [each.by_gateway for each in limits(registry, "acme")] == [False, *[True] * 5]
-    # They are as exact as they were: an upgrade loosens nothing.
-    assert {each.mode for each in limits(registry, "acme")} == {"hard"}
-    registry.close()
-
-
 def test_a_migration_that_fails_leaves_nothing(home: Home, tmp_path: Path) -> None:
     path = tmp_path / "half.db"
     connection = sqlite3.connect(path)
@@ -382,7 +294,7 @@ def test_a_migration_that_fails_leaves_nothing(home: Home, tmp_path: Path) -> No
     connection.close()
 
 
-@pytest.mark.parametrize(("revision", "advice"), [("9999", "use that version"), ("0000", "start `gateway up` once")])
+@pytest.mark.parametrize(("revision", "advice"), [("9999", "use that version"), ("0027", "no version migrates it")])
 def test_another_version_is_refused(home: Home, revision: str, advice: str) -> None:
     execute(home, f"UPDATE alembic_version SET version_num = '{revision}'")
     for attempt in (
