@@ -39,6 +39,10 @@ def test_the_first_two_commands_are_complete() -> None:
     assert tests.endswith(" && .venv/bin/pytest")
 
 
+def test_the_readme_fits_a_screen_or_two() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 100
+
+
 def test_ci_runs_the_commands_that_are_documented() -> None:
     commands = dict(re.findall(r"^(\w+_COMMAND)='(.*)'$", (ROOT / ".ci/run").read_text("utf-8"), flags=re.MULTILINE))
     assert commands["TEST_COMMAND"] == shell(ROOT / "README.md")[1]

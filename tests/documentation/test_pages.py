@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def test_every_block_is_tried_or_says_why_not(page: Path) -> None:
         if each.language == "text" and not each.reason:
             before = [other for other in found[:number] if other.language in TYPED and not other.reason]
             assert before, f"{each}: an output without a command"
-            assert before[-1].language in ("sh", "hidden"), f"{each}: whose output is it?"
+            assert before[-1].language in ("sh", "hidden", "python"), f"{each}: whose output is it?"
 
 
 @pytest.mark.slow
@@ -146,3 +147,11 @@ def test_what_other_programs_read_is_yaml(block: Block) -> None:
     ]:
         assert given.keys() <= known.keys()
     assert document
+
+
+def test_pictures_are_those_of_their_script() -> None:
+    script = ROOT / "docs/pictures/make.py"
+    pictures = runpy.run_path(str(script))["draw"]()
+    assert {path.name for path in script.parent.glob("*.svg")} == {path.name for path in pictures}
+    for path, text in pictures.items():
+        assert path.read_text("utf-8") == text, f"run `python {script.relative_to(ROOT)}`"
