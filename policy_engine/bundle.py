@@ -1,7 +1,8 @@
 """Bundles: a directory, a `.tar.gz` or a tree in a git repository, read into modules and data.
 
 In a bundle (OPA: docs/management-bundles) `*.rego` are modules; `data.json` and `data.yaml` are data at the path of
-their directory; `.manifest` says which parts of `data` belong to the bundle. Other files are ignored.
+their directory; `.manifest` says which parts of `data` belong to the bundle, and which version of Rego its modules are
+written in. Other files are ignored.
 """
 
 from __future__ import annotations
@@ -9,21 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
+from typing import NoReturn
 
 from policy_engine import engine
+from policy_engine.builtins import glob
 from policy_engine.bundle_files import DATA_FILES, MANIFEST, SIGNATURES, Source, belongs, checked, source_files
 from policy_engine.bundle_signatures import BundleKey
 from policy_engine.codegen.context import Limits
 from policy_engine.documents import read_document, read_text
 from policy_engine.engine import Declaration, Policies
-from policy_engine.errors import BUNDLE_ERROR, SIGNATURE_ERROR, PolicyError
+from policy_engine.errors import BUNDLE_ERROR, SIGNATURE_ERROR, BuiltinError, PolicyError
 from policy_engine.location import Location
-from policy_engine.values import Value
+from policy_engine.syntax.versions import RegoV2
+from policy_engine.values import Value, dumps
 
 
 @dataclass(slots=True)
 class Bundle:
-    """A bundle's content. `modules` maps file names, relative to the bundle, to sources."""
+    """A bundle's content. `modules` maps file names, relative to the bundle, to sources.
+
+    The source of a module in Rego v2 is a `RegoV2`.
+    """
 
     modules: dict[str, str] = field(default_factory=dict)
     data: dict[str, Value] = field(default_factory=dict)
@@ -114,7 +121,40 @@ def from_files(files: Iterable[tuple[str, bytes]], *, tests: bool = True) -> Bun
                 raise PolicyError(BUNDLE_ERROR, "the manifest is not an object", Location(name, 1, 1))
             bundle.manifest = manifest
     _check_roots(bundle)
+    _read_versions(bundle)
     return bundle
+
+
+def _read_versions(bundle: Bundle) -> None:
+    """Mark the modules that the manifest declares to be Rego v2. Raise `PolicyError` if it names no known version.
+
+    As in OPA, `rego_version` is for the whole bundle, and `file_rego_versions` maps patterns for paths (`/a/*.rego`) to
+    the versions of single files. Of several patterns that match a file, the first in alphabetical order decides. A
+    module of version 0 is read as version 1: it either means the same there or is rejected.
+    """
+    general, single = bundle.manifest.get("rego_version", 1), bundle.manifest.get("file_rego_versions")
+    single = {} if single is None else single
+    if not isinstance(single, dict) or any(number.__class__ is not int for number in single.values()):
+        _bad_version("`file_rego_versions` in the manifest is not an object of numbers")
+    for number in (general, *single.values()):
+        if number.__class__ is not int or not 0 <= number <= 2:
+            _bad_version(f"the manifest asks for the unknown version {dumps(number)} of Rego")
+    patterns = sorted(single)
+    for name, source in bundle.modules.items():
+        found = next((single[pattern] for pattern in patterns if _fits(pattern, name)), general)
+        if found == 2:
+            bundle.modules[name] = RegoV2(source)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    try:  # files of an archive can have a slash in front or not, so OPA's patterns can have it or not
+        return glob.fits(pattern, f"/{name}") or glob.fits(pattern, name)
+    except BuiltinError:
+        _bad_version(f"`file_rego_versions` in the manifest has the invalid pattern `{pattern}`")
+
+
+def _bad_version(text: str) -> NoReturn:
+    raise PolicyError(BUNDLE_ERROR, text, Location(MANIFEST, 1, 1), hint="the versions are 0, 1 and 2")
 
 
 def _check_roots(bundle: Bundle) -> None:

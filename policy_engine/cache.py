@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from policy_engine import private_files
 from policy_engine.errors import PolicyError
+from policy_engine.syntax.versions import RegoV2
 from policy_engine.values import Value, dumps, to_json
 
 FORMAT: Final = 1
@@ -75,7 +76,7 @@ def key(
     """The key of a set of policies; None if the engine's files cannot be read, or if a schema is no JSON.
 
     `functions` are the declarations of the host's functions. The order of modules is part of the key, because it is
-    that of rules.
+    that of rules. So is the version of Rego that a module is written in.
     """
     engine = _engine()
     if engine is None:
@@ -89,6 +90,7 @@ def key(
         described,
         None if capabilities is None else sorted(capabilities),
         [(name, repr(functions[name])) for name in sorted(functions)],
+        [name for name, source in modules.items() if isinstance(source, RegoV2)],
     )
     texts = [part.encode("utf-8", "surrogatepass") for item in modules.items() for part in item]
     return _digest((engine, repr(options).encode(), *texts))

@@ -77,8 +77,8 @@ def manifest(content: bytes, bundle: str) -> Manifest:
     if not isinstance(document, dict):
         raise _bad_manifest(bundle, "is not an object")
     version = document.get("rego_version", 1)
-    if version.__class__ is not int or version != 1:
-        raise _bad_manifest(bundle, "must have `rego_version` 1, or leave it out")
+    if version.__class__ is not int or version not in (1, 2):
+        raise _bad_manifest(bundle, "must have `rego_version` 1 or 2, or leave it out")
     roots = document.get("roots")
     if not isinstance(roots, list) or not roots or not all(isinstance(r, str) and _ROOT.fullmatch(r) for r in roots):
         hint = did_you_mean("roots", document.keys() - {"roots"}, 'write `"roots": ["acme/support"]`')

@@ -43,6 +43,12 @@ def match(ctx: Context, pattern: Value, delimiters: Value, text: Value) -> bool:
     return search(ctx, _KNOWN.get(ctx, (pattern, separators), _compile), gotext.utf8(text)) is not None
 
 
+def fits(pattern: str, text: str) -> bool:
+    """Whether a text matches a pattern without delimiters. It is for use outside of decisions, and charges nothing."""
+    compiled, _ = _compile((pattern, ""))
+    return compiled.regex.search(gotext.utf8(text)) is not None
+
+
 def _delimiters(ctx: Context, value: Value) -> str:
     if value is None:
         return ""

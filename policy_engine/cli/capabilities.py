@@ -10,9 +10,9 @@ import typer
 from policy_engine import types
 from policy_engine.builtins import TABLE
 from policy_engine.builtins.table import Builtin
+from policy_engine.syntax.versions import V2_KEYWORDS
 
-FUTURE_KEYWORDS = ["and", "not", "or"]
-FEATURES = ["keywords_in_refs", "rego_v1", "template_strings"]
+FEATURES = ["keywords_in_refs", "rego_v1", "rego_v2_import", "template_strings"]
 
 
 def capabilities() -> None:
@@ -22,7 +22,7 @@ def capabilities() -> None:
     """
     document = {
         "builtins": [_builtin(TABLE[name]) for name in sorted(TABLE)],
-        "future_keywords": FUTURE_KEYWORDS,
+        "future_keywords": list(V2_KEYWORDS),
         "features": FEATURES,
     }
     typer.echo(json.dumps(document, indent=2))

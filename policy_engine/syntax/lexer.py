@@ -23,6 +23,7 @@ from typing import NamedTuple, NoReturn
 from policy_engine.errors import PARSE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax.nodes import Comment
+from policy_engine.syntax.versions import V2_KEYWORDS, RegoV2
 
 MAX_BRACKETS = 200
 """The limit of nested brackets."""
@@ -33,7 +34,8 @@ KEYWORDS = {
     "if": "IF", "import": "IMPORT", "in": "IN", "not": "NOT", "null": "NULL", "package": "PACKAGE", "some": "SOME",
     "true": "TRUE", "with": "WITH",
 }  # fmt: skip
-FUTURE_KEYWORDS = ("and", "not", "or")
+_IMPORTS_KEYWORDS = frozenset((*V2_KEYWORDS, "keywords", "v2"))
+"""The last name of every import that makes words keywords."""
 PUNCTUATION = {
     ":=": "ASSIGN", "=": "EQ", "==": "RELATION", "!=": "RELATION", "<=": "RELATION", ">=": "RELATION", "<": "RELATION",
     ">": "RELATION", "|": "PIPE", "&": "AMPERSAND", "+": "PLUS", "-": "MINUS", "*": "TIMES", "/": "TIMES", "%": "TIMES",
@@ -107,7 +109,7 @@ class Lexer:
     """Splits one text into tokens. brackets.py reads the attributes after `run`."""
 
     def __init__(self, source: str, file: str, *, query: bool) -> None:
-        self.source = source
+        self.source = str(source)
         self.file = file
         self.query = query
         """The text is one body; otherwise it is a module."""
@@ -125,9 +127,9 @@ class Lexer:
         self.else_ifs: set[int] = set()
         """Every `if` of an `else`."""
         self.modern_not = NEVER
-        """Index of the first token behind `import future.keywords.not`."""
+        """Index of the first token behind `import future.keywords.not` or `rego.v2`; 0 in a text of Rego v2."""
         self.logical = NEVER
-        """The same of `import future.keywords.and` or `.or`, whichever comes first."""
+        """The same of `import future.keywords.and`, `.or` or `rego.v2`, whichever comes first."""
         self.deepest = 0
         """The depth of nested brackets."""
 
@@ -140,6 +142,8 @@ class Lexer:
         self._row = 1
         self._line = 0
         self._next_line = self._breaks[0]
+        if isinstance(source, RegoV2):
+            self._adopt(V2_KEYWORDS)
 
     def run(self) -> None:
         source, file, tokens = self.source, self.file, self.tokens
@@ -176,7 +180,7 @@ class Lexer:
                         continue
             elif kind == "FIELD":
                 text = text[1:]
-                if text in FUTURE_KEYWORDS or text == "keywords":
+                if text in _IMPORTS_KEYWORDS:
                     self._import_keyword(text, position)
                 if not glued:
                     kind = "FIELD_FREE"
@@ -237,14 +241,20 @@ class Lexer:
         return kind
 
     def _import_keyword(self, text: str, end: int) -> None:
-        """`import future.keywords` and `import future.keywords.and` apply to the text behind them."""
-        before = [token.text for token in self.tokens[-3:]]
-        if text != "keywords" and before == ["import", "future", "keywords"]:
-            names: tuple[str, ...] = (text,)
-        elif text == "keywords" and before[-2:] == ["import", "future"] and not self.source.startswith(".", end):
-            names = FUTURE_KEYWORDS
-        else:
+        """`import future.keywords`, `import future.keywords.and` and `import rego.v2` apply to the text behind them."""
+        path: list[str] = []
+        words = self.tokens[-3:]
+        while words and words[-1].kind != "IMPORT":
+            path.insert(0, words.pop().text)
+        if not words or self.source.startswith(".", end):
             return
+        if (*path, text) in (("future", "keywords"), ("rego", "v2")):
+            self._adopt(V2_KEYWORDS)
+        elif path == ["future", "keywords"] and text in V2_KEYWORDS:
+            self._adopt((text,))
+
+    def _adopt(self, names: tuple[str, ...]) -> None:
+        """From the next token on, these words are keywords."""
         index = len(self.tokens)
         if "not" in names:
             self.modern_not = min(self.modern_not, index)

@@ -357,8 +357,7 @@ class RuleBuilder(BodyBuilder):
         if name.text == "future":
             self._check_future(strings, path, alias, loc)
         elif name.text == "rego":
-            if strings != ["v1"]:
-                fail("the only import of this kind is `rego.v1`", loc, "Rego v1 needs no import at all")
+            self._check_rego(strings, path, alias, loc)
         elif name.text not in ("data", "input"):
             fail(f"an import begins with `data` or `input`: `import data.{'.'.join([name.text, *strings])}`", loc)
         return Import(target, alias, loc=self._until(word, end))
@@ -370,12 +369,26 @@ class RuleBuilder(BodyBuilder):
             fail("an import of `future.keywords` has no alias", loc)
         if len(strings) > 2 or (len(strings) == 2 and strings[1] not in IMPORTABLE):
             fail(f"`future.keywords` has only {', '.join(IMPORTABLE)}", loc)
-        if any(part.loc.col == part.term.loc.col for part in path) or any(
-            part.term.raw or part.loc.end_col != part.term.loc.end_col  # type: ignore[union-attr]
-            for part in path
-        ):
-            # The lexer has to know at once which words become keywords, and recognises only `.name`.
+        if not _is_dotted(path):
             fail("an import of keywords is written with points, `future.keywords.x`", loc)
+
+    def _check_rego(self, strings: list[str], path: list[Part], alias: str | None, loc: Location) -> None:
+        if strings not in (["v1"], ["v2"]):
+            fail("the only imports of this kind are `rego.v1` and `rego.v2`", loc, "Rego v1 needs no import at all")
+        if strings == ["v2"] and alias is not None:
+            fail("an import of `rego.v2` has no alias", loc)
+        if strings == ["v2"] and not _is_dotted(path):
+            fail("an import of keywords is written with points, `rego.v2`", loc)
+
+
+def _is_dotted(path: list[Part]) -> bool:
+    """Whether each part is a `.name`: the lexer recognises only those as imports that make words keywords."""
+    return not any(
+        part.loc.col == part.term.loc.col
+        or part.term.raw  # type: ignore[union-attr]
+        or part.loc.end_col != part.term.loc.end_col
+        for part in path
+    )
 
 
 def element(head: Head) -> Term | None:

@@ -14,6 +14,7 @@ import pytest
 
 import policy_engine as pe
 from policy_engine import bundle, bundle_files
+from policy_engine.syntax.versions import RegoV2
 
 MODULE = "package t\np := 1\n"
 
@@ -117,6 +118,62 @@ def test_roots(tmp_path: Path, manifest: str, match: str) -> None:
 def test_roots_that_hold_everything(tmp_path: Path, manifest: str) -> None:
     files = {"t.rego": MODULE, "a/data.json": '{"x": 1}', ".manifest": manifest}
     assert pe.load(directory(tmp_path, files)).entrypoint("data.t.p")() == 1
+
+
+# ---- versions of Rego
+
+
+@pytest.mark.parametrize(
+    ("manifest", "v2"),
+    [
+        ("{}", []),
+        ('{"rego_version": 1}', []),
+        ('{"rego_version": 0}', []),
+        ('{"rego_version": 2}', ["a/s.rego", "a/t.rego", "u.rego"]),
+        ('{"rego_version": 2, "file_rego_versions": {"/a/*.rego": 1}}', ["u.rego"]),
+        ('{"file_rego_versions": {"/a/t.rego": 2, "u.rego": 2}}', ["a/t.rego", "u.rego"]),
+        ('{"file_rego_versions": {"*/t.rego": 2, "/a/*": 1, "/*": 2}}', ["a/s.rego", "a/t.rego", "u.rego"]),
+        ('{"file_rego_versions": {"/gone.rego": 2}}', []),
+    ],
+)
+def test_versions(tmp_path: Path, manifest: str, v2: list[str]) -> None:
+    """Patterns and their order are those of OPA (v1/bundle/bundle.go, `numericRegoVersionForFile`)."""
+    files = {"a/s.rego": MODULE, "a/t.rego": MODULE, "u.rego": MODULE, ".manifest": manifest}
+    found = bundle.read(directory(tmp_path, files))
+    assert sorted(name for name, source in found.modules.items() if isinstance(source, RegoV2)) == v2
+    assert set(found.modules.values()) == {MODULE}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "match"),
+    [
+        ('{"rego_version": 3}', "unknown version 3 of Rego"),
+        ('{"rego_version": "2"}', 'unknown version "2" of Rego'),
+        ('{"rego_version": true}', "unknown version true of Rego"),
+        ('{"rego_version": null}', "unknown version null of Rego"),
+        ('{"file_rego_versions": {"/gone.rego": -1}}', "unknown version -1 of Rego"),
+        ('{"file_rego_versions": {"/t.rego": "2"}}', "not an object of numbers"),
+        ('{"file_rego_versions": [2]}', "not an object of numbers"),
+        ('{"file_rego_versions": {"[": 2}}', r"invalid pattern `\[`"),
+    ],
+)
+def test_versions_that_are_refused(tmp_path: Path, manifest: str, match: str) -> None:
+    refused(directory(tmp_path, {"t.rego": MODULE, ".manifest": manifest}), match)
+
+
+def test_the_version_is_that_of_decisions(tmp_path: Path) -> None:
+    """The same text is an error as v1. A compiled text of one version is not found for the other."""
+    module = "package t\n\nq if not { input.a }\n\np if { or := input.or; or }\n"
+    files = {"t.rego": module.replace("or", "other"), ".manifest": '{"rego_version": 2}'}
+    answers = []
+    for number in (2, 1, 2):
+        files[".manifest"] = f'{{"rego_version": {number}}}'
+        policies = pe.load(directory(tmp_path / "b", files), cache=tmp_path / "cache")
+        answers.append(policies.entrypoint("data.t")({"other": 1}))
+    # `not { … }` of v1 negates a set, whose undefined member makes the rule undefined.
+    assert answers == [{"p": True, "q": True}, {"p": True}, {"p": True, "q": True}]
+    with pytest.raises(pe.PolicyError, match=r"t\.rego:5: rego_parse_error"):
+        pe.load(directory(tmp_path / "b", {"t.rego": module, ".manifest": '{"rego_version": 2}'}))
 
 
 # ---- directories

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from policy_engine.location import Location
 from policy_engine.syntax.lexer import Token
+from policy_engine.syntax.versions import RegoV2
 
 _VISIBLE: Final = re.compile(r"[^\r\n]")
 _CLOSERS: Final = re.compile(r"[\s)\]},;]*")
@@ -53,7 +54,8 @@ class Text:
         """The source with blanks from `start` to `end`, newlines apart; `filler` comes first if there is room."""
         filler = filler if "\n" not in self.source[start : start + len(filler)] and len(filler) <= end - start else ""
         blanks = _VISIBLE.sub(" ", self.source[start + len(filler) : end])
-        return self.source[:start] + filler + blanks + self.source[end:]
+        source = self.source[:start] + filler + blanks + self.source[end:]
+        return RegoV2(source) if isinstance(self.source, RegoV2) else source
 
     def mistake(self, start: int, end: int, message: str, filler: str = "", hint: str = "") -> Mistake:
         """One that `filler` takes the place of."""

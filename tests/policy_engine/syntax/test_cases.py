@@ -20,6 +20,7 @@ from policy_engine.errors import PARSE_ERROR, PolicyError
 from policy_engine.syntax.nodes import Module
 from policy_engine.syntax.parser import parse_module
 from policy_engine.syntax.printer import to_text
+from policy_engine.syntax.versions import RegoV2
 from tests.cases import read_yaml
 from tests.policy_engine.syntax.tree import dump
 from tests.policy_engine.syntax.verdicts import opa_verdicts
@@ -69,6 +70,27 @@ def test_case(fields: dict[str, Any]) -> None:
     module = parse_module(source)
     assert part(place, module) == fields["want"]
     assert parse_module(to_text(module)) == module, to_text(module)
+
+
+@pytest.mark.parametrize("fields", [case for case in CASES if "logic" in case.values[0]])
+def test_rego_v2_is_all_three_keywords(fields: dict[str, Any]) -> None:
+    """OPA's issue 9224 defines it as that and nothing else, so every case of `future.keywords` is one of it, too."""
+    source = AROUND["logic"].format(fields["logic"])
+    texts = source.replace("future.keywords", "rego.v2"), RegoV2(source.replace("import future.keywords", ""))
+    for text in texts:
+        if "error" in fields:
+            with pytest.raises(PolicyError) as raised:
+                parse_module(text)
+            assert [error.location and error.location.row for error in raised.value.errors] == [fields["error"]]
+        else:
+            assert part("logic", parse_module(text)) == fields["want"]
+
+
+def test_a_mistake_leaves_the_version() -> None:
+    """A text with a mistake is read again without it, still as v2: its other rules are right."""
+    with pytest.raises(PolicyError) as raised:
+        parse_module(RegoV2("package t\n\np if {\n\tx = = 1\n}\n\nq if input.a or input.b\n"))
+    assert [error.location and error.location.row for error in raised.value.errors] == [4]
 
 
 def test_opa_agrees() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def test_mutated_modules(imports: str) -> None:
     A rule without `if` is an expression to OPA, and any call in it a head: `x == y := z` defines a function `equal`.
     """
     generator = random.Random(20)
-    originals = [tokens_of(source) for source in sources()]
+    # OPA 1.20 does not know `rego.v2` and `rego.v3`.
+    originals = [tokens_of(source) for source in sources() if not re.search(r"rego\.v[23]", source)]
     texts = []
     for _ in range(1_500):
         text = mutate(generator, generator.choice(originals), generator.choice(originals))

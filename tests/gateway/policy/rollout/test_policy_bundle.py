@@ -57,7 +57,7 @@ DOCUMENTS = st.fixed_dictionaries(
     {},
     optional={
         "roots": st.one_of(st.just(["b"]), st.just(["b"]), st.lists(NAMES, max_size=2), NAMES),
-        "rego_version": st.sampled_from([1, 1, 0, True, "1", None]),
+        "rego_version": st.sampled_from([1, 2, 0, 3, True, "1", None]),
         "revision": st.just("x"),
         "metadata": st.one_of(
             st.builds(lambda entrypoint: {"gateway": {"entrypoint": entrypoint}}, ENTRYPOINTS),
