@@ -149,6 +149,15 @@ def test_what_other_programs_read_is_yaml(block: Block) -> None:
     assert document
 
 
+REFERENCES = runpy.run_path(str(ROOT / "docs/reference/make.py"))["PAGES"]
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_references_are_those_of_the_program(name: str) -> None:
+    page = ROOT / "docs/reference" / name
+    assert page.read_text("utf-8") == REFERENCES[name](), "run `python docs/reference/make.py`"
+
+
 def test_pictures_are_those_of_their_script() -> None:
     script = ROOT / "docs/pictures/make.py"
     pictures = runpy.run_path(str(script))["draw"]()

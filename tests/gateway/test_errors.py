@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from gateway.errors import REASONS, Denied, GatewayError, PrincipalHint
@@ -30,14 +27,6 @@ CODES = {
 def test_the_list_is_closed() -> None:
     listed = {code: status for status, codes in CODES.items() for code in codes.split()}
     assert {code: reason.status for code, reason in REASONS.items()} == listed
-
-
-def test_the_page_has_the_same_list() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "explanation" / "architecture.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d{3}) \| (.+) \|$", page[page.index("\n## 15. ") :], flags=re.MULTILINE)
-    assert {int(status): re.findall(r"`([a-z_]+)`", codes) for status, codes in rows} == {
-        status: codes.split() for status, codes in CODES.items()
-    }
 
 
 def test_only_what_waiting_can_cure_may_be_retried() -> None:
