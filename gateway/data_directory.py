@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import ownership
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError, Hint
 
 DEFAULT_DATA = Path(".gateway")
 FILE_NAME = "gateway.toml"
@@ -95,11 +95,11 @@ class DataDirectory:
     def check_absent(self) -> None:
         """Raise if anything exists there: an existing directory is never taken over."""
         if os.path.lexists(self.path):
-            raise GatewayError(
+            raise ConflictError(
                 "data_exists",
                 f"`{self.path}` exists already",
                 subject=str(self.path),
-                hint="choose another directory with --data, or go on with `gateway up`",
+                hint=Hint("choose another directory with --data, or go on with `gateway up`"),
             )
 
     def create(self) -> None:
@@ -114,7 +114,7 @@ class DataDirectory:
                 "data_not_writable",
                 f"cannot create `{self.path}`: {(error.strerror or type(error).__name__).lower()}",
                 subject=str(self.path),
-                hint="choose another directory with --data",
+                hint=Hint("choose another directory with --data"),
             ) from error
 
     def check_owner(self) -> None:
@@ -129,25 +129,25 @@ class DataDirectory:
             flag = "" if self.path == DEFAULT_DATA else f" --data {shlex.quote(where)}"
             shown = where if self.path.is_absolute() else f"./{where}"
             raise GatewayError(
-                "data_missing", f"no gateway in {shown}", subject=where, hint=f"type `gateway init{flag}`"
+                "data_missing", f"no gateway in {shown}", subject=where, hint=Hint(f"type `gateway init{flag}`")
             )
         if not self.path.is_dir():
             raise GatewayError("data_not_directory", f"`{where}` is not a directory", subject=where)
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             if os.statvfs(self.path).f_flag & os.ST_RDONLY:
-                hint = "copy it to a place that can be written to, and name that with --data"
+                hint = Hint("copy it to a place that can be written to, and name that with --data")
                 text = f"`{where}` is on a disk that can only be read"
                 raise GatewayError("data_not_writable", text, subject=where, hint=hint)
             raise GatewayError(
                 "data_not_writable",
                 f"`{where}` is not readable and writable for this user",
                 subject=where,
-                hint="run as the user who typed `gateway init`",
+                hint=Hint("run as the user who typed `gateway init`"),
             )
         if not self.registry_db.exists():
             raise GatewayError(
                 "data_missing",
                 f"`{where}` is not a gateway's data directory: it has no registry.db",
                 subject=where,
-                hint="name another directory with --data, or make one with `gateway init --data DIR`",
+                hint=Hint("name another directory with --data, or make one with `gateway init --data DIR`"),
             )

@@ -1,6 +1,10 @@
 """The one error family of the gateway, and the closed list of reason codes.
 
     GatewayError               a command, a start or a change cannot be done; `code` is stable, the text is for a person
+    ├── NotFoundError          what it names is not there; `UnknownError` if nothing has that name
+    ├── ConflictError          things are such that it cannot be done, however it is asked for
+    ├── ForbiddenError         this caller may not
+    ├── UnavailableError       it may be possible later
     └── Denied                 a request on the data plane is refused; `code` is one of `REASONS`
 
 Packages derive their own classes from `GatewayError` where a caller must tell them apart. Texts start in lower case and
@@ -12,25 +16,79 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
+
+Kind: TypeAlias = Literal["invalid", "not_found", "conflict", "forbidden", "unavailable"]
+"""Whose matter an error is, from which the control API takes its status."""
+
+
+class Hint(str):
+    """What to do next, which names commands or options; `api` says it in the words of the control API, or is empty."""
+
+    __slots__ = ("api",)
+
+    def __new__(cls, text: str, *, api: str = "") -> Self:
+        made = super().__new__(cls, text)
+        made.api = api
+        return made
+
+    api: str
 
 
 class GatewayError(Exception):
     """Something the gateway was asked to do cannot be done.
 
     `code` is a stable string, `message` one line for a person, `subject` the id or name of the thing concerned if there
-    is one, and `hint` what to do next ("" where it is obvious).
+    is one, and `hint` what to do next ("" where it is obvious; a `Hint` where not everybody can do that).
     """
 
-    def __init__(self, code: str, message: str, *, subject: str | None = None, hint: str = "") -> None:
+    kind: Kind = "invalid"
+
+    def __init__(
+        self, code: str, message: str, *, subject: str | None = None, hint: str = "", kind: Kind | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.subject = subject
         self.hint = hint
+        if kind is not None:
+            self.kind = kind
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+
+class NotFoundError(GatewayError):
+    """What is asked for is not there."""
+
+    kind = "not_found"
+
+
+class UnknownError(NotFoundError):
+    """No thing has that name or id. `thing` is the noun in the singular; the code is made of it."""
+
+    def __init__(self, thing: str, message: str, *, subject: str | None = None, hint: str = "") -> None:
+        super().__init__(f"unknown_{thing}", message, subject=subject, hint=hint)
+        self.thing = thing
+
+
+class ConflictError(GatewayError):
+    """Refused because of how things are, not because of how it was asked for."""
+
+    kind = "conflict"
+
+
+class ForbiddenError(GatewayError):
+    """Refused because of who asks."""
+
+    kind = "forbidden"
+
+
+class UnavailableError(GatewayError):
+    """Something that is needed cannot be used at the moment."""
+
+    kind = "unavailable"
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 
 _MOST_LINKS: Final = 40  # as the kernel
 _GROUP_AND_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -102,7 +102,7 @@ def foreign(path: Path, owner: int, above: Path | None = None) -> GatewayError:
         whom = f"#{owner}" if name == str(owner) else name
         hint = f"run it as that user: `sudo -u {shlex.quote(whom)} gateway …`"
     else:
-        hint = "run it as that user, or name a directory of your own with --data"
+        hint = Hint("run it as that user, or name a directory of your own with --data")
     message = f"`{path}`{inside} belongs to user {name}, and this is user {user(os.geteuid())}: nothing in it was read"
     return GatewayError("data_foreign", message, subject=str(path), hint=hint)
 

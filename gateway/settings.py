@@ -21,7 +21,7 @@ from typing import Any
 
 from gateway import ownership
 from gateway.data_directory import DEFAULT_DATA, FILE_NAME, DataDirectory
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
 from gateway.remotes import Remote, is_remote, parse
 
 PREFIX = "AIG_"
@@ -259,7 +259,7 @@ def _unchecked(flags: Mapping[str, object] | None, env: Mapping[str, str] | None
     for name, value in given.items():
         flag = "--" + name.replace("_", "-")
         if name not in SCHEMA:
-            raise GatewayError("unknown_setting", f"unknown setting `{flag}`", subject=name)
+            raise UnknownError("setting", f"unknown setting `{flag}`", subject=name)
         values[name] = _convert(name, value, flag)
     return Settings(**values)  # type: ignore[arg-type]  # each value was converted to its field's type
 
@@ -273,8 +273,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
         if variable in CLIENT_VARIABLES:
             continue
         if name not in SCHEMA and name != "config":
-            raise GatewayError(
-                "unknown_setting",
+            raise UnknownError(
+                "setting",
                 f"unknown setting `{variable}` in the environment",
                 subject=variable,
                 hint=did_you_mean(
@@ -311,9 +311,7 @@ def _from_file(path: Path) -> dict[str, object]:
             shown = f"{key}.{name.removeprefix(key + '_')}" if isinstance(value, dict) else name
             if name not in SCHEMA:
                 hint = did_you_mean(name, SCHEMA, f"`{FILE_NAME}` of a new gateway lists all settings")
-                raise GatewayError(
-                    "unknown_setting", f"unknown setting `{shown}` in `{path}`", subject=shown, hint=hint
-                )
+                raise UnknownError("setting", f"unknown setting `{shown}` in `{path}`", subject=shown, hint=hint)
             flat[name] = _convert(name, item, f"`{shown}` in `{path}`", base=path.parent)
     return flat
 
@@ -395,7 +393,7 @@ def check_bind(settings: Settings) -> None:
                 "insecure_bind",
                 f"{name} `{host}` is not a loopback address and the gateway speaks plain HTTP",
                 subject=name,
-                hint="put a TLS proxy in front and bind to 127.0.0.1, or add --insecure",
+                hint=Hint("put a TLS proxy in front and bind to 127.0.0.1, or add --insecure"),
             )
 
 

@@ -31,4 +31,5 @@ class AuditError(GatewayError):
 
 def unavailable(detail: str) -> AuditError:
     """The error for a log that cannot be written. The proxy refuses the request with the same code."""
-    return AuditError("audit_unavailable", f"the audit log cannot be written: {detail}", hint="try again later")
+    message = f"the audit log cannot be written: {detail}"
+    return AuditError("audit_unavailable", message, hint="try again later", kind="unavailable")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.data_directory import DataDirectory
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 
 
 def log_directory(data: Path) -> DataDirectory:
@@ -31,7 +31,7 @@ def opened_log(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
     except sqlite3.Error as error:
         raise GatewayError(
-            "audit_damaged", f"cannot read `{path}`: {error}", hint="see `gateway audit verify`"
+            "audit_damaged", f"cannot read `{path}`: {error}", hint=Hint("see `gateway audit verify`")
         ) from error
     finally:
         db.close()

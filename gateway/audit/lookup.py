@@ -15,6 +15,7 @@ from gateway.audit import search, storage
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import closing_id
 from gateway.audit.search import Found
+from gateway.errors import Hint, UnknownError
 
 _SHOWN: Final = 3
 
@@ -55,7 +56,7 @@ def event(db: sqlite3.Connection, text: str, organization: str | None = None) ->
             message = f"`{text}` is the beginning of several ids: {names}{more}"
             raise AuditError("ambiguous_event", message, subject=text, hint="give more of the id")
     hint = _similar(db, text, organization)
-    raise AuditError("unknown_event", f"the log has no entry `{text}`", subject=text, hint=hint)
+    raise UnknownError("event", f"the log has no entry `{text}`", subject=text, hint=hint)
 
 
 def decision(db: sqlite3.Connection, found: Found) -> Decision:
@@ -65,7 +66,7 @@ def decision(db: sqlite3.Connection, found: Found) -> Decision:
         decided = search.by_event(db, str(found.entry.get("decision")), found.organization)
     if decided is None or decided.kind != "decided":
         what = f"`{found.event_id}` is no decision, but an entry of the kind `{found.kind}`"
-        hint = f"see `gateway audit show {found.event_id}`"
+        hint = Hint(f"see `gateway audit show {found.event_id}`")
         raise AuditError("not_a_decision", what, subject=found.event_id, hint=hint)
     kept = search.private_input(db, decided.position)
     completed = search.by_event(db, closing_id(decided.event_id), decided.organization)
@@ -79,7 +80,7 @@ def checkpoint(db: sqlite3.Connection, organization: str) -> str:
     if note is None:
         what = "has no log yet" if head is None else "is not signed yet"
         hint = "a running gateway signs every few seconds"
-        raise AuditError("no_checkpoint", f"`{organization}` {what}", subject=organization, hint=hint)
+        raise AuditError("no_checkpoint", f"`{organization}` {what}", subject=organization, hint=hint, kind="not_found")
     return note
 
 

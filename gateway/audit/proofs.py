@@ -58,7 +58,7 @@ def make(db: sqlite3.Connection, organization: str | None, event_id: str | None,
     if index is not None:
         if index >= signed.size:
             hint = "a running gateway signs every few seconds: try again"
-            raise AuditError("not_signed", f"the entry `{event_id}` is not signed yet", hint=hint)
+            raise AuditError("not_signed", f"the entry `{event_id}` is not signed yet", hint=hint, kind="not_found")
         row = db.execute("SELECT leaf FROM entry WHERE log_id = ? AND seq = ?", (head.id, index)).fetchone()
         leaf = bytes(row[0])
         inclusion = merkle.inclusion_proof(index, signed.size, node)

@@ -17,6 +17,7 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Recovered
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
+from gateway.errors import Hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def check(data: DataDirectory, verifier: note.Verifier) -> None:
                         "audit_damaged",
                         f"`{head.origin}`: {error.message}",
                         subject=head.origin,
-                        hint="`gateway audit verify` says what is wrong; do not go on writing to this log",
+                        hint=Hint("`gateway audit verify` says what is wrong; do not go on writing to this log"),
                     ) from error
     except sqlite3.DatabaseError as error:
         raise AuditError(

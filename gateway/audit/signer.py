@@ -29,6 +29,7 @@ from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
+from gateway.errors import Hint
 from gateway.storage import durable
 
 _TOGETHER: Final = 256  # announcements that share a commit; fewer than may wait in the writer's queue
@@ -207,7 +208,7 @@ class Signer:
                 "signer_refused",
                 f"`{head.origin}` was signed before, and `{self._data.signer_state}` does not say how far",
                 subject=head.origin,
-                hint="restore that file from a backup; if it is lost, type `gateway audit adopt`",
+                hint=Hint("restore that file from a backup; if it is lost, type `gateway audit adopt`"),
             )
         if claimed == newest == remembered:
             return claimed, True  # the usual case where there are many logs
@@ -285,7 +286,7 @@ def _refusal(origin: str, detail: str) -> AuditError:
         "signer_refused",
         f"`{origin}` is not signed any more: {detail}",
         subject=origin,
-        hint="see `gateway audit verify`; if the database was restored from a copy, its newer entries are lost",
+        hint=Hint("see `gateway audit verify`; if the database was restored from a copy, its newer entries are lost"),
     )
 
 
@@ -295,7 +296,7 @@ def _damaged(data: DataDirectory) -> AuditError:
         "signer_refused",
         f"`{path}` cannot be read as the signer's state",
         subject=path,
-        hint="restore it from a backup; if there is none, remove it and type `gateway audit adopt`",
+        hint=Hint("restore it from a backup; if there is none, remove it and type `gateway audit adopt`"),
     )
 
 

@@ -24,6 +24,7 @@ from typing import Final
 from gateway.audit import balance_rows, content, merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
 from gateway.data_directory import DataDirectory
+from gateway.errors import Hint
 from gateway.storage import database_files
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 
@@ -271,7 +272,7 @@ def _wrong_schema(path: Path, found: int) -> AuditError:
     if found < _first():
         hint = "no version migrates it: verify and keep it with the version that wrote it, and begin a new directory"
     elif found < SCHEMA:
-        hint = "start `gateway up` once to migrate it"
+        hint = Hint("start `gateway up` once to migrate it")
     else:
         hint = "use the version that wrote it"
     return AuditError(
@@ -305,7 +306,7 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
             "audit_damaged",
             f"the schema of `{path}` was changed: {'; '.join(differences)}",
             subject=str(path),
-            hint="`gateway audit verify` says what else is wrong; do not go on writing to this log",
+            hint=Hint("`gateway audit verify` says what else is wrong; do not go on writing to this log"),
         )
 
 

@@ -430,7 +430,9 @@ def _opened(head: storage.Head) -> _Log:
 def behind_clock(found: clock.Ahead) -> AuditError:
     """The error for a log that stands still because the clock is behind it. Its text does not change meanwhile."""
     why = f"the clock is behind the log `{found.organization}`, and {found.until}"
-    return AuditError("audit_unavailable", f"the audit log cannot be written: {why}", hint=clock.HINT)
+    return AuditError(
+        "audit_unavailable", f"the audit log cannot be written: {why}", hint=clock.HINT, kind="unavailable"
+    )
 
 
 def _not_open(closing: Completed) -> AuditError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import Hint, UnknownError, did_you_mean
 from gateway.identity.key_scope import KeyScope
 from gateway.registry import queries
 from gateway.registry.database import Registry
@@ -22,5 +22,7 @@ def check_actions(registry: Registry, organization: str, scope: KeyScope | None)
             known |= {route.action for route in http.provider(each.name, each.specification).routes}
     for pattern in scope.actions:
         if not any(name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for name in known):
-            hint = did_you_mean(pattern, known, "see `gateway upstreams show NAME` for the actions of an upstream")
-            raise GatewayError("unknown_action", f"no upstream has the action `{pattern}`", subject=pattern, hint=hint)
+            hint = did_you_mean(
+                pattern, known, Hint("see `gateway upstreams show NAME` for the actions of an upstream")
+            )
+            raise UnknownError("action", f"no upstream has the action `{pattern}`", subject=pattern, hint=hint)

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.call import Call, Tool
 from gateway.control.permission_records import AskedCall, AskedTool
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import Hint, UnknownError, did_you_mean
 from gateway.registry import names, queries
 from gateway.registry.database import Registry
 from gateway.upstream.providers.http import provider as http
@@ -41,8 +41,8 @@ def calls_of(
         route = routes.get(action)
         if route is None:
             where = f"upstream `{row.name}`" if row else "the default upstream"
-            hint = did_you_mean(action, routes, "`gateway upstreams show NAME` lists the actions of an upstream")
-            raise GatewayError("unknown_action", f"{where} has no action `{action}`", subject=action, hint=hint)
+            hint = did_you_mean(action, routes, Hint("`gateway upstreams show NAME` lists the actions of an upstream"))
+            raise UnknownError("action", f"{where} has no action `{action}`", subject=action, hint=hint)
         for model in models:
             for tool in tools or [""]:
                 kind, colon, name = tool.rpartition(":")

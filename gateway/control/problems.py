@@ -12,63 +12,14 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.errors import Denied, GatewayError
+from gateway.errors import Denied, GatewayError, Hint, Kind, UnknownError
 from gateway.logs import without_keys
 from gateway.registry.fleet.document import FleetError, Mistake
 
 MEDIA_TYPE: Final = "application/problem+json"
 _LONGEST = 1000
 
-_CONFLICTS: Final = frozenset(
-    {
-        "other_effect",
-        "nobody_in_team",
-        "nobody_in_organization",
-        "already_rotated",
-        "dead_key",
-        "bundle_not_in_force",
-        "not_a_raise",
-        "review_overdue",
-        "would_suspend",
-        "name_revoked",
-        "key_adopted",
-        "no_adoption",
-        "role_of_rules",
-        "tokens_of_logins",
-    }
-)
-"""Codes of what is refused because of how things are, not because of how it was asked for."""
-
-_FORBIDDEN: Final = frozenset({"token_outlives_maker", "forbidden", "name_not_given"})
-
-_NOT_THERE: Final = frozenset({"not_yet", "no_such_limit", "no_checkpoint", "not_signed"})
-
-_UNAVAILABLE: Final = frozenset({"registry_unavailable", "audit_unavailable", "key_file_unusable"})
-
-_HINTS: Final = {
-    "other_effect": 'send "other_effect": true if that is meant',
-    "nobody_in_team": 'send "without_members": true if its agents will come later',
-    "nobody_in_organization": 'send "without_members": true if its agents will come later',
-    "insecure_url": 'use https, or send "insecure": true if the network is trusted',
-    "invalid_secret": "leave the secret out to have one made",
-    "too_many_keys": "revoke a key of this agent first",
-    "too_many_tokens": "revoke a token of this operator first",
-    "proof_needed": 'send "proof", which `gateway keys prove` prints where the agent runs',
-    "invalid_proof": "make it for this deployment, organization, agent and key: GET /api/v1/me names the deployment",
-    "name_not_given": "an owner of the whole gateway gives it: POST /api/v1/organizations/NAME/names",
-    "owner_needed": 'say who moves the programs: send "owner"',
-    "no_adoption": "GET /api/v1/adoptions lists them",
-    "key_adopted": "stop that adoption first, or give each organization a key of its own",
-    "review_overdue": "review it first, if it is still wanted",
-    "would_suspend": 'review them first, or send "suspend_now": true if that is meant',
-    "name_revoked": 'send "replace_revoked": true if that is meant',
-    "not_a_raise": "to lower it, set the limit",
-    "token_outlives_maker": "give it a shorter `expires_in`, or ask with a token that ends later",
-    "operator_revoked": "add the operator anew",
-    "role_of_rules": "change the login rules, or revoke the operator",
-    "agent_exists": "choose another name, or end that agent first",
-    "upstream_exists": "choose another name, or replace that upstream with PUT",
-}
+_STATUS: Final[Mapping[Kind, int]] = {"invalid": 422, "not_found": 404, "conflict": 409, "forbidden": 403}
 
 
 class Problem(Exception):  # as the specification calls it
@@ -120,29 +71,20 @@ def of(error: GatewayError, noun: str = "", *, named: Collection[str] = (), comm
         errors = [_mistake(each) for each in error.mistakes]
         hint = error.hint if commands else _hint(error, noun)
         return Problem(422, code, error.mistakes[0].message, hint=hint, errors=errors)
-    if code in _UNAVAILABLE:
+    if error.kind == "unavailable":
         return Problem(503, code, error.message, hint="try again", headers=[("retry-after", "2")])
-    if code in _NOT_THERE or (code.startswith("unknown_") and code.removeprefix("unknown_") in named):
-        status = 404
-    elif code in _FORBIDDEN:
-        status = 403
-    elif code.endswith(("_exists", "_revoked", "_retired")) or code.startswith("too_many_") or code in _CONFLICTS:
-        status = 409
-    else:
-        status = 422
+    status = _STATUS[error.kind]
+    if isinstance(error, UnknownError) and error.thing not in named:
+        status = 422  # the body names it, and the path leads to something
     return Problem(status, code, error.message, hint=error.hint if commands else _hint(error, noun))
 
 
 def _hint(error: GatewayError, noun: str) -> str:
-    """What to do next. Hints that name commands are for the command line, so another one takes their place."""
-    if error.code in _HINTS:
-        return _HINTS[error.code]
-    if error.hint and "`gateway " not in error.hint and "--" not in error.hint:
-        return error.hint
-    if error.code.startswith("unknown_"):
-        plural = error.code.removeprefix("unknown_") + "s"
-        return f"GET /api/v1/{plural} lists them" if plural == noun else ""
-    return ""
+    """What to do next, for programs that do not type commands."""
+    hint = error.hint.api if isinstance(error.hint, Hint) else error.hint
+    if not hint and isinstance(error, UnknownError) and f"{error.thing}s" == noun:
+        return f"GET /api/v1/{noun} lists them"
+    return hint
 
 
 def _mistake(mistake: Mistake) -> dict[str, str | int]:

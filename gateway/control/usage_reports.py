@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.audit import storage
 from gateway.data_directory import DataDirectory
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
 from gateway.registry import zone_history
 from gateway.registry.documents import parse_time
 from gateway.usage import rollup, zones
@@ -108,8 +108,8 @@ def _agent_ids(only: Mapping[str, str], names: Mapping[str, str]) -> dict[str, s
     if (name := found.get("agent")) is not None and name not in names:
         ids = sorted(id_ for id_, known in names.items() if known == name)
         if not ids:
-            hint = did_you_mean(name, names.values(), "type `gateway agents list` to see the agents")
-            raise GatewayError("unknown_agent", f"agent `{name}` has used nothing yet", subject=name, hint=hint)
+            hint = did_you_mean(name, names.values(), Hint("type `gateway agents list` to see the agents"))
+            raise UnknownError("agent", f"agent `{name}` has used nothing yet", subject=name, hint=hint)
         found["agent"] = ids[-1]
     return found
 

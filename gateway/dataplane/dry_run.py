@@ -19,7 +19,7 @@ from gateway.dataplane.forecast import Forecast, Limits, call_of
 from gateway.dataplane.obliged import obliged, renamed
 from gateway.dataplane.references import References
 from gateway.dataplane.registry_view import RegistryView
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 from gateway.identity.principals import Principal
 from gateway.policy import authorization
 from gateway.policy.authorization import Authorization
@@ -172,7 +172,7 @@ class DryRun:
         if not isinstance(action, str):
             hint = 'write {"action": "chat.completions", "resource": {"model": "…"}}'
             if "messages" in given or "model" in given:
-                hint = "for the body of a request, say which: --route /v1/chat/completions"
+                hint = Hint("for the body of a request, say which: --route /v1/chat/completions")
             raise GatewayError("bad_input", "the call has no `action`", hint=hint)
         if isinstance(agent := given.get("agent"), dict):
             for name, mine in (("id", principal.agent_id), ("name", principal.name)):

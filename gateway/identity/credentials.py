@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, Literal, NamedTuple
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UnavailableError
 from gateway.frozen import frozen
 from gateway.storage import secret_files
 
@@ -204,7 +204,7 @@ class Peppers:
         """Read every `pepper.N`; a gateway without any cannot check a key, so that is an error."""
         found = _read_all(keys)
         if not found:
-            raise GatewayError(
+            raise UnavailableError(
                 "key_file_unusable",
                 f"no pepper in `{keys}`: API keys cannot be checked",
                 subject=str(keys),

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UnavailableError
 from gateway.identity.message_signatures import PrivateKey, PublicKey, thumbprint
 
 KeyType = Literal["ed25519", "p256"]
@@ -160,4 +160,4 @@ def _unacceptable(why: str, hint: str = "") -> GatewayError:
 
 
 def _unusable(path: Path, why: str, hint: str = "") -> GatewayError:
-    return GatewayError("key_file_unusable", f"key file `{path}` {why}", subject=str(path), hint=hint)
+    return UnavailableError("key_file_unusable", f"key file `{path}` {why}", subject=str(path), hint=hint)

@@ -23,7 +23,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwk
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UnavailableError
 from gateway.identity.jose import Key
 from gateway.storage import durable, secret_files
 
@@ -154,7 +154,9 @@ def _files(directory: Path) -> dict[int, Path]:
 def _unreadable(directory: Path, error: OSError) -> GatewayError:
     why = (error.strerror or type(error).__name__).lower()
     message = f"the keys of tokens in `{directory}` cannot be read or changed: {why}"
-    return GatewayError("key_file_unusable", message, subject=str(directory), hint="see to its owner and its rights")
+    return UnavailableError(
+        "key_file_unusable", message, subject=str(directory), hint="see to its owner and its rights"
+    )
 
 
 def _key(seed: bytes) -> Key:

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 from gateway.identity import jose, persons, token_scope
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.key_scope import KeyScope
@@ -76,7 +76,7 @@ def issue(token: Token, deployment: str, keys: TokenKeys) -> str:
     """The text of a token. Raises `GatewayError` if there is no key to sign with."""
     key = keys.newest
     if key is None:
-        raise GatewayError("no_token_key", "there is no key that signs tokens", hint="restart `gateway up`")
+        raise GatewayError("no_token_key", "there is no key that signs tokens", hint=Hint("restart `gateway up`"))
     first, *others = token.chain
     claims: dict[str, Any] = {
         "iss": deployment,

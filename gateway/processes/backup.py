@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from gateway.data_directory import DataDirectory
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError
 from gateway.storage import database_files, durable
 
 _FILES = ("gateway.toml", "prices.json", "prices-table.json")
@@ -34,7 +34,7 @@ def copy(source: DataDirectory, to: Path) -> int:
     """
     source.check()
     if os.path.lexists(to):
-        raise GatewayError(
+        raise ConflictError(
             "backup_exists", f"`{to}` exists already", subject=str(to), hint="name a directory that does not exist yet"
         )
     if to.resolve().is_relative_to(source.path.resolve()):

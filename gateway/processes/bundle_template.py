@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.bundle import Files
 from gateway.policy.rollout.source import packaged_files
@@ -41,7 +41,7 @@ def write(target: Path, files: Files) -> None:
     """Write a bundle into a new directory. Raises `GatewayError`, and leaves nothing behind then."""
     where = str(target)
     if target.exists():
-        raise GatewayError("bundle_exists", f"`{where}` exists already", subject=where, hint="choose another name")
+        raise ConflictError("bundle_exists", f"`{where}` exists already", subject=where, hint="choose another name")
     if not target.parent.is_dir():
         raise GatewayError("policies_not_writable", f"there is no directory `{target.parent}`", subject=where)
     try:

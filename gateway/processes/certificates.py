@@ -8,7 +8,7 @@ from typing import Final
 
 from cryptography import x509
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 from gateway.settings import Settings
 
 _LEFT: Final = 0.1
@@ -48,5 +48,5 @@ def _times(path: Path) -> list[tuple[float, float]]:
 def _error(name: str, path: Path, end: float, what: str, *, over: bool) -> GatewayError:
     when = datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     said = f"expired at {when}, so {what} cannot connect" if over else f"expires at {when}"
-    hint = "renew it, and send SIGHUP to `gateway up`"
+    hint = Hint("renew it, and send SIGHUP to `gateway up`")
     return GatewayError("certificate_expiring", f"{name} `{path}` {said}", subject=str(path), hint=hint)

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.audit import signer, storage
 from gateway.data_directory import DataDirectory
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 from gateway.identity import token_keys
 from gateway.identity.credentials import Peppers
 from gateway.policy.rollout import hook
@@ -39,7 +39,7 @@ from gateway.storage import durable
 
 ORGANIZATION = "default"
 STARTER_BUNDLE = "starter"
-_ELSEWHERE = "choose another directory with --data"
+_ELSEWHERE = Hint("choose another directory with --data")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

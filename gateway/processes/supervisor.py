@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gateway.data_directory import DEFAULT_DATA
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 from gateway.http import listener
 from gateway.processes import reload
 from gateway.processes.family import Family
@@ -131,7 +131,7 @@ def _check_addresses(settings: Settings) -> None:
     hosts = {settings.host, settings.control_host}
     if settings.port and settings.port == settings.control_port and (len(hosts) == 1 or hosts & _EVERYWHERE):
         message = f"the data plane and the control plane cannot both have the port {settings.port}"
-        raise GatewayError("port_unavailable", message, hint="choose another port with --control-port")
+        raise GatewayError("port_unavailable", message, hint=Hint("choose another port with --control-port"))
 
 
 def _with_ports(settings: Settings, data: socket.socket, control: socket.socket) -> Settings:

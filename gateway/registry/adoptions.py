@@ -14,7 +14,7 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from gateway.audit.intents import Fields
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import legacy_keys
 from gateway.identity.credentials import Peppers
@@ -111,9 +111,11 @@ def start(
         tenant = find_organization(session, organization)
         if find_upstream(session, tenant, upstream) is None:
             hint = did_you_mean(
-                upstream, upstream_names(session, tenant), "type `gateway upstreams list` to see the upstreams"
+                upstream,
+                upstream_names(session, tenant),
+                Hint("type `gateway upstreams list` to see the upstreams"),
             )
-            raise GatewayError("unknown_upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
+            raise UnknownError("upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
         agent = _agent(session, tenant)
         if registered := agent is None:
             _register(registry, actor, organization, owner, replace_revoked, reason)
@@ -140,8 +142,11 @@ def start(
             live = [each for each in live if each is not before] + [row]
             rows.append(row)
         if len(live) > MAX_KEYS:
-            hint = "type `gateway adopt list` to see them, and stop those that are not needed"
-            raise GatewayError("too_many_keys", f"an organization adopts at most {MAX_KEYS} keys", hint=hint)
+            hint = Hint(
+                "type `gateway adopt list` to see them, and stop those that are not needed",
+                api="stop an adoption that is not needed first",
+            )
+            raise ConflictError("too_many_keys", f"an organization adopts at most {MAX_KEYS} keys", hint=hint)
         grants = [each for each in bindings_in_force(session, tenant) if each.effect == "grant" and not each.shadow]
         granted = any(AGENT in each.agents for each in grants)
         return Started([record_of(tenant, row, agent) for row in rows], registered, granted)
@@ -157,8 +162,12 @@ def stop(
         rows = [each for each in live if upstream in (None, each.upstream)]
         if not rows:
             what = f"organization `{tenant.name}` adopts no key" + (f" of `{upstream}`" if upstream else "")
-            hint = did_you_mean(upstream or "", [each.upstream for each in live], "type `gateway adopt list`")
-            raise GatewayError("no_adoption", what, subject=upstream or tenant.name, hint=hint)
+            hint = did_you_mean(
+                upstream or "",
+                [each.upstream for each in live],
+                Hint("type `gateway adopt list`", api="GET /api/v1/adoptions lists them"),
+            )
+            raise ConflictError("no_adoption", what, subject=upstream or tenant.name, hint=hint)
         stopped = []
         for row in rows:
             row.revoked_ns = time.time_ns()
@@ -218,12 +227,14 @@ def record_of(tenant: Organization, row: LegacyKey, agent: Agent) -> AdoptionRec
 
 def _check_end(expires_ns: int, now_ns: int) -> None:
     if not expires_ns:
-        raise GatewayError("invalid_expiry", "an old key must have an end", hint="write --until 60d or 2027-01-31")
+        raise GatewayError(
+            "invalid_expiry", "an old key must have an end", hint=Hint("write --until 60d or 2027-01-31")
+        )
     if expires_ns <= now_ns:
-        raise GatewayError("invalid_expiry", "the end is in the past", hint="choose a later --until")
+        raise GatewayError("invalid_expiry", "the end is in the past", hint=Hint("choose a later --until"))
     if expires_ns > now_ns + MAX_DAYS * _DAY_NS:
         message = f"the end is more than {MAX_DAYS} days away, and a key that programs share should not stay so long"
-        raise GatewayError("invalid_expiry", message, hint="choose an earlier --until; it can be moved later")
+        raise GatewayError("invalid_expiry", message, hint=Hint("choose an earlier --until; it can be moved later"))
 
 
 def _agent(session: Session, tenant: Organization) -> Agent | None:
@@ -236,7 +247,13 @@ def _register(
 ) -> None:
     if not owner:
         message = f"there is no agent `{AGENT}` yet, and nobody to ask about its calls"
-        raise GatewayError("owner_needed", message, hint="say who moves the programs: --owner dana@example.com")
+        raise GatewayError(
+            "owner_needed",
+            message,
+            hint=Hint(
+                "say who moves the programs: --owner dana@example.com", api='say who moves the programs: send "owner"'
+            ),
+        )
     members = {"name": AGENT, "owner": owner, "purpose": _PURPOSE}
     registration.register_agent(
         registry,
@@ -270,14 +287,17 @@ def _end_before(
         return None
     if row.organization_id != tenant.id:
         message = "another organization adopts this key, and a call with it can mean only one"
-        error = GatewayError("key_adopted", message, hint="let each organization have a key of its own")
+        error = ConflictError("key_adopted", message, hint="let each organization have a key of its own")
         what = "old key of a provider"
         both = {"holder": row.organization_id, "claimant": tenant.id}
         raise ContestedError(error, actor=actor, what=what, credential=row.id, **both)
     if row.upstream != upstream:
         message = f"this key is adopted for the upstream `{row.upstream}` already"
-        hint = f"type `gateway adopt stop --upstream {row.upstream}` first"
-        raise GatewayError("key_adopted", message, subject=row.upstream, hint=hint)
+        hint = Hint(
+            f"type `gateway adopt stop --upstream {row.upstream}` first",
+            api="stop that adoption first, or give each organization a key of its own",
+        )
+        raise ConflictError("key_adopted", message, subject=row.upstream, hint=hint)
     row.revoked_ns = now_ns
     session.flush()  # out of the unique index before the new row enters
     return row

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError, Hint
 
 TRANSITIONS: Final[dict[str, tuple[str, ...]]] = {
     "active": ("suspended", "revoked", "retired"),
@@ -36,5 +36,6 @@ def check_transition(name: str, identifier: str, before: str, after: str) -> Non
 def ended(name: str, identifier: str, state: str) -> GatewayError:
     """The error for a change that only an agent which has not ended can have."""
     meant = " with --replace-revoked" if state == "revoked" else ""
-    hint = f"a {state} agent cannot come back: register another one, which may have the same name{meant}"
-    return GatewayError(f"agent_{state}", f"agent `{name}` is {state}", subject=identifier, hint=hint)
+    instead = f"a {state} agent cannot come back: register another one, which may have the same name"
+    hint = Hint(f"{instead}{meant}", api=instead)
+    return ConflictError(f"agent_{state}", f"agent `{name}` is {state}", subject=identifier, hint=hint)

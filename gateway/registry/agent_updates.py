@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sqlmodel import Session
 
 from gateway.audit import redaction
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
 from gateway.registry import agent_states, agent_versions, content_keys, names, outbox, reviews, teams
 from gateway.registry.agent_versions import Predecessor, add_version
 from gateway.registry.database import Registry
@@ -124,7 +124,7 @@ def check_there(name: str, update: AgentUpdate, capabilities: Collection[str], l
         for each in unwanted:
             if each not in there:
                 hint = did_you_mean(each, there, f"it has: {', '.join(there) or 'none'}")
-                raise GatewayError(f"unknown_{what}", f"agent `{name}` has no {what} `{each}`", hint=hint)
+                raise UnknownError(what, f"agent `{name}` has no {what} `{each}`", hint=hint)
 
 
 def _apply_register(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:
@@ -153,11 +153,11 @@ def _apply_content(tenant: Organization, row: Agent, update: AgentUpdate, vault:
         before = row.content or {}
         if not before and not update.keep_content:
             raise GatewayError(
-                "invalid_content", f"the content of agent `{row.name}` is not kept", hint="add --keep-content"
+                "invalid_content", f"the content of agent `{row.name}` is not kept", hint=Hint("add --keep-content")
             )
         days = before.get("days") if update.retention_days is None else update.retention_days
         if days is None:
-            hint = "add --retention-days, such as --retention-days 30"
+            hint = Hint("add --retention-days, such as --retention-days 30")
             raise GatewayError("invalid_content", "--keep-content needs a number of days", hint=hint)
         if not 1 <= days <= MAX_DAYS:
             raise GatewayError("invalid_content", f"content is kept for 1 to {MAX_DAYS} days")

@@ -15,7 +15,7 @@ from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from gateway.audit.intents import Fields
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.registry import agent_states, names, outbox
 from gateway.registry import change_entries as entries
 from gateway.registry.models import Agent, AgentVersion, Organization, table
@@ -72,8 +72,11 @@ def check_return(before: Predecessor | None, *, meant: bool | str) -> None:
     """
     if before is not None and before.status == "revoked" and meant is not True and meant != before.id:
         message = f"agent `{before.name}` was revoked ({before.id}), and another one must not get its name unnoticed"
-        hint = f"add --replace-revoked if that is meant, or in a file `replaces: {before.id}`"
-        raise GatewayError("name_revoked", message, subject=before.id, hint=hint)
+        hint = Hint(
+            f"add --replace-revoked if that is meant, or in a file `replaces: {before.id}`",
+            api='send "replace_revoked": true if that is meant',
+        )
+        raise ConflictError("name_revoked", message, subject=before.id, hint=hint)
 
 
 def check_free(session: Session, tenant: Organization, name: str) -> None:
@@ -85,7 +88,7 @@ def check_free(session: Session, tenant: Organization, name: str) -> None:
 
 def taken(name: str) -> GatewayError:
     hint = "choose another name, or revoke or retire that agent first"
-    return GatewayError("agent_exists", f"agent `{name}` exists already", subject=name, hint=hint)
+    return ConflictError("agent_exists", f"agent `{name}` exists already", subject=name, hint=hint)
 
 
 def check_description(text: str) -> str:
@@ -94,7 +97,7 @@ def check_description(text: str) -> str:
 
 def check_expiry(expires_ns: int | None, now_ns: int) -> int | None:
     if expires_ns is not None and not now_ns < expires_ns < 2**63:
-        hint = "to stop an agent now: `gateway agents suspend`, `retire` or `revoke`"
+        hint = Hint("to stop an agent now: `gateway agents suspend`, `retire` or `revoke`")
         raise GatewayError("invalid_expiry", "an agent must expire in the future", hint=hint)
     return expires_ns
 
@@ -111,7 +114,7 @@ def parent_of(session: Session, tenant: Organization, reference: str, child: Age
     found = line[0]
     if child is not None and child.id in [each.id for each in line]:
         message = f"agent `{found.name}` cannot be the parent of `{child.name}`: it would be its own"
-        raise GatewayError("invalid_parent", message, subject=found.id, hint="see `gateway agents show`")
+        raise GatewayError("invalid_parent", message, subject=found.id, hint=Hint("see `gateway agents show`"))
     if len(line) > MAX_PARENTS:
         raise line_too_long(found.name, found.id)
     return found.id

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import NotFoundError, did_you_mean
 from gateway.identity.standing import Standing
 from gateway.registry import adoptions, queries, review_dates, row_records, usage_limits
 from gateway.registry.agent_states import ENDED
@@ -133,7 +133,7 @@ def _named(session: Session, tenant: Organization, reference: str, at_ns: int) -
     message = f"agent `{reference}` did not exist at that time"
     if any(row.agent_id in ids for row in _versions(session, tenant, at_ns, ids)):
         message = f"no agent had the name `{reference}` at that time"
-    raise GatewayError("not_yet", message, subject=reference, hint=_hint(session, tenant, reference, ids, at_ns))
+    raise NotFoundError("not_yet", message, subject=reference, hint=_hint(session, tenant, reference, ids, at_ns))
 
 
 def _hint(session: Session, tenant: Organization, reference: str, ids: set[str], at_ns: int) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from sqlmodel import Session, select
 
 from gateway.audit.intents import Fields
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials
 from gateway.identity.key_scope import KeyScope
@@ -196,11 +196,13 @@ def create_key(
         now = time.time_ns()
         live = live_keys(session, holder, now, "api_key")
         if len(live) >= MAX_LIVE_KEYS:
-            raise GatewayError(
+            raise ConflictError(
                 "too_many_keys",
                 f"agent `{holder.name}` has {MAX_LIVE_KEYS} live keys already",
                 subject=holder.id,
-                hint=f"revoke one first: `gateway keys revoke {live[0].id}`",
+                hint=Hint(
+                    f"revoke one first: `gateway keys revoke {live[0].id}`", api="revoke a key of this agent first"
+                ),
             )
         made = credentials.generate("agent")
         row = new_key(
@@ -261,18 +263,18 @@ def bind(
         before = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
         if before is not None:
             if (before.effect, before.pinned) == (effect, commit):
-                raise GatewayError(
+                raise ConflictError(
                     "binding_exists",
                     f"bundle `{bundle}` is bound to {kind} `{subject}` already, with this effect",
                     subject=before.id,
                 )
             if before.effect != effect and not shadow and not other_effect:
-                raise GatewayError(
+                raise ConflictError(
                     "other_effect",
                     f"bundle `{bundle}` is bound to {kind} `{subject}` as a {before.effect}; as a {effect} "
                     + _MEANING[effect],
                     subject=before.id,
-                    hint="add --yes if that is meant",
+                    hint=Hint("add --yes if that is meant", api='send "other_effect": true if that is meant'),
                 )
             before.removed_ns = now
             session.flush()  # the old row must be out of the unique index before the new one enters
@@ -312,11 +314,11 @@ def unbind(
         row = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
         if row is None:
             bound = [each.bundle for each in bindings_of(session, tenant, kind, stored) if each.shadow == shadow]
-            raise GatewayError(
-                "unknown_binding",
+            raise UnknownError(
+                "binding",
                 f"bundle `{bundle}` is not bound to {kind} `{subject}`" + (" as a shadow" if shadow else ""),
                 subject=subject,
-                hint=did_you_mean(bundle, bound, "type `gateway bindings list` to see the bindings"),
+                hint=did_you_mean(bundle, bound, Hint("type `gateway bindings list` to see the bindings")),
             )
         row.removed_ns = time.time_ns()
         _record(session, tenant, actor, "binding.removed", entries.binding(row), reason)
@@ -430,8 +432,10 @@ def _other_way_round(
         find_agent(session, tenant, bundle)
     except GatewayError:
         return error
-    hint = f"the agent comes first: `gateway bind {bundle} {subject}`"
-    return GatewayError(error.code, f"`{subject}` is a bundle, and `{bundle}` an agent", subject=subject, hint=hint)
+    hint = Hint(f"the agent comes first: `gateway bind {bundle} {subject}`")
+    return GatewayError(
+        error.code, f"`{subject}` is a bundle, and `{bundle}` an agent", subject=subject, hint=hint, kind=error.kind
+    )
 
 
 def members_of(
@@ -460,21 +464,23 @@ def members_of(
 
 def nobody(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> GatewayError:
     """The error for a subject that no agent belongs to."""
-    create = "add --create if its agents will come later"
+    create = Hint(
+        "add --create if its agents will come later", api='send "without_members": true if its agents will come later'
+    )
     if kind == "team":
         message = f"no agent of organization `{tenant.name}` is in team `{subject}`"
-        return GatewayError(
+        return ConflictError(
             "nobody_in_team", message, subject=subject, hint=did_you_mean(subject, team_names(session, tenant), create)
         )
     if kind == "organization":
         message = f"organization `{tenant.name}` has no agent"
-        return GatewayError("nobody_in_organization", message, subject=subject, hint=create)
+        return ConflictError("nobody_in_organization", message, subject=subject, hint=create)
     row = find_agent(session, tenant, subject)
     return agent_states.ended(row.name, row.id, row.status)
 
 
 def _taken(what: str, name: str, hint: str = "choose another name") -> GatewayError:
-    return GatewayError(f"{what}_exists", f"{what} `{name}` exists already", subject=name, hint=hint)
+    return ConflictError(f"{what}_exists", f"{what} `{name}` exists already", subject=name, hint=hint)
 
 
 def new_key(

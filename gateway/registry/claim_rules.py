@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 from gateway.registry import names
 from gateway.settings import is_loopback
 
@@ -60,5 +60,12 @@ def check_url(url: str, what: str, hint: str, *, insecure: bool) -> None:
     local = is_loopback(parts.hostname or "")
     if parts.scheme != "https" and not (insecure and local):
         message = f"{what} must be reached by https, and `{url}` is plain http"
-        instead = "for a trial on this machine say --insecure" if local else hint
+        instead = (
+            Hint(
+                "for a trial on this machine say --insecure",
+                api='use https, or send "insecure": true if the network is trusted',
+            )
+            if local
+            else hint
+        )
         raise GatewayError("insecure_url", message, subject=url, hint=instead)

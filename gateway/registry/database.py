@@ -20,7 +20,7 @@ from sqlalchemy.pool import StaticPool
 from sqlmodel import Session
 
 from gateway.data_directory import DataDirectory
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UnavailableError
 from gateway.registry import triggers
 from gateway.registry.models import Deployment
 from gateway.registry.port import REVISION, wrong_revision
@@ -222,4 +222,4 @@ def _explained(what: str) -> Iterator[None]:
 
 def _unavailable(what: str, why: BaseException | None) -> GatewayError:
     message = f"the registry cannot be {what}: {why}"
-    return GatewayError("registry_unavailable", message, hint="try again, or check the disk")
+    return UnavailableError("registry_unavailable", message, hint="try again, or check the disk")

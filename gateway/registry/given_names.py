@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from sqlmodel import Session, select
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, ForbiddenError, GatewayError, Hint, UnknownError
 from gateway.identifiers import new_id
 from gateway.identity.certificates import check_spiffe_id
 from gateway.registry import claim_rules, operators, outbox
@@ -60,10 +60,14 @@ def give(
         if (before := session.exec(same).first()) is not None:
             owner = session.get_one(Organization, before.organization_id).name
             message = f"{_shown(kind, name, audience)} is given to organization `{owner}` already"
-            hint = f"take it back first: `gateway orgs take {owner} …`" if before.organization_id != tenant.id else ""
-            raise GatewayError("name_exists", message, subject=before.id, hint=hint)
+            hint = (
+                Hint(f"take it back first: `gateway orgs take {owner} …`")
+                if before.organization_id != tenant.id
+                else ""
+            )
+            raise ConflictError("name_exists", message, subject=before.id, hint=hint)
         if len(_of(session, tenant)) >= MAX_NAMES:
-            raise GatewayError("too_many_names", f"an organization is given at most {MAX_NAMES} names")
+            raise ConflictError("too_many_names", f"an organization is given at most {MAX_NAMES} names")
         row = GivenName(
             id=new_id("giv"),
             organization_id=tenant.id,
@@ -86,8 +90,8 @@ def take(registry: Registry, *, actor: str, organization: str, given: str, reaso
         row = session.get(GivenName, given)
         if row is None or row.organization_id != tenant.id:
             message = f"organization `{tenant.name}` was not given `{given[:80]}`"
-            hint = f"`gateway orgs show {tenant.name}` lists its names"
-            raise GatewayError("unknown_name", message, subject=given[:80], hint=hint)
+            hint = Hint(f"`gateway orgs show {tenant.name}` lists its names")
+            raise UnknownError("name", message, subject=given[:80], hint=hint)
         record = _record_of(tenant, row)
         session.delete(row)
         _record(session, tenant, actor, "name.taken", row, reason)
@@ -125,13 +129,16 @@ def check_issuer(session: Session, tenant: Organization, actor: str, issuer: str
 def _check_giver(session: Session, tenant: Organization, actor: str) -> None:
     if operators.is_of(session, tenant.name, actor):
         message = "an operator of one organization may not give it names"
-        raise GatewayError("forbidden", message, hint="an owner of the whole gateway can")
+        raise ForbiddenError("forbidden", message, hint="an owner of the whole gateway can")
 
 
 def _not_given(tenant: Organization, what: str, subject: str, option: str) -> GatewayError:
     message = f"organization `{tenant.name}` was not given {what}, and another one might have it"
-    hint = f"an owner of the whole gateway gives it: `gateway orgs give {tenant.name} {option}`"
-    return GatewayError("name_not_given", message, subject=subject, hint=hint)
+    hint = Hint(
+        f"an owner of the whole gateway gives it: `gateway orgs give {tenant.name} {option}`",
+        api="an owner of the whole gateway gives it: POST /api/v1/organizations/NAME/names",
+    )
+    return ForbiddenError("name_not_given", message, subject=subject, hint=hint)
 
 
 def _checked(kind: str, name: str, audience: str) -> str:

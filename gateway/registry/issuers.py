@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import jose, persons
 from gateway.identity.jose import ALGORITHMS
@@ -120,8 +120,8 @@ def add_issuer(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         if _find(session, tenant, name) is not None:
-            hint = f"choose another name, or change its keys: `gateway issuers update {name}`"
-            raise GatewayError("issuer_exists", f"issuer `{name}` exists already", subject=name, hint=hint)
+            hint = Hint(f"choose another name, or change its keys: `gateway issuers update {name}`")
+            raise ConflictError("issuer_exists", f"issuer `{name}` exists already", subject=name, hint=hint)
         same = select(Issuer).where(
             Issuer.issuer == issuer, Issuer.audience == audience, col(Issuer.removed_ns).is_(None)
         )
@@ -159,7 +159,7 @@ def _taken(before: Issuer, tenant: Organization, issuer: str, audience: str) -> 
         message = f"the audience `{audience}` cannot be used for tokens of `{issuer}`"
         return GatewayError("invalid_audience", message, subject=audience, hint=hint)
     message = f"`{issuer}` with the audience `{audience}` is registered already, as `{before.name}`"
-    return GatewayError("issuer_exists", message, subject=before.name, hint=hint)
+    return ConflictError("issuer_exists", message, subject=before.name, hint=hint)
 
 
 def update_issuer(
@@ -220,14 +220,18 @@ def add_rule(
         _check_claims(claims, row.purpose)
         holder = find_agent(session, tenant, agent)
         if holder.status in ENDED:
-            raise GatewayError(f"agent_{holder.status}", f"agent `{holder.name}` is {holder.status}", subject=holder.id)
+            raise ConflictError(
+                f"agent_{holder.status}", f"agent `{holder.name}` is {holder.status}", subject=holder.id
+            )
         rules = _rules(session, row)
         if len(rules) >= MAX_RULES:
-            raise GatewayError("too_many_rules", f"issuer `{row.name}` has {MAX_RULES} rules already", subject=row.name)
+            raise ConflictError(
+                "too_many_rules", f"issuer `{row.name}` has {MAX_RULES} rules already", subject=row.name
+            )
         for other in rules:
             if other.claims == dict(claims) and (row.purpose == "workloads" or other.agent_id == holder.id):
                 what = f"rule `{other.id}` of issuer `{row.name}` has the same claims"
-                raise GatewayError("rule_exists", what, subject=other.id, hint="remove that one first")
+                raise ConflictError("rule_exists", what, subject=other.id, hint="remove that one first")
         rule = IssuerRule(
             id=new_id("rul"),
             organization_id=tenant.id,
@@ -273,8 +277,8 @@ def named(found: Sequence[IssuerRecord], name: str) -> IssuerRecord:
 
 
 def unknown_rule(rule: str) -> GatewayError:
-    hint = "type `gateway issuers rule list` to see the rules"
-    return GatewayError("unknown_rule", f"unknown rule `{rule[:80]}`", subject=rule[:80], hint=hint)
+    hint = Hint("type `gateway issuers rule list` to see the rules")
+    return UnknownError("rule", f"unknown rule `{rule[:80]}`", subject=rule[:80], hint=hint)
 
 
 def find_issuer(session: Session, tenant: Organization, name: str) -> Issuer:
@@ -292,8 +296,8 @@ def check_key_url(url: str, *, insecure: bool) -> None:
 
 
 def _unknown(name: str, known: Sequence[str]) -> GatewayError:
-    hint = did_you_mean(name, known, "type `gateway issuers list` to see the issuers")
-    return GatewayError("unknown_issuer", f"unknown issuer `{name[:80]}`", subject=name[:80], hint=hint)
+    hint = did_you_mean(name, known, Hint("type `gateway issuers list` to see the issuers"))
+    return UnknownError("issuer", f"unknown issuer `{name[:80]}`", subject=name[:80], hint=hint)
 
 
 def _find(session: Session, tenant: Organization, name: str) -> Issuer | None:
@@ -341,7 +345,7 @@ def _check_claims(claims: Mapping[str, str], purpose: str) -> None:
         raise GatewayError("invalid_claim", what, subject=named[0], hint=hint)
     if not claims and purpose == "workloads":
         raise GatewayError(
-            "invalid_claim", "a rule needs a claim", hint="such as --claim sub=system:serviceaccount:prod:bot"
+            "invalid_claim", "a rule needs a claim", hint=Hint("such as --claim sub=system:serviceaccount:prod:bot")
         )
     claim_rules.check(claims, of="program", better="sub or repository")
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlmodel import Session
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.identity import credentials
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox, teams
@@ -131,7 +131,7 @@ SKIPPED: Final = frozenset({"no_key", "several_keys", "too_many_keys", "team_rev
 def nobody(organization: str, team: str | None) -> GatewayError:
     """The error for a team, or for an organization (None), without agents."""
     whose = f"team `{team}`" if team is not None else f"organization `{organization}`"
-    return GatewayError("nobody_to_rotate", f"{whose} has no agent", hint="type `gateway agents list`")
+    return GatewayError("nobody_to_rotate", f"{whose} has no agent", hint=Hint("type `gateway agents list`"))
 
 
 def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
@@ -143,7 +143,7 @@ def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
     if current:
         hint = f"name one: {', '.join(each.id for each in current)}"
         raise GatewayError("several_keys", f"agent `{holder.name}` has {len(current)} keys in use", hint=hint)
-    hint = f"type `gateway keys create {holder.name}`"
+    hint = Hint(f"type `gateway keys create {holder.name}`")
     raise GatewayError("no_key", f"agent `{holder.name}` has no key that works", subject=holder.id, hint=hint)
 
 
@@ -158,19 +158,21 @@ def _fault(session: Session, holder: Agent, row: ApiKey, now_ns: int) -> Gateway
         return GatewayError("public_key", f"{name} is a public key, which the gateway cannot make", hint=hint)
     if row.revoked_ns is not None or (row.expires_ns is not None and row.expires_ns <= now_ns):
         why = "is revoked" if row.revoked_ns is not None else "has expired"
-        return GatewayError("dead_key", f"key {name} {why}", hint=f"type `gateway keys create {holder.name}`")
+        return ConflictError("dead_key", f"key {name} {why}", hint=Hint(f"type `gateway keys create {holder.name}`"))
     if row.replaced_by is not None:
         message = f"key {name} is replaced already, by {row.replaced_by}"
-        return GatewayError("already_rotated", message, subject=row.id, hint=f"rotate that one, or revoke {row.id}")
+        return ConflictError("already_rotated", message, subject=row.id, hint=f"rotate that one, or revoke {row.id}")
     live = live_keys(session, holder, now_ns, "api_key")
     if len(live) >= MAX_LIVE_KEYS:
         other = next(each for each in live if each.id != row.id)
         state = "which is retiring" if other.replaced_by is not None else "which is in use"
-        return GatewayError(
+        return ConflictError(
             "too_many_keys",
             f"agent `{holder.name}` has another key, {credentials.label('agent', other.credential_id)}, {state}",
             subject=holder.id,
-            hint=f"if nobody uses it, type `gateway keys revoke {other.id}`",
+            hint=Hint(
+                f"if nobody uses it, type `gateway keys revoke {other.id}`", api="revoke a key of this agent first"
+            ),
         )
     return None
 

@@ -16,7 +16,7 @@ from typing import Final, cast
 from sqlmodel import Session, col, select
 
 from gateway.audit.intents import SYSTEM
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import operator_roles
 from gateway.identity.operator_roles import Role
@@ -102,13 +102,13 @@ def add_provider(
         live = _live(session)
         if any(each.name == name for each in live):
             hint = "choose another name, or remove that provider first"
-            raise GatewayError("provider_exists", f"login provider `{name}` exists already", subject=name, hint=hint)
+            raise ConflictError("provider_exists", f"login provider `{name}` exists already", subject=name, hint=hint)
         if (same := next((each for each in live if each.issuer == issuer), None)) is not None:
             hint = "a person would be two operators; change or remove that one"
             message = f"`{issuer}` is login provider `{same.name}` already"
-            raise GatewayError("provider_exists", message, subject=same.name, hint=hint)
+            raise ConflictError("provider_exists", message, subject=same.name, hint=hint)
         if len(live) >= MAX_PROVIDERS:
-            raise GatewayError("too_many_providers", f"there are {MAX_PROVIDERS} login providers already")
+            raise ConflictError("too_many_providers", f"there are {MAX_PROVIDERS} login providers already")
         identifier = new_id("idp")
         row = LoginProvider(
             id=identifier,
@@ -192,12 +192,12 @@ def add_rule(
         rules = live_rules(session, row)
         if len(rules) >= MAX_RULES:
             message = f"login provider `{row.name}` has {MAX_RULES} rules already"
-            raise GatewayError("too_many_rules", message, subject=row.name)
+            raise ConflictError("too_many_rules", message, subject=row.name)
         owner = None if tenant is None else tenant.id
         for other in rules:
             if other.claims == dict(claims) and other.organization_id == owner:
                 message = f"rule `{other.id}` of login provider `{row.name}` has the same claims"
-                raise GatewayError("rule_exists", message, subject=other.id, hint="remove that one first")
+                raise ConflictError("rule_exists", message, subject=other.id, hint="remove that one first")
         rule = LoginRule(
             id=new_id("lgr"),
             provider_id=row.id,
@@ -254,8 +254,8 @@ def rules(registry: Registry, provider: str | None = None) -> list[LoginRuleReco
 
 
 def unknown_rule(rule: str) -> GatewayError:
-    hint = "type `gateway operators login-rule list` to see the rules"
-    return GatewayError("unknown_rule", f"unknown login rule `{rule[:80]}`", subject=rule[:80], hint=hint)
+    hint = Hint("type `gateway operators login-rule list` to see the rules")
+    return UnknownError("rule", f"unknown login rule `{rule[:80]}`", subject=rule[:80], hint=hint)
 
 
 def client_secret(registry: Registry, vault: Vault, provider: str) -> str | None:
@@ -274,9 +274,9 @@ def find_provider(session: Session, reference: str) -> LoginProvider:
     for each in live:
         if reference in (each.name, each.id):
             return each
-    hint = did_you_mean(reference, [each.name for each in live], "type `gateway operators login-provider list`")
+    hint = did_you_mean(reference, [each.name for each in live], Hint("type `gateway operators login-provider list`"))
     shown = reference[:80]
-    raise GatewayError("unknown_provider", f"unknown login provider `{shown}`", subject=shown, hint=hint)
+    raise UnknownError("provider", f"unknown login provider `{shown}`", subject=shown, hint=hint)
 
 
 def live_rules(session: Session, row: LoginProvider) -> Sequence[LoginRule]:
@@ -358,6 +358,6 @@ def _check_secret(secret: str | None) -> None:
 
 def _check_claims(claims: Mapping[str, str]) -> None:
     if not claims:
-        hint = "such as --claim groups=platform, or --claim email=olga@acme.example"
+        hint = Hint("such as --claim groups=platform, or --claim email=olga@acme.example")
         raise GatewayError("invalid_claim", "a rule without a claim would let everybody in", hint=hint)
     claim_rules.check(claims, of="person", better="groups or email", checked=_CHECKED)

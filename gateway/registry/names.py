@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import urlsplit
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import PREFIXES
 from gateway.settings import is_loopback
 
@@ -178,21 +178,24 @@ def check_base_url(text: str, *, insecure: bool) -> str:
             "insecure_url",
             f"base URL `{text}` would send the secret in clear",
             subject=text,
-            hint="use https, or say --insecure if the network is trusted",
+            hint=Hint(
+                "use https, or say --insecure if the network is trusted",
+                api='use https, or send "insecure": true if the network is trusted',
+            ),
         )
     return text.rstrip("/")
 
 
 def unknown_upstream(name: str, known: Collection[str]) -> GatewayError:
     """An organization has no upstream of this name, but these."""
-    hint = did_you_mean(name, known, "type `gateway upstreams list` to see the upstreams")
-    return GatewayError("unknown_upstream", f"unknown upstream `{_shown(name)}`", subject=name, hint=hint)
+    hint = did_you_mean(name, known, Hint("type `gateway upstreams list` to see the upstreams"))
+    return UnknownError("upstream", f"unknown upstream `{_shown(name)}`", subject=name, hint=hint)
 
 
 def unknown_route(name: str, known: Collection[str]) -> GatewayError:
     """An organization has no route of this name, but these."""
-    hint = did_you_mean(name, known, "type `gateway routes list` to see the routes")
-    return GatewayError("unknown_route", f"unknown route `{_shown(name)}`", subject=name, hint=hint)
+    hint = did_you_mean(name, known, Hint("type `gateway routes list` to see the routes"))
+    return UnknownError("route", f"unknown route `{_shown(name)}`", subject=name, hint=hint)
 
 
 def check_base_of(provider: str, url: str) -> str:

@@ -14,7 +14,7 @@ from typing import Final, cast
 from sqlmodel import Session, col, select
 
 from gateway.audit.intents import SYSTEM, Fields
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, ForbiddenError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials, operator_roles
 from gateway.identity.operator_roles import Role
@@ -41,7 +41,7 @@ def add_operator(
         tenant = tenant_of(session, organization)
         if live(session, tenant, name) is not None:
             hint = "choose another name, or revoke that operator first"
-            raise GatewayError("operator_exists", f"operator `{name}` exists already", subject=name, hint=hint)
+            raise ConflictError("operator_exists", f"operator `{name}` exists already", subject=name, hint=hint)
         now = time.time_ns()
         row = Operator(
             id=new_id("opr"),
@@ -68,9 +68,12 @@ def update_operator(
         row = find_operator(session, tenant, operator)
         _check_live(row)
         if row.issuer is not None:
-            hint = "change the rules: `gateway operators login-rule list`; or revoke the operator"
+            hint = Hint(
+                "change the rules: `gateway operators login-rule list`; or revoke the operator",
+                api="change the login rules, or revoke the operator",
+            )
             message = f"the role of `{row.name}` is that of login rules"
-            raise GatewayError("role_of_rules", message, subject=row.id, hint=hint)
+            raise ConflictError("role_of_rules", message, subject=row.id, hint=hint)
         if row.role == role:
             return None
         row.role = role
@@ -120,10 +123,10 @@ def create_token(
             # Such a token would outlive the right to log in.
             hint = "log in, or add another operator for a program"
             message = f"tokens of `{holder.name}` come from logins"
-            raise GatewayError("tokens_of_logins", message, subject=holder.id, hint=hint)
+            raise ConflictError("tokens_of_logins", message, subject=holder.id, hint=hint)
         working = live_tokens(session, holder, time.time_ns())
         if len(working) >= MAX_LIVE_TOKENS:
-            raise GatewayError(
+            raise ConflictError(
                 "too_many_tokens",
                 f"operator `{holder.name}` has {MAX_LIVE_TOKENS} live tokens already",
                 subject=holder.id,
@@ -258,11 +261,11 @@ def find_operator(session: Session, tenant: Organization | None, reference: str)
     if found is None:
         known = session.exec(select(Operator.name).where(_mine(tenant), Operator.status == "active")).all()
         where = "of the whole gateway" if tenant is None else f"of organization `{tenant.name}`"
-        raise GatewayError(
-            "unknown_operator",
+        raise UnknownError(
+            "operator",
             f"unknown operator `{reference}` {where}",
             subject=reference,
-            hint=did_you_mean(reference, known, "type `gateway operators list` to see them"),
+            hint=did_you_mean(reference, known, Hint("type `gateway operators list` to see them")),
         )
     return found
 
@@ -296,8 +299,8 @@ def live(session: Session, tenant: Organization | None, name: str) -> Operator |
 
 def _check_live(row: Operator) -> None:
     if row.status == "revoked":
-        hint = f"add it anew: `gateway operators add {row.name}`"
-        raise GatewayError("operator_revoked", f"operator `{row.name}` is revoked", subject=row.id, hint=hint)
+        hint = Hint(f"add it anew: `gateway operators add {row.name}`", api="add the operator anew")
+        raise ConflictError("operator_revoked", f"operator `{row.name}` is revoked", subject=row.id, hint=hint)
 
 
 def _check_end(row: OperatorToken, until_ns: int | None) -> None:
@@ -305,8 +308,11 @@ def _check_end(row: OperatorToken, until_ns: int | None) -> None:
     if until_ns is not None and (row.expires_ns is None or row.expires_ns > until_ns):
         left = max(0, until_ns - row.created_ns) // _SECOND
         message = f"a token must not outlive the one that makes it, which ends in {left} s"
-        hint = "give it a shorter life, or make it with `gateway operators token create` on the gateway's own machine"
-        raise GatewayError("token_outlives_maker", message, hint=hint)
+        hint = Hint(
+            "give it a shorter life, or make it with `gateway operators token create` on the gateway's own machine",
+            api="give it a shorter `expires_in`, or ask with a token that ends later",
+        )
+        raise ForbiddenError("token_outlives_maker", message, hint=hint)
 
 
 def live_tokens(session: Session, holder: Operator, now_ns: int) -> list[OperatorToken]:
@@ -327,8 +333,8 @@ def _find_token(
     found = session.exec(mine).first()
     if found is None:
         shown = credentials.public_part(reference)
-        hint = "type `gateway operators token list NAME` to see the tokens"
-        raise GatewayError("unknown_token", f"unknown token `{shown}`", subject=shown, hint=hint)
+        hint = Hint("type `gateway operators token list NAME` to see the tokens")
+        raise UnknownError("token", f"unknown token `{shown}`", subject=shown, hint=hint)
     return found
 
 

@@ -111,7 +111,8 @@ def drain(registry: Registry, log: Log, seconds: float | None = None) -> int:
 
 
 def _many_before() -> AuditError:
-    return AuditError("audit_unavailable", "many other entries are recorded before it", hint="try again later")
+    message = "many other entries are recorded before it"
+    return AuditError("audit_unavailable", message, hint="try again later", kind="unavailable")
 
 
 def _newest(registry: Registry) -> int | None:

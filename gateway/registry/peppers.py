@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import func, or_, true
 from sqlmodel import col, select
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint, UnknownError
 from gateway.identity.credentials import Peppers, Rehash
 from gateway.registry import outbox
 from gateway.registry.database import Registry
@@ -63,10 +63,10 @@ def remove(registry: Registry, keys: Path, actor: str, version: int) -> None:
     """Delete the file of a pepper. Raises `GatewayError` while a living key needs it."""
     use = next((each for each in uses(registry, keys) if each.version == version), None)
     if use is None or not use.file:
-        raise GatewayError("unknown_pepper", f"there is no pepper {version}", hint="type `gateway keys peppers`")
+        raise UnknownError("pepper", f"there is no pepper {version}", hint=Hint("type `gateway keys peppers`"))
     if use.newest:
         raise GatewayError(
-            "newest_pepper", f"pepper {version} is the newest one", hint="type `gateway keys add-pepper`"
+            "newest_pepper", f"pepper {version} is the newest one", hint=Hint("type `gateway keys add-pepper`")
         )
     if use.keys:
         many = f"{use.keys} {'key' if use.keys == 1 else 'keys'}"

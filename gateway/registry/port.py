@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
@@ -160,9 +160,11 @@ def wrong_revision(path: Path, found: str | None) -> GatewayError:
     if found is None:
         return GatewayError("registry_revision", f"`{path}` is not a gateway's registry", subject=str(path))
     if found < FIRST_REVISION:
-        hint = "no version migrates it: `gateway export` it with its own, and `gateway apply` that to a new directory"
+        hint = Hint(
+            "no version migrates it: `gateway export` it with its own, and `gateway apply` that to a new directory"
+        )
     elif found < REVISION:
-        hint = "start `gateway up` once, which migrates it"
+        hint = Hint("start `gateway up` once, which migrates it")
     else:
         hint = "use that version, which is newer; or go on from a copy of the data directory from before the upgrade"
     return GatewayError(

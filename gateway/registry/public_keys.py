@@ -10,7 +10,7 @@ import time
 
 from sqlmodel import Session, select
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.identifiers import new_id
 from gateway.identity import possession, public_keys
 from gateway.identity.key_scope import KeyScope
@@ -54,9 +54,11 @@ def add_public_key(
         known = session.exec(select(ApiKey).where(ApiKey.credential_id == name)).first()
         if known is not None:
             if known.agent_id == holder.id and known.revoked_ns is None:
-                raise GatewayError("key_exists", f"agent `{holder.name}` has this public key already", subject=known.id)
+                raise ConflictError(
+                    "key_exists", f"agent `{holder.name}` has this public key already", subject=known.id
+                )
             hint = "make another one: each agent has its own, and a revoked one does not come back"
-            error = GatewayError("key_exists", "this public key was registered before", subject=name, hint=hint)
+            error = ConflictError("key_exists", "this public key was registered before", subject=name, hint=hint)
             if known.organization_id == tenant.id:
                 raise error
             what = f"public key {name}"
@@ -65,11 +67,13 @@ def add_public_key(
         now = time.time_ns()
         live = live_keys(session, holder, now, "signature")
         if len(live) >= MAX_LIVE_KEYS:
-            raise GatewayError(
+            raise ConflictError(
                 "too_many_keys",
                 f"agent `{holder.name}` has {MAX_LIVE_KEYS} live public keys already",
                 subject=holder.id,
-                hint=f"revoke one first: `gateway keys revoke {live[0].id}`",
+                hint=Hint(
+                    f"revoke one first: `gateway keys revoke {live[0].id}`", api="revoke a key of this agent first"
+                ),
             )
         row = ApiKey(
             id=new_id("key"),
@@ -99,12 +103,18 @@ def _check_proof(
     if proof is None:
         if operators.is_of(session, tenant.name, actor):
             message = "a public key of an agent needs a proof that the agent has its private half"
-            hint = "say --private-key FILE, or make a proof where the agent runs: `gateway keys prove`"
+            hint = Hint(
+                "say --private-key FILE, or make a proof where the agent runs: `gateway keys prove`",
+                api='send "proof", which `gateway keys prove` prints where the agent runs',
+            )
             raise GatewayError("proof_needed", message, subject=holder.id, hint=hint)
         return
     place = {"deployment": queries.deployment_of(session), "organization": tenant.name}
     if not any(possession.proves(proof, key, agent=each, **place) for each in (holder.name, holder.id)):
         message = "this is no proof for this key, organization and agent"
         shown = " ".join(f"--{name} {value}" for name, value in place.items())
-        hint = f"make it where the agent runs: `gateway keys prove --key FILE --agent {holder.name} {shown}`"
+        hint = Hint(
+            f"make it where the agent runs: `gateway keys prove --key FILE --agent {holder.name} {shown}`",
+            api='send "proof", which `gateway keys prove` prints where the agent runs',
+        )
         raise GatewayError("invalid_proof", message, subject=holder.id, hint=hint)

@@ -45,7 +45,9 @@ def changing(
         publish(registry, data, writer=writer)
     except GatewayError as error:
         if warn is None:
-            raise GatewayError(error.code, _owed(error), subject=error.subject, hint=OWED_HINT) from error
+            raise GatewayError(
+                error.code, _owed(error), subject=error.subject, hint=OWED_HINT, kind=error.kind
+            ) from error
         warn(_owed(error), OWED_HINT)
 
 

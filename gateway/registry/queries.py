@@ -16,7 +16,7 @@ from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identity.credentials import label, public_part
 from gateway.identity.principals import Method
 from gateway.registry import change_entries, row_records
@@ -126,18 +126,18 @@ def find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
     if pinned is None:
         found = session.get(Bundle, (name, in_force[name].commit)) if name in in_force else None
         if found is None:
-            raise GatewayError(
+            raise ConflictError(
                 "bundle_not_in_force",
                 f"bundle `{name}` was in force, but is not any more",
                 subject=name,
-                hint=f"commit it again, or bind a revision that was tested: `--pin {revisions[0].revision[:12]}`",
+                hint=Hint(f"commit it again, or bind a revision that was tested: `--pin {revisions[0].revision[:12]}`"),
             )
         return found
     matching = [each for each in revisions if len(pinned) >= 7 and each.revision.startswith(pinned)]
     if len(matching) != 1:
         why = "no tested revision" if not matching else "more than one revision"
-        raise GatewayError(
-            "unknown_revision",
+        raise UnknownError(
+            "revision",
             f"bundle `{name}` has {why} at commit `{pinned}`",
             subject=name,
             hint="name a commit that was activated here, with at least 7 digits",
@@ -404,7 +404,7 @@ def _suggestion(reference: str, names: Iterable[str], noun: str) -> str:
 
 
 def _unknown(what: str, reference: str, hint: str) -> GatewayError:
-    return GatewayError(f"unknown_{what}", f"unknown {what} `{reference}`", subject=reference, hint=hint)
+    return UnknownError(what, f"unknown {what} `{reference}`", subject=reference, hint=hint)
 
 
 def content_key(registry: Registry, organization: str, reference: str) -> bytes | None:

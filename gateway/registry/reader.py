@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import Denied, GatewayError
+from gateway.errors import Denied, UnavailableError
 from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
@@ -107,7 +107,9 @@ class RegistryReader:
                 self._credentials = CredentialRows(self._rows)
                 opened.pop_all()  # all is well: they stay open until `close`
         except (sqlite3.Error, OSError) as error:
-            raise GatewayError("registry_unavailable", f"cannot read `{path}`: {error}", subject=str(path)) from error
+            raise UnavailableError(
+                "registry_unavailable", f"cannot read `{path}`: {error}", subject=str(path)
+            ) from error
 
     def close(self) -> None:
         self._epochs.close()

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, Hint
 from gateway.registry import agent_versions, review_dates
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
@@ -66,8 +66,11 @@ def check_confirmed(owner: Organization, row: Agent, now_ns: int) -> None:
     ends_ns = review_dates.suspends_ns(row, owner, row.created_ns)
     if ends_ns is not None and ends_ns <= now_ns:
         message = f"agent `{row.name}` was not reviewed in time, so it cannot be resumed"
-        hint = f"type `gateway agents review {row.name}` first, if it is still wanted"
-        raise GatewayError("review_overdue", message, subject=row.id, hint=hint)
+        hint = Hint(
+            f"type `gateway agents review {row.name}` first, if it is still wanted",
+            api="review it first, if it is still wanted",
+        )
+        raise ConflictError("review_overdue", message, subject=row.id, hint=hint)
 
 
 def _late(session: Session, owner: Organization, now_ns: int, most: int | None) -> list[Agent]:

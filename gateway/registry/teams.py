@@ -10,7 +10,7 @@ import time
 
 from sqlmodel import Session, col, select
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.registry import agent_versions, names, outbox, queries, tenant_states
 from gateway.registry import change_entries as entries
@@ -34,8 +34,8 @@ def create_team(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         if _row(session, tenant, name) is not None:
-            hint = f"to change it: `gateway teams update {name}`"
-            raise GatewayError("team_exists", f"team `{name}` exists already", subject=name, hint=hint)
+            hint = Hint(f"to change it: `gateway teams update {name}`")
+            raise ConflictError("team_exists", f"team `{name}` exists already", subject=name, hint=hint)
         row = _create(session, tenant, name, actor, owner=owner, description=description, reason=reason)
         return team_record(session, tenant, row)
 
@@ -94,8 +94,10 @@ def find_team(session: Session, tenant: Organization, name: str) -> Team:
     row = _row(session, tenant, name)
     if row is None:
         known = queries.team_names(session, tenant)
-        hint = did_you_mean(name, known, f"type `gateway teams create {name}`, or `gateway teams list` to see them")
-        raise GatewayError("unknown_team", f"unknown team `{name}`", subject=name, hint=hint)
+        hint = did_you_mean(
+            name, known, Hint(f"type `gateway teams create {name}`, or `gateway teams list` to see them")
+        )
+        raise UnknownError("team", f"unknown team `{name}`", subject=name, hint=hint)
     return row
 
 

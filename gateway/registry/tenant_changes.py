@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, Hint
 from gateway.registry import agent_versions, queries, review_dates, reviews, teams, tenant_states, tenants, usage_limits
 from gateway.registry.changes import remember_organization
 from gateway.registry.database import Registry
@@ -89,8 +89,11 @@ def _check_nobody_late(late: Sequence[str]) -> None:
     if late:
         shown = ", ".join(f"`{each}`" for each in late[:_NAMED])
         more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
-        hint = "review them first (`gateway agents review`), or add --yes if that is meant"
-        raise GatewayError("would_suspend", f"this would suspend agents at once: {shown}{more}", hint=hint)
+        hint = Hint(
+            "review them first (`gateway agents review`), or add --yes if that is meant",
+            api='review them first, or send "suspend_now": true if that is meant',
+        )
+        raise ConflictError("would_suspend", f"this would suspend agents at once: {shown}{more}", hint=hint)
 
 
 def suspend_team(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError
 from gateway.registry.models import Organization, Team
 
 TRANSITIONS: Final[dict[str, tuple[str, ...]]] = {
@@ -36,4 +36,4 @@ def check_alive(*rows: Organization | Team | None) -> None:
 def _revoked(row: Organization | Team) -> GatewayError:
     what = "team" if isinstance(row, Team) else "organization"
     hint = f"a revoked {what} and its agents cannot come back: begin with another one"
-    return GatewayError(f"{what}_revoked", f"{what} `{row.name}` is revoked", subject=row.id, hint=hint)
+    return ConflictError(f"{what}_revoked", f"{what} `{row.name}` is revoked", subject=row.id, hint=hint)

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlmodel import col, update
 
 from gateway.audit.intents import SYSTEM, Fields
-from gateway.errors import GatewayError
+from gateway.errors import UnavailableError
 from gateway.identity import token_keys
 from gateway.identity.token_keys import TokenKeyState
 from gateway.registry import outbox
@@ -46,7 +46,7 @@ def rotate(registry: Registry, keys: Path, *, actor: str, at_once: bool, reason:
             session.execute(update(Epoch).values(value=value, authority=value))
         newest, *older = token_keys.states(keys)
         if newest.number != number or not newest.signs:
-            raise GatewayError("key_file_unusable", newest.fault or "the new key is gone", subject=str(keys))
+            raise UnavailableError("key_file_unusable", newest.fault or "the new key is gone", subject=str(keys))
         fields: Fields = {"token_key": number, "kid": newest.kid, "at_once": at_once}
         outbox.add_change(
             session, organization=SYSTEM, actor=actor, what="token_key.rotated", fields=fields, reason=reason

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError
 from gateway.identifiers import new_id
 from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
@@ -56,7 +56,7 @@ def set_route(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         if find_upstream(session, tenant, name) is not None:
-            raise GatewayError(
+            raise ConflictError(
                 "upstream_exists",
                 f"`{name}` is the name of an upstream, and a base URL can mean only one of them",
                 subject=name,

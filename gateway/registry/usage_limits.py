@@ -17,7 +17,7 @@ from typing import cast
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, ForbiddenError, GatewayError, Hint, NotFoundError, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.registry import change_entries as entries
 from gateway.registry import names, operators, outbox
@@ -84,9 +84,11 @@ def set_limit(
         members_of(session, tenant, kind, subject, stored, actor, without_members=without_members)
         if part.upstream and find_upstream(session, tenant, part.upstream) is None:
             hint = did_you_mean(
-                part.upstream, upstream_names(session, tenant), "type `gateway upstreams list` to see the upstreams"
+                part.upstream,
+                upstream_names(session, tenant),
+                Hint("type `gateway upstreams list` to see the upstreams"),
             )
-            raise GatewayError("unknown_upstream", f"unknown upstream `{part.upstream}`", hint=hint)
+            raise UnknownError("upstream", f"unknown upstream `{part.upstream}`", hint=hint)
         of_gateway = _of_gateway(session, tenant, actor)
         by_gateway = of_gateway if by_gateway is None else by_gateway
         if by_gateway and not of_gateway:
@@ -94,10 +96,10 @@ def set_limit(
         mine = [each for each in _live(session, tenant, kind, stored) if each.by_gateway == by_gateway]
         before = _same(mine, name, part)
         if before is None and len(mine) >= MAX_LIMITS:
-            raise GatewayError("too_many_limits", f"{kind} `{subject}` has {MAX_LIMITS} limits already")
+            raise ConflictError("too_many_limits", f"{kind} `{subject}` has {MAX_LIMITS} limits already")
         mode = mode or (default_mode(name) if before is None else before.mode)
         if before is not None and (before.value, before.mode) == (value, mode):
-            raise GatewayError("limit_exists", f"`{name}` of {kind} `{subject}` is {value} already", subject=before.id)
+            raise ConflictError("limit_exists", f"`{name}` of {kind} `{subject}` is {value} already", subject=before.id)
         row = _row(tenant, kind, stored, name, part, value, actor, by_gateway, mode)
         if before is not None:
             row.raised, row.raised_until_ns, row.reason = before.raised, before.raised_until_ns, before.reason
@@ -126,7 +128,7 @@ def raise_limit(
     _check_value(value)
     reason = names.check_text("reason", reason)
     if not reason:
-        raise GatewayError("reason_missing", "a raise needs a reason", hint="say why: --reason TEXT")
+        raise GatewayError("reason_missing", "a raise needs a reason", hint=Hint("say why: --reason TEXT"))
     if not 0 < for_ns <= MAX_RAISE_NS:
         raise GatewayError("invalid_duration", "a limit is raised for at most 31d", hint="to change it for good: `set`")
     with registry.write() as session:
@@ -134,11 +136,11 @@ def raise_limit(
         stored, agent_name = subject_of(session, tenant, kind, subject)
         before = _found(session, tenant, actor, kind, stored, subject, name, part, by_gateway)
         if value <= before.value:
-            raise GatewayError(
+            raise ConflictError(
                 "not_a_raise",
                 f"`{name}` of {kind} `{subject}` is {before.value}, and {value} is not more",
                 subject=before.id,
-                hint="to lower it, `gateway limits set`",
+                hint=Hint("to lower it, `gateway limits set`", api="to lower it, set the limit"),
             )
         row = _row(tenant, kind, stored, name, part, before.value, actor, before.by_gateway, before.mode)
         row.raised, row.raised_until_ns, row.reason = value, row.created_ns + for_ns, reason
@@ -194,9 +196,7 @@ def check_name(name: str) -> None:
     """Raise unless this is the name of a limit: a mistyped one must not count as none."""
     if name not in LIMITS:
         rule = "a limit is (requests|tokens|spend_microusd)_per_(minute|hour|day|month) or concurrent_requests"
-        raise GatewayError(
-            "unknown_limit", f"`{name}` is not a limit", subject=name, hint=did_you_mean(name, LIMITS, rule)
-        )
+        raise UnknownError("limit", f"`{name}` is not a limit", subject=name, hint=did_you_mean(name, LIMITS, rule))
 
 
 def _check_value(value: int) -> None:
@@ -218,7 +218,7 @@ def _of_gateway(session: Session, tenant: Organization, actor: str) -> bool:
 
 
 def _forbidden(message: str) -> GatewayError:
-    return GatewayError("forbidden", message, hint="an operator of the whole gateway can change that")
+    return ForbiddenError("forbidden", message, hint="an operator of the whole gateway can change that")
 
 
 def _in_force(session: Session, tenant: Organization) -> Sequence[tuple[UsageLimit, str | None]]:
@@ -274,13 +274,13 @@ def _found(
         raise _forbidden(f"`{name}` of {kind} `{subject}` was set by an operator of the whole gateway")
     if row is None:
         others = sorted({each.name for each in mine})
-        hint = f"its limits are {', '.join(others)}: `gateway limits list` shows them whole" if others else ""
+        hint = Hint(f"its limits are {', '.join(others)}: `gateway limits list` shows them whole") if others else ""
         where = "".join(f" for {what} `{text}`" for what, text in vars(part).items() if text)
-        raise GatewayError(
+        raise NotFoundError(
             "no_such_limit",
             f"{kind} `{subject}` has no limit `{name}`{where}",
             subject=subject,
-            hint=hint or f"set it first: `gateway limits set … {name} VALUE`",
+            hint=hint or Hint(f"set it first: `gateway limits set … {name} VALUE`"),
         )
     return row
 

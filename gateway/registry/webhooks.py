@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from sqlmodel import Session, col, select
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import ConflictError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox
@@ -65,9 +65,9 @@ def add_webhook(
         mine = list(session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)))
         if any(each.url == url for each in mine):
             hint = "to replace its secret, add the URL with a query such as ?2, then remove this one"
-            raise GatewayError("webhook_exists", "there is a webhook with this URL already", subject=url, hint=hint)
+            raise ConflictError("webhook_exists", "there is a webhook with this URL already", subject=url, hint=hint)
         if len(mine) >= MAX_WEBHOOKS:
-            raise GatewayError(
+            raise ConflictError(
                 "too_many_webhooks", f"organization `{organization}` has {MAX_WEBHOOKS} webhooks already"
             )
         identifier = new_id("whk")
@@ -148,9 +148,7 @@ def check_events(given: Collection[str], known: Collection[str]) -> None:
     for each in given:
         if each not in known:
             rule = f"events are {', '.join(sorted(known))}"
-            raise GatewayError(
-                "unknown_event", f"`{each}` is not an event", subject=each, hint=did_you_mean(each, known, rule)
-            )
+            raise UnknownError("event", f"`{each}` is not an event", subject=each, hint=did_you_mean(each, known, rule))
 
 
 class _Named(Protocol):
@@ -171,8 +169,8 @@ def chosen(rows: Sequence[_W], wanted: str) -> _W:
     if len(found) == 1:
         return found[0]
     what = "no webhook" if not found else "more than one webhook"
-    hint = "type `gateway webhooks list` to see their ids"
-    raise GatewayError("unknown_webhook", f"{what} has the id or URL `{wanted}`", subject=wanted, hint=hint)
+    hint = Hint("type `gateway webhooks list` to see their ids")
+    raise UnknownError("webhook", f"{what} has the id or URL `{wanted}`", subject=wanted, hint=hint)
 
 
 def place(organization: str, identifier: str) -> Place:

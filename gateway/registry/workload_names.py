@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlmodel import col, select
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.identifiers import new_id
 from gateway.identity.certificates import check_spiffe_id
 from gateway.identity.key_scope import KeyScope
@@ -60,8 +60,8 @@ def add_spiffe_id(
         live = live_keys(session, holder, now, "mtls")
         if len(live) >= MAX_LIVE_NAMES:
             message = f"agent `{holder.name}` has {MAX_LIVE_NAMES} SPIFFE IDs already"
-            hint = f"revoke one first: `gateway keys revoke {live[0].id}`"
-            raise GatewayError("too_many_keys", message, subject=holder.id, hint=hint)
+            hint = Hint(f"revoke one first: `gateway keys revoke {live[0].id}`", api="revoke a key of this agent first")
+            raise ConflictError("too_many_keys", message, subject=holder.id, hint=hint)
         name = new_id("key")
         row = ApiKey(
             id=name,
@@ -92,4 +92,4 @@ def _taken(before: ApiKey, organization_id: str, agent_id: str, spiffe_id: str) 
         message, hint = "the agent has this SPIFFE ID already", "`gateway keys list` shows it, also if it has expired"
     else:
         message, hint = "another agent has this SPIFFE ID", f"revoke it there first: `gateway keys revoke {before.id}`"
-    return GatewayError("key_exists", message, subject=spiffe_id, hint=hint)
+    return ConflictError("key_exists", message, subject=spiffe_id, hint=hint)

@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from gateway import ownership
 from gateway.data_directory import DataDirectory
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 
 
 class Presence:
@@ -132,7 +132,7 @@ class OnlyOne:
                     "already_running",
                     f"a gateway is running on `{where}` already",
                     subject=where,
-                    hint="stop it first, or name another directory with --data",
+                    hint=Hint("stop it first, or name another directory with --data"),
                 )
             time.sleep(0.01)
         self.tell(b"")

@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UnavailableError
 
 SECRET_BYTES = 32
 
@@ -47,7 +47,7 @@ def read(path: Path) -> bytes:
 
 
 def _unusable(path: Path, why: str, hint: str = "") -> GatewayError:
-    return GatewayError("key_file_unusable", f"key file `{path}` {why}", subject=str(path), hint=hint)
+    return UnavailableError("key_file_unusable", f"key file `{path}` {why}", subject=str(path), hint=hint)
 
 
 def _reason(error: OSError) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import Hint, UnknownError, did_you_mean
 from gateway.usage import price_files
 from gateway.usage.prices import Price, PriceTable
 from gateway.usage.rates import Rates
@@ -41,9 +41,9 @@ def providers(table: PriceTable) -> list[PricedProvider]:
 def of_provider(table: PriceTable, provider: str, at_ns: int) -> list[NamedPrice]:
     """The models of a provider that have a price at a time. Raises `unknown_provider`."""
     if (models := table.providers.get(provider)) is None:
-        hint = did_you_mean(provider, table.providers, "type `gateway prices list` to see the providers")
+        hint = did_you_mean(provider, table.providers, Hint("type `gateway prices list` to see the providers"))
         shown = provider[:80]
-        raise GatewayError("unknown_provider", f"no prices of provider `{shown}`", subject=shown, hint=hint)
+        raise UnknownError("provider", f"no prices of provider `{shown}`", subject=shown, hint=hint)
     found = []
     for each in models.models:
         price = table.find(provider, "", _sample(each.names), at_ns, "")
@@ -73,7 +73,7 @@ def of_model(
             "`gateway prices check` names their file"
         )
         shown, hint = model[:256], did_you_mean(model, known, rule)
-        raise GatewayError("unknown_model", f"model `{shown}` has no price{where}", subject=shown, hint=hint)
+        raise UnknownError("model", f"model `{shown}` has no price{where}", subject=shown, hint=hint)
     return found
 
 

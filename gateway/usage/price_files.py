@@ -20,7 +20,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import GatewayError, Hint, did_you_mean
 from gateway.settings import Settings
 from gateway.usage.prices import Model, ModelList, OwnPrices, Period, Price, PriceTable
 from gateway.usage.rates import INPUT_PARTS, NANO, ONCE, OUTPUT_PARTS, Rates
@@ -95,7 +95,9 @@ def own_prices(path: Path, table: Document) -> Document:
     for name, models in lists:
         for also in models.also:
             if also not in table.providers:
-                hint = did_you_mean(also, table.providers, "`gateway prices list` names the providers of the table")
+                hint = did_you_mean(
+                    also, table.providers, Hint("`gateway prices list` names the providers of the table")
+                )
                 raise GatewayError(
                     "invalid_prices", f"{path}: {name}: also: there is no provider `{also}`", subject=also, hint=hint
                 )

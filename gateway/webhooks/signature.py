@@ -12,7 +12,7 @@ import hmac
 import os
 from typing import Final
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 
 _PREFIX: Final = "whsec_"
 _LEAST, _MOST, _USUAL = 24, 64, 32
@@ -32,7 +32,7 @@ def key_of(secret: str) -> bytes:
         raise GatewayError(
             "invalid_secret",
             "the secret of a webhook must be `whsec_` and 24 to 64 bytes in base64",
-            hint="leave --secret-file out to have one made",
+            hint=Hint("leave --secret-file out to have one made", api="leave the secret out to have one made"),
         )
     return key
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
 from gateway.errors import REASONS, Denied, GatewayError, PrincipalHint
@@ -56,3 +60,18 @@ def test_a_denial_shows_its_public_text_only() -> None:
 def test_an_unlisted_code_cannot_be_raised() -> None:
     with pytest.raises(KeyError):
         Denied("because")
+
+
+def test_a_hint_that_names_commands_is_marked_as_one() -> None:
+    """The control API leaves those out, or says them in its own words. Only commands may hold such texts unmarked."""
+    folder = Path(__file__).parents[2] / "gateway"
+    rooms = ("registry", "audit", "usage", "identity", "webhooks", "policy")
+    found = []
+    for path in (path for room in rooms for path in sorted((folder / room).rglob("*.py"))):
+        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        hints = [keyword.value for call in calls for keyword in call.keywords if keyword.arg == "hint"]
+        found += [f"{path.relative_to(folder)}:{hint.lineno}" for hint in hints if _UNMARKED.search(ast.unparse(hint))]
+    assert found == []
+
+
+_UNMARKED = re.compile(r"^(?!.*Hint\().*(`gateway |--\w)", re.DOTALL)

@@ -12,7 +12,7 @@ from gateway.audit import storage
 from gateway.control import shapes, usage_reports
 from gateway.control.operation import Answer, Ask, Operation, Query
 from gateway.control.usage_reports import UsageAsked, UsageLine
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError
 from gateway.registry.documents import timestamp
 from gateway.usage.totals import Counts
 
@@ -84,7 +84,7 @@ def usage(ask: Ask) -> Answer:
         found = usage_reports.report(log, data, asked, time.time_ns())
     if len(found.lines) > MOST_ROWS:
         hint = "ask for a shorter time, for larger units, or of one agent or team"
-        raise GatewayError("too_many_rows", f"the answer has more than {MOST_ROWS} rows", hint=hint)
+        raise ConflictError("too_many_rows", f"the answer has more than {MOST_ROWS} rows", hint=hint)
     return Answer(
         body={
             "by": by,

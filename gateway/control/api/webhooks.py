@@ -109,7 +109,7 @@ def _checked(ask: Ask, given: NewWebhook) -> tuple[str, str]:
     except GatewayError as error:
         message = error.message.partition(": add the webhook with --")[0]
         hint = "use https and a public address; only operators of the whole gateway may send insecure or allow_private"
-        raise GatewayError(error.code, message, hint=hint) from error
+        raise GatewayError(error.code, message, hint=hint, kind=error.kind) from error
     return url, reach
 
 

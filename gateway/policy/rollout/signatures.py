@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UnknownError
 
 NAMESPACE = "git"
 _MAGIC = b"SSHSIG"
@@ -147,13 +147,13 @@ def verify(signature: bytes | None, payload: bytes, when: float, signers: list[S
     known = [signer for signer in signers if signer.key == key]
     if not known:
         message = f"the commit is signed with the key {fingerprint}, which is not in policies_signers"
-        raise GatewayError("unknown_signer", message, hint="add the key there if its owner may change policies")
+        raise UnknownError("signer", message, hint="add the key there if its owner may change policies")
     for signer in known:
         if (signer.after or 0) <= when < (signer.before or float("inf")):
             break
     else:
         message = f"the key {fingerprint} of {known[0].principals} was not valid at the time of the commit"
-        raise GatewayError("unknown_signer", message)
+        raise UnknownError("signer", message)
     try:
         _check(key, algorithm, raw, signed)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, struct.error) as error:

@@ -24,7 +24,7 @@ from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import GatewayError, Hint, did_you_mean
 from gateway.policy.bundle import MANIFEST, Files, belongs, check_path
 from gateway.policy.rollout import git_objects
 
@@ -279,7 +279,7 @@ def _no_manifest(path: str, rule: str) -> GatewayError:
         "policies_layout",
         f"{where}, so nobody asks its rule `{rule}` ({path})",
         subject=name,
-        hint=f"give it a `{MANIFEST}`, as `gateway policies new` does, or move it out of policies_path",
+        hint=Hint(f"give it a `{MANIFEST}`, as `gateway policies new` does, or move it out of policies_path"),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from sqlmodel import col, select
 
-from gateway.errors import GatewayError
+from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.identity import key_scope, public_keys
 from gateway.identity.certificates import check_spiffe_id
 from gateway.identity.key_scope import KeyScope
@@ -85,8 +85,11 @@ def check_return(registry: Registry, organization: str, said: Said, *, meant: bo
         ).first()
     # One that ended with an agent whose work was done is free.
     if found is not None and found[1] != "retired" and found[0].id != meant:
-        hint = f"add --replace-revoked if it is to come back, or in a file `replaces: {found[0].id}`"
-        raise GatewayError("name_revoked", f"it was revoked ({found[0].id})", subject=found[0].id, hint=hint)
+        hint = Hint(
+            f"add --replace-revoked if it is to come back, or in a file `replaces: {found[0].id}`",
+            api='send "replace_revoked": true if that is meant',
+        )
+        raise ConflictError("name_revoked", f"it was revoked ({found[0].id})", subject=found[0].id, hint=hint)
 
 
 def add(registry: Registry, item: Mapping[str, Any], *, actor: str, organization: str, reason: str) -> None:

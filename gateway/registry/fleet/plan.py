@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol, cast
 
 from sqlmodel import select
 
-from gateway.errors import GatewayError, did_you_mean
+from gateway.errors import GatewayError, UnknownError, did_you_mean
 from gateway.registry import agent_versions, names, queries, teams, tenants, usage_limits
 from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item, key_items, settings_item
@@ -215,7 +215,7 @@ class Planner:
             try:
                 if item.get("parent") and item["parent"] not in parents:
                     hint = did_you_mean(item["parent"], parents)
-                    raise GatewayError("unknown_agent", f"its parent `{item['parent']}` is no agent", hint=hint)
+                    raise UnknownError("agent", f"its parent `{item['parent']}` is no agent", hint=hint)
                 if name not in known:
                     before = ended.get(name)
                     agent_versions.check_return(before, meant=self._replace_revoked or item.get("replaces", ""))
