@@ -159,6 +159,7 @@ def wrong_revision(path: Path, found: str | None) -> GatewayError:
     """The error for a registry of another version."""
     if found is None:
         return GatewayError("registry_revision", f"`{path}` is not a gateway's registry", subject=str(path))
+    hint: str
     if found < FIRST_REVISION:
         hint = Hint(
             "no version migrates it: `gateway export` it with its own, and `gateway apply` that to a new directory"
