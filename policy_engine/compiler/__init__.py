@@ -39,32 +39,32 @@ def _release(program: Program, errors: list[PolicyError]) -> None:
         info.module = nodes.Module(info.module.package, (), ())
 
 
-STAGES: Final[tuple[tuple[str, Stage], ...]] = (
-    ("annotations", read_annotations),  # metadata blocks: rules can read them
-    ("schemas", read_schemas),  # the type of `input`, if there is a schema for it
-    ("names", names.resolve),  # the meaning of every name; rules split into path, suffix and clauses
-    ("annotated", check_annotations),  # no document or package is annotated twice
-    ("tree", tree.build),  # groups and the tree of virtual documents: needs every rule's full path
-    ("release", _release),  # frees the syntax trees: a quarter of the memory of a large compilation
-    ("calls", calls.check),  # functions exist, `with` targets are valid: needs the tree
-    ("expand", expand.calls),  # nested calls become statements
-    ("safety", _safety),  # orders bodies so that every variable is bound before it is used
-    (
-        "dynamic",
-        expand.dynamic,
-    ),  # references and comprehensions become statements; safety needs them in place
-    ("recursion", recursion.check),  # on the normal form, where every reference is visible
-    ("types", typecheck.check),  # in dependency order, which the recursion stage computes
-    ("documents", calls.documents),  # calls of documents become references; needs types
-)
+STAGES: Final[dict[str, Stage]] = {
+    "annotations": read_annotations,  # metadata blocks: rules can read them
+    "schemas": read_schemas,  # the type of `input`, if there is a schema for it
+    "names": names.resolve,  # the meaning of every name; rules split into path, suffix and clauses
+    "annotated": check_annotations,  # no document or package is annotated twice
+    "tree": tree.build,  # groups and the tree of virtual documents: needs every rule's full path
+    "release": _release,  # frees the syntax trees: a quarter of the memory of a large compilation
+    "calls": calls.check,  # functions exist, `with` targets are valid: needs the tree
+    "expand": expand.calls,  # nested calls become statements
+    "safety": _safety,  # orders bodies so that every variable is bound before it is used
+    "dynamic": expand.dynamic,  # references and comprehensions become statements; safety needs them in place
+    "recursion": recursion.check,  # on the normal form, where every reference is visible
+    "types": typecheck.check,  # in dependency order, which the recursion stage computes
+    "documents": calls.documents,  # calls of documents become references; needs types
+}
+"""The stages of a program, in order."""
 
-QUERY_STAGES: Final[tuple[tuple[str, Stage], ...]] = (
-    *STAGES[6:9],
-    ("dynamic", expand.query_dynamic),
-    ("types", typecheck.check_query),  # against the types of the rules
-    STAGES[-1],
-)
-"""Names are resolved before these. Nothing depends on a query, so it cannot be recursive."""
+QUERY_STAGES: Final[dict[str, Stage]] = {
+    "calls": STAGES["calls"],
+    "expand": STAGES["expand"],
+    "safety": STAGES["safety"],
+    "dynamic": expand.query_dynamic,
+    "types": typecheck.check_query,  # against the types of the rules
+    "documents": STAGES["documents"],
+}
+"""The stages of a query, whose names are resolved before. Nothing depends on a query, so it cannot be recursive."""
 
 
 def compile_program(
@@ -129,9 +129,9 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
     return query, clause.body, variables
 
 
-def _run(program: Program, stages: tuple[tuple[str, Stage], ...]) -> None:
+def _run(program: Program, stages: Mapping[str, Stage]) -> None:
     errors: list[PolicyError] = []
-    for _, stage in stages:
+    for stage in stages.values():
         stage(program, errors)
     if errors:
         # A rule with several bodies repeats its head, and with it the head's errors.
