@@ -52,12 +52,12 @@ def start(
     The key is read from environment variables, or from standard input, one a line. Only a hash of it is stored. A start
     with the same key again moves the end date.
     """
-    from gateway.management.port.adoptions import NewAdoption
+    from gateway.management.nouns.adoptions import NewAdoption
 
     expires_ns = output.parse_expiry(until)
     keys = [read_secret(each) for each in key_env] if key_env else _from_input()
     new = NewAdoption(upstream=upstream, keys=keys, expires_ns=expires_ns, owner=owner, replace_revoked=replace_revoked)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         started = gateway.adoptions.start(organization, new, reason)
         if as_json:
             output.print_json(
@@ -101,7 +101,7 @@ def status(
     """Show what is still to move: clients that were seen with the old key, and not with one of their own since."""
     from gateway.dataplane import legacy_clients
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = [each for each in gateway.adoptions.listed(organization) if each.revoked_ns is None]
         clients = gateway.adoptions.clients(organization, address)
     now_ns = output.now_ns()
@@ -133,7 +133,7 @@ def status(
 @app.command("list")
 def list_adoptions(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the old keys that pass, or did. Of the keys themselves nothing is known."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.adoptions.listed(organization)
     now_ns = output.now_ns()
     if as_json:
@@ -168,7 +168,7 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """Let the old keys pass no longer. The next call with one of them is refused."""
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         stopped = gateway.adoptions.stop(organization, upstream, reason)
         left = [each for each in gateway.adoptions.listed(organization) if each.revoked_ns is None]
         if as_json:

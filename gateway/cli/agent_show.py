@@ -29,7 +29,7 @@ def show(
 ) -> None:
     """Show an agent with its keys, bindings and limits, now or at an earlier time; a name is that of then."""
     at_ns = None if at is None else output.parse_past(at)
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         overview = gateway.agents.overview(organization, agent, at_ns)
     found, uses = overview.found, overview.uses
     now_ns = output.now_ns() if at_ns is None else at_ns
@@ -43,7 +43,7 @@ def show(
 
 def history(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the versions of an agent: what changed, when, by whom and why."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         versions = gateway.agents.versions(organization, agent)
     if as_json:
         output.print_json(versions)

@@ -20,7 +20,7 @@ def review(
     as_json: Json = False,
 ) -> None:
     """Confirm that an agent is still wanted as it is, which `--review-days` asks for again and again."""
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         reviewed = gateway.agents.review(organization, agent, reason)
         if as_json:
             output.print_json(reviewed)
@@ -36,7 +36,7 @@ def suspend(
     as_json: Json = False,
 ) -> None:
     """Suspend an agent until it is resumed. Its next request is refused `agent_suspended`."""
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         suspended = gateway.agents.suspend(organization, agent, reason)
         if as_json:
             output.print_json({"agent": agent, "status": "suspended", "changed": suspended is not None})
@@ -58,7 +58,7 @@ def resume(
     """Let a suspended agent go on, with the same keys and bindings."""
     from gateway.identity.standing import TEXTS
 
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         resumed = gateway.agents.resume(organization, agent, reason)
         if as_json:
             output.print_json({"agent": agent, "status": "active", "changed": resumed is not None})
@@ -79,7 +79,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke an agent and all its keys, for good. Its next request is refused."""
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         revoked = gateway.agents.revoke(organization, agent, reason)
         if as_json:
             output.print_json({"agent": agent, "revoked": True, "changed": revoked is not None})
@@ -97,7 +97,7 @@ def retire(
     as_json: Json = False,
 ) -> None:
     """Retire an agent whose work is done: it and all its keys end, for good. Its name becomes free."""
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         retired = gateway.agents.retire(organization, agent, reason)
         if as_json:
             output.print_json({"agent": agent, "status": "retired", "changed": retired is not None})

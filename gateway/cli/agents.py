@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.management.port.gateway import Gateway
+    from gateway.management.nouns.opened import Gateway
     from gateway.registry.records import AgentRecord
 
 _EVERY: Final = 10**9
@@ -59,7 +59,7 @@ def register(
     as_json: Json = False,
 ) -> None:
     """Register an agent. It can do nothing until it has a key and a binding."""
-    from gateway.management.port.agents import NewAgent
+    from gateway.management.nouns.agents import NewAgent
 
     labels = _labels(label or [])
     expires_ns = None if expires is None else output.parse_expiry(expires) or None
@@ -79,7 +79,7 @@ def register(
         review_days=review_days,
         replace_revoked=replace_revoked,
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         agent = gateway.agents.register(organization, new, reason)
         if as_json:
             output.print_json(agent)
@@ -109,7 +109,7 @@ def list_agents(
     All of them by name; or with --limit and --after a page, the oldest first.
     """
     at_ns = None if at is None else output.parse_past(at)
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         agents, more = gateway.agents.listed(organization, at_ns, limit, after)
         notes = _refused_all_the_same(gateway, organization, agents) if at_ns is None and agents else []
     if more:
@@ -233,7 +233,7 @@ def update(
     if changed == agent_updates.AgentUpdate():
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway agents update --help`")
     new_team = teams.unknown_before(data, organization, team)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         updated = gateway.agents.update(organization, agent, changed, reason)
         if as_json:
             output.print_json({"agent": output.plain(updated) if updated else agent, "changed": updated is not None})

@@ -46,8 +46,8 @@ app.command("prove")(audit_prove.prove)
 @app.command()
 def checkpoint(organization: Organization = "default", data: Data = DATA) -> None:
     """Print the newest signed checkpoint of a log, to be kept elsewhere and given to `verify --known-checkpoint`."""
-    with gateways.reading_log(data) as log:
-        typer.echo(log.checkpoint(organization), nl=False)
+    with gateways.opened(data, output.warn) as gateway:
+        typer.echo(gateway.log.checkpoint(organization), nl=False)
 
 
 @app.command()

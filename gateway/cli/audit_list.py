@@ -19,7 +19,7 @@ from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.audit.search import Found
-    from gateway.management.port.log import Listed
+    from gateway.management.nouns.log import Listed
 
 _POLL_SECONDS = 0.25
 _POLL_SECONDS_ELSEWHERE = 1.0
@@ -103,8 +103,8 @@ def list_entries(
         since_ns=since_ns,
         until_ns=until_ns,
     )
-    with gateways.reading_log(data) as log:
-        page = log.listed(wanted, limit)
+    with gateways.opened(data, output.warn) as gateway:
+        page = gateway.log.listed(wanted, limit)
         show = _print_json if as_json else _table(heading=bool(page.entries) or follow)
         show(page.entries)
         if page.stopped_ns is not None:

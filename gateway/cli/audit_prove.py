@@ -97,12 +97,14 @@ def _proven(
     from gateway.audit import proofs
 
     found: list[tuple[Path | None, Proven]] = []
-    with gateways.reading_log(data) as log:
+    with gateways.opened(data, output.warn) as gateway:
         if event is not None:
-            found.append((None, proofs.check(log.proof(None, event.strip(), None), verifier, event.strip(), None)))
+            found.append(
+                (None, proofs.check(gateway.log.proof(None, event.strip(), None), verifier, event.strip(), None))
+            )
         for path, note in notes.items():
             organization, size = proofs.of_which_log(note)
-            found.append((path, proofs.check(log.proof(organization, None, size), verifier, None, note)))
+            found.append((path, proofs.check(gateway.log.proof(organization, None, size), verifier, None, note)))
     return found
 
 

@@ -43,8 +43,8 @@ def show(
     """
     if content:
         remote.only_here("--content")
-    with gateways.reading_log(data) as log:
-        looked = log.show(event_id)
+    with gateways.opened(data, output.warn) as gateway:
+        looked = gateway.log.show(event_id)
     found, decision, again = looked.found, looked.decision, looked.again
     if decision is None or again is None:
         if content:

@@ -14,7 +14,8 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.management.port.gateway import Gateway
+    from pathlib import Path
+
     from gateway.registry.records import SubjectKind
 
 app = typer.Typer(no_args_is_help=True, help="Show which policy bundles apply to whom.")
@@ -59,7 +60,7 @@ def bind(
     as_json: Json = False,
 ) -> None:
     """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
-    from gateway.management.port.assignments import NewBinding
+    from gateway.management.nouns.assignments import NewBinding
 
     kind, name, organization = parse_subject(subject, organization)
     new = NewBinding(
@@ -71,12 +72,12 @@ def bind(
         without_members=create,
         shadow=shadow,
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         try:
             binding = gateway.bindings.bind(organization, new, other_effect=yes, reason=reason)
         except GatewayError as error:
             if error.code != "other_effect" or not sys.stdin.isatty():
-                raise _explained(error, gateway) from error
+                raise _explained(error, data) from error
             typer.confirm(f"{error.message}. Change it?", abort=True, err=True)
             binding = gateway.bindings.bind(organization, new, other_effect=True, reason=reason)
         if as_json:
@@ -99,7 +100,7 @@ def unbind(
 ) -> None:
     """End a binding, from the next request on."""
     kind, name, organization = parse_subject(subject, organization)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         binding = gateway.bindings.unbind(organization, kind, name, bundle, shadow=shadow, reason=reason)
         if as_json:
             output.print_json(binding)
@@ -116,7 +117,7 @@ def list_bindings(
     as_json: Json = False,
 ) -> None:
     """List the bindings in force, each with the agents that it applies to."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         bindings = gateway.bindings.listed(organization, agent)
     if as_json:
         output.print_json(bindings)
@@ -131,11 +132,18 @@ def list_bindings(
     )
 
 
-def _explained(error: GatewayError, gateway: Gateway) -> GatewayError:
+def _explained(error: GatewayError, data: Path) -> GatewayError:
     """The error, with the missing step if the bundle is not in force and that step is known."""
     if error.code not in ("unknown_bundle", "bundle_not_in_force") or error.subject is None:
         return error
-    step = gateway.bindings.missing_step(error.subject)
+    if gateways.chosen() is not None:  # that stands in the gateway's settings and repository
+        return error
+    from gateway.policy.rollout.whereabouts import missing_step
+    from gateway.processes import local
+    from gateway.settings import load_settings
+
+    with local.reading(data) as registry:
+        step = missing_step(load_settings({"data": data}), registry, error.subject)
     message = f"bundle `{error.subject}` is not in force yet" if error.code == "unknown_bundle" else error.message
     return GatewayError(error.code, message, subject=error.subject, hint=step) if step else error
 

@@ -19,7 +19,6 @@ from gateway.cli.options import DATA, Data, Json, Organization, ReplaceRevoked
 from gateway.cli.upstreams import key_from, openapi_document, read_secret
 from gateway.errors import GatewayError
 from gateway.management import gateways
-from gateway.management.port.fleet import AskedFleet
 
 if TYPE_CHECKING:
     from gateway.registry.fleet.apply import MadeKey
@@ -61,6 +60,7 @@ def apply(
     What the file leaves out stays as it is. Applied twice, a file changes nothing the second time. `gateway export`
     prints a file to begin with.
     """
+    from gateway.management.nouns.fleet import AskedFleet
     from gateway.registry.fleet import document
 
     with _uncollected():
@@ -84,8 +84,7 @@ def apply(
             )
             many = sum(len(each) for each in read.value.values() if isinstance(each, list))
             what = f"{'comparing' if dry_run else 'comparing and applying'} {many:,} items"
-            opened = gateways.reading if dry_run else gateways.changing
-            with output.working(what) as pause, opened(data) as gateway:
+            with output.working(what) as pause, gateways.opened(data, output.warn) as gateway:
                 if dry_run:
                     plan = gateway.fleet.rehearse(asked)
                 else:
@@ -124,7 +123,7 @@ def export(
     """
     from gateway.registry.fleet import export as exported
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         document = gateway.fleet.export(organization)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n" if as_json else exported.text(document)
     if out is None:

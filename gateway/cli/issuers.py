@@ -39,7 +39,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer. Its tokens open nothing before there is a rule."""
-    from gateway.management.port.issuers import NewIssuer
+    from gateway.management.nouns.issuers import NewIssuer
 
     new = NewIssuer(
         name=name,
@@ -49,7 +49,7 @@ def add(
         jwks=person_issuers.key_text(jwks_url, jwks_file),
         insecure=insecure,
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.issuers.add(organization, new)
         if as_json:
             output.print_json(made)
@@ -61,7 +61,7 @@ def add(
 @app.command("list")
 def list_issuers(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the issuers that are trusted."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.issuers.listed(organization)
     if as_json:
         output.print_json(found)
@@ -121,7 +121,7 @@ def update(
     )
     if wanted == IssuerUpdate(insecure=insecure):
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway issuers update --help`")
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         changed = gateway.issuers.update(organization, name, wanted, reason)
     if as_json:
         output.print_json(changed)
@@ -137,7 +137,7 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer no longer. The tokens that came from its rules end at their next use."""
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         removed = gateway.issuers.remove(organization, name)
         if as_json:
             output.print_json(removed)
@@ -161,7 +161,7 @@ def add_rule(
 ) -> None:
     """Let tokens with these claims be an agent, or let an agent act for the persons that they name."""
     found = claims.read(claim or [], "repository=acme/app")
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.issuers.add_rule(organization, issuer, found, agent)
         if as_json:
             output.print_json(made)
@@ -179,7 +179,7 @@ def list_rules(
     """List the rules."""
     from gateway.registry import issuers
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.issuers.listed(organization)
     if issuer is not None:
         found = [issuers.named(found, issuer)]
@@ -210,7 +210,7 @@ def remove_rule(
     as_json: Json = False,
 ) -> None:
     """End a rule. The tokens that came from it end at their next use."""
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         removed = gateway.issuers.remove_rule(organization, rule)
         if as_json:
             output.print_json(removed)

@@ -67,7 +67,7 @@ def rotate(
     terms = Terms(output.parse_duration(overlap), lifetime_ns, reason)
     rotated: list[Rotated]
     skipped: list[Skipped] = []
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         with _File(out, in_force=gateways.chosen() is not None) as write:
             if many:
                 rotated, skipped = gateway.keys.rotate_many(organization, team, terms, write)

@@ -47,14 +47,14 @@ def create(
     --network the key is for a part of what its agent may do; policies are asked all the same.
     """
     from gateway.identity.key_scope import scope
-    from gateway.management.port.keys import NewCredential
+    from gateway.management.nouns.keys import NewCredential
 
     if (agent is None) == (named is None):
         raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     new = NewCredential(agent=agent or named or "", lifetime_ns=lifetime_ns, scope=scoped)
-    with gateways.changing(data) as gateway, secret_file(out) as put:
+    with gateways.opened(data, output.warn) as gateway, secret_file(out) as put:
         made = gateway.keys.create(organization, new, reason)
         put(made.text)
         if as_json:
@@ -81,7 +81,7 @@ def list_keys(
     as_json: Json = False,
 ) -> None:
     """List keys without their secrets, including dead ones. A last use is known to the hour."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         keys, uses = gateway.keys.listed(organization, agent)
     now_ns = output.now_ns()
     if as_json:
@@ -117,7 +117,7 @@ def revoke(
     """Revoke a key, for good. The next request with it is refused."""
     from gateway.identity.credentials import public_part
 
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         revoked = gateway.keys.revoke(organization, key, reason)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})

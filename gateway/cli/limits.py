@@ -16,7 +16,7 @@ from gateway.management import gateways
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.management.port.assignments import LimitName
+    from gateway.management.nouns.assignments import LimitName
     from gateway.registry.limit_states import LimitState
     from gateway.registry.records import LimitRecord
 
@@ -77,7 +77,7 @@ def set_limit(
     organization. Theirs is another one beside it, and the lower one decides.
     """
     named, organization = _name(subject, organization, limit, upstream, model)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.limits.set(
             organization, named, _amount(limit, value), mode=mode or None, without_members=create, reason=reason
         )
@@ -116,7 +116,7 @@ def raise_limit(
     organization cannot raise the gateway's.
     """
     named, organization = _name(subject, organization, limit, upstream, model)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.limits.raise_(
             organization, named, _amount(limit, value), output.parse_duration(duration), reason
         )
@@ -147,7 +147,7 @@ def remove_limit(
     organization cannot end the gateway's.
     """
     named, organization = _name(subject, organization, limit, upstream, model)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         removed = gateway.limits.remove(organization, named, reason)
     if as_json:
         output.print_json(removed)
@@ -159,7 +159,7 @@ def remove_limit(
 @app.command("list")
 def list_limits(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the limits that operators have set. Those of policies stand in the policies."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.limits.listed(organization)
     if as_json:
         output.print_json(found)
@@ -187,7 +187,7 @@ def show_limits(
     For an agent these are also the limits of its team and its organization.
     """
     kind, name, organization = parse_subject(subject, organization)
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         shown = gateway.limits.states(organization, kind, name)
     if as_json:
         output.print_json(shown)
@@ -213,7 +213,7 @@ def show_limits(
 
 def _name(subject: str, organization: str, limit: str, upstream: str, model: str) -> tuple[LimitName, str]:
     """Which limit of whom, and in which organization."""
-    from gateway.management.port.assignments import LimitName
+    from gateway.management.nouns.assignments import LimitName
 
     kind, name, organization = parse_subject(subject, organization)
     return LimitName(kind=kind, subject=name, name=limit, upstream=upstream, model=model), organization
@@ -221,7 +221,7 @@ def _name(subject: str, organization: str, limit: str, upstream: str, model: str
 
 def _told_beside(data: Path, changed: LimitRecord) -> LimitState | None:
     """Say that the same limit is also set by others, if it is. Returns where the changed one stands, if it does."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.limits.states(changed.organization, changed.subject_kind, changed.subject_id)
     which = (changed.subject_kind, changed.limit, changed.upstream, changed.model)
     for each in found:

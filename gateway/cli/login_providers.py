@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Add a provider. Nobody is let in before there is a rule."""
 
-    from gateway.management.port.logins import NewLoginProvider
+    from gateway.management.nouns.logins import NewLoginProvider
 
     new = NewLoginProvider(
         name=name,
@@ -62,7 +62,7 @@ def add(
         session_seconds=output.parse_duration(session) // 10**9,
         insecure=insecure,
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.logins.add(new, reason)
     if as_json:
         output.print_json(made)
@@ -76,7 +76,7 @@ def add(
 def list_providers(data: Data = DATA, as_json: Json = False) -> None:
     """List the login providers."""
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.logins.listed()
     if as_json:
         output.print_json(found)
@@ -95,7 +95,7 @@ def list_providers(data: Data = DATA, as_json: Json = False) -> None:
 def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     """Show a login provider and its rules."""
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.logins.show(name)
         let_in = gateway.logins.rules(found.name)
     if as_json:
@@ -132,7 +132,7 @@ def update(
 ) -> None:
     """Change a login provider, for logins from now on. Logins before go on as they are."""
 
-    from gateway.management.port.logins import LoginProviderUpdate
+    from gateway.management.nouns.logins import LoginProviderUpdate
 
     if secret_file is not None and no_secret:
         raise GatewayError("invalid_secret", "--client-secret-file and --no-client-secret exclude each other")
@@ -143,7 +143,7 @@ def update(
         scopes=scope,
         session_seconds=None if session is None else output.parse_duration(session) // 10**9,
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         changed = gateway.logins.update(name, wanted, reason)
     if as_json:
         output.print_json(changed)
@@ -155,7 +155,7 @@ def update(
 def remove(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Let nobody log in there any more. Its rules go, and the logins that it gave end at once."""
 
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         removed, ended = gateway.logins.remove(name, reason)
     if as_json:
         output.print_json(output.plain(removed) | {"tokens_ended": ended})
@@ -181,11 +181,11 @@ def add_rule(
 ) -> None:
     """Let people in who have these claims, all of them, as operators with this role."""
 
-    from gateway.management.port.logins import NewLoginRule
+    from gateway.management.nouns.logins import NewLoginRule
 
     asked = claims.read(claim or [], "groups=platform")
     new = NewLoginRule(provider=provider, claims=asked, role=role.value, organization=organization)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.logins.add_rule(new, reason)
     if as_json:
         output.print_json(made)
@@ -201,7 +201,7 @@ def list_rules(
 ) -> None:
     """List the rules."""
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.logins.rules(provider)
     if as_json:
         output.print_json(found)
@@ -222,7 +222,7 @@ def remove_rule(
 ) -> None:
     """End a rule. The logins that it has let in end at once."""
 
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         removed, ended = gateway.logins.remove_rule(rule, reason)
     if as_json:
         output.print_json(output.plain(removed) | {"tokens_ended": ended})
@@ -240,7 +240,7 @@ def readmit(
 ) -> None:
     """Let the person of a revoked operator log in again. The next login makes a new operator, if a rule lets it in."""
 
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         barred = gateway.operators.readmit(organization, operator, reason)
     if as_json:
         output.print_json({"operator": operator, "changed": barred is not None})

@@ -52,7 +52,7 @@ def add(
 
     The first one is added on the gateway's machine: there is no password.
     """
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.operators.add(organization, name, role.value, reason)
     if as_json:
         output.print_json(made)
@@ -65,7 +65,7 @@ def add(
 @app.command("list")
 def list_operators(organization: Organization = None, data: Data = DATA, as_json: Json = False) -> None:
     """List all operators, or those of one organization, also revoked ones."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.operators.listed(organization)
     if as_json:
         output.print_json(found)
@@ -80,7 +80,7 @@ def list_operators(organization: Organization = None, data: Data = DATA, as_json
 @app.command()
 def show(operator: Operator, organization: Organization = None, data: Data = DATA, as_json: Json = False) -> None:
     """Show an operator with its tokens and its history."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.operators.show(organization, operator)
         tokens = gateway.operators.tokens(organization, found.id)
         versions = gateway.operators.versions(organization, found.id)
@@ -119,7 +119,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Give an operator another role, from the next request on. Its tokens stay."""
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         updated = gateway.operators.update(organization, operator, role.value, reason)
     if as_json:
         output.print_json({"operator": output.plain(updated) if updated else operator, "changed": updated is not None})
@@ -138,7 +138,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke an operator and all its tokens, for good. The next request with one of them is refused."""
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         revoked = gateway.operators.revoke(organization, operator, reason)
     if as_json:
         output.print_json({"operator": operator, "revoked": True, "changed": revoked is not None})
@@ -170,11 +170,11 @@ def create_token(
 
     With --server it must not outlive the token with which you ask.
     """
-    from gateway.management.port.operators import NewOperatorToken
+    from gateway.management.nouns.operators import NewOperatorToken
 
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     new = NewOperatorToken(operator=operator, lifetime_ns=lifetime_ns, scopes=scope or None)
-    with gateways.changing(data) as gateway, secret_file(out) as put:
+    with gateways.opened(data, output.warn) as gateway, secret_file(out) as put:
         made = gateway.operators.create_token(organization, new, reason)
         put(made.text)
     if as_json:
@@ -194,7 +194,7 @@ def list_tokens(
     operator: Operator, organization: Organization = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """List an operator's tokens without their secrets, also dead ones."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.operators.tokens(organization, operator)
     now_ns = output.now_ns()
     if as_json:
@@ -228,7 +228,7 @@ def revoke_token(
     """Revoke a token, for good. The next request with it is refused."""
     from gateway.identity.credentials import public_part
 
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         revoked = gateway.operators.revoke_token(organization, token, reason)
     if as_json:
         output.print_json({"token_id": public_part(token), "revoked": True, "changed": revoked is not None})

@@ -35,7 +35,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create an organization: its own agents, bindings, upstreams and audit log."""
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         identifier = gateway.organizations.create(name, reason)
         if as_json:
             output.print_json({"id": identifier, "name": name})
@@ -49,7 +49,7 @@ def create(
 @app.command("list")
 def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
     """List the organizations."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.organizations.listed()
     if as_json:
         output.print_json(found)
@@ -64,7 +64,7 @@ def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
 @app.command()
 def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     """Show an organization, who made it so and why, and what keeps its agents out."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.organizations.show(name)
         history = gateway.organizations.versions(name)
         names = gateway.organizations.names(name)
@@ -123,7 +123,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change an organization: its time zone, how often agents must be confirmed, and what becomes of the others."""
-    from gateway.management.port.tenants import OrganizationUpdate
+    from gateway.management.nouns.tenants import OrganizationUpdate
 
     if review_days is None and suspend_after is None and zone is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
@@ -133,7 +133,7 @@ def update(
         zone=zone,
         suspend_now=yes,
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         updated = gateway.organizations.update(name, wanted, reason)
         if updated is not None and (review_days is not None or suspend_after is not None) and _never_due(updated):
             hint = f"say how often owners must confirm them: `gateway orgs update {name} --review-days 90`"
@@ -210,7 +210,7 @@ def give(
     Without that only operators of the whole gateway, and whoever is at its machine, register SPIFFE IDs and issuers.
     """
     kind, given, of = _named(trust_domain, issuer, audience)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.organizations.give(name, kind, given, of, reason)
         if as_json:
             output.print_json(output.plain(made))
@@ -230,7 +230,7 @@ def take(
 ) -> None:
     """Take back what an organization was given. What its operators have made with it stays until it is revoked."""
     kind, given, of = _named(trust_domain, issuer, audience)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         mine = [each for each in gateway.organizations.names(name) if (each.kind, each.audience) == (kind, of)]
         ids = [each.id for each in mine if each.name == given.removeprefix("spiffe://")]
         taken = gateway.organizations.take(name, ids[0] if ids else given, reason)
@@ -275,7 +275,7 @@ def resume(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = F
 def revoke(name: Name, yes: Yes = False, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Revoke an organization, for good: every agent in it is refused, and nothing brings it back."""
     if not yes:
-        with gateways.reading(data) as gateway:
+        with gateways.opened(data, output.warn) as gateway:
             tenant_states.ask_first("organization", name, gateway.organizations.show(name).agents)
     tenant_states.change(
         "revoke",

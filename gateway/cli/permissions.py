@@ -17,7 +17,7 @@ from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.control.permission_records import AskedCall, Judged
-    from gateway.management.port.permissions import PermissionsAt
+    from gateway.management.nouns.permissions import PermissionsAt
 
 Model = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="As clients write it; may be repeated.")]
 Action = Annotated[
@@ -87,8 +87,8 @@ def _models(data: Path, organization: str, agent: str) -> list[str]:
     from gateway.audit.search import Filters
 
     found: dict[str, None] = {}
-    with gateways.reading_log(data) as log:
-        listing = log.listed(Filters(organization=organization, agent=agent, kind="decided"), _LOOKED_AT)
+    with gateways.opened(data, output.warn) as gateway:
+        listing = gateway.log.listed(Filters(organization=organization, agent=agent, kind="decided"), _LOOKED_AT)
         for each in reversed(listing.entries):
             if name := str(each.found.entry.get("model") or ""):
                 found[name] = None
@@ -105,7 +105,7 @@ def _named_by_policies(data: Path) -> list[str]:
     from gateway.settings import load_settings
 
     bundles = load_settings({"data": data}).data.bundles
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         active = gateway.policies.state(1).in_force
     refs = [] if active is None else active.bundles
     return [name for each in refs for name in input_schema.models_named(bundle.read(bundles / each.digest))]
@@ -121,12 +121,12 @@ def _answer(
     as_json: bool,
     everyone: bool,
 ) -> None:
-    from gateway.management.port.permissions import Question
+    from gateway.management.nouns.permissions import Question
 
     models, actions, tools, upstream = asked
     question = Question(models=models, actions=actions, tools=tools, upstream=upstream)
     at_ns = None if at is None else output.parse_past(at)
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.permissions.asked(organization, agent, question, at_ns)
     if as_json:
         typer.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))

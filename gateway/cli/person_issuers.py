@@ -58,7 +58,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer to say who a person is. No agent may act for its persons before there is a rule."""
-    from gateway.management.port.issuers import NewIssuer
+    from gateway.management.nouns.issuers import NewIssuer
     from gateway.registry.issuers import PersonTokens
 
     keys = key_text(jwks_url, jwks_file)
@@ -77,7 +77,7 @@ def add(
         insecure=insecure,
         persons=tokens,
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.issuers.add(organization, new)
         if as_json:
             output.print_json(made)

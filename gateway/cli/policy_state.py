@@ -92,7 +92,7 @@ def history(
 
 
 def _state(data: Path, limit: int) -> PolicyState:
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         return gateway.policies.state(limit)
 
 

@@ -36,7 +36,7 @@ def list_prices(
     """List the providers of the table, or the models of one with the prices that are in force now."""
     from gateway.usage import price_documents
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         if provider is None:
             version, rows = gateway.prices.providers()
         else:
@@ -80,7 +80,7 @@ def show(
     from gateway.usage import price_documents
 
     at_ns = None if at is None else output.parse_time(at)
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.prices.of_model(organization, model, upstream, at_ns)
     if as_json:
         shown = [{"at": each.name, **price_documents.document(each.price)} for each in found]

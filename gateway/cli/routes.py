@@ -50,7 +50,7 @@ def set_route(
 ) -> None:
     """Make a route, or give one other upstreams: `gateway routes set chat openai:3,groq:1 azure`."""
     members = _members(tiers, _renames(model or []))
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         route = gateway.routes.set(organization, name, members, default, reason)
         if as_json:
             output.print_json(route)
@@ -65,7 +65,7 @@ def set_route(
 @app.command("list")
 def list_routes(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the routes and where they lead."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         routes = gateway.routes.listed(organization)
     if as_json:
         output.print_json(routes)
@@ -99,7 +99,7 @@ def show(
     """Show the upstreams of a route: in which order they are tried, and what each calls the models."""
     from gateway.registry import names
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         routes = {each.name: each for each in gateway.routes.listed(organization)}
     if (route := routes.get(name)) is None:
         raise names.unknown_route(name, routes)
@@ -134,7 +134,7 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove a route. Its upstreams stay."""
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         removed = gateway.routes.remove(organization, name, reason)
         if as_json:
             output.print_json(removed)

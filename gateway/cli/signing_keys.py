@@ -61,7 +61,7 @@ def add_public(
     """
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
-    from gateway.management.port.keys import NewCredential
+    from gateway.management.nouns.keys import NewCredential
 
     private = None if private_key is None else public_keys.read_private(private_key)
     if private is not None:
@@ -78,7 +78,7 @@ def add_public(
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     prove = _proof(private, organization, agent) if private is not None else (lambda _: proof) if proof else None
     new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped, prove=prove)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         record = gateway.keys.add_public(organization, key, new, reason)
         if as_json:
             output.print_json(output.plain(record))
@@ -134,7 +134,7 @@ def generate(
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
     from gateway.identity.message_signatures import thumbprint
-    from gateway.management.port.keys import NewCredential
+    from gateway.management.nouns.keys import NewCredential
 
     scoped = scope(action or (), model or (), network or ())
     key = public_keys.generate("ed25519" if key_type is KeyType.ED25519 else "p256")
@@ -153,7 +153,7 @@ def generate(
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     prove = _proof(key, organization, agent)
     new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped, prove=prove)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         public_keys.write_private(out, key)
         try:
             record = gateway.keys.add_public(organization, public, new, reason)

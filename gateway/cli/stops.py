@@ -28,7 +28,7 @@ def stop(
     Nothing else is changed, so `gateway resume` brings back exactly what was before.
     """
     _check_scope(everybody, organization)
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found, begun = gateway.stops.begin(organization, reason)
         if as_json:
             output.print_json({"stop": found, "changed": begun})
@@ -49,7 +49,7 @@ def resume(
 ) -> None:
     """End an emergency stop. Agents that were suspended or revoked, before or meanwhile, stay so."""
     _check_scope(everybody, organization)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         ended = gateway.stops.end(organization, reason)
         others = gateway.stops.in_force()
         if as_json:

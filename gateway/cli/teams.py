@@ -30,7 +30,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create a team. Bundles and limits can be bound to it before any agent is in it."""
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made = gateway.teams.create(organization, name, owner, description, reason)
         if as_json:
             output.print_json(made)
@@ -57,7 +57,7 @@ def update(
     """Change a team's owner or description."""
     if owner is None and description is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway teams update --help`")
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         updated = gateway.teams.update(organization, team, owner, description, reason)
         if as_json:
             output.print_json({"team": output.plain(updated) if updated else team, "changed": updated is not None})
@@ -70,7 +70,7 @@ def update(
 @app.command("list")
 def list_teams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the teams with their owners, agents and bundles."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.teams.listed(organization)
     if as_json:
         output.print_json(found)
@@ -93,7 +93,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a team with its agents and bundles."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.teams.show(organization, team)
     if as_json:
         output.print_json(found)
@@ -163,7 +163,7 @@ def revoke(
 ) -> None:
     """Revoke a team, for good: every agent in it is refused, and none of them can leave it."""
     if not yes:
-        with gateways.reading(data) as gateway:
+        with gateways.opened(data, output.warn) as gateway:
             tenant_states.ask_first("team", team, len(gateway.teams.show(organization, team).agents))
     tenant_states.change(
         "revoke",
@@ -179,7 +179,7 @@ def unknown_before(data: Path, organization: str, team: str | None) -> str:
     """What to say after a change that names a team which has no row yet; empty if it has one, or none is named."""
     if not team:
         return ""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         known = [each.name for each in gateway.teams.briefly(organization)]
     if team in known:
         return ""

@@ -13,7 +13,7 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.management.port.gateway import Gateway
+    from gateway.management.nouns.opened import Gateway
 
     Change = Callable[[Gateway], object | None]
 
@@ -27,9 +27,8 @@ def change(verb: str, what: str, name: str, data: Path, as_json: bool, make: Cha
 
     What takes something away is in force whether the log can be written or not.
     """
-    opened = gateways.changing(data) if verb == "resume" else gateways.restricting(data, output.warn)
     status = "active" if verb == "resume" else _DONE[verb]
-    with opened as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         changed = make(gateway) is not None
         if as_json:
             output.print_json({what: name, "status": status, "changed": changed})

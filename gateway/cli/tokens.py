@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Show and replace the keys that sig
 @app.command()
 def keys(data: Data = DATA, as_json: Json = False) -> None:
     """List the keys that sign and verify tokens, newest first, with their ages."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.token_keys.listed()
     if as_json:
         output.print_json(found)
@@ -63,8 +63,7 @@ def rotate_key(
 
     Tokens of the old key are good until they expire; then a running gateway removes its file.
     """
-    # Ending tokens must not wait for a log that cannot be written.
-    with gateways.restricting(data, output.warn) if at_once else gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         done = gateway.token_keys.rotate(at_once, reason)
     if as_json:
         output.print_json(done)

@@ -75,7 +75,7 @@ def add(
 
     It is tried as by `gateway upstreams check`. A failure is a warning: the upstream is there all the same.
     """
-    from gateway.management.port.destinations import NewUpstream
+    from gateway.management.nouns.destinations import NewUpstream
     from gateway.registry.names import CLIENTS_ADD, PROVIDERS, check_provider
 
     document = None if openapi is None else openapi_document(openapi, provider)
@@ -101,7 +101,7 @@ def add(
         headers=_headers(headers or []),
         openapi=document,
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         upstream = gateway.upstreams.add(organization, new, replace=replace, reason=reason)
         if as_json:
             _print_json(upstream)
@@ -120,7 +120,7 @@ def _try(data: Path, organization: str, name: str, reason: str) -> None:
     """Warn if an upstream that was just added does not work: nobody would know before an agent's first call."""
     at = of(organization)
     try:
-        with gateways.changing(data) as gateway, output.working("checking"):
+        with gateways.opened(data, output.warn) as gateway, output.working("checking"):
             (found,) = gateway.upstreams.check(organization, [name], reason)
     except GatewayError as error:
         output.warn(
@@ -135,7 +135,7 @@ def _try(data: Path, organization: str, name: str, reason: str) -> None:
 @app.command("list")
 def list_upstreams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the upstreams, without their keys."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         upstreams = gateway.upstreams.listed(organization)
     if as_json:
         _print_json(upstreams)
@@ -158,7 +158,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the requests that an upstream takes, and under which action a policy sees each."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         operations = gateway.upstreams.operations(organization, name)
     if as_json:
         for each in operations:
@@ -184,7 +184,7 @@ def check(
     The request costs nothing, and is no agent's. The audit log says who had it made. Of a JSON API (`--openapi`) only
     the connection is tried. The exit code is 1 if something is wrong with one of them.
     """
-    with gateways.changing(data) as gateway, output.working("checking"):
+    with gateways.opened(data, output.warn) as gateway, output.working("checking"):
         names = [name] if name else [each.name for each in gateway.upstreams.listed(organization)]
         found = gateway.upstreams.check(organization, names, reason)
     if as_json:
@@ -217,7 +217,7 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove an upstream and delete its sealed key."""
-    with gateways.restricting(data, output.warn) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         removed = gateway.upstreams.remove(organization, name, reason)
         if as_json:
             _print_json(removed)

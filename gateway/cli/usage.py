@@ -89,8 +89,8 @@ def usage(
     if at is not None and (since is not None or until is not None):
         raise GatewayError("invalid_time", "--at excludes --since and --until", hint="leave them out")
     asked = UsageAsked(by=columns, only=_only(only), since=_time(since), until=_time(until), at=_time(at), zone=zone)
-    with output.progress("adding up") as progress, gateways.adding_up(data, progress) as gateway:
-        found = gateway.report(asked)
+    with output.progress("adding up") as progress, gateways.opened(data, output.warn, progress) as gateway:
+        found = gateway.usage.report(asked)
     if found.zones != 1:
         output.note(f"organizations have {found.zones} zones: days and months are those of UTC, or of `--zone`")
     shown = (["window", "from"] if at is not None else []) + columns

@@ -58,7 +58,7 @@ def reconcile(
 
 def _upstreams(data: Path, provider: str) -> list[str]:
     """The names of the upstreams of a provider, in all organizations. One that was removed has its provider's name."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = [each for one in gateway.organizations.listed() for each in gateway.upstreams.listed(one.name)]
     names = sorted({each.name for each in found if each.provider == provider} | {provider})
     if names == [provider] and provider not in {each.provider for each in found}:
@@ -99,10 +99,10 @@ def _used(
     since, until = f"{month}-01T00:00:00Z", f"{year + number // 12}-{number % 12 + 1:02}-01T00:00:00Z"
     by = ["day", "model", "response_model"]
     lines: list[UsageLine] = []
-    with output.progress("adding up") as progress, gateways.adding_up(data, progress) as gateway:
+    with output.progress("adding up") as progress, gateways.opened(data, output.warn, progress) as gateway:
         for each in dict.fromkeys(upstreams):
             asked = UsageAsked(by=by, only={"upstream": each}, since=since, until=until, zone="UTC")
-            lines += gateway.report(asked).lines
+            lines += gateway.usage.report(asked).lines
     found: dict[Place, Charged] = {}
     for line in lines:
         day, model, response_model = line.key

@@ -44,7 +44,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a webhook: it is told of what happens from now on. A secret that is made is shown this once."""
-    from gateway.management.port.webhooks import NewWebhook
+    from gateway.management.nouns.webhooks import NewWebhook
     from gateway.outbound import addresses
     from gateway.registry import webhooks
     from gateway.webhooks import events, signature
@@ -58,7 +58,7 @@ def add(
     new = NewWebhook(
         url=url, events=event or events.USUAL, secret=given, insecure=insecure, allow_private=allow_private
     )
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         made, secret = gateway.webhooks.add(organization, new)
     if as_json:
         output.print_json({"webhook": made, "secret": secret})
@@ -74,7 +74,7 @@ def list_webhooks(organization: Organization = "default", data: Data = DATA, as_
     """List the webhooks, and how their last deliveries went."""
     from gateway.webhooks.deliveries import fares, state_document
 
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         found = gateway.webhooks.listed(organization)
     if as_json:
         listed = [{"webhook": each, "state": state_document(state)} for each, state in found]
@@ -94,7 +94,7 @@ def list_webhooks(organization: Organization = "default", data: Data = DATA, as_
 @app.command()
 def remove(webhook: Webhook, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """Remove a webhook. What it has not got yet is not delivered any more."""
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         removed = gateway.webhooks.remove(organization, webhook)
     if as_json:
         output.print_json(removed)
@@ -105,7 +105,7 @@ def remove(webhook: Webhook, organization: Organization = "default", data: Data 
 @app.command("test")
 def try_out(webhook: Webhook, organization: Organization = "default", data: Data = DATA) -> None:
     """Send the event `webhook.test` to a webhook now. Exit codes: 0 it was accepted, 1 it was not."""
-    with gateways.reading(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         done = gateway.webhooks.try_out(organization, webhook)
     if not done.accepted:
         hint = "see that the receiver is up and takes a POST there"

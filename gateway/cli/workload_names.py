@@ -30,12 +30,12 @@ def add_spiffe(
     The gateway must have the settings tls_cert, tls_key and client_ca. See docs/how-to/identity/mtls.md.
     """
     from gateway.identity.key_scope import scope
-    from gateway.management.port.keys import NewCredential
+    from gateway.management.nouns.keys import NewCredential
 
     scoped = scope(action or (), model or (), network or ())
     lifetime_ns = None if expires is None else output.parse_duration(expires)
     new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped)
-    with gateways.changing(data) as gateway:
+    with gateways.opened(data, output.warn) as gateway:
         record = gateway.keys.add_spiffe(organization, name, new, reason)
         if as_json:
             output.print_json(output.plain(record))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from gateway.control.gate import Caller, check_access
+from gateway.control.callers import Caller, check_access
 from gateway.identity import operator_roles
 from gateway.registry.fleet.plan import NAMED_ONLY, Noun, Step
 

@@ -13,14 +13,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from sqlmodel import Session
 
+from gateway.control.callers import Caller
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
-from gateway.identity import credentials, operator_roles
+from gateway.identity import credentials
 from gateway.identity.credentials import Credential, Peppers
 from gateway.registry import operators
 from gateway.registry.database import Registry
@@ -38,34 +38,6 @@ _GOOD: Final = 1024
 _LONGEST: Final = 512
 
 _CHALLENGE: Final = ("www-authenticate", 'Bearer realm="gateway control API"')
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """An operator whose token was right. `organization` is None for one of the whole gateway."""
-
-    operator: OperatorRecord
-    token: OperatorTokenRecord
-
-    @property
-    def organization(self) -> str | None:
-        return self.operator.organization
-
-    @property
-    def actor(self) -> str:
-        """What audit entries call it."""
-        return f"operator:{self.operator.id}"
-
-
-def check_access(caller: Caller, noun: str, *, write: bool) -> None:
-    """Raise `Problem` 403 unless the operator's role and token are for reading or changing things of this kind."""
-    what = f"{'change' if write else 'read'} {noun if noun != 'audit' else 'audit entries'}"
-    if not operator_roles.may(caller.operator.role, noun, write=write):
-        detail = f"an operator with the role {caller.operator.role} may not {what}"
-        raise Problem(403, "forbidden", detail, hint="an owner can give you another role")
-    if not operator_roles.within(caller.token.scopes, noun, write=write):
-        detail = f"this token is for {', '.join(caller.token.scopes or ())}: it may not {what}"
-        raise Problem(403, "token_scope", detail, hint="use a token for that")
 
 
 class Gate:

@@ -7,26 +7,31 @@ Each file in `api/` has a list of operations. The server (`server.py`) carries t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlmodel import Session
 
-from gateway.audit.writer import AuditWriter
-from gateway.control.cursors import Cursors
-from gateway.control.gate import Caller
-from gateway.control.permissions import Bundles
 from gateway.control.problems import Problem
-from gateway.data_directory import DataDirectory
 from gateway.identity import operator_roles
-from gateway.identity.credentials import Peppers
-from gateway.registry.database import Registry
-from gateway.registry.guarded import GuardedRegistry, Step
-from gateway.registry.vault import Vault
 from gateway.upstream import strict_json
+
+if TYPE_CHECKING:  # a command imports what its own operation needs, and no more
+    from sqlmodel import Session
+
+    from gateway.audit.writer import AuditWriter
+    from gateway.control.callers import Caller
+    from gateway.control.cursors import Cursors
+    from gateway.control.permissions import Bundles
+    from gateway.data_directory import DataDirectory
+    from gateway.identity.credentials import Peppers
+    from gateway.registry.database import Registry
+    from gateway.registry.guarded import Step
+    from gateway.registry.vault import Vault
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -68,13 +73,13 @@ class PageQuery(Query):
     cursor: str | None = Field(None, description="The `next` of the page before.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What operations work with."""
 
     registry: Registry
     data: DataDirectory
-    writer: AuditWriter
+    writer: AuditWriter | None
     """The one of this process: a writer of its own for each change would be a thread and a connection each time."""
     peppers: Peppers
     vault: Vault
@@ -82,6 +87,16 @@ class Context:
     bundles: Bundles
     health: Callable[[], Mapping[str, Any]] | None = None
     """What `gateway status` says, if the process of this API can tell. Blocks."""
+    progress: Callable[[int, int], None] | None = None
+    """It is told how far something long has come, if somebody looks on."""
+
+    @contextmanager
+    def log(self) -> Iterator[sqlite3.Connection]:
+        """The log, for reading. It may be a copy that has nothing beside it."""
+        from gateway.audit.log_files import log_directory, opened_log
+
+        with opened_log(log_directory(self.data.path).audit_db) as db:
+            yield db
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +115,8 @@ class Ask:
     """The id in `Last-Event-ID`, which streams know."""
     before: Sequence[Step] = ()
     after: Sequence[Step] = ()
+    deliver: Callable[[Any], None] = lambda _made: None
+    """It takes what was made to where it is kept, before it is in force; only whoever asks in this process has one."""
 
     @property
     def registry(self) -> Registry:
@@ -118,6 +135,8 @@ class Ask:
 
     def change(self, *conditions: Step) -> Registry:
         """For one change, under the conditions of every change and these."""
+        from gateway.registry.guarded import GuardedRegistry
+
         return GuardedRegistry(self.context.registry, [*self.before, *conditions], self.after)
 
     def check_tag(self, current: str) -> None:
@@ -168,7 +187,7 @@ class Operation:
     most `most_bytes` and `most_values`. A `heavy` one takes seconds, so few are carried out at a time. One that
     `waits_for_others` takes as long as a server elsewhere likes, so it has a place of its own or is refused. One that
     `changes_nothing` is a POST only because it has a body. A `public` one needs no token: its function gets a `Visit`
-    (`logins.py`), and is awaited.
+    (`logins.py`), and is awaited. One that is only `here` is for commands on the gateway's machine, and not served.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -191,6 +210,7 @@ class Operation:
     tagged: bool = False
     streams: bool = False
     public: bool = False
+    here: bool = False
 
     @property
     def writes(self) -> bool:

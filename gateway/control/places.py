@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
-from gateway.control.gate import Caller
+from gateway.control.callers import Caller
 from gateway.control.problems import Problem
 from gateway.shared_threads import SharedThreads
 from gateway.shares import Holder, Kind, NoShareError, Shares

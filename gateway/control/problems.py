@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from gateway.errors import Denied, GatewayError, Hint, Kind, UnknownError
 from gateway.logs import without_keys
-from gateway.registry.fleet.document import FleetError, Mistake
+
+if TYPE_CHECKING:
+    from gateway.registry.fleet.document import Mistake
 
 MEDIA_TYPE: Final = "application/problem+json"
 _LONGEST = 1000
@@ -64,6 +66,8 @@ def of(error: GatewayError, noun: str = "", *, named: Collection[str] = (), comm
     `named` has the kinds of the things that the path names; if one of them is the unknown one, the answer is 404.
     `commands` says that the command line asks, so that hints may name commands.
     """
+    from gateway.registry.fleet.document import FleetError
+
     if isinstance(error, Denied):
         return Problem(error.reason.status, error.code, error.text, hint="send the body as one JSON object in UTF-8")
     code = error.code

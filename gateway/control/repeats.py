@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 from sqlmodel import Session, col, delete, func, select
 
-from gateway.control.gate import Caller
+from gateway.control.callers import Caller
 from gateway.control.operation import Answer, Operation
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError

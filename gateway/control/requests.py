@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from pydantic import BaseModel, ValidationError
-from starlette.types import Receive
 
 from gateway.control.operation import Operation
 from gateway.control.problems import Problem
@@ -17,17 +16,13 @@ from gateway.errors import did_you_mean
 from gateway.logs import without_keys
 from gateway.upstream import strict_json
 
-PREFIX: Final = "/api/v1"
+if TYPE_CHECKING:
+    from starlette.types import Receive
+
 NO_MEMBER: Final = "there is no such member"
 _BODY_SECONDS: Final = 30.0
 _DIGITS: Final = 18
 _JSON: Final = re.compile(r"application/(json|merge-patch\+json)\s*(;\s*charset=utf-8\s*)?", re.IGNORECASE)
-
-
-def pattern(path: str) -> re.Pattern[bytes]:
-    parts = re.split(r"\{(\w+)\}", path)
-    text = "".join(f"(?P<{part}>[^/]+)" if number % 2 else re.escape(part) for number, part in enumerate(parts))
-    return re.compile((re.escape(PREFIX) + text).encode())
 
 
 def part(value: bytes) -> str:
@@ -129,6 +124,13 @@ def validated_body(operation: Operation, headers: Mapping[bytes, bytes], raw: by
             415, "unsupported_media_type", "the body must be JSON", hint="send content-type: application/json"
         )
     strict_json.parse(raw, operation.most_values)  # whatever parsers could read differently is refused here
+    return body_of(operation, raw)
+
+
+def body_of(operation: Operation, raw: bytes) -> BaseModel | None:
+    """The body from JSON that only one way of reading it has."""
+    if operation.body is None:
+        return None
     try:
         return operation.body.model_validate_json(raw)
     except ValidationError as error:

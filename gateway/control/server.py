@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -18,23 +18,23 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.audit.writer import AuditWriter
-from gateway.control import gate, openapi, page, problems, requests, tenants
-from gateway.control.api import OPERATIONS
+from gateway.control import dispatch, openapi, operations, page, problems, requests
+from gateway.control.callers import Caller, check_access
 from gateway.control.cursors import Cursors
 from gateway.control.event_streams import EventStreams, Feed
-from gateway.control.gate import Caller, Gate
+from gateway.control.gate import Gate
 from gateway.control.logins import Logins, Visit
 from gateway.control.operation import MAX_BODY, Answer, Ask, Context, Operation
+from gateway.control.operations import PREFIX, pattern
 from gateway.control.permissions import Bundles
 from gateway.control.places import ALIKE, LARGE_BYTES, THREADS, Hall, Threads, held, holders_of
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
-from gateway.control.requests import PREFIX
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.identity.credentials import Peppers
-from gateway.registry import publication, queries
+from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.documents import plain
 from gateway.registry.key_source import KeySource
@@ -112,7 +112,7 @@ class ControlApi:
     ) -> None:
         self._app = app
         self._context = context
-        self._table = [(requests.pattern(each.path), each) for each in operations]
+        self._table = [(pattern(each.path), each) for each in operations]
         document = openapi.document(operations, version)
         text, policy = page.render(document)
         readable = _Response(200, "text/html; charset=utf-8", text, [("content-security-policy", policy)])
@@ -169,7 +169,7 @@ class ControlApi:
             bundles=Bundles(data.bundles),
             health=health,
         )
-        api = cls(app, context, OPERATIONS, version, stop)
+        api = cls(app, context, operations.every(), version, stop)
         api._owned = writer if own else None
         return api
 
@@ -206,7 +206,7 @@ class ControlApi:
         target = raw.split(b"?")[0]
         if scope["method"] in _READING and (static := self._static.get(target.decode("latin-1"))) is not None:
             return static
-        operation, path = self._find(scope["method"], target)
+        operation, path = dispatch.find(scope["method"], target, self._table)
         if operation.public:
             return await self._visited(operation, scope, receive, _stranger(scope))
         hall = self._restricting if operation.restricts else self._ordinary
@@ -214,7 +214,7 @@ class ControlApi:
         holders = holders_of(caller)
         with held(hall.under_way, *holders):
             if operation.noun not in _CHECKED_BY_CONTENT:
-                gate.check_access(caller, operation.noun, write=operation.writes)
+                check_access(caller, operation.noun, write=operation.writes)
             headers = requests.single_headers(scope["headers"])
             async with self._body(operation, receive, headers, holders) as body:
                 asked = _Request(operation, path, scope["query_string"], headers, body)
@@ -230,7 +230,7 @@ class ControlApi:
         caller = await self._arrive(self._ordinary, scope)
         holders = holders_of(caller)
         with held(self._ordinary.under_way, *holders):
-            gate.check_access(caller, noun, write=False)
+            check_access(caller, noun, write=False)
             return await self._threads["beside"].run(holders, work, caller)
 
     async def _arrive(self, hall: Hall, scope: Scope) -> Caller:
@@ -306,20 +306,6 @@ class ControlApi:
         except GatewayError as error:
             raise problems.of(error) from error
 
-    def _find(self, method: str, target: bytes) -> tuple[Operation, dict[str, str]]:
-        """The operation, and the parameters in its path. Each part is decoded by itself: `%2F` separates nothing."""
-        allowed = []
-        for pattern, operation in self._table:
-            if (found := pattern.fullmatch(target)) is not None:
-                if operation.method == method:
-                    return operation, {name: requests.part(value) for name, value in found.groupdict().items()}
-                allowed.append(operation.method)
-        if allowed:
-            headers = [("allow", ", ".join(sorted(allowed)))]
-            raise Problem(405, "wrong_method", f"this path does not take {requests.shown(method)}", headers=headers)
-        hint = f"GET {PREFIX}/ shows what there is"
-        raise Problem(404, "unknown_path", "there is no such path in the control API", hint=hint)
-
     def _carry_out(self, asked: _Request, caller: Caller) -> _Response:
         """In a thread: check the request's contents, carry it out and publish what it changed."""
         operation = asked.operation
@@ -329,7 +315,11 @@ class ControlApi:
             if (again := repeats.answered(self._context.registry)) is not None:
                 return _Response(again[0], "application/json", again[1], [("idempotency-replayed", "true")])
             warnings: list[str] = []
-            with self._publishing(operation, ask.body, warnings):
+
+            def warn(what: str, hint: str) -> None:
+                warnings.append(f"{what}: {hint}")
+
+            with dispatch.publishing(self._context, operation, ask.body, warn, owed=warn):
                 answer: Answer = operation.function(ask)
                 # Before anything that can fail: what it made is in force, and a secret in it is told only once.
                 repeats.remember(self._context.registry, answer)
@@ -349,42 +339,18 @@ class ControlApi:
             raise problems.of(error, operation.noun, named=operation.parameters) from error
 
     def _ask(self, asked: _Request, caller: Caller, repeats: Repeats) -> Ask:
-        operation = asked.operation
-        query = requests.parameters(asked.query)
-        wanted = query.pop("organization", None) if operation.about != "nothing" else None
-        return Ask(
-            context=self._context,
-            caller=caller,
-            organization=tenants.organization(self._context.registry, operation, caller, wanted),
-            path=asked.path,
-            query=requests.validated_query(operation, query),
-            body=requests.validated_body(operation, asked.headers, asked.body),
-            matching=requests.tags(operation, asked.headers),
+        return dispatch.asked(
+            self._context,
+            caller,
+            asked.operation,
+            asked.path,
+            requests.parameters(asked.query),
+            body=requests.validated_body(asked.operation, asked.headers, asked.body),
+            matching=requests.tags(asked.operation, asked.headers),
             last_event=asked.headers.get(b"last-event-id", b"").decode("latin-1") or None,
             before=[lambda session: self._gate.check_again(session, caller), *repeats.before],
             after=repeats.after,
         )
-
-    def _publishing(self, operation: Operation, body: Any, warnings: list[str]) -> AbstractContextManager[Any]:
-        registry, data, writer = self._context.registry, self._context.data, self._context.writer
-        restricts = operation.restricts
-
-        def warn(what: str, hint: str) -> None:
-            warnings.append(f"{what}: {hint}")
-
-        if restricts(body) if callable(restricts) else restricts:
-            return publication.restricting(registry, data, warn, writer=writer)
-        if operation.writes:
-            return publication.changing(registry, data, writer=writer, warn=warn)
-        return _NOTHING_TO_PUBLISH
-
-
-class _Nothing(AbstractContextManager[None]):
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-_NOTHING_TO_PUBLISH: Final = _Nothing()
 
 
 # --- answering --------------------------------------------------------------------------------------------------------

@@ -7,21 +7,21 @@ at the registry, so that not even the time tells the two apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from sqlmodel import Session
+from typing import TYPE_CHECKING
 
 from gateway.audit.intents import SYSTEM
-from gateway.control.gate import Caller
-from gateway.control.operation import Operation
+from gateway.control.callers import Caller
+from gateway.control.operation import Context, Operation
 from gateway.control.problems import Problem
 from gateway.errors import did_you_mean
-from gateway.registry import operators, queries
-from gateway.registry.database import Registry
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
 DEFAULT = "default"
 
 
-def organization(registry: Registry, operation: Operation, caller: Caller, wanted: str | None) -> str | None:
+def organization(context: Context, operation: Operation, caller: Caller, wanted: str | None) -> str | None:
     """The organization that is meant; None for the whole gateway, or if the operation is about none."""
     if operation.about == "nothing":
         return caller.organization
@@ -31,7 +31,11 @@ def organization(registry: Registry, operation: Operation, caller: Caller, wante
     if wanted is None and operation.about == "home":
         return None
     name = DEFAULT if wanted is None else wanted
-    known = queries.organizations(registry)
+    if caller.is_here:  # the operation itself finds out, and a copy of the log has no registry to ask
+        return name
+    from gateway.registry import queries
+
+    known = queries.organizations(context.registry)
     if not (operation.noun == "audit" and name == SYSTEM) and name not in known:
         raise unknown(name, known)
     return name
@@ -45,6 +49,8 @@ def check_visible(caller: Caller, name: str) -> None:
 
 def check_may_undo(session: Session, caller: Caller, actor: str, what: str) -> None:
     """Raise `Problem` 403 if an operator of one organization would undo what one of the whole gateway did to it."""
+    from gateway.registry import operators
+
     organization = caller.organization
     if organization is not None and not operators.is_of(session, organization, actor):
         detail = f"this organization was {what} by an operator of the whole gateway"

@@ -68,10 +68,12 @@ def log_in(
 
     Raises `GatewayError`: `no_login` if the gateway has no provider, and what else can go wrong.
     """
-    from gateway.management.remote.client import Client
+    from gateway.management.client import Client
+    from gateway.management.http import HttpTransport
 
     verifier = secrets.token_urlsafe(48)
-    client = Client(access, warn)
+    transport = HttpTransport(access)
+    client = Client(transport, warn)
     try:
         with _Listener(wanted.port) as listener:
             asked = {
@@ -96,7 +98,7 @@ def log_in(
         # Not repeated: the code is good once, so a second attempt would only hide that the answer was lost.
         found: dict[str, Any] = client.send("POST", "login", "finish", body=body, once=True).body
     finally:
-        client.close()
+        transport.close()
     if not isinstance(found.get("token"), str):
         raise _unexpected()
     return found
@@ -236,10 +238,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def end(access: Access) -> None:
     """End the token of a login at the gateway."""
-    from gateway.management.remote.client import Client
+    from gateway.management.client import Client
+    from gateway.management.http import HttpTransport
 
-    client = Client(access)
+    transport = HttpTransport(access)
     try:
-        client.send("POST", "logout")
+        Client(transport).send("POST", "logout")
     finally:
-        client.close()
+        transport.close()

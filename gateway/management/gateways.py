@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gateway.audit.log_files import log_directory, opened_log
-from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.management import logins, servers
 from gateway.management.servers import Access, Server
-from gateway.processes import local
 
 if TYPE_CHECKING:
-    from gateway.management.port.gateway import Gateway
-    from gateway.management.port.log import AuditLog, Usage
-    from gateway.management.remote.client import Client
+    from gateway.management.client import Client
+    from gateway.management.nouns.opened import Gateway
+
+Warn: TypeAlias = Callable[[str, str], None]
 
 _CHOSEN: ContextVar[Server | None] = ContextVar("server", default=None)
 
@@ -36,92 +34,43 @@ def chosen() -> Server | None:
 
 
 @contextmanager
-def reading(data: Path) -> Iterator[Gateway]:
-    """For questions."""
-    if (server := chosen()) is not None:
-        with _remote(server, None) as gateway:
-            yield gateway
-        return
-    from gateway.management.directory.opened import DirectoryGateway
+def opened(data: Path, warn: Warn, progress: Callable[[int, int], None] | None = None) -> Iterator[Gateway]:
+    """The gateway that is chosen, for one command. On a data directory its changes are in the log when the block ends.
 
-    with local.reading(data) as registry:
-        yield DirectoryGateway(registry, DataDirectory(data))
+    `warn` is told what there is to know beside an answer, such as that the log does not have a restriction yet, and
+    `progress` of how far something long has come.
+    """
+    from gateway.management.nouns.opened import Gateway
 
-
-@contextmanager
-def changing(data: Path) -> Iterator[Gateway]:
-    """For one change, whose entry is in the audit log when the block ends."""
-    if (server := chosen()) is not None:
-        with _remote(server, None) as gateway:
-            yield gateway
-        return
-    from gateway.management.directory.opened import DirectoryGateway
-
-    with local.changing(data) as registry:
-        yield DirectoryGateway(registry, DataDirectory(data))
+    with client(data, warn, progress) as found:
+        yield Gateway(found)
 
 
 @contextmanager
-def restricting(data: Path, warn: Callable[[str, str], None]) -> Iterator[Gateway]:
-    """For one change that takes something away. `warn` is told if its entry is not in the log yet."""
+def client(data: Path, warn: Warn, progress: Callable[[int, int], None] | None = None) -> Iterator[Client]:
+    """The same, for requests to its operations."""
     if (server := chosen()) is not None:
-        with _remote(server, warn) as gateway:
-            yield gateway
+        with _over_http(access_to(server), warn) as found:
+            yield found
         return
-    from gateway.management.directory.opened import DirectoryGateway
+    from gateway.management.client import Client
+    from gateway.management.in_process import InProcess
 
-    with local.restricting(data, warn) as registry:
-        yield DirectoryGateway(registry, DataDirectory(data))
-
-
-@contextmanager
-def reading_log(data: Path) -> Iterator[AuditLog]:
-    """For questions to the audit log. On a data directory nothing but the log is needed: it may be a copy."""
-    if (server := chosen()) is not None:
-        from gateway.management.remote.log import RemoteLog
-
-        with _client(access_to(server)) as client:
-            yield RemoteLog(client)
-        return
-    from gateway.management.directory.log import DirectoryLog
-
-    directory = log_directory(data)
-    with opened_log(directory.audit_db) as db:
-        yield DirectoryLog(db, directory)
-
-
-@contextmanager
-def adding_up(data: Path, progress: Callable[[int, int], None] | None) -> Iterator[Usage]:
-    """For questions about usage, which the log answers. `progress` is told of how much the sums have got."""
-    if (server := chosen()) is not None:
-        from gateway.management.remote.log import RemoteUsage
-
-        with _client(access_to(server)) as client:
-            yield RemoteUsage(client)
-        return
-    from gateway.management.directory.usage import DirectoryUsage
-
-    directory = log_directory(data)
-    with opened_log(directory.audit_db) as db:
-        yield DirectoryUsage(db, directory, progress)
+    with InProcess(data, warn, progress) as transport:
+        yield Client(transport, warn)
 
 
 def health(data: Path) -> dict[str, Any]:
     """What `gateway status` says (`processes/status_answer.py`)."""
-    if (server := chosen()) is not None:
-        with _client(access_to(server)) as client:
-            found: dict[str, Any] = client.get("status").body
-            return found
-    from gateway.processes import status_answer
-    from gateway.settings import load_settings
-
-    return status_answer.answer(load_settings({"data": data}))
+    with client(data, _nobody) as asked:
+        found: dict[str, Any] = asked.get("status").body
+        return found
 
 
 def who(access: Access) -> dict[str, Any]:
     """The operator whose token this is, and what the token is for."""
-    with _client(access) as client:
-        found: dict[str, Any] = client.get("me").body
+    with _over_http(access, _nobody) as asked:
+        found: dict[str, Any] = asked.get("me").body
         return found
 
 
@@ -145,19 +94,16 @@ def access_to(server: Server) -> Access:
 
 
 @contextmanager
-def _remote(server: Server, warn: Callable[[str, str], None] | None) -> Iterator[Gateway]:
-    from gateway.management.remote.opened import RemoteGateway
+def _over_http(access: Access, warn: Warn) -> Iterator[Client]:
+    from gateway.management.client import Client
+    from gateway.management.http import HttpTransport
 
-    with _client(access_to(server), warn) as client:
-        yield RemoteGateway(client)
-
-
-@contextmanager
-def _client(access: Access, warn: Callable[[str, str], None] | None = None) -> Iterator[Client]:
-    from gateway.management.remote.client import Client
-
-    opened = Client(access, warn)
+    transport = HttpTransport(access)
     try:
-        yield opened
+        yield Client(transport, warn)
     finally:
-        opened.close()
+        transport.close()
+
+
+def _nobody(_what: str, _hint: str) -> None:
+    """Nobody is told."""

@@ -17,7 +17,7 @@ from pydantic import Field, WithJsonSchema
 
 from gateway.control import fleet_rights
 from gateway.control.api.upstreams import Secret, check_reach
-from gateway.control.gate import check_access
+from gateway.control.callers import check_access
 from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Operation, Reasoned, Schema
 from gateway.control.problems import Problem

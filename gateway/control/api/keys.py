@@ -67,6 +67,12 @@ class Rotation(Reasoned):
     expires_in: Seconds | None = Field(None, description="In seconds; null: as long as the old one was made for.")
 
 
+class Rotations(Rotation):
+    """Whose keys are replaced."""
+
+    team: str | None = Field(None, description="Those of this team's agents; null: of all.")
+
+
 class KeyQuery(PageQuery):
     """Which keys are wanted."""
 
@@ -156,21 +162,40 @@ def revoke(ask: Ask) -> Answer:
 
 
 def rotate(ask: Ask) -> Answer:
-    given: Rotation = ask.body
-    terms = key_rotation.Terms(given.overlap * 10**9, lifetime(given.expires_in), given.reason)
     made = key_rotation.rotate_key(
         ask.change(),
         ask.context.peppers,
         actor=ask.actor,
         organization=ask.tenant,
-        terms=terms,
-        deliver=lambda _rotated: None,
+        terms=_terms(ask.body),
+        deliver=ask.deliver,
         key=ask.path.get("key"),
         agent=ask.path.get("agent"),
     )
-    uses = uses_of(ask)
-    body = {**shown(made.new.record, uses), "replaces": shown(made.old, uses), "key": made.new.text}
+    body = _rotated(made, uses_of(ask))
     return Answer(body=body, status=201, location=f"/keys/{made.new.record.id}", once="key")
+
+
+def rotate_many(ask: Ask) -> Answer:
+    """All in one transaction, so a lost answer would lose them all: only for whoever has `ask.deliver`."""
+    made, skipped = key_rotation.rotate_many(
+        ask.change(),
+        ask.context.peppers,
+        actor=ask.actor,
+        organization=ask.tenant,
+        terms=_terms(ask.body),
+        team=ask.body.team,
+        deliver=ask.deliver,
+    )
+    return Answer(body={"rotated": [_rotated(each, {}) for each in made], "skipped": skipped}, status=201)
+
+
+def _terms(given: Rotation) -> key_rotation.Terms:
+    return key_rotation.Terms(given.overlap * 10**9, lifetime(given.expires_in), given.reason)
+
+
+def _rotated(made: key_rotation.Rotated, uses: Mapping[str, int]) -> dict[str, Any]:
+    return {**shown(made.new.record, uses), "replaces": shown(made.old, uses), "key": made.new.text}
 
 
 OPERATIONS = [
@@ -240,6 +265,17 @@ OPERATIONS = [
         body=Rotation,
         status=201,
         answer=_ROTATED,
+    ),
+    Operation(
+        method="POST",
+        path="/keys/rotate",
+        noun="keys",
+        summary="The same for the keys of a team's agents, or of all",
+        function=rotate_many,
+        body=Rotations,
+        status=201,
+        answer={},
+        here=True,
     ),
     Operation(
         method="POST",

@@ -23,6 +23,9 @@ LIMIT = shapes.record(LimitRecord)
 _STATE = shapes.record(LimitState)
 
 
+_VALUE = Field(json_schema_extra={"minimum": 0, "maximum": 2**53 - 1})  # `usage_limits` checks it
+
+
 class Named(Reasoned):
     """Which limit is meant, by whose it is and what it is of."""
 
@@ -36,9 +39,10 @@ class Named(Reasoned):
 class NewLimit(Named):
     """A limit, or another value for one that is set."""
 
-    value: int = Field(ge=0, le=2**53 - 1)
-    mode: Literal["hard", "estimate"] | None = Field(
+    value: int = _VALUE
+    mode: str | None = Field(
         None,
+        json_schema_extra={"anyOf": [{"type": "string", "enum": ["hard", "estimate"]}, {"type": "null"}]},
         description="Of tokens and money: whether a call without a bound is refused (`hard`), or an estimate is "
         "reserved for it. Without it, a limit that is set keeps its mode, and a new one has `estimate`.",
     )
@@ -55,7 +59,7 @@ class StateQuery(PageQuery):
 class Raise(Reasoned):
     """Another value for a while."""
 
-    value: int = Field(ge=0, le=2**53 - 1)
+    value: int = _VALUE
     for_seconds: Seconds
 
 

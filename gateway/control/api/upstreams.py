@@ -13,7 +13,7 @@ from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes, upstream_checks
-from gateway.control.gate import Caller
+from gateway.control.callers import Caller
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
@@ -154,6 +154,25 @@ def check(ask: Ask) -> Answer:
     return Answer(body=found)
 
 
+class Several(Reasoned):
+    """Which upstreams are tried."""
+
+    upstreams: list[str]
+
+
+def check_several(ask: Ask) -> Answer:
+    """At the same time."""
+    found = upstream_checks.carry_out(
+        ask.change(),
+        ask.context.vault,
+        actor=ask.actor,
+        organization=ask.tenant,
+        upstreams=ask.body.upstreams,
+        reason=ask.body.reason,
+    )
+    return Answer(body={"items": found})
+
+
 def remove(ask: Ask) -> Answer:
     removed = changes.remove_upstream(
         ask.change(),
@@ -221,6 +240,16 @@ OPERATIONS = [
         body=Reasoned,
         waits_for_others=True,
         answer=shapes.record(UpstreamCheck),
+    ),
+    Operation(
+        method="POST",
+        path="/upstreams/check",
+        noun="upstreams",
+        summary="The same for several at the same time",
+        function=check_several,
+        body=Several,
+        answer={},
+        here=True,
     ),
     Operation(
         method="PUT",

@@ -146,7 +146,8 @@ def test_a_search_that_gives_up_says_where(
         assert (page.found, page.stopped_ns) == ([], db.execute("SELECT time_ns FROM entry WHERE id = 4").fetchone()[0])
         following = Filters(kind="change", until_ns=page.stopped_ns)
         assert [each.kind for each in search.matching(db, 10, following, most=3).found] == ["change"]
-    monkeypatch.setattr(search.matching, "__defaults__", (3, None))
+    monkeypatch.setattr("gateway.control.api.audit._MOST", 3)
+    monkeypatch.setattr("gateway.management.nouns.log.MOST_LOOKED_AT", 3)
     done = gateway("list", "--kind", "change")
     assert (done.code, done.out) == (0, "")
     assert done.err.startswith("looked at 3 entries, back to 20")

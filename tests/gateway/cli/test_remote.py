@@ -480,7 +480,7 @@ def test_commands_say_the_same_here_and_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage.create(home.data)
-    monkeypatch.setattr("gateway.management.remote.permissions._PAGE", 1)
+    monkeypatch.setattr("gateway.management.nouns.permissions._PAGE", 1)
     for each in (home, elsewhere.home):
         each.activate("crm")
         if script == "permissions":
@@ -615,7 +615,7 @@ def test_a_rule_is_removed_by_its_id(home: Home, elsewhere: Elsewhere, gateway: 
 
 @pytest.mark.slow
 def test_a_long_log_is_read_in_pages(elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.management.remote.client.PAGE", 2)
+    monkeypatch.setattr("gateway.management.client.PAGE", 2)
     for name in ("a", "b", "c", "d", "e"):
         there("agents", "register", name)
     whole = [line.split()[2] for line in there("audit", "list", "--org", ORG).out.splitlines()[1:]]
@@ -638,7 +638,7 @@ def test_secrets_travel_in_bodies_only(elsewhere: Elsewhere, there: Run, monkeyp
 
 @pytest.mark.slow
 def test_a_page_is_followed_to_the_end(elsewhere: Elsewhere, there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.management.remote.client.PAGE", 2)
+    monkeypatch.setattr("gateway.management.client.PAGE", 2)
     for name in ("e", "b", "d", "a", "c"):
         elsewhere.home.agent(name)
     assert [each["name"] for each in there("agents", "list", "--json").json] == ["a", "b", "c", "d", "e"]
@@ -723,7 +723,7 @@ def test_next_steps_can_be_copied(elsewhere: Elsewhere, gateway: Run, tmp_path: 
 
 def broken(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, times: int, *, after: bool) -> Callable[[], int]:
     """Let the connection break so many times, before or after a POST has arrived; how often one was sent."""
-    monkeypatch.setattr("gateway.management.remote.client.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.management.client.PAUSE_SECONDS", 0.0)
     sent = 0
 
     def answer(_self: object, request: httpx.Request) -> httpx.Response:
@@ -774,7 +774,7 @@ def test_many_rotations_that_break_off_keep_the_keys_so_far(
         elsewhere.home.key(name)
     first, rest = tmp_path / "first.csv", tmp_path / "rest.csv"
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.management.remote.client.PAUSE_SECONDS", 0.0)
+        patch.setattr("gateway.management.client.PAUSE_SECONDS", 0.0)
         seen: list[bytes] = []
 
         def answer(_self: object, request: httpx.Request) -> httpx.Response:
@@ -864,7 +864,7 @@ def test_new_keys_of_a_fleet_are_not_lost(
 ) -> None:
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.management.remote.client.PAUSE_SECONDS", 0.0)
+        patch.setattr("gateway.management.client.PAUSE_SECONDS", 0.0)
 
         def answer(_self: object, request: httpx.Request) -> httpx.Response:
             response = elsewhere.answer(request) if arrives or not request.url.path.endswith("/apply") else None

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from gateway.control.api import OPERATIONS
+from gateway.control import operations
 from gateway.control.operation import Operation
 from gateway.registry import operators
 from tests.gateway.conftest import ACTOR, ORG
@@ -22,7 +22,7 @@ OWNERS = ("organizations", "operators", "token-keys")
 NOT_FOR_VIEWERS = ("operators", "audit")
 # Whoever has a token may ask; what they are told is a matter of what they may read, and has tests of its own.
 FOR_ALL = ("me", "fleet")
-ASKED = [each for each in OPERATIONS if not each.public and not each.streams and each.path != "/logout"]
+ASKED = [each for each in operations.every() if not each.public and not each.streams and each.path != "/logout"]
 
 
 def may(role: str, operation: Operation, writes: bool) -> bool:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from gateway.control import repeats
-from gateway.control.api import OPERATIONS
+from gateway.control import operations, repeats
 from gateway.control.server import ControlApi
 from gateway.registry import changes, publication, queries
 from gateway.registry.models import RepeatableRequest
@@ -152,7 +151,7 @@ def test_a_secret_is_told_although_its_entry_must_wait(control: Control, owner: 
         log.rename(away)
         return answer
 
-    (create,) = [each for each in OPERATIONS if (each.method, each.path) == ("POST", "/keys")]
+    (create,) = [each for each in operations.every() if (each.method, each.path) == ("POST", "/keys")]
     api = ControlApi(elsewhere, control.api._context, [dataclasses.replace(create, function=breaking)], "1")
     key = {"idempotency-key": "one"}
     made = Client(api, owner.token)("POST", "/keys", {"agent": "bot"}, headers=key)

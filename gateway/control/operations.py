@@ -1,0 +1,66 @@
+"""All operations, by the first part of their paths: who needs one imports the files of its noun, and no others."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.control.operation import Operation
+
+PREFIX: Final = "/api/v1"
+
+_FILES: Final[dict[str, tuple[str, ...]]] = {
+    "login": ("logins",),
+    "logout": ("logins",),
+    "me": ("operators",),
+    "operators": ("operators",),
+    "operator-tokens": ("operators",),
+    "login-providers": ("login_providers",),
+    "organizations": ("organizations",),
+    "teams": ("teams",),
+    "agents": ("agents", "overviews", "permissions", "keys"),
+    "permissions": ("permissions",),
+    "keys": ("keys",),
+    "bindings": ("bindings",),
+    "limits": ("limits",),
+    "upstreams": ("upstreams",),
+    "routes": ("routes",),
+    "issuers": ("issuers",),
+    "adoptions": ("adoptions",),
+    "fleet": ("fleet",),
+    "webhooks": ("webhooks",),
+    "stops": ("stops",),
+    "token-keys": ("token_keys",),
+    "audit": ("audit",),
+    "usage": ("usage",),
+    "policies": ("policies",),
+    "status": ("status",),
+    "prices": ("prices",),
+    "events": ("events",),
+}
+"""For the first part of a path the files of `api/` that have its operations, the most used first."""
+
+
+def every() -> list[Operation]:
+    """All that are served, in the order of the API's document."""
+    files = dict.fromkeys(file for files in _FILES.values() for file in files)
+    return [each for file in files for each in _of(file) if not each.here]
+
+
+def table(noun: str) -> Iterator[tuple[re.Pattern[bytes], Operation]]:
+    """Those whose paths begin with a noun, with their patterns. A file is imported if those before have it not."""
+    for file in _FILES.get(noun, ()):
+        yield from ((pattern(each.path), each) for each in _of(file))
+
+
+def _of(file: str) -> list[Operation]:
+    found: list[Operation] = importlib.import_module(f"gateway.control.api.{file}").OPERATIONS
+    return found
+
+
+def pattern(path: str) -> re.Pattern[bytes]:
+    parts = re.split(r"\{(\w+)\}", path)
+    text = "".join(f"(?P<{part}>[^/]+)" if number % 2 else re.escape(part) for number, part in enumerate(parts))
+    return re.compile((re.escape(PREFIX) + text).encode())
