@@ -17,6 +17,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from benchmarks import figures
 from gateway.settings import load_settings
 from policy_engine.cli.app import run as policy
 from tests.documentation.pages import LANGUAGES, ROOT, Block, blocks, pages
@@ -156,6 +157,10 @@ REFERENCES = runpy.run_path(str(ROOT / "docs/reference/make.py"))["PAGES"]
 def test_references_are_those_of_the_program(name: str) -> None:
     page = ROOT / "docs/reference" / name
     assert page.read_text("utf-8") == REFERENCES[name](), "run `python docs/reference/make.py`"
+
+
+def test_figures_are_those_of_the_results() -> None:
+    assert figures.PAGE.read_text("utf-8") == figures.page(), "run `python -m benchmarks.figures`"
 
 
 def test_pictures_are_those_of_their_script() -> None:
