@@ -154,9 +154,9 @@ def reason_codes() -> str:
 
 def operations() -> str:
     from gateway.control import openapi
-    from gateway.control.api import OPERATIONS
+    from gateway.control import operations as table
 
-    document = openapi.document(OPERATIONS, "")
+    document = openapi.document(table.every(), "")
     parts = []
     for tag in document["tags"]:
         rows = [
