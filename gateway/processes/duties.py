@@ -27,7 +27,7 @@ from gateway.identity import token_keys
 from gateway.identity.nonces import Nonces
 from gateway.policy.handover import Handover
 from gateway.policy.rollout import fetch
-from gateway.policy.rollout.sync import PolicySync
+from gateway.policy.rollout.sync import FIRST_PAUSE, PolicySync
 from gateway.processes import key_duties
 from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
@@ -48,10 +48,13 @@ TIDY_SECONDS = 600.0
 EXPIRY_SECONDS = 60.0
 REVIEW_SECONDS = 10.0
 LOOK_SECONDS = 30.0
-"""How long a start waits for the first look at the policies, so that a new commit is in force for the first request.
+"""How long a start waits until the newest commit is in force or refused, so that no request meets the one before it.
 
-A look tests the commit in a process of its own, which takes its time on a busy machine.
+A look tests the commit in a process of its own, which takes its time on a busy machine. If that process is killed, the
+commit is looked at again.
 """
+
+_UNSETTLED = "the newest commit of the policies is not checked yet: until then the one that was in force stays so"
 
 
 class Duties:
@@ -85,6 +88,7 @@ class Duties:
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
         self._looked = asyncio.Event()
+        self._undecided = False  # whether the newest commit is fit
         self._begun = False
 
     def begin(self) -> None:
@@ -140,11 +144,11 @@ class Duties:
                 task.cancel()
 
     async def state(self) -> dict[str, Any]:
-        """What the operator is told at a start. Waits until `run` has looked at the policies, but not too long."""
+        """What the operator is told at a start. Waits until `run` has settled the policies, but not too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._looked.wait()
-        return await asyncio.to_thread(self._count)
+        return await asyncio.to_thread(self._count) | {"policies": [] if self._looked.is_set() else [_UNSETTLED]}
 
     def _count(self) -> dict[str, Any]:
         found = inventory.beginning(self._registry)
@@ -206,9 +210,11 @@ class Duties:
     async def _follow_policies(self) -> None:
         await self._do("fetch", self._fetcher.step)
         while True:
-            await self._do("policies", self._follow)
-            self._looked.set()
-            await asyncio.sleep(self._settings.policies_poll)
+            error = await self._do("policies", self._follow)
+            if not self._undecided and (error is None or isinstance(error, GatewayError)):
+                self._looked.set()
+            often = self._settings.policies_poll
+            await asyncio.sleep(often if self._looked.is_set() else min(often, FIRST_PAUSE))
 
     async def _deliver(self) -> None:
         """Have webhooks told of what happens. A receiver that fails is no failure of this duty."""
@@ -229,24 +235,29 @@ class Duties:
             await asyncio.sleep(seconds)
             await self._do(name, duty)
 
-    async def _do(self, name: str, duty: Callable[[], None]) -> None:
-        """Do one duty once. If cancelled, wait for its thread: it uses the registry and the signer until it ends."""
+    async def _do(self, name: str, duty: Callable[[], None]) -> Exception | None:
+        """Do one duty once, and return what it failed with.
+
+        If cancelled, wait for its thread: it uses the registry and the signer until it ends.
+        """
         work = asyncio.create_task(asyncio.to_thread(self._try, name, duty))
         try:
-            await asyncio.shield(work)
+            return await asyncio.shield(work)
         except asyncio.CancelledError:
             await asyncio.wait({work})
             raise
         except RuntimeError as error:  # no thread could be started
             self._complain(name, error)
+            return error
 
-    def _try(self, name: str, duty: Callable[[], None]) -> None:
+    def _try(self, name: str, duty: Callable[[], None]) -> Exception | None:
         try:
             duty()
         except Exception as error:  # noqa: BLE001  # whatever it is: nobody would notice a duty that has ended
             self._complain(name, error)
-        else:
-            self._working(name)
+            return error
+        self._working(name)
+        return None
 
     def _working(self, name: str) -> None:
         if self._complaints.pop(name, None) is not None:
@@ -274,7 +285,9 @@ class Duties:
     def _follow(self) -> None:
         if fetch.missing(self._settings):
             return  # nothing was fetched yet, which the fetcher has told
-        if self._policies.step().outcome != "unchanged":
+        outcome = self._policies.step()
+        self._undecided = outcome.undecided
+        if outcome.outcome != "unchanged":
             self._publish()
 
     def _tidy(self) -> None:

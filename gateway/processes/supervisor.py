@@ -164,7 +164,7 @@ def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
         lines.append(f"no policy is active, so every request is denied `no_policy`: commit a bundle to {where}")
     if not state.get("upstreams"):
         lines.append(f"no upstream yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY{suffix}`")
-    lines += state.get("clock", [])
+    lines += state.get("clock", []) + state.get("policies", [])
     lines += [f"{reminder}: see `gateway status{suffix}`" for reminder in state.get("adoptions", [])]
     for name, fault in state.get("sealed", {}).items():
         lines.append(f"upstream `{name}` cannot be used: {fault}")

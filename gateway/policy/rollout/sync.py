@@ -37,7 +37,7 @@ GATEWAY = "gateway"
 
 LOAD_SECONDS = 10.0
 # A check that failed because of this machine is repeated after a pause that doubles: it may cost a minute of computing.
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 _OF_THE_MACHINE = ("check_failed", "check_timeout")
 _NOBODY: frozenset[str] = frozenset()
 
@@ -53,6 +53,11 @@ class Outcome:
     @property
     def refused(self) -> bool:
         return self.outcome not in ("activated", "unchanged")
+
+    @property
+    def undecided(self) -> bool:
+        """True if the commit may be fit all the same: it was refused for a reason of this machine."""
+        return self.outcome in (*_OF_THE_MACHINE, "not_loaded")
 
 
 @dataclass(slots=True)

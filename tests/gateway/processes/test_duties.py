@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,10 +18,13 @@ from gateway.call import Reference
 from gateway.data_directory import DataDirectory
 from gateway.dataplane.references import References
 from gateway.policy.handover import Handover
+from gateway.policy.rollout import check
+from gateway.policy.rollout.source import GitSource
 from gateway.processes import duties as module
 from gateway.processes.duties import Duties
-from gateway.registry import outbox
+from gateway.registry import outbox, queries
 from gateway.settings import load_settings
+from tests.gateway.dataplane.processes import write_policy
 
 
 @pytest.fixture
@@ -76,7 +80,8 @@ def test_policies_that_take_long_keep_nothing_from_starting_or_stopping(
     monkeypatch.setattr(duties, "_follow", lambda: followed.append(duties._policies._stopped.wait(600)))
 
     async def test() -> None:
-        assert (await duties.state())["bundles"] == 1
+        state = await duties.state()
+        assert (state["bundles"], len(state["policies"])) == (1, 1), "it is said that the newest commit is not checked"
         assert followed == []
 
     running(duties, test)
@@ -98,6 +103,30 @@ def test_a_start_waits_for_the_policies(duties: Duties, monkeypatch: pytest.Monk
         assert looked.is_set()
 
     running(duties, test)
+
+
+def test_a_start_waits_for_a_commit_whose_check_was_killed(duties: Duties, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first requests were answered by the policies of the commit before it."""
+    wait, killed = check._await, []
+
+    def kill_the_first(child: subprocess.Popen[bytes], *more: Any) -> tuple[bytes, bytes] | None:
+        if not killed:
+            killed.append(child.pid)
+            child.kill()
+        return wait(child, *more)
+
+    monkeypatch.setattr(check, "_await", kill_the_first)
+    repository = duties._settings.repository
+    write_policy(repository, "package bot.authz\n\ndefault allow := false\n")
+
+    async def test() -> None:
+        assert (await duties.state())["policies"] == []
+        active = queries.activation(duties._registry)
+        assert active is not None
+        assert active.commit == GitSource(repository).head().commit
+
+    running(duties, test)
+    assert len(killed) == 1
 
 
 def test_an_outbox_that_cannot_be_published_is_no_reason_not_to_serve(
