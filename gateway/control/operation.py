@@ -85,8 +85,8 @@ class Context:
     vault: Vault
     cursors: Cursors
     bundles: Bundles
-    health: Callable[[], Mapping[str, Any]] | None = None
-    """What `gateway status` says, if the process of this API can tell. Blocks."""
+    health: Callable[[str | None], Mapping[str, Any]] | None = None
+    """What `gateway status` says, or the part of an organization, if the process of this API can tell. Blocks."""
     progress: Callable[[int, int], None] | None = None
     """It is told how far something long has come, if somebody looks on."""
 

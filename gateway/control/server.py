@@ -148,7 +148,7 @@ class ControlApi:
         source: KeySource | None = None,
         stop: asyncio.Event | None = None,
         writer: AuditWriter | None = None,
-        health: Callable[[], Mapping[str, Any]] | None = None,
+        health: Callable[[str | None], Mapping[str, Any]] | None = None,
     ) -> ControlApi:
         """The API of the gateway in a data directory, whose streams end when `stop` is set. Blocks.
 

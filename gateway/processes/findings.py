@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -72,6 +72,24 @@ def judge(facts: Facts, settings: Settings) -> list[Finding]:
         *_key_uses(facts, where),
         *_agents_at_all(facts, where),
         *_unused_bundles(facts, where),
+    ]
+    return sorted(found, key=lambda each: each.level == "remark")
+
+
+_OF_THE_GATEWAY: Final = "an operator of the whole gateway has to see to that"
+
+
+def judge_tenant(facts: Facts, tenant: Tenant, settings: Settings) -> list[Finding]:
+    """The same for operators of one organization, elsewhere. `facts` are its own and say nothing of the machine."""
+    found = [
+        *(
+            each if stop.organization else replace(each, todo=_OF_THE_GATEWAY)
+            for each, stop in zip(_stops(facts, ""), facts.inventory.stops, strict=True)
+        ),
+        *_outages(facts, ""),
+        *(replace(each, todo=_OF_THE_GATEWAY) for each in _log(facts, settings, "")),
+        *_tenant(facts, tenant, ""),
+        *_key_uses(facts, ""),
     ]
     return sorted(found, key=lambda each: each.level == "remark")
 

@@ -1,24 +1,33 @@
 """The answer of `gateway status`: what `status.py` found, as lines and as a document, and what `findings.py` judges.
 
-It is the same at the gateway's machine and from elsewhere, by an operation of the control API.
+It is the same at the gateway's machine and from elsewhere, by an operation of the control API. There, operators of one
+organization get its part: nothing of others, of the machine, nor of the policies, which belong to all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from gateway.dataplane.contacts import OpenBreaker
+from gateway.dataplane.outages import Scope
 from gateway.processes import findings, status
-from gateway.processes.status import Facts, count
+from gateway.processes.status import Access, Facts, Logs, Policies, Process, count
+from gateway.registry.inventory import Inventory, Tenant
 from gateway.registry.documents import age, plain, timestamp
 from gateway.settings import Settings
 from gateway.webhooks.deliveries import fares
 
+_OF_AN_ORGANIZATION: Final = ("agents", "stops", "outages", "suspended", "upstreams", "adoptions", "webhooks")
+"""The members of the document that say nothing but what belongs to the organizations in it."""
 
-def answer(settings: Settings) -> dict[str, Any]:
-    """All of it, as JSON values. Blocks, for seconds if a listener does not answer."""
+
+def answer(settings: Settings, organization: str | None = None) -> dict[str, Any]:
+    """All of it, or the part of an organization, as JSON values. Blocks, for seconds if a listener does not answer."""
     facts = status.look(settings)
+    if organization is not None:
+        return _answer_for(facts, organization, settings)
     judged = findings.judge(facts, settings)
     found: dict[str, Any] = plain(
         status.document(facts)
@@ -28,12 +37,71 @@ def answer(settings: Settings) -> dict[str, Any]:
     return found
 
 
+def _answer_for(facts: Facts, organization: str, settings: Settings) -> dict[str, Any]:
+    tenants = [each for each in facts.inventory.tenants if each.name == organization]
+    part = _part(facts, organization, tenants)
+    judged = [each for tenant in tenants for each in findings.judge_tenant(part, tenant, settings)]
+    document = status.document(part)
+    told = [*_stops(part), ("gateway", "running"), _agents(part), *_logs(part), *_tenants(part)]
+    found: dict[str, Any] = plain(
+        {name: document[name] for name in _OF_AN_ORGANIZATION}
+        | {"gateway": {"running": True}, "log": {"logs": part.logs.logs}}
+        | {"findings": judged, "needs_a_person": any(each.level == "problem" for each in judged)}
+        | {"lines": [{"name": name, "text": text} for name, text in told]}
+    )
+    return found
+
+
+def _part(facts: Facts, organization: str, tenants: list[Tenant]) -> Facts:
+    """The facts of one organization. Of what concerns all it has that they are stopped or refused, and no more."""
+    whole = facts.inventory
+    upstreams = [each.record.id for tenant in tenants for each in tenant.upstreams]
+    return Facts(
+        now_ns=facts.now_ns,
+        process=Process(running=True),
+        policies=Policies("", ""),
+        inventory=Inventory(
+            tenants,
+            whole.activation,  # which says what of its bindings is in force
+            owed=0,
+            owed_since_ns=None,
+            retiring=[each for each in whole.retiring if each.organization == organization],
+            old_keys=[each for each in whole.old_keys if each.organization == organization],
+            stops=[
+                each if each.organization else replace(each, actor="an operator of the gateway", reason="not told")
+                for each in whole.stops
+                if each.organization in (None, organization)
+            ],
+        ),
+        logs=Logs([each for each in facts.logs.logs if each.organization == organization]),
+        contacts=facts.contacts,
+        breakers={
+            each: [replace(breaker, worker="") for breaker in facts.breakers[each]]
+            for each in upstreams
+            if each in facts.breakers
+        },
+        sealed=dict.fromkeys(facts.sealed.keys() & set(upstreams), "its secret cannot be opened"),
+        keys=[],
+        webhooks=facts.webhooks,
+        uses=facts.uses,
+        clients=[each for each in facts.clients if each.organization == organization],
+        outages=[
+            each
+            for each in facts.outages
+            if each.scope.kind == "gateway" or organization in (each.scope.organization, _named(each.scope))
+        ],
+        access=Access(),
+    )
+
+
+def _named(scope: Scope) -> str:
+    return scope.id if scope.kind == "organization" else ""
+
+
 def lines(facts: Facts) -> Iterator[tuple[str, str]]:
     """The name and the text of each line."""
     process = facts.process
-    for stop in facts.inventory.stops:
-        whose = "all agents" if stop.organization is None else f"all agents of organization {stop.organization}"
-        yield "STOPPED", f"{whose}, {_ago(facts, stop.created_ns)} by {stop.actor}: {stop.reason}"
+    yield from _stops(facts)
     if process.since_ns is not None:
         since = f"{timestamp(process.since_ns)} ({_ago(facts, process.since_ns)})"
         yield "gateway", f"running since {since}, version {process.version}, process {process.pid}"
@@ -55,13 +123,32 @@ def lines(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "last refused", f"commit {refusal.commit[:12]}{by}, {_ago(facts, refusal.time_ns)}: {refusal.outcome}"
         for line in refusal.reason.splitlines()[:3]:
             yield "", line
+    yield _agents(facts)
+    yield from _logs(facts)
+    yield _checkpoint(facts)
+    yield from _tenants(facts)
+
+
+def _stops(facts: Facts) -> Iterator[tuple[str, str]]:
+    for stop in facts.inventory.stops:
+        whose = "all agents" if stop.organization is None else f"all agents of organization {stop.organization}"
+        yield "STOPPED", f"{whose}, {_ago(facts, stop.created_ns)} by {stop.actor}: {stop.reason}"
+
+
+def _agents(facts: Facts) -> tuple[str, str]:
     others = [(count(facts, state), state) for state in ("suspended", "expired")]
-    yield "agents", f"{count(facts, 'active')} active" + "".join(f", {many} {state}" for many, state in others if many)
-    yield from _log(facts)
+    more = "".join(f", {many} {state}" for many, state in others if many)
+    return "agents", f"{count(facts, 'active')} active{more}"
+
+
+def _tenants(facts: Facts) -> Iterator[tuple[str, str]]:
+    """What each organization has. Names that several may have are told apart where there are several."""
+    several = len(facts.inventory.tenants) > 1
     for tenant in facts.inventory.tenants:
+        of = f" of {tenant.name}" if several else ""
         for each in tenant.upstreams:
             contact = facts.contacts.get(each.record.id)
-            name = each.record.name + (" (default)" if each.record.default else "")
+            name = each.record.name + of + (" (default)" if each.record.default else "")
             text = f"{name}  {each.record.base_url}"
             if contact is None:
                 yield "upstream", f"{text}  not used yet"
@@ -80,10 +167,10 @@ def lines(facts: Facts) -> Iterator[tuple[str, str]]:
             yield "adoption", f"{adoption.upstream} of {tenant.name}  {end}; {seen} to move"
         for hook in tenant.webhooks:
             state = facts.webhooks.get(hook.id)
-            yield "webhook", f"{hook.url}  {'not used yet' if state is None else fares(state, facts.now_ns)}"
+            yield "webhook", f"{hook.url}{of}  {'not used yet' if state is None else fares(state, facts.now_ns)}"
         for route in tenant.routes:
             names = ", ".join(member.upstream for member in route.members) or "nowhere"
-            yield "route", f"{route.name}{' (default)' if route.default else ''}  {names}"
+            yield "route", f"{route.name}{of}{' (default)' if route.default else ''}  {names}"
 
 
 def _next_probe(facts: Facts, breakers: list[OpenBreaker]) -> str:
@@ -91,16 +178,19 @@ def _next_probe(facts: Facts, breakers: list[OpenBreaker]) -> str:
     return f"the next one is tried in {seconds:.0f} s" if seconds > 0 else "the next one is tried"
 
 
-def _log(facts: Facts) -> Iterator[tuple[str, str]]:
-    logs = facts.logs
-    for each in logs.logs:
+def _logs(facts: Facts) -> Iterator[tuple[str, str]]:
+    for each in facts.logs.logs:
         unsigned = each.size - each.signed
         signed = "all signed" if not unsigned else f"signed up to {each.signed}"
         if each.unsigned_since_ns is not None:
             signed += f", the first unsigned one is from {_ago(facts, each.unsigned_since_ns)}"
         yield "log", f"{each.organization}: {each.size} entries, {signed}"
+
+
+def _checkpoint(facts: Facts) -> tuple[str, str]:
+    logs = facts.logs
     newest = "never" if logs.signed_ns is None else _ago(facts, logs.signed_ns)
-    yield "checkpoint", f"{newest}; {logs.open} open decisions, {facts.inventory.owed} entries owed"
+    return "checkpoint", f"{newest}; {logs.open} open decisions, {facts.inventory.owed} entries owed"
 
 
 def _age(facts: Facts, since_ns: int) -> str:

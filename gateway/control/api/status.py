@@ -9,13 +9,10 @@ from gateway.control.problems import Problem
 
 
 def show(ask: Ask) -> Answer:
-    """For operators of the whole gateway: the answer tells of every organization."""
-    if ask.caller.organization is not None:
-        detail = "an operator of one organization does not see the state of the whole gateway"
-        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway does")
+    """All of it for operators of the whole gateway; for those of one organization the part that is theirs."""
     if ask.context.health is None:
         raise Problem(503, "overloaded", "this process does not know the gateway's state", hint="try again")
-    return Answer(body=ask.context.health())
+    return Answer(body=ask.context.health(ask.caller.organization))
 
 
 def _text(description: str = "") -> dict[str, Any]:
@@ -38,7 +35,10 @@ _MEMBERS: dict[str, dict[str, Any]] = {
     ),
     "needs_a_person": {"type": "boolean", "description": "Whether there is a problem among the findings."},
     "lines": _list("All of it for people, line by line.", name=_text(), text=_text()),
-    "gateway": {"type": "object", "description": "The processes and their addresses."},
+    "gateway": {
+        "type": "object",
+        "description": "The processes and their addresses; for operators of one organization only that it runs.",
+    },
     "workers": {"type": "object", "description": "Those that should run, and those that do."},
     "activation": {"type": ["object", "null"], "description": "What is in force."},
     "policies": {"type": "object", "description": "Where policies come from."},

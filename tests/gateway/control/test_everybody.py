@@ -17,7 +17,7 @@ from tests.gateway.control.conftest import Client, Control
 pytestmark = pytest.mark.slow
 
 # Of the whole gateway: operators of one organization have nothing to do with them.
-EVERYBODYS = ("/status", "/login-providers", "/token-keys", "/policies")
+EVERYBODYS = ("/login-providers", "/token-keys", "/policies")
 OWNERS = ("organizations", "operators", "token-keys")
 NOT_FOR_VIEWERS = ("operators", "audit")
 # Whoever has a token may ask; what they are told is a matter of what they may read, and has tests of its own.

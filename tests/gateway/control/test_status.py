@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.registry import changes
+from typing import Any
+
+import orjson
+
+from gateway.registry import changes, emergency_stops, webhooks
+from gateway.registry.vault import Vault
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Control
 
@@ -15,5 +20,38 @@ def test_who_is_told_how_the_gateway_is(control: Control) -> None:
     assert {"name": "gateway", "text": "not running"} in found["lines"]
     assert watching("GET", "/agents").problem(403) == "token_scope"
     assert control.operator("kay", "owner", scopes=["keys:write"])("GET", "/status").problem(403) == "token_scope"
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
-    assert control.operator("ann", "owner", "acme")("GET", "/status").problem(403) == "forbidden"
+
+
+def test_operators_of_an_organization_are_told_of_its_part(control: Control) -> None:
+    home = control.home
+    registry, vault = home.registry, Vault.load(home.data.keys)
+    for name in ("acme", "globex"):
+        changes.create_organization(registry, actor=ACTOR, name=name)
+        common: dict[str, Any] = {"actor": ACTOR, "organization": name}
+        changes.register_agent(registry, **common, name=f"bot-of-{name}")
+        base = f"https://{name}.example/v1"
+        changes.add_upstream(registry, vault, **common, name="openai", provider="openai", base_url=base, secret="sk-x")
+        hook: dict[str, Any] = {"reach": "public", "events": [], "secret": "s" * 32, "since": 0}
+        webhooks.add_webhook(registry, vault, **common, url=f"https://hooks.{name}.example/", **hook)
+    emergency_stops.stop(registry, actor=ACTOR, organization=None, reason="globex was broken into")
+    whole = control.operator("mona", "viewer")("GET", "/status").ok()
+    named = [each["text"].partition("  ")[0] for each in whole["lines"] if each["name"] == "upstream"]
+    assert {"openai of acme (default)", "openai of globex (default)"} <= set(named), "whose each of them is"
+
+    found = control.operator("ann", "viewer", "acme")("GET", "/status").ok()
+    said = orjson.dumps(found).decode()
+    assert found["needs_a_person"] is True
+    messages = [each["message"] for each in found["findings"]]
+    assert "agent `bot-of-acme` has no key that works" in messages
+    assert [each["text"].partition("  ")[0] for each in found["lines"] if each["name"] == "upstream"] == [
+        "openai (default)"
+    ]
+    assert [each["name"] for each in found["lines"]].count("webhook") == 1
+    assert [each["organization"] for each in found["upstreams"]] == ["acme"]
+    assert len(found["stops"]) == 1
+    assert found["stops"][0]["organization"] is None, "their agents are stopped, too"
+    for foreign in ("globex", "default`", str(home.data.path), "not running", ACTOR, "starter", "entries owed"):
+        assert foreign not in said, foreign
+    assert (
+        control.operator("kim", "owner", "acme", scopes=["keys:write"])("GET", "/status").problem(403) == "token_scope"
+    )
