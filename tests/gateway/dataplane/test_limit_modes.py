@@ -10,11 +10,13 @@ import pytest
 
 from gateway.audit import balance_check
 from gateway.audit.entry import Entry
+from gateway.identity.credentials import Peppers
+from gateway.registry import changes
 from gateway.registry.usage_limits import Part
 from gateway.usage.estimates import UNKNOWN_TOKENS, Estimates
 from tests.gateway.usage.test_media_bounds import png, url
 
-from .conftest import COMPLETION, Gateway, Reply, answer
+from .conftest import ACTOR, COMPLETION, ORG, Gateway, Reply, answer
 from .test_limits import balance, limit, proven
 from .test_obligations import put_into_force
 
@@ -115,6 +117,55 @@ def test_a_call_that_used_a_whole_limit_is_not_the_last_of_its_kind(run: Run) ->
         assert (decided["tokens"], completed["beyond_tokens"]) == (5_000, 15_000)
         assert (await ask(gateway, image(UNKNOWN))).status == 429
         assert proven(gateway) == []
+
+    run(test)
+
+
+def test_an_estimate_is_of_like_calls_alone(run: Run) -> None:
+    """Of the same agent, action and model: what others have used says nothing of this one."""
+
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "tokens_per_day", 10_000_000)
+        other = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+        common: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
+        changes.bind(gateway.registry, **common, kind="agent", subject=other.id, bundle="bot")
+        key = changes.create_key(gateway.registry, Peppers.load(gateway.data.keys), **common, agent=other.id)
+        put_into_force(gateway, 'package bot.authz\n\nallow := true\n\nreferences := "allowed"\n')
+        uses(gateway, 20_000)
+        assert (await ask(gateway, image(UNKNOWN))).status == 200
+        response = {"model": UNKNOWN, "max_output_tokens": 50, "input": "x", "tools": [{"type": "web_search"}]}
+        for reply in (
+            await gateway.send(gateway.request(image(UNKNOWN), f"Authorization: Bearer {key.text}")),
+            await ask(gateway, image(f"{UNKNOWN}-2")),
+            await ask(gateway, response, "/v1/responses"),
+        ):
+            assert reply.status == 200, reply.body
+            decided, _ = await last(gateway)
+            assert UNKNOWN_TOKENS < decided["tokens"] < 20_000
+        await ask(gateway, image(UNKNOWN))
+        assert (await last(gateway))[0]["tokens"] == 20_000
+
+    run(test)
+
+
+def test_an_estimate_is_between_what_has_a_bound_and_the_window(run: Run) -> None:
+    document = {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0x"}
+    body = {"model": "gpt-4o", "max_output_tokens": 50, "input": [{"role": "user", "content": [document]}]}
+
+    async def test(gateway: Gateway) -> None:
+        limit(gateway, "spend_microusd_per_day", 20_000_000)
+        used = []
+        for tokens in (4, 400_000, 10):
+            usage = {"input_tokens": tokens - 3, "output_tokens": 3, "total_tokens": tokens}
+            gateway.upstream.handler = answer({**RESPONSE, "usage": usage})
+            reply = await ask(gateway, body, "/v1/responses")
+            assert reply.status == 200, reply.body
+            used.append((await last(gateway))[0])
+        # After a call that used next to nothing: the output alone may cost so much, at $10 a million.
+        assert used[1]["tokens"] >= 50
+        assert used[1]["spend_nanousd"] >= 500_000
+        # After one that used more than the model's window holds.
+        assert used[2]["tokens"] <= 128_000 + 50
 
     run(test)
 
