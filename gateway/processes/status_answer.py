@@ -14,8 +14,8 @@ from gateway.dataplane.contacts import OpenBreaker
 from gateway.dataplane.outages import Scope
 from gateway.processes import findings, status
 from gateway.processes.status import Access, Facts, Logs, Policies, Process, count
-from gateway.registry.inventory import Inventory, Tenant
 from gateway.registry.documents import age, plain, timestamp
+from gateway.registry.inventory import Inventory, Tenant
 from gateway.settings import Settings
 from gateway.webhooks.deliveries import fares
 
