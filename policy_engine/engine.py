@@ -124,7 +124,8 @@ def _builtins(
         }
     for name, (declaration, function) in functions.items():
         decl = declaration if isinstance(declaration, Function) else Function((ANY,) * declaration, ANY)
-        table[name] = Builtin(name, decl, _guarded(name, function))
+        effect = name in TABLE and TABLE[name].effect
+        table[name] = Builtin(name, decl, _guarded(name, function), effect=effect)
     return table
 
 

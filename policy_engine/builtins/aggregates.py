@@ -12,7 +12,7 @@ from policy_engine import types as t
 from policy_engine.builtins import arithmetic
 from policy_engine.builtins.arithmetic import PRODUCT_PRECISION, Dyadic
 from policy_engine.builtins.operands import NUMBERS, charged, wrong, wrong_element
-from policy_engine.builtins.table import Builtin, Context
+from policy_engine.builtins.table import Builtin, Context, InPlace
 from policy_engine.values import UNDEFINED, Set, Value, Walk, foreign, is_nan, sort, type_name
 
 
@@ -135,9 +135,10 @@ _BITS: Final = 4096
 _ITEMS: Final = t.union(t.array(t.ANY), t.set_(t.ANY))
 _NUMBERS: Final = t.union(t.array(t.NUMBER), t.set_(t.NUMBER))
 _COUNTABLE: Final = t.union(t.STRING, t.array(t.ANY), t.object_(), t.set_(t.ANY))
+_COUNTED: Final = " or ".join(f"{{0}}.__class__ is {cls}" for cls in ("list", "str", "dict"))
 
 BUILTINS: Final = (
-    Builtin("count", t.Function((_COUNTABLE,), t.NUMBER), count),
+    Builtin("count", t.Function((_COUNTABLE,), t.NUMBER), count, inline=InPlace("len({0})", (None,), _COUNTED)),
     Builtin("max", t.Function((_ITEMS,), t.ANY), max_, context=True),
     Builtin("min", t.Function((_ITEMS,), t.ANY), min_, context=True),
     Builtin("product", t.Function((_NUMBERS,), t.NUMBER), product, context=True),

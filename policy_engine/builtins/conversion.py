@@ -10,7 +10,7 @@ from typing import Final
 from policy_engine import types as t
 from policy_engine.builtins.arithmetic import MAX_EXPONENT, too_big
 from policy_engine.builtins.operands import number, operand_error, wrong
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.table import Builtin, Cost
 from policy_engine.errors import BuiltinError
 from policy_engine.values import Value, literal, number_text, parse_number, type_name
 
@@ -75,11 +75,11 @@ def _is(name: str) -> Builtin:
     def check(value: Value) -> bool:
         return type_name(value) == name
 
-    return Builtin(f"is_{name}", t.Function((t.ANY,), t.BOOLEAN), check)
+    return Builtin(f"is_{name}", t.Function((t.ANY,), t.BOOLEAN), check, cost=Cost.NOTHING)
 
 
 BUILTINS: Final = (
     Builtin("to_number", t.Function((t.union(t.NULL, t.BOOLEAN, t.NUMBER, t.STRING),), t.NUMBER), to_number),
     *map(_is, ("array", "boolean", "null", "number", "object", "set", "string")),
-    Builtin("type_name", t.Function((t.ANY,), t.STRING), type_name),
+    Builtin("type_name", t.Function((t.ANY,), t.STRING), type_name, cost=Cost.NOTHING),
 )

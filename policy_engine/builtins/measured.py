@@ -1,9 +1,9 @@
-"""What calls cost whose builtins do not charge for themselves: their operands are read, and their results are kept.
+"""Work accounting for builtins that do not charge for themselves: their operands are read, and their results are kept.
 
 A loop is charged by its length when it is entered, so what a call inside of it does must not be free however long its
 operands are; and as every result may be kept, steps are also what bounds a decision's memory. A builtin that takes the
 context charges for itself, since it can do so before the work. For all others generated code does it
-(`codegen.metering`), but for those in `CHEAP`: they look at a few words of memory whatever they are given.
+(`codegen.metering`), as their `Cost` says.
 """
 
 from __future__ import annotations
@@ -11,23 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.table import Builtin, Cost
 from policy_engine.values import Number, Set, Value
-
-CHEAP: Final = frozenset(
-    (
-        "endswith", "is_array", "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string", "startswith",
-        "time.clock", "time.date", "time.weekday", "type_name",
-    )
-)  # fmt: skip
-
-COMPARISONS: Final = frozenset(("assign", "eq", "equal", "gt", "gte", "lt", "lte", "neq"))
-"""Their functions take what charges last, and need it only for collections and long numbers."""
 
 
 def is_measured(builtin: Builtin) -> bool:
     """Whether calls are charged by the sizes of operands and result."""
-    return not (builtin.context or builtin.relation or builtin.name in CHEAP or builtin.name in COMPARISONS)
+    return builtin.cost is Cost.SIZES and not builtin.context and not builtin.relation
 
 
 def reading(value: Value) -> int:

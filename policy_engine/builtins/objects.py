@@ -18,7 +18,7 @@ from policy_engine.builtins.operands import (
     wrong,
     wrong_element,
 )
-from policy_engine.builtins.table import Builtin, Context
+from policy_engine.builtins.table import Builtin, Context, InPlace
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
 from policy_engine.types import ANY, BOOLEAN, Function, set_, union
 from policy_engine.types import array as array_of
@@ -193,7 +193,13 @@ _KEYS: Final = union(array_of(ANY), object_of(ANY, ANY), set_(ANY))
 
 BUILTINS: Final = (
     Builtin("object.filter", Function((_OBJECT, _KEYS), _OBJECT), filter_, context=True),
-    Builtin("object.get", Function((_OBJECT, ANY, ANY), ANY), get, context=True),
+    Builtin(
+        "object.get",
+        Function((_OBJECT, ANY, ANY), ANY),
+        get,
+        context=True,
+        inline=InPlace("{0}.get({1}, {2})", (dict, str, None)),
+    ),
     Builtin("object.keys", Function((_OBJECT,), set_(ANY)), keys, context=True),
     Builtin("object.remove", Function((_OBJECT, _KEYS), _OBJECT), remove, context=True),
     Builtin("object.subset", Function((_KEYS, _KEYS), BOOLEAN), subset, context=True),

@@ -11,7 +11,7 @@ from typing import Final
 from policy_engine import types as t
 from policy_engine.builtins import arithmetic
 from policy_engine.builtins.operands import NUMBERS, array, charge_made, charged, int64, number, set_, wrong
-from policy_engine.builtins.table import Builtin, Context
+from policy_engine.builtins.table import Builtin, Context, Cost, InPlace
 from policy_engine.errors import EVAL_CONFLICT_ERROR, EVAL_INTERNAL_ERROR, BuiltinError, PolicyError
 from policy_engine.values import UNDEFINED, Charge, Set, Value, compare, equal, freeze, to_term, type_name
 
@@ -216,25 +216,37 @@ _NUMBER_OR_SET: Final = t.union(t.NUMBER, _ANY_SET)
 _ARITHMETIC: Final = t.Function((t.NUMBER, t.NUMBER), t.NUMBER)
 _COMPARISON: Final = t.Function((t.ANY, t.ANY), t.BOOLEAN)
 _SETS: Final = t.Function((_ANY_SET, _ANY_SET), _ANY_SET)
+_WORD: Final = 1 << 62
+_WORDS: Final = f"-{_WORD} < {{0}} < {_WORD} and -{_WORD} < {{1}} < {_WORD}"
+"""Sums of longer integers are charged, because a policy may keep every one of them."""
 
 BUILTINS: Final = (
-    Builtin("plus", _ARITHMETIC, plus, context=True, infix="+"),
-    Builtin("minus", t.Function((_NUMBER_OR_SET, _NUMBER_OR_SET), _NUMBER_OR_SET), minus, context=True, infix="-"),
+    Builtin("plus", _ARITHMETIC, plus, context=True, infix="+", inline=InPlace("{0} + {1}", (int, int), _WORDS)),
+    Builtin(
+        "minus",
+        t.Function((_NUMBER_OR_SET, _NUMBER_OR_SET), _NUMBER_OR_SET),
+        minus,
+        context=True,
+        infix="-",
+        inline=InPlace("{0} - {1}", (int, int), _WORDS),
+    ),
     Builtin("mul", _ARITHMETIC, mul, context=True, infix="*"),
     Builtin("div", _ARITHMETIC, div, context=True, infix="/"),
     Builtin("rem", _ARITHMETIC, rem, context=True, infix="%"),
     Builtin("and", _SETS, and_, context=True, infix="&"),
     Builtin("or", _SETS, or_, context=True, infix="|"),
     # The compiler turns assignment and unification into bindings; what is left of them is a comparison.
-    Builtin("assign", _COMPARISON, equal, infix=":="),
-    Builtin("eq", _COMPARISON, equal, infix="="),
-    Builtin("equal", _COMPARISON, equal, infix="=="),
-    Builtin("neq", _COMPARISON, neq, infix="!="),
-    Builtin("lt", _COMPARISON, lt, infix="<"),
-    Builtin("lte", _COMPARISON, lte, infix="<="),
-    Builtin("gt", _COMPARISON, gt, infix=">"),
-    Builtin("gte", _COMPARISON, gte, infix=">="),
-    Builtin("internal.member_2", t.Function((t.ANY, t.ANY), t.BOOLEAN), member_2, context=True, infix="in"),
+    Builtin("assign", _COMPARISON, equal, infix=":=", cost=Cost.COMPARISON),
+    Builtin("eq", _COMPARISON, equal, infix="=", cost=Cost.COMPARISON),
+    Builtin("equal", _COMPARISON, equal, infix="==", cost=Cost.COMPARISON),
+    Builtin("neq", _COMPARISON, neq, infix="!=", cost=Cost.COMPARISON, fails=False),
+    Builtin("lt", _COMPARISON, lt, infix="<", cost=Cost.COMPARISON, fails=False),
+    Builtin("lte", _COMPARISON, lte, infix="<=", cost=Cost.COMPARISON, fails=False),
+    Builtin("gt", _COMPARISON, gt, infix=">", cost=Cost.COMPARISON, fails=False),
+    Builtin("gte", _COMPARISON, gte, infix=">=", cost=Cost.COMPARISON, fails=False),
+    Builtin(
+        "internal.member_2", t.Function((t.ANY, t.ANY), t.BOOLEAN), member_2, context=True, infix="in", fails=False
+    ),
     Builtin("internal.member_3", t.Function((t.ANY, t.ANY, t.ANY), t.BOOLEAN), member_3, context=True, infix="in"),
     Builtin("internal.template_string", t.Function((t.array(t.ANY),), t.STRING), template_string, context=True),
 )

@@ -29,7 +29,7 @@ from policy_engine.builtins.operands import (
     wrong,
 )
 from policy_engine.builtins.patterns import Pattern, TooLargeError, compile_pattern, search
-from policy_engine.builtins.table import Builtin, Context
+from policy_engine.builtins.table import Builtin, Context, Cost, InPlace
 from policy_engine.errors import BuiltinError
 from policy_engine.values import Set, Value, int_text, sort, sorted_items
 
@@ -381,18 +381,33 @@ _COLLECTION: Final = t.union(t.array(t.STRING), t.set_(t.STRING))
 _ONE_OR_MANY: Final = t.union(t.STRING, t.array(t.STRING), t.set_(t.STRING))
 _ANY_MATCH: Final = t.Function((_ONE_OR_MANY, _ONE_OR_MANY), t.BOOLEAN)
 _PATTERNS: Final = t.object_(t.STRING, t.STRING)
+_LENGTH: Final = "len({0}) < 256"
+"""The longest text that is searched or copied in place, without charge."""
+_ASCII: Final = f"{_LENGTH} and {{0}}.isascii()"
 
 BUILTINS: Final = (
     Builtin("concat", t.Function((t.STRING, _COLLECTION), t.STRING), concat, context=True),
-    Builtin("contains", _TEST, contains, context=True),
-    Builtin("endswith", _TEST, endswith),
+    Builtin("contains", _TEST, contains, context=True, inline=InPlace("{1} in {0}", (str, str), _LENGTH)),
+    Builtin("endswith", _TEST, endswith, cost=Cost.NOTHING, inline=InPlace("{0}.endswith({1})", (str, str))),
     Builtin("format_int", t.Function((t.NUMBER, t.NUMBER), t.STRING), format_int),
     Builtin("indexof", t.Function((t.STRING, t.STRING), t.NUMBER), indexof, context=True),
     Builtin("indexof_n", t.Function((t.STRING, t.STRING), t.array(t.NUMBER)), indexof_n, context=True),
-    Builtin("lower", _TEXT, lower, context=True),
-    Builtin("replace", t.Function((t.STRING, t.STRING, t.STRING), t.STRING), replace, context=True),
-    Builtin("split", t.Function((t.STRING, t.STRING), t.array(t.STRING)), split, context=True),
-    Builtin("startswith", _TEST, startswith),
+    Builtin("lower", _TEXT, lower, context=True, inline=InPlace("{0}.lower()", (str,), _ASCII)),
+    Builtin(
+        "replace",
+        t.Function((t.STRING, t.STRING, t.STRING), t.STRING),
+        replace,
+        context=True,
+        inline=InPlace("{0}.replace({1}, {2})", (str, str, str), f"{_LENGTH} and 0 < len({{1}}) >= len({{2}})"),
+    ),
+    Builtin(
+        "split",
+        t.Function((t.STRING, t.STRING), t.array(t.STRING)),
+        split,
+        context=True,
+        inline=InPlace("{0}.split({1})", (str, str), f"{_LENGTH} and {{1}}"),
+    ),
+    Builtin("startswith", _TEST, startswith, cost=Cost.NOTHING, inline=InPlace("{0}.startswith({1})", (str, str))),
     Builtin("strings.any_prefix_match", _ANY_MATCH, any_prefix_match, context=True),
     Builtin("strings.any_suffix_match", _ANY_MATCH, any_suffix_match, context=True),
     Builtin("strings.count", t.Function((t.STRING, t.STRING), t.NUMBER), count, context=True),
@@ -402,9 +417,13 @@ BUILTINS: Final = (
     Builtin("substring", t.Function((t.STRING, t.NUMBER, t.NUMBER), t.STRING), substring),
     Builtin("trim", _TEXTS, trim, context=True),
     Builtin("trim_left", _TEXTS, trim_left, context=True),
-    Builtin("trim_prefix", _TEXTS, trim_prefix, context=True),
+    Builtin(
+        "trim_prefix", _TEXTS, trim_prefix, context=True, inline=InPlace("{0}.removeprefix({1})", (str, str), _LENGTH)
+    ),
     Builtin("trim_right", _TEXTS, trim_right, context=True),
-    Builtin("trim_space", _TEXT, trim_space, context=True),
-    Builtin("trim_suffix", _TEXTS, trim_suffix, context=True),
-    Builtin("upper", _TEXT, upper, context=True),
+    Builtin("trim_space", _TEXT, trim_space, context=True, inline=InPlace(r"{0}.strip(' \t\n\v\f\r')", (str,), _ASCII)),
+    Builtin(
+        "trim_suffix", _TEXTS, trim_suffix, context=True, inline=InPlace("{0}.removesuffix({1})", (str, str), _LENGTH)
+    ),
+    Builtin("upper", _TEXT, upper, context=True, inline=InPlace("{0}.upper()", (str,), _ASCII)),
 )

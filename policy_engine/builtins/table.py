@@ -1,7 +1,8 @@
-"""What a builtin is, and what it may ask of the evaluation it runs in."""
+"""The declaration of a builtin, and what a builtin may ask of the evaluation it runs in."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -46,13 +47,38 @@ class Context(Protocol):
         """Hand a message of `print` or `trace` to the caller's sink."""
 
 
+class Cost(enum.Enum):
+    """How the calls of a builtin are charged. One that takes the `Context` charges for itself, before the work."""
+
+    SIZES = enum.auto()
+    """Generated code charges by the sizes of operands and result (measured.py)."""
+    COMPARISON = enum.auto()
+    """As `SIZES` for collections and long numbers only; the function takes `charge` as its last argument."""
+    NOTHING = enum.auto()
+    """Calls are free: they look at a few words of memory, whatever they are given."""
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """A call as an expression of Python, for operands of the usual classes. It is not charged, so it must be cheap.
+
+    `{0}`, `{1}` in `text` and `condition` stand for the operands. `classes` are theirs, None where any will do. For all
+    other operands, and where `condition` does not hold, the builtin's function is called.
+    """
+
+    text: str
+    classes: tuple[type | None, ...]
+    condition: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Builtin:
     """A function of the language.
 
     `function` takes the operands as Rego values (and the `Context` before them if `context`), never changes them, and
     returns a value or `UNDEFINED`. It may return a part of an operand. It raises `BuiltinError` and nothing else.
-    `relation`: it yields many outputs (`walk`); `function` then returns an iterable of them.
+    `relation`: it yields many outputs (`walk`); `function` then returns an iterable of them. `effect`: the number of
+    calls can be observed. `fails`: the function may raise.
     """
 
     name: str
@@ -63,3 +89,7 @@ class Builtin:
     relation: bool = False
     deprecated: bool = False
     infix: str = ""
+    cost: Cost = Cost.SIZES
+    effect: bool = False
+    fails: bool = True
+    inline: InPlace | None = None

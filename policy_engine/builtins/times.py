@@ -18,7 +18,7 @@ from policy_engine.builtins.layouts.durations import DurationError, parse_durati
 from policy_engine.builtins.layouts.formatter import WEEKDAYS, Moment, days_before
 from policy_engine.builtins.layouts.parser import LayoutError, parse
 from policy_engine.builtins.operands import INT64_MAX, INT64_MIN, NUMBERS, integer, number, string, wrong
-from policy_engine.builtins.table import Builtin, Context
+from policy_engine.builtins.table import Builtin, Context, Cost
 from policy_engine.errors import BuiltinError
 from policy_engine.types import NUMBER, STRING, Array, Function, union
 from policy_engine.values import Value, exact
@@ -258,13 +258,13 @@ _INSTANT: Final = union(_NS, _NS_ZONE)
 
 BUILTINS: Final = (
     Builtin("time.add_date", Function((NUMBER, NUMBER, NUMBER, NUMBER), NUMBER), add_date),
-    Builtin("time.clock", Function((_INSTANT,), Array((NUMBER,) * 3)), clock),
-    Builtin("time.date", Function((_INSTANT,), Array((NUMBER,) * 3)), date),
+    Builtin("time.clock", Function((_INSTANT,), Array((NUMBER,) * 3)), clock, cost=Cost.NOTHING),
+    Builtin("time.date", Function((_INSTANT,), Array((NUMBER,) * 3)), date, cost=Cost.NOTHING),
     Builtin("time.diff", Function((_INSTANT, _INSTANT), Array((NUMBER,) * 6)), diff),
     Builtin("time.format", Function((union(_NS, _NS_ZONE, Array((NUMBER, STRING, STRING))),), STRING), format_),
     Builtin("time.now_ns", Function((), NUMBER), now_ns, context=True, nondeterministic=True),
     Builtin("time.parse_duration_ns", Function((STRING,), NUMBER), parse_duration_ns),
     Builtin("time.parse_ns", Function((STRING, STRING), NUMBER), parse_ns),
     Builtin("time.parse_rfc3339_ns", Function((STRING,), NUMBER), parse_rfc3339_ns),
-    Builtin("time.weekday", Function((_INSTANT,), STRING), weekday),
+    Builtin("time.weekday", Function((_INSTANT,), STRING), weekday, cost=Cost.NOTHING),
 )

@@ -10,7 +10,6 @@ rule.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
 from policy_engine.builtins import TABLE
 from policy_engine.compiler import calls
@@ -18,9 +17,6 @@ from policy_engine.compiler.program import Group, Kind, Program, Rule, dotted
 from policy_engine.compiler.recursion import dependencies, rule_terms
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
-
-OBSERVED: Final = frozenset({"print", "trace", "internal.print"})
-"""Builtins that have an effect."""
 
 
 class Fixed:
@@ -60,8 +56,8 @@ class Fixed:
     def is_plain(self, name: str) -> bool:
         """Whether a builtin always gives the same for the same operands, and has no effect."""
         builtin = self._program.builtins[name]
-        usual = builtin is TABLE.get(name) and not builtin.nondeterministic
-        return usual and name not in OBSERVED and name not in self._replaced
+        usual = builtin is TABLE.get(name) and not builtin.nondeterministic and not builtin.effect
+        return usual and name not in self._replaced
 
     def _is_plain(self, rule: Rule) -> bool:
         """Whether the rule itself reads no input, and calls only functions that always give the same."""

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from policy_engine.builtins import TABLE
 from policy_engine.codegen.joins import Field
 from policy_engine.compiler.terms import bodies, builtin_name, closures, expr_terms, walk_terms
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
 
-HARMLESS: Final = frozenset({"lt", "lte", "gt", "gte", "neq", "internal.member_2"})
-"""Calls that have no errors."""
+HARMLESS: Final = frozenset(builtin.name for builtin in TABLE.values() if not builtin.fails)
+"""Builtins whose calls have no errors."""
 
 Ready = Callable[[Term], bool]
 """Tells whether a term can be evaluated before the loop, without a loop or a rule."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from policy_engine.builtins import TABLE
-from policy_engine.builtins.measured import COMPARISONS, MADE_FREELY, MAKING, READ_AT_ONCE, is_measured, reading
-from policy_engine.builtins.table import Builtin
+from policy_engine.builtins.measured import MADE_FREELY, MAKING, READ_AT_ONCE, is_measured, reading
+from policy_engine.builtins.table import Builtin, Cost
 from policy_engine.codegen.context import Query, charge, charging, run_of
 from policy_engine.values import CONTAINERS, Number, Value
 
@@ -118,5 +118,5 @@ def _comparing(builtin: Builtin) -> Callee:
 _DEEP: Final = CONTAINERS | {Number}
 
 _METERED: Final = {name: _metered(builtin) for name, builtin in TABLE.items() if is_measured(builtin)} | {
-    name: _comparing(TABLE[name]) for name in COMPARISONS
+    name: _comparing(builtin) for name, builtin in TABLE.items() if builtin.cost is Cost.COMPARISON
 }

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from policy_engine.codegen.constants import Constants
 from policy_engine.codegen.context import MEMO, Code, Node
-from policy_engine.codegen.fixed import OBSERVED, Fixed
+from policy_engine.codegen.fixed import Fixed
 from policy_engine.codegen.functions import remembered
 from policy_engine.codegen.index import Index, find, without_decided
 from policy_engine.codegen.observer import Observer
@@ -253,7 +253,7 @@ class Names:
     def prints(self) -> bool:
         """Whether some rule prints or traces."""
         return any(
-            isinstance(term, nodes.Call) and builtin_name(term) in OBSERVED
+            isinstance(term, nodes.Call) and self._has_own_effect(builtin_name(term))
             for group in self.program.groups
             for rule in group.rules
             for term in rule_terms(rule)
@@ -261,7 +261,10 @@ class Names:
 
     def has_effect(self, name: str | None) -> bool:
         """Whether it matters how often a builtin is called, or, without a name, a function of the policies."""
-        return name in OBSERVED or ((name is None or name in self.mock_slots) and self.prints)
+        return self._has_own_effect(name) or ((name is None or name in self.mock_slots) and self.prints)
+
+    def _has_own_effect(self, name: str | None) -> bool:
+        return name is not None and self.program.builtins[name].effect
 
     def is_plain(self, name: str | None) -> bool:
         """Whether it is certain that a call always gives the same for the same operands, and has no effect."""

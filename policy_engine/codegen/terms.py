@@ -5,7 +5,6 @@ Writing a term may write statements first; the result is a Python name or consta
 
 from __future__ import annotations
 
-from policy_engine.builtins import TABLE
 from policy_engine.codegen.context import FNS, RUN
 from policy_engine.codegen.frame import Function
 from policy_engine.codegen.inline import in_place
@@ -84,7 +83,7 @@ def _first_known(fn: Function, call: nodes.Call, args: list[str]) -> Place | Non
     name = builtin_name(call)
     if fn.observer.exact or not fn.before or fn.names.has_effect(name):
         return None
-    if name is not None and in_place(name, call.args, args) is not None:
+    if name is not None and in_place(fn.names.program.builtins[name], call.args, args) is not None:
         return None  # what is done in place costs as little as remembering it
     if fn.names.is_relation(call):
         return None  # what it yields can be looped over once
@@ -110,7 +109,7 @@ def _call(fn: Function, result: str, call: nodes.Call, args: list[str]) -> None:
     else:
         called, first = callee(builtin)
         function = names.constants.named("b", name, called)
-        fast = in_place(name, call.args, args) if builtin is TABLE.get(name) else None
+        fast = in_place(builtin, call.args, args)
         before = _before(first, fn.ctx if fast is None else fn.rare)
     value = f"{function}({', '.join([*before, *args])})"
     if fast is not None:

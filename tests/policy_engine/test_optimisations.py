@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
-from policy_engine.codegen import body, fixed, frame, functions, index, inline, joins, refs, terms, unit
+from policy_engine.builtins import TABLE
+from policy_engine.codegen import body, fixed, frame, functions, index, joins, refs, terms, unit
 from tests.policy_engine.language.test_language import CASES, without_remarks
 
 Patch = pytest.MonkeyPatch
@@ -71,7 +72,7 @@ def hold(
 
 
 def test_the_switches_switch(monkeypatch: Patch) -> None:
-    assert "startswith" in inline.FORMS
+    assert TABLE["startswith"].inline
     module = {
         "t.rego": "package t\np if { some g in data.gs; g.a == input.a; startswith(g.b, input.b); "
         "some x in g.xs; x[_] }"

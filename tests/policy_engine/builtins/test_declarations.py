@@ -10,6 +10,7 @@ import pytest
 
 from policy_engine import types
 from policy_engine.builtins import FAMILIES, TABLE
+from policy_engine.builtins.table import Cost
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +34,9 @@ def test_declaration(name: str, capabilities: dict[str, dict[str, Any]]) -> None
     assert builtin.infix == theirs.get("infix", "")
     for mark in ("nondeterministic", "relation", "deprecated"):
         assert getattr(builtin, mark) == theirs.get(mark, False), mark
+
+
+def test_a_declaration_says_one_thing_about_cost() -> None:
+    """A builtin that takes the context charges for itself, and a form in place takes all operands."""
+    assert [name for name, builtin in TABLE.items() if builtin.context and builtin.cost is not Cost.SIZES] == []
+    assert [name for name, one in TABLE.items() if one.inline and len(one.inline.classes) != len(one.decl.args)] == []
