@@ -144,8 +144,8 @@ class _Context(Context):
 
         return Bundles(self.data.bundles)
 
-    def _health(self) -> Mapping[str, Any]:
+    def _health(self, organization: str | None) -> Mapping[str, Any]:
         from gateway.processes import status_answer
         from gateway.settings import load_settings
 
-        return status_answer.answer(load_settings({"data": self.data.path}))
+        return status_answer.answer(load_settings({"data": self.data.path}), organization)
