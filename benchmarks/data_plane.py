@@ -346,7 +346,7 @@ class Figure(NamedTuple):
 def measure(options: argparse.Namespace, data: Path, provider: int, through: int, gateway: int) -> None:
     sys.path.insert(0, str(ROOT))
     from gateway.data_directory import DataDirectory
-    from gateway.http import listener
+    from gateway.http import sockets
     from gateway.processes.children import flags
     from gateway.settings import Settings
 
@@ -357,7 +357,7 @@ def measure(options: argparse.Namespace, data: Path, provider: int, through: int
         f"{EVENTS}-event streams, 16 clients": (16, chat_request(key, STREAM_BODY)),
     }
     here = [str(Path(__file__).resolve()), "--ports", *map(str, options.ports), "--serve"]
-    opened = listener.bind("127.0.0.1", gateway, shared=True)
+    opened = sockets.bind("127.0.0.1", gateway, shared=True)
     worker: tuple[Any, ...] = ("-m", "gateway.processes.app", "data", "boot_bench", str(opened.fileno()))
     cores = sorted(os.sched_getaffinity(0))
     server, others = cores[0], cores[-1]

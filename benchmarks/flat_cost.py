@@ -39,7 +39,7 @@ from gateway.audit.draft import draft
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.transaction import Transaction
 from gateway.data_directory import DataDirectory
-from gateway.http import listener
+from gateway.http import sockets
 from gateway.identifiers import new_id
 from gateway.identity.credentials import Peppers
 from gateway.processes.children import flags
@@ -160,7 +160,7 @@ class Side(Served):
         for number in range(workers):
             port = self.port + number
             settings = flags(Settings(data=self.data, port=port))
-            opened = stack.enter_context(listener.bind("127.0.0.1", port, shared=True))
+            opened = stack.enter_context(sockets.bind("127.0.0.1", port, shared=True))
             child = data_plane.process(
                 core,
                 *(*program, "data", f"boot_bench{number}", str(opened.fileno())),

@@ -28,7 +28,7 @@ from benchmarks.data_plane import BODY, CLIENTS, EVENTS, STREAM_BODY, Figure
 from benchmarks.memory import Memory
 from benchmarks.peers_report import Results, page, table
 from gateway.data_directory import DataDirectory
-from gateway.http import listener
+from gateway.http import sockets
 from gateway.processes.children import flags
 from gateway.settings import Settings
 
@@ -119,7 +119,7 @@ def _started(
 def gateway(stack: ExitStack, core: int, directory: Path, upstream: int, port: int) -> Target:
     key = data_plane.prepare(directory, upstream)
     settings = flags(Settings(data=DataDirectory(directory), port=port))
-    opened = stack.enter_context(listener.bind("127.0.0.1", port, shared=True))
+    opened = stack.enter_context(sockets.bind("127.0.0.1", port, shared=True))
     worker = data_plane.process(
         core,
         *("-m", "gateway.processes.app", "data", "boot_bench", str(opened.fileno())),

@@ -29,7 +29,8 @@ def mock_provider(
 
     from gateway.demo.mock_provider import Faults, MockProvider
     from gateway.errors import GatewayError
-    from gateway.http.listener import BACKLOG, bind
+    from gateway.http.listener import BACKLOG
+    from gateway.http.sockets import bind
     from gateway.settings import url
 
     try:

@@ -27,7 +27,8 @@ def sign_proxy(
     from gateway.client.sign_proxy import SignProxy
     from gateway.client.signing import Signer
     from gateway.errors import GatewayError
-    from gateway.http.listener import BACKLOG, bind
+    from gateway.http.listener import BACKLOG
+    from gateway.http.sockets import bind
     from gateway.identity import public_keys
 
     proxy = SignProxy(Signer(public_keys.read_private(key)), gateway)

@@ -62,13 +62,11 @@ def _up(
     requests: bool | None,
     create: bool,
 ) -> None:
-    import uvloop
+    import asyncio
 
     from gateway import logs
     from gateway.data_directory import DataDirectory
-    from gateway.processes import findings
-    from gateway.processes.creation import create_empty
-    from gateway.processes.status import access
+    from gateway.processes import openness
     from gateway.processes.supervisor import Supervisor
     from gateway.settings import load_settings
 
@@ -84,13 +82,15 @@ def _up(
     }
     settings = load_settings(flags)
     if create and not os.path.lexists(data):
+        from gateway.processes.creation import create_empty
+
         create_empty(data)
         _announce(f"there was no gateway in {data}: created an empty one")
     DataDirectory(data).check()
     logs.configure("supervisor")
-    for each in findings.too_open(access(settings.data), data):
+    for each in openness.too_open(openness.access(settings.data), data):
         logging.getLogger("gateway").warning("%s: %s", each.message, each.todo)
-    uvloop.run(Supervisor(settings, _announce, lambda: load_settings(flags)).run())
+    asyncio.run(Supervisor(settings, _announce, lambda: load_settings(flags)).run())
 
 
 def _announce(line: str) -> None:

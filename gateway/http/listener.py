@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from gateway.http import proxies
 from gateway.http.connection import GuardedProtocol, Limits, protocol_class
+from gateway.http.sockets import bind
 from gateway.settings import Settings
 
 BACKLOG = 2048
@@ -172,24 +173,4 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A listening socket: the kernel queues connections from now on, even before anybody accepts them."""
     listener = bind(host, port, shared=shared)
     listener.listen(BACKLOG)
-    return listener
-
-
-def bind(host: str, port: int, *, shared: bool) -> socket.socket:
-    """A bound socket. With `shared` this user can bind more sockets there, and the kernel spreads connections."""
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except UnicodeError:
-        raise OSError(f"`{host}` is not a host name") from None
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-        listener.set_inheritable(False)
-    except OSError:
-        listener.close()
-        raise
     return listener

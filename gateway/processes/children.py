@@ -24,7 +24,7 @@ from typing import Any
 import gateway
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.http import listener
+from gateway.http import sockets
 from gateway.identifiers import new_id
 from gateway.processes import heartbeat
 from gateway.settings import PREFIX, Settings
@@ -173,7 +173,7 @@ class Child:
         if self._given is not None:
             return self._given
         if self._own is None:
-            self._own = listener.bind(self.settings.host, self.settings.port, shared=True)
+            self._own = sockets.bind(self.settings.host, self.settings.port, shared=True)
         return self._own
 
     def _close_listener(self) -> None:

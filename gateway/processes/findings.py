@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from gateway.audit.balance import shown_time
 from gateway.audit.clock import BACKWARD_NS
@@ -19,7 +18,8 @@ from gateway.data_directory import DEFAULT_DATA
 from gateway.dataplane import outages
 from gateway.dataplane.contacts import Contact
 from gateway.identity.legacy_keys import AGENT as LEGACY
-from gateway.processes.status import Access, Facts, Policies
+from gateway.processes.openness import Finding, too_open
+from gateway.processes.status import Facts, Policies
 from gateway.processes.version import version
 from gateway.registry import adoptions
 from gateway.registry.inventory import AgentState, Tenant
@@ -41,15 +41,6 @@ _OLD_DAYS = 365
 
 LITTLE_BYTES: Final = 512 << 20
 """From here on the disk counts as nearly full."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was found, and what to do about it."""
-
-    level: Literal["problem", "remark"]
-    message: str
-    todo: str
 
 
 def judge(facts: Facts, settings: Settings) -> list[Finding]:
@@ -123,24 +114,6 @@ def _processes(facts: Facts, where: str) -> Iterator[Finding]:
         if process.version != version():
             message = f"the running gateway is of version {process.version}, this command of {version()}"
             yield _problem(message, "restart the gateway")
-
-
-def too_open(access: Access, data: Path) -> Iterator[Finding]:
-    """Said by `gateway up`, too."""
-    if access.readable:
-        names = ", ".join(str(each.relative_to(data)) for each in access.readable[:_NAMES])
-        more = len(access.readable) - _NAMES
-        shown = f"{names} and {more} more" if more > 0 else names
-        yield _problem(
-            f"other users can read {shown} in `{data}`",
-            f"type `chmod go-rwx {shlex.quote(str(data))}`, and replace the keys if others have read them",
-        )
-    for path, user in access.strangers:
-        yield Finding(
-            "remark",
-            f"`{path}` belongs to user {user}, who can put something else in the place of `{data}`",
-            "keep the data directory where only its own user and root can write",
-        )
 
 
 def _edited(facts: Facts, where: str) -> Iterator[Finding]:

@@ -15,11 +15,9 @@ import ssl
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway import ownership
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import clock, search, signer, storage
 from gateway.data_directory import DataDirectory
@@ -37,6 +35,7 @@ from gateway.policy import handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.processes import certificates
+from gateway.processes.openness import Access, access
 from gateway.registry import agreement, inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
@@ -122,14 +121,6 @@ class Logs:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """The secrets that other users can read, and the other users (with their directories) above the data directory."""
-
-    readable: list[Path] = field(default_factory=list)
-    strangers: list[tuple[Path, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that is known. `contacts`, `breakers` (the open ones of workers that are alive) and `sealed` (why a
     secret cannot be opened) go by the upstream's id.
@@ -210,11 +201,6 @@ def _free_bytes(data: DataDirectory) -> int | None:
     except OSError:
         return None
     return found.f_bavail * found.f_frsize
-
-
-def access(data: DataDirectory) -> Access:
-    """The users beside this one that the modes of a data directory let in. Those who can write were refused before."""
-    return Access(ownership.readable(data.path), ownership.strangers_above(data.path))
 
 
 def _edited(registry: Registry, data: DataDirectory) -> list[str]:

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from gateway.data_directory import DEFAULT_DATA
 from gateway.errors import GatewayError, Hint
-from gateway.http import listener
+from gateway.http import sockets
 from gateway.processes import reload
 from gateway.processes.family import Family
 from gateway.processes.version import version
@@ -108,12 +108,12 @@ def claim(host: str, port: int, flag: str, *, shared: bool = True) -> socket.soc
     host_flag = flag.replace("port", "host")
     try:
         # Without sharing first: otherwise a second gateway of this user would quietly take half of the connections.
-        first = listener.bind(host, port, shared=False)
+        first = sockets.bind(host, port, shared=False)
         if not shared:
             return first
         port = first.getsockname()[1]
         first.close()
-        return listener.bind(host, port, shared=True)
+        return sockets.bind(host, port, shared=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL

@@ -194,5 +194,10 @@ def test_what_a_data_worker_reads_with_is_light() -> None:
     assert loaded(f"import {modules}, sys\nassert 'typer' not in sys.modules") <= {"cryptography"}
 
 
+def test_a_supervisor_is_light() -> None:
+    """It only watches children: 39 MiB, of which the command line's own package is a third; 97 with all of these."""
+    assert loaded("import gateway.cli.up, gateway.processes.supervisor, gateway.processes.openness") == set()
+
+
 def test_the_counting_can_fail() -> None:
     assert loaded("import lark") == {"lark"}

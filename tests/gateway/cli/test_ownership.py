@@ -13,9 +13,8 @@ from typer.main import get_command
 from gateway import cli, ownership
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.processes import findings
 from gateway.processes.creation import create
-from gateway.processes.status import access
+from gateway.processes.openness import access, too_open
 from gateway.settings import load_settings
 
 STRANGER = 54321
@@ -136,7 +135,7 @@ def test_what_others_can_read_is_told(here: Path) -> None:
     here.chmod(0o755)
     (here / "registry.db").chmod(0o644)
     (here / "keys" / "kek").chmod(0o644)  # nobody else can search `keys`
-    (told,) = findings.too_open(access(DataDirectory(here)), here)
+    (told,) = too_open(access(DataDirectory(here)), here)
     assert told.level == "problem"
     assert "can read gateway.toml" in told.message or "registry.db" in told.message
     assert "kek" not in told.message
@@ -148,7 +147,7 @@ def test_what_others_can_read_is_told(here: Path) -> None:
 def test_a_stranger_above_is_told(here: Path) -> None:
     os.chown(here.parent, STRANGER, -1)
     DataDirectory(here).check()
-    (told,) = findings.too_open(access(DataDirectory(here)), here)
+    (told,) = too_open(access(DataDirectory(here)), here)
     assert (told.level, f"belongs to user {STRANGER}" in told.message) == ("remark", True)
 
 

@@ -350,7 +350,7 @@ def test_a_worker_imports_nothing_heavy(live: Live) -> None:
     """Run the worker's own composition root in a process of its own, and look at its imports and its memory."""
     program = """
 import asyncio, json, sys
-from gateway.http import listener
+from gateway.http import sockets
 from gateway.processes import data_worker
 from gateway.processes.background import Background
 from gateway.settings import load_settings
@@ -358,7 +358,7 @@ from gateway.settings import load_settings
 async def main():
     stop = asyncio.Event()
     settings = load_settings({"data": sys.argv[1], "port": 0}, env={})
-    descriptor = listener.bind("127.0.0.1", 0, shared=True).detach()
+    descriptor = sockets.bind("127.0.0.1", 0, shared=True).detach()
     ready = lambda report: stop.set()
     await data_worker.run(settings, "boot_look", stop, Background(stop), ready, descriptor, asyncio.Event())
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks import data_plane
 from gateway.data_directory import DataDirectory
-from gateway.http import listener
+from gateway.http import sockets
 from gateway.processes.children import ALLOCATOR, flags
 from gateway.registry import changes
 from gateway.registry.database import Registry
@@ -61,7 +61,7 @@ def servers(directory: Path) -> Iterator[tuple[Server, Server]]:
     settings = json.dumps(flags(Settings(data=data, port=gateway, policy_deadline_ms=1000)))
     passes = f"from benchmarks.data_plane import pass_through; pass_through({through}, {large}, {calm})"
     with ExitStack() as stack:
-        opened = stack.enter_context(listener.bind("127.0.0.1", gateway, shared=True))
+        opened = stack.enter_context(sockets.bind("127.0.0.1", gateway, shared=True))
 
         def start(core: int, port: int, *arguments: str, first_line: bytes = b"") -> int:
             child = data_plane.process(

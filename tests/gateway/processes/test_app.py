@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.http import listener
+from gateway.http import sockets
 from gateway.processes.background import Background
 from gateway.processes.children import flags
 from gateway.processes.creation import create_empty
@@ -22,7 +22,7 @@ from tests.gateway.dataplane.processes import environment
 @pytest.fixture
 def descriptor() -> Iterator[int]:
     """The socket that a worker is given to listen on."""
-    with listener.bind("127.0.0.1", 0, shared=True) as opened:
+    with sockets.bind("127.0.0.1", 0, shared=True) as opened:
         yield opened.fileno()
 
 

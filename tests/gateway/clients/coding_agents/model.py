@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 from gateway.demo import mock_answers, mock_provider
 from gateway.demo.mock_answers import Call, Choice, Document
 from gateway.demo.mock_documents import instance
-from gateway.http.listener import BACKLOG, bind
+from gateway.http.listener import BACKLOG
+from gateway.http.sockets import bind
 
 _TASK = re.compile(r"(run this command|read this file|search the web for): ([^\n]+)")
 _WORD = re.compile(r"\s*\S+|\s+\Z")
