@@ -13,7 +13,8 @@ from typing import Any, Final
 from gateway.dataplane.contacts import OpenBreaker
 from gateway.dataplane.outages import Scope
 from gateway.processes import findings, status
-from gateway.processes.status import Access, Facts, Logs, Policies, Process, count
+from gateway.processes.openness import Access
+from gateway.processes.status import Facts, Logs, Policies, Process, count
 from gateway.registry.documents import age, plain, timestamp
 from gateway.registry.inventory import Inventory, Tenant
 from gateway.settings import Settings
