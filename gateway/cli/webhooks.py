@@ -11,7 +11,7 @@ import typer
 from gateway.cli import options, output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 app = typer.Typer(no_args_is_help=True, help="Tell other programs of limits, refused policies and revoked agents.")
 
@@ -44,22 +44,22 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a webhook: it is told of what happens from now on. A secret that is made is shown this once."""
-    from gateway.management.nouns.webhooks import NewWebhook
-    from gateway.outbound import addresses
-    from gateway.registry import webhooks
-    from gateway.webhooks import events, signature
+    from gateway.registry.records import WebhookRecord
 
-    url = addresses.check_url(url, insecure=insecure)
-    webhooks.check_events(event or (), events.EVENTS)
-    addresses.check_literal(url, addresses.reach_of(insecure=insecure, allow_private=allow_private))
     given = None if secret_file is None else _secret(secret_file)
-    if given is not None:
-        signature.key_of(given)
-    new = NewWebhook(
-        url=url, events=event or events.USUAL, secret=given, insecure=insecure, allow_private=allow_private
-    )
-    with gateways.opened(data, output.warn) as gateway:
-        made, secret = gateway.webhooks.add(organization, new)
+    body = {
+        "url": url,
+        "events": event or None,
+        "secret": given,
+        "insecure": insecure,
+        "allow_private": allow_private,
+    }
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "webhooks", body=body, organization=organization).body
+    made, secret = documents.record(WebhookRecord, reply), reply["secret"]
+    if secret is None and given is None:  # the first answer was lost, and secrets are not kept for the second
+        message = f"webhook {made.id} was added, but its secret was lost on the way"
+        raise GatewayError("answer_lost", message, hint=f"type `gateway webhooks remove {made.id}` and add it anew")
     if as_json:
         output.print_json({"webhook": made, "secret": secret})
         return
@@ -72,19 +72,28 @@ def add(
 @app.command("list")
 def list_webhooks(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the webhooks, and how their last deliveries went."""
-    from gateway.webhooks.deliveries import fares, state_document
+    from gateway.registry.records import WebhookRecord
+    from gateway.webhooks.deliveries import fares, state_document, state_of
 
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.webhooks.listed(organization)
+    with gateways.client(data, output.warn) as gateway:
+        found = [
+            (documents.record(WebhookRecord, each), state_of(each["state"]))
+            for each in gateway.items("webhooks", organization=organization)
+        ]
     if as_json:
-        listed = [{"webhook": each, "state": state_document(state)} for each, state in found]
-        output.print_json({"webhooks": listed})
+        output.print_json({"webhooks": [{"webhook": each, "state": state_document(state)} for each, state in found]})
         return
     now_ns = time.time_ns()
     output.print_table(
         ("ID", "URL", "EVENTS", "WAITING", "LAST DELIVERY"),
         [
-            (each.id, each.url, ", ".join(each.events), str(state.waiting), output.printable(fares(state, now_ns)))
+            (
+                each.id,
+                each.url,
+                ", ".join(each.events),
+                str(state.waiting),
+                output.printable(fares(state, now_ns)),
+            )
             for each, state in found
         ],
         empty="no webhooks: type `gateway webhooks add URL`",
@@ -94,8 +103,11 @@ def list_webhooks(organization: Organization = "default", data: Data = DATA, as_
 @app.command()
 def remove(webhook: Webhook, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """Remove a webhook. What it has not got yet is not delivered any more."""
-    with gateways.opened(data, output.warn) as gateway:
-        removed = gateway.webhooks.remove(organization, webhook)
+    from gateway.registry.records import WebhookRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("DELETE", "webhooks", webhook, organization=organization)
+    removed = documents.record(WebhookRecord, reply.body)
     if as_json:
         output.print_json(removed)
     else:
@@ -105,8 +117,11 @@ def remove(webhook: Webhook, organization: Organization = "default", data: Data 
 @app.command("test")
 def try_out(webhook: Webhook, organization: Organization = "default", data: Data = DATA) -> None:
     """Send the event `webhook.test` to a webhook now. Exit codes: 0 it was accepted, 1 it was not."""
-    with gateways.opened(data, output.warn) as gateway:
-        done = gateway.webhooks.try_out(organization, webhook)
+    from gateway.webhooks.trial import Trial
+
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "webhooks", webhook, "test", organization=organization)
+    done = documents.record(Trial, reply.body)
     if not done.accepted:
         hint = "see that the receiver is up and takes a POST there"
         message = f"{done.url} has not accepted it: {done.error}"

@@ -12,7 +12,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 
 PUBLIC: Final = "public"
 LOOPBACK: Final = "loopback"
@@ -72,7 +72,8 @@ def check_literal(url: str, reach: str) -> None:
     if host == "localhost":
         host = "127.0.0.1"
     if literal(host) is not None and (why := refusal(host, reach)):
-        raise _bad(why)
+        what, _, step = why.partition(": ")
+        raise _bad(what, step)
 
 
 def reach_of(*, insecure: bool, allow_private: bool) -> str:
@@ -139,4 +140,5 @@ def _inner(address: Address) -> Address:
 
 
 def _bad(why: str, hint: str = "") -> GatewayError:
-    return GatewayError("invalid_url", f"the URL of a webhook is not acceptable: {why}", hint=hint)
+    api = "use https and a public address; only operators of the whole gateway may send insecure or allow_private"
+    return GatewayError("invalid_url", f"the URL of a webhook is not acceptable: {why}", hint=Hint(hint, api=api))

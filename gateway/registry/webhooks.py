@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from sqlmodel import Session, col, select
 
+from gateway.audit.thresholds import WHAT as THRESHOLD
 from gateway.errors import ConflictError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
+from gateway.outbound import addresses
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox
 from gateway.registry.database import Registry
@@ -25,6 +27,31 @@ from gateway.registry.vault import Place, Vault
 
 MAX_WEBHOOKS = 16
 """How many an organization may have."""
+
+POLICY_REFUSED: Final = "policy.refused"
+USUAL: Final = (
+    *(THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked", "team.suspended", "team.revoked"),
+    *("organization.suspended", "organization.revoked", "agents.stopped"),
+)
+"""What a webhook is told of if nobody says which events."""
+
+EVENTS: Final = frozenset(
+    {
+        *USUAL,
+        *(
+            "agent.registered",
+            "agent.updated",
+            "agent.resumed",
+            "agent.retired",
+            "key.created",
+            "key.rotated",
+            "key.revoked",
+        ),
+        *("team.resumed", "organization.resumed", "agents.resumed", "key.added"),
+        *("binding.created", "binding.removed", "limit.set", "limit.raised", "limit.removed"),
+        *("policy.activated", "webhook.added", "webhook.removed"),
+    }
+)
 
 _VERSION = 1  # of the secret, which never changes
 
@@ -54,12 +81,16 @@ def add_webhook(
     actor: str,
     organization: str,
     url: str,
-    reach: str,
-    events: Sequence[str],
+    insecure: bool = False,
+    allow_private: bool = False,
+    events: Sequence[str] | None = None,
     secret: str,
     since: int,
 ) -> WebhookRecord:
-    """Add a webhook, whose URL, events and secret the caller has checked. `since` is the last position of the log."""
+    """Add a webhook, for the usual events if none are given. `since` is the last position of the log."""
+    reach = addresses.reach_of(insecure=insecure, allow_private=allow_private)
+    addresses.check_literal(addresses.check_url(url, insecure=insecure), reach)
+    _check_events(events or ())
     with registry.write() as session:
         tenant = find_organization(session, organization)
         mine = list(session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)))
@@ -76,7 +107,7 @@ def add_webhook(
             organization_id=tenant.id,
             url=url,
             reach=reach,
-            events=sorted(events),
+            events=sorted(set(events or USUAL)),
             secret=vault.seal(secret, place(tenant.name, identifier)),
             since=since,
             created_ns=time.time_ns(),
@@ -143,12 +174,12 @@ def agent_name(registry: Registry, organization_id: str, agent: str) -> str:
         return row.name if row is not None and row.organization_id == organization_id else agent
 
 
-def check_events(given: Collection[str], known: Collection[str]) -> None:
+def _check_events(given: Collection[str]) -> None:
     """Raise unless these are events: a mistyped one would never be told."""
     for each in given:
-        if each not in known:
-            rule = f"events are {', '.join(sorted(known))}"
-            raise UnknownError("event", f"`{each}` is not an event", subject=each, hint=did_you_mean(each, known, rule))
+        if each not in EVENTS:
+            hint = did_you_mean(each, EVENTS, f"events are {', '.join(sorted(EVENTS))}")
+            raise UnknownError("event", f"`{each}` is not an event", subject=each, hint=hint)
 
 
 class _Named(Protocol):

@@ -8,13 +8,13 @@ lost with the file is delivered again from the place where the webhook was added
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.registry.documents import age
+from gateway.registry.documents import age, parse_time
 from gateway.storage import database_files
 
 MOST: Final = 200
@@ -61,6 +61,19 @@ def state_document(state: State) -> dict[str, Any]:
         "failure_ns": state.error_ns or None,
         "error": state.error,
     }
+
+
+def state_of(document: Mapping[str, Any]) -> State:
+    """The way back from `state_document`, as JSON has it."""
+    success, failure = (parse_time(document[name]) if document[name] else 0 for name in ("success", "failure"))
+    return State(
+        failures=document["failures"],
+        success_ns=success,
+        error_ns=failure,
+        error=document["error"],
+        given_up=document["given_up"],
+        waiting=document["waiting"],
+    )
 
 
 def fares(state: State, now_ns: int) -> str:

@@ -15,32 +15,9 @@ import orjson
 from gateway.audit import entry as entries
 from gateway.audit.intents import SYSTEM
 from gateway.audit.thresholds import WHAT as THRESHOLD
+from gateway.registry.webhooks import EVENTS, POLICY_REFUSED
 
-POLICY_REFUSED: Final = "policy.refused"
 TEST: Final = "webhook.test"
-USUAL: Final = (
-    *(THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked", "team.suspended", "team.revoked"),
-    *("organization.suspended", "organization.revoked", "agents.stopped"),
-)
-"""What a webhook is told of if nobody says which events."""
-
-EVENTS: Final = frozenset(
-    {
-        *USUAL,
-        *(
-            "agent.registered",
-            "agent.updated",
-            "agent.resumed",
-            "agent.retired",
-            "key.created",
-            "key.rotated",
-            "key.revoked",
-        ),
-        *("team.resumed", "organization.resumed", "agents.resumed", "key.added"),
-        *("binding.created", "binding.removed", "limit.set", "limit.raised", "limit.removed"),
-        *("policy.activated", "webhook.added", "webhook.removed"),
-    }
-)
 
 KINDS: Final = ("change", "activation")
 """The kinds of entries that can be events."""

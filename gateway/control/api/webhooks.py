@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Any
 
 from pydantic import Field
 
-from gateway.audit import search, storage
+from gateway.audit import search
 from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
 from gateway.control.problems import Problem
-from gateway.errors import GatewayError
-from gateway.outbound import addresses
 from gateway.registry import webhooks
 from gateway.registry.documents import plain
 from gateway.registry.records import WebhookRecord
-from gateway.webhooks import deliveries, events, signature, trial
+from gateway.webhooks import deliveries, signature, trial
 from gateway.webhooks.trial import Trial
 
 _WHEN = {"anyOf": [shapes.TIME, {"type": "null"}]}
@@ -63,10 +60,7 @@ def show(ask: Ask) -> Answer:
 
 
 def _one(ask: Ask) -> WebhookRecord:
-    for each in webhooks.webhooks(ask.registry, ask.tenant):
-        if each.id == ask.path["webhook"]:
-            return each
-    raise Problem(404, "unknown_webhook", "there is no such webhook", hint="GET /api/v1/webhooks lists them")
+    return webhooks.chosen(webhooks.webhooks(ask.registry, ask.tenant), ask.path["webhook"])
 
 
 def _shown(record: WebhookRecord, states: dict[str, deliveries.State]) -> dict[str, Any]:
@@ -76,41 +70,27 @@ def _shown(record: WebhookRecord, states: dict[str, deliveries.State]) -> dict[s
 
 def add(ask: Ask) -> Answer:
     given: NewWebhook = ask.body
-    url, reach = _checked(ask, given)
-    webhooks.check_events(given.events or (), events.EVENTS)
+    if (given.insecure or given.allow_private) and ask.caller.organization is not None:
+        detail = "an operator of one organization may not have the gateway send into its own network"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
     secret = signature.new_secret() if given.secret is None else given.secret
     signature.key_of(secret)
-    with closing(storage.connect_read_only(ask.context.data.audit_db)) as db:
+    with ask.context.log() as db:
         since = search.last_position(db)
     made = webhooks.add_webhook(
         ask.change(),
         ask.context.vault,
         actor=ask.actor,
         organization=ask.tenant,
-        url=url,
-        reach=reach,
-        events=sorted(set(given.events or events.USUAL)),
+        url=given.url,
+        insecure=given.insecure,
+        allow_private=given.allow_private,
+        events=given.events,
         secret=secret,
         since=since,
     )
     body = {**_shown(made, {}), "secret": secret if given.secret is None else None}
     return Answer(body=body, status=201, location=f"/webhooks/{made.id}", once="secret")
-
-
-def _checked(ask: Ask, given: NewWebhook) -> tuple[str, str]:
-    """The URL, and which addresses its host may have."""
-    if (given.insecure or given.allow_private) and ask.caller.organization is not None:
-        detail = "an operator of one organization may not have the gateway send into its own network"
-        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
-    reach = addresses.reach_of(insecure=given.insecure, allow_private=given.allow_private)
-    try:
-        url = addresses.check_url(given.url, insecure=given.insecure)
-        addresses.check_literal(url, reach)
-    except GatewayError as error:
-        message = error.message.partition(": add the webhook with --")[0]
-        hint = "use https and a public address; only operators of the whole gateway may send insecure or allow_private"
-        raise GatewayError(error.code, message, hint=hint, kind=error.kind) from error
-    return url, reach
 
 
 def remove(ask: Ask) -> Answer:

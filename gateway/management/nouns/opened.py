@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gateway.management.nouns.prices import Prices
     from gateway.management.nouns.tenants import Organizations, Stops, Teams
     from gateway.management.nouns.token_keys import TokenKeys
-    from gateway.management.nouns.webhooks import Webhooks
 
 
 class Gateway:
@@ -109,12 +108,6 @@ class Gateway:
         from gateway.management.nouns.issuers import Issuers
 
         return Issuers(self._client)
-
-    @cached_property
-    def webhooks(self) -> Webhooks:
-        from gateway.management.nouns.webhooks import Webhooks
-
-        return Webhooks(self._client)
 
     @cached_property
     def adoptions(self) -> Adoptions:

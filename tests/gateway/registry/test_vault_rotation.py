@@ -42,7 +42,6 @@ def fill(home: Home) -> bytes:
         actor=ACTOR,
         organization=ORG,
         url="https://example.com/hook",
-        reach="public",
         events=["key.revoked"],
         secret=HOOK,
         since=0,
