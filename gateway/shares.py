@@ -120,8 +120,8 @@ class Shares:
 
     def take(self, *holders: Holder, amount: int = 1) -> None:
         """Take `amount` places for `holders` until `give_back`. `NoShareError` if one of them has no room."""
-        if (why := self._refusal(holders, amount)) is not None:
-            raise why
+        if not self._has_room(holders, amount):
+            raise self._refusal(holders, amount)
         self._grant(holders, amount)
 
     def give_back(self, *holders: Holder, amount: int = 1) -> None:
@@ -133,7 +133,8 @@ class Shares:
                 self._held[each] = left
             else:
                 del self._held[each]
-        self._serve()
+        if self._waiting:
+            self._serve()
 
     @contextmanager
     def hold(self, *holders: Holder, amount: int = 1) -> Iterator[None]:
@@ -158,7 +159,7 @@ class Shares:
 
         The caller bounds how many may wait, by other `Shares`, and how long, by a timeout.
         """
-        if self._refusal(holders, amount) is None:
+        if self._has_room(holders, amount):
             self._grant(holders, amount)
             return
         turn = asyncio.get_running_loop().create_future()
@@ -190,22 +191,17 @@ class Shares:
             if not line.callers:
                 del self._lines[waiting.holders[at:]]
 
-    def _refusal(self, holders: tuple[Holder, ...], amount: int) -> NoShareError | None:
-        if self._has_room(holders, amount):
-            return None
+    def _refusal(self, holders: tuple[Holder, ...], amount: int) -> NoShareError:
         free = self.capacity - self.taken
         held, ratios = self._held, self._ratios
         full = (each for each in holders if not has_room(each.kind, held.get(each, 0), free, amount, ratios))
         return NoShareError(self.thing, None if amount > free else next(full))
 
     def _has_room(self, holders: tuple[Holder, ...], amount: int) -> bool:
-        free = self.capacity - self.taken
-        if amount > free:
-            return False
-        for each in holders:  # noqa: SIM110  # this is the hot path, and a generator takes twice as long
-            if not has_room(each.kind, self._held.get(each, 0), free, amount, self._ratios):
-                return False
-        return True
+        free, held, ratios = self.capacity - self.taken, self._held, self._ratios
+        if self.taken + amount <= free:
+            return True  # nobody holds more than all together, and no ratio is below 1
+        return amount <= free and all(has_room(each.kind, held.get(each, 0), free, amount, ratios) for each in holders)
 
     def _grant(self, holders: tuple[Holder, ...], amount: int) -> None:
         self.taken += amount

@@ -40,14 +40,10 @@ class Contents:
         self._most = most
         self._keys: dict[bytes, bytes] = {}  # by their sealed forms
 
-    def of(self, principal: Principal, decision: str, holding: Holding) -> Keeping | None:
-        """What is to be done with the content of one call; None if nothing is kept of it.
-
-        `holding` is for its answer.
-        """
+    def of(self, principal: Principal, decision: str, holding: Holding) -> Keeping:
+        """What is to be done with the content of one call of an agent that opted in. `holding` is for its answer."""
         setting = principal.content
-        if setting is None:
-            return None
+        assert setting is not None
         return Keeping(principal, decision, setting, self._key(principal, setting), self._most, holding)
 
     def _key(self, principal: Principal, setting: KeptContent) -> bytes | None:

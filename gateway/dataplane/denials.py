@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.audit.intents import Decided
+from gateway.dataplane.admission import holders_of
 from gateway.identity.principals import Principal
 from gateway.pace import Pace, Rate
-from gateway.shares import Holder
 
 AGENT: Final = Rate(at_once=600, each_second=1)
 ORGANIZATION: Final = Rate(at_once=2400, each_second=4)
@@ -31,15 +31,11 @@ class Denials:
 
     def has_room(self, principal: Principal) -> bool:
         """True if the next denial of this agent has an entry of its own."""
-        return self._pace.has_room(*_holders(principal))
+        return self._pace.has_room(*holders_of(principal))
 
     def spend(self, principal: Principal, entry: Decided) -> None:
         """Count a denial that has an entry of its own."""
-        self._pace.spend(*_holders(principal), amount=1 + _size(entry) // UNIT)
-
-
-def _holders(principal: Principal) -> tuple[Holder, Holder]:
-    return Holder("agent", principal.agent_id), Holder("organization", principal.organization)
+        self._pace.spend(*holders_of(principal), amount=1 + _size(entry) // UNIT)
 
 
 def _size(entry: Decided) -> int:

@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import aws_clients, client_headers, preconditions, receiving, rejected, wrong_server
-from gateway.dataplane.admission import Admission, holders_of
+from gateway.dataplane.admission import Admission
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
@@ -221,8 +221,8 @@ class DataPlane:
         )
         epochs = exchange.epochs = await self._registry.epochs()
         principal = exchange.principal = await self._principals.get(credential, epochs.authority)
-        exchange.take_place(self._admission.enter(principal))
-        client.known(holders_of(principal))
+        exchange.take_place(place := self._admission.enter(principal))
+        client.known(place.holders)
         exchange.trace_id, exchange.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         routes = await self._registry.routes(epochs.upstreams)
         try:
@@ -294,8 +294,8 @@ class DataPlane:
         exchange.kept = self._reader.kept(exchange, exchange.match)
         exchange.judging_ns = time.monotonic_ns()
         await self._judgement.decide(exchange, principal, judges, foreign)
-        if self._contents is not None:
-            exchange.keeping = self._contents.of(principal, exchange.decision_id, self._holding(principal))
+        if self._contents is not None and principal.content is not None:
+            exchange.keeping = self._contents.of(principal, exchange.decision_id, self._holding(exchange))
         exchange.judged_ns = time.monotonic_ns()
         # 6 record `decided`
         await self._recorder.decided(exchange)
@@ -334,7 +334,7 @@ class DataPlane:
         assert exchange.principal is not None
         outcome = "gateway_error"
         watched = self.watch.enter(exchange.principal)
-        holding, turns = self._holding(exchange.principal), self._judgement.turns
+        holding, turns = self._holding(exchange), self._judgement.turns
         relay = Relay(exchange, exchange.match, holding, turns, send)
         kept: KeptAnswer | None = None
         loop = asyncio.get_running_loop()
@@ -362,7 +362,7 @@ class DataPlane:
                 # 8 relay; pauses within the answer are limited by the upstream client
                 if exchange.others and self._chooser.may_replace(exchange, answer.status):
                     kept = KeptAnswer()
-                    relay = Relay(exchange, exchange.match, self._holding(exchange.principal), turns, kept.send)
+                    relay = Relay(exchange, exchange.match, self._holding(exchange), turns, kept.send)
                 else:
                     limit.move(exchange.ends)
                 try:
@@ -442,8 +442,8 @@ class DataPlane:
         await relay.break_off(failure)
         return None
 
-    def _holding(self, principal: Principal) -> Holding:
-        return Holding(self._held, holders_of(principal))
+    def _holding(self, exchange: Exchange) -> Holding:
+        return Holding(self._held, exchange.holding.holders)
 
     async def _forward(self, exchange: Exchange, destination: routing.Destination) -> Answer:
         call = exchange.forget_request()
