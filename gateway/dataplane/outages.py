@@ -17,11 +17,14 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from gateway.dataplane.exchange import Exchange
 from gateway.errors import REASONS
+from gateway.identity.principals import Principal
+from gateway.policy.cache import Panel
 from gateway.storage import database_files
+from gateway.upstream.routing import Match
 
 logger = logging.getLogger("gateway.dataplane.outages")
 
@@ -80,6 +83,9 @@ class Scope(NamedTuple):
 
 _GATEWAY: Final = Scope("gateway")
 
+_Of: TypeAlias = tuple[Principal | None, Match | None, Panel | None]
+"""Whose request it is, where it goes, and which bundles have judged it, as far as it has come."""
+
 
 @dataclass(slots=True)
 class Streak:
@@ -94,7 +100,7 @@ class Streak:
     def note(self, code: str, now_ns: int) -> None:
         """Add a request: `code` is the reason of its refusal, empty for a success."""
         if not code:
-            self.success_ns = now_ns
+            self.success_ns = max(self.success_ns, now_ns)
             if self.refusals:
                 self.begin_anew()
             return
@@ -136,6 +142,8 @@ class Outages:
         self._path = path
         self._worker = worker
         self._streaks: dict[Scope, Streak] = {}
+        # Successes that are not in the streaks yet, and their times, by the ids of what they are of: the last of each.
+        self._successes: dict[tuple[int, ...], tuple[_Of, int]] = {}
         self._written: set[Scope] = set()
         self._complaint = ""
 
@@ -147,8 +155,22 @@ class Outages:
         code = _BROKEN.get(outcome, outcome if outcome in REASONS or outcome in FAULTS else "")
         if outcome == "provider_error" and exchange.status != exchange.upstream_status:
             code = "upstream_unavailable"  # the provider refuses the gateway's credential
-        now_ns = time.time_ns()
-        for scope in _scopes(exchange, code):
+        panel = exchange.panel if exchange.authorization is None else exchange.authorization.panel
+        of, now_ns = (exchange.principal, exchange.match, panel), time.time_ns()
+        if not code:
+            # Nearly all requests end so, and what that means for their scopes matters only when somebody looks.
+            self._successes[id(of[0]), id(of[1]), id(panel)] = of, now_ns
+            return
+        self._note_successes()
+        self._note(of, code, now_ns)
+
+    def _note_successes(self) -> None:
+        for of, now_ns in self._successes.values():
+            self._note(of, "", now_ns)
+        self._successes.clear()
+
+    def _note(self, of: _Of, code: str, now_ns: int) -> None:
+        for scope in _scopes(*of, code):
             streak = self._streaks.get(scope)
             if streak is None:
                 if len(self._streaks) >= _SCOPES:
@@ -158,6 +180,7 @@ class Outages:
 
     async def works(self) -> bool:
         """False while this worker refuses everything for reasons of the gateway's own. For `/readyz`."""
+        self._note_successes()
         streak, now_ns = self._streaks.get(_GATEWAY), time.time_ns()
         found = None if streak is None else _outage(_GATEWAY, [streak], now_ns)
         return found is None or not found.is_fault or now_ns - found.last_ns > _RETRY_SECONDS * 1_000_000_000
@@ -181,6 +204,7 @@ class Outages:
         """The streaks that others must be told of, which are long ones and successes where others have a streak; and
         those that are of no interest any more.
         """
+        self._note_successes()
         told, over = [], []
         for scope, streak in self._streaks.items():
             known = stored.get(scope, {})
@@ -274,9 +298,8 @@ def whose(scope: Scope) -> str:
     return f"every request {preposition} {scope.kind} `{owner}{scope.name}`"
 
 
-def _scopes(exchange: Exchange, code: str) -> Iterator[Scope]:
+def _scopes(principal: Principal | None, match: Match | None, panel: Panel | None, code: str) -> Iterator[Scope]:
     """The scopes that a request belongs to. Refusals of unknown clients say nothing, unless the gateway is to blame."""
-    principal, match = exchange.principal, exchange.match
     if principal is None:
         if code in FAULTS:
             yield _GATEWAY
@@ -287,11 +310,9 @@ def _scopes(exchange: Exchange, code: str) -> Iterator[Scope]:
     yield Scope("agent", principal.agent_id, principal.name, organization)
     if match is not None:
         yield Scope("upstream", match.destination.id, match.destination.name, organization)
-    if exchange.authorization is not None or not code:
-        panel = exchange.panel if exchange.authorization is None else exchange.authorization.panel
-        if panel is not None and (not code or code.startswith("policy_")):
-            for member in panel.members:
-                yield Scope("bundle", member.ref.name, member.ref.name)
+    if panel is not None and (not code or code.startswith("policy_")):
+        for member in panel.members:
+            yield Scope("bundle", member.ref.name, member.ref.name)
 
 
 def _outage(scope: Scope, streaks: Iterable[Streak], now_ns: int, success_ns: int = 0) -> Outage | None:
