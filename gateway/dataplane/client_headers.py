@@ -33,8 +33,9 @@ _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes], agent_id: str) -> dict[str, str]:
     """The headers that go upstream in any case: the gateway's own, and the client's that the route lists."""
-    for name in REFUSED.keys() & headers.keys() - allowed:
-        raise Denied("bad_request", reasons=[f"the header `{name.decode()}` is not served: {REFUSED[name]}"])
+    for name in REFUSED.keys() & headers.keys():
+        if name not in allowed:
+            raise Denied("bad_request", reasons=[f"the header `{name.decode()}` is not served: {REFUSED[name]}"])
     found = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
     for name in allowed:
         if name in headers and headers[name].isascii():

@@ -35,8 +35,9 @@ def fault(exchange: Exchange) -> str:
     if usage is None:
         return ""
     # A part is cheaper than the whole. Two may overlap, as OpenRouter reports them, and each is charged.
-    if any(max(each.cached, each.cache_write) > each.input for each in (usage, *(part for _, part in report.further))):
-        return INVALID
+    for each in (usage, *[part for _, part in report.further]):
+        if each.cached > each.input or each.cache_write > each.input:
+            return INVALID
     most = MOST_OF_SEVERAL
     if reservation is not None and reservation.worst is not None and reservation.estimate is None:
         most = _most(reservation, reservation.worst)

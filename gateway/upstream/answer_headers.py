@@ -73,7 +73,10 @@ def passing(headers: Headers, destination: Destination, *, whole: bool) -> Heade
 
 def said_of_account(destination: Destination) -> list[bytes]:
     """What the gateway itself tells the upstream of the operator's account: some servers send it back."""
-    return [*keys(destination), *names(destination)]
+    found: list[bytes] | None = destination.derived.get("said_of_account")
+    if found is None:
+        found = destination.derived["said_of_account"] = [*keys(destination), *names(destination)]
+    return found
 
 
 def keys(destination: Destination) -> list[bytes]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gateway.errors import Denied, did_you_mean
 from gateway.frozen import frozen
@@ -48,6 +49,8 @@ class Destination:
     reach: str = PUBLIC
     # Sent with every call.
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    # What others have worked out from the rest, by a name of theirs, so that it is done once for all requests.
+    derived: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 from gateway.call import Reference
 from gateway.upstream.taps import Report
 
+_BEYOND = 2**53  # no number of tokens
 _MAX_NAME = 256
 _MOST_KEPT = 1000  # of one answer: each is a row in `runtime.db`
 # Names of numbers of tokens; `tokens_per_second` is none. What was read from a cache is left out: it makes a call
@@ -21,7 +22,7 @@ _ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,256}")
 def count(holder: object, name: str) -> int | None:
     """The number of tokens under `name`."""
     value = holder.get(name) if isinstance(holder, dict) else None
-    return value if value.__class__ is int and 0 <= value < 2**53 else None
+    return value if value.__class__ is int and 0 <= value < _BEYOND else None
 
 
 def check(report: Report, usage: object, *, whole: bool = True) -> None:
@@ -45,7 +46,7 @@ def _sound(value: object, depth: int) -> bool:
         if isinstance(each, dict | list):
             if depth and not _sound(each, depth - 1):
                 return False
-        elif each is not None and _OF_TOKENS.match(name) and count(value, name) is None:
+        elif each is not None and not (each.__class__ is int and 0 <= each < _BEYOND) and _OF_TOKENS.match(name):
             return False
     return True
 
