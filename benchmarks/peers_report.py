@@ -83,7 +83,7 @@ provider and the load generator on the other. Rounds are interleaved. Read the r
 absolute numbers are its own. `CPU` is the processor time of the server's process for one request; `of bare` is the
 share of a bare pass-through's requests per second, `ours is` how many times as many this gateway answers.
 
-What each does for a request:
+Each does this for a request:
 
 {chr(10).join(textwrap.fill(f"- **{n}**: {DOES[n]}.", 120, subsequent_indent="  ") for n in results.names)}
 

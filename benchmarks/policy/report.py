@@ -142,8 +142,8 @@ def as_json(outcome: Outcome) -> str:
 
 PAGE = """# What a decision costs, beside others
 
-Written by `python -m benchmarks.policy` at the root of a clone; do not edit. What is compared, and how, is described in
-[testing.md](../testing.md#benchmarks).
+Written by `python -m benchmarks.policy` at the root of a clone; do not edit. [testing.md](../testing.md#benchmarks)
+describes what is compared, and how.
 
 Each row is the same policy, asked from Python with the same dict. The first figure is this engine's. `by hand` is how
 many times as long it takes as a Python function that was written for this one decision; the other columns are how many
