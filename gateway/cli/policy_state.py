@@ -58,7 +58,7 @@ def status(
     if as_json:
         output.print_json({"commit": commit, "state": fate or None, **_document(found)})
     elif commit is None:
-        _print(found, data)
+        _print(found)
     else:
         _print_fate(found, commit, fate, attempt)
     if commit is not None and fate != "in_force":
@@ -111,7 +111,7 @@ def _document(found: PolicyState) -> dict[str, Any]:
     return document
 
 
-def _print(found: PolicyState, data: Path) -> None:
+def _print(found: PolicyState) -> None:
     active = found.in_force
     if active is None:
         typer.echo("no policies are in force: everything is denied")
@@ -119,18 +119,9 @@ def _print(found: PolicyState, data: Path) -> None:
         by = f" of {output.printable(active.author)}" if active.author else ""
         typer.echo(f"in force: commit {active.commit[:12]}{by}, since {output.timestamp(active.since_ns)}")
         typer.echo(f"bundles: {', '.join(each.name for each in active.bundles)}")
-    newest = found.attempts[0] if found.attempts else None
-    if newest is not None and newest.outcome != "ok" and _is_followed(newest.commit, data):
+    if (newest := found.refused) is not None:
         typer.echo(f"refused since: commit {newest.commit[:12]} of {output.printable(newest.author)}: {newest.outcome}")
         _print_detail(newest)
-
-
-def _is_followed(commit: str, data: Path) -> bool:
-    """True if the branch still has a commit; what was refused and is on none is history. Elsewhere nobody can tell."""
-    from gateway.policy.rollout import whereabouts
-    from gateway.settings import load_settings
-
-    return gateways.chosen() is not None or whereabouts.is_followed(load_settings({"data": data}), commit)
 
 
 def _print_fate(found: PolicyState, commit: str, fate: str, attempt: PolicyAttempt | None) -> None:

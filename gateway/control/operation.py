@@ -87,6 +87,8 @@ class Context:
     bundles: Bundles
     health: Callable[[str | None], Mapping[str, Any]] | None = None
     """What `gateway status` says, or the part of an organization, if the process of this API can tell. Blocks."""
+    followed: Callable[[str], bool] | None = None
+    """Tells whether the branch that policies come from has a commit, if the process of this API can tell."""
     progress: Callable[[int, int], None] | None = None
     """It is told how far something long has come, if somebody looks on."""
 

@@ -149,10 +149,12 @@ class ControlApi:
         stop: asyncio.Event | None = None,
         writer: AuditWriter | None = None,
         health: Callable[[str | None], Mapping[str, Any]] | None = None,
+        followed: Callable[[str], bool] | None = None,
     ) -> ControlApi:
         """The API of the gateway in a data directory, whose streams end when `stop` is set. Blocks.
 
-        `writer` is the log's in this process; without one the API has its own. `health` is what `gateway status` says.
+        `writer` is the log's in this process; without one the API has its own. `health` and
+        `followed` are those of `Context`.
         """
         peppers = Peppers.load(data.keys)
         vault, cursors = Vault.load(data.keys, source), Cursors(peppers.current)
@@ -168,6 +170,7 @@ class ControlApi:
             cursors=cursors,
             bundles=Bundles(data.bundles),
             health=health,
+            followed=followed,
         )
         api = cls(app, context, operations.every(), version, stop)
         api._owned = writer if own else None

@@ -108,7 +108,8 @@ class _Context(Context):
     _opened: ExitStack
 
     def __init__(self, data: DataDirectory, opened: ExitStack, progress: Callable[[int, int], None] | None) -> None:
-        for name, value in (("data", data), ("writer", None), ("progress", progress), ("health", self._health)):
+        asked = {"health": self._health, "followed": self._followed}
+        for name, value in {"data": data, "writer": None, "progress": progress, **asked}.items():
             object.__setattr__(self, name, value)
         vars(self)["_opened"] = opened
 
@@ -149,3 +150,9 @@ class _Context(Context):
         from gateway.settings import load_settings
 
         return status_answer.answer(load_settings({"data": self.data.path}), organization)
+
+    def _followed(self, commit: str) -> bool:
+        from gateway.policy.rollout import whereabouts
+        from gateway.settings import load_settings
+
+        return whereabouts.is_followed(load_settings({"data": self.data.path}), commit)

@@ -44,6 +44,7 @@ async def _control(
     """The control process, from its start to its end."""
     from gateway.control.server import ControlApi
     from gateway.http.health import Health
+    from gateway.policy.rollout import whereabouts
     from gateway.processes import status_answer
     from gateway.processes.duties import Duties
     from gateway.processes.metrics_page import MetricsPage
@@ -61,8 +62,9 @@ async def _control(
         others = _not_here(settings.data_plane)
         source = KeySource.of(settings)
         health_of = functools.partial(status_answer.answer, settings)
+        followed = functools.partial(whereabouts.is_followed, settings)
         api = await asyncio.to_thread(
-            ControlApi.open, others, settings.data, version(), source, stop, duties.writer, health_of
+            ControlApi.open, others, settings.data, version(), source, stop, duties.writer, health_of, followed
         )
         stack.push_async_callback(asyncio.to_thread, api.close)
         stack.push_async_callback(api.logins.close)

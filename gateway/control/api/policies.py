@@ -23,7 +23,8 @@ def policies(ask: Ask) -> Answer:
     if ask.caller.organization is not None:
         detail = "an operator of one organization does not see the policies of all"
         raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway does")
-    return Answer(body=plain(state.state(ask.registry, ask.context.data, ask.query.limit)))
+    context = ask.context
+    return Answer(body=plain(state.state(ask.registry, context.data, ask.query.limit, context.followed)))
 
 
 OPERATIONS = [

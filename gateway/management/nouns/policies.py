@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.management import documents
 from gateway.management.client import Client
-from gateway.policy.rollout.state import InForce, PolicyAttempt, PolicyState
+from gateway.policy.rollout.state import OK, InForce, PolicyAttempt, PolicyState
 from gateway.registry.records import BundleRecord
 
 
@@ -17,7 +17,13 @@ class Policies:
         found = body["in_force"]
         if found is not None:
             found |= {"bundles": documents.records(BundleRecord, found["bundles"])}
+        attempts = documents.records(PolicyAttempt, body["attempts"])
+        # A gateway of a former version says nothing of its branch.
+        refused = body["refused"] if "refused" in body else (body["attempts"] or [None])[0]
+        if refused is not None and refused["outcome"] == OK:
+            refused = None
         return PolicyState(
             in_force=None if found is None else documents.record(InForce, found),
-            attempts=documents.records(PolicyAttempt, body["attempts"]),
+            attempts=attempts,
+            refused=None if refused is None else documents.record(PolicyAttempt, refused),
         )

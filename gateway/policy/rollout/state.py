@@ -6,6 +6,7 @@ What is in force stands in the registry. Why a commit was refused only the log h
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
@@ -49,19 +50,31 @@ class InForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyState:
-    """What is in force (None: nothing, so everything is denied), and the last attempts, newest first."""
+    """What is in force (None: nothing, so everything is denied), and the last attempts, newest first.
+
+    `refused` is the newest of them if it was refused and the branch that is followed still has the commit.
+    """
 
     in_force: InForce | None
     attempts: list[PolicyAttempt]
+    refused: PolicyAttempt | None
 
 
-def state(registry: Registry, data: DataDirectory, limit: int) -> PolicyState:
-    """At most `limit` attempts, which are recent ones. Raises `GatewayError` if the log cannot be read."""
+def state(
+    registry: Registry, data: DataDirectory, limit: int, followed: Callable[[str], bool] | None = None
+) -> PolicyState:
+    """At most `limit` attempts, which are recent ones. Raises `GatewayError` if the log cannot be read.
+
+    `followed` tells of a commit whether the branch has it; without it, it counts as if the branch had.
+    """
     # In this order, because the log has it later: what comes into force meanwhile is never said to be replaced.
     with closing(storage.connect_read_only(data.audit_db)) as log:
         attempts = [_attempt(each) for each in search.activations(log, limit) if each.entry]
     active = queries.activation(registry)
-    return PolicyState(in_force=None if active is None else _in_force(active), attempts=attempts)
+    newest = attempts[0] if attempts else None
+    if newest is not None and (newest.outcome == OK or not (followed is None or followed(newest.commit))):
+        newest = None
+    return PolicyState(in_force=None if active is None else _in_force(active), attempts=attempts, refused=newest)
 
 
 def _attempt(found: Found) -> PolicyAttempt:

@@ -20,6 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.audit import storage
 from gateway.control.server import ControlApi
+from gateway.policy.rollout.whereabouts import is_followed
 from gateway.processes import status_answer
 from gateway.registry import operators
 from gateway.settings import load_settings
@@ -150,8 +151,9 @@ async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 def control(home: Home) -> Iterator[Control]:
     storage.create(home.data)
-    health = functools.partial(status_answer.answer, load_settings({"data": home.data.path}, {}))
-    api = ControlApi.open(elsewhere, home.data, "1.2.3", health=health)
+    settings = load_settings({"data": home.data.path}, {})
+    health, followed = functools.partial(status_answer.answer, settings), functools.partial(is_followed, settings)
+    api = ControlApi.open(elsewhere, home.data, "1.2.3", health=health, followed=followed)
     yield Control(home, api)
     api.close()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from dulwich.repo import Repo
 
-from gateway.registry import changes, emergency_stops, webhooks
+from gateway.registry import activations, changes, emergency_stops, publication, webhooks
 from gateway.registry.vault import Vault
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Control
@@ -55,3 +56,21 @@ def test_operators_of_an_organization_are_told_of_its_part(control: Control) -> 
     assert (
         control.operator("kim", "owner", "acme", scopes=["keys:write"])("GET", "/status").problem(403) == "token_scope"
     )
+
+
+def test_a_refusal_of_a_commit_that_the_branch_has_left_is_history(control: Control) -> None:
+    home = control.home
+    with Repo.init(str(home.data.policies), mkdir=True, default_branch=b"main") as repo:
+        first, second = (
+            repo.get_worktree().commit(message, author=b"d <d@a>", committer=b"d <d@a>", sign=False)
+            for message in (b"good", b"bad")
+        )
+        more: dict[str, Any] = {"actor": ACTOR, "author": "d", "outcome": "compile_failed", "detail": "no"}
+        activations.refuse_activation(home.registry, commit=second.decode(), **more)
+        publication.publish(home.registry, home.data)
+        mona = control.operator("mona", "viewer")
+        assert mona("GET", "/policies").ok()["refused"]["commit"] == second.decode()
+        repo.refs[repo.refs.follow(b"HEAD")[0][-1]] = first
+    found = mona("GET", "/policies").ok()
+    assert found["refused"] is None
+    assert [each["commit"] for each in found["attempts"]] == [second.decode()], "the log has it all the same"
