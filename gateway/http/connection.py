@@ -128,6 +128,8 @@ class GuardedProtocol(asyncio.Protocol):
         self._idle_since: float | None = None
         # How much was left to send when this peer last made progress, and when that was; None while it need not hurry.
         self._untaken: tuple[int, float] | None = None
+        # Called when the handshake of TLS is over, if there was one.
+        self.handshake_ended: Callable[[], None] = lambda: None
         # Of the client, if it has presented one, which the handshake has verified then.
         self._certificate: Certificate | None = None
 
@@ -147,6 +149,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._certificate = _client_certificate(transport)
         self._leaving = bool(self.linger)  # the handshake ended while the server stops
+        self.handshake_ended()
         try:
             self.peers.arrive(self, self._client[0] if self._client else "")
         except NoShareError as error:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import math
 import socket
 import ssl
 import time
-import weakref
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -23,6 +21,7 @@ from starlette.types import ASGIApp
 
 from gateway.http import proxies
 from gateway.http.connection import GuardedProtocol, Limits, protocol_class
+from gateway.http.handshakes import Handshake
 from gateway.http.sockets import bind
 from gateway.settings import Settings
 
@@ -40,8 +39,8 @@ _FAREWELL_SECONDS = 2.0
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        # Connections with TLS; those without a transport are in their handshake.
-        self._accepted: weakref.WeakSet[GuardedProtocol] = weakref.WeakSet()
+        # Those that have not ended.
+        self._handshakes: set[Handshake] = set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -49,30 +48,20 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """With TLS uvicorn's own would leave clients a minute for the handshake."""
-        if self.config.ssl is None:
+        """With TLS uvicorn's own would leave clients a minute for the handshake, and count none of them."""
+        context = self.config.ssl
+        if context is None:
             await super().startup(sockets)
             return
-        limits = cast("type[GuardedProtocol]", self.config.http_protocol_class).limits
+        protocol = cast(Any, self.config.http_protocol_class)
 
-        def connection() -> GuardedProtocol:
-            made: GuardedProtocol = cast(Any, self.config.http_protocol_class)(
-                config=self.config, server_state=self.server_state, app_state={}
-            )
-            self._accepted.add(made)
-            return made
+        def connection() -> Handshake:
+            made: GuardedProtocol = protocol(config=self.config, server_state=self.server_state, app_state={})
+            return Handshake(made, context, self._handshakes)
 
         loop = asyncio.get_running_loop()
         self.servers = [
-            await loop.create_server(
-                connection,
-                sock=each,
-                ssl=self.config.ssl,
-                backlog=BACKLOG,
-                ssl_handshake_timeout=limits.header_seconds,
-                ssl_shutdown_timeout=limits.write_seconds,
-            )
-            for each in sockets or ()
+            await loop.create_server(cast(Any, connection), sock=each, backlog=BACKLOG) for each in sockets or ()
         ]
         self.started = True
 
@@ -92,10 +81,11 @@ class _Server(uvicorn.Server):
 
     async def _finish_handshakes(self) -> None:
         """Wait for those that have begun, within their deadline: uvicorn does not know of these connections yet."""
-        gc.collect()  # what is left of those that have failed
         ends = time.monotonic() + cast("type[GuardedProtocol]", self.config.http_protocol_class).limits.header_seconds
-        while any(each.transport is None for each in self._accepted) and time.monotonic() < ends:  # noqa: ASYNC110  # nothing tells of a failed handshake
-            await asyncio.sleep(0.05)
+        while time.monotonic() < ends:
+            await asyncio.sleep(0.05)  # at least once: what was just accepted has yet to begin
+            if not self._handshakes:
+                return
 
     async def _part(self) -> None:
         """Wait no longer for the farewell of clients that have taken all of their answers."""

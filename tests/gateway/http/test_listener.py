@@ -1,18 +1,22 @@
-"""What the listener does about clients that stop reading: real sockets, and an application that a test chooses."""
+"""Clients that stop reading, and handshakes that do not end: real sockets, and an application that a test chooses."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
-from gateway.http import listener
+from gateway.http import listener, tls
 from gateway.http.connection import Limits
 from gateway.settings import Settings
+from tests.gateway.dataplane.authority import Authority
 
 pytestmark = pytest.mark.slow
 
@@ -117,3 +121,62 @@ def test_a_slow_client_keeps_its_connection() -> None:
                     await asyncio.sleep(0.01)
 
     asyncio.run(main())
+
+
+async def short(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def test_handshakes_that_do_not_end_count_for_their_address(tmp_path: Path) -> None:
+    """The oldest ones end for newcomers beyond the address's share; all others are served, and one that ends late."""
+    authority = Authority.make("servers")
+    certificate, key = authority.server().write(tmp_path, "server")
+    settings = Settings(tls_cert=certificate, tls_key=key, max_connections=8, header_timeout=300, drain_timeout=0)
+    trusting = ssl.create_default_context(cadata=authority.pair.pem.decode())
+    refused: list[str] = []
+    opened: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def hold(address: tuple[str, int], count: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        opened.extend([await asyncio.open_connection(*address) for _ in range(count)])
+        return opened[-count:]
+
+    async def served(address: tuple[str, int], own: str) -> bool:
+        reader, writer = await asyncio.open_connection(
+            *address, ssl=trusting, server_hostname="localhost", local_addr=(own, 0)
+        )
+        writer.write(REQUEST)
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+        return head.startswith(b"HTTP/1.1 200")
+
+    async def attack(address: tuple[str, int]) -> None:
+        held = await hold(address, 40)
+        await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in held[:36])), 60)
+        assert not any(reader.at_eof() for reader, _ in held[36:]), "four are the share of one address"
+        assert await served(address, "127.0.0.2")
+        assert await served(address, "127.0.0.1"), "a newcomer has the place of the oldest one"
+        assert await asyncio.wait_for(held[36][0].read(), 60) == b""
+        held[37][1].write(b"no handshake at all")
+        assert await asyncio.wait_for(held[37][0].read(), 60) == b""
+        for _, writer in held:
+            writer.close()
+        held = await hold(address, 4)
+        assert await served(address, "127.0.0.2"), "the places of those that failed or left are free again"
+        assert not any(reader.at_eof() for reader, _ in held)
+
+    async def main() -> None:
+        listening = listener.listen("127.0.0.1", 0)
+        stop = asyncio.Event()
+        limits = Limits.of(settings, refused.append)
+        task = asyncio.create_task(listener.serve(short, listening, settings, limits, stop, tls=tls.context(settings)))
+        try:
+            await attack(listening.getsockname())
+        finally:
+            for _, writer in opened:
+                writer.transport.abort()
+            stop.set()
+            await asyncio.wait_for(task, 60)
+
+    uvloop.run(main())
+    assert refused == []

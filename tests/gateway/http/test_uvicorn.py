@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from gateway.http import connection, cycle, listener
+from gateway.http import connection, cycle, handshakes, listener
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -107,6 +107,11 @@ def test_the_list_is_complete() -> None:
 def hasattr_of(parent: type, name: str) -> bool:
     """Whether an instance of `parent` has this attribute: its class does, or its `__init__` sets it."""
     return hasattr(parent, name) or f"self.{name}" in inspect.getsource(parent)
+
+
+def test_the_parts_of_uvloop_exist() -> None:
+    """`handshakes.py` makes the event loop's own protocol of TLS, and listens to its beginning and its end."""
+    assert {"connection_made", "connection_lost"} <= vars(handshakes.Handshake.__mro__[1]).keys()
 
 
 def test_the_pin_is_exact() -> None:
