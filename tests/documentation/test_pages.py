@@ -5,10 +5,13 @@ A page is one session in an empty directory. What cannot be tried here says so i
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import runpy
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,3 +172,21 @@ def test_pictures_are_those_of_their_script() -> None:
     assert {path.name for path in script.parent.glob("*.svg")} == {path.name for path in pictures}
     for path, text in pictures.items():
         assert path.read_text("utf-8") == text, f"run `python {script.relative_to(ROOT)}`"
+
+
+def test_the_site_leads_to_every_page() -> None:
+    text = (ROOT / "mkdocs.yml").read_text("utf-8")
+    listed = re.findall(r"^ +- (?:\w+: )?(\S+\.md)$", text, flags=re.MULTILINE)
+    pages_of_docs = [str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(each for each in listed if each.startswith("docs/")) == sorted(pages_of_docs)
+    assert all((ROOT / each).exists() for each in listed)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("zensical") is None, reason="needs the extra `docs`")
+def test_the_site_can_be_built(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, str(ROOT / "docs/build_site.py"), str(tmp_path / "site")], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert (tmp_path / "site" / "docs" / "tutorials" / "getting-started" / "index.html").exists()
