@@ -4,7 +4,7 @@ All three follow the same rules about which files belong to a bundle; callers th
 file) pass `wanted`. Leaving a file out silently would be worse than an error, because it may hold the rule that denies.
 So these are rejected: broken links, links out of the bundle or to directories, special files, submodules, duplicate
 names, names that could mean another place, and unreadable files. Files in hidden directories and of other types are
-ignored. What the contents mean is decided in `bundle`.
+ignored. `bundle` reads the contents.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ File = tuple[str, bytes]
 """A name, relative to the bundle with `/` as separator, and the content."""
 
 Wanted = Callable[[str], bool]
-"""Whether a file of this name is to be read."""
+"""Tells whether a file of this name is to be read."""
 
 Source = str | Path | tuple[str | Path, str, str]
 """A directory, a `.tar.gz`, or a repository with a commit and a path in it."""
 
 
 def belongs(name: str) -> bool:
-    """Whether a file is part of a bundle: modules, data files, and the manifest at the top."""
+    """True if a file is part of a bundle: modules, data files, and the manifest at the top."""
     *directories, base = name.split("/")
     if any(part.startswith(".") and part not in (".", "..") for part in directories):
         return False

@@ -184,7 +184,7 @@ class Compiled:
     # ---- facts
 
     def facts(self, path: Path) -> Facts:
-        """What a decision at a path below data can depend on."""
+        """The inputs on which a decision at a path below data can depend."""
 
         def compute() -> tuple[Any, ...]:
             with depth_refused():
@@ -194,7 +194,7 @@ class Compiled:
         return Facts(*self._kept("facts", dotted(path), compute))
 
     def members(self, path: Path) -> tuple[Member, ...]:
-        """What rules add to the document at the path of a package. Needs the program, which no cache has."""
+        """The parts that rules add to the document of a package. This needs the program, which no cache has."""
         return tuple(members.find(self.program, path))
 
     def impossible(self, data: Mapping[str, Value], schema: Mapping[str, Any]) -> list[Impossible] | None:
@@ -211,7 +211,7 @@ class Compiled:
 
 
 def _is_taken(data: Value, path: Path) -> bool:
-    """Whether base data leaves no room for a rule's document."""
+    """True if base data leaves no room for a rule's document."""
     for step in path:
         if data.__class__ is not dict:
             return True

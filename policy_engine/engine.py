@@ -166,11 +166,11 @@ class Policies:
         return _over(self._compiled, data, self._options)
 
     def facts(self, path: str) -> Facts:
-        """What a decision at `path` can depend on, whatever its input and data are."""
+        """The inputs on which a decision at `path` can depend, whatever their values are."""
         return self._compiled.facts(_path(path))
 
     def members(self, path: str) -> tuple[Member, ...]:
-        """What the rules of a package define, with types, constant values and places, in order of the places."""
+        """The members that the rules of a package define, with types, constant values and places, in order."""
         return self._compiled.members(_path(path))
 
     def impossible(self, schema: Mapping[str, Any]) -> list[Impossible] | None:

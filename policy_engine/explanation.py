@@ -1,4 +1,4 @@
-"""Why a decision has the value that it has: which rules held, and which expression failed in those that did not.
+"""The reasons for a decision's value: the rules that held, and the expression that failed in those that did not.
 
 All of it comes from the steps of a second evaluation (codegen/steps.py). The compiler takes expressions apart: here
 they are put together again, as the source has them.

@@ -52,7 +52,7 @@ def find(program: Program, path: Path) -> Facts:
 
 
 def _is_rule(program: Program, path: Path) -> bool:
-    """Whether a rule is at or above a path, so that no base data can be read there."""
+    """True if a rule is at or above a path, so that no base data can be read there."""
     return any(
         (node := program.tree.find(path[:length])) is not None and node.group is not None
         for length in range(len(path) + 1)

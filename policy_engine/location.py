@@ -1,4 +1,4 @@
-"""Where something stands in a source file. Locations are metadata: they never take part in the equality of nodes."""
+"""A place in a source file. Locations are metadata: they never take part in the equality of nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Location(NamedTuple):
         return f"{self.file}:{self.row}" if self.file else str(self.row)
 
     def contains(self, other: Location) -> bool:
-        """Whether a span of the same file lies in this one."""
+        """True if a span of the same file lies in this one."""
         return self[1:3] <= other[1:3] and other[3:5] <= self[3:5]
 
     def text_in(self, source: str) -> str:

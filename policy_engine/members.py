@@ -19,7 +19,7 @@ from policy_engine.values import UNDEFINED, Value, to_json
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What one rule, or an `else` part of it, adds to the document of a package.
+    """The part that one rule, or an `else` of it, adds to the document of a package.
 
     `path` leads from the package to what is added, whose type is `type`; the steps after the first are the constant
     part of a head such as `limits.tokens_per_day`, and there are none if the package's whole document is one rule.

@@ -123,7 +123,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def _own(status: os.stat_result, *, sticky: bool = False) -> bool:
-    """Whether only this user and root can have changed it."""
+    """True if only this user and root can have changed it."""
     if status.st_uid not in (os.getuid(), 0):
         return False
     return not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or (sticky and bool(status.st_mode & stat.S_ISVTX))

@@ -47,7 +47,7 @@ def prepare(
 
 
 def _iterates(expr: nodes.Expr) -> bool:
-    """Whether a reference in an expression contains a variable (OPA: v1/rego, `iteration`)."""
+    """True if a reference in an expression contains a variable (OPA: v1/rego, `iteration`)."""
     return any(
         isinstance(item, nodes.Ref) and any(isinstance(step, nodes.Var) for step in item.path)
         for term in terms.expr_terms(expr)
@@ -82,7 +82,7 @@ def _capture(program: Program, body: nodes.Body) -> tuple[nodes.Body, list[str |
 
 
 def _gives_away(program: Program, call: nodes.Call) -> bool:
-    """Whether a call's last operand is its output: `walk(x, [path, value])`."""
+    """True if a call's last operand is its output: `walk(x, [path, value])`."""
     steps = call.operator.path if isinstance(call.operator, nodes.Ref) else ()
     head = call.operator.head if isinstance(call.operator, nodes.Ref) else call.operator
     assert isinstance(head, nodes.Var)

@@ -1,4 +1,4 @@
-"""What Unicode 15 has and Unicode 14 has not: Go's tables are of the one, those of Python 3.11 of the other."""
+"""Characters added in Unicode 15, which Go knows and Python 3.11 does not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 def is_printable(char: str) -> bool:
-    """Whether Go shows the character as it is."""
+    """True if Go shows the character as it is."""
     return char.isprintable() or _ADDED(char) is not None
 
 

@@ -1,6 +1,6 @@
 """Rego values as Python objects, and the laws they obey: equality, order, text.
 
-What a value is:
+The classes of values:
 
     null, boolean, string    None, bool, str
     number                   int (exact), float (its text is the shortest that reads back), Number (a float whose text
@@ -74,7 +74,7 @@ class Number(float):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (int, float)) and not isinstance(other, bool):
             if isinstance(other, float) and not float.__eq__(self, other):
-                return False  # soon told: equal decimals are read as equal floats
+                return False  # quick: equal decimals are read as equal floats
             return exact(self) == exact(other)
         return NotImplemented
 
@@ -101,7 +101,7 @@ class Number(float):
             return hash(value)
         if value == Decimal(float.__repr__(self)):
             return float.__hash__(self)
-        # A float has endless neighbours. What it is hashed as must not be theirs, too.
+        # Infinitely many decimals round to one float, so the decimal is hashed and not the float.
         sign, digits, power = value.as_tuple()
         text = "".join(map(str, digits))
         return hash((sign, text.rstrip("0"), int(power) + len(text) - len(text.rstrip("0"))))
@@ -111,7 +111,7 @@ class Number(float):
 
 
 def is_nan(value: Value) -> bool:
-    """Whether it is NaN, which is no Rego value and which Python lets into documents."""
+    """True for NaN, which is no Rego value although Python lets it into documents."""
     # Not `value != value`: a `Number` compares its decimals, and a long array its elements.
     return isinstance(value, float) and float.__ne__(value, value)
 
@@ -250,7 +250,7 @@ class Set:
     def sorted(self, charge: Charge | None = None) -> list[Value]:
         """The members in Rego's order. Shared: do not change it.
 
-        A set may outlive a decision. Each that asks for the order pays what sorting took, once.
+        A set may outlive a decision. Each decision that asks for the order pays the price of sorting once.
         """
         found = self._sorted
         if found is None:
@@ -291,7 +291,7 @@ _PLAIN: Final[tuple[set[type], ...]] = (set(), {str}, {int})
 
 
 class _Price:
-    """What sorting a set takes, which is charged as it is counted. Other sets that are sorted on the way count once."""
+    """The work of sorting a set, charged as it accrues; a nested set is charged once."""
 
     __slots__ = ("_charge", "_paid", "steps")
 
@@ -430,19 +430,19 @@ def compare(a: Value, b: Value, charge: Charge | None = None) -> int:
 
 
 class Walk:
-    """One look at all that is in values which may be large: for equality, order, or a hash.
+    """One pass over values that may be large: for equality, order, or a hash.
 
-    Values share parts: of `[x, x]`, where x is `[y, y]` and so on, there is little in memory, and no end of looking at
-    it. So from the second slice of members on, what is found about containers of some size is remembered, which makes
-    the work proportional to what is in memory. `charge` takes a slice from the budget of a decision.
+    Values share parts: `[x, x]`, where x is `[y, y]` and so on, takes little memory, but a plain walk over it would
+    never end. So from the second slice of members on, results about larger containers are memoised, which makes the
+    work proportional to the memory. `charge` takes a slice from the budget of a decision.
     """
 
-    # Most walks are short: what they do not change they need not have.
+    # Class-level defaults: a short walk never allocates them.
     _seen = 0
     """Members seen so far."""
     _paid = 0
     _limit = 1024
-    """Members that may be seen before what is found is remembered."""
+    """Members that may be seen before results are memoised."""
     _found: dict[object, int] | None = None
     """For pairs of containers their order, for single ones their hash; None up to the limit."""
 
@@ -511,7 +511,7 @@ class Walk:
         return order
 
     def hash(self, value: Value) -> int:
-        """Equal for equal values. The members of a set and the keys of an object have theirs already."""
+        """A hash, the same for equal values. Members of a set and keys of an object have theirs already."""
         cls = value.__class__
         if cls not in CONTAINERS:
             if cls not in RANK:
@@ -541,20 +541,20 @@ class Walk:
         return result
 
     def _place(self, key: Any) -> object:
-        """What stands for a key or member among others. Of what is no secret one could choose many that hash alike."""
+        """The hash of a key or member, salted so that an attacker cannot craft collisions."""
         if key.__class__ is str:
             return key
         return ("place", hash(key) if key.__class__ is Key else self.hash(key))
 
     def _look_up(self, what: object) -> int | None:
-        """What has been found before, from now on; and pay for the members seen."""
+        """Start to memoise, charge for the members visited so far, and return a memoised result."""
         if self._found is None:
             self._found, self._limit = {}, 0
         self.settle()
         return self._found.get(what)
 
     def _watched(self, parts: Iterable[tuple[Value, Value]]) -> Iterable[tuple[Value, Value]]:
-        """The parts to be compared. What many cost is charged as they are, too: much may be equal without a look."""
+        """The parts to be compared, charged per slice: long equal prefixes cost time even if nothing differs."""
         if self._charge is None or self._seen <= self._limit:
             return parts
         charge = self._charge
@@ -574,16 +574,16 @@ class Walk:
             self._paid = self._seen
 
     def _remember(self, start: int, what: object, found: int) -> None:
-        # The ids stay theirs: what is walked holds every container in it.
+        # Their ids are not reused: the walked value holds every container in it.
         if self._found is not None and self._seen - start > _LARGE:
             self._found[what] = found
 
 
 def _number_hash(number: float) -> int:
-    """A hash of a number in a container: what it leaves modulo a secret, if it is an integer.
+    """The hash of a number in a container: its remainder modulo a secret, if it is an integer.
 
-    Python's are the same for -1 and -2, and for all multiples of 2**61 - 1. Whoever writes the input would write arrays
-    of them, every one of which is compared with all others when they are put into a set.
+    Python's hashes are the same for -1 and -2, and for all multiples of 2**61 - 1. An attacker could send arrays of
+    them, each of which would be compared with all others when they are put into a set.
     """
     if number.__class__ is int:
         return number % _MODULUS
@@ -610,7 +610,7 @@ _CHUNK: Final = 4000
 
 
 _LARGE: Final = 64
-"""Members, at any depth, that are worth being charged, and remembering what was found about their container."""
+"""The fewest members, at any depth, for which a container is charged and its result memoised."""
 
 
 order_key = functools.cmp_to_key(compare)
@@ -729,7 +729,7 @@ def literal(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
 
 
 class _Escapes(dict[int, str]):
-    """What stands for a character inside a literal; found out once for each of the most that occur."""
+    """The text for a character inside a literal, computed once for each of the most common characters."""
 
     def __init__(self, mark: str, ascii_only: bool) -> None:
         self._mark = mark

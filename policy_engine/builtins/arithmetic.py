@@ -239,8 +239,8 @@ def shortest_digits(mantissa: int, exponent: int, bits: int) -> tuple[str, int]:
     """The fewest digits that read back as mantissa·2^exponent at that many bits, and where the decimal point goes.
 
     Go's algorithm, with its habits: the value's digits are cut where the result still lies within half a unit in the
-    last place, below or above (inclusive if the mantissa is even). That below a power of two the spacing halves is
-    ignored, and where the upper bound's own digits end early, rounding up is not considered.
+    last place, below or above (inclusive if the mantissa is even). It ignores that the spacing halves below a power of
+    two, and it does not consider rounding up where the upper bound's own digits end early.
     """
     shift = bits - mantissa.bit_length()
     mantissa = mantissa << shift if shift >= 0 else mantissa >> -shift

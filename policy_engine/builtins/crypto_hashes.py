@@ -33,7 +33,7 @@ def _mac(name: str, algorithm: str) -> Callable[[Value, Value], Value]:
 
 
 def hmac_equal(first: Value, second: Value) -> Value:
-    """Whether two strings are equal, in a time that does not tell where they differ."""
+    """Compare two strings in a time that does not depend on where they differ."""
     a = to_bytes(string(first, "crypto.hmac.equal", 1))
     b = to_bytes(string(second, "crypto.hmac.equal", 2))
     return hmac.compare_digest(a, b)

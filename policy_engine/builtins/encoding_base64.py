@@ -71,7 +71,7 @@ def base64_encode(operand: Value) -> Value:
 
 
 def base64_is_valid(operand: Value) -> Value:
-    """Whether it is a string of standard base64; anything but a string is not."""
+    """True for a string of standard base64, false for every other value."""
     if operand.__class__ is not str:
         type_name(operand)
         return False

@@ -54,7 +54,7 @@ def unmarshal(ctx: Context, operand: Value) -> Value:
 
 
 def is_valid(ctx: Context, operand: Value) -> Value:
-    """Whether it is a string of JSON; anything but a string is not."""
+    """True for a string of JSON, false for every other value."""
     if operand.__class__ is not str:
         type_name(operand)
         return False

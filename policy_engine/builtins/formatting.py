@@ -1,6 +1,6 @@
 """`sprintf`: Go's format strings, with indexes, stars and error texts as Go writes them into the result.
 
-How one value looks under a verb is in `goformat`.
+`goformat` writes one value under a verb.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def sprintf(ctx: Context, template: Value, values: Value) -> str:
 
 
 def _quick(template: str, values: Sequence[Value]) -> str | None:
-    """What most calls are: `%s`, `%d` and `%v` without flags, an argument for each, short strings and integers."""
+    """The text of a usual call: `%s`, `%d` and `%v` without flags, an argument for each, short strings and integers."""
     if len(template) > _SHORT or len(values) > _FEW:
         return None
     plain = _plain(template, tuple(map(type, values)))
@@ -68,7 +68,7 @@ def format_text(ctx: Context, template: str, arguments: Sequence[Argument]) -> s
 
 
 def _argument(ctx: Context, value: Value) -> Argument:
-    """What OPA hands to Go: numbers as int64, big.Int or float64, everything else as text."""
+    """The argument that OPA hands to Go: a number as int64, big.Int or float64, everything else as text."""
     if value.__class__ is str:
         return value
     if value.__class__ not in NUMBERS:
@@ -147,7 +147,7 @@ class _Formatter:
                 spec.for_value()
             argument = self._arguments[self._next]
             length = _expansion(argument, verb) + max(spec.width or 0, spec.precision or 0)
-            # Few characters are no free ones here: the template may ask for them a million times.
+            # Even short texts are charged: one template can repeat the directive a million times.
             plain = not isinstance(argument, str) or argument.isascii()
             self._ctx.charge(length // 4 if plain else length)
             self._pieces.append(format_value(spec, verb, argument))
@@ -232,7 +232,7 @@ _DIRECTIVE: Final = 8
 
 
 def _expansion(argument: Argument, verb: str) -> int:
-    """How long an argument can become, without its width. Digits of long integers also take long to make."""
+    """The greatest length of an argument without its width. Digits of long integers also take long to make."""
     if isinstance(argument, str):
         return len(argument) * (64 if verb in "qxX" else 1)
     if isinstance(argument, list):

@@ -33,7 +33,7 @@ _MAX_OVERLAP: Final = 100
 
 
 def match(ctx: Context, pattern: Value, delimiters: Value, text: Value) -> bool:
-    """Whether the whole text matches. Delimiters: null for none; an empty array means `.`."""
+    """True if the whole text matches. Delimiters: null for none; an empty array means `.`."""
     string(pattern, "glob.match", 1)
     separators = _delimiters(ctx, delimiters)
     string(text, "glob.match", 3)
@@ -44,7 +44,7 @@ def match(ctx: Context, pattern: Value, delimiters: Value, text: Value) -> bool:
 
 
 def fits(pattern: str, text: str) -> bool:
-    """Whether a text matches a pattern without delimiters. It is for use outside of decisions, and charges nothing."""
+    """True if a text matches a pattern without delimiters. It is for use outside of decisions, and charges nothing."""
     compiled, _ = _compile((pattern, ""))
     return compiled.regex.search(gotext.utf8(text)) is not None
 
@@ -191,7 +191,7 @@ class _Source(Iterator[str]):
         """The next character, "" at the end."""
         char = self.peek()
         if char == "\ufffd" or "\ud800" <= char <= "\udfff":
-            # What Go's decoder answers for bytes that are no UTF-8; the original cannot tell the two apart.
+            # Go's decoder gives U+FFFD for invalid UTF-8, and the original cannot tell it from the character itself.
             raise BuiltinError("glob.match: could not read rune")
         self._at += 1
         return char
@@ -207,7 +207,7 @@ class _Source(Iterator[str]):
 
 
 def _character_class(source: _Source) -> str:
-    """What stands behind `[`: a list of characters or one range, up to `]`."""
+    """Read the class behind `[`: a list of characters or one range, up to `]`."""
     negated = "^" if source.take("!") else ""
     first = _needed(source)
     if source.peek() == "-":

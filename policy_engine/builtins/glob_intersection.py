@@ -52,7 +52,7 @@ def globs_match(ctx: Context, one: Value, other: Value) -> bool:
 
 
 class _Overlaps:
-    """Which tokens have a character in common, found out once for each two different sets of characters."""
+    """Tells whether two tokens share a character; each pair of different character sets is compared once."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -68,7 +68,7 @@ class _Overlaps:
 
 
 def _overlap(a: Ranges, b: Ranges) -> bool:
-    """Whether two lists of ranges, each of them sorted, meet: one step forward at a time in the one that is behind."""
+    """True if two sorted lists of ranges meet. Each step moves forward in the list that is behind."""
     i = j = 0
     while i < len(a) and j < len(b):
         (first, last), (low, high) = a[i], b[j]
@@ -113,9 +113,9 @@ def _trimmed(
 
 
 class _Overlay:
-    """Whether the rests of both expressions match, for every pair of positions, filled from the ends.
+    """A table of the pairs of positions at which the rests of both expressions match, filled from the ends.
 
-    Where both rests begin with a repeated token, it matters whose is looked at first. So there is a table for either
+    If both rests begin with a repeated token, it matters whose is looked at first. So there is a table for either
     order: `rests[0][i][j]` for position i of the first and j of the second expression, `rests[1][j][i]` for the same
     two the other way round. `eaten[0][i][j]`: the repeated token i of the first may take tokens of the second from j
     on until the rests match.

@@ -45,7 +45,7 @@ class Spec:
     precision: int | None = None
 
     def for_value(self) -> None:
-        """What `%v` makes of the flags: `#` asks for Go syntax, `+` for field names (of which there are none here)."""
+        """Read the flags as `%v` does: `#` asks for Go syntax, `+` for field names (of which there are none here)."""
         self.go_syntax, self.sharp = self.sharp, False
         self.field_names, self.plus = self.plus, False
 
@@ -273,7 +273,7 @@ def _hex_float(number: float, precision: int | None) -> str:
 
 
 def _with_point(text: str, style: str, precision: int | None) -> str:
-    """What `#` asks for: always a decimal point, and no trailing zeros removed."""
+    """Apply the flag `#`: the number has a decimal point, and no trailing zeros are removed."""
     mark = "p" if style in "xX" else "e"
     at = text.lower().find(mark)
     number, tail = (text[:at], text[at:]) if at >= 0 else (text, "")

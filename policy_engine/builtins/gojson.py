@@ -54,7 +54,7 @@ def read(text: str, ctx: Context | None = None) -> Value:
 
 
 def is_valid(text: str, ctx: Context | None = None) -> bool:
-    """Whether the text is one JSON document, by the letter."""
+    """True if the text is exactly one JSON document."""
     if ctx is not None and len(text) > _SHORT:
         _pay(ctx, text)
     if (ctx is None or len(text) <= _IN_ONE_PIECE) and quick(text) is not UNDEFINED:

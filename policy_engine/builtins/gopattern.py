@@ -1,4 +1,4 @@
-r"""What Go's `regexp` reads otherwise than RE2: names of classes (`\p{Letter}`), and some patterns that Go refuses.
+r"""Differences between Go's `regexp` and RE2: names of classes (`\p{Letter}`), and patterns that only RE2 accepts.
 
 Go looks names up in a form of its own: the first letter large, the others small, no `_`, `-` and spaces. Scripts whose
 names Unicode writes otherwise (`Old_Italic`) are therefore not found, by any name; OPA refuses them.
@@ -91,7 +91,7 @@ def _unassigned() -> str:
 
 
 def refused(pattern: str) -> str:
-    r"""What RE2 accepts and Go does not: `\C`, a byte; names of groups that are not ASCII; very large repeat counts."""
+    r"""Go's error for a pattern that only RE2 accepts (`\C`, odd names of groups, very large counts); "" for others."""
     if not _SUSPECT.search(pattern):
         return ""
     for found in _REFUSED.finditer(pattern):

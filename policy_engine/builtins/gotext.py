@@ -32,7 +32,7 @@ def _upper(char: str) -> str:
     mapped = char.upper()
     if len(mapped) == 1:
         return mapped
-    # Where the full mapping is longer, the simple one is the title case if that is one character: ᾳ -> ᾼ.
+    # If the full mapping is longer, the simple one is the title case, if that is one character: ᾳ -> ᾼ.
     title = char.title()
     return title if len(title) == 1 else char
 

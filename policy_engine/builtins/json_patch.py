@@ -171,7 +171,7 @@ _COMPOSITES: Final[frozenset[type[Any]]] = frozenset((dict, list, Set))
 
 
 def _contents(composite: Value) -> list[Value]:
-    """What is inside a composite value, keys of objects not counted."""
+    """The members of a composite value; of an object, its values without its keys."""
     if composite.__class__ is dict:
         return list(composite.values())
     return list(map(thaw, composite.members)) if composite.__class__ is Set else composite

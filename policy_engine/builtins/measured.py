@@ -16,7 +16,7 @@ from policy_engine.values import Number, Set, Value
 
 
 def is_measured(builtin: Builtin) -> bool:
-    """Whether calls are charged by the sizes of operands and result."""
+    """True if calls are charged by the sizes of operands and result."""
     return builtin.cost is Cost.SIZES and not builtin.context and not builtin.relation
 
 

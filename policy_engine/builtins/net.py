@@ -29,7 +29,7 @@ class Network(NamedTuple):
 
 _BITS: Final = {4: 32, 6: 128}
 _MAPPED: Final = 0xFFFF
-"""What stands above the 32 bits of an IPv4 address inside IPv6."""
+"""The bits above the 32 of an IPv4 address that is mapped into IPv6."""
 
 
 def _address(text: str) -> tuple[int, int] | None:
@@ -100,7 +100,7 @@ def cidr_contains(cidr: Value, operand: Value) -> Value:
 
 
 def _contains(cidr: Value, operand: Value, name: str) -> bool:
-    """Whether an address, or the whole of another range, is in a range."""
+    """True if an address, or the whole of another range, is in a range."""
     if cidr.__class__ is operand.__class__ is str and len(cidr) + len(operand) <= _LONGEST:
         known = _verdict(cidr, operand)
         if known is not None:
@@ -200,7 +200,7 @@ def cidr_intersects(first: Value, second: Value) -> Value:
 
 
 def cidr_is_valid(operand: Value) -> Value:
-    """Whether it is a string with an address and a prefix length; anything but a string is not."""
+    """True for a string with an address and a prefix length, false for every other value."""
     if operand.__class__ is not str:
         type_name(operand)
         return False
@@ -213,7 +213,7 @@ class _Range(NamedTuple):
     last: int
     first: int
     shown: str | None
-    """How to write it, None if it is not one range that was given."""
+    """The text of the range as it was given; None if it is not one range that was given."""
 
 
 def cidr_merge(ctx: Context, operand: Value) -> Value:

@@ -35,7 +35,7 @@ def lookup_ip_addr(ctx: Context, operand: Value) -> Value:
                 raise BuiltinError(f"{name}: {error}") from None
         return Set(known).sorted()
 
-    return Set(ctx.remember(name, (host,), find))  # what is remembered has to go through JSON
+    return Set(ctx.remember(name, (host,), find))  # remembered values have to go through JSON
 
 
 def require_network(ctx: Context, name: str) -> None:

@@ -55,9 +55,9 @@ def floor(value: Value) -> int:
     return _whole(value, "floor", down)
 
 
-def _whole(value: Value, name: str, way: Callable[[Dyadic], int]) -> int:
+def _whole(value: Value, name: str, to_integer: Callable[[Dyadic], int]) -> int:
     number(value, name, 1)
-    return value if _small(value) else way(arithmetic.to_dyadic(value, name))
+    return value if _small(value) else to_integer(arithmetic.to_dyadic(value, name))
 
 
 def range_(ctx: Context, first: Value, last: Value) -> list[int]:

@@ -137,7 +137,7 @@ def _merge(ctx: Context, a: dict[Any, Value], b: dict[Any, Value]) -> dict[Any, 
 
 
 def subset(ctx: Context, whole: Value, part: Value) -> Value:
-    """Whether `part` is in `whole`: keys of objects (recursively), members of sets, a run of an array."""
+    """True if `part` is in `whole`: keys of objects (recursively), members of sets, a run of an array."""
     pair = (whole.__class__, part.__class__)
     if pair == (list, Set):
         # An empty set is found while looking at elements, so OPA does not find it in an empty array.
@@ -168,7 +168,7 @@ def _contains(ctx: Context, whole: Value, part: Value) -> bool:
 
 
 def _has_run(whole: list[object], part: list[object]) -> bool:
-    """Whether `part` is a contiguous part of `whole`, in linear time (Knuth, Morris, Pratt)."""
+    """True if `part` is a contiguous part of `whole`, in linear time (Knuth, Morris, Pratt)."""
     if not part:
         return True
     borders = [0] * len(part)

@@ -105,7 +105,7 @@ def int64(value: float) -> int | None:
 
 _DIGITS: Final = 19
 _DIGITS_WITH_POINT: Final = 18
-"""How many an integer of 64 bits has at most; and how many OPA reads, the zeros behind a point included."""
+"""The most digits of a 64-bit integer, and the most that OPA reads, zeros behind a point included."""
 
 
 def array(value: Value, name: str, position: int) -> list[Value]:
@@ -157,7 +157,7 @@ _SHOWN: Final = 200
 
 
 def all_strings(name: str, *values: Value) -> None:
-    """Check that every operand is a string. The caller has seen that one is not, or does not mind the cost."""
+    """Check that every operand is a string. Hot callers test the usual case first, because this call takes longer."""
     for position, value in enumerate(values, 1):
         string(value, name, position)
 

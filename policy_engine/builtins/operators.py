@@ -1,4 +1,4 @@
-"""What operators compile to: arithmetic, set algebra, comparison, membership; and what template strings are made of.
+"""The functions of operators (arithmetic, set algebra, comparison, membership) and of template strings.
 
 Generated code specialises the common cases (integers, strings) and calls these for the rest, so each is also the
 function of its prefix form (`plus(1, 2)`). The number kernel is `arithmetic`; order and equality are those of `values`.

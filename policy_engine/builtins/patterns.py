@@ -1,7 +1,7 @@
 """Patterns on RE2, which `regex`, `glob` and `strings` share: compiled within limits, searched within the deadline.
 
-RE2 looks at each byte of a text once. What it does there is usually a look into a table, but may take as long as the
-pattern's program is (a text that keeps `[ab]*a[ab]{500}c` guessing), and nothing can interrupt it.
+RE2 looks at each byte of a text once. A byte usually costs one look into a table, but it may cost as many steps as the
+pattern's program has (a text that keeps `[ab]*a[ab]{500}c` guessing), and nothing can interrupt it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from policy_engine.builtins.table import Context
 from policy_engine.errors import EVAL_CANCEL_ERROR, PolicyError
 
 LONGEST: Final = 1 << 18
-"""Bytes of a pattern. RE2 has no limit for what it reads, only for what it makes of it."""
+"""Bytes of a pattern. RE2 limits the compiled program, not the length of the pattern."""
 
 BYTES: Final = 4 << 20
 """RE2's bound for a pattern's program and its states together."""
@@ -25,22 +25,22 @@ _GROUPS: Final = 8
 """Groups of a pattern whose places can be kept at no cost; with more of them every step takes longer."""
 
 _MOST_WITH_GROUPS: Final = 1 << 17
-"""What `Pattern.size` of a pattern with more groups may be."""
+"""The greatest `Pattern.size` of a pattern with more groups."""
 
 
 class TooLargeError(ValueError):
-    """A pattern that RE2 cannot take, or not for long."""
+    """A pattern that is too large for RE2's bounds."""
 
 
 class Pattern(NamedTuple):
-    """`size` is how much RE2 may have to do for one byte of a text."""
+    """`size` is the most work that RE2 may have for one byte of a text."""
 
     regex: Any
     size: int
 
     @property
     def steps(self) -> int:
-        """What compiling it costs."""
+        """The price of compiling it."""
         return self.size // 32
 
 

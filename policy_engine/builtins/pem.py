@@ -17,7 +17,7 @@ class Block(NamedTuple):
     label: str
     content: bytes
     end: int
-    """Where the text goes on behind the block."""
+    """The position behind the block."""
 
 
 def blocks(text: str) -> Iterator[Block]:

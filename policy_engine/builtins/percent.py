@@ -10,7 +10,7 @@ from typing import Final
 from policy_engine.values import Charge
 
 Table = dict[int, str]
-"""What stands for each octet, for `str.translate`."""
+"""The text for each octet, for `str.translate`."""
 
 _PIECE: Final = 65_536
 _STEPS: Final = 16

@@ -1,7 +1,6 @@
-"""What policies may know of policies: rego.parse_module, rego.metadata.rule, rego.metadata.chain.
+"""Builtins about policies themselves: rego.parse_module, rego.metadata.rule, rego.metadata.chain.
 
-The compiler puts constants in the place of the metadata calls. Where there is no rule to speak of, in a query, they
-have nothing to say.
+The compiler puts constants in the place of the metadata calls. In a query, which has no rule, they are empty.
 """
 
 from __future__ import annotations

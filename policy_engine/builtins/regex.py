@@ -46,7 +46,7 @@ _CLASSES: Final = 1000
 
 
 def match(ctx: Context, pattern: Value, text: Value) -> bool:
-    """Whether the pattern matches anywhere in the text."""
+    """True if the pattern matches anywhere in the text."""
     return match_as("regex.match", ctx, pattern, text)
 
 
@@ -74,7 +74,7 @@ def is_valid(ctx: Context, pattern: Value) -> bool:
 
 
 def is_pattern(text: str, charge: Charge) -> bool:
-    """Whether a text is a pattern, for those who will not ask again."""
+    """True if a text is a pattern. The compiled pattern is not kept, because callers ask once."""
     found, steps = _compile((text, False))
     charge(len(text) // 4 + steps)
     return found is _TOO_LARGE or found.__class__ is not str
@@ -140,7 +140,7 @@ def split(ctx: Context, pattern: Value, text: Value) -> list[str]:
 
 
 def template_match(ctx: Context, pattern: Value, text: Value, start: Value, end: Value) -> bool:
-    """Whether the whole text matches a template: literal text with regular expressions between delimiters."""
+    """True if the whole text matches a template: literal text with regular expressions between delimiters."""
     name = "regex.template_match"
     all_strings(name, pattern, text, start, end)
     if len(to_bytes(start)) != 1 or len(to_bytes(end)) != 1:
@@ -278,7 +278,7 @@ _NO_TEXT: Final = re.compile("[\udc80-\udcff]")
 
 
 def _cutter(text: str, data: bytes) -> Cut:
-    """What cuts the text between two places in `data`; nothing between those of a group that took no part."""
+    """A function that cuts the text between two positions in `data`. A group that did not match has no text."""
     if _no_text(text) is None:
         return lambda start, end: data[start:end] if start >= 0 else b""
     octets, places, place = to_bytes(text), [], 0

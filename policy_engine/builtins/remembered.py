@@ -1,6 +1,6 @@
-"""What takes long to make and is asked for again: compiled patterns, keys, schemas, templates.
+"""A cache of things that take long to make: compiled patterns, keys, schemas, templates.
 
-What a decision pays must not depend on what others before it have made, or its outcome would change when it is
+The price of a decision must not depend on what earlier ones have made, or its outcome would change when it is
 repeated. So a thing costs the same whether it is made or found here.
 """
 
@@ -28,7 +28,7 @@ class Remembered(Generic[Key, Made]):
         self._lock = threading.Lock()
 
     def get(self, ctx: Context, key: Key, make: Callable[[Key], tuple[Made, int]]) -> Made:
-        """What `make` gives for the key, which is also the steps it takes. What it raises is not kept, nor charged."""
+        """The thing that `make` gives for the key, with its steps. An exception is neither kept nor charged."""
         found = self._known.get(key)
         if found is None:
             found = make(key)

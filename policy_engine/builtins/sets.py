@@ -17,14 +17,14 @@ def _sets(ctx: Context, sets: Value, name: str) -> list[dict[object, None]]:
 
 
 def intersection(ctx: Context, sets: Value) -> Set:
-    """What all the sets have in common; nothing if there are none."""
+    """The members that all the sets share; an empty set if there are no sets."""
     members = _sets(ctx, sets, "intersection")
     ctx.charge(MEMBER * sum(map(len, members)))
     return Set.of(functools.reduce(common, members or [{}]))
 
 
 def union(ctx: Context, sets: Value) -> Set:
-    """What any of the sets has; of equal members (`1`, `1.0`) the first one's text."""
+    """The members of all the sets; of equal members (`1`, `1.0`) the first one stays."""
     members: dict[object, None] = {}
     for one in _sets(ctx, sets, "union"):
         ctx.charge(MEMBER * len(one))

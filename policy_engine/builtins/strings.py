@@ -1,6 +1,6 @@
 """Strings: searching, cutting, joining, replacing. `sprintf` is in `formatting`, patterns are in `regex` and `glob`.
 
-Positions and lengths count Unicode code points. Where a result can be larger than its operands, its size is taken from
+Positions and lengths count Unicode code points. If a result can be larger than its operands, its size is taken from
 the budget before it is built.
 """
 
@@ -64,13 +64,13 @@ def endswith(text: Value, suffix: Value) -> bool:
 
 
 def any_prefix_match(ctx: Context, texts: Value, prefixes: Value) -> bool:
-    """Whether any of the texts starts with any of the prefixes."""
+    """True if any of the texts starts with any of the prefixes."""
     name = "strings.any_prefix_match"
     return _any_prefix(ctx, _one_or_many(texts, name, 1), _one_or_many(prefixes, name, 2))
 
 
 def any_suffix_match(ctx: Context, texts: Value, suffixes: Value) -> bool:
-    """Whether any of the texts ends with any of the suffixes."""
+    """True if any of the texts ends with any of the suffixes."""
     name = "strings.any_suffix_match"
     candidates, wanted = _one_or_many(texts, name, 1), _one_or_many(suffixes, name, 2)
     return _any_prefix(ctx, [text[::-1] for text in candidates], [text[::-1] for text in wanted])
@@ -107,7 +107,7 @@ def format_int(value: Value, base: Value) -> str:
 
 
 def indexof(ctx: Context, haystack: Value, needle: Value) -> int:
-    """Where the needle stands first, -1 if it does not."""
+    """The first position of the needle, -1 if there is none."""
     all_strings("indexof", haystack, needle)
     charge_text(ctx, len(haystack))
     if not needle:
@@ -116,7 +116,7 @@ def indexof(ctx: Context, haystack: Value, needle: Value) -> int:
 
 
 def indexof_n(ctx: Context, haystack: Value, needle: Value) -> list[int]:
-    """Where the needle stands, overlapping places included."""
+    """All positions of the needle, overlapping ones included."""
     all_strings("indexof_n", haystack, needle)
     if not needle:
         raise BuiltinError("indexof_n: empty search character")
@@ -192,8 +192,8 @@ def _replace_pairs(ctx: Context, text: str, pairs: list[tuple[str, str]], name: 
         return from_bytes(b"".join(pieces))
     steps = 8 + len(filler) // 4
     ctx.charge(steps)
-    # An empty pattern stands before, between and behind what the others leave, byte for byte: Go takes characters
-    # apart that are not ASCII.
+    # An empty pattern matches at every byte boundary that no other pattern consumed: Go takes characters apart that
+    # are not ASCII.
     tokens = chain.from_iterable(((piece,) if number % 2 else _octets(piece)) for number, piece in enumerate(pieces))
     filled = filler.join(charged(ctx, tokens, lambda _: steps))
     return from_bytes(filler + filled + filler if data else filler)
@@ -208,7 +208,7 @@ def _pair_steps(pair: tuple[str, str]) -> int:
 
 
 def _literals(ctx: Context, texts: list[bytes], data: bytes, name: str) -> Iterator[tuple[int, int]]:
-    """Where one of the texts stands, from left to right, without overlaps. Where several could, the first of them does.
+    """The places of the texts, from left to right, without overlaps. If several fit at a place, the first of them wins.
 
     RE2's alternation is linear in the data, however many texts there are. Very many are searched in groups, so that
     none takes long to compile; a group's place is that of its first text in it.
@@ -281,7 +281,7 @@ def split_n(ctx: Context, text: Value, delimiter: Value, limit: Value) -> list[s
 
 
 def count(ctx: Context, text: Value, part: Value) -> int:
-    """How often the part occurs, without overlaps."""
+    """The number of times that the part occurs, without overlaps."""
     all_strings("strings.count", text, part)
     charge_text(ctx, len(text))
     return text.count(part)  # type: ignore[no-any-return]
@@ -315,7 +315,7 @@ def _stripped(ctx: Context, text: str, cutset: str, *, left: bool = False, right
 
 
 def _length_of_run(ctx: Context, text: str, characters: set[str]) -> int:
-    """How many characters at the beginning of a text are among these."""
+    """The number of characters at the beginning of a text that are among these."""
     count = 0
     for piece in _pieces(ctx, text):
         for char in piece:
@@ -329,7 +329,7 @@ _FEW: Final = 16
 
 
 def _cutset(characters: str) -> str:
-    """To Go each byte that is no character is U+FFFD here, and the other way round."""
+    """Go treats each byte of invalid UTF-8 as U+FFFD here, and U+FFFD as such a byte."""
     return characters + _NO_CHARACTERS if "\ufffd" in printable(characters) else characters
 
 

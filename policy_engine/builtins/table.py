@@ -38,7 +38,7 @@ class Context(Protocol):
         """Take the steps for making a thing that may be kept, unless this decision has lately paid for it."""
 
     def seconds_left(self) -> float | None:
-        """How long the decision may take from now on; None for ever."""
+        """The time that is left for the decision; None if it has no deadline."""
 
     def look_at_clock(self) -> None:
         """Raise `PolicyError` if the deadline has passed. For work that is paid for, in one piece, and long."""
@@ -48,7 +48,10 @@ class Context(Protocol):
 
 
 class Cost(enum.Enum):
-    """How the calls of a builtin are charged. One that takes the `Context` charges for itself, before the work."""
+    """The way in which calls of a builtin are charged.
+
+    A builtin that takes the `Context` charges for itself, before the work.
+    """
 
     SIZES = enum.auto()
     """Generated code charges by the sizes of operands and result (measured.py)."""

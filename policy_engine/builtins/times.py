@@ -40,7 +40,7 @@ def parse_ns(layout: Value, operand: Value) -> Value:
 
 
 def parse_rfc3339_ns(operand: Value) -> Value:
-    # What is much longer than usual is seen to be so at the place where a usual text ends.
+    # Overlong texts are rejected early: the character after the longest usual timestamp shows it.
     if operand.__class__ is str and (usual := _usual_rfc3339(operand)) is not None:
         return usual if INT64_MIN <= usual <= INT64_MAX else _in_range(usual, "time.parse_rfc3339_ns")
     text = _short(operand, "time.parse_rfc3339_ns", 1)
@@ -72,7 +72,7 @@ _RFC3339: Final = re.compile(
 
 
 def _short(operand: Value, name: str, position: int) -> str:
-    """A text that may be a time. What it costs to see that a very long one is none cannot be interrupted."""
+    """A text that may be a time. Its length is limited, because rejecting a very long one cannot be interrupted."""
     text = string(operand, name, position)
     if len(text) > _LONGEST:
         raise BuiltinError(f"{name}: operand {position} has more than {_LONGEST} characters")
@@ -216,7 +216,7 @@ def _shown(nanoseconds: int, zone: tzinfo | None) -> Moment:
 
 
 def _offset(seconds: int, zone: tzinfo | None) -> int:
-    """How far the zone is ahead of UTC, in seconds, at a time in UTC."""
+    """The seconds that the zone is ahead of UTC, at a time in UTC."""
     return 0 if zone is None else _seconds((_EPOCH + timedelta(seconds=seconds)).astimezone(zone).utcoffset())
 
 

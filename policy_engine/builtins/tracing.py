@@ -18,7 +18,7 @@ def print_(ctx: Context, *values: Value) -> bool:
 
 
 def print_sets(ctx: Context, operands: Value) -> bool:
-    """What `print` becomes in compiled modules: each operand is a set of its values, empty if it is undefined."""
+    """The function of `print` in compiled modules: each operand is a set of its values, empty if it is undefined."""
     for texts in cross_product(ctx, operands, "internal.print"):
         charge_made(ctx, sum(map(len, texts)) + len(texts), ascii_only=all(map(str.isascii, texts)))
         ctx.print(" ".join(texts))

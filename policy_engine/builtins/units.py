@@ -61,7 +61,7 @@ def parse_bytes(text: Value) -> int:
 
 
 def _amount_and_unit(text: str, name: str, amount: str) -> tuple[str, str]:
-    """What looks like a number at the front, and the rest. An `e` belongs to the number if an exponent can follow."""
+    """The number-like part at the front, and the rest. An `e` belongs to the number if an exponent can follow."""
     text = text.replace('"', "")
     if " " in text:
         raise _error(name, "spaces not allowed in resource strings")

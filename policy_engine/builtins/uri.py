@@ -84,7 +84,7 @@ def parse(ctx: Context, operand: Value) -> Value:
 
 
 def is_valid(ctx: Context, operand: Value) -> Value:
-    """Whether it is a string that is a URL and not empty; anything but a string is not."""
+    """True for a string that is a URL and not empty, false for every other value."""
     if operand.__class__ is not str:
         type_name(operand)
         return False

@@ -24,7 +24,7 @@ _SENDERS: Final = ("global:unicast", "global:multicast", "local:unicast", "local
 
 
 def parse(text: Value) -> Value:
-    """What a UUID says: version and variant; versions 1 and 2 also time, node and clock. Undefined if it is none."""
+    """The fields of a UUID: version, variant; for 1 and 2 also time, node, clock. Undefined for other texts."""
     given = string(text, "uuid.parse", 1)
     if len(given.encode("utf-8", "replace")) == 38:
         # Any two characters around it count as braces.

@@ -59,8 +59,8 @@ def check(
 ) -> None:
     """Parse and compile policies, and show their errors.
 
-    Tests are compiled too, but not run. What only the gateway asks of a bundle (its entrypoint, the members of its
-    decision) is checked by `gateway policies check`.
+    Tests are compiled too, but not run. The gateway demands more of a bundle (its entrypoint, the members of its
+    decision): `gateway policies check` checks that.
 
     Shows at most ten errors of each bundle. Exits with 1 if there is any error, with 2 if something cannot be read or
     there are no policies.

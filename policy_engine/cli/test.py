@@ -32,7 +32,7 @@ from policy_engine.testing.runner import TIMEOUT, Suite, prepare, run
 
 
 class Output(enum.StrEnum):
-    """What is printed: a report of `reports.Format`, or coverage for CI systems."""
+    """The form of the output: a report of `reports.Format`, or coverage for CI systems."""
 
     PRETTY = "pretty"
     JSON = "json"
@@ -123,8 +123,8 @@ def run_tests(
     """Run the tests of policies: rules whose names start with test_.
 
     A test passes if its value is true. A test with a key in brackets (test_x[name]) has one case per key. Rules whose
-    names start with todo_test_ are listed and skipped. Each bundle is compiled and tested separately. What only the
-    gateway asks of a bundle is checked by `gateway policies check`, which also evaluates strictly.
+    names start with todo_test_ are listed and skipped. Each bundle is compiled and tested separately. The gateway
+    demands more of a bundle: `gateway policies check` checks that, and also evaluates strictly.
 
     Exits with 1 if a test fails, has an error or is skipped, with 2 if the policies cannot be loaded, there are none,
     or no test matches --run.

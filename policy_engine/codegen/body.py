@@ -1,8 +1,8 @@
 """From a body in normal form to statements: nested loops, conditions that leave them, an action innermost.
 
-A body becomes a block that runs once (`while True: … break`, which costs nothing) with `for` loops nested in it. Where
+A body becomes a block that runs once (`while True: … break`, which costs nothing) with `for` loops nested in it. If
 a condition fails, the current `fail` statement goes to the next iteration (`continue`) or leaves the block (`break`).
-Loops do not close before their body ends, so everything after a loop stands inside it. Where CPython allows no more
+Loops do not close before their body ends, so everything after a loop stands inside it. If CPython allows no more
 blocks, the rest of a body moves into a local function.
 """
 

@@ -12,7 +12,7 @@ from policy_engine.location import Location
 from policy_engine.values import Key, Number, Set, Value
 
 GLOBALS: Final = "bdegijklopstux"
-"""What names in the namespace of generated code begin with, before a number. No local variable's name begins so."""
+"""The first letters of names in the namespace of generated code; a number follows. No local variable begins so."""
 
 
 class Constants:

@@ -59,7 +59,7 @@ class Limits:
 
 
 def are_wide(limits: Limits) -> bool:
-    """Whether limits leave room for the work and the results that an entry does not count (see entry.py)."""
+    """True if limits leave room for the work and the results that an entry does not count (see entry.py)."""
     output, work = limits.output_bytes, limits.work
     return (output is None or output >= 2 * SMALL) and (work is None or work >= SLICE)
 
@@ -91,7 +91,7 @@ def _used_up() -> PolicyError:
 
 
 class Run:
-    """What all contexts of one decision share: clock, recorded values, budget. The `Context` of builtins.
+    """The state shared by all contexts of one decision: clock, recorded values, budget. The `Context` of builtins.
 
     Many decisions need none. Attributes that few decisions use are None in the class, so that one is quickly made.
     """
@@ -104,7 +104,7 @@ class Run:
     steps: Any = None
     """In the build that records: what was evaluated (steps.py)."""
     paid: dict[Hashable, None] | None = None
-    """What was charged by `charge_once`."""
+    """The keys that `charge_once` has charged."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Run:
 
     @property
     def allow_network(self) -> bool:
-        """Whether builtins may reach other hosts. A repeated decision may not: it has a record of all answers."""
+        """True if builtins may reach other hosts. A repeated decision may not: it has a record of all answers."""
         return self.options.allow_network and self.replay is None
 
     def fire(self, rule: str) -> None:
@@ -234,7 +234,7 @@ MASKED: Final = 7
 """The paths of documents that are replaced, and the numbers of the rules that they hide."""
 CODE: Final = 8
 INDEXES: Final = 9
-"""What is kept with the base data; None where some `with` replaces a part of it."""
+"""The tables that are kept with the base data; None where some `with` replaces a part of it."""
 USED: Final = 10
 """The kept documents that `ROOT` has paid for (see `kept`); None if there are none."""
 PAID: Final = 11
@@ -244,7 +244,7 @@ MEMO: Final = 12
 
 
 Indexes = dict[Any, Any]
-"""What is kept as long as the base data. Any thread may add to it; nothing in it changes its meaning.
+"""Tables that are kept as long as the base data. Any thread may add to them; no entry ever changes its meaning.
 
 - for each join, by the identity of a collection: its table (`joins`)
 - for each fixed group (`fixed`), by its number: its document; by its number and some constants: the parts of the
@@ -390,7 +390,7 @@ def unmocked(q: Query) -> Query:
 
 
 class Code:
-    """What a context must know of the code: the number of memo slots, and the functions that a `with` may replace."""
+    """The facts about code that a context needs: the number of memo slots, and the replaceable functions."""
 
     __slots__ = ("fns", "places", "slots")
 

@@ -17,7 +17,7 @@ from policy_engine.syntax.nodes import Expr, Term
 
 
 def can_wait(names: Names, rule: Rule) -> bool:
-    """Whether it is certain that writing a rule's function cannot fail, and needs nothing else."""
+    """True if writing a rule's function certainly cannot fail, and needs nothing else."""
     if len(rule.clauses) != 1 or rule.suffix or names.mock_slots or names.observer.exact:
         return False
     if not all(isinstance(arg, (nodes.Scalar, nodes.Var)) for arg in rule.args or ()):
@@ -40,7 +40,7 @@ class _Look:
         self.loops = 0
 
     def expr(self, expr: Expr) -> bool:
-        """Whether an expression is a plain comparison, call or reference, whose operands are bound."""
+        """True if an expression is a plain comparison, call or reference, whose operands are bound."""
         if not expr.flat or expr.withs:
             return False
         what = expr.what
@@ -98,7 +98,7 @@ class _Look:
         return True
 
     def is_bound(self, term: Term) -> bool:
-        """Whether a term consists of constants and of variables that are bound."""
+        """True if a term consists of constants and of variables that are bound."""
         if type(term) is nodes.Scalar:
             return True
         if type(term) is nodes.Var:

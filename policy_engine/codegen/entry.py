@@ -116,13 +116,13 @@ class DataInvariants:
 
 
 class EntryAccess(Access):
-    """How an entry gets at its context and the documents, and gives its value to the caller."""
+    """The way in which an entry reaches its context and the documents, and returns its value to the caller."""
 
     def __init__(self, invariants: DataInvariants) -> None:
         super().__init__()
         self.invariants = invariants
         self.opened = False
-        """Whether every decision needs a context."""
+        """True if every decision needs a context."""
         self.fresh: dict[str, str] = {}
         """Variables for new collections, and the conditions under which nothing in these must be copied."""
 
@@ -218,5 +218,5 @@ class EntryAccess(Access):
 
 
 def _is_short(term: Term) -> bool:
-    """Whether a term is a text that needs no copy."""
+    """True if a term is a text that needs no copy."""
     return isinstance(term, nodes.Scalar) and isinstance(term.value, str) and bool(shallow(term.value))

@@ -42,7 +42,7 @@ def exported(q: Query, place: int, value: Value) -> Value:
 
 
 def failure(error: Exception) -> PolicyError:
-    """What a caller sees of an exception in generated code. Whatever happens there ends in a `PolicyError`."""
+    """The error that a caller gets for an exception in generated code. It is always a `PolicyError`."""
     if isinstance(error, RecursionError):
         return PolicyError(EVAL_CANCEL_ERROR, "rules or values are nested too deeply")
     text = f"the engine failed ({type(error).__name__}: {error}): this is a defect of the engine"

@@ -3,8 +3,7 @@
     admins contains u if { some u, roles in data.roles; "admin" in roles }
 
 reads no input, asks no other host and calls nothing that a `with` may replace. One decision computes it, later ones
-look it up (`context.INDEXES`). Where a `with` replaces data there are no tables, and it is computed like any other
-rule.
+look it up (`context.INDEXES`). If a `with` replaces data, there are no tables, and it is computed like any other rule.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from policy_engine.syntax.constants import constant_value
 
 
 class Fixed:
-    """Which groups of a program are fixed. `replaced` are the functions that some `with` replaces."""
+    """The fixed groups of a program. `replaced` are the functions that some `with` replaces."""
 
     def __init__(self, program: Program, replaced: Collection[str]) -> None:
         self._program = program
@@ -28,7 +27,7 @@ class Fixed:
         self._known: dict[Rule, bool] = {}
 
     def __contains__(self, group: Group) -> bool:
-        """Whether a group's document is fixed, and more than a constant."""
+        """True if a group's document is fixed, and more than a constant."""
         return (
             group.kind is not Kind.FUNCTION
             and any(rule.clauses[0].body or not _is_constant(rule) for rule in group.rules)
@@ -54,13 +53,13 @@ class Fixed:
         return self._known[rule]
 
     def is_plain(self, name: str) -> bool:
-        """Whether a builtin always gives the same for the same operands, and has no effect."""
+        """True if a builtin always gives the same for the same operands, and has no effect."""
         builtin = self._program.builtins[name]
         usual = builtin is TABLE.get(name) and not builtin.nondeterministic and not builtin.effect
         return usual and name not in self._replaced
 
     def _is_plain(self, rule: Rule) -> bool:
-        """Whether the rule itself reads no input, and calls only functions that always give the same."""
+        """True if the rule itself reads no input, and calls only functions that always give the same."""
         return all(map(self._is_plain_term, rule_terms(rule)))
 
     def _is_plain_term(self, term: nodes.Term) -> bool:

@@ -20,7 +20,7 @@ MAX_DEPTH = 14
 
 @dataclass(slots=True)
 class Action:
-    """What happens at each solution of a body: `write` writes it.
+    """The code that runs at each solution of a body: `write` writes it.
 
     `stop` says that one solution is enough; `flag` is then the variable that tells whether there was one, or "" if the
     action returns from the function. `assigns` are the variables that the action rebinds.
@@ -51,7 +51,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """How a loop uses a join index: the name of its `joins.Join`, the slot of its tables, and the names of its keys."""
+    """A loop's use of a join index: the name of its `joins.Join`, the slot of its tables, and the names of its keys."""
 
     name: str
     slot: str
@@ -59,7 +59,7 @@ class Join:
 
 
 class Access:
-    """How an ordinary function gets at its context and the documents, and what it does with its value."""
+    """The way in which an ordinary function reaches its context and the documents, and returns its value."""
 
     def __init__(self, *remember: str) -> None:
         """`remember` are lines that store the value `{0}` where the next call finds it."""
@@ -116,7 +116,7 @@ class Access:
 
 
 class Function:
-    """What is known at one point of a Python function. `repeated`: it is called many times, as if in a loop."""
+    """The knowledge at one point of a Python function. `repeated`: it is called many times, as if in a loop."""
 
     def __init__(self, names: Names, writer: Writer, access: Access | None = None, *, repeated: bool = False) -> None:
         self.names = names
@@ -200,7 +200,7 @@ class Function:
     # ---- variables
 
     def is_open(self, term: Term) -> bool:
-        """Whether a term is a pattern with variables that are not bound yet."""
+        """True if a term is a pattern with variables that are not bound yet."""
         if isinstance(term, nodes.Var):
             return term.name not in self.env and term.name not in ROOTS
         return isinstance(term, (nodes.Array, nodes.Object, nodes.Set)) and bool(self.unbound(term))
@@ -211,7 +211,7 @@ class Function:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """What is bound inside is unknown after it."""
+        """Variables that are bound inside are unknown afterwards."""
         state = dict(self.env), dict(self.refs), set(self.maybe), self.fail, self.loops, self.rest, self.before
         yield
         self.env, self.refs, self.maybe, self.fail, self.loops, self.rest, self.before = state
@@ -271,7 +271,7 @@ class Function:
 
     @contextmanager
     def local(self, assigns: tuple[str, ...]) -> Iterator[str]:
-        """A local function without parameters. What is known here is known in it; the result is its name."""
+        """A local function without parameters. It knows the variables that are known here; the result is its name."""
         with self.kept():
             name = self.begin_local(assigns)
             depth, self.depth = self.depth, 0

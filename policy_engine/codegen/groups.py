@@ -387,7 +387,7 @@ def _add(fn: Function, rule: Rule) -> None:
 
 
 def _calls_functions(group: Group) -> bool:
-    """Whether a function calls another function of the policies."""
+    """True if a function calls another function of the policies."""
     return any(
         isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref)
         for rule in group.rules
@@ -400,7 +400,7 @@ def _is_constant(clause: Clause) -> bool:
 
 
 def _is_pattern(term: Term) -> bool:
-    """Whether a value can be matched against a head term before the body has bound its variables."""
+    """True if a value can be matched against a head term before the body has bound its variables."""
     match term:
         case nodes.Scalar() | nodes.Var():
             return True
@@ -423,7 +423,7 @@ def _can_match(rule: Rule, pattern: tuple[Term | None, ...]) -> bool:
 
 
 def _same_constant(rules: list[Rule]) -> bool:
-    """Whether every rule gives the same constant and none has an `else`: then the first solution decides."""
+    """True if every rule gives the same constant and none has an `else`: then the first solution decides."""
     values = [constant_value(rule.clauses[0].value) if rule.clauses[0].value is not None else None for rule in rules]
     first = values[0] if values else None
     return first is not None and all(

@@ -2,8 +2,8 @@
 
 An image consists of what `marshal` can write: code objects, and constants taken apart into tuples with a tag in front.
 Builtins, functions and nodes are kept by name and looked up when the image is restored. Restoring runs nothing of the
-image. Functions that have not been compiled yet stay so (see functions.py). Of those that are alike one is compiled and
-the others are kept as names (see shapes.py); any other is kept as its source.
+image. Functions that have not been compiled yet stay so (see functions.py). One of several alike is compiled and the
+others are kept as names (see shapes.py); any other is kept as its source.
 """
 
 from __future__ import annotations

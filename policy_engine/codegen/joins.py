@@ -123,7 +123,7 @@ def grouped(q: Query, slot: int, fill: Callable[[], Groups]) -> Groups | None:
 
 
 ASKED: Final = 8
-"""How many times a comprehension is asked for before it gets a table."""
+"""The number of evaluations of a comprehension before it gets a table."""
 
 
 def _frozen(q: Query, keys: tuple[Value, ...]) -> Any:
@@ -263,7 +263,7 @@ def _fill(q: Query, table: Table, rows: Iterable[Any], equalities: Join) -> None
 
 def _of_rows(q: Query, table: Table, rows: Iterable[Value], names: list[str | int]) -> None:
     """Add members whose fields have one name each. Most are objects whose members are strings."""
-    # Of one name alone `itemgetter` would give the member, not a tuple.
+    # With one name alone, `itemgetter` would give the member, not a tuple.
     members_of = itemgetter(names[0], *names)
     for row in rows:
         try:

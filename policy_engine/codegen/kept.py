@@ -56,7 +56,7 @@ class Kept:
         self.own = own
         self.needs = needs
         self.alone: Used | One = Used((self,), price, [0]) if key.__class__ is int else One(self)
-        """What a decision has used that has used this document and nothing else."""
+        """The record of a decision that has used this document and nothing else."""
 
 
 class Used:
@@ -74,10 +74,10 @@ class Used:
         """The steps paid for them, and for those that they need."""
         self._after: dict[object, tuple[Used, int]] = {}
         self._remembered = remembered
-        """How many uses are remembered after the first one."""
+        """The number of uses that are remembered after the first one."""
 
     def with_(self, kept: Kept) -> tuple[Used | Parts, int]:
-        """What is used after `kept`, and what that costs."""
+        """The documents used after `kept`, and the price of `kept`."""
         found = self._after.get(kept.key)
         if found is None:
             more = Parts(self.asked, self.total)
@@ -100,7 +100,7 @@ class One:
         self.total = kept.price
 
     def with_(self, kept: Kept) -> tuple[One | Parts, int]:
-        """What is used after `kept`, and what that costs."""
+        """The documents used after `kept`, and the price of `kept`."""
         if kept.key == self.asked[0].key:
             return self, 0
         return Parts(self.asked, self.total).with_(kept)
@@ -119,7 +119,7 @@ class Parts:
             _unpaid(kept, self._paid)
 
     def with_(self, kept: Kept) -> tuple[Parts, int]:
-        """What is used after `kept`, and what that costs."""
+        """The documents used after `kept`, and the price of `kept`."""
         if kept.key in self._paid:
             return self, 0
         cost = _unpaid(kept, self._paid)
@@ -159,7 +159,7 @@ def found(q: Query, kept: Kept) -> Value:
 
 
 def _unpaid(kept: Kept, paid: set[object]) -> int:
-    """What a document costs beyond those that are paid for. Now it is paid for too."""
+    """The price of a document beyond those that are paid for. From now on it is paid for, too."""
     if not kept.needs:
         if kept.key in paid:
             return 0

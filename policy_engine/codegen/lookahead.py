@@ -1,4 +1,4 @@
-"""Which equalities follow a loop, for a join index (see `joins`)."""
+"""The equalities that follow a loop, for a join index (see `joins`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Loop:
     other: Term | None
     rest: tuple[Expr, ...]
     exact: bool = False
-    """Whether each expression must be evaluated for the same members as in a plain loop."""
+    """True if each expression must be evaluated for the same members as in a plain loop."""
 
     def equalities(self, number: int, ready: Ready) -> tuple[Equality, ...]:
         """The equalities that members of the loop over step `number` must satisfy."""

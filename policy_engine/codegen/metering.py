@@ -1,4 +1,4 @@
-"""How generated code calls a builtin: which function, with what before the operands.
+"""The calling convention of builtins in generated code: the function, and the argument before the operands.
 
 A builtin that charges for its own work takes the decision's `Run`. One that is charged by the sizes of its operands and
 its result (`builtins.measured`) is wrapped in a function that takes the context: most operands are so short that

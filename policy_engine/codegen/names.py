@@ -1,4 +1,4 @@
-"""What the functions of one program are called, which slots of a context they use, and which must still be written.
+"""The names of one program's functions, the slots of a context that they use, and the functions still to be written.
 
 A writer that refers to a function, a table or a document asks for its name here. A function that is asked for the first
 time goes into a queue, as data, and `unit.py` has it written. So code exists only for what an entrypoint or query can
@@ -98,7 +98,7 @@ class Names:
     # ---- functions
 
     def is_new(self, name: str) -> bool:
-        """Whether a name is asked for the first time, so that what it names must be written."""
+        """True if a name is asked for the first time, so that its function must be written."""
         if name in self._written:
             return False
         self._written.add(name)
@@ -228,7 +228,7 @@ class Names:
             node.children = {name: self._node(child) for name, child in tree.children.items()}
         return node
 
-    # ---- what is known of the program
+    # ---- facts about the program
 
     def group_of(self, call: nodes.Call) -> Group:
         """The function of the policies that a call calls."""
@@ -237,21 +237,21 @@ class Names:
         return group
 
     def is_relation(self, call: nodes.Call) -> bool:
-        """Whether a call may have more than one result."""
+        """True if a call may have more than one result."""
         name = builtin_name(call)
         return name is not None and self.program.builtins[name].relation
 
     def is_base(self, path: tuple[Term, ...]) -> bool:
-        """Whether the document at a path below `data` is base data alone."""
+        """True if the document at a path below `data` is base data alone."""
         return self.program.tree.is_base(path)
 
     def is_fixed(self, group: Group) -> bool:
-        """Whether a group's document is kept with the data."""
+        """True if a group's document is kept with the data."""
         return not self.observer.exact and group in self._fixed
 
     @functools.cached_property
     def prints(self) -> bool:
-        """Whether some rule prints or traces."""
+        """True if some rule prints or traces."""
         return any(
             isinstance(term, nodes.Call) and self._has_own_effect(builtin_name(term))
             for group in self.program.groups
@@ -260,20 +260,20 @@ class Names:
         )
 
     def has_effect(self, name: str | None) -> bool:
-        """Whether it matters how often a builtin is called, or, without a name, a function of the policies."""
+        """True if it matters how often a builtin is called, or, without a name, a function of the policies."""
         return self._has_own_effect(name) or ((name is None or name in self.mock_slots) and self.prints)
 
     def _has_own_effect(self, name: str | None) -> bool:
         return name is not None and self.program.builtins[name].effect
 
     def is_plain(self, name: str | None) -> bool:
-        """Whether it is certain that a call always gives the same for the same operands, and has no effect."""
+        """True if it is certain that a call always gives the same for the same operands, and has no effect."""
         return name is not None and self._fixed.is_plain(name)
 
     # ---- `with`
 
     def is_masked(self, group: Group) -> bool:
-        """Whether some `with` replaces a group's document, or one that it is a part of."""
+        """True if some `with` replaces a group's document, or one that it is a part of."""
         return self.number(group) in self._masked
 
     def number(self, group: Group) -> int:
@@ -283,11 +283,11 @@ class Names:
         return tree.number
 
     def is_replaced(self, path: Path) -> bool:
-        """Whether some `with` replaces the document at a path, a part of it, or one that it is a part of."""
+        """True if some `with` replaces the document at a path, a part of it, or one that it is a part of."""
         return any(other[: len(path)] == path[: len(other)] for other in self.program.masked)
 
     def is_replaced_below(self, path: Path) -> bool:
-        """Whether some `with` replaces a part of the document at a path."""
+        """True if some `with` replaces a part of the document at a path."""
         return any(len(other) > len(path) and other[: len(path)] == path for other in self.program.masked)
 
     def hidden(self, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What generated code reports about its own evaluation. There is one build of a program for each kind of observer.
+"""The reports of generated code about its own evaluation. There is one build of a program for each kind of observer.
 
 The usual build reports nothing. The traced one notes which expressions succeeded and which rules gave a value. The
 covering one notes what was evaluated, successful or not, as `opa test --coverage` does (v1/cover). profile.py and
@@ -21,13 +21,13 @@ class Observer:
     """The usual build. Other observers write lines of their own."""
 
     exact = False
-    """Whether each expression is evaluated as often as the policy says, in every decision."""
+    """True if each expression is evaluated as often as the policy says, in every decision."""
     whole = False
-    """Whether a rule that an index has chosen evaluates again what the index has decided."""
+    """True if a rule that an index has chosen evaluates again what the index has decided."""
     joins = True
-    """Whether loops look only at the members that an equality behind them lets through."""
+    """True if loops look only at the members that an equality behind them lets through."""
     indexed = True
-    """Whether an index may leave out rules that cannot apply."""
+    """True if an index may leave out rules that cannot apply."""
 
     def __init__(self, constants: Constants, code: Code) -> None:
         self.constants = constants

@@ -54,7 +54,7 @@ def _rules(tree: Tree) -> int:
 
 
 def _has_names(tree: Tree) -> bool:
-    """Whether every step below a place is a plain text, as a key of a result."""
+    """True if every step below a place is a plain text, as a key of a result."""
     named = all(step.__class__ is str and step.isascii() for step in tree.children)
     return named and all(map(_has_names, tree.children.values()))
 
@@ -105,7 +105,7 @@ class _Package:
 
 
 class PackageAccess(EntryAccess):
-    """How a rule's function inside of a package's factory gets at the documents, and gives its value.
+    """The way in which a rule's function inside a package's factory reaches the documents, and returns its value.
 
     `slot` is where other rules that ask for the group's document must find it, "" if there are none. `export` is where
     a context keeps what copies the large values.

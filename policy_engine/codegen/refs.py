@@ -155,7 +155,7 @@ def _join(fn: Function, value: str, step: Term, left: int, base: bool) -> Join |
 
 
 def _is_ready(fn: Function, term: Term) -> bool:
-    """Whether a term can be evaluated now, without a loop or a rule."""
+    """True if a term can be evaluated now, without a loop or a rule."""
     match term:
         case nodes.Scalar():
             return True

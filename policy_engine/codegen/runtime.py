@@ -1,7 +1,7 @@
 """The functions that generated code uses for documents, references, conditions and collections.
 
-Values follow `policy_engine.values`; `U` is `UNDEFINED`, `NC` marks a memo slot that is not computed yet. What a
-decision carries along is in `context`; all names that generated code may use are in `namespace`.
+Values follow `policy_engine.values`; `U` is `UNDEFINED`, `NC` marks a memo slot that is not computed yet. The
+state of a decision is in `context`; all names that generated code may use are in `namespace`.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def member(q: Query, item: Value, collection: Value) -> bool:
 
 
 def is_collection(value: Value) -> bool:
-    """Whether `every` can range over a value."""
+    """True if `every` can range over a value."""
     cls = value.__class__
     if cls is list or cls is dict or cls is Set:
         return True
@@ -273,7 +273,7 @@ def is_collection(value: Value) -> bool:
 
 
 def falsy(value: Any) -> bool:
-    """Whether a condition fails: only undefined and false do."""
+    """True if a condition fails: only undefined and false do."""
     if value is U or value is False:
         return True
     known(value)
@@ -281,7 +281,7 @@ def falsy(value: Any) -> bool:
 
 
 def differs(q: Query, a: Any, b: Any) -> bool:
-    """Whether the two sides of `=` differ; undefined equals nothing."""
+    """True if the two sides of `=` differ; undefined equals nothing."""
     cls = a.__class__
     if cls is b.__class__ and cls in PLAIN:
         return bool(a != b)

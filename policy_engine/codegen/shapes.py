@@ -21,7 +21,7 @@ Key = tuple[object, ...]
 
 _NAME: Final = re.compile(rf"([{GLOBALS}[]\d(?:(?<!\[.)|(?=\d))\w*)")
 """A name in the namespace of generated code, or `[` and the number of a memo slot, which has two digits or more
-(`context.MEMO`). That both begin with one set of characters makes the search three times as fast.
+(`context.MEMO`). Both begin with one set of characters, which makes the search three times as fast.
 """
 _NUMBER: Final = re.compile(r"(?<!\w)\d\d+")
 

@@ -115,7 +115,7 @@ class Steps:
 
 
 def steps(q: Query) -> Steps:
-    """Where a decision's steps are noted."""
+    """The record of a decision's steps."""
     run = run_of(q)
     if run.steps is None:
         run.steps = Steps()
@@ -135,14 +135,14 @@ class Recording(Observer):
         super().__init__(constants, code)
         constants.namespace["steps"] = steps
         self._made: dict[str, tuple[Location, tuple[str, ...]]] = {}
-        """Where each intermediate value stands, and the variables of the expression that makes it."""
+        """The place of each intermediate value, and the variables of the expression that makes it."""
 
     def begin(self, writer: Writer) -> None:
         writer.line("h = steps(q)")
         self._open: list[str] = []
         """The places of the expressions that are being written, as constants."""
         self._refs: dict[int, Location] = {}
-        """Where the reference of each step stands, by the step's identity."""
+        """The place of the reference of each step, by the step's identity."""
         self._loops: set[int] = set()
         """The steps that loops have been written for."""
         self._clause: Clause | None = None

@@ -1,11 +1,11 @@
-"""Which comprehensions in loops are looked up in a table, and by what.
+"""Comprehensions in loops that are looked up in a table, and the keys of those tables.
 
     some host in input.hosts
     key := [host.zone, lower(host.name)]
     ports := {service.port | some service in input.services; key == [service.zone, lower(service.host)]}
 
 searches all services for each host. But the body itself says what `key` must be, so one run of it without `key` finds
-the ports for every value that `key` can have, and those of each host are looked up. Where an equality compares a part
+the ports for every value that `key` can have, and those of each host are looked up. If an equality compares a part
 of a member, a join index does the same for less (see `lookahead`). A table is for values that are computed from
 members.
 
@@ -52,7 +52,7 @@ def table_keys(fn: Function, comprehension: Term) -> tuple[str, ...]:
 
 
 def _is_unnoticed(names: Names, terms: Iterable[Term], more_often: bool) -> bool:
-    """Whether nobody notices that an expression of these terms runs less often, or `more_often` for other values."""
+    """True if nobody can notice that an expression of these terms runs less often, or `more_often` for other values."""
     for term in terms:
         if isinstance(term, nodes.Call):
             name = builtin_name(term)

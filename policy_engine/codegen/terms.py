@@ -84,9 +84,9 @@ def _first_known(fn: Function, call: nodes.Call, args: list[str]) -> Place | Non
     if fn.observer.exact or not fn.before or fn.names.has_effect(name):
         return None
     if name is not None and in_place(fn.names.program.builtins[name], call.args, args) is not None:
-        return None  # what is done in place costs as little as remembering it
+        return None  # a call in place costs as little as remembering its value
     if fn.names.is_relation(call):
-        return None  # what it yields can be looped over once
+        return None  # its results can be looped over only once
     return next((place for place in fn.before if all(map(place.knows, (fn.context, *args)))), None)
 
 

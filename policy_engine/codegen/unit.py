@@ -1,8 +1,8 @@
 """One build of a program as Python: the namespace of its functions.
 
 Functions are written when something first refers to them (see names.py), so code exists only for what an entrypoint or
-query can reach. Sources are compiled in chunks: CPython's memory use for one huge module is out of proportion. What an
-index chooses from is compiled when it is chosen (see functions.py).
+query can reach. Sources are compiled in chunks: CPython's memory use for one huge module is out of proportion. A
+function that an index may choose is compiled when it is chosen (see functions.py).
 """
 
 from __future__ import annotations

@@ -22,12 +22,12 @@ class Place:
     line: int
     indent: int
     names: int
-    """How many names had been made by then."""
+    """The number of names that had been made by then."""
     variables: frozenset[str]
     """The loop's own."""
 
     def knows(self, expression: str) -> bool:
-        """Whether the value of a name or constant was known there already."""
+        """True if the value of a name or constant was known there already."""
         made = _MADE.fullmatch(expression)
         return made is None or (int(made[1]) <= self.names and expression not in self.variables)
 

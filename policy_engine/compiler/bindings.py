@@ -1,4 +1,4 @@
-"""Which variables an expression binds, as implications: once these variables have values, so do those.
+"""The variables that an expression binds, as implications: once these variables have values, so do those.
 
 A reference binds the variables in its steps once its head has a value, because evaluation iterates over it. An equality
 binds the variables of a pattern once the other side has a value. A call binds the variables of its output once its

@@ -241,12 +241,12 @@ class QueryDynamic(Dynamic):
 
 
 def _same(terms: tuple[Term, ...], before: tuple[Term, ...]) -> bool:
-    """Whether no term has changed, as is usual; then what holds them needs no copy."""
+    """True if no term has changed, as is usual; then the node that holds them needs no copy."""
     return all(map(is_, terms, before))
 
 
 def _is_evaluated(term: Term) -> bool:
-    """Whether a term without calls has references or comprehensions in it."""
+    """True if a term without calls has references or comprehensions in it."""
     return any(item.__class__ in EVALUATED or _is_root(item) for item in walk_terms(term))
 
 

@@ -36,7 +36,7 @@ CAPTURE: Final = "'captured"
 
 
 def is_capture(term: nodes.Node) -> bool:
-    """Whether a term is the set of the values of a captured expression: one, or none if it is undefined."""
+    """True if a term is the set of the values of a captured expression: one, or none if it is undefined."""
     return (
         isinstance(term, nodes.SetComprehension)
         and isinstance(term.term, nodes.Var)
@@ -45,12 +45,12 @@ def is_capture(term: nodes.Node) -> bool:
 
 
 def is_generated(name: str) -> bool:
-    """Whether the policy does not name a variable."""
+    """True if the policy does not name a variable."""
     return name.startswith(("'", "$"))
 
 
 def is_internal(name: str) -> bool:
-    """Whether the policy does not contain a variable, not even as a wildcard."""
+    """True if the policy does not contain a variable, not even as a wildcard."""
     return name.startswith(("'", "$'"))
 
 

@@ -182,7 +182,7 @@ class RuleResolver(Resolver):
 
 
 def _is_plain(term: Term) -> bool:
-    """Whether a head term needs no evaluation: a scalar, a local variable, or a collection of these."""
+    """True if a head term needs no evaluation: a scalar, a local variable, or a collection of these."""
     if type(term) is nodes.Scalar:
         return True
     return not any(

@@ -108,7 +108,7 @@ class Group:
 
     @property
     def depth(self) -> int:
-        """How many path elements its rules define below the group's path, including a set's member."""
+        """The number of path elements that its rules define below the group's path, a set's member included."""
         return max(len(rule.suffix) + (rule.key is not None) for rule in (*self.rules, *self.defaults))
 
 
@@ -129,7 +129,7 @@ class Tree:
         return node
 
     def is_base(self, path: tuple[nodes.Term, ...]) -> bool:
-        """Whether a reference's path below this node leads to base data only."""
+        """True if a reference's path below this node leads to base data only."""
         node: Tree | None = self
         for step in path:
             if node is None or node.group is not None or not isinstance(step, nodes.Scalar):
@@ -172,7 +172,7 @@ class Program:
     annotations: list[Annotation] = field(default_factory=list)
     """The annotations of all modules. Filled first, because `rego.metadata` becomes a constant."""
     calls_documents: bool = False
-    """Whether a document is called as if it were a function."""
+    """True if a document is called as if it were a function."""
     mocked: set[str] = field(default_factory=set)
     """Names of functions (builtins by name, groups as `data.…`) that any `with` replaces."""
     functions: dict[str, Group] = field(default_factory=dict)

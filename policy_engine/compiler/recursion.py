@@ -206,7 +206,7 @@ def _ground(suffix: tuple[Term, ...]) -> tuple[Term, ...]:
 
 
 def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
-    """Whether a rule's head can match a path: no two constants differ. A collection in a head counts as a variable."""
+    """True if a rule's head can match a path: no two constants differ. A collection in a head counts as a variable."""
     pairs = ((a.value, constant_value(b)) for a, b in zip(suffix, path, strict=False) if isinstance(a, nodes.Scalar))
     return all(b is None or equal(a, b[0]) for a, b in pairs)
 
@@ -245,7 +245,7 @@ def _touching_terms(clause: Clause) -> list[Term]:
 
 
 def _is_local(term: Term) -> bool:
-    """Whether a term itself, regardless of its subterms, is a constant, local, or part of `input`."""
+    """True if a term itself, regardless of its subterms, is a constant, local, or part of `input`."""
     if type(term) is nodes.Ref:
         return type(term.head) is nodes.Var and term.head.name != "data"
     if type(term) is nodes.Var:

@@ -47,9 +47,9 @@ class Resolver:
         self.relations: set[str] = set()
         """The builtins that can have several results."""
         self.in_head = False
-        """Whether a rule's key or value is being resolved."""
+        """True if a rule's key or value is being resolved."""
         self.holds = False
-        """Whether a term with bodies in it was resolved since this was last cleared."""
+        """True if a term with bodies in it was resolved since this was last cleared."""
         self.strict = False
         """Reject assignments, imports and arguments that are never used (`opa check --strict`)."""
         self.used: set[str] = set()
@@ -215,7 +215,7 @@ class Resolver:
         return self.table[name]
 
     def _prints(self, operator: nodes.Var | nodes.Ref) -> bool:
-        """Whether a call is one of the builtin `print`, not of a rule or variable of that name."""
+        """True if a call is one of the builtin `print`, not of a rule or variable of that name."""
         if type(operator) is not nodes.Var or operator.name != "print" or "print" in self.table:
             return False
         return self.scopes.declared("print") is None

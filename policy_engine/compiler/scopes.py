@@ -20,7 +20,7 @@ from policy_engine.syntax.nodes import Body, Expr, Term
 
 
 class BindingKind(enum.Enum):
-    """How a name entered a scope; the value is the error when it is declared again."""
+    """The way in which a name entered a scope; the value is the error when it is declared again."""
 
     MENTIONED = "var {} referenced above"
     ARGUMENT = "arg {} redeclared"
@@ -97,7 +97,7 @@ class Scopes:
         return local
 
     def hides(self, name: str) -> bool:
-        """Whether an enclosing body declares a name, so that it cannot mean a rule or an import."""
+        """True if an enclosing body declares a name, so that it cannot mean a rule or an import."""
         return any(name in scope.declares for scope in self._stack)
 
     def mention(self, var: nodes.Var) -> None:
@@ -141,7 +141,7 @@ def declared_names(body: Body) -> set[str]:
 
 
 def is_assignment(call: nodes.Call) -> bool:
-    """Whether a parsed call is `:=`."""
+    """True if a parsed call is `:=`."""
     return type(call.operator) is nodes.Var and call.operator.name == "assign"
 
 
@@ -180,7 +180,7 @@ def assignable(pattern: Term, errors: list[PolicyError]) -> Iterable[nodes.Var]:
 
 
 def _kind(term: Term) -> str:
-    """What a term is, in OPA's words."""
+    """The kind of a term, in OPA's words."""
     if not isinstance(term, nodes.Scalar):
         return type(term).__name__.lower()
     match term.value:

@@ -37,7 +37,7 @@ def advice(name: str, expr: Expr | None) -> str:
     """A hint at what a variable that nothing binds was probably meant to be, from the expression that uses it."""
     what, written = expr.what if expr else None, source_name(name)
     if isinstance(what, nodes.Call) and what.args and isinstance(what.args[-1], nodes.Call):
-        what = what.args[-1]  # what is taken out of a larger expression
+        what = what.args[-1]  # a call that was taken out of a larger expression
     called = builtin_name(what) if isinstance(what, nodes.Call) else None
     args = what.args if isinstance(what, nodes.Call) else ()
     if called in ("internal.member_2", "internal.member_3") and nodes.Var(name) in args[:-1]:

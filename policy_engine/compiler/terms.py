@@ -44,7 +44,7 @@ def builtin_name(call: nodes.Call) -> str | None:
 
 
 def is_print(what: object) -> bool:
-    """Whether a resolved expression is a call of `print`."""
+    """True if a resolved expression is a call of `print`."""
     return isinstance(what, nodes.Call) and builtin_name(what) == "internal.print"
 
 
@@ -118,7 +118,7 @@ def walk_terms(term: Term) -> Sequence[Term]:
 
 
 def is_leaf(term: Term) -> bool:
-    """Whether a term has no subterms, or only scalars."""
+    """True if a term has no subterms, or only scalars."""
     cls = term.__class__
     return cls in _LEAVES or (cls in _COLLECTIONS and term.constant)  # type: ignore[union-attr]
 
@@ -133,7 +133,7 @@ def _walk(term: Term, found: list[Term]) -> None:
 
 
 def is_simple(term: Term) -> bool:
-    """Whether a term is a scalar, a variable, or a reference made of these, as nearly all are."""
+    """True if a term is a scalar, a variable, or a reference made of these, as nearly all are."""
     cls = term.__class__
     if cls is nodes.Ref:
         for part in term.path:  # type: ignore[union-attr]
@@ -206,7 +206,7 @@ class HoistedOperand(tuple[Expr, ...]):
 
 
 def operands(expr: nodes.Negation | nodes.Conjunction | nodes.Disjunction) -> tuple[Body | Expr, ...]:
-    """What `not`, `and` or `or` is applied to: bodies in braces, with a scope of their own, or plain expressions."""
+    """The operands of `not`, `and` or `or`: bodies in braces, with a scope of their own, or plain expressions."""
     return (expr.body,) if isinstance(expr, nodes.Negation) else expr.operands
 
 
@@ -244,7 +244,7 @@ def map_closure(
 
 
 def same_key(a: Term, b: Term) -> bool:
-    """Whether two keys of object patterns are the same: the same variable, or equal constants."""
+    """True if two keys of object patterns are the same: the same variable, or equal constants."""
     if a == b:
         return True
     x, y = constant_value(a), constant_value(b)

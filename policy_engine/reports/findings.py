@@ -1,4 +1,4 @@
-"""What a check or a failing test found, as flat values that can cross a process boundary as JSON."""
+"""The findings of a check or a failing test, as flat values that can cross a process boundary as JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def findings_of(error: PolicyError) -> list[Finding]:
 
 
 def findings_in(result: Result) -> Iterator[Finding]:
-    """Why a test did not pass: nothing if it did or was skipped."""
+    """The reasons why a test did not pass: none if it passed or was skipped."""
     name = result.test.full_name
     if result.error is not None:
         where = result.error.location or result.test.location

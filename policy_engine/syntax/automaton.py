@@ -17,7 +17,7 @@ from policy_engine.syntax.rules import RuleBuilder
 from policy_engine.syntax.tables import END, Table
 
 Accepts: TypeAlias = Callable[[str], bool]
-"""Whether a token of some kind could come next."""
+"""Tells whether a token of some kind could come next."""
 
 
 class Unexpected(Exception):
@@ -36,7 +36,7 @@ _BETWEEN_PAUSES: Final = 256
 """Tokens. Reading so many takes a few milliseconds."""
 
 _shortcuts: defaultdict[int, defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-"""What `Automaton._pass_on` has found. There is one table, so that all automata share it."""
+"""The results of `Automaton._pass_on`. There is one table, so that all automata share it."""
 
 
 def _pausing(tokens: Iterable[Token], pause: Callable[[], None]) -> Iterator[Token]:
@@ -56,7 +56,7 @@ class Automaton:
         ]
 
     def run(self, tokens: list[Token], start: str, pause: Callable[[], None] | None = None) -> Any:
-        """What the method of the start symbol returns. Raises `Unexpected`, and what the builder's methods raise.
+        """The result of the method of the start symbol. Raises `Unexpected`, and whatever the builder's methods raise.
 
         `pause` is called every few hundred tokens, and may raise as well.
         """
@@ -116,7 +116,7 @@ class Automaton:
         return state
 
     def _accepts(self, states: list[int], kind: str) -> bool:
-        """Whether a token of this kind can come next."""
+        """True if a token of this kind can come next."""
         states = states.copy()
         while True:
             action = self.actions[states[-1]].get(kind)

@@ -1,7 +1,7 @@
 """Bodies: the methods for literals, `some`, `every`, `with`, `and`, `or`, `not` (see builder.py).
 
 Without imports a literal is an expression or a negated expression. `import future.keywords.{and,or,not}` adds operands:
-bodies in braces and groups in parentheses. Where each of them is allowed was found by asking OPA.
+bodies in braces and groups in parentheses. Their places were found by asking OPA.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _refuse_union_with_block(literal: Expr) -> None:
 
 
 def _begins_with_term(body: Body) -> bool:
-    """Whether OPA has already read a term when it notices that the braces contain a body."""
+    """True if OPA has already read a term when it notices that the braces contain a body."""
     begin = body[0]
     if begin.negated:
         return False
@@ -137,7 +137,7 @@ class Surroundings(NamedTuple):
     logical: tuple[int, int]
     """The beginning of the text that an import of `and` or `or` applies to."""
     curly: frozenset[tuple[int, int]]
-    """Where terms begin with `{`; known only if `and` or `or` are imported."""
+    """The places of terms that begin with `{`; known only if `and` or `or` are imported."""
 
 
 class BodyBuilder(Builder):

@@ -36,7 +36,7 @@ from policy_engine.syntax.nodes import (
 from policy_engine.values import freeze, number_text, parse_number
 
 T = TypeVar("T")
-Located: TypeAlias = Any  # whatever has a `loc`: a node, a Token, or one of the classes below
+Located: TypeAlias = Any  # an object with a `loc`: a node, a Token, or one of the classes below
 
 DOCUMENTS = ("input", "data")
 
@@ -85,7 +85,7 @@ class Arguments(NamedTuple):
 
 
 def in_parentheses(term: Term) -> bool:
-    """Whether a variable or a call is in parentheses: those leave no node, but widen the location of their term."""
+    """True if a variable or a call is in parentheses: those leave no node, but widen the location of their term."""
     loc = term.loc
     if isinstance(term, Var):
         return loc.end_col - loc.col != (1 if term.is_wildcard else len(term.name)) or loc.row != loc.end_row
@@ -96,7 +96,7 @@ def in_parentheses(term: Term) -> bool:
 
 
 def is_too_big(text: str) -> bool:
-    """Whether OPA refuses a number, as it is written without its sign."""
+    """True if OPA refuses a number, as it is written without its sign."""
     if len(text) <= 1000 and "e" not in text and "E" not in text:
         return False
     try:
@@ -107,7 +107,7 @@ def is_too_big(text: str) -> bool:
 
 
 def is_infix(term: object, *names: str) -> bool:
-    """Whether `term` is `a <operator> b`, for the operators of the builtins with these names."""
+    """True if `term` is `a <operator> b`, for the operators of the builtins with these names."""
     return isinstance(term, Call) and term.infix and isinstance(term.operator, Var) and term.operator.name in names
 
 
@@ -342,7 +342,7 @@ class Builder:
 
 
 def are_constant(terms: Iterable[Term]) -> bool:
-    """Whether terms are scalars, or collections of nothing else."""
+    """True if terms are scalars, or collections of nothing else."""
     for term in terms:
         if term.__class__ is not Scalar and not (isinstance(term, Collection) and term.constant):
             return False

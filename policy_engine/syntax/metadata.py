@@ -1,8 +1,8 @@
 """Metadata annotations: YAML in comments that start with `# METADATA` (OPA: docs/policy-language, "Metadata").
 
 An annotation belongs to the statement after it: the package, or a rule. Its scope says what it speaks of (`rule`,
-`document`, `package`, `subpackages`); without one it is the rule's, or the package's if that is what follows. What a
-block says is read by metadata_fields.py.
+`document`, `package`, `subpackages`); without one it is the rule's, or the package's if that is what follows.
+metadata_fields.py reads the content of a block.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Annotation:
     path: tuple[Value, ...]
     target: Location
     values: dict[str, Value]
-    """What `rego.metadata.rule()` shows, the scope included."""
+    """The value of `rego.metadata.rule()`, which includes the scope."""
     schemas: list[SchemaOf]
     loc: Location
 
@@ -96,7 +96,7 @@ _NO_SPACE: Final = re.compile(r"\s*[\w-]+:[^\s/]")
 
 
 def _not_yaml(error: YAMLError, block: list[Comment]) -> PolicyError:
-    """What is not YAML. A `key:value` is a text without its space, which shows in the next row only."""
+    """The error for a block that is not YAML. `key:value` without a space fails in the next row only."""
     rows = [row for row in range(1, min(error.row + 1, len(block))) if _NO_SPACE.match(block[row].text)]
     if rows and error.message.startswith("mapping values"):
         return PolicyError(PARSE_ERROR, "a space is missing behind the `:`", block[rows[0]].loc)

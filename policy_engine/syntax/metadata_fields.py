@@ -1,7 +1,7 @@
-"""What a metadata block says: the fields that annotations have.
+"""The content of a metadata block: the fields of annotations.
 
-They are those of OPA's `rawAnnotation` (v1/ast/parser.go); keys that are none of them mean nothing. How the YAML is
-read: metadata_yaml.py. Where a block stands, and what it is about: metadata.py.
+They are those of OPA's `rawAnnotation` (v1/ast/parser.go); other keys mean nothing. metadata_yaml.py reads
+the YAML; metadata.py finds a block's place and the statement that it is about.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ContentError(ValueError):
 
 @dataclass(slots=True)
 class SchemaOf:
-    """That a document is as a schema says: one written in place, or one that a name below `schema` stands for."""
+    """The claim that a document matches a schema, written in place or named below `schema`."""
 
     document: Term
     schema: Term | dict[str, Value]
@@ -44,14 +44,14 @@ class Content:
     scope: str
     entrypoint: bool
     errors: list[tuple[int, str]]
-    """What is wrong with the block, and the rows of its text. The first row is 1, and 0 is the block."""
+    """The errors of the block, with the rows of its text. The first row is 1, and 0 is the block."""
     values: dict[str, Value] = field(default_factory=dict)
     schemas: list[SchemaOf] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
-    """Where each field stands."""
+    """The row of each field."""
 
     def checked(self, row: int, what: str, reader: Callable[[Any], T], item: Any) -> T | None:
-        """What `reader` makes of an item; None if that is an error."""
+        """The value that `reader` makes of an item; None if it fails."""
         try:
             return reader(item)
         except (ContentError, uri.URIError) as error:
@@ -124,7 +124,7 @@ def _trimmed(item: dict[str, Any], name: str) -> str:
 
 
 def _check_compile(content: dict[str, Any]) -> None:
-    """What tells a partial evaluator about a rule. There is none here, but what is no reference is an error."""
+    """Check the instructions to a partial evaluator, although there is none here: texts must be references."""
     unknowns = content.get("unknowns")
     for text in unknowns if unknowns.__class__ is list else ():
         if text.__class__ is str and reference(text) is None:

@@ -2,7 +2,7 @@
 
 It is another YAML than that of `yaml.unmarshal` and of data files (`yaml.reader`, which follows version 2): `yes` and
 `on` are strings, dates and times are written out in full, a key that occurs twice is an error, and a field of text
-takes what was written, so that the title `1.50` keeps its last digit. What fields mean is the business of `metadata`.
+takes what was written, so that the title `1.50` keeps its last digit. `metadata` knows the meaning of fields.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Node:
 class Document:
     """One annotation. Methods take a node (None or null: there is no such field) and the name it has in an error.
 
-    What is not of the type that a method wants is one of the `errors`, and reads as nothing.
+    A node of another type than a method wants adds to the `errors`, and reads as nothing.
     """
 
     def __init__(self, text: str) -> None:
@@ -177,7 +177,7 @@ def _is_string(key: Node) -> bool:
 
 
 def _scalar(event: yaml.ScalarEvent) -> Any:
-    """What a scalar stands for; dates and times are text, written out."""
+    """The value of a scalar; dates and times are text, written out."""
     if not event.tag and event.implicit[0] and event.value in _VERSION_2_WORDS:
         return event.value
     return _time(event) or reader.scalar(event)

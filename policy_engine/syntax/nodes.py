@@ -1,9 +1,9 @@
 """The syntax tree of a Rego module. Words are OPA's (v1/ast/policy.go, v1/ast/term.go).
 
-One tree serves the parser, the printer, the linter and the compiler. Nodes are dataclasses; `loc` is metadata and takes
+One tree serves the parser, the printer and the compiler. Nodes are dataclasses; `loc` is metadata and takes
 no part in equality. Sequences are tuples: a tree is not changed after it is made, a pass builds a new one.
 
-What the parser has done already:
+The parser has done this already:
 - `_` is a variable of its own each time: `Var("$0")`, `Var("$1")`, … numbered through the module.
 - infix operators, `:=` and `=` are calls of the builtin they stand for (`a + b` is `Call("plus", (a, b), infix=True)`;
   names: assign eq equal neq lt lte gt gte plus minus mul div rem and or internal.member_2 internal.member_3); unary

@@ -81,7 +81,7 @@ def _head(head: nodes.Head, name: bool, key: bool) -> Json:
 
 
 def _name_and_key(rule: nodes.Rule) -> tuple[bool, bool]:
-    """Whether a rule's head shows a name, and whether it shows the last part of its reference as a key.
+    """Two flags of a rule's head: it shows a name, and it shows the last part of its reference as a key.
 
     Before OPA had references in heads, heads had one or two parts (`a`, `a[x]`). Some rules of two parts still have
     that form; which ones depends on OPA's parser.

@@ -3,7 +3,7 @@
     text ── lexer.py, brackets.py ──> tokens ── automaton.py, grammar.lark ──> calls of `RuleBuilder`, nodes
      └── a text that cannot be read ──> diagnosis ──> every error in it
 
-Whatever the text, the only exception that leaves here is `PolicyError`.
+The only exception that leaves here is `PolicyError`, for any text.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parse_foreign_module(source: str, file: str, pause: Callable[[], None]) -> M
     """The module that a text of unknown origin is, read as with `syntax_only` and in pieces.
 
     `pause` is called between pieces of work that take some milliseconds, and before and after the text is split into
-    tokens, which is done at once. What it raises leaves here. Of a text that cannot be read only the first mistake is
+    tokens, which is done at once. Its exceptions leave here. For a text that cannot be read, only the first mistake is
     named, and in short: finding what its author meant takes many times as long as reading it.
     """
     pause()

@@ -29,7 +29,7 @@ _BY_LEVEL = (
     ("mul", "div", "rem"),
 )
 LEVELS = {name: level for level, names in enumerate(_BY_LEVEL) for name in names}
-"""How tightly an operator binds. Terms without an operator bind at `UNARY`."""
+"""The level at which an operator binds; higher ones bind more tightly. Terms without an operator bind at `UNARY`."""
 VALUE, RELATION, UNARY = LEVELS["member"], LEVELS["equal"], len(_BY_LEVEL)
 NAME = re.compile(r"[A-Za-z_][A-Za-z_\d]*")
 _CONTINUES = ("-", "and(", "or(")

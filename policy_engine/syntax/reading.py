@@ -17,7 +17,7 @@ from policy_engine.syntax.tables import table
 from policy_engine.syntax.visitor import depth
 
 MAX_DEPTH: Final = 250
-"""How many nodes may stand above each other. What reads a tree may then recurse without fear of Python's own limit."""
+"""The greatest depth of a tree. Code that reads one can recurse without reaching Python's own limit."""
 NO_PACKAGE: Final = "a module begins with `package name`"
 SECOND_PACKAGE: Final = "unexpected `package`: a module has one, at its beginning"
 NODES_PER_BRACKET: Final = 4
@@ -37,9 +37,9 @@ class Reading:
         self.lexer.run()
         self.tokens = brackets.resolve(self.lexer)
         self.errors: list[PolicyError] = []
-        """What a text that can be read has wrong nevertheless: rules of Rego v0, packages in the wrong place."""
+        """Errors of a text that can be read nevertheless: rules of Rego v0, packages in the wrong place."""
         self.compile_errors: list[PolicyError] = []
-        """What OPA's compiler refuses, of interest only if there are no `errors`."""
+        """Errors that only OPA's compiler reports, of interest only if there are no `errors`."""
 
     def tree(self) -> Any:
         """A `Module`, a `Body` or a `Term`."""

@@ -87,7 +87,7 @@ class Chain:
 class RuleBuilder(BodyBuilder):
     _last_head: Head
     _has_if = True
-    """Whether the current rule has an `if` before its first body: the other bodies then need none."""
+    """True if the current rule has an `if` before its first body: the other bodies then need none."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
@@ -382,7 +382,7 @@ class RuleBuilder(BodyBuilder):
 
 
 def _is_dotted(path: list[Part]) -> bool:
-    """Whether each part is a `.name`: the lexer recognises only those as imports that make words keywords."""
+    """True if each part is a `.name`: the lexer recognises only those as imports that make words keywords."""
     return not any(
         part.loc.col == part.term.loc.col
         or part.term.raw  # type: ignore[union-attr]
@@ -403,7 +403,7 @@ def _with_contains(head: Head) -> str:
 
 
 def is_ground(term: Term) -> bool:
-    """Whether no variable has to be bound for the term to have a value. (Of a reference only the path counts.)"""
+    """True if the term has a value before any variable is bound. (Only the path of a reference counts.)"""
     pending = [term]
     while pending:
         term = pending.pop()

@@ -1,7 +1,7 @@
-"""Which lines of the policies the tests cover, in the way and format of `opa test --coverage`.
+"""The lines of the policies that the tests cover, in the way and format of `opa test --coverage`.
 
-Lines on which a rule or an expression begins are counted, declarations (`some x in xs`) are not. When a line counts as
-covered is decided in codegen/coverage.py.
+Lines on which a rule or an expression begins are counted, declarations (`some x in xs`) are not. codegen/coverage.py
+decides when a line counts as covered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What failed, from the steps of an evaluation: the expression, the term that was undefined, and the values it saw."""
+"""The failure in an evaluation's steps: the expression, the term that was undefined, and the values it saw."""
 
 from __future__ import annotations
 

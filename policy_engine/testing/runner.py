@@ -106,7 +106,7 @@ def _run(suite: Suite, test: Test, limits: Limits, strict: bool) -> Result:
 
 
 def _failures(suite: Suite, test: Test, limits: Limits, strict: bool) -> tuple[Failure, ...]:
-    """What failed in a test, from a second evaluation that notes its steps."""
+    """The failures of a test, from a second evaluation that notes its steps."""
     rule = dotted(("data", *test.path))
     steps = suite.policies.entrypoint(rule, strict_builtin_errors=strict).explain(limits=limits).steps
     return failures.of_test(steps, rule, suite.sources, cases=test.parametrised)

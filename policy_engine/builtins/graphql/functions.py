@@ -39,7 +39,7 @@ def parse(ctx: Context, query: Value, schema: Value) -> Value:
 
 
 def parse_and_verify(ctx: Context, query: Value, schema: Value) -> Value:
-    """Whether the schema allows the query, and both syntax trees if it does."""
+    """[true, query, schema] with both syntax trees if the schema allows the query, else [false, {}, {}]."""
     try:
         return [True, *_verified(ctx, query, schema)]
     except GraphQLError:

@@ -66,7 +66,7 @@ class _Printer:
         self._charge = charge
 
     def field(self, tree: Tree, name: str, zero: _Zero) -> _Zero:
-        """What is at a field; the zero value of the same class if nothing is."""
+        """The value of a field; `zero` if there is none. Raises `GraphQLError` if its class is not that of `zero`."""
         value: Value = tree.get(name)
         if value is None:
             return zero
@@ -82,7 +82,7 @@ class _Printer:
         return separator.join([_checked(_NAME, one, field) for one in given])
 
     def each(self, tree: Tree, field: str, part: Callable[[Tree], str]) -> list[str]:
-        """What `part` makes of each object at a field, but for empty ones."""
+        """The text that `part` gives for each object of a field, empty ones left out."""
         given: list[Value] = self.field(tree, field, [])
         for one in given:
             self._charge(_STEPS)

@@ -16,7 +16,7 @@ from policy_engine.values import Charge
 
 MAX_CHARACTERS: Final = 2_000_000
 MAX_DEPTH: Final = 64
-"""How many brackets may be open at a place."""
+"""The most brackets that may be open at one place."""
 
 _STEPS_PER_TOKEN: Final = 32
 _CHARACTERS_PER_STEP: Final = 4
@@ -29,7 +29,7 @@ _CLOSING: Final = frozenset((TokenKind.BRACE_R, TokenKind.BRACKET_R, TokenKind.P
 
 
 class GraphQLError(ValueError):
-    """What is wrong with a document."""
+    """A document is not valid; the message says why."""
 
 
 QUERY: Final[Kinds] = (ast.OperationDefinitionNode, ast.FragmentDefinitionNode)
@@ -84,7 +84,7 @@ class _Lexer(Lexer):
 
 
 def described(error: graphql.GraphQLError, *, with_place: bool = True) -> str:
-    """What graphql-core says, and where if it knows."""
+    """The message of graphql-core, after the place if that is known."""
     message = error.message.removeprefix("Syntax Error: ").removesuffix(".")
     if not with_place or not error.locations:
         return message

@@ -1,4 +1,4 @@
-"""Whether a document is a schema, and whether a schema allows a query, by the rules of graphql-core.
+"""Validation of schemas, and of queries against a schema, by the rules of graphql-core.
 
 OPA's gqlparser has the same rules, but that it knows `@defer`, does not ask for a root type, and lets extensions extend
 what is not defined. Work that grows faster than the document is charged before it is done.
@@ -119,7 +119,7 @@ _IMPLEMENTING: Final = (
 
 
 def _is_int64(message: str) -> bool:
-    """Whether all that is wrong is an Int of more than 32 bits: gqlparser lets it have 64."""
+    """True if the only mistake is an Int of more than 32 bits: gqlparser lets it have 64."""
     found = _LARGE_INT.search(message)
     return found is not None and INT64_MIN <= int(found[1]) <= INT64_MAX
 

@@ -52,7 +52,7 @@ def _failed(code: str, message: str) -> dict[str, Value]:
 
 
 def _answer(ctx: Context, options: Options) -> Value:
-    """What a query remembers."""
+    """Send the request; the result is the answer, or the failure, that the query remembers."""
     require_network(ctx, NAME)
     from policy_engine.builtins.http import transport
 

@@ -1,4 +1,4 @@
-"""What http.send and providers.aws.sign_req demand of a request object before they look closer."""
+"""The first checks of a request object, shared by http.send and providers.aws.sign_req."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _LISTED: Final = 10
 
 
 def body(given: dict[Any, Value], ctx: Context) -> bytes:
-    """What is to be sent: `raw_body` as it is, or `body` as JSON."""
+    """The bytes to send: `raw_body` as it is, or `body` as JSON."""
     if "raw_body" in given:
         raw = given["raw_body"]
         return to_bytes(raw) if raw.__class__ is str else b""

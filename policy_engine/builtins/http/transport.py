@@ -65,7 +65,7 @@ def _follow(options: Options, end: float) -> Response:
 
 
 def _redirected(options: Options, status: int, location: str) -> Options:
-    """The next request. What identifies the policy to one host is not told to another."""
+    """The next request. Headers that identify the policy to one host are not sent to another."""
     url = urljoin(options.url, location)
     try:
         target = uri.split(url)
@@ -109,7 +109,7 @@ def _exchange(options: Options, end: float) -> Response:
         with _cut_off(connection, end) as over:
             response = _converse(connection, options, headers)
         if over.is_set():
-            # What was read until then looks like the end of an answer.
+            # The bytes read until then look like a complete answer.
             raise TimeoutError
         return response
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -162,7 +162,7 @@ class _Connection(http.client.HTTPConnection):
 
 @contextlib.contextmanager
 def _cut_off(connection: _Connection, end: float) -> Iterator[threading.Event]:
-    """Shut the connection down when time is over, and say so: each step alone may be within it for ever."""
+    """Enforce the overall deadline: single socket timeouts never expire if bytes keep trickling in."""
     over = threading.Event()
 
     def stop() -> None:

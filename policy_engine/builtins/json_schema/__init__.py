@@ -15,7 +15,7 @@ from policy_engine.values import Value, type_name
 
 
 def match_schema(ctx: Context, document: Value, schema: Value) -> Value:
-    """Whether the document is valid, and what is wrong with it."""
+    """[valid, errors]: the errors say why the document does not match the schema."""
     name = "json.match_schema"
     try:
         value = _json(document, ctx)
@@ -26,7 +26,7 @@ def match_schema(ctx: Context, document: Value, schema: Value) -> Value:
 
 
 def verify_schema(ctx: Context, schema: Value) -> Value:
-    """Whether it is a schema, and what is wrong with it."""
+    """[valid, error]: the error says why the document is no schema."""
     try:
         _compiled(schema, ctx)
     except (SchemaError, gojson.JSONError) as error:

@@ -1,7 +1,7 @@
 """JSON Schema documents as objects that can be validated against: drafts 4, 6 and 7, and a mixture of them.
 
 Without a `$schema` that names one of the three, keywords of all of them count, as in OPA; so do keywords beside `$ref`
-not. What references lead to is in `references`. Error texts are those of OPA's gojsonschema.
+not. `references` finds the targets of references. Error texts are those of OPA's gojsonschema.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SCHEMA, _SCHEMAS, _STRINGS = "Valid Schema", "Array Of Schemas", "string/Array 
 
 @dataclass(slots=True)
 class Schema:
-    """A schema, compiled. What a keyword that is not there would have limited is None or empty.
+    """A schema, compiled. The limit of a keyword that the schema does not have is None or empty.
 
     `verdict` is all of a boolean schema, `target` all of a reference; `reference` is its text.
     """

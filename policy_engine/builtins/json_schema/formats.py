@@ -1,4 +1,4 @@
-"""The values of JSON Schema's `format`, for strings. What OPA accepts, which is more than the drafts allow.
+"""The values of JSON Schema's `format`, for strings, as OPA accepts them: it allows more than the drafts.
 
 But for e-mail addresses: OPA also takes what may stand in a header there, names, comments and groups of them.
 """
@@ -16,7 +16,7 @@ from policy_engine.values import Charge
 
 
 def matches(name: str, text: str, charge: Charge) -> bool:
-    """Whether the text has the format. A format that is not known fits everything."""
+    """True if the text has the format. An unknown format fits everything."""
     charge(4 + len(text) // 4)
     if name in _OF_SHORT:
         return len(text) <= _SHORT and _OF_SHORT[name](text)

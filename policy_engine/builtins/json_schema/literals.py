@@ -31,7 +31,7 @@ def is_integral(number: Decimal) -> bool:
 
 
 def is_multiple(number: Decimal, unit: Decimal) -> bool:
-    """Whether a whole number of units is the number, without ever writing out a large power of ten."""
+    """True if the number is a multiple of the unit. No large power of ten is ever written out."""
     digits, exponent = _integer_parts(number)
     unit_digits, unit_exponent = _integer_parts(unit)
     shift = exponent - unit_exponent

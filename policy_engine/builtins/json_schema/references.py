@@ -1,4 +1,4 @@
-"""What `$ref` leads to in a JSON Schema document: JSON pointers, and identifiers resolved against each other.
+"""The targets of `$ref` in a JSON Schema document: JSON pointers, and identifiers resolved against each other.
 
 References reach what the document itself contains. Nothing is ever fetched: a schema must not make a decision depend
 on, or tell anything to, another host. Error texts are those of OPA's gojsonschema.
@@ -56,7 +56,7 @@ class References:
         return _join(self._bases.get(id(source), ""), reference)
 
     def find(self, target: str) -> Value:
-        """What is at the URI."""
+        """The part of the document that a URI names."""
         if target in self._identified:
             return self._identified[target]
         whole, _, fragment = target.partition("#")
@@ -91,7 +91,7 @@ def _join(base: str, reference: str) -> str:
 
 
 def _follow(document: Value, pointer: str) -> Value:
-    """What a JSON pointer leads to; text that is none leads to the whole document."""
+    """The part of a document that a JSON pointer names; text that is no pointer names the whole document."""
     if not pointer.startswith("/"):
         return document
     for token in pointer[1:].split("/"):

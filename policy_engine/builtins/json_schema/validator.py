@@ -25,7 +25,7 @@ _ROOT: Final = "(Root)"
 
 
 def validate(schema: Schema, document: Value, ctx: Context, name: str) -> Errors:
-    """What is wrong with the document, nothing if it is valid. `name` is the builtin's, for errors."""
+    """The errors of the document, none if it is valid. `name` is the builtin's, for error messages."""
     validator = _Validator(ctx, name)
     report = _Report(_ROOT, ctx)
     validator.apply(schema, document, report)

@@ -52,7 +52,7 @@ class VerificationKey:
 
     @property
     def steps(self) -> int:
-        """What it costs to verify a signature under it, however short the message is."""
+        """The price of verifying a signature with this key, however short the message is."""
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
         if isinstance(self.key, (rsa.RSAPublicKey, rsa.RSAPrivateKey)):
@@ -178,7 +178,7 @@ def _from_jwk(jwk: Value, charge: Charge) -> VerificationKey:
 
 
 def _check_unused(jwk: dict[Any, Value], charge: Charge) -> None:
-    """What is not looked at has to be sound all the same, as OPA's library wants it."""
+    """Check the members that are not used: OPA's library rejects a key in which they are malformed."""
     for name in ("use", "x5t", "x5t#S256", "x5u"):
         _text_or_null(jwk, name)
     operations = jwk.get("key_ops")
@@ -214,7 +214,7 @@ _OTHER_ALGORITHMS: Final = re.compile(
     r"none|dir|ES256K|Ed25519|Ed448|RSA1_5|RSA-OAEP(-256|-384|-512)?|A(128|192|256)(GCM)?KW"
     r"|ECDH-ES(\+A(128|192|256)KW)?|PBES2-HS(256\+A128|384\+A192|512\+A256)KW"
 )
-"""What else a JWK may be for. Its key is skipped, not refused."""
+"""Other purposes of a JWK. Such a key is skipped, not refused."""
 
 
 def _text(jwk: dict[Any, Value], name: str) -> str:

@@ -22,7 +22,7 @@ class SigningError(ValueError):
 
 
 def verify(algorithm: str, key: Any, message: bytes, signature: bytes, *, strict: bool = True) -> bool:
-    """Whether the signature is the message's under a key or secret.
+    """True if a key or secret verifies the signature of the message.
 
     Not `strict`, as OPA's io.jwt.verify_* are: the salt of PSS may have any length and an ECDSA signature is two halves
     of any length; but a private key does not stand for its public one.

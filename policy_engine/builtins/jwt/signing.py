@@ -1,7 +1,7 @@
 """io.jwt.encode_sign and io.jwt.encode_sign_raw: tokens made by policies.
 
-Some algorithms sign differently every time, so a call is computed once and recorded. What is recorded of its operands
-is a digest, as one of them is a private key.
+Some algorithms sign differently every time, so a call is computed once and recorded. The record has a digest of
+the operands, because one of them is a private key.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _read_header(ctx: Context, text: str) -> tuple[str, bool]:
 
 
 _SIGNING: Final = 8
-"""How many times as long it takes to sign as to verify."""
+"""The price of signing, as a multiple of that of verifying."""
 
 _OBJECT: Final = object_of(STRING, ANY)
 

@@ -189,7 +189,7 @@ _OCTETS_PER_STEP: Final = 256
 
 @dataclass(slots=True)
 class _Constraints:
-    """What io.jwt.decode_verify must find. Empty texts demand nothing."""
+    """The constraints of io.jwt.decode_verify. Empty texts demand nothing."""
 
     secret: str = ""
     alg: str = ""
@@ -247,7 +247,7 @@ def _seconds(value: Value) -> float:
 def decode_verify(ctx: Context, operand: Value, constraints: Value) -> Value:
     """[true, header, payload] if the signature verifies and all constraints are met; [false, {}, {}] if not.
 
-    What is recorded of the call names neither token nor secret.
+    The record of the call contains neither the token nor the secret.
     """
     name = "io.jwt.decode_verify"
     demanded = object_(constraints, name, 2)
@@ -262,7 +262,7 @@ def decode_verify(ctx: Context, operand: Value, constraints: Value) -> Value:
 
 
 def digest_of(ctx: Context, *operands: Value) -> str:
-    """What stands for secret operands where calls are recorded."""
+    """A digest that stands for secret operands in the records of calls."""
     text = to_term(list(operands), ctx.charge)
     charge_made(ctx, len(text), ascii_only=text.isascii())
     return "sha256:" + hashlib.sha256(to_bytes(text)).hexdigest()

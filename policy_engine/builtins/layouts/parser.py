@@ -47,7 +47,7 @@ class _Misfit(Exception):
 
 
 def _skip(prefix: str, rest: str) -> str:
-    """What is left of the text behind a literal part of the layout. Spaces fit any number of them, at the end none."""
+    """The text behind a literal part of the layout. A space fits any number of spaces, and none at the end."""
     expected = prefix
     while expected:
         if expected[0] == " ":
@@ -64,11 +64,11 @@ def _skip(prefix: str, rest: str) -> str:
 
 
 class _Fields:
-    """What the elements have said so far. None: not said."""
+    """The values that the elements have given so far; None for those that no element has given."""
 
     def __init__(self) -> None:
         self.year = self.hour = self.minute = self.second = self.nanosecond = self.offset = 0
-        self.weekday: int | None = None  # which is not compared with the date
+        self.weekday: int | None = None  # it is not compared with the date
         self.month: int | None = None
         self.day: int | None = None
         self.day_of_year: int | None = None
@@ -190,7 +190,7 @@ class _Fields:
 
 
 def _taker(field: str, *, fixed: bool, lowest: int = 0, highest: int = 99) -> Callable[[_Fields, str], str]:
-    """How to read a number of one or two digits (`fixed`: two) into a field."""
+    """A reader of numbers of one or two digits (`fixed`: exactly two) into a field."""
 
     def take(fields: _Fields, rest: str) -> str:
         value, rest = _number(rest, fixed=fixed)
@@ -203,7 +203,7 @@ def _taker(field: str, *, fixed: bool, lowest: int = 0, highest: int = 99) -> Ca
 
 
 def _named(field: str, names: Iterable[str]) -> Callable[[_Fields, str], str]:
-    """How to read one of these names, in any case, into a field: its place, counted from 1."""
+    """A reader of one of these names, in any case. The field is set to the name's place, counted from 1."""
 
     def take(fields: _Fields, rest: str) -> str:
         for place, name in enumerate(names, 1):
@@ -217,7 +217,7 @@ def _named(field: str, names: Iterable[str]) -> Callable[[_Fields, str], str]:
 
 
 def _half(am: str, pm: str) -> Callable[[_Fields, str], str]:
-    """How to read which half of the day it is."""
+    """A reader of the half of the day."""
 
     def take(fields: _Fields, rest: str) -> str:
         if rest[:2] not in (am, pm):
@@ -260,7 +260,7 @@ def _is_digit(char: str) -> bool:
 
 
 def _digits(text: str) -> int:
-    """How many digits the text begins with."""
+    """The number of digits at the beginning of the text."""
     return len(text) - len(text.lstrip("0123456789"))
 
 

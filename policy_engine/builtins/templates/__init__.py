@@ -1,8 +1,8 @@
 """`strings.render_template`: a text from a Go template and an object.
 
-Numbers of the object are what Go calls `json.Number`, a kind of string: they keep their text, and `eq .n 1` is an
-error, because 1 is no string. What is missing or null is written `<undefined>`. OPA hands the object over as its own
-text, which is JSON but for sets, for keys that are no strings and for some characters; what is not is refused here too.
+Numbers of the object are Go's `json.Number`, a kind of string: they keep their text, and `eq .n 1` is an error, because
+1 is no string. Missing and null values are written as `<undefined>`. OPA hands the object over as its own text, which
+is not JSON if it has sets, keys that are no strings or some characters; such an object is refused here too.
 The syntax is in `parser`, its meaning in `evaluator`; both are imported by the first call.
 """
 

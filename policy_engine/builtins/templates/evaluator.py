@@ -1,4 +1,4 @@
-"""What a Go template means: the tree of `parser` over data, written to a text.
+"""Evaluation of Go templates: the tree of `parser` over data, written to a text.
 
 Data is str, bool, None, list, dict and `JsonNumber`; constants of the template are int and float besides. The
 functions are in `functions`.
@@ -43,7 +43,7 @@ def render(ctx: Context, template: str, data: Any) -> str:
 
     evaluation = Evaluation(ctx, template, data)
     evaluation.run(_KNOWN.get(ctx, template, parsed))
-    # What Go calls no value, OPA calls undefined.
+    # OPA says undefined for Go's `no value`.
     return "".join(evaluation.pieces).replace("<no value>", "<undefined>")
 
 
@@ -51,10 +51,10 @@ _SHORT: Final = 64
 _KNOWN: Final[Remembered[str, tuple[Node, ...]]] = Remembered(128)
 
 _NOTHING: Final = object()
-"""What the first command of a pipeline is given."""
+"""The argument of the first command of a pipeline."""
 
 _MISSING: Final = object()
-"""What a key has that is not there. Unlike null, it has fields: they are missing too. Functions see it as nil."""
+"""The value of a missing key. Unlike null, it has fields: they are missing too. Functions see it as nil."""
 
 
 def _is_true(value: Any) -> bool:

@@ -14,7 +14,7 @@ from policy_engine.values import quote
 
 
 class TemplateError(Exception):
-    """What is wrong with a template or its data, without the builtin's name."""
+    """A template or its data is wrong. The message does not name the builtin."""
 
 
 @dataclass(frozen=True, slots=True)

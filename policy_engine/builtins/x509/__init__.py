@@ -1,6 +1,6 @@
 """crypto.x509.* and crypto.parse_private_keys: certificates, signing requests and private keys as values.
 
-Texts are PEM, or base64 of PEM or DER. Whether a chain of certificates holds is decided in `chains`.
+Texts are PEM, or base64 of PEM or DER. `chains` verifies chains of certificates.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def _certificate_json(certificate: x509.Certificate, with_uri_strings: bool) -> 
 
 
 def extension_fields(certificate: x509.Certificate) -> tuple[dict[str, Value], list[Value]]:
-    """What the extensions say, and those that are critical and not understood. Raises `ValueError`."""
+    """The fields of all extensions, and the critical extensions that are not understood. Raises `ValueError`."""
     fields = dict(NO_EXTENSIONS)
     unhandled: list[Value] = []
     for extension in certificate.extensions:

@@ -1,4 +1,4 @@
-"""Whether a chain of certificates holds (RFC 5280 section 6), decided as Go's `crypto/x509` does.
+"""Verification of a chain of certificates (RFC 5280 section 6), as Go's `crypto/x509` does it.
 
 The first certificate is trusted, the last is to be verified, those between may help. Time is the query's clock. Not
 checked, as in Go: revocation. Not checked, unlike in Go: certificate policies, which OPA cannot ask for either.
@@ -53,7 +53,7 @@ class OptionError(ValueError):
 
 @dataclass(slots=True)
 class Options:
-    """What a policy may demand of a chain."""
+    """The demands that a policy can make of a chain."""
 
     host: str = ""
     time_ns: int | None = None
@@ -144,7 +144,7 @@ class _Certificate:
         return bool(allowed and (not fields["KeyUsage"] or fields["KeyUsage"] & _CERTIFICATE_SIGNING))
 
     def signed(self, other: _Certificate) -> bool:
-        """Whether the other's signature is by this one's key. Hashes that are broken do not count."""
+        """True if this certificate's key has signed the other. Signatures with broken hashes do not count."""
         from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
         try:
@@ -194,7 +194,7 @@ class _Search:
         return issuer.may_issue() and issuer.signed(chain[-1])
 
     def valid(self, certificate: _Certificate, below: list[_Certificate]) -> bool:
-        """Whether a certificate holds by itself, and may stand above those in the chain so far."""
+        """True if a certificate is valid by itself, and may stand above those in the chain so far."""
         if certificate.unhandled:
             return False
         if not certificate.certificate.not_valid_before_utc <= self.now <= certificate.certificate.not_valid_after_utc:
@@ -206,7 +206,7 @@ class _Search:
 
 
 def _usable(chain: list[_Certificate], usages: tuple[int, ...]) -> bool:
-    """Whether one of the usages is left when every certificate has had its say."""
+    """True if some key usage is allowed by every certificate of the chain."""
     left = set(usages)
     for link in chain:
         known, unknown = link.fields["ExtKeyUsage"] or (), link.fields["UnknownExtKeyUsage"]

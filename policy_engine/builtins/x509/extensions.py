@@ -1,4 +1,4 @@
-"""What Go reads out of each extension of a certificate (RFC 5280 section 4.2). The rest is in `certificates`."""
+"""The fields that Go reads out of each extension of a certificate (RFC 5280 section 4.2)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_EXTENSIONS: Final[dict[str, Value]] = {
     **dict.fromkeys(_ZEROES, 0),
     **dict.fromkeys(_FALSES, False),
 }
-"""What a certificate has whose extensions say nothing."""
+"""The fields of a certificate without extensions."""
 
 
 def b64(octets: bytes) -> str:

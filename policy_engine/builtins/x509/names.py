@@ -14,7 +14,7 @@ Fields: TypeAlias = dict[str, Value]
 
 
 def host_matches(fields: Fields, host: str) -> bool:
-    """Whether a certificate is for a host: it has the address, or a DNS name that matches the name."""
+    """True if a certificate is for a host: it has the address, or a DNS name that matches the name."""
     from ipaddress import ip_address
 
     literal = host[1:-1] if len(host) >= 3 and host.startswith("[") and host.endswith("]") else host
@@ -35,7 +35,7 @@ def _dns_matches(pattern: str, host: str) -> bool:
 
 
 def names_within(names: Fields, constraints: Fields, charge: Charge) -> bool:
-    """Whether the names of a certificate are all permitted, and none is excluded.
+    """True if the names of a certificate are all permitted, and none is excluded.
 
     Under constraints of any kind, a name that could not be compared with some (a URI without a host) is not within.
     """

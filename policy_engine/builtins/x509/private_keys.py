@@ -53,7 +53,7 @@ def load(der: bytes, label: str) -> Any:
 
 
 def is_consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
-    """Whether the parts of an RSA key belong together, as far as Go looks; not whether the factors are primes."""
+    """True if the parts of an RSA key belong together. As in Go, the factors are not tested for being primes."""
     d, p, q, public = numbers.d, numbers.p, numbers.q, numbers.public_numbers
     if min(p, q) < 2 or p * q != public.n:
         return False

@@ -1,6 +1,6 @@
-"""The events of a YAML document, which are what PyYAML's parser says (libyaml's, where the installed package has it).
+"""The events of a YAML document, as PyYAML's parser reports them (libyaml's, where the installed package has it).
 
-What they mean is in `reader`.
+`reader` makes values of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def events(text: str) -> Iterator[yaml.Event]:
     except yaml.reader.ReaderError as error:
         raise YAMLError(str(error.reason)) from None
     except yaml.MarkedYAMLError as error:
-        # What lacks its end in brackets or quotes is wrong where it begins.
+        # A bracket or quote without its end is reported at its beginning.
         begins = "flow" in str(error.context) or "quoted" in str(error.context)
         place = error.context_mark if begins and error.context_mark else error.problem_mark
         raise YAMLError(str(error.problem), _row(place)) from None

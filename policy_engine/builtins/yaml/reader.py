@@ -177,7 +177,7 @@ def _merge_key(event: yaml.ScalarEvent) -> object | None:
 
 
 def _merged(value: Any) -> dict[Any, Any]:
-    """What a merge key brings in: a mapping, or several of which the first counts most."""
+    """The entries that a merge key adds: those of a mapping, or of several, of which earlier ones take precedence."""
     mappings = value if value.__class__ is list else [value]
     merged: dict[Any, Any] = {}
     for mapping in reversed(mappings):
@@ -228,7 +228,7 @@ def scalar(event: yaml.ScalarEvent) -> Any:
 
 
 def resolve(text: str) -> Any:
-    """What a plain scalar stands for: None, a boolean, an int, a float or just text (dates are text)."""
+    """The value of a plain scalar: None, a boolean, an int, a float or just text (dates are text)."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] == ".":
@@ -259,7 +259,7 @@ _TIMESTAMP_LAYOUTS: Final = (
 
 
 def is_timestamp(text: str) -> bool:
-    """Whether YAML takes the text for a date or time. JSON has none, so it stays text."""
+    """True if YAML takes the text for a date or time. JSON has none, so it stays text."""
     if not _TIMESTAMP.fullmatch(text):
         return False
     for layout in _TIMESTAMP_LAYOUTS:

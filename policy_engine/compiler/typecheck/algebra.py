@@ -259,7 +259,7 @@ def union(types: Iterable[Type]) -> Type:
 
 
 def contains(a: Type, b: Type) -> bool:
-    """Whether `a` is `b`, or a union that has it as a member."""
+    """True if `a` is `b`, or a union that has it as a member."""
     a = unnamed(a)
     if isinstance(a, Any_):
         return not isinstance(b, Function) and (not a.of or any(_same(item, b) for item in a.of))
@@ -371,7 +371,7 @@ _KNOWN: Final = frozenset((Scalar, Any_, Recursive))
 
 
 def is_unknown(type_: Type) -> bool:
-    """Whether a type or a part of it is unknown. Members of a union do not count."""
+    """True if a type or a part of it is unknown. Members of a union do not count."""
     if type_.__class__ in _KNOWN:
         return False
     match type_:
@@ -391,7 +391,7 @@ def is_unknown(type_: Type) -> bool:
 
 
 def has_values(type_: Object) -> bool:
-    """Whether all properties of an object are values: no functions of a package, and none unknown."""
+    """True if all properties of an object are values: no functions of a package, and none unknown."""
     found: bool | None = type_.memo.get("values only")
     if found is None:
         found = not any(isinstance(value, (Unknown, Function)) for _, value in type_.static)

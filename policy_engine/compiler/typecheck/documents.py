@@ -85,7 +85,7 @@ class Node:
 
 
 def _shows(key: object) -> bool:
-    """Whether a step of a path is a property: strings, numbers and booleans are."""
+    """True if a step of a path is a property: strings, numbers and booleans are."""
     return key.__class__ is str or (key is not UNKNOWN and thaw(key) is not None)
 
 
@@ -147,7 +147,7 @@ class Documents:
         return [layer.children[root] for layer in self.layers if root in layer.children]
 
     def packages(self, path: Path) -> int:
-        """How many steps of a path lead to packages, which are nodes without a type."""
+        """The number of steps of a path that lead to packages, which are nodes without a type."""
         return max(_packages(layer, path) for layer in self.layers)
 
     def find(self, root: str, path: tuple[Term, ...]) -> Type:

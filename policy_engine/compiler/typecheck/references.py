@@ -47,7 +47,7 @@ def _check_document(scope: Scope, ref: nodes.Ref, root: str) -> PolicyError | No
 
 
 def _check_layer(scope: Scope, ref: nodes.Ref, node: Node) -> tuple[bool, PolicyError | None]:
-    """Whether a layer of documents defines a reference, and the error."""
+    """(defined, error): the layer of documents defines the reference, and the error in it, if any."""
     for number, step in enumerate(ref.path):
         if node.type is not None:
             return True, _check_value(scope, ref, node.type, number)

@@ -12,9 +12,9 @@ from typing import Final
 from policy_engine.errors import TYPE_ERROR, PolicyError
 
 STEPS: Final = 1_000_000
-"""How many types may be visited in one policy, before what its rules add."""
+"""The number of types that may be visited in one policy, without those that its rules add."""
 STEPS_PER_RULE: Final = 1000
-"""How many each rule adds; a usual rule takes a few dozen."""
+"""The number that each rule adds; a usual rule takes a few dozen."""
 
 
 class _Left(threading.local):

@@ -32,7 +32,7 @@ _ANY_OBJECT: Final = object_()
 
 
 def fit(a: Type, b: Type) -> bool:
-    """Whether a value can have both types. An unknown type fits nothing."""
+    """True if a value can have both types. An unknown type fits nothing."""
     if type(a) is Scalar and type(b) is Scalar:
         return a.name == b.name
     if a is UNKNOWN or b is UNKNOWN:

@@ -1,11 +1,11 @@
-"""What is wrong with a text that cannot be read: every mistake in it, where its author made it.
+"""Every mistake in a text that cannot be read, at the place where its author made it.
 
 The text is read again and again. Each time the first mistake is named and taken out, so that the next one shows: a
 foreign operator or quote is replaced, an expression or a whole statement is blanked. Rows and columns stay what they
-are. What only follows from a mistake (something else in the same row) is taken out but not named.
+are. A consequence of a mistake (something else in the same row) is taken out but not named.
 
     words           operators, comments and words of other languages
-    characters      what no token begins with
+    characters      characters with which no token begins
     layout          brackets without a mate
     mistakes        tokens in a wrong place, which an `attempt` finds
 """
@@ -27,7 +27,7 @@ __all__ = ["errors"]
 
 MAX_READINGS: Final = 3 * MAX_ERRORS
 MAX_CHARACTERS: Final = 1 << 19
-"""How many characters are read again, in all: of a large text only the first mistakes are found."""
+"""The most characters that are read again, in all: in a large text only the first mistakes are found."""
 
 
 def errors(source: str, file: str, start: str) -> list[PolicyError]:
@@ -41,9 +41,9 @@ class _Diagnosis:
         self.start = start
         self.errors: list[PolicyError] = []
         self.rows: set[int] = set()
-        """Where errors have been found: a later one in the same row may be a consequence."""
+        """The rows with errors: a later error in the same row may be a consequence."""
         self.checked = start != "module"
-        """Whether the module begins with a package."""
+        """The beginning of the module has been checked for its package."""
         self.ignored = {NO_PACKAGE}
         """Messages that only follow from others."""
 

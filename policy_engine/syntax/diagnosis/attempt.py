@@ -22,7 +22,7 @@ class Attempt:
         self.starts = self.layout.statements()
 
     def blame(self) -> Blame | None:
-        """What keeps the text from being read; None if nothing does."""
+        """The token that keeps the text from being read, with the reason; None if it can be read."""
         try:
             self.reading.tree()
         except Unexpected as error:
@@ -78,7 +78,7 @@ class Attempt:
         return first, last, "" if self.tokens[first].kind == "SEMI" else filler
 
     def _expressions(self, opened: int) -> list[int]:
-        """Where the expressions of a body begin, to judge by its rows."""
+        """The tokens with which the expressions of a body seem to begin, to judge by its rows."""
         index, starts = opened + 1, [opened + 1]
         while index < self.mates[opened]:
             if self.layout.begins_row(index) or self.tokens[index - 1].kind == "SEMI":

@@ -38,7 +38,7 @@ _SIGNS: Final = {
 
 
 def mistake(text: Text, at: int, tokens: Sequence[Token]) -> Mistake:
-    """What is wrong with the character at `at`, behind `tokens`."""
+    """The mistake at the character at `at`, which follows `tokens`."""
     source = text.source
     character = source[at : at + 1]
     raw = next((token for token in tokens if token.kind == "RAW" and _RULE.search(token.text)), None)
@@ -71,7 +71,7 @@ def mistake(text: Text, at: int, tokens: Sequence[Token]) -> Mistake:
 
 
 def _open_template(text: Text, tokens: Sequence[Token]) -> int | None:
-    """Where the template string begins that is not closed yet."""
+    """The beginning of the template string that is not closed yet."""
     open_: list[Token] = []
     for token in tokens:
         if token.kind == "TSTART":

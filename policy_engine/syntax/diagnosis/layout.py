@@ -14,7 +14,7 @@ _BRACKETS: Final = frozenset(("LBRACE", "LSQB", "LSQB_ADJ", "LPAR", "LPAR_ADJ", 
 _CONTINUES: Final = frozenset(("else", "with", "in", "and", "or"))
 """Words that begin no statement."""
 _AWAITS: Final = frozenset(("IF", "ASSIGN", "EQ", "IN"))
-"""What an opening brace is likely to follow."""
+"""The tokens that an opening brace is likely to follow."""
 _LONGEST_ROW: Final = 50
 
 
@@ -53,11 +53,11 @@ class Layout:
         return index >= len(self.first) or self.first[index] == index
 
     def column(self, index: int) -> int:
-        """Where the row of a token begins."""
+        """The column in which the row of a token begins."""
         return self.tokens[self.first[index]].loc.col
 
     def statements(self) -> list[int]:
-        """Where statements begin: words in the first column, outside of brackets or where only a rule can be meant."""
+        """The first tokens of statements: words in the first column, outside brackets or clearly meant as rules."""
         return self._statements(unmatched=not _match(self.tokens))
 
     def _statements(self, *, unmatched: bool) -> list[int]:
@@ -77,7 +77,7 @@ class Layout:
         return starts
 
     def _row_kinds(self, index: int) -> list[str]:
-        """What stands in a row, but for what stands in brackets."""
+        """The kinds of the tokens of a row, without those in brackets."""
         kinds, depth = [], 0
         for token in self.tokens[index : index + _LONGEST_ROW]:
             if token.loc.row > self.tokens[index].loc.row:

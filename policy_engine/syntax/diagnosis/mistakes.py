@@ -30,7 +30,7 @@ _NEAR: Final = 20
 
 
 class Known(NamedTuple):
-    """A mistake that many authors make. What is "" does not matter; kinds of tokens are separated by spaces."""
+    """A mistake that many authors make. Fields that are "" fit everything; kinds of tokens are separated by spaces."""
 
     where: str
     """`head`: outside of bodies and brackets, `row`: there, and not at the beginning of a row; `body`; `list`."""
@@ -140,7 +140,7 @@ def second_expression(tokens: Sequence[Token], index: int) -> Blame:
 
 
 class Explanation:
-    """Why the token at `index` cannot follow those before it."""
+    """The reason why the token at `index` cannot follow those before it."""
 
     def __init__(
         self, layout: Layout, mates: Mapping[int, int], index: int, accepts: Accepts, starts: Sequence[int]
@@ -150,7 +150,7 @@ class Explanation:
         self.index = index
         self.accepts = accepts
         self.starts = frozenset(starts)
-        """Where statements begin; empty if the text is a query."""
+        """The first tokens of statements; empty if the text is a query."""
         self.token = self.tokens[index]
         self.kind = self.token.kind.lstrip("?")
         self.before = self.tokens[index - 1] if index else Token("", "", self.token.loc)
@@ -260,7 +260,7 @@ class Explanation:
         return None
 
     def _text(self) -> Blame | None:
-        """What depends on white space or on the word itself."""
+        """A mistake of white space, or of the word itself."""
         index, text, before = self.index, shown(self.token), self.before
         if self.kind == "STRING" and before.kind in ("NAME", "STRING") and touches(before, self.token):
             return second_expression(self.tokens, index)
@@ -293,7 +293,7 @@ class Explanation:
         return None
 
     def _comprehension(self) -> Blame | None:
-        """What is meant to be a comprehension is read as a union, if its head is no single term."""
+        """A comprehension whose head is no single term, and which is therefore read as a union."""
         bars = [token for token in self.tokens[self.opened : self.index + _NEAR] if token.kind in ("PIPE", "BAR")]
         if self.opened < 0 or self.is_body or not bars or self.kind not in ("SOME", "NOT", "SEMI", "ASSIGN", "EQ"):
             return None

@@ -15,7 +15,7 @@ _CLOSERS: Final = re.compile(r"[\s)\]},;]*")
 
 
 class Mistake(NamedTuple):
-    """What is wrong from `start` to `end`, and the source without it."""
+    """A mistake from `start` to `end`, and the source without it."""
 
     start: int
     end: int
@@ -46,7 +46,7 @@ class Text:
         return len(self.source) if end < 0 else end
 
     def tail(self, start: int) -> int:
-        """Where the brackets and commas begin that end the row: no part of a string that lacks its quote."""
+        """The position of the brackets and commas that end the row: a string without its quote ends before them."""
         end = self.end_of_row(start)
         return next(at for at in range(start + 1, end + 1) if _CLOSERS.fullmatch(self.source, at, end))
 

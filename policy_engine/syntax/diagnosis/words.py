@@ -1,4 +1,4 @@
-"""What authors bring along from other languages, and what Rego has instead."""
+"""Words and operators of other languages, and Rego's own for them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _LIKELY: Final = [keyword for keyword in KEYWORDS if len(keyword) > 3]
 
 
 def word(name: str) -> str:
-    """What to say of a name that stands where a keyword might, "" if nothing."""
+    """The message about a name at the place of a keyword, "" if there is none."""
     if name in _WORDS:
         return f"`{name}` is not a keyword: {_WORDS[name]}"
     close = get_close_matches(name, _LIKELY, 1, 0.75) if name not in KEYWORDS else None
