@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import key_texts, output
 from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.dataplane.key_uses import Uses
+    from gateway.management.client import Client, Document
     from gateway.registry.as_of import AgentAt, BindingAt
     from gateway.registry.records import AgentRecord, AgentVersionRecord, LimitRecord
 
@@ -29,22 +29,24 @@ def show(
 ) -> None:
     """Show an agent with its keys, bindings and limits, now or at an earlier time; a name is that of then."""
     at_ns = None if at is None else output.parse_past(at)
-    with gateways.opened(data, output.warn) as gateway:
-        overview = gateway.agents.overview(organization, agent, at_ns)
-    found, uses = overview.found, overview.uses
+    when = documents.time_text(at_ns)
+    with gateways.client(data, output.warn) as gateway:
+        body = gateway.get("agents", agent, "overview", organization=organization, at=when).body
+        versions = _versions(gateway, organization, body["agent"]["id"])
+    found, uses = _overview(body), key_texts.uses_of(body["keys"])
     now_ns = output.now_ns() if at_ns is None else at_ns
     if as_json:
-        document = _document(found, uses, now_ns) | {"versions": overview.versions}
-        output.print_json(document | {"activation": overview.activation})
+        activation = body["activation"] and {name: body["activation"][name] for name in ("id", "commit")}
+        output.print_json(_document(found, uses, now_ns) | {"versions": versions, "activation": activation})
         return
-    parent = f"{overview.parent_name} ({found.agent.parent})" if found.agent.parent is not None else ""
+    parent = f"{body['parent_name']} ({found.agent.parent})" if found.agent.parent is not None else ""
     output.print_fields([(name, output.printable(text)) for name, text in _fields(found, parent, uses, now_ns)])
 
 
 def history(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the versions of an agent: what changed, when, by whom and why."""
-    with gateways.opened(data, output.warn) as gateway:
-        versions = gateway.agents.versions(organization, agent)
+    with gateways.client(data, output.warn) as gateway:
+        versions = _versions(gateway, organization, agent)
     if as_json:
         output.print_json(versions)
         return
@@ -64,6 +66,36 @@ def history(agent: Agent, organization: Organization = "default", data: Data = D
     )
 
 
+def _versions(gateway: Client, organization: str, agent: str) -> list[AgentVersionRecord]:
+    from gateway.registry.records import AgentVersionRecord
+
+    found = gateway.items("agents", agent, "versions", organization=organization)
+    return documents.records(AgentVersionRecord, found)
+
+
+def _overview(body: Document) -> AgentAt:
+    """An agent with all that belonged to it at a time."""
+    from gateway.identity.standing import Standing
+    from gateway.registry.as_of import AgentAt, BindingAt
+    from gateway.registry.records import AgentVersionRecord, BindingRecord, BundleRecord, KeyRecord, LimitRecord
+
+    bindings = [
+        BindingAt(
+            binding=documents.record(BindingRecord, each["binding"]),
+            revision=None if each["revision"] is None else documents.record(BundleRecord, each["revision"]),
+        )
+        for each in body["bindings"]
+    ]
+    return AgentAt(
+        agent=documents.record(AgentVersionRecord, body["agent"]),
+        team_owner=body["team_owner"],
+        standing=documents.record(Standing, body["standing"]),
+        keys=documents.records(KeyRecord, body["keys"]),
+        bindings=bindings,
+        limits=documents.records(LimitRecord, body["limits"]),
+    )
+
+
 def _changes(before: AgentVersionRecord, after: AgentVersionRecord) -> Iterator[str]:
     """What is different in a version, in words."""
     old, new = output.plain(before), output.plain(after)
@@ -80,7 +112,7 @@ def _value(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def _document(found: AgentAt, uses: Uses, now_ns: int) -> dict[str, Any]:
+def _document(found: AgentAt, uses: Mapping[str, int], now_ns: int) -> dict[str, Any]:
     def bound(each: BindingAt) -> dict[str, Any]:
         binding: dict[str, Any] = output.plain(each.binding)
         binding.pop("agents")  # it is about one of them
@@ -105,7 +137,7 @@ def _in_force(limit: LimitRecord, now_ns: int) -> int:
     return limit.raised if raised and limit.raised is not None else limit.value
 
 
-def _fields(found: AgentAt, parent: str, uses: Uses, now_ns: int) -> Iterator[tuple[str, str]]:
+def _fields(found: AgentAt, parent: str, uses: Mapping[str, int], now_ns: int) -> Iterator[tuple[str, str]]:
     from gateway.identity.standing import TEXTS
 
     agent, above = found.agent, found.standing

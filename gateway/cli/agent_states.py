@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from gateway.cli import options, output
 from gateway.cli.agent_show import Agent
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.data_directory import DataDirectory
-from gateway.management import gateways
+from gateway.management import documents, gateways
 from gateway.processes import local
+
+if TYPE_CHECKING:
+    from gateway.identity.standing import Standing
+    from gateway.management.client import Client
+    from gateway.registry.records import AgentRecord
 
 
 def review(
@@ -20,8 +27,12 @@ def review(
     as_json: Json = False,
 ) -> None:
     """Confirm that an agent is still wanted as it is, which `--review-days` asks for again and again."""
-    with gateways.opened(data, output.warn) as gateway:
-        reviewed = gateway.agents.review(organization, agent, reason)
+    from gateway.registry.records import AgentRecord
+
+    body = {"reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "agents", agent, "review", body=body, organization=organization)
+        reviewed = documents.record(AgentRecord, reply.body)
         if as_json:
             output.print_json(reviewed)
         else:
@@ -36,8 +47,8 @@ def suspend(
     as_json: Json = False,
 ) -> None:
     """Suspend an agent until it is resumed. Its next request is refused `agent_suspended`."""
-    with gateways.opened(data, output.warn) as gateway:
-        suspended = gateway.agents.suspend(organization, agent, reason)
+    with gateways.client(data, output.warn) as gateway:
+        suspended = _changed(gateway, organization, agent, "suspend", reason)
         if as_json:
             output.print_json({"agent": agent, "status": "suspended", "changed": suspended is not None})
         elif suspended is None:
@@ -58,15 +69,15 @@ def resume(
     """Let a suspended agent go on, with the same keys and bindings."""
     from gateway.identity.standing import TEXTS
 
-    with gateways.opened(data, output.warn) as gateway:
-        resumed = gateway.agents.resume(organization, agent, reason)
+    with gateways.client(data, output.warn) as gateway:
+        resumed = _changed(gateway, organization, agent, "resume", reason)
         if as_json:
             output.print_json({"agent": agent, "status": "active", "changed": resumed is not None})
         elif resumed is None:
             typer.echo(f"agent {agent} is not suspended")
         else:
             typer.echo(f"resumed agent {resumed.name} ({resumed.id})")
-            above = gateway.organizations.standing(organization, resumed.team)
+            above = standing(gateway, organization, resumed.team)
             if why := above.revoked or above.suspended:
                 output.note(f"it is refused all the same: {TEXTS[why]}")
 
@@ -79,8 +90,8 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke an agent and all its keys, for good. Its next request is refused."""
-    with gateways.opened(data, output.warn) as gateway:
-        revoked = gateway.agents.revoke(organization, agent, reason)
+    with gateways.client(data, output.warn) as gateway:
+        revoked = _changed(gateway, organization, agent, "revoke", reason)
         if as_json:
             output.print_json({"agent": agent, "revoked": True, "changed": revoked is not None})
         elif revoked is None:
@@ -97,14 +108,29 @@ def retire(
     as_json: Json = False,
 ) -> None:
     """Retire an agent whose work is done: it and all its keys end, for good. Its name becomes free."""
-    with gateways.opened(data, output.warn) as gateway:
-        retired = gateway.agents.retire(organization, agent, reason)
+    with gateways.client(data, output.warn) as gateway:
+        retired = _changed(gateway, organization, agent, "retire", reason)
         if as_json:
             output.print_json({"agent": agent, "status": "retired", "changed": retired is not None})
         elif retired is None:
             typer.echo(f"agent {agent} is retired already")
         else:
             typer.echo(f"retired agent {retired.name} ({retired.id}) and revoked its keys")
+
+
+def _changed(gateway: Client, organization: str, agent: str, verb: str, reason: str) -> AgentRecord | None:
+    """The agent after a change of its state; None if it was in that state already."""
+    from gateway.registry.records import AgentRecord
+
+    found = gateway.change("agents", agent, verb=verb, body={"reason": reason}, organization=organization)
+    return None if found is None else documents.record(AgentRecord, found)
+
+
+def standing(gateway: Client, organization: str, team: str) -> Standing:
+    """What decides over the agents of a team beside their own states, or of none (empty)."""
+    from gateway.identity.standing import Standing
+
+    return documents.record(Standing, gateway.get("standing", organization=organization, team=team).body)
 
 
 def erase_content(

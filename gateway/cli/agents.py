@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -11,10 +11,10 @@ from gateway.cli import agent_show, agent_states, options, output, permissions, 
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization, Reason, ReplaceRevoked
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.management.nouns.opened import Gateway
+    from gateway.management.client import Client
     from gateway.registry.records import AgentRecord
 
 _EVERY: Final = 10**9
@@ -59,28 +59,28 @@ def register(
     as_json: Json = False,
 ) -> None:
     """Register an agent. It can do nothing until it has a key and a binding."""
-    from gateway.management.nouns.agents import NewAgent
+    from gateway.registry.records import AgentRecord
 
-    labels = _labels(label or [])
-    expires_ns = None if expires is None else output.parse_expiry(expires) or None
-    new_team = teams.unknown_before(data, organization, team)
-    new = NewAgent(
-        name=name,
-        owner=owner,
-        team=team,
-        environment=environment,
-        capabilities=capability or [],
-        labels=labels,
-        description=description,
-        purpose=purpose,
-        model_family=model_family,
-        parent=parent,
-        expires_ns=expires_ns,
-        review_days=review_days,
-        replace_revoked=replace_revoked,
-    )
-    with gateways.opened(data, output.warn) as gateway:
-        agent = gateway.agents.register(organization, new, reason)
+    body = {
+        "name": name,
+        "owner": owner,
+        "team": team,
+        "environment": environment,
+        "capabilities": capability or [],
+        "labels": _labels(label or []),
+        "description": description,
+        "purpose": purpose,
+        "model_family": model_family,
+        "parent": parent,
+        "expires": None if expires is None else documents.time_text(output.parse_expiry(expires) or None),
+        "review_days": review_days,
+        "reason": reason,
+        **({"replace_revoked": True} if replace_revoked else {}),
+    }
+    with gateways.client(data, output.warn) as gateway:
+        new_team = teams.unknown_before(gateway, organization, team)
+        reply = gateway.send("POST", "agents", body=body, organization=organization)
+        agent = documents.record(AgentRecord, reply.body)
         if as_json:
             output.print_json(agent)
         else:
@@ -108,9 +108,18 @@ def list_agents(
 
     All of them by name; or with --limit and --after a page, the oldest first.
     """
+    from gateway.registry.records import AgentRecord, AgentVersionRecord
+
     at_ns = None if at is None else output.parse_past(at)
-    with gateways.opened(data, output.warn) as gateway:
-        agents, more = gateway.agents.listed(organization, at_ns, limit, after)
+    kind, when = AgentRecord if at_ns is None else AgentVersionRecord, documents.time_text(at_ns)
+    agents: list[AgentRecord] = []
+    more = False
+    with gateways.client(data, output.warn) as gateway:
+        for page in gateway.pages("agents", most=limit, organization=organization, at=when, after=after):
+            agents += documents.records(kind, page["items"])
+            more = page["next"] is not None
+        if limit is None and after is None:
+            agents.sort(key=lambda each: (each.name, each.id))
         notes = _refused_all_the_same(gateway, organization, agents) if at_ns is None and agents else []
     if more:
         notes.append(f"there are more: add --after {agents[-1].id}")
@@ -129,11 +138,11 @@ def list_agents(
         output.note(each)
 
 
-def _refused_all_the_same(gateway: Gateway, organization: str, agents: Sequence[AgentRecord]) -> list[str]:
+def _refused_all_the_same(gateway: Client, organization: str, agents: Sequence[AgentRecord]) -> list[str]:
     """Why agents that are active are refused: a stop, their organization, their teams."""
     from gateway.registry.agent_states import ENDED
 
-    above = gateway.organizations.standing(organization, "")
+    above = agent_states.standing(gateway, organization, "")
     notes = []
     if above.stopped is not None:
         whose = "" if above.stopped == "all" else f" of organization {organization}"
@@ -141,8 +150,10 @@ def _refused_all_the_same(gateway: Gateway, organization: str, agents: Sequence[
     if above.organization != "active":
         notes.append(f"organization {organization} is {above.organization}, so its agents are refused")
     used = {each.team for each in agents if each.status not in ENDED}
-    inactive = [each for each in gateway.teams.briefly(organization) if each.status != "active" and each.name in used]
-    return [*notes, *(f"team {each.name} is {each.status}, so its agents are refused" for each in inactive)]
+    inactive = [
+        each for each in teams.briefly(gateway, organization) if each["status"] != "active" and each["name"] in used
+    ]
+    return [*notes, *(f"team {each['name']} is {each['status']}, so its agents are refused" for each in inactive)]
 
 
 app.command("show")(agent_show.show)
@@ -206,35 +217,40 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change an agent. What is not named stays. It has a new version from its next request on."""
-    from gateway.registry import agent_updates
+    from gateway.registry.records import AgentRecord
 
-    changed = agent_updates.AgentUpdate(
-        name=name,
-        owner=owner,
-        team=team,
-        environment=environment,
-        add_capabilities=tuple(add_capability or ()),
-        remove_capabilities=tuple(remove_capability or ()),
-        set_labels=_labels(label or []),
-        remove_labels=tuple(remove_label or ()),
-        keep_content=keep_content,
-        retention_days=retention_days,
-        redact=() if no_redact else redact and tuple(redact),
-        description=description,
-        purpose=purpose,
-        model_family=model_family,
-        parent=parent,
-        expires_ns=None if expires is None else output.parse_expiry(expires),
-        review_days=review_days,
-        replace_revoked=replace_revoked and name is not None,
-    )
     if no_redact and redact:
         raise typer.BadParameter("--redact and --no-redact exclude each other")
-    if changed == agent_updates.AgentUpdate():
+    given: dict[str, Any] = {
+        "name": name,
+        "owner": owner,
+        "team": team,
+        "environment": environment,
+        "add_capabilities": add_capability or None,
+        "remove_capabilities": remove_capability or None,
+        "labels": _labels(label or []) or None,
+        "remove_labels": remove_label or None,
+        "keep_content": keep_content,
+        "retention_days": retention_days,
+        "redact": [] if no_redact else redact or None,
+        "description": description,
+        "purpose": purpose,
+        "model_family": model_family,
+        "parent": parent,
+    }
+    body = {member: value for member, value in given.items() if value is not None}
+    if expires is not None:
+        body["expires"] = documents.time_text(output.parse_expiry(expires) or None)
+    if review_days is not None:
+        body["review_days"] = review_days or None
+    if replace_revoked and name is not None:
+        body["replace_revoked"] = True
+    if not body:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway agents update --help`")
-    new_team = teams.unknown_before(data, organization, team)
-    with gateways.opened(data, output.warn) as gateway:
-        updated = gateway.agents.update(organization, agent, changed, reason)
+    with gateways.client(data, output.warn) as gateway:
+        new_team = teams.unknown_before(gateway, organization, team)
+        found = gateway.change("agents", agent, body=body | {"reason": reason}, organization=organization)
+        updated = None if found is None else documents.record(AgentRecord, found)
         if as_json:
             output.print_json({"agent": output.plain(updated) if updated else agent, "changed": updated is not None})
         elif updated is None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli import output
+from gateway.management import documents
 
 if TYPE_CHECKING:
-    from gateway.dataplane.key_uses import Uses
     from gateway.registry.records import KeyRecord
+
+
+def uses_of(keys: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """When keys, as they are answered, were used last, by their ids."""
+    used = ((each["id"], each.get("last_used")) for each in keys)
+    return {key: documents.nanoseconds(when) for key, when in used if when is not None}
 
 
 def last_use(used_ns: int | None, now_ns: int) -> str:
@@ -16,14 +23,14 @@ def last_use(used_ns: int | None, now_ns: int) -> str:
     return "" if used_ns is None else f"{output.age(now_ns - used_ns)} ago"
 
 
-def line(key: KeyRecord, uses: Uses, now_ns: int) -> str:
+def line(key: KeyRecord, uses: Mapping[str, int], now_ns: int) -> str:
     """A key in one line."""
     used = last_use(uses.get(key.id), now_ns)
     more = filter(None, (used and f"used {used}", shown(key.scope)))
     return "  ".join((key.shown_id, key.status(now_ns), f"({key.id})", *more))
 
 
-def document(key: KeyRecord, uses: Uses, now_ns: int) -> dict[str, Any]:
+def document(key: KeyRecord, uses: Mapping[str, int], now_ns: int) -> dict[str, Any]:
     """A key for programs, as it is now."""
     plain: dict[str, Any] = output.plain(key)
     used = uses.get(key.id)

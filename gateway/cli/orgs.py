@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from gateway.cli import output, tenant_states
+from gateway.cli import stops as stopped
 from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
+from gateway.management.permitted import unless_forbidden
 
 if TYPE_CHECKING:
+    from gateway.management.client import Client
     from gateway.registry.given_names import GivenNameRecord
     from gateway.registry.records import OrganizationRecord
 
@@ -35,8 +38,8 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create an organization: its own agents, bindings, upstreams and audit log."""
-    with gateways.opened(data, output.warn) as gateway:
-        identifier = gateway.organizations.create(name, reason)
+    with gateways.client(data, output.warn) as gateway:
+        identifier = gateway.send("POST", "organizations", body={"name": name, "reason": reason}).body["id"]
         if as_json:
             output.print_json({"id": identifier, "name": name})
         else:
@@ -49,8 +52,10 @@ def create(
 @app.command("list")
 def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
     """List the organizations."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.organizations.listed()
+    from gateway.registry.records import OrganizationRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        found = documents.records(OrganizationRecord, gateway.items("organizations"))
     if as_json:
         output.print_json(found)
         return
@@ -64,11 +69,13 @@ def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
 @app.command()
 def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     """Show an organization, who made it so and why, and what keeps its agents out."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.organizations.show(name)
-        history = gateway.organizations.versions(name)
-        names = gateway.organizations.names(name)
-        stops = [each for each in gateway.stops.in_force() if each.organization in (None, name)]
+    from gateway.registry.records import OrganizationVersionRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        found = _organization(gateway, name)
+        history = documents.records(OrganizationVersionRecord, gateway.items("organizations", name, "versions"))
+        names = _names(gateway, name)
+        stops = [each for each in stopped.in_force(gateway) if each.organization in (None, name)]
     if as_json:
         output.print_json({"organization": found, "stops": stops, "versions": history, "names": names})
         return
@@ -123,18 +130,20 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change an organization: its time zone, how often agents must be confirmed, and what becomes of the others."""
-    from gateway.management.nouns.tenants import OrganizationUpdate
+    from gateway.registry.records import OrganizationRecord
 
     if review_days is None and suspend_after is None and zone is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
-    wanted = OrganizationUpdate(
-        review_days=review_days,
-        suspend_after_days=None if suspend_after is None else _days(suspend_after),
-        zone=zone,
-        suspend_now=yes,
-    )
-    with gateways.opened(data, output.warn) as gateway:
-        updated = gateway.organizations.update(name, wanted, reason)
+    body: dict[str, Any] = {"suspend_now": yes, "reason": reason}
+    if review_days is not None:
+        body["review_days"] = review_days or None
+    if suspend_after is not None:
+        body["suspend_after_days"] = _days(suspend_after) or None
+    if zone is not None:
+        body["zone"] = zone
+    with gateways.client(data, output.warn) as gateway:
+        made = gateway.change("organizations", name, body=body)
+        updated = None if made is None else documents.record(OrganizationRecord, made)
         if updated is not None and (review_days is not None or suspend_after is not None) and _never_due(updated):
             hint = f"say how often owners must confirm them: `gateway orgs update {name} --review-days 90`"
             output.warn("no agent is suspended unless it has a review date of its own", hint)
@@ -210,8 +219,11 @@ def give(
     Without that only operators of the whole gateway, and whoever is at its machine, register SPIFFE IDs and issuers.
     """
     kind, given, of = _named(trust_domain, issuer, audience)
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.organizations.give(name, kind, given, of, reason)
+    from gateway.registry.given_names import GivenNameRecord
+
+    body = {"kind": kind, "name": given, "audience": of, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        made = documents.record(GivenNameRecord, gateway.send("POST", "organizations", name, "names", body=body).body)
         if as_json:
             output.print_json(output.plain(made))
         else:
@@ -230,14 +242,32 @@ def take(
 ) -> None:
     """Take back what an organization was given. What its operators have made with it stays until it is revoked."""
     kind, given, of = _named(trust_domain, issuer, audience)
-    with gateways.opened(data, output.warn) as gateway:
-        mine = [each for each in gateway.organizations.names(name) if (each.kind, each.audience) == (kind, of)]
+    from gateway.registry.given_names import GivenNameRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        mine = [each for each in _names(gateway, name) if (each.kind, each.audience) == (kind, of)]
         ids = [each.id for each in mine if each.name == given.removeprefix("spiffe://")]
-        taken = gateway.organizations.take(name, ids[0] if ids else given, reason)
+        path = ("organizations", name, "names", ids[0] if ids else given)
+        taken = documents.record(GivenNameRecord, gateway.send("DELETE", *path, reason=reason).body)
         if as_json:
             output.print_json(output.plain(taken))
         else:
             typer.echo(f"took {_given(taken)} from organization {name}")
+
+
+def _organization(gateway: Client, name: str) -> OrganizationRecord:
+    from gateway.registry.records import OrganizationRecord
+
+    return documents.record(OrganizationRecord, gateway.get("organizations", name).body)
+
+
+def _names(gateway: Client, organization: str) -> list[GivenNameRecord]:
+    """The trust domains and issuers that it was given; none if the token may not read them."""
+    from gateway.registry.given_names import GivenNameRecord
+
+    nothing: list[dict[str, Any]] = []
+    found = unless_forbidden(lambda: gateway.items("organizations", organization, "names"), nothing)
+    return documents.records(GivenNameRecord, found)
 
 
 def _given(record: GivenNameRecord) -> str:
@@ -248,40 +278,19 @@ def _given(record: GivenNameRecord) -> str:
 @app.command()
 def suspend(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Suspend an organization: every agent in it is refused `agent_suspended`, and its calls under way end."""
-    tenant_states.change(
-        "suspend",
-        "organization",
-        name,
-        data,
-        as_json,
-        lambda gateway: gateway.organizations.suspend(name, reason),
-    )
+    tenant_states.change("suspend", "organization", name, data, as_json, reason)
 
 
 @app.command()
 def resume(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Let the agents of a suspended organization go on. Those that were suspended themselves stay so."""
-    tenant_states.change(
-        "resume",
-        "organization",
-        name,
-        data,
-        as_json,
-        lambda gateway: gateway.organizations.resume(name, reason),
-    )
+    tenant_states.change("resume", "organization", name, data, as_json, reason)
 
 
 @app.command()
 def revoke(name: Name, yes: Yes = False, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Revoke an organization, for good: every agent in it is refused, and nothing brings it back."""
     if not yes:
-        with gateways.opened(data, output.warn) as gateway:
-            tenant_states.ask_first("organization", name, gateway.organizations.show(name).agents)
-    tenant_states.change(
-        "revoke",
-        "organization",
-        name,
-        data,
-        as_json,
-        lambda gateway: gateway.organizations.revoke(name, reason),
-    )
+        with gateways.client(data, output.warn) as gateway:
+            tenant_states.ask_first("organization", name, _organization(gateway, name).agents)
+    tenant_states.change("revoke", "organization", name, data, as_json, reason)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
-from gateway.management import gateways
+from gateway.management import documents, gateways
+
+if TYPE_CHECKING:
+    from gateway.management.client import Client
+    from gateway.registry.records import StopRecord
 
 Everybody = Annotated[bool, typer.Option("--all", help="The agents of all organizations.")]
 Organization = Annotated[
@@ -28,8 +32,13 @@ def stop(
     Nothing else is changed, so `gateway resume` brings back exactly what was before.
     """
     _check_scope(everybody, organization)
-    with gateways.opened(data, output.warn) as gateway:
-        found, begun = gateway.stops.begin(organization, reason)
+    from gateway.registry.records import StopRecord
+
+    body = {"reason": reason, "everybody": organization is None}
+    with gateways.client(data, output.warn) as gateway:
+        before = {each.id for each in in_force(gateway, organization)}
+        found = documents.record(StopRecord, gateway.send("POST", "stops", body=body, organization=organization).body)
+        begun = found.id not in before
         if as_json:
             output.print_json({"stop": found, "changed": begun})
         elif begun:
@@ -49,9 +58,9 @@ def resume(
 ) -> None:
     """End an emergency stop. Agents that were suspended or revoked, before or meanwhile, stay so."""
     _check_scope(everybody, organization)
-    with gateways.opened(data, output.warn) as gateway:
-        ended = gateway.stops.end(organization, reason)
-        others = gateway.stops.in_force()
+    with gateways.client(data, output.warn) as gateway:
+        ended = _end(gateway, organization, reason)
+        others = in_force(gateway)
         if as_json:
             output.print_json({"stop": ended, "changed": ended is not None, "in_force": others})
             return
@@ -59,13 +68,32 @@ def resume(
             typer.echo(f"there is no stop of {_agents(organization)}")
         else:
             typer.echo(f"resumed {_agents(organization)}")
-        if organization is not None and gateway.organizations.show(organization).status == "suspended":
+        if organization is not None and gateway.get("organizations", organization).body["status"] == "suspended":
             output.note(f"organization {organization} is suspended: `gateway orgs resume {organization}`")
         for each in others:
             output.note(
                 f"still stopped: {_agents(each.organization)}, by {each.actor}: {each.reason} "
                 f"(`gateway resume {_flag(each.organization)}`)"
             )
+
+
+def in_force(gateway: Client, organization: str | None = None) -> list[StopRecord]:
+    """The stops of an organization and of all, or every one."""
+    from gateway.registry.records import StopRecord
+
+    found = documents.records(StopRecord, gateway.items("stops", organization=organization))
+    return sorted(found, key=lambda each: each.organization or "")
+
+
+def _end(gateway: Client, organization: str | None, reason: str) -> StopRecord | None:
+    from gateway.registry.records import StopRecord
+
+    for each in in_force(gateway, organization):
+        if each.organization == organization:
+            body = {"reason": reason}
+            reply = gateway.send("POST", "stops", each.id, "resume", body=body, organization=organization)
+            return documents.record(StopRecord, reply.body)
+    return None
 
 
 def _check_scope(everybody: bool, organization: str | None) -> None:

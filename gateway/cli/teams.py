@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +10,12 @@ from gateway.cli import options, output, tenant_states
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError, did_you_mean
-from gateway.management import gateways
+from gateway.management import documents, gateways
+from gateway.management.permitted import unless_forbidden
+
+if TYPE_CHECKING:
+    from gateway.management.client import Client, Document
+    from gateway.registry.records import TeamRecord
 
 app = typer.Typer(no_args_is_help=True, help="Create, show, change, suspend and revoke teams.")
 
@@ -30,8 +34,10 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create a team. Bundles and limits can be bound to it before any agent is in it."""
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.teams.create(organization, name, owner, description, reason)
+    body = {"name": name, "owner": owner, "description": description, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "teams", body=body, organization=organization)
+        made = _whole(gateway, organization, reply.body)
         if as_json:
             output.print_json(made)
         else:
@@ -57,8 +63,11 @@ def update(
     """Change a team's owner or description."""
     if owner is None and description is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway teams update --help`")
-    with gateways.opened(data, output.warn) as gateway:
-        updated = gateway.teams.update(organization, team, owner, description, reason)
+    given = {"owner": owner, "description": description}
+    body = {name: value for name, value in given.items() if value is not None} | {"reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        found = gateway.change("teams", team, body=body, organization=organization)
+        updated = None if found is None else _whole(gateway, organization, found)
         if as_json:
             output.print_json({"team": output.plain(updated) if updated else team, "changed": updated is not None})
         elif updated is None:
@@ -70,8 +79,10 @@ def update(
 @app.command("list")
 def list_teams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the teams with their owners, agents and bundles."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.teams.listed(organization)
+    from gateway.registry.records import TeamRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        found = documents.records(TeamRecord, gateway.items("teams", organization=organization, members=True))
     if as_json:
         output.print_json(found)
         return
@@ -93,8 +104,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a team with its agents and bundles."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.teams.show(organization, team)
+    with gateways.client(data, output.warn) as gateway:
+        found = _team(gateway, organization, team)
     if as_json:
         output.print_json(found)
         return
@@ -123,14 +134,7 @@ def suspend(
     as_json: Json = False,
 ) -> None:
     """Suspend a team: every agent in it is refused `agent_suspended`, and its calls under way end."""
-    tenant_states.change(
-        "suspend",
-        "team",
-        team,
-        data,
-        as_json,
-        lambda gateway: gateway.teams.suspend(organization, team, reason),
-    )
+    tenant_states.change("suspend", "team", team, data, as_json, reason, organization=organization)
 
 
 @app.command()
@@ -142,14 +146,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Let the agents of a suspended team go on. Those that were suspended themselves stay so."""
-    tenant_states.change(
-        "resume",
-        "team",
-        team,
-        data,
-        as_json,
-        lambda gateway: gateway.teams.resume(organization, team, reason),
-    )
+    tenant_states.change("resume", "team", team, data, as_json, reason, organization=organization)
 
 
 @app.command()
@@ -163,24 +160,37 @@ def revoke(
 ) -> None:
     """Revoke a team, for good: every agent in it is refused, and none of them can leave it."""
     if not yes:
-        with gateways.opened(data, output.warn) as gateway:
-            tenant_states.ask_first("team", team, len(gateway.teams.show(organization, team).agents))
-    tenant_states.change(
-        "revoke",
-        "team",
-        team,
-        data,
-        as_json,
-        lambda gateway: gateway.teams.revoke(organization, team, reason),
-    )
+        with gateways.client(data, output.warn) as gateway:
+            tenant_states.ask_first("team", team, len(_team(gateway, organization, team).agents))
+    tenant_states.change("revoke", "team", team, data, as_json, reason, organization=organization)
 
 
-def unknown_before(data: Path, organization: str, team: str | None) -> str:
+def _team(gateway: Client, organization: str, team: str) -> TeamRecord:
+    """With its agents and bundles."""
+    from gateway.registry.records import TeamRecord
+
+    return documents.record(TeamRecord, gateway.get("teams", team, organization=organization, members=True).body)
+
+
+def _whole(gateway: Client, organization: str, document: Document) -> TeamRecord:
+    """A team that has been changed, with its agents and bundles if the token may read these."""
+    from gateway.registry.records import TeamRecord
+
+    alone = documents.record(TeamRecord, document | {"agents": [], "bundles": []})
+    return unless_forbidden(lambda: _team(gateway, organization, alone.name), alone)
+
+
+def briefly(gateway: Client, organization: str) -> list[dict[str, Any]]:
+    """The teams without their agents and bundles; none if the token may not read teams."""
+    nothing: list[dict[str, Any]] = []
+    return unless_forbidden(lambda: gateway.items("teams", organization=organization), nothing)
+
+
+def unknown_before(gateway: Client, organization: str, team: str | None) -> str:
     """What to say after a change that names a team which has no row yet; empty if it has one, or none is named."""
     if not team:
         return ""
-    with gateways.opened(data, output.warn) as gateway:
-        known = [each.name for each in gateway.teams.briefly(organization)]
+    known = [each["name"] for each in briefly(gateway, organization)]
     if team in known:
         return ""
     meant = did_you_mean(team, known)

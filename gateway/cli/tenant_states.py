@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -12,24 +11,16 @@ from gateway.cli import output
 from gateway.errors import GatewayError
 from gateway.management import gateways
 
-if TYPE_CHECKING:
-    from gateway.management.nouns.opened import Gateway
-
-    Change = Callable[[Gateway], object | None]
-
 Yes = Annotated[bool, typer.Option("--yes", help="It cannot be undone, and that is meant.")]
 
 _DONE: Final = {"suspend": "suspended", "resume": "resumed", "revoke": "revoked"}
 
 
-def change(verb: str, what: str, name: str, data: Path, as_json: bool, make: Change) -> None:
-    """Make a change of the state of `what` (`organization` or `team`), and say what was done.
-
-    What takes something away is in force whether the log can be written or not.
-    """
+def change(verb: str, what: str, name: str, data: Path, as_json: bool, reason: str, **query: str) -> None:
+    """Make a change of the state of `what` (`organization` or `team`), and say what was done."""
     status = "active" if verb == "resume" else _DONE[verb]
-    with gateways.opened(data, output.warn) as gateway:
-        changed = make(gateway) is not None
+    with gateways.client(data, output.warn) as gateway:
+        changed = gateway.change(f"{what}s", name, verb=verb, body={"reason": reason}, **query) is not None
         if as_json:
             output.print_json({what: name, "status": status, "changed": changed})
         elif not changed:

@@ -58,11 +58,12 @@ def reconcile(
 
 def _upstreams(data: Path, provider: str) -> list[str]:
     """The names of the upstreams of a provider, in all organizations. One that was removed has its provider's name."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = [each for one in gateway.organizations.listed() for each in gateway.upstreams.listed(one.name)]
-    names = sorted({each.name for each in found if each.provider == provider} | {provider})
-    if names == [provider] and provider not in {each.provider for each in found}:
-        known = sorted({each.provider for each in found})
+    with gateways.client(data, output.warn) as gateway:
+        organizations = [each["name"] for each in gateway.items("organizations")]
+        found = [each for name in organizations for each in gateway.items("upstreams", organization=name)]
+    names = sorted({each["name"] for each in found if each["provider"] == provider} | {provider})
+    if names == [provider] and provider not in {each["provider"] for each in found}:
+        known = sorted({each["provider"] for each in found})
         hint = did_you_mean(provider, known, "type `gateway upstreams list`; --upstream NAME means a removed one")
         raise GatewayError("unknown_provider", f"no upstream was added as `{provider}`", subject=provider, hint=hint)
     return names

@@ -21,6 +21,7 @@ _FILES: Final[dict[str, tuple[str, ...]]] = {
     "organizations": ("organizations",),
     "teams": ("teams",),
     "agents": ("agents", "overviews", "permissions", "keys"),
+    "standing": ("overviews",),
     "permissions": ("permissions",),
     "keys": ("keys",),
     "bindings": ("bindings",),

@@ -108,6 +108,19 @@ class Client:
         """All items of a list."""
         return [each for page in self.pages(*path, **query) for each in page["items"]]
 
+    def change(self, *thing: str, verb: str = "", body: Mapping[str, Any], **query: Any) -> Document | None:
+        """Change a thing that has versions: what it is then, or None if it was like that already.
+
+        Without a verb its members become what the body says, whatever they were.
+        """
+        before = self.get(*thing, **query).body["version"]
+        if verb:
+            reply = self.send("POST", *thing, verb, body=body, **query)
+        else:
+            reply = self.send("PATCH", *thing, body=body, match="*", **query)
+        found: Document = reply.body
+        return None if found["version"] == before else found
+
     def send(
         self,
         method: str,

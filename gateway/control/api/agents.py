@@ -47,7 +47,10 @@ class AgentPatch(Body):
     team: str | None = None
     environment: str | None = None
     capabilities: list[str] | None = Field(None, description="All of them.")
+    add_capabilities: list[str] = Field([], description="To those that it has, whatever these are.")
+    remove_capabilities: list[str] = Field([], description="From those that it has; each must be there.")
     labels: dict[str, str | None] | None = Field(None, description="Those to set; null removes one.")
+    remove_labels: list[str] = Field([], description="Those to remove; each must be there.")
     description: str | None = None
     purpose: str | None = None
     model_family: str | None = None
@@ -132,15 +135,20 @@ def versions(ask: Ask) -> Answer:
 def update(ask: Ask) -> Answer:
     before = queries.agent(ask.registry, ask.tenant, ask.path["agent"])
     ask.check_tag(tag(before.version))
-    # Lists and labels are changed by what differs from the version that was read, so it must still be that one.
+    given: AgentPatch = ask.body
+    conditions = [_matching(ask)]
+    clears_labels = "labels" in given.model_fields_set and None in (given.labels or {"": None}).values()
+    if "capabilities" in given.model_fields_set or clears_labels:
+        # They are changed by what differs from the version that was read, so it must still be that one.
+        conditions.append(_unchanged(ask, before))
     changed = agent_updates.update_agent(
-        ask.change(_unchanged(ask, before), _matching(ask)),
+        ask.change(*conditions),
         actor=ask.actor,
         organization=ask.tenant,
         agent=before.id,
-        update=_update(ask.body, before),
-        vault=ask.context.vault,
-        reason=ask.body.reason,
+        update=_update(given, before),
+        vault=ask.context.vault if given.keep_content else None,
+        reason=given.reason,
     )
     return _shown(changed or before)
 
@@ -155,17 +163,18 @@ def _update(given: AgentPatch, before: AgentRecord) -> AgentUpdate:
         for name in ("owner", "team", "environment", "description", "purpose", "model_family", "parent")
         if name in sent
     }
-    capabilities = set(given.capabilities or ()) if "capabilities" in sent else set(before.capabilities)
+    had = set(before.capabilities)
+    capabilities = set(given.capabilities or ()) if "capabilities" in sent else had
     labels = dict(given.labels or {})
     removed = [name for name, value in labels.items() if value is None and name in before.labels]
     if "labels" in sent and given.labels is None:
         removed = list(before.labels)
     return AgentUpdate(
         name=given.name,
-        add_capabilities=capabilities - set(before.capabilities),
-        remove_capabilities=set(before.capabilities) - capabilities,
+        add_capabilities=(capabilities - had) | set(given.add_capabilities),
+        remove_capabilities=(had - capabilities) | set(given.remove_capabilities),
         set_labels={name: value for name, value in labels.items() if value is not None},
-        remove_labels=removed,
+        remove_labels=[*removed, *given.remove_labels],
         expires_ns=(nanoseconds(given.expires) or 0) if "expires" in sent else None,
         review_days=(given.review_days or 0) if "review_days" in sent else None,
         keep_content=given.keep_content,

@@ -9,7 +9,6 @@ from gateway.management.client import Client
 
 if TYPE_CHECKING:
     from gateway.management.nouns.adoptions import Adoptions
-    from gateway.management.nouns.agents import Agents
     from gateway.management.nouns.assignments import Bindings, Limits
     from gateway.management.nouns.destinations import Routes, Upstreams
     from gateway.management.nouns.fleet import Fleet
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from gateway.management.nouns.permissions import Permissions
     from gateway.management.nouns.policies import Policies
     from gateway.management.nouns.prices import Prices
-    from gateway.management.nouns.tenants import Organizations, Stops, Teams
     from gateway.management.nouns.token_keys import TokenKeys
 
 
@@ -32,22 +30,10 @@ class Gateway:
         self._client = client
 
     @cached_property
-    def agents(self) -> Agents:
-        from gateway.management.nouns.agents import Agents
-
-        return Agents(self._client)
-
-    @cached_property
     def keys(self) -> Keys:
         from gateway.management.nouns.keys import Keys
 
         return Keys(self._client)
-
-    @cached_property
-    def teams(self) -> Teams:
-        from gateway.management.nouns.tenants import Teams
-
-        return Teams(self._client)
 
     @cached_property
     def bindings(self) -> Bindings:
@@ -60,18 +46,6 @@ class Gateway:
         from gateway.management.nouns.assignments import Limits
 
         return Limits(self._client)
-
-    @cached_property
-    def stops(self) -> Stops:
-        from gateway.management.nouns.tenants import Stops
-
-        return Stops(self._client)
-
-    @cached_property
-    def organizations(self) -> Organizations:
-        from gateway.management.nouns.tenants import Organizations
-
-        return Organizations(self._client)
 
     @cached_property
     def operators(self) -> Operators:

@@ -11,13 +11,20 @@ from gateway.control.permission_records import AskedCall, AskedTool, Judged, Per
 from gateway.errors import GatewayError
 from gateway.management import documents
 from gateway.management.client import Client
-from gateway.management.nouns.agents import InForce
 
 _PAGE: Final = 100
 """Agents whose policies one request asks."""
 
 if TYPE_CHECKING:
     from gateway.control.permission_records import AskedCall, Permission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """The activation that was in force at a time."""
+
+    id: str
+    commit: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

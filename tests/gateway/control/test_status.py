@@ -32,7 +32,7 @@ def test_operators_of_an_organization_are_told_of_its_part(control: Control) -> 
         changes.register_agent(registry, **common, name=f"bot-of-{name}")
         base = f"https://{name}.example/v1"
         changes.add_upstream(registry, vault, **common, name="openai", provider="openai", base_url=base, secret="sk-x")
-        hook: dict[str, Any] = {"reach": "public", "events": [], "secret": "s" * 32, "since": 0}
+        hook: dict[str, Any] = {"events": [], "secret": "s" * 32, "since": 0}
         webhooks.add_webhook(registry, vault, **common, url=f"https://hooks.{name}.example/", **hook)
     emergency_stops.stop(registry, actor=ACTOR, organization=None, reason="globex was broken into")
     whole = control.operator("mona", "viewer")("GET", "/status").ok()
