@@ -20,7 +20,7 @@ from policy_engine.cli.app import run as policy
 from policy_engine.compiler import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("policies/**/*.md")])
+PAGES = sorted(page for place in (".", "changelog.d", "docs/**", "policies/**") for page in ROOT.glob(f"{place}/*.md"))
 
 
 def shell(page: Path) -> list[str]:
@@ -41,6 +41,16 @@ def test_the_first_two_commands_are_complete() -> None:
 
 def test_the_readme_fits_a_screen_or_two() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 100
+
+
+def test_entries_of_the_changelog_are_for_a_reader() -> None:
+    """Each file of changelog.d names its reader, and holds bullets."""
+    folder = ROOT / "changelog.d"
+    readers = re.findall(r"^\| `(\w+)` \|", (folder / "README.md").read_text("utf-8"), flags=re.MULTILINE)
+    entries = sorted(set(folder.iterdir()) - {folder / "README.md"})
+    assert readers
+    assert [each.name for each in entries if not re.fullmatch(rf"[\w-]+\.({'|'.join(readers)})\.md", each.name)] == []
+    assert [each.name for each in entries if not each.read_text("utf-8").startswith("- ")] == []
 
 
 def test_ci_runs_the_commands_that_are_documented() -> None:
