@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -124,3 +126,47 @@ def test_a_success_at_another_worker_ends_it(run: Run) -> None:
         assert "boot_test" not in str(outages._stored(gateway.data.runtime_db))
 
     run(test)
+
+
+NOW = 10_000 * SECOND
+
+
+def streak(first: float, last: float, refusals: int = outages.LEAST, code: str = "audit_unavailable") -> Streak:
+    """Refusals whose first and last are so many seconds ago."""
+    return Streak(NOW - int(first * SECOND), NOW - int(last * SECOND), 0, refusals, {code})
+
+
+@pytest.mark.parametrize(
+    ("streaks", "is_one"),
+    [
+        ([streak(61, 1)], True),
+        ([streak(59, 1)], False),  # not a minute
+        ([streak(61, 1, outages.LEAST - 1)], False),  # too few
+        ([streak(900, 299)], True),
+        ([streak(900, 301)], False),  # too long ago to know
+        ([streak(61, 30, 1), streak(40, 0, 2)], True),  # two workers together
+    ],
+)
+def test_an_outage_is_a_minute_of_some_refusals(
+    streaks: list[Streak], is_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # here the minute is one
+    assert (outages._outage(Scope("gateway"), streaks, NOW) is not None) is is_one
+
+
+def test_a_worker_is_ready_again_after_a_while_so_that_requests_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ready(one: Streak) -> bool:
+        worker = Outages(Path("/nonexistent"), "boot_test")
+        worker._streaks[Scope("gateway")] = one
+        return await worker.works()
+
+    monkeypatch.setattr(time, "time_ns", lambda: NOW)
+    assert not asyncio.run(ready(streak(100, 59)))
+    assert asyncio.run(ready(streak(100, 61)))
+    assert asyncio.run(ready(streak(100, 59, code="policy_denied"))), "that may be as somebody wants it"
+
+
+def test_a_fault_of_the_gateway_counts_also_where_nobody_is_known() -> None:
+    """If the registry cannot be read, nobody can be authenticated."""
+    assert list(outages._scopes(None, None, None, "registry_unavailable")) == [Scope("gateway")]
+    assert list(outages._scopes(None, None, None, "bad_credentials")) == []

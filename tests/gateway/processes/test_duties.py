@@ -129,6 +129,17 @@ def test_a_start_waits_for_a_commit_whose_check_was_killed(duties: Duties, monke
     assert len(killed) == 1
 
 
+def test_refusals_of_everything_are_looked_for(duties: Duties, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.outages, "FLUSH_SECONDS", 0.05)
+    looked = threading.Event()
+    monkeypatch.setattr(duties, "_look_for_outages", looked.set)
+
+    async def test() -> None:
+        assert await asyncio.to_thread(looked.wait, 200)
+
+    running(duties, test)
+
+
 def test_an_outbox_that_cannot_be_published_is_no_reason_not_to_serve(
     duties: Duties, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.data_directory import DataDirectory
+from gateway.dataplane.outages import Outage, Scope
 from gateway.processes import findings, status
 from gateway.processes.creation import create
 from gateway.processes.status import Facts, Log, Logs, Process
@@ -137,3 +138,27 @@ def test_agents_that_will_be_suspended_are_told_of_before(facts: Facts, settings
         "problem",
         "agent `warned` will be suspended on 2027-01-24 08:00 UTC, because nobody has reviewed it",
     ) in said(facts, settings)
+
+
+def outage(kind: str, name: str, code: str, organization: str = "default") -> Outage:
+    scope = Scope(kind, name, name, "" if kind in ("gateway", "bundle", "organization") else organization)  # type: ignore[arg-type]  # one of them
+    return Outage(scope, 1, 61 * SECOND, 9, (code,))
+
+
+def test_refusals_of_everything_are_told_of_once(facts: Facts, settings: Settings) -> None:
+    """What a wider one explains is left out; what somebody may want so is no problem; many alike are summed up."""
+
+    def told(*found: Outage) -> list[tuple[str, str]]:
+        lines = said(replace(facts, outages=list(found)), settings)
+        return [(level, message.partition(" has been")[0]) for level, message in lines]
+
+    agents = [outage("agent", f"bot{number}", "policy_denied") for number in range(5)]
+    broken = outage("gateway", "", "audit_unavailable")
+    assert told(broken, outage("organization", "acme", "audit_unavailable"), *agents) == [("problem", "every request")]
+    acme = outage("organization", "acme", "policy_error")
+    mine = outage("agent", "bot", "policy_error", "acme")
+    assert told(acme, mine) == [("problem", "every request of organization `acme`")]
+    assert told(*agents) == [
+        *(("remark", f"every request of agent `bot{number}`") for number in range(3)),
+        ("remark", "so are those of 2 more, by agent: policy_denied"),
+    ]

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from gateway.processes.creation import create_empty
 from gateway.registry import agreement, changes, operators, publication, usage_limits
 from gateway.registry.database import Registry
 from gateway.settings import Settings
+from tests.gateway.cli.conftest import in_this_process
 from tests.gateway.conftest import ACTOR
 
 ORG = "default"
@@ -104,3 +106,47 @@ def test_a_change_that_the_log_does_not_have_yet_is_no_edit(registry: Registry, 
     changes.register_agent(registry, actor=ACTOR, organization=ORG, name="second")
     changes.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject="second", bundle="starter")
     assert found(registry, data) == []
+
+
+def test_verify_says_it(
+    registry: Registry, data: DataDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway = in_this_process(monkeypatch, capsys, AIG_DATA=str(data.path))
+    assert gateway("audit", "verify").code == 3, "not signed yet"
+    with closing(sqlite3.connect(data.registry_db)) as db, db:
+        db.execute("UPDATE binding SET effect = 'grant'")
+    told = gateway("audit", "verify")
+    assert told.code == 1
+    assert "has effect 'grant', and the log says 'guard'" in told.out + told.err
+
+
+def test_what_the_log_has_beyond_these_rows_is_no_difference(
+    registry: Registry, data: DataDirectory, tmp_path: Path
+) -> None:
+    """The rows are read first, and a change may come in between."""
+    with closing(sqlite3.connect(data.registry_db)) as db, closing(sqlite3.connect(tmp_path / "before.db")) as copy:
+        db.backup(copy)
+    changes.register_agent(registry, actor=ACTOR, organization=ORG, name="second")
+    publication.publish(registry, data)
+    before = Registry(tmp_path / "before.db")
+    assert found(before, data) == []
+    before.close()
+
+
+def test_a_difference_must_be_found_twice(
+    registry: Registry, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change is on its way from the outbox to the log when it is in neither."""
+    with closing(sqlite3.connect(data.registry_db)) as db, db:
+        db.execute("UPDATE agent SET team = 'blue'")
+    once, looks = agreement._once, []
+
+    def arrive(*both: Any) -> list[agreement.Difference]:
+        looks.append(once(*both))
+        with closing(sqlite3.connect(data.registry_db)) as db, db:
+            db.execute("UPDATE agent SET team = 'red'")
+        return looks[-1]
+
+    monkeypatch.setattr(agreement, "_once", arrive)
+    assert found(registry, data) == []
+    assert [len(each) for each in looks] == [1, 0]

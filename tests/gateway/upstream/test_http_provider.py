@@ -399,3 +399,36 @@ def test_a_small_document_makes_nothing_large(what: str, monkeypatch: pytest.Mon
         tuple(reader.operations())
     assert reader._steps <= openapi.MAX_STEPS + 1000
     assert len(refused.value.message) < 10_000
+
+
+def _with(parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    operation = {"operationId": "a", "parameters": parameters}
+    place = {"q": {"q": {"name": "q", "in": "query"}}}
+    return {"openapi": "3.1.0", "paths": {"/a": {"get": operation}}, "q": {"q": {"q": {"q": place}}}}
+
+
+def test_what_is_looked_at_is_counted() -> None:
+    """Members of lists, and the steps of references, which need not lead to anything new."""
+
+    def steps(parameters: list[dict[str, Any]]) -> int:
+        reader = openapi._Reader(_with(parameters))
+        tuple(reader.operations())
+        return reader._steps
+
+    one = {"name": "q", "in": "query"}
+    few, many, near, far = (steps(each) for each in ([one], [one] * 101, [{"$ref": "#/q/q/q/q/q/q"}], [one]))
+    assert many - few >= 100
+    assert near - far >= 5
+
+
+def test_parameters_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openapi, "MAX_NAMES", 50)
+    parameters = [{"name": f"q{number}", "in": "query"} for number in range(51)]
+    assert openapi.api_of(_document(parameters[:50])).operations
+    with pytest.raises(GatewayError, match="declare more than 50 parameters"):
+        openapi.api_of(_document(parameters))
+
+
+def _document(parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    scheme = {"components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}}
+    return {**_with(parameters), **scheme}

@@ -205,3 +205,59 @@ def test_no_recorded_call_had_more_input_than_its_bound(recordings_dir: Path) ->
             assert bounds.input_tokens(call) >= used["input"], each.note
             seen += 1
     assert seen > 500
+
+
+STREAMED = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "body", "preset", "seen"),
+    [
+        ("openai", "chat.completions", STREAMED, "openai", True),
+        ("openai", "chat.completions", STREAMED, "groq", False),  # which goes on to the end of the answer
+        ("openai", "chat.completions", {**STREAMED, "stream": False}, "openai", False),
+        ("openai", "chat.completions", {**STREAMED, "model": "o3"}, "openai", False),
+        (
+            "openai",
+            "chat.completions",
+            {**STREAMED, "prediction": {"type": "content", "content": "x"}},
+            "openai",
+            False,
+        ),
+        ("openai", "responses", {"model": "gpt-4o", "stream": True, "input": "x"}, "openai", True),
+        ("openai", "responses", {"model": "gpt-4o", "stream": True, "input": "x", "background": True}, "openai", False),
+        ("anthropic", "messages", {**STREAMED, "model": "claude-sonnet-4-5", "max_tokens": 9}, "anthropic", True),
+        (
+            "anthropic",
+            "messages",
+            {
+                **STREAMED,
+                "model": "claude-sonnet-4-5",
+                "max_tokens": 2048,
+                "thinking": {"type": "enabled", "budget_tokens": 1024},
+            },
+            "anthropic",
+            False,
+        ),
+    ],
+)
+def test_streams_that_show_all_that_they_cost(
+    name: str, action: str, body: dict[str, Any], preset: str, seen: bool
+) -> None:
+    """Only these are charged by what has come, if their clients leave."""
+    assert bounds.is_seen(read(name, action, body), preset) is seen
+
+
+@pytest.mark.parametrize(
+    ("members", "all_of_it"),
+    [
+        ({}, True),
+        ({"truncation": "auto"}, False),
+        ({"context_management": [{"type": "compaction", "compact_threshold": 1000}]}, False),
+        ({"input": [{"type": "compaction_trigger"}]}, False),
+    ],
+)
+def test_what_a_response_continues_is_bounded_by_its_usage_if_it_has_all_of_it(
+    members: dict[str, Any], all_of_it: bool
+) -> None:
+    assert bounds.keeps_all(read("openai", "responses", {"model": "gpt-4o", "input": "x", **members})) is all_of_it

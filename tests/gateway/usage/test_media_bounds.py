@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.call import Call
-from gateway.usage import bounds, pages, pictures
+from gateway.usage import bounds, media, pages, pictures, windows
 from gateway.usage.media import AROUND
 from gateway.usage.pictures import Size
 
@@ -58,6 +58,7 @@ def text(data: bytes) -> str:
         (png(640, 480) + b"\0\0\0\x08acTL", None),  # it moves
         (b"RIFF\0\0\0\0WEBPVP8X\0\0\0\0\x02" + b"\0" * 20, None),
         (b"\xff\xd8\xff\xda\0\x04", None),
+        (b"\xff\xd8\xff\xda\0\x04ab" + jpeg(640, 480)[2:], None),  # within the data of an image, nothing is a size
         (b"\xff\xd8" + b"\xff\xe1\0\x02" * 3, None),
         (b"<svg/>", None),
         (b"", None),
@@ -148,7 +149,7 @@ TREE = b"1 0 obj << /Type /Pages /Kids [2 0 R 3 0 R] /Count 2 >> endobj", b"3 0 
         (claude(inline(png(1280, 800)), model="claude-opus-4-8"), 1366, 1500),
         (claude(inline(png(8000, 8000)), model="claude-opus-4-8"), 4784, 9700),
         (gemini({"mimeType": "image/png", "data": text(png(300, 300))}), 258, 700),
-        (gemini({"mimeType": "image/png", "data": text(png(960, 540))}), 6 * 258, 2100),
+        (gemini({"mimeType": "image/png", "data": text(png(960, 540))}), 7 * 258, 2100),
         (gemini({"mimeType": "application/pdf", "data": text(pdf(*TREE))}), 4 * 258, 1200),
         (gemini({"mimeType": "application/pdf", "data": text(pdf(b"/Type /ObjStm"))}), 258_000, 258_100),
         # What no rule is known of fills at most the window.
@@ -178,6 +179,8 @@ def test_what_is_no_text_has_a_bound(call: Call, least: int, most: int) -> None:
         read("openai", "responses", {"model": "my-model", "input": "x", "previous_response_id": "resp_1"}),
         asked([{"type": "web_search"}]),
         asked([{"type": "web_search"}], model="gpt-9", max_tool_calls=2),
+        asked([{"type": "web_search"}], max_tool_calls=101),
+        claude(inline(png(9, 9)), tools=[{"type": "web_search_20250305", "name": "web_search", "max_uses": 101}]),
         asked([{"type": "code_interpreter", "container": {"type": "auto"}}], max_tool_calls=2),
         claude(inline(png(9, 9)), tools=[{"type": "web_search_20250305", "name": "web_search"}]),
     ],
@@ -194,6 +197,17 @@ def test_searches_have_a_bound_by_their_cap() -> None:
     found = bounds.of(claude(inline(png(9, 9)), tools=[tool]))
     assert (found.unbounded, found.rounds, found.fees) == ("", 12, (("web_search", 3),))
     assert found.input_tokens == 12 * 200_000
+    # One of two stands where its cap is not looked for.
+    call = claude(inline(png(9, 9)), tools=[tool])
+    assert bounds.of(replace(call, tools=call.tools * 2)).unbounded
+    # The price of each kind has its own name.
+    assert bounds.of(asked([{"type": "web_search_preview"}], max_tool_calls=2)).fees == (("web_search_preview", 2),)
+
+
+def test_the_window_that_a_header_asks_for() -> None:
+    assert windows.window(["claude-sonnet-4-5"]) == 200_000
+    assert windows.window(["claude-sonnet-4-5"], ["context-1m-2025-08-07"]) == 1_000_000
+    assert windows.window(["claude-sonnet-4-5", "mine"]) is None
 
 
 def test_an_image_that_stands_elsewhere_is_not_taken_for_text() -> None:
@@ -205,6 +219,25 @@ def test_an_image_that_stands_elsewhere_is_not_taken_for_text() -> None:
     call = read("anthropic", "messages", {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": messages})
     found = bounds.of(call)
     assert (found.unbounded, found.input_tokens < 500) == ("", True)
+
+
+def test_an_image_in_a_definition_is_text() -> None:
+    shown = {"type": "input_image", "image_url": url(png(2048, 4096))}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "examples": [shown]}}}
+    plain, more = (chat(url(png(9, 9)), "gpt-4o", **given) for given in ({}, {"tools": [tool]}))
+    assert media.find(more).tokens == media.find(plain).tokens
+    assert media.find(more).body["tools"] == [tool]
+
+
+def test_an_image_beside_others_that_is_not_known_fills_the_window() -> None:
+    known = {"type": "image_url", "image_url": {"url": url(png(9, 9))}}
+    for other in ({**known, "more": 1}, {"type": "image_url", "image_url": {**known["image_url"], "more": 1}}):
+        call = read(
+            "openai",
+            "chat.completions",
+            {"model": "gpt-4o", "messages": [{"role": "user", "content": [known, other]}]},
+        )
+        assert bounds.of(call).input_tokens == 128_000
 
 
 @pytest.mark.parametrize(
