@@ -1,4 +1,4 @@
-"""Where bundles come from: what is read, and what is refused because it might be left out or mean another place."""
+"""Sources of bundles: files that are read, and files that are refused because they might be left out or misplaced."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def refused(source: Any, match: str) -> None:
     assert caught.value.code == "bundle_error"
 
 
-# ---- what is read
+# ---- files that are read
 
 
 def test_data_is_put_together_by_directory(tmp_path: Path) -> None:

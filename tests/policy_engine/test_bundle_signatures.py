@@ -213,7 +213,7 @@ def test_a_signature_as_opa_build_writes_it(root: Path) -> None:
     bundle.read(root, key=pe.BundleKey(SECRET, "HS256"))
 
 
-# ---- what does not
+# ---- signatures that fail
 
 
 def test_without_a_key(root: Path) -> None:

@@ -1,6 +1,6 @@
 """The cache of compiled policies: the same answers without compiling, no new failures, no blind trust.
 
-Every case of `language/` is also run from the cache. Which files are trusted is tested in test_private_files.py.
+Every case of `language/` is also run from the cache. test_private_files.py tests which files are trusted.
 """
 
 from __future__ import annotations

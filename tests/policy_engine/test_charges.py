@@ -1,4 +1,4 @@
-"""What a decision is charged does not depend on what other decisions have made before it.
+"""The charge of a decision does not depend on the work of earlier decisions.
 
 Documents, tables and code are kept between decisions. A decision that finds them is charged what the one that made them
 was charged, or it would pass a budget that it did not pass the first time.
@@ -101,7 +101,7 @@ def programs(seeds: Iterable[int]) -> Iterator[tuple[int, Program, pe.Policies]]
 
 
 def decided(asked: Any, value: Any, limits: pe.Limits, contexts: list[Any]) -> tuple[Any, int]:
-    """What `decide` gives under limits, or the code of its error, and the steps that were charged."""
+    """The result of `decide` under limits, or the code of its error, and the steps that were charged."""
     contexts.clear()
     try:
         if asked._decided is not None and are_wide(limits):
@@ -119,7 +119,7 @@ def decided(asked: Any, value: Any, limits: pe.Limits, contexts: list[Any]) -> t
 @pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("share", range(SHARES))
 def test_random_programs_are_charged_the_same_each_time(share: int, contexts: list[Any]) -> None:
-    """Whichever documents were asked for before, and in whatever order; with an entry around them or without."""
+    """The charge is the same after any other documents, in any order, with an entry around them or without."""
     for seed, found, policies in programs(range(share, 80, SHARES)):
         for limits in (pe.Limits(), pe.Limits(output_bytes=100_000)):
             cold = {}

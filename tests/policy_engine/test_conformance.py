@@ -3,7 +3,7 @@
 Every case must pass unless known_gaps.yaml explains why it cannot yet. Gaps are strict: once a case passes, the test
 fails until its entry is removed. With a gap or without, every case ends in a result or a `PolicyError`.
 
-Of a parse error and of an error in a builtin only the code counts. The text is for the author of the policy, and is not
+For parse errors and errors in builtins, only the code is compared. The text is for the author of the policy, and is not
 that of OPA.
 """
 

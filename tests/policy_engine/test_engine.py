@@ -1,4 +1,4 @@
-"""What the public objects promise a caller beyond the language itself."""
+"""The promises of the public objects to a caller, beyond the language itself."""
 
 from __future__ import annotations
 

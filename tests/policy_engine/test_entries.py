@@ -76,7 +76,7 @@ def one(module: str, data: Any = None, **more: Any) -> Any:
 
 
 def is_own(entrypoint: Any) -> bool:
-    """Whether the rules are written into the entrypoint."""
+    """True if the rules are written into the entrypoint."""
     return bool(entrypoint.__code__.co_name == "entry")
 
 
@@ -124,7 +124,7 @@ def test_the_input_may_be_named() -> None:
 
 
 def test_results_are_fresh() -> None:
-    """A caller may change a result. That changes neither later decisions nor the input nor the data."""
+    """A caller may change a result without changing later decisions, the input or the data."""
     data = {"list": ["a"], "object": {"a": "b"}}
     for module in (
         'p := {"a": "b"}',

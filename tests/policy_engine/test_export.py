@@ -42,7 +42,7 @@ def test_a_copy_at_once_is_a_copy_member_by_member(seed: int) -> None:
         query[LEFT], query[START] = 10**9, (None, False, pe.Limits())
         found = export.export(value, query)
         assert repr(found) == repr(export.Export(query).value(value))
-        # What a caller gets is its own: nothing of the decision's is in it.
+        # The caller owns the result: it shares nothing with the decision.
         assert not set(_containers(found)) & set(_containers(value))
 
 

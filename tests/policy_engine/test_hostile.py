@@ -28,9 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 0.5
 """The time limit of a decision, and the processor's time of one that ends by itself."""
 OVERRUN = 400
-"""How much longer than that a decision may take before it looks at the clock, in units of tests/effort.py."""
+"""The most additional effort of a decision before it looks at the clock, in units of tests/effort.py."""
 COMPILING = 2000
-"""How long compiling a case may take, in the same units. It has no budget, but must end."""
+"""The most effort of compiling a case, in the same units. It has no budget, but must end."""
 MEMORY_MB = 512
 
 

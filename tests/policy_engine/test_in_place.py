@@ -1,4 +1,4 @@
-"""What generated code does in place says what the builtin's function says, for operands of every class."""
+"""A call in place gives the result of the builtin's function, for operands of every class."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def objects(count: int) -> str:
 
 
 def calls(work: Callable[[], object]) -> int:
-    """How often functions of the engine are called."""
+    """The number of calls of the engine's functions."""
     count = 0
 
     def profile(frame: FrameType, event: str, _: object) -> None:

@@ -62,7 +62,7 @@ class Query:
 
 
 def outcome(name: str, *args: Value, query: Query | None = None) -> Outcome:
-    """What this engine's builtin does with the operands."""
+    """The outcome of this engine's builtin for the operands."""
     builtin = TABLE[name]
     operands = (query or Query(), *args) if builtin.context else args
     try:
@@ -87,5 +87,5 @@ _ERROR = re.compile(r"(\w+_error): ")
 
 
 def opa_outcome(answer: Answer) -> Outcome:
-    """What `verdict` would say of an answer of `Oracle.call`."""
+    """The text that `verdict` would give for an answer of `Oracle.call`."""
     return answer.code or " ".join(one["text"] for one in answer.bindings) or "undefined"

@@ -1,4 +1,4 @@
-"""What every builtin promises, whatever it is called with: a value or a `BuiltinError`, operands as they were."""
+"""The contract of every builtin for any operands: a value or a `BuiltinError`, and the operands unchanged."""
 
 from __future__ import annotations
 

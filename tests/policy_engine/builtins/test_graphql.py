@@ -79,7 +79,7 @@ PIECES: Final = (
 )
 
 DIFFERENT: Final = re.compile(r"^\s*#|schema\s*(@\w+)?\s*$|\b1[a-df-z]")
-"""What graphql-core reads otherwise: comments in a document of nothing else, `schema` without a block, `1a`."""
+"""Texts that graphql-core reads otherwise: comments in a document of nothing else, `schema` without a block, `1a`."""
 
 
 def _commented(text: str) -> str:

@@ -38,7 +38,7 @@ def number(value: int, length: int = 0) -> str:
 
 
 def signature(algorithm: str, key: Any, message: bytes) -> bytes:
-    """What an honest signer makes, independently of the code that is tested."""
+    """The signature of an honest signer, made independently of the tested code."""
     size = algorithm[2:]
     if algorithm[:2] == "HS":
         return hmac.digest(key, message, f"sha{size}")

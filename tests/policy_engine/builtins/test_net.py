@@ -104,7 +104,7 @@ def test_same_as_opa(name: str, oracle: Oracle) -> None:
     for _ in range(ROUNDS):
         operands = CALLS[name](rnd)
         got, want = verdict(name, *operands), opa_outcome(oracle.call(name, *operands))
-        # Of an IPv6 address that is wrong, OPA tells in many ways why.
+        # OPA has many texts for a wrong IPv6 address.
         if "ParseAddr" in want:
             got, want = got.partition("ParseAddr")[0], want.partition("ParseAddr")[0]
         assert got == want, f"{name}({', '.join(map(to_term, operands))})"

@@ -39,7 +39,7 @@ MAKING = {
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How often the clock was looked at."""
+    """Counts the looks at the clock."""
     told = [0]
 
     def tell() -> float:

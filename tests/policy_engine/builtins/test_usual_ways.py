@@ -131,7 +131,7 @@ def test_a_time_of_rfc_3339(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["hex.encode", "net.cidr_contains", "array.slice", "time.add_date"])
 def test_calls_are_charged_by_the_sizes_of_operands_and_result(name: str) -> None:
-    """Whatever way they take: for one operand, for two, for more."""
+    """The charge is the same in each function: for one operand, for two, for more."""
     builtin = TABLE[name]
     assert is_measured(builtin)
     function, first = metering.callee(builtin)

@@ -216,7 +216,7 @@ def _requests(key: Private) -> Iterator[x509.CertificateSigningRequest]:
 
 
 def _documents() -> Iterator[tuple[str, list[Value]]]:
-    """What is parsed without being verified, in PEM and DER, alone and in company."""
+    """Documents that are parsed without being verified, in PEM and DER, alone and several together."""
     made = list(_certificates())
     yield PARSE, [pem(*made)]
     for one in made:

@@ -1,4 +1,4 @@
-"""`policy bench`: what it measures and says. How fast anything is is not asked here."""
+"""`policy bench`: the measurements and the output. No test here asks for a speed."""
 
 from __future__ import annotations
 

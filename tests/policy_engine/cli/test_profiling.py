@@ -1,4 +1,4 @@
-"""`policy eval --profile`: what it shows. What it counts is tested in tests/policy_engine/test_profile.py."""
+"""`policy eval --profile`: the output. tests/policy_engine/test_profile.py tests the counts."""
 
 from __future__ import annotations
 

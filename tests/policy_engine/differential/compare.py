@@ -66,7 +66,7 @@ class Difference:
 
 
 def same_value(a: str, b: str) -> bool:
-    """Whether two outcomes are equal values. They may differ in the text of numbers."""
+    """True if two outcomes are equal values. They may differ in the text of numbers."""
     try:
         return equal(pe.parse_value(a), pe.parse_value(b))
     except pe.PolicyError:
@@ -257,7 +257,7 @@ def refusal_codes(message: str) -> set[str]:
 
 
 def refused_alike(message: str, engine: Engine) -> bool:
-    """Whether both accept the modules, or this engine refuses them with all codes that OPA has.
+    """True if both accept the modules, or this engine refuses them with all codes that OPA has.
 
     OPA stops at the first kind of mistakes that it finds. Both list ten errors, not necessarily the same ones.
     """

@@ -223,7 +223,7 @@ def _reversed_by_characters(module: Module) -> Module:
 
 
 def _request_of_its_own(module: Module) -> Module:
-    """What `providers.aws.sign_req` adds to a request in base data is not counted, and not walked over."""
+    """A request in base data to which `providers.aws.sign_req` adds parts that are neither counted nor walked over."""
 
     def change(node: Node) -> Node:
         if not isinstance(node, nodes.Call) or to_text(node.operator) != "providers.aws.sign_req" or not node.args:

@@ -1,6 +1,6 @@
 """Random terms in every notation, for grammar.py: numbers, strings, templates, collections, comprehensions, references.
 
-A scope is the list of variables that are bound. What needs a body (a comprehension) asks `_body` for one.
+A scope is the list of variables that are bound. A term that needs a body (a comprehension) gets it from `_body`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Terms(ABC):
         self.values: list[str] = []
         """References to documents, as the module can write them."""
         self.functions: list[tuple[str, int]] = []
-        """What the module can call, with the number of arguments."""
+        """The functions that the module can call, with the number of arguments."""
         self.annotated = False
         self.fresh = 0
 

@@ -41,7 +41,7 @@ class IllTyped:
         self.fresh = 0
         self.keywords: list[str] = []
         self.wrong = rng.choice([0.02, 0.1, 0.3])
-        """How often something is taken that need not fit."""
+        """The share of terms that need not fit."""
 
     def module(self) -> str:
         self.keywords = [word for word in ("not", "and", "or") if self.rng.random() < 0.15]
@@ -239,7 +239,7 @@ class IllTyped:
         return f'$"<{{{self._pick(["1", "input.x", "true", *scope])}}}>"'
 
     def _number(self, scope: list[str]) -> str:
-        """What is a number, mostly."""
+        """A term that mostly is a number."""
         if scope and self._chance(0.3):
             return str(self._pick(scope))
         return self._term(scope, 0) if self._chance(self.wrong) else str(self._pick(["1", "2", "-1", "1.5", "input.n"]))

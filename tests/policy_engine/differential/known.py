@@ -58,7 +58,7 @@ def reason(program: Program, difference: Difference, oracle: Oracle) -> str:
 
 
 def beyond_the_budget(program: Program, difference: Difference) -> bool:
-    """Whether the two agree on a document once this engine has a larger budget, and integers have no limit.
+    """True if the two agree on a document once this engine has a larger budget, and integers have no limit.
 
     None at all would let a product of long lists have all memory there is.
     """

@@ -6,10 +6,10 @@ unnecessary is open, too, and so is which of two equal values of a rule, `1` and
 the program in other ways that mean the same (`rewritten`), until one of the two sides says about it what the other side
 says about the original. If none does, nothing is explained.
 
-What is rewritten, each at random: the order of statements, rules and modules, of operands of `and`, `or` and `==`;
+These are rewritten, each at random: the order of statements, rules and modules, of operands of `and`, `or` and `==`;
 calls inside of a statement become statements of their own, and so have a place in that order, and so do operands of
 `and` that bind nothing; a constant that a rule gives becomes a variable, so that the search for solutions does not end
-early, and what is taken out of a statement is looked through to its end before; a statement that may select rules by an
+early, and terms taken out of a statement are evaluated to their end before it; a statement that may select rules by an
 index gets a `with` that replaces nothing, which no index looks at, and under which OPA has forgotten what a function
 gave for 1 when it is called with 1.0.
 """
@@ -218,7 +218,7 @@ class _Rewriting:
         return dataclasses.replace(item, value=self._named(item.value, (), before))
 
     def _negated(self, what: Any, withs: tuple[nodes.With, ...], before: list[Expr]) -> Any:
-        """What is outside of a negation although it is written in it: operands, but plain references in equalities."""
+        """Move the terms that are evaluated outside a negation: operands, but no plain references in equalities."""
         if not isinstance(what, nodes.Call):
             return what
         equality = is_infix(what, "eq", "equal")
@@ -241,7 +241,7 @@ class _Rewriting:
                 return dataclasses.replace(what, args=tuple([self._side(side, withs, before) for side in what.args]))
             case nodes.Ref():
                 return self._flat(what, withs, before)
-            case nodes.Call() if what.operator != nodes.Var("print"):  # which prints what is undefined, too
+            case nodes.Call() if what.operator != nodes.Var("print"):  # it prints undefined operands, too
                 for arg in what.args:
                     before.extend(self._to_the_end(arg, withs) if isinstance(arg, nodes.Var) else ())
                 return dataclasses.replace(what, args=tuple([self._named(arg, withs, before) for arg in what.args]))
@@ -321,14 +321,14 @@ def _comments(module: Module) -> defaultdict[Location, str]:
     for comment in module.comments:
         below = next((place for place in places if place.row > comment.loc.row), None)
         if below is not None and comment.loc.col == 1:
-            gap = "\n" if comment.loc.row != last + 1 else ""  # what is apart is not of one block
+            gap = "\n" if comment.loc.row != last + 1 else ""  # comments with a gap are not one block
             found[below] += f"{gap}{to_text(comment)}\n"
             last = comment.loc.row
     return found
 
 
 def _conjuncts(expr: Expr) -> Iterator[Expr]:
-    """What operands of `and` test as statements of their own: they bind nothing, and are true at most once."""
+    """The operands of `and` as statements of their own: they bind nothing, and are true at most once."""
     what = expr.what
     if expr.negated or expr.withs or not isinstance(what, nodes.Conjunction):
         yield expr
@@ -352,12 +352,12 @@ def _names(expr: Expr) -> set[str]:
 
 
 def _is_test(expr: Expr) -> bool:
-    """Whether a statement has all its operands from elsewhere, each with one value at most."""
+    """True if a statement has all its operands from elsewhere, each with one value at most."""
     what = expr.what
     if expr.withs:
         return False
     if isinstance(what, nodes.Negation | nodes.Conjunction | nodes.Disjunction):
-        return True  # what is bound in them is bound nowhere else
+        return True  # their variables are bound nowhere else
     if any(map(_is_many, walk(expr))):
         return False
     if not isinstance(what, nodes.Call):
@@ -369,7 +369,7 @@ def _is_test(expr: Expr) -> bool:
 
 
 def _is_many(node: Node) -> bool:
-    """Whether a node may have many values where it stands, or give a variable its value."""
+    """True if a node may have many values where it stands, or give a variable its value."""
     match node:
         case nodes.Var():
             return node.is_wildcard
@@ -381,7 +381,7 @@ def _is_many(node: Node) -> bool:
 
 
 def _is_document(term: Term) -> bool:
-    """Whether a term is one for a document, for all that is seen of it: `data.a.f` may be a function still.
+    """True if a term seems to be a document: `data.a.f` may be a function still.
 
     If it is, the rewritten program is refused, and proves nothing.
     """
@@ -389,7 +389,7 @@ def _is_document(term: Term) -> bool:
 
 
 def _binds(term: Term) -> bool:
-    """Whether the term may be a pattern: with variables that get their values here, for all that is known."""
+    """True if the term may be a pattern, with variables that get their values here."""
     if isinstance(term, nodes.Ref):  # a wildcard that is a step binds nothing that could be seen elsewhere
         return any(not step.is_wildcard if isinstance(step, nodes.Var) else _has_wildcard(step) for step in term.path)
     return _has_wildcard(term)

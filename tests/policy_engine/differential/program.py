@@ -1,4 +1,4 @@
-"""What the fuzzer runs: modules, data, an input, and the documents that are compared."""
+"""A program of the fuzzer: modules, data, an input, and the documents that are compared."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def opa_says(modules: Mapping[str, str], oracle: Oracle) -> str:
 
 
 def disagreement(opa: str, engine: Engine) -> str:
-    """What the two do not agree on; empty if they do."""
+    """The disagreement of the two; empty if they agree."""
     if refused_alike(opa, engine):
         return ""
     return f"codes: OPA {sorted(refusal_codes(opa)) or 'accepts'}, here {sorted(engine.codes) or 'accepted'}"

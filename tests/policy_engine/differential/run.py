@@ -84,7 +84,7 @@ def _figures(total: Counter[str]) -> str:
 
 
 def _names(total: Counter[str]) -> str:
-    """How often each documented difference was met."""
+    """The number of times that each documented difference was met."""
     found = [f"{name}: {total[name]}" for name in NAMES if total[name]]
     return f" ({', '.join(found)})" if found else ""
 

@@ -1,7 +1,7 @@
 """Shrinks a program with a difference, and writes it as a case.
 
 Parts are taken away from the syntax trees, the data and the input, largest first, as long as the same kind of
-difference remains and is not explained by order. What is left becomes a case like those of
+difference remains and is not explained by order. The rest becomes a case like those of
 `tests/policy_engine/language`.
 """
 

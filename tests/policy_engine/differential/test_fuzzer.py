@@ -90,7 +90,7 @@ EXPECTED = {
     "With.value Set",
     "With.value ArrayComprehension", "Expr.what Template", "Expr.what Array", "Expr.what Set", "Expr.what Every",
 }  # fmt: skip
-"""What a count of classes would not show."""
+"""Forms that a count of classes would not show."""
 
 
 def test_the_whole_grammar_is_written(modules: list[Module]) -> None:
@@ -211,7 +211,7 @@ def test_order_explains_a_loop_that_is_empty(oracle: Oracle) -> None:
     ],
 )
 def test_order_explains(source: str, opa: str, engine: str, oracle: Oracle) -> None:
-    """What each side may say; the other one says it of the program, or of the program in another order."""
+    """Each side may give its answer; the other one gives it for the program, or for the program in another order."""
     imports = "import future.keywords.and\nimport future.keywords.or\nimport future.keywords.not\n\n"
     variant = _program(imports + source)
     assert proof(variant, Difference("data.t.p", True, opa, engine), oracle) is not None

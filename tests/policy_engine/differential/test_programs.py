@@ -1,7 +1,7 @@
 """Random programs, the same ones each time: OPA and this engine agree, in both error modes, however code is generated.
 
-`python -m tests.policy_engine.differential.run` looks at as many others as there is time for. What only the order of
-evaluation decides is no disagreement, if another order of the same program shows that it does.
+`python -m tests.policy_engine.differential.run` looks at as many others as there is time for. A difference in the
+order of evaluation is no disagreement, if another order of the same program shows that it is the cause.
 """
 
 from __future__ import annotations

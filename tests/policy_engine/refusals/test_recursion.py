@@ -13,7 +13,7 @@ def compiled(source: str) -> Program:
 
 
 def edges(program: Program) -> int:
-    """How much the search walks over."""
+    """The number of edges that the search walks over."""
     bundles = {bundle for found in program.dependencies.values() for bundle in found}
     return sum(map(len, program.dependencies.values())) + sum(len(bundle.rules) for bundle in bundles)
 

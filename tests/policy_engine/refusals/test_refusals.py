@@ -6,8 +6,8 @@ of dashes.
 `errors` are all errors, as `row code: text` (its first line), of parse errors without the text; a case without any is
 accepted.
 
-Where OPA is installed it must accept the same modules, and refuse the others with codes that are among these. A case in
-which it does not has what it says: `opa: accepted`, or its code.
+If OPA is installed, it must accept the same modules, and refuse the others with codes that are among these. A case in
+which it does not has OPA's own verdict: `opa: accepted`, or its code.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def unbound_chain(count: int) -> str:
 
 
 def lines(body: str) -> int:
-    """How many lines of the compiler run for a rule with a body. Calls would not count the turns of a loop."""
+    """The lines of the compiler that run for a rule with a body. Calls would not count the turns of a loop."""
     count = 0
 
     def inside(frame: FrameType, event: str, _: object) -> Any:

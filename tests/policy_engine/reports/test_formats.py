@@ -1,4 +1,4 @@
-"""What each format holds: the members that its specification requires, the places, and characters that need care."""
+"""The content of each format: the members that its specification requires, places, and characters that need care."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ ARCHIVE = "pytest==9.2.0"
 
 
 def _done(*command: str, cwd: Path) -> bool:
-    """Whether a command that needs the network succeeds; a registry that is silent is like one that is not there."""
+    """True if a command that needs the network succeeds; a registry that is silent is like one that is not there."""
     try:
         return subprocess.run(command, cwd=cwd, capture_output=True, timeout=300, check=False).returncode == 0
     except subprocess.TimeoutExpired:

@@ -5,7 +5,7 @@ rule), `body` (in the braces of a rule), `logic` (the same behind `import future
 `module` (nothing). `want` is the tree as tree.py writes it; `error` is the row of the only error, whose words are the
 business of refusals/test_mistakes.py.
 
-Each tree must survive being printed and read again. Where OPA is installed it must agree that the text parses or does
+Each tree must survive being printed and read again. If OPA is installed, it must agree that the text parses or does
 not, unless `opa_differs` says why not.
 """
 

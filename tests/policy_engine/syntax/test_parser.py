@@ -1,4 +1,4 @@
-"""What cases cannot say: locations, comments, queries and terms, limits, and that nothing but `PolicyError` leaves."""
+"""Tests beyond the cases: locations, comments, queries and terms, limits, and that nothing but `PolicyError` leaves."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TestQueries:
             ("x\n{1} == y", "(body x (equal (set 1) y))"),
             ("every x in xs { x }", "(body (every - x xs (body x)))"),
             ("some x in xs; not x with input as 1", "(body (some-in - x xs) (with (not x) (input 1)))"),
-            ("x y", "(body x y)"),  # what OPA reads so, too
+            ("x y", "(body x y)"),  # OPA reads it so, too
             ("plus(1, 2, x)", "(body (plus 1 2 x))"),
         ],
     )

@@ -2,7 +2,7 @@
 
     python verdicts.py t.rego < '["package a", …]' > '["", "t.rego:1: rego_parse_error: …", …]'
 
-An answer is the message of the parse error, "" where there is none. What OPA's compiler thinks is not asked.
+An answer is the message of the parse error, "" where there is none. OPA's compiler is not asked.
 A module without a name has columns in its errors.
 """
 

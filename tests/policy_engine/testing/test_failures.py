@@ -1,4 +1,4 @@
-"""What a failing test reports: the expression that failed, the values it saw, and what failed in the rules it asked."""
+"""Reports of failing tests: the expression that failed, the values it saw, and the failures in the rules it asked."""
 
 from __future__ import annotations
 

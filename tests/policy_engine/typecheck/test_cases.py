@@ -1,8 +1,8 @@
 """The errors of the type checker, as data: `cases/*.yaml`, each a module (or a query against it) and its errors.
 
-An error has its `row` and either the whole `text` or what it `starts` with. Where OPA is installed it must accept the
-same modules, and refuse the others with the same `code`; where it does not, `opa` says what it does: `accepted`, or a
-code.
+An error has its `row` and either the whole `text` or what it `starts` with. If OPA is installed, it must accept the
+same modules, and refuse the others with the same `code`; otherwise the case has OPA's own verdict as `opa`: `accepted`,
+or a code.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def nested_comprehensions(count: int) -> str:
 
 
 def calls(source: str) -> int:
-    """How often the checker's functions are called for a module."""
+    """The number of calls of the checker's functions for a module."""
     count = 0
 
     def profile(frame: FrameType, event: str, _: object) -> None:

@@ -39,7 +39,7 @@ def test_no_type(item: dict[str, Any]) -> None:
 def test_opa_agrees(item: dict[str, Any], oracle: Oracle) -> None:
     if item.get("opa") in ("crashes", "fetches"):
         pytest.skip("OPA does not survive it, or asks another host")
-    # What does not fit shows in the error, whatever its type.
+    # The error shows a value that does not fit, of any type.
     source = (
         f"package t\n\n# METADATA\n# schemas:\n#   - input: {json.dumps(item['schema'])}\np if [input] == 1\n\n"
         "q := rego.metadata.rule()\n"
