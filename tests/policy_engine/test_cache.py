@@ -108,9 +108,7 @@ def test_errors_say_where(load: Callable[..., pe.Policies]) -> None:
     assert text.startswith("authz.rego:16: eval_conflict_error")
 
 
-def test_what_is_not_there_is_compiled_when_it_is_asked_for(
-    load: Callable[..., pe.Policies], compilations: list[int]
-) -> None:
+def test_missing_entries_are_compiled_on_demand(load: Callable[..., pe.Policies], compilations: list[int]) -> None:
     load().entrypoint("data.authz.allow")
     assert len(compilations) == 1
     policies = load()
@@ -163,7 +161,7 @@ def test_policies_with_errors_are_refused_every_time(load: Callable[..., pe.Poli
     ],
     ids=["text", "name", "order", "capabilities", "functions", "schemas"],
 )
-def test_whatever_could_change_the_code_has_code_of_its_own(
+def test_each_option_that_changes_code_has_its_own_entries(
     load: Callable[..., pe.Policies], compilations: list[int], change: Callable[..., pe.Policies]
 ) -> None:
     load()

@@ -183,7 +183,7 @@ swallowed contains k if {
 
 
 @pytest.mark.usefixtures("light")
-def test_what_is_kept_is_charged_in_whatever_order_it_is_asked_for(contexts: list[Any], tmp_path: Path) -> None:
+def test_kept_documents_cost_the_same_in_any_order(contexts: list[Any], tmp_path: Path) -> None:
     """Documents that need others, parts of documents, tables, sets that are sorted, patterns, failures."""
     data = {
         "rows": [{"id": number, "name": f"n{number % 50}"} for number in range(300)],

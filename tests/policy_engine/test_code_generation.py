@@ -64,7 +64,7 @@ def test_loops_in_loops(count: int) -> None:
     assert entry([]) == {"q": [], "n": 0}
 
 
-def test_a_body_that_cannot_be_written_breaks_nothing_else() -> None:
+def test_a_body_that_cannot_be_compiled_breaks_nothing_else() -> None:
     loops = "\n".join(f"some x{number} in input" for number in range(200))
     policies = pe.compile(
         {"t.rego": f"package t\ndeep if {{\n{loops}\n}}\nuses if {{ plain; deep }}\nplain if f(1)\nf(1)"}
@@ -224,7 +224,7 @@ def test_no_name_of_the_runtime_looks_like_a_generated_one() -> None:
 
 
 @pytest.mark.parametrize("generator", [Generator, Meaningful, Grammar])
-def test_what_can_wait_needs_nothing_when_it_is_written(generator: Any) -> None:
+def test_deferred_functions_need_nothing_when_they_are_written(generator: Any) -> None:
     """It adds no slot, for which contexts in use have no room, asks for no other function, and raises no error."""
     counted = 0
     for seed in range(40):

@@ -145,7 +145,7 @@ class Thrower:
 @pytest.mark.parametrize(
     "body", ["p := input", "p := input.a", "p := {x | some x in input}", "p := json.marshal(input)"]
 )
-def test_nothing_but_policy_errors_comes_of_what_is_no_value(make: Any, body: str) -> None:
+def test_foreign_objects_raise_only_policy_errors(make: Any, body: str) -> None:
     policies = pe.compile({"a.rego": f"package a\n\n{body}"})
     entry, query = policies.entrypoint("data.a.p", strict_builtin_errors=True), policies.prepare("data.a.p")
     ask: list[Any] = [entry, entry.decide, lambda given: entry.decide(given, trace=True), query.results]
@@ -407,7 +407,7 @@ def test_deeply_nested_comprehensions() -> None:
     assert value == 7
 
 
-def test_bytes_that_are_no_text_do_not_leave_the_engine() -> None:
+def test_invalid_utf8_does_not_leave_the_engine() -> None:
     entry = pe.compile({"t.rego": 'package t\np := {base64.decode("/w=="): [base64.decode("gIE="), "é"]}'}).entrypoint
     assert entry("data.t.p")() == {"\ufffd": ["\ufffd\ufffd", "é"]}
 
@@ -501,7 +501,7 @@ def test_annotations() -> None:
     ]
 
 
-def test_keys_that_are_no_strings_are_text_in_small_results_and_in_large_ones() -> None:
+def test_results_of_any_size_have_keys_as_text() -> None:
     source = 'package t\np[i] := x if some i, x in [true, false]\nq := {"p": p, "more": [[]]}\n'
     policies = pe.compile({"t.rego": source})
     assert policies.entrypoint("data.t.p")() == {"0": True, "1": False}
@@ -531,7 +531,7 @@ def test_annotations_that_cannot_be_read(block: str, row: int, message: str) -> 
     assert caught.value.location.row == row
 
 
-def test_what_is_said_of_a_document_is_said_once() -> None:
+def test_two_annotations_of_one_document_are_refused() -> None:
     about = "# METADATA\n# scope: document\n# title: a\np := rego.metadata.chain() if {condition}\n"
     source = "package t\n" + "".join(about.format(condition=name) for name in ("input.a", "input.b"))
     with pytest.raises(pe.PolicyError, match=r"document annotation redeclared: t\.rego:2") as caught:

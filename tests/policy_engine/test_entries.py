@@ -150,7 +150,7 @@ def test_results_are_fresh() -> None:
     assert data == {"list": ["a"], "object": {"a": "b"}}
 
 
-def test_what_a_package_entry_does_not_count_leaves_room_for_the_rest() -> None:
+def test_a_package_entry_counts_sets_under_any_budget() -> None:
     """A set is not small: it is counted, also where the budget is the least that an entry is used with."""
     module = 'package t\n\nallow := true\n\nreasons contains {"reason": input.x}'
     asked = pe.compile({"t.rego": module}).entrypoint("data.t")
@@ -159,7 +159,7 @@ def test_what_a_package_entry_does_not_count_leaves_room_for_the_rest() -> None:
         assert len(decision.value["reasons"][0]["reason"]) == SMALL // 2
 
 
-def test_small_results_are_within_the_budget_of_those_that_use_them() -> None:
+def test_small_results_respect_the_output_budget() -> None:
     names = [chr(65 + number) * SHORT for number in range(FEW)]
     for value in ({name: name for name in names}, names, names[0], [WORD - 1] * FEW, [names] * FEW):
         assert shallow(value) == value

@@ -119,7 +119,7 @@ def test_every_names_the_member_that_fails() -> None:
     assert (row, values["tool.name in data.names"], values["tool.name"], values["data.names"]) == (3, False, "c", ["a"])
 
 
-def test_of_a_member_that_fails_early_no_later_expression_of_another_one_is_shown() -> None:
+def test_a_failure_shows_no_later_expression_of_another_member() -> None:
     """The second expression was last evaluated for "xa"."""
     body = """\
         p if every r in input.rs {

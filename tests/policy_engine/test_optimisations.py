@@ -319,7 +319,7 @@ failing := [to_number(x) | some x in data.texts]
 """
 
 
-def test_what_is_fixed_follows_the_data_and_nothing_else() -> None:
+def test_fixed_documents_follow_only_the_data() -> None:
     data: dict[str, Any] = {"roles": {"ann": ["admin"], "bob": ["user"]}, "names": ["admin", "user"], "texts": ["1"]}
     policies = pe.compile({"t.rego": FIXED}, data)
     source = policies.python_source()
@@ -340,7 +340,7 @@ def test_what_is_fixed_follows_the_data_and_nothing_else() -> None:
     assert prints[0] == prints[1] == ("admin",)
 
 
-def test_what_is_fixed_is_not_shared_between_error_modes() -> None:
+def test_fixed_documents_are_not_shared_between_error_modes() -> None:
     policies = pe.compile({"t.rego": FIXED}, {"texts": ["x"], "names": [], "roles": {}})
     assert policies.entrypoint("data.t.failing")({}) == []
     with pytest.raises(pe.PolicyError):
@@ -402,7 +402,7 @@ q contains i if {
     }
 
 
-def test_a_table_that_could_not_be_made_in_time_is_gone_on_with(monkeypatch: Patch) -> None:
+def test_a_table_interrupted_by_a_deadline_is_finished_later(monkeypatch: Patch) -> None:
     """A decision that ends while a table is made leaves its part of the work to the next one."""
     module = {"t.rego": "package t\np contains i if { some i, g in data.grants; g.user == input.user }"}
     # A shorter list would get its table before the first decision.
@@ -445,7 +445,7 @@ def test_replaced_data_is_charged_each_time() -> None:
             entry.decide({"user": "v", "grants": grants}, limits=pe.Limits(work=4096))
 
 
-def test_a_call_in_a_loop_with_operands_of_before_it_happens_once() -> None:
+def test_a_loop_calls_once_if_operands_do_not_change() -> None:
     calls: list[int] = []
 
     def slow(value: int) -> int:

@@ -46,7 +46,7 @@ def test_what_is_renamed_is_not_there(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
-def test_a_file_that_others_can_write_is_not_there(folder: Path, mode: int) -> None:
+def test_a_file_that_others_can_write_is_ignored(folder: Path, mode: int) -> None:
     (folder / NAME).chmod(mode)
     assert private_files.read(folder, NAME) is None
 

@@ -85,7 +85,7 @@ def test_the_most_expensive_comes_first() -> None:
         assert all(times)
 
 
-def test_a_line_is_charged_with_its_own_time_and_a_rule_with_all_of_it(clock: Clock) -> None:
+def test_lines_count_their_own_time_and_rules_count_all(clock: Clock) -> None:
     module = """package w
 
 outer if {

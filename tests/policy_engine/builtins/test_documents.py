@@ -158,7 +158,7 @@ def test_patches_follow_each_other() -> None:
     assert outcome("json.patch", [[1], "x"], operations) == '[[[1, 2, 3], [1, 2], "x"]]'
 
 
-def test_a_member_that_is_put_in_once_more_takes_the_new_text(oracle: Oracle) -> None:
+def test_adding_an_equal_member_again_replaces_its_text(oracle: Oracle) -> None:
     operands = (Set([1, 2]), [{"op": "add", "path": [1], "value": Number("1.0")}])
     assert verdict("json.patch", *operands) == opa_outcome(oracle.call("json.patch", *operands)) == "[{1.0, 2}]"
 

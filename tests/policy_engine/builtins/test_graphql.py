@@ -334,7 +334,7 @@ def test_what_is_wrong_with_a_query_is_said(query: str) -> None:
     assert outcome(VERIFY, query, RICH) == "[[false, {}, {}]]"
 
 
-def test_what_is_wrong_with_a_schema_is_said_in_one_line() -> None:
+def test_an_error_in_a_schema_takes_one_line() -> None:
     found = outcome(PARSE, "{ a }", "type Query {\n  a: Foo\n}")
     assert found == "eval_builtin_error: graphql.parse: not a schema: line 2, column 6: Unknown type 'Foo'"
 
@@ -373,7 +373,7 @@ def test_a_schema_survives_as_a_tree(text: str) -> None:
 
 @pytest.mark.parametrize("kind", range(-1, 11))
 @pytest.mark.parametrize("raw", ["1) { a } b(x: 1", "a) { a } b(x: 1", '"', "\n", "\ud800", "1 2", "", "-", None, 1])
-def test_a_value_of_a_tree_cannot_be_more_than_a_value(kind: int, raw: Value) -> None:
+def test_a_raw_value_stays_one_value_of_the_query(kind: int, raw: Value) -> None:
     value = {"Kind": kind, "Raw": raw}
     field = {"Alias": "a", "Name": "a", "Arguments": [{"Name": "x", "Value": value}]}
     try:

@@ -193,7 +193,7 @@ def test_references_lead_where_they_lead_in_opa(oracle: Oracle) -> None:
     check(oracle, ((MATCH, [*pair]) for pair in _references()))
 
 
-def test_what_is_no_schema_is_refused_with_opas_words(oracle: Oracle) -> None:
+def test_values_that_are_no_schemas_are_refused_in_opas_words(oracle: Oracle) -> None:
     check(oracle, ((VERIFY, [schema]) for schema in _no_schemas()))
     check(oracle, ((MATCH, [{"a": True}, schema]) for schema in _no_schemas()))
 

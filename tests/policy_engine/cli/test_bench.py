@@ -79,7 +79,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return pass_time
 
 
-def test_a_run_lasts_as_long_as_it_is_told_to(bench, clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_lasts_for_the_given_time(bench, clock, monkeypatch: pytest.MonkeyPatch) -> None:
     decide = bench_module.sample
     monkeypatch.setattr(
         bench_module, "sample", lambda call, *limits: decide(lambda: (call(), clock(2_000_000)), *limits)

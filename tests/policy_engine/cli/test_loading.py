@@ -35,7 +35,7 @@ def test_a_directory_of_bundles_stands_for_each_of_them(tmp_path: Path, monkeypa
     assert support.data == {"support": {"limit": 1}}
 
 
-def test_files_beside_bundles_are_a_unit_only_if_there_is_a_policy_among_them(tmp_path: Path) -> None:
+def test_files_beside_bundles_need_a_policy_to_be_a_unit(tmp_path: Path) -> None:
     write(tmp_path, **BUNDLES, **{"p/settings.json": '{"x": 1}'})
     assert len(load([tmp_path / "p"])) == 2
     write(tmp_path, **{"p/extra.rego": "package extra"})
@@ -82,7 +82,7 @@ def test_what_is_ignored_is_not_even_read(tmp_path: Path) -> None:
     assert load([tmp_path / "authz/fixtures/one.json", tmp_path / "authz/authz.rego"], ignore=["*"])[0].data
 
 
-def test_any_directory_is_a_bundle_for_whoever_says_so(tmp_path: Path) -> None:
+def test_the_bundle_option_makes_any_directory_a_bundle(tmp_path: Path) -> None:
     files = {
         "authz/authz.rego": "package authz",
         "authz/limits/data.yaml": "most: 1",

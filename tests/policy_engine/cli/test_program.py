@@ -288,7 +288,7 @@ def test_eval_gives_bindings(policy) -> None:
     assert [each["text"] for each in result["expressions"]] == ["some x in [1, 2]", "y := x * 10", "y > 10"]
 
 
-def test_eval_of_a_call_with_an_operand_for_its_value(policy) -> None:
+def test_eval_accepts_a_call_with_an_output_operand(policy) -> None:
     code, out, _ = policy("eval", 'walk({"a": 1}, [path, value])')
     assert code == 0
     assert [answer["bindings"] for answer in json.loads(out)["result"]] == [
@@ -304,7 +304,7 @@ def test_eval_of_something_undefined_is_empty(policy) -> None:
     assert policy("eval", "--fail-defined", "1")[0] == 1
 
 
-def test_a_lone_false_is_a_result_and_a_failed_condition_is_none(policy) -> None:
+def test_false_alone_is_a_result_but_a_failed_condition_is_not(policy) -> None:
     assert json.loads(policy("eval", "1 == 2")[1])["result"][0]["expressions"][0]["value"] is False
     assert policy("eval", "x := 1; x == 2")[1] == "{}\n"
     assert policy("eval", "-f", "pretty", "[true, false][_]")[1] == "true\n"
@@ -418,7 +418,7 @@ def test_help_is_plain_text_when_it_is_piped(policy, verb: tuple[str, ...]) -> N
 PROGRAM = [sys.executable, "-c", "import sys; from policy_engine.cli import main; sys.exit(main())"]
 
 
-def test_on_a_terminal_there_are_colours_and_still_one_clear_error() -> None:
+def test_a_terminal_shows_one_clear_error_in_colours() -> None:
     terminal, inner = pty.openpty()
     subprocess.run([*PROGRAM, "evl"], stdout=inner, stderr=inner, env={"TERM": "xterm"}, timeout=300, check=False)
     os.close(inner)

@@ -112,7 +112,7 @@ def test_schemas_that_cannot_be_read(policy: Policy, verb: tuple[str, ...]) -> N
     ]
 
 
-def test_what_is_no_schema_has_no_place_in_a_policy(policy: Policy) -> None:
+def test_check_rejects_an_invalid_schema(policy: Policy) -> None:
     write("input.json", {"type": "objec"})
     code, _, text = policy("check", "p", "--schema", "input.json")
     assert code == 1

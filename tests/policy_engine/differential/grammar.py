@@ -1,10 +1,10 @@
 """Random programs that use the whole grammar: every form of module, rule and statement. Terms: grammar_terms.py.
 
 It has everything that `generator` and `meaningful` never write: packages that import each other by name and alias,
-declared variables, patterns within patterns on both sides, references that begin with a call or a collection, keys of any type,
-numbers and strings in every notation, raw and template strings, annotations and the builtins that read them, operands
-of `and`, `or` and `not` with and without braces. A test counts that no class of node and no state of its fields is left
-out. Modules have an order, and refer to earlier ones only.
+declared variables, patterns within patterns on both sides, references that begin with a call or a collection, keys of
+any type, numbers and strings in every notation, raw and template strings, annotations and the builtins that read them,
+operands of `and`, `or` and `not` with and without braces. A test counts that no class of node and no state of its
+fields is left out. Modules have an order, and refer to earlier ones only.
 """
 
 from __future__ import annotations

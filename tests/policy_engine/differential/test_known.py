@@ -100,7 +100,7 @@ def test_every_one_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize("rules", [rules for _, rules in SAMPLES])
-def test_another_difference_in_such_a_program_is_none_of_them(rules: str, oracles: Oracles) -> None:
+def test_a_known_difference_explains_no_other_one(rules: str, oracles: Oracles) -> None:
     values = Difference("data.t", True, '[{"p": 7}]', "undefined")
     refusals = Difference("modules", True, "refused: rego_recursion_error", "accepted")
     assert not reason(_program(rules), values, oracles[True])

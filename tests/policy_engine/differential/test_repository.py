@@ -66,7 +66,7 @@ def test_what_depends_on_the_clock_is_no_difference(tmp_path: Path, capsys: pyte
     assert 'strict: not compared, they depend on clock or chance: data["t"]["now"]\n' in capsys.readouterr().out
 
 
-def test_a_document_that_opa_dies_of_costs_no_other_one(
+def test_a_document_that_kills_opa_does_not_lose_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "t.rego").write_text("package t\n" + "".join(f"p{number} := {number}\n" for number in range(5)))

@@ -133,7 +133,7 @@ def test_hints(rules: str, hint: str) -> None:
     assert found.hint == hint
 
 
-def test_independent_errors_are_all_listed_and_none_that_follows_from_another() -> None:
+def test_all_independent_errors_are_listed_without_consequences() -> None:
     source = """package t
 
 import data.a.x
@@ -209,7 +209,7 @@ def lines(body: str) -> int:
 
 
 @pytest.mark.parametrize("body", [reversed_chain, patterns, assigned_patterns, unbound_chain])
-def test_statements_in_any_order_take_work_in_proportion_to_their_number(body: Callable[[int], str]) -> None:
+def test_ordering_statements_takes_linear_work(body: Callable[[int], str]) -> None:
     small, large = lines(body(50)), lines(body(400))
     assert small > 50
     assert large < 9 * small

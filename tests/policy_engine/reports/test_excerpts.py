@@ -35,7 +35,7 @@ def test_the_caret_keeps_its_place_behind_tabs_and_wide_characters() -> None:
     assert caret == "    | \t" + " " * 13 + "^"
 
 
-def test_a_span_over_several_lines_is_marked_to_the_end_of_its_first() -> None:
+def test_carets_mark_only_the_first_line_of_a_span() -> None:
     error = PolicyError(PARSE_ERROR, "not closed", Location("p.rego", 1, 6, 3, 2))
     assert render(error, {"p.rego": "x := [1,\r\n 2\n}"}).splitlines()[1:] == ["  1 | x := [1,", "    |      ^^^"]
 

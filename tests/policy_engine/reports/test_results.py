@@ -47,7 +47,7 @@ def shown(form: Format, *, verbose: bool = False) -> str:
     return output.getvalue()
 
 
-def test_pretty_shows_what_needs_a_look_with_what_it_printed_and_the_totals() -> None:
+def test_pretty_shows_failures_with_their_prints_and_the_totals() -> None:
     assert (
         shown(Format.PRETTY)
         == f"""\

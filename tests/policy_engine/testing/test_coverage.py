@@ -49,13 +49,11 @@ def missing(rules: str, data: dict[str, object] | None = None) -> list[str]:
         pytest.param("p if true\n\np if false\n\ntest_p if p", ["p if false"], id="stopped early"),
     ],
 )
-def test_an_expression_is_covered_when_it_is_evaluated_and_a_head_when_it_gives_a_value(
-    rules: str, expected: list[str]
-) -> None:
+def test_evaluation_covers_expressions_and_values_cover_heads(rules: str, expected: list[str]) -> None:
     assert missing(rules) == expected
 
 
-def test_an_equality_is_evaluated_for_members_that_a_join_would_leave_out() -> None:
+def test_coverage_counts_equalities_that_a_join_would_skip() -> None:
     rules = (
         "p if {\n\tsome g in data.grants\n\tg.user == input.user\n\tg.on # 4\n}\n\ntest_p if not p with input.user as 0"
     )

@@ -146,7 +146,7 @@ def test_a_decision_can_be_explained() -> None:
     ]
 
 
-def test_what_one_of_many_values_lacks_is_nothing_wrong_with_an_expression_that_holds() -> None:
+def test_one_value_without_a_member_fails_no_expression_that_holds() -> None:
     modules = {"p.rego": "package p\n\np if {\n\tinput.xs[i] == data.names[i]\n\ti == 7\n}"}
     steps = pe.compile(modules, {"names": [1]}).entrypoint("data.p").explain({"xs": [1, 2]}).steps
     assert [failure_of(step, steps, modules).text for step in steps] == ["input.xs[i] == data.names[i]", "i == 7"]

@@ -91,7 +91,7 @@ def test_the_filter_is_a_search_in_the_full_name() -> None:
         results(source, matching="(")
 
 
-def test_what_a_test_prints_is_its_own_even_if_it_fails_with_an_error() -> None:
+def test_prints_belong_to_their_test_even_if_it_fails() -> None:
     found = results(
         'test_a if print("one", 1)\ntest_b := y if { print("two"); some y in [1, 2] }\ntest_c if print(input.nothing)'
     )
@@ -106,7 +106,7 @@ def test_errors_of_every_module_are_reported_together() -> None:
     assert [error.location.file for error in caught.value.errors if error.location] == ["m0.rego", "m1.rego"]
 
 
-def test_errors_of_the_compiler_are_not_taken_for_trouble_with_case_names() -> None:
+def test_compiler_errors_do_not_blame_the_names_of_cases() -> None:
     with pytest.raises(pe.PolicyError, match="var y is unsafe"):
         results("test_x[n] if { n := 1; n == y }")
 

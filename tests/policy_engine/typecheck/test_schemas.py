@@ -57,7 +57,7 @@ def errors(source: str, **options: Any) -> list[str]:
 MATCH = "rego_type_error: match error: the two sides are never equal"
 
 
-def test_the_schema_of_input_is_that_of_every_rule_and_query() -> None:
+def test_the_schema_of_input_applies_to_every_rule_and_query() -> None:
     source = "p if input.user == 1\n\nq if input.name\n\nr if count(input.roles) == 1"
     assert errors(source, schemas={"schema": INPUT}) == [
         f"t.rego:3: {MATCH}",
@@ -90,7 +90,7 @@ def test_names_mean_nothing_until_there_are_schemas() -> None:
     ]
 
 
-def test_a_schema_needs_a_name_that_could_be_meant() -> None:
+def test_a_schema_with_an_unknown_name_is_refused() -> None:
     assert errors("p := 1", schemas={"input": INPUT}) == [
         "None: rego_compile_error: invalid schema reference: input",
     ]
@@ -109,7 +109,7 @@ p if {
     assert errors(source) == [f"t.rego:8: {MATCH}", f"t.rego:9: {MATCH}"]
 
 
-def test_no_schema_is_too_deep_or_too_large_for_an_error() -> None:
+def test_deep_and_large_schemas_end_in_an_error() -> None:
     deep: dict[str, Any] = {}
     for _ in range(5000):
         deep = {"properties": {"a": deep}}
