@@ -13,9 +13,10 @@ import typer
 from gateway.cli import claims, output, person_issuers
 from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization, Reason
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
+    from gateway.management.client import Client
     from gateway.registry.issuers import IssuerRecord, RuleRecord
 
 app = typer.Typer(no_args_is_help=True, help="Trust issuers of tokens, such as GitHub Actions or a Kubernetes cluster.")
@@ -39,30 +40,20 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer. Its tokens open nothing before there is a rule."""
-    from gateway.management.nouns.issuers import NewIssuer
-
-    new = NewIssuer(
-        name=name,
-        issuer=issuer,
-        audience=audience,
-        jwks_url=jwks_url or "",
-        jwks=person_issuers.key_text(jwks_url, jwks_file),
-        insecure=insecure,
-    )
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.issuers.add(organization, new)
-        if as_json:
-            output.print_json(made)
-        else:
-            typer.echo(f"issuer {made.name} is trusted for tokens of {made.issuer} to {made.audience}")
-            output.note(f"say which are which agent: `gateway issuers rule add {made.name} --claim … --agent …`")
+    body = {"name": name, "issuer": issuer, "audience": audience, "insecure": insecure}
+    made = person_issuers.trust(data, organization, body | person_issuers.keys(jwks_url, jwks_file))
+    if as_json:
+        output.print_json(made)
+    else:
+        typer.echo(f"issuer {made.name} is trusted for tokens of {made.issuer} to {made.audience}")
+        output.note(f"say which are which agent: `gateway issuers rule add {made.name} --claim … --agent …`")
 
 
 @app.command("list")
 def list_issuers(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the issuers that are trusted."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.issuers.listed(organization)
+    with gateways.client(data, output.warn) as gateway:
+        found = _listed(gateway, organization)
     if as_json:
         output.print_json(found)
         return
@@ -104,25 +95,21 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change an issuer's keys, or what its tokens of persons must be. Its rules and the tokens from them stay."""
-    from gateway.registry.issuers import IssuerUpdate
-
-    keys = person_issuers.key_text(jwks_url, jwks_file)
-    if discover and (keys or jwks_url is not None):
+    if discover and (jwks_file is not None or jwks_url is not None):
         raise GatewayError("invalid_issuer", "--discover excludes --jwks-url and --jwks-file", hint="say one of them")
     if claim and no_claims:
         raise GatewayError("invalid_issuer", "--claim and --no-claims exclude each other", hint="say one of them")
-    wanted = IssuerUpdate(
-        jwks_url="" if discover else jwks_url,
-        jwks=keys,
-        insecure=insecure,
-        max_age=None if max_age is None else output.parse_duration(max_age) // 10**9,
-        claims=[] if no_claims else claim,
-        algorithms=None if algorithm is None else [str(each) for each in algorithm],
-    )
-    if wanted == IssuerUpdate(insecure=insecure):
+    wanted = person_issuers.keys("" if discover else jwks_url, jwks_file) | {
+        "max_age": None if max_age is None else output.parse_duration(max_age) // 10**9,
+        "claims": [] if no_claims else claim,
+        "algorithms": None if algorithm is None else [str(each) for each in algorithm],
+    }
+    if all(each is None for each in wanted.values()):
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway issuers update --help`")
-    with gateways.opened(data, output.warn) as gateway:
-        changed = gateway.issuers.update(organization, name, wanted, reason)
+    body = wanted | {"insecure": insecure, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("PATCH", "issuers", name, body=body, organization=organization)
+        changed = person_issuers.issuer_of(reply.body, _rules(gateway, organization, name))
     if as_json:
         output.print_json(changed)
     else:
@@ -137,12 +124,14 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer no longer. The tokens that came from its rules end at their next use."""
-    with gateways.opened(data, output.warn) as gateway:
-        removed = gateway.issuers.remove(organization, name)
-        if as_json:
-            output.print_json(removed)
-        else:
-            typer.echo(f"removed issuer {removed.name}, and with it its rules ({len(removed.rules)})")
+    with gateways.client(data, output.warn) as gateway:
+        before = _rules(gateway, organization, name)
+        reply = gateway.send("DELETE", "issuers", name, organization=organization)
+    removed = person_issuers.issuer_of(reply.body, before)
+    if as_json:
+        output.print_json(removed)
+    else:
+        typer.echo(f"removed issuer {removed.name}, and with it its rules ({len(removed.rules)})")
 
 
 @rules.command("add")
@@ -160,13 +149,16 @@ def add_rule(
     as_json: Json = False,
 ) -> None:
     """Let tokens with these claims be an agent, or let an agent act for the persons that they name."""
-    found = claims.read(claim or [], "repository=acme/app")
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.issuers.add_rule(organization, issuer, found, agent)
-        if as_json:
-            output.print_json(made)
-        else:
-            typer.echo(f"rule {made.id}: {_meaning(made)}")
+    from gateway.registry.issuers import RuleRecord
+
+    body = {"claims": claims.read(claim or [], "repository=acme/app"), "agent": agent}
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "issuers", issuer, "rules", body=body, organization=organization)
+    made = documents.record(RuleRecord, reply.body)
+    if as_json:
+        output.print_json(made)
+    else:
+        typer.echo(f"rule {made.id}: {_meaning(made)}")
 
 
 @rules.command("list")
@@ -177,13 +169,11 @@ def list_rules(
     as_json: Json = False,
 ) -> None:
     """List the rules."""
-    from gateway.registry import issuers
-
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.issuers.listed(organization)
-    if issuer is not None:
-        found = [issuers.named(found, issuer)]
-    listed = [rule for each in found for rule in each.rules]
+    with gateways.client(data, output.warn) as gateway:
+        if issuer is not None:
+            listed = _rules(gateway, organization, issuer)
+        else:
+            listed = [rule for each in _listed(gateway, organization) for rule in each.rules]
     if as_json:
         output.print_json(listed)
         return
@@ -210,12 +200,33 @@ def remove_rule(
     as_json: Json = False,
 ) -> None:
     """End a rule. The tokens that came from it end at their next use."""
-    with gateways.opened(data, output.warn) as gateway:
-        removed = gateway.issuers.remove_rule(organization, rule)
-        if as_json:
-            output.print_json(removed)
-        else:
-            typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}")
+    from gateway.registry import issuers
+
+    with gateways.client(data, output.warn) as gateway:
+        found = _listed(gateway, organization)
+        holder = next((each.name for each in found if any(mine.id == rule for mine in each.rules)), None)
+        if holder is None:
+            raise issuers.unknown_rule(rule)
+        reply = gateway.send("DELETE", "issuers", holder, "rules", rule, organization=organization)
+    removed = documents.record(issuers.RuleRecord, reply.body)
+    if as_json:
+        output.print_json(removed)
+    else:
+        typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}")
+
+
+def _listed(gateway: Client, organization: str) -> list[IssuerRecord]:
+    found = gateway.items("issuers", organization=organization)
+    return [
+        person_issuers.issuer_of(each, _rules(gateway, organization, each["name"]) if each["rules"] else [])
+        for each in found
+    ]
+
+
+def _rules(gateway: Client, organization: str, issuer: str) -> list[RuleRecord]:
+    from gateway.registry.issuers import RuleRecord
+
+    return documents.records(RuleRecord, gateway.items("issuers", issuer, "rules", organization=organization))
 
 
 def _described(issuer: IssuerRecord) -> str:

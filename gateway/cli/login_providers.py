@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from gateway.cli import claims, output
-from gateway.cli.operators import Operator, Organization, Role, where
+from gateway.cli.operators import Operator, Organization, Role, found, where
 from gateway.cli.operators import app as operators
 from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
+    from gateway.management.client import Client, Reply
     from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
 
 providers = typer.Typer(no_args_is_help=True, help="Let operators log in with an OpenID Connect provider.")
@@ -22,6 +23,8 @@ rules = typer.Typer(no_args_is_help=True, help="Say whom a login provider lets i
 
 operators.add_typer(providers, name="login-provider")
 operators.add_typer(rules, name="login-rule")
+
+_NOUN: Final = "login-providers"
 
 Name = Annotated[str, typer.Argument(help="The provider.")]
 Secret = Annotated[
@@ -50,20 +53,18 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a provider. Nobody is let in before there is a rule."""
-
-    from gateway.management.nouns.logins import NewLoginProvider
-
-    new = NewLoginProvider(
-        name=name,
-        issuer=issuer,
-        client_id=client_id,
-        secret=None if secret_file is None else _secret(secret_file),
-        scopes=scope or [],
-        session_seconds=output.parse_duration(session) // 10**9,
-        insecure=insecure,
-    )
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.logins.add(new, reason)
+    body = {
+        "name": name,
+        "issuer": issuer,
+        "client_id": client_id,
+        "client_secret": None if secret_file is None else _secret(secret_file),
+        "scopes": scope or [],
+        "session_seconds": output.parse_duration(session) // 10**9,
+        "insecure": insecure,
+        "reason": reason,
+    }
+    with gateways.client(data, output.warn) as gateway:
+        made = _provider(gateway.send("POST", _NOUN, body=body))
     if as_json:
         output.print_json(made)
         return
@@ -75,9 +76,10 @@ def add(
 @providers.command("list")
 def list_providers(data: Data = DATA, as_json: Json = False) -> None:
     """List the login providers."""
+    from gateway.registry.login_providers import LoginProviderRecord
 
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.logins.listed()
+    with gateways.client(data, output.warn) as gateway:
+        found = documents.records(LoginProviderRecord, gateway.items(_NOUN))
     if as_json:
         output.print_json(found)
         return
@@ -94,10 +96,9 @@ def list_providers(data: Data = DATA, as_json: Json = False) -> None:
 @providers.command("show")
 def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
     """Show a login provider and its rules."""
-
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.logins.show(name)
-        let_in = gateway.logins.rules(found.name)
+    with gateways.client(data, output.warn) as gateway:
+        found = _provider(gateway.get(_NOUN, name))
+        let_in = _rules(gateway, found.name)
     if as_json:
         output.print_json(output.plain(found) | {"rules": [output.plain(each) for each in let_in]})
         return
@@ -131,20 +132,20 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change a login provider, for logins from now on. Logins before go on as they are."""
-
-    from gateway.management.nouns.logins import LoginProviderUpdate
-
     if secret_file is not None and no_secret:
         raise GatewayError("invalid_secret", "--client-secret-file and --no-client-secret exclude each other")
-    wanted = LoginProviderUpdate(
-        client_id=client_id,
-        secret=None if secret_file is None else _secret(secret_file),
-        public=no_secret,
-        scopes=scope,
-        session_seconds=None if session is None else output.parse_duration(session) // 10**9,
-    )
-    with gateways.opened(data, output.warn) as gateway:
-        changed = gateway.logins.update(name, wanted, reason)
+    wanted: dict[str, Any] = {
+        "client_id": client_id,
+        "client_secret": None if secret_file is None else _secret(secret_file),
+        "scopes": scope,
+        "session_seconds": None if session is None else output.parse_duration(session) // 10**9,
+    }
+    body = {member: value for member, value in wanted.items() if value is not None} | {"reason": reason}
+    if no_secret:
+        body |= {"client_secret": None}
+    with gateways.client(data, output.warn) as gateway:
+        # What is given is meant whatever the provider is.
+        changed = _provider(gateway.send("PATCH", _NOUN, name, body=body, match="*"))
     if as_json:
         output.print_json(changed)
     else:
@@ -154,9 +155,9 @@ def update(
 @providers.command("remove")
 def remove(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
     """Let nobody log in there any more. Its rules go, and the logins that it gave end at once."""
-
-    with gateways.opened(data, output.warn) as gateway:
-        removed, ended = gateway.logins.remove(name, reason)
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("DELETE", _NOUN, name, reason=reason or None)
+    removed, ended = _provider(reply), reply.body["tokens_ended"]
     if as_json:
         output.print_json(output.plain(removed) | {"tokens_ended": ended})
     else:
@@ -180,13 +181,10 @@ def add_rule(
     as_json: Json = False,
 ) -> None:
     """Let people in who have these claims, all of them, as operators with this role."""
-
-    from gateway.management.nouns.logins import NewLoginRule
-
     asked = claims.read(claim or [], "groups=platform")
-    new = NewLoginRule(provider=provider, claims=asked, role=role.value, organization=organization)
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.logins.add_rule(new, reason)
+    body = {"claims": asked, "role": role.value, "organization": organization, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        made = _rule(gateway.send("POST", _NOUN, provider, "rules", body=body).body)
     if as_json:
         output.print_json(made)
     else:
@@ -200,9 +198,8 @@ def list_rules(
     as_json: Json = False,
 ) -> None:
     """List the rules."""
-
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.logins.rules(provider)
+    with gateways.client(data, output.warn) as gateway:
+        found = _rules(gateway, provider)
     if as_json:
         output.print_json(found)
         return
@@ -221,9 +218,14 @@ def remove_rule(
     as_json: Json = False,
 ) -> None:
     """End a rule. The logins that it has let in end at once."""
+    from gateway.registry.login_providers import unknown_rule
 
-    with gateways.opened(data, output.warn) as gateway:
-        removed, ended = gateway.logins.remove_rule(rule, reason)
+    with gateways.client(data, output.warn) as gateway:
+        provider = next((each.provider for each in _rules(gateway, None) if each.id == rule), None)
+        if provider is None:
+            raise unknown_rule(rule)
+        reply = gateway.send("DELETE", _NOUN, provider, "rules", rule, reason=reason or None)
+    removed, ended = _rule(reply.body), reply.body["tokens_ended"]
     if as_json:
         output.print_json(output.plain(removed) | {"tokens_ended": ended})
     else:
@@ -239,15 +241,35 @@ def readmit(
     as_json: Json = False,
 ) -> None:
     """Let the person of a revoked operator log in again. The next login makes a new operator, if a rule lets it in."""
-
-    with gateways.opened(data, output.warn) as gateway:
-        barred = gateway.operators.readmit(organization, operator, reason)
+    with gateways.client(data, output.warn) as gateway:
+        before = found(gateway, organization, operator)
+        path = ("operators", before.id, "readmit")
+        reply = gateway.send("POST", *path, body={"reason": reason}, organization=organization)
+    barred = None if reply.body["subject"] == before.subject else before
     if as_json:
         output.print_json({"operator": operator, "changed": barred is not None})
     elif barred is not None:
         typer.echo(f"the person of operator {barred.name} ({barred.id}) may log in again")
     else:
         typer.echo(f"no login is barred by operator {operator}")
+
+
+def _provider(reply: Reply) -> LoginProviderRecord:
+    from gateway.registry.login_providers import LoginProviderRecord
+
+    return documents.record(LoginProviderRecord, reply.body)
+
+
+def _rules(gateway: Client, provider: str | None) -> list[LoginRuleRecord]:
+    """The rules of one provider, or of all."""
+    named = [each["name"] for each in gateway.items(_NOUN)] if provider is None else [provider]
+    return [_rule(each) for name in named for each in gateway.items(_NOUN, name, "rules")]
+
+
+def _rule(document: dict[str, Any]) -> LoginRuleRecord:
+    from gateway.registry.login_providers import LoginRuleRecord
+
+    return documents.record(LoginRuleRecord, document)
 
 
 def _secret(path: Path) -> str:

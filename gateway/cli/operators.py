@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Reason
 from gateway.cli.secret_out import secret_file
-from gateway.management import gateways
+from gateway.errors import GatewayError
+from gateway.management import documents, gateways
+
+if TYPE_CHECKING:
+    from gateway.management.client import Client, Reply
+    from gateway.registry.records import OperatorRecord, OperatorTokenRecord
 
 app = typer.Typer(no_args_is_help=True, help="Add, show, change and revoke operators, who use the control API.")
 token_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke operators' tokens.")
@@ -52,8 +57,9 @@ def add(
 
     The first one is added on the gateway's machine: there is no password.
     """
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.operators.add(organization, name, role.value, reason)
+    body = {"name": name, "role": role.value, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        made = _operator(gateway.send("POST", "operators", body=body, organization=organization))
     if as_json:
         output.print_json(made)
     else:
@@ -65,14 +71,17 @@ def add(
 @app.command("list")
 def list_operators(organization: Organization = None, data: Data = DATA, as_json: Json = False) -> None:
     """List all operators, or those of one organization, also revoked ones."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.operators.listed(organization)
+    from gateway.registry.records import OperatorRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        items = gateway.items("operators", organization=organization, everywhere=None if organization else True)
+    listed = sorted(documents.records(OperatorRecord, items), key=lambda each: (each.name, each.id))
     if as_json:
-        output.print_json(found)
+        output.print_json(listed)
         return
     output.print_table(
         ("NAME", "ROLE", "OF", "STATUS", "CREATED", "ID"),
-        [(o.name, o.role, where(o.organization), o.status, output.timestamp(o.created_ns), o.id) for o in found],
+        [(o.name, o.role, where(o.organization), o.status, output.timestamp(o.created_ns), o.id) for o in listed],
         empty="no operators yet: type `gateway operators add NAME --role owner`",
     )
 
@@ -80,24 +89,27 @@ def list_operators(organization: Organization = None, data: Data = DATA, as_json
 @app.command()
 def show(operator: Operator, organization: Organization = None, data: Data = DATA, as_json: Json = False) -> None:
     """Show an operator with its tokens and its history."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.operators.show(organization, operator)
-        tokens = gateway.operators.tokens(organization, found.id)
-        versions = gateway.operators.versions(organization, found.id)
+    from gateway.registry.records import OperatorVersionRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        shown = found(gateway, organization, operator)
+        tokens = _tokens(gateway, organization, shown.id)
+        items = gateway.items("operators", shown.id, "versions", organization=organization)
+        versions = documents.records(OperatorVersionRecord, items)
     now_ns = output.now_ns()
     if as_json:
-        shown = [output.plain(each) | {"status": each.status(now_ns)} for each in tokens]
-        output.print_json(output.plain(found) | {"tokens": shown, "versions": versions})
+        listed = [output.plain(each) | {"status": each.status(now_ns)} for each in tokens]
+        output.print_json(output.plain(shown) | {"tokens": listed, "versions": versions})
         return
     output.print_fields(
         [
-            ("name", found.name),
-            ("id", found.id),
-            ("of", where(found.organization)),
-            ("role", found.role),
-            ("status", found.status),
-            *([("logs in", f"{found.subject} at {found.issuer}")] if found.issuer else []),
-            ("version", f"{found.version} since {output.timestamp(found.since_ns)}"),
+            ("name", shown.name),
+            ("id", shown.id),
+            ("of", where(shown.organization)),
+            ("role", shown.role),
+            ("status", shown.status),
+            *([("logs in", f"{shown.subject} at {shown.issuer}")] if shown.issuer else []),
+            ("version", f"{shown.version} since {output.timestamp(shown.since_ns)}"),
             *(
                 (
                     "token",
@@ -119,8 +131,14 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Give an operator another role, from the next request on. Its tokens stay."""
-    with gateways.opened(data, output.warn) as gateway:
-        updated = gateway.operators.update(organization, operator, role.value, reason)
+    body = {"role": role.value, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        before = found(gateway, organization, operator)
+        # The role is meant whatever the operator is.
+        after = _operator(
+            gateway.send("PATCH", "operators", before.id, body=body, match="*", organization=organization)
+        )
+    updated = None if after.version == before.version else after
     if as_json:
         output.print_json({"operator": output.plain(updated) if updated else operator, "changed": updated is not None})
     elif updated is None:
@@ -138,8 +156,11 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke an operator and all its tokens, for good. The next request with one of them is refused."""
-    with gateways.opened(data, output.warn) as gateway:
-        revoked = gateway.operators.revoke(organization, operator, reason)
+    with gateways.client(data, output.warn) as gateway:
+        before = found(gateway, organization, operator)
+        path = ("operators", before.id, "revoke")
+        after = _operator(gateway.send("POST", *path, body={"reason": reason}, organization=organization))
+    revoked = None if after.version == before.version else after
     if as_json:
         output.print_json({"operator": operator, "revoked": True, "changed": revoked is not None})
     elif revoked is None:
@@ -170,23 +191,25 @@ def create_token(
 
     With --server it must not outlive the token with which you ask.
     """
-    from gateway.management.nouns.operators import NewOperatorToken
-
-    lifetime_ns = None if expires is None else output.parse_duration(expires)
-    new = NewOperatorToken(operator=operator, lifetime_ns=lifetime_ns, scopes=scope or None)
-    with gateways.opened(data, output.warn) as gateway, secret_file(out) as put:
-        made = gateway.operators.create_token(organization, new, reason)
-        put(made.text)
+    seconds = None if expires is None else output.parse_duration(expires) // 10**9
+    body = {"expires_in": seconds, "scopes": scope or None, "reason": reason}
+    with gateways.client(data, output.warn) as gateway, secret_file(out) as put:
+        reply = gateway.send("POST", "operators", operator, "tokens", body=body, organization=organization)
+        made, text = _token(reply.body), reply.body["token"]
+        if text is None:  # the first answer was lost, and secrets are not kept for the second
+            message = f"token {made.id} was created, but its text was lost on the way"
+            hint = f"type `gateway operators token revoke {made.id}` and create another"
+            raise GatewayError("answer_lost", message, hint=hint)
+        put(text)
     if as_json:
-        shown = {"token": made.text} if out is None else {"file": str(out)}
-        output.print_json(output.plain(made.record) | shown)
+        output.print_json(output.plain(made) | ({"token": text} if out is None else {"file": str(out)}))
         return
-    until = "" if made.record.expires_ns is None else f" until {output.timestamp(made.record.expires_ns)}"
+    until = "" if made.expires_ns is None else f" until {output.timestamp(made.expires_ns)}"
     if out is not None:
-        output.note(f"{made.record.id} for operator {made.record.operator}{until} is in {out}: this is the only copy")
+        output.note(f"{made.id} for operator {made.operator}{until} is in {out}: this is the only copy")
     else:
-        typer.echo(made.text)
-        output.note(f"{made.record.id} for operator {made.record.operator}{until}; this is the only time it is shown")
+        typer.echo(text)
+        output.note(f"{made.id} for operator {made.operator}{until}; this is the only time it is shown")
 
 
 @token_app.command("list")
@@ -194,11 +217,11 @@ def list_tokens(
     operator: Operator, organization: Organization = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """List an operator's tokens without their secrets, also dead ones."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.operators.tokens(organization, operator)
+    with gateways.client(data, output.warn) as gateway:
+        listed = _tokens(gateway, organization, operator)
     now_ns = output.now_ns()
     if as_json:
-        output.print_json([output.plain(each) | {"status": each.status(now_ns)} for each in found])
+        output.print_json([output.plain(each) | {"status": each.status(now_ns)} for each in listed])
         return
     output.print_table(
         ("TOKEN", "STATUS", "CREATED", "EXPIRES", "ONLY FOR", "ID"),
@@ -211,7 +234,7 @@ def list_tokens(
                 " ".join(each.scopes or []),
                 each.id,
             )
-            for each in found
+            for each in listed
         ],
         empty=f"no tokens yet: type `gateway operators token create {operator}`",
     )
@@ -228,14 +251,37 @@ def revoke_token(
     """Revoke a token, for good. The next request with it is refused."""
     from gateway.identity.credentials import public_part
 
-    with gateways.opened(data, output.warn) as gateway:
-        revoked = gateway.operators.revoke_token(organization, token, reason)
+    with gateways.client(data, output.warn) as gateway:
+        before = gateway.get("operator-tokens", public_part(token), organization=organization).body
+        path = ("operator-tokens", before["id"], "revoke")
+        reply = gateway.send("POST", *path, body={"reason": reason}, organization=organization)
+    revoked = None if before["revoked"] is not None else _token(reply.body)
     if as_json:
         output.print_json({"token_id": public_part(token), "revoked": True, "changed": revoked is not None})
     elif revoked is None:
         typer.echo("the token is already revoked")
     else:
         typer.echo(f"revoked token {revoked.token_id} ({revoked.id}) of operator {revoked.operator}")
+
+
+def found(gateway: Client, organization: str | None, operator: str) -> OperatorRecord:
+    return _operator(gateway.get("operators", operator, organization=organization))
+
+
+def _operator(reply: Reply) -> OperatorRecord:
+    from gateway.registry.records import OperatorRecord
+
+    return documents.record(OperatorRecord, reply.body)
+
+
+def _tokens(gateway: Client, organization: str | None, operator: str) -> list[OperatorTokenRecord]:
+    return [_token(each) for each in gateway.items("operators", operator, "tokens", organization=organization)]
+
+
+def _token(document: dict[str, Any]) -> OperatorTokenRecord:
+    from gateway.registry.records import OperatorTokenRecord
+
+    return documents.record(OperatorTokenRecord, document)
 
 
 def where(organization: str | None) -> str:

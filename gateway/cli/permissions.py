@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import output, policy_state
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.errors import GatewayError
@@ -105,8 +105,7 @@ def _named_by_policies(data: Path) -> list[str]:
     from gateway.settings import load_settings
 
     bundles = load_settings({"data": data}).data.bundles
-    with gateways.opened(data, output.warn) as gateway:
-        active = gateway.policies.state(1).in_force
+    active = policy_state.state(data, 1).in_force
     refs = [] if active is None else active.bundles
     return [name for each in refs for name in input_schema.models_named(bundle.read(bundles / each.digest))]
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import enum
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
+
+if TYPE_CHECKING:
+    from gateway.registry.issuers import IssuerRecord, RuleRecord
 
 
 class Kind(enum.StrEnum):
@@ -58,41 +62,43 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Trust an issuer to say who a person is. No agent may act for its persons before there is a rule."""
-    from gateway.management.nouns.issuers import NewIssuer
-    from gateway.registry.issuers import PersonTokens
-
-    keys = key_text(jwks_url, jwks_file)
-    tokens = PersonTokens(
-        kind=str(kind),
-        max_age=output.parse_duration(max_age) // 10**9,
-        claims=claim or [],
-        algorithms=[str(each) for each in algorithm or Algorithm],
-    )
-    new = NewIssuer(
-        name=name,
-        issuer=issuer,
-        audience=audience,
-        jwks_url=jwks_url or "",
-        jwks=keys,
-        insecure=insecure,
-        persons=tokens,
-    )
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.issuers.add(organization, new)
-        if as_json:
-            output.print_json(made)
-        else:
-            seen = ", ".join(made.claims) or "none but the subject"
-            typer.echo(f"issuer {made.name} is trusted to say who a person is; claims that policies see: {seen}")
-            output.note(f"say which agents may act for them: `gateway issuers rule add {made.name} --agent …`")
+    tokens = {
+        "kind": str(kind),
+        "max_age": output.parse_duration(max_age) // 10**9,
+        "claims": claim or [],
+        "algorithms": [str(each) for each in algorithm or Algorithm],
+    }
+    body = {"name": name, "issuer": issuer, "audience": audience, "insecure": insecure, "persons": tokens}
+    made = trust(data, organization, body | keys(jwks_url, jwks_file))
+    if as_json:
+        output.print_json(made)
+    else:
+        seen = ", ".join(made.claims) or "none but the subject"
+        typer.echo(f"issuer {made.name} is trusted to say who a person is; claims that policies see: {seen}")
+        output.note(f"say which agents may act for them: `gateway issuers rule add {made.name} --agent …`")
 
 
-def key_text(jwks_url: str | None, path: Path | None) -> str:
-    """The public keys in a file; empty if none is named. A URL beside it is refused."""
+def trust(data: Path, organization: str, body: dict[str, Any]) -> IssuerRecord:
+    """Add an issuer of any purpose."""
+    given = {name: value for name, value in body.items() if value is not None}
+    with gateways.client(data, output.warn) as gateway:
+        return issuer_of(gateway.send("POST", "issuers", body=given, organization=organization).body, [])
+
+
+def issuer_of(document: dict[str, Any], rules: list[RuleRecord]) -> IssuerRecord:
+    """An issuer, of whose rules its document has the number only."""
+    from gateway.registry.issuers import IssuerRecord
+
+    return documents.record(IssuerRecord, document | {"rules": rules})
+
+
+def keys(jwks_url: str | None, path: Path | None) -> dict[str, Any]:
+    """Where an issuer's public keys are, as bodies have it. A URL beside a file is refused."""
+    if path is None:
+        return {"jwks_url": jwks_url, "jwks": None}
+    from gateway.identity import jose
     from gateway.registry.issuers import MAX_JWKS
 
-    if path is None:
-        return ""
     if jwks_url is not None:
         raise GatewayError("invalid_issuer", "--jwks-url and --jwks-file exclude each other", hint="say one of them")
     try:
@@ -100,9 +106,11 @@ def key_text(jwks_url: str | None, path: Path | None) -> str:
             found = stream.read(MAX_JWKS + 1)
         if len(found) > MAX_JWKS:
             raise GatewayError("invalid_jwks", f"`{path}` has more than {MAX_JWKS} bytes", subject=str(path))
-        return found.decode("utf-8")
+        text = found.decode("utf-8")
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise GatewayError("invalid_jwks", f"cannot read `{path}`: {reason}", subject=str(path)) from error
     except UnicodeDecodeError as error:
         raise GatewayError("invalid_jwks", f"`{path}` is not text", subject=str(path)) from error
+    jose.key_set(text)  # says what is wrong with a text that is no JSON, too
+    return {"jwks_url": None, "jwks": json.loads(text)}

@@ -12,7 +12,7 @@ import typer
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 from gateway.registry.documents import plain
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def status(
         raise GatewayError("invalid_option", "--wait needs a commit", hint="name the one to wait for")
     until = time.monotonic() + (0 if wait is None else output.parse_duration(wait) / 1e9)
     while True:
-        found = _state(data, _LOOKED_AT)
+        found = state(data, _LOOKED_AT)
         fate, attempt = _fate(found, commit.lower()) if commit is not None else ("", None)
         waiting = fate == "unknown" or (attempt is not None and attempt.outcome in _TRIED_AGAIN)
         if not waiting or (left := until - time.monotonic()) <= 0:
@@ -71,7 +71,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List the commits that came into force or were refused, newest first, and why."""
-    found = _state(data, limit)
+    found = state(data, limit)
     if as_json:
         output.print_json(found.attempts)
         return
@@ -91,9 +91,25 @@ def history(
     )
 
 
-def _state(data: Path, limit: int) -> PolicyState:
-    with gateways.opened(data, output.warn) as gateway:
-        return gateway.policies.state(limit)
+def state(data: Path, limit: int) -> PolicyState:
+    """What is in force, and the newest attempts to bring something into force."""
+    from gateway.policy.rollout.state import OK, InForce, PolicyAttempt, PolicyState
+    from gateway.registry.records import BundleRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        body = gateway.get("policies", limit=str(limit)).body
+    found = body["in_force"]
+    if found is not None:
+        found |= {"bundles": documents.records(BundleRecord, found["bundles"])}
+    # A gateway of a former version says nothing of its branch.
+    refused = body["refused"] if "refused" in body else (body["attempts"] or [None])[0]
+    if refused is not None and refused["outcome"] == OK:
+        refused = None
+    return PolicyState(
+        in_force=None if found is None else documents.record(InForce, found),
+        attempts=documents.records(PolicyAttempt, body["attempts"]),
+        refused=None if refused is None else documents.record(PolicyAttempt, refused),
+    )
 
 
 def _fate(found: PolicyState, commit: str) -> tuple[str, PolicyAttempt | None]:

@@ -12,7 +12,7 @@ import typer
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.cli.usage_sums import sums
-from gateway.management import gateways
+from gateway.management import documents, gateways
 from gateway.processes import local
 
 if TYPE_CHECKING:
@@ -36,31 +36,31 @@ def list_prices(
     """List the providers of the table, or the models of one with the prices that are in force now."""
     from gateway.usage import price_documents
 
-    with gateways.opened(data, output.warn) as gateway:
-        if provider is None:
-            version, rows = gateway.prices.providers()
-        else:
-            models = gateway.prices.of_provider(provider)
+    path = "providers" if provider is None else "models"
+    with gateways.client(data, output.warn) as gateway:
+        body = gateway.get("prices", path, provider=provider).body
     if provider is None:
+        rows = documents.records(price_documents.PricedProvider, body["items"])
         if as_json:
-            output.print_json({"version": version, "providers": rows})
+            output.print_json({"version": body["version"], "providers": rows})
             return
         output.print_table(
             ("PROVIDER", "MODELS", "ALSO THOSE OF"),
             [(each.provider, str(each.models), ", ".join(each.also)) for each in rows],
             empty="the table is empty",
         )
-        output.note(f"the table is {version}; `gateway prices list PROVIDER` shows prices")
+        output.note(f"the table is {body['version']}; `gateway prices list PROVIDER` shows prices")
         return
+    found = [(each["model"], price_documents.price(each)) for each in body["items"]]
     if as_json:
-        shown = [{"model": each.name, **price_documents.document(each.price)} for each in models.prices]
+        shown = [{"model": name, **price_documents.document(price)} for name, price in found]
         typer.echo(json.dumps(shown, indent=2))
         return
-    rates = [(each.name, *_cells(each.price)) for each in models.prices]
+    rates = [(name, *_cells(price)) for name, price in found]
     output.print_table(("MODEL", *_COLUMNS), rates, empty="none of its own")
-    if models.also:
-        output.note(f"also the models of {', '.join(models.also)}")
-    output.note(_NOTE.format(version=models.version))
+    if body["also"]:
+        output.note(f"also the models of {', '.join(body['also'])}")
+    output.note(_NOTE.format(version=body["version"]))
 
 
 @app.command()
@@ -79,21 +79,22 @@ def show(
     """Show what a model costs at each upstream, and by which entry of which table."""
     from gateway.usage import price_documents
 
-    at_ns = None if at is None else output.parse_time(at)
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.prices.of_model(organization, model, upstream, at_ns)
+    when = None if at is None else documents.time_text(output.parse_time(at))
+    with gateways.client(data, output.warn) as gateway:
+        body = gateway.get("prices", organization=organization, model=model, upstream=upstream, at=when).body
+    found = [(each["at"], price_documents.price(each)) for each in body["items"]]
     if as_json:
-        shown = [{"at": each.name, **price_documents.document(each.price)} for each in found]
+        shown = [{"at": name, **price_documents.document(price)} for name, price in found]
         typer.echo(json.dumps(shown, indent=2))
         return
     output.print_table(
         ("AT", *_COLUMNS, "ENTRY"),
-        [(each.name, *_cells(each.price), each.price.name) for each in found],
+        [(name, *_cells(price), price.name) for name, price in found],
         empty="no prices",
     )
-    for each in found:
-        for line in _more(each.price):
-            output.note(f"{each.name}: {line}")
+    for name, price in found:
+        for line in _more(price):
+            output.note(f"{name}: {line}")
     output.note("dollars for a million tokens")
 
 

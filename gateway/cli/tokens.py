@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Reason
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
     from gateway.identity.token_keys import TokenKeyState
@@ -19,8 +19,8 @@ app = typer.Typer(no_args_is_help=True, help="Show and replace the keys that sig
 @app.command()
 def keys(data: Data = DATA, as_json: Json = False) -> None:
     """List the keys that sign and verify tokens, newest first, with their ages."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.token_keys.listed()
+    with gateways.client(data, output.warn) as gateway:
+        found = _keys(gateway.items("token-keys"))
     if as_json:
         output.print_json(found)
         return
@@ -39,6 +39,12 @@ def keys(data: Data = DATA, as_json: Json = False) -> None:
         ],
         empty="no key yet: `gateway up` makes one",
     )
+
+
+def _keys(items: list[dict[str, Any]]) -> list[TokenKeyState]:
+    from gateway.identity.token_keys import TokenKeyState
+
+    return documents.records(TokenKeyState, items)
 
 
 def _state(key: TokenKeyState) -> str:
@@ -63,16 +69,17 @@ def rotate_key(
 
     Tokens of the old key are good until they expire; then a running gateway removes its file.
     """
-    with gateways.opened(data, output.warn) as gateway:
-        done = gateway.token_keys.rotate(at_once, reason)
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "token-keys", "rotate", body={"at_once": at_once, "reason": reason}).body
+    (new,), older = _keys([reply["key"]]), _keys(reply["older"])
     if as_json:
-        output.print_json(done)
+        output.print_json({"key": new, "older": older, "at_once": reply["at_once"]})
         return
-    typer.echo(f"key {done.key.number} signs tokens now")
+    typer.echo(f"key {new.number} signs tokens now")
     if at_once:
         output.note("tokens of older keys are refused from the next request on; agents ask for new ones")
-    ends = [each.kept_until_ns for each in done.older if each.kept_until_ns is not None]
+    ends = [each.kept_until_ns for each in older if each.kept_until_ns is not None]
     if ends:
         until = output.timestamp(max(ends))
         output.note(f"tokens of the old key are good until they expire; a running gateway removes it after {until}")
-    output.note(f"copy keys/token.{done.key.number} of the data directory into your backup")
+    output.note(f"copy keys/token.{new.number} of the data directory into your backup")

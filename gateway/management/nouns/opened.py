@@ -12,15 +12,9 @@ if TYPE_CHECKING:
     from gateway.management.nouns.assignments import Bindings, Limits
     from gateway.management.nouns.destinations import Routes, Upstreams
     from gateway.management.nouns.fleet import Fleet
-    from gateway.management.nouns.issuers import Issuers
     from gateway.management.nouns.keys import Keys
     from gateway.management.nouns.log import Log, Usage
-    from gateway.management.nouns.logins import Logins
-    from gateway.management.nouns.operators import Operators
     from gateway.management.nouns.permissions import Permissions
-    from gateway.management.nouns.policies import Policies
-    from gateway.management.nouns.prices import Prices
-    from gateway.management.nouns.token_keys import TokenKeys
 
 
 class Gateway:
@@ -48,17 +42,6 @@ class Gateway:
         return Limits(self._client)
 
     @cached_property
-    def operators(self) -> Operators:
-        from gateway.management.nouns.operators import Operators
-
-        return Operators(self._client)
-
-    @cached_property
-    def logins(self) -> Logins:
-        from gateway.management.nouns.logins import Logins
-
-        return Logins(self._client)
-
     @cached_property
     def permissions(self) -> Permissions:
         from gateway.management.nouns.permissions import Permissions
@@ -78,34 +61,10 @@ class Gateway:
         return Routes(self._client)
 
     @cached_property
-    def issuers(self) -> Issuers:
-        from gateway.management.nouns.issuers import Issuers
-
-        return Issuers(self._client)
-
-    @cached_property
     def adoptions(self) -> Adoptions:
         from gateway.management.nouns.adoptions import Adoptions
 
         return Adoptions(self._client)
-
-    @cached_property
-    def policies(self) -> Policies:
-        from gateway.management.nouns.policies import Policies
-
-        return Policies(self._client)
-
-    @cached_property
-    def prices(self) -> Prices:
-        from gateway.management.nouns.prices import Prices
-
-        return Prices(self._client)
-
-    @cached_property
-    def token_keys(self) -> TokenKeys:
-        from gateway.management.nouns.token_keys import TokenKeys
-
-        return TokenKeys(self._client)
 
     @cached_property
     def log(self) -> Log:
