@@ -26,10 +26,11 @@ from gateway.client.signing import Signer
 from gateway.identity import message_signatures, public_keys
 from gateway.identity.authentication import presented
 from gateway.identity.message_signatures import PrivateKey, content_digest
-from gateway.identity.nonces import Nonces
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.public_keys import add_public_key
+from gateway.runtime.nonces import Nonces
+from gateway.runtime.store import RuntimeStore
 
 HOST = "gateway"
 TARGET = "/v1/chat/completions"
@@ -69,7 +70,8 @@ def parts(directory: Path, key: PrivateKey) -> Iterator[tuple[str, float]]:
     yield f"{kind}: sign, in the client", microseconds(lambda: signed(Signer(key), data_plane.BODY))
 
     async def use() -> float:
-        with closing(Nonces(directory / f"{kind}.db")) as nonces:
+        with closing(RuntimeStore(directory / f"{kind}.db")) as store:
+            nonces = Nonces(store)
             began = time.process_time_ns()
             for number in range(CALLS):
                 await nonces.use("key", str(number), 1)

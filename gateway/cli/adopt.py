@@ -15,8 +15,8 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.dataplane.legacy_clients import Client
     from gateway.registry.adoptions import AdoptionRecord
+    from gateway.runtime.legacy_clients import Client
 
 app = typer.Typer(
     no_args_is_help=True, help="Let programs go on with an old provider key for a while, and see which still do."
@@ -99,7 +99,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show what is still to move: clients that were seen with the old key, and not with one of their own since."""
-    from gateway.dataplane import legacy_clients
+    from gateway.runtime import legacy_clients
 
     with gateways.opened(data, output.warn) as gateway:
         found = [each for each in gateway.adoptions.listed(organization) if each.revoked_ns is None]

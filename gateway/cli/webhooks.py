@@ -73,7 +73,7 @@ def add(
 def list_webhooks(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the webhooks, and how their last deliveries went."""
     from gateway.registry.records import WebhookRecord
-    from gateway.webhooks.deliveries import fares, state_document, state_of
+    from gateway.runtime.deliveries import fares, state_document, state_of
 
     with gateways.client(data, output.warn) as gateway:
         found = [

@@ -17,7 +17,6 @@ from gateway.call import Call, Reference
 from gateway.dataplane import preconditions
 from gateway.dataplane.forecast import Forecast, Limits, call_of
 from gateway.dataplane.obliged import obliged, renamed
-from gateway.dataplane.references import References
 from gateway.dataplane.registry_view import RegistryView
 from gateway.errors import GatewayError, Hint
 from gateway.identity.principals import Principal
@@ -30,6 +29,8 @@ from gateway.policy.obligations import Obligations
 from gateway.registry.key_source import KeySource
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
+from gateway.runtime.references import References
+from gateway.runtime.store import RuntimeStore
 from gateway.settings import Settings
 from gateway.upstream import routing
 from gateway.upstream.providers import forms
@@ -62,7 +63,7 @@ class DryRun:
         with ExitStack() as opened:
             self._limits = opened.enter_context(closing(Limits(settings)))
             self._reader = opened.enter_context(closing(RegistryReader(data.registry_db)))
-            self._references = opened.enter_context(closing(References(data.runtime_db)))
+            self._references = References(opened.enter_context(closing(RuntimeStore(data.runtime_db))))
             self._view = RegistryView(self._reader, Vault.load(data.keys, KeySource.of(settings)))
             self._policies = PolicyCache(data.bundles)
             self._opened = opened.pop_all()
@@ -129,7 +130,7 @@ class DryRun:
         edits += more
         judges, epoch = await self._judges(principal)
         judges = authorization.within_scope(judges, principal.scope, call.action, named, peer)
-        foreign = self._references.foreign(
+        foreign = await self._references.foreign(
             principal.organization, match.destination.id, principal.agent_id, call.references
         )
         ends, now_ns = time.monotonic() + _SECONDS, time.time_ns()
@@ -162,7 +163,7 @@ class DryRun:
     ) -> tuple[Reference, ...]:
         rows = [row for row in await self._reader.upstreams() if row.organization == principal.organization]
         identifier = next((row.id for row in rows if row.name == upstream), "")
-        return self._references.foreign(principal.organization, identifier, principal.agent_id, references)
+        return await self._references.foreign(principal.organization, identifier, principal.agent_id, references)
 
     async def _completed(
         self, principal: Principal, given: Mapping[str, Any], *, body: bool

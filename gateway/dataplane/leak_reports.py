@@ -2,35 +2,34 @@
 
 It is on the data plane's listener, because those who find keys are outside. The body is any text with keys in it, such
 as a line of a file or the report of a scanner. The answer is always the same and tells nothing about which keys exist;
-the keys are looked at after it was sent. One that is whole and real is handed over in `runtime.db`, and the control
-process revokes it within a second or two. A report that was answered with "received" is looked at, also when the
-registry fails for a while; one that cannot be kept until then is refused, so that the sender posts it again. Reports
-are few from one address, and the room for keys that wait is shared by addresses, so no sender keeps another's out.
+the keys are looked at after it was sent. One that is whole and real is handed over (`runtime/leaks.py`), and the
+control process revokes it within a second or two. A report that was answered with "received" is looked at, also when
+the registry fails for a while; one that cannot be kept until then is refused, so that the sender posts it again.
+Reports are few from one address, and the room for keys that wait is shared by addresses, so no sender keeps another's
+out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
-import time
-from collections.abc import Awaitable, Collection
-from contextlib import closing, suppress
-from pathlib import Path
+from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Final
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import Denied
+from gateway.errors import GatewayError
 from gateway.identity import credentials
 from gateway.identity.api_keys import KeySource
 from gateway.identity.credentials import Credential, Peppers
 from gateway.pace import Pace, Rate
+from gateway.runtime import leaks
+from gateway.runtime.store import RuntimeStore
 from gateway.shares import NoShareError, Shares, address_of
-from gateway.storage import database_files
 
-logger = logging.getLogger("gateway.identity.keys")
+logger = logging.getLogger("gateway.dataplane.leak_reports")
 
 PATH: Final = "/leaked-keys"
 MAX_BYTES: Final = 64 * 1024
@@ -46,20 +45,15 @@ _WAITING: Final = 2000  # keys that wait to be looked at
 _READING: Final = 64  # reports that are coming in
 _RECEIVED: Final = {"status": "received"}
 
-_TABLE: Final = """
-CREATE TABLE IF NOT EXISTS leak_report (credential TEXT PRIMARY KEY, peer TEXT NOT NULL, time_ns INTEGER NOT NULL)
-STRICT, WITHOUT ROWID
-"""
-
 
 class LeakReports:
     """The ASGI application in front of the data plane. Owned by the event loop's thread."""
 
-    def __init__(self, app: ASGIApp, source: KeySource, peppers: Peppers, runtime: Path) -> None:
+    def __init__(self, app: ASGIApp, source: KeySource, peppers: Peppers, store: RuntimeStore) -> None:
         self._app = app
         self._source = source
         self._peppers = peppers
-        self._runtime = runtime
+        self._store = store
         self._queue: asyncio.Queue[tuple[Credential, str]] = asyncio.Queue()
         self._pace = Pace({"address": Rate(PER_MINUTE, PER_MINUTE / 60)})
         self._waiting = Shares("reported keys", _WAITING)
@@ -119,10 +113,10 @@ class LeakReports:
             while True:
                 try:
                     if await self._real(credential):
-                        await asyncio.to_thread(_report, self._runtime, credential.id, peer)
+                        await self._store.note(leaks.report, self._store, credential.id, peer)
                     complaint = ""
                     break
-                except (Denied, sqlite3.Error, OSError) as error:
+                except GatewayError as error:
                     if str(error) != complaint:
                         logger.error("a reported key (%s) cannot be looked at yet: %s", credential.id, error)
                     complaint = str(error)
@@ -160,31 +154,6 @@ async def _text(receive: Receive) -> bytes | None:
 async def _busy(send: Send) -> None:
     """Nothing of the report was kept, so the sender must post it again."""
     await _answer(send, 503, {"status": "post it again: too many reports wait"}, (b"retry-after", b"5"))
-
-
-def waiting(runtime: Path) -> list[tuple[str, str]]:
-    """The public ids of keys that were reported and are real, each with the address that reported it."""
-    if runtime.exists():
-        with suppress(sqlite3.Error), closing(_opened(runtime, "ro")) as db:  # nothing was ever reported
-            return list(db.execute("SELECT credential, peer FROM leak_report ORDER BY time_ns LIMIT 100"))
-    return []
-
-
-def forget(runtime: Path, done: Collection[str]) -> None:
-    with closing(_opened(runtime, "rw")) as db, db:
-        db.executemany("DELETE FROM leak_report WHERE credential = ?", [(each,) for each in done])
-
-
-def _report(runtime: Path, credential: str, peer: str) -> None:
-    with suppress(FileExistsError):
-        database_files.create(runtime)
-    with closing(_opened(runtime, "rw")) as db, db:
-        db.execute(_TABLE)
-        db.execute("INSERT OR IGNORE INTO leak_report VALUES (?, ?, ?)", (credential, peer, time.time_ns()))
-
-
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=1.0)
 
 
 async def _answer(send: Send, status: int, document: object, *more: tuple[bytes, bytes]) -> None:

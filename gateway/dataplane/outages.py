@@ -2,33 +2,31 @@
 
 A single refusal says little. But an agent, an organization, an upstream, a bundle or the whole gateway of which nothing
 succeeds any more needs somebody, whatever the reason is. So each worker counts the refusals since the last success of
-each of them, which costs a request a few look-ups in memory, and writes the longer ones to `runtime.db`. All workers
-together say whether it is an outage: a success at one of them ends it. `gateway status` shows outages, the control
-process logs each once, and `/readyz` fails where the whole gateway refuses everything for a reason of its own.
+each of them, which costs a request a few look-ups in memory, and writes down the longer ones (`runtime/streaks.py`).
+All workers together say whether it is an outage: a success at one of them ends it. `gateway status` shows outages, the
+control process logs each once, and `/readyz` fails where the whole gateway refuses everything for a reason of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Container, Iterable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from gateway.dataplane.exchange import Exchange
 from gateway.errors import REASONS
 from gateway.identity.principals import Principal
 from gateway.policy.cache import Panel
-from gateway.storage import database_files
+from gateway.runtime import streaks
+from gateway.runtime.notes import Notes
+from gateway.runtime.store import RuntimeStore
+from gateway.runtime.streaks import Kind, Scope, Streak
 from gateway.upstream.routing import Match
 
 logger = logging.getLogger("gateway.dataplane.outages")
-
-Kind = Literal["gateway", "organization", "upstream", "bundle", "agent"]
 
 SECONDS: Final = 60
 """So long nothing has succeeded in an outage."""
@@ -38,7 +36,6 @@ _RETRY_SECONDS: Final = 60
 """So long after the last refusal a worker is ready again, so that requests come and show how it is."""
 LEAST: Final = 3
 """Fewer refusals than this are no outage, however far they lie apart."""
-FLUSH_SECONDS: Final = 5.0
 WRITTEN_SECONDS: Final = 10  # a streak of refusals is told to other processes from this length on
 _SCOPES: Final = 5000  # the most that are remembered
 
@@ -58,61 +55,10 @@ _BROKEN: Final = {"circuit_open": "upstream_error", "upstream_incomplete": "upst
 # These say neither that requests are served nor that they are refused.
 _NEUTRAL: Final = frozenset({"client_disconnected", "gateway_stopped", "revoked"})
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS outage (
-  kind TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, organization TEXT NOT NULL, worker TEXT NOT NULL,
-  since_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, success_ns INTEGER NOT NULL, refusals INTEGER NOT NULL,
-  codes TEXT NOT NULL, PRIMARY KEY (kind, id, worker)
-) WITHOUT ROWID
-"""
-_READ = """
-SELECT kind, id, name, organization, worker, since_ns, last_ns, success_ns, refusals, codes FROM outage
-"""
-_WRITE = "INSERT OR REPLACE INTO outage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM outage WHERE kind = ? AND id = ? AND worker = ?"
-
-
-class Scope(NamedTuple):
-    """Requests that belong together. `id` is the registry's; organizations and bundles go by their names."""
-
-    kind: Kind
-    id: str = ""
-    name: str = ""
-    organization: str = ""
-
-
 _GATEWAY: Final = Scope("gateway")
 
 _Of: TypeAlias = tuple[Principal | None, Match | None, Panel | None]
 """Whose request it is, where it goes, and which bundles have judged it, as far as it has come."""
-
-
-@dataclass(slots=True)
-class Streak:
-    """The refusals of one scope since its last success, in one worker. Without a refusal, `refusals` is 0."""
-
-    since_ns: int = 0
-    last_ns: int = 0
-    success_ns: int = 0
-    refusals: int = 0
-    codes: set[str] = field(default_factory=set)
-
-    def note(self, code: str, now_ns: int) -> None:
-        """Add a request: `code` is the reason of its refusal, empty for a success."""
-        if not code:
-            self.success_ns = max(self.success_ns, now_ns)
-            if self.refusals:
-                self.begin_anew()
-            return
-        if not self.refusals:
-            self.since_ns = now_ns
-        self.last_ns = now_ns
-        self.refusals += 1
-        self.codes.add(code)
-
-    def begin_anew(self) -> None:
-        """Forget the refusals, because something has succeeded."""
-        self.refusals, self.codes = 0, set()
 
 
 class Outage(NamedTuple):
@@ -135,17 +81,22 @@ class Outage(NamedTuple):
         return OF_CLIENTS.issuperset(self.codes)
 
 
-class Outages:
-    """The streaks of one worker; used from its event loop's thread only."""
+_Taken = tuple[list[tuple[Scope, Streak]], list[Scope]]
 
-    def __init__(self, path: Path, worker: str) -> None:
-        self._path = path
+
+class Outages(Notes[_Taken]):
+    """The streaks of one worker."""
+
+    SECONDS = 5.0
+    WHAT = "refusals of everything"
+
+    def __init__(self, store: RuntimeStore, worker: str) -> None:
+        super().__init__(store)
         self._worker = worker
         self._streaks: dict[Scope, Streak] = {}
         # Successes that are not in the streaks yet, and their times, by the ids of what they are of: the last of each.
         self._successes: dict[tuple[int, ...], tuple[_Of, int]] = {}
-        self._written: set[Scope] = set()
-        self._complaint = ""
+        self._told: set[Scope] = set()
 
     def finished(self, exchange: Exchange) -> None:
         """A request has ended."""
@@ -185,20 +136,20 @@ class Outages:
         found = None if streak is None else _outage(_GATEWAY, [streak], now_ns)
         return found is None or not found.is_fault or now_ns - found.last_ns > _RETRY_SECONDS * 1_000_000_000
 
-    async def run(self) -> None:
-        """Tell other processes at every interval, until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.tell()
+    async def flush(self) -> None:
+        """Tell other processes what they do not know yet."""
+        told, over = self._rows(await self._store.look(streaks.read, self._store.path))
+        if told or over:
+            await self._store.note(self._written, (told, over))
 
-    async def tell(self) -> None:
-        """Bring the file up to date."""
-        told, over = self._rows(await asyncio.to_thread(_stored, self._path))
-        await asyncio.to_thread(self._write, told, over)
-
-    def close(self) -> None:
+    def _take(self) -> _Taken | None:
         """A worker that ends refuses nothing any more."""
-        self._write([], list(self._written))
+        return ([], list(self._told)) if self._told else None
+
+    def _write(self, taken: _Taken) -> None:
+        told, over = taken
+        streaks.write(self._store, self._worker, told, over)
+        self._told = (self._told | {scope for scope, _ in told}) - set(over)
 
     def _rows(self, stored: dict[Scope, dict[str, Streak]]) -> tuple[list[tuple[Scope, Streak]], list[Scope]]:
         """The streaks that others must be told of, which are long ones and successes where others have a streak; and
@@ -217,30 +168,6 @@ class Outages:
             elif self._worker in known:
                 over.append(scope)
         return told, over
-
-    def _write(self, told: list[tuple[Scope, Streak]], over: list[Scope]) -> None:
-        if not told and not over:
-            return
-        rows = [
-            (*scope, self._worker, one.since_ns, one.last_ns, one.success_ns, one.refusals, " ".join(sorted(one.codes)))
-            for scope, one in told
-        ]
-        try:
-            with suppress(FileExistsError):
-                database_files.create(self._path)
-            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=1.0)) as db:
-                db.execute("PRAGMA synchronous = NORMAL")
-                db.execute("BEGIN IMMEDIATE")
-                db.execute(_TABLE)
-                db.executemany(_WRITE, rows)
-                db.executemany(_DELETE, [(scope.kind, scope.id, self._worker) for scope in over])
-                db.execute("COMMIT")
-            self._written = (self._written | {scope for scope, _ in told}) - set(over)
-            self._complaint = ""
-        except (sqlite3.Error, OSError) as error:
-            if str(error) != self._complaint:
-                logger.warning("refusals of everything cannot be kept for `gateway status`: %s", error)
-            self._complaint = str(error)
 
 
 class Herald:
@@ -264,22 +191,14 @@ class Herald:
 def read(path: Path, live: Container[str], now_ns: int) -> list[Outage]:
     """The outages that all workers together have, the widest first. Those that are not `live` do not count."""
     found = []
-    for scope, streaks in _stored(path).items():
-        success_ns = max(each.success_ns for each in streaks.values())
-        left = [each for worker, each in streaks.items() if worker in live and each.refusals]
+    for scope, known in streaks.read(path).items():
+        success_ns = max(each.success_ns for each in known.values())
+        left = [each for worker, each in known.items() if worker in live and each.refusals]
         outage = _outage(scope, left, now_ns, success_ns)
         if outage is not None:
             found.append(outage)
     order: tuple[Kind, ...] = ("gateway", "organization", "upstream", "bundle", "agent")
     return sorted(found, key=lambda each: (order.index(each.scope.kind), each.since_ns, each.scope.id))
-
-
-def forget_old(path: Path, live: Container[str]) -> None:
-    """Delete the rows of workers that are not live."""
-    dead = {worker for streaks in _stored(path).values() for worker in streaks if worker not in live}
-    if dead:
-        with closing(sqlite3.connect(path, isolation_level=None, timeout=1.0)) as db:
-            db.executemany("DELETE FROM outage WHERE worker = ?", [(each,) for each in dead])
 
 
 def sentence(outage: Outage) -> str:
@@ -315,8 +234,8 @@ def _scopes(principal: Principal | None, match: Match | None, panel: Panel | Non
             yield Scope("bundle", member.ref.name, member.ref.name)
 
 
-def _outage(scope: Scope, streaks: Iterable[Streak], now_ns: int, success_ns: int = 0) -> Outage | None:
-    left = [each for each in streaks if each.refusals and each.last_ns > success_ns]
+def _outage(scope: Scope, known: Iterable[Streak], now_ns: int, success_ns: int = 0) -> Outage | None:
+    left = [each for each in known if each.refusals and each.last_ns > success_ns]
     if not left:
         return None
     since_ns = max(min(each.since_ns for each in left), success_ns)
@@ -327,15 +246,3 @@ def _outage(scope: Scope, streaks: Iterable[Streak], now_ns: int, success_ns: in
         return None
     codes = sorted({code for each in left for code in each.codes})
     return Outage(scope, since_ns, last_ns, refusals, tuple(codes))
-
-
-def _stored(path: Path) -> dict[Scope, dict[str, Streak]]:
-    """The streaks that workers have written, by scope and worker."""
-    found: dict[Scope, dict[str, Streak]] = {}
-    if path.exists():
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as db:
-            for *scope, worker, since_ns, last_ns, success_ns, refusals, codes in db.execute(_READ):
-                streak = Streak(since_ns, last_ns, success_ns, refusals, set(codes.split()))
-                found.setdefault(Scope(*scope), {})[worker] = streak
-    return found

@@ -43,12 +43,10 @@ from gateway.dataplane.denied_texts import denial
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.judgement import Judgement
-from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
 from gateway.dataplane.reading import Reader
 from gateway.dataplane.recording import Recorder
-from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Asked, Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Relay
@@ -66,6 +64,8 @@ from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
 from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
+from gateway.runtime.legacy_clients import LegacyClients
+from gateway.runtime.references import References
 from gateway.settings import Settings
 from gateway.shares import Shares
 from gateway.upstream import routing, wrong_route
@@ -290,8 +290,8 @@ class DataPlane:
         assert exchange.call is not None
         named = exchange.requested_models or exchange.call.models
         judges = authorization.within_scope(judges, principal.scope, exchange.call.action, named, exchange.peer)
-        foreign = self._reader.foreign(exchange, exchange.match)
-        exchange.kept = self._reader.kept(exchange, exchange.match)
+        foreign = await self._reader.foreign(exchange, exchange.match)
+        exchange.kept = await self._reader.kept(exchange, exchange.match)
         exchange.judging_ns = time.monotonic_ns()
         await self._judgement.decide(exchange, principal, judges, foreign)
         if self._contents is not None and principal.content is not None:

@@ -13,9 +13,9 @@ from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.obliged import renamed
-from gateway.dataplane.references import References
 from gateway.identity.principals import Principal
 from gateway.identity.signatures import Signed
+from gateway.runtime.references import References
 from gateway.shares import Shares
 from gateway.upstream.providers.base import Edits
 from gateway.upstream.routing import Choices, Match
@@ -56,10 +56,10 @@ class Reader:
             assert exchange.principal is not None
             await beside(self._turns, holders_of(exchange.principal), _read, exchange)
             exchange.count_spooled()
-        if isinstance(exchange.found, Choices) and exchange.attempt == 1 and self._keep_to_state(exchange):
+        if isinstance(exchange.found, Choices) and exchange.attempt == 1 and await self._keep_to_state(exchange):
             await self.read(exchange)  # as the upstream reads it that has what the call names
 
-    def foreign(self, exchange: Exchange, match: Match) -> tuple[Reference, ...]:
+    async def foreign(self, exchange: Exchange, match: Match) -> tuple[Reference, ...]:
         """The references of the call to state at the provider that its agent did not create here at this upstream."""
         call, principal = exchange.call, exchange.principal
         assert call is not None
@@ -67,25 +67,29 @@ class Reader:
         if not call.references:
             return ()
         upstream = match.destination.id
-        return self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
+        return await self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
 
-    def kept(self, exchange: Exchange, match: Match) -> Kept | None:
+    async def kept(self, exchange: Exchange, match: Match) -> Kept | None:
         """The usage of the response that the call continues, if its agent has made it here at this upstream."""
         call, principal = exchange.call, exchange.principal
         assert call is not None
         assert principal is not None
         if not call.references or (response := bounds.previous_response(call)) is None:
             return None
-        return self._references.usage_of(principal.organization, match.destination.id, principal.agent_id, response)
+        return await self._references.usage_of(
+            principal.organization, match.destination.id, principal.agent_id, response
+        )
 
-    def _keep_to_state(self, exchange: Exchange) -> bool:
+    async def _keep_to_state(self, exchange: Exchange) -> bool:
         """Let a call that names or creates state at a provider go to no other upstream. Whether it changed course."""
         call, before = exchange.call, exchange.match
         assert call is not None
         assert isinstance(exchange.found, Choices)
         if not call.references and not call.stores:
             return False
-        owners = [each for _, each in exchange.found.members if call.references and not self.foreign(exchange, each)]
+        owners = [
+            each for _, each in exchange.found.members if call.references and not await self.foreign(exchange, each)
+        ]
         exchange.others = ()
         if before not in owners and owners:
             exchange.match = owners[0]

@@ -21,10 +21,10 @@ from gateway.dataplane.denials import Denials
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.reading import LARGE_BODY
-from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.identity.principals import Principal
+from gateway.runtime.references import References
 from gateway.shares import Shares
 from gateway.usage.bounds import Kept
 

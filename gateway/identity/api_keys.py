@@ -22,7 +22,7 @@ class _Hash(NamedTuple):
 
 
 class Notes(Protocol):
-    """What is kept of keys that are used; `gateway.dataplane.key_uses.KeyUses` keeps it."""
+    """What is kept of keys that are used; `gateway.runtime.key_uses.KeyUses` keeps it."""
 
     def note(self, key: str, expires_ns: int | None) -> None: ...
 

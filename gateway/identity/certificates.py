@@ -85,7 +85,7 @@ class NameSource(Protocol):
 
 
 class Uses(Protocol):
-    """Keeps when credentials are used; `gateway.dataplane.key_uses.KeyUses` does."""
+    """Keeps when credentials are used; `gateway.runtime.key_uses.KeyUses` does."""
 
     def note(self, key: str, expires_ns: int | None) -> None: ...
 

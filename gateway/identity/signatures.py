@@ -9,7 +9,7 @@ If headers are signed, only those of them go on to a provider. A form's parts ar
 one must be signed where the body is a form.
 
 The signature is verified before the body is read, and the body's digest after (`Signed.check_body`). A signature opens
-the gateway once: `nonces.py` remembers those that were used, in all workers.
+the gateway once: `runtime/nonces.py` remembers those that were used, in all workers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from gateway.body import Body
 from gateway.errors import Denied, PrincipalHint
 from gateway.identity import message_signatures, public_keys
 from gateway.identity.message_signatures import MAX_LIFETIME, PublicKey, algorithm_of
-from gateway.identity.nonces import Nonces
 from gateway.identity.principals import CredentialRow, Found, Principal
 
 HEADERS: Final = frozenset({b"signature", b"signature-input"})
@@ -180,8 +179,14 @@ class KeySource(Protocol):
     async def credential(self, credential_id: str) -> CredentialRow | None: ...
 
 
+class Nonces(Protocol):
+    """Remembers nonces that were used, in all workers; `gateway.runtime.nonces.Nonces` does."""
+
+    async def use(self, key: str, nonce: str, expires: int) -> bool: ...
+
+
 class Uses(Protocol):
-    """Keeps when keys are used; `gateway.dataplane.key_uses.KeyUses` does."""
+    """Keeps when keys are used; `gateway.runtime.key_uses.KeyUses` does."""
 
     def note(self, key: str, expires_ns: int | None) -> None: ...
 

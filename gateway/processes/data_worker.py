@@ -24,13 +24,10 @@ from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.issuer_keys import IssuerKeys
-from gateway.dataplane.key_uses import KeyUses
 from gateway.dataplane.leak_reports import LeakReports
-from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
 from gateway.dataplane.proxy import DataPlane
-from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.request_log import RequestLog
@@ -44,18 +41,22 @@ from gateway.identity.api_keys import ApiKeys
 from gateway.identity.certificates import Certificates
 from gateway.identity.credentials import Peppers
 from gateway.identity.legacy_keys import LegacyKeys
-from gateway.identity.nonces import Nonces
 from gateway.identity.principals import Principals
 from gateway.identity.signatures import Signatures
 from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.policy.cache import PolicyCache, digests
-from gateway.policy.handover import Follower, Handover
+from gateway.policy.follower import Follower
 from gateway.processes import heartbeat
 from gateway.processes.background import Background
 from gateway.registry.key_source import KeySource
 from gateway.registry.reader import RegistryReader
 from gateway.registry.vault import Vault
+from gateway.runtime.key_uses import KeyUses
+from gateway.runtime.legacy_clients import LegacyClients
+from gateway.runtime.nonces import Nonces
+from gateway.runtime.references import References
+from gateway.runtime.store import RuntimeStore
 from gateway.settings import Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
@@ -88,6 +89,11 @@ class DataWorker:
         self._stack.callback(held.close)
         return held
 
+    def _keep_beside(self, held: _Held) -> _Held:
+        """Close it when the worker ends, in a thread: that writes."""
+        self._stack.push_async_callback(asyncio.to_thread, held.close)
+        return held
+
     def _run(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         """Run this in the background until the worker ends."""
         self._stack.callback(self._background.start(what, work).cancel)
@@ -108,27 +114,29 @@ class DataWorker:
         self._stack.callback(self._refusals.flush)
         self._run("counting refusals", self._refusals.run())
         self._policies = PolicyCache(data.bundles, data.cache)
-        follower = Follower(self._keep(Handover(data.runtime_db)), self._reader, self._policies, self._boot)
+        self._store = self._keep(RuntimeStore(data.runtime_db))
+        await asyncio.to_thread(self._store.open)
+        follower = Follower(self._store, self._reader, self._policies, self._boot)
         await follower.begin()
-        self._keep(follower)
+        self._keep_beside(follower)
         self._run("following the policies", follower.run())
-        self._contacts = self._keep(Contacts(data.runtime_db, self._boot))
+        self._contacts = self._keep_beside(Contacts(self._store, self._boot))
         self._run("keeping how upstreams answer", self._contacts.run())
-        self._outages = self._keep(Outages(data.runtime_db, self._boot))
+        self._outages = self._keep_beside(Outages(self._store, self._boot))
         self._run("telling of refusals of everything", self._outages.run())
         self._peppers = Peppers.load(data.keys)
-        self._uses = self._keep(KeyUses(data.runtime_db, self._peppers))
+        self._uses = self._keep_beside(KeyUses(self._store, self._peppers))
         self._run("keeping when keys are used", self._uses.run())
-        self._clients = self._keep(LegacyClients(data.runtime_db, self._peppers))
+        self._clients = self._keep_beside(LegacyClients(self._store, self._peppers))
         self._run("keeping which programs use a provider's key", self._clients.run())
         self._prices = PriceBook(self._settings)
         self._run("following the prices", self._prices.run())
-        self._references = self._keep(References(data.runtime_db))
+        self._references = References(self._store)
         self._token_keys = TokenKeys(data.keys)
 
     def _authentication(self) -> tuple[Principals, Tokens]:
         """Every kind of credential that agents can have."""
-        nonces = self._keep(Nonces(self._data.runtime_db))
+        nonces = Nonces(self._store)
         tokens = Tokens(self._reader, self._token_keys, self._deployment)
         principals = Principals(
             [
@@ -193,7 +201,7 @@ class DataWorker:
         principals, tokens = self._authentication()
         grants = self._grants(principals, tokens)
         behind = TokenEndpoint(self._plane(principals), grants, self._token_keys, self._refusals)
-        reports = LeakReports(behind, self._reader, self._peppers, self._data.runtime_db)
+        reports = LeakReports(behind, self._reader, self._peppers, self._store)
         self._run("looking at reported keys", reports.run())
         self._stack.push_async_callback(reports.finish)
         checks = {

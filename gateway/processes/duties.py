@@ -19,13 +19,10 @@ from typing import Any
 
 from gateway.audit import clock, content_erasure, recovery, refused_note, signer, storage
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import legacy_clients, outages
-from gateway.dataplane.references import References
+from gateway.dataplane import outages
 from gateway.errors import GatewayError
 from gateway.http.health import Check
 from gateway.identity import token_keys
-from gateway.identity.nonces import Nonces
-from gateway.policy.handover import Handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.sync import FIRST_PAUSE, PolicySync
 from gateway.processes import key_duties
@@ -34,6 +31,11 @@ from gateway.processes.metrics import Metrics
 from gateway.registry import adoptions, inventory, outbox, queries, reviews
 from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
+from gateway.runtime import legacy_clients, streaks
+from gateway.runtime.handover import Handover
+from gateway.runtime.nonces import Nonces
+from gateway.runtime.references import References
+from gateway.runtime.store import RuntimeStore
 from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots, Presence
 from gateway.storage.opened_file import OpenedFile
@@ -76,14 +78,16 @@ class Duties:
             self._registry.migrate()
             token_keys.create(data.keys)  # a data directory of an earlier version has none
             self._file = opened.enter_context(closing(OpenedFile(data.registry_db)))
+            self._store = opened.enter_context(closing(RuntimeStore(data.runtime_db)))
+            self._store.open()
             deployment = queries.deployment(self._registry)
             self.writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
         self._live = LiveBoots(data)
-        self._keys = KeyDuties(self._registry, self.writer, data.runtime_db, data.keys)
+        self._keys = KeyDuties(self._registry, self.writer, self._store, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
-        self._courier = Courier(self._registry, KeySource.of(settings), data.audit_db, data.runtime_db)
+        self._courier = Courier(self._registry, KeySource.of(settings), data.audit_db, self._store)
         self._herald = outages.Herald(data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
@@ -125,7 +129,7 @@ class Duties:
                 ),
                 group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
                 group.create_task(
-                    self._repeat("refusals of everything", outages.FLUSH_SECONDS, self._look_for_outages)
+                    self._repeat("refusals of everything", outages.Outages.SECONDS, self._look_for_outages)
                 ),
                 group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
@@ -292,17 +296,11 @@ class Duties:
 
     def _tidy(self) -> None:
         """Remove the rows of `runtime.db` that nobody needs any more."""
-        path = self._settings.data.runtime_db
-        with (
-            closing(Handover(path)) as handover,
-            closing(References(path)) as references,
-            closing(Nonces(path)) as nonces,
-        ):
-            handover.forget_dead(self._live)
-            references.forget_old(time.time_ns())
-            nonces.forget_old(time.time())
-        legacy_clients.forget_old(path, time.time_ns())
-        outages.forget_old(path, self._live)
+        Handover(self._store).forget_dead(self._live)
+        References(self._store).forget_old(time.time_ns())
+        Nonces(self._store).forget_old(time.time())
+        legacy_clients.forget_old(self._store, time.time_ns())
+        streaks.forget_old(self._store, self._live)
         self.metrics.tidy()
 
     def _expire(self) -> None:

@@ -16,7 +16,6 @@ from gateway.audit.balance import shown_time
 from gateway.audit.clock import BACKWARD_NS
 from gateway.data_directory import DEFAULT_DATA
 from gateway.dataplane import outages
-from gateway.dataplane.contacts import Contact
 from gateway.identity.legacy_keys import AGENT as LEGACY
 from gateway.processes.openness import Finding, too_open
 from gateway.processes.status import Facts, Policies
@@ -25,6 +24,7 @@ from gateway.registry import adoptions
 from gateway.registry.inventory import AgentState, Tenant
 from gateway.registry.records import BindingRecord
 from gateway.registry.retiring import UNUSED_DAYS
+from gateway.runtime.contacts import Contact
 from gateway.settings import Settings
 
 ORGANIZATION = "default"

@@ -13,12 +13,13 @@ from typing import Final
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Changed
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import key_uses, leak_reports
 from gateway.identity.credentials import Peppers
 from gateway.registry import leaked_keys, outbox, peppers, retiring, token_keys
 from gateway.registry.database import Registry
+from gateway.runtime import key_uses, leaks
+from gateway.runtime.store import RuntimeStore
 
-logger = logging.getLogger("gateway.identity.keys")
+logger = logging.getLogger("gateway.processes.key_duties")
 
 ACTOR: Final = "gateway"
 REPORTER: Final = "leak-report"
@@ -30,29 +31,29 @@ _AT_ONCE: Final = 500  # hashes that move in one transaction, so that a command 
 class KeyDuties:
     """Owned by the control process's duties, which call each function from a thread of its own."""
 
-    def __init__(self, registry: Registry, writer: AuditWriter, runtime: Path, keys: Path) -> None:
+    def __init__(self, registry: Registry, writer: AuditWriter, store: RuntimeStore, keys: Path) -> None:
         self._registry = registry
         self._writer = writer
-        self._runtime = runtime
+        self._store = store
         self._keys = keys
         self._reminded: set[str] = set()
 
     def revoke_reported(self) -> None:
         """Revoke the keys that were reported to a worker, whether it can be recorded or not."""
-        reports = leak_reports.waiting(self._runtime)
+        reports = leaks.waiting(self._store.path)
         if not reports:
             return
         for each in leaked_keys.revoke_reported(self._registry, actor=REPORTER, reports=reports):
             if each.fate == "revoked":
                 logger.warning("key %s of agent %s was reported as leaked, and is revoked", each.key_id, each.holder)
-        leak_reports.forget(self._runtime, [credential for credential, _ in reports])
+        leaks.forget(self._store, [credential for credential, _ in reports])
         outbox.drain(self._registry, self._writer)
 
     def move_hashes(self) -> None:
-        moved = key_uses.waiting(self._runtime, _AT_ONCE)
+        moved = key_uses.waiting(self._store.path, _AT_ONCE)
         if moved:
             peppers.move(self._registry, Peppers.load(self._keys), moved, ACTOR)
-            key_uses.forget(self._runtime, moved)
+            key_uses.forget(self._store, moved)
             outbox.drain(self._registry, self._writer)
 
     def remove_replaced(self) -> None:
@@ -65,7 +66,7 @@ class KeyDuties:
         """Record once of each retiring key that it is still used although it will end soon."""
         with self._registry.read() as session:
             found = retiring.in_last_hours(session, time.time_ns())
-        used = key_uses.read(self._runtime) if found else {}
+        used = key_uses.read(self._store.path) if found else {}
         for each in found:
             if each.id in self._reminded or used.get(each.id, 0) < each.since_ns:
                 continue

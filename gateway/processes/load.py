@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.data_directory import DataDirectory
-from gateway.dataplane import contacts
-from gateway.dataplane.contacts import Contact
 from gateway.processes import status
 from gateway.processes.metrics import upstreams
 from gateway.registry.database import Registry
+from gateway.runtime import contacts
+from gateway.runtime.contacts import Contact
 from gateway.storage.liveness import LiveBoots
 from gateway.telemetry import collection
 from gateway.telemetry.catalogue import KINDS, OUTCOMES

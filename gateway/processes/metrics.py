@@ -16,8 +16,6 @@ from sqlmodel import col, select
 
 from gateway.audit import balances, storage
 from gateway.audit.balance import MINUTE_NS
-from gateway.dataplane import contacts
-from gateway.dataplane.contacts import Contact
 from gateway.dataplane.measures import MAX_MODELS
 from gateway.errors import GatewayError
 from gateway.processes import status
@@ -25,6 +23,8 @@ from gateway.processes.version import version
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.models import Organization, Upstream
+from gateway.runtime import contacts
+from gateway.runtime.contacts import Contact
 from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots
 from gateway.telemetry import collection

@@ -21,17 +21,13 @@ from urllib.parse import urlsplit
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import clock, search, signer, storage
 from gateway.data_directory import DataDirectory
-from gateway.dataplane import contacts, key_uses, legacy_clients, outages
-from gateway.dataplane.contacts import Contact, OpenBreaker
-from gateway.dataplane.key_uses import Uses
-from gateway.dataplane.legacy_clients import Client
+from gateway.dataplane import outages
 from gateway.dataplane.outages import Outage
 from gateway.errors import GatewayError
 from gateway.identifiers import time_ns_of
 from gateway.identity import token_keys
 from gateway.identity.credentials import Peppers
 from gateway.identity.token_keys import TokenKeyState
-from gateway.policy import handover
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.processes import certificates
@@ -40,11 +36,14 @@ from gateway.registry import agreement, inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
 from gateway.registry.key_source import KeySource
+from gateway.runtime import contacts, deliveries, handover, key_uses, legacy_clients
+from gateway.runtime.contacts import Contact, OpenBreaker
+from gateway.runtime.deliveries import State
+from gateway.runtime.key_uses import Uses
+from gateway.runtime.legacy_clients import Client
 from gateway.settings import Settings
 from gateway.storage import liveness
 from gateway.storage.liveness import LiveBoots
-from gateway.webhooks import deliveries
-from gateway.webhooks.deliveries import State
 
 _PROBE_SECONDS = 3.0
 _COMPARED = 200_000  # entries, whose changes are read in a fraction of a second

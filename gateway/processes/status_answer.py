@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from gateway.dataplane.contacts import OpenBreaker
-from gateway.dataplane.outages import Scope
 from gateway.processes import findings, status
 from gateway.processes.openness import Access
 from gateway.processes.status import Facts, Logs, Policies, Process, count
 from gateway.registry.documents import age, plain, timestamp
 from gateway.registry.inventory import Inventory, Tenant
+from gateway.runtime.contacts import OpenBreaker
+from gateway.runtime.deliveries import fares
+from gateway.runtime.streaks import Scope
 from gateway.settings import Settings
-from gateway.webhooks.deliveries import fares
 
 _OF_AN_ORGANIZATION: Final = ("agents", "stops", "outages", "suspended", "upstreams", "adoptions", "webhooks")
 """The members of the document that say nothing but what belongs to the organizations in it."""

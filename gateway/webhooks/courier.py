@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import sqlite3
 import time
 from collections import deque
 from contextlib import closing
@@ -26,10 +25,12 @@ from gateway.registry.database import Registry
 from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
 from gateway.registry.webhooks import Followed, agent_name, followed
+from gateway.runtime import deliveries
+from gateway.runtime.deliveries import Deliveries, Outcome, Round
+from gateway.runtime.store import RuntimeStore
 from gateway.shared_threads import SharedThreads
 from gateway.shares import Holder, Kind, Shares
-from gateway.webhooks import deliveries, events, sender
-from gateway.webhooks.deliveries import Deliveries, Outcome, Round
+from gateway.webhooks import events, sender
 
 logger = logging.getLogger("gateway.webhooks")
 
@@ -48,13 +49,12 @@ _STEP: Final = 5000  # entries that one webhook is taken past at a time
 class Courier:
     """Used from one event loop. Blocking work is done in threads; `runtime.db` is used by one of them at a time."""
 
-    def __init__(self, registry: Registry, source: KeySource, audit_db: Path, runtime_db: Path) -> None:
+    def __init__(self, registry: Registry, source: KeySource, audit_db: Path, store: RuntimeStore) -> None:
         self._registry = registry
         self._source = source
         self._vault: Vault | None = None
         self._log = audit_db
-        self._runtime = runtime_db
-        self._deliveries: Deliveries | None = None
+        self._deliveries = Deliveries(store)
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._known: tuple[str, ...] | None = None
         self._outcomes: deque[Outcome] = deque()
@@ -82,30 +82,17 @@ class Courier:
 
     def _end(self) -> None:
         self._threads.close()
-        if self._deliveries is not None:
-            try:
-                self._write(Round(), time.time_ns())
-            except sqlite3.Error as error:
-                logger.warning("webhooks: how the last deliveries went is not known the next time: %s", error)
-            self._deliveries.close()
+        try:
+            self._write(Round(), time.time_ns())
+        except GatewayError as error:
+            logger.warning("webhooks: how the last deliveries went is not known the next time: %s", error.message)
 
     def _follow(self) -> list[tuple[Followed, list[int]]]:
-        try:
-            return self._round()
-        except sqlite3.Error:
-            if self._deliveries is not None:  # the file may be another one by now
-                self._deliveries.close()
-                self._deliveries = None
-            raise
-
-    def _round(self) -> list[tuple[Followed, list[int]]]:
         """Note how deliveries went, and for every webhook what it has to get. Returns what is due."""
         hooks = followed(self._registry)
         if not hooks and self._known in (None, ()):
             self._known = ()
             return []
-        if self._deliveries is None:
-            self._deliveries = Deliveries(self._runtime)
         known, done, now_ns = tuple(each.id for each in hooks), Round(), time.time_ns()
         if known != self._known:
             done.known = known
@@ -131,7 +118,6 @@ class Courier:
 
     def _write(self, done: Round, now_ns: int) -> None:
         """Write it down, with how deliveries went since the last time."""
-        assert self._deliveries is not None
         done.outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
         try:
             failed = self._deliveries.write(done, now_ns)

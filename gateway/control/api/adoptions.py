@@ -11,11 +11,11 @@ from gateway.control import shapes
 from gateway.control.api.times import Seconds, nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.dataplane import legacy_clients
 from gateway.identity import key_scope
 from gateway.registry import adoptions
 from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.documents import plain
+from gateway.runtime import legacy_clients
 
 _STATE = {"type": "string", "description": "`running`, or why its key opens nothing: `over`, `stopped`, `agent …`."}
 _ADOPTION = shapes.record(AdoptionRecord, state=_STATE)

@@ -12,12 +12,12 @@ from gateway.control import shapes
 from gateway.control.api.times import Seconds, lifetime
 from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
-from gateway.dataplane import key_uses
 from gateway.identity import key_scope, public_keys
 from gateway.registry import changes, key_rotation, pages, workload_names
 from gateway.registry import public_keys as registered
 from gateway.registry.documents import plain, timestamp
 from gateway.registry.records import KeyRecord
+from gateway.runtime import key_uses
 
 _STATUS = {"type": "string", "enum": ["active", "retiring", "expired", "revoked"]}
 _USED = {"anyOf": [shapes.TIME, {"type": "null"}], "description": "When it was used last, to the hour, if known."}

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.dataplane import legacy_clients
-from gateway.dataplane.legacy_clients import Client as LegacyClient
 from gateway.identity import key_scope, legacy_keys
 from gateway.management import documents
 from gateway.management.client import Client
 from gateway.registry.adoptions import AdoptionRecord, Started
+from gateway.runtime import legacy_clients
+from gateway.runtime.legacy_clients import Client as LegacyClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.dataplane.key_uses import Uses
 from gateway.errors import GatewayError
 from gateway.identity.credentials import public_part
 from gateway.management import documents
 from gateway.management.client import Client
 from gateway.registry.agent_states import ENDED
 from gateway.registry.records import KeyRecord, NewKey
+from gateway.runtime.key_uses import Uses
 
 if TYPE_CHECKING:
     from gateway.identity.key_scope import KeyScope

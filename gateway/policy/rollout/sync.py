@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.bundle import Files
-from gateway.policy.handover import Handover
 from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout import signatures
 from gateway.policy.rollout.check import Problem
@@ -28,6 +28,8 @@ from gateway.policy.rollout.source import GitSource, Revision
 from gateway.registry import activations, queries
 from gateway.registry.database import Registry
 from gateway.registry.records import BundleRecord
+from gateway.runtime.handover import Handover
+from gateway.runtime.store import RuntimeStore
 from gateway.settings import Settings
 
 logger = logging.getLogger("gateway.policy.cache")
@@ -162,21 +164,16 @@ class PolicySync:
     def _hand_over(self, wanted: set[str]) -> None:
         if not self.live:
             return
-        handover = Handover(self.data.runtime_db)
-        try:
+        with closing(RuntimeStore(self.data.runtime_db)) as store:
+            handover = Handover(store)
             handover.announce(wanted)
             handover.wait(wanted, self.live, LOAD_SECONDS)
-        finally:
-            handover.close()
 
     def _retract(self) -> None:
         if not self.live:
             return
-        handover = Handover(self.data.runtime_db)
-        try:
-            handover.announce(())
-        finally:
-            handover.close()
+        with closing(RuntimeStore(self.data.runtime_db)) as store:
+            Handover(store).announce(())
 
     def _refuse(self, revision: Revision, problems: list[Problem]) -> Outcome:
         """Keep what is in force and record why: once for each reason, however often the commit is tried again."""

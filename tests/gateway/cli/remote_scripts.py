@@ -11,11 +11,12 @@ from gateway.audit import signer
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
-from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.identifiers import new_id
 from gateway.identity.principals import CredentialRow, principal_of
 from gateway.registry import activations
 from gateway.registry.publication import publish
+from gateway.runtime.legacy_clients import LegacyClients
+from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ORG, Home
 
 MONTH: Final = f"{datetime.now(UTC):%Y-%m}"
@@ -464,7 +465,7 @@ def meet(home: Home) -> None:
         "lgk_1", b"", 1, None, None, "agt_1", ORG, "legacy", 1, "", "", "", "active", "[]", "{}", "[]",
         adopting=True, upstream="openai",
     )  # fmt: skip
-    clients = LegacyClients(home.data.runtime_db, home.peppers)
+    clients = LegacyClients(RuntimeStore(home.data.runtime_db), home.peppers)
     for program, address in (("OpenAI/Python 2.8.0", "10.1.2.3"), ("curl/8.5.0", "10.1.2.4")):
         clients.note(principal_of(row, "", 0, "legacy"), program, address, "gpt-4o")
         time.sleep(0.002)  # lists have the newest first, by the millisecond: on each gateway these are two

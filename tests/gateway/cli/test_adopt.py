@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.identity.principals import CredentialRow, principal_of
 from gateway.registry import adoptions, changes
+from gateway.runtime.legacy_clients import LegacyClients
+from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ACTOR, ORG, Home, Run
 from tests.gateway.dataplane.test_provider_secret import files_with
 
@@ -111,7 +112,7 @@ def test_status_reminds_of_the_end(at: Run, home: Home, monkeypatch: pytest.Monk
         "lgk_1", b"", 1, None, None, "agt_1", ORG, "legacy", 1, "", "", "", "active", "[]", "{}", "[]",
         adopting=True, upstream="openai",
     )  # fmt: skip
-    noted = LegacyClients(home.data.runtime_db, home.peppers)
+    noted = LegacyClients(RuntimeStore(home.data.runtime_db), home.peppers)
     noted.note(principal_of(row, "", 0, "legacy"), "OpenAI/Python 2.8.0", "10.0.0.1", "gpt-4o\x1b[2J")
     noted.close()
     found = at("adopt", "status").out.splitlines()

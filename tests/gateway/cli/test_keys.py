@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane.key_uses import KeyUses
 from gateway.identity import credentials, token_keys
 from gateway.processes.key_duties import KeyDuties
 from gateway.registry import operators, peppers
+from gateway.runtime.key_uses import KeyUses
+from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ORG, Home, Run
 
 
@@ -150,7 +151,7 @@ def test_status_knows_keys_that_need_a_look(home: Home, at: Run, monkeypatch: py
     home.key("old"), home.key("busy")
     at("keys", "rotate", "--agent", "busy", "--overlap", "100d")
     retiring = at("keys", "list", "busy", "--json").json[0]["id"]
-    uses = KeyUses(home.data.runtime_db, home.peppers)
+    uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
     uses.close()
     assert "not used" not in at("status").out
     now = time.time_ns()
@@ -199,7 +200,10 @@ def test_keys_of_tokens(home: Home, at: Run, monkeypatch: pytest.MonkeyPatch) ->
     shown = at("tokens", "keys").out.splitlines()
     assert (shown[1].startswith("2    "), "signs" in shown[1], "verifies until" in shown[2]) == (True, True, True)
     duties = KeyDuties(
-        home.registry, AuditWriter(home.data, boot="boot_test", deployment="test"), home.data.runtime_db, home.data.keys
+        home.registry,
+        AuditWriter(home.data, boot="boot_test", deployment="test"),
+        RuntimeStore(home.data.runtime_db),
+        home.data.keys,
     )
     duties.remove_replaced()
     assert len(at("tokens", "keys", "--json").json) == 2  # its tokens may still be in use

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from gateway.control.api import permissions as api_permissions
-from gateway.dataplane.legacy_clients import LegacyClients, Place, _Calls
 from gateway.identity import public_keys, token_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.policy import cache
 from gateway.registry import changes, emergency_stops, tenant_changes
+from gateway.runtime.legacy_clients import LegacyClients, Place, _Calls
+from gateway.runtime.store import RuntimeStore
 from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.control.conftest import Client, Control
@@ -162,7 +163,7 @@ def test_adoptions(control: Control, owner: Client, acme: Client) -> None:
     assert owner("POST", "/adoptions", {**asked, "key": "short"}).problem(422) == "invalid_key"
     assert owner("POST", "/adoptions", {**asked, "upstream": "opena"}).problem(422) == "unknown_upstream"
     place = control.home.data.runtime_db
-    clients = LegacyClients(place, control.home.peppers)
+    clients = LegacyClients(RuntimeStore(place), control.home.peppers)
     clients._calls[Place(ORG, "OpenAI/Python", "10.1.2.3")] = _Calls(1, 2, 7, {"gpt-4o"})
     clients._moved[Place(ORG, "curl", "10.1.2.4")] = (9, "bot")
     clients._calls[Place(ORG, "curl", "10.1.2.4")] = _Calls(1, 2, 1, set())

@@ -27,11 +27,9 @@ from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.issuer_keys import IssuerKeys
-from gateway.dataplane.legacy_clients import LegacyClients
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
 from gateway.dataplane.proxy import DataPlane
-from gateway.dataplane.references import References
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.token_endpoint import TokenEndpoint
@@ -43,7 +41,6 @@ from gateway.identity import token_keys
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers
 from gateway.identity.legacy_keys import LegacyKeys
-from gateway.identity.nonces import Nonces
 from gateway.identity.principals import Principals
 from gateway.identity.signatures import Signatures
 from gateway.identity.token_credentials import Tokens
@@ -55,6 +52,10 @@ from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord, UpstreamRecord
 from gateway.registry.vault import Vault
+from gateway.runtime.legacy_clients import LegacyClients
+from gateway.runtime.nonces import Nonces
+from gateway.runtime.references import References
+from gateway.runtime.store import RuntimeStore
 from gateway.settings import Settings
 from gateway.storage.liveness import Presence
 from gateway.upstream.client import UpstreamClient
@@ -411,11 +412,10 @@ async def _run(
         refusals = Refusals(writer, presence.leave, measures.refused)
         policies = PolicyCache(data.bundles)
         assert policies.follow(digests(await reader.active_bundles())) == {}
-        references = References(data.runtime_db)
-        stack.callback(references.close)
-        nonces = Nonces(data.runtime_db)
-        stack.callback(nonces.close)
-        contacts = Contacts(data.runtime_db, "boot_test")
+        store = RuntimeStore(data.runtime_db)
+        stack.callback(store.close)
+        nonces = Nonces(store)
+        contacts = Contacts(store, "boot_test")
         stack.callback(contacts.close)
         standing = Standing(data.audit_db, writer.balances)
         stack.callback(standing.close)
@@ -426,7 +426,7 @@ async def _run(
         principals = Principals(
             [ApiKeys(reader, peppers), Signatures(reader, nonces), LegacyKeys(reader, peppers), tokens]
         )
-        clients = LegacyClients(data.runtime_db, peppers)
+        clients = LegacyClients(store, peppers)
         stack.callback(clients.close)
         issuers = IssuerKeys()
         stack.push_async_callback(issuers.close)
@@ -445,7 +445,7 @@ async def _run(
             principals=principals,
             registry=RegistryView(reader, vault),
             policies=policies,
-            references=references,
+            references=References(store),
             writer=writer,
             refusals=refusals,
             contacts=contacts,
@@ -456,7 +456,7 @@ async def _run(
             measures=measures,
             tracer=tracer(settings, {}),
             clients=clients,
-            outages=Outages(data.runtime_db, "boot_test"),
+            outages=Outages(store, "boot_test"),
         )
         stack.callback(asyncio.create_task(plane.watch.run()).cancel)
         listener = server.listen("127.0.0.1", 0)

@@ -12,12 +12,13 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dataplane import legacy_clients
-from gateway.dataplane.legacy_clients import MAX_CLIENTS, QUIET_NS, Client, LegacyClients, hashed, product
 from gateway.identity import legacy_keys
 from gateway.identity.principals import CredentialRow, Principal, principal_of
 from gateway.registry import adoptions, agent_updates, changes, credential_rows, outbox, tenant_changes
 from gateway.registry.reader import RegistryReader
+from gateway.runtime import legacy_clients
+from gateway.runtime.legacy_clients import MAX_CLIENTS, QUIET_NS, Client, LegacyClients, hashed, product
+from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import Home, at_once
 from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway
 from tests.gateway.dataplane.test_provider_secret import files_with
@@ -249,12 +250,12 @@ def principal(upstream: str | None = "openai", name: str = "legacy") -> Principa
 
 
 def test_counts_survive_a_restart_and_add_up_over_workers(home: Home) -> None:
-    first, second = (LegacyClients(home.data.runtime_db, home.peppers) for _ in range(2))
+    first, second = (LegacyClients(RuntimeStore(home.data.runtime_db), home.peppers) for _ in range(2))
     for worker in (first, second, first):
         worker.note(principal(), "curl/8.5.0", "10.0.0.1", "gpt-4o")
     first.close()
     second.close()
-    again = LegacyClients(home.data.runtime_db, home.peppers)
+    again = LegacyClients(RuntimeStore(home.data.runtime_db), home.peppers)
     again.note(principal(), "curl/9.0.0", "10.0.0.1", "gpt-5")
     again.close()
     (found,) = legacy_clients.read(home.data.runtime_db, ORG)
@@ -263,7 +264,7 @@ def test_counts_survive_a_restart_and_add_up_over_workers(home: Home) -> None:
 
 
 def test_clients_beyond_the_cap_are_counted_together(home: Home) -> None:
-    noted = LegacyClients(home.data.runtime_db, home.peppers)
+    noted = LegacyClients(RuntimeStore(home.data.runtime_db), home.peppers)
     for batch in range(3):
         for number in range(MAX_CLIENTS + 10):
             noted.note(principal(), "curl/8", f"10.{batch}.{number // 256}.{number % 256}", "m")
@@ -279,7 +280,7 @@ def test_clients_beyond_the_cap_are_counted_together(home: Home) -> None:
 
 
 def test_several_programs_behind_one_client_have_moved_after_a_quiet_day(home: Home) -> None:
-    noted = LegacyClients(home.data.runtime_db, home.peppers)
+    noted = LegacyClients(RuntimeStore(home.data.runtime_db), home.peppers)
 
     def call(upstream: str | None, name: str = "legacy") -> Client:
         noted.note(principal(upstream, name), "curl/8", "10.0.0.1", "m")
@@ -297,12 +298,13 @@ def test_several_programs_behind_one_client_have_moved_after_a_quiet_day(home: H
 
 def test_what_cannot_be_written_is_kept(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     home.data.runtime_db.mkdir()
-    noted = LegacyClients(home.data.runtime_db, home.peppers)
+    noted = LegacyClients(RuntimeStore(home.data.runtime_db), home.peppers)
     noted.note(principal(), "curl/8", "10.0.0.1", "m")
     taken = noted._take()
-    assert not noted._write(*taken)
+    assert taken is not None
+    assert not noted._written(taken)
     noted.note(principal(), "curl/8", "10.0.0.1", "n")
-    noted._put_back(*taken)
+    noted._put_back(taken)
     home.data.runtime_db.rmdir()
     noted.close()
     (found,) = legacy_clients.read(home.data.runtime_db)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from gateway.dataplane.contacts import Contacts, open_breakers, read
+from gateway.dataplane.contacts import Contacts
+from gateway.runtime.contacts import open_breakers, read
+from gateway.runtime.store import RuntimeStore
 from gateway.upstream.providers.rejections import Why
 
 
@@ -34,7 +34,7 @@ from gateway.upstream.providers.rejections import Why
 def test_whose_failure_it_is(
     outcome: str, status: int | None, detail: str, rejected: Why | None, error: str, tmp_path: Path
 ) -> None:
-    contacts = Contacts(tmp_path / "runtime.db", "boot_test")
+    contacts = Contacts(RuntimeStore(tmp_path / "runtime.db"), "boot_test")
     contacts.note("ups_1", outcome, status, detail, rejected)
     contacts.close()
     found = read(tmp_path / "runtime.db")["ups_1"]
@@ -44,14 +44,17 @@ def test_whose_failure_it_is(
 
 @pytest.mark.parametrize("outcome", ["client_disconnected", "gateway_stopped", "gateway_error"])
 def test_what_the_upstream_did_not_end_says_nothing(outcome: str, tmp_path: Path) -> None:
-    contacts = Contacts(tmp_path / "runtime.db", "boot_test")
+    contacts = Contacts(RuntimeStore(tmp_path / "runtime.db"), "boot_test")
     contacts.note("ups_1", outcome, 200, "")
     contacts.close()
     assert read(tmp_path / "runtime.db") == {}
 
 
 def test_the_newest_of_all_workers_wins(tmp_path: Path) -> None:
-    older, newer = Contacts(tmp_path / "runtime.db", "boot_test"), Contacts(tmp_path / "runtime.db", "boot_test")
+    older, newer = (
+        Contacts(RuntimeStore(tmp_path / "runtime.db"), "boot_test"),
+        Contacts(RuntimeStore(tmp_path / "runtime.db"), "boot_test"),
+    )
     older.note("ups_1", "upstream_error", None, "old")
     newer.note("ups_1", "upstream_error", None, "new")
     newer.note("ups_1", "ok", 200, "")
@@ -63,26 +66,25 @@ def test_the_newest_of_all_workers_wins(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_complained_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    contacts = Contacts(tmp_path / "missing" / "runtime.db", "boot_test")
+    contacts = Contacts(RuntimeStore(tmp_path / "missing" / "runtime.db"), "boot_test")
     for _ in range(3):
         contacts.note("ups_1", "ok", 200, "")
         contacts.close()
-    assert [record.message[:40] for record in caplog.records] == ["how upstreams answered cannot be kept fo"]
+    assert [record.message[:37] for record in caplog.records] == ["how upstreams answered cannot be kept"]
     assert read(tmp_path / "missing" / "runtime.db") == {}
 
 
 def test_an_open_breaker_is_seen_at_every_moment(tmp_path: Path) -> None:
     """It was gone for whoever read between two statements of its worker."""
-    contacts = Contacts(tmp_path / "runtime.db", "boot_test")
+    contacts = Contacts(RuntimeStore(tmp_path / "runtime.db"), "boot_test")
     contacts.breaker("ups_1", 5, 60.0)
-    with closing(sqlite3.connect(tmp_path / "runtime.db")) as db:
-        db.execute("PRAGMA journal_mode = WAL")  # as the gateway has it
-    assert contacts._write([], contacts._take_breakers())
+    assert (taken := contacts._take()) is not None
+    assert contacts._written(taken)
     stop = threading.Event()
 
     def write() -> None:
         while not stop.is_set():
-            assert contacts._write([], dict(contacts._open))
+            assert contacts._written(([], dict(contacts._open)))
 
     writing = threading.Thread(target=write)
     writing.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from contextlib import closing
 
@@ -11,8 +10,6 @@ import pytest
 
 from gateway.audit import storage
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import key_uses
-from gateway.dataplane.key_uses import KeyUses
 from gateway.errors import Denied, GatewayError
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers, Rehash
@@ -21,6 +18,9 @@ from gateway.processes.key_duties import KeyDuties
 from gateway.registry import peppers, queries
 from gateway.registry.key_rotation import Terms, rotate_key
 from gateway.registry.reader import RegistryReader
+from gateway.runtime import key_uses
+from gateway.runtime.key_uses import KeyUses
+from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 HOUR = 3_600_000_000_000
@@ -39,7 +39,7 @@ def admit(home: Home, text: str, uses: KeyUses, known: Peppers | None = None) ->
 def test_a_use_is_known_to_the_hour(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.agent()
     key = home.key()
-    uses = KeyUses(home.data.runtime_db, home.peppers)
+    uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
     now = time.time_ns()
     principal = admit(home, key, uses)
     uses.close()
@@ -54,7 +54,7 @@ def test_a_use_is_known_to_the_hour(home: Home, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_key_that_ends_soon_is_known_to_the_minute(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    uses = KeyUses(home.data.runtime_db, home.peppers)
+    uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
     now = time.time_ns()
     for later, written in ((0, True), (HOUR // 100, False), (HOUR // 60, True)):
         monkeypatch.setattr(time, "time_ns", lambda then=now + later: then)
@@ -67,7 +67,7 @@ def test_a_key_that_is_refused_is_not_used(home: Home) -> None:
     home.agent()
     right, wrong = home.key(), home.key()
     mixed = right[:20] + wrong[20:-6]
-    uses = KeyUses(home.data.runtime_db, home.peppers)
+    uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
     from gateway.identity import credentials
 
     mixed += credentials._check_digits(mixed.encode())
@@ -79,7 +79,7 @@ def test_a_key_that_is_refused_is_not_used(home: Home) -> None:
 
 def test_workers_share_the_newest_use(home: Home) -> None:
     for time_ns in (5, 9, 7):
-        uses = KeyUses(home.data.runtime_db, home.peppers)
+        uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
         uses._changed["key_1"] = time_ns
         uses.close()
     assert key_uses.read(home.data.runtime_db) == {"key_1": 9}
@@ -87,14 +87,13 @@ def test_workers_share_the_newest_use(home: Home) -> None:
 
 def test_what_could_not_be_written_is_written_later(home: Home) -> None:
     async def test() -> None:
-        uses = KeyUses(home.data.runtime_db, home.peppers)
+        uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
         uses.note("key_1", None)
-        with closing(sqlite3.connect(home.data.runtime_db, isolation_level=None)) as db:
-            db.execute("CREATE TABLE key_use (other TEXT)")
-            task = asyncio.create_task(uses.run())
-            while not (uses._complaint and uses._changed):  # noqa: ASYNC110  # a thread brings it about
-                await asyncio.sleep(0.01)
-            db.execute("DROP TABLE key_use")
+        home.data.runtime_db.mkdir()  # no file can be there
+        task = asyncio.create_task(uses.run())
+        while not (uses._complaint and uses._changed):  # noqa: ASYNC110  # a thread brings it about
+            await asyncio.sleep(0.01)
+        home.data.runtime_db.rmdir()
         task.cancel()
         assert "key_1" in uses._changed
         uses.close()
@@ -107,7 +106,7 @@ def duties(home: Home) -> KeyDuties:
     if not home.data.audit_db.exists():
         storage.create(home.data)
     writer = AuditWriter(home.data, boot="boot_test", deployment="test")
-    return KeyDuties(home.registry, writer, home.data.runtime_db, home.data.keys)
+    return KeyDuties(home.registry, writer, RuntimeStore(home.data.runtime_db), home.data.keys)
 
 
 def test_a_hash_moves_to_the_newest_pepper_when_its_key_is_used(home: Home) -> None:
@@ -115,7 +114,7 @@ def test_a_hash_moves_to_the_newest_pepper_when_its_key_is_used(home: Home) -> N
     used, unused = home.key(), home.key()
     assert peppers.add(home.registry, home.data.keys, ACTOR) == 2
     assert [(each.version, each.keys) for each in peppers.uses(home.registry, home.data.keys)] == [(1, 2), (2, 0)]
-    uses = KeyUses(home.data.runtime_db, home.peppers)
+    uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
     for _ in range(3):
         admit(home, used, uses)
     uses.close()
@@ -134,7 +133,7 @@ def test_a_pepper_that_nobody_needs_can_go(home: Home) -> None:
     home.agent()
     key = home.key()
     peppers.add(home.registry, home.data.keys, ACTOR)
-    uses = KeyUses(home.data.runtime_db, home.peppers)
+    uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
     admit(home, key, uses)
     uses.close()
     moving = duties(home)
@@ -188,7 +187,7 @@ def test_a_retiring_key_that_is_still_used_is_told_once(home: Home, monkeypatch:
         deliver=lambda _: None,
         key=old,
     )
-    uses = KeyUses(home.data.runtime_db, home.peppers)
+    uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
     start = time.time_ns()
 
     def reminders() -> int:

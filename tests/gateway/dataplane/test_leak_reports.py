@@ -16,6 +16,8 @@ from gateway.identity import credentials
 from gateway.processes.key_duties import KeyDuties
 from gateway.registry import queries
 from gateway.registry.reader import RegistryReader
+from gateway.runtime import leaks
+from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ORG, Home
 from tests.gateway.dataplane.test_key_uses import duties
 
@@ -53,7 +55,7 @@ class Finder:
 
 def with_reports(home: Home, test: Callable[[Finder, LeakReports], Any]) -> None:
     reader = RegistryReader(home.data.registry_db)
-    app = LeakReports(not_found, reader, home.peppers, home.data.runtime_db)
+    app = LeakReports(not_found, reader, home.peppers, RuntimeStore(home.data.runtime_db))
 
     async def run() -> None:
         looking = asyncio.create_task(app.run())
@@ -93,7 +95,7 @@ def test_a_posted_key_revokes_itself_and_no_other(home: Home) -> None:
     keeping = duties(home)
     assert states(home, keeping) == ["revoked", "active"]
     keeping._writer.close()
-    assert leak_reports.waiting(home.data.runtime_db) == []
+    assert leaks.waiting(home.data.runtime_db) == []
 
 
 def test_a_secret_of_another_key_revokes_nothing(home: Home) -> None:
@@ -150,8 +152,8 @@ def test_a_report_that_is_not_kept_is_refused(home: Home, monkeypatch: pytest.Mo
         looking.cancel()
 
     with closing(RegistryReader(home.data.registry_db)) as reader:
-        asyncio.run(test(LeakReports(not_found, reader, home.peppers, home.data.runtime_db)))
-    assert len(leak_reports.waiting(home.data.runtime_db)) == 1
+        asyncio.run(test(LeakReports(not_found, reader, home.peppers, RuntimeStore(home.data.runtime_db))))
+    assert len(leaks.waiting(home.data.runtime_db)) == 1
 
 
 def test_a_key_that_cannot_be_looked_at_is_not_lost(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,4 +171,4 @@ def test_a_key_that_cannot_be_looked_at_is_not_lost(home: Home, monkeypatch: pyt
         runtime.rmdir()
 
     with_reports(home, test)
-    assert len(leak_reports.waiting(runtime)) == 1
+    assert len(leaks.waiting(runtime)) == 1

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from gateway.dataplane import outages
-from gateway.dataplane.outages import Herald, Outages, Scope, Streak
+from gateway.dataplane.outages import Herald, Outages
+from gateway.runtime import streaks
+from gateway.runtime.store import RuntimeStore
+from gateway.runtime.streaks import Scope, Streak
 from gateway.storage.file_lock import FileLock
 from tests.gateway.dataplane.conftest import COMPLETION, Gateway, answer, chat
 
@@ -31,7 +34,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def told(gateway: Gateway) -> dict[str, tuple[str, ...]]:
     """Of whom everything is refused, and why."""
     assert gateway.plane._outages is not None
-    await gateway.plane._outages.tell()
+    await gateway.plane._outages.flush()
     found = outages.read(gateway.data.runtime_db, LIVE, time.time_ns())
     return {each.scope.kind: each.codes for each in found}
 
@@ -82,7 +85,7 @@ def test_a_gateway_that_cannot_record_is_not_ready(run: Run, caplog: pytest.LogC
             herald.look(LIVE, time.time_ns())
         assert (await gateway.chat()).status == 200
         assert await plane.works()
-        await plane.tell()
+        await plane.flush()
         herald.look(LIVE, time.time_ns())
         said = [each for each in caplog.records if "every request " in each.getMessage()]
         begun = [each.getMessage() for each in said if each.levelno == logging.ERROR]
@@ -108,22 +111,22 @@ def test_a_success_at_another_worker_ends_it(run: Run) -> None:
         for _ in range(outages.LEAST):
             await gateway.chat("gpt-secret")
         assert "agent" in await told(gateway)
-        other = Outages(gateway.data.runtime_db, "boot_other")
+        other = Outages(RuntimeStore(gateway.data.runtime_db), "boot_other")
         [agent] = [each for each in gateway.plane._outages._streaks if each.kind == "agent"]  # type: ignore[union-attr]
         other._streaks[agent] = Streak()
         other._streaks[agent].note("", time.time_ns())
         other._streaks[Scope("agent", "agt_idle", "idle")] = Streak(success_ns=1)
-        await other.tell()
+        await other.flush()
         assert "agent" not in await told(gateway)
-        [streaks] = [each for scope, each in outages._stored(gateway.data.runtime_db).items() if scope == agent]
-        assert set(streaks) == {"boot_other"}, "the other one begins anew"
+        [known] = [each for scope, each in streaks.read(gateway.data.runtime_db).items() if scope == agent]
+        assert set(known) == {"boot_other"}, "the other one begins anew"
         await gateway.chat("gpt-secret")
         assert "agent" not in await told(gateway), "one refusal is none"
         for _ in range(outages.LEAST):
             await gateway.chat("gpt-secret")
         assert "agent" in await told(gateway)
-        outages.forget_old(gateway.data.runtime_db, {"boot_other"})
-        assert "boot_test" not in str(outages._stored(gateway.data.runtime_db))
+        streaks.forget_old(gateway.plane._outages._store, {"boot_other"})
+        assert "boot_test" not in str(streaks.read(gateway.data.runtime_db))
 
     run(test)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import orjson
 import pytest
 
 from gateway.call import Reference
-from gateway.dataplane.references import References
 from gateway.errors import Denied
 from gateway.registry import changes
+from gateway.runtime.references import References
+from gateway.runtime.store import RuntimeStore
 
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, answer, stream
 from .test_requests import DONE, event
@@ -25,33 +27,37 @@ FILE, AUDIO = Reference("file", "file-1"), Reference("audio", "audio_1")
 
 @pytest.fixture
 def references(tmp_path: Path) -> Iterator[References]:
-    made = References(tmp_path / "runtime.db")
-    yield made
-    made.close()
+    with closing(RuntimeStore(tmp_path / "runtime.db")) as store:
+        yield References(store)
+
+
+def foreign(references: References, *asked: Any) -> tuple[Reference, ...]:
+    return asyncio.run(references.foreign(*asked))
 
 
 def test_only_what_an_agent_created_at_an_upstream_is_its_own(references: References) -> None:
     references.remember("acme", "ups_1", "agt_1", [FILE])
-    assert references.foreign("acme", "ups_1", "agt_1", [FILE, AUDIO]) == (AUDIO,)
-    assert references.foreign("acme", "ups_1", "agt_2", [FILE]) == (FILE,)
-    assert references.foreign("acme", "ups_2", "agt_1", [FILE]) == (FILE,)
-    assert references.foreign("other", "ups_1", "agt_1", [FILE]) == (FILE,)
-    assert references.foreign("acme", "ups_1", "agt_1", [Reference("audio", "file-1")])
+    assert foreign(references, "acme", "ups_1", "agt_1", [FILE, AUDIO]) == (AUDIO,)
+    assert foreign(references, "acme", "ups_1", "agt_2", [FILE]) == (FILE,)
+    assert foreign(references, "acme", "ups_2", "agt_1", [FILE]) == (FILE,)
+    assert foreign(references, "other", "ups_1", "agt_1", [FILE]) == (FILE,)
+    assert foreign(references, "acme", "ups_1", "agt_1", [Reference("audio", "file-1")])
 
 
 def test_what_is_created_cannot_be_taken_over(references: References) -> None:
     references.remember("acme", "ups_1", "agt_1", [FILE])
     references.remember("acme", "ups_1", "agt_2", [FILE])
-    assert references.foreign("acme", "ups_1", "agt_1", [FILE]) == ()
-    assert references.foreign("acme", "ups_1", "agt_2", [FILE]) == (FILE,)
+    assert foreign(references, "acme", "ups_1", "agt_1", [FILE]) == ()
+    assert foreign(references, "acme", "ups_1", "agt_2", [FILE]) == (FILE,)
 
 
 def test_another_worker_knows_it_at_once(references: References, tmp_path: Path) -> None:
-    other = References(tmp_path / "runtime.db")
-    assert other.foreign("acme", "ups_1", "agt_1", [FILE]) == (FILE,)
+    store = RuntimeStore(tmp_path / "runtime.db")
+    other = References(store)
+    assert foreign(other, "acme", "ups_1", "agt_1", [FILE]) == (FILE,)
     references.remember("acme", "ups_1", "agt_1", [FILE])
-    assert other.foreign("acme", "ups_1", "agt_1", [FILE]) == ()
-    other.close()
+    assert foreign(other, "acme", "ups_1", "agt_1", [FILE]) == ()
+    store.close()
 
 
 def test_what_is_old_is_forgotten(references: References) -> None:
@@ -61,9 +67,9 @@ def test_what_is_old_is_forgotten(references: References) -> None:
     references.remember("acme", "ups_1", "agt_1", [FILE, *many])
     day = 86_400 * 10**9
     assert references.forget_old(now + 29 * day) == 0
-    references._writes.execute("UPDATE reference SET created_ns = created_ns - ? WHERE kind <> 'file'", (2 * day,))
+    references._store.run("UPDATE reference SET created_ns = created_ns - ? WHERE kind <> 'file'", (2 * day,))
     assert references.forget_old(now + 29 * day) == 2500
-    assert references.foreign("acme", "ups_1", "agt_1", [FILE, many[0]]) == (many[0],)
+    assert foreign(references, "acme", "ups_1", "agt_1", [FILE, many[0]]) == (many[0],)
 
 
 def test_what_providers_keep_until_it_is_deleted_is_never_forgotten(references: References) -> None:
@@ -71,13 +77,13 @@ def test_what_providers_keep_until_it_is_deleted_is_never_forgotten(references: 
     lasting = [FILE, Reference("vector_store", "vs_1"), Reference("conversation", "conv_1")]
     references.remember("acme", "ups_1", "agt_1", [*lasting, AUDIO])
     assert references.forget_old(time.time_ns() + 400 * 86_400 * 10**9) == 1
-    assert references.foreign("acme", "ups_1", "agt_1", [*lasting, AUDIO]) == (AUDIO,)
+    assert foreign(references, "acme", "ups_1", "agt_1", [*lasting, AUDIO]) == (AUDIO,)
 
 
 def test_what_cannot_be_read_is_refused(references: References) -> None:
-    references._rows.execute("DROP TABLE reference")
+    references._store.run("DROP TABLE reference")
     with pytest.raises(Denied) as caught:
-        references.foreign("acme", "ups_1", "agt_1", [FILE])
+        foreign(references, "acme", "ups_1", "agt_1", [FILE])
     assert caught.value.code == "registry_unavailable"
 
 

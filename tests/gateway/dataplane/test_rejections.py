@@ -10,8 +10,9 @@ import orjson
 import pytest
 import yaml
 
-from gateway.dataplane import contacts, rejected
+from gateway.dataplane import rejected
 from gateway.dataplane.measures import NO_CREDIT
+from gateway.runtime import contacts
 from gateway.upstream.providers.http.api import Api
 from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.rejections import MAX_BYTES

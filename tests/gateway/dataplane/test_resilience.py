@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dataplane import contacts
 from gateway.registry import changes, upstream_routes
 from gateway.registry.upstream_routes import NewMember
 from gateway.registry.vault import Vault
+from gateway.runtime import contacts
 
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, Handler, Reply, Seen, Upstream, answer, chat, stream, until
 from .test_requests import DONE, HELLO, USAGE

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dataplane import contacts
+from gateway.runtime import contacts
 from tests.gateway.dataplane.conftest import COMPLETION, Gateway, answer, until
 
 Run = Callable[..., None]

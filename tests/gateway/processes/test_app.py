@@ -57,7 +57,7 @@ def test_a_supervisor_that_dies_while_a_worker_starts(settings: bytes, written: 
     ("module", "part", "work"),
     [
         ("gateway.dataplane.refusals", "Refusals", "async def run(self):"),
-        ("gateway.policy.handover", "Follower", "async def run(self):"),
+        ("gateway.policy.follower", "Follower", "async def run(self):"),
         ("gateway.audit.writer", "AuditWriter", "def _take(self):"),  # in a thread
     ],
 )

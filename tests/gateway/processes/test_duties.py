@@ -16,13 +16,14 @@ import pytest
 from gateway.audit.errors import unavailable
 from gateway.call import Reference
 from gateway.data_directory import DataDirectory
-from gateway.dataplane.references import References
-from gateway.policy.handover import Handover
 from gateway.policy.rollout import check
 from gateway.policy.rollout.source import GitSource
 from gateway.processes import duties as module
 from gateway.processes.duties import Duties
 from gateway.registry import outbox, queries
+from gateway.runtime.handover import Handover
+from gateway.runtime.references import References
+from gateway.runtime.store import RuntimeStore
 from gateway.settings import load_settings
 from tests.gateway.dataplane.processes import write_policy
 
@@ -157,7 +158,8 @@ def test_an_outbox_that_cannot_be_published_is_no_reason_not_to_serve(
 def test_rows_of_the_past_are_removed(duties: Duties) -> None:
     """Workers that were killed stayed in the table of workers until the policies changed, and references for ever."""
     path = duties._settings.data.runtime_db
-    with closing(Handover(path)) as handover, closing(References(path)) as references:
+    with closing(RuntimeStore(path)) as store:
+        handover, references = Handover(store), References(store)
         handover.join("boot_test")
         handover.join("boot_dead")
         handover.answer("boot_dead", {"digest": ""})

@@ -22,10 +22,11 @@ from gateway.audit.verify import verify
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.policy.handover import Handover
 from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
+from gateway.runtime.handover import Handover
+from gateway.runtime.store import RuntimeStore
 from gateway.storage import opened_file
 from gateway.storage.database_files import create
 from gateway.storage.opened_file import OpenedFile
@@ -55,7 +56,7 @@ def data(tmp_path: Path, new_registry: Path) -> Iterator[DataDirectory]:
     storage.create(data)
     signer.create_key(data, "test")
     shutil.copy(new_registry, data.registry_db)
-    Handover(data.runtime_db).close()
+    hand_over(data)
     kept = []
     for path in (data.audit_db, data.registry_db, data.runtime_db):
         kept.append(sqlite3.connect(path))
@@ -90,8 +91,8 @@ def open_files(data: DataDirectory) -> None:
 
 
 def hand_over(data: DataDirectory) -> None:
-    with closing(Handover(data.runtime_db)) as handover:
-        handover.announce(["a"])
+    with closing(RuntimeStore(data.runtime_db)) as store:
+        Handover(store).announce(["a"])
 
 
 def create_again(data: DataDirectory) -> None:

@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 
 from gateway.registry.key_source import KeySource
+from gateway.runtime import deliveries
+from gateway.runtime.deliveries import Deliveries, Outcome, Round
+from gateway.runtime.store import RuntimeStore
 from gateway.webhooks import courier as courier_module
-from gateway.webhooks import deliveries, events, sender, signature
+from gateway.webhooks import events, sender, signature
 from gateway.webhooks.courier import Courier
-from gateway.webhooks.deliveries import Deliveries, Outcome, Round
 from tests.gateway.conftest import Home, Run
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four by").decode()
@@ -65,7 +67,7 @@ async def receiving(*answers: bytes) -> AsyncIterator[Receiver]:
 
 
 def courier_of(home: Home) -> Courier:
-    return Courier(home.registry, KeySource(home.data.keys), home.data.audit_db, home.data.runtime_db)
+    return Courier(home.registry, KeySource(home.data.keys), home.data.audit_db, RuntimeStore(home.data.runtime_db))
 
 
 async def settle(courier: Courier) -> None:
@@ -73,8 +75,7 @@ async def settle(courier: Courier) -> None:
     await courier.step()
     while courier._busy:
         await asyncio.gather(*courier._busy.values())
-    if courier._deliveries is not None:
-        courier._write(Round(), time.time_ns())
+    courier._write(Round(), time.time_ns())
 
 
 def status(code: int) -> bytes:
@@ -206,9 +207,8 @@ def test_a_round_writes_once_and_looking_waits_for_nobody(home: Home, at: Run, a
                 add(f"{receiver.url}/{number}", "--event", "limit.set")
             courier = courier_of(home)
             await settle(courier)
-            assert courier._deliveries is not None
             said: list[str] = []
-            courier._deliveries._db.set_trace_callback(said.append)
+            courier._deliveries._store._open().writes.set_trace_callback(said.append)
             for value in range(4):
                 at("limits", "set", "bot", "requests_per_day", str(value))
             await courier.step()
@@ -258,7 +258,7 @@ def test_an_organization_with_slow_receivers_delays_no_other(
 
 @pytest.mark.slow
 def test_an_event_that_one_receiver_never_takes_lets_others_pass(home: Home, add: Callable[..., None]) -> None:
-    waiting = Deliveries(home.data.runtime_db)
+    waiting = Deliveries(RuntimeStore(home.data.runtime_db))
     second = 10**9
 
     def failed(position: int, at_ns: int) -> bool:
@@ -276,7 +276,6 @@ def test_an_event_that_one_receiver_never_takes_lets_others_pass(home: Home, add
     end = later + (deliveries.GIVEN_UP_SECONDS + 1) * second
     assert failed(3, end)
     assert (waiting.due(2 * end), waiting.followed()) == ({}, {"whk_1": (9, 0)})
-    waiting.close()
     assert [deliveries.pause(each) for each in (1, 2, 3, 9, 500)] == [5, 20, 80, 3600, 3600]
 
 

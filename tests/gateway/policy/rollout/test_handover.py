@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.policy import handover as handover_module
+from gateway.policy import follower as handover_module
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
-from gateway.policy.handover import Follower, Handover
+from gateway.policy.follower import Follower
 from gateway.registry import activations
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
+from gateway.runtime.handover import Handover
+from gateway.runtime.store import RuntimeStore
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Home
@@ -28,15 +30,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def handover(tmp_path: Path) -> Iterator[Handover]:
-    with closing(Handover(tmp_path / "runtime.db")) as made:
-        yield made
+    with closing(RuntimeStore(tmp_path / "runtime.db")) as store:
+        yield Handover(store)
 
 
 @pytest.fixture
 def control(home: Home) -> Iterator[Handover]:
     """What a control process holds beside the workers."""
-    with closing(Handover(home.data.runtime_db)) as made:
-        yield made
+    with closing(RuntimeStore(home.data.runtime_db)) as store:
+        yield Handover(store)
 
 
 def published(home: Home, rules: str = "allow := true") -> str:
@@ -53,8 +55,8 @@ def activate(home: Home, digest: str, commit: str) -> None:
 @contextmanager
 def follower(home: Home, boot: str) -> Iterator[tuple[Follower, PolicyCache, Handover]]:
     cache = PolicyCache(home.data.bundles)
-    with closing(Handover(home.data.runtime_db)) as handover, closing(RegistryReader(home.data.registry_db)) as reader:
-        yield Follower(handover, reader, cache, boot), cache, handover
+    with closing(RuntimeStore(home.data.runtime_db)) as store, closing(RegistryReader(home.data.registry_db)) as reader:
+        yield Follower(store, reader, cache, boot), cache, Handover(store)
 
 
 def test_nobody_to_wait_for(handover: Handover) -> None:
@@ -112,12 +114,12 @@ def test_an_old_answer_is_no_answer_to_a_new_question(handover: Handover) -> Non
 def test_a_database_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "runtime.db").write_bytes(b"rubbish" * 1000)
     with pytest.raises(GatewayError) as error:
-        Handover(tmp_path / "runtime.db")
+        RuntimeStore(tmp_path / "runtime.db").open()
     assert error.value.code == "runtime_unavailable"
 
 
 def test_the_database_is_private(home: Home) -> None:
-    Handover(home.data.runtime_db).close()
+    RuntimeStore(home.data.runtime_db).open()
     assert home.data.runtime_db.stat().st_mode & 0o077 == 0
 
 
@@ -261,7 +263,6 @@ def test_requests_go_on_while_another_process_holds_the_file(home: Home, control
         closing(sqlite3.connect(home.data.runtime_db, isolation_level=None)) as writer,
         follower(home, "boot_1") as (following, _, handover),
     ):
-        handover._rows.execute("PRAGMA busy_timeout = 60000")
         handover.join("boot_1")
         control.announce({digest})
         asyncio.run(asyncio.wait_for(step(following), 50))

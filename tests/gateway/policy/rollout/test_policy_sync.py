@@ -15,12 +15,13 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.policy.cache import PolicyCache
-from gateway.policy.handover import Handover
 from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout import sync as policy_sync
 from gateway.policy.rollout.source import GitSource, create_repository
 from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import changes, queries
+from gateway.runtime.handover import Handover
+from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import Home, copied_home, new_home
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def sync(home: Home, repository: Repository) -> PolicySync:
 @pytest.fixture
 def worker(home: Home) -> Iterator[Handover]:
     """A worker's side of the hand-over; it has joined."""
-    with closing(Handover(home.data.runtime_db)) as made:
+    with closing(RuntimeStore(home.data.runtime_db)) as store:
+        made = Handover(store)
         made.join("boot_1")
         yield made
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import Denied, GatewayError
-from gateway.identity.nonces import KEEP_SECONDS, Nonces
+from gateway.runtime.nonces import KEEP_SECONDS, Nonces
+from gateway.runtime.store import RuntimeStore
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Nonces]:
+    with closing(RuntimeStore(path)) as store:
+        yield Nonces(store)
 
 
 def test_two_workers_share_what_was_used(tmp_path: Path) -> None:
@@ -19,12 +27,12 @@ def test_two_workers_share_what_was_used(tmp_path: Path) -> None:
         return await nonces.use(key, nonce, 1000)
 
     async def test() -> None:
-        with closing(Nonces(path)) as one, closing(Nonces(path)) as two:
+        with opened(path) as one, opened(path) as two:
             asked = await asyncio.gather(*(use(each, str(number)) for number in range(40) for each in (one, two, one)))
             assert sum(asked) == 40
             assert not await use(two, "0")
             assert await use(two, "0", key="key_2")
-        with closing(Nonces(path)) as later:  # after a restart
+        with opened(path) as later:  # after a restart
             assert not await use(later, "0")
 
     asyncio.run(test())
@@ -33,7 +41,7 @@ def test_two_workers_share_what_was_used(tmp_path: Path) -> None:
 
 def test_nonces_are_forgotten_after_their_end(tmp_path: Path) -> None:
     async def test() -> None:
-        with closing(Nonces(tmp_path / "runtime.db")) as nonces:
+        with opened(tmp_path / "runtime.db") as nonces:
             for number in range(2500):
                 assert await nonces.use("key_1", str(number), 1000 + number)
             assert nonces.forget_old(1000 + KEEP_SECONDS + 2000) == 2000
@@ -46,7 +54,8 @@ def test_nonces_are_forgotten_after_their_end(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_used(tmp_path: Path) -> None:
     async def test() -> None:
         path = tmp_path / "runtime.db"
-        with closing(Nonces(path)) as nonces:
+        with opened(path) as nonces:
+            assert await nonces.use("key_1", "a", 1000)
             path.unlink()
             with pytest.raises(Denied) as caught:
                 await nonces.use("key_1", "a", 1000)
@@ -55,4 +64,4 @@ def test_a_store_that_cannot_be_used(tmp_path: Path) -> None:
     asyncio.run(test())
     (tmp_path / "directory").mkdir()
     with pytest.raises(GatewayError):
-        Nonces(tmp_path / "directory")
+        RuntimeStore(tmp_path / "directory").open()

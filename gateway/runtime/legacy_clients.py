@@ -11,15 +11,10 @@ provider's key come again, there are several programs behind it: then it counts 
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import hmac
-import logging
 import re
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,11 +23,9 @@ import orjson
 
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principal
-from gateway.storage import database_files
+from gateway.runtime.notes import Notes
+from gateway.runtime.store import BUSY_SECONDS, RuntimeStore, Transaction, seen
 
-logger = logging.getLogger("gateway.identity.legacy")
-
-FLUSH_SECONDS: Final = 3.0
 MAX_CLIENTS: Final = 500
 """Of one organization. Also how many of each sort a worker keeps between two writes."""
 KEEP_NS: Final = 180 * 86_400_000_000_000
@@ -44,14 +37,6 @@ _MAX_NAME: Final = 64
 # The first product of a User-Agent (RFC 9110, section 10.1.5) without its version: `curl` of `curl/8.5.0`.
 _PRODUCT: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[A-Za-z][!#$%&'*+.^_`|~0-9A-Za-z-]*)?")
 
-_TABLE: Final = """
-CREATE TABLE IF NOT EXISTS legacy_client (
-  organization TEXT NOT NULL, product TEXT NOT NULL, peer TEXT NOT NULL,
-  calls INTEGER NOT NULL, first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, models TEXT NOT NULL,
-  moved_ns INTEGER, agent TEXT, returned INTEGER NOT NULL,
-  PRIMARY KEY (organization, product, peer)
-) STRICT, WITHOUT ROWID;
-"""
 _ROW: Final = "SELECT * FROM legacy_client WHERE organization = ? AND product = ? AND peer = ?"
 _MOVE: Final = """
 UPDATE legacy_client SET moved_ns = ?, agent = ?
@@ -100,15 +85,21 @@ class Client(NamedTuple):
         return self.moved_ns is not None and (not self.returned or now_ns - self.last_ns > QUIET_NS)
 
 
-class LegacyClients:
-    """What one worker has seen; used from its event loop's thread only."""
+_Taken = tuple[dict[Place, _Calls], dict[Place, tuple[int, str]]]
 
-    def __init__(self, path: Path, peppers: Peppers) -> None:
-        self._path = path
+
+class LegacyClients(Notes[_Taken]):
+    """What one worker has seen."""
+
+    SECONDS = 3.0
+    WHAT = "which programs use a provider's key"
+
+    def __init__(self, store: RuntimeStore, peppers: Peppers) -> None:
+        super().__init__(store)
+        self._wait = BUSY_SECONDS
         self._peppers = peppers
         self._calls: dict[Place, _Calls] = {}
         self._moved: dict[Place, tuple[int, str]] = {}
-        self._complaint = ""
 
     def note(self, principal: Principal, user_agent: str, peer: str | None, model: str | None) -> None:
         """A request of an organization that adopts a key was authenticated, whatever became of it."""
@@ -128,26 +119,20 @@ class LegacyClients:
         if model and len(found.models) < _MAX_MODELS:
             found.models.add(model[:_MAX_NAME])
 
-    async def run(self) -> None:
-        """Write what has changed at every interval, until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            if self._calls or self._moved:
-                calls, moved = self._take()
-                if not await asyncio.to_thread(self._write, calls, moved):
-                    self._put_back(calls, moved)
-
     def close(self) -> None:
-        """Write what is left."""
-        if self._calls or self._moved:
-            self._write(*self._take(), seconds=_LAST_SECONDS)
+        """Write what is left. Blocks."""
+        self._wait = _LAST_SECONDS
+        super().close()
 
-    def _take(self) -> tuple[dict[Place, _Calls], dict[Place, tuple[int, str]]]:
+    def _take(self) -> _Taken | None:
+        if not self._calls and not self._moved:
+            return None
         taken = self._calls, self._moved
         self._calls, self._moved = {}, {}
         return taken
 
-    def _put_back(self, calls: dict[Place, _Calls], moved: dict[Place, tuple[int, str]]) -> None:
+    def _put_back(self, taken: _Taken) -> None:
+        calls, moved = taken
         for place, before in calls.items():
             now = self._calls.setdefault(place, before)
             if now is not before:
@@ -156,56 +141,37 @@ class LegacyClients:
                 now.models |= before.models
         self._moved = moved | self._moved
 
-    def _write(
-        self, calls: Mapping[Place, _Calls], moved: Mapping[Place, tuple[int, str]], seconds: float = 1.0
-    ) -> bool:
-        """Whether all of it is in the file now. `seconds` is how long to wait for other writers."""
-        try:
-            with suppress(FileExistsError):
-                database_files.create(self._path)
-            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=seconds)) as db:
-                db.execute("PRAGMA synchronous = NORMAL")
-                db.execute(_TABLE)
-                db.execute("BEGIN IMMEDIATE")
-                for place, seen in calls.items():
-                    self._add(db, self._hashed(place), seen)
-                for place, (seen_ns, agent) in moved.items():
-                    db.execute(_MOVE, (seen_ns, agent, *self._hashed(place), seen_ns))
-                db.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            if str(error) != self._complaint:
-                logger.warning("which programs use a provider's key cannot be kept: %s", error)
-            self._complaint = str(error)
-            return False
-        self._complaint = ""
-        return True
+    def _write(self, taken: _Taken) -> None:
+        calls, moved = taken
+        with self._store.transaction(seconds=self._wait) as made:
+            for place, seen in calls.items():
+                _add(made, self._hashed(place), seen)
+            for place, (seen_ns, agent) in moved.items():
+                made.run(_MOVE, (seen_ns, agent, *self._hashed(place), seen_ns))
 
     def _hashed(self, place: Place) -> Place:
         return place._replace(peer=hashed(place.peer, self._peppers)) if place.peer else place
 
-    def _add(self, db: sqlite3.Connection, place: Place, seen: _Calls) -> None:
-        row = db.execute(_ROW, place).fetchone()
-        if row is None:
-            (many,) = db.execute(
-                "SELECT count(*) FROM legacy_client WHERE organization = ?", (place.organization,)
-            ).fetchone()
-            if many >= MAX_CLIENTS:
-                place = Place(place.organization, "", "")
-                row = db.execute(_ROW, place).fetchone()
-        if row is None:
-            row = (*place, 0, seen.first_ns, 0, "[]", None, None, 0)
-        before = Client._make(row)
-        names = dict.fromkeys([*orjson.loads(before.models), *sorted(seen.models)])
-        came_back = before.moved_ns is not None and seen.last_ns > before.moved_ns
-        after = before._replace(
-            calls=before.calls + seen.calls,
-            first_ns=min(before.first_ns, seen.first_ns),
-            last_ns=max(before.last_ns, seen.last_ns),
-            models=orjson.dumps(list(names)[:_MAX_MODELS]).decode(),
-            moved_ns=None if came_back else before.moved_ns,
-            returned=int(before.returned or came_back),
-        )
-        db.execute("INSERT OR REPLACE INTO legacy_client VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", after)
+
+def _add(made: Transaction, place: Place, seen: _Calls) -> None:
+    rows = made.rows(_ROW, place)
+    if not rows:
+        ((many,),) = made.rows("SELECT count(*) FROM legacy_client WHERE organization = ?", (place.organization,))
+        if many >= MAX_CLIENTS:
+            place = Place(place.organization, "", "")
+            rows = made.rows(_ROW, place)
+    before = Client(*rows[0]) if rows else Client(*place, 0, seen.first_ns, 0, "[]", None, None, 0)
+    names = dict.fromkeys([*orjson.loads(before.models), *sorted(seen.models)])
+    came_back = before.moved_ns is not None and seen.last_ns > before.moved_ns
+    after = before._replace(
+        calls=before.calls + seen.calls,
+        first_ns=min(before.first_ns, seen.first_ns),
+        last_ns=max(before.last_ns, seen.last_ns),
+        models=orjson.dumps(list(names)[:_MAX_MODELS]).decode(),
+        moved_ns=None if came_back else before.moved_ns,
+        returned=int(before.returned or came_back),
+    )
+    made.run("INSERT OR REPLACE INTO legacy_client VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", after)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -222,7 +188,8 @@ def hashed(peer: str, peppers: Peppers) -> str:
 
 def read(path: Path, organization: str | None = None) -> list[Client]:
     """What all workers have seen, the newest first, the others last."""
-    return sorted(_rows(path, organization), key=place_in_lists)
+    found = [Client(*row) for row in seen(path, "SELECT * FROM legacy_client")]
+    return sorted((each for each in found if organization in (None, each.organization)), key=place_in_lists)
 
 
 def place_in_lists(client: Client) -> tuple[bool, int, str]:
@@ -250,21 +217,6 @@ def place_text(client: Client) -> str:
     return f"{client.product} {client.peer}"
 
 
-def forget_old(path: Path, now_ns: int) -> None:
+def forget_old(store: RuntimeStore, now_ns: int) -> None:
     """Remove clients that were not seen for half a year."""
-    if path.exists():
-        with suppress(sqlite3.OperationalError), closing(_opened(path, "rw")) as db, db:
-            db.execute("DELETE FROM legacy_client WHERE last_ns < ?", (now_ns - KEEP_NS,))
-
-
-def _rows(path: Path, organization: str | None) -> Iterator[Client]:
-    if path.exists():
-        # An error means that nothing was ever seen, or that the file is of no use, which a start complains of.
-        with suppress(sqlite3.Error), closing(_opened(path, "ro")) as db:
-            for row in map(Client._make, db.execute("SELECT * FROM legacy_client")):
-                if organization in (None, row.organization):
-                    yield row
-
-
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=1.0)
+    store.run("DELETE FROM legacy_client WHERE last_ns < ?", (now_ns - KEEP_NS,))

@@ -1,0 +1,198 @@
+"""Deliveries to webhooks that are due: how far each webhook has followed the log, and what it has not got yet.
+
+The log is the queue: a webhook's place in it moves on only when the events before it are rows here, and no more than
+`MOST` of them wait at a time. A row goes when its event was delivered, or was tried for `GIVEN_UP_SECONDS`. What is
+lost with the file is delivered again from the place where the webhook was added: at least once, never not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.registry.documents import age, parse_time
+from gateway.runtime.store import RuntimeStore, Transaction, seen
+
+MOST: Final = 200
+GIVEN_UP_SECONDS: Final = 3 * 86400
+_FIRST_SECONDS: Final = 5
+_LAST_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a webhook fares. A time of 0 is never; `failures` are those in a row; `waiting` counts events to deliver."""
+
+    failures: int = 0
+    success_ns: int = 0
+    error_ns: int = 0
+    error: str = ""
+    given_up: int = 0
+    waiting: int = 0
+
+
+def state_document(state: State) -> dict[str, Any]:
+    """A state for programs, with times of None for never (`registry/documents.py` writes them)."""
+    return {
+        "waiting": state.waiting,
+        "failures": state.failures,
+        "given_up": state.given_up,
+        "success_ns": state.success_ns or None,
+        "failure_ns": state.error_ns or None,
+        "error": state.error,
+    }
+
+
+def state_of(document: Mapping[str, Any]) -> State:
+    """The way back from `state_document`, as JSON has it."""
+    success, failure = (parse_time(document[name]) if document[name] else 0 for name in ("success", "failure"))
+    return State(
+        failures=document["failures"],
+        success_ns=success,
+        error_ns=failure,
+        error=document["error"],
+        given_up=document["given_up"],
+        waiting=document["waiting"],
+    )
+
+
+def fares(state: State, now_ns: int) -> str:
+    """How the deliveries to a webhook go, in a few words."""
+    good = f"accepted {age(now_ns - state.success_ns)} ago" if state.success_ns else "none yet"
+    if state.failures:
+        good += f"; failed {age(now_ns - state.error_ns)} ago: {state.error}"
+    return good + (f"; {state.given_up} given up" if state.given_up else "")
+
+
+def pause(failures: int) -> int:
+    """How many seconds to wait after so many failures in a row."""
+    return int(min(_FIRST_SECONDS * 4 ** (failures - 1), _LAST_SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of delivering the entry at a position; `error` is empty if it was accepted."""
+
+    webhook: str
+    position: int
+    event_id: str
+    error: str
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Round:
+    """Everything that is to be written down together."""
+
+    outcomes: Sequence[Outcome] = ()
+    found: list[tuple[str, Sequence[int], int]] = field(default_factory=list)
+    """For a webhook: the positions of entries that it gets, and how far it has followed the log."""
+    known: Sequence[str] | None = None
+    """All webhooks, if others are to be forgotten."""
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.found) or self.known is not None
+
+
+class Deliveries:
+    """Only `write` locks the store, which nonces of requests share. All of it blocks, and raises `GatewayError`."""
+
+    def __init__(self, store: RuntimeStore) -> None:
+        self._store = store
+
+    def followed(self) -> dict[str, tuple[int, int]]:
+        """The place of each webhook in the log, and the number of entries that wait for it."""
+        rows = self._store.rows(
+            "SELECT id, position, (SELECT count(*) FROM webhook_delivery WHERE webhook = id) FROM webhook"
+        )
+        return {webhook: (position, waiting) for webhook, position, waiting in rows}
+
+    def due(self, now_ns: int) -> dict[str, list[int]]:
+        """The positions of the entries that are to be delivered now, in their order, by webhook."""
+        rows = self._store.rows(
+            "SELECT d.webhook, d.position FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook "
+            "WHERE w.next_ns <= ? AND d.next_ns <= ? ORDER BY d.webhook, d.attempts, d.position",
+            (now_ns, now_ns),
+        )
+        found: dict[str, list[int]] = {}
+        for webhook, position in rows:
+            found.setdefault(webhook, []).append(position)
+        return found
+
+    def write(self, done: Round, now_ns: int) -> list[tuple[Outcome, bool]]:
+        """All of it in one transaction. Returns the deliveries that failed, and whether the event is given up."""
+        if not done:
+            return []
+        with self._store.transaction(durable=True) as made:
+            failed = [(each, _failed(made, each)) for each in done.outcomes if each.error]
+            for each in done.outcomes:
+                if not each.error:
+                    _delivered(made, each)
+            for webhook, positions, position in done.found:
+                _add(made, webhook, positions, position, now_ns)
+            if done.known is not None:
+                _keep_only(made, done.known)
+        return failed
+
+
+def _add(made: Transaction, webhook: str, positions: Sequence[int], position: int, now_ns: int) -> None:
+    made.run_for(
+        "INSERT OR IGNORE INTO webhook_delivery (webhook, position, first_ns) VALUES (?, ?, ?)",
+        [(webhook, each, now_ns) for each in positions],
+    )
+    made.run(
+        "INSERT INTO webhook (id, position) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET position = excluded.position",
+        (webhook, position),
+    )
+
+
+def _delivered(made: Transaction, done: Outcome) -> None:
+    key = done.webhook, done.position
+    made.run("DELETE FROM webhook_delivery WHERE webhook = ? AND position = ?", key)
+    made.run("UPDATE webhook SET failures = 0, next_ns = 0, success_ns = ? WHERE id = ?", (done.time_ns, done.webhook))
+
+
+def _failed(made: Transaction, done: Outcome) -> bool:
+    """Note that an attempt has failed. True if it was the last one: the event is given up."""
+    key = done.webhook, done.position
+    where = "WHERE webhook = ? AND position = ?"
+    rows = made.rows(f"SELECT attempts, first_ns FROM webhook_delivery {where}", key)  # noqa: S608
+    if not rows:
+        return False  # of a webhook that was removed
+    ((attempts, first_ns),) = rows
+    given_up = done.time_ns - first_ns > GIVEN_UP_SECONDS * 10**9
+    if given_up:
+        made.run(f"DELETE FROM webhook_delivery {where}", key)  # noqa: S608
+    else:
+        later = done.time_ns + pause(attempts + 1) * 10**9
+        made.run(
+            f"UPDATE webhook_delivery SET attempts = attempts + 1, next_ns = ? {where}",  # noqa: S608
+            (later, *key),
+        )
+    ((failures,),) = made.rows("SELECT failures FROM webhook WHERE id = ?", (done.webhook,))
+    later = done.time_ns + pause(failures + 1) * 10**9
+    made.run(
+        "UPDATE webhook SET failures = failures + 1, next_ns = ?, error_ns = ?, error = ?, "
+        "given_up = given_up + ? WHERE id = ?",
+        (later, done.time_ns, done.error, int(given_up), done.webhook),
+    )
+    return bool(given_up)
+
+
+def _keep_only(made: Transaction, webhooks: Sequence[str]) -> None:
+    """Forget what belongs to webhooks that were removed."""
+    marks = ", ".join("?" * len(webhooks))
+    made.run(f"DELETE FROM webhook WHERE id NOT IN ({marks})", webhooks)  # noqa: S608
+    made.run(f"DELETE FROM webhook_delivery WHERE webhook NOT IN ({marks})", webhooks)  # noqa: S608
+
+
+def states(path: Path) -> dict[str, State]:
+    """How all webhooks fare, by their ids; empty if none was ever followed."""
+    rows = seen(
+        path,
+        "SELECT id, failures, success_ns, error_ns, error, given_up, "
+        "(SELECT count(*) FROM webhook_delivery WHERE webhook = id) FROM webhook",
+    )
+    return {identifier: State(*values) for identifier, *values in rows}

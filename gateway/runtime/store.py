@@ -1,0 +1,259 @@
+"""`runtime.db`: what the processes of a gateway share, and may lose (docs/architecture.md, section 13).
+
+Each subject has a file in this room with its statements. Only this file knows that the database is one of SQLite, what
+its tables are, how it is opened, and what a failure is called. On an event loop, use `look` and `note`: they run in
+threads of the store, because a write waits for other processes and for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+from gateway.errors import Denied, GatewayError
+from gateway.storage import database_files
+from gateway.storage.opened_file import OpenedFile
+
+BUSY_SECONDS: Final = 1.0
+"""How long a statement waits for a write of another process."""
+
+Row = tuple[Any, ...]
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS nonce (
+  key TEXT NOT NULL, nonce TEXT NOT NULL, expires INTEGER NOT NULL,
+  PRIMARY KEY (key, nonce)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS nonce_by_end ON nonce (expires);
+
+CREATE TABLE IF NOT EXISTS reference (
+  organization TEXT NOT NULL, upstream TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL,
+  agent TEXT NOT NULL, created_ns INTEGER NOT NULL,
+  PRIMARY KEY (organization, upstream, kind, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS reference_by_age ON reference (created_ns);
+
+-- The usage of the calls that made responses: a later call that continues one has at most so much of it as input.
+CREATE TABLE IF NOT EXISTS response_usage (
+  organization TEXT NOT NULL, upstream TEXT NOT NULL, id TEXT NOT NULL,
+  agent TEXT NOT NULL, model TEXT NOT NULL, tokens INTEGER NOT NULL, created_ns INTEGER NOT NULL,
+  PRIMARY KEY (organization, upstream, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS response_usage_by_age ON response_usage (created_ns);
+
+-- All workers share one row for each upstream, but each has its own rows of open breakers.
+CREATE TABLE IF NOT EXISTS upstream_contact (
+  upstream TEXT PRIMARY KEY, success_ns INTEGER NOT NULL, error_ns INTEGER NOT NULL, error TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS open_breaker (
+  upstream TEXT NOT NULL, worker TEXT NOT NULL, failures INTEGER NOT NULL, until_ns INTEGER NOT NULL,
+  PRIMARY KEY (upstream, worker)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS outage (
+  kind TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, organization TEXT NOT NULL, worker TEXT NOT NULL,
+  since_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, success_ns INTEGER NOT NULL, refusals INTEGER NOT NULL,
+  codes TEXT NOT NULL, PRIMARY KEY (kind, id, worker)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS key_use (key TEXT PRIMARY KEY, used_ns INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS key_rehash (
+  credential TEXT PRIMARY KEY, old BLOB NOT NULL, new BLOB NOT NULL, pepper INTEGER NOT NULL, seal BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leak_report (credential TEXT PRIMARY KEY, peer TEXT NOT NULL, time_ns INTEGER NOT NULL)
+STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS legacy_client (
+  organization TEXT NOT NULL, product TEXT NOT NULL, peer TEXT NOT NULL,
+  calls INTEGER NOT NULL, first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, models TEXT NOT NULL,
+  moved_ns INTEGER, agent TEXT, returned INTEGER NOT NULL,
+  PRIMARY KEY (organization, product, peer)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS announced (digest TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS policy_worker (boot TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS loaded (
+  boot TEXT NOT NULL, digest TEXT NOT NULL, problem TEXT NOT NULL, PRIMARY KEY (boot, digest)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS webhook (
+  id TEXT PRIMARY KEY, position INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
+  next_ns INTEGER NOT NULL DEFAULT 0, success_ns INTEGER NOT NULL DEFAULT 0, error_ns INTEGER NOT NULL DEFAULT 0,
+  error TEXT NOT NULL DEFAULT '', given_up INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS webhook_delivery (
+  webhook TEXT NOT NULL, position INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+  first_ns INTEGER NOT NULL, next_ns INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (webhook, position)
+) WITHOUT ROWID;
+"""
+
+
+class Transaction:
+    """What is written in it is written together, or not at all."""
+
+    __slots__ = ("_db",)
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def run(self, statement: str, values: Sequence[object] = ()) -> None:
+        self._db.execute(statement, values)
+
+    def run_for(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        self._db.executemany(statement, rows)
+
+    def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+        return self._db.execute(statement, values).fetchall()
+
+
+class _Opened(NamedTuple):
+    file: OpenedFile
+    writes: sqlite3.Connection
+    reads: sqlite3.Connection
+
+
+class RuntimeStore:
+    """One process' view of the store. Any thread may use it. It is opened when it is first used.
+
+    Every failure is a `GatewayError` with `runtime_unavailable`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: _Opened | None = None
+        self._opening, self._writing, self._reading = threading.Lock(), threading.Lock(), threading.Lock()
+        # Two, because what only looks need not wait for those who write.
+        self._looks, self._notes = ThreadPoolExecutor(1, "runtime-looks"), ThreadPoolExecutor(1, "runtime-notes")
+
+    def open(self) -> None:
+        """Open it now, so that it is known at once whether it can be used."""
+        with self._explained():
+            self._open()
+
+    def close(self) -> None:
+        self._looks.shutdown()
+        self._notes.shutdown()
+        if self._opened is not None:
+            for each in reversed(self._opened):
+                each.close()
+
+    async def look(
+        self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
+        """Do this beside the event loop; it only reads."""
+        return await asyncio.get_running_loop().run_in_executor(self._looks, lambda: work(*args, **named))
+
+    async def note(
+        self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
+        """Do this beside the event loop; it writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._notes, lambda: work(*args, **named))
+
+    # These block.
+
+    def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+        with self._explained():
+            opened = self._open()
+            with self._reading:
+                return opened.reads.execute(statement, values).fetchall()
+
+    def run(self, statement: str, values: Sequence[object] = ()) -> int:
+        """Carry out one statement that writes; returns how many rows it has changed."""
+        with self._explained(), self._writer() as db:
+            return db.execute(statement, values).rowcount
+
+    @contextmanager
+    def transaction(self, *, seconds: float = BUSY_SECONDS, durable: bool = False) -> Iterator[Transaction]:
+        """Wait so many seconds for writes of other processes; if `durable`, no loss of power undoes it afterwards."""
+        with self._explained(), self._writer() as db:
+            db.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield Transaction(db)
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+                db.execute("PRAGMA synchronous = NORMAL")
+
+    def forget(self, statement: str, values: Sequence[object], at_once: int = 1000) -> int:
+        """Repeat a deletion whose last parameter is how many rows it deletes, until nothing is left; says how many.
+
+        So no other process waits long.
+        """
+        forgotten = found = self.run(statement, (*values, at_once))
+        while found == at_once:
+            found = self.run(statement, (*values, at_once))
+            forgotten += found
+        return forgotten
+
+    @contextmanager
+    def _writer(self) -> Iterator[sqlite3.Connection]:
+        opened = self._open()
+        with self._writing:
+            # Another process would write to the file that has the name now.
+            if not opened.file.in_place():
+                raise OSError("it was moved, deleted or replaced: restart the gateway")
+            yield opened.writes
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            with self._opening:
+                self._opened = self._opened or _open(self.path)
+        return self._opened
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            message = f"cannot use `{self.path}`: {error}"
+            raise GatewayError("runtime_unavailable", message, subject=str(self.path)) from error
+
+
+def _open(path: Path) -> _Opened:
+    with suppress(FileExistsError):
+        database_files.create(path)
+    with ExitStack() as opened:
+        file = opened.enter_context(closing(OpenedFile(path)))
+        writes, reads = (opened.enter_context(closing(_connect(str(path)))) for _ in range(2))
+        writes.execute("PRAGMA journal_mode = WAL")  # so that looking locks nobody out
+        writes.execute("PRAGMA synchronous = NORMAL")
+        writes.executescript(_TABLES)
+        opened.pop_all()  # all is well: they stay open until `close`
+        return _Opened(file, writes, reads)
+
+
+def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(name, uri=uri, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+
+
+def seen(path: Path, statement: str, values: Sequence[object] = ()) -> list[Row]:
+    """What the store at this path holds, for those who only look at it, such as `gateway status`. Blocks.
+
+    It is empty if nothing was ever written there, and if the file is of no use, which a start of the gateway complains
+    of.
+    """
+    if path.exists():
+        with suppress(sqlite3.Error), closing(_connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute(statement, values).fetchall()
+    return []
+
+
+@contextmanager
+def denying(what: str) -> Iterator[None]:
+    """Refuse a request that needs the store, if that fails."""
+    try:
+        yield
+    except GatewayError as error:
+        raise Denied("registry_unavailable", f"{what}: {error.message}") from error
