@@ -23,6 +23,8 @@ STYLE = """
   .bad { fill: #fdeaea; stroke: #b64242 }
   .frame { fill: none; stroke: #3b6fb6; stroke-dasharray: 5 4; rx: 8px }
   .line { fill: none; stroke: #52606d; stroke-width: 1.5 }
+  .proof { fill: #e6f0ff; stroke: #3b6fb6; stroke-width: 2 }
+  .limit { stroke: #b64242; stroke-dasharray: 6 4; stroke-width: 1.5 }
   .life { stroke: #cbd2d9; stroke-width: 1.5 }
 """
 
@@ -283,7 +285,171 @@ def credentials() -> Picture:
     return it
 
 
-PICTURES: tuple[Callable[[], Picture], ...] = (overview, processes, request, activation, credentials)
+def tree() -> Picture:
+    it = Picture(900, 430, "The tree of a log, its checkpoints, and the proofs")
+    leaves = ("decided", "completed", "change", "decided")
+    for number, kind in enumerate(leaves):
+        it.box(30 + 130 * number, 300, 110, 50, f"leaf {number}", kind, kind="proof" if number == 2 else "store")
+    for number in range(2):
+        it.box(
+            95 + 260 * number, 200, 110, 44, f"hash {2 * number}–{2 * number + 1}", kind="good" if number == 0 else ""
+        )
+    it.box(225, 100, 110, 44, "root, size 4", kind="ours")
+    for left in (85, 215, 345, 475):
+        parent = 150 if left < 280 else 410
+        it.arrow((left, 300), (parent + (-25 if left in (85, 345) else 25), 246))
+    it.arrow((150, 200), (255, 146))
+    it.arrow((410, 200), (305, 146))
+    it.box(30, 20, 240, 44, "checkpoint: signed root", kind="ours")
+    it.box(300, 20, 240, 44, "an older one, kept elsewhere")
+    it.arrow((265, 100), (190, 66))
+    it.text(290, 380, "Each leaf is one entry. Inner hashes cover the two below; the root covers all.")
+    it.text(290, 400, "To prove leaf 2 it is enough to give leaf 3's hash and hash 0–1.")
+    for number, (title, *lines) in enumerate(
+        (
+            ("whole log + public key", "every entry is whole, in order, closed,", "and under a signature"),
+            ("proof of an entry", "this entry is in the signed log,", "unchanged; no copy is needed"),
+            ("proof of growth", "the log of then is the beginning", "of the log of now: nothing was rewritten"),
+            ("none of them shows", "that this head is the newest one:", "keep checkpoints elsewhere"),
+        )
+    ):
+        it.box(590, 20 + 92 * number, 290, 78, title, *lines, kind="bad" if number == 3 else "good")
+    return it
+
+
+def reservation() -> Picture:
+    it = Picture(880, 330, "A reservation of one call, over time")
+    base = 230
+    it.arrow((40, base), (850, base))
+    it.text(840, base + 20, "time")
+    it.parts.append('<line class="limit" x1="40" y1="60" x2="850" y2="60"/>')
+    it.text(850, 52, "the limit: spent and reserved together never exceed it", anchor="end")
+    it.box(70, 170, 130, 60, "spent before", kind="store")
+    for left, title, line, height, kind in (
+        (230, "reserved", "input + output limit", 90, "ours"),
+        (430, "reserved", "while the call runs", 90, "ours"),
+        (650, "settled", "what was used", 40, "good"),
+    ):
+        it.box(left, 170, 170, 60, "spent before", kind="store")
+        it.box(left, 170 - height, 170, height, title, line, kind=kind)
+    for x, text in (
+        (135, "before"),
+        (315, "decided: durable"),
+        (515, "forwarded, relayed"),
+        (735, "completed: durable"),
+    ):
+        it.text(x, base + 20, text)
+    it.text(40, 284, "A second call that does not fit above is refused with 429 limit_exceeded.", "title", "start")
+    it.text(
+        40,
+        306,
+        "If the process dies, recovery settles at all that was reserved: counted too much, never too little.",
+        anchor="start",
+    )
+    return it
+
+
+def attempts() -> Picture:
+    it = Picture(900, 380, "A route, its attempts and their breakers")
+    it.box(20, 40, 160, 70, "request", "/chat/v1/…", "a route's name")
+    it.box(240, 40, 190, 70, "first tier", "openai:3, groq:1", "drawn by weight", kind="ours")
+    it.box(490, 40, 170, 70, "breaker of it", "closed, or the probe", "after the pause", kind="ours")
+    it.box(720, 40, 160, 70, "attempt", "judged and recorded", "by itself", kind="ours")
+    it.arrow((180, 75), (240, 75))
+    it.arrow((430, 75), (490, 75))
+    it.arrow((660, 75), (720, 75))
+    it.box(720, 180, 160, 60, "answer", "relayed as it comes", kind="good")
+    it.arrow((800, 110), (800, 180), label="bytes", at=(822, 150))
+    it.box(490, 180, 170, 60, "no byte came", "and it may be repeated", kind="bad")
+    it.arrow((720, 100), (575, 180), label="failed", at=(668, 150))
+    it.box(240, 180, 190, 60, "next upstream", "same tier, then the next", kind="ours")
+    it.arrow((490, 210), (430, 210))
+    it.arrow((335, 180), (335, 112), label="again", at=(356, 150))
+    it.arrow((540, 110), (430, 185), label="open", at=(470, 138))
+    it.box(240, 290, 190, 60, "none is left", "502, or 504 if time is up", kind="bad")
+    it.arrow((335, 240), (335, 290))
+    it.box(
+        490,
+        290,
+        390,
+        60,
+        "a breaker opens after failures in a row",
+        "of two agents, or of connections; else for one agent alone",
+    )
+    it.arrow((575, 240), (575, 290), label="counted", at=(604, 270))
+    it.text(20, 150, "upstream_total_timeout", "mono", "start")
+    it.text(20, 168, "bounds all attempts", anchor="start")
+    return it
+
+
+def bindings() -> Picture:
+    it = Picture(900, 380, "Organization, team, agent, and the bundles that are bound to them")
+    it.frame(20, 20, 520, 340, "organization: its own log, upstreams, limits")
+    it.frame(50, 100, 460, 240, "team: owner, state, limits")
+    it.box(
+        80,
+        150,
+        400,
+        60,
+        "agent: owner, purpose, expiry, capabilities, labels",
+        "its version is in each decision",
+        kind="ours",
+    )
+    for number, (name, line) in enumerate((("key", "narrowed"), ("public key", "signs"), ("SPIFFE ID", "certificate"))):
+        it.box(80 + 138 * number, 260, 124, 50, name, line)
+        it.arrow((142 + 138 * number, 260), (142 + 138 * number, 212))
+    it.box(620, 40, 260, 56, "guard: baseline", "can only deny and limit", kind="bad")
+    it.box(620, 130, 260, 56, "grant: research", "may allow", kind="good")
+    it.box(620, 220, 260, 56, "shadow: research-next", "recorded, decides nothing")
+    it.arrow((620, 68), (542, 68), label="bound to", at=(582, 60))
+    it.arrow((620, 150), (600, 150), (600, 125), (512, 125), label="bound to", at=(560, 118))
+    it.arrow((620, 248), (570, 248), (570, 190), (482, 190))
+    it.text(620, 312, "Every grant must allow, none may", "title", "start")
+    it.text(620, 332, "deny, and one must be bound.", "title", "start")
+    it.text(620, 354, "Of several caps the smallest holds.", anchor="start")
+    return it
+
+
+def pipeline() -> Picture:
+    it = Picture(900, 460, "One rule on its way through the engine")
+    steps = (
+        (
+            "text",
+            "allow if { some grant in data.grants; grant.user == input.user; grant.action == lower(input.action) }",
+        ),
+        ("syntax/: lexer, parser", "a tree of one rule with a body of three expressions"),
+        (
+            "compiler/: names, calls",
+            "data.authz.allow; `grant` is a variable, `lower` a builtin, input and data documents",
+        ),
+        ("compiler/: expand", "x := lower(input.action); grant.action == x"),
+        ("compiler/: safety", "`grant` and `x` are bound before the comparisons need them"),
+        ("compiler/: dynamic, types", "the normal form; each operand has a type, and one that cannot fit is an error"),
+        ("codegen/: index, joins", "`grant.user == input.user` becomes a look-up in a table of grants by user"),
+        ("codegen/: Python", "for v5 in joined(q, v2, j1, 0, (v4, )): …"),
+        ("decision", "true, false or undefined, with its work charged and the clock looked at"),
+    )
+    for number, (stage, form) in enumerate(steps):
+        y = 16 + 48 * number
+        it.box(20, y, 220, 36, stage, kind="good" if number in (0, 8) else "ours")
+        it.text(256, y + 23, form, "mono" if number in (0, 3, 7) else "small", "start")
+        if number:
+            it.arrow((130, y - 12), (130, y))
+    return it
+
+
+PICTURES: tuple[Callable[[], Picture], ...] = (
+    overview,
+    processes,
+    request,
+    activation,
+    credentials,
+    tree,
+    reservation,
+    attempts,
+    bindings,
+    pipeline,
+)
 
 
 def draw() -> dict[Path, str]:
