@@ -20,11 +20,11 @@ import policy_engine as pe
 from policy_engine import engine
 from policy_engine.codegen import joins, kept
 from policy_engine.codegen.context import START, are_wide, left_of
+from tests.policy_engine.conformance import CASES
 from tests.policy_engine.differential.mixture import program
 from tests.policy_engine.differential.program import Program
-from tests.policy_engine.language.test_language import CASES as LANGUAGE
-from tests.policy_engine.language.test_language import without_remarks
-from tests.policy_engine.test_conformance import CASES
+from tests.policy_engine.language.cases import CASES as LANGUAGE
+from tests.policy_engine.language.cases import without_remarks
 
 # Thousands of cases.
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from policy_engine.codegen import entry
 from policy_engine.codegen.context import SMALL
 from policy_engine.codegen.export import FEW, SHORT, WORD, shallow
 from tests.policy_engine.differential.compare import rules
-from tests.policy_engine.language.test_language import CASES, without_remarks
+from tests.policy_engine.language.cases import CASES, without_remarks
 
 ORDINARY = pe.Limits(output_bytes=SMALL - 1)
 """A budget that is too small for an entry."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
-from tests.policy_engine.language.test_language import CASES, without_remarks
+from tests.policy_engine.language.cases import CASES, without_remarks
 
 UNDEFINED = pe.UNDEFINED
 

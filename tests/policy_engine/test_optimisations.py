@@ -16,7 +16,7 @@ import pytest
 import policy_engine as pe
 from policy_engine.builtins import TABLE
 from policy_engine.codegen import body, fixed, frame, functions, index, joins, refs, terms, unit
-from tests.policy_engine.language.test_language import CASES, without_remarks
+from tests.policy_engine.language.cases import CASES, without_remarks
 
 Patch = pytest.MonkeyPatch
 

@@ -11,7 +11,7 @@ import pytest
 import policy_engine as pe
 from policy_engine.codegen import profile as profiles
 from policy_engine.engine import PreparedQuery
-from tests.policy_engine.language.test_language import CASES, without_remarks
+from tests.policy_engine.language.cases import CASES, without_remarks
 
 MODULE = """package w
 

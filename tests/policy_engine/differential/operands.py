@@ -15,7 +15,7 @@ from policy_engine.builtins import TABLE
 from policy_engine.values import Value
 from tests.policy_engine.builtins import generate as g
 from tests.policy_engine.builtins.generate import Operand
-from tests.policy_engine.builtins.test_differential import DIFFERENT_ON_PURPOSE, SIGNATURES
+from tests.policy_engine.builtins.signatures import DIFFERENT_ON_PURPOSE, SIGNATURES
 
 ELSEWHERE: Final = frozenset(("assign", "eq", "print", "rego.metadata.chain", "rego.metadata.rule"))
 """Grammar more than functions: `:=`, `=`, and what looks at the place of a call."""

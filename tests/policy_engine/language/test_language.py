@@ -16,13 +16,8 @@ import pytest
 from policy_engine import engine
 from policy_engine.codegen.steps import Recording
 from policy_engine.compiled import Compiled
-from tests.cases import read_yaml
 from tests.oracle import Oracle
-
-CASES = [
-    (path.stem, fields) for path in sorted(Path(__file__).parent.glob("*.yaml")) for fields in read_yaml(path)["cases"]
-]
-
+from tests.policy_engine.language.cases import CASES, without_remarks
 
 ALL = [pytest.param(fields, id=f"{area}: {fields['note']}") for area, fields in CASES]
 
@@ -67,10 +62,6 @@ def test_opa_agrees(
         return
     with pytest.raises(AssertionError):  # otherwise `opa_differs` is out of date
         case.check_oracle(oracles[case.strict])
-
-
-def without_remarks(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name != "opa_differs"}
 
 
 def test_notes_are_unique() -> None:

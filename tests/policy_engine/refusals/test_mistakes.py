@@ -7,7 +7,6 @@ these rows and no others; `words` are what each must say in its message or hint 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,8 @@ import pytest
 import policy_engine as pe
 from policy_engine.errors import LIMIT_REACHED, MAX_ERRORS
 from tests.cases import read_yaml
+from tests.policy_engine.refusals.bases import BASES, DIRECTORY
 
-DIRECTORY = Path(__file__).with_name("mistakes")
-BASES: dict[str, str] = read_yaml(DIRECTORY.joinpath("bases.yaml"))
 CASES = [
     pytest.param(fields, id=f"{path.stem}: {fields['note']}")
     for path in sorted(DIRECTORY.glob("*.yaml"))

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from tests.cases import read_yaml
+from tests.policy_engine.syntax.around import AROUND
 
 _TOKEN = re.compile(r'\s+|"(?:[^"\\\n]|\\.)*"|`[^`]*`|[A-Za-z_]\w*|\d+(?:\.\d+)?|:=|[=!<>]=|.', re.DOTALL)
 _INSERTED = (
@@ -19,8 +20,6 @@ _INSERTED = (
 
 def sources() -> list[str]:
     """The modules of the cases beside this file: every construct of the language, in small."""
-    from tests.policy_engine.syntax.test_cases import AROUND
-
     texts = []
     for path in sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml")):
         for fields in read_yaml(path)["cases"]:

@@ -22,16 +22,10 @@ from policy_engine.syntax.parser import parse_module
 from policy_engine.syntax.printer import to_text
 from policy_engine.syntax.versions import RegoV2
 from tests.cases import read_yaml
+from tests.policy_engine.syntax.around import AROUND
 from tests.policy_engine.syntax.tree import dump
 from tests.policy_engine.syntax.verdicts import opa_verdicts
 
-AROUND = {
-    "term": "package t\np := {}",
-    "body": "package t\np if {{\n{}\n}}",
-    "logic": "package t\nimport future.keywords\np if {{\n{}\n}}",
-    "rules": "package t\n{}",
-    "module": "{}",
-}
 FIELDS = {"note", "want", "error", "opa_differs", *AROUND}
 CASES = [
     pytest.param(fields, id=f"{path.stem}: {fields['note']}")

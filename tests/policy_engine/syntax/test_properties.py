@@ -14,7 +14,7 @@ from policy_engine.syntax.nodes import Module
 from policy_engine.syntax.parser import parse_module, parse_query, parse_term
 from policy_engine.syntax.printer import to_text
 from policy_engine.syntax.visitor import walk
-from tests.policy_engine.refusals.test_mistakes import BASES
+from tests.policy_engine.refusals.bases import BASES
 from tests.policy_engine.syntax.mutations import mutate, sources, tokens_of
 
 SOURCES = [tokens_of(source) for source in sources()]
