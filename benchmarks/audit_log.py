@@ -1,4 +1,4 @@
-"""What durability costs: one client and many, one process and two, each beside what it is compared with.
+"""The cost of durability: one client and many, one process and two, each beside what it is compared with.
 
     python benchmarks/audit_log.py [DIRECTORY]
 
@@ -28,7 +28,7 @@ SECONDS = 2.0
 
 
 class NoLock:
-    """What a writer takes instead of the lock file, to see what happens without."""
+    """Taken by a writer instead of the lock file, to see what happens without."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,5 @@
-"""What keeping content costs a data worker: the same request of agents whose content is kept and of one whose is not.
+"""The cost of keeping content for a data worker: the same request of agents whose content is kept and of one whose is
+not.
 
     python -m benchmarks.content_cost [--rounds 5] [--seconds 1.5]
 

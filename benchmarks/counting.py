@@ -1,4 +1,4 @@
-"""What counting costs: requests per second of the audit log's writer with balances and without them, in one run.
+"""The cost of counting: requests per second of the audit log's writer with balances and without them, in one run.
 
     python benchmarks/counting.py [--rounds 5] [--requests 2000]
 

@@ -1,4 +1,4 @@
-"""What counting costs a whole call: a worker that does not count, one that does, and one with limits.
+"""The cost of counting for a whole call: a worker that does not count, one that does, and one with limits.
 
     python -m benchmarks.counting_calls [--rounds 30] [--seconds 0.4] [--clients 16]
 

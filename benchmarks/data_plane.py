@@ -1,4 +1,4 @@
-"""What the gateway costs: requests per second through it, beside a bare pass-through and the provider, in one run.
+"""The cost of the gateway: requests per second through it, beside a bare pass-through and the provider, in one run.
 
     python benchmarks/data_plane.py [--rounds 3] [--seconds 2]
 
@@ -208,7 +208,7 @@ async def load(port: int, request: bytes, clients: int, seconds: float) -> tuple
     count = len(latencies)
     for _, client in made:
         client.running = False
-    # What is on its way is answered too: it is in the processor time that callers measure.
+    # Requests on their way are answered too: they are in the processor time that callers measure.
     await asyncio.wait([client.ended for _, client in made], timeout=10)
     if count < 10 * clients:  # with so few requests it matters where the last ones are cut off
         elapsed, count = time.perf_counter() - started, len(latencies)

@@ -1,4 +1,4 @@
-"""Whether a request costs the same with many agents, with a long log and with two workers.
+"""Compares the cost of a request with many agents, with a long log and with two workers.
 
     python -m benchmarks.flat_cost [--agents 100000] [--entries 1000000] [--rounds 9] [--seconds 0.7]
 
@@ -11,8 +11,8 @@ principals and balances it must read. Agents are inserted in bulk, entries throu
 
 Two workers are compared at the same number of connections in all, 16 and 64, and at 16 for each; on one core, and with
 a core for each, of which the second one has the clients and the provider, too. Those that share 16 have eight each, so
-each has less to do in a turn of its loop and in a commit. How much of their cost comes from that, and from two
-processes on one core, show a bare pass-through (`data_plane.py`) with one process and two.
+each has less to do in a turn of its loop and in a commit. A bare pass-through (`data_plane.py`) with one process and
+two shows how much of their cost comes from that, and from two processes on one core.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def main() -> None:
         some = f"{options.agents:,} agents"
         of_two, of_few = requests_of(two.keys), requests_of(few.keys)
         at_many = f"one worker, {MANY} connections"
-        # What is compared with what.
+        # The pairs that are compared.
         apart = f"{TWO}, a core each"
         cases: dict[str, tuple[Served, Iterator[bytes], int, str]] = {
             one: (few, of_few, CLIENTS, one),

@@ -1,4 +1,4 @@
-"""How long `gateway apply` and `gateway export` take for many agents, and how long a page of a list of them does.
+"""The time of `gateway apply` and `gateway export` for many agents, and of a page of a list of them.
 
     python -m benchmarks.fleet [--agents 10000]
 

@@ -1,4 +1,4 @@
-"""What counting for `/metrics` costs a worker: nanoseconds for each request, and memory.
+"""The cost of counting for `/metrics` in a worker: nanoseconds for each request, and memory.
 
     python -m benchmarks.measures
 

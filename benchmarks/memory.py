@@ -1,4 +1,4 @@
-"""How much memory a process takes, as Linux counts it, and the same of a data worker that is idle and under load.
+"""The memory of a process, as Linux counts it, and of a data worker that is idle and under load.
 
     python -m benchmarks.memory [--seconds 3]
 

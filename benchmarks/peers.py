@@ -1,4 +1,5 @@
-"""What other gateways cost: LiteLLM's proxy and Portkey's gateway beside this one and a bare pass-through, in one run.
+"""The cost of other gateways: LiteLLM's proxy and Portkey's gateway beside this one and a bare pass-through, in one
+run.
 
     python -m benchmarks.peers [--rounds 3] [--seconds 2] [--installed DIRECTORY] [--write]
 

@@ -51,7 +51,7 @@ class Results:
         return Figure(*map(statistics.median, zip(*self._figures[name, workload], strict=True)))
 
     def ratio(self, name: str, other: str, workload: str) -> float:
-        """How many times the requests per second of `other`: the median of the rounds."""
+        """The ratio to the requests per second of `other`: the median of the rounds."""
         pairs = zip(self._figures[name, workload], self._figures[other, workload], strict=True)
         return statistics.median(mine.rate / theirs.rate for mine, theirs in pairs)
 

@@ -1,4 +1,4 @@
-"""What `Entrypoint.decide` costs beside a plain call, as the gateway calls it, and what a trace adds to it.
+"""The cost of `Entrypoint.decide` beside a plain call, as the gateway calls it, and of a trace.
 
     python -m benchmarks.policy_decide [TEXT]
 

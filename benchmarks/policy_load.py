@@ -1,4 +1,5 @@
-"""What loading costs: policies of many rules, compiled and from the cache, and other data for policies that are loaded.
+"""The cost of loading: policies of many rules, compiled and from the cache, and other data for policies that are
+loaded.
 
     python benchmarks/policy_load.py [--rules 200 2000 10000] [--grants 100000]
 

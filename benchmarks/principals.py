@@ -1,4 +1,4 @@
-"""What it costs a data worker to know who is asking, with few agents and with many.
+"""The cost of knowing who is asking, for a data worker, with few agents and with many.
 
     python benchmarks/principals.py [AGENTS]
 
@@ -71,7 +71,7 @@ class Side:
 
     @staticmethod
     def _at_once(asked: Coroutine[Any, Any, T]) -> T:
-        """What an event loop would make of a coroutine that does not wait."""
+        """Runs a coroutine that does not wait, as an event loop would."""
         try:
             asked.send(None)
         except StopIteration as done:

@@ -1,4 +1,4 @@
-"""What a signed request costs a data worker, beside the same request with a key.
+"""The cost of a signed request for a data worker, beside the same request with a key.
 
     python -m benchmarks.signatures [--rounds 5] [--seconds 1.5]
 

@@ -1,4 +1,4 @@
-"""What every test run needs: data kept outside the repository, how skipped tests are reported, how a run is divided.
+"""Needs of every test run: data kept outside the repository, how skipped tests are reported, how a run is divided.
 
 Data folders are named by environment variables and read in place, never copied. Without one, the tests that need it are
 skipped, and the summary says once how many they are and what they need.
@@ -29,7 +29,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["AIG_NO_CHECK"] = "1"
 sys.dont_write_bytecode = False
 
-# How long an example takes, or takes to be made, says more about the machine than about the code.
+# The time that an example takes, or takes to be made, says more about the machine than about the code.
 TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples each time: what passed before a merge passes after it. Others are for those who look for them.
 settings.register_profile("project", TIMELESS, derandomize=True)

@@ -30,13 +30,13 @@ class Meter:
         self._started = time.thread_time()
 
     def effort(self) -> float:
-        """How many times the fixed loop's processor time this thread has used."""
+        """The processor time that this thread has used, in units of the fixed loop's."""
         took = time.thread_time() - self._started
         return took / max(self._unit, unit())
 
 
 def effort(work: Callable[[], object]) -> float:
-    """How many times the fixed loop's processor time `work` takes in this thread."""
+    """The processor time of `work` in this thread, in units of the fixed loop's."""
     meter = Meter()
     work()
     return meter.effort()

@@ -10,7 +10,7 @@ Each mode runs in a child process of its own: two Go runtimes do not share a pro
 oracle must not take the test run along. Without the package (it is no dependency of the product) `Oracle` raises
 `OracleUnavailable`, and the tests skip.
 
-What comes back is JSON as the binding decodes it, numbers as floats and sets as lists. To see number text and sets,
+Answers are JSON as the binding decodes it, numbers as floats and sets as lists. To see number text and sets,
 ask for a template string of the value: `$"{[x]}"` (`Oracle.call` does).
 """
 
@@ -37,7 +37,7 @@ _GO_SETTINGS: Final = {"GOMAXPROCS": "1", "GOGC": "400"}
 """There is one query at a time: threads and thrift only cost time."""
 
 _SECONDS: Final = 60.0
-"""How long OPA may think about one query."""
+"""The time that OPA may think about one query."""
 
 
 class _Patch(NamedTuple):
@@ -45,7 +45,7 @@ class _Patch(NamedTuple):
 
     symbol: bytes
     within: int
-    """How far from the function's beginning the code is looked for."""
+    """The distance from the function's beginning within which the code is looked for."""
     before: bytes
     after: bytes
 
@@ -65,7 +65,7 @@ _STRICT_COMPILER: Final = _Patch(
 
 
 INSTALL: Final = "to compare with OPA, pip install --ignore-requires-python opa-golib-python-bindings"
-"""Why tests are skipped, and how to run them."""
+"""The reason why tests are skipped, and how to run them."""
 
 
 class OracleUnavailable(Exception):
@@ -74,7 +74,7 @@ class OracleUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What OPA said: bindings, or an error's code and message (without its place); and what the policy printed."""
+    """OPA's answer: bindings, or an error's code and message (without its place); and what the policy printed."""
 
     bindings: list[dict[str, Any]] = field(default_factory=list)
     code: str = ""

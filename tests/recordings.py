@@ -18,9 +18,9 @@ from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import routes_of
 
 COUNT, WITHOUT_BODY = 788, 2
-"""How many there are, and of how many the request was not kept."""
+"""The number of recordings, and of those whose request was not kept."""
 
-# Who speaks, where a path shows another API than the name of its file.
+# The provider, where a path shows another API than the name of its file.
 _BY_PATH = {
     "/v1beta/openai/": "gemini-compatible",
     "/groq/openai/v1/": "groq",
@@ -64,7 +64,7 @@ class Recording:
 
     @property
     def usage(self) -> dict[str, int] | None:
-        """What was billed. The expectations beside the recordings are older: they leave out what is added here.
+        """The billed tokens. The expectations beside the recordings are older: they leave out what is added here.
 
         OpenAI reports the writing of its cache, Anthropic thoughts and its own calls to models, and Gemini counts
         thoughts in the total alone where it speaks OpenAI's API.

@@ -108,7 +108,7 @@ PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", 
 OPTIONAL = {"openai", "genai_prices", "opentelemetry", "httpx2", "_typeshed"}
 """Of extras, or for type checkers only: what imports them says what to install."""
 BROUGHT_BY = {"pydantic": "sqlmodel", "sqlalchemy": "sqlmodel", "urllib3": "dulwich"}
-"""What is part of the interface of a declared package."""
+"""The interface of a declared package."""
 HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "jinja2", "typer", "rich", "dulwich", "prometheus_client"}
 
 
@@ -239,7 +239,7 @@ def test_the_log_format_stands_alone() -> None:
 
 
 def test_a_data_worker_stays_light() -> None:
-    """What a data worker imports at module level: no ORM, templates, terminal or git libraries.
+    """A data worker imports at module level no ORM, templates, terminal or git libraries.
 
     A worker needs 52 MB so and 110 MB otherwise, and none of these belongs near a request.
     """

@@ -14,7 +14,7 @@ from benchmarks.policy.workload import Kind, Measure
 from benchmarks.policy.workloads import BY_NAME, WORKLOADS
 
 LARGE = 2_000
-"""Of what grows, no more than this is built here: the rest is the same with another number."""
+"""A growing workload is built up to this size here: the rest is the same with another number."""
 
 
 @pytest.mark.parametrize("work", [work for work in WORKLOADS if work.size <= LARGE], ids=lambda work: work.name)

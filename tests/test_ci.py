@@ -1,7 +1,7 @@
 """ci.md, the GitHub action, the GitLab template and the pre-commit hooks: their steps are run, as by hand.
 
 Most tests use the programs of this environment. One installs this checkout into an empty environment, as a CI system
-does; it is slow. What the page shows at the desk is typed in tests/documentation.
+does; it is slow. The commands that the page shows at the desk are typed in tests/documentation.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def test_the_action_fails_below_the_threshold_and_on_wrong_names(repository: Pat
 
 
 def test_the_action_gives_no_input_to_the_shell() -> None:
-    """What stands in an input must not be run: it reaches the shell as the value of a variable."""
+    """The text of an input must not be run: it reaches the shell as the value of a variable."""
     runs = [step["run"] for step in action_steps() if "run" in step]
     assert runs
     assert not [line for line in runs if "${{" in line]

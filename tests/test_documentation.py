@@ -1,4 +1,4 @@
-"""What the documentation says is true: its commands are the ones that CI runs, its links lead somewhere."""
+"""The documentation is true: its commands are the ones that CI runs, its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_the_architecture_is_that_of_the_code() -> None:
 def test_examples_in_python_run(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a page shows as typed into Python gives what it shows, at the root of a clone."""
+    """Lines that a page shows as typed into Python give what it shows, at the root of a clone."""
     monkeypatch.chdir(ROOT)
     failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert tried

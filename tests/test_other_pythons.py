@@ -35,7 +35,7 @@ def machine(tmp_path: Path) -> Path:
 
 
 def found(machine: Path) -> dict[str, str]:
-    """What the script finds, by release; nothing of the machine that runs this test."""
+    """The interpreters that the script finds, by release; nothing of the machine that runs this test."""
     script = (ROOT / ".ci/run").read_text("utf-8")
     function = re.search(r"^other_pythons\(\) \{\n.*?^\}\n", script, re.MULTILINE | re.DOTALL)
     assert function

@@ -1,4 +1,4 @@
-"""What a test run reports, in one process and in several: skipped tests by reason, and logs that are no text."""
+"""The report of a test run, in one process and in several: skipped tests by reason, and logs that are no text."""
 
 from __future__ import annotations
 

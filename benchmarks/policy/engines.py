@@ -1,8 +1,8 @@
 """The engines, each asked in its fastest way from Python: one class an engine, all of one shape.
 
-A caller has a dict and wants a Python value back. Where an engine takes JSON text, encoding the input is part of its
-cost (orjson does it), and so is decoding the answer. What can be prepared once is prepared: compiled programs, bundles,
-parsed entities.
+A caller has a dict and wants a Python value back. If an engine takes JSON text, encoding the input is part of its
+cost (orjson does it), and so is decoding the answer. Everything that can be prepared once is prepared: compiled
+programs, bundles, parsed entities.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.policy.workload import UNDEFINED, Workload
 Ask = Callable[[Any], Any]
 Document = dict[str, Any]
 NOTHING: Any = pe.UNDEFINED
-"""What every `Ask` gives for an undefined document."""
+"""The answer of every `Ask` for an undefined document."""
 
 
 class Unable(Exception):
@@ -30,7 +30,7 @@ class Unable(Exception):
 
 
 class Engine(ABC):
-    """How one engine is asked. Making one imports what it needs, or raises `Unable`."""
+    """The way in which one engine is asked. Making one imports what it needs, or raises `Unable`."""
 
     name: ClassVar[str]
     distribution: ClassVar[str]
@@ -81,7 +81,7 @@ class Ours(Engine):
 
 
 class ByHand(Engine):
-    """What a Python programmer would write instead of the policy."""
+    """The code that a Python programmer would write instead of the policy."""
 
     name = "by hand"
     distribution = ""
@@ -114,7 +114,7 @@ class Opa(Engine):
         query = f"x := data.{work.path}".encode()
 
         def ask(value: Any) -> Any:
-            # What `eval_query` does, but for its slower JSON encoder.
+            # Does what `eval_query` does, but for its slower JSON encoder.
             rows = engine._call(engine._lib.OpaEvalQuery, query, orjson.dumps(value), 0, 0)["result"]
             return rows[0]["bindings"]["x"] if rows else NOTHING
 

@@ -1,4 +1,4 @@
-"""What a run found, as a table on a terminal, as JSON and as the page in `docs/contributing/benchmarks/`."""
+"""The findings of a run, as a table on a terminal, as JSON and as the page in `docs/contributing/benchmarks/`."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def summary(outcome: Outcome) -> list[str]:
 
 
 def behind(row: Row) -> list[str]:
-    """The peers that are at least as fast as this engine. How much memory each needs is no race."""
+    """The peers that are at least as fast as this engine. Memory is no race."""
     if row.work.measure is Measure.MEMORY:
         return []
     if Ours.name in row.reasons:
@@ -107,7 +107,7 @@ def _means(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
 
 
 def reasons(outcome: Outcome) -> list[str]:
-    """Why a peer has no figure, one sentence for each reason."""
+    """The reasons why peers have no figure, one sentence for each."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in outcome.rows:
         for name, reason in row.reasons.items():

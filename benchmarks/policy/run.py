@@ -104,7 +104,7 @@ class Process:
 
 
 def _processor_seconds(pid: int) -> float:
-    """What a process has computed so far: unlike time on the wall no other process can add to it."""
+    """The processor time of a process so far: unlike time on the wall no other process can add to it."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -119,7 +119,7 @@ class Row:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def ratio(self, peer: str) -> float | None:
-        """How many times this engine's figure a peer's is; for the hand-written function the other way round."""
+        """The ratio of a peer's figure to this engine's; for the hand-written function the other way round."""
         if peer not in self.figures or Ours.name not in self.figures:
             return None
         ratio = self.figures[peer] / self.figures[Ours.name]
@@ -138,7 +138,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Timing:
-    """How often the engines take turns, how long one has in all of them together, and by which clock."""
+    """The number of turns, the time that one engine has in all of them together, and the clock."""
 
     rounds: int
     seconds: float
@@ -234,7 +234,7 @@ def _told(row: Row, process: Process, **command: Any) -> dict[str, Any] | None:
 
 
 def _is_enough(work: Workload, samples: list[float]) -> bool:
-    """Whether more rounds would only take time: memory does not vary, and long calls are averages of themselves."""
+    """True if more rounds would only take time: memory does not vary, and long calls are averages of themselves."""
     return work.measure is Measure.MEMORY or (bool(samples) and samples[0] > SLOW and len(samples) > 1)
 
 

@@ -1,4 +1,4 @@
-"""What a workload is. The workloads themselves are in `workloads/`."""
+"""The definition of a workload. The workloads themselves are in `workloads/`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 Document = dict[str, Any]
 ByHand = Callable[[Document], Callable[[Any], Any]]
-"""From the data to the decision as a Python function. What it prepares from the data is not part of a decision."""
+"""From the data to the decision as a Python function. Its preparation of the data is not part of a decision."""
 
 
 class Kind(enum.StrEnum):
@@ -21,7 +21,7 @@ class Kind(enum.StrEnum):
 
 
 class Measure(enum.StrEnum):
-    """What is done again and again under the clock."""
+    """The work that is repeated under the clock."""
 
     ASK = "ask"
     """One decision by an engine that is ready, µs."""
@@ -32,7 +32,7 @@ class Measure(enum.StrEnum):
     REPLACE = "replace"
     """From new data, as Python objects, to the first answer over it, ms."""
     MEMORY = "memory"
-    """How much larger the process is with the policy loaded, MB. By hand: the data as Python objects."""
+    """The growth of the process with the policy loaded, MB. By hand: the data as Python objects."""
 
 
 UNDEFINED = "undefined"
@@ -67,7 +67,7 @@ class Workload:
     cedar: Cedar | None = None
     measure: Measure = Measure.ASK
     series: str = ""
-    """What grows, and `size` how large it is here: a growing workload is a point of that curve."""
+    """The growing quantity, whose value here is `size`: a growing workload is a point of that curve."""
     size: int = 0
 
 

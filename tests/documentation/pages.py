@@ -1,4 +1,4 @@
-"""What stands in a page of the documentation: its fenced blocks, in order, and what its comments say of them.
+"""A page of the documentation: its fenced blocks, in order, and what its comments say of them.
 
 | block | is |
 |---|---|

@@ -1,7 +1,8 @@
 """A reader at a terminal, who types what a page shows into an empty directory and compares what it prints.
 
-What differs from one run to the next has a placeholder on both sides: ids, keys, times, durations, large numbers,
-digests. `…` in a page stands for anything. Where a placeholder stands in an output, its columns may have other widths.
+Anything that differs from one run to the next has a placeholder on both sides: ids, keys, times, durations, large
+numbers, digests. `…` in a page stands for anything. If a placeholder stands in an output, its columns may have other
+widths.
 
 Only the ports are others than in the page, so that it runs beside anything. A command with `# keeps running` stays up
 until the end of the page.
@@ -171,7 +172,7 @@ class Session:
         raise AssertionError(f"`{command}` does not come up:\n{output.read_text('utf-8')}")
 
     def _own(self, text: str) -> str:
-        """What the reader types or writes: with the ports, ids and keys of this run."""
+        """The text that the reader types or writes, with the ports, ids and keys of this run."""
         text = re.sub("|".join(self.ports), lambda found: self.ports[found[0]], text)
         text = re.sub(rf"DEC_ID|dec_{_UUID}|dec_…", self.seen["dec"] or "DEC_ID", text)
         text = text.replace("aig_sk_…", self.seen["aig_sk"] or "aig_sk_…")

@@ -1,6 +1,7 @@
 """Every block of every page is tried: commands are typed, outputs compared, programs run, policies compiled.
 
-A page is one session in an empty directory. What cannot be tried here says so in the page's source, with the reason.
+A page is one session in an empty directory. A block that cannot be tried here says so in the page's source, with the
+reason.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.documentation.session import Session
 
 PAGES = [page for page in pages() if blocks(page)]
 TYPED = ("sh", "console", "text", "python", "hidden")
-"""What needs the session of its page."""
+"""Languages of blocks that need the session of their page."""
 
 _WITH_BUNDLES = """
 gateway init
@@ -52,7 +53,7 @@ cd .gateway/policies
 sed -i '$a # gpt-4.1' starter/data.yaml
 """,
 }
-"""What was done before somebody reads these pages, which are copied and so have no comments about it."""
+"""Commands that were typed before somebody reads these pages, which are copied and so have no comments about it."""
 
 
 def name_of(page: Path) -> str:
@@ -138,7 +139,7 @@ def test_settings_are_known(block: Block, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", parts("yaml"), ids=str)
 def test_what_other_programs_read_is_yaml(block: Block) -> None:
-    """Where it calls this repository's action or template, with inputs that these have."""
+    """If it calls this repository's action or template, these have the inputs that it gives."""
     document = yaml.safe_load(block.content)
     action = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
     template = next(yaml.safe_load_all((ROOT / "templates/policies.yml").read_text("utf-8")))

@@ -1,6 +1,6 @@
 """The published schemas: well formed, true of their examples, and false of what stands right beside them.
 
-That the product's own reading agrees with a schema is tested where the product reads: decisions, inputs and manifests
+The product's own reading is compared with a schema where the product reads: decisions, inputs and manifests
 in `tests/gateway/policy`. Entries are checked against both here, because
 the two are two spellings of one table.
 """

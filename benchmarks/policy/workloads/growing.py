@@ -146,7 +146,7 @@ TITLES = {
     "users": "Users whose roles are looked up",
     "messages": "Messages of the input that are all looked at",
 }
-"""What each curve shows; the horizontal axis counts it."""
+"""The title of each curve; the horizontal axis counts it."""
 
 WORKLOADS = [
     *(_rules(number) for number in (10, 100, 2_000, 10_000)),

@@ -61,7 +61,7 @@ class Log:
             db.close()
 
     def tamper(self, query: str, *parameters: object) -> None:
-        """What somebody with write access to the file could do."""
+        """A change that somebody with write access to the file could make."""
         db = sqlite3.connect(self.data.audit_db)
         try:
             assert db.execute(query, parameters).rowcount > 0, "nothing was changed"
@@ -155,7 +155,7 @@ class AtMost:
 
 
 def reservation(minute: int, scopes: list[str], *, tokens: int = 0, spend: int = 0) -> str:
-    """What an open decision reserves, as its entry says it."""
+    """The reservation of an open decision, as its entry says it."""
     return json.dumps({"minute": minute, "scopes": scopes, "tokens": tokens, "spend_nanousd": spend})
 
 

@@ -156,7 +156,7 @@ def test_a_row_that_was_changed_is_found_behind_later_entries(log: Log, make: Ma
 
 
 def test_no_call_of_a_group_is_allowed_then(log: Log, make: Make) -> None:
-    """What fails for the first of them must not be taken for done by the next."""
+    """A failure of the first of them must not be taken for done by the next."""
     writer = log.writer()
     call(writer, make)
     writer.close()
@@ -228,7 +228,7 @@ def test_what_was_counted_for_a_refused_entry_is_read_again_after_others_have_wr
 def test_entries_that_count_nowhere_do_not_leave_the_rows_behind(
     log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever begins reads what is behind, and a client can be refused a million times."""
+    """A process that begins reads what is behind, and a client can be refused a million times."""
     monkeypatch.setattr(balances, "WRITE_EVERY", 6)
     writer = log.writer()
     for _ in range(8):

@@ -1,6 +1,6 @@
 """Several processes take turns on one log at random, die and have wrong clocks: balances are what the entries say.
 
-What the entries say is added up here by a few lines of the test's own.
+The entries are added up here by a few lines of the test's own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BEGIN = 1_763_164_800 * 10**9  # the middle of a month
 
 
 def due(log: Log) -> dict[str, tuple[int, ...]]:
-    """Of each scope: the open decisions, and the requests, tokens and reserved tokens of the month."""
+    """For each scope the open decisions, and the requests, tokens and reserved tokens of the month."""
     reserved: dict[str, dict[str, Any]] = {}
     sums: dict[str, list[int]] = {}
     for (leaf,) in log.rows("SELECT leaf FROM entry ORDER BY id"):

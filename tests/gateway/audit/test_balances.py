@@ -62,7 +62,7 @@ class Call:
     second: int
     tokens: int
     spend: int
-    # What it is compared with: scope, name and value.
+    # The limits that it is compared with: scope, name and value.
     limits: tuple[tuple[str, str, int], ...] = ()
     # The windows that it counts in, by scope and kind.
     windows: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Call:
 
 @dataclass
 class Model:
-    """What must hold: sums by scope, metric and window, and the calls that are open."""
+    """The invariants: sums by scope, metric and window, and the calls that are open."""
 
     used: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     held: Counter[tuple[str, str, int]] = field(default_factory=Counter)
@@ -294,7 +294,7 @@ def test_every_balance_is_the_models(log: Log, operations: int, zones: tuple[str
 
 
 def told_of(entry: dict[str, Any]) -> tuple[str, str, int, int, int]:
-    """What an entry says of a threshold, in the words of the model."""
+    """An entry's threshold, in the words of the model."""
     mine = int(datetime.fromisoformat(entry["resets_at"]).timestamp())
     return entry["scope"], entry["limit_name"], entry["value"], mine, entry["percent"]
 

@@ -37,7 +37,7 @@ class Break(NamedTuple):
     effect: bool = False
 
 
-# What breaks                                               whether the batch is in the log afterwards
+# The step that breaks, and whether the batch is in the log afterwards
 MATRIX: list[tuple[Break, bool]] = [
     (Break("connect"), False),
     (Break("BEGIN IMMEDIATE"), False),
@@ -202,7 +202,7 @@ def test_what_was_kept_in_memory_does_not_outlive_a_commit_that_breaks(
     assert used == {"a": 2, "b": 2}, "what was not forwarded counts as none"
 
 
-# What breaks when balances are written or read, and nothing else is under way.
+# The step that breaks when balances are written or read, and nothing else is under way.
 BALANCES = [
     Break("INSERT INTO balance"),
     Break("INSERT INTO balance", effect=True),

@@ -122,7 +122,7 @@ def leaf_of(copy: Copy, index: int) -> dict[str, Any]:
 ENTRY = f"log_id = {DEFAULT} AND seq = 7"
 LOG = f"id = {DEFAULT}"
 
-# What is done, and the entry that must be named (`None` where no entry is concerned).
+# The damage, and the entry that must be named (`None` where no entry is concerned).
 TAMPERING: list[tuple[str, int | None]] = [
     (f"DELETE FROM entry WHERE {ENTRY}", 7),
     (f"DELETE FROM entry WHERE log_id = {DEFAULT} AND seq = 0", 0),
@@ -271,7 +271,7 @@ def test_a_rewritten_entry_with_a_matching_tree_contradicts_the_signature(copy: 
 
 
 def test_a_rewritten_tail_is_found_by_a_checkpoint_that_was_kept(copy: Copy, original: Original) -> None:
-    """Whoever deletes the checkpoints too leaves a log that only looks unsigned; what was kept elsewhere shows it."""
+    """Without its checkpoints a log only looks unsigned; a checkpoint kept elsewhere shows that they were deleted."""
     kept = bytes(copy.value("SELECT note FROM checkpoint WHERE log_id = ? ORDER BY size DESC", DEFAULT)).decode()
     rewrite(copy, DEFAULT, 590, outcome="client_disconnected")
     copy.tamper("DELETE FROM checkpoint WHERE log_id = ? AND size > 520", DEFAULT)
@@ -431,7 +431,7 @@ def test_a_database_whose_logs_were_dropped_is_not_valid(copy: Copy, original: O
 
 
 def erase(log: Log, decisions: list[str], count: int | None = None) -> None:
-    """What erasing private rows leaves in the log: nothing in the gateway does so yet."""
+    """The entry that erasing private rows leaves in the log: nothing in the gateway does so yet."""
     erasure = {
         "v": 1,
         "id": "ers_" + uuid7(),
@@ -515,7 +515,7 @@ def test_a_value_of_another_type_is_named(
 
 
 def test_a_copy_on_a_read_only_disk_is_verified(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the files cannot be made that SQLite's readers share; unless there is one with entries in it.
+    """The files that SQLite's readers share cannot be made here; unless there is one with entries in it.
 
     Root can write everywhere, so that the disk is read-only is played here.
     """

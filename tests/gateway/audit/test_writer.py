@@ -1,4 +1,4 @@
-"""What a writer promises to those who wait: durable when told so, once per event, in order, never a bad neighbour."""
+"""A writer's promises to those who wait: durable when told so, once per event, in order, never a bad neighbour."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_each_organization_has_its_own_tree(log: Log, make: Make) -> None:
 def test_a_closing_that_turns_out_too_long_leaves_its_decision_open(
     log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What its reservation is settled at is known inside the transaction only. It shares a batch with another entry."""
+    """The settlement of its reservation is known inside the transaction only. It shares a batch with another entry."""
     monkeypatch.setattr("gateway.audit.draft._SLACK", 0)
     writer = log.writer()
     decision = make.decided(reservation=CallReservation(organization="default", scopes=("all",), tokens=100))
@@ -398,7 +398,7 @@ def test_a_log_that_was_moved_or_replaced_is_not_written(
     away.replace(path)
     writer.close()  # the closing is owed, and can be recorded again
     assert [entry["kind"] for entry in log.entries()] == ["decided", "completed"]
-    # Whoever runs the gateway is told once, not with every request.
+    # The operator is told once, not with every request.
     assert [record.getMessage() for record in caplog.records] == [
         "the audit log cannot be written: its file was moved, deleted or replaced",
         "the audit log can be written again",
@@ -406,7 +406,7 @@ def test_a_log_that_was_moved_or_replaced_is_not_written(
 
 
 def test_without_its_write_ahead_log_nothing_is_written_any_more(log: Log, make: Make) -> None:
-    """What it held may be lost, and a new connection would go on from before that."""
+    """Its content may be lost, and a new connection would go on from before that."""
     writer = log.writer()
     writer.write_sync(make.decided())
     write_ahead_log(log.data.audit_db).unlink()
@@ -568,7 +568,7 @@ def test_writers_of_several_threads(log: Log, make: Make) -> None:
 def test_a_writer_whose_thread_has_died_keeps_nobody_waiting(
     log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits and what comes later is refused, and whoever watches is told why."""
+    """Waiting and later entries are refused, and watchers are told why."""
     writer = log.writer()
     taken, go = threading.Event(), threading.Event()
 

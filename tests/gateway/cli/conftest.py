@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **always: str) -> Run:
-    """What runs `main` with arguments, and with these variables beside those of each run."""
+    """Runs `main` with arguments, and with these variables beside those of each run."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
 
     def gateway(*arguments: str, **variables: str) -> Done:

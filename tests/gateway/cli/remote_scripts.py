@@ -1,4 +1,4 @@
-"""What is said to a gateway here and elsewhere (`test_remote.py`): the log, usage, and where calls and news go."""
+"""Commands to a gateway here and elsewhere (`test_remote.py`): the log, usage, and where calls and news go."""
 
 from __future__ import annotations
 

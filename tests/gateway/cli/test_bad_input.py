@@ -172,7 +172,7 @@ def test_standard_streams_that_were_closed_are_no_error(home: Home) -> None:
 
 
 def loaded(statement: str) -> set[str]:
-    """Which of the heavy packages are in memory after this statement, in a fresh process."""
+    """The heavy packages that are in memory after this statement, in a fresh process."""
     script = f"import sys\n{statement}\nprint(*({HEAVY.split()!r} & sys.modules.keys()))".replace("[", "{").replace(
         "]", "}"
     )

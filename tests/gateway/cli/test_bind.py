@@ -73,7 +73,7 @@ def commit(data: DataDirectory, *, remove: bool = False) -> None:
 
 
 def look(data: DataDirectory, registry: Registry) -> str:
-    """What a running gateway does when it looks for a commit; returns the outcome."""
+    """Look for a commit as a running gateway does; returns the outcome."""
     outcome = PolicySync(registry, data, GitSource(data.policies)).step().outcome
     local.publish(registry, data)
     return outcome
@@ -98,7 +98,7 @@ def test_every_step_on_the_way(bind: Bind, data: DataDirectory, registry: Regist
 
 
 def test_a_bundle_on_another_branch(bind: Bind, data: DataDirectory) -> None:
-    """Who has committed it is not told to do so, but where it is; and a commit that main has left is none of its."""
+    """An author who has committed it is told where it is; a commit that main has left is none of its."""
     with Repo(str(data.policies)) as repo:
         before = repo.refs[Ref(b"refs/heads/main")]
     write(data, authz=GOOD, manifest=MANIFEST)

@@ -267,7 +267,7 @@ def test_a_revocation_holds_even_without_a_log(at: Run, home: Home) -> None:
     with pytest.raises(Denied):
         at_once(principals.get(key, at_once(reader.epochs()).authority))
     reader.close()
-    # What would give somebody more is refused before it happens.
+    # A change that would give somebody more is refused before it happens.
     assert "audit" in at("agents", "register", "other").complains()
     assert [each["id"] for each in at("agents", "list", "--json").json] == [agent]
     # The entry waits and is recorded by the next command that can.

@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> str:
 )
 def test_bash(path: str, tmp_path: Path, words: str, completed: list[str]) -> None:
     program = words.split()[0]
-    # What bash does when the tab key is pressed.
+    # Do what bash does when the tab key is pressed.
     script = f"""\
 eval "$({program} completion bash)"
 complete -p {program} > /dev/null || exit 3

@@ -336,7 +336,7 @@ def test_names_and_public_keys_of_agents(at: Run, file: Path, tmp_path: Path) ->
     (tmp_path / "back.yaml").write_text(at("export").out)
     assert at("apply", "-f", str(tmp_path / "back.yaml")).err.startswith("nothing to change")
     assert at("keys", "revoke", "spiffe://acme.example/for-now").code == 0
-    # What is said of one does not change, and every mistake has its line.
+    # The facts about one do not change, and every mistake has its line.
     for section, place, change, says in (
         ("spiffe_ids", 1, {"agent": "lead"}, "it does not change, and it belongs to agent `helper`: revoke it first"),
         ("spiffe_ids", 0, {"models": []}, "what it is for is something else"),

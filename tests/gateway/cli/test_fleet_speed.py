@@ -1,4 +1,4 @@
-"""What registering many agents costs, in units of bare rows of SQLite in the same run (`benchmarks/fleet.py`)."""
+"""The cost of registering many agents, in units of bare rows of SQLite in the same run (`benchmarks/fleet.py`)."""
 
 from __future__ import annotations
 

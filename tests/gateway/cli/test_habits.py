@@ -1,4 +1,4 @@
-"""What people type out of habit: verbs of other tools, an agent where a key may be named, a file that holds a key."""
+"""Commands typed out of habit: verbs of other tools, an agent where a key may be named, a file that holds a key."""
 
 from __future__ import annotations
 

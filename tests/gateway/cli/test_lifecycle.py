@@ -1,4 +1,4 @@
-"""What changes while agents live: their members, suspension, teams, organizations, and what is bound to whom."""
+"""Changes while agents live: their members, suspension, teams, organizations, and what is bound to whom."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.gateway.conftest import ORG, Home, Run, at_once
 
 
 def fate(home: Home, key: str) -> str:
-    """What becomes of the next request with this key."""
+    """The fate of the next request with this key."""
     reader = RegistryReader(home.data.registry_db)
     try:
         principals = Principals([ApiKeys(reader, home.peppers)])

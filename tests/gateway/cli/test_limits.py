@@ -117,7 +117,7 @@ def test_a_value_that_could_mean_something_else_is_refused(at: Run, limit: str, 
 
 
 def test_limits_on_money_and_tokens_work_by_estimates_unless_they_are_hard(at: Run, home: Home) -> None:
-    """What was set before there were modes is hard, and stays so with another value: an upgrade loosens nothing."""
+    """A limit from before there were modes is hard, and stays so with another value: an upgrade loosens nothing."""
 
     def modes() -> dict[str, str]:
         shown = json.loads(at("limits", "show", "bot", "--json").out)

@@ -444,7 +444,7 @@ def last(said: str, word: str) -> str:
 
 
 def normalised(done: Done) -> tuple[int, str, str]:
-    """What was said, without what differs between two gateways and two actors."""
+    """The output, without what differs between two gateways and two actors."""
 
     def plain(text: str) -> str:
         text = re.sub(r"aig_(sk|op)_\w+", "KEY", text)
@@ -557,7 +557,7 @@ def test_proofs_are_checked_here_and_nothing_is_believed(
     anna = elsewhere.token("anna", "auditor", ORG)
     others = gateway("--server", URL, "audit", "prove", event, "--public-key", key, AIG_TOKEN=anna)
     assert others.complains(2).startswith("the log has no entry")
-    # Whoever is in the place of the gateway can say what it likes.
+    # A program in the place of the gateway can say what it likes.
     monkeypatch.setattr("gateway.audit.merkle.inclusion_proof", lambda *_: [bytes(32)])
     assert "is not in the tree with this root" in there(*arguments, "--public-key", key).complains(1)
 
@@ -709,7 +709,8 @@ def test_next_steps_can_be_copied(elsewhere: Elsewhere, gateway: Run, tmp_path: 
     assert f"say whose key: `gateway --server {URL} keys create AGENT`" in unnamed
     refused = gateway("--server", URL, "keys", "rotate", "--agent", "bot", AIG_TOKEN=token).complains()
     assert f"type `gateway --server {URL} keys create bot`" in refused
-    # What the environment says need not be said again; what works elsewhere only stays, and so does a help text.
+    # Options that the environment gives need not be repeated; those that work elsewhere only stay, and so does a help
+    # text.
     assert "type `gateway keys create AGENT`" in gateway("keys", "list", AIG_SERVER=URL, AIG_TOKEN=token).err
     assert "`gateway up` works on" in gateway("--server", URL, "up").complains(2)
     assert (

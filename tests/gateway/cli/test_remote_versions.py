@@ -121,7 +121,7 @@ def test_what_an_older_gateway_does_not_take_may_be_for_its_age(
 
 @pytest.fixture
 def changed(there: Run, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[Any], Any]]:
-    """What is done to the documents that the gateway elsewhere answers."""
+    """The changes to the documents that the gateway elsewhere answers."""
     changes: list[Callable[[Any], Any]] = []
     for line in ("teams create red", "agents register bot --team red", "limits set bot requests_per_day 5"):
         assert there(*line.split()).code == 0

@@ -37,7 +37,7 @@ def test_a_name_typed_again_does_not_bring_a_revoked_agent_back(at: Run, home: H
     assert _living(home)
     (registered,) = [each for each in _entries(at, "agent.registered") if "replaced" in each]
     assert (registered["replaced"], registered["replaced_status"]) == (revoked, "revoked")
-    # Of the same name the last one counts: it was retired, so its name is free, and the entry still says so.
+    # The last one of the same name counts: it was retired, so its name is free, and the entry still says so.
     changes.retire_agent(home.registry, **WHO, agent="bot")
     assert at("agents", "update", other, "--name", "bot").code == 0
     (renamed,) = _entries(at, "agent.updated")

@@ -58,7 +58,7 @@ def test_a_stop_does_not_wait_for_the_log(at: Run, home: Home) -> None:
     assert done.code == 0
     assert "warning: the change is in force, but not in the audit log yet" in done.err
     assert len(emergency_stops.stops(home.registry)) == 1
-    # What lets them go on again must be recorded.
+    # A change that lets them go on again must be recorded.
     assert "there is no audit log" in at("resume", "--all").complains()
     assert len(emergency_stops.stops(home.registry)) == 1
 

@@ -1,4 +1,4 @@
-"""Whatever a command prints is text: no escape, no direction mark and no forged line reaches a terminal or a parser."""
+"""All output of a command is text: no escape, no direction mark and no forged line reaches a terminal or a parser."""
 
 from __future__ import annotations
 

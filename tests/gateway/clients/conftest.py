@@ -89,9 +89,9 @@ def known(live: Live, openai_url: str, anthropic_url: str, gemini_url: str) -> d
         # Their clients add the version, and that of Groq `/openai` before it.
         GROQ_BASE_URL=f"{root}/groq",
         MISTRAL_BASE_URL=f"{root}/mistral",
-        # What frameworks keep and ask belongs to the test alone.
+        # The files and answers of frameworks belong to the test alone.
         HOME=str(live.directory),
-        # What frameworks send to their makers is no subject here, and must not be tried.
+        # Reports of frameworks to their makers are no subject here, and must not be tried.
         OPENAI_AGENTS_DISABLE_TRACING="1",
         LANGSMITH_TRACING="false",
         LITELLM_LOCAL_MODEL_COST_MAP="True",

@@ -1,8 +1,8 @@
 """Coding agents as people run them: unmodified, without a terminal, set up as coding-agents.md says.
 
 Each is given a task; the model behind the gateway (`coding_agents/model.py`) has it run a command and tells the result.
-They are installed with npm, from ranges of versions; without it these tests are skipped. What they would send elsewhere
-is switched off, and else meets a proxy that is not there.
+They are installed with npm, from ranges of versions; without it these tests are skipped. Their reports elsewhere are
+switched off, and otherwise meet a proxy that is not there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @dataclass(frozen=True)
 class Agent:
-    """How one is run: its arguments, its environment and its files, in which `<url>` and `<key>` are replaced."""
+    """A run: arguments, environment and files, in which `<url>` and `<key>` are replaced."""
 
     name: str
     action: str

@@ -1,4 +1,5 @@
-"""What `openai` and `anthropic` raise for each error, and what they try again: both were made by the same generator.
+"""The exceptions of `openai` and `anthropic` for each error, and the errors that they try again: both were made by the
+same generator.
 
 The gateway's own refusals tell a client by `x-should-retry` whether it may try again. A provider's errors pass as they
 are, so a client treats them as it would without a gateway.
@@ -38,7 +39,7 @@ CLASSES = [
     ("mock-status-500", "InternalServerError"),
     ("mock-status-503", "InternalServerError"),
     ("mock-status-529", "InternalServerError"),
-    # The provider does not know the gateway. That is the operator's business, and must not look like a bad key here.
+    # The provider does not know the gateway. This is the operator's business, and must not look like a bad key here.
     ("mock-status-401", "InternalServerError"),
     ("mock-status-403", "InternalServerError"),
     ("o3", "PermissionDeniedError"),
@@ -127,7 +128,7 @@ def test_what_is_tried_again(make: Call, api: str, model: str, tried_again: int,
     assert (retries(error), code(error)) == (tried_again, reason)
     decision = error.response.headers["x-decision-id"]
     assert decision.startswith("dec_")
-    # A developer sees the text of the exception only. What the provider itself says is left as it is.
+    # A developer sees the text of the exception only. The provider's own text is left as it is.
     assert (f"(decision {decision})" in str(error)) is (reason is not None)
 
 
@@ -146,7 +147,7 @@ def test_a_client_that_does_not_wait(make: Call, api: str) -> None:
 
 
 def retries(error: Any) -> int:
-    """How often the client had tried again before it gave up: it says so in each request."""
+    """The number of times that the client had tried again before it gave up: it says so in each request."""
     return int(error.request.headers["x-stainless-retry-count"])
 
 

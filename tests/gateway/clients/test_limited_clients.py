@@ -1,4 +1,4 @@
-"""What coding agents and agents' SDKs send, under a limit on money of each mode: images, PDFs, searches, kept state."""
+"""Requests of coding agents and SDKs under a limit on money of each mode: images, PDFs, searches, kept state."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # reads the sources of whole packages
 _CALL = re.compile(r'self\._(get|post|put|patch|delete|get_api_list)\(\s*(?:path_template\(\s*)?f?"(/[^"]+)"')
 _LIST_BY_POST = re.compile(r'method="post"')
 _GOOGLE = re.compile(r"path(?: = |=)f?['\"]([^'\"]+)['\"]")
-# What Google's package puts in the place of these is part of a path, too.
+# Google's package puts a part of a path in the place of these, too.
 _GOOGLE_PARTS = {
     "{{api_version}}": "v1beta", "{api_version}": "v1beta", "{model}": "models/m", "{models_url}": "models",
     "{parent}": "tunedModels/x", "{resourceName}": "models/m/operations/x", "{operationName}": "models/m/operations/x",

@@ -37,7 +37,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
 
 @dataclass(frozen=True)
 class Reply:
-    """What was answered."""
+    """The answer."""
 
     status: int
     headers: dict[str, str]
@@ -180,7 +180,7 @@ def document_of(api: ControlApi) -> dict[str, Any]:
 
 @functools.cache
 def _validator(api: ControlApi, template: str, method: str, status: int) -> jsonschema.Draft202012Validator:
-    """Of what one operation answers with a status. Made once: that takes longer than most answers."""
+    """The schema of an operation's answer with a status. Made once: that takes longer than most answers."""
     document = document_of(api)
     (content,) = document["paths"][template][method]["responses"][str(status)]["content"].values()
     schema = content["schema"] | {"components": document["components"]}

@@ -1,7 +1,7 @@
 """An OpenID Connect provider for tests: a small HTTP server that logs everybody in at once, as `person`.
 
-It is strict where a real one is: a code is good once, for one client, one redirect address and one verifier. What it
-signs can be bent by a test. `python -m tests.gateway.control.oidc_provider PORT CLAIMS` runs it as a process.
+It is strict where a real one is: a code is good once, for one client, one redirect address and one verifier. A test
+can bend what it signs. `python -m tests.gateway.control.oidc_provider PORT CLAIMS` runs it as a process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OLGA = {"sub": "00u1a2b3c4", "email": "Olga@acme.example", "email_verified": Tru
 
 @dataclass
 class Token:
-    """What an id_token is made of, for tests that make a wrong one."""
+    """The parts of an id_token, for tests that make a wrong one."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -50,7 +50,7 @@ class Provider:
     checks_pkce: bool = True
     down: bool = False
     answer: tuple[int, dict[str, Any]] | None = None
-    """What the token endpoint answers, whatever it is asked."""
+    """The answer of the token endpoint, whatever it is asked."""
     asked: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     key: Any = field(default_factory=lambda: new_key("ES256", "first"))

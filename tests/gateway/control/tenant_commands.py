@@ -1,4 +1,4 @@
-"""What an operator of an organization may type, at random: every command that has a remote form, in this process."""
+"""Commands of an organization's operator, at random: every one that has a remote form, in this process."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
     organization = chance.choice([me.name, other.name, "nobodys"])
     theirs = chance.choice([other.name, "nobodys"])
     bundle = chance.choice(["base", "other"])
-    # Whoever creates a team of the other one's name has one of that name.
+    # An operator who creates a team of the other one's name has one of that name.
     create = [] if other.mark in subject else _maybe(chance, "--create")
     # Not its own operator, nor its own token: everything else would be refused from then on.
     foreign = sorted(each for each in other.ids if each.startswith("opr_"))

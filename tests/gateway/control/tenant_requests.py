@@ -1,4 +1,4 @@
-"""What an operator of an organization may ask the control API, at random; often about things of the other one."""
+"""Requests of an organization's operator to the control API, at random; often about things of the other one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: tokens, roles, scopes, and what one organization's operator learns of another."""
+"""Rights: tokens, roles, scopes, and what one organization's operator learns of another."""
 
 from __future__ import annotations
 

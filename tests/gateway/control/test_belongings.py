@@ -98,7 +98,7 @@ def test_a_collision_is_told_to_both(control: Control) -> None:
         )  # fmt: skip
 
     def claim(organization: str) -> list[str]:
-        """What happens if an organization registers them all."""
+        """An organization registers them all."""
         mine = {**common, "organization": organization}
         codes = []
         for attempt in (

@@ -1,4 +1,4 @@
-"""What other operators can do while one change takes long: a large fleet file, or its entries on the way to the log."""
+"""Other operators' work while one change takes long: a large fleet file, or its entries on the way to the log."""
 
 from __future__ import annotations
 

@@ -278,7 +278,7 @@ def test_how_many_streams_there_may_be(control: Control, owner: Client, monkeypa
 
 @pytest.mark.slow
 def test_a_heartbeat_moves_the_place(owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What did not match need not be searched again after a break."""
+    """Entries that did not match need not be searched again after a break."""
     monkeypatch.setattr(event_streams, "HEARTBEAT_SECONDS", 0.02)
 
     async def test() -> None:

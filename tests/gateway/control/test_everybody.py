@@ -1,5 +1,5 @@
 """Every operation of the API, asked by everybody: each role of the gateway and of an organization, tokens for less, and
-those who have no token. Who may what is said here once more, and not taken from the code.
+those who have no token. The rights are written here once more, and not taken from the code.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tests.gateway.control.conftest import Client, Control
 
 pytestmark = pytest.mark.slow
 
-# Of the whole gateway: operators of one organization have nothing to do with them.
+# Things of the whole gateway: operators of one organization have nothing to do with them.
 EVERYBODYS = ("/login-providers", "/token-keys", "/policies")
 OWNERS = ("organizations", "operators", "token-keys")
 NOT_FOR_VIEWERS = ("operators", "audit")
-# Whoever has a token may ask; what they are told is a matter of what they may read, and has tests of its own.
+# Everybody with a token may ask; the answer depends on what they may read, and has tests of its own.
 FOR_ALL = ("me", "fleet")
 ASKED = [each for each in operations.every() if not each.public and not each.streams and each.path != "/logout"]
 

@@ -73,7 +73,7 @@ def test_the_plan_that_was_shown_is_applied_or_none(control: Control, owner: Cli
 def test_each_step_needs_the_right_to_take_it(control: Control, owner: Client) -> None:
     may = control.operator("ci", "admin", scopes=["agents:write"])
     only = {"v": 1, "agents": FLEET["agents"]}
-    # What it compares with must be readable, and what it changes must be changeable, before anything is done.
+    # The operator must be able to read what it compares with, and to change what it changes, before anything is done.
     for path in ("/fleet/plan", "/fleet/apply"):
         assert may("POST", path, body(), headers=ANY).problem(403) == "token_scope"
     for document in (

@@ -1,4 +1,4 @@
-"""What the control API has for the command line (remote.md). Each answer is checked against the document."""
+"""Operations of the control API for the command line (remote.md). Each answer is checked against the document."""
 
 from __future__ import annotations
 

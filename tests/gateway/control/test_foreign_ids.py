@@ -22,7 +22,7 @@ from tests.gateway.control.conftest import Control, document_of
 from tests.gateway.control.tenancy import Tenant
 from tests.gateway.control.test_tenants import tenants  # noqa: F401  # a fixture
 
-# What a request names, and how the other organization has made it.
+# The thing that a request names, and how the other organization has made it.
 _NAMED = ("team", "upstream", "route", "issuer")
 
 

@@ -1,4 +1,4 @@
-"""What the gateway's operators limit, an organization's cannot loosen, by whatever way (limits.md)."""
+"""An organization's operators cannot loosen a limit of the gateway's, by whatever way (limits.md)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_it_is_not_raised_ended_or_replaced(
     refused(acme, "POST", f"/limits/{cap['id']}/raise", more)
     refused(acme, "POST", "/limits/remove", NAMED)
     refused(acme, "DELETE", f"/limits/{cap['id']}")
-    # Whatever value it sets is that of a limit beside it, of which it can do what it wants.
+    # Any value that it sets is that of a limit of its own beside it.
     own = acme("POST", "/limits", NAMED | {"value": 9}).ok(201)
     assert values(owner) == [(5, True), (9, False)]
     acme("POST", f"/limits/{own['id']}/raise", more | {"value": 99}).ok()

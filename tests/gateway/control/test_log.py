@@ -24,7 +24,7 @@ THEIRS = "dec_00000000-0000-7000-8000-000000000001"
 
 @pytest.fixture
 def owner(control: Control) -> Client:
-    """Of a gateway whose organizations `default` and `acme` have made calls."""
+    """A gateway whose organizations `default` and `acme` have made calls."""
     found = control.operator()
     found("POST", "/organizations", {"name": "acme"}).ok(201)
     remote_scripts.fill(control.home.data)
@@ -37,7 +37,7 @@ def acme(control: Control, owner: Client) -> Client:
 
 
 def everything(client: Client, **query: str) -> list[tuple[str, int]]:
-    """Which entries are there, page by page from the newest one back."""
+    """The entries, page by page from the newest one back."""
     found: list[tuple[str, int]] = []
     page: dict[str, Any] = {"older": None}
     while True:
@@ -173,7 +173,7 @@ def test_a_tenant_names_no_place_inside(control: Control) -> None:
         body = {"name": "x", "provider": "openai-compatible", "base_url": url, "secret": None, "insecure": insecure}
         assert admin("POST", "/upstreams", body).problem(403) == "forbidden"
     assert admin("GET", "/upstreams").ok()["items"] == []
-    # Where a name leads is seen when a connection is made, and who has added the upstream counts then.
+    # The address of a name is seen when a connection is made, and the operator who added the upstream counts then.
     outside = {"name": "x", "provider": "openai-compatible", "base_url": "https://llm.example/v1", "secret": None}
     admin("POST", "/upstreams", outside).ok(201)
     control.operator("olga2")("POST", "/upstreams", outside | {"name": "y"}, organization="acme").ok(201)

@@ -100,7 +100,7 @@ class Rig:
         return found
 
     def refused(self, answer: httpx.Response) -> str:
-        """Why a login was refused, as the log has it. The answer itself tells nothing."""
+        """The reason why a login was refused, as the log has it. The answer itself tells nothing."""
         assert answer.status_code == 401, answer.text
         assert answer.json()["code"] == "login_refused"
         assert answer.json()["detail"] == "the login was refused"

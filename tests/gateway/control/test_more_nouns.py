@@ -1,4 +1,4 @@
-"""What the API does with stops, public keys, issuers, webhooks and permissions."""
+"""The API's operations on stops, public keys, issuers, webhooks and permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API does with each kind of thing."""
+"""The API's operations on each kind of thing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a request comes from: what a named proxy says, and nothing that anybody else does."""
+"""The origin of a request: what a named proxy says, and nothing that anybody else does."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class _Repeatable:
         identifiers._after_fork()  # forgets the random bytes that are in store
 
     def tick(self) -> None:
-        """Between two requests. How often one reads the clock depends on other threads."""
+        """Between two requests. The number of its looks at the clock depends on other threads."""
         self._ns += 10_000_000
 
 
@@ -137,7 +137,7 @@ def test_nothing_is_undocumented_in_the_life_of_what_is_created(
     examples = int(os.environ.get("SCHEMATHESIS_CHAINS", "60"))
     answered: Counter[tuple[str, int]] = Counter()
     checks = _checks("use_after_free", "ensure_resource_availability")
-    # What must not end: everything else would be refused from then on.
+    # Operations that must not be carried out: everything else would be refused from then on.
     mine = {"olga", "default"}
     mine |= {owner("GET", path).ok()["id"] for path in ("/operators/olga", "/organizations/default")}
     current = control.api

@@ -23,7 +23,7 @@ Lines = list[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What an attacker may hold. `good` is alive and must work; the others must not."""
+    """The credentials that an attacker may hold. `good` is alive and must work; the others must not."""
 
     good: str
     operator: str  # of the other kind: it opens nothing here
@@ -206,7 +206,7 @@ def _strings(known: Known) -> Iterator[tuple[str, str]]:
     ):
         yield f"U+{ord(mark):04X} before", mark + good
         yield f"U+{ord(mark):04X} after", good + mark
-    # What is no key at all
+    # Texts that are no key at all
     for text in (
         "", " ", "null", "undefined", "None", "true", "0", "-1", "*", "admin", "aig_sk_", "' OR '1'='1",
         "'; DROP TABLE key; --", '" OR ""="', "1 UNION SELECT * FROM key", "%", "_", "aig_sk_%",

@@ -1,4 +1,4 @@
-"""How a body is written: numbers, strings, encodings, and JSON that is nearly JSON."""
+"""Ways to write a body: numbers, strings, encodings, and JSON that is nearly JSON."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def word(value: Any) -> Any:
 
 
 def deep(value: Any, name: str, skipped: frozenset[str] = frozenset()) -> Iterator[Any]:
-    """Whatever stands under `name` in `value`, at any depth, but for what is under `skipped`."""
+    """All values under `name` in `value`, at any depth, but for those under `skipped`."""
     if isinstance(value, list):
         for each in value:
             yield from deep(each, name, skipped)

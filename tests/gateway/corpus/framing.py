@@ -1,4 +1,4 @@
-"""Where a message ends: lengths, encodings, chunks, line ends, what follows, and connections that end early."""
+"""The end of a message: lengths, encodings, chunks, line ends, what follows, and connections that end early."""
 
 from __future__ import annotations
 

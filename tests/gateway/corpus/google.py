@@ -62,7 +62,7 @@ def _part(part: str) -> str:
     return f'{{"contents":[{{"role":"user","parts":[{{"text":"{PROMPT}"}},{part}]}}]}}'
 
 
-# What surrounds an object, with `@` for further members of it; and those members.
+# The text around an object, with `@` for further members of it; and those members.
 _PLACES: list[tuple[str, str, dict[str, str]]] = [
     ("a content", f'{{"contents":[{{"role":"user","parts":[{{"text":"{PROMPT}"}}]@}}]}}',
      {"role": '"model"', "parts": '[{"text":"obey"}]'}),

@@ -1,4 +1,4 @@
-"""What a head says besides its framing: targets, hosts, content types and headers that look like others."""
+"""A head besides its framing: targets, hosts, content types and headers that look like others."""
 
 from __future__ import annotations
 

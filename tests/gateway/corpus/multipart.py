@@ -139,7 +139,7 @@ def _fields(route: str, way: FormWay) -> Iterator[Case]:
 
 
 def _framing(route: str, way: FormWay) -> Iterator[Case]:
-    """What stands around the parts."""
+    """The text around the parts."""
     parts, name = way.parts(), way.decides
     other, end = text(name, _OTHER), b"--XyZ--\r\n"
     whole = form(parts)
@@ -192,7 +192,7 @@ _HARMLESS = frozenset({
 
 
 def _headers_of_parts(route: str, way: FormWay) -> Iterator[Case]:
-    """How a part says what it is. The first part is replaced, or one is added."""
+    """The ways in which a part says what it is. The first part is replaced, or one is added."""
     parts, name = way.parts(), way.decides
     target = name if name != "x" else "model"
     replaced = parts[1:] if name != "x" else parts

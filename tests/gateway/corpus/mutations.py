@@ -45,7 +45,7 @@ def cases(count: int, seed: int) -> Iterator[Case]:
 
 
 def _is_usable(case: Case) -> bool:
-    """Whether it can be recognised when it reaches the provider, and is small.
+    """True if it can be recognised when it reaches the provider, and is small.
 
     Tools with names that look like others are left out: damaged once more they are tools of no provider, which readers
     may fold as they like.

@@ -1,6 +1,6 @@
 """Every way that is known to name a second model, a stored agent, another server or more output, over every JSON route.
 
-`SECOND` is a model that the ordinary call does not name. Where it reaches a provider it must have been judged.
+`SECOND` is a model that the ordinary call does not name. If it reaches a provider it must have been judged.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _values(route: str, way: Way) -> Iterator[Case]:
 
 
 def hidden(body: bytes, judged_models: list[str]) -> list[str]:
-    """Whether a body holds the second model although it was not judged."""
+    """True if a body holds the second model although it was not judged."""
     if SECOND.encode() not in body or any(SECOND in each for each in judged_models):
         return []
     return [f"{SECOND} stands in the body and was not judged: {body[:200]!r}"]

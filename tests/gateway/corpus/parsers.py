@@ -27,7 +27,7 @@ for (const line of lines) {
 }
 """
 UNREADABLE = object()
-"""What a program found that could not read the bytes as JSON."""
+"""The finding of a program that could not read the bytes as JSON."""
 
 _SQLITE = sqlite3.connect(":memory:")
 
@@ -52,7 +52,7 @@ HERE: dict[str, Callable[[bytes], Any]] = {
 
 
 def readings(bodies: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
-    """Of each body, what every program found in it."""
+    """The findings of every program, for each body."""
     several = list(dict.fromkeys(bodies))
     found: dict[bytes, dict[str, Any]] = {
         body: {name: _tried(read, body) for name, read in HERE.items()} for body in several

@@ -50,7 +50,7 @@ def _beside_messages(more: str) -> str:
     return f'{{"model":"mock-1","messages":[{_USER}],{more}}}'
 
 
-# What surrounds an object of each route, with `@` for further members of it; and those members.
+# The text around an object of each route, with `@` for further members of it; and those members.
 _PLACES: dict[str, list[tuple[str, str, dict[str, str]]]] = {
     "responses": [
         ("an item", _input_of('{"type":"message","role":"user","content":"a"@}'),

@@ -1,7 +1,8 @@
-"""What readers other than the gateway's find in a request that reached the provider, and what the judged input says.
+"""Compares what readers other than the gateway's find in a request that reached the provider with the judged input.
 
 Each reader is lenient in its own way (`folding.py`). If one of them finds other facts than those that were judged, the
-request has passed the policies as something else than it was. What each API's bodies say is in `reading_bodies.py`.
+request has passed the policies as something else than it was. The readers of each API's bodies are in
+`reading_bodies.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _wrong(document: Any, judged: Facts, fold: Fold, *, doubles: bool = False) -
         return _other_parameters(document, judged["resource"]["params"], fold, doubles)
     said = facts_of(judged)
     by_path = action in reading_google.ACTIONS or "deployment" in judged["resource"]["params"]
-    # What was not judged is not compared: a reader that finds nothing there cannot be misled.
+    # A body that was not judged is not compared: a reader that finds nothing there cannot be misled.
     return [
         f"{name} {value!r} for {said[name]!r}"
         for name, value in read(document, action).items()
@@ -112,7 +113,7 @@ def _shown(value: Any, fold: Fold, doubles: bool) -> Any:
 
 
 def head_disagreements(path: bytes, query: bytes, headers: dict[str, str], judged: Facts) -> list[str]:
-    """What the path, the query and the headers say, and the judged input does not."""
+    """The facts in the path, the query and the headers that the judged input lacks."""
     action, params, found = judged["action"], judged["resource"]["params"], []
     listed = [headers[name] for name in ("anthropic-beta", "openai-beta") if name in headers]
     betas = [each.strip() for each in ",".join(listed).split(",")] if "".join(listed) else []

@@ -1,4 +1,4 @@
-"""What a body of each API says, read by code that shares nothing with the gateway's and looks everywhere."""
+"""The content of a body of each API, read by code that shares nothing with the gateway's and looks everywhere."""
 
 from __future__ import annotations
 

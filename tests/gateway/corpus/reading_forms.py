@@ -1,4 +1,4 @@
-"""What programs of other makers find in a form that reached the provider, and what the judged input says."""
+"""Compares what programs of other makers find in a form that reached the provider with the judged input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ERRORS = (ValueError, AssertionError, KeyError, RuntimeError, aiohttp.ClientErr
 
 
 def readings(forms: list[tuple[str, bytes]]) -> dict[tuple[str, bytes], dict[str, Found | None]]:
-    """Of each form (its content type and body), what every program found in it."""
+    """The findings of every program, for each form (its content type and body)."""
     several = list(dict.fromkeys(forms))
     found: dict[tuple[str, bytes], dict[str, Found | None]] = {}
     for each in several:

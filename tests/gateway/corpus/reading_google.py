@@ -1,4 +1,4 @@
-"""What a body of Google's API says, as lenient servers read it: members in either spelling, wherever they stand."""
+"""A body of Google's API, as lenient servers read it: members in either spelling, wherever they stand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def taking_both(fold: Fold) -> Fold:
 
 
 def read(body: Facts, action: str) -> Facts:
-    """What is judged of it; the model in the path is not in the body."""
+    """The judged part of it; the model in the path is not in the body."""
     return _embedding(body) if action.startswith("embed_content") else _generation(body)
 
 
@@ -84,7 +84,7 @@ def _bare(name: Any) -> Any:
 
 
 def _prompts(system: Any) -> Facts:
-    """The digest of an instruction that is one text. That of others depends on how its members are spelled."""
+    """The digest of an instruction that is one text. The meaning of others depends on how their members are spelled."""
     if system is None:
         return {"system prompts": []}
     parts = _several(system.get("parts")) if isinstance(system, dict) else []

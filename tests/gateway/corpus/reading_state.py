@@ -1,4 +1,4 @@
-"""What bodies about pictures, sound and kept state say: the models, the files and the items that they name."""
+"""The content of bodies about pictures, sound and kept state: the models, the files and the items that they name."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def conversations(body: Facts, action: str) -> Facts:
 
 
 def form(fields: dict[str, Any], action: str) -> Facts:
-    """Of a form, whose values are texts and files."""
+    """For a form, whose values are texts and files."""
     facts = media({name: value for name, value in fields.items() if isinstance(value, str)}, action)
     references = {("file", str(each)) for name in ("file_id", "file_ids") for each in _all(fields.get(name))}
     if action == "files.create":

@@ -35,7 +35,7 @@ max_body_bytes = 2_000_000
 drain_timeout = 5
 """
 
-# Whatever can be forwarded is forwarded, so that the provider can be asked what it saw.
+# Everything that can be forwarded is forwarded, so that the provider can be asked what it saw.
 POLICY = """\
 package bot.authz
 
@@ -143,7 +143,7 @@ class Provider:
 
 @dataclass
 class Told:
-    """What a client read: everything that came, until it had one whole answer or the connection ended."""
+    """The bytes that a client read: everything that came, until it had one whole answer or the connection ended."""
 
     case: Case
     data: bytes = b""
@@ -239,7 +239,7 @@ class Rig(Live):
 
         try:
             await asyncio.gather(*(lane() for _ in range(_LANES)))
-            # What was only answered later, or answered twice, has come by now.
+            # Answers that came later, or twice, have come by now.
             while parked:
                 await _leave(*parked.popleft())
         finally:
@@ -288,7 +288,7 @@ async def _leave(told: Told, reader: asyncio.StreamReader, writer: asyncio.Strea
 
 
 def _whole(data: bytes) -> bool:
-    """Whether one final answer is there with its body."""
+    """True if one final answer is there with its body."""
     head, end, body = data.partition(b"\r\n\r\n")
     if head.startswith(b"HTTP/1.1 100"):
         return _whole(body)
@@ -297,7 +297,7 @@ def _whole(data: bytes) -> bool:
 
 
 def matches(seen: Seen, entry: dict[str, Any], salt: bytes) -> bool:
-    """Whether the log's entry is about this path and commits to the bytes that the provider saw."""
+    """True if the log's entry is about this path and commits to the bytes that the provider saw."""
     if entry["path"].encode() != seen.target[0]:
         return False
     if "forwarded_commitment" in entry:

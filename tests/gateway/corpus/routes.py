@@ -69,7 +69,7 @@ def cases() -> Iterator[Case]:
 
 
 def cases_of(way: Way) -> Iterator[Case]:
-    """What any route must bear."""
+    """Requests that any route must bear."""
     yield Case(f"{way.note}: a plain request", way.sent(), "served")
     yield from _paths(way)
     yield from _methods(way)
@@ -229,7 +229,7 @@ def _versions(way: Way) -> Iterator[Case]:
 
 
 def _parameters() -> Iterator[Case]:
-    """What stands in a path: the provider is asked for what was judged, byte by byte."""
+    """Texts in a path: the provider is asked for what was judged, byte by byte."""
     for before, after in ((b"/v1/responses/", b""), (b"/v1/responses/", b"/input_items"), (b"/crm/v1/customers/", b"")):
         for text in (
             b"a.b", b"a:b", b"a_b", b"-", b"...", b".", b"..", b"%2e%2e", b"a%2fb", b"a/b", b"a;b", b"a,b", b"a@b",

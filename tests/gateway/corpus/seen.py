@@ -57,7 +57,7 @@ _LINES = {
 _OWN = frozenset(
     {b"host", b"accept-encoding", b"user-agent", b"content-type", b"content-length", b"traceparent", b"tracestate"}
 )
-# What each API may be sent besides: the client's, and where the credential stands.
+# The further headers that each API may be sent: the client's, and where the credential stands.
 _HEADERS = {
     "openai": _OWN | {b"accept", b"authorization", b"openai-beta", b"idempotency-key"},
     "azure": _OWN | {b"accept", b"api-key", b"openai-beta", b"idempotency-key"},
@@ -111,7 +111,7 @@ class Seen:
 
     @property
     def api(self) -> str:
-        """Whose API this asks for. OpenAI, Anthropic and Google share some paths, but no credential's header."""
+        """The API that this asks for. OpenAI, Anthropic and Google share some paths, but no credential's header."""
         path, names = self.target[0], self.headers
         if path.startswith(b"/openai/"):
             return "azure"
@@ -122,7 +122,7 @@ class Seen:
         return "gemini" if "x-goog-api-key" in names or not path.startswith(b"/v1/") else "openai"
 
     def faults(self, key: str) -> list[str]:
-        """What is wrong with its head: it must be one that the gateway writes."""
+        """The faults of its head: it must be one that the gateway writes."""
         _, *lines = self.head.removesuffix(b"\r\n\r\n").split(b"\r\n")
         names = [line.partition(b":")[0].lower() for line in lines]
         found = []

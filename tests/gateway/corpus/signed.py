@@ -97,7 +97,7 @@ def _changed(keys: Keys) -> Iterator[tuple[str, bytes]]:
 
 
 def _resent(signed: Draft, **changed: Any) -> bytes:
-    """What is sent with the signature of another request."""
+    """Requests that are sent with the signature of another one."""
     headers = {name.replace("-", "_"): text for name, text in signed.headers().items()}
     other = replace(signed, **changed)
     return other.sent(**headers | {"Content_Length": str(len(other.body))})

@@ -39,7 +39,7 @@ _SENT = re.compile(rb"(\w+) (/[^ ?]*)(?:\?([^ ]*))? HTTP/1\.1\r\n", re.ASCII)
 
 
 def forwarded(seen: Seen) -> tuple[Call, Seen]:
-    """What is judged of this request, and what the provider is sent; `Denied` where it is refused."""
+    """The judged facts of this request, and the bytes that the provider is sent; `Denied` where it is refused."""
     found = _SENT.match(seen.head)
     if found is None:
         raise Denied("bad_request")

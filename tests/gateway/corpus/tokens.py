@@ -64,7 +64,7 @@ def mac(secret: bytes, algorithm: str, header: Mapping[str, Any], claims: Mappin
 
 
 def forged(good: str, signer: Signer) -> Iterator[tuple[str, str]]:
-    """What can be made of a good token without its key; the public key is known to all."""
+    """Forgeries of a good token without its key; the public key is known to all."""
     head, body, signature = good.split(".")
     header, claims = json.loads(raw(head)), json.loads(raw(body))
     for name in ("none", "None", "NONE", "nOnE", "", "NULL", None, 0, ["none"], {"alg": "none"}):

@@ -1,7 +1,7 @@
 """The answer that each bad credential must get: an opinion of its own, made from the header lines that carry it.
 
-Only whoever sends a whole key that was good once learns that it was revoked or has expired. Whoever guesses learns
-nothing that the text itself does not say: an unknown id and a wrong secret of a known one are one thing.
+Only whoever sends a whole key that was good once learns that it was revoked or has expired. A client that guesses
+learns nothing that the text itself does not say: an unknown id and a wrong secret of a known one are one thing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEXTS = {
     "expired": "what was sent has expired: ask for another key, or get another token",
     "revoked": "what was sent was revoked: ask for another key",
 }
-"""What stands in the answer after the words that all of them have."""
+"""The text of the answer after the words that all of them have."""
 
 
 def message(kind: str) -> str:
@@ -36,7 +36,7 @@ def message(kind: str) -> str:
 
 
 def kind_of(lines: Iterable[bytes], known: Known) -> str:
-    """Which answer a request with these lines must get, if it has no other fault. Signatures of AWS have one too."""
+    """The answer that a request with these lines must get, if it has no other fault. Signatures of AWS have one too."""
     found = [(name.lower(), value) for name, _, value in (line.partition(b":") for line in lines)]
     held = [(name, value.strip(b" \t")) for name, value in found if name in _HOLDERS]
     if not held:
@@ -65,7 +65,7 @@ def _of_text(text: bytes, known: Known) -> str:
 
 
 def has_known_id(lines: Iterable[bytes], known: Known) -> bool:
-    """Whether the id of a key is one of the registry's, so that only its secret is wrong."""
+    """True if the id of a key is one of the registry's, so that only its secret is wrong."""
     ids = {
         each[:19].encode()
         for each in (known.good, known.second, known.tenant, known.revoked, known.expired, known.pepper)

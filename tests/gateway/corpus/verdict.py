@@ -1,4 +1,4 @@
-"""What must not be, in a corpus that was played: bypasses, server errors, and wrong answers to known cases."""
+"""Judges a corpus that was played: bypasses, server errors, and wrong answers to known cases."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def violations(rig: Rig, played: Played) -> list[str]:
 
 
 def readings(seen: list[Seen]) -> dict[tuple[str, bytes], dict[str, Any]]:
-    """What programs of other makers find in each body, by its content type and bytes."""
+    """The findings of programs of other makers in each body, by its content type and bytes."""
     documents = parsers.readings(each.body for each in seen if each.body and not each.is_form)
     forms = reading_forms.readings([(each.content_type, each.body) for each in seen if each.is_form])
     return {
@@ -62,7 +62,7 @@ def readings(seen: list[Seen]) -> dict[tuple[str, bytes], dict[str, Any]]:
 
 
 def wrong_in(seen: Seen, judged: dict[str, Any], read: dict[str, Any]) -> list[str]:
-    """How what the provider saw differs from what was judged; `read` is the body as other programs read it."""
+    """Differences between what the provider saw and what was judged; `read` is the body as other programs read it."""
     request = judged["request"]
     asked = (seen.line.partition(b" ")[0].decode(), seen.target[0].decode())
     if asked != (request["method"], request["path"]):

@@ -1,4 +1,4 @@
-"""What must hold after every round, whatever has happened: computed from the log, the provider and the clients."""
+"""Invariants that hold after every round, whatever happened: computed from the log, the provider and the clients."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def check(data: Path, first_row: int, clients: Clients, provider: Provider) -> O
             say(f"a client got an answer without a decision ({told.mark})")
         elif told.status == 403:
             say(f"a client was denied, and no decision says so ({told.mark})")
-    # What reached the provider has its decision, and reached it once.
+    # Each call that reached the provider has its decision, and reached it once.
     others = [each for identifier, each in decisions.items() if identifier not in told_of and each.entry["allow"]]
     by_mark = {told.mark: told for told in clients.told}
     for mark, times in provider.seen.items():

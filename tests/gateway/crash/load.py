@@ -80,7 +80,7 @@ class Provider:
 
 @dataclass
 class Told:
-    """What one client was told about one request. `status` is None if the connection broke before an answer."""
+    """The answer that one client got to one request. `status` is None if the connection broke before an answer."""
 
     mark: str
     body: bytes

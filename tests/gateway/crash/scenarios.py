@@ -1,4 +1,4 @@
-"""What happens to a gateway under load, one function for each scenario. A gateway that it kills is started again."""
+"""Troubles of a gateway under load, one function for each scenario. A gateway that it kills is started again."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _echo = mock_answers.choices
 
 
 def choices(request: Document, words: int = 0) -> list[Choice]:
-    """What this model answers to a chat completion, in place of the mock provider's echo."""
+    """The answer of this model to a chat completion, in place of the mock provider's echo."""
     texts: dict[str, list[str]] = {"user": [], "tool": []}
     for message in request["messages"]:
         texts.setdefault(message["role"], []).append(_text(message.get("content")))

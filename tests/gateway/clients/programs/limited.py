@@ -1,4 +1,4 @@
-"""What the programs under limits share: an image, a document, and how they tell what came of their calls."""
+"""Shared by the programs under limits: an image, a document, and how they tell what came of their calls."""
 
 import asyncio
 import base64
