@@ -75,7 +75,7 @@ def compile(  # noqa: A001  the verb of the language, used as `pe.compile`
     `capabilities` are the names of the only builtins that may be used. `print` receives what policies print.
     `schemas` are JSON Schemas for the type checker: "schema" is the one of `input`, "schema.a" one for annotations.
     `cache` is a directory of this user's own where compiled code is kept and looked up, see `policy_engine.cache`.
-    Raises `PolicyError` with every parse error, or every error of the first compiler stage that finds one.
+    Raises `PolicyError` with every parse error, or, if all modules can be read, the errors of all compiler stages.
     """
     modules, schemas = dict(modules), None if schemas is None else dict(schemas)
     table = _builtins(functions or {}, capabilities)

@@ -78,8 +78,7 @@ def check(
     for unit in units:
         sources.update(unit.modules)
         try:
-            compile_policies(unit.modules, unit.data, strict=strict, schemas=described)
-            _check_roots(unit)
+            _check_roots(unit, compile_policies(unit.modules, unit.data, strict=strict, schemas=described).packages())
         except PolicyError as error:
             findings += findings_of(error)
     report_findings(output_format, findings, sources)
@@ -116,10 +115,10 @@ def patterns(options: list[str]) -> list[str]:
     return [pattern for option in options for pattern in option.split(",") if pattern]
 
 
-def _check_roots(unit: loading.Unit) -> None:
+def _check_roots(unit: loading.Unit, packages: Mapping[str, tuple[str, ...]]) -> None:
     """Raise `PolicyError` for modules outside their bundle's roots, which the gateway rejects too.
 
-    Such a module could define documents that another bundle owns.
+    Such a module could define documents that another bundle owns. Only such modules are read again, for the place.
     """
     if unit.roots is None:
         return
@@ -127,12 +126,12 @@ def _check_roots(unit: loading.Unit) -> None:
     errors = [
         PolicyError(
             BUNDLE_ERROR,
-            f"package `{dotted(package.path)}` is outside the manifest's roots",
-            package.loc,
-            hint=f"rename the package, or add `{'/'.join(package.path)}` to `roots` in {unit.name}/.manifest",
+            f"package `{dotted(path)}` is outside the manifest's roots",
+            parser.parse_module(unit.modules[file], file).package.loc,
+            hint=f"rename the package, or add `{'/'.join(path)}` to `roots` in {unit.name}/.manifest",
         )
-        for package in (parser.parse_module(source, file).package for file, source in unit.modules.items())
-        if not any(package.path[: len(root)] == root for root in roots)
+        for file, path in packages.items()
+        if not any(path[: len(root)] == root for root in roots)
     ]
     if errors:
         raise combine(errors)

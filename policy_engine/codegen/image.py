@@ -4,6 +4,9 @@ An image consists of what `marshal` can write: code objects, and constants taken
 Builtins, functions and nodes are kept by name and looked up when the image is restored. Restoring runs nothing of the
 image. Functions that have not been compiled yet stay so (see functions.py). One of several alike is compiled and the
 others are kept as names (see shapes.py); any other is kept as its source.
+
+No image holds a hash. Each process draws the modulus of its hashes (`values`), so sets and keys are written as their
+values and hashed anew when they are restored.
 """
 
 from __future__ import annotations

@@ -205,6 +205,8 @@ class Program:
             for clause in rule.clauses:
                 if clause not in left_out:
                     before = len(errors)
-                    yield rule, clause
-                    if len(errors) > before:
-                        self.broken.add(clause)
+                    try:
+                        yield rule, clause
+                    finally:  # also if the caller leaves its loop here
+                        if len(errors) > before:
+                            self.broken.add(clause)

@@ -22,7 +22,10 @@ from typing import Any
 import pytest
 
 import policy_engine as pe
+from policy_engine.builtins import TABLE
+from policy_engine.compiler import compile_program
 from policy_engine.errors import MAX_ERRORS, PARSE_ERROR
+from policy_engine.syntax.parser import parse_modules
 from tests.cases import read_yaml
 from tests.oracle import Oracle, OracleUnavailable
 
@@ -213,6 +216,17 @@ def test_ordering_statements_takes_linear_work(body: Callable[[int], str]) -> No
     small, large = lines(body(50)), lines(body(400))
     assert small > 50
     assert large < 9 * small
+
+
+def test_a_clause_with_an_error_is_broken_although_the_loop_ends_there() -> None:
+    program = compile_program(parse_modules({"t.rego": "package t\np := 1\nq := 2"}), TABLE)
+    errors: list[pe.PolicyError] = []
+    for rule, clause in program.valid_clauses(errors):
+        assert clause in rule.clauses
+        errors.append(pe.PolicyError(PARSE_ERROR, "wrong"))
+        break
+    assert len(program.broken) == 1
+    assert len(list(program.valid_clauses(errors))) == 1
 
 
 def test_a_search_for_unbound_variables_ends() -> None:
