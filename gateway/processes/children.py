@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -63,13 +64,17 @@ class Child:
         self._own: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._reported = False  # whether this process has said that it is ready
+        # The boot id of the process, and whether its event loop gives no sign of life.
+        self.boot = ""
+        self.is_silent = False
 
     async def start(self) -> dict[str, Any]:
         """Start the process and return its report once it is ready. Raises `GatewayError` if it never is."""
         self._process, self._reported = None, False
         try:
             descriptor = self._listener().fileno()
-            arguments = [self._kind, new_id("boot"), str(descriptor)]
+            self.boot, self.is_silent = new_id("boot"), False
+            arguments = [self._kind, self.boot, str(descriptor)]
             self._process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-P", "-m", "gateway.processes.app", *arguments],
                 stdin=asyncio.subprocess.PIPE,
@@ -129,15 +134,18 @@ class Child:
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
         """Wait for the process's end and return its code. A worker whose event loop stands still is killed."""
         seconds = self.settings.stall_timeout
-        if self._kind == "data" and seconds:
+        if self._kind == "data":
             assert process.stdout is not None
-            if await heartbeat.stands_still(process.stdout, seconds):
+            if await heartbeat.stands_still(process.stdout, seconds or math.inf, self._note_silence):
                 text = "the event loop of the %s process has stood still for %g s: it is killed and replaced"
                 logger.error(text, self.name, seconds)
                 await asyncio.to_thread(heartbeat.count, self.settings.data)
                 with suppress(ProcessLookupError):
                     process.kill()
         return await process.wait()
+
+    def _note_silence(self, is_silent: bool) -> None:
+        self.is_silent = is_silent
 
     async def finish(self, hurry: asyncio.Event) -> None:
         """`end` for a process with duties at its end: if it has died or is being restarted, it is started for them."""

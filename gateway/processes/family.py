@@ -37,6 +37,10 @@ class Family:
         self._retiring: set[asyncio.Task[None]] = set()
         self._certificates = _certificates(settings)
 
+    def silent(self) -> list[str]:
+        """The boot ids of workers whose event loops give no sign of life."""
+        return [worker.boot for worker in self._workers if worker.is_silent]
+
     async def start(self) -> dict[str, Any]:
         """Start all; returns the control process's report."""
         # Nothing is served before the control process is ready: it may have to migrate and to recover.

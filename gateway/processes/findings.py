@@ -108,7 +108,11 @@ def _processes(facts: Facts, where: str) -> Iterator[Finding]:
         yield Finding("remark", "the gateway is starting", "look again in a moment")
     else:
         if (alive := len(process.alive)) < process.workers:
-            yield _problem(f"{alive} of {process.workers} workers are running", "see the output of `gateway up`")
+            message = f"{alive} of {process.workers} workers are running"
+            if process.silent:
+                give = "gives" if len(process.silent) == 1 else "give"
+                message += f", and {len(process.silent)} more {give} no sign of life"
+            yield _problem(message, "see the output of `gateway up`")
         for address, fault in process.faults.items():
             yield _problem(f"{address} {fault}", "see the output of `gateway up`")
         if process.version != version():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.data_directory import DataDirectory
@@ -19,6 +20,7 @@ from gateway.telemetry.counts import Counts
 logger = logging.getLogger("gateway.processes.supervisor")
 
 BEAT_SECONDS = 1.0
+SILENT_BEATS = 3
 _WORKER = KINDS["worker"]
 
 
@@ -31,8 +33,11 @@ async def beat(descriptor: int) -> None:
         await asyncio.sleep(BEAT_SECONDS)
 
 
-async def stands_still(beats: asyncio.StreamReader, seconds: float) -> bool:
-    """Wait until no beat has come for so long; false if the process has ended first."""
+async def stands_still(beats: asyncio.StreamReader, seconds: float, note: Callable[[bool], None]) -> bool:
+    """Wait until no beat has come for so long; false if the process has ended first.
+
+    `note` is told again and again whether several beats are missing, which is what `gateway status` says.
+    """
     silent = 0
     while silent * BEAT_SECONDS < seconds:
         try:
@@ -42,8 +47,10 @@ async def stands_still(beats: asyncio.StreamReader, seconds: float) -> bool:
         except TimeoutError:
             # A beat that came in this very moment is still there, and is read in the next turn.
             silent += 1
+            note(silent >= SILENT_BEATS)
         else:
             silent = 0
+            note(False)
             await asyncio.sleep(BEAT_SECONDS)
     return True
 

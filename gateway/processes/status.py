@@ -66,7 +66,9 @@ class Process:
     data_plane: str = ""
     control_plane: str = ""
     workers: int = 0
+    # The boot ids of workers that run, and of those that run and give no sign of life.
     alive: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -226,7 +228,8 @@ def _process(data: DataDirectory) -> Process:
     for name in ("data_plane", "control_plane"):
         if fault := _fault(about[name]):
             faults[about[name]] = fault
-    alive = [boot for boot in handover.workers(data.runtime_db) if boot in live]
+    silent = about.get("silent", ())
+    alive = [boot for boot in handover.workers(data.runtime_db) if boot in live and boot not in silent]
     return Process(running=True, alive=alive, faults=faults, **about)
 
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 from gateway.data_directory import DEFAULT_DATA
 from gateway.errors import GatewayError, Hint
 from gateway.http import sockets
-from gateway.processes import reload
+from gateway.processes import heartbeat, reload
 from gateway.processes.family import Family
 from gateway.processes.version import version
 from gateway.settings import Settings, url
@@ -47,6 +47,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload = asyncio.Event()
+        self._since_ns = 0  # when it had come up
 
     async def run(self) -> None:
         settings = self._settings
@@ -67,18 +68,20 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         family = Family(settings, control_listener, self._hurry)
-        reloading: asyncio.Task[None] | None = None
+        watching: asyncio.Future[Any] | None = None
         try:
             state = await family.start()
-            only_one.tell(json.dumps(about(settings)).encode())
+            self._tell(family, only_one)
             for line in greeting(settings, state):
                 self._announce(line)
-            reloading = asyncio.create_task(self._reload_when_told(family, only_one))
+            watching = asyncio.gather(
+                self._reload_when_told(family, only_one), self._tell_when_silent(family, only_one)
+            )
             await self._stop.wait()
         finally:
-            if reloading is not None:
-                reloading.cancel()
-                await asyncio.gather(reloading, return_exceptions=True)
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
             await family.end()
             holder.close()
             control_listener.close()
@@ -95,7 +98,20 @@ class Supervisor:
             except GatewayError as error:
                 text = f"{error.message}: {error.hint}" if error.hint else error.message
                 logger.error("the settings stay as they were: %s", text)
-            only_one.tell(json.dumps(about(family.settings)).encode())
+            self._tell(family, only_one)
+
+    async def _tell_when_silent(self, family: Family, only_one: OnlyOne) -> None:
+        """Leave word of workers that have begun or ceased to stand still."""
+        told: list[str] = []
+        while True:
+            await asyncio.sleep(heartbeat.BEAT_SECONDS)
+            if (silent := family.silent()) != told:
+                told = silent
+                self._tell(family, only_one)
+
+    def _tell(self, family: Family, only_one: OnlyOne) -> None:
+        self._since_ns = self._since_ns or time.time_ns()
+        only_one.tell(json.dumps(about(family.settings, self._since_ns, family.silent())).encode())
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
@@ -139,15 +155,16 @@ def _with_ports(settings: Settings, data: socket.socket, control: socket.socket)
     return replace(settings, port=data.getsockname()[1], control_port=control.getsockname()[1])
 
 
-def about(settings: Settings) -> dict[str, Any]:
-    """What `gateway status` is told about a gateway that has come up now."""
+def about(settings: Settings, since_ns: int, silent: list[str]) -> dict[str, Any]:
+    """What `gateway status` is told about a gateway that is up since then, and of its workers that stand still."""
     return {
         "pid": os.getpid(),
-        "since_ns": time.time_ns(),
+        "since_ns": since_ns,
         "version": version(),
         "data_plane": settings.data_plane,
         "control_plane": url(settings.control_host, settings.control_port),
         "workers": settings.workers,
+        "silent": silent,
     }
 
 

@@ -47,6 +47,10 @@ def said(facts: Facts, settings: Settings) -> list[tuple[str, str]]:
         (UP, []),
         (replace(UP, alive=["boot_a"]), [("problem", "1 of 2 workers are running")]),
         (
+            replace(UP, alive=["boot_a"], silent=["boot_b"]),
+            [("problem", "1 of 2 workers are running, and 1 more gives no sign of life")],
+        ),
+        (
             replace(UP, faults={"http://127.0.0.1:8080": "is not ready: policies"}),
             [("problem", "http://127.0.0.1:8080 is not ready: policies")],
         ),
