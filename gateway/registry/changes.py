@@ -253,11 +253,11 @@ def bind(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         try:
-            stored, agent_name = subject_of(session, tenant, kind, subject)
+            stored, agent = subject_of(session, tenant, kind, subject)
         except GatewayError as error:
             raise _other_way_round(session, tenant, error, subject, bundle) from error
         revision = find_bundle(session, bundle, pinned)
-        members = members_of(session, tenant, kind, subject, stored, actor, without_members=without_members)
+        members = members_of(session, tenant, kind, subject, agent, actor, without_members=without_members)
         commit = revision.revision if pinned is not None else None
         now = time.time_ns()
         before = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
@@ -293,7 +293,9 @@ def bind(
         )
         session.add(row)
         _record(session, tenant, actor, "binding.created", entries.binding(row, replaced=before), reason)
-        return dataclasses.replace(binding_record(tenant, row, agent_name), agents=[each.name for each in members])
+        return dataclasses.replace(
+            binding_record(tenant, row, agent.name if agent else None), agents=[each.name for each in members]
+        )
 
 
 def unbind(
@@ -310,7 +312,7 @@ def unbind(
     """End a binding. For a guard this takes a protection away, for a grant a permission, for a shadow nothing."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        stored, agent_name = subject_of(session, tenant, kind, subject)
+        stored, agent = subject_of(session, tenant, kind, subject)
         row = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
         if row is None:
             bound = [each.bundle for each in bindings_of(session, tenant, kind, stored) if each.shadow == shadow]
@@ -322,7 +324,7 @@ def unbind(
             )
         row.removed_ns = time.time_ns()
         _record(session, tenant, actor, "binding.removed", entries.binding(row), reason)
-        return binding_record(tenant, row, agent_name)
+        return binding_record(tenant, row, agent.name if agent else None)
 
 
 def add_upstream(
@@ -415,11 +417,11 @@ def remove_upstream(
 # --- within one transaction -------------------------------------------------------------------------------------------
 
 
-def subject_of(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> tuple[str, str | None]:
-    """What a binding stores for its subject, and the name if that is an agent."""
+def subject_of(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> tuple[str, Agent | None]:
+    """What a binding stores for its subject, and the row if that is an agent."""
     if kind == "agent":
         agent = find_agent(session, tenant, subject)
-        return agent.id, agent.name
+        return agent.id, agent
     return (tenant.id if kind == "organization" else names.check_name("team", subject)), None
 
 
@@ -443,7 +445,7 @@ def members_of(
     tenant: Organization,
     kind: SubjectKind,
     subject: str,
-    stored: str,
+    agent: Agent | None,
     actor: str,
     *,
     without_members: bool,
@@ -453,7 +455,10 @@ def members_of(
     If there are none, the subject may be a mistyped name. That is accepted if the caller says so, or if it is a team
     that has a row; a team that has none yet gets one. An agent that has ended is never accepted.
     """
-    members = live_members(session, tenant, kind, stored)
+    if agent is not None:
+        members = [] if agent.status in agent_states.ENDED else [agent]
+    else:
+        members = live_members(session, tenant, kind, subject if kind == "team" else tenant.id)
     known = kind == "team" and subject in team_names(session, tenant)
     if not members and not known and (kind == "agent" or not without_members):
         raise nobody(session, tenant, kind, subject)

@@ -57,11 +57,15 @@ _LISTED = 5000
 
 
 def find_organization(session: Session, name: str) -> Organization:
+    kept: dict[str, Organization] = session.info.setdefault("organizations", {})  # thousands of changes ask for one
+    if name in kept:
+        return kept[name]
     found = session.exec(select(Organization).where(Organization.name == name)).one_or_none()
     if found is None:
         names = session.exec(select(Organization.name).limit(_LISTED)).all()
         create = f"type `gateway orgs list` to see the organizations, or `gateway orgs create {name}`"
         raise _unknown("organization", name, did_you_mean(name, names, create))
+    kept[name] = found
     return found
 
 
@@ -83,8 +87,9 @@ def indexed_agent(session: Session, organization: Organization, reference: str) 
 
     They are asked for one by one, because each has an index, and the two in one condition have none.
     """
-    mine = select(Agent).where(Agent.organization_id == organization.id, Agent.id == reference)
-    found = [*session.exec(mine), *session.exec(live_agent(organization, reference))]
+    found = list(session.exec(live_agent(organization, reference)))
+    if reference.startswith("agt_"):
+        found += session.exec(select(Agent).where(Agent.organization_id == organization.id, Agent.id == reference))
     return max(found, key=lambda each: (each.status not in ENDED, each.id), default=None)
 
 
@@ -117,6 +122,13 @@ def find_key(session: Session, organization: Organization, reference: str) -> Ap
 
 def find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
     """The revision that a binding means: the one in force, or a tested one at the commit that begins with `pinned`."""
+    kept: dict[tuple[str, str | None], Bundle] = session.info.setdefault("bundles", {})
+    if (name, pinned) not in kept:  # no change of a binding changes what is in force
+        kept[name, pinned] = _find_bundle(session, name, pinned)
+    return kept[name, pinned]
+
+
+def _find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
     revisions = session.exec(select(Bundle).where(Bundle.name == name).order_by(col(Bundle.tested_ns).desc())).all()
     active = current_activation(session)
     in_force = active.bundles if active else {}

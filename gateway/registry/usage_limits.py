@@ -80,8 +80,8 @@ def set_limit(
     _check_mode(name, mode)
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        stored, agent_name = subject_of(session, tenant, kind, subject)
-        members_of(session, tenant, kind, subject, stored, actor, without_members=without_members)
+        stored, agent = subject_of(session, tenant, kind, subject)
+        members_of(session, tenant, kind, subject, agent, actor, without_members=without_members)
         if part.upstream and find_upstream(session, tenant, part.upstream) is None:
             hint = did_you_mean(
                 part.upstream,
@@ -103,7 +103,7 @@ def set_limit(
         row = _row(tenant, kind, stored, name, part, value, actor, by_gateway, mode)
         if before is not None:
             row.raised, row.raised_until_ns, row.reason = before.raised, before.raised_until_ns, before.reason
-        return _replace(session, tenant, actor, "limit.set", row, before, agent_name, reason)
+        return _replace(session, tenant, actor, "limit.set", row, before, agent, reason)
 
 
 def raise_limit(
@@ -133,7 +133,7 @@ def raise_limit(
         raise GatewayError("invalid_duration", "a limit is raised for at most 31d", hint="to change it for good: `set`")
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        stored, agent_name = subject_of(session, tenant, kind, subject)
+        stored, agent = subject_of(session, tenant, kind, subject)
         before = _found(session, tenant, actor, kind, stored, subject, name, part, by_gateway)
         if value <= before.value:
             raise ConflictError(
@@ -144,7 +144,7 @@ def raise_limit(
             )
         row = _row(tenant, kind, stored, name, part, before.value, actor, before.by_gateway, before.mode)
         row.raised, row.raised_until_ns, row.reason = value, row.created_ns + for_ns, reason
-        return _replace(session, tenant, actor, "limit.raised", row, before, agent_name)
+        return _replace(session, tenant, actor, "limit.raised", row, before, agent)
 
 
 def remove_limit(
@@ -163,18 +163,18 @@ def remove_limit(
     check_name(name)
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        stored, agent_name = subject_of(session, tenant, kind, subject)
+        stored, agent = subject_of(session, tenant, kind, subject)
         row = _found(session, tenant, actor, kind, stored, subject, name, part, by_gateway)
         row.removed_ns = time.time_ns()
         _record(session, tenant, actor, "limit.removed", row, None, reason)
-        return limit_record(tenant, row, agent_name)
+        return limit_record(tenant, row, agent.name if agent else None)
 
 
 def limits(registry: Registry, organization: str) -> list[LimitRecord]:
     """The limits in force, oldest first."""
     with registry.read() as session:
         tenant = find_organization(session, organization)
-        return [limit_record(tenant, row, agent_name) for row, agent_name in _in_force(session, tenant)]
+        return [limit_record(tenant, row, name) for row, name in _in_force(session, tenant)]
 
 
 def check_zone_change(session: Session, tenant: Organization, actor: str) -> None:
@@ -319,7 +319,7 @@ def _replace(
     what: str,
     row: UsageLimit,
     before: UsageLimit | None,
-    agent_name: str | None,
+    agent: Agent | None,
     reason: str = "",
 ) -> LimitRecord:
     if before is not None:
@@ -327,7 +327,7 @@ def _replace(
         session.flush()  # the old row must be out of the unique index before the new one enters
     session.add(row)
     _record(session, tenant, actor, what, row, before, reason)
-    return limit_record(tenant, row, agent_name)
+    return limit_record(tenant, row, agent.name if agent else None)
 
 
 def _record(
@@ -344,9 +344,9 @@ def _record(
     outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
 
 
-def limit_record(tenant: Organization, row: UsageLimit, agent_name: str | None) -> LimitRecord:
+def limit_record(tenant: Organization, row: UsageLimit, agent: str | None) -> LimitRecord:
     kind = cast(SubjectKind, row.subject_kind)
-    named = {"agent": agent_name or row.subject, "organization": tenant.name}.get(kind, row.subject)
+    named = {"agent": agent or row.subject, "organization": tenant.name}.get(kind, row.subject)
     return LimitRecord(
         id=row.id,
         organization=tenant.name,
