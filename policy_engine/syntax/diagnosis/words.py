@@ -46,8 +46,8 @@ _WORDS: Final = {
     "of": "iterate with `some x in xs`",
     "new": "values are written as they are, or returned by functions",
     "from": "what is imported is named in full, `import data.package.name`",
-    "and": "it needs `import future.keywords.and`; expressions on lines of their own must all hold anyway",
-    "or": "it needs `import future.keywords.or`; or write one rule for each case",
+    "and": "it needs `import future.keywords.and` or `rego.v2`; expressions on lines of their own must all hold anyway",
+    "or": "it needs `import future.keywords.or` or `rego.v2`; or write one rule for each case",
     "xor": "compare two booleans with `!=`",
 }
 """Names that another name or a value follows in the same row, as it never does a name of Rego."""
