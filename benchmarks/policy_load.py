@@ -1,5 +1,4 @@
-"""The cost of loading: policies of many rules, compiled and from the cache, and other data for policies that are
-loaded.
+"""The cost of loading: policies of many rules, compiled and from the cache, and other data for loaded policies.
 
     python benchmarks/policy_load.py [--rules 200 2000 10000] [--grants 100000]
 

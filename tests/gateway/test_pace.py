@@ -25,7 +25,7 @@ def test_a_holder_has_its_pace_and_leaves_the_others_theirs() -> None:
         caused += 1
     assert caused == 3
     assert pace.has_room(TWO, ACME), "another agent of the organization"
-    pace.spend(TWO, ACME, amount=10)  # what it cost is known afterwards
+    pace.spend(TWO, ACME, amount=10)  # its cost is known afterwards
     assert not pace.has_room(THREE, ACME), "the organization has caused its share"
     assert pace.has_room(THREE, OTHER)
     clock.now = 1.0

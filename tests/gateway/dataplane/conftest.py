@@ -309,7 +309,7 @@ def chat(model: str = "gpt-4o", **members: Any) -> dict[str, Any]:
 
 
 def without_decision(answer: bytes) -> bytes:
-    """What a refusal says besides the entry that it is recorded as."""
+    """The text of a refusal besides the entry that it is recorded as."""
     return re.sub(rb" \((?:decision dec|refusal rfs)_[0-9a-f-]+\)", b"", answer)
 
 

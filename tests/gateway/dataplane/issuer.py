@@ -88,7 +88,7 @@ class Issuer:
             writer.close()
 
     def claims(self, **more: Any) -> dict[str, Any]:
-        """The claims of a token as a pipeline's are. What is None is left out."""
+        """The claims of a token as a pipeline's are. Members that are None are left out."""
         now = int(time.time())
         usual = {
             "iss": self.url,

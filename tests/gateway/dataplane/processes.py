@@ -176,7 +176,7 @@ class Live:
 
 
 def has_ended(process: int) -> bool:
-    """Whether a process that somebody else may have to reap has ended: from then on it holds no lock and no port."""
+    """True if a process that somebody else may have to reap has ended: from then on it holds no lock and no port."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
     except OSError:

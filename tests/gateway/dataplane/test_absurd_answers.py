@@ -19,7 +19,7 @@ MESSAGE: dict[str, Any] = {"id": "msg_1", "type": "message", "model": "claude", 
 
 
 async def message(gateway: Gateway, given: Any) -> Reply:
-    """What the client gets if a provider of Anthropic's API answers so."""
+    """The client's answer if a provider of Anthropic's API answers so."""
     if "added" not in gateway.extra:
         gateway.extra["added"] = gateway.add_upstream("claude", "anthropic", "/v1", secret="another secret")
     gateway.upstream.handler = answer(given)

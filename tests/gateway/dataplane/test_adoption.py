@@ -51,7 +51,7 @@ def clients(gateway: Gateway) -> list[Client]:
 
 
 def refused(gateway: Gateway) -> list[tuple[str, str, bool]]:
-    """What the organization's log says of refusals: the reason, the detail, and whether an agent is named."""
+    """The refusals in the organization's log: the reason, the detail, and whether an agent is named."""
     gateway.settle()
     entries = [each for each in gateway.log(ORG) if each["kind"] == "refused"]
     return [(each["reason"], each.get("detail", ""), bool(each["agent"])) for each in entries]

@@ -55,7 +55,7 @@ def test_a_program_moves(tmp_path: Path) -> None:
         assert status(live, "--address", "127.0.0.2")["to_move"] == []
 
         ask(live, OLD)
-        live.stop()  # what was not written yet is written now
+        live.stop()  # everything that was not written yet is written now
         (found,) = status(live)["to_move"]
         assert found["calls"] == 3
         live.start("--workers", "2")

@@ -14,7 +14,7 @@ from gateway.upstream.routing import Match, Member
 
 
 def pool(*members: tuple[str, int, int]) -> tuple[tuple[Member, Match], ...]:
-    """Members by name, weight and tier. What a match holds does not matter here: the name stands for it."""
+    """Members by name, weight and tier. The content of a match does not matter here: the name stands for it."""
     return tuple((Member(name, weight, tier), cast(Match, name)) for name, weight, tier in members)
 
 

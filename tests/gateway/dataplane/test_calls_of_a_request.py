@@ -26,14 +26,14 @@ _OURS: Final = str(Path(package.__file__).parent)
 def test_an_ordinary_call_costs_few_calls(run: Callable[..., None]) -> None:
     async def test(gateway: Gateway) -> None:
         body = orjson.dumps(chat(temperature=0.2, max_tokens=256))
-        for _ in range(3):  # whatever is worked out once is worked out now
+        for _ in range(3):  # everything that is worked out once is worked out now
             assert (await gateway.send(gateway.request(body))).status == 200
         counted = []
         for _ in range(3):
             calls: Counter[str] = Counter()
 
             def count(frame: FrameType, event: str, _: Any, calls: Counter[str] = calls) -> None:
-                # What C code costs counts for whoever calls it.
+                # The cost of C code counts for its caller.
                 if event in ("call", "c_call") and frame.f_code.co_filename.startswith(_OURS):
                     calls[f"{frame.f_code.co_filename.removeprefix(_OURS)}:{frame.f_code.co_qualname}"] += 1
 

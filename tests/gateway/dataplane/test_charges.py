@@ -1,4 +1,4 @@
-"""What providers charge for besides the plain tokens of one model: in the cost, or no cost is known of the call.
+"""Charges besides the plain tokens of one model are in the cost, or no cost of the call is known.
 
 And before a call: what its price says nothing of is refused where a limit holds money. The cases are in charges.yaml.
 """

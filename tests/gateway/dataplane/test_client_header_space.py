@@ -1,4 +1,4 @@
-"""What of a request's head goes upstream. What a whole head says is `tests/gateway/corpus`."""
+"""The part of a request's head that goes upstream. Whole heads are tried in `tests/gateway/corpus`."""
 
 from __future__ import annotations
 

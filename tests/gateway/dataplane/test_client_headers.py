@@ -1,4 +1,4 @@
-"""What of a client's headers goes upstream, and what of them the log keeps."""
+"""The client's headers that go upstream, and those that the log keeps."""
 
 from __future__ import annotations
 

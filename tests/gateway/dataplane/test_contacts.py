@@ -1,4 +1,4 @@
-"""How upstreams answered last: what counts as their failure, and that the newest of all workers wins."""
+"""The last answers of upstreams: failures of theirs, and the newest of all workers wins."""
 
 from __future__ import annotations
 

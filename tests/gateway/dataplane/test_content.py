@@ -85,7 +85,7 @@ def test_content_is_sealed_read_recorded_and_erased(
         events = [b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % each.encode() for each in PIECES]
         gateway.upstream.handler = stream(*events, b"data: [DONE]\n\n")
         seen["stream"] = (await gateway.chat(stream=True)).headers["x-decision-id"]
-        assert b"cust-4711" in gateway.upstream.seen[0].body  # what is forwarded is not redacted
+        assert b"cust-4711" in gateway.upstream.seen[0].body  # the forwarded request is not redacted
 
     run(test)
     assert len(rows(data)) == 4
@@ -133,7 +133,7 @@ def test_a_copy_of_the_log_cannot_be_read_without_the_key(
     with (
         closing(sqlite3.connect(data / "registry.db")) as db,
         db,
-    ):  # what erasing does, without the deletion in this copy of the log
+    ):  # as erasing does, without the deletion in this copy of the log
         db.execute("UPDATE agent SET content_key = NULL")
     code, _, err = command(capsys, data, "audit", "show", seen[0], "--content")
     assert (code, "its key was destroyed" in err) == (1, True)

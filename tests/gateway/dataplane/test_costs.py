@@ -1,4 +1,4 @@
-"""What a call has cost is in its record, if that is known."""
+"""The cost of a call is in its record, if it is known."""
 
 from __future__ import annotations
 

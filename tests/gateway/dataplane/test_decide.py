@@ -106,7 +106,7 @@ def test_parts_of_a_document_are_enough(command: Command, call: dict[str, Any], 
     assert (found_code, found["reason"], err) == (code, reason, "")
     jsonschema.validate(found["input"], SCHEMA)
     assert (found["input"]["agent"]["name"], found["input"]["resource"]["upstream"]) == ("bot", "openai")
-    # What was judged is a call in itself.
+    # The judged request is a call in itself.
     assert json.loads(command(found["input"], "--json")[1])["reason"] == reason
 
 

@@ -91,7 +91,7 @@ def test_a_client_that_leaves_pays_what_has_come_and_a_margin(run: Run) -> None:
         assert completed["margin_tokens"] == MARGIN
         assert completed["settled_tokens"] == into + came + MARGIN
         assert completed["settled_nanousd"] == into * 2500 + (came + MARGIN) * 10_000
-        # What comes after it has left counts, and twice more: so the provider goes on until it notices.
+        # Pieces that come after it has left count, and twice more: so the provider goes on until it notices.
         late = event(chunk(content="x" * 100))
         _, completed = await left(gateway, event(chunk(content="hello")), 0.3, late, 60.0, max_tokens=4000)
         late_tokens = 100 + OF_AN_EVENT

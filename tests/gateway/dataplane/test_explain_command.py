@@ -38,7 +38,7 @@ FORMS = ((), ("--json",))
 
 @dataclass
 class Log:
-    """What is left of a gateway that has stopped."""
+    """The remains of a gateway that has stopped."""
 
     data: Path
     decisions: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What goes wrong on the way: every failure has its answer, its record, and exactly one of each."""
+"""Failures on the way: every failure has its answer, its record, and exactly one of each."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def test_upstream_does_not_speak_http(run: Run, garbage: bytes) -> None:
         assert (reply.status, reply.code) == (502, "upstream_error")
         closing = await outcome(gateway)
         assert closing["outcome"] == "upstream_error"
-        assert "secret" not in closing["detail"]  # what an upstream echoes is not repeated
-        assert len(gateway.upstream.seen) == 1  # what may have been carried out is not sent again
+        assert "secret" not in closing["detail"]  # the upstream's echo is not repeated
+        assert len(gateway.upstream.seen) == 1  # a call that may have been carried out is not sent again
 
     run(test)
 
@@ -398,7 +398,7 @@ def test_no_end_without_a_record(run: Run) -> None:
             False,
             HELLO + failed("outcome_unrecorded"),
         )
-        # Of a document nothing was sent yet, so there is an answer that says why.
+        # Nothing of the document was sent yet, so there is an answer that says why.
         gateway.upstream.handler = answer(COMPLETION)
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (500, "outcome_unrecorded")

@@ -377,7 +377,7 @@ def test_expect_100_continue(run: Run, key: str, status: int) -> None:
             assert (await read_reply(reader)).status == 200
         else:
             assert (await read_reply(reader)).status == 401
-            # Whether the body will come is unknown, so nothing can follow.
+            # The body may or may not come, so nothing can follow.
             assert await reader.read() == b""
         writer.close()
 

@@ -49,7 +49,7 @@ def test_a_key_is_for_its_scope(run: Callable[..., None]) -> None:
             assert (entry["allow"], entry["reason"], entry["bundles_json"]) == (False, "key_scope", "[]")
             assert entry["peer_address"] == "127.0.0.1"
             assert judged_again(gateway, entry) is True
-            # Where the log was changed, the verdict does not come out again.
+            # If the log was changed, the verdict does not come out again.
             assert judged_again(gateway, entry | {"key_scope_json": '{"models":["gpt-*"]}'}) is False
             assert judged_again(gateway, entry | {"reason": "policy_denied"}) is False
         assert judged_again(gateway, first | {"model": "gpt-5"}) is False

@@ -1,4 +1,4 @@
-"""What is kept of keys that are used: when that was last, and hashes that move to the newest pepper."""
+"""Records of used keys: the time of the last use, and hashes that move to the newest pepper."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_pepper_that_nobody_needs_can_go(home: Home) -> None:
 
 
 def test_a_hash_that_nobody_with_the_pepper_made_is_left_out(home: Home) -> None:
-    """Whoever can write `runtime.db` alone cannot give a key another secret."""
+    """An attacker who can write `runtime.db` alone cannot give a key another secret."""
     home.agent()
     mine, theirs = home.key(), home.key()
     peppers.add(home.registry, home.data.keys, ACTOR)

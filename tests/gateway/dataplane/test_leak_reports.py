@@ -134,7 +134,7 @@ MANY = " ".join(credentials.generate("agent").text for _ in range(leak_reports.M
 
 
 def test_a_report_that_is_not_kept_is_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One address takes its share of the room; others still have some. Whatever was received is looked at."""
+    """One address takes its share of the room; others still have some. Every received text is looked at."""
     monkeypatch.setattr(leak_reports, "_WAITING", 4 * leak_reports.MAX_KEYS)
     home.agent()
     leaked = home.key().encode()

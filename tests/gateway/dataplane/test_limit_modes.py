@@ -122,7 +122,7 @@ def test_a_call_that_used_a_whole_limit_is_not_the_last_of_its_kind(run: Run) ->
 
 
 def test_an_estimate_is_of_like_calls_alone(run: Run) -> None:
-    """Of the same agent, action and model: what others have used says nothing of this one."""
+    """Only calls of the same agent, action and model count: others say nothing of this one."""
 
     async def test(gateway: Gateway) -> None:
         limit(gateway, "tokens_per_day", 10_000_000)
@@ -245,7 +245,7 @@ def test_what_a_response_has_used_bounds_what_continues_it(run: Run) -> None:
         first, window = await reserved(1), 128_000 + 50
         for number, members in ((2, {}), (3, {"truncation": "auto"})):
             assert 1000 < await reserved(number, previous_response_id="resp_1", **members) - first < 1050
-        # What it was charged for may have been cut off what it continues.
+        # The text that it was charged for may have been cut off what it continues.
         assert await reserved(4, previous_response_id="resp_3") == window
         assert await reserved(5, previous_response_id="resp_2", model="gpt-4o-mini") == window
         assert proven(gateway) == []

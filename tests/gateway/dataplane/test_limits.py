@@ -55,7 +55,7 @@ def balance(gateway: Gateway, scope: str) -> dict[str, int]:
 
 
 def proven(gateway: Gateway) -> list[Any]:
-    """What a verification of the whole log finds."""
+    """The findings of a verification of the whole log."""
     verifier = signer.create_key(gateway.data, "test")
     return verify.verify(gateway.data.audit_db, verifier).findings
 
@@ -98,7 +98,7 @@ def test_a_refusal_says_whose_limit_it_is_and_how_to_raise_it(run: Run) -> None:
         assert decided["id"] == reply.headers["x-decision-id"]
         assert len(gateway.upstream.seen) == 1
         assert balance(gateway, "agent:")["requests_day"] == 1
-        # What was raised holds at once, and falls back by itself.
+        # A raised limit holds at once, and falls back by itself.
         usage_limits.raise_limit(
             gateway.registry, actor=ACTOR, organization=ORG, kind="organization", subject=ORG,
             name="requests_per_month", value=2, for_ns=HOUR, reason="a demonstration",
@@ -250,7 +250,7 @@ def test_a_model_without_a_price_is_refused_under_a_limit_on_money(run: Run) -> 
         ("gpt-4o", "gpt-4o", True),
         ("gpt-4o", "gpt-4o-mini", False),
         ("gpt-4o*", "gpt-4o-mini", True),
-        ("gpt-4o", "GPT-4o", True),  # of which some providers make the same model
+        ("gpt-4o", "GPT-4o", True),  # some providers make the same model of both
         ("Llama*", "llama-3", True),
     ],
 )
@@ -407,7 +407,7 @@ def test_a_prediction_counts_as_output(run: Run) -> None:
         assert (reply.status, reply.code) == (429, "limit_exceeded")
         assert reply.json["error"]["details"][0]["needed"] > 100_000 * (2_500 + 10_000) / 1000
         assert (await gateway.chat(max_tokens=16, prediction={**prediction, "content": "x"})).status == 200
-        # What is left of the limit is what an answer may have besides.
+        # An answer may have the rest of the limit besides.
         assert (await gateway.chat(prediction={**prediction, "content": "x" * 70_000})).status == 200
         [*_, decided] = await gateway.entries("decided")
         assert json.loads(decided["reservation_json"])["spend_nanousd"] <= 1_000_000_000

@@ -86,7 +86,7 @@ class Provider:
         self.requests += 1
         self.running += 1
         self.most = max(self.most, self.running)
-        # What a search brings is input, which no request says anything about.
+        # The results of a search are input, which no request says anything about.
         prompt = PROMPT + (self._random.randrange(FOUND) if "web_search_options" in body else 0)
         self.tokens += prompt
         self.nano += prompt * 150
@@ -214,7 +214,7 @@ def test_two_hundred_streams_never_exceed_a_cap_of_twenty(rig: Rig, provider: Pr
     asyncio.run(storm())
     assert 0 < provider.used(name) <= CAPS[name]
     rig.wait(lambda: rig.rows("SELECT count(*) FROM open_decision") == [(0,)])
-    # What is left after that can still be used, and no more.
+    # The rest can still be used, and no more.
     provider.cuts = provider.pause = 0
     # The killed workers are back, so that no connection is left with them.
     rig.wait(lambda: len(rig.children()) == 2 and not set(killed) & set(rig.children()))
@@ -268,7 +268,7 @@ def test_calls_without_a_bound_pass_a_cap_by_no_more_than_the_log_says(rig: Rig,
     searching = [asyncio.run(rig.call(searches=True, limit=10)) for _ in range(40)]
     entries = [orjson.loads(leaf) for (leaf,) in rig.rows("SELECT leaf FROM entry WHERE kind = 'completed'")]
     beyond = sum(each.get("beyond_tokens", 0) for each in entries)
-    # What a killed worker had under way is counted as it was reserved: nobody was told what it has used.
+    # Calls of a killed worker are counted as they were reserved: nobody was told what they have used.
     lost = sum(each["outcome"] == "unknown" for each in entries) * FOUND
     if mode == "hard":
         assert set(searching) == {403}

@@ -32,7 +32,7 @@ AGENTS = ("bot", "ann", "ben", "cas")
 OUTPUT = 40
 INPUT = 11
 UNITS = {"requests": 1, "tokens": INPUT + OUTPUT, "spend_microusd": (INPUT * 150 + OUTPUT * 600) // 1000 + 1}
-"""What one whole call of gpt-4o-mini uses."""
+"""The usage of one whole call of gpt-4o-mini."""
 
 
 class Ledger:
@@ -43,7 +43,7 @@ class Ledger:
         self._random = random.Random(seed)
 
     def of(self, metric: str, calls: set[int] | None = None) -> float:
-        """What these calls used, or all."""
+        """The usage of these calls, or of all."""
         found = [tokens for call, tokens in self.tokens.items() if calls is None or call in calls]
         if metric == "requests":
             return len(found)
@@ -193,7 +193,7 @@ async def attack(team: Team, ledger: Ledger, metric: str, seed: int) -> dict[str
             os.kill(process, signal.SIGKILL)
         await step
     found = await asyncio.gather(*running)
-    # Where the workers were long in coming back, no call was let in after the end of the minute.
+    # If the workers were long in coming back, no call was let in after the end of the minute.
     for number in range(200, 1000):
         if any(began > end and status == 200 for _, began, (status, _) in found):
             break
@@ -228,7 +228,7 @@ def test_a_team_never_exceeds_its_limit_of_a_minute(team: Team, metric: str) -> 
             settled[minutes[str(entry["decision"])]] += int(entry[f"settled_{member}"])
     assert all(amount <= cap * unit for amount in settled.values())
     assert settled.total() >= ledger.of(metric) * unit
-    # What is stored is of the last minute, and nothing is reserved any more.
+    # The stored balance is of the last minute, and nothing is reserved any more.
     for balance in stored_balances(team.data / "audit.db").values():
         row = dict(zip(VALUES, balance.values(), strict=True))
         assert not any(amount for name, amount in row.items() if "reserved" in name or name == "open")

@@ -1,4 +1,4 @@
-"""What large bodies and long judgements may cost others: memory has a budget, and the event loop goes on."""
+"""The cost of large bodies and long judgements for others: memory has a budget, and the event loop goes on."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_body_is_not_kept_while_the_provider_thinks(run: Run) -> None:
         try:
             requests = [asyncio.create_task(gateway.send(data)) for _ in range(count)]
             await until(lambda: len(gateway.upstream.seen) == count)
-            await asyncio.to_thread(gateway.settle)  # what the log was given is written
+            await asyncio.to_thread(gateway.settle)  # the log has written everything that it was given
             await until(lambda: tracemalloc.get_traced_memory()[0] < count * size / 4)
         finally:
             tracemalloc.stop()

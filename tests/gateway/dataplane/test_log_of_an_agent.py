@@ -1,4 +1,4 @@
-"""What `gateway audit list --agent` finds: also what is bound to the agent, its team and its organization."""
+"""Entries that `gateway audit list --agent` finds: also what is bound to the agent, its team and its organization."""
 
 from __future__ import annotations
 

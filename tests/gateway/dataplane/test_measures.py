@@ -1,4 +1,4 @@
-"""What a worker counts of real requests, and how many series there can be."""
+"""A worker's counts of real requests, and the number of series that there can be."""
 
 from __future__ import annotations
 

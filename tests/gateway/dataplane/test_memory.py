@@ -1,4 +1,4 @@
-"""What calls leave behind in a worker's memory, however they end: nothing.
+"""Calls leave nothing behind in a worker's memory, however they end.
 
 Counted are objects and traced bytes, not what the process has from the system: the C library decides that, and
 `tests/gateway/processes/test_children.py` is about it. The long run is `python -m tests.gateway.soak`.
@@ -189,7 +189,7 @@ def test_three_times_as_many_calls_hold_no_more(run_as_worker: Run, monkeypatch:
 
             tracemalloc.start()
             try:
-                await rounds(1)  # what is imported and cached at the first call
+                await rounds(1)  # everything that is imported and cached at the first call
                 first = await rounds(ROUNDS)
                 assert await rounds(2 * ROUNDS) < first + BYTES_PER_CALL * 2 * ROUNDS * len(made)
             finally:

@@ -48,7 +48,7 @@ class Secured:
     directory: Path
 
     def context(self, pair: Pair | None = None, *chain: Pair, name: str = "client") -> ssl.SSLContext:
-        """What a client speaks TLS with that trusts this gateway, with or without a certificate."""
+        """The TLS context of a client that trusts this gateway, with or without a certificate."""
         made = ssl.create_default_context(cadata=self.servers.pair.pem.decode())
         if pair is not None:
             made.load_cert_chain(*pair.write(self.directory, name, *chain))

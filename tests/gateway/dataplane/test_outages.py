@@ -32,7 +32,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def told(gateway: Gateway) -> dict[str, tuple[str, ...]]:
-    """Of whom everything is refused, and why."""
+    """Agents of whom everything is refused, and why."""
     assert gateway.plane._outages is not None
     await gateway.plane._outages.flush()
     found = outages.read(gateway.data.runtime_db, LIVE, time.time_ns())

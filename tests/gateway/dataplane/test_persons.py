@@ -96,7 +96,7 @@ def judged_by(gateway: Gateway, source: str) -> None:
 
 
 def inputs(gateway: Gateway) -> list[dict[str, Any]]:
-    """What is kept of each decision's input."""
+    """The kept input of each decision."""
     with closing(storage.connect_read_only(gateway.data.audit_db)) as db:
         return [json.loads(kept or b"null") for _, kept in search.decided_after(db, 0, 100)]
 
@@ -149,7 +149,7 @@ def test_the_person_stays_along_a_chain_of_agents(run: Run) -> None:
         # A token of a token names the same person, and may do no more.
         narrow = await own(gateway, token, scope="chat.completions model:gpt-4o")
         assert claims(narrow)["person"] == claims(first)["person"]
-        # Whoever acts for somebody cannot take up another person or agent.
+        # An agent that acts for somebody cannot take up another person or agent.
         for taken in (await exchange(gateway, person(issuer, sub="other"), token),
                       await exchange(gateway, person(issuer, sub="other"), first),
                       await on_behalf(gateway, gateway.key, "worker", token)):  # fmt: skip
@@ -257,7 +257,7 @@ def test_an_issuer_is_one_organization_s(run: Run) -> None:
 
 @pytest.mark.slow
 def test_no_issuer_of_another_organization_stands_in_the_way(run: Run) -> None:
-    """Whoever registered one of the other audiences of a token made it mean two issuers."""
+    """An operator who registered one of the other audiences of a token made it mean two issuers."""
 
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         trusted(gateway, issuer)

@@ -277,7 +277,7 @@ def test_a_killed_control_process_is_replaced(live: Live) -> None:
     (control,) = live.children("control")
     assert live.up is not None
     address = live.up.line(r"control plane (\S+)\)")[1]
-    # What counts are the settings of the start: a file that somebody is editing must not keep a process down.
+    # The settings of the start count: a file that somebody is editing must not keep a process down.
     file = live.data / "gateway.toml"
     saved = file.read_text()
     file.write_text("prot = 1\n")

@@ -1,4 +1,4 @@
-"""What a query string is read as, and what is made of it for the provider."""
+"""The reading of a query string, and the query that the provider gets."""
 
 from __future__ import annotations
 

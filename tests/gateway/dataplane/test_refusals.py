@@ -34,7 +34,7 @@ def log(tmp_path: Path) -> Log:
 
 
 def counted(log: Log) -> dict[tuple[str, str], int]:
-    """How many refusals the whole log tells of, by organization and reason."""
+    """The number of refusals in the whole log, by organization and reason."""
     found: dict[tuple[str, str], int] = {}
     for organization in ("system", "acme"):
         for entry in log.entries(organization):

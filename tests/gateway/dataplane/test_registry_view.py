@@ -1,4 +1,4 @@
-"""What a worker keeps of the registry beside principals, and what makes it read that again."""
+"""A worker's copy of the registry beside principals, and the changes that make it read that again."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def _while_a_command_hangs(home: Home) -> None:
         await asyncio.sleep(0.01)
     assert asked.read_text() == "asked\n", "it was run once for all"
     assert not waiting.done()
-    # What hangs is ended by its time limit; here, by hand, and then it is asked once more and gives the key.
+    # A hanging program is ended by its time limit; here, by hand. Then it is asked once more and gives the key.
     given.write_text(base64.b64encode(key).decode())
     for child in started_with(str(asked)):
         os.kill(child, signal.SIGKILL)

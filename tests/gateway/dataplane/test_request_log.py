@@ -85,7 +85,7 @@ def test_away_from_a_terminal_there_is_none_unless_asked_for(live: Live) -> None
 
 
 def on_a_terminal(live: Live, *flags: str, **variables: str) -> str:
-    """What a person sees of `gateway up` while one request of each kind is made."""
+    """The output of `gateway up` while one request of each kind is made."""
     ours, theirs = pty.openpty()
     seen = bytearray()
 

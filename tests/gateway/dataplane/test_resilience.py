@@ -262,12 +262,12 @@ def test_state_stays_where_it_was_made(run: Run) -> None:
             backup.handler = answer(ERROR, 500)
             reply = await gateway.send(gateway.request({**asked, "previous_response_id": "resp_1"}, path=path))
             assert (reply.status, gateway.upstream.seen) == (500, [])
-            # What would be stored goes to the first one and nowhere else.
+            # A call that would be stored goes to the first one and nowhere else.
             gateway.upstream.handler = answer(ERROR, 500)
             before = len(backup.seen)
             assert (await gateway.send(gateway.request(asked, path=path))).status == 500
             assert (len(gateway.upstream.seen), len(backup.seen)) == (1, before)
-            # What is not stored may go anywhere.
+            # A call that is not stored may go anywhere.
             backup.handler = answer(done)
             assert (await gateway.send(gateway.request({**asked, "store": False}, path=path))).status == 200
 

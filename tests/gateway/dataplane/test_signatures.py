@@ -60,7 +60,7 @@ def keys(gateway: Gateway) -> Keys:
 
 
 async def details(gateway: Gateway) -> list[str]:
-    """Why requests were refused, as the logs have it: those of known keys, and the others."""
+    """The reasons why requests were refused, as the logs have them: those of known keys, and the others."""
     gateway.plane._teller._refusals.flush()
     return [str(entry.get("detail")) for entry in [*await gateway.entries("refused"), *gateway.log("system")]]
 

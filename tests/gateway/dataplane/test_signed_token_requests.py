@@ -39,7 +39,7 @@ async def tokens_given(gateway: Gateway) -> int:
 
 
 async def refused(gateway: Gateway, sent: bytes, status: int, error: str) -> str:
-    """What the client was told."""
+    """The text that the client was told."""
     reply: Reply = await gateway.send(sent)
     assert (reply.status, reply.json["error"]) == (status, error), reply.body
     assert reply.headers["cache-control"] == "no-store"
@@ -99,7 +99,7 @@ def test_what_was_signed_cannot_be_asked_otherwise(run: Run) -> None:
         assert (await gateway.send(replace(call, path="/oauth/token").sent(**_signature(call)))).status in (400, 401)
         asked = request(key)
         assert (await gateway.send(replace(asked, path="/v1/models").sent(**_signature(asked)))).status == 401
-        # What is in the URL is no parameter, signed or not.
+        # The query of the URL is no parameter, signed or not.
         in_url = await refused(gateway, request(key, query="scope=model:gpt-5").sent(), 400, "invalid_request")
         assert "parameters belong in the body" in in_url
         assert await tokens_given(gateway) == 0

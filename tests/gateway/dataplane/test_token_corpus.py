@@ -99,7 +99,7 @@ def outside_cases(issuer: Issuer) -> Iterator[tuple[str, str]]:
 
 # A token without these is good all the same.
 _OPTIONAL = ("without nbf", "without iat", "without jti", "nbf = None", "iat = None")
-# What a form or a header takes away is not part of the token.
+# Characters that a form or a header takes away are not part of the token.
 _STRIPPED = ("part 0 after ' '", "part 0 after '\\t'", "part 2 with ' '", "part 2 with '\\t'")
 
 

@@ -63,7 +63,7 @@ def ask(live: Live, key: str, **form: str) -> dict[str, Any]:
 
 
 def statuses(live: Live, token: str) -> set[int]:
-    """What becomes of calls with a token on many connections, each made after the one before was answered."""
+    """Calls with a token on many connections, each made after the one before was answered."""
     found = set()
     for _ in range(CONNECTIONS):
         with openai.OpenAI(base_url=live.base_url, api_key=token, max_retries=0, timeout=300) as client:

@@ -1,4 +1,4 @@
-"""What a 401 tells: five different things to those who may know them, and one to whoever only guesses."""
+"""The texts of a 401: five different things to those who may know them, and one to clients that only guess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which calls the watch ends, and how often it asks the registry for that."""
+"""The calls that the watch ends, and the number of times that it asks the registry."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_a_suspended_agent_gets_none(run: Run) -> None:
 def test_an_issuer_elsewhere_names_no_place_on_this_machine(
     issuer: str, jwks_url: str, url: str, wanted: str | None
 ) -> None:
-    """What its discovery document says is no operator's word."""
+    """Its discovery document is no operator's word."""
     registered = workload.Issuer("iss_1", ORG, "one", issuer, "aud", jwks_url, "", reach=ANYWHERE)
     assert issuer_keys.reach_of(registered, url) == wanted
     # An operator of one organization has no word in this.
@@ -222,7 +222,7 @@ def test_an_issuer_that_cannot_be_reached(run: Run, monkeypatch: pytest.MonkeyPa
         assert refused.json["error_description"].startswith("the keys of the token's issuer cannot be fetched")
         issuer.down = False
         assert (await present(gateway, token)).status == 200
-        # What was fetched counts for a while when the issuer is gone.
+        # The fetched keys count for a while when the issuer is gone.
         monkeypatch.setattr(issuer_keys, "FRESH_SECONDS", 0.0)
         issuer.down = True
         assert (await present(gateway, token)).status == 200

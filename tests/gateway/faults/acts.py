@@ -1,4 +1,4 @@
-"""What a hostile upstream does with one request: a function for each way to fail (`ACTS`), and an ordinary answer."""
+"""The acts of a hostile upstream with one request: a function for each way to fail (`ACTS`), and an ordinary answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must come of each fault of an upstream, as data: what the client gets, and how the record is closed."""
+"""The required outcome of each fault of an upstream, as data: what the client gets, and how the record is closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Case:
     """One call to the upstream's act of this `name` (`acts.py`)."""
 
     name: str
-    # What the client gets: the status, and whether the answer is whole.
+    # The client's part: the status, and whether the answer is whole.
     status: int
     outcome: str
     complete: bool = True

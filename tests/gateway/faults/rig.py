@@ -42,7 +42,7 @@ DEADLINE = 90.0  # for anything: what takes longer hangs
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """What a client got. `complete` is false if the connection ended before the body did."""
+    """The answer that a client got. `complete` is false if the connection ended before the body did."""
 
     status: int
     headers: dict[str, str]

@@ -1,6 +1,6 @@
 """Others are served beside bodies of 32 MiB, several at a time: a small call waits for little that is not its own.
 
-How long a call waits depends on what else the machine does. So one test counts the processor time that the worker has
+The wait of a call depends on what else the machine does. So one test counts the processor time that the worker has
 used while the call waited: on an idle machine it can have waited no longer than that for the worker. The other one
 measures the wait itself, and beside the same bodies that of calls to a bare pass-through, on the same core and just
 before: where the machine makes one of them wait, it does so to both.

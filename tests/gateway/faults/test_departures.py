@@ -19,7 +19,7 @@ LEAVE = 1000
 AT_A_TIME = 40
 MEMORY = 150_000_000
 
-# How a client leaves, and the outcomes that its decision may have, if one was recorded.
+# The way in which a client leaves, and the outcomes that its decision may have, if one was recorded.
 GONE, OK, CUT = "client_disconnected", "ok", "upstream_timeout"
 
 

@@ -13,7 +13,7 @@ from tests.gateway.faults.rig import Rig
 pytestmark = pytest.mark.slow
 
 MEMORY = 100_000_000
-"""What one answer may take at the most, whatever an upstream sends."""
+"""The most that one answer may take, whatever an upstream sends."""
 # The tests of the others are in `test_resilience.py` and `test_departures.py`.
 ELSEWHERE = {"closed_when_asked", "flaky", "paced"}
 

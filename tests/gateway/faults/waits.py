@@ -1,8 +1,8 @@
 """A data worker and a bare pass-through on one core, and all others on another one: who waits how long beside bodies.
 
 The pass-through is that of `benchmarks/data_plane.py`: it reads a body, sends it on, relays the answer, and does
-nothing else. What a call waits at it beside the same bodies, the machine and the framework cost. Large bodies go to
-another provider than the calls that wait.
+nothing else. A call's wait at it beside the same bodies is the cost of the machine and the framework. Large bodies go
+to another provider than the calls that wait.
 
 All come before other work on the machine where that is permitted, by the niceness of this session: between sessions
 Linux does not look at that of processes. A real-time class (`chrt -r`) would show another thing: it lets a thread that
@@ -42,7 +42,7 @@ _START_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What is asked: its port, its process, and the credential that it takes."""
+    """The asked server: its port, its process, and the credential that it takes."""
 
     name: str
     port: int
@@ -85,7 +85,7 @@ def servers(directory: Path) -> Iterator[tuple[Server, Server]]:
 
 
 def beside(server: Server, hostile: Hostile, directory: Path, *, busy: bool = False) -> tuple[Waits, Waits]:
-    """How long small calls wait alone, and beside several of these bodies at once.
+    """The waits of small calls alone, and beside several of these bodies at once.
 
     `busy`: meanwhile others ask the server all the time for something that costs next to nothing.
     """

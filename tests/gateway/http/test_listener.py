@@ -69,7 +69,7 @@ async def ask(address: tuple[str, int]) -> tuple[asyncio.StreamReader, asyncio.S
 
 @pytest.mark.parametrize("app", [endless, complete, broken_off])
 def test_a_client_that_stops_reading_loses_its_connection(app: Application) -> None:
-    """Whether its answer goes on, has ended or was broken off: its place goes to the next client."""
+    """Tells if its answer goes on, has ended or was broken off: its place goes to the next client."""
 
     async def main() -> None:
         async with serving(app) as address:
@@ -85,7 +85,7 @@ def test_a_client_that_stops_reading_loses_its_connection(app: Application) -> N
 
 
 async def admitted(address: tuple[str, int]) -> bool:
-    """Whether another client gets an answer, or is told that there is no place for it."""
+    """True if another client gets an answer, false if it is told that there is no place for it."""
     reader, writer = await ask(address)
     line = await reader.readline()
     writer.transport.abort()

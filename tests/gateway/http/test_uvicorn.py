@@ -29,7 +29,7 @@ USED = {
     "_Server": {"config", "server_state", "servers", "started"},
     "server": {"should_exit", "serve", "server_state"},
     "server_state": {"connections", "tasks"},
-    # What a connection knows of its server, as uvicorn makes it.
+    # The state of a connection's server, as uvicorn makes it.
     "_server": {"connections", "tasks", "default_headers"},
     "config": {"loaded_app", "timeout_keep_alive", "http_protocol_class", "ssl"},
     "_flow": {
@@ -77,7 +77,7 @@ def test_every_part_exists() -> None:
 
 
 def test_the_list_is_complete() -> None:
-    """What the code says it overrides and uses; a part that is not listed would not be looked for."""
+    """The parts that the code says it overrides and uses; a part that is not listed would not be looked for."""
     trees = [ast.parse(Path(str(module.__file__)).read_text("utf-8")) for module in (listener, connection, cycle)]
     used = {name: set[str]() for name in USED}
     (cls,) = (node for node in trees[0].body if isinstance(node, ast.ClassDef) and node.name == "_Server")
@@ -105,7 +105,7 @@ def test_the_list_is_complete() -> None:
 
 
 def hasattr_of(parent: type, name: str) -> bool:
-    """Whether an instance of `parent` has this attribute: its class does, or its `__init__` sets it."""
+    """True if an instance of `parent` has this attribute: its class does, or its `__init__` sets it."""
     return hasattr(parent, name) or f"self.{name}" in inspect.getsource(parent)
 
 

@@ -1,4 +1,4 @@
-"""Which workload a certificate names, if it names any."""
+"""The workload that a certificate names, if it names any."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OF_NOBODY = {
 
 
 def detail(der: bytes) -> str:
-    """Why a certificate is refused before its name is looked up; empty if it is not."""
+    """The reason why a certificate is refused before its name is looked up; empty if it is not."""
     try:
         Certificate(der).presented()
     except Denied as denied:

@@ -52,7 +52,7 @@ SCOPES = [
 
 
 def expected(parts: tuple[tuple[str, ...], ...], action: str, models: tuple[str, ...], peer: str | None) -> bool:
-    """Whether a call is inside, written another way: names by `fnmatch`, addresses by their numbers."""
+    """Tells if a call is inside, written another way: names by `fnmatch`, addresses by their numbers."""
     actions, names, networks = parts
     if networks:
         text = (peer or "").removeprefix("::ffff:")

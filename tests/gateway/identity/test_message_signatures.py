@@ -1,4 +1,4 @@
-"""What is signed, and by whom: the vectors of the standards, and keys that nobody may have."""
+"""Signatures of messages: the vectors of the standards, and keys that nobody may have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where deliveries may go."""
+"""The addresses that deliveries may go to."""
 
 from __future__ import annotations
 

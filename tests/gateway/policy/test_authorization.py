@@ -102,7 +102,7 @@ def test_a_grant(court: Court) -> None:
 def test_no_binding(court: Court) -> None:
     refused = court.decide()
     assert (refused.allow, refused.code) == (False, "no_policy")
-    # What was asked is kept all the same: a policy that would have allowed it can be tried on it.
+    # The request is kept all the same: a policy that would have allowed it can be tried on it.
     assert json.loads(refused.kept_input) == refused.input
     assert refused.input["resource"]["model"] == "gpt-4o-mini"
     assert refused.fields()["bundles_json"] == "[]"

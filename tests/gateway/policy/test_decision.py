@@ -180,7 +180,7 @@ def test_the_order_of_bindings_plays_no_part(bound: list[tuple[Effect, Any]], ra
 
 @given(BOUND, st.sampled_from(["grant", "guard"]), DOCUMENTS)
 def test_one_more_bundle_never_opens(bound: list[tuple[Effect, Any]], effect: Effect, more: Any) -> None:
-    """Where there is a grant, binding another bundle can only take away."""
+    """If there is a grant, binding another bundle can only take away."""
     verdicts: list[tuple[Effect, Verdict]] = [(each, read(document, each)) for each, document in bound]
     before = combine(verdicts)
     after = combine([*verdicts, (effect, read(more, effect))])

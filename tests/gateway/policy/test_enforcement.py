@@ -121,7 +121,7 @@ obligations.set_headers["x-purpose"] := "rerouted" if input.resource.model == "g
     )
     found, changed, edits = enforced(court, chat(tools=functions("a", "b")))
     assert (found.allow, edits, changed.model) == (True, ("strip_tools", "model"), "gpt-4o-mini"), found.detail
-    # What was done is recorded, although the second judgement asked for none of it.
+    # The changes are recorded, although the second judgement asked for none of them.
     assert found.obligations.document() == {
         "strip_tools": ["b"],
         "model": "gpt-4o-mini",

@@ -1,4 +1,4 @@
-"""Which models a refused call may have meant, as far as a bundle's texts say."""
+"""The models that a refused call may have meant, as far as a bundle's texts say."""
 
 from __future__ import annotations
 

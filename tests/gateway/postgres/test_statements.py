@@ -33,7 +33,7 @@ _TESTS: Final = (
 SQLITE_ONLY: Final = (
     "BEGIN",
     "PRAGMA ",
-    # Whether the triggers are those of the migrations; PostgreSQL has them elsewhere.
+    # True if the triggers are those of the migrations; PostgreSQL has them elsewhere.
     "SELECT name, tbl_name, sql FROM sqlite_master",
 )
 """Texts for the driver that belong to the one database: how a transaction begins, and how its file is looked at."""
@@ -115,7 +115,7 @@ def statements(tmp_path_factory: pytest.TempPathFactory) -> list[Statement]:
         "0",
         *_TESTS,
     ]
-    command += ["--ignore=tests/gateway/registry/test_machine.py"]  # what it sends is sent by others too
+    command += ["--ignore=tests/gateway/registry/test_machine.py"]  # others send the same statements
     environment = os.environ | {"STATEMENTS": str(folder)}
     done = subprocess.run(command, cwd=_REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
@@ -156,7 +156,7 @@ def test_every_function_that_sends_one_was_reached(statements: list[Statement]) 
 
 
 def _calls() -> Iterator[tuple[str, str, ast.Call]]:
-    """Where the gateway's code has a session send something: file, function and call."""
+    """The places where the gateway's code has a session send something: file, function and call."""
     for path in sorted((_REPOSITORY / "gateway").rglob("*.py")):
         for function in ast.walk(ast.parse(path.read_text())):
             for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():

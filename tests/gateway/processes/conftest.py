@@ -13,7 +13,7 @@ from gateway.processes.creation import create_empty
 
 @pytest.fixture(scope="session")
 def new_gateway(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `create_empty` makes: to copy it is quicker than to run all migrations."""
+    """A copy of what `create_empty` makes, which is quicker than to run all migrations."""
     path = tmp_path_factory.mktemp("new") / "data"
     create_empty(path)
     return path

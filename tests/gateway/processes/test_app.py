@@ -28,7 +28,7 @@ def descriptor() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What a supervisor writes to a worker's standard input."""
+    """The line that a supervisor writes to a worker's standard input."""
     data = tmp_path_factory.mktemp("child") / "data"
     create_empty(data)
     return json.dumps(flags(load_settings({"data": data, "port": 0}, env={}))).encode() + b"\n"

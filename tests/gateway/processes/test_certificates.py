@@ -1,4 +1,4 @@
-"""What `gateway status` says of certificates that end."""
+"""Findings of `gateway status` about certificates that end."""
 
 from __future__ import annotations
 

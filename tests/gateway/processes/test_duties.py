@@ -53,7 +53,7 @@ def running(duties: Duties, test: Callable[[], Coroutine[Any, Any, None]]) -> No
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("a defect")])
 def test_a_duty_that_fails_is_done_again(duties: Duties, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Whatever it fails with: otherwise no new policy would ever come into force again, and nobody would be told."""
+    """It goes on after any failure: otherwise no new policy would ever come into force, and nobody would be told."""
     healthy: list[bool] = []
     enough = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What needs a person: the states of a running gateway that no test can bring about at will, judged as they are."""
+"""States that need a person: those of a running gateway that no test can bring about at will, judged as they are."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def outage(kind: str, name: str, code: str, organization: str = "default") -> Ou
 
 
 def test_refusals_of_everything_are_told_of_once(facts: Facts, settings: Settings) -> None:
-    """What a wider one explains is left out; what somebody may want so is no problem; many alike are summed up."""
+    """A finding that a wider one explains is left out; a state that may be meant is no problem; many are summed up."""
 
     def told(*found: Outage) -> list[tuple[str, str]]:
         lines = said(replace(facts, outages=list(found)), settings)

@@ -82,7 +82,7 @@ def test_counters_never_fall_and_lose_nothing_when_processes_are_killed(live: Li
     def counted(denied: int) -> bool:
         found = scrape(live)
         outcomes = [total(found, "aig_requests_total", outcome=each) for each in ("ok", "denied")]
-        # Of one request these come last.
+        # These come last for each request.
         times = [total(found, f"aig_{each}_seconds_count") for each in ("added_latency", "policy_duration")]
         return (outcomes, times) == ([asked, denied], [asked, asked + denied])
 

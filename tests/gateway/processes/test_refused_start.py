@@ -23,7 +23,7 @@ Damage = Callable[[DataDirectory, Path], None]
 
 
 def start(data: DataDirectory) -> None:
-    """What the control process does with its duties, from its start to its end."""
+    """The control process' duties, from its start to its end."""
     duties = Duties(load_settings({"data": data.path}, env={}), "boot_test")
     try:
         duties.begin()
@@ -92,7 +92,7 @@ DAMAGES = (
 def test_it_changes_nothing(damage: Damage, data: DataDirectory, tmp_path: Path) -> None:
     start(data)
     earlier = Path(shutil.copytree(data.path, tmp_path / "earlier"))
-    # What a start would see to: decisions of a worker that was killed, and an entry in the outbox.
+    # Work for a start: decisions of a worker that was killed, and an entry in the outbox.
     worker = Presence(data, "boot_dead")
     decide(data)
     start(data)  # signs it, as open as it is

@@ -1,4 +1,4 @@
-"""What the supervisor does when a child cannot live or cannot be started: real processes, real limits of the kernel."""
+"""The supervisor with children that cannot live or be started: real processes, real limits of the kernel."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_client_that_stops_reading_is_recorded_as_gone(live: Live) -> None:
 
 @pytest.fixture
 def addresses(live: Live) -> dict[str, str]:
-    """Where the data plane and the control plane of the running gateway answer."""
+    """The addresses of the data plane and the control plane of the running gateway."""
     assert live.up is not None
     return {"data": live.base_url.removesuffix("/v1"), "control": live.up.line(r"control plane (\S+)\)")[1]}
 

@@ -1,7 +1,7 @@
 """A registry beside a small model of it: after any changes both must say the same, of now and of every time before.
 
-The clock is a counter, so that a time between two changes is one. What a change must answer is said by the model too,
-also where it must be refused.
+The clock is a counter, so that a time between two changes is one. The model also says how a change must be answered,
+or refused.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class RegistryMachine(RuleBasedStateMachine):
         return Registry.open(data)
 
     def reader_of(self, data: DataDirectory) -> RegistryReader | None:
-        """What a data worker reads with; None where there is no such reader yet."""
+        """A data worker's reader; None where there is no such reader yet."""
         return RegistryReader(data.registry_db)
 
     def teardown(self) -> None:
@@ -401,7 +401,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        """What the control process does all the time."""
+        """The continuous work of the control process."""
         late = [
             identifier for identifier, each in self.model.agents.items()
             if each.status == "active" and self.model.unconfirmed(identifier, self.clock.now)

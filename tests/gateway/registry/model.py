@@ -62,7 +62,7 @@ class Model:
     organizations: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ORGS, "active"))
     teams: dict[tuple[str, str], str] = field(default_factory=dict)
     stops: set[str | None] = field(default_factory=set)  # None is the one of all
-    # Of each organization: within how many days agents must be confirmed, and how many later they are suspended.
+    # For each organization the days within which agents must be confirmed, and those after which they are suspended.
     rules: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def suspends_ns(self, identifier: str) -> int | None:
@@ -77,7 +77,7 @@ class Model:
         return ends_ns is not None and ends_ns <= now_ns
 
     def settle(self, identifier: str, now_ns: int) -> None:
-        """What a change or the control process writes of a suspension that holds already."""
+        """The version that a change or the control process writes of a suspension that holds already."""
         agent = self.agents[identifier]
         if agent.status == "active" and self.unconfirmed(identifier, now_ns):
             agent.status, agent.version, agent.reason = "suspended", agent.version + 1, UNCONFIRMED
@@ -93,7 +93,7 @@ class Model:
         return "team_revoked" if any(self.teams.get((organization, each)) == "revoked" for each in teams) else None
 
     def name_team(self, organization: str, team: str) -> None:
-        """What names a team makes it."""
+        """Naming a team makes it."""
         if team:
             self.teams.setdefault((organization, team), "active")
 
@@ -114,12 +114,12 @@ class Model:
         return found[0] if found else None
 
     def meant(self, organization: str, name: str) -> str | None:
-        """Whom a name means: who has it, or else who had it last."""
+        """The agent that a name means: the one that has it, or else the one that had it last."""
         had = [i for i, each in self.agents.items() if (each.organization, each.name) == (organization, name)]
         return self.living(organization, name) or (max(had) if had else None)
 
     def said(self, identifier: str, now_ns: int) -> dict[str, Any]:
-        """What must be told of an agent."""
+        """The facts that must be told of an agent."""
         agent = self.agents[identifier]
         subjects = [("agent", identifier), ("team", agent.team), ("organization", agent.organization)]
         ended = agent.status in ENDED
@@ -155,7 +155,7 @@ class Model:
 
 
 def told(then: as_of.RegistryAt, now_ns: int) -> dict[str, dict[str, Any]]:
-    """What the registry tells, in the form of the model."""
+    """The registry's state, in the form of the model."""
     return {
         each.agent.id: {
             "name": each.agent.name,

@@ -19,7 +19,7 @@ from tests.gateway.conftest import ACTOR, ORG, Home, at_once, bundle
 
 
 def waiting(registry: Registry) -> list[str]:
-    """What is in the outbox, oldest first."""
+    """The entries in the outbox, oldest first."""
     with registry.read() as session:
         rows = session.exec(select(Outbox).order_by(Outbox.position))  # type: ignore[arg-type]  # a column, to mypy an int
         return [row.entry.get("what", row.kind) for row in rows]

@@ -49,7 +49,7 @@ def epochs(home: Home) -> Epochs:
 
 
 def moved(before: Epochs, after: Epochs) -> set[str]:
-    """Which parts have changed; no part may lag behind the state that it changed in."""
+    """The parts that have changed; no part may lag behind the state that it changed in."""
     assert after.value == max(after[1:]) if after != before else True
     return {part for part in PARTS if getattr(after, part) != getattr(before, part)}
 

@@ -1,4 +1,4 @@
-"""What looks at the whole registry takes time in proportion to it, and what only counts takes none to speak of."""
+"""A look at the whole registry takes time in proportion to it, and a count takes none to speak of."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_every_kind_of_change_is_an_entry(home: Home, writers: list[AuditWriter]
 
 
 def test_many_entries_are_moved_in_groups(home: Home) -> None:
-    """What a failure in a later group leaves is moved next time, in its order, and nothing is recorded twice."""
+    """Entries left by a failure in a later group are moved next time, in their order, and nothing is recorded twice."""
     log = Memory()
     outbox.drain(home.registry, log)
     before, count = len(log.entries), 1100

@@ -1,6 +1,7 @@
 """The worker's view of the registry: what it costs, and what it says when it cannot be read.
 
-What is read is tested where it matters: principals in `identity/`, activations and upstreams in `test_changes.py`.
+The values that are read are tested where they matter: principals in `identity/`, activations and upstreams in
+`test_changes.py`.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def test_a_closed_registry_denies(home: Home) -> None:
 
 
 def test_a_registry_that_was_replaced_denies(home: Home, tmp_path: Path) -> None:
-    """Whoever restores a backup beside a running gateway changes another file from then on."""
+    """A backup that is restored beside a running gateway is another file from then on."""
     path = home.data.registry_db
     reader = RegistryReader(path)
     away = tmp_path / "away.db"
@@ -148,7 +149,7 @@ def test_a_registry_without_its_write_ahead_log_denies(home: Home) -> None:
     reader = RegistryReader(path)
     home.registry.close()
     reader.close()
-    reader = RegistryReader(path)  # which SQLite removed when nobody was connected, and made again
+    reader = RegistryReader(path)  # SQLite removed it when nobody was connected, and made it again
     assert at_once(reader.epochs()).value >= 1
     write_ahead_log(path).unlink()
     with pytest.raises(Denied, match="registry_unavailable"):

@@ -26,7 +26,7 @@ WHO: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
 
 
 class Door:
-    """What becomes of the next request with a key: `in`, or the code and the detail of its refusal."""
+    """The fate of the next request with a key: `in`, or the code and the detail of its refusal."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -181,7 +181,7 @@ def test_a_stop_is_one_row_and_its_end_restores_what_was(home: Home, door: Door,
     assert [each.organization for each in emergency_stops.stops(home.registry)] == [None, ORG]
     assert emergency_stops.resume(home.registry, actor=ACTOR, organization=None) is not None
     assert fates(door, keys) == ["agent_suspended organization_stopped"] * 2 + ["in"]
-    # What changes meanwhile is not undone either.
+    # Changes made meanwhile are not undone either.
     tenant_changes.suspend_team(home.registry, team="support", **WHO)
     assert emergency_stops.resume(home.registry, reason="over", **WHO) is not None
     assert emergency_stops.resume(home.registry, **WHO) is None

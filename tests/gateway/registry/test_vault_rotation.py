@@ -80,7 +80,7 @@ def content_key(home: Home, vault: Vault) -> bytes:
 
 
 def secrets(home: Home, vault: Vault) -> set[str]:
-    """What a process with this vault opens; the secrets of a webhook and of a login provider must be among it."""
+    """The secrets that a process with this vault opens, those of a webhook and of a login provider among them."""
     assert login_providers.client_secret(home.registry, vault, "acme") == LOGIN
     [webhook] = webhooks.followed(home.registry)
     assert vault.open(webhook.sealed, webhook.place) == HOOK
@@ -194,7 +194,7 @@ def test_a_ciphertext_of_another_row_is_not_wrapped_anew(home: Home) -> None:
 
 
 def test_the_version_of_a_secret_stays(home: Home) -> None:
-    """What changes is the wrapping: an older secret of the row does not come back by it."""
+    """Only the wrapping changes: an older secret of the row does not come back by it."""
     fill(home)
     before = versions(home)
     rotate(home)

@@ -1,8 +1,8 @@
 """A gateway of two workers under load, and subjects whose authority is taken away while they use it.
 
 A round makes one subject of every kind, each with running streams and with clients that ask short calls one after the
-other. Then the subjects are restricted one by one, by another process than the workers: this one. What counts is what
-the clients see: the answers to requests that they sent after the restricting call had returned, and how each stream
+other. Then the subjects are restricted one by one, by another process than the workers: this one. Only what the
+clients see counts: the answers to requests that they sent after the restricting call had returned, and how each stream
 ended. Beside all of them a bystander's streams and calls must go on as if nothing had happened.
 """
 
@@ -38,7 +38,7 @@ WAIT = 240.0
 
 @dataclass
 class Subject:
-    """What is restricted in a round, how, and what its next request must be answered."""
+    """The restriction of a round, and the answer that its next request must get."""
 
     kind: str
     key: str
@@ -59,7 +59,7 @@ class Stream:
 
 @dataclass
 class Findings:
-    """What a run has found, by kinds. Seconds are from the return of the restricting call to a stream's end."""
+    """The findings of a run, by kinds. Seconds are from the return of the restricting call to a stream's end."""
 
     restricted: dict[str, int] = field(default_factory=dict)
     admitted: dict[str, int] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class Rig(Live):
             writer.close()
 
     async def outcomes(self, streams: list[Stream]) -> list[str]:
-        """What the log says of their ends."""
+        """Their ends, as the log has them."""
         found = []
         for each in streams:
             rows = self.rows("SELECT leaf FROM entry WHERE event_id = ?", closing_id(each.decision))
@@ -228,7 +228,7 @@ class Round:
 
 
 class Bystander:
-    """An agent that nobody restricts. Whatever happens to it is wrong, but that it is served."""
+    """An agent that nobody restricts. It must be served, and anything else is wrong."""
 
     def __init__(self, rig: Rig, findings: Findings) -> None:
         self._rig, self._findings = rig, findings

@@ -66,7 +66,7 @@ class Samples:
         self._of[name].append(sample)
 
     def growth(self, warm: float, window: float, end: float) -> dict[str, Growth]:
-        """How each process grew from the `window` after `warm` to the one before `end`; all in seconds."""
+        """The growth of each process from the `window` after `warm` to the one before `end`; all in seconds."""
         return {name: _growth(samples, warm, window, end) for name, samples in self._of.items()}
 
     def together(self, kind: str, warm: float, window: float, end: float) -> Growth:

@@ -43,7 +43,7 @@ except OSError:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another process sees this one's lock."""
+    """True if another process sees this one's lock."""
     done = subprocess.run([sys.executable, "-I", "-S", "-c", PROBE, path], capture_output=True, text=True, check=True)
     return done.stdout == "locked\n"
 

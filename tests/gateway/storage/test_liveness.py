@@ -1,4 +1,4 @@
-"""Who is alive: as long as a process lives, and not a moment longer."""
+"""A boot is alive as long as its process lives, and not a moment longer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.errors import GatewayError
 from gateway.storage.liveness import LiveBoots, OnlyOne, Presence
 
 left: list[bytes] = []
-"""What dead processes have left to the tests of this file."""
+"""The files that dead processes have left to the tests of this file."""
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_one_gateway_per_directory(data: DataDirectory) -> None:
 
 
 def test_a_gateway_is_run_by_its_owner(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What root leaves in somebody's directory its owner could not open any more."""
+    """The owner of a directory could not open any more what root leaves in it."""
     monkeypatch.setattr(os, "geteuid", lambda: data.path.stat().st_uid + 1)
     with pytest.raises(GatewayError, match="belongs to user"):
         OnlyOne(data)

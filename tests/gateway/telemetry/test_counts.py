@@ -63,7 +63,7 @@ def test_without_space_on_the_disk_a_worker_counts_all_the_same(
 
 
 def test_files_of_any_content_can_be_read(tmp_path: Path) -> None:
-    """What follows a damaged place is not read, and no content raises."""
+    """Content after a damaged place is not read, and no content raises."""
     path = tmp_path / "boot_a"
     found = Counts(path, 2048)
     for number in range(10):

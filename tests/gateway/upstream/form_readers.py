@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 Found = list[tuple[str, str | None, bytes]]
-"""What a reader finds: the name, the filename and the content of each part, in order."""
+"""The findings of a reader: the name, the filename and the content of each part, in order."""
 
 
 # One form a line; a line without one says that it could not be read.
@@ -78,7 +78,7 @@ def by_aiohttp(content_type: str, raw: bytes) -> Found:
 
 
 class _Protocol:
-    """What a stream asks of a connection."""
+    """The part of a connection that a stream needs."""
 
     _reading_paused = False
 
@@ -125,7 +125,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 def by_node(forms: Iterable[tuple[str, bytes]]) -> list[Found | None] | None:
-    """What Node's `fetch` finds in each; None if there is no Node."""
+    """The findings of Node's `fetch` in each; None if there is no Node."""
     if shutil.which("node") is None:
         return None
     lines = [base64.b64encode(kind.encode()) + b" " + base64.b64encode(raw) + b"\n" for kind, raw in forms]

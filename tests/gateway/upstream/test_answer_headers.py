@@ -1,4 +1,4 @@
-"""Which headers of an upstream's answer reach the agent."""
+"""The headers of an upstream's answer that reach the agent."""
 
 from __future__ import annotations
 

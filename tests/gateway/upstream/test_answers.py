@@ -12,7 +12,7 @@ from gateway.upstream.client import UpstreamClient
 
 from .raw_upstream import OK, Act, Upstream, fetch, outgoing, run, saying
 
-# What is read of it: status, body, and whether the connection serves another request.
+# The reading of it: status, body, and whether the connection serves another request.
 GOOD: dict[str, tuple[bytes, bool, int, bytes, bool]] = {
     "a length": (OK + b"Content-Length: 5\r\n\r\nhello", False, 200, b"hello", True),
     "no bytes": (OK + b"content-length: 0\r\n\r\n", False, 200, b"", True),
@@ -221,7 +221,7 @@ def test_bytes_after_an_answer_are_nobodys(more: bytes, later: bool) -> None:
 
 @pytest.mark.parametrize("more", [b"x", b"0\r\n\r\n", b"HTTP/1.1 2x0 OK\r\n"])
 def test_an_answer_that_is_longer_than_it_says(more: bytes) -> None:
-    """Where its end is, is in doubt."""
+    """Its end is in doubt."""
 
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
         with pytest.raises(Denied) as denied:

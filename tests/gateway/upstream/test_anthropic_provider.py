@@ -266,7 +266,7 @@ def test_of_a_stream_that_reports_without_end_little_is_kept() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 100_000
-    # What is no number of tokens changes nothing.
+    # A value that is no number of tokens changes nothing.
     tap.feed(event(type="message_delta", usage={"output_tokens": "many", "input_tokens": -1}), last=False)
     assert tap.report.usage == Usage(5, 499)
     for number in range(1001):

@@ -79,7 +79,7 @@ class _Agent:
 
 
 def denials(bundle: CompiledBundle, provider: str, action: str, body: dict[str, Any]) -> tuple[str, ...]:
-    """Why a bundle denies a call."""
+    """The reasons why a bundle denies a call."""
     call = read(provider, action, body if provider == "gemini" else {"model": "m", **body})
     document = build_input(_Agent(), call, 1_772_618_400_000_000_000)  # type: ignore[arg-type]
     return verdict(bundle.decide(document, now_ns=0, seed=0).value, "guard").reasons

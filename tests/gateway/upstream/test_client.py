@@ -100,7 +100,7 @@ def test_an_answer_before_all_of_the_body_was_taken() -> None:
 
 
 def test_a_body_that_cannot_be_read_any_more(tmp_path: Path) -> None:
-    """What was announced is not sent, so the upstream gets no whole request, and the call ends at once."""
+    """The announced body is not sent, so the upstream gets no whole request, and the call ends at once."""
 
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
         body = SpooledBody(tmp_path)

@@ -44,7 +44,7 @@ PIECES = (
 def damaged(chance: random.Random) -> bytes:
     raw = BODY
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
-        # Where lines begin and end there is most to be read in two ways.
+        # The ends of lines can be read in two ways most often.
         edges = [found.start() for found in re.finditer(rb"\r\n|--XyZ|;|\"|:", raw)]
         at = chance.choice(edges) + chance.randrange(-1, 3) if chance.random() < 0.7 else chance.randrange(len(raw) + 1)
         at = max(0, at)

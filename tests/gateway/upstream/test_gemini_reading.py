@@ -1,4 +1,4 @@
-"""What is judged is what a lenient server would read: random bodies, read in very different manners.
+"""The judged call is what a lenient server would read: random bodies, read in very different manners.
 
 The readers here fold names as no documented server does: case, underscores and signs do not matter, and of two members
 that then have one name the first or the last counts. A body that the provider takes must look the same to both.

@@ -89,7 +89,7 @@ def test_an_event_of_short_lines_ends_its_stream(line: bytes) -> None:
     with pytest.raises(sse.EventTooLargeError):
         feed()
     assert splitter.unfinished < 40 * sse.MAX_EVENT_LINES
-    # What a provider sends is far from it, and of events that have ended no lines are left.
+    # A provider's answers are far from it, and of events that have ended no lines are left.
     for _ in range(50):
         splitter.take_rest()
         splitter.feed(line * (sse.MAX_EVENT_LINES // 4))

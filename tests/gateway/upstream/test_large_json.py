@@ -25,7 +25,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=12,
 )
-# What the readers must agree on, whether or not it is JSON.
+# Texts that the readers must agree on, JSON or not.
 _TEXT = """\
 " "" \\ \\\\ \\" \\u00e9 \\ud83d \\ude00 \\ud83d\\ude00 \\u12 \\x { } [ ] , : "a": 1 -0 1.5e3 1e999 NaN null tru abc
 99999999999999999999 \u00e9 \u4e2d \U0001f600 \u0663 \x01"""

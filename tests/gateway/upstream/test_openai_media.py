@@ -39,7 +39,7 @@ def form(path: str, /, files: Any, **fields: Any) -> Call:
 
 
 def report(path: str, answer: Any, kind: bytes = DOCUMENT, method: str = "POST") -> Any:
-    """What is reported of an answer, which passes unchanged in pieces of every size."""
+    """The report of an answer, which passes unchanged in pieces of every size."""
     raw = answer if isinstance(answer, bytes) else strict_json.dump(answer)
     for size in (1, 3, 1000):
         tap = PROVIDER.tap(endpoint(method, path), kind, (), stores=False)

@@ -280,7 +280,7 @@ def test_refused(body: Any, says: str) -> None:
     assert says in " ".join(caught.value.reasons)
 
 
-# What a lenient reader may take for a name that it knows: it drops what cannot be seen, trims, stops at a NUL.
+# A name that a lenient reader may take for one that it knows: it drops what cannot be seen, trims, stops at a NUL.
 LOOKALIKES = [
     pytest.param(change, id=note)
     for note, change in {
@@ -395,7 +395,7 @@ COMPATIBLE, OLDER = PROVIDERS["openai-compatible"], PROVIDERS["ollama"]
         (PROVIDER, {"n": 4}, 100, {"n": 4, "max_completion_tokens": 25}),
         (PROVIDER, {"n": 4, "max_tokens": 26}, 100, {"n": 4, "max_tokens": 25}),
         (PROVIDER, {"n": 4, "max_tokens": 25}, 100, None),
-        # Where it is not known which name a server honours, both are written.
+        # Both names are written if it is not known which one a server honours.
         (COMPATIBLE, {}, 100, {"max_completion_tokens": 100, "max_tokens": 100}),
         (COMPATIBLE, {"max_tokens": 500}, 100, {"max_tokens": 100, "max_completion_tokens": 100}),
         (COMPATIBLE, {"max_tokens": 7}, 100, {"max_tokens": 7, "max_completion_tokens": 7}),
@@ -416,7 +416,7 @@ def test_capping_the_output(provider: Provider, given: dict[str, Any], cap: int,
         assert (capped, edits) == (before, ())
         return
     assert (capped.body, edits) == (plain | wanted, ("max_output_tokens",))
-    # What was capped is a fixed point, and the bytes that are sent say the same.
+    # A capped call is a fixed point, and the bytes that are sent say the same.
     assert provider.edit(capped, Edits(max_output_tokens=cap)) == (capped, ())
     assert provider.read(CHAT, Head(), capped.raw) == capped
     assert capped.max_output_tokens is not None

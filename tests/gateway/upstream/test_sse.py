@@ -27,7 +27,7 @@ def test_nothing_is_lost_or_moved(parts: list[bytes], random: object) -> None:
 
 @given(pieces)
 def test_one_chunk_or_one_byte_at_a_time(parts: list[bytes]) -> None:
-    """Where CRLF is not torn apart, chunking does not matter; where it is, only an empty line may move."""
+    """If CRLF is not torn apart, chunking does not matter; if it is, only an empty line may move."""
     stream = b"".join(parts).replace(b"\r", b"\n")
     whole, bytewise = EventSplitter(), EventSplitter()
     at_once = whole.feed(stream)

@@ -35,7 +35,7 @@ def events(*, hide_usage: bool = False, stores: bool = False) -> EventTap:
 
 
 def run(tap: Tap, chunks: list[bytes]) -> tuple[bytes, bytes]:
-    """What is sent before the closing record, and what after it."""
+    """The bytes sent before the closing record, and those sent after it."""
     before = b"".join(tap.feed(piece, position == len(chunks) - 1) for position, piece in enumerate(chunks))
     return before, tap.finish()
 

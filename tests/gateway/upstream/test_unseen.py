@@ -1,4 +1,4 @@
-"""What a call does at a provider and a policy could overlook: it is in the call that is judged, or it is refused."""
+"""Effects at a provider that a policy could overlook are in the call that is judged, or the call is refused."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _VALUES = st.recursive(
 
 
 def as_json(value: Any) -> int:
-    """How many tokens a value is where the model sees it as JSON."""
+    """The tokens of a value that the model sees as JSON."""
     return max(len(_TOKENS.findall(json.dumps(value, separators=each))) for each in ((",", ":"), (", ", ": ")))
 
 

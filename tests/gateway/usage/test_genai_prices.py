@@ -114,7 +114,7 @@ def test_searches_cost_what_the_package_says(table: PriceTable, provider: str, m
 
 
 def test_every_name_in_the_package_means_the_same_model_here(table: PriceTable) -> None:
-    """Where an exact name of one model fits a pattern of an earlier one, the exact name counts here."""
+    """If an exact name of one model fits a pattern of an earlier one, the exact name counts here."""
     differ, seen = [], 0
     for id_, ours in refresh._PROVIDERS.items():
         for each in table.providers[ours].models:

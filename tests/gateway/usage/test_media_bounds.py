@@ -77,7 +77,7 @@ def chat(url: str, model: str, detail: str | None = None, **members: Any) -> Cal
 
 
 def without_image(model: str) -> int:
-    """What everything else of the call in `chat` counts: an image's place in it has the marks of an object."""
+    """The bound of everything else of the call in `chat`: an image's place in it has the marks of an object."""
     content = [{"type": "text", "text": "x"}, {}]
     body = {"model": model, "messages": [{"role": "user", "content": content}]}
     return bounds._input(chat("https://x", model), body)
@@ -152,7 +152,7 @@ TREE = b"1 0 obj << /Type /Pages /Kids [2 0 R 3 0 R] /Count 2 >> endobj", b"3 0 
         (gemini({"mimeType": "image/png", "data": text(png(960, 540))}), 7 * 258, 2100),
         (gemini({"mimeType": "application/pdf", "data": text(pdf(*TREE))}), 4 * 258, 1200),
         (gemini({"mimeType": "application/pdf", "data": text(pdf(b"/Type /ObjStm"))}), 258_000, 258_100),
-        # What no rule is known of fills at most the window.
+        # Media without a known rule fill at most the window.
         (claude(inline(pdf(*TREE), "application/pdf"), "document"), 200_000, 200_000),
         (claude(inline(pdf(*TREE), "application/pdf"), "document", "claude-opus-4-8"), 1_000_000, 1_000_000),
         (gemini({"mimeType": "image/png", "data": text(png(9, 9))}, "gemini-3.1-pro-preview"), 1_048_576, 1_048_576),

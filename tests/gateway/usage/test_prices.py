@@ -1,4 +1,4 @@
-"""What a call costs: rates, kinds of tokens, steps, dates, names, and that a ceiling is one."""
+"""The cost of a call: rates, kinds of tokens, steps, dates, names, and ceilings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What policies see as `input.usage`: of the last commit, of the database, and in windows that have ended."""
+"""The member `input.usage` of policies: of the last commit, of the database, and in windows that have ended."""
 
 from __future__ import annotations
 

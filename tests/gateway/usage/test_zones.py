@@ -1,4 +1,4 @@
-"""Where hours, days and months of a zone end, against a clock that is looked at every quarter of an hour."""
+"""The ends of a zone's hours, days and months, against a clock that is looked at every quarter of an hour."""
 
 from __future__ import annotations
 

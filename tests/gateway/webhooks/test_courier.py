@@ -281,7 +281,7 @@ def test_an_event_that_one_receiver_never_takes_lets_others_pass(home: Home, add
 
 @pytest.mark.slow
 def test_the_log_is_the_queue(home: Home, at: Run, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What exceeds the rows that may wait is taken from the log later, and nothing is left out."""
+    """Entries beyond the rows that may wait are taken from the log later, and nothing is left out."""
     monkeypatch.setattr(deliveries, "MOST", 2)
 
     async def scenario() -> None:

@@ -355,7 +355,7 @@ def test_a_gateway_that_follows_a_repository_elsewhere(
         told = json.loads(_output(tmp_path, "status", "--json"))["policies"]
         assert (told["repository"], told["head"]) == (server.url, bad)
         assert f"cannot fetch policies from {server.url}: " in told["problem"]
-        # What was fetched can be checked by its commit, though the server is gone.
+        # A fetched commit can be checked by its name, though the server is gone.
         assert "`helper` is not a member of a decision" in _output(tmp_path, "policies", "check", "--data", ".gateway")
     finally:
         server.stop()
@@ -381,7 +381,7 @@ def test_what_is_told_before_anything_was_fetched(home: Home) -> None:
 def test_another_address_is_another_copy(
     home: Home, repository: Repository, server: HttpsServer, settings: Settings
 ) -> None:
-    """What was fetched from the former address must not be followed because the new one is out of reach."""
+    """A commit fetched from the former address must not be followed because the new one is out of reach."""
     _fetch(settings)
     assert missing(settings) == ""
     moved = _settings(home, server.url.replace("127.0.0.1", "localhost"), policies_ca_file=settings.policies_ca_file)

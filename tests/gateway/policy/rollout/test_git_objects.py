@@ -41,7 +41,7 @@ def entry(kind: int, content: bytes, base: bytes = b"") -> bytes:
 
 
 def distance(number: int) -> bytes:
-    """How far a delta's base lies before it."""
+    """The distance of a delta's base before it."""
     found = [number & 0x7F]
     while number := number >> 7:
         number -= 1

@@ -1,4 +1,4 @@
-"""How a revision reaches the workers: announced, loaded, answered, and only then in force."""
+"""A revision reaches the workers in steps: announced, loaded, answered, and only then in force."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def handover(tmp_path: Path) -> Iterator[Handover]:
 
 @pytest.fixture
 def control(home: Home) -> Iterator[Handover]:
-    """What a control process holds beside the workers."""
+    """The part of a control process beside the workers."""
     with closing(RuntimeStore(home.data.runtime_db)) as store:
         yield Handover(store)
 

@@ -1,4 +1,4 @@
-"""Whether a commit's bundles may be put into force: what is found, and that the child cannot take anything along."""
+"""The check of a commit's bundles: its findings, and a child that cannot take anything along."""
 
 from __future__ import annotations
 
