@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,11 +14,12 @@ from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason, ReplaceRevoked
 from gateway.cli.upstreams import read_secret
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.adoptions import AdoptionRecord
-    from gateway.runtime.legacy_clients import Client
+    from gateway.management.client import Client
+    from gateway.registry.adoptions import AdoptionRecord, Started
+    from gateway.runtime.legacy_clients import Client as LegacyClient
 
 app = typer.Typer(
     no_args_is_help=True, help="Let programs go on with an old provider key for a while, and see which still do."
@@ -52,13 +55,17 @@ def start(
     The key is read from environment variables, or from standard input, one a line. Only a hash of it is stored. A start
     with the same key again moves the end date.
     """
-    from gateway.management.nouns.adoptions import NewAdoption
-
     expires_ns = output.parse_expiry(until)
     keys = [read_secret(each) for each in key_env] if key_env else _from_input()
-    new = NewAdoption(upstream=upstream, keys=keys, expires_ns=expires_ns, owner=owner, replace_revoked=replace_revoked)
-    with gateways.opened(data, output.warn) as gateway:
-        started = gateway.adoptions.start(organization, new, reason)
+    body: dict[str, Any] = {
+        "upstream": upstream,
+        "expires": documents.time_text(expires_ns),
+        "owner": owner,
+        "reason": reason,
+        **({"replace_revoked": True} if replace_revoked else {}),
+    }
+    with gateways.client(data, output.warn) as gateway:
+        started = _started(gateway, organization, keys, body)
         if as_json:
             output.print_json(
                 {
@@ -101,9 +108,9 @@ def status(
     """Show what is still to move: clients that were seen with the old key, and not with one of their own since."""
     from gateway.runtime import legacy_clients
 
-    with gateways.opened(data, output.warn) as gateway:
-        found = [each for each in gateway.adoptions.listed(organization) if each.revoked_ns is None]
-        clients = gateway.adoptions.clients(organization, address)
+    with gateways.client(data, output.warn) as gateway:
+        found = [each for each in _listed(gateway, organization) if each.revoked_ns is None]
+        clients = _clients(gateway, organization, address)
     now_ns = output.now_ns()
     to_move = [each for each in clients if not each.moved(now_ns)]
     moved = [each for each in clients if each.moved(now_ns)]
@@ -133,8 +140,8 @@ def status(
 @app.command("list")
 def list_adoptions(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the old keys that pass, or did. Of the keys themselves nothing is known."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.adoptions.listed(organization)
+    with gateways.client(data, output.warn) as gateway:
+        found = _listed(gateway, organization)
     now_ns = output.now_ns()
     if as_json:
         output.print_json({"adoptions": [output.plain(each) | {"state": each.state(now_ns)} for each in found]})
@@ -168,9 +175,13 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """Let the old keys pass no longer. The next call with one of them is refused."""
-    with gateways.opened(data, output.warn) as gateway:
-        stopped = gateway.adoptions.stop(organization, upstream, reason)
-        left = [each for each in gateway.adoptions.listed(organization) if each.revoked_ns is None]
+    from gateway.registry.adoptions import AdoptionRecord
+
+    body = {"upstream": upstream, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "adoptions", "stop", body=body, organization=organization)
+        stopped = documents.records(AdoptionRecord, reply.body["stopped"])
+        left = [each for each in _listed(gateway, organization) if each.revoked_ns is None]
         if as_json:
             output.print_json({"stopped": output.plain(stopped)})
             return
@@ -182,6 +193,57 @@ def stop(
             output.note(
                 f"next: `gateway agents retire {agent}{at}`, and a new key at the provider for the gateway alone"
             )
+
+
+def _started(gateway: Client, organization: str, keys: Sequence[str], body: dict[str, Any]) -> Started:
+    """One key after the other. If it breaks off, the same command again does the rest: a start can be repeated."""
+    from gateway.identity import legacy_keys
+    from gateway.registry.adoptions import AdoptionRecord, Started
+
+    keys = list(dict.fromkeys(keys))
+    for each in keys:
+        legacy_keys.check(each)
+    made = [
+        gateway.send("POST", "adoptions", body=body | {"key": each}, organization=organization).body for each in keys
+    ]
+    registered, granted = any(each["registered"] for each in made), made[-1]["granted"]
+    return Started(documents.records(AdoptionRecord, made), registered, granted)
+
+
+def _listed(gateway: Client, organization: str) -> list[AdoptionRecord]:
+    """Also those that have ended, the oldest first."""
+    from gateway.registry.adoptions import AdoptionRecord
+
+    return documents.records(AdoptionRecord, gateway.items("adoptions", organization=organization))
+
+
+def _clients(gateway: Client, organization: str, address: str | None) -> Sequence[LegacyClient]:
+    """All that were seen, or those at an address, also those that have moved."""
+    from gateway.identity import key_scope
+    from gateway.runtime import legacy_clients
+
+    named = None if address is None else key_scope.address(address)
+    found = gateway.items("adoptions", "clients", organization=organization, moved=True, address=named)
+    return sorted((_client(organization, each) for each in found), key=legacy_clients.place_in_lists)
+
+
+def _client(organization: str, document: dict[str, Any]) -> LegacyClient:
+    """The way back from `legacy_clients.document`."""
+    moved = document["moved"]
+    from gateway.runtime.legacy_clients import Client as LegacyClient
+
+    return LegacyClient(
+        organization=organization,
+        product=document["client"] or "",
+        peer=document["from"] or "",
+        calls=document["calls"],
+        first_ns=documents.nanoseconds(document["first_seen"]),
+        last_ns=documents.nanoseconds(document["last_seen"]),
+        models=json.dumps(document["models"]),
+        moved_ns=None if moved is None else documents.nanoseconds(moved),
+        agent=document["agent"],
+        returned=int(document["several_programs"]),
+    )
 
 
 def _from_input() -> list[str]:
@@ -204,7 +266,7 @@ def _until(record: AdoptionRecord, now_ns: int) -> str:
     return f"the old key is refused since {end}" if state == "over" else f"the old key is refused: {state}"
 
 
-def _row(client: Client, now_ns: int) -> tuple[str, ...]:
+def _row(client: LegacyClient, now_ns: int) -> tuple[str, ...]:
     return (
         "others" if client.others else client.product,
         client.peer,
@@ -216,14 +278,12 @@ def _row(client: Client, now_ns: int) -> tuple[str, ...]:
     )
 
 
-def _note(client: Client, now_ns: int) -> str:
+def _note(client: LegacyClient, now_ns: int) -> str:
     if client.moved(now_ns):
         return f"moved: agent {client.agent}"
     return f"several programs: one is agent {client.agent}" if client.returned and client.agent else ""
 
 
-def _models(client: Client) -> list[str]:
-    import json
-
+def _models(client: LegacyClient) -> list[str]:
     found: list[str] = json.loads(client.models)
     return found

@@ -46,8 +46,10 @@ app.command("prove")(audit_prove.prove)
 @app.command()
 def checkpoint(organization: Organization = "default", data: Data = DATA) -> None:
     """Print the newest signed checkpoint of a log, to be kept elsewhere and given to `verify --known-checkpoint`."""
-    with gateways.opened(data, output.warn) as gateway:
-        typer.echo(gateway.log.checkpoint(organization), nl=False)
+    from gateway.cli import log_requests
+
+    with gateways.client(data, output.warn) as gateway:
+        typer.echo(log_requests.checkpoint(gateway, organization), nl=False)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.audit.search import Found
-    from gateway.management.nouns.log import Listed
+    from gateway.cli.log_requests import Listed
 
 _POLL_SECONDS = 0.25
 _POLL_SECONDS_ELSEWHERE = 1.0
@@ -84,6 +84,7 @@ def list_entries(
 ) -> None:
     """List the newest entries, oldest first. `gateway audit show ID` shows one with everything that was kept."""
     from gateway.audit.search import Filters
+    from gateway.cli import log_requests
 
     since_ns, until_ns = _time(since, "--since"), _time(until, "--until")
     if since_ns is not None and until_ns is not None and since_ns >= until_ns:
@@ -103,8 +104,8 @@ def list_entries(
         since_ns=since_ns,
         until_ns=until_ns,
     )
-    with gateways.opened(data, output.warn) as gateway:
-        page = gateway.log.listed(wanted, limit)
+    with gateways.client(data, output.warn) as gateway:
+        page = log_requests.listed(gateway, wanted, limit)
         show = _print_json if as_json else _table(heading=bool(page.entries) or follow)
         show(page.entries)
         if page.stopped_ns is not None:

@@ -95,16 +95,22 @@ def _proven(
 ) -> list[tuple[Path | None, Proven]]:
     """What was proven: of the entry, and with each checkpoint that was kept."""
     from gateway.audit import proofs
+    from gateway.cli import log_requests
 
     found: list[tuple[Path | None, Proven]] = []
-    with gateways.opened(data, output.warn) as gateway:
+    with gateways.client(data, output.warn) as gateway:
         if event is not None:
             found.append(
-                (None, proofs.check(gateway.log.proof(None, event.strip(), None), verifier, event.strip(), None))
+                (
+                    None,
+                    proofs.check(log_requests.proof(gateway, None, event.strip(), None), verifier, event.strip(), None),
+                )
             )
         for path, note in notes.items():
             organization, size = proofs.of_which_log(note)
-            found.append((path, proofs.check(gateway.log.proof(organization, None, size), verifier, None, note)))
+            found.append(
+                (path, proofs.check(log_requests.proof(gateway, organization, None, size), verifier, None, note))
+            )
     return found
 
 

@@ -41,10 +41,12 @@ def show(
     Of a decision: what was decided and how the call ended, the input that was judged, without content, and the verdict
     of each bundle. `gateway explain ID` says which rules made them.
     """
+    from gateway.cli import log_requests
+
     if content:
         remote.only_here("--content")
-    with gateways.opened(data, output.warn) as gateway:
-        looked = gateway.log.show(event_id)
+    with gateways.client(data, output.warn) as gateway:
+        looked = log_requests.show(gateway, event_id)
     found, decision, again = looked.found, looked.decision, looked.again
     if decision is None or again is None:
         if content:

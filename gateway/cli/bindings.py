@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
+from gateway.management.permitted import unless_forbidden
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.registry.records import SubjectKind
+    from gateway.management.client import Client
+    from gateway.registry.records import BindingRecord, SubjectKind
 
 app = typer.Typer(no_args_is_help=True, help="Show which policy bundles apply to whom.")
 
@@ -60,26 +62,25 @@ def bind(
     as_json: Json = False,
 ) -> None:
     """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
-    from gateway.management.nouns.assignments import NewBinding
-
     kind, name, organization = parse_subject(subject, organization)
-    new = NewBinding(
-        kind=kind,
-        subject=name,
-        bundle=bundle,
-        effect=effect.value,
-        pinned=pin,
-        without_members=create,
-        shadow=shadow,
-    )
-    with gateways.opened(data, output.warn) as gateway:
+    body = {
+        "subject_kind": kind,
+        "subject": name,
+        "bundle": bundle,
+        "effect": effect.value,
+        "pinned": pin,
+        "without_members": create,
+        "shadow": shadow,
+        "reason": reason,
+    }
+    with gateways.client(data, output.warn) as gateway:
         try:
-            binding = gateway.bindings.bind(organization, new, other_effect=yes, reason=reason)
+            binding = _bound(gateway, organization, body | {"other_effect": yes})
         except GatewayError as error:
             if error.code != "other_effect" or not sys.stdin.isatty():
                 raise _explained(error, data) from error
             typer.confirm(f"{error.message}. Change it?", abort=True, err=True)
-            binding = gateway.bindings.bind(organization, new, other_effect=True, reason=reason)
+            binding = _bound(gateway, organization, body | {"other_effect": True})
         if as_json:
             output.print_json(binding)
         else:
@@ -100,8 +101,12 @@ def unbind(
 ) -> None:
     """End a binding, from the next request on."""
     kind, name, organization = parse_subject(subject, organization)
-    with gateways.opened(data, output.warn) as gateway:
-        binding = gateway.bindings.unbind(organization, kind, name, bundle, shadow=shadow, reason=reason)
+    from gateway.registry.records import BindingRecord
+
+    body = {"subject_kind": kind, "subject": name, "bundle": bundle, "shadow": shadow, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "bindings", "unbind", body=body, organization=organization)
+        binding = documents.record(BindingRecord, reply.body)
         if as_json:
             output.print_json(binding)
         else:
@@ -117,8 +122,11 @@ def list_bindings(
     as_json: Json = False,
 ) -> None:
     """List the bindings in force, each with the agents that it applies to."""
-    with gateways.opened(data, output.warn) as gateway:
-        bindings = gateway.bindings.listed(organization, agent)
+    from gateway.registry.records import BindingRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        found = gateway.items("bindings", organization=organization, agent=agent, members=True)
+    bindings = documents.records(BindingRecord, found)
     if as_json:
         output.print_json(bindings)
         return
@@ -130,6 +138,18 @@ def list_bindings(
         ],
         empty="no bindings: type `gateway bind AGENT BUNDLE`",
     )
+
+
+def _bound(gateway: Client, organization: str, body: dict[str, Any]) -> BindingRecord:
+    """The binding that is made, with its agents if the token may read these."""
+    from gateway.registry.records import BindingRecord
+
+    reply = gateway.send("POST", "bindings", body=body, organization=organization)
+    identifier = reply.body["id"]
+    made = unless_forbidden(
+        lambda: gateway.get("bindings", identifier, organization=organization, members=True).body, reply.body
+    )
+    return documents.record(BindingRecord, made)
 
 
 def _explained(error: GatewayError, data: Path) -> GatewayError:

@@ -32,8 +32,10 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
     made, it says which check refused and what to do. Exit codes: 0 explained, 1 there is no such decision, or the
     policies do not give the recorded verdict again.
     """
-    with gateways.opened(data, output.warn) as gateway:
-        looked = gateway.log.show(event_id, explained=True)
+    from gateway.cli import log_requests
+
+    with gateways.client(data, output.warn) as gateway:
+        looked = log_requests.show(gateway, event_id, explained=True)
     found, decision, again = looked.found, looked.decision, looked.again
     if decision is None or again is None:
         if found.kind != "refused":

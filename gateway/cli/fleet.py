@@ -60,7 +60,8 @@ def apply(
     What the file leaves out stays as it is. Applied twice, a file changes nothing the second time. `gateway export`
     prints a file to begin with.
     """
-    from gateway.management.nouns.fleet import AskedFleet
+    from gateway.cli import fleet_requests
+    from gateway.cli.fleet_requests import AskedFleet
     from gateway.registry.fleet import document
 
     with _uncollected():
@@ -84,9 +85,9 @@ def apply(
             )
             many = sum(len(each) for each in read.value.values() if isinstance(each, list))
             what = f"{'comparing' if dry_run else 'comparing and applying'} {many:,} items"
-            with output.working(what) as pause, gateways.opened(data, output.warn) as gateway:
+            with output.working(what) as pause, gateways.client(data, output.warn) as gateway:
                 if dry_run:
-                    plan = gateway.fleet.rehearse(asked)
+                    plan = fleet_requests.rehearse(gateway, asked)
                 else:
 
                     def confirm(steps: Sequence[Step]) -> None:
@@ -94,7 +95,7 @@ def apply(
                         _confirm(steps)
 
                     key_file = _KeyFile(keys) if keys else None
-                    plan = gateway.fleet.apply(asked, None if yes else confirm, key_file)
+                    plan = fleet_requests.apply(gateway, asked, None if yes else confirm, key_file)
         except document.FleetError as error:
             for text in error.texts()[:-1]:
                 output.complain(text)
@@ -121,10 +122,11 @@ def export(
 
     Secret keys are in no export: those of providers stay sealed in the registry, those of agents are not known to it.
     """
+    from gateway.cli import fleet_requests
     from gateway.registry.fleet import export as exported
 
-    with gateways.opened(data, output.warn) as gateway:
-        document = gateway.fleet.export(organization)
+    with gateways.client(data, output.warn) as gateway:
+        document = fleet_requests.export(gateway, organization)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n" if as_json else exported.text(document)
     if out is None:
         typer.echo(text, nl=False)

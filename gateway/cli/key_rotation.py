@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import key_requests, output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
 from gateway.errors import GatewayError
 from gateway.management import gateways
@@ -67,12 +67,12 @@ def rotate(
     terms = Terms(output.parse_duration(overlap), lifetime_ns, reason)
     rotated: list[Rotated]
     skipped: list[Skipped] = []
-    with gateways.opened(data, output.warn) as gateway:
+    with gateways.client(data, output.warn) as gateway:
         with _File(out, in_force=gateways.chosen() is not None) as write:
             if many:
-                rotated, skipped = gateway.keys.rotate_many(organization, team, terms, write)
+                rotated, skipped = key_requests.rotate_many(gateway, organization, team, terms, write)
             else:
-                rotated = [gateway.keys.rotate(organization, key, agent, terms, write)]
+                rotated = [key_requests.rotate(gateway, organization, key, agent, terms, write)]
         _print(rotated, skipped, out, as_json=as_json)
 
 

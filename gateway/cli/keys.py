@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import key_texts, output, signing_keys, workload_names
+from gateway.cli import key_requests, key_texts, output, signing_keys, workload_names
 from gateway.cli.key_leaks import leaked, pattern
 from gateway.cli.key_rotation import rotate
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.cli.peppers import add_pepper, peppers, remove_pepper
 from gateway.cli.secret_out import secret_file
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke agents' keys.")
 app.command()(rotate)
@@ -47,15 +47,13 @@ def create(
     --network the key is for a part of what its agent may do; policies are asked all the same.
     """
     from gateway.identity.key_scope import scope
-    from gateway.management.nouns.keys import NewCredential
 
     if (agent is None) == (named is None):
         raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")
     scoped = scope(action or (), model or (), network or ())
-    lifetime_ns = None if expires is None else output.parse_duration(expires)
-    new = NewCredential(agent=agent or named or "", lifetime_ns=lifetime_ns, scope=scoped)
-    with gateways.opened(data, output.warn) as gateway, secret_file(out) as put:
-        made = gateway.keys.create(organization, new, reason)
+    body = key_requests.body(agent or named or "", expires, scoped, reason)
+    with gateways.client(data, output.warn) as gateway, secret_file(out) as put:
+        made = key_requests.made(gateway.send("POST", "keys", body=body, organization=organization).body)
         put(made.text)
         if as_json:
             shown = {"key": made.text} if out is None else {"file": str(out)}
@@ -81,8 +79,11 @@ def list_keys(
     as_json: Json = False,
 ) -> None:
     """List keys without their secrets, including dead ones. A last use is known to the hour."""
-    with gateways.opened(data, output.warn) as gateway:
-        keys, uses = gateway.keys.listed(organization, agent)
+    from gateway.registry.records import KeyRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        found = gateway.items("keys", organization=organization, agent=agent)
+    keys, uses = documents.records(KeyRecord, found), key_texts.uses_of(found)
     now_ns = output.now_ns()
     if as_json:
         typer.echo(json.dumps([key_texts.document(each, uses, now_ns) for each in keys], indent=2, ensure_ascii=False))
@@ -116,9 +117,13 @@ def revoke(
 ) -> None:
     """Revoke a key, for good. The next request with it is refused."""
     from gateway.identity.credentials import public_part
+    from gateway.registry.records import KeyRecord
 
-    with gateways.opened(data, output.warn) as gateway:
-        revoked = gateway.keys.revoke(organization, key, reason)
+    with gateways.client(data, output.warn) as gateway:
+        before = gateway.get("keys", public_part(key), organization=organization).body
+        path = ("keys", before["id"], "revoke")
+        reply = gateway.send("POST", *path, body={"reason": reason}, organization=organization)
+        revoked = None if before["revoked"] is not None else documents.record(KeyRecord, reply.body)
         if as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.bindings import parse_subject
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.management.nouns.assignments import LimitName
     from gateway.registry.limit_states import LimitState
     from gateway.registry.records import LimitRecord
 
@@ -77,10 +76,10 @@ def set_limit(
     organization. Theirs is another one beside it, and the lower one decides.
     """
     named, organization = _name(subject, organization, limit, upstream, model)
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.limits.set(
-            organization, named, _amount(limit, value), mode=mode or None, without_members=create, reason=reason
-        )
+    body = named | {"value": _amount(limit, value), "without_members": create, "reason": reason}
+    if mode:  # an older gateway has no modes
+        body["mode"] = mode
+    made = _sent(data, organization, body)
     if as_json:
         output.print_json(made)
         return
@@ -116,10 +115,9 @@ def raise_limit(
     organization cannot raise the gateway's.
     """
     named, organization = _name(subject, organization, limit, upstream, model)
-    with gateways.opened(data, output.warn) as gateway:
-        made = gateway.limits.raise_(
-            organization, named, _amount(limit, value), output.parse_duration(duration), reason
-        )
+    seconds = documents.seconds(output.parse_duration(duration))
+    body = named | {"value": _amount(limit, value), "for_seconds": seconds, "reason": reason}
+    made = _sent(data, organization, body, "raise")
     if as_json:
         output.print_json(made)
     else:
@@ -147,8 +145,7 @@ def remove_limit(
     organization cannot end the gateway's.
     """
     named, organization = _name(subject, organization, limit, upstream, model)
-    with gateways.opened(data, output.warn) as gateway:
-        removed = gateway.limits.remove(organization, named, reason)
+    removed = _sent(data, organization, named | {"reason": reason}, "remove")
     if as_json:
         output.print_json(removed)
     else:
@@ -159,8 +156,10 @@ def remove_limit(
 @app.command("list")
 def list_limits(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the limits that operators have set. Those of policies stand in the policies."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.limits.listed(organization)
+    from gateway.registry.records import LimitRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        found = documents.records(LimitRecord, gateway.items("limits", organization=organization))
     if as_json:
         output.print_json(found)
         return
@@ -187,8 +186,7 @@ def show_limits(
     For an agent these are also the limits of its team and its organization.
     """
     kind, name, organization = parse_subject(subject, organization)
-    with gateways.opened(data, output.warn) as gateway:
-        shown = gateway.limits.states(organization, kind, name)
+    shown = _states(data, organization, kind, name)
     if as_json:
         output.print_json(shown)
         return
@@ -211,18 +209,34 @@ def show_limits(
     )
 
 
-def _name(subject: str, organization: str, limit: str, upstream: str, model: str) -> tuple[LimitName, str]:
-    """Which limit of whom, and in which organization."""
-    from gateway.management.nouns.assignments import LimitName
-
+def _name(subject: str, organization: str, limit: str, upstream: str, model: str) -> tuple[dict[str, Any], str]:
+    """Which limit of whom, as bodies name it, and in which organization."""
     kind, name, organization = parse_subject(subject, organization)
-    return LimitName(kind=kind, subject=name, name=limit, upstream=upstream, model=model), organization
+    named = {"subject_kind": kind, "subject": name, "limit": limit, "upstream": upstream, "model": model}
+    return named, organization
+
+
+def _sent(data: Path, organization: str, body: dict[str, Any], *verb: str) -> LimitRecord:
+    """The limit that a change is about."""
+    from gateway.registry.records import LimitRecord
+
+    with gateways.client(data, output.warn) as gateway:
+        reply = gateway.send("POST", "limits", *verb, body=body, organization=organization)
+    return documents.record(LimitRecord, reply.body)
+
+
+def _states(data: Path, organization: str, kind: str, subject: str) -> list[LimitState]:
+    """Where all limits stand that hold a subject back."""
+    from gateway.registry.limit_states import LimitState
+
+    with gateways.client(data, output.warn) as gateway:
+        found = gateway.items("limits", "states", organization=organization, subject_kind=kind, subject=subject)
+    return documents.records(LimitState, found)
 
 
 def _told_beside(data: Path, changed: LimitRecord) -> LimitState | None:
     """Say that the same limit is also set by others, if it is. Returns where the changed one stands, if it does."""
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.limits.states(changed.organization, changed.subject_kind, changed.subject_id)
+    found = _states(data, changed.organization, changed.subject_kind, changed.subject_id)
     which = (changed.subject_kind, changed.limit, changed.upstream, changed.model)
     for each in found:
         same = which == (each.subject_kind, each.limit, each.upstream, each.model)

@@ -16,8 +16,8 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
+    from gateway.cli.permission_requests import PermissionsAt
     from gateway.control.permission_records import AskedCall, Judged
-    from gateway.management.nouns.permissions import PermissionsAt
 
 Model = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="As clients write it; may be repeated.")]
 Action = Annotated[
@@ -85,10 +85,13 @@ def of_agent(
 def _models(data: Path, organization: str, agent: str) -> list[str]:
     """The models that an agent asked for last and, of a gateway on this machine, those that policies in force name."""
     from gateway.audit.search import Filters
+    from gateway.cli import log_requests
 
     found: dict[str, None] = {}
-    with gateways.opened(data, output.warn) as gateway:
-        listing = gateway.log.listed(Filters(organization=organization, agent=agent, kind="decided"), _LOOKED_AT)
+    with gateways.client(data, output.warn) as gateway:
+        listing = log_requests.listed(
+            gateway, Filters(organization=organization, agent=agent, kind="decided"), _LOOKED_AT
+        )
         for each in reversed(listing.entries):
             if name := str(each.found.entry.get("model") or ""):
                 found[name] = None
@@ -120,13 +123,14 @@ def _answer(
     as_json: bool,
     everyone: bool,
 ) -> None:
-    from gateway.management.nouns.permissions import Question
+    from gateway.cli import permission_requests
+    from gateway.cli.permission_requests import Question
 
     models, actions, tools, upstream = asked
     question = Question(models=models, actions=actions, tools=tools, upstream=upstream)
     at_ns = None if at is None else output.parse_past(at)
-    with gateways.opened(data, output.warn) as gateway:
-        found = gateway.permissions.asked(organization, agent, question, at_ns)
+    with gateways.client(data, output.warn) as gateway:
+        found = permission_requests.asked(gateway, organization, agent, question, at_ns)
     if as_json:
         typer.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
     else:

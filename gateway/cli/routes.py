@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.upstreams import put
 from gateway.errors import GatewayError, did_you_mean
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.upstream_routes import NewMember
+    from gateway.registry.records import RouteRecord
 
 app = typer.Typer(no_args_is_help=True, help="Share load between upstreams, and say which one follows if one fails.")
 
@@ -50,8 +52,12 @@ def set_route(
 ) -> None:
     """Make a route, or give one other upstreams: `gateway routes set chat openai:3,groq:1 azure`."""
     members = _members(tiers, _renames(model or []))
-    with gateways.opened(data, output.warn) as gateway:
-        route = gateway.routes.set(organization, name, members, default, reason)
+    body = {"members": members, "default": default, "reason": reason}
+    with gateways.client(data, output.warn) as gateway:
+        made = put(gateway, "routes", name, body, organization)
+        if made is None:
+            made = gateway.send("POST", "routes", body=body | {"name": name}, organization=organization).body
+        route = _route(made)
         if as_json:
             output.print_json(route)
         else:
@@ -65,8 +71,8 @@ def set_route(
 @app.command("list")
 def list_routes(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the routes and where they lead."""
-    with gateways.opened(data, output.warn) as gateway:
-        routes = gateway.routes.listed(organization)
+    with gateways.client(data, output.warn) as gateway:
+        routes = [_route(each) for each in gateway.items("routes", organization=organization)]
     if as_json:
         output.print_json(routes)
         return
@@ -97,12 +103,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the upstreams of a route: in which order they are tried, and what each calls the models."""
-    from gateway.registry import names
-
-    with gateways.opened(data, output.warn) as gateway:
-        routes = {each.name: each for each in gateway.routes.listed(organization)}
-    if (route := routes.get(name)) is None:
-        raise names.unknown_route(name, routes)
+    with gateways.client(data, output.warn) as gateway:
+        route = _route(gateway.get("routes", name, organization=organization).body)
     if as_json:
         output.print_json(route)
         return
@@ -134,18 +136,23 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove a route. Its upstreams stay."""
-    with gateways.opened(data, output.warn) as gateway:
-        removed = gateway.routes.remove(organization, name, reason)
+    with gateways.client(data, output.warn) as gateway:
+        removed = _route(gateway.send("DELETE", "routes", name, organization=organization, reason=reason).body)
         if as_json:
             output.print_json(removed)
         else:
             typer.echo(f"removed route {removed.name}")
 
 
-def _members(tiers: list[str], renames: dict[str, dict[str, str]]) -> list[NewMember]:
-    from gateway.registry.upstream_routes import NewMember
+def _route(document: Mapping[str, Any]) -> RouteRecord:
+    from gateway.registry.records import RouteMember, RouteRecord
 
-    members = []
+    members = documents.records(RouteMember, document["members"])
+    return documents.record(RouteRecord, {**document, "members": members})
+
+
+def _members(tiers: list[str], renames: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
+    members: list[dict[str, Any]] = []
     for number, tier in enumerate(tiers, 1):
         for text in tier.split(","):
             found = _MEMBER.fullmatch(text)
@@ -154,9 +161,10 @@ def _members(tiers: list[str], renames: dict[str, dict[str, str]]) -> list[NewMe
                 hint = "put commas between upstreams, and whole numbers as weights after a colon: openai:3,groq:1"
                 raise GatewayError("invalid_route", what, subject=text[:80], hint=hint)
             name, weight = found[1], int(found[2] or 1)
-            members.append(NewMember(name, weight, number, renames.pop(name, {})))
+            models = renames.pop(name, {})
+            members.append({"upstream": name, "weight": weight, "tier": number, "models": models})
     if renames:
-        known = [each.upstream for each in members]
+        known = [each["upstream"] for each in members]
         what = f"--model names upstream `{next(iter(renames))}`, which the route does not have"
         raise GatewayError("invalid_route", what, hint=did_you_mean(next(iter(renames)), known))
     return members

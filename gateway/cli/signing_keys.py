@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import key_requests, output
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.management import gateways
 
@@ -61,7 +61,6 @@ def add_public(
     """
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
-    from gateway.management.nouns.keys import NewCredential
 
     private = None if private_key is None else public_keys.read_private(private_key)
     if private is not None:
@@ -75,11 +74,10 @@ def add_public(
     else:
         key = public_keys.read_public(file)
     scoped = scope(action or (), model or (), network or ())
-    lifetime_ns = None if expires is None else output.parse_duration(expires)
     prove = _proof(private, organization, agent) if private is not None else (lambda _: proof) if proof else None
-    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped, prove=prove)
-    with gateways.opened(data, output.warn) as gateway:
-        record = gateway.keys.add_public(organization, key, new, reason)
+    body = key_requests.body(agent, expires, scoped, reason)
+    with gateways.client(data, output.warn) as gateway:
+        record = key_requests.add_public(gateway, organization, key, body, prove)
         if as_json:
             output.print_json(output.plain(record))
         else:
@@ -134,7 +132,6 @@ def generate(
     from gateway.identity import public_keys
     from gateway.identity.key_scope import scope
     from gateway.identity.message_signatures import thumbprint
-    from gateway.management.nouns.keys import NewCredential
 
     scoped = scope(action or (), model or (), network or ())
     key = public_keys.generate("ed25519" if key_type is KeyType.ED25519 else "p256")
@@ -150,13 +147,11 @@ def generate(
             typer.echo(pem, nl=False)
             output.note(f"the private key is in {out}; add what is printed here: `gateway keys add-public`")
         return
-    lifetime_ns = None if expires is None else output.parse_duration(expires)
-    prove = _proof(key, organization, agent)
-    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped, prove=prove)
-    with gateways.opened(data, output.warn) as gateway:
+    body = key_requests.body(agent, expires, scoped, reason)
+    with gateways.client(data, output.warn) as gateway:
         public_keys.write_private(out, key)
         try:
-            record = gateway.keys.add_public(organization, public, new, reason)
+            record = key_requests.add_public(gateway, organization, public, body, _proof(key, organization, agent))
         except BaseException:
             out.unlink()  # of no use: its public half is nobody's
             raise

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +15,11 @@ import typer
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason, of
 from gateway.errors import GatewayError, did_you_mean
-from gateway.management import gateways
+from gateway.management import documents, gateways
 from gateway.settings import NO_CHECK
 
 if TYPE_CHECKING:
+    from gateway.management.client import Client
     from gateway.registry.records import UpstreamRecord
     from gateway.upstream.check import UpstreamCheck
 
@@ -75,8 +77,8 @@ def add(
 
     It is tried as by `gateway upstreams check`. A failure is a warning: the upstream is there all the same.
     """
-    from gateway.management.nouns.destinations import NewUpstream
     from gateway.registry.names import CLIENTS_ADD, PROVIDERS, check_provider
+    from gateway.upstream.providers.http.openapi import needed
 
     document = None if openapi is None else openapi_document(openapi, provider)
     speaks = provider or ("http" if openapi else name if name in PROVIDERS else "openai-compatible")
@@ -91,18 +93,21 @@ def add(
         meant = did_you_mean(name, known)
         hint = f"add --base-url URL, or {meant}" if meant else "add --base-url URL"
         raise GatewayError("invalid_base", f"upstream `{name}` needs a URL", hint=hint)
-    new = NewUpstream(
-        name=name,
-        provider=speaks,
-        base_url=url,
-        secret=_secret(key_env, key_file, no_key),
-        default=default,
-        insecure=insecure,
-        headers=_headers(headers or []),
-        openapi=document,
-    )
-    with gateways.opened(data, output.warn) as gateway:
-        upstream = gateway.upstreams.add(organization, new, replace=replace, reason=reason)
+    body = {
+        "provider": speaks,
+        "base_url": url,
+        "secret": _secret(key_env, key_file, no_key),
+        "headers": _headers(headers or []),
+        "default": default,
+        "insecure": insecure,
+        "openapi": None if document is None else needed(document),
+        "reason": reason,
+    }
+    with gateways.client(data, output.warn) as gateway:
+        made = put(gateway, "upstreams", name, body, organization) if replace else None
+        if made is None:
+            made = gateway.send("POST", "upstreams", body=body | {"name": name}, organization=organization).body
+        upstream = _upstream(made)
         if as_json:
             _print_json(upstream)
         else:
@@ -120,8 +125,8 @@ def _try(data: Path, organization: str, name: str, reason: str) -> None:
     """Warn if an upstream that was just added does not work: nobody would know before an agent's first call."""
     at = of(organization)
     try:
-        with gateways.opened(data, output.warn) as gateway, output.working("checking"):
-            (found,) = gateway.upstreams.check(organization, [name], reason)
+        with gateways.client(data, output.warn) as gateway, output.working("checking"):
+            (found,) = _checks(gateway, organization, [name], reason)
     except GatewayError as error:
         output.warn(
             f"{name} is added, but could not be tried: {error.message}", f"`gateway upstreams check {name}{at}`"
@@ -135,8 +140,8 @@ def _try(data: Path, organization: str, name: str, reason: str) -> None:
 @app.command("list")
 def list_upstreams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
     """List the upstreams, without their keys."""
-    with gateways.opened(data, output.warn) as gateway:
-        upstreams = gateway.upstreams.listed(organization)
+    with gateways.client(data, output.warn) as gateway:
+        upstreams = [_upstream(each) for each in gateway.items("upstreams", organization=organization)]
     if as_json:
         _print_json(upstreams)
         return
@@ -158,8 +163,11 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the requests that an upstream takes, and under which action a policy sees each."""
-    with gateways.opened(data, output.warn) as gateway:
-        operations = gateway.upstreams.operations(organization, name)
+    from gateway.upstream.operations import UpstreamOperation
+
+    with gateways.client(data, output.warn) as gateway:
+        found = gateway.items("upstreams", name, "operations", organization=organization)
+    operations = documents.records(UpstreamOperation, found)
     if as_json:
         for each in operations:
             typer.echo(json.dumps(dataclasses.asdict(each)))
@@ -184,9 +192,9 @@ def check(
     The request costs nothing, and is no agent's. The audit log says who had it made. Of a JSON API (`--openapi`) only
     the connection is tried. The exit code is 1 if something is wrong with one of them.
     """
-    with gateways.opened(data, output.warn) as gateway, output.working("checking"):
-        names = [name] if name else [each.name for each in gateway.upstreams.listed(organization)]
-        found = gateway.upstreams.check(organization, names, reason)
+    with gateways.client(data, output.warn) as gateway, output.working("checking"):
+        names = [name] if name else [each["name"] for each in gateway.items("upstreams", organization=organization)]
+        found = _checks(gateway, organization, names, reason)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(each) for each in found], indent=2, ensure_ascii=False))
     else:
@@ -200,6 +208,44 @@ def check(
                 output.complain(f"{each.name}: {each.problem}", each.hint)
     if not all(each.ok for each in found):
         raise typer.Exit(1)
+
+
+def _checks(gateway: Client, organization: str, upstreams: Sequence[str], reason: str) -> list[UpstreamCheck]:
+    """Try them with their stored keys, from where the gateway is; here all at the same time."""
+    from gateway.upstream.check import LONGEST_SECONDS, UpstreamCheck
+
+    if gateway.transport.is_here:
+        body = {"upstreams": list(upstreams), "reason": reason}
+        found = gateway.send("POST", "upstreams", "check", body=body, organization=organization).body["items"]
+    else:
+        found = [
+            gateway.send(
+                "POST",
+                *("upstreams", each, "check"),
+                body={"reason": reason},
+                seconds=LONGEST_SECONDS,
+                organization=organization,
+            ).body
+            for each in upstreams
+        ]
+    return documents.records(UpstreamCheck, found)
+
+
+def put(gateway: Client, noun: str, name: str, body: Mapping[str, Any], organization: str) -> dict[str, Any] | None:
+    """A thing that is there already gets the body instead, whatever it is; None if there is none of this name."""
+    try:
+        found: dict[str, Any] = gateway.send("PUT", noun, name, body=body, match="*", organization=organization).body
+    except GatewayError as error:
+        if error.code != f"unknown_{noun.removesuffix('s')}":
+            raise
+        return None
+    return found
+
+
+def _upstream(document: Mapping[str, Any]) -> UpstreamRecord:
+    from gateway.registry.records import UpstreamRecord
+
+    return documents.record(UpstreamRecord, document)
 
 
 def _checked_row(found: UpstreamCheck) -> tuple[str, ...]:
@@ -217,8 +263,8 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove an upstream and delete its sealed key."""
-    with gateways.opened(data, output.warn) as gateway:
-        removed = gateway.upstreams.remove(organization, name, reason)
+    with gateways.client(data, output.warn) as gateway:
+        removed = _upstream(gateway.send("DELETE", "upstreams", name, organization=organization, reason=reason).body)
         if as_json:
             _print_json(removed)
         else:

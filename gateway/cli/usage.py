@@ -78,6 +78,8 @@ def usage(
 
     A call counts when its end is recorded. Nothing is kept but a cache of sums, which can be deleted at any time.
     """
+    from gateway.cli import log_requests
+
     if context.invoked_subcommand is not None:
         return
     from gateway.control.usage_reports import UsageAsked
@@ -89,8 +91,8 @@ def usage(
     if at is not None and (since is not None or until is not None):
         raise GatewayError("invalid_time", "--at excludes --since and --until", hint="leave them out")
     asked = UsageAsked(by=columns, only=_only(only), since=_time(since), until=_time(until), at=_time(at), zone=zone)
-    with output.progress("adding up") as progress, gateways.opened(data, output.warn, progress) as gateway:
-        found = gateway.usage.report(asked)
+    with output.progress("adding up") as progress, gateways.client(data, output.warn, progress) as gateway:
+        found = log_requests.report(gateway, asked)
     if found.zones != 1:
         output.note(f"organizations have {found.zones} zones: days and months are those of UTC, or of `--zone`")
     shown = (["window", "from"] if at is not None else []) + columns

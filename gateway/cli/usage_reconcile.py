@@ -93,6 +93,7 @@ def _used(
     data: Path, month: str, upstreams: Collection[str], invoice: Invoice, model_of: Callable[[str], str]
 ) -> dict[Place, Charged]:
     """What the log says was used, by the same days and models as the invoice."""
+    from gateway.cli import log_requests
     from gateway.control.usage_reports import UsageAsked, UsageLine
     from gateway.usage.invoices import Charged, Place
 
@@ -100,10 +101,10 @@ def _used(
     since, until = f"{month}-01T00:00:00Z", f"{year + number // 12}-{number % 12 + 1:02}-01T00:00:00Z"
     by = ["day", "model", "response_model"]
     lines: list[UsageLine] = []
-    with output.progress("adding up") as progress, gateways.opened(data, output.warn, progress) as gateway:
+    with output.progress("adding up") as progress, gateways.client(data, output.warn, progress) as gateway:
         for each in dict.fromkeys(upstreams):
             asked = UsageAsked(by=by, only={"upstream": each}, since=since, until=until, zone="UTC")
-            lines += gateway.usage.report(asked).lines
+            lines += log_requests.report(gateway, asked).lines
     found: dict[Place, Charged] = {}
     for line in lines:
         day, model, response_model = line.key

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import key_requests, output
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.management import gateways
 
@@ -30,13 +30,11 @@ def add_spiffe(
     The gateway must have the settings tls_cert, tls_key and client_ca. See docs/how-to/identity/mtls.md.
     """
     from gateway.identity.key_scope import scope
-    from gateway.management.nouns.keys import NewCredential
 
     scoped = scope(action or (), model or (), network or ())
-    lifetime_ns = None if expires is None else output.parse_duration(expires)
-    new = NewCredential(agent=agent, lifetime_ns=lifetime_ns, scope=scoped)
-    with gateways.opened(data, output.warn) as gateway:
-        record = gateway.keys.add_spiffe(organization, name, new, reason)
+    body = key_requests.body(agent, expires, scoped, reason) | {"spiffe_id": name}
+    with gateways.client(data, output.warn) as gateway:
+        record = key_requests.added(gateway, organization, "spiffe", body)
         if as_json:
             output.print_json(output.plain(record))
         else:

@@ -17,7 +17,6 @@ from gateway.management.servers import Access, Server
 
 if TYPE_CHECKING:
     from gateway.management.client import Client
-    from gateway.management.nouns.opened import Gateway
 
 Warn: TypeAlias = Callable[[str, str], None]
 
@@ -34,21 +33,12 @@ def chosen() -> Server | None:
 
 
 @contextmanager
-def opened(data: Path, warn: Warn, progress: Callable[[int, int], None] | None = None) -> Iterator[Gateway]:
+def client(data: Path, warn: Warn, progress: Callable[[int, int], None] | None = None) -> Iterator[Client]:
     """The gateway that is chosen, for one command. On a data directory its changes are in the log when the block ends.
 
     `warn` is told what there is to know beside an answer, such as that the log does not have a restriction yet, and
     `progress` of how far something long has come.
     """
-    from gateway.management.nouns.opened import Gateway
-
-    with client(data, warn, progress) as found:
-        yield Gateway(found)
-
-
-@contextmanager
-def client(data: Path, warn: Warn, progress: Callable[[int, int], None] | None = None) -> Iterator[Client]:
-    """The same, for requests to its operations."""
     if (server := chosen()) is not None:
         with _over_http(access_to(server), warn) as found:
             yield found

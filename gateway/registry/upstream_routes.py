@@ -140,6 +140,9 @@ def check_members(members: Sequence[NewMember]) -> None:
         if not 1 <= each.weight <= MAX_WEIGHT:
             what = f"the weight of `{each.upstream}` must be 1 to {MAX_WEIGHT}, not {each.weight}"
             raise GatewayError("invalid_route", what, subject=each.upstream)
+        if not 0 <= each.tier <= MAX_MEMBERS:
+            what = f"the tier of `{each.upstream}` must be at most {MAX_MEMBERS}, not {each.tier}"
+            raise GatewayError("invalid_route", what, subject=each.upstream)
         if len(each.models) > _MAX_RENAMES:
             raise GatewayError("invalid_route", f"at most {_MAX_RENAMES} models can have another name")
         for model in [*each.models, *each.models.values()]:

@@ -20,8 +20,14 @@ class Member(Body):
     """An upstream of a route."""
 
     upstream: str
-    weight: int = Field(1, ge=0, le=1_000_000)
-    tier: int = Field(1, ge=1, le=16, description="A later tier is tried when all before it failed.")
+    weight: int = Field(
+        1, json_schema_extra={"minimum": 1, "maximum": upstream_routes.MAX_WEIGHT}
+    )  # `upstream_routes` checks both
+    tier: int = Field(
+        1,
+        json_schema_extra={"minimum": 1, "maximum": upstream_routes.MAX_MEMBERS},
+        description="A later tier is tried when all before it failed.",
+    )
     models: dict[str, str] = Field({}, description="What it calls models that clients call otherwise.")
 
 

@@ -480,7 +480,7 @@ def test_commands_say_the_same_here_and_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage.create(home.data)
-    monkeypatch.setattr("gateway.management.nouns.permissions._PAGE", 1)
+    monkeypatch.setattr("gateway.cli.permission_requests._PAGE", 1)
     for each in (home, elsewhere.home):
         each.activate("crm")
         if script == "permissions":

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.audit import search, storage
 from gateway.audit.search import Filters
+from gateway.cli import log_requests
 from gateway.management import gateways
 from gateway.registry import changes, publication, queries, teams, usage_limits
 from gateway.registry.agent_updates import AgentUpdate, update_agent
@@ -34,9 +35,9 @@ def test_bindings_and_limits_that_apply_to_an_agent_are_among_its_entries(run: R
         warned: list[object] = []
         with (
             closing(storage.connect_read_only(gateway.data.audit_db)) as db,
-            gateways.opened(gateway.data.path, lambda *said: warned.append(said)) as opened,
+            gateways.client(gateway.data.path, lambda *said: warned.append(said)) as opened,
         ):
-            listed = opened.log.listed(Filters(agent="bot", kind="change"), 100)
+            listed = log_requests.listed(opened, Filters(agent="bot", kind="change"), 100)
             found = [each.found.entry for each in listed.entries]
             mine = [(each["what"], each["subject_kind"], each["subject"]) for each in found if "subject" in each]
             with registry.read() as session:
