@@ -1,4 +1,4 @@
-"""Types: what a value is, and the number a scalar stands for."""
+"""Types: tests of a value's type, and the number of a scalar."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _parse(text: str) -> int | float:
 
 
 def _json_text(text: str) -> str:
-    """A JSON text for what Go reads and JSON does not have: `+1`, `.5`, `5.`, `007`, `0x1p4`.
+    """The JSON text for a number that Go reads although JSON does not have it: `+1`, `.5`, `5.`, `007`, `0x1p4`.
 
     OPA keeps the text as it is and then writes documents that are not JSON.
     """

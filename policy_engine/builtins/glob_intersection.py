@@ -23,11 +23,11 @@ _NAME: Final = "regex.globs_match"
 
 
 Ranges = tuple[tuple[int, int], ...]
-"""Of code points, sorted and apart from each other."""
+"""Ranges of code points, sorted and not touching each other."""
 
 
 class Token(NamedTuple):
-    """A set of characters, and how often one of them stands there: `` once, `+` or `*`."""
+    """A set of characters and its repetition: `` for once, `+` or `*`."""
 
     ranges: Ranges
     flag: str = ""
@@ -96,7 +96,7 @@ def _simplified(tokens: list[Token]) -> list[Token]:
 def _trimmed(
     first: list[Token], second: list[Token], overlap: Callable[[Token, Token], bool]
 ) -> tuple[list[Token], list[Token]] | None:
-    """Both without the plain tokens they begin and end with, but one on each side; None where two of them differ."""
+    """Both without their common plain tokens at the ends, of which one stays on each side; None if two differ."""
     start = 0
     while start < min(len(first), len(second)) and not first[start].flag and not second[start].flag:
         if not overlap(first[start], second[start]):

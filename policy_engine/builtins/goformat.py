@@ -21,7 +21,7 @@ Argument: TypeAlias = int | float | str | bool | list[Any] | dict[str, Any] | No
 
 
 class JsonNumber(str):
-    """A number as its JSON text, which is what Go's decoder makes of it: a string with a name."""
+    """A JSON number, which Go's decoder keeps as its text: a string type of its own."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""JSON as Go's `encoding/json` reads and writes it, which is what policies see of OPA's.
+"""JSON as Go's `encoding/json` reads and writes it, because policies can see the difference.
 
 Reading is strict, keeps number text, lets the last of duplicate keys win, puts U+FFFD for half a surrogate pair and
 takes 10,000 levels of nesting. Writing sorts keys, keeps number text and escapes `<`, `>`, `&`, U+2028 and U+2029.
@@ -295,7 +295,7 @@ def write(
 
 @dataclass(slots=True)
 class _Open:
-    """A container that is being written: what is left of it, and how it ends."""
+    """A container that is being written: its remaining members, and its end."""
 
     members: Iterator[tuple[str | None, Value]]
     closing: str

@@ -13,7 +13,7 @@ from typing import Final
 
 
 def in_re2s_words(pattern: str) -> str:
-    """The pattern as RE2 has to be given it."""
+    """The pattern in RE2's spelling."""
     if "\\p" not in pattern and "\\P" not in pattern:
         return pattern
 
@@ -50,7 +50,7 @@ def _class(name: str, *, negative: bool, inside: bool) -> str:
         return text if inside else f"[{text}]"
     if name not in ("C", "Cn", "LC"):
         return f"\\{'P' if negative else 'p'}{{{name}}}"
-    # To RE2 what is unassigned belongs to no class, to Go to C.
+    # Unassigned code points belong to no class of RE2, but to Go's class C.
     text = _PARTS[name, negative]
     if negative == (name == "LC"):
         text += _unassigned()
@@ -81,7 +81,7 @@ _ALIASES: Final = {
 
 @functools.cache
 def _unassigned() -> str:
-    """The ranges of what RE2 has in no class."""
+    """The ranges of the code points that RE2 has in no class."""
     import re2
 
     everything = array("I", range(0xD800)) + array("I", range(0xE000, 0x110000))
@@ -106,7 +106,7 @@ def refused(pattern: str) -> str:
 
 _SUSPECT: Final = re.compile(r"\\C|[0-9]{9}|[^\x00-\x7f]")
 _DIGITS: Final = 8
-"""RE2 takes what has more for ordinary text."""
+"""The most digits of a repeat count: RE2 reads a longer one as ordinary text."""
 
 _REFUSED: Final = re.compile(
     r"\\Q.*?(?:\\E|\Z)|\\[pPx]\{|\\(?P<escape>.)|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^]\\])*\]|\(\?P?<(?P<group>[^>]*)>"

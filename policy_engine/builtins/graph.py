@@ -21,7 +21,7 @@ def _start(ctx: Context, value: Value, name: str) -> list[Value]:
 
 
 def _neighbours(ctx: Context, edges: Value) -> list[Value]:
-    """The nodes that edges lead to; what is no array or set leads nowhere."""
+    """The nodes that edges lead to; a value that is no array or set leads nowhere."""
     if edges.__class__ is list:
         return edges
     if edges.__class__ is Set:

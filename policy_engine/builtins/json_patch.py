@@ -137,7 +137,7 @@ class _Edit:
             self.root = UNDEFINED
 
     def _change(self, path: list[Value], value: Value) -> None:
-        """Put a value at the end of a path (UNDEFINED: remove what is there), copying what is not owned on the way."""
+        """Put a value at the end of a path, or remove it (UNDEFINED). Containers that are not owned are copied."""
         nodes = [self.root]
         for key in path[:-1]:
             nodes.append(_child(nodes[-1], key))
@@ -145,7 +145,7 @@ class _Edit:
         free = sets[0] if sets else len(nodes)
         changed = self._copy(nodes[-1], len(nodes) <= free)
         if changed.__class__ in _COMPOSITES:
-            # An array moves what is behind the place, a set is made anew.
+            # An array moves the elements behind the place; a set is rebuilt.
             self.ctx.charge(len(changed) // (16 if changed.__class__ is Set else 256))
         changed = _delete(changed, path[-1]) if value is UNDEFINED else _insert(changed, path[-1], value)
         for depth in range(len(nodes) - 2, -1, -1):

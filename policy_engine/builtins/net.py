@@ -49,7 +49,7 @@ def is_address(text: str) -> bool:
 
 
 _LONGEST: Final = 64
-"""No address with a prefix is longer, which also keeps what the caches hold small."""
+"""No address with a prefix is longer. The limit also keeps the entries of the caches small."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -147,7 +147,7 @@ def cidr_contains_matches(ctx: Context, cidrs: Value, operands: Value) -> Value:
 
 
 def _places(ctx: Context, operand: Value, position: int, name: str) -> Iterator[tuple[Value, Value]]:
-    """(what should be a string, its place) for each element. An operand of another type has none."""
+    """(the value that should be a string, its place) for each element. An operand of another type has none."""
     return charged(ctx, _elements(ctx, operand, position, name), lambda _: _PARSING)
 
 
@@ -183,7 +183,7 @@ def cidr_expand(ctx: Context, operand: Value) -> Value:
     """All addresses of a range."""
     network = _operand(operand, "net.cidr_expand")
     numbers = range(network.first, network.last + 1)
-    # A budget of steps that cannot suffice is found out at once, a deadline on the way.
+    # A budget that cannot suffice is detected at once, a deadline on the way.
     ctx.charge(_ADDRESS * (network.last - network.first + 1))
     return Set.of({_text(network.version, number): None for number in charged(ctx, numbers)})
 

@@ -77,9 +77,9 @@ def range_step(ctx: Context, first: Value, last: Value, step: Value) -> list[int
 
 
 def _range(ctx: Context, start: int, end: int, step: int) -> list[int]:
-    """A range, made in pieces that are paid for one by one, so that no piece is long beside the clock.
+    """A range, made in pieces that are paid for one by one, so that the clock is looked at often.
 
-    A range that the budget does not reach to is not begun: the budget is also what bounds memory.
+    A range that exceeds the budget is not begun, because the budget also bounds memory.
     """
     price = _PRICE * (1 + max(start.bit_length(), end.bit_length()) // 256)
     whole = range(start, end + 1, step) if start <= end else range(start, end - 1, -step)

@@ -33,7 +33,7 @@ def _sum(x: float, y: float, name: str) -> int | float:
 
 
 MEMBER: Final = 4
-"""Steps for a member of a set that is made: what is kept must be paid for, and it has about forty bytes."""
+"""Steps for a member of a new set: kept values must be paid for, and a member takes about forty bytes."""
 
 
 def minus(ctx: Context, x: Value, y: Value) -> Value:

@@ -90,7 +90,7 @@ def _added_headers(config: dict[Any, Value], target: uri.URI, digest: str, momen
 
 
 def _signed_headers(given: dict[str, str], added: dict[str, str]) -> dict[str, str]:
-    """By name in small letters, sorted; what the request has is signed rather than what is added."""
+    """The signed headers by lower-case name, sorted. A header of the request takes precedence over an added one."""
     own = {name.lower(): value for name, value in given.items()}
     return dict(sorted({**added, **{name: own[name] for name in own if name not in _UNSIGNED}}.items()))
 

@@ -46,7 +46,7 @@ def parse_module(ctx: Context, file: Value, source: Value) -> Value:
 
 
 BUILTIN_NAMES: Final[set[str]] = set()
-"""The names of all builtins. The table of them, of which those in this file are a part, puts them here."""
+"""The names of all builtins. The table fills the set, because this file, which is part of it, cannot import it."""
 
 _LONGEST: Final = 1 << 15
 """A text is split into tokens at once, which no deadline can interrupt."""

@@ -31,7 +31,7 @@ class Context(Protocol):
     def afford(self, work: int) -> None:
         """Raise as `charge` does if the budget has no such steps left, and take none of them.
 
-        For what is made in pieces, each charged for itself, and must not be begun if it cannot be ended.
+        Use it before work in pieces, each charged for itself, that must not begin if it cannot end.
         """
 
     def charge_once(self, key: Hashable, work: int) -> None:
@@ -41,7 +41,7 @@ class Context(Protocol):
         """The time that is left for the decision; None if it has no deadline."""
 
     def look_at_clock(self) -> None:
-        """Raise `PolicyError` if the deadline has passed. For work that is paid for, in one piece, and long."""
+        """Raise `PolicyError` if the deadline has passed. Use it around long work that is paid for in one piece."""
 
     def print(self, message: str) -> None:
         """Hand a message of `print` or `trace` to the caller's sink."""

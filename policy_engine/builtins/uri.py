@@ -64,7 +64,7 @@ class URI:
 
 
 def parse(ctx: Context, operand: Value) -> Value:
-    """The parts that are there."""
+    """The parts that the URL has."""
     text = string(operand, "uri.parse", 1)
     charge_made(ctx, len(text), ascii_only=text.isascii())
     try:
@@ -184,7 +184,7 @@ def _host(host: str, scheme: str) -> str:
 
 
 def _check_ip_literal(text: str) -> None:
-    """Refuse what is not an IPv6 address, maybe with a zone (RFC 6874)."""
+    """Refuse a host that is not an IPv6 address, with or without a zone (RFC 6874)."""
     from ipaddress import AddressValueError, IPv6Address
 
     address, percent, zone = text.partition("%")
