@@ -179,6 +179,14 @@ TOLD: dict[str, str] = {
     ),
     "delegator_dead": "an agent on whose behalf this token acts can have nobody act for it any more",
     "person_right_ended": "this agent may act for the person of this token no more",
+    # Of a token anybody can check these with the gateway's public keys.
+    **dict.fromkeys(
+        (f"token_{fault}" for fault in ("malformed", "header_member", "algorithm", "issuer", "claims", "unknown_key")),
+        "what was sent is no token that this gateway has given out: get one at `/oauth/token`",
+    ),
+    "token_signature": "the token's signature is not right: it was changed, cut short or given out elsewhere",
+    "token_type": "this token is for an exchange at `/oauth/token`, and not for requests",
+    "token_audience": "this token is for something else than requests to this gateway",
 }
 """A client reads this of its credential, by the detail of a `bad_credentials` that gives no reasons of its own."""
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import gateway as gateway_package
+from gateway.errors import TOLD, looks_like
 from gateway.identity import credentials
 from gateway.registry import changes
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.conftest import Gateway
+from tests.gateway.dataplane.test_tokens import another, bearer, own
 
 AUTHENTICATE = "www-authenticate"
 
@@ -76,6 +81,42 @@ def test_an_unknown_id_and_a_wrong_secret_look_alike(run: Callable[..., None]) -
         assert {each["detail"]: each["count"] for each in entries} == {"unknown": 2, "wrong_secret": 2}
         told = answers[0][0]["x-refusal-id"]
         assert sorted(each.get("told_as", each["id"]) for each in entries) == [told, told]
+
+    run(test)
+
+
+def test_every_401_says_what_is_wrong() -> None:
+    """Whatever detail the code gives without reasons has a text."""
+    silent = []
+    for path in (Path(gateway_package.__file__).parent).rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "Denied" or len(call.args) < 2:
+                continue
+            code, detail = (getattr(each, "value", "") for each in call.args[:2])
+            has_reasons = any(each.arg == "reasons" for each in call.keywords)
+            if code == "bad_credentials" and isinstance(detail, str) and not has_reasons:
+                silent += [f"{path.name}: {detail}"] if detail and looks_like(detail) not in TOLD else []
+    assert silent == []
+
+
+def test_a_token_that_is_not_right_is_told_so(run: Callable[..., None]) -> None:
+    async def test(gateway: Gateway) -> None:
+        other, _ = another(gateway, "other")
+        token, grant = await own(gateway), await own(gateway, requested_actor=other)
+        told = {}
+        for name, text in (
+            ("changed", token[:-8] + "AAAAAAAA"),
+            ("cut", token[:-40]),
+            ("of two parts", token.rpartition(".")[0]),
+            ("for an exchange", grant),
+        ):
+            reply = await gateway.chat("gpt-4o", bearer(text))
+            assert (reply.status, reply.code) == (401, "bad_credentials")
+            told[name] = reply.json["error"]["message"]
+        assert "the token's signature is not right" in told["changed"]
+        assert "signature is not right" in told["cut"] or "no token that this gateway has given out" in told["cut"]
+        assert "no key of this gateway" in told["of two parts"]
+        assert "for an exchange at `/oauth/token`" in told["for an exchange"]
 
     run(test)
 
