@@ -104,7 +104,7 @@ def is_inside_name(host: str) -> bool:
 
 def not_public(host: str) -> str:
     """The one text for a name that leads inside and for one that leads nowhere."""
-    return f"`{host}` is no public address" if literal(host) else f"`{host}` has no public address"
+    return f"`{host}` is no public address" if literal(host) else f"`{host}` cannot be resolved to a public address"
 
 
 def refusal(address: str, reach: str) -> str:
