@@ -36,6 +36,7 @@ COMMANDS: Final = frozenset(
         "agents permissions",
         *(f"audit {verb}" for verb in ("list", "show", "explain", "checkpoint", "prove")),
         "explain",
+        "decide",
         "usage",
         "usage reconcile",
         *(f"upstreams {verb}" for verb in ("add", "list", "show", "check", "remove")),

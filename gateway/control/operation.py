@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # a command imports what its own operation needs, and no more
     from gateway.registry.database import Registry
     from gateway.registry.guarded import Step
     from gateway.registry.vault import Vault
+    from gateway.settings import Settings
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -79,6 +80,7 @@ class Context:
 
     registry: Registry
     data: DataDirectory
+    settings: Settings
     writer: AuditWriter | None
     """The one of this process: a writer of its own for each change would be a thread and a connection each time."""
     peppers: Peppers

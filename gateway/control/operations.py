@@ -23,6 +23,7 @@ _FILES: Final[dict[str, tuple[str, ...]]] = {
     "agents": ("agents", "overviews", "permissions", "keys"),
     "standing": ("overviews",),
     "permissions": ("permissions",),
+    "decide": ("dry_runs",),
     "keys": ("keys",),
     "bindings": ("bindings",),
     "limits": ("limits",),

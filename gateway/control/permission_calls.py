@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from gateway.call import Call, Tool
@@ -10,6 +11,7 @@ from gateway.control.permission_records import AskedCall, AskedTool
 from gateway.errors import Hint, UnknownError, did_you_mean
 from gateway.registry import names, queries
 from gateway.registry.database import Registry
+from gateway.upstream.providers.base import simplest
 from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
 
@@ -43,24 +45,13 @@ def calls_of(
             where = f"upstream `{row.name}`" if row else "the default upstream"
             hint = did_you_mean(action, routes, Hint("`gateway upstreams show NAME` lists the actions of an upstream"))
             raise UnknownError("action", f"{where} has no action `{action}`", subject=action, hint=hint)
+        call = simplest(provider, row.name if row else "openai", route)
         for model in models:
             for tool in tools or [""]:
                 kind, colon, name = tool.rpartition(":")
                 given = Tool(kind if colon else "function", name)
-                found.append(
-                    Call(
-                        action=action,
-                        upstream=row.name if row else "openai",
-                        provider=provider.name,
-                        method=route.method,
-                        path=provider.prefix + route.path,
-                        raw=b"",
-                        body=None,
-                        model=model,
-                        models=(model,),
-                        tools=(given,) if tool else (),
-                    )
-                )
+                tools_of_it = (given,) if tool else ()
+                found.append(replace(call, model=model, models=(model,), tools=tools_of_it))
     return found
 
 

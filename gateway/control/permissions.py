@@ -11,27 +11,28 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from gateway.call import Call
 from gateway.control.permission_records import Judged, Permission
-from gateway.dataplane.dry_run import obliged_document
+from gateway.dataplane.judgement import judge
+from gateway.dataplane.obliged import described
 from gateway.errors import GatewayError
-from gateway.identity.principals import CredentialRow, Principal, principal_of
+from gateway.identity.principals import Found, principal_of, refusal_of
 from gateway.policy import authorization
 from gateway.policy.authorization import Authorization
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
 from gateway.policy.decision import ALLOWED
-from gateway.policy.input import build_input
 from gateway.registry.as_of import AgentAt, RegistryAt
 from gateway.registry.port import ActiveSet, BundleRef
 from gateway.registry.records import BundleRecord, KeyRecord
 
 _SECONDS: Final = 30.0
 _KEPT: Final = 32
+# The words for refusals by the states of keys and agents, where they are not the log's.
+_WORDS: Final = {"suspended": "agent_suspended", "revoked": "no_key", "expired": "no_key"}
 
 
 class Bundles:
@@ -100,37 +101,29 @@ class _Court:
 
     def judge(self, agent: AgentAt, number: int, call: Call) -> Permission:
         """Try each key that worked; the first that would have let the call through decides, or else the last."""
-        if refusal := _refusal(agent, self._at_ns):
-            return _permission(agent, number, refusal, (), None, [])
-        found: Permission | None = None
-        for key in [each for each in agent.keys if each.works(self._at_ns)]:
-            found = self._with_key(agent, number, call, key)
-            if found.allowed:
+        keys = [each for each in agent.keys if each.works(self._at_ns)] or agent.keys[-1:]
+        found = [self._with_key(agent, number, call, None)] if not keys else []
+        for key in keys:
+            found.append(self._with_key(agent, number, call, key))
+            if found[-1].allowed:
                 break
-        return found or _permission(agent, number, "no_key", (), None, [])
+        return found[-1]
 
-    def _with_key(self, agent: AgentAt, number: int, call: Call, key: KeyRecord) -> Permission:
-        principal = _principal(agent, key)
+    def _with_key(self, agent: AgentAt, number: int, call: Call, key: KeyRecord | None) -> Permission:
+        row = agent.row(key)
+        denied = refusal_of(Found(row, None), now_ns=self._at_ns)
+        if denied is not None or key is None:
+            code = "no_key" if denied is None else _WORDS.get(denied.detail, denied.detail)
+            return _permission(agent, number, code, (), None, [])
+        principal = principal_of(row, "", 0, key.method)
         panel = authorization.panel(principal, self._active, self._policies)
-        panel = authorization.within_scope(panel, principal.scope, call.action, call.models, None)
-        found = self._authorized(panel, principal, call)
+        scope = principal.scope and replace(principal.scope, networks=())
+        panel = authorization.within_scope(panel, scope, call.action, call.models, None)
+        ends = time.monotonic() + _SECONDS
+        found = judge(panel, principal, call, self._at_ns, described, ends).authorization
         judged = list(self._judged(agent, panel, found)) if found.panel.refusal is None else []
         reasons = found.reasons or ((self._why(agent, found),) if found.code != ALLOWED else ())
         return _permission(agent, number, found.code, [each for each in reasons if each], key.id, judged)
-
-    def _authorized(self, panel: Panel, principal: Principal, call: Call) -> Authorization:
-        document = build_input(principal, call, self._at_ns, body=bool(panel.content))
-        ends = time.monotonic() + _SECONDS
-        found = authorization.judge(panel, document, self._at_ns, None, (), ends)
-        if found.allow and found.obligations:
-            seed = found.seed
-            found, _, _ = authorization.enforce(
-                found,
-                document,
-                obliged_document,
-                lambda changed: authorization.judge(panel, changed, self._at_ns, seed, (), ends),
-            )
-        return found
 
     def _judged(self, agent: AgentAt, panel: Panel, found: Authorization) -> Iterator[Judged]:
         """What each binding says of the call as it would have been forwarded."""
@@ -157,16 +150,6 @@ class _Court:
         return next(filter(None, lost), found.detail)
 
 
-def _refusal(agent: AgentAt, at_ns: int) -> str:
-    """Why an agent was refused before any policy was asked; empty if it was not."""
-    above = agent.standing
-    if above.revoked or above.suspended:
-        return above.revoked or above.suspended
-    if agent.agent.expired(at_ns):
-        return "agent_expired"
-    return "" if agent.agent.status == "active" else f"agent_{agent.agent.status}"
-
-
 def _permission(
     agent: AgentAt, number: int, code: str, reasons: Sequence[str], key: str | None, judged: list[Judged]
 ) -> Permission:
@@ -182,40 +165,6 @@ def _permission(
         key=key,
         bindings=judged,
     )
-
-
-def _principal(agent: AgentAt, key: KeyRecord) -> Principal:
-    """The agent as the data plane would have known it by this key."""
-    found = agent.agent
-    scope = {name: part for name, part in (key.scope or {}).items() if name != "networks"}
-    bindings = [
-        [bound.id, bound.bundle, bound.effect, bound.pinned, bound.shadow]
-        for bound in (each.binding for each in agent.bindings)
-    ]
-    row = CredentialRow(
-        key_id=key.id,
-        digest=b"",
-        pepper=0,
-        expires_ns=None,
-        revoked_ns=None,
-        agent_id=found.id,
-        organization=found.organization,
-        name=found.name,
-        version=found.version,
-        owner=found.owner,
-        team=found.team,
-        environment=found.environment,
-        status=found.status,
-        capabilities=_json(found.capabilities),
-        labels=_json(found.labels),
-        bindings=_json(bindings),
-        scope=_json(scope) if scope else None,
-    )
-    return principal_of(row, "", 0, key.method)
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
 
 
 def _ref(revision: BundleRecord) -> BundleRef:

@@ -39,6 +39,7 @@ from gateway.registry.database import Registry
 from gateway.registry.documents import plain
 from gateway.registry.key_source import KeySource
 from gateway.registry.vault import Vault
+from gateway.settings import Settings, load_settings
 from gateway.shares import Holder, Shares, address_of
 
 logger = logging.getLogger("gateway.control")
@@ -150,6 +151,7 @@ class ControlApi:
         writer: AuditWriter | None = None,
         health: Callable[[str | None], Mapping[str, Any]] | None = None,
         followed: Callable[[str], bool] | None = None,
+        settings: Settings | None = None,
     ) -> ControlApi:
         """The API of the gateway in a data directory, whose streams end when `stop` is set. Blocks.
 
@@ -164,6 +166,7 @@ class ControlApi:
         context = Context(
             registry=registry,
             data=data,
+            settings=settings or load_settings({"data": data.path}),
             writer=writer,
             peppers=peppers,
             vault=vault,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.produced import MARGIN
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
-from gateway.policy.authorization import Authorization, refused
+from gateway.policy.authorization import Apply, Authorization, refused
 from gateway.policy.decision import Verdict
 from gateway.policy.obligations import Obligations, together
 from gateway.upstream.routing import Destination
@@ -45,8 +45,6 @@ _DECLINED: Final = frozenset({*range(400, 500), 503, 529})
 _SHOWN: Final = 64  # characters of a client's own
 _OWN_PRICES: Final = "leave it out, or ask an operator to say in `prices.json` what it costs"
 _WHOLE: Final = frozenset({"ok", "cap_exceeded"})
-
-Apply = Callable[[Call, Obligations], tuple[Call, tuple[str, ...]]]
 
 
 class Budget:

@@ -17,12 +17,11 @@ from gateway.audit import balances, storage
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Denial
 from gateway.call import Call, Reference, Tool
-from gateway.dataplane.budget import Apply, Budget
-from gateway.identity.principals import Principal
+from gateway.dataplane.budget import Budget
+from gateway.dataplane.judgement import Judged
 from gateway.policy.authorization import Authorization, refused
 from gateway.policy.decision import Verdict
 from gateway.settings import Settings
-from gateway.upstream.routing import Destination
 from gateway.usage import bounds
 from gateway.usage.price_book import PriceBook
 from gateway.usage.standing import Standing
@@ -50,25 +49,14 @@ class Limits:
     def __init__(self, settings: Settings) -> None:
         self._path = settings.data.audit_db
         self._standing = Standing(self._path, dict)
-        self._budget = Budget(self._standing, PriceBook(settings), default_output=settings.default_output_tokens)
+        self.budget = Budget(self._standing, PriceBook(settings), default_output=settings.default_output_tokens)
 
     def close(self) -> None:
         self._standing.close()
 
-    def usage(self, principal: Principal, now_ns: int) -> Mapping[str, Any]:
-        """What the agent has used, as policies see it."""
-        return self._budget.usage(principal, now_ns)
-
-    def with_output_limit(
-        self, found: Authorization, principal: Principal, call: Call, destination: Destination, apply: Apply
-    ) -> tuple[Authorization, int | None]:
-        return self._budget.with_output_limit(found, principal, call, destination, apply)
-
-    def reserve(
-        self, found: Authorization, principal: Principal, call: Call, destination: Destination, cap: int | None
-    ) -> tuple[Authorization, Forecast | None]:
-        """The authorization, refused if a limit has no room for the call; and what the limits say."""
-        found, reservation = self._budget.reserve(found, principal, call, destination)
+    def asked(self, judged: Judged) -> tuple[Authorization, Forecast | None]:
+        """What was judged, refused if a limit has no room for the call; and what the limits say."""
+        found, call, reservation = judged.authorization, judged.call, judged.reservation
         if reservation is None:
             return found, None
         try:
@@ -84,7 +72,9 @@ class Limits:
         remark = NO_TEXT if no_text and any(each["needed"] > 1 for each in standing) else ""
         if reservation.estimate is not None:
             remark = f"what it reserves is an estimate: it has {reservation.estimate.why}"
-        return found, Forecast(reservation.tokens, reservation.spend_nanousd, tuple(standing), cap, remark)
+        return found, Forecast(
+            reservation.tokens, reservation.spend_nanousd, tuple(standing), judged.output_limit, remark
+        )
 
 
 def call_of(document: Mapping[str, Any], simplest: Call) -> Call:
@@ -94,15 +84,23 @@ def call_of(document: Mapping[str, Any], simplest: Call) -> Call:
     return replace(
         simplest,
         action=document["action"],
+        upstream=resource["upstream"],
+        provider=resource["provider"],
         method=request["method"],
         path=request["path"],
         raw=orjson.dumps(body) if body else b"",
         body=body or None,
         model=resource["model"],
         models=tuple(resource["models"]),
+        params=resource["params"],
+        stores=resource["stores"],
         stream=request["stream"],
         max_output_tokens=request["max_output_tokens"],
         tools=tuple(Tool(each["type"], each["name"], each.get("server", "")) for each in request["tools"]),
+        roles=tuple(request["roles"]),
+        messages=request["messages"],
+        system_prompts=tuple(request["system_prompts"]),
+        betas=tuple(request["betas"]),
         references=tuple(Reference(each["kind"], each["id"]) for each in resource["references"]),
         modalities=tuple(request["modalities"]),
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, Final
+
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.policy.obligations import Obligations
 from gateway.upstream.providers.base import Edits, Provider
 from gateway.upstream.routing import Match
+
+_WITH_OUTPUT_LIMIT: Final = frozenset({"chat.completions", "completions", "responses", "messages", "generate_content"})
+"""Actions of whose calls the providers' `edit` limits the output."""
 
 
 def obliged(provider: Provider, call: Call, obligations: Obligations) -> tuple[Call, tuple[str, ...]]:
@@ -20,6 +26,23 @@ def obliged(provider: Provider, call: Call, obligations: Obligations) -> tuple[C
         model=obligations.model,
     )
     return provider.edit(call, edits)
+
+
+def described(call: Call, obligations: Obligations) -> tuple[Call, tuple[str, ...]]:
+    """The same for a call without a body, of which only the parts are known that policies see."""
+    if call.method != "POST" or call.content_type != "application/json":
+        return call, ()
+    changed: dict[str, Any] = {}
+    cap, limit = obligations.max_output_tokens, call.max_output_tokens
+    if cap is not None and call.action in _WITH_OUTPUT_LIMIT and (limit is None or limit > cap):
+        changed["max_output_tokens"] = cap
+    tools = tuple([each for each in call.tools if (each.name or each.type) not in obligations.strip_tools])
+    if tools != call.tools:
+        changed["tools"] = tools
+    if obligations.model is not None and call.models not in ((), (obligations.model,)):
+        changed |= {"model": obligations.model, "models": (obligations.model,)}
+    names = {"max_output_tokens": "max_output_tokens", "tools": "strip_tools", "model": "model"}
+    return replace(call, **changed), tuple(name for member, name in names.items() if member in changed)
 
 
 def renamed(match: Match, call: Call) -> tuple[Call, tuple[str, ...]]:

@@ -45,13 +45,13 @@ from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.judgement import Judgement
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
-from gateway.dataplane.reading import Reader
+from gateway.dataplane.reading import Reader, check_upstream
 from gateway.dataplane.recording import Recorder
 from gateway.dataplane.refusals import Asked, Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Relay
 from gateway.dataplane.request_log import RequestLog
-from gateway.dataplane.telling import Teller, owner
+from gateway.dataplane.telling import Teller
 from gateway.dataplane.tracing import Tracer
 from gateway.dataplane.watch import Watch
 from gateway.dataplane.wrong_server import WrongServerError
@@ -270,11 +270,8 @@ class DataPlane:
         await self._reader.read(exchange)
 
     def _choose(self, exchange: Exchange, principal: Principal, found: Match | Choices) -> None:
-        """Choose the upstream of an attempt. A provider's key opens only what leads to that provider."""
-        if principal.upstream is not None:
-            members = [found] if isinstance(found, Match) else [match for _, match in found.members]
-            if all(each.destination.name != principal.upstream for each in members):
-                raise Denied("bad_credentials", "legacy_other_upstream", principal_hint=owner(principal))
+        """Choose the upstream of an attempt."""
+        check_upstream(principal, found)
         self._chooser.choose(exchange, found)
 
     # Judge: steps 5 and 6

@@ -13,6 +13,7 @@ from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.obliged import renamed
+from gateway.errors import Denied, PrincipalHint
 from gateway.identity.principals import Principal
 from gateway.identity.signatures import Signed
 from gateway.runtime.references import References
@@ -25,7 +26,7 @@ from gateway.usage.bounds import Kept
 LARGE_BODY = 64 * 1024
 """Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over."""
 
-_REPORT_USAGE = Edits(report_usage=True)
+REPORT_USAGE = Edits(report_usage=True)
 
 # What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
 # again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
@@ -97,6 +98,14 @@ class Reader:
         return exchange.match != before
 
 
+def check_upstream(principal: Principal, found: Match | Choices) -> None:
+    """Refuse a provider's key that opens nothing here: it is only for what leads to that provider."""
+    if principal.upstream is not None:
+        members = [found] if isinstance(found, Match) else [match for _, match in found.members]
+        if all(each.destination.name != principal.upstream for each in members):
+            raise Denied("bad_credentials", "legacy_other_upstream", principal_hint=PrincipalHint.of(principal))
+
+
 def _read(exchange: Exchange) -> None:
     """Read the call in this request. It is changed so that its answer will report usage, and the model has the name
     that the upstream knows it by: what is judged is what is sent.
@@ -106,7 +115,7 @@ def _read(exchange: Exchange) -> None:
     provider = match.destination.provider
     call = provider.read(match.endpoint, exchange.head, exchange.received)
     exchange.requested_models, exchange.requested_path = (), ""
-    exchange.call, exchange.edits = provider.edit(call, _REPORT_USAGE)
+    exchange.call, exchange.edits = provider.edit(call, REPORT_USAGE)
     if match.renames:
         exchange.change(*renamed(match, exchange.call))
     exchange.call = receiving.spooled(exchange.call, exchange.received)

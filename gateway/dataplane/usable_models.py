@@ -17,7 +17,7 @@ from gateway.call import Call
 from gateway.identity.principals import Principal
 from gateway.policy import authorization
 from gateway.policy.cache import Panel
-from gateway.upstream.providers.base import Provider
+from gateway.upstream.providers.base import Provider, simplest
 
 _ASKING: Final = frozenset(
     {
@@ -75,18 +75,7 @@ class UsableModels:
         """Those of these models that the agent may use; all of them if it could use none."""
         every = dict.fromkeys(models)
         now_ns, ends = time.time_ns(), time.monotonic() + _SECONDS
-        calls = [
-            Call(
-                each.action,
-                self._upstream,
-                self._provider.name,
-                each.method,
-                self._provider.prefix + each.path,
-                b"",
-                {},
-            )
-            for each in self._routes.values()
-        ]
+        calls = [simplest(self._provider, self._upstream, each) for each in self._routes.values()]
         # Most models are allowed by the action that allowed the last one.
         usable: list[str] = []
         for model in every:
@@ -100,6 +89,6 @@ class UsableModels:
         return usable or every
 
     def _allows(self, call: Call, model: str, now_ns: int, ends: float) -> bool:
-        named = replace(call, model=model, models=(model,))
+        named = replace(call, model=model, models=(model,), body={})
         found = authorization.decide(self._judges, self._principal, named, now_ns, ends=ends, usage=self._usage)
         return found.allow

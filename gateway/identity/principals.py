@@ -10,6 +10,7 @@ lost. A `CredentialKind` says how the credentials of one kind are looked up and 
 from __future__ import annotations
 
 import functools
+import operator
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
@@ -20,10 +21,9 @@ import orjson
 
 from gateway.errors import Denied, PrincipalHint
 from gateway.frozen import frozen
-from gateway.identity import key_scope, persons
+from gateway.identity import key_scope, persons, standing
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.persons import Right
-from gateway.identity.standing import TEXTS, Standing
 from gateway.identity.tokens import Token
 
 Effect = Literal["grant", "guard"]
@@ -31,6 +31,9 @@ Method = Literal["legacy", "api_key", "signature", "mtls", "token"]
 
 STRENGTHS: dict[Method, int] = {"legacy": 0, "api_key": 1, "signature": 2, "mtls": 2, "token": 3}
 """How much each kind of credentials proves, as policies see it."""
+
+_NEVER = (None, None, None)
+_ID = operator.itemgetter("id")
 
 
 @frozen()
@@ -143,8 +146,8 @@ class CredentialRow(NamedTuple):
     status: str
     capabilities: str
     labels: str
-    bindings: str  # [[id, bundle, effect, pinned, shadow], …]
-    limits: str = "[]"  # [[id, subject_kind, name, value, upstream, model, raised, raised_until_ns], …]
+    bindings: str  # of objects with the members of `BoundBundle`
+    limits: str = "[]"  # of objects with those of `BoundLimit`
     content: str | None = None
     content_key: bytes | None = None
     scope: str | None = None
@@ -238,7 +241,7 @@ class Principals:
             raise Denied("bad_credentials", "unknown")
         place = (presented.method, presented.lookup)
         entry = self._entries.get(place)
-        if entry is None or entry.principal.authority_epoch != epoch:
+        if entry is None or entry.principal.authority_epoch != epoch or _over(entry.principal):
             found = await kind.find(presented.lookup)
             kind.check(presented, None if found is None else found.proof)
             if found is None:
@@ -247,7 +250,6 @@ class Principals:
         else:
             # All of it is checked on every request: finding an entry proves no more than knowing a public id.
             kind.check(presented, entry.proof)
-            _check_expiry(entry.principal)
             self._entries.move_to_end(place)
             principal = entry.principal
         await kind.admit(presented, principal)
@@ -259,8 +261,7 @@ class Principals:
         For the second look between reading a body and deciding (step 5 of a request). The credential was checked
         already, and what it is checked against never changes.
         """
-        if principal.authority_epoch == epoch:
-            _check_expiry(principal)
+        if principal.authority_epoch == epoch and not _over(principal):
             return principal
         found = await self._kinds[principal.method].find(principal.lookup)
         if found is None:
@@ -307,79 +308,41 @@ def _another(principal: Principal) -> Denied:
     return Denied("bad_credentials", "revoked", principal_hint=hint)
 
 
-def refusal_of(found: Found, *, expiry: bool = True) -> Denied | None:
-    """Why nobody is let in by what was found; None if somebody is. A chain ends with any of its links."""
-    denied = _refusal(found.row, expiry=expiry)
-    if denied is not None:
-        return denied
+def refusal_of(found: Found, *, expiry: bool = True, now_ns: int | None = None) -> Denied | None:
+    """Why nobody is let in by what was found; None if somebody is. A chain ends with any of its links.
+
+    The credential is known to match. `now_ns` is another time than now.
+    """
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    if (why := standing.refusal(found.row, now_ns, expiry=expiry)) is not None:
+        return _denied(found.row, *why)
     for row in found.before:
-        if (denied := _refusal(row, expiry=expiry)) is not None:
+        if standing.refusal(row, now_ns, expiry=expiry) is not None:
             # The agent that acts is alive. What has become of the other one is not for it to know.
-            return Denied("bad_credentials", "delegator_dead", principal_hint=denied.principal_hint)
+            return Denied("bad_credentials", "delegator_dead", principal_hint=PrincipalHint.of(row))
     if found.token is not None and found.token.person is not None and found.right is None:
         hint = PrincipalHint.of(found.row)
         return Denied("bad_credentials", "person_right_ended", principal_hint=hint)
     return None
 
 
-def _refusal(row: CredentialRow, *, expiry: bool = True) -> Denied | None:
-    """Why nobody is let in by this row, whose credential is known to match; None if its holder is."""
-    above = Standing(row.organization_status, row.team_status, row.stopped)
-    if row.revoked_ns is not None:
-        why = "revoked"
-    elif row.status in ("revoked", "retired"):
-        why = f"agent_{row.status}"
-    elif above.revoked:
-        why = above.revoked
-    elif expiry and (expired := _expired(row.expires_ns, row.agent_expires_ns)):
-        why = expired
-    elif suspended := above.suspended or _unconfirmed(row, expiry) or row.status.removeprefix("active"):
-        hint = PrincipalHint.of(row)
-        if row.upstream is not None:
-            return _legacy(suspended, hint)
-        # Only somebody with a valid key is told: its owner, who should know that this is no mistake of the key.
-        reasons = [TEXTS[suspended]] if suspended in TEXTS else []
-        return Denied("agent_suspended", suspended, reasons=reasons, principal_hint=hint)
-    else:
-        return None
+def _denied(row: CredentialRow, code: str, detail: str) -> Denied:
     hint = PrincipalHint.of(row)
-    return Denied("bad_credentials", why, principal_hint=hint) if row.upstream is None else _legacy(why, hint)
+    if row.upstream is not None:
+        # Nobody knows who sends a provider's key, so the client is not told more than a stranger.
+        return Denied("bad_credentials", f"legacy_{detail}", principal_hint=hint)
+    # Only somebody with a valid key is told of a suspension: its owner, who should know that this is no mistake of it.
+    reasons = [standing.TEXTS[detail]] if code == "agent_suspended" and detail in standing.TEXTS else []
+    return Denied(code, detail, reasons=reasons, principal_hint=hint)
 
 
-def _unconfirmed(row: CredentialRow, expiry: bool) -> str:
-    """`review_overdue` if nobody has confirmed the agent in time. Its calls under way end when that is in its row."""
-    late = row.suspends_ns is not None and row.suspends_ns <= time.time_ns()
-    return "review_overdue" if late and (expiry or row.status == "suspended") else ""
-
-
-def _legacy(why: str, hint: PrincipalHint) -> Denied:
-    """The refusal of a provider's key. Nobody knows who sends it, so the client is not told more than a stranger."""
-    return Denied("bad_credentials", f"legacy_{why}", principal_hint=hint)
-
-
-def _check_expiry(principal: Principal) -> None:
-    """Refuse a credential or an agent that has expired. No epoch changes when time passes, so each use checks this."""
-    if why := _expired(principal.expires_ns, principal.agent_expires_ns):
-        hint = PrincipalHint.of(principal)
-        if principal.upstream is not None:
-            raise _legacy(why, hint)
-        raise Denied("bad_credentials", why, principal_hint=hint)
-    if principal.suspends_ns is not None and principal.suspends_ns <= time.time_ns():
-        hint = PrincipalHint.of(principal)
-        if principal.upstream is not None:
-            raise _legacy("review_overdue", hint)
-        reasons = [TEXTS["review_overdue"]]
-        raise Denied("agent_suspended", "review_overdue", reasons=reasons, principal_hint=hint)
-
-
-def _expired(credential_ns: int | None, agent_ns: int | None) -> str:
-    """Which of the two has expired, as the log's detail; empty if neither has."""
-    if credential_ns is None and agent_ns is None:
-        return ""
-    now = time.time_ns()
-    if credential_ns is not None and credential_ns <= now:
-        return "expired"
-    return "agent_expired" if agent_ns is not None and agent_ns <= now else ""
+def _over(principal: Principal) -> bool:
+    """Whether a time has come at which it is refused. No epoch changes when time passes, so each use checks this."""
+    ends = principal.expires_ns, principal.agent_expires_ns, principal.suspends_ns
+    if ends == _NEVER:
+        return False
+    now_ns = time.time_ns()
+    return any(each is not None and each <= now_ns for each in ends)
 
 
 def principal_of(
@@ -448,12 +411,12 @@ def principal_of(
 @functools.lru_cache(maxsize=1024)
 def _bindings(text: str) -> tuple[BoundBundle, ...]:
     """The bindings of a row, sorted by id, that is by age: bundles judge in the same order in every worker."""
-    return tuple(BoundBundle(*each) for each in sorted(orjson.loads(text)))
+    return tuple(BoundBundle(**each) for each in sorted(orjson.loads(text), key=_ID))
 
 
 @functools.lru_cache(maxsize=1024)
 def _limits(text: str) -> tuple[BoundLimit, ...]:
-    return tuple(BoundLimit(*each) for each in sorted(orjson.loads(text)))
+    return tuple(BoundLimit(**each) for each in sorted(orjson.loads(text), key=_ID))
 
 
 def _scope(row: CredentialRow, token: Token | None, before: Sequence[CredentialRow]) -> KeyScope | None:

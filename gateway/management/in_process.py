@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.registry.database import Registry
     from gateway.registry.publication import Warn
     from gateway.registry.vault import Vault
+    from gateway.settings import Settings
 
 _EVERY: Final = 10**9
 """More items than there are."""
@@ -122,6 +123,12 @@ class _Context(Context):
         return found
 
     @cached_property
+    def settings(self) -> Settings:
+        from gateway.settings import load_settings
+
+        return load_settings({"data": self.data.path})
+
+    @cached_property
     def peppers(self) -> Peppers:
         from gateway.identity.credentials import Peppers
 
@@ -147,12 +154,10 @@ class _Context(Context):
 
     def _health(self, organization: str | None) -> Mapping[str, Any]:
         from gateway.processes import status_answer
-        from gateway.settings import load_settings
 
-        return status_answer.answer(load_settings({"data": self.data.path}), organization)
+        return status_answer.answer(self.settings, organization)
 
     def _followed(self, commit: str) -> bool:
         from gateway.policy.rollout import whereabouts
-        from gateway.settings import load_settings
 
-        return whereabouts.is_followed(load_settings({"data": self.data.path}), commit)
+        return whereabouts.is_followed(self.settings, commit)

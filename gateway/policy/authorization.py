@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -32,6 +32,8 @@ from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
 
 logger = logging.getLogger("gateway.policy.cache")
+
+Apply: TypeAlias = Callable[[Call, Obligations], tuple[Call, tuple[str, ...]]]
 
 MAX_WORK: Final = 10_000_000
 MAX_OUTPUT: Final = 1024 * 1024
@@ -138,59 +140,53 @@ def decide(
     *,
     ends: float,
     usage: Mapping[str, Any] | None = None,
+    clock: Mapping[str, Any] | None = None,
     foreign: tuple[Reference, ...] = (),
 ) -> Authorization:
     """Judge a call by all bundles of a panel.
 
     `now_ns` is the clock of the judgement, `seed` its source of chance (drawn here if policies need one and none is
-    given), `ends` its deadline (`time.monotonic`), `usage` the principal's consumption as far as it is known.
+    given), `ends` its deadline (`time.monotonic`), `usage` the principal's consumption as far as it is known,
+    `clock` the document's member `time`, if `now_ns` does not say it.
     """
-    document = build_input(principal, call, now_ns, usage, body=judges.reads_content)
-    return judge(judges, document, now_ns, seed, foreign, ends)
-
-
-_Request = TypeVar("_Request")
+    document = build_input(principal, call, now_ns, usage, body=judges.reads_content, clock=clock)
+    return _judge(judges, document, now_ns, seed, foreign, ends)
 
 
 def enforce(
-    first: Authorization,
-    request: _Request,
-    apply: Callable[[_Request, Obligations], tuple[_Request, tuple[str, ...]]],
-    judge_again: Callable[[_Request], Authorization],
-) -> tuple[Authorization, _Request, tuple[str, ...]]:
-    """Change a request that `first` allows as its policies oblige; if anything changed, have the result judged again.
+    first: Authorization, principal: Principal, call: Call, apply: Apply, *, ends: float
+) -> tuple[Authorization, Call, tuple[str, ...]]:
+    """Change a call that `first` allows as its policies oblige; if anything changed, have the result judged again.
 
-    `apply` is the provider's part: the changed request, and names for what was changed in it. `judge_again` asks the
-    same bundles at the same moment (`again`); all of them must allow the changed request and leave it as it is. If one
-    would change it once more the policies contradict themselves, and forwarding either version would be a guess.
+    `apply` is the provider's part: the changed call, and names for what was changed in it. The same bundles are asked
+    at the same moment; all of them must allow the changed call and leave it as it is. If one would change it once more
+    the policies contradict themselves, and forwarding either version would be a guess. `ends` is the deadline of the
+    first judgement.
 
-    Returns the authorization that holds, the request that it is about, and the names of the changes.
+    Returns the authorization that holds, the call that it is about, and the names of the changes.
 
-    # INVARIANT: if the authorization allows, the request meets all obligations.
+    # INVARIANT: if the authorization allows, the call meets all obligations.
     """
-    request, edits = apply(request, first.obligations)
-    found = judge_again(request) if edits else first
+    call, edits = apply(call, first.obligations)
+    found = _again(first, principal, call, ends) if edits else first
     if not found.allow:
-        return found, request, edits
+        return found, call, edits
     if missed := unmet(first.obligations, found.input):
         verdict = Verdict("policy_unsupported", detail=f"{NOT_ENFORCED}{missed}")
-        return refused(found, verdict), request, edits
+        return refused(found, verdict), call, edits
     if edits:
         more = found.obligations
         new_headers = more.set_headers.items() - first.obligations.set_headers.items()
-        if new_headers or unmet(more, found.input) or apply(request, more)[1]:
-            return refused(found, CHANGED_TWICE), request, edits
-        # No conflict is left: the request meets both, and the headers are those of the first judgement.
+        if new_headers or unmet(more, found.input) or apply(call, more)[1]:
+            return refused(found, CHANGED_TWICE), call, edits
+        # No conflict is left: the call meets both, and the headers are those of the first judgement.
         limits = lowest([first.limits, found.limits])
         found = replace(found, obligations=together([first.obligations, more]), limits=limits)
-    return found, request, edits
+    return found, call, edits
 
 
-def again(first: Authorization, principal: Principal, call: Call, *, ends: float) -> Authorization:
-    """The second judgement: of the call as obligations have changed it, by the same bundles at the same moment.
-
-    `ends` is the deadline of the first judgement.
-    """
+def _again(first: Authorization, principal: Principal, call: Call, ends: float) -> Authorization:
+    """The second judgement: of the call as obligations have changed it, by the same bundles at the same moment."""
     return decide(
         first.panel,
         principal,
@@ -198,6 +194,7 @@ def again(first: Authorization, principal: Principal, call: Call, *, ends: float
         first.now_ns,
         first.seed,
         usage=first.input["usage"],
+        clock=first.input["time"],
         foreign=first.foreign,
         ends=ends,
     )
@@ -248,7 +245,7 @@ def engine_version() -> str:
         return "unknown"
 
 
-def judge(
+def _judge(
     judges: Panel,
     document: dict[str, Any],
     now_ns: int,

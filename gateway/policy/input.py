@@ -37,12 +37,19 @@ _HOUR_NS: Final = 3600 * 10**9
 
 
 def build_input(
-    principal: Principal, call: Call, now_ns: int, usage: Mapping[str, Any] | None = None, *, body: bool = False
+    principal: Principal,
+    call: Call,
+    now_ns: int,
+    usage: Mapping[str, Any] | None = None,
+    *,
+    body: bool = False,
+    clock: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The input document. It shares what it can with the principal and the call, so it must not be changed.
 
     `body` puts the client's document in. It is most of the cost of a large request, and policies rarely need it. So is
-    `usage` left out where no policy that is asked can read it.
+    `usage` left out where no policy that is asked can read it. `clock` is the member `time` where
+    `now_ns` does not say it.
     """
     hours = now_ns // _HOUR_NS
     request: dict[str, Any] = {
@@ -74,7 +81,7 @@ def build_input(
         },
         "request": request,
         "usage": usage or {},
-        "time": {"now_ns": now_ns, "zone": "UTC", "weekday": _WEEKDAYS[hours // 24 % 7], "hour": hours % 24},
+        "time": clock or {"now_ns": now_ns, "zone": "UTC", "weekday": _WEEKDAYS[hours // 24 % 7], "hour": hours % 24},
     }
     if principal.person is not None:
         document["on_behalf_of"] = principal.person

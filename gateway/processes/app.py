@@ -64,7 +64,16 @@ async def _control(
         health_of = functools.partial(status_answer.answer, settings)
         followed = functools.partial(whereabouts.is_followed, settings)
         api = await asyncio.to_thread(
-            ControlApi.open, others, settings.data, version(), source, stop, duties.writer, health_of, followed
+            ControlApi.open,
+            others,
+            settings.data,
+            version(),
+            source,
+            stop,
+            duties.writer,
+            health_of,
+            followed,
+            settings,
         )
         stack.push_async_callback(asyncio.to_thread, api.close)
         stack.push_async_callback(api.logins.close)

@@ -6,6 +6,7 @@ when they ended; activations and the revisions in them. Nothing is told from the
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
 from gateway.errors import NotFoundError, did_you_mean
+from gateway.identity.principals import CredentialRow
 from gateway.identity.standing import Standing
 from gateway.registry import adoptions, queries, review_dates, row_records, usage_limits
 from gateway.registry.agent_states import ENDED
@@ -65,6 +67,41 @@ class AgentAt:
     keys: list[KeyRecord]
     bindings: list[BindingAt]
     limits: list[LimitRecord]
+
+    def row(self, key: KeyRecord | None) -> CredentialRow:
+        """What data workers read of a key, and of all that hangs on it; or of the agent, if it has none.
+
+        Nothing says what had been used then, so the limits are left out.
+        """
+        its = self.agent
+        bindings = [
+            {name: getattr(each.binding, name) for name in ("id", "bundle", "effect", "pinned", "shadow")}
+            for each in self.bindings
+        ]
+        return CredentialRow(
+            key_id="key_none" if key is None else key.id,
+            digest=b"",
+            pepper=0,
+            expires_ns=None if key is None else key.expires_ns,
+            revoked_ns=None if key is None else key.revoked_ns,
+            agent_id=its.id,
+            organization=its.organization,
+            name=its.name,
+            version=its.version,
+            owner=its.owner,
+            team=its.team,
+            environment=its.environment,
+            status=its.status,
+            capabilities=json.dumps(its.capabilities),
+            labels=json.dumps(its.labels),
+            bindings=json.dumps(bindings),
+            scope=None if key is None or key.scope is None else json.dumps(key.scope),
+            agent_expires_ns=its.expires_ns,
+            organization_status=self.standing.organization,
+            team_status=self.standing.team,
+            stopped=self.standing.stopped,
+            suspends_ns=its.suspends_ns,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

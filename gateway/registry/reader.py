@@ -150,6 +150,11 @@ class RegistryReader:
         statement = credential_rows.RULE if credential.startswith("rul_") else credential_rows.KEY
         return self._credential(statement, (credential,))
 
+    async def named(self, credential: str) -> CredentialRow | None:
+        """The row of a key, an adopted key or an agent without any, by its id: to ask about it, not to present it."""
+        statements = {"lgk_": credential_rows.ADOPTED, "agt_": credential_rows.KEYLESS}
+        return self._credential(statements.get(credential[:4], credential_rows.KEY), (credential,))
+
     async def legacy(self, digests: Sequence[bytes]) -> CredentialRow | None:
         statement = credential_rows.LEGACY.replace("<digests>", ", ".join("?" * len(digests)))
         return self._credential(statement, digests)

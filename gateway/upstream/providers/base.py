@@ -195,6 +195,13 @@ def without_version(base_url: str, versions: Sequence[str]) -> str:
     return next((base_url.removesuffix(each) for each in versions if base_url.endswith(each)), base_url)
 
 
+def simplest(provider: Provider, upstream: str, route: Route) -> Call:
+    """A call of a route with nothing in it, to be asked about."""
+    kind = "multipart/form-data" if route.body == "multipart" else "application/json"
+    path = provider.prefix + route.path
+    return Call(route.action, upstream, provider.name, route.method, path, b"", None, content_type=kind)
+
+
 def call_of(
     endpoint: Endpoint, head: Head, provider: str, raw: Body, body: dict[str, Any] | None, **facts: Any
 ) -> Call:

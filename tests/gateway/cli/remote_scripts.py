@@ -364,6 +364,8 @@ SCRIPTS: Final = {
 }
 
 FILES: Final = {
+    "call.json": '{"action": "chat.completions", "resource": {"model": "gpt-4o"}}',
+    "body.json": '{"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}',
     "key.txt": "sk-of-the-provider\n",
     "secret.txt": "whsec_c2VjcmV0LW9mLWEtd2ViaG9vay10aGF0LXNpZ25z\n",
     "keys.json": '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", '

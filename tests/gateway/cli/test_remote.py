@@ -423,6 +423,24 @@ SCRIPTS: Final = {
         agents permissions robot --model gpt-4o --at 2001-01-01
         agents permissions gone --model gpt-4o
         """,
+    "decide": """
+        agents register robot --team support
+        decide --agent robot -i ../call.json
+        keys create robot --network 10.0.0.0/8
+        bind robot models
+        decide --agent robot -i ../call.json
+        decide --agent robot -i ../call.json --from 10.1.2.3 --explain --json
+        decide --agent robot -i ../call.json --from 192.0.2.1
+        decide --agent robot -i ../body.json --route /v1/chat/completions --from somewhere
+        decide --agent robot -i ../body.json --route /v1/chat/completion
+        decide --agent robot -i ../body.json --key key_none
+        decide --agent robt -i ../call.json
+        decide --agent robot -i ../call.json --from 10.1.2.3 --record
+        audit list --kind decided
+        teams suspend support
+        decide --agent robot -i ../call.json --record
+        decide --agent robot -i ../call.json --json
+        """,
     "status": """
         agents register bot
         status
@@ -483,7 +501,7 @@ def test_commands_say_the_same_here_and_there(
     monkeypatch.setattr("gateway.cli.permission_requests._PAGE", 1)
     for each in (home, elsewhere.home):
         each.activate("crm")
-        if script == "permissions":
+        if script in ("permissions", "decide"):
             activate(each, "a" * 40, '"gpt-4o"')
         if script == "log":
             remote_scripts.fill(each.data)

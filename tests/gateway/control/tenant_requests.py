@@ -86,6 +86,7 @@ def draw(
         ("GET", f"/adoptions{chance.choice(['', '/clients'])}", None),
         ("GET", f"/agents/{agent}/permissions", None),
         ("GET", "/permissions", None),
+        ("POST", "/decide", {"agent": agent, "call": {"action": "models.list"}, "key": reference("key_")}),
         (
             "GET",
             f"/{chance.choice(['agents', 'keys', 'teams', 'bindings', 'limits', 'upstreams', 'routes'])}",

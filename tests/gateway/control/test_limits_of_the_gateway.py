@@ -96,9 +96,10 @@ def test_a_worker_compares_calls_with_both(control: Control, owner: Client, acme
     row = at_once(reader.holder(key))
     reader.close()
     assert row is not None
-    assert [each[2:4] + each[8:9] for each in sorted(json.loads(row.limits))] == [
-        ["tokens_per_day", 5, 1],
-        ["tokens_per_day", 3, 0],
+    limits = sorted(json.loads(row.limits), key=lambda each: each["id"])
+    assert [(each["name"], each["value"], each["by_gateway"]) for each in limits] == [
+        ("tokens_per_day", 5, 1),
+        ("tokens_per_day", 3, 0),
     ]
 
 

@@ -9,6 +9,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ import jsonschema
 import pytest
 
 from gateway.cli import main
-from gateway.registry import agent_updates, changes
+from gateway.dataplane.obliged import described, obliged
+from gateway.policy.obligations import Obligations
+from gateway.registry import agent_updates, changes, queries
 from gateway.registry.vault import Vault
+from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Prepared, chat
 from tests.gateway.dataplane.test_explain import bind_all, request
 from tests.gateway.dataplane.test_limits import limit
@@ -269,3 +274,61 @@ def add_upstreams(gateway: Gateway) -> None:
         base_url="https://r.openai.azure.com",
         secret="secret",
     )
+
+
+_TOOLS = [{"type": "function", "function": {"name": "shell"}}, {"type": "function", "function": {"name": "look"}}]
+_MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "body"),
+    [
+        ("openai", "/chat/completions", {"model": "m", "messages": _MESSAGES, "tools": _TOOLS}),
+        ("openai", "/chat/completions", {"model": "m", "messages": _MESSAGES, "max_completion_tokens": 9}),
+        ("openai", "/responses", {"model": "m", "input": "hi", "tools": [{"type": "function", "name": "shell"}]}),
+        ("openai", "/completions", {"model": "m", "prompt": "hi"}),
+        ("openai", "/embeddings", {"model": "m", "input": "hi"}),
+        ("openai", "/images/generations", {"model": "m", "prompt": "hi"}),
+        ("anthropic", "/messages", {"model": "m", "messages": _MESSAGES, "max_tokens": 90}),
+        ("anthropic", "/messages/count_tokens", {"model": "m", "messages": _MESSAGES}),
+    ],
+)
+def test_a_call_without_a_body_is_changed_as_one_with_a_body(provider: str, path: str, body: dict[str, Any]) -> None:
+    family = PROVIDERS[provider]
+    [route] = [each for each in family.routes if (each.method, each.path) == ("POST", path)]
+    real = family.read(Endpoint(provider, route, family.prefix + path), Head(), json.dumps(body).encode())
+    wanted = Obligations(max_output_tokens=50, strip_tools=frozenset({"shell"}), model="other")
+    expected, names = obliged(family, real, wanted)
+    found, named = described(replace(real, raw=b"", body=None), wanted)
+    assert set(named) == set(names)
+    assert replace(found, raw=b"", body=None) == replace(expected, raw=b"", body=None)
+    assert described(found, wanted) == (found, ())
+
+
+@pytest.mark.usefixtures("ready")
+def test_the_time_and_the_person_of_a_document_are_those_that_are_given(command: Command) -> None:
+    person = {"subject": "7", "issuer": "https://login.example", "claims": {}}
+    call = {"action": "models.list", "time": {"hour": 3}, "usage": {"requests": {"day": 8}}, "on_behalf_of": person}
+    found = json.loads(command(call, "--json")[1])["input"]
+    assert (found["time"]["hour"], found["usage"], found["on_behalf_of"]) == (
+        3,
+        {**found["usage"], **call["usage"]},
+        person,
+    )
+
+
+def test_a_key_that_is_named_is_refused_as_in_a_request(run: Callable[..., None], command: Command) -> None:
+    keys: list[str] = []
+
+    async def prepare(gateway: Gateway) -> None:
+        [key] = queries.keys(gateway.registry, ORG, "bot")
+        changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key.id)
+        keys.append(key.id)
+
+    run(prepare)
+    code, out, _ = command({"action": "models.list"}, "--key", keys[0], "--json")
+    found = json.loads(out)
+    assert (code, found["reason"], found["detail"]) == (1, "bad_credentials", "revoked")
+    # Without one that works, it is asked what the agent could do with another.
+    code, _, err = command({"action": "models.list"})
+    assert (code, "has no key that works" in err) == (0, True)

@@ -13,7 +13,7 @@ import pytest
 from gateway.call import Call, Tool
 from gateway.identity.principals import BoundBundle, Effect, Principal
 from gateway.policy import authorization
-from gateway.policy.authorization import Authorization, again, decide, enforce
+from gateway.policy.authorization import Authorization, decide, enforce
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
 from gateway.registry.port import ActiveSet, BundleRef
@@ -129,7 +129,7 @@ class Court:
     ) -> tuple[Authorization, Call, tuple[str, ...]]:
         options.setdefault("ends", time.monotonic() + 10)
         asking = principal(*self.bindings)
-        return enforce(first, asked, apply, lambda changed: again(first, asking, changed, **options))
+        return enforce(first, asking, asked, apply, **options)
 
 
 @pytest.fixture
