@@ -42,6 +42,12 @@ class Pace:
         now = self._clock()
         return all(self._now(each, now) >= 1 for each in holders)
 
+    def wait(self, *holders: Holder) -> float:
+        """In how many seconds all of them may go on."""
+        now = self._clock()
+        waits = [(1 - self._now(each, now)) / self._rates[each.kind].each_second for each in holders]
+        return max(0.0, *waits)
+
     def spend(self, *holders: Holder, amount: float = 1) -> None:
         """Count what these holders have caused, whether or not they had room for it."""
         now = self._clock()

@@ -183,7 +183,7 @@ class DataPlane:
         if denied.code == "limit_exceeded" and not exchange.recorded and self._measures is not None:
             assert exchange.principal is not None
             self._measures.limited(exchange.principal.organization, denied.facts or ())
-        await self._teller.refuse(exchange, denied, send)
+        await self._teller.refuse(exchange, denied, scope[Departure.KEY], send)
 
     def load(self) -> tuple[int, int, int, int]:
         """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""

@@ -7,6 +7,7 @@ from starlette.types import Send
 from gateway.dataplane.attempts import Failure
 from gateway.dataplane.aws_clients import SignedForAwsError
 from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.patience import Patience
 from gateway.dataplane.refusals import EXPLAINED, Refusals
 from gateway.errors import Denied, PrincipalHint
 from gateway.http import refusal
@@ -20,19 +21,20 @@ class Teller:
 
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
+        self._patience = Patience()
 
     async def tell(self, failure: Failure, client: Departure, send: Send) -> None:
         """Tell the client how its request has failed: by the provider's own answer, if it was kept."""
         if client.gone:
             return
         if failure.answer is None:
-            await self.refuse(failure.exchange, failure.denied, send)
+            await self.refuse(failure.exchange, failure.denied, client, send)
             return
         failure.exchange.status = failure.exchange.upstream_status
         for message in failure.answer.messages:
             await send(message)
 
-    async def refuse(self, exchange: Exchange, denied: Denied, send: Send) -> None:
+    async def refuse(self, exchange: Exchange, denied: Denied, client: Departure, send: Send) -> None:
         """Answer with this refusal, in the shape of the provider that the request is for."""
         exchange.status = denied.reason.status
         exchange.owner = denied.principal_hint or owner(exchange.principal)
@@ -44,6 +46,8 @@ class Teller:
             entry = self._refusals.add(denied, exchange.owner, exchange.asked)
             if denied.code in EXPLAINED:
                 denied.refusal = entry
+        if not exchange.recorded:
+            await self._patience.wait(client, exchange.owner, exchange.peer)
         if isinstance(denied, SignedForAwsError):
             body = denied.body()
         else:

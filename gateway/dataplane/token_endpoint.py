@@ -16,12 +16,14 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.dataplane import preconditions, token_form
+from gateway.dataplane.patience import Patience
 from gateway.dataplane.receiving import ClientGoneError
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.telling import challenge
 from gateway.dataplane.token_form import Refusal, TokenRequest
 from gateway.dataplane.token_grants import Grants
 from gateway.errors import Denied
+from gateway.http.departure import Departure
 from gateway.identity import authentication, signatures
 from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Presented
@@ -39,6 +41,7 @@ class TokenEndpoint:
         self._grants = grants
         self._keys = keys
         self._refusals = refusals
+        self._patience = Patience()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path = scope["raw_path"]
@@ -61,6 +64,8 @@ class TokenEndpoint:
                 headers += [(b"www-authenticate", challenge(refusal.denied)), (b"x-refusal-id", entry.encode())]
             if refusal.status == 503:
                 headers.append((b"retry-after", b"1"))
+            peer = scope["client"][0] if scope["client"] else None
+            await self._patience.wait(scope[Departure.KEY], refusal.denied.principal_hint, peer)
             document = {"error": refusal.error, "error_description": refusal.why}
             await _answer(send, refusal.status, orjson.dumps(document), headers)
         except ClientGoneError:

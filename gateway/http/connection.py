@@ -128,8 +128,8 @@ class GuardedProtocol(asyncio.Protocol):
         self._idle_since: float | None = None
         # How much was left to send when this peer last made progress, and when that was; None while it need not hurry.
         self._untaken: tuple[int, float] | None = None
-        # Called when the handshake of TLS is over, if there was one.
-        self.handshake_ended: Callable[[], None] = lambda: None
+        # To be called when the handshake of TLS is over, if there is one.
+        self.handshake_ended: Callable[[], None] | None = None
         # Of the client, if it has presented one, which the handshake has verified then.
         self._certificate: Certificate | None = None
 
@@ -149,7 +149,8 @@ class GuardedProtocol(asyncio.Protocol):
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._certificate = _client_certificate(transport)
         self._leaving = bool(self.linger)  # the handshake ended while the server stops
-        self.handshake_ended()
+        if self.handshake_ended is not None:
+            self.handshake_ended()
         try:
             self.peers.arrive(self, self._client[0] if self._client else "")
         except NoShareError as error:
@@ -174,6 +175,8 @@ class GuardedProtocol(asyncio.Protocol):
         self.peers.known(self, holders)
 
     def can_be_spared(self, *, known: bool) -> bool:
+        if self._departure is not None and self._departure.waits:
+            return True
         if known:
             return self._answered and not self._in_body and not self.transport.get_write_buffer_size()
         return self._answered or self._in_body

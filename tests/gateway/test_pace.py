@@ -41,6 +41,20 @@ def test_a_holder_has_its_pace_and_leaves_the_others_theirs() -> None:
     assert not pace.has_room(ONE, ACME), "rest makes room for so many at once, and no more"
 
 
+def test_the_wait_is_that_of_whoever_has_caused_most() -> None:
+    clock = Clock()
+    pace = Pace({"agent": Rate(3, 1), "organization": Rate(5, 2)}, clock)
+    assert pace.wait(ONE, ACME) == 0
+    pace.spend(ONE, ACME, amount=4)
+    assert pace.wait(ONE, ACME) == 2.0
+    assert pace.wait(TWO, ACME) == 0
+    pace.spend(TWO, ACME, amount=3)
+    assert pace.wait(TWO, ACME) == 1.5
+    clock.now = 1.5
+    assert pace.wait(TWO, ACME) == 0
+    assert pace.wait(ONE, ACME) == 0.5
+
+
 def test_a_kind_without_a_rate_is_not_limited() -> None:
     pace = Pace({"agent": Rate(1, 1)}, Clock())
     for _ in range(100):
