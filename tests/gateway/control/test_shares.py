@@ -15,8 +15,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -62,9 +63,15 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with started(tmp_path_factory.mktemp("shares")) as found:
+        yield found
+
+
+@contextmanager
+def started(directory: Path) -> Iterator[Server]:
     """The gateway's own olga, ben of beta, and the operators of acme."""
     with ExitStack() as stack:
-        live = Live(tmp_path_factory.mktemp("shares"))
+        live = Live(directory)
         stack.callback(live.close)
         live.run("operators", "add", "olga", "--role", "owner")
         token = live.run("operators", "token", "create", "olga").split()[0]

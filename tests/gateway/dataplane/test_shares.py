@@ -165,6 +165,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture(scope="module")
 def scene(live: Live) -> Scene:
+    return made(live)
+
+
+def made(live: Live) -> Scene:
+    """The two organizations, with their agents and keys, in a gateway that runs."""
     data = DataDirectory(live.data)
     provider = live.provider.line(r"base URL (\S+)")[1]
     with closing(Registry.open(data)) as registry:
