@@ -10,12 +10,17 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+from importlib.util import find_spec
 
 _THRESHOLD = 20_000
 """After how many new objects Python looks for garbage among them; it would after 700."""
 
 
 def main() -> int:
+    if find_spec("sqlmodel") is None or find_spec("uvicorn") is None:
+        print("error: `gateway` is not installed whole, only `policy` is", file=sys.stderr)
+        print("hint: install its extra: in a clone `pip install '.[gateway]'`", file=sys.stderr)
+        return 1
     gc.set_threshold(_THRESHOLD)
     atexit.register(gc.freeze)
     from gateway.cli import main as command  # only now: these imports are what the threshold is for

@@ -191,7 +191,10 @@ class _Bounded(io.RawIOBase):
 
 def git_files(repository: str | Path, commit: str, path: str, wanted: Wanted = belongs) -> Iterator[File]:
     """The files of a tree in a git repository. `commit` is an id or the name of a branch or tag."""
-    from dulwich import errors
+    try:
+        from dulwich import errors
+    except ModuleNotFoundError:
+        _refuse("git repositories are read with dulwich, which is not installed", "install it: the extra `git`")
 
     failures = (
         errors.NotGitRepository, errors.ObjectFormatException, errors.ObjectMissing, errors.ChecksumMismatch,

@@ -68,7 +68,10 @@ def steps() -> list[str]:
 
 def test_the_workflow_passes_and_fails_at_the_right_line(repository: Path) -> None:
     install, *commands = steps()
-    assert install == "pip install agent-identity-gateway"
+    assert (
+        install
+        == 'pip install "agent-identity-gateway[gateway] @ git+https://example.com/agent-identity-gateway@v0.1.0"'
+    )
     for command in commands:
         done = shell(command, repository)
         assert (done.returncode, done.stderr) == (0, ""), command

@@ -101,7 +101,7 @@ def table() -> tuple[dict[str, Any], list[str]]:
         raise GatewayError(
             "prices_missing",
             "the package `genai-prices`, from which the prices come, is not installed",
-            hint="type `pip install 'agent-identity-gateway[prices]'`, or write your own prices.json",
+            hint="install the extra `prices` (in a clone `pip install '.[prices]'`), or write your own prices.json",
         ) from error
     left_out: list[str] = []
     found: dict[str, Any] = {}

@@ -52,7 +52,7 @@ def test_an_update_without_the_package_says_what_to_install(at: Run, monkeypatch
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     monkeypatch.setitem(sys.modules, "genai_prices.data", None)
     done = at("prices", "update")
-    assert (done.code, "pip install 'agent-identity-gateway[prices]'" in done.err) == (1, True)
+    assert (done.code, "pip install '.[prices]'" in done.err) == (1, True)
 
 
 @pytest.mark.slow
