@@ -15,6 +15,7 @@ import typer
 
 from gateway.cli import key_requests, output
 from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.secret_out import secret_file
 from gateway.errors import GatewayError
 from gateway.management import gateways
 
@@ -42,7 +43,12 @@ def rotate(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write keys to this new file instead of printing them.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the key to this file instead of printing it; with --team or --all, keys to a new file.",
+        ),
     ] = None,
     reason: Reason = "",
     organization: Organization = "default",
@@ -51,8 +57,8 @@ def rotate(
 ) -> None:
     """Replace a key by a new one, for the same actions, models and networks.
 
-    The old key works until the overlap is over and then ends by itself. With --team or --all the keys go into a file
-    that only this user can read (CSV), and an agent whose key cannot be replaced is left as it is.
+    The old key works until the overlap is over and then ends by itself. With --team or --all the keys go into a new
+    file that only this user can read (CSV), and an agent whose key cannot be replaced is left as it is.
     """
     from gateway.registry.key_rotation import Terms
 
@@ -68,11 +74,14 @@ def rotate(
     rotated: list[Rotated]
     skipped: list[Skipped] = []
     with gateways.client(data, output.warn) as gateway:
-        with _File(out, in_force=gateways.chosen() is not None) as write:
-            if many:
+        if many:
+            with _File(out, in_force=gateways.chosen() is not None) as write:
                 rotated, skipped = key_requests.rotate_many(gateway, organization, team, terms, write)
-            else:
-                rotated = [key_requests.rotate(gateway, organization, key, agent, terms, write)]
+        else:
+            with secret_file(out, at_end=True) as put:
+                rotated = [
+                    key_requests.rotate(gateway, organization, key, agent, terms, lambda found: put(found[0].new.text))
+                ]
         _print(rotated, skipped, out, as_json=as_json)
 
 
@@ -89,7 +98,8 @@ def _print(rotated: Sequence[Rotated], skipped: Sequence[Skipped], out: Path | N
     for left in skipped:
         output.warn(f"not rotated: {left.why}")
     if out is not None:
-        typer.echo(f"rotated {len(rotated)} {'key' if len(rotated) == 1 else 'keys'}; the new ones are in {out}")
+        many = "1 key; the new one is" if len(rotated) == 1 else f"{len(rotated)} keys; the new ones are"
+        typer.echo(f"rotated {many} in {out}")
     for each in rotated if out is None else ():
         typer.echo(each.new.text)
         assert each.old.expires_ns is not None

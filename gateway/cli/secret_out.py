@@ -14,10 +14,11 @@ from gateway.errors import GatewayError
 
 
 @contextmanager
-def secret_file(path: Path | None) -> Iterator[Callable[[str], None]]:
+def secret_file(path: Path | None, *, at_end: bool = False) -> Iterator[Callable[[str], None]]:
     """Yields what puts the secret into the file, in place of what is there; without a path it does nothing.
 
-    It raises before a secret is made if the file cannot be written.
+    It raises before a secret is made if the file cannot be written. With `at_end` the secret is on disk at once, and
+    takes the place of what is there when the block has ended well: before, it may not be in force.
     """
     if path is None:
         yield lambda _secret: None
@@ -30,7 +31,8 @@ def secret_file(path: Path | None) -> Iterator[Callable[[str], None]]:
                 stream.write(f"{secret}\n".encode())
                 stream.flush()
                 os.fsync(stream.fileno())
-            new.replace(path)
+            if not at_end:
+                new.replace(path)
         except OSError as error:
             raise _unusable(path, error) from error
 
@@ -42,6 +44,8 @@ def secret_file(path: Path | None) -> Iterator[Callable[[str], None]]:
         if path.is_dir():
             raise GatewayError("file_unusable", f"`{path}` is a directory", hint="name a file")
         yield put
+        if at_end:
+            new.replace(path)
     finally:
         os.close(descriptor)
         with suppress(OSError):

@@ -71,6 +71,23 @@ def test_rotation_prints_the_new_key_alone(home: Home, at: Run) -> None:
     assert "replaced already" in again.err
 
 
+def test_one_key_takes_the_place_of_the_old_one_in_its_file(home: Home, at: Run, tmp_path: Path) -> None:
+    """As `keys create --out` writes it: the key alone."""
+    home.agent()
+    out = tmp_path / "bot.key"
+    at("keys", "create", "bot", "--out", str(out))
+    old = out.read_text("utf-8")
+    done = at("keys", "rotate", "bot", "--out", str(out))
+    assert (done.code, done.out) == (0, f"rotated 1 key; the new one is in {out}\n")
+    new = out.read_text("utf-8")
+    assert new != old
+    assert home.credential(new.removesuffix("\n"))
+    assert out.stat().st_mode & 0o777 == 0o600
+    # What is refused leaves the file as it was.
+    assert at("keys", "rotate", "bot", "--out", str(out)).code == 1
+    assert (out.read_text("utf-8"), [each.name for each in tmp_path.glob(".*.new")]) == (new, [])
+
+
 @pytest.mark.slow
 def test_many_keys_go_into_a_file(home: Home, at: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
