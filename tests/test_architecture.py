@@ -105,6 +105,17 @@ ENGINE_DOORS = {
     "gateway.cli.policies",  # prints reports as `policy` does
 }
 PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", "tiles", "checkpoint", "note")}
+SQLITE = {f"gateway.audit.{name}" for name in ("storage", "balance_rows", "transaction", "writer")} | {
+    "gateway.registry.credential_rows",
+    "gateway.registry.database",
+    "gateway.registry.reader",
+    "gateway.registry.zone_history",
+    "gateway.runtime.store",
+    "gateway.usage.rollup",
+    "gateway.processes.backup",  # copies whole files
+    "gateway.processes.creation",  # says why a file cannot be created
+    "gateway.demo.demonstration",  # tampers with a log
+}
 OPTIONAL = {"openai", "genai_prices", "opentelemetry", "httpx2", "_typeshed", "dulwich"}
 """Of extras, or for type checkers only: what imports them says what to install."""
 BROUGHT_BY = {"pydantic": "sqlmodel", "sqlalchemy": "sqlmodel", "urllib3": "dulwich"}
@@ -187,6 +198,12 @@ def test_the_graph_is_read_at_all() -> None:
     assert any(within(each.target, "policy_engine") for each in internal() if within(each.source, "policy_engine.cli"))
 
 
+def test_every_room_is_there() -> None:
+    rooms = {module.split(".")[1] for module in files() if within(module, "gateway") and "." in module}
+    layers = {module for module in files() if within(module, "policy_engine")}
+    assert (set(ROOMS) - rooms, set(ENGINE_LAYERS) - layers) == (set(), set())
+
+
 def test_every_file_has_a_place() -> None:
     """A new folder gets a place in `ROOMS`, a new module of the engine one in `ENGINE_LAYERS`: who may import it?"""
     rooms = [m for m in files() if within(m, "gateway") and "." in m and m.split(".")[1] not in ROOMS]
@@ -236,6 +253,11 @@ def test_the_log_format_stands_alone() -> None:
     allowed = PURE_AUDIT | {"gateway.errors"}
     wrong = [e for e in imports() if e.source in PURE_AUDIT and within(e.target, "gateway") and e.target not in allowed]
     assert wrong == [], violations(wrong)
+
+
+def test_few_files_know_which_database_it_is() -> None:
+    """Everything else asks a port, so that the database can be another one later."""
+    assert {each.source for each in imports() if each.target == "sqlite3"} - SQLITE == set()
 
 
 def test_a_data_worker_stays_light() -> None:

@@ -6,12 +6,13 @@ closing settled) is checked on the way, and what the table of balances says at t
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 
 from gateway.audit import thresholds
-from gateway.audit.balances import Balances, beyond, differences, number, read_all, reservation_of, settled_of
+from gateway.audit.balance_rows import UncountedError
+from gateway.audit.balances import Balances, beyond, differences, number, reservation_of, settled_of
 from gateway.audit.entry import Entry
+from gateway.audit.log_reader import LogReader
 
 _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
 """What a reservation that this program did not write can end in."""
@@ -104,11 +105,11 @@ class BalanceCheck:
             for found in thresholds.refused(str(entry["org"]), [limit])
         )
 
-    def differences(self, db: sqlite3.Connection) -> Iterator[tuple[str | None, str]]:
+    def differences(self, log: LogReader) -> Iterator[tuple[str | None, str]]:
         """The stored balances that differ from those of the entries, in words, each with its organization, if any."""
         try:
-            stored = dict(read_all(db))
-        except sqlite3.IntegrityError as error:
+            stored = dict(log.balances())
+        except UncountedError as error:
             yield None, str(error)
             return
         except _BEYOND:

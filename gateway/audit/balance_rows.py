@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from gateway.audit.entry import Entry
+from gateway.audit.log_reader import LogIndex
 
 TABLE: Final = """
 -- What the open and closed decisions of each scope add up to: a JSON array of integers (`balances.VALUES`). As columns
@@ -56,34 +57,38 @@ Write: TypeAlias = Callable[[str, list[tuple[object, ...]]], object]
 """Carries out a statement for each of these rows."""
 
 
-def position(db: sqlite3.Connection) -> tuple[int, int]:
+class UncountedError(sqlite3.IntegrityError):
+    """It is not known what the rows contain. For the writer it is an error of the whole transaction."""
+
+
+def position(db: LogIndex) -> tuple[int, int]:
     """The last entry that the rows contain, and the last entry.
 
-    Raises `sqlite3.IntegrityError` if the first is not known, so that a whole transaction fails and not one draft.
+    Raises `UncountedError` if the first is not known, so that a whole transaction fails and not one draft.
     """
     found = db.execute(_POSITION).fetchone()
     if found is None or not 0 <= found[0] <= found[1]:
-        raise sqlite3.IntegrityError("it is not known which entries the balances contain")
+        raise UncountedError("it is not known which entries the balances contain")
     written_to, last = found
     return written_to, last
 
 
-def row(db: sqlite3.Connection, key: Key) -> str | None:
+def row(db: LogIndex, key: Key) -> str | None:
     """The stored amounts of one balance."""
     found = db.execute(_ROW, key).fetchone()
     return None if found is None else found[0]
 
 
-def rows(db: sqlite3.Connection) -> Iterator[tuple[Key, object]]:
+def rows(db: LogIndex) -> Iterator[tuple[Key, object]]:
     """All of them. After somebody else has changed them the amounts may be anything."""
     for organization, scope, amounts in db.execute("SELECT organization, scope, amounts FROM balance"):
         yield (organization, scope), amounts
 
 
-def entries_after(db: sqlite3.Connection, position: int, last: int) -> Iterator[tuple[Entry, object]]:
+def entries_after(db: LogIndex, position: int, last: int) -> Iterator[tuple[Entry, object]]:
     """The entries after one and up to another that may count, in their order, not verified.
 
-    Each with what the decision that it closes has reserved: its `reservation_json`. Raises `sqlite3.IntegrityError` if
+    Each with what the decision that it closes has reserved: its `reservation_json`. Raises `UncountedError` if
     one cannot be read.
     """
     for leaf, decided in db.execute(_AFTER, (position, last)):
@@ -104,5 +109,5 @@ def _entry(leaf: object) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         found = None
     if not isinstance(found, dict):
-        raise sqlite3.IntegrityError("an entry that the balances do not contain cannot be read")
+        raise UncountedError("an entry that the balances do not contain cannot be read")
     return found

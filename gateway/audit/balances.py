@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -24,6 +23,8 @@ from gateway.audit import balance_rows
 from gateway.audit.balance import OWN, RESERVED, USED, VALUES, Amounts, Balance, Ends
 from gateway.audit.balance_rows import Key, Write
 from gateway.audit.entry import MAX_INTEGER, Entry, Scalar
+from gateway.audit.errors import AuditError
+from gateway.audit.log_reader import LogIndex
 
 _REMEMBERED: Final = 4096
 _GROUPS: Final = 8192
@@ -73,7 +74,7 @@ class Balances:
     balances of a log while it is verified: then there is no database, and each begins with nothing.
     """
 
-    def __init__(self, db: sqlite3.Connection | None = None) -> None:
+    def __init__(self, db: LogIndex | None = None) -> None:
         self._db = db
         self._behind = db is not None
         self._position = 0  # the last entry that is counted here
@@ -254,10 +255,13 @@ class Balances:
             self._stored = self._position
 
 
-def latest(db: sqlite3.Connection) -> Balances:
+def latest(db: LogIndex) -> Balances:
     """The balances as the last commit left them, for those who only read. To be used in one snapshot."""
     found = Balances(db)
-    found.current()
+    try:
+        found.current()
+    except balance_rows.UncountedError as error:
+        raise AuditError("audit_damaged", f"the balances cannot be read: {error}") from error
     return found
 
 
@@ -301,7 +305,7 @@ def settled_of(entry: Mapping[str, Scalar]) -> Amounts | None:
     return None
 
 
-def read_all(db: sqlite3.Connection) -> Iterator[tuple[Key, Sequence[Any] | None]]:
+def read_all(db: LogIndex) -> Iterator[tuple[Key, Sequence[Any] | None]]:
     """The values of every balance as the stored ones and the entries after them make them, for verification.
 
     None for one whose row cannot be read. To be used in one snapshot.

@@ -8,12 +8,12 @@ said. An acceptance needs no state beside the log: it holds as long as the log's
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final, NamedTuple
 
 from gateway.audit import storage
 from gateway.audit.balance import shown_time
 from gateway.audit.intents import SYSTEM, Changed
+from gateway.audit.log_reader import LogIndex
 
 WHAT: Final = "clock.accepted"
 """The `what` of a `change` entry that accepts the clock."""
@@ -43,7 +43,7 @@ class Ahead(NamedTuple):
 HINT: Final = "correct the clock, or type `gateway audit accept-clock`"
 
 
-def ahead(db: sqlite3.Connection, now_ns: int) -> list[Ahead]:
+def ahead(db: LogIndex, now_ns: int) -> list[Ahead]:
     """The logs that stand still at this reading of the clock."""
     newest = {head.organization: head for head in storage.heads(db)}
     return [
@@ -53,14 +53,14 @@ def ahead(db: sqlite3.Connection, now_ns: int) -> list[Ahead]:
     ]
 
 
-def are_all(found: list[Ahead], db: sqlite3.Connection) -> bool:
+def are_all(found: list[Ahead], db: LogIndex) -> bool:
     """True if these are all logs of organizations, or all logs there are, so that no request can be recorded."""
     (logs,) = db.execute("SELECT count(DISTINCT organization) FROM log").fetchone()
     without_system = {each.organization for each in found} - {SYSTEM}
     return bool(found) and len(without_system) >= max(1, logs - 1)
 
 
-def is_accepted(db: sqlite3.Connection, log_id: int, time_ns: int) -> bool:
+def is_accepted(db: LogIndex, log_id: int, time_ns: int) -> bool:
     """True if a clock behind a log that stands at this time was accepted."""
     found = db.execute("SELECT 1 FROM entry WHERE event_id = ?", (acceptance_id(log_id, time_ns),)).fetchone()
     return found is not None

@@ -5,7 +5,6 @@ Reports of usage read them. Entries are decoded, but not verified (`verify.py`).
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import orjson
 
 from gateway.audit import entry as entries
 from gateway.audit import search
+from gateway.audit.log_reader import LogIndex
 
 _SLACK_NS = 60 * 10**9  # between logs a clock that was set back may have put times out of order
 
@@ -34,14 +34,14 @@ class Completion(NamedTuple):
     decided: entries.Entry
 
 
-def after(db: sqlite3.Connection, position: int, end: int, limit: int) -> list[Completion]:
+def after(db: LogIndex, position: int, end: int, limit: int) -> list[Completion]:
     """The next calls that ended after a position in the order of all logs, and before another one."""
     bounds = {"position": position, "end": end, "limit": limit}
     rows = db.execute(f"{_SELECT} ORDER BY entry.id LIMIT :limit", bounds).fetchall()
     return [_completion(row) for row in rows]
 
 
-def between(db: sqlite3.Connection, since_ns: int, until_ns: int) -> Iterator[Completion]:
+def between(db: LogIndex, since_ns: int, until_ns: int) -> Iterator[Completion]:
     """The calls that ended from a time on and before another one."""
     size = search.last_position(db) + 1
     near = max(0, since_ns - _SLACK_NS), until_ns + _SLACK_NS
@@ -52,7 +52,7 @@ def between(db: sqlite3.Connection, since_ns: int, until_ns: int) -> Iterator[Co
         yield from (each for each in found if since_ns <= each.time_ns < until_ns)
 
 
-def event_at(db: sqlite3.Connection, position: int) -> str | None:
+def event_at(db: LogIndex, position: int) -> str | None:
     """The event id of the entry at a position: by it a log is known again that was read before."""
     row = db.execute("SELECT event_id FROM entry WHERE id = ?", (position,)).fetchone()
     return None if row is None else str(row[0])

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.audit import entry as entries
 from gateway.audit.errors import AuditError
+from gateway.audit.log_reader import LogIndex
 
 REQUEST: Final = "request"
 ANSWER: Final = "answer"
@@ -49,6 +49,12 @@ CREATE INDEX content_decision ON content (decision);
 CREATE INDEX content_agent ON content (agent);
 CREATE INDEX content_expires ON content (expires_ns);
 """
+
+
+ROWS: Final = """
+SELECT entry_id, log_id, decision, agent, expires_ns, salt, sealed FROM content WHERE entry_id > ? ORDER BY entry_id
+"""
+"""All of it after an entry, in the order of entries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,7 @@ def unseal(key: bytes | None, sealed: bytes, *, organization: str, agent: str, d
         raise _unreadable(decision, "it is damaged or belongs to another entry") from None
 
 
-def rows(db: sqlite3.Connection, decision: str) -> list[tuple[str, bytes]]:
+def rows(db: LogIndex, decision: str) -> list[tuple[str, bytes]]:
     """What is kept of a decision's content: the parts in order, each with its sealed bytes."""
     query = """
         SELECT entry.kind, content.sealed FROM content JOIN entry ON entry.id = content.entry_id
@@ -99,7 +105,7 @@ def rows(db: sqlite3.Connection, decision: str) -> list[tuple[str, bytes]]:
     return [(REQUEST if kind == "decided" else ANSWER, sealed) for kind, sealed in db.execute(query, (decision,))]
 
 
-def expired(db: sqlite3.Connection, now_ns: int, limit: int) -> list[tuple[str, str]]:
+def expired(db: LogIndex, now_ns: int, limit: int) -> list[tuple[str, str]]:
     """Organizations and decisions of which some content has expired, those that expired first at the beginning."""
     query = """
         SELECT DISTINCT log.organization, content.decision FROM content JOIN log ON log.id = content.log_id
@@ -108,7 +114,7 @@ def expired(db: sqlite3.Connection, now_ns: int, limit: int) -> list[tuple[str, 
     return list(db.execute(query, (now_ns, limit)))
 
 
-def of_agent(db: sqlite3.Connection, agent: str, limit: int) -> list[tuple[str, str]]:
+def of_agent(db: LogIndex, agent: str, limit: int) -> list[tuple[str, str]]:
     """Organizations and decisions of an agent of which some content is kept."""
     query = """
         SELECT DISTINCT log.organization, content.decision FROM content JOIN log ON log.id = content.log_id

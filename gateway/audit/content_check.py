@@ -6,17 +6,12 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
 from gateway.audit import content
 from gateway.audit.entry import SALT_BYTES, Entry
 from gateway.audit.intents import closing_id
-
-_ROWS = """
-SELECT entry_id, log_id, decision, agent, expires_ns, salt, sealed FROM content WHERE entry_id > ? ORDER BY entry_id
-"""
 
 
 class ContentCheck:
@@ -29,9 +24,9 @@ class ContentCheck:
         self._rows: Iterator[tuple[Any, ...]] = iter(())
         self._next: tuple[Any, ...] | None = None
 
-    def begin(self, cursor: sqlite3.Cursor, last: int) -> None:
-        """Read on, after the row `last`; the cursor is used until the next `begin`."""
-        self._rows = cursor.execute(_ROWS, (last,))
+    def begin(self, rows: Iterator[tuple[Any, ...]]) -> None:
+        """Read on: these rows are used until the next `begin`."""
+        self._rows = rows
         self._next = next(self._rows, None)
 
     def strays(self, before: int | None) -> Iterator[str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 
 from gateway.audit import content, storage
 from gateway.audit.intents import Erased
+from gateway.audit.log_reader import LogIndex
 from gateway.audit.writer import AuditWriter
 
 BATCH: Final = 500
 """How many decisions one entry names: their ids must fit into it."""
 
-_Pending = Callable[[sqlite3.Connection], list[tuple[str, str]]]
+_Pending = Callable[[LogIndex], list[tuple[str, str]]]
 
 
 def expired(writer: AuditWriter, now_ns: int, epoch: int = 0) -> int:

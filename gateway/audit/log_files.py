@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.data_directory import DataDirectory
-from gateway.errors import GatewayError, Hint
+
+if TYPE_CHECKING:
+    from gateway.audit.storage import SqliteReader
 
 
 def log_directory(data: Path) -> DataDirectory:
@@ -21,17 +22,8 @@ def log_directory(data: Path) -> DataDirectory:
     return directory
 
 
-@contextmanager
-def opened_log(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads. Raises `GatewayError` if there is no log, or it is damaged."""
+def opened_log(path: Path) -> AbstractContextManager[SqliteReader]:
+    """A log that is only read. Raises `GatewayError` if there is none, or it is damaged."""
     from gateway.audit import storage
 
-    db = storage.connect_read_only(path)
-    try:
-        yield db
-    except sqlite3.Error as error:
-        raise GatewayError(
-            "audit_damaged", f"cannot read `{path}`: {error}", hint=Hint("see `gateway audit verify`")
-        ) from error
-    finally:
-        db.close()
+    return closing(storage.connect_read_only(path))

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import difflib
 import json
-import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.audit import search, storage
+from gateway.audit import search
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import closing_id
+from gateway.audit.log_reader import LogIndex
 from gateway.audit.search import Found
+from gateway.audit.storage import SqliteReader
 from gateway.errors import Hint, UnknownError
 
 _SHOWN: Final = 3
@@ -36,7 +37,7 @@ class Decision:
         return self.decided.event_id
 
 
-def event(db: sqlite3.Connection, text: str, organization: str | None = None) -> Found:
+def event(db: LogIndex, text: str, organization: str | None = None) -> Found:
     """The entry with this event id. The beginning is enough if no other id begins so; `dec_` may be left out.
 
     With an organization there are only the entries of its log.
@@ -59,7 +60,7 @@ def event(db: sqlite3.Connection, text: str, organization: str | None = None) ->
     raise UnknownError("event", f"the log has no entry `{text}`", subject=text, hint=hint)
 
 
-def decision(db: sqlite3.Connection, found: Found) -> Decision:
+def decision(db: LogIndex, found: Found) -> Decision:
     """The decision that an entry opens or closes. Raises `not_a_decision` for any other entry."""
     decided: Found | None = found
     if found.kind == "completed":
@@ -73,10 +74,10 @@ def decision(db: sqlite3.Connection, found: Found) -> Decision:
     return Decision(decided, completed, _document(kept))
 
 
-def checkpoint(db: sqlite3.Connection, organization: str) -> str:
+def checkpoint(db: SqliteReader, organization: str) -> str:
     """The newest signed checkpoint of an organization's log. Raises `no_checkpoint`."""
-    head = storage.head(db, organization)
-    note = None if head is None else storage.newest_checkpoint(db, head.id)
+    head = db.head(organization)
+    note = None if head is None else db.newest_checkpoint(head.id)
     if note is None:
         what = "has no log yet" if head is None else "is not signed yet"
         hint = "a running gateway signs every few seconds"
@@ -84,7 +85,7 @@ def checkpoint(db: sqlite3.Connection, organization: str) -> str:
     return note
 
 
-def decided_after(db: sqlite3.Connection, position: int, limit: int) -> list[tuple[Found, dict[str, Any] | None]]:
+def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[Found, dict[str, Any] | None]]:
     """The next decisions after a position, in order, each with its input as far as it is kept."""
     return [(found, _document(kept)) for found, kept in search.decided_after(db, position, limit)]
 
@@ -97,7 +98,7 @@ def _document(kept: bytes | None) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and document else None
 
 
-def _similar(db: sqlite3.Connection, text: str, organization: str | None) -> str:
+def _similar(db: LogIndex, text: str, organization: str | None) -> str:
     wanted = text if "_" in text else f"dec_{text}"
     # A mistake near the end leaves the id in its place; one further ahead only in a list of the newest.
     newest = search.newest(db, 1000, organization)

@@ -6,16 +6,16 @@ believes nothing else: no index, no root and no entry that is not proven.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import entry as entries
-from gateway.audit import lookup, merkle, storage, tiles
+from gateway.audit import lookup, merkle, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
 from gateway.audit.note import Verifier
+from gateway.audit.storage import SqliteReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Proven:
     entry: entries.Entry | None
 
 
-def make(db: sqlite3.Connection, organization: str | None, event_id: str | None, since: int | None) -> Proof:
+def make(db: SqliteReader, organization: str | None, event_id: str | None, since: int | None) -> Proof:
     """A proof that the entry `event_id` is in its log, and one that the log begins with its first `since` entries.
 
     Without an organization the entry is looked for in all logs. Raises `not_signed` if it is newer than the checkpoint.
@@ -51,9 +51,9 @@ def make(db: sqlite3.Connection, organization: str | None, event_id: str | None,
     assert organization is not None
     note = lookup.checkpoint(db, organization)
     signed = _unverified(note)
-    head = storage.head(db, organization)
+    head = db.head(organization)
     assert head is not None  # it has a checkpoint
-    node = tiles.node_reader(signed.size, storage.tile_reader(db, head.id))
+    node = tiles.node_reader(signed.size, db.tile_reader(head.id))
     inclusion: list[bytes] = []
     if index is not None:
         if index >= signed.size:

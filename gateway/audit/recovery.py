@@ -7,7 +7,6 @@ processes. It only reads the table of open decisions, and serves a whole restart
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from gateway.audit import checkpoint as checkpoints
 from gateway.audit import merkle, note, storage, tiles
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Recovered
+from gateway.audit.log_reader import Head, UnreadableError
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
 from gateway.errors import Hint
@@ -40,8 +40,8 @@ def recover(writer: AuditWriter, live_boots: Collection[str], *, epoch: int = 0)
         rows = db.execute(
             "SELECT DISTINCT log.organization, open_decision.boot FROM open_decision JOIN log ON log.id = log_id"
         ).fetchall()
-    except sqlite3.Error as error:
-        raise unavailable(str(error)) from error
+    except UnreadableError as error:
+        raise unavailable(error.why) from error
     finally:
         db.close()
     for organization, boot in rows:
@@ -58,11 +58,13 @@ def check(data: DataDirectory, verifier: note.Verifier) -> None:
     """Raise `audit_damaged` if the schema was changed, or head, tiles, newest entries and checkpoint do not agree."""
     db = storage.connect_read_only(data.audit_db)
     try:
-        with storage.snapshot(db):
-            storage.check_schema(db, data.audit_db)
-            for head in storage.heads(db):
+        with db.snapshot():
+            db.check_schema()
+            for head in db.heads():
                 try:
                     _check_log(db, head, verifier)
+                except UnreadableError:
+                    raise
                 except AuditError as error:
                     raise AuditError(
                         "audit_damaged",
@@ -70,27 +72,23 @@ def check(data: DataDirectory, verifier: note.Verifier) -> None:
                         subject=head.origin,
                         hint=Hint("`gateway audit verify` says what is wrong; do not go on writing to this log"),
                     ) from error
-    except sqlite3.DatabaseError as error:
-        raise AuditError(
-            "audit_damaged", f"`{data.audit_db}` cannot be read: {error}", subject=str(data.audit_db)
-        ) from error
     finally:
         db.close()
 
 
-def _check_log(db: sqlite3.Connection, head: storage.Head, verifier: note.Verifier) -> None:
+def _check_log(db: storage.SqliteReader, head: Head, verifier: note.Verifier) -> None:
     (last,) = db.execute("SELECT max(seq) FROM entry WHERE log_id = ?", (head.id,)).fetchone()
     if (-1 if last is None else last) + 1 != head.size:
         raise AuditError("bad_proof", f"its head counts {head.size} entries, its last one is {last}")
     # By the index alone: some million entries in a second.
-    (count,) = db.execute("SELECT count(*) FROM entry WHERE log_id = ?", (head.id,)).fetchone()
+    count = db.entry_count(head.id)
     if count != head.size:
         raise AuditError("bad_proof", f"its head counts {head.size} entries, and {count} are there")
-    read = storage.tile_reader(db, head.id)
+    read = db.tile_reader(head.id)
     node = tiles.node_reader(head.size, read)
     if merkle.root(head.size, node) != head.root:
         raise AuditError("bad_proof", "its head and its tiles disagree")
-    stored = storage.newest_checkpoint(db, head.id)
+    stored = db.newest_checkpoint(head.id)
     signed = 0
     if stored is not None:
         checkpoint = checkpoints.verify(stored, verifier, head.origin)

@@ -7,7 +7,6 @@ has read everything when it returns, so that no read transaction stays open.
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 from gateway.audit import entry as entries
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM
+from gateway.audit.log_reader import LogIndex
 
 MOST_LOOKED_AT: Final = 250_000
 """Entries that one search looks at. A filter that no index serves may match nothing in a log of any length."""
@@ -84,14 +84,12 @@ _ALL = _SELECT.format(leaf="entry.leaf")
 _OF = " AND (? IS NULL OR log.organization = ?)"
 
 
-def newest(db: sqlite3.Connection, limit: int, organization: str | None = None) -> list[Found]:
+def newest(db: LogIndex, limit: int, organization: str | None = None) -> list[Found]:
     """The last entries, all or those of one organization, oldest first."""
     return matching(db, limit, Filters(organization=organization)).found
 
 
-def matching(
-    db: sqlite3.Connection, limit: int, filters: Filters, most: int = MOST_LOOKED_AT, before: int | None = None
-) -> Page:
+def matching(db: LogIndex, limit: int, filters: Filters, most: int = MOST_LOOKED_AT, before: int | None = None) -> Page:
     """The last entries that match, oldest first; only those before a position, if one is given.
 
     The entries are walked from the newest one: an agent's by `entry_agent`, part by part, a log's by its sequence, all
@@ -123,7 +121,7 @@ def matching(
     return Page(found[::-1], stopped, looked_at, older)
 
 
-def after(db: sqlite3.Connection, position: int, filters: Filters, most: int = 1000) -> tuple[list[Found], int]:
+def after(db: LogIndex, position: int, filters: Filters, most: int = 1000) -> tuple[list[Found], int]:
     """The next entries that match and were written after this position, oldest first, and the position to go on from.
 
     Not always all of them: `most` entries are looked at.
@@ -136,7 +134,7 @@ def after(db: sqlite3.Connection, position: int, filters: Filters, most: int = 1
     return [each for each in found if _is_of(each, filters)], rows[-1][0] if rows else position
 
 
-def activations(db: sqlite3.Connection, limit: int) -> list[Found]:
+def activations(db: LogIndex, limit: int) -> list[Found]:
     """The last entries about commits that were put into force or refused, newest first, if they are recent."""
     found: list[Found] = []
     logs = db.execute("SELECT id, size FROM log WHERE organization = ? ORDER BY epoch DESC", (SYSTEM,)).fetchall()
@@ -147,7 +145,7 @@ def activations(db: sqlite3.Connection, limit: int) -> list[Found]:
     return found[:limit]
 
 
-def of_kinds(db: sqlite3.Connection, kinds: Sequence[str], position: int, end: int) -> list[tuple[int, entries.Entry]]:
+def of_kinds(db: LogIndex, kinds: Sequence[str], position: int, end: int) -> list[tuple[int, entries.Entry]]:
     """The entries of some kinds after a position in the order of all logs, and up to another one."""
     marks = ", ".join("?" * len(kinds))
     query = f"SELECT id, leaf FROM entry WHERE id > ? AND id <= ? AND kind IN ({marks}) ORDER BY id"  # noqa: S608
@@ -160,13 +158,13 @@ def of_kinds(db: sqlite3.Connection, kinds: Sequence[str], position: int, end: i
     return found
 
 
-def last_position(db: sqlite3.Connection) -> int:
+def last_position(db: LogIndex) -> int:
     """The position of the newest entry."""
     (position,) = db.execute("SELECT max(id) FROM entry").fetchone()
     return position or 0
 
 
-def by_event(db: sqlite3.Connection, event_id: str, organization: str | None = None) -> Found | None:
+def by_event(db: LogIndex, event_id: str, organization: str | None = None) -> Found | None:
     """The entry with this event id, such as a decision's; with an organization, only if it is in its log."""
     row = db.execute(f"{_ALL} WHERE entry.event_id = ?", (event_id,)).fetchone()
     return None if row is None or organization not in (None, row[1]) else _found(row)
@@ -184,11 +182,11 @@ class AgentNames:
         # By organization and agent: the position up to which entries have been read, and what it was called then.
         self._known: dict[tuple[str, str], tuple[int, str]] = {}
 
-    def of(self, db: sqlite3.Connection, page: Iterable[Found]) -> list[str]:
+    def of(self, db: LogIndex, page: Iterable[Found]) -> list[str]:
         """A name for each entry of a page, oldest first; empty where the log does not say it."""
         return [self._name(db, found) for found in page]
 
-    def _name(self, db: sqlite3.Connection, found: Found) -> str:
+    def _name(self, db: LogIndex, found: Found) -> str:
         decision = found.entry.get("decision")
         if isinstance(decision, str):
             opened = by_event(db, decision, found.organization)
@@ -207,7 +205,7 @@ class AgentNames:
         self._known[found.organization, agent] = found.position, name
         return name
 
-    def _called(self, db: sqlite3.Connection, agent: str, before: Found) -> str:
+    def _called(self, db: LogIndex, agent: str, before: Found) -> str:
         """What an agent was called last in the entries of the same organization before this one; empty if not found."""
         first, name = self._known.get((before.organization, agent), (0, ""))
         if first > before.position:
@@ -221,13 +219,13 @@ class AgentNames:
         return name
 
 
-def private_input(db: sqlite3.Connection, position: int) -> bytes | None:
+def private_input(db: LogIndex, position: int) -> bytes | None:
     """The input document that the log keeps beside the entry at a position; None if there is none, or not any more."""
     row = db.execute("SELECT input FROM private WHERE entry_id = ?", (position,)).fetchone()
     return row[0] if row and isinstance(row[0], bytes) else None
 
 
-def decided_after(db: sqlite3.Connection, position: int, limit: int) -> list[tuple[Found, bytes | None]]:
+def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[Found, bytes | None]]:
     """The next decisions after a position, in order, with the input documents that are kept beside them."""
     columns = _SELECT.format(leaf="entry.leaf, private.input")
     query = f"{columns} LEFT JOIN private ON private.entry_id = entry.id"
@@ -239,14 +237,14 @@ def decided_after(db: sqlite3.Connection, position: int, limit: int) -> list[tup
 # ---- by id
 
 
-def beginning(db: sqlite3.Connection, text: str, limit: int, organization: str | None = None) -> list[Found]:
+def beginning(db: LogIndex, text: str, limit: int, organization: str | None = None) -> list[Found]:
     """The entries whose event ids begin with a text, in the order of their ids; all or those of one organization."""
     end = text[:-1] + chr(ord(text[-1]) + 1)
     query = f"{_ALL} WHERE entry.event_id >= ? AND entry.event_id < ?{_OF} ORDER BY entry.event_id LIMIT ?"
     return [_found(row) for row in db.execute(query, (text, end, organization, organization, limit)).fetchall()]
 
 
-def beside(db: sqlite3.Connection, text: str, organization: str | None = None) -> list[str]:
+def beside(db: LogIndex, text: str, organization: str | None = None) -> list[str]:
     """The event ids before and after the place where an id would be; all or those of one organization."""
     ids = "SELECT entry.event_id FROM entry JOIN log ON log.id = entry.log_id WHERE entry.event_id"
     given = (text, organization, organization)
@@ -255,7 +253,7 @@ def beside(db: sqlite3.Connection, text: str, organization: str | None = None) -
     return [name for (name,) in [*before.fetchall(), *behind.fetchall()]]
 
 
-def _with_id(db: sqlite3.Connection, text: str, filters: Filters) -> list[Found]:
+def _with_id(db: LogIndex, text: str, filters: Filters) -> list[Found]:
     """The entries with an id that begins with `text` which pass the other filters, oldest first."""
     found = [each for id_ in _ids(text) for each in beginning(db, id_, MOST_LOOKED_AT, filters.organization)]
     passing = [
@@ -295,7 +293,7 @@ def _passes(found: Found, filters: Filters) -> bool:
     )
 
 
-def _is_for(db: sqlite3.Connection, found: Found, person: str | None) -> bool:
+def _is_for(db: LogIndex, found: Found, person: str | None) -> bool:
     """Whether an entry is of what an agent did for this person."""
     if person is None:
         return True
@@ -308,7 +306,7 @@ def _commitment(person: str, salt: object) -> str | None:
     return entries.commitment(salt, "person", person.encode()) if isinstance(salt, bytes) else None
 
 
-def _condition(db: sqlite3.Connection, filters: Filters) -> tuple[str, dict[str, Any]]:
+def _condition(db: LogIndex, filters: Filters) -> tuple[str, dict[str, Any]]:
     """The filters that no index serves, in SQL. Members are found as bytes: a leaf has one form only.
 
     Quotes inside a string are escaped, so what looks like a member is one.
@@ -349,7 +347,7 @@ def _member(name: str, value: str | bool | None) -> bytes:
 # ---- walks
 
 
-def _walks(db: sqlite3.Connection, filters: Filters, before: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _walks(db: LogIndex, filters: Filters, before: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows to look at, the newest ones first: conditions with an order that one index serves, and their values."""
     since, until = filters.since_ns, filters.until_ns
     if filters.organization is not None and filters.agent is None:
@@ -398,7 +396,7 @@ SELECT number FROM part
  WHERE EXISTS (SELECT 1 FROM entry WHERE entry.id >> 8 = number AND entry.agent IN ({marks}))"""
 
 
-def _parts_with(db: sqlite3.Connection, subjects: Sequence[str], first: int, end: int) -> Iterator[int]:
+def _parts_with(db: LogIndex, subjects: Sequence[str], first: int, end: int) -> Iterator[int]:
     """The numbers of the parts of the log, 256 entries each, that have entries of these subjects, the last first."""
     query = _PARTS.format(marks=_marks(len(subjects)))
     last, step = (end - 1) >> 8, 16
@@ -410,9 +408,7 @@ def _parts_with(db: sqlite3.Connection, subjects: Sequence[str], first: int, end
         last, step = begin - 1, 4096
 
 
-def between(
-    db: sqlite3.Connection, at_or_after: str, size: int, since_ns: int | None, until_ns: int | None
-) -> tuple[int, int]:
+def between(db: LogIndex, at_or_after: str, size: int, since_ns: int | None, until_ns: int | None) -> tuple[int, int]:
     """The first place at or after a time, and the first at or after another one, by halving.
 
     `at_or_after` selects the rows from a place on.
@@ -421,7 +417,7 @@ def between(
     return first, size if until_ns is None else _first_at(db, "time_ns", at_or_after, size, until_ns)
 
 
-def _first_at(db: sqlite3.Connection, column: str, at_or_after: str, size: int, value: int) -> int:
+def _first_at(db: LogIndex, column: str, at_or_after: str, size: int, value: int) -> int:
     """The first place whose row has at least this value in a column that is in the order of places."""
     query = f"SELECT {column} FROM entry WHERE {at_or_after} LIMIT 1"  # noqa: S608  # our own text and integers
     low, high = 0, size

@@ -15,7 +15,6 @@ import base64
 import fcntl
 import hashlib
 import os
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +26,7 @@ from gateway.audit import checkpoint as checkpoints
 from gateway.audit import intents, merkle, note, storage, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError, unavailable
+from gateway.audit.log_reader import Head, UnreadableError
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
 from gateway.errors import Hint
@@ -127,12 +127,12 @@ class Signer:
         found: list[Checkpoint] = []
         db = storage.connect_read_only(self._data.audit_db)
         try:
-            for head in storage.heads(db):
-                stored = storage.newest_checkpoint(db, head.id)
+            for head in db.heads():
+                stored = db.newest_checkpoint(head.id)
                 if stored is not None and head.origin not in self._state:
                     found.append(self._own(stored, head.origin))
-        except sqlite3.Error as error:
-            raise unavailable(str(error)) from error
+        except UnreadableError as error:
+            raise unavailable(error.why) from error
         finally:
             db.close()
         return found
@@ -177,8 +177,8 @@ class Signer:
         missing = set() if system else set(self._state)
         db = storage.connect_read_only(self._data.audit_db)
         try:
-            with storage.snapshot(db):
-                for head in storage.heads(db):
+            with db.snapshot():
+                for head in db.heads():
                     missing.discard(head.origin)
                     wanted = system in (None, head.organization == intents.SYSTEM)
                     if wanted and (head.size or head.origin in self._state):
@@ -186,19 +186,19 @@ class Signer:
                             found.append(self._next(db, head))
                         except AuditError as error:
                             refused.append(error)
-        except sqlite3.Error as error:
-            raise unavailable(str(error)) from error
+        except UnreadableError as error:
+            raise unavailable(error.why) from error
         finally:
             db.close()
         refused += [_refusal(origin, "the log is missing, and was signed before") for origin in sorted(missing)]
         return found
 
-    def _next(self, db: sqlite3.Connection, head: storage.Head) -> tuple[Checkpoint, bool]:
+    def _next(self, db: storage.SqliteReader, head: Head) -> tuple[Checkpoint, bool]:
         """The checkpoint of this head, and whether it is stored. Raises `signer_refused` if it must not be signed."""
         if head.origin != checkpoints.origin(self._signer.name, head.organization, head.epoch):
             raise _refusal(head.origin, f"the key is for the logs of `{self._signer.name}`")
         claimed = Checkpoint(head.origin, head.size, head.root)
-        stored = storage.newest_checkpoint(db, head.id)
+        stored = db.newest_checkpoint(head.id)
         newest = None if stored is None else self._own(stored, head.origin)
         remembered = self._state.get(head.origin)
         if newest is not None and remembered is None:
@@ -212,7 +212,7 @@ class Signer:
             )
         if claimed == newest == remembered:
             return claimed, True  # the usual case where there are many logs
-        node = tiles.node_reader(head.size, storage.tile_reader(db, head.id))
+        node = tiles.node_reader(head.size, db.tile_reader(head.id))
         try:
             if merkle.root(head.size, node) != head.root:
                 raise AuditError("bad_proof", "its head and its tiles disagree")
@@ -267,7 +267,7 @@ class Signer:
                     row,
                 )
                 if stored.fetchone() != (1,):
-                    raise sqlite3.IntegrityError("a statement did not store its checkpoint: look for a trigger")
+                    raise unavailable("a statement did not store its checkpoint: look for a trigger")
 
 
 def _announcement(signed: Checkpoint) -> intents.Signed:

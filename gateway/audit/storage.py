@@ -15,14 +15,14 @@ import functools
 import os
 import sqlite3
 import time
-from collections.abc import Container, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from gateway.audit import balance_rows, content, merkle, tiles
+from gateway.audit import balance_rows, balances, content, merkle, tiles
 from gateway.audit.errors import AuditError, unavailable
+from gateway.audit.log_reader import Head, LogIndex, Row, UnreadableError
 from gateway.data_directory import DataDirectory
 from gateway.errors import Hint
 from gateway.storage import database_files
@@ -111,23 +111,6 @@ None is older than the first release, before which the schema was 5.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A tree as the database describes it: the number of entries, and the frontier over them."""
-
-    id: int
-    organization: str
-    epoch: int
-    origin: str
-    size: int
-    frontier: tuple[bytes, ...]
-    time_ns: int
-
-    @property
-    def root(self) -> bytes:
-        return merkle.frontier_root(self.frontier)
-
-
 def create(data: DataDirectory) -> None:
     """Create an empty `audit.db` and its lock file. Raises `audit_exists` rather than start an existing log anew."""
     path = data.audit_db
@@ -189,11 +172,19 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def connect_read_only(path: Path) -> sqlite3.Connection:
+def connect_read_only(path: Path, *, undecodable: bool = False) -> SqliteReader:
     """Open an existing log for reading: that of a running gateway, or a copy.
 
-    On a read-only disk SQLite cannot create the files that readers share; a copy there is opened as immutable.
+    With `undecodable` a text that is none is read all the same. On a read-only disk SQLite cannot create the files that
+    readers share; a copy there is opened as immutable.
     """
+    db = _connect_read_only(path)
+    if undecodable:
+        db.text_factory = lambda data: data.decode("utf-8", "replace")
+    return SqliteReader(db, path)
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
     try:
         return _checked(_open(path, "ro"), path, _READABLE)
     except sqlite3.OperationalError as error:
@@ -341,14 +332,141 @@ def _expected_schema(number: int) -> dict[str, tuple[str, str, str | None]]:
         return _schema(db)
 
 
+class SqliteAnswer:
+    """The rows of one query."""
+
+    __slots__ = ("_cursor", "_path")
+
+    def __init__(self, cursor: sqlite3.Cursor, path: Path) -> None:
+        self._cursor = cursor
+        self._path = path
+
+    def fetchone(self) -> Any:
+        with _readable(self._path):
+            return self._cursor.fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with _readable(self._path):
+            return self._cursor.fetchall()
+
+    def __iter__(self) -> Iterator[Any]:
+        with _readable(self._path):
+            yield from self._cursor
+
+    def close(self) -> None:
+        self._cursor.close()
+
+
+class SqliteReader:
+    """A `LogReader` and a `LogIndex` over an `audit.db`, which is not changed. Used by one thread at a time."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    def close(self) -> None:
+        self._db.close()
+
+    def execute(self, statement: str, values: Any = (), /) -> SqliteAnswer:
+        with _readable(self._path):
+            return SqliteAnswer(self._db.execute(statement, values), self._path)
+
+    def create_function(self, name: str, narg: int, func: Callable[..., Any], /, *, deterministic: bool) -> None:
+        self._db.create_function(name, narg, func, deterministic=deterministic)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.execute("ROLLBACK")
+
+    def check_schema(self) -> None:
+        """Raise `audit_damaged` unless the schema is the one of this program."""
+        with _readable(self._path):
+            check_schema(self._db, self._path)
+
+    def faults(self) -> list[str]:
+        with _readable(self._path):
+            return schema_differences(self._db)
+
+    def damage(self) -> list[str]:
+        return [text for (text,) in self.execute("PRAGMA integrity_check(10)") if text != "ok"]
+
+    def heads(self) -> list[Head]:
+        return heads(self)
+
+    def head(self, organization: str) -> Head | None:
+        return head(self, organization)
+
+    def tile_reader(self, log_id: int) -> tiles.Read:
+        return tile_reader(self, log_id)
+
+    def stored_tile(self, log_id: int, level: int, number: int) -> bytes:
+        row = self.execute(_TILE, (log_id, level, number)).fetchone()
+        return row[0] if row and type(row[0]) is bytes else b""
+
+    def tile_count(self, log_id: int) -> int:
+        return self._count("tile WHERE log_id = ?", log_id)
+
+    def checkpoints(self, log_id: int, after: object, limit: int) -> list[Row]:
+        query = "SELECT size, note FROM checkpoint WHERE log_id = ? AND size > ? ORDER BY size LIMIT ?"
+        return [(size, text_of(note)) for size, note in self.execute(query, (log_id, after, limit))]
+
+    def newest_checkpoint(self, log_id: int) -> str | None:
+        """The note about the largest signed tree of a log, not verified."""
+        query = "SELECT note FROM checkpoint WHERE log_id = ? ORDER BY size DESC LIMIT 1"
+        row = self.execute(query, (log_id,)).fetchone()
+        return text_of(row[0]) if row else None
+
+    def strays(self, log_ids: Sequence[int]) -> dict[str, int]:
+        logs = ",".join(map(str, log_ids)) or "NULL"
+        return {table: self._count(f"{table} WHERE log_id NOT IN ({logs})") for table in ("tile", "checkpoint")}
+
+    def entry_count(self, log_id: int | None = None) -> int:
+        return self._count("entry") if log_id is None else self._count("entry WHERE log_id = ?", log_id)
+
+    def open_count(self) -> int:
+        """The number of open decisions."""
+        return self._count("open_decision")
+
+    def entries(self, position: int, limit: int) -> AbstractContextManager[Iterator[Row]]:
+        return self._each(_ENTRIES, position, limit)
+
+    def private_rows(self, position: int) -> AbstractContextManager[Iterator[Row]]:
+        return self._each(_PRIVATE, position)
+
+    def content_rows(self, position: int) -> AbstractContextManager[Iterator[Row]]:
+        return self._each(content.ROWS, position)
+
+    def place_of(self, event_id: str) -> tuple[int, int] | None:
+        row = self.execute("SELECT log_id, seq FROM entry WHERE event_id = ?", (event_id,)).fetchone()
+        return row and (row[0], row[1])
+
+    def open_decisions(self) -> list[Row]:
+        query = "SELECT event_id, log_id, boot, agent, reservation FROM open_decision ORDER BY event_id"
+        return self.execute(query).fetchall()
+
+    def balances(self) -> list[tuple[tuple[str, str], Sequence[Any] | None]]:
+        return list(balances.read_all(self))
+
+    @contextmanager
+    def _each(self, statement: str, *values: object) -> Iterator[Iterator[Row]]:
+        with closing(self.execute(statement, values)) as rows:
+            yield iter(rows)
+
+    def _count(self, what: str, *values: object) -> int:
+        (count,) = self.execute(f"SELECT count(*) FROM {what}", values).fetchone()  # noqa: S608  # our own text
+        return int(count)
+
+
 @contextmanager
-def snapshot(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A read transaction: all reads in it see the same state."""
-    db.execute("BEGIN")
+def _readable(path: Path) -> Iterator[None]:
     try:
-        yield db
-    finally:
-        db.execute("ROLLBACK")
+        yield
+    except sqlite3.Error as error:
+        raise UnreadableError(path, error) from error
 
 
 def split_hashes(data: bytes) -> list[bytes]:
@@ -356,15 +474,21 @@ def split_hashes(data: bytes) -> list[bytes]:
     return [data[at : at + merkle.HASH_BYTES] for at in range(0, len(data), merkle.HASH_BYTES)]
 
 
+_TILE = "SELECT hashes FROM tile WHERE log_id = ? AND level = ? AND number = ?"
+_ENTRIES = """
+SELECT id, log_id, seq, event_id, kind, time_ns, agent, leaf
+  FROM entry NOT INDEXED WHERE id > ? ORDER BY id LIMIT ?
+"""
+_PRIVATE = "SELECT entry_id, salt, input FROM private WHERE entry_id > ? ORDER BY entry_id"
 _HEAD = "SELECT id, organization, epoch, origin, size, frontier, time_ns FROM log"
 
 
-def heads(db: sqlite3.Connection) -> list[Head]:
+def heads(db: LogIndex) -> list[Head]:
     """All trees, oldest first."""
     return [_head(row) for row in db.execute(f"{_HEAD} ORDER BY id")]
 
 
-def head(db: sqlite3.Connection, organization: str) -> Head | None:
+def head(db: LogIndex, organization: str) -> Head | None:
     """The tree that an organization's entries are appended to: the one of its latest epoch."""
     row = db.execute(f"{_HEAD} WHERE organization = ? ORDER BY epoch DESC LIMIT 1", (organization,)).fetchone()
     return _head(row) if row else None
@@ -378,7 +502,7 @@ def _head(row: tuple[int, str, int, str, int, bytes, int]) -> Head:
     return Head(identifier, organization, epoch, origin, size, tuple(split_hashes(frontier)), time_ns)
 
 
-def tile_reader(db: sqlite3.Connection, log_id: int) -> tiles.Read:
+def tile_reader(db: LogIndex, log_id: int) -> tiles.Read:
     """A function that reads hash tiles of one log, and entry bundles at the level `tiles.ENTRIES`."""
 
     def read(tile: tiles.Tile) -> bytes:
@@ -391,21 +515,12 @@ def tile_reader(db: sqlite3.Connection, log_id: int) -> tiles.Read:
             if len(rows) == tile.width:
                 return tiles.encode_bundle(leaf for (leaf,) in rows)
         else:
-            row = db.execute(
-                "SELECT hashes FROM tile WHERE log_id = ? AND level = ? AND number = ?",
-                (log_id, tile.level, tile.number),
-            ).fetchone()
+            row = db.execute(_TILE, (log_id, tile.level, tile.number)).fetchone()
             if row and type(row[0]) is bytes and len(row[0]) >= tile.width * merkle.HASH_BYTES:
                 return row[0][: tile.width * merkle.HASH_BYTES]
         raise AuditError("bad_proof", f"the log has no `{tiles.path(tile)}`")
 
     return read
-
-
-def newest_checkpoint(db: sqlite3.Connection, log_id: int) -> str | None:
-    """The note about the largest signed tree of a log, not verified."""
-    row = db.execute("SELECT note FROM checkpoint WHERE log_id = ? ORDER BY size DESC LIMIT 1", (log_id,)).fetchone()
-    return text_of(row[0]) if row else None
 
 
 def text_of(note: object) -> str:

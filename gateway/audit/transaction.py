@@ -20,6 +20,7 @@ from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
+from gateway.audit.log_reader import Head
 from gateway.audit.thresholds import LimitWindow, Reached
 
 _RESERVATION = "SELECT reservation FROM open_decision WHERE event_id = ? AND log_id = ?"
@@ -228,7 +229,7 @@ class Transaction:
             log = self._logs[organization] = _opened(self._begin_log(organization))
         return log
 
-    def _begin_log(self, organization: str) -> storage.Head:
+    def _begin_log(self, organization: str) -> Head:
         """Begin the log of an organization, with its first entry."""
         origin = checkpoint.origin(self._deployment, organization, 1)
         cursor = self._write(
@@ -236,7 +237,7 @@ class Transaction:
             (organization, origin),
         )
         assert cursor.lastrowid is not None
-        return storage.Head(cursor.lastrowid, organization, 1, origin, 0, (), 0)
+        return Head(cursor.lastrowid, organization, 1, origin, 0, (), 0)
 
     def _time(self, log: _Log, event_id: entries.Scalar = None) -> int:
         """The time of the next entry: that of the clock, but never before the last one."""
@@ -423,7 +424,7 @@ class Transaction:
         return self._append_new(log, item.entry, {"count": len(rows)}, time_ns)
 
 
-def _opened(head: storage.Head) -> _Log:
+def _opened(head: Head) -> _Log:
     return _Log(head.id, head.organization, head.size, list(head.frontier), head.time_ns, head.size)
 
 

@@ -10,17 +10,17 @@ tiles and checkpoints never change.
 from __future__ import annotations
 
 import base64
-import sqlite3
 from collections import deque
 from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, Final
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import merkle, note, storage, tiles
+from gateway.audit import merkle, note, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM
+from gateway.audit.log_reader import Head, LogReader
 from gateway.audit.report import Finding, LogReport, Report
 
 _BYTES = merkle.HASH_BYTES
@@ -32,8 +32,8 @@ class TreeCheck:
 
     def __init__(
         self,
-        db: sqlite3.Connection,
-        head: storage.Head,
+        log: LogReader,
+        head: Head,
         verifier: note.Verifier,
         known: Iterable[Checkpoint],
         report: Report,
@@ -42,7 +42,7 @@ class TreeCheck:
         self.log = LogReport(head.origin, head.organization)
         self.is_incomplete = False  # entries are missing, or were changed
         self.dependent: list[Finding] = []  # findings that this would explain
-        self._db = db
+        self._reader = log
         self._report = report
         self._next = 0  # the index that must come now
         self._gap = False  # entries are missing: the tree cannot be built any further
@@ -68,7 +68,7 @@ class TreeCheck:
         """The index of the entry that must come now."""
         return self._next
 
-    def look(self, head: storage.Head) -> None:
+    def look(self, head: Head) -> None:
         """Continue in another transaction, in which the log may be longer."""
         self.head = head
         self._all_read = False
@@ -85,14 +85,13 @@ class TreeCheck:
 
     def _read_checkpoints(self) -> None:
         """(4) More of those that are stored and whose signatures are good."""
-        query = "SELECT size, note FROM checkpoint WHERE log_id = ? AND size > ? ORDER BY size LIMIT ?"
-        rows = self._db.execute(query, (self.head.id, self._read_to, _PAGE)).fetchall()
+        rows = self._reader.checkpoints(self.head.id, self._read_to, _PAGE)
         self._all_read = len(rows) < _PAGE
         for size, text in rows:
             self._read_to = size
             index = max(size - 1, 0) if type(size) is int else None
             try:
-                checkpoint = checkpoints.verify(storage.text_of(text), self._verifier, self.head.origin)
+                checkpoint = checkpoints.verify(text, self._verifier, self.head.origin)
             except AuditError as error:
                 self._found(index, f"the checkpoint at size {size}: {error.message}")
                 continue
@@ -186,7 +185,7 @@ class TreeCheck:
 
     def _root_of_tiles(self, size: int) -> bytes:
         """The root of an earlier size. All tiles up to here have been compared with the leaves."""
-        return merkle.root(size, tiles.node_reader(size, storage.tile_reader(self._db, self.head.id)))
+        return merkle.root(size, tiles.node_reader(size, self._reader.tile_reader(self.head.id)))
 
     def _compare_root(self, checkpoint: Checkpoint) -> None:
         """(4) Usually at the current size; a checkpoint that was stored meanwhile may have a smaller one."""
@@ -240,7 +239,7 @@ class TreeCheck:
         while self.log.size >> tiles.HEIGHT * level:
             expected += -(-(self.log.size >> tiles.HEIGHT * level) // tiles.WIDTH)
             level += 1
-        (count,) = self._db.execute("SELECT count(*) FROM tile WHERE log_id = ?", (self.head.id,)).fetchone()
+        count = self._reader.tile_count(self.head.id)
         if count != expected:
             self._found(None, f"{count} tiles are stored, the tree has {expected}")
         for stored, computed, (level, number) in zip(
@@ -265,9 +264,7 @@ class TreeCheck:
         self._found(first, f"`{tiles.path(tile)}` was changed: its hash over this entry is not the tree's")
 
     def _stored_tile(self, level: int, number: int) -> bytes:
-        query = "SELECT hashes FROM tile WHERE log_id = ? AND level = ? AND number = ?"
-        row = self._db.execute(query, (self.head.id, level, number)).fetchone()
-        return row[0] if row and type(row[0]) is bytes else b""
+        return self._reader.stored_tile(self.head.id, level, number)
 
     def _found(self, index: int | None, message: str) -> None:
         self._report.add(Finding(self.head.origin, index, message))

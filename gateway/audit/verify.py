@@ -27,10 +27,8 @@ Entries that are appended meanwhile are verified too.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +41,7 @@ from gateway.audit.content_check import ContentCheck
 from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
+from gateway.audit.log_reader import LogReader, UnreadableError
 from gateway.audit.report import MAX_FINDINGS, Finding, OpenDecision, Report
 from gateway.audit.tree_check import TreeCheck
 
@@ -51,11 +50,6 @@ Progress = Callable[[int, int], None]
 
 STEP = 2000
 _FIRST = -(2**63)  # the smallest row id
-_ENTRIES = """
-SELECT id, log_id, seq, event_id, kind, time_ns, agent, leaf
-  FROM entry NOT INDEXED WHERE id > ? ORDER BY id LIMIT ?
-"""
-_PRIVATE = "SELECT entry_id, salt, input FROM private WHERE entry_id > ? ORDER BY entry_id"
 
 
 def verify(
@@ -75,22 +69,21 @@ def verify(
     for text in known:
         origin = text.partition("\n")[0]
         by_origin.setdefault(origin, []).append(checkpoints.verify(text, verifier, origin))
-    db = storage.connect_read_only(path)
     # A changed byte can make a text undecodable. That must be a finding, not an exception.
-    db.text_factory = lambda data: data.decode("utf-8", "replace")
+    log = storage.connect_read_only(path, undecodable=True)
     report = Report(str(verifier))
-    work = _Verification(db, verifier, report, by_origin, live_boots)
+    work = _Verification(log, verifier, report, by_origin, live_boots)
     try:
         work.run(progress)
+    except UnreadableError as error:
+        report.add(Finding(*work.place, f"the database is damaged: {error.why}"))
     except AuditError as error:  # a head that cannot be read as one; the subject is its log
         report.add(Finding(error.subject or "", None, error.message))
-    except sqlite3.DatabaseError as error:
-        report.add(Finding(*work.place, f"the database is damaged: {error}"))
     except (TypeError, ValueError) as error:
         # Only a changed file holds a value of another type than its column's. Most of these are found one by one.
         report.add(Finding(*work.place, f"the database is damaged, a value has the wrong type: {error}"))
     finally:
-        db.close()
+        log.close()
     work.explain()
     if not report.logs and not report.findings:
         raise AuditError("audit_missing", f"`{path}` holds no log: there is nothing to verify", subject=str(path))
@@ -102,13 +95,13 @@ class _Verification:
 
     def __init__(
         self,
-        db: sqlite3.Connection,
+        log: LogReader,
         verifier: note.Verifier,
         report: Report,
         known: dict[str, list[Checkpoint]],
         live_boots: Collection[str] | None,
     ) -> None:
-        self._db = db
+        self._log = log
         self._verifier = verifier
         self._report = report
         self._known = known  # by origin, until its log is met
@@ -120,8 +113,8 @@ class _Verification:
         self._unreadable: set[str] = set()  # decisions that the index names, but whose leaves are no entries any more
         self._balances = BalanceCheck()
         self._gone: dict[tuple[int, str], int] = {}  # by log and decision: the entry whose private row is missing
-        self._private: Iterator[tuple[int, Any, Any]] = iter(())
-        self._next_private: tuple[int, Any, Any] | None = None
+        self._private: Iterator[tuple[Any, ...]] = iter(())
+        self._next_private: tuple[Any, ...] | None = None
         self._content = ContentCheck()
         # Organizations whose entries are not all there or not all readable, and findings that this would explain.
         self._incomplete: set[str] = set()
@@ -129,14 +122,14 @@ class _Verification:
         self._more_dependent: Counter[str | None] = Counter()  # beyond the first `MAX_FINDINGS` of each
 
     def run(self, progress: Progress | None) -> None:
-        for difference in storage.schema_differences(self._db):  # (0)
+        for difference in self._log.faults():  # (0)
             self._found(None, None, difference)
-        (total,) = self._db.execute("SELECT count(*) FROM entry").fetchone()
+        total = self._log.entry_count()
         last, is_last = _FIRST, False
         while not is_last:
             # If a log grows faster than it is read, the rest is read in one transaction.
             limit = STEP if self._report.entries < 2 * total + STEP else -1
-            with storage.snapshot(self._db):
+            with self._log.snapshot():
                 self._look()
                 last, count = self._read(last, limit)
                 is_last = count != limit
@@ -145,17 +138,16 @@ class _Verification:
             if progress:
                 progress(self._report.entries, max(total, self._report.entries))
         # (10) In a transaction of its own.
-        for (text,) in self._db.execute("PRAGMA integrity_check(10)"):
-            if text != "ok":
-                self._found(None, None, f"the database is damaged: {text}")
+        for text in self._log.damage():
+            self._found(None, None, f"the database is damaged: {text}")
 
     def _look(self) -> None:
         """(0) Which logs there are at this moment; checkpoints from elsewhere are given to the log that they name."""
-        for head in storage.heads(self._db):
+        for head in self._log.heads():
             if head.id in self._trees:
                 self._trees[head.id].look(head)
                 continue
-            tree = TreeCheck(self._db, head, self._verifier, self._known.pop(head.origin, ()), self._report)
+            tree = TreeCheck(self._log, head, self._verifier, self._known.pop(head.origin, ()), self._report)
             self._trees[head.id] = tree
             self._origins[head.origin] = tree
             self._report.logs.append(tree.log)
@@ -169,12 +161,12 @@ class _Verification:
     def _read(self, last: int, limit: int) -> tuple[int, int]:
         """The next entries after the row `last`, with their private rows; returns the new last row and their number."""
         count = 0
-        cursor = self._db.cursor
-        with closing(cursor()) as rows, closing(cursor()) as private, closing(cursor()) as content:
-            self._content.begin(content, last)
-            self._private = private.execute(_PRIVATE, (last,))
+        log = self._log
+        with log.entries(last, limit) as rows, log.private_rows(last) as private, log.content_rows(last) as content:
+            self._content.begin(content)
+            self._private = private
             self._next_private = next(self._private, None)
-            for row in rows.execute(_ENTRIES, (last, limit)):
+            for row in rows:
                 self._entry(*row)
                 last = row[0]
                 count += 1
@@ -202,7 +194,7 @@ class _Verification:
         self._strays()
         # Without an entry that cannot be read the others do not add up; what is wrong is said already.
         if not self._unreadable:
-            for organization, difference in self._balances.differences(self._db):  # (9)
+            for organization, difference in self._balances.differences(self._log):  # (9)
                 self._depends(organization, None, difference, "balances")
             for organization, fault in self._balances.untold():
                 self._depends(organization, None, fault, "thresholds")
@@ -344,16 +336,12 @@ class _Verification:
 
     def _decisions(self) -> None:
         """(5) What is open according to the leaves is what the table of open decisions says."""
-        rows = self._db.execute(
-            "SELECT event_id, log_id, boot, agent, reservation FROM open_decision ORDER BY event_id"
-        )
-        for event_id, log_id, boot, agent, reservation in rows:
+        for event_id, log_id, boot, agent, reservation in self._log.open_decisions():
             opened = self._open.pop(event_id, None)
             if opened is None and event_id in self._unreadable:
                 continue
             if opened is None:
-                found = self._db.execute("SELECT log_id, seq FROM entry WHERE event_id = ?", (event_id,)).fetchone()
-                log, index = found or (log_id, None)
+                log, index = self._log.place_of(event_id) or (log_id, None)
                 owner = self._owner(log)
                 said = f"`{event_id}` is listed as open, but is not an open decision"
                 self._depends(owner, index, said, "decisions", log)
@@ -375,10 +363,7 @@ class _Verification:
 
     def _strays(self) -> None:
         """(8) Rows that belong to no log."""
-        logs = ",".join(str(log_id) for log_id in self._trees) or "NULL"
-        for table in ("tile", "checkpoint"):
-            query = f"SELECT count(*) FROM {table} WHERE log_id NOT IN ({logs})"  # noqa: S608  # our own integers
-            (foreign,) = self._db.execute(query).fetchone()
+        for table, foreign in self._log.strays(list(self._trees)).items():
             if foreign:
                 self._found(None, None, f"{foreign} rows of `{table}` belong to no log")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 from gateway.audit import content
+from gateway.audit.log_reader import LogIndex
 from gateway.audit.search import Found
 from gateway.errors import Denied, GatewayError
 from gateway.registry import content_keys, queries
@@ -16,7 +16,7 @@ from gateway.registry.vault import Vault
 from gateway.upstream import strict_json
 
 Input: TypeAlias = dict[str, Any] | None
-Complete: TypeAlias = Callable[[sqlite3.Connection, Found, Input], Input]
+Complete: TypeAlias = Callable[[LogIndex, Found, Input], Input]
 
 
 def completing(registry: Callable[[], AbstractContextManager[Registry]], vault: Callable[[], Vault]) -> Complete:
@@ -26,7 +26,7 @@ def completing(registry: Callable[[], AbstractContextManager[Registry]], vault: 
     """
     keys: dict[str, bytes | None] = {}
 
-    def complete(db: sqlite3.Connection, decided: Found, document: Input) -> Input:
+    def complete(db: LogIndex, decided: Found, document: Input) -> Input:
         entry = decided.entry
         if document is None or "content_commitment" not in entry or "content_redacted" in entry:
             return document
@@ -43,7 +43,7 @@ def completing(registry: Callable[[], AbstractContextManager[Registry]], vault: 
     return complete
 
 
-def parts(db: sqlite3.Connection, decided: Found, key: bytes | None) -> dict[str, str]:
+def parts(db: LogIndex, decided: Found, key: bytes | None) -> dict[str, str]:
     """What is kept of a decision's content, part by part. Raises `content_unreadable`."""
     return {
         part: content.unseal(

@@ -7,7 +7,6 @@ Each file in `api/` has a list of operations. The server (`server.py`) carries t
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.audit.storage import SqliteReader
 from gateway.control.problems import Problem
 from gateway.identity import operator_roles
 from gateway.upstream import strict_json
@@ -95,7 +95,7 @@ class Context:
     """It is told how far something long has come, if somebody looks on."""
 
     @contextmanager
-    def log(self) -> Iterator[sqlite3.Connection]:
+    def log(self) -> Iterator[SqliteReader]:
         """The log, for reading. It may be a copy that has nothing beside it."""
         from gateway.audit.log_files import log_directory, opened_log
 

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Final
 
-from gateway.audit import storage
+from gateway.audit.storage import SqliteReader
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
 from gateway.registry import zone_history
@@ -72,7 +71,7 @@ def check_by(names: Sequence[str], where: str) -> None:
 
 
 def report(
-    log: sqlite3.Connection, data: DataDirectory, asked: UsageAsked, now_ns: int, progress: Progress | None = None
+    log: SqliteReader, data: DataDirectory, asked: UsageAsked, now_ns: int, progress: Progress | None = None
 ) -> UsageReport:
     """Bring the sums of a directory up to date with its log, and add up. Raises `GatewayError`."""
     if asked.at is not None and (asked.since is not None or asked.until is not None):
@@ -80,7 +79,7 @@ def report(
     at_ns = None if asked.at is None else parse_time(asked.at)
     place = None if asked.zone is None else zones.find(asked.zone)
     organization = asked.only.get("organization")
-    with storage.snapshot(log), rollup.opened(data.cache, log, progress) as sums:
+    with log.snapshot(), rollup.opened(data.cache, log, progress) as sums:
         names, apart = sums.names(organization), 1
         if place is None:
             name, apart = _zone_of(data, organization, sums, at_ns)

@@ -5,7 +5,6 @@ The balances are read as the last commit left them. Nothing is reserved, so anot
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import orjson
 from gateway.audit import balances, storage
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Denial
+from gateway.audit.log_reader import UnreadableError
 from gateway.call import Call, Reference, Tool
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.judgement import Judged
@@ -60,12 +60,12 @@ class Limits:
         if reservation is None:
             return found, None
         try:
-            with closing(storage.connect_read_only(self._path)) as db, storage.snapshot(db):
+            with closing(storage.connect_read_only(self._path)) as db, db.snapshot():
                 latest = balances.latest(db)
                 answer = reservation.take(latest, found.now_ns)
                 standing = reservation.standing(latest, found.now_ns)
-        except sqlite3.Error as error:
-            raise unavailable(str(error)) from error
+        except UnreadableError as error:
+            raise unavailable(error.why) from error
         if isinstance(answer, Denial):
             found = refused(found, Verdict(answer.reason, reasons=tuple(answer.reasons)))
         no_text = bounds.asks_a_model(call) and call.body is None and not call.raw

@@ -6,7 +6,6 @@ Specification: docs/observability.md.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -106,18 +105,18 @@ class Metrics:
         tokens = Gauge("aig_reserved_tokens", f"{reserved}tokens.", ("organization",))
         money = Gauge("aig_reserved_usd", f"{reserved}dollars.", ("organization",))
         data, now_ns = self._settings.data, time.time_ns()
-        with suppress(GatewayError, sqlite3.Error):  # `/readyz` and the duties say what is wrong
-            with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
+        with suppress(GatewayError):  # `/readyz` and the duties say what is wrong
+            with closing(storage.connect_read_only(data.audit_db)) as db, db.snapshot():
                 latest = balances.latest(db)
-                for name in (head.organization for head in storage.heads(db)):
+                for name in (head.organization for head in db.heads()):
                     held = latest.get(name, f"organization:{name}")
                     if not held.minute:
                         continue  # nobody of it has made a call
                     minute = max(now_ns // MINUTE_NS, held.minute)
                     tokens.set(held.at("tokens_month", minute)[1], name)
                     money.set(held.at("spend_nanousd_month", minute)[1] / 1e9, name)
-                logs = [status.log_of(db, head) for head in storage.heads(db)]
-                (still_open,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
+                logs = [status.log_of(db, head) for head in db.heads()]
+                still_open = db.open_count()
             entries.set(sum(each.size for each in logs))
             unsigned.set(sum(each.size - each.signed for each in logs))
             oldest = min(

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import re
-import sqlite3
 import ssl
 import time
 from contextlib import closing
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import clock, search, signer, storage
+from gateway.audit.log_reader import Head
 from gateway.data_directory import DataDirectory
 from gateway.dataplane import outages
 from gateway.dataplane.outages import Outage
@@ -211,7 +211,7 @@ def _edited(registry: Registry, data: DataDirectory) -> list[str]:
             if search.last_position(db) > _COMPARED:
                 return []
             return [str(each) for each in agreement.found(registry, db)]
-    except (GatewayError, sqlite3.Error):  # which `_logs` tells of
+    except GatewayError:  # which `_logs` tells of
         return []
 
 
@@ -290,11 +290,11 @@ def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
 
 def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
     try:
-        with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
-            logs = [log_of(db, head) for head in storage.heads(db)]
-            (still_open,) = db.execute("SELECT count(*) FROM open_decision").fetchone()
+        with closing(storage.connect_read_only(data.audit_db)) as db, db.snapshot():
+            logs = [log_of(db, head) for head in db.heads()]
+            still_open = db.open_count()
             refusal = _refusal(db)
-    except (GatewayError, sqlite3.Error) as error:
+    except GatewayError as error:
         return Logs(problem=error.message if isinstance(error, GatewayError) else str(error)), None
     try:
         signed_ns = data.signer_state.stat().st_mtime_ns
@@ -303,9 +303,9 @@ def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
     return Logs(logs, signed_ns, still_open), refusal
 
 
-def log_of(db: sqlite3.Connection, head: storage.Head) -> Log:
+def log_of(db: storage.SqliteReader, head: Head) -> Log:
     """How much of a log is signed."""
-    note = storage.newest_checkpoint(db, head.id)
+    note = db.newest_checkpoint(head.id)
     signed = 0
     if note is not None:
         try:
@@ -318,7 +318,7 @@ def log_of(db: sqlite3.Connection, head: storage.Head) -> Log:
     return Log(head.organization, head.size, signed, row[0] if row else None, head.time_ns, accepted)
 
 
-def _refusal(db: sqlite3.Connection) -> Refusal | None:
+def _refusal(db: storage.SqliteReader) -> Refusal | None:
     for found in search.activations(db, _ACTIVATIONS):
         entry = found.entry
         if entry.get("outcome", "ok") != "ok":

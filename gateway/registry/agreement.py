@@ -7,7 +7,6 @@ in no entry, so they are not compared. Entries that are still in the outbox coun
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -16,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from gateway.audit import search
 from gateway.audit.intents import Fields
+from gateway.audit.storage import SqliteReader
 from gateway.registry import change_entries, queries
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry
@@ -87,7 +87,7 @@ _VERSIONED: Final = {"agent": "agent", "team": "team_id", "organization": "organ
 """Things whose rows stay, and the members of their entries that name them."""
 
 
-def found(registry: Registry, log: sqlite3.Connection) -> list[Difference]:
+def found(registry: Registry, log: SqliteReader) -> list[Difference]:
     """The differences of the registry from what the log and the outbox say.
 
     A change may be on its way from one to the other just now. So what differs must do so twice.
@@ -99,7 +99,7 @@ def found(registry: Registry, log: sqlite3.Connection) -> list[Difference]:
     return [each for each in first if each in again]
 
 
-def _once(registry: Registry, log: sqlite3.Connection) -> list[Difference]:
+def _once(registry: Registry, log: SqliteReader) -> list[Difference]:
     told = Told()
     with registry.read() as session:
         rows, owed, epoch = list(_rows(session)), _owed(session), queries.current_epoch(session)

@@ -53,7 +53,7 @@ def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState
     if not found:
         return []
     known = zones(data.registry_db)
-    with closing(storage.connect_read_only(data.audit_db)) as db, storage.snapshot(db):
+    with closing(storage.connect_read_only(data.audit_db)) as db, db.snapshot():
         latest = balances.latest(db)
         scopes = [(each, limits.scope(each.subject_kind, each.subject_id, each.upstream, each.model)) for each in found]
         return [

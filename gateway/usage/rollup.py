@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.audit import completions, search
+from gateway.audit.log_reader import LogIndex
 from gateway.usage.totals import ZERO, Counts, Subject, counts_of, subject_of
 
 MINUTE: Final = 60
@@ -69,7 +70,7 @@ class Rollup:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def update(self, log: sqlite3.Connection, progress: Progress | None = None) -> None:
+    def update(self, log: LogIndex, progress: Progress | None = None) -> None:
         """Add what the log has got since the last time."""
         end = search.last_position(log)
         position = first = self._begin(log)
@@ -115,7 +116,7 @@ class Rollup:
         """Those that have used something."""
         return [name for (name,) in self._db.execute("SELECT DISTINCT organization FROM subject ORDER BY organization")]
 
-    def _begin(self, log: sqlite3.Connection) -> int:
+    def _begin(self, log: LogIndex) -> int:
         """Where to go on in the log; from its start if it is not the one that was read before."""
         position, event = self._db.execute("SELECT position, event FROM cursor").fetchone()
         found = completions.event_at(log, position)
@@ -128,9 +129,7 @@ class Rollup:
             return 0
         return int(position)
 
-    def _add(
-        self, log: sqlite3.Connection, found: Sequence[completions.Completion], before: int, position: int
-    ) -> None:
+    def _add(self, log: LogIndex, found: Sequence[completions.Completion], before: int, position: int) -> None:
         """Add these calls, and that the log was read from one position to another, in one transaction.
 
         Nothing is added if it was read further meanwhile.
@@ -171,7 +170,7 @@ class Rollup:
 
 
 @contextmanager
-def opened(directory: Path, log: sqlite3.Connection, progress: Progress | None = None) -> Iterator[Rollup]:
+def opened(directory: Path, log: LogIndex, progress: Progress | None = None) -> Iterator[Rollup]:
     """The sums of a log, up to date. A file in this directory that cannot be read is made anew.
 
     If none can be written there, as in a copy that was made as evidence, the sums are made for this time only.
@@ -182,7 +181,7 @@ def opened(directory: Path, log: sqlite3.Connection, progress: Progress | None =
         rollup = Rollup(db)
         try:
             rollup.update(log, progress)
-        except sqlite3.DatabaseError:  # it is damaged, or else the log is, which the next attempt shows
+        except sqlite3.DatabaseError:
             db.close()
             with suppress(OSError):
                 _remove(path)
@@ -241,7 +240,7 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def naive(log: sqlite3.Connection, since_ns: int, until_ns: int) -> dict[Subject, Counts]:
+def naive(log: LogIndex, since_ns: int, until_ns: int) -> dict[Subject, Counts]:
     """The same sums for any two times, read from the log itself: slow, for parts of a minute and to check by."""
     found: dict[Subject, Counts] = {}
     for call in completions.between(log, since_ns, until_ns):

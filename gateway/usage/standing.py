@@ -6,7 +6,6 @@ Only a reservation (`reservation.py`) sees balances that nobody else can change.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,9 +14,10 @@ from typing import Any, Final
 
 from gateway.audit import storage
 from gateway.audit.balance import MINUTE_NS, USED, Balance
-from gateway.audit.balance_rows import Key
+from gateway.audit.balance_rows import Key, UncountedError
 from gateway.audit.balances import Balances
 from gateway.audit.errors import AuditError
+from gateway.audit.storage import SqliteReader
 
 FRESH_SECONDS: Final = 1.0
 _MOST: Final = 8192
@@ -35,7 +35,7 @@ class Standing:
         self._path = path
         self._shown = shown
         self._read: dict[Key, tuple[list[int], float]] = {}
-        self._db: sqlite3.Connection | None = None
+        self._db: SqliteReader | None = None
         self._balances = Balances()
         self._guard = threading.Lock()
 
@@ -59,7 +59,7 @@ class Standing:
             return Balance(known[0])
         try:
             found = self._find(key)
-        except (sqlite3.Error, AuditError):
+        except (UncountedError, AuditError):
             return Balance(known[0] if known is not None else None)
         if len(self._read) >= _MOST:
             self._read.clear()
@@ -93,7 +93,7 @@ class Standing:
             elif len(self._balances) >= _MOST:
                 self._balances = Balances(self._db)
             try:
-                with storage.snapshot(self._db):
+                with self._db.snapshot():
                     self._balances.look_again()
                     self._balances.current()
                     return Balance(self._balances.get(*key).values())

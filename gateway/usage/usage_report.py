@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
+from gateway.audit.log_reader import LogIndex
 from gateway.usage.rollup import HOUR, MINUTE, Rollup, naive
 from gateway.usage.totals import ZERO, Counts, Subject
 
@@ -39,7 +39,7 @@ class Row:
     counts: Counts
 
 
-def answer(question: Question, rollup: Rollup, log: sqlite3.Connection) -> list[Row]:
+def answer(question: Question, rollup: Rollup, log: LogIndex) -> list[Row]:
     """The rows, in the order of time and then of names.
 
     Whole minutes or hours come from the sums; parts of a minute at both ends from the log itself.

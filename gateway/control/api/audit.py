@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from pydantic import AwareDatetime, Field
 
-from gateway.audit import lookup, proofs, search, signer, storage
+from gateway.audit import lookup, proofs, search, signer
 from gateway.audit.search import Filters, Found
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
@@ -145,7 +145,7 @@ def entries(ask: Ask) -> Answer:
     before = None if given.before is None else cursors.open(given.before, *place, "older")
     if given.cursor is not None and before is not None:
         raise Problem(400, "invalid_parameter", "`cursor` and `before` exclude each other", hint="send one of them")
-    with ask.context.log() as db, storage.snapshot(db):
+    with ask.context.log() as db, db.snapshot():
         page = search.Page([])
         if given.cursor is None:
             position = search.last_position(db)
@@ -214,7 +214,7 @@ def _as_it_is(document: Any) -> orjson.Fragment:
 def entry(ask: Ask) -> Answer:
     """One entry; of a decision all that is kept, and what the bundles that judged it say when they are asked again."""
     data = ask.context.data
-    with ask.context.log() as db, storage.snapshot(db):
+    with ask.context.log() as db, db.snapshot():
         found = lookup.event(db, ask.path["event"], ask.organization)
         [name] = search.AgentNames().of(db, [found])
         if found.kind not in ("decided", "completed"):
@@ -255,7 +255,7 @@ def proof(ask: Ask) -> Answer:
         hint = "send `entry`, or the size of an older tree in `since`"
         raise Problem(400, "invalid_parameter", "there is nothing to prove", hint=hint)
     organization = ask.organization or (DEFAULT if given.entry is None else None)
-    with ask.context.log() as db, storage.snapshot(db):
+    with ask.context.log() as db, db.snapshot():
         made = proofs.make(db, organization, given.entry, given.since)
     return Answer(
         body={

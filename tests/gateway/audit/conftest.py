@@ -87,7 +87,7 @@ class Log:
 
 def stored_balances(path: Path) -> dict[str, Balance]:
     """All balances of a log by scope, as rows and entries make them."""
-    with closing(storage.connect_read_only(path)) as db, storage.snapshot(db):
+    with closing(storage.connect_read_only(path)) as db, db.snapshot():
         return {scope: Balance(list(values or ())) for (_, scope), values in balances.read_all(db)}
 
 

@@ -117,7 +117,7 @@ def test_times_are_exact(log: Log, make: Make) -> None:
     rows = log.rows(
         "SELECT event_id, entry.time_ns, organization, agent FROM entry JOIN log ON log.id = log_id ORDER BY entry.id"
     )
-    with closing(storage_of(log)) as db, db:
+    with closing(storage_of(log)) as db:
         for organization, agent in ((None, None), ("default", None), (None, "agt_two"), ("acme", "agt_two")):
             mine = [
                 (event, time)
@@ -141,7 +141,7 @@ def test_a_search_that_gives_up_says_where(
     log: Log, make: Make, gateway: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(log, make)
-    with closing(storage_of(log)) as db, db:
+    with closing(storage_of(log)) as db:
         page = search.matching(db, 10, Filters(kind="change"), most=3)
         assert (page.found, page.stopped_ns) == ([], db.execute("SELECT time_ns FROM entry WHERE id = 4").fetchone()[0])
         following = Filters(kind="change", until_ns=page.stopped_ns)
@@ -158,8 +158,8 @@ def test_a_search_with_filters_walks_an_index(log: Log, make: Make) -> None:
     """None of the statements may sort, and none but the walk of everything may scan."""
     fill(log, make)
     statements: list[str] = []
-    with closing(storage_of(log)) as db, db:
-        db.set_trace_callback(statements.append)
+    with closing(storage_of(log)) as db:
+        db._db.set_trace_callback(statements.append)
         for filters in (
             Filters(kind="change"),
             Filters(organization="acme", reason="no_policy"),
@@ -168,7 +168,7 @@ def test_a_search_with_filters_walks_an_index(log: Log, make: Make) -> None:
             Filters(since_ns=5, until_ns=2**62),
         ):
             search.matching(db, 10, filters)
-        db.set_trace_callback(None)
+        db._db.set_trace_callback(None)
         plans = [row[3] for each in statements for row in db.execute(f"EXPLAIN QUERY PLAN {each}")]
     assert plans
     assert [plan for plan in plans if "B-TREE" in plan or plan.startswith("SCAN entry")] == []
@@ -210,7 +210,7 @@ def test_an_agent_is_found_in_every_part_of_a_long_log(log: Log, make: Make) -> 
         mine = [make.decided(agent="agt_rare") for _ in range(number % 3)]
         writer.write_all_sync([*mine, *(make.decided(agent="agt_busy") for _ in range(256 - len(mine)))])
         due += [str(each.event_id) for each in mine]
-    with closing(storage_of(log)) as db, db:
+    with closing(storage_of(log)) as db:
         assert [each.event_id for each in search.matching(db, 100, Filters(agent="agt_rare")).found] == due
         pages, before = list[str](), None
         while True:

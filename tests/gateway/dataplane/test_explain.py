@@ -218,7 +218,7 @@ def test_the_explained_build_gives_the_same_value(run: Callable[..., None], tmp_
     run(ask)
     from gateway.audit import lookup, storage
 
-    with closing(storage.connect_read_only(tmp_path / "data" / "audit.db")) as db, db:
+    with closing(storage.connect_read_only(tmp_path / "data" / "audit.db")) as db:
         for entry in entries:
             decision = lookup.decision(db, lookup.event(db, entry["id"]))
             again = judge_again(tmp_path / "data" / "bundles", decision.decided.entry, decision.input)

@@ -131,7 +131,7 @@ def test_a_start_waits_for_a_commit_whose_check_was_killed(duties: Duties, monke
 
 
 def test_refusals_of_everything_are_looked_for(duties: Duties, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.outages, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(module.outages.Outages, "SECONDS", 0.05)
     looked = threading.Event()
     monkeypatch.setattr(duties, "_look_for_outages", looked.set)
 
