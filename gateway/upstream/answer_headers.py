@@ -1,4 +1,4 @@
-"""Which headers of an upstream's answer reach the agent: all but those of this file.
+"""The headers of an upstream's answer that reach the agent: all but those of this file.
 
 A provider's headers are part of its answer: clients read ids of requests, limits of rates and whether to try again, and
 people look for whatever a provider has added since. Left out are those of the connection to the upstream, those by
@@ -16,7 +16,7 @@ from gateway.upstream.routing import Destination
 
 Headers = list[tuple[bytes, bytes]]
 
-# Of a connection (RFC 9110, section 7.6.1), and what the gateway says itself.
+# Headers of a connection (RFC 9110, section 7.6.1), and those that the gateway writes itself.
 _CONNECTION: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
     | {b"proxy-authenticate", b"proxy-authentication-info", b"content-encoding", b"date", b"x-decision-id"}
@@ -28,7 +28,7 @@ _HOST: Final = frozenset(
     | {b"strict-transport-security", b"timing-allow-origin"}
 )
 _HOST_PREFIXES: Final = (b"access-control-",)
-# Whose account it is, what it has left, and what opens it or leads to it.
+# Headers about the account, its remaining quota, and anything that opens it or leads to it.
 _ACCOUNT: Final = frozenset(
     b"account accounts balance billing credit credits customer email org organisation organization organizations orgs "
     b"owner plan principal project projects subscription subscriptions team tenant user username users workspace "
@@ -38,7 +38,7 @@ _ACCOUNT: Final = frozenset(
 )
 # Such words stand in them, too, and they say amounts.
 _RATES: Final = re.compile(rb"(?:[a-z]+-)?rate-?limit.*")
-# What they say of the bytes of an answer is wrong if the client does not get all of them.
+# Their statements about the bytes of an answer are wrong if the client does not get all of them.
 OF_ALL_BYTES: Final = frozenset(
     {b"content-length", b"content-md5", b"content-range", b"accept-ranges", b"etag"}
     | {b"digest", b"content-digest", b"repr-digest"}
@@ -72,7 +72,7 @@ def passing(headers: Headers, destination: Destination, *, whole: bool) -> Heade
 
 
 def said_of_account(destination: Destination) -> list[bytes]:
-    """What the gateway itself tells the upstream of the operator's account: some servers send it back."""
+    """The names of the operator's account that the gateway itself sends: some servers send them back."""
     found: list[bytes] | None = destination.derived.get("said_of_account")
     if found is None:
         found = destination.derived["said_of_account"] = [*keys(destination), *names(destination)]
@@ -95,7 +95,7 @@ def _telling(texts: list[str]) -> list[bytes]:
 
 @functools.lru_cache(maxsize=1024)
 def _passes(name: bytes) -> bool:
-    """Whether a header of this name may pass. Providers have few names, and each answer asks for all of its own."""
+    """True if a header of this name may pass. Providers have few names, and each answer asks for all of its own."""
     if _RATES.fullmatch(name):
         return True
     if name in _CONNECTION or name in _HOST or name.startswith(_HOST_PREFIXES):

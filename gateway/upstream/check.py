@@ -1,9 +1,9 @@
-"""Trying an upstream before agents depend on it: one harmless request with the stored key (docs/providers.md).
+"""Trying an upstream before agents depend on it: one harmless request with the stored key (providers.md).
 
 The request is the provider's list of models, which costs nothing and which each family has. It is made as the data
 plane makes its own, with the same client. JSON APIs (`http`) have no request of which that is known, so for them only
 the connection and TLS are tried. No agent calls here, so there is no decision; who had it done is on record before the
-key is used (`control/upstream_checks.py`). What the provider says is shown nowhere: some repeat the key.
+key is used (`control/upstream_checks.py`). The provider's text is shown nowhere: some repeat the key.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ LONGEST_SECONDS: Final = 60.0
 """Enough for a check: a connection of its own and two requests at most."""
 _MAX_BYTES: Final = 4 * 1024 * 1024  # long lists have one; a parsed one takes 25 times as much memory
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
-# Where a list has pages, the largest that the provider gives.
+# The largest page of a list that the provider gives.
 _WHOLE: Final = {"limit": "1000", "pageSize": "1000"}
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamCheck:
-    """What a check has found, as far as it got.
+    """The findings of a check, as far as it got.
 
     `key` is `accepted`, `refused`, `none` (there is none, and none was asked for), `missing` (there is none, and one
     was asked for), `unproven` (nothing says that the list of models is refused without one) or `unknown`. `tls` is the
@@ -105,7 +105,7 @@ def _list_of_models(upstream: Destination, secret: str | None) -> Outgoing | Non
 
 
 async def _connected(client: UpstreamClient, upstream: Destination, found: UpstreamCheck) -> UpstreamCheck:
-    """Whether a connection can be made, TLS included."""
+    """Tells if a connection can be made, TLS included."""
     try:
         connection = await client.connect(plain_url(upstream.base_url), upstream.reach)
     except (OSError, ValueError) as error:
@@ -119,7 +119,7 @@ async def _connected(client: UpstreamClient, upstream: Destination, found: Upstr
 
 
 def _no_connection(error: OSError | ValueError, base_url: str) -> tuple[str, str]:
-    """Why there is no connection, and what to do."""
+    """The reason why there is no connection, and what to do."""
     url = plain_url(base_url)
     host, place, check_url = url.host, url.authority, "check the base URL"
     if isinstance(error, RefusedAddressError):
@@ -147,7 +147,7 @@ def _no_connection(error: OSError | ValueError, base_url: str) -> tuple[str, str
 
 
 async def _asked(client: UpstreamClient, upstream: Destination, asked: Outgoing, found: UpstreamCheck) -> UpstreamCheck:
-    """What the answer to the request says."""
+    """The meaning of the answer to the request."""
     began = time.monotonic()
     try:
         status, body = await _answer(client, asked, upstream.reach)
@@ -163,7 +163,7 @@ async def _asked(client: UpstreamClient, upstream: Destination, asked: Outgoing,
 
 
 async def _demands_a_key(client: UpstreamClient, upstream: Destination) -> bool:
-    """Whether the list of models is refused without a key, so that getting it proves something about the key."""
+    """True if the list of models is refused without a key, so that getting it proves something about the key."""
     asked = _list_of_models(upstream, None)
     assert asked is not None
     try:
@@ -189,7 +189,7 @@ async def _answer(client: UpstreamClient, asked: Outgoing, reach: str) -> tuple[
 
 
 def _judged(upstream: Destination, found: UpstreamCheck, body: bytes) -> UpstreamCheck:
-    """What a status and a body mean."""
+    """The meaning of a status and a body."""
     status, has_key, check_url = found.status or 0, upstream.secret is not None, "check the base URL"
     # Gemini says so with 400.
     if status in (401, 403) or (status == 400 and b"API_KEY_INVALID" in body):
@@ -222,7 +222,7 @@ def _judged(upstream: Destination, found: UpstreamCheck, body: bytes) -> Upstrea
 
 
 def _count(body: bytes) -> int | None:
-    """How many models an answer lists; None if it is no list. Together's is an array, Gemini's is under `models`."""
+    """The number of models in an answer; None if it is no list. Together's is an array, Gemini's is under `models`."""
     try:
         document = orjson.loads(body)
     except ValueError:

@@ -4,7 +4,7 @@ It follows no redirect, keeps no cookie, uses no proxy and decodes nothing: requ
 Failures are `Denied` with `upstream_error` or `upstream_timeout`; `NotConnectedError` says that nothing was sent. A
 request is sent again only where a kept connection turns out to be closed, no byte of an answer has come, and its method
 is one that can be repeated (RFC 9110, section 9.2.2).
-Specification: docs/architecture.md, section 7, steps 7 and 8.
+Specification: architecture.md, section 7, steps 7 and 8.
 """
 
 from __future__ import annotations

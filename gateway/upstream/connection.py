@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to an upstream, and the answer that arrives on it (RFC 9112).
 
-llhttp parses answers, in its strict mode: no bare LF, no folded header, no length that could be read in two ways. What
-stands here is what a parser does not know: that one request waits for one answer, how much of it may wait to be read,
+llhttp parses answers, in its strict mode: no bare LF, no folded header, no length that could be read in two ways. This
+file holds what a parser does not know: that one request waits for one answer, how much of it may wait to be read,
 and what else an upstream may not do:
 
 - Bytes that come while no request waits close the connection. They would be the answer to the next request, which may
@@ -9,7 +9,7 @@ and what else an upstream may not do:
 - An answer comes after at most a few informational heads, and its head is of limited size.
 - Trailers and the extensions of chunks are read and dropped, as far as they are small.
 
-Whatever breaks a rule ends the answer at once, as `Denied` of the reader with `upstream_error`. A connection serves
+A broken rule ends the answer at once, as `Denied` of the reader with `upstream_error`. A connection serves
 another request only if both sides have said all that they had to say.
 """
 
@@ -29,7 +29,7 @@ _MAX_INFORMATIONAL = 16
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_FIELD_BYTES = 16 * 1024
 _MAX_HEADERS = 128
-# What may come at a stretch without a byte of the body: trailers, extensions of chunks.
+# The most bytes at a stretch without one of the body: trailers, extensions of chunks.
 _MAX_SILENT_BYTES = 64 * 1024
 # With more than this waiting to be read, nothing is taken from the upstream.
 _MAX_WAITING_BYTES = 256 * 1024
@@ -37,7 +37,7 @@ _PIECE_BYTES = 48  # what a piece takes of memory beside its bytes
 
 
 class Origin(NamedTuple):
-    """Where connections lead. `host` is an address or a name in ASCII, `reach` says which addresses it may have."""
+    """The goal of connections. `host` is an address or a name in ASCII, `reach` says which addresses it may have."""
 
     host: str
     port: int
@@ -82,7 +82,7 @@ class Answer:
         # Since when `read` has been waiting; None while it is not.
         self._waiting_since: float | None = None
         self._failure: tuple[str, str] | None = None
-        # What has arrived and was not read.
+        # The bytes that have arrived and were not read.
         self.pieces: list[bytes] = []
         self.waiting_bytes = 0
         # The whole body has arrived.
@@ -100,7 +100,7 @@ class Answer:
 
     @property
     def complete(self) -> bool:
-        """Whether the whole body is known to be read; false if its end has not arrived yet."""
+        """True if the whole body is known to be read; false if its end has not arrived yet."""
         return self.ended and not self.pieces
 
     async def read(self) -> bytes:
@@ -301,7 +301,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
 
     def abort(self) -> None:
-        """Close at once. What was not written is dropped: nobody waits for its answer."""
+        """Close at once. Bytes that were not written are dropped: nobody waits for their answer."""
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
@@ -425,7 +425,8 @@ class UpstreamConnection(asyncio.Protocol):
         if status == 204 and length.strip(b"0"):
             raise _BrokenError("an answer without content has a length")
         self._until_end = not coding and not lengths and status not in (204, 304)
-        # What announces chunks and can have none may send an end of them, which would fall into the next answer.
+        # An answer that announces chunks and can have none may send an end of them, which would fall into the next
+        # answer.
         self._reusable = not (self._until_end or (coding and status == 204)) and parser.should_keep_alive()
         self._answer = Answer(self, status, self._headers, self._idle_timeout)
 

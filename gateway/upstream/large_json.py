@@ -3,8 +3,8 @@
 The interpreter lets no other thread run while it is inside of one call. So that the event loop goes on beside a body of
 any size and content, no step here works on more than a window of the body, and the thread pauses in between
 (`pauses.py`). Long strings (images, audio, documents) are cut out first and decoded by themselves, window by window; an
-empty string stands in their place in what the decoder of the standard library is given. What is neither of the two is
-small: the number of values has a limit, and it is counted on the way, before anything is decoded.
+empty string stands in their place in what the decoder of the standard library is given. Everything else is small: the
+number of values has a limit, and it is counted on the way, before anything is decoded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from gateway.body import WINDOW, SpooledBody
 from gateway.pauses import Pauses
 from gateway.upstream import strict_json
 
-# What both scanners of the standard library read a string with: its text, where it begins, whether it is strict.
+# The function by which both scanners of the standard library read a string: its text, where it begins, whether it is
+# strict.
 _scan_string: Callable[[str, int, bool], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
 
 _LONG = 2 * WINDOW
@@ -80,7 +81,7 @@ class _Cut:
         self._take(window)
 
     def finish(self) -> str:
-        """What is left of the body."""
+        """The rest of the body."""
         self._keep(self._rest)
         if self._inside:
             _not_json("Unterminated string")
@@ -172,7 +173,7 @@ def _string(pieces: list[bytes]) -> str:
 
 
 def _whole(text: str) -> int:
-    """How much of a text does not end in the middle of an escape or of a pair of them."""
+    """The length of the part of a text that does not end in the middle of an escape or of a pair of them."""
     end = len(text)
     for _ in range(3):
         at = text.rfind("\\u", max(0, end - 6), end)

@@ -14,7 +14,7 @@ import orjson
 
 from gateway.upstream.taps import MAX_DOCUMENT_BYTES, Report, json_object
 
-# Where a list stands and what names a model in it: OpenAI's and Anthropic's form, and Gemini's.
+# The place of a list, and the member that names a model in it: OpenAI's and Anthropic's form, and Gemini's.
 _LISTS: Final = (("data", "id"), ("models", "name"))
 _NOTHING: Final = b'{"object":"list","data":[],"models":[]}'
 

@@ -22,7 +22,7 @@ from gateway.outbound import addresses, resolution
 from gateway.outbound.resolution import RefusedAddressError
 from gateway.upstream.connection import Origin, UpstreamConnection
 
-# How long the addresses of a name are used, and how long one of them may try alone.
+# The time that the addresses of a name are used, and the time that one of them may try alone.
 _ADDRESSES_SECONDS = 10.0
 _ALONE_SECONDS = 0.25
 _MAX_NAMES = 1024  # that are remembered
@@ -30,10 +30,10 @@ _MAX_NAMES = 1024  # that are remembered
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a URL means to the connection and to the request's head."""
+    """A URL's parts for the connection and the request's head."""
 
     origin: Origin
-    # What follows the method in a request's head: ` /path HTTP/1.1`, and the host.
+    # The text after the method in a request's head: ` /path HTTP/1.1`, and the host.
     line: str
 
 

@@ -50,7 +50,7 @@ _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=_-]+")
 def without(body: bytes, keys: Sequence[bytes], names: Sequence[bytes] = ()) -> bytes | None:
     """The body without these keys and names; None if one of them may be in it all the same, in some other form.
 
-    Of a name, such as an account's, parts may stay: they may be words.
+    Parts of a name, such as an account's, may stay: they may be words.
     """
     if len(body) > MAX_BYTES:
         return None
@@ -117,7 +117,7 @@ def _without_parts(body: bytes, key: bytes) -> bytes:
     for mask in _MASK.finditer(lower):
         before = _LAST_TOKEN.search(lower[max(0, mask.start() - _LONGEST) : mask.start()])
         after = _TOKEN.match(lower, mask.end(), mask.end() + _LONGEST)
-        # What some write before it as another escape is no part of it.
+        # Another escape that some write before it is no part of it.
         begins = before is not None and len(before[0]) > public and known.startswith(before[0])
         ends = after is not None and len(after[0]) > 1 and known.endswith(after[0])
         if begins or ends:

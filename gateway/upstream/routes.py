@@ -1,8 +1,8 @@
 """The routes of each provider, ready to be looked up by method and path.
 
 A path is compared as it came, byte by byte. A parameter of a route is one segment of plain characters, which cannot
-hold a slash or an escape. Which upstream a path leads to is `routing.py`.
-Specification: docs/architecture.md, section 7, step 2.
+hold a slash or an escape. The upstream that a path leads to is found in `routing.py`.
+Specification: architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Routes:
         self.provider = provider
         self._plain: dict[tuple[str, str], Route] = {}
         self._templates: list[tuple[str, re.Pattern[str], Route]] = []
-        # Where a colon follows some parameter, as before a method of Google's, it separates and stands in none.
+        # If a colon follows some parameter, as before a method of Google's, it separates and stands in none.
         segment = _SEGMENT.replace(":", "") if any("}:" in each.path for each in provider.routes) else _SEGMENT
         for route in provider.routes:
             path = provider.prefix + route.path

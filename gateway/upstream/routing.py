@@ -1,13 +1,13 @@
-"""Which route a path means, and which upstream it leads to.
+"""Finds the route that a path means, and the upstream that it leads to.
 
 `/<upstream>/v1/chat/completions` names an upstream; `/v1/chat/completions` means the default one of the agent's
-organization or, if that has no such route, the only other one that has it. Where a name may stand, the name of a pool
-may stand too: several upstreams of one API that take each other's place. The path is compared as it came, byte by
+organization or, if that has no such route, the only other one that has it. The name of a pool may stand in the place
+of a name: several upstreams of one API that take each other's place. The path is compared as it came, byte by
 byte: no decoding, no folding, no dot segments, so that no two parties can read it differently. The URL that is called
 is built from the route, never from the request; a parameter of a route is one segment of plain characters, which cannot
 hold a slash or an escape. An upstream belongs to an organization, so a path is matched in two halves: what it asks for
 before authentication, where that goes after it. `wrong_route.py` explains the paths that
-lead nowhere. Specification: docs/architecture.md, section 7, step 2.
+lead nowhere. Specification: architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.upstream.providers.base import Endpoint, Provider
 from gateway.upstream.routes import FAMILIES, routes_of, split
 from gateway.upstream.strict_json import shown
 
-# What the clients of one maker put before the version, by what the upstream was added as. Groq's end their base URL
+# The segment that clients of one maker put before the version, by the preset of the upstream. Groq's end their base URL
 # before `/openai/v1`, so with the upstream's name as its end they ask for `/groq/openai/v1/…`.
 _OWN_STARTS = {"groq": "/openai"}
 
@@ -41,15 +41,15 @@ class Destination:
     base_url: str
     default: bool
     secret: str | None = field(repr=False)
-    # Why it cannot be used, although it is configured; empty otherwise.
+    # The reason why it cannot be used, although it is configured; empty otherwise.
     fault: str = ""
-    # What it was added as (`openai`, `groq`, `azure`, …), by which its prices are found.
+    # The preset that it was added as (`openai`, `groq`, `azure`, …), by which its prices are found.
     preset: str = ""
     # The addresses that its host may have.
     reach: str = PUBLIC
     # Sent with every call.
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
-    # What others have worked out from the rest, by a name of theirs, so that it is done once for all requests.
+    # Results that others have worked out from the rest, by a name of theirs, so that it is done once for all requests.
     derived: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
@@ -77,7 +77,7 @@ class Match:
 
     destination: Destination
     endpoint: Endpoint
-    # What the upstream calls a model that clients call otherwise, as pairs.
+    # The upstream's names of models that clients call otherwise, as pairs.
     renames: tuple[tuple[str, str], ...] = ()
 
 
@@ -93,7 +93,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What `gateway routes` configures: several upstreams of an organization under one name."""
+    """A route of `gateway routes`: several upstreams of an organization under one name."""
 
     organization: str
     name: str
@@ -111,7 +111,7 @@ class Choices:
 
 @functools.lru_cache(maxsize=256)
 def target(method: str, raw_path: bytes) -> Target:
-    """What this method and path ask for, or `Denied` with `unknown_route` or `wrong_method`. Needs no registry."""
+    """The target of this method and path, or `Denied` with `unknown_route` or `wrong_method`. Needs no registry."""
     path = raw_path.decode("latin-1")
     plain, named = _speaker(method, path), split(path)
     if named is not None and (speaker := _speaker(method, named[1])) is not None:
@@ -133,7 +133,7 @@ class RouteTable:
     """All routes of all upstreams as of one reading of the registry. Immutable but for what it has found already."""
 
     def __init__(self, destinations: Iterable[Destination], pools: Iterable[Pool] = ()) -> None:
-        # Of each organization by name, the default first.
+        # The destinations of each organization by name, the default first.
         self._upstreams: dict[str, dict[str, Destination]] = {}
         for each in sorted(destinations, key=lambda one: not one.default):
             self._upstreams.setdefault(each.organization, {})[each.name] = each
@@ -148,7 +148,7 @@ class RouteTable:
         return self._upstreams.get(organization, {}).get(name)
 
     def resolve(self, organization: str, wanted: Target) -> Match | Choices:
-        """Where the request goes, or may go; `Denied` with `unknown_route` or `upstream_unavailable`."""
+        """The match where the request goes, or may go; `Denied` with `unknown_route` or `upstream_unavailable`."""
         found = self._matches.get((organization, wanted))
         if found is None:
             found = self._find_pool(organization, wanted) or self._find(organization, wanted)
@@ -244,7 +244,7 @@ _WAYS = (_match, _own, _without_version)
 
 
 def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: str, path: str) -> Choices | None:
-    """What a request to a pool means at each of these members that serves it; None if none does.
+    """The match of a request to a pool at each of these members that serves it; None if none does.
 
     A request must be the same one at all of them: what one member's route lets through, all others let through too.
     """

@@ -15,7 +15,7 @@ _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 # Some servers begin a document or a stream with it; readers of JSON and of events skip it.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# An event can hold a large image. What a worker holds together has a limit of its own.
+# An event can hold a large image. The sum of what a worker holds has a limit of its own.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 # Providers' events have two or three lines. Each line is an object of its own while an event is read, so that millions
@@ -56,7 +56,7 @@ class EventSplitter:
 
     @property
     def unfinished(self) -> int:
-        """How many bytes `rest` has."""
+        """The number of bytes of `rest`."""
         return len(self._buffer)
 
     def feed_whole(self, chunk: bytes, silent: Callable[[bytes], bool]) -> bytes | None:
@@ -85,7 +85,7 @@ class EventSplitter:
             data = buffer
         events: list[bytes] = []
         start, search = 0, self._searched
-        # What was searched before holds no end of an event, so its line ends do not matter any more.
+        # The part that was searched before holds no end of an event, so its line ends do not matter any more.
         if data.find(b"\r", search) < 0:
             # Nearly every stream: only LF ends lines, and finding two of them is much quicker than the expression.
             while (found := data.find(b"\n\n", search)) >= 0:

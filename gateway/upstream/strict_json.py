@@ -5,7 +5,7 @@ surrogate pair. A policy must judge what the upstream will see, so everything on
 refused here: duplicate keys (also when one is written with escapes), NaN and the infinities, numbers beyond 64 bits or
 the range of a double, lone surrogates, a byte order mark, other encodings than UTF-8, and nesting or size beyond the
 limits. The providers (`gateway/upstream/providers/`) know what a body means.
-Specification: docs/architecture.md, section 7, step 4.
+Specification: architecture.md, section 7, step 4.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ HOOKS: dict[str, Any] = {
     "parse_int": _integer,
     "parse_float": _float,
 }
-"""What makes a decoder of the standard library strict."""
+"""The hooks that make a decoder of the standard library strict."""
 
 _DECODER = JSONDecoder(**HOOKS)
 
@@ -130,7 +130,7 @@ def too_many(most: int = MAX_VALUES) -> Denied:
 
 
 def structure(raw: bytes) -> int:
-    """How many values these bytes can begin, but for the first of each container."""
+    """The number of values that these bytes can begin, but for the first of each container."""
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 
 

@@ -4,7 +4,7 @@ A tap says which bytes may be sent now, and reads what the provider reports (usa
 holds back a stream's terminal event, or the last byte of any other body, until `finish`, which is called when the
 closing record is durable. So a client that saw the end of an answer can rely on its record. Nothing else is held back
 but the unfinished part of an event, which no client could use. The provider that makes the tap knows which event is
-terminal and where usage stands. Specification: docs/architecture.md, section 7, steps 8 and 9.
+terminal and where usage stands. Specification: architecture.md, section 7, steps 8 and 9.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.upstream import sse
 # A larger answer is relayed all the same, but nothing is read from it.
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 MAX_VALUES = 500_000
-# Brackets and white space behind which an array may end. What an array has between two elements is shorter.
+# Brackets and white space behind which an array may end. The text of an array between two elements is shorter.
 _MAX_END = 1024 * 1024
 # An event of so few bytes has no data, not even with `data:` and a blank line. A flood of them must cost little.
 _NO_DATA = 7
@@ -42,19 +42,19 @@ class Report:
     # Something in its usage that should be a number of tokens is none; what it has told until now lacks one.
     unsound: bool = False
     lacking: bool = False
-    # How much sound it was, where it is not counted in tokens.
+    # The seconds of sound, where it is not counted in tokens.
     seconds: int | None = None
-    # How many images it made.
+    # The number of images that it made.
     images: int | None = None
-    # How the provider says it served the call, such as `flex`, where that changes the price.
+    # The tier by which the provider says it served the call, such as `flex`, where that changes the price.
     service_tier: str | None = None
-    # Where it served it, where that changes the price.
+    # The place where it served it, where that changes the price.
     region: str | None = None
-    # How often it ran its own tools that it charges for by the use, by their names in prices.
+    # The uses of its own tools that it charges for by the use, by their names in prices.
     tools: dict[str, int] = field(default_factory=dict)
     # The parts of `usage` that it charges by themselves: calls of its own to a model, None for the one that answered.
     further: tuple[tuple[str | None, Usage], ...] = ()
-    # What it says that it has charged for the call, in nano-dollars.
+    # The charge that it reports for the call, in nano-dollars.
     charged: int | None = None
     model: str | None = None
     # It reports a failure inside a stream, whose status was sent long ago.
@@ -66,7 +66,7 @@ class Report:
 
 
 class Event(enum.Enum):
-    """What to do with one event of a stream. `PERHAPS_LAST` is held back until another follows or the body ends."""
+    """The treatment of one event of a stream. `PERHAPS_LAST` is held back until another follows or the body ends."""
 
     SHOW = enum.auto()
     HIDE = enum.auto()
@@ -77,7 +77,7 @@ class Event(enum.Enum):
 ReadDocument = Callable[[dict[str, Any], Report], None]
 ReadEvent = Callable[[bytes, Report], Event]
 Silent = Callable[[bytes, Report], bool]
-"""Whether `ReadEvent` would show every event in these bytes and read nothing from them."""
+"""True if `ReadEvent` would show every event in these bytes and read nothing from them."""
 
 
 class Tap(Protocol):
@@ -91,7 +91,7 @@ class Tap(Protocol):
 
     @property
     def kept(self) -> int:
-        """How many bytes of the answer it holds in memory."""
+        """The number of bytes of the answer that it holds in memory."""
         ...
 
     def forget(self) -> bool:
@@ -207,7 +207,7 @@ class ArrayTap(DocumentTap):
 class EventTap:
     """A stream of events: holds back the terminal one and all that follows it.
 
-    Where a stream has no terminal event but ends with its body, the newest event that may be its last is held back.
+    If a stream has no terminal event but ends with its body, the newest event that may be its last is held back.
     """
 
     streaming = True
@@ -269,7 +269,7 @@ class EventTap:
         rest = self._splitter.rest
         if self.ended:
             return bytes(self._held) + rest
-        # What is still held back was the last event, unless another has begun.
+        # The event that is still held back was the last one, unless another has begun.
         begun = bool(sse.data_of(rest))
         self.ended = bool(self._held) and not begun
         self.report.finished = self.report.finished and not begun

@@ -3,7 +3,7 @@
 Nobody is authenticated yet when most of them are made, so they tell only what every gateway of this version has in
 common, and what the client sent. An SDK adds a path to its base URL (some with the version, some without), so a wrong
 path is nearly always a wrong base URL, or an API that is not served.
-Specification: docs/explanation/architecture.md, section 7, step 2.
+Specification: architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _TUNING = "fine-tuning"
 _OLD = "older text APIs: use `:generateContent`"
 _COHERE = "Cohere's own API: use the one that is compatible with OpenAI's"
 _OLLAMA = "Ollama's own API: what models a server has is its operator's business"
-# What the clients of providers can call besides, by a segment of its path or by the verb behind a colon. Where a path
-# has several of them, the first one counts. What a provider serves is not looked up here.
+# Further APIs that the clients of providers can call, by a segment of its path or by the verb behind a colon. If a
+# path has several of them, the first one counts. The provider's own routes are not looked up here.
 _KNOWN_APIS = {
     **dict.fromkeys(("batches", "message_batches", "batchPredictionJobs", "batch"), _BATCHES),
     **dict.fromkeys((":batchGenerateContent", ":asyncBatchEmbedContent", ":batchEmbedContent"), _BATCHES),
@@ -74,7 +74,8 @@ _KNOWN_APIS = {
     "uploads": "uploads in parts: upload the file in one request",
     "workflows": "workflows that a provider runs",
 }
-# Where these lead depends on what stands before them: a family that has routes of these names serves no others there.
+# The meaning of these depends on what stands before them: a family that has routes of these names serves no others
+# there.
 _OF_A_FAMILY = {
     "/chat/completions/": "completions that the provider keeps: only responses can be fetched later",
     "/v1beta/files": "files of Google's: send the content itself in `inlineData`",
@@ -124,7 +125,7 @@ def refusal(method: str, path: str, cause: str, families: Sequence[Routes] = FAM
 
 # Headers that only one maker's clients send.
 _BY_HEADER = {b"anthropic-version": "anthropic", b"x-goog-api-key": "gemini", b"x-goog-api-client": "gemini"}
-# What only one maker has under a version that several have. All else there is OpenAI's, which most clients speak.
+# Paths that only one maker has under a version that several have. All else there is OpenAI's, which most clients speak.
 _VERSIONS_OF_GEMINI = re.compile(r"/v1(?:beta|alpha)[0-9]*(?:/|$)")
 _ONLY_GEMINI = re.compile(r":[A-Za-z]|/publishers/")
 _ONLY_ANTHROPIC = re.compile(r"/v1/(?:messages|complete|skills|agents|sessions)(?:/|$)")
@@ -147,7 +148,7 @@ def speaker(path: str, headers: frozenset[bytes] = frozenset()) -> Provider | No
         maker = "anthropic" if _ONLY_ANTHROPIC.search(path) else maker
         return next(each for each in providers if each.name == maker)
     by_route = [each for each in providers if any(route.path in path for route in each.routes)]
-    # Where the version is not a prefix: what stands before a model in its paths.
+    # The segments before a model in its paths, where the version is not a prefix.
     by_model = [
         each
         for each in providers
@@ -178,7 +179,7 @@ def _served(families: Sequence[Routes]) -> str:
 
 
 def _cause(path: str, families: Sequence[Routes]) -> str:
-    """What is probably wrong: the base URL, if the path would be a route with another one; or what was asked for."""
+    """The probable fault: the base URL, if the path would be a route with another one; or what was asked for."""
     plain = re.sub(r"/{2,}", "/", path).rstrip("/")
     if _methods(plain, families):
         return "the path has a slash too many: is there one at the end of the base URL?"
@@ -219,7 +220,7 @@ def _unserved(path: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _starts(provider: Provider) -> tuple[str, ...]:
-    """How the paths of a provider begin: with its prefix or, where clients add the version, with that."""
+    """The beginning of a provider's paths: its prefix or, where clients add the version, with that."""
     if provider.prefix:
         return (provider.prefix,)
     first = dict.fromkeys(route.path.split("/")[1] for route in provider.routes)
@@ -227,12 +228,12 @@ def _starts(provider: Provider) -> tuple[str, ...]:
 
 
 def is_version(segment: str) -> bool:
-    """Whether a first segment is a version, such as `v1beta`, rather than the name of an upstream."""
+    """True if a first segment is a version, such as `v1beta`, rather than the name of an upstream."""
     return re.fullmatch(r"v\d[a-z0-9]*", segment) is not None
 
 
 def twice(prefix: str) -> str:
-    """What to do about a prefix that is in the base URL and in what the client adds."""
+    """The advice about a prefix that is in the base URL and in what the client adds."""
     return f"the path has `{prefix}` twice: take one out of the base URL"
 
 

@@ -4,7 +4,7 @@ A tokenizer makes at least one byte of text into each token, so the bytes of wha
 its tokens; the marks that a provider puts around messages and tools are added. Images and documents count by their
 maker's rule (`media.py`), and what has none, or is kept by the provider, is bounded by the model's window where that is
 known (`windows.py`); so is what a limited number of searches brings (`hosted_tools.py`). All else can be of any size.
-Specification: docs/limits.md.
+Specification: limits.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OF_TOOLS: Final = 1024
 """The text by which a provider tells its model how to call tools."""
 OF_A_TOOL: Final = 64
 OF_A_KNOWN_TOOL: Final = 2048
-"""What a provider tells its model of a tool that it defines and the client carries out: Anthropic up to 1,250."""
+"""Tokens of the text about a tool that the provider defines and the client carries out: Anthropic up to 1,250."""
 OF_A_TOOLSET: Final = 8192
 """The same for a whole set of them in one."""
 
@@ -75,7 +75,7 @@ OF_A_CUT: Final = 64
 
 
 def asks_a_model(call: Call) -> bool:
-    """Whether a call can use tokens at all."""
+    """True if a call can use tokens at all."""
     if call.method != "POST" or call.action.endswith(_COUNTING):
         return False
     return call.model is not None or bool(call.references)
@@ -107,8 +107,8 @@ def keeps_all(call: Call) -> bool:
 class Bound(NamedTuple):
     """The most that a call can use of its input, of what the provider does for it, and what has no bound.
 
-    `known` is the part of its input that has one of its own. Of the rest, which `loose` names, only the model's window
-    is one, which is far more than such calls use: limits that work by estimates take an estimate instead. `rounds` are
+    `known` is the part of its input that has one of its own. The rest, which `loose` names, has only the model's
+    window, which is far more than such calls use: limits that work by estimates take an estimate instead. `rounds` are
     the calls to the model that it may take, and `fees` how often it may use tools of the provider that cost something
     by the use.
     """
@@ -261,7 +261,7 @@ def _works_by_itself(model: str) -> bool:
 
 
 def region(call: Call) -> str:
-    """Where a call asks to be served, if that may change its price: only Anthropic has such a member."""
+    """The place where a call asks to be served, if that may change its price: only Anthropic has such a member."""
     if call.provider != "anthropic" or call.body is None:
         return ""
     asked = call.body.get("inference_geo")
@@ -299,7 +299,7 @@ COMPACTION_TRIGGER: Final = "compaction_trigger"
 
 
 def has_compaction_trigger(body: dict[str, Any]) -> bool:
-    """Whether an item of a response's input asks for a compaction."""
+    """True if an item of a response's input asks for a compaction."""
     items = body.get("input")
     return items.__class__ is list and any(
         each.__class__ is dict and each.get("type") == COMPACTION_TRIGGER for each in items
@@ -307,7 +307,7 @@ def has_compaction_trigger(body: dict[str, Any]) -> bool:
 
 
 def _compacts(body: dict[str, Any]) -> bool:
-    """Whether a call asks for its conversation to be summed up on the way, which is billed besides what it asks for."""
+    """True if a call asks for its conversation to be summed up on the way, which is billed besides what it asks for."""
     if body.get("compaction") is not None:
         return True
     if has_compaction_trigger(body):

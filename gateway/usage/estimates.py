@@ -2,7 +2,7 @@
 
 Like calls are those of one agent with the same action and model. Each worker remembers its own, the highest of all that
 have ended since it began; of calls that it has not seen yet, `UNKNOWN_TOKENS` are assumed besides what has a bound.
-Specification: docs/limits.md.
+Specification: limits.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Estimates:
 
 
 class Estimate(NamedTuple):
-    """Why what a call reserves is an estimate, and where what it uses is remembered."""
+    """The reason why a call's reservation is an estimate, and the place where its usage is remembered."""
 
     why: str
     like: Like

@@ -1,7 +1,7 @@
 """Tools of a call that somebody else than its client carries out, and how often at most they call the model again.
 
-Whatever a search brings goes into a further call to the model, which its window bounds. So a search has a bound where
-the call says how many there may be at most. Specification: docs/limits.md.
+The results of a search go into a further call to the model, which its window bounds. So a search has a bound where
+the call says how many there may be at most. Specification: limits.md.
 """
 
 from __future__ import annotations

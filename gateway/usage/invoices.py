@@ -43,7 +43,7 @@ COUNTS: Final = ("requests", "input", "output", "cost")
 
 
 class Place(NamedTuple):
-    """What two sums are compared for. `day` is empty if the file has no days."""
+    """The unit for which two sums are compared. `day` is empty if the file has no days."""
 
     day: str
     model: str
@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Charged:
-    """What was charged, or used, for one day and model. A count that is not known is None; cost is nano-dollars."""
+    """The charge, or usage, of one day and model. A count that is not known is None; cost is nano-dollars."""
 
     requests: int | None = None
     input: int | None = None
@@ -128,7 +128,7 @@ def read(raw: bytes, source: str, month: str, model_of: Callable[[str], str]) ->
 
 
 def differences(invoice: Invoice, used: Mapping[Place, Charged], tolerance_nanousd: int) -> list[Difference]:
-    """What is not the same, in the order of days and models. Costs may differ by the tolerance in each row."""
+    """The differences, in the order of days and models. Costs may differ by the tolerance in each row."""
     found = []
     for place in sorted({*invoice.charged, *used}):
         theirs, ours = invoice.charged.get(place), used.get(place)
@@ -144,7 +144,7 @@ def differences(invoice: Invoice, used: Mapping[Place, Charged], tolerance_nanou
 
 
 def _columns(at: Mapping[str, int], source: str) -> dict[str, Sequence[str]]:
-    """Which columns hold what. Raises if there is no model, or nothing that could be compared."""
+    """The meaning of the columns. Raises if there is no model, or nothing that could be compared."""
     found: dict[str, Sequence[str]] = {}
     for what, names in (("date", _DATES), ("model", _MODELS)):
         if (name := next((name for name in names if name in at), None)) is not None:

@@ -2,7 +2,7 @@
 
 A limit is set by a policy (`limits` of its decision, always for the calling agent) or in the registry (for an agent, a
 team or an organization, perhaps only for one upstream or model). All that apply must hold, so the lowest wins and none
-is ignored. What is counted, and when, is in docs/limits.md.
+is ignored. The rules of counting are in limits.md.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def scope(kind: str, subject: str, upstream: str = "", model: str = "") -> str:
 
 
 def matches(pattern: str, model: str) -> bool:
-    """Whether a limit for `pattern` is one for this model: its name, or how it begins, with a star at the end.
+    """True if a limit for `pattern` is one for this model: its name, or how it begins, with a star at the end.
 
     Capital letters count as small ones, as in the table of prices: some providers take either.
     """
@@ -88,7 +88,7 @@ class Applied:
     id: str = ""
     raised: int = 0
     raised_until_ns: int = 0
-    # Whether the gateway's operators have set it, and not those of the organization.
+    # True if the gateway's operators have set it, and not those of the organization.
     by_gateway: bool = False
     # A call that has no bound reserves an estimate, and is not refused. Limits of policies are never so.
     estimates: bool = False
@@ -104,12 +104,13 @@ class Applied:
 
     @property
     def unit(self) -> int:
-        """How many of the counter's units are one of the limit's."""
+        """The number of the counter's units in one of the limit's."""
         return 1000 if is_spend(self.name) else 1
 
 
 class Prepared(NamedTuple):
-    """What is the same for all calls of an agent: the limits of the registry that apply to it, and where it counts.
+    """The part that is the same for all calls of an agent: the limits of the registry that apply to it, and where it
+    counts.
 
     `partial` says whether some are only for calls of one upstream or model: those have to be looked at for each call.
     `bounded` is the first of them that needs to know the most that a call can use, as `limits.bounded` chooses.

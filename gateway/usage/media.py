@@ -1,8 +1,8 @@
 """Images and documents in a call: where they stand in its body, and the most tokens that its model makes of each.
 
 By the makers' rules, for the models that these name; each rule has its source. An image that is sent as base64 counts
-by its size, one behind a URL as the largest that the maker makes of any. What no rule is known of has no bound here;
-`windows.py` may have one for all of the input. Specification: docs/limits.md.
+by its size, one behind a URL as the largest that the maker makes of any. Media without a known rule have no bound here;
+`windows.py` may have one for all of the input. Specification: limits.md.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ _Rule = Callable[[_Part], int]
 def _tiles(base: int, tile: int) -> _Rule:
     """OpenAI's models that see tiles of 512 pixels (https://platform.openai.com/docs/guides/images-vision).
 
-    The image is fitted into 2048 × 2048, then its shorter side becomes 768. Of a smaller one it is not said whether it
-    is made larger, so both counts are taken. No image is more than eight tiles then, whatever its size.
+    The image is fitted into 2048 × 2048, then its shorter side becomes 768. The makers do not say whether a smaller
+    one is made larger, so both counts are taken. No image is more than eight tiles then, whatever its size.
     """
 
     def most(part: _Part) -> int:

@@ -1,7 +1,8 @@
 """The size of an image, from the first bytes of its file: enough to say how many tokens a model makes of it at most.
 
-PNG (W3C PNG, 11.2.1), JPEG (ITU T.81, B.2.2) and WebP (RFC 9649). What is none of these, or is cut off, has no size
-here; nor has an animation, of which some makers see several frames, nor a GIF: its frames may be larger than the size
+PNG (W3C PNG, 11.2.1), JPEG (ITU T.81, B.2.2) and WebP (RFC 9649). A file that is none of these, or is cut off, has no
+size here;
+nor has an animation, of which some makers see several frames, nor a GIF: its frames may be larger than the size
 in its header, and decoders then make the image larger.
 """
 

@@ -15,7 +15,7 @@ from gateway.usage.prices import PriceTable
 logger = logging.getLogger("gateway.usage.prices")
 
 SECONDS: Final = 2.0
-"""How often the files are looked at."""
+"""The interval at which the files are looked at."""
 
 
 class PriceBook:
@@ -33,7 +33,7 @@ class PriceBook:
             await asyncio.to_thread(self.refresh)
 
     def refresh(self) -> None:
-        """Read the files again if they have changed. What cannot be read is logged once and changes nothing."""
+        """Read the files again if they have changed. A file that cannot be read is logged once and changes nothing."""
         seen = self._look()
         if seen == self._seen:
             return
@@ -50,7 +50,7 @@ class PriceBook:
 
 
 def _state(path: os.PathLike[str]) -> object:
-    """What changes when a file does; None if it is not there."""
+    """The marks that change when a file does; None if it is not there."""
     try:
         found = os.stat(path)
     except OSError:

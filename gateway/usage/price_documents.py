@@ -55,7 +55,8 @@ def of_provider(table: PriceTable, provider: str, at_ns: int) -> list[NamedPrice
 def of_model(
     table: PriceTable, model: str, places: Sequence[tuple[str, str]], at_ns: int, organization: str, upstream: str
 ) -> list[NamedPrice]:
-    """What a model costs at each of some places, of a provider and the name of an upstream; without any, at providers.
+    """The prices of a model at each of some places, of a provider and the name of an upstream; without any, at
+    providers.
 
     Raises `unknown_model` if it has no price; `upstream` is that of the question, for the error.
     """
@@ -114,7 +115,7 @@ def factor(thousandths: int) -> str:
 
 
 def pieces(rates: Rates) -> dict[str, int]:
-    """What is not charged by tokens."""
+    """Charges that are not by tokens."""
     found = {"hour": rates.hour, "request": rates.request, "image": rates.image}
     return {name: rate for name, rate in found.items() if rate}
 

@@ -265,7 +265,7 @@ class _Reader:
         return Price(id_, self.version, rates, steps, tiers or {}, regions, self.tools(node, where))
 
     def tools(self, node: dict[str, Any], where: str) -> dict[str, int]:
-        """What the provider's own tools cost by the use."""
+        """The cost of the provider's own tools by the use."""
         named = self.member(node, where, "tools").items()
         return {name: self.amount(each, f"{where}.tools.{name}") for name, each in named}
 

@@ -28,7 +28,7 @@ _MAX_NAME: Final = 256  # longer names are of no model
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one model costs at one time.
+    """The price of one model at one time.
 
     `above` holds other rates for the whole of a call whose input is larger than a number of tokens, the largest number
     first. `service_tiers` are the prices of the provider's ways to serve a call faster or cheaper, by their names.
@@ -49,7 +49,7 @@ class Price:
     """The price as the log names it: `openai/gpt-4o@VERSION`."""
     factor: int = field(init=False, repr=False, compare=False)
     """By how much the dearest place makes tokens dearer, in thousandths."""
-    # What `_steps` has answered.
+    # The answers of `_steps`.
     _dearest: dict[tuple[str | None, tuple[str, ...] | None], tuple[tuple[int, int, int, Rates], ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -68,7 +68,7 @@ class Price:
         service_tier: str = "",
         region: str = "",
     ) -> int:
-        """What a call costs in nano-dollars: the exact sum, rounded up once. At most `MOST`.
+        """The cost of a call in nano-dollars: the exact sum, rounded up once. At most `MOST`.
 
         `usage` is None where only seconds, images or requests were reported. `service_tier` and `region` are what the
         answer names; one without a price of its own is served at the usual price, so ask `knows` first.
@@ -97,7 +97,7 @@ class Price:
         )
 
     def knows(self, service_tier: str, region: str) -> bool:
-        """Whether it says what a call costs in this way and place, of which the usual ones are empty."""
+        """True if it says what a call costs in this way and place, of which the usual ones are empty."""
         return (not service_tier or service_tier in self.service_tiers) and (not region or region in self.regions)
 
     def ceiling(
@@ -164,7 +164,7 @@ class Price:
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether tokens cost anything by this price."""
+        """True if tokens cost anything by this price."""
         every = (self, *self.service_tiers.values())
         return any(
             rates.highest(None) != (0, 0) for each in every for rates in (each.rates, *(r for _, r in each.above))
@@ -289,12 +289,12 @@ class PriceTable:
         self.providers = providers
         self.own = own or OwnPrices()
         self.organizations = organizations or {}
-        # What was found, so that a request costs one look into a dictionary.
+        # The findings, so that a request costs one look into a dictionary.
         self._found: dict[tuple[str, str, str, str], tuple[Period, ...]] = {}
         self._plain: dict[tuple[str, str, str, str], _Plain] = {}
 
     def find(self, provider: str, upstream: str, model: str, at_ns: int, organization: str) -> Price | None:
-        """What a model costs at a time; None if nobody has said so.
+        """The price of a model at a time; None if nobody has given one.
 
         `provider` is what the upstream was added as (`openai`, `groq`, `azure`, …), not the family of its API.
         `upstream` is its name.
@@ -352,16 +352,16 @@ class PriceTable:
         return None
 
     def fee(self, provider: str, upstream: str, organization: str, price: Price, tool: str) -> int | None:
-        """What one use of a provider's own tool costs, in nano-dollars; None if nobody has said so.
+        """The cost of one use of a provider's own tool, in nano-dollars; None if nobody has given one.
 
-        What is said of all models of an upstream or provider comes before what the price of one says.
+        A cost for all models of an upstream or provider comes before the one in a model's price.
         """
         lists = self._lists(provider, upstream, organization)
         said = [each.tools for each in lists if tool in each.tools]
         return said[0][tool] if said else price.tools.get(tool)
 
     def _lists(self, provider: str, upstream: str, organization: str) -> list[ModelList]:
-        """Where to look, the most special list first."""
+        """The lists to look in, the most special one first."""
         lists = []
         for own in (self.organizations.get(organization), self.own):
             lists += own.lists(provider, upstream) if own is not None else []
@@ -387,7 +387,7 @@ _Plain: TypeAlias = tuple[int, int, int, int, int]
 
 
 def _plain(price: Price, periods: Sequence[Period], at_ns: int) -> _Plain | None:
-    """What the ceiling of a usual call takes of a price, and for how long; None if it takes more than this."""
+    """The part of a price that the ceiling of a usual call takes, and until when; None if it takes more than this."""
     if price.above or any(period.hours is not None for period in periods):
         return None
     begin = max(period.from_ns for period in periods if period.from_ns <= at_ns)

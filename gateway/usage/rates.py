@@ -1,6 +1,6 @@
 """Rates: what each kind of token, a second of sound, a request and an image cost, and the tokens of a call by them.
 
-A rate is nano-dollars for a million tokens. How rates become a price, and prices a table, is in `prices.py`.
+A rate is nano-dollars for a million tokens. Rates become a price, and prices a table, in `prices.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What each thing costs: tokens by the million, sound by the hour, requests and images by the piece.
+    """The cost of each thing: tokens by the million, sound by the hour, requests and images by the piece.
 
     `input_parts` and `output_parts` are pairs of a member of `Usage` and its rate. `cache_write_1h` is the rate of
     those tokens written to the cache that are kept longer; None if it is no other than that of `cache_write`.

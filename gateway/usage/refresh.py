@@ -2,9 +2,9 @@
 
 The package resolves what a model costs at a time, in a service tier; its dates, tiers and names become those of our
 format (schemas/prices.schema.json). Left out are prices for what the gateway does not count or serve: characters,
-pages, pixels, batches. What the package leaves out of a provider's list of prices is added here. What this version of
-the gateway does not understand (a new sort of condition, say) is left
-out as well and counted, so that a model has no price rather than a wrong one.
+pages, pixels, batches. Prices that the package leaves out of a provider's list are added here. A price that this
+version of the gateway does not understand (a new sort of condition, say) is left out
+as well and counted, so that a model has no price rather than a wrong one.
 """
 
 from __future__ import annotations
@@ -250,10 +250,10 @@ def _prices(provider: Any, model: Any) -> Iterator[dict[str, Any]]:
 
 
 def _day(provider: Any, model: Any, day: date, times: list[time]) -> Iterator[dict[str, Any]]:
-    """What a model costs on a day: the usual price, and others between two times of the day."""
+    """The prices of a model on a day: the usual price, and others between two times of the day."""
     starts = sorted({time(0), *times})
     whole = [_resolved(provider, model, datetime.combine(day, each, UTC)) for each in starts]
-    # Of the prices of a day, the first has no hours: those after it count where they apply.
+    # The first price of a day has no hours: those after it count where they apply.
     yield whole[0]
     for at in range(1, len(starts)):
         if whole[at] != whole[0]:
@@ -277,7 +277,7 @@ def _resolved(provider: Any, model: Any, when: datetime) -> dict[str, Any]:
         if name in _TIERS and not more:
             tier = _rates(provider, model, model.get_prices(when, {name: value}))
             if value != "default" or tier != price:
-                # What a tier does not say of tools is as usual.
+                # The cost of tools in a tier is the usual one if it does not say.
                 tiers[value] = {name: each for name, each in tier.items() if name != "tools" or each != price.get(name)}
     found = {**price, **({"service_tiers": dict(sorted(tiers.items()))} if tiers else {})}
     regions = _REGIONS.get(provider.id)
@@ -287,7 +287,7 @@ def _resolved(provider: Any, model: Any, when: datetime) -> dict[str, Any]:
 
 
 def _tools(provider: Any, model: Any, price: Any) -> dict[str, Any]:
-    """What the provider's own tools cost by the use."""
+    """The cost of the provider's own tools by the use."""
     held = {ours: getattr(price, theirs, None) for theirs, ours in _TOOLS.items()}
     tools: dict[str, Any] = {name: _amount(name, value / 1000) for name, value in held.items() if value is not None}
     if provider.id == "openai" and "web_search" in tools:

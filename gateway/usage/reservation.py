@@ -1,8 +1,8 @@
 """A call's reservation: taken inside the transaction of its decision, or a refusal that says which limit has no room.
 
-Every call of an agent counts, whether or not a limit applies to it. What a call reserves is its worst case, so what is
-used never exceeds a limit, however many calls run at once and whatever crashes. `gateway/audit/balances.py` has the
-arithmetic; this file compares and explains. Specification: docs/limits.md.
+Every call of an agent counts, whether or not a limit applies to it. A call reserves its worst case, so usage never
+exceeds a limit, however many calls run at once and whatever crashes. `gateway/audit/balances.py` has the
+arithmetic; this file compares and explains. Specification: limits.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class WorstCase(NamedTuple):
     service_tier: str | None
     # Kinds of content besides text that it can have.
     modalities: tuple[str, ...] | None = ()
-    # Whether a stream of it shows all that the model makes, and its provider stops when the connection is closed.
+    # True if a stream of it shows all that the model makes, and its provider stops when the connection is closed.
     seen: bool = False
     answers: int = 1
     # The most that the provider's tools can cost besides.
@@ -62,7 +62,7 @@ def ceiling(
 
 
 class CallReservation(NamedTuple):
-    """What one call reserves, and where: it implements `gateway.audit.intents.Reservation`."""
+    """The reservation of one call, and its scopes: it implements `gateway.audit.intents.Reservation`."""
 
     organization: str
     scopes: tuple[str, ...]
@@ -72,7 +72,7 @@ class CallReservation(NamedTuple):
     # The time zone of the organization.
     zone: str = zones.DEFAULT
     worst: WorstCase | None = None
-    # Why it is not what the call uses at most; None if it is.
+    # The reason why it is not the most that the call can use; None if it is.
     estimate: Estimate | None = None
 
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
@@ -103,7 +103,7 @@ class CallReservation(NamedTuple):
     def _compare(
         self, group: Group, minute: int, begun: Ends | None, time_ns: int, read: list[list[Any]]
     ) -> tuple[list[dict[str, Any]], list[LimitWindow]]:
-        """Compare the call with every limit. What was read goes into `read`; returns the limits without room."""
+        """Compare the call with every limit. Values that were read go into `read`; returns the limits without room."""
         exceeded: list[dict[str, Any]] = []
         full: list[LimitWindow] = []
         amounts = 1, self.tokens, self.spend_nanousd
@@ -145,7 +145,7 @@ class CallReservation(NamedTuple):
         return told
 
     def needed(self, counter: str) -> int:
-        """How much of a counter the call needs in its worst case."""
+        """The units of a counter that the call needs in its worst case."""
         return (1, self.tokens, self.spend_nanousd)[METRIC_OF[counter]]
 
 

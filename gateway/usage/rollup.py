@@ -1,8 +1,9 @@
 """Usage by minute and hour, added up from the log and kept in a file, so that a question reads sums and not entries.
 
 The file is a cache: it can be deleted, and the next question builds it again from the log. It
-is filled when somebody asks, never by a gateway's workers. What was read of the log is known by a position and the
-event that stands there; if that is another one, or the log is shorter (it was restored, say), everything is read anew.
+is filled when somebody asks, never by a gateway's workers. The part of the log that was read is known by a position
+and the event that stands there; if
+that is another one, or the log is shorter (it was restored, say), everything is read anew.
 If only that entry is gone, the sums are all that is left of what was removed from the log, and they are kept.
 """
 
@@ -117,7 +118,7 @@ class Rollup:
         return [name for (name,) in self._db.execute("SELECT DISTINCT organization FROM subject ORDER BY organization")]
 
     def _begin(self, log: LogIndex) -> int:
-        """Where to go on in the log; from its start if it is not the one that was read before."""
+        """The position to go on from in the log; from its start if it is not the one that was read before."""
         position, event = self._db.execute("SELECT position, event FROM cursor").fetchone()
         found = completions.event_at(log, position)
         is_gone = found is None and search.last_position(log) > position

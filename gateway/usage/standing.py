@@ -1,7 +1,7 @@
 """Balances for those who only want to know: what policies see as `input.usage`, and how much of a limit is left.
 
-What is read here is advice. It may be a second old, and by the time of a decision other calls may have reserved more.
-Only a reservation (`reservation.py`) sees balances that nobody else can change.
+The values read here are advice. It may be a second old, and by the time of a decision other calls may have reserved
+more. Only a reservation (`reservation.py`) sees balances that nobody else can change.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Standing:
         return found
 
     def usage(self, organization: str, scope: str, now_ns: int) -> dict[str, Any]:
-        """What a scope has used in the windows of this moment, as `input.usage` has it."""
+        """The usage of a scope in the windows of this moment, as `input.usage` has it."""
         # Each request has one: written out, because this is half the time of a loop over `WINDOWS`.
         values, at = self._shown().get((organization, scope), _NEVER)
         minute = now_ns // MINUTE_NS

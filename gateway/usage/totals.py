@@ -1,4 +1,4 @@
-"""What was used, added up: the counts of one call as the log has them, and what they are counted by.
+"""Usage, added up: the counts of one call as the log has them, and what they are counted by.
 
 A call counts when its end is recorded, so what was used until a time is a prefix of the log and never changes.
 """
@@ -11,7 +11,7 @@ from gateway.audit.completions import Completion
 
 
 class Subject(NamedTuple):
-    """Who used what. `agent` is an id, whose name is kept apart: names can be given again."""
+    """The subject of usage. `agent` is an id, whose name is kept apart: names can be given again."""
 
     organization: str
     team: str

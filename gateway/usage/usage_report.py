@@ -19,7 +19,7 @@ _NS: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: usage from one time on and before another one, by these units and members of a subject.
+    """A question: usage from one time on and before another one, by these units and members of a subject.
 
     `only` are members of a subject that must have a value. Times are nanoseconds since 1970.
     """
@@ -102,7 +102,7 @@ def begin(at_ns: int, unit: str, zone: tzinfo) -> int:
 
 
 def _in_hours(question: Question, since: int, until: int) -> bool:
-    """Whether sums of hours are fine enough: for both ends, the units and the zone."""
+    """True if sums of hours are fine enough: for both ends, the units and the zone."""
     if since % HOUR or until % HOUR or "minute" in question.by:
         return False
     if question.zone is UTC or not set(question.by) & set(UNITS):

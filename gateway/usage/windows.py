@@ -1,6 +1,6 @@
 """The longest input that models take, as their makers document it: a bound of whatever goes into one call to them.
 
-A provider answers what is longer with an error, which costs nothing. Where a maker sells a longer window as well, the
+A provider answers what is longer with an error, which costs nothing. If a maker sells a longer window as well, the
 longest one counts. A model that is not here has no bound by this.
 
 https://platform.openai.com/docs/models

@@ -2,7 +2,7 @@
 
 Names and rules are those of the tz database. The rules come from the system if it has them, else from the `tzdata`
 package. The names come from the package alone, so that a registry never holds one that another machine does not know.
-What a window's end was is recorded with each reservation, so nobody has to have the same rules to check a log.
+The end of a window is recorded with each reservation, so nobody has to have the same rules to check a log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the data plane asks of a provider: the API family that an upstream speaks.
+"""The data plane's contract with a provider: the API family that an upstream speaks.
 
 A provider is data and pure functions. It does no I/O and knows no policy. In the order of a request:
 
@@ -10,7 +10,7 @@ A provider is data and pure functions. It does no I/O and knows no policy. In th
     reject     an error of the provider → whose matter it is, where its status does not say that
     error      a refusal in the shape from which the provider's own SDK makes its exception, and the same as an event
 
-Specification: docs/architecture.md, sections 6 and 7.
+Specification: architecture.md, sections 6 and 7.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from gateway.upstream.taps import Tap
 
 _UNQUOTED = "-._~:@,*"
 LIST = "[]"
-"""What a name in a query ends in whose value is a list of plain names, with commas."""
+"""The end of a name in a query whose value is a list of plain names, with commas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One request an agent can make. What is not listed does not exist.
+    """One request an agent can make. Everything else does not exist.
 
     `path` follows the upstream's base URL, and the provider's `prefix` in the paths that agents use. `{name}` in it is
     a parameter: one segment, or a part of one, of `[A-Za-z0-9._:-]{1,128}`, without a colon where a colon follows a
@@ -55,7 +55,7 @@ class Route:
 
 @frozen()
 class Endpoint:
-    """What a request's path means: a route of an upstream, with the values of its parameters."""
+    """The meaning of a request's path: a route of an upstream, with the values of its parameters."""
 
     upstream: str
     route: Route
@@ -66,7 +66,7 @@ class Endpoint:
 
 @frozen()
 class Head:
-    """What the head of a request says besides its path: only what the route lists.
+    """The head of a request besides its path: only what the route lists.
 
     `query` holds each name once, with values without escapes; a list has a name that ends in `LIST`. `headers` are
     those that go upstream, by their names in lower case; they include the gateway's own. `content_type` is the
@@ -80,7 +80,7 @@ class Head:
 
 @frozen()
 class Edits:
-    """What the gateway wants changed in a call."""
+    """The changes that the gateway wants in a call."""
 
     # Ask the provider to report usage, where it does that only on request.
     report_usage: bool = False
@@ -122,7 +122,7 @@ class Provider(Protocol):
 
     # The family, as policies and the log name it.
     name: str
-    # What stands before a route's path on the gateway's side. An upstream's base URL includes it, as in the SDKs.
+    # The prefix of a route's path on the gateway's side. An upstream's base URL includes it, as in the SDKs.
     prefix: str
     routes: Sequence[Route]
     # Names of response headers that reach the client although those of others do not (`answer_headers.py`).
@@ -158,7 +158,7 @@ class Provider(Protocol):
         ...
 
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
-        """What an error with this status and document is about; None if that is not known for certain."""
+        """The subject of an error with this status and document; None if that is not known for certain."""
         ...
 
     def error(self, denied: Denied) -> bytes:

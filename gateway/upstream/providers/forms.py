@@ -3,7 +3,7 @@
 Parsers differ in what they skip before the first boundary and after the last, in where a boundary may stand, in which
 of two equal fields counts, and in how they read a header of a part. python-multipart finds the parts; then the body
 must be exactly the one way to write down what was found. Files are opaque: only their names, types and sizes are read.
-Specification: docs/architecture.md, section 7, step 4; RFC 7578.
+Specification: architecture.md, section 7, step 4; RFC 7578.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FILE = re.compile(
     r"(?!multipart/|message/)[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}(?:;[ -~]*)?", re.IGNORECASE
 )
 _HEADERS = frozenset({"content-disposition", "content-type", "content-length", "content-transfer-encoding"})
-# What the parser says of a place, in the piece that it was given.
+# A place of the parser, in the piece that it was given.
 _POSITION = re.compile(r" (?:at(?: index)? |\()[0-9]+\)?$")
 _PLAIN_ENCODINGS = ("binary", "8bit", "7bit")
 _FILE_IDS = frozenset({"file_id", "file_ids"})
@@ -150,7 +150,7 @@ class _Part:
 
 
 class _Found:
-    """What the parser tells while it reads a body."""
+    """Receives what the parser tells while it reads a body."""
 
     def __init__(self) -> None:
         self.parts: list[_Part] = []
@@ -227,7 +227,7 @@ def _check_framing(delimiter: bytes, parts: list[_Part], raw: bytes) -> None:
 
 
 def _count(delimiter: bytes, raw: bytes) -> int:
-    """How often the delimiter stands in the body. No step works on more than a window of it."""
+    """The number of delimiters in the body. No step works on more than a window of it."""
     beyond = WINDOW + len(delimiter) - 1  # one that begins in a window may end in the next one
     pause, count = Pauses(), 0
     for at in range(0, len(raw), WINDOW):

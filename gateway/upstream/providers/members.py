@@ -45,7 +45,7 @@ UNSEEN = {
         "tools are listed in `tools`",
     ),
     **dict.fromkeys(("extra_body", "extra_query", "extra_headers"), "its members stand in the request itself"),
-    # Where such a name is known it beats the documented ones, and with them a policy's cap.
+    # If such a name is known it beats the documented ones, and with them a policy's cap.
     **dict.fromkeys(
         ("max_new_tokens", "n_predict", "num_predict", "max_tokens_to_sample"),
         "the output limit has one documented name",
@@ -70,11 +70,11 @@ EXACT = 2**53 - 1
 """The largest integer that all readers of JSON read alike."""
 
 PRESET, ONLINE = "@preset/", ":online"
-"""What stands in a model's name before a stored preset, and behind one that searches the web: OpenRouter has both."""
+"""Parts of a model's name: before a stored preset, and behind one that searches the web: OpenRouter has both."""
 
 # Parts of names under which some server looks for a model.
 _MODEL_WORDS = ("model", "fallback", "deployment", "adapter", "inferenceprofile")
-# What is read at every depth: each model in it is judged, or its names are the client's.
+# Members that are read at every depth: each model in it is judged, or its names are the client's.
 _READ_WHOLE = frozenset(
     {"messages", "system", "input", "prompt", "items", "files", "tools", "functions", "models", "fallbacks"}
     | {"moderation"}
@@ -119,7 +119,7 @@ def check_names(item: dict[str, Any], names: frozenset[str]) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _fault_of_name(key: str, names: frozenset[str]) -> str:
-    """What is wrong with a name that is not one of `names`; empty for a name of its own."""
+    """The fault of a name that is not one of `names`; empty for a name of its own."""
     if not _NAME.fullmatch(key):
         return f"the member name {shown(key)} may hold only letters, digits and the characters `_.:$-`"
     found = documented(key, names)
@@ -216,7 +216,7 @@ def check_inside(name: str, value: object, *, read: bool = False) -> None:
 
 
 def names_model(letters: str) -> bool:
-    """Whether some server would look for a model under a name of these letters."""
+    """True if some server would look for a model under a name of these letters."""
     return any(word in letters for word in _MODEL_WORDS)
 
 
@@ -231,7 +231,7 @@ def _named(value: object, skipped: frozenset[str]) -> Iterator[tuple[str, object
 
 
 def values_of(value: object, name: str, theirs: frozenset[str] = frozenset()) -> Iterator[object]:
-    """Whatever stands under `name` in `value`, at any depth, but for null and for what stands under `theirs`."""
+    """All values under `name` in `value`, at any depth, but for null and for those under `theirs`."""
     if isinstance(value, dict):
         if value.get(name) is not None:
             yield value[name]
@@ -315,7 +315,7 @@ def word(value: object, what: str) -> str:
 
 
 def service_tier(value: object) -> str | None:
-    """How a call shall be served, as prices name it; None where the provider may choose, or it cannot be known."""
+    """The tier that a call asks for, as prices name it; None if the provider may choose, or it is not known."""
     if value is None:
         return ""
     return value.lower() if isinstance(value, str) and value != "auto" else None
@@ -352,7 +352,7 @@ def no_server(item: Mapping[str, Any], names: tuple[str, ...]) -> None:
 
 
 def server(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Where an MCP server is, named under one of `names`. Of a URL without its query, which may hold a secret."""
+    """The place of an MCP server, under one of `names`. A URL comes without its query, which may hold a secret."""
     given = [name for name in names if item.get(name) is not None]
     if len(given) != 1:
         refuse("an MCP server must have exactly one of " + ", ".join(f"`{name}`" for name in names))
@@ -389,7 +389,7 @@ def model(value: object, what: str = "`model`", *, routed: bool = False) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _fault_of_model(name: str, routed: bool) -> str:
-    """What is wrong with the name of a model; empty if nothing is."""
+    """The fault of the name of a model; empty if there is none."""
     if len(name) > 256 or not name.isascii() or not name.isprintable() or " " in name:
         return "must be at most 256 printable ASCII characters without spaces"
     for sign in (ONLINE, PRESET):

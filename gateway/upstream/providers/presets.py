@@ -1,6 +1,7 @@
 """The providers by the names under which upstreams are added: a family of APIs, and whose dialect of it.
 
-Where their makers serve them is `gateway/registry/names.py`, because that is fixed when an upstream is added.
+The addresses at which their makers serve them are in `gateway/registry/names.py`, because that is fixed when an
+upstream is added.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a provider's error says beyond its status, told by closed rules of each provider.
+"""Reads a provider's error beyond its status, by closed rules of each provider.
 
 A status does not say whose matter an error is. A 403 mostly means that the gateway's own key is bad, but some providers
 say with it that the input was flagged, or that the account may not use the model: the client should know that. And an
@@ -6,7 +6,7 @@ account without credit gets 402, 429, 403, 412 or 400: the operator should know.
 that knows the texts and codes that it documents, or that were seen; whatever else it says is no rejection, so a 403
 stays the operator's matter.
 
-What a client is told is put together anew from members that are known, so that nothing in it names the operator's key,
+The client's text is put together anew from members that are known, so that nothing in it names the operator's key,
 project, team or account.
 """
 
@@ -28,11 +28,11 @@ _ACCOUNT: Final = re.compile(
     r"|\barn:|\bAKIA|\bprojects/|[0-9a-f]{8}-[0-9a-f]{4}-|@|\*\*",
     re.IGNORECASE,
 )
-"""What a text may name that is none of a client's business."""
+"""Names in a text that are none of a client's business."""
 
 
 class Why(enum.Enum):
-    """What an error is about, and the words in which the log says it."""
+    """The subject of an error, and the words in which the log says it."""
 
     INPUT = "it refuses what the request says"
     MODEL = "the account may not use this model"
@@ -55,7 +55,7 @@ REMEDIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What an error is about and, if that is the client's matter, what the client is told in the provider's shape."""
+    """The subject of an error and, if that is the client's matter, the answer to the client in the provider's shape."""
 
     why: Why
     document: Any = None
@@ -88,7 +88,7 @@ def text(value: object) -> str:
 
 
 def names_account(said: str) -> bool:
-    """Whether a text may name a key, a project, a team or an account."""
+    """True if a text may name a key, a project, a team or an account."""
     return _ACCOUNT.search(said) is not None
 
 

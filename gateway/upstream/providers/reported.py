@@ -11,7 +11,7 @@ from gateway.upstream.taps import Report
 _BEYOND = 2**53  # no number of tokens
 _MAX_NAME = 256
 _MOST_KEPT = 1000  # of one answer: each is a row in `runtime.db`
-# Names of numbers of tokens; `tokens_per_second` is none. What was read from a cache is left out: it makes a call
+# Names of numbers of tokens; `tokens_per_second` is none. Tokens read from a cache are left out: that makes a call
 # cheaper, so nothing is lost if it cannot be read.
 _OF_TOKENS = re.compile(r"(?!.*(?:cached|cache_read|cache_hit)).*(?:tokens|token_count|tokencount)$", re.IGNORECASE)
 _DEPTH = 4
@@ -37,7 +37,7 @@ def check(report: Report, usage: object, *, whole: bool = True) -> None:
 
 
 def _sound(value: object, depth: int) -> bool:
-    """True if each number of tokens in a value is one. What is nested deeply belongs to no usage."""
+    """True if each number of tokens in a value is one. Values nested more deeply belong to no usage."""
     if isinstance(value, list):
         return depth == 0 or all(_sound(each, depth - 1) for each in value[:_MOST_LISTED])
     if not isinstance(value, dict):
@@ -71,7 +71,7 @@ def text(value: object) -> str | None:
 
 
 def keep(report: Report, kind: str, identifier: object) -> None:
-    """Report state that the provider keeps under `identifier`. What is too much to be remembered is foreign later."""
+    """Report state that the provider keeps under `identifier`. A thing beyond what is remembered is foreign later."""
     if isinstance(identifier, str) and _ID.fullmatch(identifier) and len(report.created) < _MOST_KEPT:
         reference = Reference(kind, identifier)
         if reference not in report.created:

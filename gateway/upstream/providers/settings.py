@@ -1,9 +1,10 @@
-"""What steers a provider and is neither content nor judged under its own name: policies see it in `resource.params`.
+"""Members that steer a provider and are neither content nor judged under their own name: policies see them in
+`resource.params`.
 
 For example ids of end users, cache keys, labels, the order of providers, whether data may be kept or collected,
 sampling, and the query. Of members that are known here and of all others, switches, numbers and words are there; any
 other text may be content or the name of a person, which the log must not keep: it is a digest.
-Specification: docs/policies.md, "Settings".
+Specification: policies.md, "Settings".
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from gateway.upstream.providers import members
 from gateway.upstream.strict_json import shown
 
 NAMED: Final = frozenset(
-    # Who it is for, and what it is filed under.
+    # The end user, and the labels that a call is filed under.
     {"user", "user_id", "end_user", "safety_identifier", "metadata", "labels", "attributes", "session_id", "trace"}
     # Caches.
     | {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
-    # Which provider, where, on which terms and on whose account.
+    # The choice of provider, place, terms and account.
     | {"provider", "route", "transforms", "service_tier", "inference_geo", "speed", "billing_policy"}
-    # What is kept and collected.
+    # The switches of what is kept and collected.
     | {"store", "data_collection", "zdr"}
 )
 """Members on which policies rely: each has its one spelling."""

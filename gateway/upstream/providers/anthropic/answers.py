@@ -1,4 +1,4 @@
-"""What Anthropic reports in its answers: usage, model, failure, kept state, a stream's end.
+"""Reads Anthropic's answers: usage, model, failure, kept state, a stream's end.
 
 Usage: https://docs.claude.com/en/api/messages; events: https://docs.claude.com/en/docs/build-with-claude/streaming.
 """
@@ -21,7 +21,7 @@ _THOUGHTS = "thinking_tokens"  # in `output_tokens_details`
 _ATTEMPTS = frozenset({"message", "fallback_message"})
 _MOST_ITERATIONS = 1000
 
-# Where tokens cost what they usually do.
+# The places where tokens cost what they usually do.
 _ANYWHERE = frozenset({"", "global", "not_available"})
 
 # Tools that run in a container, which is charged by its time unless they serve a search or a page that was fetched.
@@ -61,11 +61,11 @@ class Answers:
         self._read_usage(document.get("usage"), report)
 
     def silent(self, events: bytes, report: Report) -> bool:
-        """Whether nothing is read from any of these events, and none is the last one."""
+        """True if nothing is read from any of these events, and none is the last one."""
         return not any(mark in events for mark in _MARKS)
 
     def event(self, event: bytes, report: Report) -> Event:
-        """Read one event of a stream. What its `event` line and its data say is the same."""
+        """Read one event of a stream. Its `event` line and its data say the same."""
         if self.silent(event, report):
             return Event.SHOW
         document = json_object(sse.data_of(event))

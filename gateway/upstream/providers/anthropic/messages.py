@@ -3,7 +3,7 @@
 Strict where a policy relies on a member; other members pass as they are, unless they name a model, a tool, a limit or
 kept state. Besides `tools`, a request names tools in `mcp_servers`, in the skills of its container and in messages that
 add a tool later; besides `model`, it names models in `fallbacks` and in tools.
-Specification: docs/architecture.md, sections 6 and 7; https://docs.claude.com/en/api/messages.
+Specification: architecture.md, sections 6 and 7; https://docs.claude.com/en/api/messages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNT = "messages.count_tokens"
 CAP_EDIT = "max_output_tokens"
 TOOLS_EDIT = "strip_tools"
 MODEL_EDIT = "model"
-"""How the log names what was changed in a body."""
+"""The log's names of changes in a body."""
 
 _ROLES = frozenset({"user", "assistant", "system"})
 _MAX_LIMIT = members.EXACT
@@ -48,7 +48,7 @@ _CALL_NAMES = frozenset(
     {"model", "messages", "max_tokens", "system", "stream", "tools", "tool_choice", "mcp_servers", "container"}
     | {"fallbacks", "thread", "diagnostics", "compaction", "context_management"}
     | {"inference_geo", "speed", "service_tier"}
-    # Of a refusal of another model: what a call with it costs, and not which model it asks.
+    # The credit for a refusal of another model: it changes the cost of a call, and not the model.
     | {"fallback_credit_token"}
     | _UNSEEN.keys()
 )
@@ -57,7 +57,7 @@ _JUDGED = frozenset({"model", "messages", "max_tokens", "system", "stream", "too
 # Objects whose names are the client's own, such as those in a JSON Schema.
 _THEIRS = frozenset({"metadata", "output_config", "output_format"})
 _SCHEMAS = frozenset({"input_schema", "input_examples", "configs"})
-# Of a fallback: others would apply to its attempt alone, so they are judged with the call's own or refused.
+# The members of a fallback: others would apply to its attempt alone, so they are judged with the call's own or refused.
 _FALLBACK_NAMES = frozenset({"model", "max_tokens", "thinking", "output_config", "speed"})
 _STATE_NAMES = frozenset({"type", "previous_message_id"})
 _SUMMARY_NAMES = frozenset({"type", "instructions", "edits"})
@@ -145,7 +145,7 @@ def _facts(body: dict[str, Any], *, creates: bool) -> dict[str, Any]:
         "messages": len(messages),
         "system_prompts": tuple(prompts),
         "references": tuple(dict.fromkeys((*kept, *_earlier_messages(body), *_files(blocks)))),
-        # What is asked for with either of them, a later call can refer to.
+        # A later call can refer to what is asked for with either of them.
         "stores": creates and any(body.get(name) is not None for name in ("thread", "diagnostics")),
         "modalities": tuple(sorted({_KINDS[block["type"]] for block in blocks if block.get("type") in _KINDS})),
         "service_tier": _speed((body, *fallbacks)),
@@ -158,7 +158,7 @@ def _limit(holder: dict[str, Any]) -> int | None:
 
 
 def _speed(attempts: Iterable[dict[str, Any]]) -> str | None:
-    """The dearest way in which an attempt may be served. What `service_tier` chooses here does not change a price."""
+    """The dearest way in which an attempt may be served. The choices of `service_tier` here do not change a price."""
     asked = [each["speed"] for each in attempts if each.get("speed") not in (None, "standard")]
     return "" if not asked else members.service_tier(asked[0]) if all(each == asked[0] for each in asked) else None
 

@@ -89,7 +89,7 @@ class Anthropic:
         kind = content_type.partition(b";")[0].strip().lower()
         action = endpoint.route.action
         if action in files.ACTIONS:
-            # What was uploaded is opaque, whatever its type says.
+            # An uploaded file is opaque, whatever its type says.
             expected = kind == b"application/json" and action != files.CONTENT
             read = files.created if action == files.UPLOAD else files.nothing
             return DocumentTap(read, expected=expected, opaque=not expected)

@@ -1,4 +1,4 @@
-"""What Gemini reports in its answers: usage, model, failure, and whether an answer is complete.
+"""Reads Gemini's answers: usage, model, failure, and whether an answer is complete.
 
 A stream has no terminal event: it ends with its body. An event that finishes every candidate seen so far may be the
 last one. Specification: https://ai.google.dev/api/generate-content#UsageMetadata.
@@ -17,9 +17,9 @@ _COUNTED = (
     *("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
     *("cachedContentTokenCount", "totalTokenCount"),
 )
-# What has the output of an answer in it.
+# The members that hold the output of an answer.
 _OF_ANSWERS = frozenset({"candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount"})
-# What is counted by modality, and where. Pages of documents are billed as images.
+# The counts by modality, and their places. Pages of documents are billed as images.
 _BY_MODALITY = (
     ("audio_input", "promptTokensDetails", "AUDIO"),
     ("audio_output", "candidatesTokensDetails", "AUDIO"),
@@ -113,7 +113,7 @@ class Answers:
         fresh = known["promptTokenCount"] + known["toolUsePromptTokenCount"]
         report.usage = Usage(
             input=fresh,
-            # What only the total has is charged as well.
+            # Tokens that only the total has are charged as well.
             output=max(known["candidatesTokenCount"] + known["thoughtsTokenCount"], known["totalTokenCount"] - fresh),
             cached=known["cachedContentTokenCount"],
             reasoning=known["thoughtsTokenCount"],
@@ -127,7 +127,7 @@ class Answers:
 
 
 def _tier(usage: dict[str, Any]) -> str:
-    """How the call was served: the Gemini API and Vertex have names of their own for it."""
+    """The tier that served the call: the Gemini API and Vertex have names of their own for it."""
     traffic = (text(usage.get("trafficType")) or "").lower()
     if traffic.startswith(_TRAFFIC):
         return traffic.removeprefix(_TRAFFIC)

@@ -36,7 +36,7 @@ _FORWARDED = frozenset({b"accept", b"x-server-timeout"})
 _FORM, _PAGES = frozenset({"alt"}), frozenset({"pageSize", "pageToken"})
 _VERSIONS = ("/v1beta1", "/v1beta", "/v1")
 _STREAM = ":streamGenerateContent"
-# What the request refers to is not there, or is another project's.
+# The request refers to something that is not there, or is another project's.
 _NOT_THERE = re.compile(
     r"You do not have permission to access the File [A-Za-z0-9_-]{1,64} or it may not exist\."
     r"|CachedContent not found \(or permission denied\)"

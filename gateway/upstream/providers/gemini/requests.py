@@ -1,7 +1,7 @@
-"""What a request body asks for, and what is changed in it: generation, the counting of tokens, embeddings.
+"""Reads and edits request bodies: generation, the counting of tokens, embeddings.
 
 The model stands in the path. A body that names one as well must name the same.
-Specification: docs/architecture.md, sections 6 and 7; https://ai.google.dev/api/generate-content.
+Specification: architecture.md, sections 6 and 7; https://ai.google.dev/api/generate-content.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH = "embed_content.batch"
 CAP_EDIT = "max_output_tokens"
 TOOLS_EDIT = "strip_tools"
 MODEL_EDIT = "model"
-"""How the log names what was changed in a call."""
+"""The log's names of changes in a call."""
 
 _MODEL = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PREFIXES = ("", "models/", "publishers/google/models/")
@@ -109,7 +109,7 @@ def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
 
 
 def _settings(action: str, query: Mapping[str, str], body: dict[str, Any]) -> dict[str, Any]:
-    """What steers the provider, in camel case. Numbers and switches of the generation stand in `generationConfig`."""
+    """Members that steer the provider, in camel case. Numbers and switches of generation are in `generationConfig`."""
     request = _in_camel_case(body)
     request |= _in_camel_case(request.pop("generateContentRequest", None))
     config = settings.of({}, _in_camel_case(request.pop("generationConfig", None)), _JUDGED)
@@ -205,7 +205,7 @@ def _config(value: object) -> tuple[int | None, set[str]]:
 
 
 def _answers(config: dict[str, Any]) -> int:
-    """How many answers are asked for; each of them may be as long as the limit says."""
+    """The number of answers that are asked for; each of them may be as long as the limit says."""
     return members.whole_number(config.get("candidateCount", 1), "candidateCount", _MAX_ANSWERS)
 
 

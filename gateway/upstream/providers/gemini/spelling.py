@@ -76,8 +76,8 @@ class Names:
 def check_unread(value: object, under: str = "") -> None:
     """Refuse members that a lenient reader could take for each other, and what is judged elsewhere, at any depth.
 
-    What is read has been read with its own checks; this is about all the rest. Objects of the client's own, such as the
-    arguments of a function, are left alone. `under` has the letters of the member that `value` is.
+    The members that are read have their own checks; this is about all the rest. Objects of the client's own, such as
+    the arguments of a function, are left alone. `under` has the letters of the member that `value` is.
     """
     if isinstance(value, list):
         for each in value:
@@ -97,7 +97,7 @@ def check_unread(value: object, under: str = "") -> None:
 
 
 def _stands_well(letters: str, under: str) -> bool:
-    """Whether a member of these letters is judged where it stands, or nothing that is judged."""
+    """True if a member of these letters is judged where it stands, or is none that is judged."""
     if (places := _PLACES.get(letters)) is not None:
         return under in places
     return letters in _HARMLESS or not members.names_model(letters)

@@ -93,7 +93,7 @@ def _kind(key: str) -> str:
 
 
 def _listed(kind: str, item: object) -> Tool:
-    """One of a list. Of a server of tools there is one way to say where it is."""
+    """One of a list. There is one way to say where a server of tools is."""
     if kind != "mcpServers":
         return Tool(_LISTS[kind], _name(item))
     found, given = _SERVER.read(item, kind), {camel(each) for each in item} if isinstance(item, dict) else set()

@@ -1,4 +1,4 @@
-"""What the gateway knows of a JSON API: its operations, their parameters, and how it takes its credential.
+"""A JSON API as the gateway knows it: its operations, their parameters, and how it takes its credential.
 
 `openapi.py` reads it from an OpenAPI document; the registry keeps it as `dump` writes it, and workers `load` it.
 """
@@ -42,7 +42,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What an OpenAPI document says. The credential goes into `header`, after `prefix`."""
+    """The content of an OpenAPI document. The credential goes into `header`, after `prefix`."""
 
     operations: tuple[Operation, ...]
     header: str = "Authorization"

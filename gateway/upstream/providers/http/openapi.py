@@ -1,8 +1,8 @@
 """Read an OpenAPI 3 document: which operations an API has, and what a policy can know of a call of each.
 
 Only what the gateway needs is kept: method, path, `operationId`, the parameters, the members of a JSON body, and how
-the API takes its credential. References are followed within the document only. What the gateway could not judge is
-refused when the document is read, not when an agent calls.
+the API takes its credential. References are followed within the document only. Anything that the gateway could not
+judge is refused when the document is read, not when an agent calls.
 Source: the OpenAPI Specification 3.0.4 and 3.1.1 (https://spec.openapis.org/oas/).
 """
 
@@ -41,7 +41,7 @@ _RESERVED_HEADERS = frozenset(
     | {"expect", "forwarded", "host", "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "user-agent", "via"}
 )
-# Headers by which an agent presents its own key to the gateway. What the API takes there comes from the vault.
+# Headers by which an agent presents its own key to the gateway. The API's credential comes from the vault.
 _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
 

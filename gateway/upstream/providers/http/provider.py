@@ -1,8 +1,8 @@
 """Any JSON API, as its OpenAPI document describes it: one provider for each such upstream.
 
 An operation's id is the action (`crm.getCustomer`). Its path and query parameters, its declared headers and the members
-of its body are `resource.params`, so a policy can say which records an agent may read. What the document does not
-declare is refused. Specification: docs/architecture.md, section 7.
+of its body are `resource.params`, so a policy can say which records an agent may read. Anything that the document
+does not declare is refused. Specification: architecture.md, section 7.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Http:
     name = NAME
     prefix = ""
     usual_tiers = USUAL_TIERS
-    # Where to find what was made, and the next page.
+    # The headers that lead to what was made, and to the next page.
     response_headers: frozenset[bytes] = frozenset({b"link", b"location"})
 
     def __init__(self, upstream: str, api: Api) -> None:

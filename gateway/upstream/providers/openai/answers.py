@@ -1,4 +1,4 @@
-"""What servers that speak the OpenAI API report in their answers: usage, model, failure, kept state, a stream's end."""
+"""Reads answers of servers that speak the OpenAI API: usage, model, failure, kept state, a stream's end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.upstream.providers.reported import check, count, keep, nanodollars,
 from gateway.upstream.taps import Event, Report, json_object
 
 _END = b"[DONE]"
-# What servers say in their usage of the searches that they have made. Perplexity, xAI and OpenRouter have these names.
+# Members of usage that count the searches that servers have made. Perplexity, xAI and OpenRouter have these names.
 _SEARCHES = ("num_search_queries", "num_sources_used")
 _BY_TOOL = ("server_tool_use", "server_tool_use_details")
 _WEB_SEARCH = "web_search"
@@ -78,7 +78,7 @@ class Answers:
         return _with_cache(usage, document["usage"], self._caches)
 
     def silent(self, events: bytes, report: Report) -> bool:
-        """Whether nothing is read from any of these events, and none is the last one."""
+        """True if nothing is read from any of these events, and none is the last one."""
         # `find` is the quickest search.
         if report.model is None or events.find(b'"error"') >= 0 or events.find(b'"audio"') >= 0:
             return False
@@ -117,7 +117,7 @@ def _is_whole(usage: object) -> bool:
 
 
 def _all_finished(choices: object) -> bool:
-    """Whether an event with usage is the last one of a server that ends its streams so, without `[DONE]`.
+    """True if an event with usage is the last one of a server that ends its streams so, without `[DONE]`.
 
     Cerebras does, and routers pass it on. Servers that report usage with every event have no reasons before their last;
     those that report it in an event of its own, as OpenAI does, send `[DONE]`.
@@ -156,7 +156,7 @@ def read_usage(document: dict[str, Any]) -> Usage | None:
 def _with_cache(usage: Usage, told: dict[str, Any], names: tuple[str, ...]) -> Usage:
     """Usage with what servers tell of their cache under further names.
 
-    One number may stand under several. Where they differ the least counts, because input that is not cached costs more.
+    One number may stand under several. If they differ the least counts, because input that is not cached costs more.
     """
     numbers = [count(told.get(each), "cached_tokens") for each in _DETAILS] + [count(told, each) for each in names]
     cached = min((each for each in numbers if each is not None), default=0)
@@ -170,7 +170,7 @@ def _with_cache(usage: Usage, told: dict[str, Any], names: tuple[str, ...]) -> U
 
 
 def read_charge(usage: dict[str, Any], charges: tuple[str, int], report: Report) -> None:
-    """What the server says that it has charged. With a key of one's own, a router's provider charges beside it."""
+    """The charge that the server reports. With a key of one's own, a router's provider charges beside it."""
     name, per_dollar = charges
     charged = nanodollars(usage.get(name), per_dollar)
     if usage.get("is_byok") and charged is not None:
@@ -193,7 +193,7 @@ def _read_tools(usage: dict[str, Any], report: Report) -> None:
 
 
 def _read_message(choice: object, report: Report) -> None:
-    """What a message says besides its text.
+    """The parts of a message besides its text.
 
     Audio of an answer can be named in later calls instead of being sent again. Groq tells of the tools that it has run.
     """

@@ -2,7 +2,7 @@
 
 Strict where servers are known to differ: a member that a policy relies on must have its one documented type and its one
 spelling, and a role must be one that exists. Members that no policy relies on pass as they are.
-Specification: docs/architecture.md, sections 6 and 7.
+Specification: architecture.md, sections 6 and 7.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _TOOL_CALL_NAMES = frozenset({"id"}) | _TOOL_NAMES
 _PART_NAMES = frozenset({"type", "text", "file", "file_id", "image_url", "input_audio"})
 _OPTION_NAMES = frozenset({"include_usage"})
 _FALLBACK_NAMES = frozenset({"model"})
-# Of all other objects at the top level, such as `response_format` and `tool_choice`.
+# The members of all other objects at the top level, such as `response_format` and `tool_choice`.
 _SETTING_NAMES = _TOOL_NAMES | {"json_schema", "schema", "strict"}
 # Objects whose names are the client's own: some are JSON Schemas, with the names of properties.
 _THEIRS = frozenset(
@@ -158,7 +158,7 @@ def edit(call: Call, edits: Edits, dialect: Dialect) -> tuple[Call, tuple[str, .
 
 
 def _name(tool: Tool) -> str:
-    """What a policy calls the tool: its name, or its type if the provider runs it itself."""
+    """The policies' name of the tool: its name, or its type if the provider runs it itself."""
     return tool.name or tool.type
 
 
@@ -245,7 +245,7 @@ def _stream(body: dict[str, Any]) -> bool:
 
 
 def _answers(body: dict[str, Any]) -> int:
-    """How many answers are asked for; each of them may be as long as the limit says."""
+    """The number of answers that are asked for; each of them may be as long as the limit says."""
     answers = body.get("n")
     return 1 if answers is None else members.whole_number(answers, "n", _MAX_ANSWERS)
 

@@ -1,4 +1,4 @@
-"""How servers that speak the OpenAI API differ: the output limit's name, how streams report usage, errors.
+"""Differences of servers that speak the OpenAI API: the output limit's name, how streams report usage, errors.
 
 OpenAI itself takes `max_completion_tokens`, or the older `max_tokens`, but not both at once. Many servers know only
 `max_tokens` and silently ignore the other name, so a cap written under it would cap nothing.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gateway.upstream.providers.openai import rejections
 
 LIMITS = ("max_completion_tokens", "max_tokens")
-"""The names of the output limit. Where the client gives several, they must agree."""
+"""The names of the output limit. If the client gives several, they must agree."""
 
 CACHES = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens")
 """Names in usage of what was read from the cache. DeepSeek has the first (https://api-docs.deepseek.com/guides/kv_cache),
@@ -22,7 +22,7 @@ Databricks, Snowflake and LiteLLM the last.
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Which names of the output limit a server honours, the preferred one first.
+    """The names of the output limit that a server honours, the preferred one first.
 
     `together` says that all of them may stand in one request. `reports_usage` says that streams report usage without
     being asked; then an event that holds nothing else belongs to the answer, and the call stays as it is. `charges` is
@@ -53,6 +53,6 @@ MISTRAL = Dialect(("max_tokens",), reports_usage=True, caches=())
 OPENROUTER = Dialect(LIMITS, together=True, charges=("cost", 1), reject=rejections.openrouter)
 """It charges what the provider that it has chosen does, and for searches and other models that it runs as tools."""
 XAI = Dialect(LIMITS, charges=("cost_in_usd_ticks", 10**10), reject=rejections.xai)
-"""As OpenAI. What it charges has its own tools in it: https://docs.x.ai/developers/cost-tracking."""
+"""As OpenAI. Its charge includes its own tools: https://docs.x.ai/developers/cost-tracking."""
 HUGGINGFACE = Dialect(LIMITS, together=True, reports_usage=True)
 """A router: what its providers honour is not known."""

@@ -1,4 +1,4 @@
-"""How the log names what was changed in a body."""
+"""The log's names of changes in a body."""
 
 from __future__ import annotations
 

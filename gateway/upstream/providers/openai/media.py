@@ -50,7 +50,7 @@ _VOICE_NAMES = frozenset({"id"})
 _UNSEEN = {**members.UNSEEN, **dict.fromkeys(("models", "fallbacks", "route"), "the model is named in `model`")}
 _READ = frozenset({*_NAMES, *_UNSEEN})
 
-# The events that report something. Where several images are made, each has its own.
+# The events that report something. If several images are made, each has its own.
 _LAST = ("image_generation.completed", "image_edit.completed", "speech.audio.done", "transcript.text.done")
 _MARKS = (*(each.encode() for each in _LAST), b'"error"')
 _DONE = b"[DONE]"
@@ -174,7 +174,7 @@ class MediaAnswers:
             report.usage = found if report.usage is None else report.usage.plus(found)
 
     def event(self, event: bytes, report: Report) -> Event:
-        """Read one event of a stream. Which is the last is known when the stream ends: there may be several images."""
+        """Read one event of a stream. The last one is known when the stream ends: there may be several images."""
         if not any(mark in event for mark in _MARKS) and _DONE not in event:
             return Event.SHOW
         data = sse.data_of(event)
@@ -192,7 +192,7 @@ class MediaAnswers:
 
 
 def _images(document: dict[str, Any]) -> int:
-    """How many images a document holds or names. Of a stream each event that ends one is a document."""
+    """The number of images that a document holds or names. In a stream each event that ends an image is a document."""
     if str(document.get("type")).startswith("image_"):
         return 1
     data = document.get("data")

@@ -131,7 +131,7 @@ class OpenAI:
         kind = content_type.partition(b";")[0].strip().lower()
         action = endpoint.route.action
         if action in state.ACTIONS:
-            # What was uploaded is opaque, whatever its type says.
+            # An uploaded file is opaque, whatever its type says.
             expected = kind == b"application/json" and action != state.CONTENT
             return DocumentTap(state.StateAnswers(action).document, expected=expected, opaque=not expected)
         if action in media.ACTIONS:

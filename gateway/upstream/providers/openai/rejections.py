@@ -1,4 +1,4 @@
-"""What errors of servers that speak the OpenAI API say, beyond their status.
+"""Reads errors of servers that speak the OpenAI API, beyond their status.
 
 Sources: https://platform.openai.com/docs/guides/error-codes, https://openrouter.ai/docs/api/reference/errors-and-debugging,
 https://console.groq.com/docs/model-permissions, https://docs.together.ai/docs/error-codes,
@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from gateway.upstream.providers.rejections import Rejection, Why, inner, names_account, text
 
 Reject: TypeAlias = Callable[[int, dict[str, Any]], Rejection | None]
-"""Of a status and the document of an error."""
+"""The error of a status and a document."""
 
 _NO_ACCESS: Final = re.compile(r"Project `[^`]{1,128}` (does not have access to model `[^`]{1,200}`)\.?")
 _GROQ_BLOCKED: Final = {

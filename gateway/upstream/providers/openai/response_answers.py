@@ -1,4 +1,4 @@
-"""What the Responses API reports in its answers: usage, model, failure, kept state, a stream's end."""
+"""Reads answers of the Responses API: usage, model, failure, kept state, a stream's end."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ResponseAnswers:
         report.service_tier = text(document.get("service_tier")) or report.service_tier
 
     def silent(self, events: bytes, report: Report) -> bool:
-        """Whether nothing is read from any of these events, and none is the last one."""
+        """True if nothing is read from any of these events, and none is the last one."""
         return not (any(mark in events for mark in _MARKS) or _DONE in events or (self._stores and _ITEMS in events))
 
     def event(self, event: bytes, report: Report) -> Event:
@@ -77,7 +77,7 @@ class ResponseAnswers:
         return Event.END if kind in _ENDS else Event.SHOW
 
     def _item(self, item: object, report: Report) -> None:
-        """What an item of the output leaves behind: itself, a container, and the files in it."""
+        """The state that an item of the output leaves behind: itself, a container, and the files in it."""
         if not isinstance(item, dict):
             return
         if self._stores:

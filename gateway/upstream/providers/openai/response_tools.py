@@ -1,8 +1,8 @@
-"""What a response says of the tools that the provider has run and charges for besides the tokens of its model.
+"""Reads from a response the tools that the provider has run and charges for besides the tokens of its model.
 
 Some by the use (searches), some by tokens of another model (images), some by time, of which the answer does not tell:
-those count as used, and a price that knows nothing of them gives the call no cost. What costs nothing but tokens is
-not told of. Specification: https://developers.openai.com/api/docs/pricing.
+those count as used, and a price that knows nothing of them gives the call no cost. Tools that cost nothing but tokens
+are left out. Specification: https://developers.openai.com/api/docs/pricing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FREE = frozenset(
 )
 _MOST_TOOLS = 32  # that are told of
 
-# What searches do with pages that they have found.
+# The acts of searches on pages that they have found.
 _READING = frozenset({"open_page", "find_in_page", "find"})
 
 
@@ -90,7 +90,7 @@ def _images(
         output=output,
         cached=count(told, "cached_tokens") or 0,
         image_input=count(into, "image_tokens") or 0,
-        # Where it does not say what of them are images, all are: those are dearer.
+        # If it does not say which are images, all are: those are dearer.
         image_output=output if not isinstance(out, dict) else count(out, "image_tokens") or 0,
     )
     return (*found, (model, usage))

@@ -2,7 +2,7 @@
 
 It keeps state unless it is told not to, and can be handed state by reference: earlier responses, conversations, items,
 files, containers, vector stores. Tools come in `tools` and in items that add some later, and may be grouped.
-Specification: docs/architecture.md, sections 6 and 7; https://platform.openai.com/docs/api-reference/responses.
+Specification: architecture.md, sections 6 and 7; https://platform.openai.com/docs/api-reference/responses.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _further_models(body: dict[str, Any], items: list[dict[str, Any]], tools: li
     if _has(body, "moderation"):
         yield members.model(members.one_object(body["moderation"], "moderation", _MODERATION_NAMES).get("model"))
     for tool in tools:
-        # What these take as parameters is a JSON Schema.
+        # The parameters of these are a JSON Schema.
         theirs = _SCHEMAS | {"parameters"} if tool.get("type") in ("function", "custom") else _SCHEMAS
         yield from members.tool_models(tool, _TOOL_NAMES, theirs)
     # No item that is known names a model to ask, but a summary of another server may.
@@ -286,7 +286,7 @@ def _of_servers(items: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Ite
 
 
 def _agents(body: dict[str, Any]) -> Iterator[Tool]:
-    """What lets the model start other ones at the provider, as many as it likes."""
+    """The setting that lets the model start other ones at the provider, as many as it likes."""
     if _has(body, _AGENTS):
         settings = members.one_object(body[_AGENTS], _AGENTS, _AGENTS_NAMES)
         if settings.get("enabled") is None or members.boolean(settings["enabled"], "enabled"):
@@ -386,7 +386,7 @@ def _references_of_tool(tool: dict[str, Any]) -> Iterator[Reference]:
 
 
 def _references_of_place(holder: object) -> Iterator[Reference]:
-    """What the place names where a tool runs, in its definition or in a call of it."""
+    """The state that the place names where a tool runs, in its definition or in a call of it."""
     if isinstance(holder, str):
         yield Reference("container", _id(holder))
     elif isinstance(holder, dict):

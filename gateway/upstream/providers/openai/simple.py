@@ -127,7 +127,7 @@ def _modalities(action: str, value: object) -> tuple[str, ...]:
 
 
 def _answers(body: dict[str, Any]) -> int:
-    """How many answers are generated, also those of which only the best are sent, for every prompt."""
+    """The number of answers that are generated for every prompt, also those of which only the best are sent."""
     # OpenAI takes a `best_of` of 0 for none.
     given = [
         members.whole_number(body[name], name, _MAX_ANSWERS)

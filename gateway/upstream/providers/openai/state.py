@@ -1,7 +1,7 @@
 """Files, vector stores and conversations: state that the provider keeps, with the agent that made it as its owner.
 
-What a path or a body names is a reference; what an answer creates is reported, so that its agent may refer to it. The
-lists of all files and all vector stores are not served: they would show what other agents have made.
+A thing that a path or a body names is a reference; a thing that an answer creates is reported, so that its agent may
+refer to it. The lists of all files and all vector stores are not served: they would show what other agents have made.
 Specification: https://platform.openai.com/docs/api-reference/files, …/vector-stores and …/conversations.
 """
 
@@ -22,7 +22,7 @@ from gateway.upstream.taps import Report
 UPLOAD, CONTENT = "files.create", "files.content"
 
 INCLUDE = frozenset({"include", "include[]"})
-"""What an answer shall have besides: OpenAI's own clients write it as a list."""
+"""The further parts that an answer shall have: OpenAI's own clients write it as a list."""
 
 _PAGES = frozenset({"after", "before", "limit", "order"})
 _FILTER = _PAGES | {"filter"}
@@ -62,7 +62,7 @@ _WHAT: tuple[tuple[str, str, str, Any, frozenset[str]], ...] = (
 ROUTES = tuple(Route(*each, request_headers=FORWARDED) for each in _WHAT)
 ACTIONS = frozenset(route.action for route in ROUTES)
 
-# What an answer's `id` names.
+# The kind of thing that an answer's `id` names.
 _CREATES = {
     UPLOAD: "file",
     "vector_stores.create": "vector_store",

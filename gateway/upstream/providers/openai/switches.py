@@ -15,7 +15,7 @@ from gateway.upstream.providers import members
 
 NAMES = frozenset({"plugins", "preset", "search_parameters", "enable_search"})
 
-# What a model called `…:online` brings.
+# The switch that a model called `…:online` brings.
 _ONLINE = Tool("plugin", "web")
 _PLUGIN_NAMES = frozenset({"id"})
 _SEARCH_NAMES = frozenset({"mode"})
