@@ -11,11 +11,13 @@ import pytest
 from typer.main import get_command
 
 from gateway import cli, ownership
+from gateway.audit.log_files import log_directory
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.processes.creation import create
 from gateway.processes.openness import access, too_open
 from gateway.settings import load_settings
+from gateway.storage.liveness import OnlyOne
 
 STRANGER = 54321
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: needs root")
@@ -118,6 +120,24 @@ def test_a_directory_that_only_its_user_can_write_is_used(here: Path) -> None:
     DataDirectory(link).check()
     DataDirectory(here / ".." / ".gateway").check()
     DataDirectory(here.parent / "missing").check_owner()
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "settings": lambda data: load_settings({"data": data}, {}),
+    "the log": log_directory,
+    "a gateway": lambda data: DataDirectory(data).check(),
+    "a start": lambda data: OnlyOne(DataDirectory(data)),
+}
+
+
+@as_root
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_whatever_reads_it_looks_itself(here: Path, read: Callable[[Path], object]) -> None:
+    """Beside the commands, which look at `--data` first."""
+    everything(here)
+    with pytest.raises(GatewayError) as refused:
+        read(here)
+    assert refused.value.code == "data_foreign"
 
 
 def test_settings_that_are_named_are_looked_at_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

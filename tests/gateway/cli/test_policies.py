@@ -61,6 +61,14 @@ def test_a_bundle_without_tests_is_noticed(run: Run, cwd: Path) -> None:
     assert (done.code, done.err.startswith("warning: bundle b has no tests")) == (0, True)
 
 
+def test_modules_that_no_bundle_has_are_noticed(run: Run, cwd: Path) -> None:
+    put(cwd / "policies", manifest=MANIFEST, authz=GOOD, test=TEST)
+    (cwd / "policies" / "lib").mkdir()
+    (cwd / "policies" / "lib" / "texts.rego").write_text("package lib\n\nx := 1\n")
+    done = run("policies", "check", "policies")
+    assert (done.code, "warning: `lib` has no `.manifest`, so no bundle has its modules" in done.err) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [

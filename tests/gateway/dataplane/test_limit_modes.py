@@ -134,11 +134,12 @@ def test_an_estimate_is_of_like_calls_alone(run: Run) -> None:
         uses(gateway, 20_000)
         assert (await ask(gateway, image(UNKNOWN))).status == 200
         response = {"model": UNKNOWN, "max_output_tokens": 50, "input": "x", "tools": [{"type": "web_search"}]}
-        for reply in (
-            await gateway.send(gateway.request(image(UNKNOWN), f"Authorization: Bearer {key.text}")),
-            await ask(gateway, image(f"{UNKNOWN}-2")),
-            await ask(gateway, response, "/v1/responses"),
+        for body, path, *line in (
+            (image(UNKNOWN), "", f"Authorization: Bearer {key.text}"),
+            (image(f"{UNKNOWN}-2"), ""),
+            (response, "/v1/responses"),
         ):
+            reply = await gateway.send(gateway.request(body, *line, path=path))
             assert reply.status == 200, reply.body
             decided, _ = await last(gateway)
             assert UNKNOWN_TOKENS < decided["tokens"] < 20_000

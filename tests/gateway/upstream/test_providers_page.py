@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.registry.names import PROVIDERS as BASE_URLS
+from gateway.upstream import wrong_route
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Destination, RouteTable, target
 from gateway.upstream.wrong_route import HEADINGS, unknown
@@ -36,6 +37,7 @@ def test_every_route_is_listed(name: str) -> None:
 
 def test_a_refusal_leads_to_the_list_of_routes() -> None:
     told = unknown("POST", "/v2/nothing").reasons[-1]
+    assert (DOCS.parent / wrong_route.PAGE).is_file()
     links = re.findall(r"docs/reference/providers\.md#([a-z-]+)", told)
     assert set(links) == {heading.lower().replace(" ", "-") for heading in HEADINGS.values()}
     assert all(section(heading) for heading in HEADINGS.values())

@@ -27,6 +27,8 @@ MAKING = {
     "keys": "count(object.keys(input))",
     "an object without a key": 'count(object.remove(input, ["1"]))',
     "an object of all keys": "count(object.filter(input, object.keys(input)))",
+    "an object of one key": 'count(object.filter(input, ["1"]))',
+    "a document of one path": 'count(json.filter(input, ["/1"]))',
     "a subset": "object.subset(input, input)",
     "a document without a path": 'count(json.remove(input, ["/1"]))',
     "a union of sets": "count(union({{x} | some x in object.keys(input)}))",
@@ -67,6 +69,11 @@ def test_the_deadline_ends_it_half_way(what: str, looks: list[int]) -> None:
         ask(MAKING[what], pe.Limits(seconds=10), LARGE)
     assert (raised.value.code, raised.value.message) == ("eval_cancel_error", DEADLINE)
     assert looks[0] < 20
+
+
+def test_keys_are_paid_for() -> None:
+    with pytest.raises(pe.PolicyError, match="the work budget of this decision is used up"):
+        ask("count(object.keys(input))", pe.Limits(work=3 * SIZE), LARGE)
 
 
 def test_little_is_made_before_the_deadline(looks: list[int]) -> None:

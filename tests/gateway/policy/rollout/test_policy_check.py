@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from gateway.demo.demonstration import demo_files
 from gateway.errors import GatewayError
 from gateway.policy.bundle import Files
 from gateway.policy.rollout import check as policy_check
+from gateway.policy.rollout import doomed
 from gateway.policy.rollout.check import check, problems_of
 from gateway.policy.rollout.source import collect
 from gateway.processes.creation import starter_files
@@ -218,7 +220,7 @@ def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
             'deny contains "x" if count([1 | some a in numbers.range(1, 9999); some b in numbers.range(1, 9999)]) < 0',
             "too_slow",
             0,
-            "denied `policy_deadline`",
+            "denied `policy_deadline` in any time: the work budget of this decision is used up",
         ),
     ],
 )
@@ -227,6 +229,15 @@ def test_what_can_only_fail_when_a_call_is_judged(rules: str, outcome: str, row:
     assert (problem.outcome, problem.row) == (outcome, row)
     assert said in problem.detail
     assert "allow_network" not in str(problem)
+
+
+def test_what_takes_longer_than_a_request_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doomed, "_DEADLINE", 0.0)
+    [problem] = problems_of({"b": bundle(authz="allow := true")})
+    assert problem.outcome == "too_slow"
+    assert re.search(
+        r"judging an empty input takes \d+ ms, and a request has 0 \(`policy_deadline_ms`\)", problem.detail
+    )
 
 
 def test_a_network_that_no_decision_comes_to_is_no_problem() -> None:
