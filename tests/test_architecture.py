@@ -255,6 +255,15 @@ def test_the_log_format_stands_alone() -> None:
     assert wrong == [], violations(wrong)
 
 
+def test_a_logger_is_named_after_its_file() -> None:
+    """Who filters by a logger finds the file that writes the lines."""
+    wrong = []
+    for module, path in files().items():
+        names = re.findall(r"^logger = logging\.getLogger\((.*)\)", path.read_text("utf-8"), re.MULTILINE)
+        wrong += [f"{module}: {name}" for name in names if name != f'"{module}"']
+    assert wrong == []
+
+
 def test_few_files_know_which_database_it_is() -> None:
     """Everything else asks a port, so that the database can be another one later."""
     assert {each.source for each in imports() if each.target == "sqlite3"} - SQLITE == set()

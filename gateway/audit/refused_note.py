@@ -18,7 +18,7 @@ from gateway.audit.errors import AuditError
 from gateway.audit.intents import Refused
 from gateway.audit.writer import AuditWriter
 
-logger = logging.getLogger("gateway.audit")
+logger = logging.getLogger("gateway.audit.refused_note")
 
 
 def pack(refused: Iterable[Refused]) -> bytes:

@@ -43,7 +43,7 @@ from gateway.storage.opened_file import OpenedFile, write_ahead_log
 
 __all__ = ["AuditWriter", "Committed"]
 
-logger = logging.getLogger("gateway.audit")
+logger = logging.getLogger("gateway.audit.writer")
 
 QUEUE: Final = 4096  # intents that may wait: about a second of work
 BATCH: Final = 512

@@ -23,7 +23,7 @@ from gateway.control.problems import Problem
 from gateway.errors import GatewayError
 from gateway.shares import Holder, Shares
 
-logger = logging.getLogger("gateway.control")
+logger = logging.getLogger("gateway.control.event_streams")
 
 MOST: Final = 32
 """Streams that may be open at a time."""

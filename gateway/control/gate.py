@@ -28,7 +28,7 @@ from gateway.registry.models import OperatorToken
 from gateway.registry.records import OperatorRecord, OperatorTokenRecord
 from gateway.shares import network_of
 
-logger = logging.getLogger("gateway.control")
+logger = logging.getLogger("gateway.control.gate")
 
 FAILURES: Final = 10
 """How often an address may fail within `WINDOW_SECONDS`."""

@@ -41,7 +41,7 @@ from gateway.registry.operator_logins import Refusal
 from gateway.registry.records import NewToken
 from gateway.shares import Shares, address_of
 
-logger = logging.getLogger("gateway.control")
+logger = logging.getLogger("gateway.control.logins")
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ from gateway.upstream.client import UpstreamClient
 from gateway.upstream.connection import Answer
 from gateway.upstream.providers.base import Outgoing
 
-logger = logging.getLogger("gateway.control")
+logger = logging.getLogger("gateway.control.provider_client")
 
 MAX_BYTES: Final = 256 * 1024
 _SECONDS: Final = 10.0

@@ -28,7 +28,7 @@ from gateway.registry.guarded import Step
 from gateway.registry.models import Operator, RepeatableRequest
 from gateway.shares import Kind, has_room
 
-logger = logging.getLogger("gateway.control")
+logger = logging.getLogger("gateway.control.repeats")
 
 KEPT_NS: Final = 24 * 3600 * 10**9
 

@@ -42,7 +42,7 @@ from gateway.registry.vault import Vault
 from gateway.settings import Settings, load_settings
 from gateway.shares import Holder, Shares, address_of
 
-logger = logging.getLogger("gateway.control")
+logger = logging.getLogger("gateway.control.server")
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from gateway.errors import Denied
 from gateway.settings import Settings
 from gateway.upstream.routing import Destination
 
-logger = logging.getLogger("gateway.upstreams")
+logger = logging.getLogger("gateway.dataplane.breakers")
 
 
 class CircuitOpenError(Denied):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 
-logger = logging.getLogger("gateway.upstreams")
+logger = logging.getLogger("gateway.dataplane.complaints")
 
 SECONDS = 60.0
 

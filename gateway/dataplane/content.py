@@ -24,7 +24,7 @@ from gateway.identity.principals import KeptContent, Principal
 from gateway.registry import content_keys
 from gateway.registry.vault import Vault
 
-logger = logging.getLogger("gateway.content")
+logger = logging.getLogger("gateway.dataplane.content")
 
 Members: TypeAlias = dict[str, str | int | bool | None]
 _OMITTED: Final = "content_omitted"

@@ -24,7 +24,7 @@ from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Choices, Destination, Match, Member, Pool, RouteTable, Target
 
-logger = logging.getLogger("gateway.upstreams")
+logger = logging.getLogger("gateway.dataplane.registry_view")
 
 RETRY_SECONDS = 2.0
 """How soon a secret that cannot be opened is tried again."""

@@ -14,7 +14,7 @@ from gateway.dataplane.exchange import Exchange
 from gateway.errors import GatewayError
 from gateway.settings import Settings
 
-logger = logging.getLogger("gateway.telemetry")
+logger = logging.getLogger("gateway.dataplane.tracing")
 
 _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 

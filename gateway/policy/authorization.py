@@ -31,7 +31,7 @@ from gateway.policy.input import build_input, kept_of
 from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
 
-logger = logging.getLogger("gateway.policy.cache")
+logger = logging.getLogger("gateway.policy.authorization")
 
 Apply: TypeAlias = Callable[[Call, Obligations], tuple[Call, tuple[str, ...]]]
 

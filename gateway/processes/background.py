@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 
-logger = logging.getLogger("gateway.processes.app")
+logger = logging.getLogger("gateway.processes.background")
 
 
 class Background:

@@ -30,7 +30,7 @@ from gateway.identifiers import new_id
 from gateway.processes import heartbeat
 from gateway.settings import PREFIX, Settings
 
-logger = logging.getLogger("gateway.processes.supervisor")
+logger = logging.getLogger("gateway.processes.children")
 
 START_SECONDS = 60.0
 # The pause before a restart doubles up to the longest one, and is short again after the child ran for a while.

@@ -13,7 +13,7 @@ from gateway.processes import reload
 from gateway.processes.children import Child
 from gateway.settings import Settings
 
-logger = logging.getLogger("gateway.processes.supervisor")
+logger = logging.getLogger("gateway.processes.family")
 
 
 def _certificates(settings: Settings) -> bytes:

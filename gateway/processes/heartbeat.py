@@ -17,7 +17,7 @@ from gateway.identifiers import new_id
 from gateway.telemetry.catalogue import KINDS
 from gateway.telemetry.counts import Counts
 
-logger = logging.getLogger("gateway.processes.supervisor")
+logger = logging.getLogger("gateway.processes.heartbeat")
 
 BEAT_SECONDS = 1.0
 SILENT_BEATS = 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gateway.settings import SCHEMA, Settings, check_bind
 
-logger = logging.getLogger("gateway.processes.supervisor")
+logger = logging.getLogger("gateway.processes.reload")
 
 FIXED = ("data", "host", "port", "control_host", "control_port", "insecure")
 """What is settled when the gateway starts: where its state is, and the addresses that it listens on."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import orjson
 
-logger = logging.getLogger("gateway.telemetry")
+logger = logging.getLogger("gateway.telemetry.counts")
 
 _MAGIC = int.from_bytes(b"aigcnt01", sys.byteorder, signed=True)
 _WORD = 8

@@ -12,7 +12,7 @@ from gateway.settings import Settings
 from gateway.usage import price_files
 from gateway.usage.prices import PriceTable
 
-logger = logging.getLogger("gateway.usage.prices")
+logger = logging.getLogger("gateway.usage.price_book")
 
 SECONDS: Final = 2.0
 """The interval at which the files are looked at."""

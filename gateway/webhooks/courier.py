@@ -32,7 +32,7 @@ from gateway.shared_threads import SharedThreads
 from gateway.shares import Holder, Kind, Shares
 from gateway.webhooks import events, sender
 
-logger = logging.getLogger("gateway.webhooks")
+logger = logging.getLogger("gateway.webhooks.courier")
 
 SECONDS: Final = 2.0
 """How often the log is looked at."""

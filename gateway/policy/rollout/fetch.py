@@ -31,7 +31,7 @@ from gateway.policy.rollout.check import environment
 from gateway.remotes import Remote, parse
 from gateway.settings import Settings
 
-logger = logging.getLogger("gateway.policy.fetch")
+logger = logging.getLogger("gateway.policy.rollout.fetch")
 
 SECONDS = 120.0
 _MEMORY = 2 * 1024 * 1024 * 1024

@@ -32,7 +32,7 @@ from gateway.runtime.handover import Handover
 from gateway.runtime.store import RuntimeStore
 from gateway.settings import Settings
 
-logger = logging.getLogger("gateway.policy.cache")
+logger = logging.getLogger("gateway.policy.rollout.sync")
 
 GATEWAY = "gateway"
 """The actor of what a running gateway does by itself. A command's is `local:<uid>`."""

@@ -87,7 +87,7 @@ def test_a_refused_credential_is_the_operators_business(
             status,
         )
         assert completed["detail"] == f"it refuses the gateway's key (status {status})"
-        told = [record.getMessage() for record in caplog.records if record.name == "gateway.upstreams"]
+        told = [record.getMessage() for record in caplog.records if record.name == "gateway.dataplane.complaints"]
         assert len(told) == 1, "once, however many calls fail"
         assert "`openai`" in told[0]
         assert f"it refuses the gateway's key (status {status})" in told[0]

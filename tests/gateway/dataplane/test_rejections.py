@@ -78,7 +78,7 @@ def test_each_error_is_told_to_the_one_who_can_act(run: Run, caplog: pytest.LogC
         assert calls == [sum(case["provider"] == "deepseek" for case in CASES)]
 
     run(test)
-    lines = [each.getMessage() for each in caplog.records if each.name == "gateway.upstreams"]
+    lines = [each.getMessage() for each in caplog.records if each.name == "gateway.dataplane.complaints"]
     assert any("`the-deepseek` refuses calls: the account has no credit left" in each for each in lines)
     assert any("see to the billing" in each for each in lines)
     assert not any("another key" in each for each in lines if "credit" in each or "country" in each)
