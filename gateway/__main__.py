@@ -1,7 +1,7 @@
 """The program `gateway`: the command line in a process of its own, also as `python -m gateway`.
 
 Most of a short command is Python's start. While modules are loaded hardly anything becomes garbage, and at the end the
-process goes with all that it has; so neither is searched for garbage as often as Python would by itself. That takes a
+process goes with all that it has; so neither is searched for garbage as often as Python would by itself. It takes a
 third off a command like `gateway agents list`.
 """
 

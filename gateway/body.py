@@ -2,7 +2,7 @@
 
 A file of a body is written once, while the body arrives, and can then be read any number of times until it is released.
 It has no name, so nothing remains of it after a crash, and nobody but this process can open it. Errors are `OSError`.
-Specification: docs/architecture.md, section 7, step 4.
+Specification: architecture.md, section 7, step 4.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from gateway.pauses import Pauses
 
 WINDOW = 64 * 1024
-"""How much is read at a time by those who need not hold more."""
+"""The bytes that are read at a time by those who need not hold more."""
 
 _PIECE = 256 * 1024  # is sent upstream at a time
-# What file systems without files that have no name say.
+# The errors of file systems without files that have no name.
 _NOT_SUPPORTED = frozenset({errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL})
 
 
@@ -87,7 +87,7 @@ class SpooledBody:
 
 
 Body = bytes | SpooledBody
-"""Both have a length. What works on the bytes takes the one as it is and the other in pieces."""
+"""Both have a length. Code that works on the bytes takes the one as it is and the other in pieces."""
 
 
 class _File:

@@ -1,8 +1,8 @@
-"""What one request asks for, in the words of its provider: the `Call` that a policy judges and the log records.
+"""A request in the words of its provider: the `Call` that a policy judges and the log records.
 
-Only plain data lives here, parsed already and never changed. How bytes become a `Call` is the provider's `read`
-(`gateway/upstream/providers/`); what a policy sees of it is `gateway/policy/input.py`; what the log says of it is
-`gateway/dataplane/evidence.py`. Specification: docs/architecture.md, section 6.
+Only plain data lives here, parsed already and never changed. The provider's `read` makes a `Call` of bytes
+(`gateway/upstream/providers/`); `gateway/policy/input.py` shows it to policies, and `gateway/dataplane/evidence.py`
+to the log. Specification: architecture.md, section 6.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Call:
     path: str
     raw: Body
     body: dict[str, Any] | None
-    # What `raw` is. Of a form, `body` has the fields, and of each file its name, type and size.
+    # The kind of `raw`. For a form, `body` has the fields, and of each file its name, type and size.
     content_type: str = "application/json"
     model: str | None = None
     # Every model that the provider may use, each once and `model` first: a call can name others to fall back on.
@@ -65,7 +65,7 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     # Other settings for the provider: the query and members of the body. Policies see them beside the parameters.
     settings: Mapping[str, Any] = field(default_factory=dict)
-    # What goes upstream after the `?`.
+    # The query that goes upstream after the `?`.
     query: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False
     # The output limit that the call asks for and the upstream honours; None where there is none.
@@ -83,7 +83,8 @@ class Call:
     modalities: tuple[str, ...] = ()
     # Features of the provider that the client switches on by a header, in order.
     betas: tuple[str, ...] = ()
-    # How the provider shall serve it, as prices name it, such as `fast`; empty for the usual way, None for any.
+    # The tier in which the provider shall serve it, as prices name it, such as `fast`; empty for the usual way, None
+    # for any.
     service_tier: str | None = ""
 
 
@@ -91,7 +92,7 @@ class Call:
 class Usage:
     """Tokens as the provider reported them. `input` holds all that is billed as input, `output` all as output.
 
-    Of the input, `cached` were read from the provider's cache and `cache_write` written to it, of which
+    The input includes `cached`, read from the provider's cache, and `cache_write`, written to it, of which
     `cache_write_1h` are kept for an hour; of the output, `reasoning` are the model's thoughts. `audio_input` and
     `audio_output` are parts of theirs, as are those of images and videos.
     """
@@ -114,7 +115,7 @@ class Usage:
         return Usage(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
 
     def less(self, other: Usage) -> Usage:
-        """What is left of it without a part."""
+        """The rest of it without a part."""
         return Usage(*(max(0, getattr(self, name) - getattr(other, name)) for name in COUNTS))
 
 

@@ -1,4 +1,4 @@
-"""The data directory: where everything is that a gateway keeps (docs/architecture.md, section 13)."""
+"""The data directory: where everything is that a gateway keeps (architecture.md, section 13)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gateway.errors import ConflictError, GatewayError, Hint
 
 DEFAULT_DATA = Path(".gateway")
 FILE_NAME = "gateway.toml"
-"""Of the settings in the data directory."""
+"""The name of the settings' file in the data directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
-    """Where one gateway keeps its state. This class knows only the names; the owners of the files know the contents."""
+    """The place where one gateway keeps its state. It knows names only; the owners of the files know the contents."""
 
     path: Path
 
@@ -52,7 +52,7 @@ class DataDirectory:
 
     @property
     def metrics(self) -> Path:
-        """What the workers have counted since the gateway was started; may be deleted while it is stopped."""
+        """The workers' counts since the gateway was started; may be deleted while it is stopped."""
         return self.path / "metrics"
 
     @property

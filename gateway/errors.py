@@ -19,11 +19,11 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 Kind: TypeAlias = Literal["invalid", "not_found", "conflict", "forbidden", "unavailable"]
-"""Whose matter an error is, from which the control API takes its status."""
+"""The kind of an error, from which the control API takes its status."""
 
 
 class Hint(str):
-    """What to do next, which names commands or options; `api` says it in the words of the control API, or is empty."""
+    """The next step, which names commands or options; `api` says it in the words of the control API, or is empty."""
 
     __slots__ = ("api",)
 
@@ -60,7 +60,7 @@ class GatewayError(Exception):
 
 
 class NotFoundError(GatewayError):
-    """What is asked for is not there."""
+    """The thing that is asked for is not there."""
 
     kind = "not_found"
 
@@ -102,7 +102,7 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 class Reason(NamedTuple):
-    """What a client gets for one reason code.
+    """The client's answer for one reason code.
 
     `retry` says whether it may help to wait and try again. If not, the answer has `x-should-retry: false`, because SDKs
     retry 429 and 5xx on their own.
@@ -158,7 +158,7 @@ REASONS: dict[str, Reason] = {
         Reason("upstream_timeout", 504, True, "the upstream did not answer in time"),
     )
 }
-"""The closed list of docs/architecture.md, section 15. A code that is not here cannot leave the gateway."""
+"""The closed list of architecture.md, section 15. A code that is not here cannot leave the gateway."""
 
 
 _UNKNOWN = "no agent of this gateway has what was sent"
@@ -169,7 +169,7 @@ TOLD: dict[str, str] = {
     "not_bearer": "the header `authorization` must be `Bearer KEY`",
     "malformed": "what was sent is no key of this gateway, or not all of one; keys begin with `aig_sk_`",
     "operator_key": "this is an operator's token; an agent needs a key of its own",
-    # Whoever does not prove a secret must not learn whether there is one. So these have one text.
+    # A client that does not prove a secret must not learn if there is one. So these have one text.
     **dict.fromkeys(("unknown", "wrong_secret", "pepper_missing", "wrong_signature", "unknown_workload"), _UNKNOWN),
     # Only whoever has proved the secret gets as far as these.
     "expired": "what was sent has expired: ask for another key, or get another token",
@@ -179,7 +179,7 @@ TOLD: dict[str, str] = {
     ),
     "delegator_dead": "an agent on whose behalf this token acts can have nobody act for it any more",
     "person_right_ended": "this agent may act for the person of this token no more",
-    # Of a token anybody can check these with the gateway's public keys.
+    # Anybody can check these of a token with the gateway's public keys.
     **dict.fromkeys(
         (f"token_{fault}" for fault in ("malformed", "header_member", "algorithm", "issuer", "claims", "unknown_key")),
         "what was sent is no token that this gateway has given out: get one at `/oauth/token`",
@@ -209,7 +209,7 @@ _LONGEST_NAME = 80
 
 
 class PrincipalHint(NamedTuple):
-    """Whose request it was, if that is known: refusing a dead key is recorded in the log of its organization."""
+    """The agent that asked, if it is known: refusing a dead key is recorded in the log of its organization."""
 
     organization: str
     agent_id: str
@@ -268,7 +268,7 @@ class Denied(GatewayError):
 
     @property
     def text(self) -> str:
-        """What the client is told. Policies may give any number of reasons, and nobody can read an endless text."""
+        """The text for the client. Policies may give any number of reasons, and nobody can read an endless text."""
         told = self.reasons
         if not told and self.code == "bad_credentials" and (known := TOLD.get(looks_like(self.detail))):
             told = (known,)

@@ -1,4 +1,4 @@
-"""Identifiers: a prefix that says what it names, and a UUIDv7 (docs/architecture.md, section 14; RFC 9562 section 5.7).
+"""Identifiers: a prefix that says what it names, and a UUIDv7 (architecture.md, section 14; RFC 9562 section 5.7).
 
 Ids made by one process are strictly increasing, so that they sort in the order of what they name and index locality is
 kept. They are names, not secrets: 62 bits are random, the rest is the clock. Random bytes are drawn in bulk, because
@@ -80,6 +80,6 @@ def time_ns_of(identifier: str) -> int:
 
 
 def is_id(prefix: str, text: str) -> bool:
-    """Whether `text` is an id with this prefix in the one spelling that `new_id` makes."""
+    """True if `text` is an id with this prefix in the one spelling that `new_id` makes."""
     prefix = prefix if prefix.endswith("_") else prefix + "_"
     return text.startswith(prefix) and _UUID7.fullmatch(text, len(prefix)) is not None

@@ -1,8 +1,8 @@
 """Log lines on standard error: for people on a terminal, otherwise one JSON object per line.
 
-Whatever ends up in a message may come from a client, so it is escaped (a line stays a line, and no terminal is
+All of a message may come from a client, so it is escaped (a line stays a line, and no terminal is
 steered) and anything that looks like one of the gateway's keys is cut to its public part.
-Specification: docs/architecture.md, section 16.
+Specification: architecture.md, section 16.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Remote:
 
 
 def is_remote(text: str) -> bool:
-    """Whether a text is meant as the address of a repository elsewhere, not as a path."""
+    """True if a text is meant as the address of a repository elsewhere, not as a path."""
     return _URL.match(text) is not None or _SHORT.fullmatch(text) is not None
 
 

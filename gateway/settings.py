@@ -1,9 +1,9 @@
-"""Settings (docs/architecture.md, section 16).
+"""Settings (architecture.md, section 16).
 
 One schema, the fields of `Settings`, and three places that may set them: a flag beats the environment (`AIG_PORT`)
 beats the file (`gateway.toml`) beats the default. In the file a table is a prefix: `[policies] ref = "main"` sets
 `policies_ref`. A name that is not in the schema is an error wherever it stands: a mistyped limit must not be ignored.
-What can change while the gateway runs (agents, keys, upstreams) is no setting: it lives in the registry.
+Things that can change while the gateway runs (agents, keys, upstreams) are no settings: they live in the registry.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
 from gateway.remotes import Remote, is_remote, parse
 
 PREFIX = "AIG_"
-"""Of the settings' names in the environment."""
+"""The prefix of the settings' names in the environment."""
 NO_CHECK = f"{PREFIX}NO_CHECK"
-"""`gateway upstreams add` does not try what it adds, as with `--no-check` (docs/providers.md)."""
+"""`gateway upstreams add` does not try what it adds, as with `--no-check` (providers.md)."""
 CLIENT_VARIABLES = frozenset({f"{PREFIX}SERVER", f"{PREFIX}TOKEN", NO_CHECK})
-"""Variables that commands take from the environment (docs/remote.md, docs/providers.md); no settings of a gateway."""
+"""Variables that commands take from the environment (remote.md, providers.md); no settings of a gateway."""
 
-# What Kubernetes puts into the environment of every container for a Service whose name begins with `aig`: addresses of
-# that Service, no settings of this program. `AIG_PORT` is such an address if its value is one.
+# Variables that Kubernetes puts into the environment of every container for a Service whose name begins with `aig`:
+# addresses of that Service, no settings of this program. `AIG_PORT` is such an address if its value is one.
 _INJECTED = re.compile(
     r"AIG_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
 )
@@ -288,7 +288,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _injected(variable: str, text: str) -> bool:
-    """Whether this variable is Kubernetes' and no setting."""
+    """True if this variable is Kubernetes' and no setting."""
     named = _INJECTED.fullmatch(variable) is not None
     return named or (variable.endswith("_PORT") and _INJECTED_PORT.match(text) is not None)
 
@@ -398,7 +398,7 @@ def check_bind(settings: Settings) -> None:
 
 
 def _check_tls(settings: Settings) -> None:
-    """Refuse settings of TLS that do not belong together. What the files hold is checked when they are read."""
+    """Refuse settings of TLS that do not belong together. The content of the files is checked when they are read."""
     names = ("tls_cert", "tls_key", "client_ca")
     given = [name for name in names if getattr(settings, name) is not None]
     missing = [name for name in names[:2] if name not in given]
@@ -470,7 +470,7 @@ def url(host: str, port: int, scheme: str = "http") -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or literal address can only mean this machine; no name is looked up."""
+    """True if a host name or literal address can only mean this machine; no name is looked up."""
     if host == "localhost":
         return True
     try:

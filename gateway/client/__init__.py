@@ -1,6 +1,6 @@
-"""What runs beside an agent: signing its requests. It needs nothing of the gateway's other dependencies.
+"""Runs beside an agent and signs its requests. It needs nothing of the gateway's other dependencies.
 
-`AgentAuth` and `CertificateAuth` need `httpx` and `cryptography`. See docs/signatures.md and docs/mtls.md.
+`AgentAuth` and `CertificateAuth` need `httpx` and `cryptography`. See signatures.md and mtls.md.
 """
 
 from gateway.client.auth import AgentAuth, CertificateAuth

@@ -76,7 +76,7 @@ class AgentAuth(_Auth):
 class CertificateAuth(_Auth):
     """Takes away the key that an SDK has put into each request: the client's certificate says who it is.
 
-    The certificate itself is in the client's `verify`, an `ssl.SSLContext`. See docs/mtls.md.
+    The certificate itself is in the client's `verify`, an `ssl.SSLContext`. See mtls.md.
     """
 
     def auth_flow(self, request: Any) -> Generator[Any, Any, None]:

@@ -2,8 +2,8 @@
 
 It takes a request from this machine, signs it with the agent's key, and passes it to the gateway; the answer comes back
 as it is, in the pieces in which it arrives. A body is read to its end before it is signed, and is kept in memory for
-that. Whoever can connect to it is the agent: so it listens on the loopback address alone, and turns web pages away,
-which can reach that address through a person's browser.
+that. Every program that can connect to it is the agent: so it listens on the loopback address alone, and turns web
+pages away, which can reach that address through a person's browser.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger("gateway.client.sign_proxy")
 MAX_BODY: Final = 256 * 1024 * 1024
 CONNECT_SECONDS: Final = 10.0
 
-# Of one connection, so they are not passed on (RFC 9110, section 7.6.1).
+# Headers of one connection, which are not passed on (RFC 9110, section 7.6.1).
 _HOP_BY_HOP = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
@@ -133,7 +133,7 @@ def _address(gateway: str) -> URL:
 
 
 def _is_local(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether a program on this machine asks. A web page has an origin, or a host that is not this machine's name."""
+    """True if a program on this machine asks. A web page has an origin, or a host that is not this machine's name."""
     hosts = [value for name, value in headers if name == b"host"]
     if any(name in _OF_BROWSERS for name, _ in headers):
         return False

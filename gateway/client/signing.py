@@ -1,4 +1,4 @@
-"""Signing one request: the headers that prove who sends it (docs/signatures.md)."""
+"""Signing one request: the headers that prove who sends it (signatures.md)."""
 
 from __future__ import annotations
 

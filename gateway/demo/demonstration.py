@@ -1,4 +1,4 @@
-"""What `gateway demo` does, step by step: a whole gateway at work, small but real.
+"""The steps of `gateway demo`: a whole gateway at work, small but real.
 
 The gateway and the provider are processes of their own, started as a user starts them; requests go over HTTP through
 the `openai` package; policies come from a git repository. Only the provider is not real: it is `gateway mock-provider`.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import openai
 
 START_SECONDS = 60.0  # what a very busy machine needs; an idle one takes two
-# What the log says about the denied model, and what it is changed to in order to be caught.
+# The log's text about the denied model, and the text it is changed to in order to be caught.
 _DENIED, _CHANGED = b'"model":"gpt-4o"', b'"model":"gpt-4p"'
 _COMMAND = [sys.executable, "-P", "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
 

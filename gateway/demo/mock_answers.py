@@ -1,4 +1,4 @@
-"""What the mock provider answers: text, calls of tools, JSON, embeddings. The same request always gets the same answer.
+"""The mock provider's answers: text, calls of tools, JSON, embeddings. The same request always gets the same answer.
 
 The text is an echo of the last message. A tool is called if `tool_choice` demands it or the last message of the user
 names the tool; then its arguments, and an answer with a JSON Schema, are the smallest document that the schema lets us
@@ -81,7 +81,7 @@ def choices(request: Document, words: int = 0) -> list[Choice]:
 
 
 def usage(request: Document, answers: Sequence[Choice]) -> Document:
-    """What the provider reports: the words of all messages and tools, and those of all answers."""
+    """The usage that the provider reports: the words of all messages and tools, and those of all answers."""
     prompt = sum(_count(message) for message in _messages(request))
     if request.get("tools"):
         prompt += count_words(json.dumps(request["tools"]))
@@ -96,12 +96,12 @@ def usage(request: Document, answers: Sequence[Choice]) -> Document:
 
 
 def turn(request: Document) -> int:
-    """How many messages came before the answer. Ids of answers end in it: frameworks keep one message for each id."""
+    """The number of messages before the answer. Ids of answers end in it: frameworks keep one message for each id."""
     return len(_messages(request))
 
 
 def count_words(text: str) -> int:
-    """How many words a text has. It may be large and have any content: no list of its words is made."""
+    """The number of words of a text. It may be large and have any content: no list of its words is made."""
     words, before = 0, " "
     for at in range(0, len(text), _WINDOW):
         window = text[at : at + _WINDOW]
@@ -206,7 +206,7 @@ def _call(tool: Document) -> Call:
 
 
 def _asks_for(text: str, name: str) -> bool:
-    """Whether the user's text names this tool, as it is written or with spaces in it."""
+    """True if the user's text names this tool, as it is written or with spaces in it."""
     names = {name.lower(), name.lower().replace("_", " ")}
     return any(each in text and re.search(rf"\b{re.escape(each)}\b", text) for each in names)
 

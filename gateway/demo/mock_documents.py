@@ -1,7 +1,7 @@
 """A small document that a JSON Schema allows: for arguments of tools and for answers that must follow a schema.
 
 It knows what the schemas of tools use: types, `enum`, `const`, properties, items, alternatives, local `$ref`s, bounds
-and the common formats. What it does not know, such as `pattern`, it does not follow.
+and the common formats. It ignores keywords that it does not know, such as `pattern`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _option(options: list[Any], depth: int) -> Any:
 
 
 def _target(reference: str, root: Any) -> Any:
-    """What a reference within the document points to; nothing if it leads out of it."""
+    """The target of a reference within the document; nothing if it leads out of it."""
     found = root
     for part in reference.removeprefix("#").split("/")[1:]:
         found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None

@@ -1,6 +1,6 @@
 """The mock provider's Gemini API, Google's: requests as chat completions, answers as documents and parts of a stream.
 
-What is answered is `mock_answers.py`'s business. Tools that the provider runs itself are accepted and never used.
+The content of answers is `mock_answers.py`'s business. Tools that the provider runs itself are accepted and never used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
-# What holds names of the client's own, in which nothing is spelled otherwise.
+# Members that hold names of the client's own, in which nothing is spelled otherwise.
 _THEIRS = frozenset({"args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema"})
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none"}
 
@@ -81,7 +81,7 @@ def _texts(content: Document) -> list[str]:
 
 
 def _result(response: Any) -> str:
-    """What a function returned: clients wrap a text into an object with one member."""
+    """The result of a function: clients wrap a text into an object with one member."""
     values = list(response.values()) if isinstance(response, dict) else [response]
     texts = [value for value in values if isinstance(value, str)]
     return texts[-1] if texts else json.dumps(response)
@@ -177,7 +177,7 @@ def _candidate(index: int, parts: list[Document], ended: Choice | None) -> Docum
 
 
 def _tail(model: str, reported: Document | None) -> Document:
-    """What follows the candidates. Counts are those of the whole answer."""
+    """The part after the candidates. Counts are those of the whole answer."""
     tail: Document = {"modelVersion": model, "responseId": "mock"}
     if reported is None:
         return tail

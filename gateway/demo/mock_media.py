@@ -1,4 +1,4 @@
-"""What the mock provider does besides text: images, speech, transcriptions, and what it keeps until it is deleted.
+"""The mock provider besides text: images, speech, transcriptions, and things that it keeps until they are deleted.
 
 Forms are read by Starlette, so that another parser than the gateway's finds the same fields. Kept objects have numbers
 for ids, and are gone when the process ends.
@@ -74,7 +74,7 @@ class MockMedia:
             content = self._contents[identifier] = await file.read()
             made |= {"bytes": len(content), "filename": file.filename, "purpose": given.get("purpose")}
             made |= {"status": "processed"}
-            # What Anthropic calls them.
+            # Anthropic's names of them.
             made |= {"type": "file", "size_bytes": len(content), "mime_type": file.content_type, "downloadable": True}
         elif kind == "vector_stores":
             made |= {"name": given.get("name"), "status": "completed", "usage_bytes": 0, "metadata": {}}

@@ -1,6 +1,6 @@
 """The mock provider's Messages API, Anthropic's: requests as chat completions, answers as messages and events.
 
-What is answered is `mock_answers.py`'s business. Tools that the provider runs itself are accepted and never used.
+The content of answers is `mock_answers.py`'s business. Tools that the provider runs itself are accepted and never used.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ _FAULT = re.compile(r"mock-(status|delay|pause|words|cut|no-usage)(?:-(\d{1,5}))
 
 @dataclass(slots=True)
 class Faults:
-    """What to inject into answers: from the command line for all, changed by the model's name for one."""
+    """The faults to inject into answers: from the command line for all, changed by the model's name for one."""
 
     latency_ms: int = 0
     error_rate: float = 0.0
@@ -139,7 +139,7 @@ class MockProvider:
                 await answer(send, model, request, faults)
         except BadRequestError as wrong:
             await _document(send, 400, error(400, str(wrong), wrong.param))
-        # What is wrong deep inside of it.
+        # The fault deep inside of it.
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as wrong:
             await _document(send, 400, error(400, f"the request cannot be understood: {wrong}"))
 

@@ -1,6 +1,6 @@
 """The mock provider's Responses API: requests as chat completions, and their answers as responses and events.
 
-What is answered is `mock_answers.py`'s business. Nothing is kept: a request that continues an earlier response is
+The content of answers is `mock_answers.py`'s business. Nothing is kept: a request that continues an earlier response is
 answered from what it says itself. Hosted tools are accepted and never used.
 """
 
@@ -170,7 +170,7 @@ def _text(text: str) -> Document:
 
 
 def _head(request: Document) -> Document:
-    """What a response repeats of its request."""
+    """The members of a request that a response repeats."""
     store = request.get("store")
     return {
         # Clients take two answers with one id for the same.

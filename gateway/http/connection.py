@@ -1,9 +1,9 @@
 """One connection of a client, with guards for what no ASGI application can see in time.
 
 A cap and a deadline for the head, a least rate and a deadline for the body, a deadline for clients that stop reading,
-one request at a time, a share of the connections (`connections.py`), and no parser leniency. What can be judged from a
-whole head (Host, Content-Length, path) is step 1 of `gateway/dataplane/proxy.py`. One request of a connection is a
-`Cycle` (`cycle.py`). Specification: docs/architecture.md, section 7.
+one request at a time, a share of the connections (`connections.py`), and no parser leniency. The checks of a whole
+head (Host, Content-Length, path) are step 1 of `gateway/dataplane/proxy.py`. One request of a connection is a
+`Cycle` (`cycle.py`). Specification: architecture.md, section 7.
 
 No provider is known at this point, so refusals made here have the neutral shape of `refusal.py`. The connection is
 closed after each of them: once a peer's framing is in doubt, nothing that follows can be trusted.
@@ -35,7 +35,8 @@ from gateway.shares import Holder, NoShareError
 
 _MAX_HEADERS = 100
 
-# How much larger than the body chunked framing may be: one-byte chunks pass, endless chunk extensions do not.
+# The factor by which chunked framing may be larger than the body: one-byte chunks pass, endless chunk extensions do
+# not.
 _FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 8
 
@@ -85,7 +86,7 @@ class GuardedProtocol(asyncio.Protocol):
     limits: Limits
     # All connections of this listener.
     peers: Connections
-    # How long idle connections are kept once the server stops.
+    # The time that idle connections are kept once the server stops.
     linger: float = 0.0
 
     def __init__(
@@ -102,13 +103,13 @@ class GuardedProtocol(asyncio.Protocol):
         self._client: tuple[str, int] | None = None
         self._scheme = "http"
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
-        # Of the newest request; at most one request is not answered yet.
+        # The cycle of the newest request; at most one request is not answered yet.
         self._cycle: Cycle | None = None
         self._departure: Departure | None = None
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._expects_continue = False
-        # Where the parser is: inside a head, inside the body after it, or, if both are false, between messages.
+        # The parser's place: inside a head, inside the body after it, or, if both are false, between messages.
         self._in_head = False
         self._in_body = False
         self._head_bytes = 0
@@ -126,11 +127,11 @@ class GuardedProtocol(asyncio.Protocol):
         # Since when the next request is waited for, of which nothing has come; None while it is not. Looking every
         # second costs less than a timer for each answer.
         self._idle_since: float | None = None
-        # How much was left to send when this peer last made progress, and when that was; None while it need not hurry.
+        # The bytes left to send when this peer last made progress, and that time; None while it need not hurry.
         self._untaken: tuple[int, float] | None = None
         # To be called when the handshake of TLS is over, if there is one.
         self.handshake_ended: Callable[[], None] | None = None
-        # Of the client, if it has presented one, which the handshake has verified then.
+        # The client's certificate, if it has presented one, which the handshake has verified then.
         self._certificate: Certificate | None = None
 
     @property
@@ -242,7 +243,7 @@ class GuardedProtocol(asyncio.Protocol):
 
     @property
     def closed_and_flushed(self) -> bool:
-        """Whether only the end of the connection is still to come."""
+        """True if only the end of the connection is still to come."""
         return self.transport.is_closing() and not self.transport.get_write_buffer_size()
 
     def close_if_unused(self, now: float) -> None:

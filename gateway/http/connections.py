@@ -4,7 +4,7 @@ A connection counts for its address until a request on it was authenticated, and
 was (`known`): behind a proxy or a NAT many agents have one address. If a newcomer's address has its whole share, or
 everything is taken, the connection closes that has waited longest for its next request: of that address, or of whoever
 has most. A client finds it closed as after `keep_alive`, and connects anew. Only if every one of them is busy is the
-newcomer refused. Specification: docs/resilience.md.
+newcomer refused. Specification: resilience.md.
 """
 
 from __future__ import annotations

@@ -87,14 +87,14 @@ class Cycle:
         self._default_headers, self._finished = default_headers, finished
         # The client waits to be told before it sends the body.
         self.expects_continue = expects_continue
-        # What of the body has come and was not taken, and its size; whether more of it follows.
+        # The part of the body that has come and was not taken, and its size; true if more of it follows.
         self._body: list[bytes] = []
         self._held = 0
         self._more_body = True
         # Something has happened that `receive` has not told yet; and what it waits for.
         self._arrived = False
         self._waiter: asyncio.Future[None] | None = None
-        # How the answer is framed: in chunks, or with so many bytes left of its length.
+        # The framing of the answer: in chunks, or with so many bytes left of its length.
         self._chunked = False
         self._left = 0
         # The head, while it waits for the first piece of the body.

@@ -8,7 +8,7 @@ from gateway.shares import Holder
 
 
 class Departure:
-    """Whether the client of one request has closed its connection. Owned by the event loop's thread.
+    """Knows if the client of one request has closed its connection. Owned by the event loop's thread.
 
     The listener puts one into every request's scope, under `Departure.KEY`, and calls `happened`; the data plane sets
     `tell` to be called then. A task that waits for ASGI's disconnect message would cost ten times as much. The data

@@ -20,7 +20,7 @@ from gateway.errors import GatewayError
 logger = logging.getLogger("gateway.http.health")
 
 Check: TypeAlias = Callable[[], Awaitable[bool]]
-"""Whether one thing that requests need works now. It may also raise `GatewayError`, or take too long."""
+"""A check: true if one thing that requests need works now. It may also raise `GatewayError`, or take too long."""
 
 _PATHS = frozenset({"/healthz", "/readyz"})
 # Some monitors ask with HEAD; the listener leaves the body out.

@@ -2,7 +2,7 @@
 
 It relies on the insides of uvicorn's server, which may change with any release. So uvicorn is pinned exactly, and
 `tests/gateway/http/test_uvicorn.py` lists the parts.
-Specification: docs/architecture.md, section 7.
+Specification: architecture.md, section 7.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from gateway.settings import Settings
 
 BACKLOG = 2048
 CLOSING_SECONDS = 8.0
-"""How long a cancelled request may take to write its closing record: longer than anybody waits for the log's lock."""
+"""The time for a cancelled request to write its closing record: longer than anybody waits for the log's lock."""
 
 LINGER_SECONDS = 2.0
-"""How long a worker that is being replaced keeps idle connections, on which a request may be on its way already."""
+"""The time that a worker being replaced keeps idle connections, on which a request may be on its way already."""
 
-# How long a stopping server waits for a client's farewell in TLS, which many clients never send.
+# The time that a stopping server waits for a client's farewell in TLS, which many clients never send.
 _FAREWELL_SECONDS = 2.0
 
 

@@ -1,9 +1,9 @@
 """The client's address behind a proxy: told by a header, and believed only of proxies that the settings name.
 
-Whoever connects can send such a header. So it is looked at only on a connection from one of `proxies`, and only the
+Every client can send such a header. So it is looked at only on a connection from one of `proxies`, and only the
 one header that those proxies set (`proxy_header`): a proxy passes the other one on as the client has sent it. It is
 read from its end, where each proxy adds the address that it saw; the first that is none of `proxies` is the client.
-Whatever cannot be read is not believed: then the client is the proxy.
+A value that cannot be read is not believed: then the client is the proxy.
 
 Sources: RFC 7239; https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
 """

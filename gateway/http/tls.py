@@ -1,4 +1,4 @@
-"""TLS of the data plane's listener: certificate, key and the authorities of clients, read from files (docs/mtls.md).
+"""TLS of the data plane's listener: certificate, key and the authorities of clients, read from files (mtls.md).
 
 Each worker reads them when it starts. On SIGHUP the supervisor compares them with what is in force, and replaces the
 workers if they differ. A client need not have a certificate: it may use a key or a signature instead.
@@ -22,7 +22,7 @@ _CERTIFICATES: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]
 
 
 def context(settings: Settings) -> ssl.SSLContext | None:
-    """What the listener speaks TLS with; None if it speaks plain HTTP. Raises `GatewayError` that names the file."""
+    """The listener's TLS context; None if it speaks plain HTTP. Raises `GatewayError` that names the file."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

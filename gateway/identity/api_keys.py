@@ -22,7 +22,7 @@ class _Hash(NamedTuple):
 
 
 class Notes(Protocol):
-    """What is kept of keys that are used; `gateway.runtime.key_uses.KeyUses` keeps it."""
+    """The record of used keys, which `gateway.runtime.key_uses.KeyUses` keeps."""
 
     def note(self, key: str, expires_ns: int | None) -> None: ...
 

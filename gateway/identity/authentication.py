@@ -1,4 +1,4 @@
-"""From a request's head to the credential in it (docs/architecture.md, section 7, step 3).
+"""From a request's head to the credential in it (architecture.md, section 7, step 3).
 
 A request has exactly one credential, of whatever kind. A key may stand in any of the four headers that provider SDKs
 use, but only in one of them and only once. Otherwise two parties could read two identities from one request. So a

@@ -1,7 +1,7 @@
-"""Certificates of clients as a kind of credentials: SPIFFE X.509-SVIDs (docs/mtls.md).
+"""Certificates of clients as a kind of credentials: SPIFFE X.509-SVIDs (mtls.md).
 
 The handshake has verified a certificate against the authorities that the gateway trusts: its chain, its signature and
-that the client has its private key. What stands here asks whose it is. The name of a workload is the one URI in the
+that the client has its private key. This file asks whose it is. The name of a workload is the one URI in the
 certificate (SPIFFE X.509-SVID, sections 2 to 5), and a row of the registry says which agent has that name. Nothing else
 in a certificate names anybody.
 """
@@ -30,7 +30,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A certificate that has the right form and time. Whose it is was not looked up yet."""
+    """A certificate that has the right form and time. Its owner was not looked up yet."""
 
     method: ClassVar[Literal["mtls"]] = "mtls"
 
@@ -123,7 +123,7 @@ def check_spiffe_id(text: str) -> str:
 
 
 def _fault_of(text: str) -> str:
-    """Why a text is not the SPIFFE ID of a workload; empty if it is one."""
+    """The reason why a text is not the SPIFFE ID of a workload; empty if it is one."""
     if len(text) > MAX_SPIFFE_ID:
         return f"it may have at most {MAX_SPIFFE_ID} characters"
     if not text.startswith("spiffe://"):
@@ -140,7 +140,7 @@ def _fault_of(text: str) -> str:
 
 
 def _read(der: bytes) -> _Read:
-    """What a certificate says; with a fault if it is no X.509-SVID of a workload."""
+    """The content of a certificate; with a fault if it is no X.509-SVID of a workload."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions
@@ -175,7 +175,7 @@ def _name(extensions: x509.Extensions) -> tuple[str, str]:
 
 
 def _misuse(extensions: x509.Extensions) -> str:
-    """Why a certificate is not for a client; empty if it is."""
+    """The reason why a certificate is not for a client; empty if it is."""
     try:
         if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
             return "the client's certificate is one of an authority"

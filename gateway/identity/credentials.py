@@ -1,4 +1,4 @@
-"""API keys: their form, their check digits and their hash (docs/architecture.md, section 9).
+"""API keys: their form, their check digits and their hash (architecture.md, section 9).
 
     aig_sk_ 7Yp0c1QmZr8T _ (43 base62 digits of secret) (6 base62 digits of CRC-32)
     kind    id             256 bits                      over everything before it
@@ -102,7 +102,7 @@ def digest(credential: Credential, pepper: bytes) -> bytes:
 
 
 def matches(credential: Credential, stored: bytes, pepper: bytes) -> bool:
-    """Whether `stored` is this key's hash. Takes the same time wherever the two differ."""
+    """True if `stored` is this key's hash. Takes the same time wherever the two differ."""
     return hmac.compare_digest(hmac.digest(pepper, credential.material, "sha256"), stored)
 
 
@@ -113,14 +113,14 @@ _ANYWHERE = re.compile(f"(?=({PATTERN}))".encode())
 
 
 def found_in(text: bytes) -> list[Credential]:
-    """The keys that stand anywhere in a text, each once. What has the form of a key but other check digits is none."""
+    """The keys that stand anywhere in a text, each once. A text like a key with other check digits is none."""
     # Without NULs, so that a file in UTF-16 is read as well.
     forms = [form[1].decode() for form in _ANYWHERE.finditer(text.replace(b"\x00", b""))]
     return [found for form in dict.fromkeys(forms) if (found := parse(form)) is not None]
 
 
 class Rehash(NamedTuple):
-    """The hash of a key that moves to a newer pepper. Who has the pepper made it: `seal` shows that."""
+    """The hash of a key that moves to a newer pepper. The holder of the pepper made it: `seal` shows that."""
 
     credential: str
     old: bytes

@@ -1,8 +1,8 @@
 """JSON Web Signatures, read strictly: one form of a token, three algorithms, and keys that the caller has.
 
-What a token says of keys or algorithms decides nothing. A header that names a key (`jwk`, `jku`, `x5c`, `x5u`), demands
-an extension (`crit`) or has any member that is not listed here is refused. The algorithm belongs to the key, so an RSA
-key cannot be taken for a shared secret. `joserfc` does the arithmetic; this file decides what is given to it.
+A token's own words about keys or algorithms decide nothing. A header that names a key (`jwk`, `jku`, `x5c`, `x5u`),
+demands an extension (`crit`) or has any member that is not listed here is refused. The algorithm belongs to the key,
+so an RSA key cannot be taken for a shared secret. `joserfc` does the arithmetic; this file decides what is given to it.
 Sources: RFC 7515, RFC 7517, RFC 7518, RFC 8037, RFC 8725.
 """
 

@@ -36,7 +36,7 @@ _SHOWN: Final = 4  # named in one reason
 
 @dataclass(frozen=True, slots=True)
 class KeyScope:
-    """What a key is for. `text` is how the registry and the log have it: JSON with the parts that restrict."""
+    """The scope of a key. `text` is how the registry and the log have it: JSON with the parts that restrict."""
 
     actions: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class KeyScope:
         return {name: list(part) for name, part in parts.items() if part}
 
     def outside(self, action: str, models: Sequence[str], peer: str | None) -> str:
-        """Why a call is outside, in words for the client; empty if it is inside.
+        """The reason why a call is outside, in words for the client; empty if it is inside.
 
         `peer` is the address that the connection comes from, or None if that is not known. The networks are not told:
         who is outside should not learn where inside is.

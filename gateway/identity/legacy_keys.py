@@ -1,4 +1,4 @@
-"""Provider keys that programs still share, as a kind of credentials (docs/moving.md).
+"""Provider keys that programs still share, as a kind of credentials (moving.md).
 
 While an organization moves to keys of its own, calls with its old provider key are those of one agent, `legacy`. Such
 a key is whatever text the provider made up. It has no id that could be looked up, so it is found by its hash: the
@@ -38,7 +38,7 @@ class LegacySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LegacyKey:
-    """What may be a provider's key, not looked up yet. It is its own lookup."""
+    """A text that may be a provider's key, not looked up yet. It is its own lookup."""
 
     method: ClassVar[Literal["legacy"]] = "legacy"
 
@@ -50,7 +50,7 @@ class LegacyKey:
 
 
 def presented(text: str) -> LegacyKey | None:
-    """What a text may be; None if it has a form of the gateway's own, or cannot be anybody's key."""
+    """The key that a text may be; None if it has a form of the gateway's own, or cannot be anybody's key."""
     if text.startswith(_OWN) or is_token(text) or not _FORM.fullmatch(text):
         return None
     return LegacyKey(hashlib.sha256(text.encode()).digest())
@@ -84,13 +84,13 @@ class LegacyKeys:
 
     async def find(self, lookup: LegacyKey) -> Found | None:
         row = await self._source.legacy([digest(lookup, pepper) for pepper in self._peppers.all])
-        # It may be hashed under a pepper that was added meanwhile. That is looked for once a second at most.
+        # It may be hashed under a pepper that was added meanwhile. A look-up happens once a second at most.
         if row is None and self._peppers.get(self._peppers.newest + 1) is not None:
             row = await self._source.legacy([digest(lookup, pepper) for pepper in self._peppers.all])
         return None if row is None else Found(row, True)
 
     def check(self, presented: LegacyKey, proof: bool | None) -> None:
-        """What is found by the hash of its whole text needs no further proof."""
+        """A key that is found by the hash of its whole text needs no further proof."""
         if proof is None:
             raise Denied("bad_credentials", "malformed")  # as where no organization is moving
 

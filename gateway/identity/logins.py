@@ -1,4 +1,4 @@
-"""Logins of operators at an OpenID Connect provider: what an id_token must be, what its claims give (docs/login.md).
+"""Logins of operators at an OpenID Connect provider: what an id_token must be, what its claims give (login.md).
 
 The gateway gets the token from the provider itself, for a code that the person's browser has brought. A rule says
 which claims make somebody an operator, of what and with which role.
@@ -68,7 +68,8 @@ def verify(compact: Compact, issuer: Issuer, keys: Iterable[Key], now: float, no
 
 
 def admitted(rules: Iterable[Rule], claims: Mapping[str, Any]) -> dict[str | None, Rule]:
-    """Where the claims make somebody an operator: for each place the rule with the highest role, the oldest of several.
+    """The rules by which the claims make somebody an operator: for each place the rule with the highest role, the
+    oldest of several.
 
     Roles are in an order: each may do what the next one may.
     """
@@ -98,7 +99,7 @@ def missing(rules: Iterable[Rule], claims: Mapping[str, Any]) -> list[str]:
 
 
 def suggested_name(claims: Mapping[str, Any], provider: str) -> str:
-    """What to call a new operator: the first part of a verified address, or else the provider.
+    """The name of a new operator: the first part of a verified address, or else the provider.
 
     Other claims, such as `preferred_username`, may be what the person likes.
     """
@@ -108,7 +109,7 @@ def suggested_name(claims: Mapping[str, Any], provider: str) -> str:
 
 
 def _meets(claims: Mapping[str, Any], name: str, wanted: str) -> bool:
-    """Whether a claim has a value, or is a list that holds it. Addresses are compared without regard to case."""
+    """True if a claim has a value, or is a list that holds it. Addresses are compared without regard to case."""
     found = _value(claims, name)
     if name in ("email", EMAIL_DOMAIN):
         wanted = ascii_lower(wanted)

@@ -106,7 +106,7 @@ def sign(key: PrivateKey, base: bytes) -> bytes:
 
 
 def verify(key: PublicKey, signature: bytes, base: bytes) -> bool:
-    """Whether the owner of the key has signed this base."""
+    """True if the owner of the key has signed this base."""
     try:
         if isinstance(key, Ed25519PublicKey):
             key.verify(signature, base)

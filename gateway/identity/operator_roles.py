@@ -1,4 +1,4 @@
-"""What operators may do: their roles, and the scopes of their tokens (docs/control-api.md).
+"""The rights of operators: their roles, and the scopes of their tokens (control-api.md).
 
     owner     everything
     admin     changes everything but operators, organizations and keys that sign tokens
@@ -6,7 +6,7 @@
     viewer    reads everything but audit entries and operators
 
 A token may be for less than its operator's role: its scopes name what it is for, `read` for reading everything that the
-role may read, or a noun with `read` or `write`: `agents:write`. Who may write a noun may also read it.
+role may read, or a noun with `read` or `write`: `agents:write`. A scope to write a noun also reads it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NOUNS: Final = (
     "token-keys",
     "audit",
 )
-"""What there is to read and to change."""
+"""The kinds of things to read and to change."""
 
 _ONLY_READ: Final = ("usage", "policies", "status", "audit")
 
@@ -55,21 +55,21 @@ _NOT_FOR_VIEWERS = ("operators", "audit")
 
 
 def may(role: str, noun: str, *, write: bool) -> bool:
-    """Whether an operator of this role may read or change things of this kind."""
+    """True if an operator of this role may read or change things of this kind."""
     if write:
         return role == "owner" or (role == "admin" and noun not in _OWNERS_ONLY)
     return role in ROLES and (role != "viewer" or noun not in _NOT_FOR_VIEWERS)
 
 
 def within(scopes: Collection[str] | None, noun: str, *, write: bool) -> bool:
-    """Whether that is inside a token's scopes; None is everything."""
+    """True if that is inside a token's scopes; None is everything."""
     if scopes is None or f"{noun}:write" in scopes:
         return True
     return not write and ("read" in scopes or f"{noun}:read" in scopes)
 
 
 def narrower(scopes: Collection[str] | None, than: Collection[str] | None) -> bool:
-    """Whether everything in `scopes` is inside `than`."""
+    """True if everything in `scopes` is inside `than`."""
     if than is None or scopes is None:
         return than is None
     return all(

@@ -1,8 +1,8 @@
-"""Persons on whose behalf agents act: what a token must be to name one, and what is kept of it (docs/persons.md).
+"""Persons on whose behalf agents act: what a token must be to name one, and what is kept of it (persons.md).
 
 An issuer is registered either for programs (`workload.py`) or for persons. A token of a person is no credential: the
-agent that acts presents its own beside it, and a rule must give that agent the right to act for such persons. What the
-gateway's own token then says of the person is the subject, the claims that the operator chose, and that rule.
+agent that acts presents its own beside it, and a rule must give that agent the right to act for such persons. The
+gateway's own token then has of the person the subject, the claims that the operator chose, and that rule.
 Sources: OpenID Connect Core 1.0, section 2; RFC 8693; RFC 9068; RFC 7800.
 """
 
@@ -33,7 +33,7 @@ _MAX_TEXT = 256
 _MAX_LIST = 64
 # Such a token is bound to a key that nobody proves here (RFC 7800), or is somebody's who acts for the person already.
 _NOT_BEARER = ("cnf", "act", "may_act")
-# What a token that a program got for itself has instead of a person, at the providers that say so.
+# The marks of a token that a program got for itself, at the providers that set one.
 _PROGRAM = {"idtyp": "app", "gty": "client-credentials"}
 _CLIENTS = ("azp", "client_id", "cid", "appid")
 
@@ -55,10 +55,10 @@ class Right(NamedTuple):
 
 
 def verify(compact: Compact, issuer: Issuer, keys: Iterable[Key], now: float, kind: str) -> workload.Workload:
-    """What a person's token says; raises `InvalidTokenError`.
+    """The content of a person's token; raises `InvalidTokenError`.
 
-    `kind` is what the agent says that it is: `id_token`, `access_token` or, for either, `jwt`. What counts is which
-    kind the issuer is registered for.
+    `kind` is what the agent says that it is: `id_token`, `access_token` or, for either, `jwt`. Only the kind counts
+    that the issuer is registered for.
     """
     if kind not in ("jwt", issuer.accepts):
         raise InvalidTokenError("kind")
@@ -90,7 +90,7 @@ def _check_party(claims: Mapping[str, Any], audience: str) -> None:
 
 
 def _is_program(claims: Mapping[str, Any]) -> bool:
-    """Whether the subject is the client itself: a token that a program got with its own secret."""
+    """True if the subject is the client itself: a token that a program got with its own secret."""
     if any(claims.get(name) == value for name, value in _PROGRAM.items()):
         return True
     subject = claims["sub"]
@@ -111,7 +111,7 @@ def right_of(rules: Iterable[Rule], agent: str, claims: Mapping[str, Any]) -> Ru
 
 
 def _meets(claims: Mapping[str, Any], name: str, wanted: str) -> bool:
-    """Whether a claim has a value, or is a list that holds it."""
+    """True if a claim has a value, or is a list that holds it."""
     found = _value(claims, name)
     values = found if isinstance(found, list) else [found]
     return wanted in [text for each in values if (text := workload.text_of(each)) is not None]

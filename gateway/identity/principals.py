@@ -1,4 +1,4 @@
-"""Principals: authenticated agents, and the cache of them (docs/architecture.md, section 9).
+"""Principals: authenticated agents, and the cache of them (architecture.md, section 9).
 
 `Principals` holds a bounded LRU of what the registry says about recently used credentials of all kinds. Every entry
 carries the *epoch* of authority at which it was read. The epoch is a row that triggers bump in the same transaction
@@ -30,7 +30,7 @@ Effect = Literal["grant", "guard"]
 Method = Literal["legacy", "api_key", "signature", "mtls", "token"]
 
 STRENGTHS: dict[Method, int] = {"legacy": 0, "api_key": 1, "signature": 2, "mtls": 2, "token": 3}
-"""How much each kind of credentials proves, as policies see it."""
+"""The strength of each kind of credentials, as policies see it."""
 
 _NEVER = (None, None, None)
 _ID = operator.itemgetter("id")
@@ -114,7 +114,7 @@ class Principal:
     limits: tuple[BoundLimit, ...] = ()
     # None unless the key is for less than its agent may do.
     scope: KeyScope | None = None
-    # What the token says that was presented; None for any other credential.
+    # The content of the token that was presented; None for any other credential.
     token: Token | None = None
     # Its organization is moving away from a provider's key that programs share.
     adopting: bool = False
@@ -124,7 +124,7 @@ class Principal:
     person: dict[str, Any] | None = None
     # The time zone of its organization.
     zone: str = "UTC"
-    # What others have worked out from the rest, by a name of theirs, so that it is done once for all requests.
+    # Results that others have worked out from the rest, by a name of theirs, so that it is done once for all requests.
     derived: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
@@ -178,14 +178,14 @@ class Presented(Protocol):
 
 @frozen()
 class Found:
-    """What the registry has for a lookup. `proof` is what credentials are checked against; only its kind reads it."""
+    """The registry's answer to a lookup. `proof` is what credentials are checked against; only its kind reads it."""
 
     row: CredentialRow
     proof: Any
-    # Of a token: what it says, and the credentials by which the other agents of its chain came to it, in order.
+    # For a token its content, and the credentials by which the other agents of its chain came to it, in order.
     token: Token | None = None
     before: tuple[CredentialRow, ...] = ()
-    # Of a token that names a person: the right to act for them; None if it is in force no longer.
+    # For a token that names a person the right to act for them; None if it is in force no longer.
     right: Right | None = None
 
 
@@ -337,7 +337,7 @@ def _denied(row: CredentialRow, code: str, detail: str) -> Denied:
 
 
 def _over(principal: Principal) -> bool:
-    """Whether a time has come at which it is refused. No epoch changes when time passes, so each use checks this."""
+    """True if a time has come at which it is refused. No epoch changes when time passes, so each use checks this."""
     ends = principal.expires_ns, principal.agent_expires_ns, principal.suspends_ns
     if ends == _NEVER:
         return False
@@ -354,7 +354,7 @@ def principal_of(
     before: Sequence[CredentialRow] = (),
     right: Right | None = None,
 ) -> Principal:
-    """The principal that a row describes. Whether its credential is good is for the caller to check.
+    """The principal that a row describes. The caller checks the credential.
 
     `token` is what it presented, if that is one, and `before` are those on whose behalf it acts, outermost first. With
     `right` the first of all acts for the person that the token names.
@@ -420,9 +420,9 @@ def _limits(text: str) -> tuple[BoundLimit, ...]:
 
 
 def _scope(row: CredentialRow, token: Token | None, before: Sequence[CredentialRow]) -> KeyScope | None:
-    """What a credential is for. A token's scope was made from that of its key, but for where it may be used from.
+    """The scope of a credential. A token's scope was made from that of its key, but for where it may be used from.
 
-    That holds for each key of a chain: one that is for certain networks does not lose them when it is granted on.
+    This holds for each key of a chain: one that is for certain networks does not lose them when it is granted on.
     """
     own = key_scope.parse(row.scope)
     if token is None:

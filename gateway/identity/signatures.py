@@ -1,9 +1,9 @@
-"""Signed requests as a kind of credentials: the agent proves that it has a private key (docs/signatures.md).
+"""Signed requests as a kind of credentials: the agent proves that it has a private key (signatures.md).
 
 A request is signed in one form only (`message_signatures.py` shows it): these components in this order, perhaps with
-the names of headers behind them, the six parameters, each once, no further space, and one signature. What RFC 9421
-leaves open has no meaning here and is refused, so that no two readers can take a request for two. The order of the
-parameters is the signer's: they are signed as they stand.
+the names of headers behind them, the six parameters, each once, no further space, and one signature. Parts that RFC
+9421 leaves open have no meaning here and are refused, so that no two readers can take a request for two. The order of
+the parameters is the signer's: they are signed as they stand.
 
 If headers are signed, only those of them go on to a provider. A form's parts are where its `Content-Type` says, so that
 one must be signed where the body is a form.
@@ -33,7 +33,7 @@ HEADERS: Final = frozenset({b"signature", b"signature-input"})
 """A request with one of these presents a signature."""
 
 CLOCK_SKEW: Final = 5
-"""How many seconds a client's clock may be ahead."""
+"""The seconds that a client's clock may be ahead."""
 
 _LABEL = rb"([a-z*][a-z0-9_.*-]{0,31})"
 _SECONDS = rb"([1-9][0-9]{0,10})"

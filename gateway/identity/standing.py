@@ -18,14 +18,14 @@ class Standing(NamedTuple):
 
     @property
     def revoked(self) -> str:
-        """What ended the agent for good, as the log's detail; empty if nothing has."""
+        """The cause that ended the agent for good, as the log's detail; empty if there is none."""
         if self.organization == "revoked":
             return "organization_revoked"
         return "team_revoked" if self.team == "revoked" else ""
 
     @property
     def suspended(self) -> str:
-        """What keeps the agent out for now, as the log's detail, the widest first; empty if nothing does."""
+        """The cause that keeps the agent out for now, as the log's detail, the widest first; empty if there is none."""
         if self.stopped is not None:
             return f"{self.stopped}_stopped"
         if self.organization != "active":
@@ -88,4 +88,4 @@ TEXTS: Final = {
     "team_revoked": "its team is revoked",
     "review_overdue": "nobody has confirmed it in time",
 }
-"""What each of these words means, in a sentence about an agent."""
+"""The meaning of each of these words, in a sentence about an agent."""

@@ -1,4 +1,4 @@
-"""Tokens of the gateway as a kind of credentials: how one is verified, and what hangs on it (docs/tokens.md).
+"""Tokens of the gateway as a kind of credentials: how one is verified, and what hangs on it (tokens.md).
 
 The signature of a token is verified once in each worker. Afterwards the worker knows the token by the SHA-256 of its
 whole text. Everything that can change is looked up again whenever the epoch of authority has changed: every agent of
@@ -68,7 +68,7 @@ class Tokens:
         return await self.living(token)
 
     def verified(self, lookup: PresentedToken) -> Token:
-        """What a token says, of either sort; raises `Denied` if this deployment did not sign it."""
+        """The content of a token of either sort; raises `Denied` if this deployment did not sign it."""
         token = self._verified.get(lookup.digest)
         try:
             if token is None:
@@ -104,7 +104,7 @@ class Tokens:
         return Found(row, token.id, token, tuple(before), right)
 
     def check(self, presented: PresentedToken, proof: str | None) -> None:
-        """What is found by a whole text needs no further proof: `find` has verified it."""
+        """A token that is found by its whole text needs no further proof: `find` has verified it."""
 
     async def admit(self, presented: PresentedToken, principal: Principal) -> None:
         """A token may be used any number of times until it ends."""

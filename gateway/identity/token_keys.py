@@ -1,11 +1,11 @@
-"""The keys that sign the gateway's own tokens: `keys/token.N`, the newest of which signs (docs/tokens.md).
+"""The keys that sign the gateway's own tokens: `keys/token.N`, the newest of which signs (tokens.md).
 
 A file holds the 32 bytes of an Ed25519 private key, and is handled as the other secrets there. Older keys verify as
 long as their file is kept. The name of a key is its thumbprint (RFC 7638).
 
-What is on the disk decides, in every process and without a message: `TokenKeys` looks there before it signs with a key
-and before it trusts one. So a new key signs at once, and a key whose file is gone is trusted no more. Who replaces keys
-and records it is in `gateway/registry/token_keys.py`.
+The files on the disk decide, in every process and without a message: `TokenKeys` looks there before it signs with a key
+and before it trusts one. So a new key signs at once, and a key whose file is gone is trusted no more. Keys are
+replaced, and the change recorded, by `gateway/registry/token_keys.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gateway.storage import durable, secret_files
 logger = logging.getLogger("gateway.identity.token_keys")
 
 KEPT_SECONDS: Final = 660
-"""How long a key verifies after another one has taken its place: the longest life of a token, and a minute."""
+"""The time that a key verifies after another one has taken its place: the longest life of a token, and a minute."""
 
 
 class TokenKeys:

@@ -35,7 +35,7 @@ def text(scope: KeyScope) -> str:
 
 
 def fits(scope: KeyScope) -> bool:
-    """Whether a token can have this scope. That of a key may be longer, and so may what two scopes have in common."""
+    """True if a token can have this scope. A key's scope may be longer, and so may the common part of two scopes."""
     try:
         return parse(text(scope)) == scope
     except GatewayError:
@@ -43,9 +43,9 @@ def fits(scope: KeyScope) -> bool:
 
 
 def narrowed(parents: Iterable[KeyScope | None], wanted: KeyScope | None) -> KeyScope:
-    """What a token may do that comes from credentials of these scopes.
+    """The scope of a token that comes from credentials of these scopes.
 
-    That is `wanted`, which must be inside all of them, or what they have in common if nothing is wanted. Raises
+    It is `wanted`, which must be inside all of them, or their common part if nothing is wanted. Raises
     `GatewayError` (`invalid_scope`). Networks belong to the one who connects, and are not part of it.
     """
     actions: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ def _inside(wanted: tuple[str, ...], allowed: Sequence[str], what: str) -> tuple
 
 
 def _covers(pattern: str, other: str) -> bool:
-    """Whether everything that `other` matches is matched by `pattern`."""
+    """True if everything that `other` matches is matched by `pattern`."""
     if pattern.endswith("*"):
         return other.startswith(pattern[:-1])
     return pattern == other

@@ -1,4 +1,4 @@
-"""The gateway's own tokens: short-lived, signed, and naming every credential that they came from (docs/tokens.md).
+"""The gateway's own tokens: short-lived, signed, and naming every credential that they came from (tokens.md).
 
 There are two sorts, and neither is taken for the other:
 
@@ -10,11 +10,11 @@ There are two sorts, and neither is taken for the other:
   a thief.
 
 `cid` beside each agent names the credential by which it came to the token. All of them must be alive when the token is
-used, so that revoking any link ends the chain at the next request. What a token allows is looked up then as well; only
-its scope and its end stand in it.
+used, so that revoking any link ends the chain at the next request. Its rights are looked up then as well; only its
+scope and its end stand in it.
 
 `person` names the person on whose behalf the first agent of the chain acts, if there is one, and the right by which it
-does (`persons.py`). That right must be in force, too.
+does (`persons.py`). The right must be in force, too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token says. `chain` begins with the agent on whose behalf the others act, and ends with the one that acts.
+    """The content of a token. `chain` begins with the agent on whose behalf the others act, and ends with the one that
+    acts.
 
     `actor` is the agent that a delegation grant is for; None makes it an access token. Times are seconds since 1970.
     """
@@ -68,7 +69,7 @@ class Token:
 
 
 def is_token(text: str) -> bool:
-    """Whether a credential has the form of a signed token, rather than that of a key."""
+    """True if a credential has the form of a signed token, rather than that of a key."""
     return text.startswith("eyJ") and text.count(".") == 2
 
 

@@ -1,4 +1,4 @@
-"""Tokens of outside issuers: whether one is valid, and which agent it is for (docs/tokens.md; RFC 7523, section 3).
+"""Tokens of outside issuers: whether one is valid, and which agent it is for (tokens.md; RFC 7523, section 3).
 
 An issuer is a party that an organization trusts to say who a program is: GitHub Actions, a Kubernetes cluster, any
 OpenID Connect provider. A rule says which of its tokens are an agent: those in which every claim that the rule names
@@ -57,7 +57,7 @@ class Rule(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """What a verified token says: its claims, and when it ends, in seconds since 1970."""
+    """The content of a verified token: its claims, and when it ends, in seconds since 1970."""
 
     claims: Mapping[str, Any]
     expires: int
@@ -72,7 +72,7 @@ def issuer_of(compact: Compact) -> str:
 
 
 def verify(compact: Compact, issuer: Issuer, keys: Iterable[Key], now: float) -> Workload:
-    """What a token of an issuer says; raises `InvalidTokenError`, `unknown_key` if none of `keys` is the token's."""
+    """The content of an issuer's token; raises `InvalidTokenError`, `unknown_key` if none of `keys` is the token's."""
     if compact.typ not in _TYPES:
         raise InvalidTokenError("type")
     jose.verify(compact, keys)
@@ -96,7 +96,7 @@ def verify(compact: Compact, issuer: Issuer, keys: Iterable[Key], now: float) ->
 
 
 def for_audience(compact: Compact, audience: str) -> bool:
-    """Whether a token is for this audience. It may be for others as well (RFC 7519, section 4.1.3)."""
+    """True if a token is for this audience. It may be for others as well (RFC 7519, section 4.1.3)."""
     found = compact.claims.get("aud")
     if isinstance(found, list):
         return len(found) <= _MAX_AUDIENCES and audience in [each for each in found if isinstance(each, str)]

@@ -1,9 +1,10 @@
 """The addresses that the gateway may connect to: for upstreams, issuers and webhooks one rule (pure).
 
-Whoever may add one of them could otherwise have the gateway knock on doors inside its own network. So a host's
+An operator who may add one of them could otherwise have the gateway knock on doors inside its own network. So a host's
 addresses are looked at when a connection is made, not when it is added, and only those that were looked at are used
-(`resolution.py`). The `reach` of a webhook is what its options say. That of an upstream or an issuer says who added it:
-an operator of one organization reaches public addresses, and those of the whole gateway reach whatever they name.
+(`resolution.py`). The `reach` of a webhook is what its options say. The reach of an upstream or an issuer says who
+added it: an
+operator of one organization reaches public addresses, and those of the whole gateway reach whatever they name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _INSIDE_NAMES: Final = (
     *(".localhost", ".localdomain", ".local", ".internal", ".home.arpa", ".lan", ".home", ".corp", ".intranet"),
     *(".private", ".svc", ".cluster", ".consul", ".test", ".invalid"),
 )
-# Where clouds serve the credentials of a machine. Link-local addresses are refused as a whole.
+# The addresses at which clouds serve the credentials of a machine. Link-local addresses are refused as a whole.
 _METADATA: Final = frozenset(
     map(
         ipaddress.ip_address,
@@ -77,7 +78,7 @@ def check_literal(url: str, reach: str) -> None:
 
 
 def reach_of(*, insecure: bool, allow_private: bool) -> str:
-    """Which addresses a webhook's host may have."""
+    """The addresses that a webhook's host may have."""
     if allow_private:
         return INSIDE if insecure else PRIVATE
     return LOOPBACK if insecure else PUBLIC
@@ -108,7 +109,7 @@ def not_public(host: str) -> str:
 
 
 def refusal(address: str, reach: str) -> str:
-    """Why the gateway may not connect to an address; empty if it may."""
+    """The reason why the gateway may not connect to an address; empty if it may."""
     if reach == ANYWHERE:
         return ""
     try:

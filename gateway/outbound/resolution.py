@@ -26,7 +26,7 @@ class RefusedAddressError(OSError):
 
 
 async def look_up(host: str, port: int, reach: str, *, family: int = 0, flags: int = 0) -> list[Any]:
-    """What `getaddrinfo` finds. Raises `RefusedAddressError` unless all of it may be reached; otherwise `OSError`."""
+    """The answer of `getaddrinfo`. Raises `RefusedAddressError` unless all may be reached; otherwise `OSError`."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family, flags=flags)

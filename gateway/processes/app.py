@@ -4,7 +4,7 @@
 `gateway/processes/supervisor.py`. The settings are the first line of standard input; the process stops when standard
 input ends. It prints one line to standard output, a JSON object: a report once it is ready, or why it cannot start. The
 composition root of a data worker is `data_worker.py`. Neither kind imports what only the other one needs.
-Specification: docs/architecture.md, section 12.
+Specification: architecture.md, section 12.
 """
 
 from __future__ import annotations

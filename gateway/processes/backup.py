@@ -1,4 +1,4 @@
-"""Copies a data directory while its gateway runs, so that a gateway can go on from the copy (docs/operations.md).
+"""Copies a data directory while its gateway runs, so that a gateway can go on from the copy (operations.md).
 
 The parts are copied one after the other, in an order in which each may be older than the next one, and never newer:
 
@@ -30,7 +30,7 @@ _FILES = ("gateway.toml", "prices.json", "prices-table.json")
 def copy(source: DataDirectory, to: Path) -> int:
     """Copy a data directory to `to`, which must not exist; returns how many bytes the copy has.
 
-    Whatever goes wrong, there is a whole copy under that name or none. Raises `GatewayError`.
+    After any failure there is a whole copy under that name or none. Raises `GatewayError`.
     """
     source.check()
     if os.path.lexists(to):

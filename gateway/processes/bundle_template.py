@@ -1,6 +1,6 @@
 """The files of a new bundle: the starter bundle under another name, wherever that name stands.
 
-Specification: docs/policies.md, "A bundle".
+Specification: policies.md, "A bundle".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether the certificates of the data plane have expired or are about to (docs/mtls.md)."""
+"""Finds certificates of the data plane that have expired or are about to (mtls.md)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gateway.errors import GatewayError, Hint
 from gateway.settings import Settings
 
 _LEFT: Final = 0.1
-"""What part of its time a certificate has left when somebody must look: what renews them does so much sooner."""
+"""The part of its time that a certificate has left when somebody must look: renewal comes much sooner."""
 
 
 def expiring(settings: Settings, now_ns: int) -> list[GatewayError]:
     """One error for each of the two files that is of no use any more, or will soon be none.
 
-    The gateway's own chain ends with the first certificate in it that does. Of the agents' authorities one is enough.
+    The gateway's own chain ends with the first certificate in it that does. One of the agents' authorities is enough.
     A file that cannot be read is left out: `gateway up` says so.
     """
     now = now_ns / 1e9

@@ -3,7 +3,7 @@
 Children run in sessions of their own, so that they get signals from the supervisor alone. The pipe to a child's
 standard input carries its settings as the first line and is its life line: when the pipe closes, however the supervisor
 ended, the child drains and ends. `gateway/processes/app.py` is the other side.
-Specification: docs/architecture.md, section 12.
+Specification: architecture.md, section 12.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def flags(settings: Settings) -> dict[str, Any]:
 def environment() -> dict[str, str]:
     """A child's environment: it imports this very package wherever it starts, and its settings come by pipe alone.
 
-    What an operator has set for the memory allocator stays.
+    Settings of an operator for the memory allocator stay.
     """
     source = str(Path(gateway.__file__).resolve().parent.parent)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}

@@ -1,4 +1,4 @@
-"""Creates a gateway in one step (docs/architecture.md, sections 11 and 13).
+"""Creates a gateway in one step (architecture.md, sections 11 and 13).
 
 Everything is created in a directory beside the final one and renamed into place when it is complete: whatever goes
 wrong, nobody sees half a gateway. Each step needs the ones before it.
@@ -44,7 +44,7 @@ _ELSEWHERE = Hint("choose another directory with --data")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGateway:
-    """What `gateway init` reports. `key` is the first agent's secret, not stored anywhere; `key_id` its public part."""
+    """The report of `gateway init`. `key` is the first agent's secret, stored nowhere; `key_id` its public part."""
 
     data: str
     deployment: str
@@ -92,7 +92,7 @@ def create_empty(final: Path, policies: Mapping[str, bytes] | None = None) -> No
 def _create(data: DataDirectory, final: Path, deployment: str, agent: str, url: str) -> NewGateway:
     """The numbered steps; `data` is where the gateway is created, `final` where it will be."""
 
-    # 1 to 4. What every gateway has.
+    # 1 to 4. The parts that every gateway has.
     registry, peppers, commit = _create_base(data, deployment)
     try:
         # 5. The first agent.
@@ -211,7 +211,7 @@ def _login() -> str:
 
 
 def _base_url(data: Path) -> str:
-    """Where `gateway up` will serve agents, according to the environment and the defaults."""
+    """The URL at which `gateway up` will serve agents, according to the environment and the defaults."""
     settings = load_settings({"data": data})
     return f"{settings.data_plane}/v1"
 

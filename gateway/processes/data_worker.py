@@ -1,9 +1,9 @@
 """The composition root of a data worker: put together here, and only here.
 
-What a worker holds is opened here in order and closed in reverse order: the presence last, when every record of this
+A worker's resources are opened here in order and closed in reverse order: the presence last, when every record of this
 process is durable. A data worker imports no ORM, no git and no command line: without them it needs half the memory, and
 none of their code is near an agent's request.
-Specification: docs/architecture.md, section 12.
+Specification: architecture.md, section 12.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _Held = TypeVar("_Held", bound=_Closable)
 
 
 class DataWorker:
-    """What one data worker holds, in the order in which it is opened.
+    """The resources of one data worker, in the order in which they are opened.
 
     The parts that several others use are attributes; the rest is known to `serve` alone.
     """
@@ -150,7 +150,7 @@ class DataWorker:
         return principals, tokens
 
     def _grants(self, principals: Principals, tokens: Tokens) -> Grants:
-        """What gives out the gateway's own tokens."""
+        """The endpoint that gives out the gateway's own tokens."""
         issuers = IssuerKeys()
         self._stack.push_async_callback(issuers.close)
         return Grants(
@@ -246,7 +246,7 @@ async def run(
         serving = background.start(
             "serving agents", listener.serve(app, opened, settings, worker.limits(), stop, replaced, secured)
         )
-        # What exists now stays: the collector need not look at it again, and a request leaves little behind.
+        # Everything that exists now stays: the collector need not look at it again, and a request leaves little behind.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)

@@ -1,10 +1,10 @@
-"""What the control process does at intervals: recover, publish, follow the policies, sign, tidy up, tell webhooks.
+"""The control process' work at intervals: recover, publish, follow the policies, sign, tidy up, tell webhooks.
 
 Each duty is an ordinary function with its own interval and runs in a thread. If it fails, the failure is logged once,
 the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
 start before anything is changed. `begin` recovers and signs before the first worker starts; if recovery fails there,
 the gateway does not start either. Policies never prevent a start: what was in force stays in force until the new commit
-has been checked. See docs/architecture.md, sections 10 to 12.
+has been checked. See architecture.md, sections 10 to 12.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ TIDY_SECONDS = 600.0
 EXPIRY_SECONDS = 60.0
 REVIEW_SECONDS = 10.0
 LOOK_SECONDS = 30.0
-"""How long a start waits until the newest commit is in force or refused, so that no request meets the one before it.
+"""The time that a start waits until the newest commit is in force or refused, so that no request meets the one before
+it.
 
 A look tests the commit in a process of its own, which takes its time on a busy machine. If that process is killed, the
 commit is looked at again.
@@ -60,7 +61,8 @@ _UNSETTLED = "the newest commit of the policies is not checked yet: until then t
 
 
 class Duties:
-    """Owns the control process's registry, writer and signer. What is not `async` blocks: call it from a thread.
+    """Owns the control process's registry, writer and signer. Functions that are not `async` block: call them from a
+    thread.
 
     Raises `GatewayError` if the log cannot be trusted; then nothing was changed.
     """
@@ -148,7 +150,7 @@ class Duties:
                 task.cancel()
 
     async def state(self) -> dict[str, Any]:
-        """What the operator is told at a start. Waits until `run` has settled the policies, but not too long."""
+        """The operator's text at a start. Waits until `run` has settled the policies, but not too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._looked.wait()
@@ -169,11 +171,11 @@ class Duties:
         }
 
     def healthy(self) -> bool:
-        """Whether no duty failed when it was last done."""
+        """True if no duty failed when it was last done."""
         return not self._complaints
 
     def checks(self) -> dict[str, Check]:
-        """Whether what the duties and the workers need is there, for `/readyz`."""
+        """Tells, for `/readyz`, if everything that the duties and the workers need is there."""
 
         async def registry_readable() -> bool:
             return self._file.in_place() and await asyncio.to_thread(self._epoch) >= 0

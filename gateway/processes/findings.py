@@ -1,4 +1,4 @@
-"""What in a gateway needs a person, out of what `status.py` found, each with what to do (pure).
+"""Finds what in a gateway needs a person, out of what `status.py` found, each with what to do (pure).
 
 A *problem* is something that does not work, or protects nobody, and stays so until somebody acts: it makes `gateway
 status` exit with 1. A *remark* may be as somebody wants it.
@@ -130,7 +130,7 @@ def _edited(facts: Facts, where: str) -> Iterator[Finding]:
 
 
 def _outages(facts: Facts, where: str) -> Iterator[Finding]:
-    """Everything of somebody is refused. Whatever a wider outage explains is left out, and agents are summed up."""
+    """Everything of somebody is refused. A wider outage's effects are left out, and agents are summed up."""
     found = facts.outages
     wide = {each.scope.organization or each.scope.id for each in found if each.scope.kind == "organization"}
     if found and found[0].scope.kind == "gateway":
@@ -314,7 +314,7 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
         if (fault := facts.sealed.get(each.record.id)) and not facts.keys:  # said once
             replace = f"give it its key again: `gateway upstreams add {name} --key-env VARIABLE --replace{at}`"
             yield _problem(f"upstream `{name}` cannot be used: {fault}", replace)
-        # What failed before the upstream was changed says nothing about it now.
+        # A failure from before the upstream was changed says nothing about it now.
         elif contact.error_ns > max(contact.success_ns, each.updated_ns):
             seconds = (facts.now_ns - contact.error_ns) // 1_000_000_000
             yield _problem(
@@ -378,7 +378,7 @@ def _unconfirmed(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:
 
 
 def _warned(agent: AgentState, now_ns: int) -> bool:
-    """Whether an agent will be suspended within a week, or its review is due."""
+    """True if an agent will be suspended within a week, or its review is due."""
     if agent.suspends_ns is None or agent.status != "active" or _over(agent, now_ns):
         return False
     return agent.overdue or agent.suspends_ns - now_ns < _WARNING_NS

@@ -1,4 +1,4 @@
-"""What the control process does about keys: revoke reported ones, move hashes to the newest pepper, remind, and remove.
+"""The control process' work on keys: revoke reported ones, move hashes to the newest pepper, remind, and remove.
 
 Keys are those of agents; what is removed are keys of tokens that were replaced.
 """

@@ -1,4 +1,4 @@
-"""What a running gateway is doing now: rates between two looks at what its workers have counted, for `gateway top`.
+"""The present work of a running gateway: rates between two looks at what its workers have counted, for `gateway top`.
 
 Everything is read from the data directory, by the rights of the user who asks; no process is asked. Rates are those of
 the time between the looks, sums are since the gateway was started.
@@ -75,7 +75,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was counted up to a moment."""
+    """The counts up to a moment."""
 
     monotonic: float
     totals: Totals
@@ -86,7 +86,7 @@ def look(data: DataDirectory) -> Look:
 
 
 def between(data: DataDirectory, registry: Registry, before: Look, now: Look) -> Load:
-    """What has happened between two looks, and how things are at the second."""
+    """The events between two looks, and the state at the second."""
     change = _Change(before, now)
     worker: Key = ("worker", ())
     gauges = now.totals.blocks.get(worker, [0] * KINDS["worker"].slots)

@@ -1,8 +1,8 @@
-"""How commands use a data directory, with or without a gateway running on it.
+"""Lets commands use a data directory, with or without a gateway running on it.
 
 A command is its own process with the rights of its user: it opens the registry itself and acts as `local:<uid>`. A
 change is in force as soon as its transaction is committed; a running gateway sees it at its next request, by the epoch.
-Specification: docs/architecture.md, sections 8 and 10.
+Specification: architecture.md, sections 8 and 10.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The page of metrics: what the workers count, and what the control process knows of the whole.
 
 It names organizations, upstreams, models and agents, and says nothing about the content of any request.
-Specification: docs/observability.md.
+Specification: observability.md.
 """
 
 from __future__ import annotations

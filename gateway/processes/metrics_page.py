@@ -2,7 +2,7 @@
 
 An operator of the whole gateway sees all rows, one of an organization those of its organization. A request by a name
 that is not the gateway's is refused before its token is looked at: a page in a browser can lead its own name to this
-address, and ask by that. Specification: docs/observability.md.
+address, and ask by that. Specification: observability.md.
 """
 
 from __future__ import annotations

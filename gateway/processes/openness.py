@@ -1,4 +1,4 @@
-"""Whom the modes of a data directory let in beside its own user; and the line that a finding of any kind is.
+"""Finds users beside its own whom the modes of a data directory let in; and the line that a finding of any kind is.
 
 The supervisor loads this file and stays small, so it imports nothing that knows the registry or the log.
 """

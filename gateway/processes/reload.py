@@ -1,4 +1,4 @@
-"""Which settings a running gateway can take on, and which process they concern."""
+"""The settings that a running gateway can take on, and the process that they concern."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.settings import SCHEMA, Settings, check_bind
 logger = logging.getLogger("gateway.processes.reload")
 
 FIXED = ("data", "host", "port", "control_host", "control_port", "insecure")
-"""What is settled when the gateway starts: where its state is, and the addresses that it listens on."""
+"""The settings that are fixed when the gateway starts: where its state is, and the addresses that it listens on."""
 
 _OF_WORKERS = (
     *("workers", "policy_deadline_ms", "log_requests", "max_requests", "max_held_bytes", "max_body_bytes"),
@@ -34,7 +34,7 @@ def settle(before: Settings, now: Settings, in_force: Settings) -> tuple[Setting
         logger.warning("%s cannot change while the gateway runs: restart it for that", names)
     kept = {name: getattr(before, name) for name in FIXED}
     settings = replace(now, **{name: getattr(in_force, name) for name in FIXED})
-    # What was read is sound with its own address; with the one that stays it may not be.
+    # The settings that were read are sound with their own address; with the one that stays they may not be.
     check_bind(settings)
     return replace(now, **kept), settings
 
@@ -45,5 +45,5 @@ def differences(before: Settings, now: Settings) -> list[str]:
 
 
 def concern_control(names: list[str]) -> bool:
-    """Whether a change of these settings concerns the control process."""
+    """True if a change of these settings concerns the control process."""
     return any(not name.startswith(_OF_WORKERS) for name in names)

@@ -1,4 +1,4 @@
-"""What `gateway status` knows about a gateway, running or not (docs/architecture.md, section 12).
+"""The facts of `gateway status` about a gateway, running or not (architecture.md, section 12).
 
 Everything is read as it is on disk, by the rights of the user who asks. A running gateway is asked one more thing:
 whether its listeners are ready. Nothing is changed. `findings.py` judges what is found here.
@@ -139,7 +139,7 @@ class Facts:
     sealed: dict[str, str]
     keys: list[GatewayError]
     certificates: list[GatewayError] = field(default_factory=list)
-    # How webhooks fare, by their ids.
+    # The deliveries of webhooks, by their ids.
     webhooks: dict[str, State] = field(default_factory=dict)
     # When keys (their ids) were used last.
     uses: Uses = field(default_factory=Uses)
@@ -157,7 +157,7 @@ class Facts:
     free_bytes: int | None = None
 
     def to_move(self, organization: str) -> int:
-        """How many clients of an organization still use a provider's key."""
+        """The number of an organization's clients that still use a provider's key."""
         return sum(each.organization == organization for each in self.clients)
 
 
@@ -242,7 +242,7 @@ def open_breakers(data: DataDirectory) -> dict[str, list[OpenBreaker]]:
 
 
 def _fault(address: str) -> str:
-    """What is wrong with a listener; "" if it is ready."""
+    """The fault of a listener; "" if it is ready."""
     parts = urlsplit(address)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname or "")  # noqa: S104  # not bound to
     if parts.scheme == "https":
@@ -304,7 +304,7 @@ def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
 
 
 def log_of(db: storage.SqliteReader, head: Head) -> Log:
-    """How much of a log is signed."""
+    """The signed part of a log."""
     note = db.newest_checkpoint(head.id)
     signed = 0
     if note is not None:
@@ -440,7 +440,7 @@ def document(facts: Facts) -> dict[str, Any]:
 
 
 def count(facts: Facts, state: str) -> int:
-    """How many agents of all organizations are in this state."""
+    """The number of agents of all organizations in this state."""
     return sum(agent.status == state for tenant in facts.inventory.tenants for agent in tenant.agents)
 
 

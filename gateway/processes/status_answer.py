@@ -54,7 +54,7 @@ def _answer_for(facts: Facts, organization: str, settings: Settings) -> dict[str
 
 
 def _part(facts: Facts, organization: str, tenants: list[Tenant]) -> Facts:
-    """The facts of one organization. Of what concerns all it has that they are stopped or refused, and no more."""
+    """The facts of one organization. About everybody it only says that they are stopped or refused."""
     whole = facts.inventory
     upstreams = [each.record.id for tenant in tenants for each in tenant.upstreams]
     return Facts(
@@ -143,7 +143,7 @@ def _agents(facts: Facts) -> tuple[str, str]:
 
 
 def _tenants(facts: Facts) -> Iterator[tuple[str, str]]:
-    """What each organization has. Names that several may have are told apart where there are several."""
+    """The part of each organization. Names that several may have are told apart where there are several."""
     several = len(facts.inventory.tenants) > 1
     for tenant in facts.inventory.tenants:
         of = f" of {tenant.name}" if several else ""

@@ -4,7 +4,7 @@ It serves nothing itself. First the control process, which migrates, recovers an
 with a socket of its own for the same address, so that the kernel spreads connections over them. A child that dies is
 restarted after a growing pause (`gateway/processes/children.py`). On SIGHUP the settings are read again, and the
 children replaced by others that have the new ones (`reload.py`).
-Specification: docs/architecture.md, section 12.
+Specification: architecture.md, section 12.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _with_ports(settings: Settings, data: socket.socket, control: socket.socket)
 
 
 def about(settings: Settings, since_ns: int, silent: list[str]) -> dict[str, Any]:
-    """What `gateway status` is told about a gateway that is up since then, and of its workers that stand still."""
+    """Facts for `gateway status` about a gateway that is up since then, and of its workers that stand still."""
     return {
         "pid": os.getpid(),
         "since_ns": since_ns,
@@ -169,7 +169,7 @@ def about(settings: Settings, since_ns: int, silent: list[str]) -> dict[str, Any
 
 
 def greeting(settings: Settings, state: dict[str, Any]) -> list[str]:
-    """What the operator reads: where agents connect, and what is still missing."""
+    """The text that the operator reads: where agents connect, and what is still missing."""
     address = settings.data_plane
     control = url(settings.control_host, settings.control_port)
     lines = [f"gateway is up: base URL {address}/v1 (control plane {control})"]

@@ -1,4 +1,4 @@
-"""How the files of databases are created."""
+"""Creates the files of databases."""
 
 from __future__ import annotations
 

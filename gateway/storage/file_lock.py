@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 LOCK_SECONDS: Final = 5.0
-"""How long to wait for the lock. After that the callers who wait are told that the log cannot be written."""
+"""The time to wait for the lock. After that the callers who wait are told that the log cannot be written."""
 
 
 class FileLock:

@@ -1,9 +1,9 @@
-"""Which processes of this gateway are alive: each holds a lock on a file of its own for as long as it lives.
+"""Knows which processes of this gateway are alive: each holds a lock on a file of its own for as long as it lives.
 
 The kernel releases the lock however the process ends, and unlike process ids the names are never used again. A data
 worker takes its lock before it records anything and keeps it until its last record is durable. So if the process of an
 open decision has no lock, nobody else will close that decision.
-Specification: docs/architecture.md, sections 10 (recovery) and 12.
+Specification: architecture.md, sections 10 (recovery) and 12.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class LiveBoots(Collection[str]):
             self._alive(name, inherit)
 
     def _alive(self, name: str, inherit: Callable[[bytes], None] | None = None) -> bool:
-        """Whether a process holds the lock of this name. With `inherit` the file of a dead one is removed."""
+        """True if a process holds the lock of this name. With `inherit` the file of a dead one is removed."""
         path = self._directory / name
         try:
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -106,7 +106,7 @@ class LiveBoots(Collection[str]):
         return sorted(os.listdir(self._directory)) if self._directory.is_dir() else []
 
 
-# How long a start waits for those who only look whether a gateway is running: they hold the lock for microseconds.
+# The time that a start waits for processes that only look if a gateway is running: they hold the lock for microseconds.
 _LOOKED_AT_SECONDS = 0.5
 
 
@@ -185,7 +185,7 @@ def _holder(address: str) -> int | None:
 
 
 def running(data: DataDirectory) -> bytes | None:
-    """What the gateway that runs on a data directory tells about itself, perhaps nothing yet; None if none runs."""
+    """Facts that the gateway running on a data directory tells about itself, perhaps none yet; None if none runs."""
     try:
         file = os.open(data.path / "up.lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether an open file is still the one that its name leads to.
+"""Checks that an open file is still the one that its name leads to.
 
 SQLite does not notice that a database was moved, deleted or replaced: it reads a file that nobody changes any more, and
 commits to a file that nobody will open again. The same goes for the write-ahead log beside it. So check this before you
@@ -31,7 +31,7 @@ class OpenedFile:
         self._identity = found.st_dev, found.st_ino
 
     def in_place(self) -> bool:
-        """Whether the path still leads to it."""
+        """True if the path still leads to it."""
         try:
             found = os.stat(self._path)
         except OSError:

@@ -1,4 +1,4 @@
-"""Key material in files: raw bytes, mode 0600 (docs/architecture.md, section 13).
+"""Key material in files: raw bytes, mode 0600 (architecture.md, section 13).
 
 Peppers and the key-encryption key are stored this way. A file that other users may read is refused, because its secret
 may be known to them.

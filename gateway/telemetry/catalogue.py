@@ -14,11 +14,11 @@ MICROSECOND: Final = 1e-6
 NANODOLLAR: Final = 1e-9
 
 OUTCOMES: Final = ("ok", "denied", "refused", "failed", "disconnected")
-"""How requests end, as a label: `denied` by a recorded decision or a later revocation, `refused` before a decision,
+"""The ends of requests, as a label: `denied` by a recorded decision or a later revocation, `refused` before a decision,
 `failed` after one."""
 
 MAX_LIMITED: Final = 200
-"""How many limits have a series of their own; those of further subjects are counted together."""
+"""The number of limits with a series of their own; those of further subjects are counted together."""
 
 TOKENS: Final = ("input", "output", "cached", "cache_write", "reasoning")
 """Kinds of tokens. `cached` and `cache_write` are parts of `input`, `reasoning` is one of `output`."""
@@ -61,7 +61,7 @@ class Kind:
         return sum(family.slots for family in self.families)
 
     def offset(self, name: str) -> int:
-        """Where the numbers of a metric begin."""
+        """The place where the numbers of a metric begin."""
         at = 0
         for family in self.families:
             if family.name == name:

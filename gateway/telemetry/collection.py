@@ -34,7 +34,7 @@ class Totals:
     alive: list[str] = field(default_factory=list)
 
     def add(self, block: counts.Block, *, alive: bool) -> None:
-        """Add a worker's numbers. What a worker holds at the moment, its gauges, counts only while it lives."""
+        """Add a worker's numbers. Its gauges, which say what it holds at the moment, count only while it lives."""
         kind = KINDS.get(block.kind)
         if kind is None or len(block.numbers) != kind.slots or len(block.labels) != len(kind.labels):
             return  # of another version of the gateway

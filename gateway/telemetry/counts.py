@@ -1,6 +1,6 @@
 """The numbers that one worker counts, in a file that it maps into memory: counting is adding to an integer.
 
-What was counted is in the file at once and stays there however the worker ends, SIGKILL included, so nothing is lost
+A count is in the file at once and stays there however the worker ends, SIGKILL included, so nothing is lost
 and nobody has to be told. The control process reads the files of all workers. A power failure may lose them: these are
 metrics, the audit log is the record.
 
@@ -86,7 +86,7 @@ class Counts:
 
 
 def read(content: bytes) -> Iterator[Block]:
-    """The blocks of a file. What cannot be read ends it, as does what is still being written."""
+    """The blocks of a file. A record that cannot be read ends it, as does one that is still being written."""
     numbers = memoryview(content[: len(content) // _WORD * _WORD]).cast("q")
     if not numbers or numbers[0] != _MAGIC:
         return

@@ -1,6 +1,6 @@
 """Metrics as Prometheus reads them: in its text format or, if the reader asks for that, in OpenMetrics.
 
-Only the control process uses this. What workers have counted is rendered with the names of `catalogue.py`; to it come
+Only the control process uses this. The workers' counts are rendered with the names of `catalogue.py`; to it come
 the gauges that the control process itself knows. Each worker bounds its labels; here the union of all workers is
 bounded in the same way, and a name that has its own series keeps it.
 """
@@ -40,7 +40,7 @@ class Gauge:
 
 
 class Bounds:
-    """Which agents, models and limits have series of their own: the first ones seen, for as long as this lives."""
+    """The agents, models and limits that have series of their own: the first ones seen, for as long as this lives."""
 
     def __init__(self, agents: int, models: int) -> None:
         self._most_agents = agents

@@ -4,7 +4,7 @@ Each webhook is served on its own, so a receiver that is dead or slow holds up n
 the gateway; threads and deliveries under way are shares of organizations. All webhooks are followed in one round every
 two seconds, and how deliveries went is written down in the next round, all at once. After a failure a webhook waits,
 longer each time; so does an event that one receiver does not accept, while later ones pass it. Specification:
-docs/webhooks.md.
+webhooks.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gateway.webhooks import events, sender
 logger = logging.getLogger("gateway.webhooks.courier")
 
 SECONDS: Final = 2.0
-"""How often the log is looked at."""
+"""The interval at which the log is looked at."""
 
 THREADS: Final = 4
 """They read entries and open secrets for deliveries."""

@@ -1,7 +1,7 @@
-"""What webhooks tell of: entries of the audit log as events (pure).
+"""The events of webhooks: entries of the audit log as events (pure).
 
-An event has the id of its entry, so a receiver that gets it twice can know. What is told is what the log has, never
-the content of a call. Specification: docs/webhooks.md.
+An event has the id of its entry, so a receiver that gets it twice can know. An event has what the log has, never the
+content of a call. Specification: webhooks.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def event_of(entry: Mapping[str, Any]) -> str:
 
 
 def concerns(entry: Mapping[str, Any], organization: str, events: Collection[str]) -> bool:
-    """Whether a webhook of an organization is told of an entry. Policies are the same for all organizations."""
+    """True if a webhook of an organization is told of an entry. Policies are the same for all organizations."""
     return entry.get("org") in (organization, SYSTEM) and event_of(entry) in events
 
 

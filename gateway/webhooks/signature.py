@@ -1,6 +1,6 @@
 """Signatures of deliveries, as Standard Webhooks has them (https://www.standardwebhooks.com), and their secrets (pure).
 
-A secret is `whsec_` and 24 to 64 bytes in base64. What is signed is `ID.TIMESTAMP.BODY`, with HMAC-SHA-256.
+A secret is `whsec_` and 24 to 64 bytes in base64. The signed text is `ID.TIMESTAMP.BODY`, with HMAC-SHA-256.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A trial: the event `webhook.test` sent to one webhook at once, outside of its deliveries (docs/webhooks.md)."""
+"""A trial: the event `webhook.test` sent to one webhook at once, outside of its deliveries (webhooks.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.webhooks import events, sender
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of it: `error` says why the receiver has not accepted it, and is empty if it has."""
+    """The outcome: `error` says why the receiver has not accepted it, and is empty if it has."""
 
     webhook: str
     url: str
