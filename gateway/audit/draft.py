@@ -90,8 +90,8 @@ def draft(intent: Intent, boot: str) -> Draft:
         _add(entry, intent.fields)
     if isinstance(intent, _OF_A_CALL) and intent.content is not None:
         _add(entry, {"content_commitment": intent.content.commitment, "content_expires_ns": entries.PLACEHOLDER_TIME})
-    entries.check(entry)
     size = len(entries.encode(entry))
+    entries.check(entry, size)
     most = entries.MAX_LEAF - (_RESERVATION if isinstance(intent, Decided) and intent.reservation else _SLACK)
     if size > most:
         raise AuditError("bad_entry", f"the entry would have {size} bytes, {most} are the most")

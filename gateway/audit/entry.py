@@ -9,6 +9,7 @@ Specification: docs/architecture.md, section 10.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ MAX_MEMBERS: Final = 128
 SALT_BYTES: Final = 32
 _INNER: Final = bytes(each ^ 0x36 for each in range(256))  # what HMAC makes of each byte of its key
 _OUTER: Final = bytes(each ^ 0x5C for each in range(256))
+_INNER_REST: Final = bytes(64 - SALT_BYTES).translate(_INNER)  # a key is filled up to a block of the hash
+_OUTER_REST: Final = bytes(64 - SALT_BYTES).translate(_OUTER)
 ACTOR_GATEWAY: Final = "gateway"  # who acted, where it was neither an agent nor a person
 
 _STRING = (str,)
@@ -148,61 +151,82 @@ def commitment(salt: bytes, name: str, value: bytes) -> str:
     if len(salt) != SALT_BYTES:
         raise AuditError("bad_entry", f"a commitment needs a salt of {SALT_BYTES} bytes")
     # As RFC 2104 says. `hmac.digest` lets go of the interpreter for it, however small the value is.
-    key = salt.ljust(64, b"\x00")
-    inner = hashlib.sha256(key.translate(_INNER) + name.encode() + b"\x00" + value)
-    return hashlib.sha256(key.translate(_OUTER) + inner.digest()).hexdigest()
+    inner = hashlib.sha256(salt.translate(_INNER) + _INNER_REST + name.encode() + b"\x00" + value)
+    return hashlib.sha256(salt.translate(_OUTER) + _OUTER_REST + inner.digest()).hexdigest()
 
 
-_REQUIRED: Final = {kind: (*COMMON.items(), *members.items()) for kind, members in KINDS.items()}
+_SCALARS: Final = (str, int, bool, type(None))
 
 
-def check(entry: Mapping[str, Any]) -> None:
-    """Raise `bad_entry` unless these are the members of an entry: the one rule book for writers and readers."""
+def check(entry: Mapping[str, Any], size: int = MAX_LEAF) -> None:
+    """Raise `bad_entry` unless these are the members of an entry: the one rule book for writers and readers.
+
+    `size` is that of its leaf, if it has one already.
+    """
     kind = entry.get("kind")
     if type(kind) is not str or kind not in KINDS:
         _refuse(f"`{kind}` is not a kind of entry")
     if type(entry.get("v")) is not int or not 1 <= entry["v"] <= VERSION:
         _refuse("the entry is of a version that this program does not know")
-    for name, types in _REQUIRED[kind]:
-        if type(entry.get(name, _ABSENT)) not in types:
-            if name not in entry:
-                _refuse(f"a `{kind}` entry lacks `{name}`")
-            _refuse(f"`{name}` of a `{kind}` entry has the wrong type")
     if len(entry) > MAX_MEMBERS:
         _refuse(f"an entry has at most {MAX_MEMBERS} members")
+    _check_values(entry, kind, size)
     if not _TIME.fullmatch(entry["time"]):
         _refuse("`time` is not a number of nanoseconds since 1970 in 19 digits")
-    check_members(entry)
 
 
 def check_members(members: Mapping[str, Any]) -> None:
     """Raise `bad_entry` unless each of these can be a member of an entry."""
-    for name, value in members.items():
-        # Two lines instead of a call: an entry of the hot path has some forty members.
-        cap = _caps.get(name) or _cap(name)
-        if type(value) is str:
-            # UTF-8 has at least as many bytes as characters, so only non-ASCII strings must be encoded to know.
-            if len(value) > cap or (not value.isascii() and len(value.encode("utf-8", "surrogatepass")) > cap):
-                _refuse(f"`{name}` is longer than {cap} bytes")
-        elif type(value) is int:
-            if not -MAX_INTEGER <= value <= MAX_INTEGER:
-                _refuse(f"`{name}` is beyond ±(2**53-1): give it as a string")
-        elif type(value) is not bool and value is not None:
-            _refuse(f"`{name}` is a {type(value).__name__}: members are strings, integers, booleans or null")
+    _check_values(members, "", MAX_LEAF)
 
 
-_ABSENT: Final = object()
-_caps: Final[dict[Any, int]] = {}  # of names that were asked for: few, because the gateway gives them
+def _check_values(members: Mapping[str, Any], kind: str, size: int) -> None:
+    short, long, integers = _rules(kind, tuple(members), tuple(map(type, members.values())))
+    # A leaf has more bytes than each of its strings.
+    for name, cap in short if size <= MAX_STRING else (*short, *long):
+        value = members[name]
+        # UTF-8 has at least as many bytes as characters, so only non-ASCII strings must be encoded to know.
+        if len(value) > cap or (not value.isascii() and len(value.encode("utf-8", "surrogatepass")) > cap):
+            _refuse(f"`{name}` is longer than {cap} bytes")
+    for name in integers:
+        if not -MAX_INTEGER <= members[name] <= MAX_INTEGER:
+            _refuse(f"`{name}` is beyond ±(2**53-1): give it as a string")
+
+
+_Caps: TypeAlias = tuple[tuple[str, int], ...]
+
+
+@functools.lru_cache(maxsize=512)
+def _rules(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> tuple[_Caps, _Caps, tuple[str, ...]]:
+    """The strings of these members, short ones and others, with how many bytes they may have; and the integers.
+
+    Raises `bad_entry` if an entry of this kind cannot have these members. An entry of the hot path has some forty, and
+    nearly all such entries have the same ones.
+    """
+    required = {**COMMON, **KINDS[kind]} if kind else {}
+    for name in required:
+        if name not in names:
+            _refuse(f"a `{kind}` entry lacks `{name}`")
+    strings, integers = [], []
+    for name, found in zip(names, types, strict=True):
+        cap = _cap(name)
+        if found not in required.get(name, _SCALARS):
+            if name in required:
+                _refuse(f"`{name}` of a `{kind}` entry has the wrong type")
+            _refuse(f"`{name}` is a {found.__name__}: members are strings, integers, booleans or null")
+        if found is str:
+            strings.append((name, cap))
+        elif found is int:
+            integers.append(name)
+    short = tuple([each for each in strings if each[1] < MAX_STRING])
+    return short, tuple([each for each in strings if each[1] >= MAX_STRING]), tuple(integers)
 
 
 def _cap(name: Any) -> int:
     """How many bytes a string under this name may have."""
     if type(name) is not str or not _NAME.fullmatch(name):
         _refuse(f"`{name}` is not a name for a member: lower case ASCII letters, digits and `_`")
-    cap = _CAPS.get(name) or (MAX_DOCUMENT if name.endswith("_json") else MAX_STRING)
-    if len(_caps) < 1024:
-        _caps[name] = cap
-    return cap
+    return _CAPS.get(name) or (MAX_DOCUMENT if name.endswith("_json") else MAX_STRING)
 
 
 def agent_of(entry: Mapping[str, Scalar]) -> str | None:
@@ -230,7 +254,7 @@ def opened(entry: Mapping[str, Scalar]) -> dict[str, Any]:
 
 
 def encode(entry: Mapping[str, Scalar]) -> bytes:
-    """The leaf of a checked entry."""
+    """The leaf of an entry, which has been or will be checked."""
     leaf = canonical(entry)
     if len(leaf) > MAX_LEAF:
         _refuse(f"an entry has at most {MAX_LEAF} bytes, this one has {len(leaf)}")
@@ -247,7 +271,7 @@ def decode(leaf: bytes) -> Entry:
         raise AuditError("bad_entry", f"the leaf is not JSON: {error}") from error
     if type(entry) is not dict:
         _refuse("the leaf is not a JSON object")
-    check(entry)
+    check(entry, len(leaf))
     if canonical(entry) != leaf:  # spaces, order, escapes, repeated names
         _refuse("the leaf is not in canonical form")
     return entry

@@ -461,7 +461,7 @@ class AuditWriter:
     def _complain_of_logs(self, jobs: list[_Job]) -> None:
         """Log once of each log that stands still although others are written, and once that it goes on."""
         for job in jobs:
-            if job.draft is None:
+            if job.draft is None or (job.error is None and not self._still):
                 continue
             organization = job.draft.organization
             if job.error is not None and job.error.code == "audit_unavailable":

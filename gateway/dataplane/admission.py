@@ -103,7 +103,8 @@ class Place:
 
     def leave(self) -> None:
         """Give the place back; may be called again."""
-        self.body_has_come()
+        if self._arriving:
+            self.body_has_come()
         if not self._left:
             self._left = True
             self._admission.requests.give_back(*self.holders)

@@ -19,7 +19,7 @@ import gateway as package
 
 from .conftest import Gateway, chat
 
-MOST: Final = 1080
+MOST: Final = 950
 _OURS: Final = str(Path(package.__file__).parent)
 
 

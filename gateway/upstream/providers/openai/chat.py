@@ -334,6 +334,8 @@ def _modalities(body: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tup
         for part in content if isinstance(content, list) else ():
             # Servers look at the member, whatever the type says.
             found.update(kind for name, kind in _PART_KINDS.items() if name == part.get("type") or name in part)
+    if not found:
+        return ()
     if unknown := sorted(found - {"text", "audio", "file", "image", "video"}):
         members.refuse(f"the modality {shown(unknown[0])} is not known")
     return tuple(sorted(found - {"text"}))
