@@ -26,7 +26,7 @@ from gateway.identity.credentials import Peppers
 from gateway.registry import agent_updates, changes
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 
 PATTERNS = ("[0-9]{13,19}", r"[a-z0-9.]+@[a-z0-9.]+")
 CASES = {

@@ -228,7 +228,7 @@ def prepare(directory: Path, upstream: int, policy: str = POLICY) -> str:
     from gateway.registry import activations, changes
     from gateway.registry.database import Registry
     from gateway.registry.records import BundleRecord
-    from gateway.registry.vault import Vault
+    from gateway.secrets.vault import Vault
 
     data, actor, organization = DataDirectory(directory), "local:0", "default"
     data.create()

@@ -144,7 +144,7 @@ def erase_content(
     from gateway.audit.writer import AuditWriter
     from gateway.identifiers import new_id
     from gateway.registry import agent_updates, queries
-    from gateway.registry.vault import Vault
+    from gateway.secrets.vault import Vault
 
     directory = DataDirectory(data)
     with local.changing(data) as registry:

@@ -23,7 +23,7 @@ def read(data: DataDirectory, decision: Decision) -> dict[str, Any]:
     """
     from gateway.audit import content
     from gateway.control import kept_requests
-    from gateway.registry.vault import Vault
+    from gateway.secrets.vault import Vault
 
     decided = decision.decided
     with opened_log(data.audit_db) as db:
@@ -45,7 +45,7 @@ def redacted(decision: Decision, part: str) -> int:
 def completing(data: DataDirectory) -> Complete:
     """A function that puts the request into the input of a decision, for judging again (`control/kept_requests.py`)."""
     from gateway.control import kept_requests
-    from gateway.registry.vault import Vault
+    from gateway.secrets.vault import Vault
 
     return kept_requests.completing(lambda: local.reading(data.path), lambda: Vault.load(data.keys))
 

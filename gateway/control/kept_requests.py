@@ -12,7 +12,7 @@ from gateway.audit.search import Found
 from gateway.errors import Denied, GatewayError
 from gateway.registry import content_keys, queries
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.upstream import strict_json
 
 Input: TypeAlias = dict[str, Any] | None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # a command imports what its own operation needs, and no more
     from gateway.identity.credentials import Peppers
     from gateway.registry.database import Registry
     from gateway.registry.guarded import Step
-    from gateway.registry.vault import Vault
+    from gateway.secrets.vault import Vault
     from gateway.settings import Settings
 
 Schema: TypeAlias = dict[str, Any]

@@ -19,7 +19,6 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 import orjson
 from yarl import URL
 
-from gateway.dataplane.issuer_keys import FRESH_SECONDS, KEPT_SECONDS, RETRY_SECONDS, IssuerKeys
 from gateway.errors import Denied, GatewayError
 from gateway.identity import logins
 from gateway.identity.jose import Key
@@ -27,6 +26,7 @@ from gateway.identity.workload import Issuer
 from gateway.outbound.addresses import ANYWHERE
 from gateway.registry.login_providers import LoginProviderRecord
 from gateway.settings import is_loopback
+from gateway.tokens.issuer_keys import FRESH_SECONDS, KEPT_SECONDS, RETRY_SECONDS, IssuerKeys
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.connection import Answer
 from gateway.upstream.providers.base import Outgoing

@@ -37,8 +37,8 @@ from gateway.identity.credentials import Peppers
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.documents import plain
-from gateway.registry.key_source import KeySource
-from gateway.registry.vault import Vault
+from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Vault
 from gateway.settings import Settings, load_settings
 from gateway.shares import Holder, Shares, address_of
 

@@ -10,7 +10,7 @@ from gateway.errors import GatewayError
 from gateway.registry import upstream_uses
 from gateway.registry.database import Registry
 from gateway.registry.port import UpstreamRow
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.upstream import check
 from gateway.upstream.check import UpstreamCheck
 from gateway.upstream.routing import Destination

@@ -22,7 +22,7 @@ from gateway.dataplane.held_bytes import Holding
 from gateway.errors import GatewayError
 from gateway.identity.principals import KeptContent, Principal
 from gateway.registry import content_keys
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 
 logger = logging.getLogger("gateway.dataplane.content")
 

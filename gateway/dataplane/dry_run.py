@@ -27,11 +27,11 @@ from gateway.policy.authorization import Apply, Authorization
 from gateway.policy.cache import Panel, PolicyCache
 from gateway.policy.input import build_input
 from gateway.policy.input_schema import problems
-from gateway.registry.key_source import KeySource
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Vault
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
+from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from gateway.upstream import routing
 from gateway.upstream.providers import forms

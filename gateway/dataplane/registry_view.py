@@ -18,7 +18,7 @@ import orjson
 
 from gateway.errors import Denied, GatewayError
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, UpstreamRow
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.vault import Place, Vault
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS

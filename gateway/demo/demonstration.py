@@ -34,7 +34,7 @@ from gateway.processes.creation import ORGANIZATION, create_empty
 from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.records import NewKey
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 
 if TYPE_CHECKING:
     import openai

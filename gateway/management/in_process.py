@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.identity.credentials import Peppers
     from gateway.registry.database import Registry
     from gateway.registry.publication import Warn
-    from gateway.registry.vault import Vault
+    from gateway.secrets.vault import Vault
     from gateway.settings import Settings
 
 _EVERY: Final = 10**9
@@ -136,7 +136,7 @@ class _Context(Context):
 
     @cached_property
     def vault(self) -> Vault:
-        from gateway.registry.vault import Vault
+        from gateway.secrets.vault import Vault
 
         return Vault.load(self.data.keys)
 

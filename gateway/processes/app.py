@@ -49,7 +49,7 @@ async def _control(
     from gateway.processes.duties import Duties
     from gateway.processes.metrics_page import MetricsPage
     from gateway.processes.version import version
-    from gateway.registry.key_source import KeySource
+    from gateway.secrets.key_source import KeySource
 
     opened = socket.socket(fileno=descriptor)
     opened.listen(listener.BACKLOG)

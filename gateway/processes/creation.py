@@ -33,7 +33,7 @@ from gateway.policy.rollout.sync import activate_head
 from gateway.processes import local
 from gateway.registry import changes, names
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.settings import PREFIX, SCHEMA, load_settings
 from gateway.storage import durable
 

@@ -23,7 +23,6 @@ from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
-from gateway.dataplane.issuer_keys import IssuerKeys
 from gateway.dataplane.leak_reports import LeakReports
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
@@ -31,8 +30,6 @@ from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.request_log import RequestLog
-from gateway.dataplane.token_endpoint import TokenEndpoint
-from gateway.dataplane.token_grants import Grants
 from gateway.dataplane.tracing import tracer
 from gateway.http import listener, tls
 from gateway.http.connection import Limits
@@ -49,16 +46,19 @@ from gateway.policy.cache import PolicyCache, digests
 from gateway.policy.follower import Follower
 from gateway.processes import heartbeat
 from gateway.processes.background import Background
-from gateway.registry.key_source import KeySource
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Vault
 from gateway.runtime.key_uses import KeyUses
 from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.nonces import Nonces
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
+from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from gateway.storage.liveness import Presence
+from gateway.tokens.endpoint import TokenEndpoint
+from gateway.tokens.grants import Grants
+from gateway.tokens.issuer_keys import IssuerKeys
 from gateway.upstream.client import UpstreamClient
 from gateway.usage.price_book import PriceBook
 from gateway.usage.standing import Standing

@@ -30,12 +30,12 @@ from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
 from gateway.registry import adoptions, inventory, outbox, queries, reviews
 from gateway.registry.database import Registry
-from gateway.registry.key_source import KeySource
 from gateway.runtime import legacy_clients, streaks
 from gateway.runtime.handover import Handover
 from gateway.runtime.nonces import Nonces
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
+from gateway.secrets.key_source import KeySource
 from gateway.settings import Settings
 from gateway.storage.liveness import LiveBoots, Presence
 from gateway.storage.opened_file import OpenedFile

@@ -35,12 +35,12 @@ from gateway.processes.openness import Access, access
 from gateway.registry import agreement, inventory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Inventory
-from gateway.registry.key_source import KeySource
 from gateway.runtime import contacts, deliveries, handover, key_uses, legacy_clients
 from gateway.runtime.contacts import Contact, OpenBreaker
 from gateway.runtime.deliveries import State
 from gateway.runtime.key_uses import Uses
 from gateway.runtime.legacy_clients import Client
+from gateway.secrets.key_source import KeySource
 from gateway.settings import Settings
 from gateway.storage import liveness
 from gateway.storage.liveness import LiveBoots

@@ -21,7 +21,7 @@ from gateway.registry.models import Agent, Organization
 from gateway.registry.queries import find_agent, find_organization
 from gateway.registry.records import AgentRecord
 from gateway.registry.row_records import agent_record
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ from gateway.registry.records import (
 )
 from gateway.registry.row_records import agent_record, binding_record, key_record, upstream_record
 from gateway.registry.upstream_routes import leave_routes
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.vault import Place, Vault
 
 MAX_LIVE_KEYS = 2
 """One in use and one that replaces it."""

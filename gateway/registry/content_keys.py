@@ -11,7 +11,7 @@ import os
 from typing import Final
 
 from gateway.audit.content import KEY_BYTES
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.vault import Place, Vault
 
 _PROVIDER: Final = "content"
 

@@ -23,7 +23,6 @@ from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.agent_states import ENDED
 from gateway.registry.contests import ContestRecord
 from gateway.registry.database import Registry
-from gateway.registry.key_source import KeySource
 from gateway.registry.models import Agent, ApiKey, LegacyKey, Organization, Outbox, Team, Upstream
 from gateway.registry.records import (
     ActivationRecord,
@@ -34,7 +33,8 @@ from gateway.registry.records import (
     WebhookRecord,
 )
 from gateway.registry.retiring import Old, Retiring
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Place, Vault
 
 
 @dataclass(frozen=True, slots=True)

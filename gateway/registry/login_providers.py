@@ -25,7 +25,7 @@ from gateway.registry import claim_rules, names, operators, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import LoginProvider, LoginRule, OperatorToken, Organization
 from gateway.registry.queries import find_organization
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.vault import Place, Vault
 
 SESSION_SECONDS: Final = 8 * 3600
 SESSIONS: Final = range(300, 24 * 3600 + 1)

@@ -29,9 +29,9 @@ from gateway.audit.intents import SYSTEM, Fields
 from gateway.errors import GatewayError
 from gateway.registry import content_keys, login_providers, outbox, webhooks
 from gateway.registry.database import Registry
-from gateway.registry.key_source import FILE, KeySource, retired
 from gateway.registry.models import Agent, LoginProvider, Organization, Upstream, Webhook
-from gateway.registry.vault import Place, Vault, identity, sealed_under
+from gateway.secrets.key_source import FILE, KeySource, retired
+from gateway.secrets.vault import Place, Vault, identity, sealed_under
 from gateway.storage import durable, secret_files
 
 BATCH: Final = 200  # rows in one transaction, so that no other change waits long

@@ -23,7 +23,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, Webhook
 from gateway.registry.queries import find_organization
 from gateway.registry.records import WebhookRecord
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.vault import Place, Vault
 
 MAX_WEBHOOKS = 16
 """How many an organization may have."""

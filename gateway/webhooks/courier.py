@@ -22,12 +22,12 @@ from gateway.audit import search, storage
 from gateway.audit.entry import Entry
 from gateway.errors import GatewayError
 from gateway.registry.database import Registry
-from gateway.registry.key_source import KeySource
-from gateway.registry.vault import Vault
 from gateway.registry.webhooks import Followed, agent_name, followed
 from gateway.runtime import deliveries
 from gateway.runtime.deliveries import Deliveries, Outcome, Round
 from gateway.runtime.store import RuntimeStore
+from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Vault
 from gateway.shared_threads import SharedThreads
 from gateway.shares import Holder, Kind, Shares
 from gateway.webhooks import events, sender

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from gateway.identifiers import new_id
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
 from gateway.registry.webhooks import followed
+from gateway.secrets.vault import Vault
 from gateway.webhooks import events, sender
 
 

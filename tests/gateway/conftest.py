@@ -22,7 +22,7 @@ from gateway.identity.credentials import Credential, Peppers, parse
 from gateway.registry import activations, changes
 from gateway.registry.database import Registry
 from gateway.registry.records import BundleRecord
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 
 ACTOR = "local:0"
 ORG = "default"

@@ -20,7 +20,7 @@ from gateway.registry.fleet.plan import Planner, Step, Subject
 from gateway.registry.records import Effect, NewKey
 from gateway.registry.upstream_routes import NewMember
 from gateway.registry.usage_limits import Part
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 
 
 class MadeKey(NamedTuple):

@@ -21,7 +21,7 @@ from gateway.registry.fleet import agent_item, key_items, settings_item
 from gateway.registry.fleet.document import Document, FleetError, Mistake
 from gateway.registry.models import Upstream
 from gateway.registry.records import BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.vault import Place, Vault
 
 Action = Literal["add", "change", "remove"]
 Noun = Literal[

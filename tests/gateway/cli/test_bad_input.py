@@ -189,7 +189,7 @@ def test_help_loads_nothing_heavy() -> None:
 def test_what_a_data_worker_reads_with_is_light() -> None:
     modules = (
         "gateway.identity.authentication, gateway.identity.credentials, gateway.identity.principals, "
-        "gateway.registry.reader, gateway.registry.vault"
+        "gateway.registry.reader, gateway.secrets.vault"
     )
     assert loaded(f"import {modules}, sys\nassert 'typer' not in sys.modules") <= {"cryptography"}
 

@@ -17,7 +17,7 @@ from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
 from gateway.processes import local
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Place
+from gateway.secrets.vault import Place
 from gateway.storage.file_lock import FileLock
 from tests.gateway.conftest import Home, Run, at_once
 

@@ -19,7 +19,7 @@ from gateway.identity.principals import Principals
 from gateway.processes import creation
 from gateway.registry.names import PROVIDERS
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.settings import SCHEMA, Settings, load_settings
 from gateway.upstream.providers import presets
 from tests.gateway.conftest import Done, Run, at_once

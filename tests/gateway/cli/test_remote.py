@@ -32,7 +32,7 @@ from gateway.processes import status_answer
 from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.models import Operator
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.settings import load_settings
 from tests.gateway.cli import remote_scripts
 from tests.gateway.cli.test_permissions import activate

@@ -8,7 +8,7 @@ import orjson
 from dulwich.repo import Repo
 
 from gateway.registry import activations, changes, emergency_stops, publication, webhooks
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Control
 

@@ -20,7 +20,7 @@ from gateway.data_directory import DataDirectory
 from gateway.processes.creation import create
 from gateway.registry import changes
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.upstream.providers.http import api, openapi
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.processes import Background, Live, write_policy

@@ -26,14 +26,11 @@ from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
-from gateway.dataplane.issuer_keys import IssuerKeys
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
 from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
-from gateway.dataplane.token_endpoint import TokenEndpoint
-from gateway.dataplane.token_grants import Grants
 from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
 from gateway.http.health import Health
@@ -51,13 +48,16 @@ from gateway.registry import activations, changes
 from gateway.registry.database import Registry
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord, UpstreamRecord
-from gateway.registry.vault import Vault
 from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.nonces import Nonces
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
+from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from gateway.storage.liveness import Presence
+from gateway.tokens.endpoint import TokenEndpoint
+from gateway.tokens.grants import Grants
+from gateway.tokens.issuer_keys import IssuerKeys
 from gateway.upstream.client import UpstreamClient
 from gateway.usage.price_book import PriceBook
 from gateway.usage.standing import Standing

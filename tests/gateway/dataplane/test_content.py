@@ -18,7 +18,7 @@ from gateway.dataplane import stream_texts
 from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, agent_updates, outbox
 from gateway.registry.records import BundleRecord
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, answer, stream, until
 
 READS_CONTENT = """\

@@ -20,7 +20,7 @@ from gateway.cli import main
 from gateway.dataplane.obliged import described, obliged
 from gateway.policy.obligations import Obligations
 from gateway.registry import agent_updates, changes, queries
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Prepared, chat

@@ -27,7 +27,7 @@ from gateway.registry import activations, outbox, teams
 from gateway.registry.agent_updates import AgentUpdate, update_agent
 from gateway.registry.database import Registry
 from gateway.registry.records import BundleRecord
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from tests.gateway.cli.test_remote import URL, Elsewhere, nowhere
 from tests.gateway.conftest import Home
 from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, changes
 from gateway.registry.records import BundleRecord
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.upstream.providers.http import api, openapi
 
 from .conftest import ACTOR, MANIFEST, ORG, Gateway, answer, read_reply

@@ -15,12 +15,12 @@ import pytest
 
 from gateway.audit import search, storage
 from gateway.cli import main
-from gateway.dataplane import issuer_keys
 from gateway.errors import Denied
 from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, changes, issuers
 from gateway.registry.issuers import PersonTokens
 from gateway.registry.records import BundleRecord
+from gateway.tokens import issuer_keys
 from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import WRONG_TIMES, Signer
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, answer, chat, until

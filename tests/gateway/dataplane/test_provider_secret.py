@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.upstream.routing import Choices, target
 from tests.gateway.dataplane.conftest import COMPLETION, ORG, UPSTREAM_KEY, Gateway, Seen, answer
 from tests.gateway.dataplane.processes import Live

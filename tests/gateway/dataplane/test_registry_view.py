@@ -17,9 +17,9 @@ from gateway.dataplane import registry_view
 from gateway.dataplane.registry_view import RegistryView
 from gateway.errors import Denied
 from gateway.registry import changes
-from gateway.registry.key_source import KeySource
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Vault
+from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Vault
 from gateway.storage import secret_files
 from gateway.upstream import routing
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once

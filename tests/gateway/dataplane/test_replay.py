@@ -16,7 +16,7 @@ import pytest
 from gateway.data_directory import DataDirectory
 from gateway.processes import local
 from gateway.registry import changes
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from tests.recordings import COUNT, WITHOUT_BODY, Recording, all_recordings
 
 from .conftest import Handler, Reply, Seen, Upstream, read_reply

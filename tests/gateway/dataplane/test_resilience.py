@@ -13,8 +13,8 @@ import pytest
 
 from gateway.registry import changes, upstream_routes
 from gateway.registry.upstream_routes import NewMember
-from gateway.registry.vault import Vault
 from gateway.runtime import contacts
+from gateway.secrets.vault import Vault
 
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, Handler, Reply, Seen, Upstream, answer, chat, stream, until
 from .test_requests import DONE, HELLO, USAGE

@@ -19,7 +19,7 @@ from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers
 from gateway.registry import changes, usage_limits
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 
 from .conftest import ACTOR, Reply, read_reply, until
 from .processes import Live, request

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.dataplane import issuer_keys
 from gateway.identity import jose
 from gateway.registry import changes
+from gateway.tokens import issuer_keys
 from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import WRONG_TIMES, Signer
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, answer

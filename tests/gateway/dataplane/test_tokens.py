@@ -14,13 +14,13 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import text
 
-from gateway.dataplane import token_pace
 from gateway.errors import Denied
 from gateway.identity import jose, key_scope, tokens
 from gateway.identity.key_scope import KeyScope, scope
 from gateway.identity.token_keys import TokenKeys
 from gateway.registry import changes, token_keys
 from gateway.registry.agent_updates import resume_agent, suspend_agent
+from gateway.tokens import pace as token_pace
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, chat, read_reply, until
 from tests.gateway.dataplane.test_revoked_calls import OPENAI, Streaming, endless, refusal
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from gateway.dataplane import issuer_keys
 from gateway.errors import GatewayError
 from gateway.identity import jose, workload
 from gateway.outbound.addresses import ANYWHERE, PUBLIC
 from gateway.registry import changes, issuers
 from gateway.registry.agent_updates import suspend_agent
 from gateway.registry.issuers import IssuerUpdate
+from gateway.tokens import issuer_keys
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.gateway.dataplane.issuer import Issuer, new_key, signed
 from tests.gateway.dataplane.test_tokens import EXCHANGE, TYPES, another, ask, bearer

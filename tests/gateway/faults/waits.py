@@ -29,7 +29,7 @@ from gateway.http import sockets
 from gateway.processes.children import ALLOCATOR, flags
 from gateway.registry import changes
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from tests.gateway.faults.bodies import CHAT, Hostile
 from tests.gateway.faults.bystander import Bystander, Waits

@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 from yarl import URL
 
-from gateway.dataplane.issuer_keys import IssuerKeys
 from gateway.errors import Denied
 from gateway.identity.workload import Issuer
 from gateway.outbound.addresses import ANYWHERE, PUBLIC, is_inside_name
+from gateway.tokens.issuer_keys import IssuerKeys
 from gateway.upstream import check
 from gateway.upstream.client import NotConnectedError, UpstreamClient
 from gateway.upstream.providers.base import Outgoing

@@ -18,7 +18,7 @@ from gateway.errors import GatewayError
 from gateway.registry import changes
 from gateway.registry.port import REVISION
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.postgres.conftest import copied, empty
 from tests.gateway.postgres.store import PostgresRegistry, engine

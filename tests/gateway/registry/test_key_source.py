@@ -11,9 +11,10 @@ import pytest
 
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.registry import key_source, vault, vault_rotation
-from gateway.registry.key_source import KeySource
-from gateway.registry.vault import Place, Vault, identity
+from gateway.registry import vault_rotation
+from gateway.secrets import key_source, vault
+from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Place, Vault, identity
 from gateway.settings import load_settings
 from tests.gateway.conftest import ACTOR, Home
 from tests.gateway.registry.test_vault_rotation import ALL, content_key, fill, secrets

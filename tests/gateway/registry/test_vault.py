@@ -12,7 +12,7 @@ from gateway.errors import GatewayError
 from gateway.registry import changes
 from gateway.registry.port import UpstreamRow
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.vault import Place, Vault
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 VAULT = Vault(bytes(range(32)))

@@ -13,11 +13,11 @@ from sqlmodel import SQLModel, select
 from gateway.errors import GatewayError
 from gateway.registry import agent_updates, changes, content_keys, login_providers, vault_rotation, webhooks
 from gateway.registry.agent_updates import AgentUpdate
-from gateway.registry.key_source import retired
 from gateway.registry.models import Agent, Upstream
 from gateway.registry.queries import find_agent, find_organization
 from gateway.registry.reader import RegistryReader
-from gateway.registry.vault import Place, Vault
+from gateway.secrets.key_source import retired
+from gateway.secrets.vault import Place, Vault
 from gateway.storage import secret_files
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 

@@ -23,7 +23,7 @@ from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers
 from gateway.registry import changes, emergency_stops, tenant_changes
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 from tests.gateway.dataplane.processes import POLICY, Live, request, write_policy
 from tests.gateway.revocation.upstream import Upstream
 

@@ -15,7 +15,7 @@ import pytest
 from gateway.cli import main
 from gateway.registry import changes, tenant_changes
 from gateway.registry.database import Registry
-from gateway.registry.vault import Vault
+from gateway.secrets.vault import Vault
 
 from .conftest import NS, Call, Log
 

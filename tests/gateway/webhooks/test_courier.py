@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from gateway.registry.key_source import KeySource
 from gateway.runtime import deliveries
 from gateway.runtime.deliveries import Deliveries, Outcome, Round
 from gateway.runtime.store import RuntimeStore
+from gateway.secrets.key_source import KeySource
 from gateway.webhooks import courier as courier_module
 from gateway.webhooks import events, sender, signature
 from gateway.webhooks.courier import Courier

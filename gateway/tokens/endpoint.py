@@ -15,19 +15,20 @@ from urllib.parse import unquote_plus
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.dataplane import preconditions, token_form
+from gateway.dataplane import preconditions
 from gateway.dataplane.patience import Patience
 from gateway.dataplane.receiving import ClientGoneError
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.telling import challenge
-from gateway.dataplane.token_form import Refusal, TokenRequest
-from gateway.dataplane.token_grants import Grants
 from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.identity import authentication, signatures
 from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Presented
 from gateway.identity.token_keys import TokenKeys
+from gateway.tokens import form as token_form
+from gateway.tokens.form import Refusal, TokenRequest
+from gateway.tokens.grants import Grants
 
 TOKEN_PATH = b"/oauth/token"
 KEYS_PATH = b"/.well-known/jwks.json"

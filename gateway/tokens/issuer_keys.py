@@ -27,7 +27,7 @@ from gateway.settings import is_loopback
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.providers.base import Outgoing
 
-logger = logging.getLogger("gateway.dataplane.issuer_keys")
+logger = logging.getLogger("gateway.tokens.issuer_keys")
 
 FRESH_SECONDS = 600.0
 KEPT_SECONDS = 3600.0

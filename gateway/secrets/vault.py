@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.errors import GatewayError
-from gateway.registry.key_source import FILE, KeySource
+from gateway.secrets.key_source import FILE, KeySource
 from gateway.storage import secret_files
 
 COMMAND_PAUSE: Final = 5.0

@@ -16,9 +16,6 @@ from gateway.audit.entry import SALT_BYTES, canonical, commitment, document
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Changed
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane.issuer_keys import IssuerKeys
-from gateway.dataplane.token_form import TYPES, Refusal, TokenRequest
-from gateway.dataplane.token_pace import TokenPace
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.identifiers import new_id
 from gateway.identity import authentication, jose, persons, token_credentials, token_scope, tokens, workload
@@ -32,6 +29,9 @@ from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Link, Token
 from gateway.identity.workload import Issuer, Purpose
 from gateway.registry.port import AgentRow, Epochs, RegistryPort
+from gateway.tokens.form import TYPES, Refusal, TokenRequest
+from gateway.tokens.issuer_keys import IssuerKeys
+from gateway.tokens.pace import TokenPace
 
 _MAX_SUBJECT = 512  # characters of an outside token's subject in the log
 
