@@ -22,6 +22,7 @@ import typer
 from typer.main import get_command
 
 from gateway.cli import completion, output, remote
+from gateway.cli.asking import App
 from gateway.errors import GatewayError
 from gateway.management.servers import SERVER, TOKEN
 
@@ -84,7 +85,7 @@ def build(only: str | None = None) -> typer.Typer:
 
     To import and to build all of them takes several times as long as what most commands do.
     """
-    app = typer.Typer(
+    app = App(
         help=ABOUT,
         no_args_is_help=True,
         add_completion=False,

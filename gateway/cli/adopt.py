@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization, Reason, ReplaceRevoked
+from gateway.cli.asking import App, ChangingOf, Of
+from gateway.cli.options import ReplaceRevoked
 from gateway.cli.upstreams import read_secret
 from gateway.errors import GatewayError
-from gateway.management import documents, gateways
+from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.management.client import Client
     from gateway.registry.adoptions import AdoptionRecord, Started
     from gateway.runtime.legacy_clients import Client as LegacyClient
 
-app = typer.Typer(
-    no_args_is_help=True, help="Let programs go on with an old provider key for a while, and see which still do."
-)
+app = App(no_args_is_help=True, help="Let programs go on with an old provider key for a while, and see which still do.")
 
 _MAX_INPUT = 64 * 1024
 
 
 @app.command()
 def start(
+    ask: ChangingOf,
     upstream: Annotated[str, typer.Option("--upstream", metavar="NAME", help="The upstream that the key is for.")],
     until: Annotated[
         str, typer.Option("--until", metavar="WHEN", help="The key opens nothing from then on: 60d, or 2027-01-31.")
@@ -45,10 +45,6 @@ def start(
         typer.Option("--owner", help="Who moves the programs; needed for the first start, which registers an agent."),
     ] = "",
     replace_revoked: ReplaceRevoked = False,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Let calls with a provider's old key pass until an end date, as those of the agent `legacy`.
 
@@ -61,12 +57,12 @@ def start(
         "upstream": upstream,
         "expires": documents.time_text(expires_ns),
         "owner": owner,
-        "reason": reason,
+        "reason": ask.reason,
         **({"replace_revoked": True} if replace_revoked else {}),
     }
-    with gateways.client(data, output.warn) as gateway:
-        started = _started(gateway, organization, keys, body)
-        if as_json:
+    with ask.gateway() as gateway:
+        started = _started(gateway, ask.organization, keys, body)
+        if ask.as_json:
             output.print_json(
                 {
                     "adoptions": output.plain(started.adoptions),
@@ -80,7 +76,7 @@ def start(
             typer.echo(f"registered agent {first.agent} ({first.agent_id})")
         many = "the old key" if len(started.adoptions) == 1 else f"{len(started.adoptions)} old keys"
         typer.echo(f"calls to {first.upstream} with {many} pass until {output.timestamp(first.expires_ns)}")
-        at = "" if organization == "default" else f" --org {organization}"
+        at = "" if ask.organization == "default" else f" --org {ask.organization}"
         if first.agent_status != "active":
             output.warn(
                 f"agent {first.agent} is {first.agent_status}, so every such call is refused",
@@ -96,25 +92,23 @@ def start(
 
 @app.command()
 def status(
+    ask: Of,
     address: Annotated[
         str | None,
         typer.Option("--address", metavar="IP", help="Only clients at this address, of which only a hash is kept."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show also those that have moved.")] = False,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Show what is still to move: clients that were seen with the old key, and not with one of their own since."""
     from gateway.runtime import legacy_clients
 
-    with gateways.client(data, output.warn) as gateway:
-        found = [each for each in _listed(gateway, organization) if each.revoked_ns is None]
-        clients = _clients(gateway, organization, address)
+    with ask.gateway() as gateway:
+        found = [each for each in _listed(gateway, ask.organization) if each.revoked_ns is None]
+        clients = _clients(gateway, ask.organization, address)
     now_ns = output.now_ns()
     to_move = [each for each in clients if not each.moved(now_ns)]
     moved = [each for each in clients if each.moved(now_ns)]
-    if as_json:
+    if ask.as_json:
         output.print_json(
             {
                 "adoptions": [output.plain(each) | {"state": each.state(now_ns)} for each in found],
@@ -126,7 +120,7 @@ def status(
     for each in found:
         typer.echo(f"{each.upstream}: {_until(each, now_ns)}")
     if not found:
-        output.note(f"organization {organization} adopts no key: see `gateway adopt start --help`")
+        output.note(f"organization {ask.organization} adopts no key: see `gateway adopt start --help`")
     output.print_table(
         ("CLIENT", "FROM", "CALLS", "FIRST SEEN", "LAST SEEN", "MODELS", "NOTE"),
         [_row(each, now_ns) for each in (clients if everything else to_move)],
@@ -138,12 +132,12 @@ def status(
 
 
 @app.command("list")
-def list_adoptions(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def list_adoptions(ask: Of) -> None:
     """List the old keys that pass, or did. Of the keys themselves nothing is known."""
-    with gateways.client(data, output.warn) as gateway:
-        found = _listed(gateway, organization)
+    with ask.gateway() as gateway:
+        found = _listed(gateway, ask.organization)
     now_ns = output.now_ns()
-    if as_json:
+    if ask.as_json:
         output.print_json({"adoptions": [output.plain(each) | {"state": each.state(now_ns)} for each in found]})
         return
     output.print_table(
@@ -166,29 +160,26 @@ def list_adoptions(organization: Organization = "default", data: Data = DATA, as
 
 @app.command()
 def stop(
+    ask: ChangingOf,
     upstream: Annotated[
         str | None, typer.Option("--upstream", metavar="NAME", help="Only the keys of this upstream; otherwise all.")
     ] = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Let the old keys pass no longer. The next call with one of them is refused."""
     from gateway.registry.adoptions import AdoptionRecord
 
-    body = {"upstream": upstream, "reason": reason}
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("POST", "adoptions", "stop", body=body, organization=organization)
+    body = {"upstream": upstream, "reason": ask.reason}
+    with ask.gateway() as gateway:
+        reply = gateway.send("POST", "adoptions", "stop", body=body, organization=ask.organization)
         stopped = documents.records(AdoptionRecord, reply.body["stopped"])
-        left = [each for each in _listed(gateway, organization) if each.revoked_ns is None]
-        if as_json:
+        left = [each for each in _listed(gateway, ask.organization) if each.revoked_ns is None]
+        if ask.as_json:
             output.print_json({"stopped": output.plain(stopped)})
             return
         many = "1 old key opens" if len(stopped) == 1 else f"{len(stopped)} old keys open"
         typer.echo(f"{many} nothing any more")
         if not left:
-            at = "" if organization == "default" else f" --org {organization}"
+            at = "" if ask.organization == "default" else f" --org {ask.organization}"
             agent = stopped[0].agent
             output.note(
                 f"next: `gateway agents retire {agent}{at}`, and a new key at the provider for the gateway alone"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import key_texts, output
-from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.management import documents, gateways
+from gateway.cli.asking import Of
+from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.management.client import Client, Document
@@ -24,18 +24,16 @@ At = Annotated[
 _UNCOMPARED = ("version", "since_ns", "suspends_ns", "actor", "reason", "id", "organization")
 
 
-def show(
-    agent: Agent, at: At = None, organization: Organization = "default", data: Data = DATA, as_json: Json = False
-) -> None:
+def show(ask: Of, agent: Agent, at: At = None) -> None:
     """Show an agent with its keys, bindings and limits, now or at an earlier time; a name is that of then."""
     at_ns = None if at is None else output.parse_past(at)
     when = documents.time_text(at_ns)
-    with gateways.client(data, output.warn) as gateway:
-        body = gateway.get("agents", agent, "overview", organization=organization, at=when).body
-        versions = _versions(gateway, organization, body["agent"]["id"])
+    with ask.gateway() as gateway:
+        body = gateway.get("agents", agent, "overview", organization=ask.organization, at=when).body
+        versions = _versions(gateway, ask.organization, body["agent"]["id"])
     found, uses = _overview(body), key_texts.uses_of(body["keys"])
     now_ns = output.now_ns() if at_ns is None else at_ns
-    if as_json:
+    if ask.as_json:
         activation = body["activation"] and {name: body["activation"][name] for name in ("id", "commit")}
         output.print_json(_document(found, uses, now_ns) | {"versions": versions, "activation": activation})
         return
@@ -43,11 +41,11 @@ def show(
     output.print_fields([(name, output.printable(text)) for name, text in _fields(found, parent, uses, now_ns)])
 
 
-def history(agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def history(ask: Of, agent: Agent) -> None:
     """List the versions of an agent: what changed, when, by whom and why."""
-    with gateways.client(data, output.warn) as gateway:
-        versions = _versions(gateway, organization, agent)
-    if as_json:
+    with ask.gateway() as gateway:
+        versions = _versions(gateway, ask.organization, agent)
+    if ask.as_json:
         output.print_json(versions)
         return
     output.print_table(

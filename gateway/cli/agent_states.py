@@ -8,9 +8,9 @@ import typer
 
 from gateway.cli import options, output
 from gateway.cli.agent_show import Agent
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.asking import ChangingOf, Of
 from gateway.data_directory import DataDirectory
-from gateway.management import documents, gateways
+from gateway.management import documents
 from gateway.processes import local
 
 if TYPE_CHECKING:
@@ -19,80 +19,53 @@ if TYPE_CHECKING:
     from gateway.registry.records import AgentRecord
 
 
-def review(
-    agent: Agent,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def review(ask: ChangingOf, agent: Agent) -> None:
     """Confirm that an agent is still wanted as it is, which `--review-days` asks for again and again."""
     from gateway.registry.records import AgentRecord
 
-    body = {"reason": reason}
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("POST", "agents", agent, "review", body=body, organization=organization)
+    body = {"reason": ask.reason}
+    with ask.gateway() as gateway:
+        reply = gateway.send("POST", "agents", agent, "review", body=body, organization=ask.organization)
         reviewed = documents.record(AgentRecord, reply.body)
-        if as_json:
-            output.print_json(reviewed)
-        else:
-            typer.echo(f"reviewed agent {reviewed.name} ({reviewed.id}), now version {reviewed.version}")
+        ask.show(reviewed, f"reviewed agent {reviewed.name} ({reviewed.id}), now version {reviewed.version}")
 
 
-def suspend(
-    agent: Agent,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def suspend(ask: ChangingOf, agent: Agent) -> None:
     """Suspend an agent until it is resumed. Its next request is refused `agent_suspended`."""
-    with gateways.client(data, output.warn) as gateway:
-        suspended = _changed(gateway, organization, agent, "suspend", reason)
-        if as_json:
+    with ask.gateway() as gateway:
+        suspended = _changed(gateway, ask.organization, agent, "suspend", ask.reason)
+        if ask.as_json:
             output.print_json({"agent": agent, "status": "suspended", "changed": suspended is not None})
         elif suspended is None:
             typer.echo(f"agent {agent} is suspended already")
         else:
             typer.echo(f"suspended agent {suspended.name} ({suspended.id})")
-            org = options.of(organization)
+            org = options.of(ask.organization)
             output.note(f"next: `gateway agents resume {suspended.name}{org}` lets it go on with the same keys")
 
 
-def resume(
-    agent: Agent,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def resume(ask: ChangingOf, agent: Agent) -> None:
     """Let a suspended agent go on, with the same keys and bindings."""
     from gateway.identity.standing import TEXTS
 
-    with gateways.client(data, output.warn) as gateway:
-        resumed = _changed(gateway, organization, agent, "resume", reason)
-        if as_json:
+    with ask.gateway() as gateway:
+        resumed = _changed(gateway, ask.organization, agent, "resume", ask.reason)
+        if ask.as_json:
             output.print_json({"agent": agent, "status": "active", "changed": resumed is not None})
         elif resumed is None:
             typer.echo(f"agent {agent} is not suspended")
         else:
             typer.echo(f"resumed agent {resumed.name} ({resumed.id})")
-            above = standing(gateway, organization, resumed.team)
+            above = standing(gateway, ask.organization, resumed.team)
             if why := above.revoked or above.suspended:
                 output.note(f"it is refused all the same: {TEXTS[why]}")
 
 
-def revoke(
-    agent: Agent,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def revoke(ask: ChangingOf, agent: Agent) -> None:
     """Revoke an agent and all its keys, for good. Its next request is refused."""
-    with gateways.client(data, output.warn) as gateway:
-        revoked = _changed(gateway, organization, agent, "revoke", reason)
-        if as_json:
+    with ask.gateway() as gateway:
+        revoked = _changed(gateway, ask.organization, agent, "revoke", ask.reason)
+        if ask.as_json:
             output.print_json({"agent": agent, "revoked": True, "changed": revoked is not None})
         elif revoked is None:
             typer.echo(f"agent {agent} is already revoked")
@@ -100,17 +73,11 @@ def revoke(
             typer.echo(f"revoked agent {revoked.name} ({revoked.id}) and its keys")
 
 
-def retire(
-    agent: Agent,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def retire(ask: ChangingOf, agent: Agent) -> None:
     """Retire an agent whose work is done: it and all its keys end, for good. Its name becomes free."""
-    with gateways.client(data, output.warn) as gateway:
-        retired = _changed(gateway, organization, agent, "retire", reason)
-        if as_json:
+    with ask.gateway() as gateway:
+        retired = _changed(gateway, ask.organization, agent, "retire", ask.reason)
+        if ask.as_json:
             output.print_json({"agent": agent, "status": "retired", "changed": retired is not None})
         elif retired is None:
             typer.echo(f"agent {agent} is retired already")
@@ -133,9 +100,7 @@ def standing(gateway: Client, organization: str, team: str) -> Standing:
     return documents.record(Standing, gateway.get("standing", organization=organization, team=team).body)
 
 
-def erase_content(
-    agent: Agent, organization: Organization = "default", data: Data = DATA, as_json: Json = False
-) -> None:
+def erase_content(ask: Of, agent: Agent) -> None:
     """Erase all content that is kept of an agent: its key is destroyed, and the rows in the log are deleted.
 
     Without the key, copies of the log cannot be read either. Name an agent that has ended by its id.
@@ -146,12 +111,12 @@ def erase_content(
     from gateway.registry import agent_updates, queries
     from gateway.secrets.vault import Vault
 
-    directory = DataDirectory(data)
-    with local.changing(data) as registry:
+    directory = DataDirectory(ask.data)
+    with local.changing(ask.data) as registry:
         erased = agent_updates.erase_content(
             registry,
             actor=local.actor(),
-            organization=organization,
+            organization=ask.organization,
             agent=agent,
             vault=Vault.load(directory.keys),
         )
@@ -160,7 +125,7 @@ def erase_content(
             count = content_erasure.of_agent(writer, erased.id, local.actor())
         finally:
             writer.close()
-    if as_json:
+    if ask.as_json:
         output.print_json({"agent": erased.id, "decisions": count})
         return
     calls = f"{count:,} {'call' if count == 1 else 'calls'}"

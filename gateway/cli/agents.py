@@ -9,9 +9,10 @@ import typer
 
 from gateway.cli import agent_show, agent_states, options, output, permissions, teams
 from gateway.cli.agent_show import Agent, At
-from gateway.cli.options import DATA, Data, Json, Organization, Reason, ReplaceRevoked
+from gateway.cli.asking import App, ChangingOf, Of
+from gateway.cli.options import ReplaceRevoked
 from gateway.errors import GatewayError
-from gateway.management import documents, gateways
+from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.management.client import Client
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 _EVERY: Final = 10**9
 """More agents than there are."""
 
-app = typer.Typer(no_args_is_help=True, help="Register, show, change, suspend, revoke and retire agents.")
+app = App(no_args_is_help=True, help="Register, show, change, suspend, revoke and retire agents.")
 
 
 @app.command()
 def register(
+    ask: ChangingOf,
     name: Annotated[str, typer.Argument(help="The new agent's name.")],
     owner: Annotated[str, typer.Option("--owner", help="Who is responsible for it, such as an e-mail address.")] = "",
     team: Annotated[str, typer.Option("--team", help="The team it belongs to; bundles can be bound to teams.")] = "",
@@ -53,10 +55,6 @@ def register(
         int | None, typer.Option("--review-days", metavar="N", help="Its owner must confirm it every N days.")
     ] = None,
     replace_revoked: ReplaceRevoked = False,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Register an agent. It can do nothing until it has a key and a binding."""
     from gateway.registry.records import AgentRecord
@@ -74,25 +72,26 @@ def register(
         "parent": parent,
         "expires": None if expires is None else documents.time_text(output.parse_expiry(expires) or None),
         "review_days": review_days,
-        "reason": reason,
+        "reason": ask.reason,
         **({"replace_revoked": True} if replace_revoked else {}),
     }
-    with gateways.client(data, output.warn) as gateway:
-        new_team = teams.unknown_before(gateway, organization, team)
-        reply = gateway.send("POST", "agents", body=body, organization=organization)
+    with ask.gateway() as gateway:
+        new_team = teams.unknown_before(gateway, ask.organization, team)
+        reply = gateway.send("POST", "agents", body=body, organization=ask.organization)
         agent = documents.record(AgentRecord, reply.body)
-        if as_json:
+        if ask.as_json:
             output.print_json(agent)
         else:
             typer.echo(f"registered agent {agent.name} ({agent.id})")
             if new_team:
                 output.note(new_team)
-            org = options.of(organization)
+            org = options.of(ask.organization)
             output.note(f"next: `gateway keys create {agent.name}{org}` and `gateway bind {agent.name} BUNDLE{org}`")
 
 
 @app.command("list")
 def list_agents(
+    ask: Of,
     at: At = None,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, max=_EVERY, help="At most so many agents, the oldest first.")
@@ -100,9 +99,6 @@ def list_agents(
     after: Annotated[
         str | None, typer.Option("--after", metavar="AGENT", help="Only those that are newer than this one.")
     ] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """List agents, also those that have ended, now or as they were at an earlier time.
 
@@ -114,16 +110,16 @@ def list_agents(
     kind, when = AgentRecord if at_ns is None else AgentVersionRecord, documents.time_text(at_ns)
     agents: list[AgentRecord] = []
     more = False
-    with gateways.client(data, output.warn) as gateway:
-        for page in gateway.pages("agents", most=limit, organization=organization, at=when, after=after):
+    with ask.gateway() as gateway:
+        for page in gateway.pages("agents", most=limit, organization=ask.organization, at=when, after=after):
             agents += documents.records(kind, page["items"])
             more = page["next"] is not None
         if limit is None and after is None:
             agents.sort(key=lambda each: (each.name, each.id))
-        notes = _refused_all_the_same(gateway, organization, agents) if at_ns is None and agents else []
+        notes = _refused_all_the_same(gateway, ask.organization, agents) if at_ns is None and agents else []
     if more:
         notes.append(f"there are more: add --after {agents[-1].id}")
-    if as_json:
+    if ask.as_json:
         output.print_json(agents)
         if more:
             output.note(notes[-1])
@@ -163,6 +159,7 @@ app.command("permissions")(permissions.of_agent)
 
 @app.command()
 def update(
+    ask: ChangingOf,
     agent: Agent,
     name: Annotated[str | None, typer.Option("--name", help="Another name. Keys and bindings stay.")] = None,
     owner: Annotated[str | None, typer.Option("--owner", help="Who is responsible for it now.")] = None,
@@ -211,10 +208,6 @@ def update(
         int | None, typer.Option("--review-days", metavar="N", help="Its owner must confirm it every N days; 0: never.")
     ] = None,
     replace_revoked: ReplaceRevoked = False,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Change an agent. What is not named stays. It has a new version from its next request on."""
     from gateway.registry.records import AgentRecord
@@ -247,11 +240,11 @@ def update(
         body["replace_revoked"] = True
     if not body:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway agents update --help`")
-    with gateways.client(data, output.warn) as gateway:
-        new_team = teams.unknown_before(gateway, organization, team)
-        found = gateway.change("agents", agent, body=body | {"reason": reason}, organization=organization)
+    with ask.gateway() as gateway:
+        new_team = teams.unknown_before(gateway, ask.organization, team)
+        found = gateway.change("agents", agent, body=body | {"reason": ask.reason}, organization=ask.organization)
         updated = None if found is None else documents.record(AgentRecord, found)
-        if as_json:
+        if ask.as_json:
             output.print_json({"agent": output.plain(updated) if updated else agent, "changed": updated is not None})
         elif updated is None:
             typer.echo(f"agent {agent} is like that already")

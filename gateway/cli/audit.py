@@ -14,6 +14,7 @@ import typer
 
 from gateway.audit.log_files import log_directory
 from gateway.cli import audit_list, audit_prove, audit_show, explain, output
+from gateway.cli.asking import App
 from gateway.cli.audit_reexecute import judged_again, print_decisions
 from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.data_directory import DataDirectory
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.audit.report import LogReport, Report
     from gateway.registry.agreement import Difference
 
-app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log.")
+app = App(no_args_is_help=True, help="Read and verify the audit log.")
 
 Known = Annotated[
     list[Path] | None,

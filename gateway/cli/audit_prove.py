@@ -12,7 +12,7 @@ import typer
 
 from gateway.audit.log_files import log_directory
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.asking import Everywhere
 from gateway.errors import GatewayError
 from gateway.management import gateways
 
@@ -24,6 +24,7 @@ _NOT_PROVEN = ("bad_proof", "bad_entry")
 
 
 def prove(
+    ask: Everywhere,
     event: Annotated[
         str | None, typer.Argument(metavar="ID", show_default=False, help="An entry, by its id or the beginning of it.")
     ] = None,
@@ -41,8 +42,6 @@ def prove(
             "--public-key", metavar="FILE|KEY", help="Who must have signed; by default the data directory's own key."
         ),
     ] = None,
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Prove that an entry is in the signed log, and that the log only grew since a checkpoint was kept.
 
@@ -53,13 +52,13 @@ def prove(
         if event is None and not known_checkpoint:
             hint = "name an entry, or add --known-checkpoint FILE"
             raise GatewayError("invalid_option", "there is nothing to prove", hint=hint)
-        verifier = _verifier(data, public_key)
+        verifier = _verifier(ask.data, public_key)
         notes = {path: read_checkpoint(path) for path in known_checkpoint or []}
-        proven = _proven(data, verifier, event, notes)
+        proven = _proven(ask.data, verifier, event, notes)
     except GatewayError as error:
         output.complain(error.message, error.hint)
         raise typer.Exit(1 if error.code in _NOT_PROVEN else 3 if error.code == "not_signed" else 2) from error
-    if as_json:
+    if ask.as_json:
         output.print_json(_document(proven, verifier))
         return
     for path, found in proven:

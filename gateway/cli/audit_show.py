@@ -9,13 +9,12 @@ import typer
 
 from gateway.audit.log_files import log_directory
 from gateway.cli import kept_content, output, remote
+from gateway.cli.asking import Everywhere
 from gateway.cli.audit_list import document as entry_document
 from gateway.cli.audit_list import what
 from gateway.cli.key_texts import shown
-from gateway.cli.options import DATA, Data, Json
 from gateway.errors import GatewayError
 from gateway.identity import key_scope
-from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.audit.lookup import Decision
@@ -29,12 +28,11 @@ EventId = Annotated[
 
 
 def show(
+    ask: Everywhere,
     event_id: EventId,
     content: Annotated[
         bool, typer.Option("--content", help="Also what was said, if it is kept. The reading is recorded.")
     ] = False,
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Show one entry of the log with everything that was kept of it.
 
@@ -45,22 +43,22 @@ def show(
 
     if content:
         remote.only_here("--content")
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         looked = log_requests.show(gateway, event_id)
     found, decision, again = looked.found, looked.decision, looked.again
     if decision is None or again is None:
         if content:
             message = f"`{found.event_id}` is no decision, so it has no content"
             raise GatewayError("not_a_decision", message, subject=found.event_id)
-        if as_json:
+        if ask.as_json:
             output.print_json(entry_document(found))
         else:
             typer.echo(typer.style(f"{found.event_id} {found.kind}", bold=True))
             typer.echo(f"  {output.printable(what(found))}")
             _print_entry(found)
         return
-    kept = kept_content.read(log_directory(data), decision) if content else None
-    if as_json:
+    kept = kept_content.read(log_directory(ask.data), decision) if content else None
+    if ask.as_json:
         shown = document(decision, again)
         if kept is not None:
             shown["content"] = kept

@@ -9,14 +9,12 @@ from typing import Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.asking import Everywhere
 from gateway.data_directory import DataDirectory
 
 
 def backup(
-    to: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; it must not exist yet.")],
-    data: Data = DATA,
-    as_json: Json = False,
+    ask: Everywhere, to: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; it must not exist yet.")]
 ) -> None:
     """Copy the data directory, also while the gateway runs. `gateway up --data DIR` goes on from a copy.
 
@@ -24,9 +22,9 @@ def backup(
     """
     from gateway.processes import backup
 
-    size = backup.copy(DataDirectory(data), to)
-    if as_json:
+    size = backup.copy(DataDirectory(ask.data), to)
+    if ask.as_json:
         output.print_json({"directory": str(to), "bytes": size})
         return
-    typer.echo(f"copied the gateway in {data} to {to}: {size / 1e6:.1f} MB, secrets among them")
+    typer.echo(f"copied the gateway in {ask.data} to {to}: {size / 1e6:.1f} MB, secrets among them")
     output.note(f"next: `gateway audit verify --data {shlex.quote(str(to))}` checks the copy")

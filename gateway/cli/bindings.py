@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.asking import App, ChangingOf, Of
 from gateway.errors import GatewayError
 from gateway.management import documents, gateways
 from gateway.management.permitted import unless_forbidden
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.management.client import Client
     from gateway.registry.records import BindingRecord, SubjectKind
 
-app = typer.Typer(no_args_is_help=True, help="Show which policy bundles apply to whom.")
+app = App(no_args_is_help=True, help="Show which policy bundles apply to whom.")
 
 
 class Effect(StrEnum):
@@ -38,6 +38,7 @@ Bundle = Annotated[str, typer.Argument(help="A policy bundle's name.")]
 
 
 def bind(
+    ask: ChangingOf,
     subject: Subject,
     bundle: Bundle,
     effect: Annotated[
@@ -56,13 +57,9 @@ def bind(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Turn a grant into a guard, or back, without asking.")
     ] = False,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
-    kind, name, organization = parse_subject(subject, organization)
+    kind, name, organization = parse_subject(subject, ask.organization)
     body = {
         "subject_kind": kind,
         "subject": name,
@@ -71,17 +68,17 @@ def bind(
         "pinned": pin,
         "without_members": create,
         "shadow": shadow,
-        "reason": reason,
+        "reason": ask.reason,
     }
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         try:
             binding = _bound(gateway, organization, body | {"other_effect": yes})
         except GatewayError as error:
             if error.code != "other_effect" or not sys.stdin.isatty():
-                raise _explained(error, data) from error
+                raise _explained(error, ask.data) from error
             typer.confirm(f"{error.message}. Change it?", abort=True, err=True)
             binding = _bound(gateway, organization, body | {"other_effect": True})
-        if as_json:
+        if ask.as_json:
             output.print_json(binding)
         else:
             where = f" at commit {binding.pinned}" if binding.pinned else ""
@@ -91,23 +88,20 @@ def bind(
 
 
 def unbind(
+    ask: ChangingOf,
     subject: Subject,
     bundle: Bundle,
     shadow: Annotated[bool, typer.Option("--shadow", help="The one that is asked and does not count.")] = False,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """End a binding, from the next request on."""
-    kind, name, organization = parse_subject(subject, organization)
+    kind, name, organization = parse_subject(subject, ask.organization)
     from gateway.registry.records import BindingRecord
 
-    body = {"subject_kind": kind, "subject": name, "bundle": bundle, "shadow": shadow, "reason": reason}
-    with gateways.client(data, output.warn) as gateway:
+    body = {"subject_kind": kind, "subject": name, "bundle": bundle, "shadow": shadow, "reason": ask.reason}
+    with ask.gateway() as gateway:
         reply = gateway.send("POST", "bindings", "unbind", body=body, organization=organization)
         binding = documents.record(BindingRecord, reply.body)
-        if as_json:
+        if ask.as_json:
             output.print_json(binding)
         else:
             how = "is no longer a shadow of" if shadow else "no longer applies to"
@@ -116,18 +110,15 @@ def unbind(
 
 @app.command("list")
 def list_bindings(
-    agent: Annotated[str | None, typer.Argument(help="Only those that apply to this agent.")] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
+    ask: Of, agent: Annotated[str | None, typer.Argument(help="Only those that apply to this agent.")] = None
 ) -> None:
     """List the bindings in force, each with the agents that it applies to."""
     from gateway.registry.records import BindingRecord
 
-    with gateways.client(data, output.warn) as gateway:
-        found = gateway.items("bindings", organization=organization, agent=agent, members=True)
+    with ask.gateway() as gateway:
+        found = gateway.items("bindings", organization=ask.organization, agent=agent, members=True)
     bindings = documents.records(BindingRecord, found)
-    if as_json:
+    if ask.as_json:
         output.print_json(bindings)
         return
     output.print_table(

@@ -16,14 +16,14 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.advice import advice
+from gateway.cli.asking import Of
 from gateway.cli.explain import print_advice
-from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.cli.reasons_text import print_answers, print_hint, verdict_line
 from gateway.errors import Denied, GatewayError
-from gateway.management import gateways
 
 
 def decide(
+    ask: Of,
     agent: Annotated[str, typer.Option("--agent", metavar="AGENT", help="Who would call: an agent's name or id.")],
     call: Annotated[
         Path | None,
@@ -48,9 +48,6 @@ def decide(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print which rules made the answer, and why.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Record it in the audit log, marked as a dry run.")] = False,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Decide on a call of an agent as the gateway would: the bindings, policies and limits in force, but no upstream.
 
@@ -63,8 +60,8 @@ def decide(
     body = {"agent": agent, "route": route, "key": shown, "sender": sender, "explain": explain, "record": record}
     try:
         body |= _call(_read(call, route), route)
-        with gateways.client(data, output.warn) as gateway:
-            found = gateway.send("POST", "decide", body=body, organization=organization).body
+        with ask.gateway() as gateway:
+            found = gateway.send("POST", "decide", body=body, organization=ask.organization).body
     except GatewayError as error:
         # Exit code 1 is kept for a denial.
         output.complain(error.message, error.hint)
@@ -72,7 +69,7 @@ def decide(
     for note in found.pop("notes"):
         output.note(note)
     known = None if found["allow"] else advice(found["reason"], found["detail"] or "")
-    if as_json:
+    if ask.as_json:
         document = found | {"advice": known and known._asdict()}
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:

@@ -10,8 +10,8 @@ import typer
 from gateway.audit.log_files import log_directory
 from gateway.cli import kept_content, output
 from gateway.cli.advice import advice
+from gateway.cli.asking import Everywhere
 from gateway.cli.audit_show import EventId, document, print_decision
-from gateway.cli.options import DATA, Data, Json
 from gateway.cli.reasons_text import print_answers
 from gateway.control import decisions
 from gateway.errors import GatewayError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.data_directory import DataDirectory
 
 
-def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None:
+def explain(ask: Everywhere, event_id: EventId) -> None:
     """Explain a decision: which rules made it, and which expression failed in those that did not hold.
 
     It is evaluated again by the bundles that judged it, from the input that the log keeps. If they read content and it
@@ -34,22 +34,22 @@ def explain(event_id: EventId, data: Data = DATA, as_json: Json = False) -> None
     """
     from gateway.cli import log_requests
 
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         looked = log_requests.show(gateway, event_id, explained=True)
     found, decision, again = looked.found, looked.decision, looked.again
     if decision is None or again is None:
         if found.kind != "refused":
             message = f"`{found.event_id}` is no decision, but an entry of the kind `{found.kind}`"
             raise GatewayError("not_a_decision", message, hint=f"see `gateway audit show {found.event_id}`")
-        _explain_refusal(found, as_json=as_json)
+        _explain_refusal(found, as_json=ask.as_json)
         return
     if any(each["unkept"] for each in again.bundles) and "content_commitment" in decision.decided.entry:
         if gateways.chosen() is None:
-            again = _with_content(log_directory(data), decision) or again
+            again = _with_content(log_directory(ask.data), decision) or again
         else:
             output.note("what was said is read on the gateway's own machine only: run it there, without a server")
     code = str(decision.decided.entry.get("reason"))
-    if as_json:
+    if ask.as_json:
         shown = document(decision, again)
         found_advice = advice(code)
         shown["advice"] = found_advice and found_advice._asdict()

@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import claims, output, person_issuers
-from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization, Reason
+from gateway.cli.asking import App, ChangingOf, Of
+from gateway.cli.options import InsecureIssuer, IssuerUrl, JwksFile, JwksUrl
 from gateway.errors import GatewayError
-from gateway.management import documents, gateways
+from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.management.client import Client
     from gateway.registry.issuers import IssuerRecord, RuleRecord
 
-app = typer.Typer(no_args_is_help=True, help="Trust issuers of tokens, such as GitHub Actions or a Kubernetes cluster.")
-rules = typer.Typer(no_args_is_help=True, help="Say which of an issuer's tokens are which agent.")
+app = App(no_args_is_help=True, help="Trust issuers of tokens, such as GitHub Actions or a Kubernetes cluster.")
+rules = App(no_args_is_help=True, help="Say which of an issuer's tokens are which agent.")
 app.add_typer(rules, name="rule")
 app.command("add-persons")(person_issuers.add)
 
 
 @app.command()
 def add(
+    ask: Of,
     name: Annotated[str, typer.Argument(help="What it is called here.")],
     issuer: IssuerUrl,
     audience: Annotated[
@@ -35,14 +37,11 @@ def add(
     jwks_url: JwksUrl = None,
     jwks_file: JwksFile = None,
     insecure: InsecureIssuer = False,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Trust an issuer. Its tokens open nothing before there is a rule."""
     body = {"name": name, "issuer": issuer, "audience": audience, "insecure": insecure}
-    made = person_issuers.trust(data, organization, body | person_issuers.keys(jwks_url, jwks_file))
-    if as_json:
+    made = person_issuers.trust(ask.data, ask.organization, body | person_issuers.keys(jwks_url, jwks_file))
+    if ask.as_json:
         output.print_json(made)
     else:
         typer.echo(f"issuer {made.name} is trusted for tokens of {made.issuer} to {made.audience}")
@@ -50,11 +49,11 @@ def add(
 
 
 @app.command("list")
-def list_issuers(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def list_issuers(ask: Of) -> None:
     """List the issuers that are trusted."""
-    with gateways.client(data, output.warn) as gateway:
-        found = _listed(gateway, organization)
-    if as_json:
+    with ask.gateway() as gateway:
+        found = _listed(gateway, ask.organization)
+    if ask.as_json:
         output.print_json(found)
         return
     output.print_table(
@@ -66,6 +65,7 @@ def list_issuers(organization: Organization = "default", data: Data = DATA, as_j
 
 @app.command()
 def update(
+    ask: ChangingOf,
     name: Annotated[str, typer.Argument(help="The issuer.")],
     jwks_url: Annotated[
         str | None, typer.Option("--jwks-url", metavar="URL", help="Its public keys are there from now on.")
@@ -89,10 +89,6 @@ def update(
         list[person_issuers.Algorithm] | None,
         typer.Option("--algorithm", help="Of persons: a signature that is accepted; all of them are given."),
     ] = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Change an issuer's keys, or what its tokens of persons must be. Its rules and the tokens from them stay."""
     if discover and (jwks_file is not None or jwks_url is not None):
@@ -106,36 +102,26 @@ def update(
     }
     if all(each is None for each in wanted.values()):
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway issuers update --help`")
-    body = wanted | {"insecure": insecure, "reason": reason}
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("PATCH", "issuers", name, body=body, organization=organization)
-        changed = person_issuers.issuer_of(reply.body, _rules(gateway, organization, name))
-    if as_json:
-        output.print_json(changed)
-    else:
-        typer.echo(f"changed issuer {changed.name} ({_described(changed)})")
+    body = wanted | {"insecure": insecure, "reason": ask.reason}
+    with ask.gateway() as gateway:
+        reply = gateway.send("PATCH", "issuers", name, body=body, organization=ask.organization)
+        changed = person_issuers.issuer_of(reply.body, _rules(gateway, ask.organization, name))
+    ask.show(changed, f"changed issuer {changed.name} ({_described(changed)})")
 
 
 @app.command()
-def remove(
-    name: Annotated[str, typer.Argument(help="The issuer.")],
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def remove(ask: Of, name: Annotated[str, typer.Argument(help="The issuer.")]) -> None:
     """Trust an issuer no longer. The tokens that came from its rules end at their next use."""
-    with gateways.client(data, output.warn) as gateway:
-        before = _rules(gateway, organization, name)
-        reply = gateway.send("DELETE", "issuers", name, organization=organization)
+    with ask.gateway() as gateway:
+        before = _rules(gateway, ask.organization, name)
+        reply = gateway.send("DELETE", "issuers", name, organization=ask.organization)
     removed = person_issuers.issuer_of(reply.body, before)
-    if as_json:
-        output.print_json(removed)
-    else:
-        typer.echo(f"removed issuer {removed.name}, and with it its rules ({len(removed.rules)})")
+    ask.show(removed, f"removed issuer {removed.name}, and with it its rules ({len(removed.rules)})")
 
 
 @rules.command("add")
 def add_rule(
+    ask: Of,
     issuer: Annotated[str, typer.Argument(help="The issuer.")],
     agent: Annotated[
         str, typer.Option("--agent", help="The agent that such a token is, or that acts for the person: name or id.")
@@ -144,37 +130,26 @@ def add_rule(
         list[str] | None,
         typer.Option("--claim", metavar="NAME=VALUE", help="A claim that a token must have, exactly; may be repeated."),
     ] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Let tokens with these claims be an agent, or let an agent act for the persons that they name."""
     from gateway.registry.issuers import RuleRecord
 
     body = {"claims": claims.read(claim or [], "repository=acme/app"), "agent": agent}
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("POST", "issuers", issuer, "rules", body=body, organization=organization)
+    with ask.gateway() as gateway:
+        reply = gateway.send("POST", "issuers", issuer, "rules", body=body, organization=ask.organization)
     made = documents.record(RuleRecord, reply.body)
-    if as_json:
-        output.print_json(made)
-    else:
-        typer.echo(f"rule {made.id}: {_meaning(made)}")
+    ask.show(made, f"rule {made.id}: {_meaning(made)}")
 
 
 @rules.command("list")
-def list_rules(
-    issuer: Annotated[str | None, typer.Argument(help="Only this issuer's.")] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def list_rules(ask: Of, issuer: Annotated[str | None, typer.Argument(help="Only this issuer's.")] = None) -> None:
     """List the rules."""
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         if issuer is not None:
-            listed = _rules(gateway, organization, issuer)
+            listed = _rules(gateway, ask.organization, issuer)
         else:
-            listed = [rule for each in _listed(gateway, organization) for rule in each.rules]
-    if as_json:
+            listed = [rule for each in _listed(gateway, ask.organization) for rule in each.rules]
+    if ask.as_json:
         output.print_json(listed)
         return
     output.print_table(
@@ -193,26 +168,18 @@ def list_rules(
 
 
 @rules.command("remove")
-def remove_rule(
-    rule: Annotated[str, typer.Argument(help="The rule's id (rul_…).")],
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def remove_rule(ask: Of, rule: Annotated[str, typer.Argument(help="The rule's id (rul_…).")]) -> None:
     """End a rule. The tokens that came from it end at their next use."""
     from gateway.registry import issuers
 
-    with gateways.client(data, output.warn) as gateway:
-        found = _listed(gateway, organization)
+    with ask.gateway() as gateway:
+        found = _listed(gateway, ask.organization)
         holder = next((each.name for each in found if any(mine.id == rule for mine in each.rules)), None)
         if holder is None:
             raise issuers.unknown_rule(rule)
-        reply = gateway.send("DELETE", "issuers", holder, "rules", rule, organization=organization)
+        reply = gateway.send("DELETE", "issuers", holder, "rules", rule, organization=ask.organization)
     removed = documents.record(issuers.RuleRecord, reply.body)
-    if as_json:
-        output.print_json(removed)
-    else:
-        typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}")
+    ask.show(removed, f"removed rule {removed.id}, which said: {_meaning(removed)}")
 
 
 def _listed(gateway: Client, organization: str) -> list[IssuerRecord]:

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import typer
 
 from gateway.cli import options, output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.asking import Everywhere
+from gateway.cli.options import Json
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.processes import local
@@ -31,9 +32,8 @@ def pattern(as_json: Json = False) -> None:
 
 
 def leaked(
+    ask: Everywhere,
     files: list[str] = typer.Argument(None, metavar="[FILE]…", help="Files to search; `-` or none for standard input."),  # noqa: B008  # typer's way for a list
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Find keys in any text and revoke those that are real, whichever organization they belong to.
 
@@ -52,10 +52,10 @@ def leaked(
     if not found:
         fates = []
     else:
-        with local.restricting(data, output.warn) as registry:
-            peppers = Peppers.load(DataDirectory(data).keys)
+        with local.restricting(ask.data, output.warn) as registry:
+            peppers = Peppers.load(DataDirectory(ask.data).keys)
             fates = leaked_keys.revoke_found(registry, peppers, actor=local.actor(), found=found.values())
-    if as_json:
+    if ask.as_json:
         typer.echo(json.dumps(output.plain(fates), indent=2))
         return
     output.print_table(

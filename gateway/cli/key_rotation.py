@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gateway.cli import key_requests, output
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.asking import ChangingOf
 from gateway.cli.secret_out import secret_file
 from gateway.errors import GatewayError
 from gateway.management import gateways
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def rotate(
+    ask: ChangingOf,
     key: Annotated[
         str | None,
         typer.Argument(
@@ -50,10 +51,6 @@ def rotate(
             help="Write the key to this file instead of printing it; with --team or --all, keys to a new file.",
         ),
     ] = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Replace a key by a new one, for the same actions, models and networks.
 
@@ -70,19 +67,21 @@ def rotate(
     if many and out is None:
         raise GatewayError("no_file", "many keys are not printed", hint="add --out FILE")
     lifetime_ns = None if expires is None else output.parse_duration(expires)
-    terms = Terms(output.parse_duration(overlap), lifetime_ns, reason)
+    terms = Terms(output.parse_duration(overlap), lifetime_ns, ask.reason)
     rotated: list[Rotated]
     skipped: list[Skipped] = []
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         if many:
             with _File(out, in_force=gateways.chosen() is not None) as write:
-                rotated, skipped = key_requests.rotate_many(gateway, organization, team, terms, write)
+                rotated, skipped = key_requests.rotate_many(gateway, ask.organization, team, terms, write)
         else:
             with secret_file(out, at_end=True) as put:
                 rotated = [
-                    key_requests.rotate(gateway, organization, key, agent, terms, lambda found: put(found[0].new.text))
+                    key_requests.rotate(
+                        gateway, ask.organization, key, agent, terms, lambda found: put(found[0].new.text)
+                    )
                 ]
-        _print(rotated, skipped, out, as_json=as_json)
+        _print(rotated, skipped, out, as_json=ask.as_json)
 
 
 def _is_key(text: str) -> bool:

@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from gateway.cli import key_requests, key_texts, output, signing_keys, workload_names
+from gateway.cli.asking import App, ChangingOf, Of
 from gateway.cli.key_leaks import leaked, pattern
 from gateway.cli.key_rotation import rotate
-from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
+from gateway.cli.options import Expires, OnlyActions, OnlyModels, OnlyNetworks
 from gateway.cli.peppers import add_pepper, peppers, remove_pepper
 from gateway.cli.secret_out import secret_file
-from gateway.management import documents, gateways
+from gateway.management import documents
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke agents' keys.")
+app = App(no_args_is_help=True, help="Create, list, rotate and revoke agents' keys.")
 app.command()(rotate)
 app.command()(leaked)
 app.command()(pattern)
@@ -27,6 +28,7 @@ app.command("remove-pepper")(remove_pepper)
 
 @app.command()
 def create(
+    ask: ChangingOf,
     agent: Annotated[str | None, typer.Argument(help="An agent's name or id.")] = None,
     named: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The same.")] = None,
     expires: Expires = None,
@@ -36,10 +38,6 @@ def create(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write it to this file instead of printing it.")
     ] = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Create a key. It is printed once, alone on standard output, and cannot be shown again.
 
@@ -51,11 +49,11 @@ def create(
     if (agent is None) == (named is None):
         raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")
     scoped = scope(action or (), model or (), network or ())
-    body = key_requests.body(agent or named or "", expires, scoped, reason)
-    with gateways.client(data, output.warn) as gateway, secret_file(out) as put:
-        made = key_requests.made(gateway.send("POST", "keys", body=body, organization=organization).body)
+    body = key_requests.body(agent or named or "", expires, scoped, ask.reason)
+    with ask.gateway() as gateway, secret_file(out) as put:
+        made = key_requests.made(gateway.send("POST", "keys", body=body, organization=ask.organization).body)
         put(made.text)
-        if as_json:
+        if ask.as_json:
             shown = {"key": made.text} if out is None else {"file": str(out)}
             output.print_json(output.plain(made.record) | shown)
         elif out is not None:
@@ -72,20 +70,15 @@ app.command("add-spiffe")(workload_names.add_spiffe)
 
 
 @app.command("list")
-def list_keys(
-    agent: Annotated[str | None, typer.Argument(help="Only this agent's keys.")] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def list_keys(ask: Of, agent: Annotated[str | None, typer.Argument(help="Only this agent's keys.")] = None) -> None:
     """List keys without their secrets, including dead ones. A last use is known to the hour."""
     from gateway.registry.records import KeyRecord
 
-    with gateways.client(data, output.warn) as gateway:
-        found = gateway.items("keys", organization=organization, agent=agent)
+    with ask.gateway() as gateway:
+        found = gateway.items("keys", organization=ask.organization, agent=agent)
     keys, uses = documents.records(KeyRecord, found), key_texts.uses_of(found)
     now_ns = output.now_ns()
-    if as_json:
+    if ask.as_json:
         typer.echo(json.dumps([key_texts.document(each, uses, now_ns) for each in keys], indent=2, ensure_ascii=False))
         return
     output.print_table(
@@ -109,22 +102,19 @@ def list_keys(
 
 @app.command()
 def revoke(
+    ask: ChangingOf,
     key: Annotated[str, typer.Argument(help="A key's id (key_…), its beginning, a public key's name, or a SPIFFE ID.")],
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Revoke a key, for good. The next request with it is refused."""
     from gateway.identity.credentials import public_part
     from gateway.registry.records import KeyRecord
 
-    with gateways.client(data, output.warn) as gateway:
-        before = gateway.get("keys", public_part(key), organization=organization).body
+    with ask.gateway() as gateway:
+        before = gateway.get("keys", public_part(key), organization=ask.organization).body
         path = ("keys", before["id"], "revoke")
-        reply = gateway.send("POST", *path, body={"reason": reason}, organization=organization)
+        reply = gateway.send("POST", *path, body={"reason": ask.reason}, organization=ask.organization)
         revoked = None if before["revoked"] is not None else documents.record(KeyRecord, reply.body)
-        if as_json:
+        if ask.as_json:
             output.print_json({"key_id": public_part(key), "revoked": True, "changed": revoked is not None})
         elif revoked is None:
             typer.echo("the key is already revoked")

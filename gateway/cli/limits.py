@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
+from gateway.cli.asking import App, ChangingOf, Of
 from gateway.cli.bindings import parse_subject
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.options import DATA, Data, Json, Organization
 from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.registry.limit_states import LimitState
     from gateway.registry.records import LimitRecord
 
-app = typer.Typer(no_args_is_help=True, help="Limit requests, tokens and money of agents, teams and organizations.")
+app = App(no_args_is_help=True, help="Limit requests, tokens and money of agents, teams and organizations.")
 
 _DOLLARS = re.compile(r"(?:\$\s*)?([0-9]{1,10})(?:\.([0-9]{1,6}))?\s*(?:usd)?", re.IGNORECASE | re.ASCII)
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", re.ASCII)
@@ -48,6 +49,7 @@ Model = Annotated[
 
 @app.command("set")
 def set_limit(
+    ask: ChangingOf,
     subject: Subject,
     limit: Limit,
     value: Value,
@@ -65,28 +67,24 @@ def set_limit(
     create: Annotated[
         bool, typer.Option("--create", help="Also for a team or an organization that no agent is in yet.")
     ] = False,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Set a limit, from the next request on. All limits that apply to a call must have room for it.
 
     One that an operator of the whole gateway has set, or somebody at its machine, cannot be changed by operators of the
     organization. Theirs is another one beside it, and the lower one decides.
     """
-    named, organization = _name(subject, organization, limit, upstream, model)
-    body = named | {"value": _amount(limit, value), "without_members": create, "reason": reason}
+    named, organization = _name(subject, ask.organization, limit, upstream, model)
+    body = named | {"value": _amount(limit, value), "without_members": create, "reason": ask.reason}
     if mode:  # an older gateway has no modes
         body["mode"] = mode
-    made = _sent(data, organization, body)
-    if as_json:
+    made = _sent(ask.data, organization, body)
+    if ask.as_json:
         output.print_json(made)
         return
     typer.echo(f"{_whose(made)} now has the limit {made.limit} {_shown(made.limit, made.value)}")
     if made.mode == "estimate":
         output.note("a call that has no bound reserves an estimate; with `--mode hard` it is refused")
-    found = _told_beside(data, made)
+    found = _told_beside(ask.data, made)
     if found is None:
         return
     if found.spent + found.reserved:
@@ -129,38 +127,29 @@ def raise_limit(
 
 
 @app.command("remove")
-def remove_limit(
-    subject: Subject,
-    limit: Limit,
-    upstream: Upstream = "",
-    model: Model = "",
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def remove_limit(ask: ChangingOf, subject: Subject, limit: Limit, upstream: Upstream = "", model: Model = "") -> None:
     """End a limit, from the next request on. What is used is counted all the same.
 
     Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
     organization cannot end the gateway's.
     """
-    named, organization = _name(subject, organization, limit, upstream, model)
-    removed = _sent(data, organization, named | {"reason": reason}, "remove")
-    if as_json:
+    named, organization = _name(subject, ask.organization, limit, upstream, model)
+    removed = _sent(ask.data, organization, named | {"reason": ask.reason}, "remove")
+    if ask.as_json:
         output.print_json(removed)
     else:
         typer.echo(f"{_whose(removed)} no longer has the limit {removed.limit} {_shown(limit, removed.value)}")
-        _told_beside(data, removed)
+        _told_beside(ask.data, removed)
 
 
 @app.command("list")
-def list_limits(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def list_limits(ask: Of) -> None:
     """List the limits that operators have set. Those of policies stand in the policies."""
     from gateway.registry.records import LimitRecord
 
-    with gateways.client(data, output.warn) as gateway:
-        found = documents.records(LimitRecord, gateway.items("limits", organization=organization))
-    if as_json:
+    with ask.gateway() as gateway:
+        found = documents.records(LimitRecord, gateway.items("limits", organization=ask.organization))
+    if ask.as_json:
         output.print_json(found)
         return
     now = time.time_ns()
@@ -178,16 +167,14 @@ def list_limits(organization: Organization = "default", data: Data = DATA, as_js
 
 
 @app.command("show")
-def show_limits(
-    subject: Subject, organization: Organization = "default", data: Data = DATA, as_json: Json = False
-) -> None:
+def show_limits(ask: Of, subject: Subject) -> None:
     """Show the limits that hold a subject back: spent, reserved by calls under way, left, and when they start anew.
 
     For an agent these are also the limits of its team and its organization.
     """
-    kind, name, organization = parse_subject(subject, organization)
-    shown = _states(data, organization, kind, name)
-    if as_json:
+    kind, name, organization = parse_subject(subject, ask.organization)
+    shown = _states(ask.data, organization, kind, name)
+    if ask.as_json:
         output.print_json(shown)
         return
     output.print_table(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gateway.cli import claims, output
+from gateway.cli.asking import App, Changing, Everywhere
 from gateway.cli.operators import Operator, Organization, Role, found, where
 from gateway.cli.operators import app as operators
 from gateway.cli.options import DATA, Data, Json, Reason
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.management.client import Client, Reply
     from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
 
-providers = typer.Typer(no_args_is_help=True, help="Let operators log in with an OpenID Connect provider.")
-rules = typer.Typer(no_args_is_help=True, help="Say whom a login provider lets in, and what they may do.")
+providers = App(no_args_is_help=True, help="Let operators log in with an OpenID Connect provider.")
+rules = App(no_args_is_help=True, help="Say whom a login provider lets in, and what they may do.")
 
 operators.add_typer(providers, name="login-provider")
 operators.add_typer(rules, name="login-rule")
@@ -39,6 +40,7 @@ Scopes = Annotated[
 
 @providers.command("add")
 def add(
+    ask: Changing,
     name: Annotated[str, typer.Argument(help="What it is called here.")],
     issuer: Annotated[str, typer.Option("--issuer", metavar="URL", help="Its issuer identifier, exactly.")],
     client_id: Annotated[str, typer.Option("--client-id", metavar="ID", help="What it calls the gateway.")],
@@ -48,9 +50,6 @@ def add(
         str, typer.Option("--session", metavar="DURATION", help="How long a login is good: 5m to 24h.")
     ] = "8h",
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to this machine.")] = False,
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Add a provider. Nobody is let in before there is a rule."""
     body = {
@@ -61,11 +60,11 @@ def add(
         "scopes": scope or [],
         "session_seconds": output.parse_duration(session) // 10**9,
         "insecure": insecure,
-        "reason": reason,
+        "reason": ask.reason,
     }
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         made = _provider(gateway.send("POST", _NOUN, body=body))
-    if as_json:
+    if ask.as_json:
         output.print_json(made)
         return
     typer.echo(f"operators can log in with {made.name}, for {_hours(made.session_seconds)} at a time")
@@ -74,13 +73,13 @@ def add(
 
 
 @providers.command("list")
-def list_providers(data: Data = DATA, as_json: Json = False) -> None:
+def list_providers(ask: Everywhere) -> None:
     """List the login providers."""
     from gateway.registry.login_providers import LoginProviderRecord
 
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         found = documents.records(LoginProviderRecord, gateway.items(_NOUN))
-    if as_json:
+    if ask.as_json:
         output.print_json(found)
         return
     output.print_table(
@@ -94,12 +93,12 @@ def list_providers(data: Data = DATA, as_json: Json = False) -> None:
 
 
 @providers.command("show")
-def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
+def show(ask: Everywhere, name: Name) -> None:
     """Show a login provider and its rules."""
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         found = _provider(gateway.get(_NOUN, name))
         let_in = _rules(gateway, found.name)
-    if as_json:
+    if ask.as_json:
         output.print_json(output.plain(found) | {"rules": [output.plain(each) for each in let_in]})
         return
     output.print_fields(
@@ -117,6 +116,7 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
 
 @providers.command("update")
 def update(
+    ask: Changing,
     name: Name,
     client_id: Annotated[
         str | None, typer.Option("--client-id", metavar="ID", help="What it calls the gateway.")
@@ -127,9 +127,6 @@ def update(
     session: Annotated[
         str | None, typer.Option("--session", metavar="DURATION", help="How long a login is good: 5m to 24h.")
     ] = None,
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Change a login provider, for logins from now on. Logins before go on as they are."""
     if secret_file is not None and no_secret:
@@ -140,28 +137,25 @@ def update(
         "scopes": scope,
         "session_seconds": None if session is None else output.parse_duration(session) // 10**9,
     }
-    body = {member: value for member, value in wanted.items() if value is not None} | {"reason": reason}
+    body = {member: value for member, value in wanted.items() if value is not None} | {"reason": ask.reason}
     if no_secret:
         body |= {"client_secret": None}
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         # What is given is meant whatever the provider is.
         changed = _provider(gateway.send("PATCH", _NOUN, name, body=body, match="*"))
-    if as_json:
-        output.print_json(changed)
-    else:
-        typer.echo(f"changed login provider {changed.name} ({_kind(changed)}, {_hours(changed.session_seconds)})")
+    ask.show(changed, f"changed login provider {changed.name} ({_kind(changed)}, {_hours(changed.session_seconds)})")
 
 
 @providers.command("remove")
-def remove(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
+def remove(ask: Changing, name: Name) -> None:
     """Let nobody log in there any more. Its rules go, and the logins that it gave end at once."""
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("DELETE", _NOUN, name, reason=reason or None)
+    with ask.gateway() as gateway:
+        reply = gateway.send("DELETE", _NOUN, name, reason=ask.reason or None)
     removed, ended = _provider(reply), reply.body["tokens_ended"]
-    if as_json:
-        output.print_json(output.plain(removed) | {"tokens_ended": ended})
-    else:
-        typer.echo(f"removed login provider {removed.name} with its rules ({removed.rules}); logins ended: {ended}")
+    ask.show(
+        output.plain(removed) | {"tokens_ended": ended},
+        f"removed login provider {removed.name} with its rules ({removed.rules}); logins ended: {ended}",
+    )
 
 
 @rules.command("add")
@@ -193,14 +187,12 @@ def add_rule(
 
 @rules.command("list")
 def list_rules(
-    provider: Annotated[str | None, typer.Argument(help="Only this provider's.")] = None,
-    data: Data = DATA,
-    as_json: Json = False,
+    ask: Everywhere, provider: Annotated[str | None, typer.Argument(help="Only this provider's.")] = None
 ) -> None:
     """List the rules."""
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         found = _rules(gateway, provider)
-    if as_json:
+    if ask.as_json:
         output.print_json(found)
         return
     output.print_table(
@@ -211,25 +203,20 @@ def list_rules(
 
 
 @rules.command("remove")
-def remove_rule(
-    rule: Annotated[str, typer.Argument(help="The rule's id (lgr_…).")],
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def remove_rule(ask: Changing, rule: Annotated[str, typer.Argument(help="The rule's id (lgr_…).")]) -> None:
     """End a rule. The logins that it has let in end at once."""
     from gateway.registry.login_providers import unknown_rule
 
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         provider = next((each.provider for each in _rules(gateway, None) if each.id == rule), None)
         if provider is None:
             raise unknown_rule(rule)
-        reply = gateway.send("DELETE", _NOUN, provider, "rules", rule, reason=reason or None)
+        reply = gateway.send("DELETE", _NOUN, provider, "rules", rule, reason=ask.reason or None)
     removed, ended = _rule(reply.body), reply.body["tokens_ended"]
-    if as_json:
-        output.print_json(output.plain(removed) | {"tokens_ended": ended})
-    else:
-        typer.echo(f"removed rule {removed.id}, which said: {_meaning(removed)}; logins ended: {ended}")
+    ask.show(
+        output.plain(removed) | {"tokens_ended": ended},
+        f"removed rule {removed.id}, which said: {_meaning(removed)}; logins ended: {ended}",
+    )
 
 
 @operators.command("readmit")

@@ -9,10 +9,10 @@ import typer
 
 from gateway.cli import output, tenant_states
 from gateway.cli import stops as stopped
-from gateway.cli.options import DATA, Data, Json, Reason
+from gateway.cli.asking import App, Changing, Everywhere
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError
-from gateway.management import documents, gateways
+from gateway.management import documents
 from gateway.management.permitted import unless_forbidden
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.registry.given_names import GivenNameRecord
     from gateway.registry.records import OrganizationRecord
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
     help="Create, change, suspend and revoke organizations, which share nothing but the gateway.",
 )
@@ -32,15 +32,12 @@ Name = Annotated[str, typer.Argument(help="An organization's name.")]
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="The new organization's name. It cannot be changed later.")],
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: Json = False,
+    ask: Changing, name: Annotated[str, typer.Argument(help="The new organization's name. It cannot be changed later.")]
 ) -> None:
     """Create an organization: its own agents, bindings, upstreams and audit log."""
-    with gateways.client(data, output.warn) as gateway:
-        identifier = gateway.send("POST", "organizations", body={"name": name, "reason": reason}).body["id"]
-        if as_json:
+    with ask.gateway() as gateway:
+        identifier = gateway.send("POST", "organizations", body={"name": name, "reason": ask.reason}).body["id"]
+        if ask.as_json:
             output.print_json({"id": identifier, "name": name})
         else:
             typer.echo(f"created organization {name} ({identifier})")
@@ -50,13 +47,13 @@ def create(
 
 
 @app.command("list")
-def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
+def list_organizations(ask: Everywhere) -> None:
     """List the organizations."""
     from gateway.registry.records import OrganizationRecord
 
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         found = documents.records(OrganizationRecord, gateway.items("organizations"))
-    if as_json:
+    if ask.as_json:
         output.print_json(found)
         return
     output.print_table(
@@ -67,16 +64,16 @@ def list_organizations(data: Data = DATA, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
+def show(ask: Everywhere, name: Name) -> None:
     """Show an organization, who made it so and why, and what keeps its agents out."""
     from gateway.registry.records import OrganizationVersionRecord
 
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         found = _organization(gateway, name)
         history = documents.records(OrganizationVersionRecord, gateway.items("organizations", name, "versions"))
         names = _names(gateway, name)
         stops = [each for each in stopped.in_force(gateway) if each.organization in (None, name)]
-    if as_json:
+    if ask.as_json:
         output.print_json({"organization": found, "stops": stops, "versions": history, "names": names})
         return
     review = "" if found.review_days is None else f"every {found.review_days} days, unless an agent has its own"
@@ -105,6 +102,7 @@ def show(name: Name, data: Data = DATA, as_json: Json = False) -> None:
 
 @app.command()
 def update(
+    ask: Changing,
     name: Name,
     review_days: Annotated[
         int | None,
@@ -125,29 +123,26 @@ def update(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Also if agents would be suspended at once.")] = False,
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Change an organization: its time zone, how often agents must be confirmed, and what becomes of the others."""
     from gateway.registry.records import OrganizationRecord
 
     if review_days is None and suspend_after is None and zone is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
-    body: dict[str, Any] = {"suspend_now": yes, "reason": reason}
+    body: dict[str, Any] = {"suspend_now": yes, "reason": ask.reason}
     if review_days is not None:
         body["review_days"] = review_days or None
     if suspend_after is not None:
         body["suspend_after_days"] = _days(suspend_after) or None
     if zone is not None:
         body["zone"] = zone
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         made = gateway.change("organizations", name, body=body)
         updated = None if made is None else documents.record(OrganizationRecord, made)
         if updated is not None and (review_days is not None or suspend_after is not None) and _never_due(updated):
             hint = f"say how often owners must confirm them: `gateway orgs update {name} --review-days 90`"
             output.warn("no agent is suspended unless it has a review date of its own", hint)
-        if as_json:
+        if ask.as_json:
             output.print_json(
                 {"organization": output.plain(updated) if updated else name, "changed": updated is not None}
             )
@@ -206,13 +201,11 @@ def _named(trust_domain: str | None, issuer: str | None, audience: str | None) -
 
 @app.command()
 def give(
+    ask: Changing,
     name: Name,
     trust_domain: TrustDomain = None,
     issuer: GivenIssuer = None,
     audience: GivenAudience = None,
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Let an organization's own operators use a trust domain, or an issuer with an audience.
 
@@ -221,38 +214,30 @@ def give(
     kind, given, of = _named(trust_domain, issuer, audience)
     from gateway.registry.given_names import GivenNameRecord
 
-    body = {"kind": kind, "name": given, "audience": of, "reason": reason}
-    with gateways.client(data, output.warn) as gateway:
+    body = {"kind": kind, "name": given, "audience": of, "reason": ask.reason}
+    with ask.gateway() as gateway:
         made = documents.record(GivenNameRecord, gateway.send("POST", "organizations", name, "names", body=body).body)
-        if as_json:
-            output.print_json(output.plain(made))
-        else:
-            typer.echo(f"gave {_given(made)} to organization {name} ({made.id})")
+        ask.show(output.plain(made), f"gave {_given(made)} to organization {name} ({made.id})")
 
 
 @app.command()
 def take(
+    ask: Changing,
     name: Name,
     trust_domain: TrustDomain = None,
     issuer: GivenIssuer = None,
     audience: GivenAudience = None,
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Take back what an organization was given. What its operators have made with it stays until it is revoked."""
     kind, given, of = _named(trust_domain, issuer, audience)
     from gateway.registry.given_names import GivenNameRecord
 
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         mine = [each for each in _names(gateway, name) if (each.kind, each.audience) == (kind, of)]
         ids = [each.id for each in mine if each.name == given.removeprefix("spiffe://")]
         path = ("organizations", name, "names", ids[0] if ids else given)
-        taken = documents.record(GivenNameRecord, gateway.send("DELETE", *path, reason=reason).body)
-        if as_json:
-            output.print_json(output.plain(taken))
-        else:
-            typer.echo(f"took {_given(taken)} from organization {name}")
+        taken = documents.record(GivenNameRecord, gateway.send("DELETE", *path, reason=ask.reason).body)
+        ask.show(output.plain(taken), f"took {_given(taken)} from organization {name}")
 
 
 def _organization(gateway: Client, name: str) -> OrganizationRecord:
@@ -276,21 +261,21 @@ def _given(record: GivenNameRecord) -> str:
 
 
 @app.command()
-def suspend(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
+def suspend(ask: Changing, name: Name) -> None:
     """Suspend an organization: every agent in it is refused `agent_suspended`, and its calls under way end."""
-    tenant_states.change("suspend", "organization", name, data, as_json, reason)
+    tenant_states.change("suspend", "organization", name, ask.data, ask.as_json, ask.reason)
 
 
 @app.command()
-def resume(name: Name, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
+def resume(ask: Changing, name: Name) -> None:
     """Let the agents of a suspended organization go on. Those that were suspended themselves stay so."""
-    tenant_states.change("resume", "organization", name, data, as_json, reason)
+    tenant_states.change("resume", "organization", name, ask.data, ask.as_json, ask.reason)
 
 
 @app.command()
-def revoke(name: Name, yes: Yes = False, reason: Reason = "", data: Data = DATA, as_json: Json = False) -> None:
+def revoke(ask: Changing, name: Name, yes: Yes = False) -> None:
     """Revoke an organization, for good: every agent in it is refused, and nothing brings it back."""
     if not yes:
-        with gateways.client(data, output.warn) as gateway:
+        with ask.gateway() as gateway:
             tenant_states.ask_first("organization", name, _organization(gateway, name).agents)
-    tenant_states.change("revoke", "organization", name, data, as_json, reason)
+    tenant_states.change("revoke", "organization", name, ask.data, ask.as_json, ask.reason)

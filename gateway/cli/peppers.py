@@ -7,18 +7,18 @@ from typing import Annotated
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.asking import Everywhere
 from gateway.data_directory import DataDirectory
 from gateway.processes import local
 
 
-def peppers(data: Data = DATA, as_json: Json = False) -> None:
+def peppers(ask: Everywhere) -> None:
     """List the peppers, and how many keys that work are hashed under each."""
     from gateway.registry import peppers
 
-    with local.reading(data) as registry:
-        found = peppers.uses(registry, DataDirectory(data).keys)
-    if as_json:
+    with local.reading(ask.data) as registry:
+        found = peppers.uses(registry, DataDirectory(ask.data).keys)
+    if ask.as_json:
         output.print_json(found)
         return
     output.print_table(
@@ -40,13 +40,13 @@ def peppers(data: Data = DATA, as_json: Json = False) -> None:
             )
 
 
-def add_pepper(data: Data = DATA, as_json: Json = False) -> None:
+def add_pepper(ask: Everywhere) -> None:
     """Make a new pepper. New keys are hashed under it, and others when they are used next."""
     from gateway.registry import peppers
 
-    with local.changing(data) as registry:
-        version = peppers.add(registry, DataDirectory(data).keys, local.actor())
-    if as_json:
+    with local.changing(ask.data) as registry:
+        version = peppers.add(registry, DataDirectory(ask.data).keys, local.actor())
+    if ask.as_json:
         output.print_json({"pepper": version})
     else:
         typer.echo(f"pepper {version} is the newest now")
@@ -56,16 +56,11 @@ def add_pepper(data: Data = DATA, as_json: Json = False) -> None:
 
 
 def remove_pepper(
-    version: Annotated[int, typer.Argument(help="Its number, as in `gateway keys peppers`.")],
-    data: Data = DATA,
-    as_json: Json = False,
+    ask: Everywhere, version: Annotated[int, typer.Argument(help="Its number, as in `gateway keys peppers`.")]
 ) -> None:
     """Delete a pepper that no key which works is hashed under any more."""
     from gateway.registry import peppers
 
-    with local.changing(data) as registry:
-        peppers.remove(registry, DataDirectory(data).keys, local.actor(), version)
-    if as_json:
-        output.print_json({"pepper": version, "removed": True})
-    else:
-        typer.echo(f"removed pepper {version}")
+    with local.changing(ask.data) as registry:
+        peppers.remove(registry, DataDirectory(ask.data).keys, local.actor(), version)
+    ask.show({"pepper": version, "removed": True}, f"removed pepper {version}")

@@ -11,7 +11,7 @@ import typer
 
 from gateway.cli import output, policy_state
 from gateway.cli.agent_show import Agent, At
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.asking import Of
 from gateway.errors import GatewayError
 from gateway.management import gateways
 
@@ -49,37 +49,35 @@ _MOST_MODELS = 20
 
 
 def permissions(
+    ask: Of,
     model: Model,
     action: Action = None,
     tool: Tool = None,
     upstream: Upstream = None,
     at: At = None,
     everyone: Annotated[bool, typer.Option("--all", help="List also who could not, and why.")] = False,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Say which agents could make a call, now or at an earlier time, by asking the policies that were in force.
 
     The calls are all combinations of the models, actions and tools, with nothing else in them.
     """
-    _answer(data, organization, None, at, (model, action, tool, upstream), as_json=as_json, everyone=everyone)
+    _answer(
+        ask.data, ask.organization, None, at, (model, action, tool, upstream), as_json=ask.as_json, everyone=everyone
+    )
 
 
 def of_agent(
+    ask: Of,
     agent: Agent,
     model: OwnModel = None,
     action: Action = None,
     tool: Tool = None,
     upstream: Upstream = None,
     at: At = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Say which of these calls an agent could make, now or at an earlier time, and what made it so."""
-    models = model or _models(data, organization, agent)
-    _answer(data, organization, agent, at, (models, action, tool, upstream), as_json=as_json, everyone=True)
+    models = model or _models(ask.data, ask.organization, agent)
+    _answer(ask.data, ask.organization, agent, at, (models, action, tool, upstream), as_json=ask.as_json, everyone=True)
 
 
 def _models(data: Path, organization: str, agent: str) -> list[str]:

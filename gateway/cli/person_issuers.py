@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, InsecureIssuer, IssuerUrl, Json, JwksFile, JwksUrl, Organization
+from gateway.cli.asking import Of
+from gateway.cli.options import InsecureIssuer, IssuerUrl, JwksFile, JwksUrl
 from gateway.errors import GatewayError
 from gateway.management import documents, gateways
 
@@ -34,6 +35,7 @@ class Algorithm(enum.StrEnum):
 
 
 def add(
+    ask: Of,
     name: Annotated[str, typer.Argument(help="What it is called here.")],
     issuer: IssuerUrl,
     audience: Annotated[
@@ -57,9 +59,6 @@ def add(
     jwks_url: JwksUrl = None,
     jwks_file: JwksFile = None,
     insecure: InsecureIssuer = False,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Trust an issuer to say who a person is. No agent may act for its persons before there is a rule."""
     tokens = {
@@ -69,8 +68,8 @@ def add(
         "algorithms": [str(each) for each in algorithm or Algorithm],
     }
     body = {"name": name, "issuer": issuer, "audience": audience, "insecure": insecure, "persons": tokens}
-    made = trust(data, organization, body | keys(jwks_url, jwks_file))
-    if as_json:
+    made = trust(ask.data, ask.organization, body | keys(jwks_url, jwks_file))
+    if ask.as_json:
         output.print_json(made)
     else:
         seen = ", ".join(made.claims) or "none but the subject"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import output, policy_state
+from gateway.cli.asking import App
 from gateway.cli.options import DATA, Data
 from gateway.errors import GatewayError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from policy_engine.reports import Finding
 
-app = typer.Typer(
+app = App(
     help="Check policies before the gateway does, see which are in force, and begin new ones.", no_args_is_help=True
 )
 app.command()(policy_state.status)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.asking import Everywhere
 from gateway.errors import GatewayError
 from gateway.management import documents, gateways
 from gateway.registry.documents import plain
@@ -25,6 +25,7 @@ _TRIED_AGAIN: Final = ("not_loaded", "check_failed", "check_timeout")
 
 
 def status(
+    ask: Everywhere,
     commit: Annotated[
         str | None,
         typer.Argument(
@@ -37,8 +38,6 @@ def status(
         str | None,
         typer.Option("--wait", metavar="DURATION", help="Wait so long for the commit to come into force: 90s, 5m."),
     ] = None,
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Show which policies are in force, or what became of a commit: in force, refused and why, or not looked at yet."""
     if commit is not None and not re.fullmatch(r"[0-9a-fA-F]{7,64}", commit):
@@ -49,13 +48,13 @@ def status(
         raise GatewayError("invalid_option", "--wait needs a commit", hint="name the one to wait for")
     until = time.monotonic() + (0 if wait is None else output.parse_duration(wait) / 1e9)
     while True:
-        found = state(data, _LOOKED_AT)
+        found = state(ask.data, _LOOKED_AT)
         fate, attempt = _fate(found, commit.lower()) if commit is not None else ("", None)
         waiting = fate == "unknown" or (attempt is not None and attempt.outcome in _TRIED_AGAIN)
         if not waiting or (left := until - time.monotonic()) <= 0:
             break
         time.sleep(min(left, _POLL_SECONDS))
-    if as_json:
+    if ask.as_json:
         output.print_json({"commit": commit, "state": fate or None, **_document(found)})
     elif commit is None:
         _print(found)
@@ -66,13 +65,11 @@ def status(
 
 
 def history(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="At most so many.")] = 20,
-    data: Data = DATA,
-    as_json: Json = False,
+    ask: Everywhere, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="At most so many.")] = 20
 ) -> None:
     """List the commits that came into force or were refused, newest first, and why."""
-    found = state(data, limit)
-    if as_json:
+    found = state(ask.data, limit)
+    if ask.as_json:
         output.print_json(found.attempts)
         return
     output.print_table(

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.asking import App, Everywhere, Of
 from gateway.cli.usage_sums import sums
-from gateway.management import documents, gateways
+from gateway.management import documents
 from gateway.processes import local
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.usage.prices import Price
 
-app = typer.Typer(no_args_is_help=True, help="Show, check and update what models cost.")
+app = App(no_args_is_help=True, help="Show, check and update what models cost.")
 
 _COLUMNS = ("INPUT", "CACHED", "CACHE WRITE", "OUTPUT", "OTHER")
 _NOTE = "dollars for a million tokens; the table is {version}"
@@ -27,21 +27,20 @@ _NOTE = "dollars for a million tokens; the table is {version}"
 
 @app.command("list")
 def list_prices(
+    ask: Everywhere,
     provider: Annotated[
         str | None, typer.Argument(help="The provider whose models are listed; all providers otherwise.")
     ] = None,
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """List the providers of the table, or the models of one with the prices that are in force now."""
     from gateway.usage import price_documents
 
     path = "providers" if provider is None else "models"
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         body = gateway.get("prices", path, provider=provider).body
     if provider is None:
         rows = documents.records(price_documents.PricedProvider, body["items"])
-        if as_json:
+        if ask.as_json:
             output.print_json({"version": body["version"], "providers": rows})
             return
         output.print_table(
@@ -52,7 +51,7 @@ def list_prices(
         output.note(f"the table is {body['version']}; `gateway prices list PROVIDER` shows prices")
         return
     found = [(each["model"], price_documents.price(each)) for each in body["items"]]
-    if as_json:
+    if ask.as_json:
         shown = [{"model": name, **price_documents.document(price)} for name, price in found]
         typer.echo(json.dumps(shown, indent=2))
         return
@@ -65,6 +64,7 @@ def list_prices(
 
 @app.command()
 def show(
+    ask: Of,
     model: Annotated[str, typer.Argument(help="A model's name, as requests or answers have it.")],
     upstream: Annotated[
         str | None, typer.Option("--upstream", help="Only at this upstream; at all of the organization otherwise.")
@@ -72,18 +72,15 @@ def show(
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="The prices at this time; now otherwise.")
     ] = None,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Show what a model costs at each upstream, and by which entry of which table."""
     from gateway.usage import price_documents
 
     when = None if at is None else documents.time_text(output.parse_time(at))
-    with gateways.client(data, output.warn) as gateway:
-        body = gateway.get("prices", organization=organization, model=model, upstream=upstream, at=when).body
+    with ask.gateway() as gateway:
+        body = gateway.get("prices", organization=ask.organization, model=model, upstream=upstream, at=when).body
     found = [(each["at"], price_documents.price(each)) for each in body["items"]]
-    if as_json:
+    if ask.as_json:
         shown = [{"at": name, **price_documents.document(price)} for name, price in found]
         typer.echo(json.dumps(shown, indent=2))
         return
@@ -99,7 +96,7 @@ def show(
 
 
 @app.command()
-def update(data: Data = DATA, as_json: Json = False) -> None:
+def update(ask: Everywhere) -> None:
     """Make a new table from the installed package `genai-prices`. Running gateways read it within seconds.
 
     An operator's own prices stay as they are, and come first.
@@ -109,7 +106,7 @@ def update(data: Data = DATA, as_json: Json = False) -> None:
     from gateway.registry import price_changes
     from gateway.usage import price_files, refresh
 
-    settings = _settings(data)
+    settings = _settings(ask.data)
     document, left_out = refresh.table()
     raw = refresh.dump(document)
     price_files.read(raw, "the new table")  # what could not be read back must not replace anything
@@ -117,7 +114,7 @@ def update(data: Data = DATA, as_json: Json = False) -> None:
     before = price_files.newest(path).version
     updated = before != document["version"]
     if updated:
-        with local.changing(data) as registry, price_files.replacing(path, raw):
+        with local.changing(ask.data) as registry, price_files.replacing(path, raw):
             price_changes.record_update(
                 registry,
                 actor=local.actor(),
@@ -126,7 +123,7 @@ def update(data: Data = DATA, as_json: Json = False) -> None:
                 source=document["source"],
                 digest=hashlib.sha256(raw).hexdigest(),
             )
-    if as_json:
+    if ask.as_json:
         shown = {"updated": updated, "before": before, "version": document["version"], "left_out": left_out}
         typer.echo(json.dumps(shown, indent=2))
         return
@@ -141,11 +138,10 @@ def update(data: Data = DATA, as_json: Json = False) -> None:
 
 @app.command()
 def check(
+    ask: Everywhere,
     file: Annotated[
         Path | None, typer.Argument(help="A file with your own prices; by default the one that is in force.")
     ] = None,
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Check a file with your own prices, and name what was called this month without a price.
 
@@ -153,7 +149,7 @@ def check(
     """
     from gateway.usage import price_files
 
-    settings = _settings(data)
+    settings = _settings(ask.data)
     table = price_files.newest(settings.data.price_table)
     path = file or settings.own_prices
     if file is None and settings.prices_file is None and not path.exists():
@@ -169,8 +165,8 @@ def check(
         tools = {where: list(each.tools) for where, each in lists.items() if each.tools}
         said = {"file": str(path), "version": own.version, "prices": prices, "tools": tools}
         found = {"table": table.version, "own": said}
-    found["unpriced"] = _unpriced(data)
-    if as_json:
+    found["unpriced"] = _unpriced(ask.data)
+    if ask.as_json:
         typer.echo(json.dumps(found, indent=2))
         return
     typer.echo(f"the table {table.version} of {table.date} ({table.source})")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.asking import App, ChangingOf, Of
 from gateway.cli.upstreams import put
 from gateway.errors import GatewayError, did_you_mean
-from gateway.management import documents, gateways
+from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.registry.records import RouteRecord
 
-app = typer.Typer(no_args_is_help=True, help="Share load between upstreams, and say which one follows if one fails.")
+app = App(no_args_is_help=True, help="Share load between upstreams, and say which one follows if one fails.")
 
 _MEMBER = re.compile(r"([A-Za-z0-9._-]+)(?::(\d{1,9}))?", re.ASCII)
 _RENAME = re.compile(r"([A-Za-z0-9._-]+):([^=\s]+)=([^=\s]+)")
@@ -25,6 +25,7 @@ _RENAME = re.compile(r"([A-Za-z0-9._-]+):([^=\s]+)=([^=\s]+)")
 
 @app.command("set")
 def set_route(
+    ask: ChangingOf,
     name: Annotated[str, typer.Argument(help="Its name, which stands in the base URL as an upstream's does.")],
     tiers: Annotated[
         list[str],
@@ -45,20 +46,16 @@ def set_route(
         bool | None,
         typer.Option("--default/--no-default", help="Serve it under `/v1/…` as well, before the default upstream."),
     ] = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Make a route, or give one other upstreams: `gateway routes set chat openai:3,groq:1 azure`."""
     members = _members(tiers, _renames(model or []))
-    body = {"members": members, "default": default, "reason": reason}
-    with gateways.client(data, output.warn) as gateway:
-        made = put(gateway, "routes", name, body, organization)
+    body = {"members": members, "default": default, "reason": ask.reason}
+    with ask.gateway() as gateway:
+        made = put(gateway, "routes", name, body, ask.organization)
         if made is None:
-            made = gateway.send("POST", "routes", body=body | {"name": name}, organization=organization).body
+            made = gateway.send("POST", "routes", body=body | {"name": name}, organization=ask.organization).body
         route = _route(made)
-        if as_json:
+        if ask.as_json:
             output.print_json(route)
         else:
             by_tier: dict[int, list[str]] = {}
@@ -69,11 +66,11 @@ def set_route(
 
 
 @app.command("list")
-def list_routes(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def list_routes(ask: Of) -> None:
     """List the routes and where they lead."""
-    with gateways.client(data, output.warn) as gateway:
-        routes = [_route(each) for each in gateway.items("routes", organization=organization)]
-    if as_json:
+    with ask.gateway() as gateway:
+        routes = [_route(each) for each in gateway.items("routes", organization=ask.organization)]
+    if ask.as_json:
         output.print_json(routes)
         return
     output.print_table(
@@ -96,16 +93,11 @@ def list_routes(organization: Organization = "default", data: Data = DATA, as_js
 
 
 @app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="The route.")],
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def show(ask: Of, name: Annotated[str, typer.Argument(help="The route.")]) -> None:
     """Show the upstreams of a route: in which order they are tried, and what each calls the models."""
-    with gateways.client(data, output.warn) as gateway:
-        route = _route(gateway.get("routes", name, organization=organization).body)
-    if as_json:
+    with ask.gateway() as gateway:
+        route = _route(gateway.get("routes", name, organization=ask.organization).body)
+    if ask.as_json:
         output.print_json(route)
         return
     weights: dict[int, int] = {}
@@ -128,20 +120,11 @@ def show(
 
 
 @app.command()
-def remove(
-    name: Annotated[str, typer.Argument(help="The route.")],
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def remove(ask: ChangingOf, name: Annotated[str, typer.Argument(help="The route.")]) -> None:
     """Remove a route. Its upstreams stay."""
-    with gateways.client(data, output.warn) as gateway:
-        removed = _route(gateway.send("DELETE", "routes", name, organization=organization, reason=reason).body)
-        if as_json:
-            output.print_json(removed)
-        else:
-            typer.echo(f"removed route {removed.name}")
+    with ask.gateway() as gateway:
+        removed = _route(gateway.send("DELETE", "routes", name, organization=ask.organization, reason=ask.reason).body)
+        ask.show(removed, f"removed route {removed.name}")
 
 
 def _route(document: Mapping[str, Any]) -> RouteRecord:

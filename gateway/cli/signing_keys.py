@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import key_requests, output
+from gateway.cli.asking import ChangingOf
 from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
 from gateway.management import gateways
 
@@ -110,6 +111,7 @@ def prove(
 
 
 def generate(
+    ask: ChangingOf,
     out: Annotated[Path, typer.Option("--out", metavar="KEY.pem", help="The file of the private key; must be new.")],
     agent: Annotated[
         str | None,
@@ -120,10 +122,6 @@ def generate(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Make a key pair with which an agent signs its requests. The private key is written to a file, mode 0600.
 
@@ -141,21 +139,23 @@ def generate(
             raise typer.BadParameter("without --agent, say --expires, --action, … to `gateway keys add-public`")
         public_keys.write_private(out, key)
         pem = public_keys.public_pem(public)
-        if as_json:
+        if ask.as_json:
             output.print_json({"key_id": thumbprint(public), "public_key": pem, "file": str(out)})
         else:
             typer.echo(pem, nl=False)
             output.note(f"the private key is in {out}; add what is printed here: `gateway keys add-public`")
         return
-    body = key_requests.body(agent, expires, scoped, reason)
-    with gateways.client(data, output.warn) as gateway:
+    body = key_requests.body(agent, expires, scoped, ask.reason)
+    with ask.gateway() as gateway:
         public_keys.write_private(out, key)
         try:
-            record = key_requests.add_public(gateway, organization, public, body, _proof(key, organization, agent))
+            record = key_requests.add_public(
+                gateway, ask.organization, public, body, _proof(key, ask.organization, agent)
+            )
         except BaseException:
             out.unlink()  # of no use: its public half is nobody's
             raise
-        if as_json:
+        if ask.as_json:
             output.print_json(output.plain(record) | {"file": str(out)})
         else:
             typer.echo(f"added public key {record.key_id} ({record.id}) to agent {record.agent}")

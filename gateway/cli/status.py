@@ -7,20 +7,20 @@ from typing import Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.asking import Everywhere
 
 _COLOURS = {"problem": "red", "remark": "yellow"}
 
 
-def status(data: Data = DATA, as_json: Json = False) -> None:
+def status(ask: Everywhere) -> None:
     """Show whether the gateway is running, the policies in force, the log, the upstreams, and what needs a person.
 
     Exit codes: 0 nothing needs a person, 1 something does; each such line says what to do.
     """
     from gateway.management import gateways
 
-    found = gateways.health(data)
-    if as_json:
+    found = gateways.health(ask.data)
+    if ask.as_json:
         output.print_json({name: each for name, each in found.items() if name != "lines"})
     else:
         output.print_fields([(each["name"], output.printable(each["text"])) for each in found["lines"]])

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import options, output, tenant_states
-from gateway.cli.options import DATA, Data, Json, Organization, Reason
+from gateway.cli.asking import App, ChangingOf, Of
 from gateway.cli.tenant_states import Yes
 from gateway.errors import GatewayError, did_you_mean
-from gateway.management import documents, gateways
+from gateway.management import documents
 from gateway.management.permitted import unless_forbidden
 
 if TYPE_CHECKING:
     from gateway.management.client import Client, Document
     from gateway.registry.records import TeamRecord
 
-app = typer.Typer(no_args_is_help=True, help="Create, show, change, suspend and revoke teams.")
+app = App(no_args_is_help=True, help="Create, show, change, suspend and revoke teams.")
 
 Owner = Annotated[str, typer.Option("--owner", help="Who is responsible for it, such as an e-mail address.")]
 Description = Annotated[str, typer.Option("--description", metavar="TEXT", help="What it does, in one line.")]
@@ -25,24 +25,21 @@ Description = Annotated[str, typer.Option("--description", metavar="TEXT", help=
 
 @app.command()
 def create(
+    ask: ChangingOf,
     name: Annotated[str, typer.Argument(help="The new team's name. It cannot be changed later.")],
     owner: Owner = "",
     description: Description = "",
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Create a team. Bundles and limits can be bound to it before any agent is in it."""
-    body = {"name": name, "owner": owner, "description": description, "reason": reason}
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("POST", "teams", body=body, organization=organization)
-        made = _whole(gateway, organization, reply.body)
-        if as_json:
+    body = {"name": name, "owner": owner, "description": description, "reason": ask.reason}
+    with ask.gateway() as gateway:
+        reply = gateway.send("POST", "teams", body=body, organization=ask.organization)
+        made = _whole(gateway, ask.organization, reply.body)
+        if ask.as_json:
             output.print_json(made)
         else:
             typer.echo(f"created team {made.name} ({made.id})")
-            org = options.of(organization)
+            org = options.of(ask.organization)
             output.note(
                 f"next: `gateway agents update AGENT --team {name}{org}` and `gateway bind team:{name} BUNDLE{org}`"
             )
@@ -50,25 +47,22 @@ def create(
 
 @app.command()
 def update(
+    ask: ChangingOf,
     team: Annotated[str, typer.Argument(help="A team's name.")],
     owner: Annotated[str | None, typer.Option("--owner", help="Who is responsible for it now.")] = None,
     description: Annotated[
         str | None, typer.Option("--description", metavar="TEXT", help="What it does; '' for nothing.")
     ] = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Change a team's owner or description."""
     if owner is None and description is None:
         raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway teams update --help`")
     given = {"owner": owner, "description": description}
-    body = {name: value for name, value in given.items() if value is not None} | {"reason": reason}
-    with gateways.client(data, output.warn) as gateway:
-        found = gateway.change("teams", team, body=body, organization=organization)
-        updated = None if found is None else _whole(gateway, organization, found)
-        if as_json:
+    body = {name: value for name, value in given.items() if value is not None} | {"reason": ask.reason}
+    with ask.gateway() as gateway:
+        found = gateway.change("teams", team, body=body, organization=ask.organization)
+        updated = None if found is None else _whole(gateway, ask.organization, found)
+        if ask.as_json:
             output.print_json({"team": output.plain(updated) if updated else team, "changed": updated is not None})
         elif updated is None:
             typer.echo(f"team {team} is like that already")
@@ -77,13 +71,13 @@ def update(
 
 
 @app.command("list")
-def list_teams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def list_teams(ask: Of) -> None:
     """List the teams with their owners, agents and bundles."""
     from gateway.registry.records import TeamRecord
 
-    with gateways.client(data, output.warn) as gateway:
-        found = documents.records(TeamRecord, gateway.items("teams", organization=organization, members=True))
-    if as_json:
+    with ask.gateway() as gateway:
+        found = documents.records(TeamRecord, gateway.items("teams", organization=ask.organization, members=True))
+    if ask.as_json:
         output.print_json(found)
         return
     output.print_table(
@@ -97,16 +91,11 @@ def list_teams(organization: Organization = "default", data: Data = DATA, as_jso
 
 
 @app.command()
-def show(
-    team: Annotated[str, typer.Argument(help="A team's name.")],
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def show(ask: Of, team: Annotated[str, typer.Argument(help="A team's name.")]) -> None:
     """Show a team with its agents and bundles."""
-    with gateways.client(data, output.warn) as gateway:
-        found = _team(gateway, organization, team)
-    if as_json:
+    with ask.gateway() as gateway:
+        found = _team(gateway, ask.organization, team)
+    if ask.as_json:
         output.print_json(found)
         return
     output.print_fields(
@@ -126,43 +115,24 @@ def show(
 
 
 @app.command()
-def suspend(
-    team: Annotated[str, typer.Argument(help="A team's name.")],
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def suspend(ask: ChangingOf, team: Annotated[str, typer.Argument(help="A team's name.")]) -> None:
     """Suspend a team: every agent in it is refused `agent_suspended`, and its calls under way end."""
-    tenant_states.change("suspend", "team", team, data, as_json, reason, organization=organization)
+    tenant_states.change("suspend", "team", team, ask.data, ask.as_json, ask.reason, organization=ask.organization)
 
 
 @app.command()
-def resume(
-    team: Annotated[str, typer.Argument(help="A team's name.")],
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def resume(ask: ChangingOf, team: Annotated[str, typer.Argument(help="A team's name.")]) -> None:
     """Let the agents of a suspended team go on. Those that were suspended themselves stay so."""
-    tenant_states.change("resume", "team", team, data, as_json, reason, organization=organization)
+    tenant_states.change("resume", "team", team, ask.data, ask.as_json, ask.reason, organization=ask.organization)
 
 
 @app.command()
-def revoke(
-    team: Annotated[str, typer.Argument(help="A team's name.")],
-    yes: Yes = False,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def revoke(ask: ChangingOf, team: Annotated[str, typer.Argument(help="A team's name.")], yes: Yes = False) -> None:
     """Revoke a team, for good: every agent in it is refused, and none of them can leave it."""
     if not yes:
-        with gateways.client(data, output.warn) as gateway:
-            tenant_states.ask_first("team", team, len(_team(gateway, organization, team).agents))
-    tenant_states.change("revoke", "team", team, data, as_json, reason, organization=organization)
+        with ask.gateway() as gateway:
+            tenant_states.ask_first("team", team, len(_team(gateway, ask.organization, team).agents))
+    tenant_states.change("revoke", "team", team, ask.data, ask.as_json, ask.reason, organization=ask.organization)
 
 
 def _team(gateway: Client, organization: str, team: str) -> TeamRecord:

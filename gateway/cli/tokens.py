@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Reason
-from gateway.management import documents, gateways
+from gateway.cli.asking import App, Changing, Everywhere
+from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.identity.token_keys import TokenKeyState
 
-app = typer.Typer(no_args_is_help=True, help="Show and replace the keys that sign the gateway's own tokens.")
+app = App(no_args_is_help=True, help="Show and replace the keys that sign the gateway's own tokens.")
 
 
 @app.command()
-def keys(data: Data = DATA, as_json: Json = False) -> None:
+def keys(ask: Everywhere) -> None:
     """List the keys that sign and verify tokens, newest first, with their ages."""
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         found = _keys(gateway.items("token-keys"))
-    if as_json:
+    if ask.as_json:
         output.print_json(found)
         return
     now_ns = output.now_ns()
@@ -58,21 +58,19 @@ def _state(key: TokenKeyState) -> str:
 
 @app.command("rotate-key")
 def rotate_key(
+    ask: Changing,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="End the tokens of older keys now: somebody may know such a key.")
     ] = False,
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Make a new key, which signs tokens from now on, in every worker and without a restart.
 
     Tokens of the old key are good until they expire; then a running gateway removes its file.
     """
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("POST", "token-keys", "rotate", body={"at_once": at_once, "reason": reason}).body
+    with ask.gateway() as gateway:
+        reply = gateway.send("POST", "token-keys", "rotate", body={"at_once": at_once, "reason": ask.reason}).body
     (new,), older = _keys([reply["key"]]), _keys(reply["older"])
-    if as_json:
+    if ask.as_json:
         output.print_json({"key": new, "older": older, "at_once": reply["at_once"]})
         return
     typer.echo(f"key {new.number} signs tokens now")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization, Reason, of
+from gateway.cli.asking import App, ChangingOf, Of
+from gateway.cli.options import of
 from gateway.errors import GatewayError, did_you_mean
 from gateway.management import documents, gateways
 from gateway.settings import NO_CHECK
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.registry.records import UpstreamRecord
     from gateway.upstream.check import UpstreamCheck
 
-app = typer.Typer(no_args_is_help=True, help="Add, list, check and remove the providers that requests go to.")
+app = App(no_args_is_help=True, help="Add, list, check and remove the providers that requests go to.")
 
 _NONE_YET = "no upstreams yet: type `gateway upstreams add openai --key-env OPENAI_API_KEY`"
 _MAX_SECRET = 4096
@@ -33,6 +34,7 @@ _VARIABLE = re.compile(r"(?=.{1,40}$)(?!(.*\d){4})[A-Z][A-Z0-9]*(_[A-Z0-9]+)*", 
 
 @app.command()
 def add(
+    ask: ChangingOf,
     name: Annotated[str, typer.Argument(help="Its name: the first part of its path, `/NAME/v1/…`.")],
     key_env: Annotated[
         str | None,
@@ -68,10 +70,6 @@ def add(
     no_check: Annotated[
         bool, typer.Option("--no-check", envvar=NO_CHECK, help="Do not try it; needed where it is not reached yet.")
     ] = False,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Add an upstream. Its key is read here from the environment or a file, sealed at rest and never printed.
 
@@ -101,14 +99,14 @@ def add(
         "default": default,
         "insecure": insecure,
         "openapi": None if document is None else needed(document),
-        "reason": reason,
+        "reason": ask.reason,
     }
-    with gateways.client(data, output.warn) as gateway:
-        made = put(gateway, "upstreams", name, body, organization) if replace else None
+    with ask.gateway() as gateway:
+        made = put(gateway, "upstreams", name, body, ask.organization) if replace else None
         if made is None:
-            made = gateway.send("POST", "upstreams", body=body | {"name": name}, organization=organization).body
+            made = gateway.send("POST", "upstreams", body=body | {"name": name}, organization=ask.organization).body
         upstream = _upstream(made)
-        if as_json:
+        if ask.as_json:
             _print_json(upstream)
         else:
             path = CLIENTS_ADD.get(upstream.provider, "/v1") + "/…"
@@ -118,7 +116,7 @@ def add(
                 served = f"/{upstream.name}{path}" + (f" and {path}" if upstream.default else "")
             typer.echo(output.copyable(f"upstream {upstream.name} at {upstream.base_url}, served under {served}"))
     if not no_check:
-        _try(data, organization, upstream.name, reason)
+        _try(ask.data, ask.organization, upstream.name, ask.reason)
 
 
 def _try(data: Path, organization: str, name: str, reason: str) -> None:
@@ -138,11 +136,11 @@ def _try(data: Path, organization: str, name: str, reason: str) -> None:
 
 
 @app.command("list")
-def list_upstreams(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def list_upstreams(ask: Of) -> None:
     """List the upstreams, without their keys."""
-    with gateways.client(data, output.warn) as gateway:
-        upstreams = [_upstream(each) for each in gateway.items("upstreams", organization=organization)]
-    if as_json:
+    with ask.gateway() as gateway:
+        upstreams = [_upstream(each) for each in gateway.items("upstreams", organization=ask.organization)]
+    if ask.as_json:
         _print_json(upstreams)
         return
     output.print_table(
@@ -156,19 +154,14 @@ def list_upstreams(organization: Organization = "default", data: Data = DATA, as
 
 
 @app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="The upstream.")],
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def show(ask: Of, name: Annotated[str, typer.Argument(help="The upstream.")]) -> None:
     """Show the requests that an upstream takes, and under which action a policy sees each."""
     from gateway.upstream.operations import UpstreamOperation
 
-    with gateways.client(data, output.warn) as gateway:
-        found = gateway.items("upstreams", name, "operations", organization=organization)
+    with ask.gateway() as gateway:
+        found = gateway.items("upstreams", name, "operations", organization=ask.organization)
     operations = documents.records(UpstreamOperation, found)
-    if as_json:
+    if ask.as_json:
         for each in operations:
             typer.echo(json.dumps(dataclasses.asdict(each)))
         return
@@ -181,21 +174,17 @@ def show(
 
 @app.command()
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this upstream.")] = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
+    ask: ChangingOf, name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this upstream.")] = None
 ) -> None:
     """Try upstreams: whether they are reached, and accept the stored key when they are asked for their models.
 
     The request costs nothing, and is no agent's. The audit log says who had it made. Of a JSON API (`--openapi`) only
     the connection is tried. The exit code is 1 if something is wrong with one of them.
     """
-    with gateways.client(data, output.warn) as gateway, output.working("checking"):
-        names = [name] if name else [each["name"] for each in gateway.items("upstreams", organization=organization)]
-        found = _checks(gateway, organization, names, reason)
-    if as_json:
+    with ask.gateway() as gateway, output.working("checking"):
+        names = [name] if name else [each["name"] for each in gateway.items("upstreams", organization=ask.organization)]
+        found = _checks(gateway, ask.organization, names, ask.reason)
+    if ask.as_json:
         typer.echo(json.dumps([dataclasses.asdict(each) for each in found], indent=2, ensure_ascii=False))
     else:
         output.print_table(
@@ -255,17 +244,13 @@ def _checked_row(found: UpstreamCheck) -> tuple[str, ...]:
 
 
 @app.command()
-def remove(
-    name: Annotated[str, typer.Argument(help="The upstream's name.")],
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def remove(ask: ChangingOf, name: Annotated[str, typer.Argument(help="The upstream's name.")]) -> None:
     """Remove an upstream and delete its sealed key."""
-    with gateways.client(data, output.warn) as gateway:
-        removed = _upstream(gateway.send("DELETE", "upstreams", name, organization=organization, reason=reason).body)
-        if as_json:
+    with ask.gateway() as gateway:
+        removed = _upstream(
+            gateway.send("DELETE", "upstreams", name, organization=ask.organization, reason=ask.reason).body
+        )
+        if ask.as_json:
             _print_json(removed)
         else:
             typer.echo(f"removed upstream {removed.name}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output, usage_reconcile
+from gateway.cli.asking import App
 from gateway.cli.options import DATA, Data
 from gateway.errors import GatewayError, did_you_mean
 from gateway.management import gateways
@@ -18,7 +19,7 @@ from gateway.management import gateways
 if TYPE_CHECKING:
     from gateway.usage.totals import Counts
 
-app = typer.Typer(invoke_without_command=True, help="Show how much was used and what it cost.")
+app = App(invoke_without_command=True, help="Show how much was used and what it cost.")
 app.command("reconcile")(usage_reconcile.reconcile)
 
 _FORMATS = ("table", "json", "csv")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.asking import Everywhere
 from gateway.errors import GatewayError, did_you_mean
 from gateway.management import gateways
 
@@ -24,6 +24,7 @@ _NANO = 10**9
 
 
 def reconcile(
+    ask: Everywhere,
     file: Annotated[Path, typer.Argument(help="The provider's export, a CSV file.")],
     provider: Annotated[str, typer.Option("--provider", help="What its upstreams were added as, such as openai.")],
     month: Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month to compare, in UTC.")],
@@ -33,8 +34,6 @@ def reconcile(
     tolerance: Annotated[
         float, typer.Option("--tolerance", metavar="DOLLARS", help="How far the costs of a row may be apart.")
     ] = 0.01,
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Compare what a provider has charged with the log, by day and model. Exit code 1 if something does not match."""
     from gateway.usage import invoices
@@ -43,12 +42,12 @@ def reconcile(
         raise GatewayError("invalid_time", f"`{month}` is not a month", hint="write 2026-11")
     if not 0 <= tolerance < 1e6:
         raise GatewayError("invalid_option", "--tolerance must be an amount of dollars", hint="write 0.01")
-    names = upstream or _upstreams(data, provider)
-    model_of = _models(data, provider)
+    names = upstream or _upstreams(ask.data, provider)
+    model_of = _models(ask.data, provider)
     invoice = invoices.read(_bytes(file), str(file), month, model_of)
-    used = _used(data, month, names, invoice, model_of)
+    used = _used(ask.data, month, names, invoice, model_of)
     found = invoices.differences(invoice, used, round(tolerance * _NANO))
-    if as_json:
+    if ask.as_json:
         typer.echo(json.dumps(_document(invoice, used, found), indent=2))
     else:
         _print(invoice, used, found, month, names)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import typer
 
 from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
+from gateway.cli.asking import App, Everywhere
 from gateway.data_directory import DataDirectory
 from gateway.processes import local
 
-app = typer.Typer(no_args_is_help=True, help="Show and replace the key that secrets are sealed under.")
+app = App(no_args_is_help=True, help="Show and replace the key that secrets are sealed under.")
 
 
 @app.command()
-def status(data: Data = DATA, as_json: Json = False) -> None:
+def status(ask: Everywhere) -> None:
     """Show which key is in force, and what is sealed under which."""
     from gateway.registry import vault_rotation
 
-    with local.reading(data) as registry:
-        found = vault_rotation.state(registry, DataDirectory(data).keys)
-    if as_json:
+    with local.reading(ask.data) as registry:
+        found = vault_rotation.state(registry, DataDirectory(ask.data).keys)
+    if ask.as_json:
         output.print_json(output.plain(found) | {"left": found.left})
         return
     output.print_fields(
@@ -34,7 +34,7 @@ def status(data: Data = DATA, as_json: Json = False) -> None:
 
 
 @app.command()
-def rotate(data: Data = DATA, as_json: Json = False) -> None:
+def rotate(ask: Everywhere) -> None:
     """Make a new key and put everything sealed under it, while the gateway runs.
 
     If that is interrupted, the same command goes on where it was. With `kek_env` or `kek_command` no key is made: give
@@ -42,9 +42,9 @@ def rotate(data: Data = DATA, as_json: Json = False) -> None:
     """
     from gateway.registry import vault_rotation
 
-    with local.changing(data) as registry:
-        done = vault_rotation.rotate(registry, DataDirectory(data).keys, local.actor())
-    if as_json:
+    with local.changing(ask.data) as registry:
+        done = vault_rotation.rotate(registry, DataDirectory(ask.data).keys, local.actor())
+    if ask.as_json:
         output.print_json(done)
         return
     if done.continued:

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from gateway.cli import options, output
-from gateway.cli.options import DATA, Data, Json, Organization
+from gateway.cli.asking import App, Of
+from gateway.cli.options import DATA, Data, Organization
 from gateway.errors import GatewayError
 from gateway.management import documents, gateways
 
-app = typer.Typer(no_args_is_help=True, help="Tell other programs of limits, refused policies and revoked agents.")
+app = App(no_args_is_help=True, help="Tell other programs of limits, refused policies and revoked agents.")
 
 _MAX_SECRET = 1024
 
@@ -22,6 +23,7 @@ Webhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its id, the beg
 
 @app.command()
 def add(
+    ask: Of,
     url: Annotated[str, typer.Argument(metavar="URL", help="Where to send events, over https.")],
     event: Annotated[
         list[str] | None,
@@ -39,9 +41,6 @@ def add(
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Allow private addresses: a receiver in your own network.")
     ] = False,
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Add a webhook: it is told of what happens from now on. A secret that is made is shown this once."""
     from gateway.registry.records import WebhookRecord
@@ -54,33 +53,33 @@ def add(
         "insecure": insecure,
         "allow_private": allow_private,
     }
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("POST", "webhooks", body=body, organization=organization).body
+    with ask.gateway() as gateway:
+        reply = gateway.send("POST", "webhooks", body=body, organization=ask.organization).body
     made, secret = documents.record(WebhookRecord, reply), reply["secret"]
     if secret is None and given is None:  # the first answer was lost, and secrets are not kept for the second
         message = f"webhook {made.id} was added, but its secret was lost on the way"
         raise GatewayError("answer_lost", message, hint=f"type `gateway webhooks remove {made.id}` and add it anew")
-    if as_json:
+    if ask.as_json:
         output.print_json({"webhook": made, "secret": secret})
         return
     typer.echo(f"webhook {made.id} is told of {', '.join(made.events)}")
     if secret is not None:
         typer.echo(f"its secret, shown this once: {secret}")
-    output.note(f"next: `gateway webhooks test {made.id}{options.of(organization)}`")
+    output.note(f"next: `gateway webhooks test {made.id}{options.of(ask.organization)}`")
 
 
 @app.command("list")
-def list_webhooks(organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def list_webhooks(ask: Of) -> None:
     """List the webhooks, and how their last deliveries went."""
     from gateway.registry.records import WebhookRecord
     from gateway.runtime.deliveries import fares, state_document, state_of
 
-    with gateways.client(data, output.warn) as gateway:
+    with ask.gateway() as gateway:
         found = [
             (documents.record(WebhookRecord, each), state_of(each["state"]))
-            for each in gateway.items("webhooks", organization=organization)
+            for each in gateway.items("webhooks", organization=ask.organization)
         ]
-    if as_json:
+    if ask.as_json:
         output.print_json({"webhooks": [{"webhook": each, "state": state_document(state)} for each, state in found]})
         return
     now_ns = time.time_ns()
@@ -101,17 +100,14 @@ def list_webhooks(organization: Organization = "default", data: Data = DATA, as_
 
 
 @app.command()
-def remove(webhook: Webhook, organization: Organization = "default", data: Data = DATA, as_json: Json = False) -> None:
+def remove(ask: Of, webhook: Webhook) -> None:
     """Remove a webhook. What it has not got yet is not delivered any more."""
     from gateway.registry.records import WebhookRecord
 
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("DELETE", "webhooks", webhook, organization=organization)
+    with ask.gateway() as gateway:
+        reply = gateway.send("DELETE", "webhooks", webhook, organization=ask.organization)
     removed = documents.record(WebhookRecord, reply.body)
-    if as_json:
-        output.print_json(removed)
-    else:
-        typer.echo(f"webhook {removed.id} at {removed.url} is removed")
+    ask.show(removed, f"webhook {removed.id} at {removed.url} is removed")
 
 
 @app.command("test")

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from gateway.cli import key_requests, output
-from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
-from gateway.management import gateways
+from gateway.cli.asking import ChangingOf
+from gateway.cli.options import Expires, OnlyActions, OnlyModels, OnlyNetworks
 
 
 def add_spiffe(
+    ask: ChangingOf,
     name: Annotated[
         str, typer.Argument(metavar="SPIFFE-ID", help="spiffe://TRUST-DOMAIN/PATH, as in the certificate.")
     ],
@@ -20,10 +21,6 @@ def add_spiffe(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Let clients whose certificate has this SPIFFE ID be an agent. They need no key.
 
@@ -32,10 +29,7 @@ def add_spiffe(
     from gateway.identity.key_scope import scope
 
     scoped = scope(action or (), model or (), network or ())
-    body = key_requests.body(agent, expires, scoped, reason) | {"spiffe_id": name}
-    with gateways.client(data, output.warn) as gateway:
-        record = key_requests.added(gateway, organization, "spiffe", body)
-        if as_json:
-            output.print_json(output.plain(record))
-        else:
-            typer.echo(f"added {record.key_id} ({record.id}) to agent {record.agent}")
+    body = key_requests.body(agent, expires, scoped, ask.reason) | {"spiffe_id": name}
+    with ask.gateway() as gateway:
+        record = key_requests.added(gateway, ask.organization, "spiffe", body)
+        ask.show(output.plain(record), f"added {record.key_id} ({record.id}) to agent {record.agent}")
