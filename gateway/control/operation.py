@@ -46,7 +46,7 @@ _NOTHING: Mapping[str, str] = {}
 class Body(BaseModel):
     """A request body: JSON of these types only, and no other members."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class Reasoned(Body):
@@ -58,7 +58,7 @@ class Reasoned(Body):
 class Query(BaseModel):
     """The parameters after the `?`, and no others."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class ReasonQuery(Query):

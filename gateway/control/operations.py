@@ -21,7 +21,7 @@ _FILES: Final[dict[str, tuple[str, ...]]] = {
     "organizations": ("organizations",),
     "teams": ("teams",),
     "agents": ("agents", "overviews", "permissions", "keys"),
-    "standing": ("overviews",),
+    "standing": ("agents",),
     "permissions": ("permissions",),
     "decide": ("dry_runs",),
     "keys": ("keys",),

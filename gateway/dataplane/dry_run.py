@@ -21,7 +21,8 @@ from gateway.dataplane.obliged import described, obliged, renamed
 from gateway.dataplane.reading import REPORT_USAGE, check_upstream
 from gateway.dataplane.registry_view import RegistryView, provider_of
 from gateway.errors import Denied, GatewayError, Hint
-from gateway.identity.principals import Found, Method, Principal, principal_of, refusal_of
+from gateway.identity.credentials import Method
+from gateway.identity.principals import Found, Principal, principal_of, refusal_of
 from gateway.policy import authorization
 from gateway.policy.authorization import Apply, Authorization
 from gateway.policy.cache import Panel, PolicyCache

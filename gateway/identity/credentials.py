@@ -29,6 +29,9 @@ from gateway.storage import secret_files
 
 logger = logging.getLogger("gateway.identity.credentials")
 
+Method = Literal["legacy", "api_key", "signature", "mtls", "token"]
+"""How an agent shows who it is."""
+
 Kind = Literal["agent", "operator"]
 
 PREFIXES: dict[Kind, str] = {"agent": "aig_sk_", "operator": "aig_op_"}

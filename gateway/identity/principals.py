@@ -22,13 +22,12 @@ import orjson
 from gateway.errors import Denied, PrincipalHint
 from gateway.frozen import frozen
 from gateway.identity import key_scope, persons, standing
+from gateway.identity.credentials import Method
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.persons import Right
 from gateway.identity.tokens import Token
 
 Effect = Literal["grant", "guard"]
-Method = Literal["legacy", "api_key", "signature", "mtls", "token"]
-
 STRENGTHS: dict[Method, int] = {"legacy": 0, "api_key": 1, "signature": 2, "mtls": 2, "token": 3}
 """The strength of each kind of credentials, as policies see it."""
 

@@ -38,9 +38,8 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from gateway.identity.credentials import label
+from gateway.identity.credentials import Method, label
 from gateway.identity.operator_roles import ROLES
-from gateway.identity.principals import Method
 from gateway.outbound.addresses import ANYWHERE
 from gateway.registry.agent_states import ENDED, STATES
 

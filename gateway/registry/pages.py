@@ -11,7 +11,7 @@ import time
 from sqlalchemy import or_
 from sqlmodel import col, select
 
-from gateway.identity.principals import Method
+from gateway.identity.credentials import Method
 from gateway.registry import queries, review_dates, row_records
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry

@@ -17,8 +17,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
-from gateway.identity.credentials import label, public_part
-from gateway.identity.principals import Method
+from gateway.identity.credentials import Method, label, public_part
 from gateway.registry import change_entries, row_records
 from gateway.registry.agent_states import ENDED
 from gateway.registry.database import Registry

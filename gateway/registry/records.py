@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gateway.identity.credentials import Method
 from gateway.identity.operator_roles import Role
-from gateway.identity.principals import Method
 from gateway.registry.agent_states import ENDED
 
 SubjectKind = Literal["agent", "team", "organization"]

@@ -13,12 +13,24 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import agent_updates, as_of, changes, pages, queries
+from gateway.registry import agent_updates, as_of, changes, pages, queries, tenants
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.records import AgentRecord, AgentVersionRecord
 
 _AGENT = shapes.record(AgentRecord)
 _VERSION = shapes.record(AgentVersionRecord)
+_ABOVE: dict[str, Any] = {
+    "organization": {"type": "string"},
+    "team": {"type": ["string", "null"]},
+    "stopped": {"type": ["string", "null"]},
+}
+STANDING = {
+    "type": "object",
+    "description": "What decides over agents beside their own states.",
+    "properties": _ABOVE,
+    "required": list(_ABOVE),
+    "additionalProperties": False,
+}
 
 
 class NewAgent(Reasoned):
@@ -202,6 +214,16 @@ def _unchanged(ask: Ask, before: AgentRecord) -> Callable[[Session], None]:
     return check
 
 
+class StandingQuery(Query):
+    """Of which agents."""
+
+    team: str = Field("", description="Those of this team; otherwise of none.")
+
+
+def standing(ask: Ask) -> Answer:
+    return Answer(body=tenants.standing(ask.registry, ask.tenant, ask.query.team)._asdict())
+
+
 def _transition(change: Callable[..., AgentRecord | None], ask: Ask) -> Answer:
     reference, reason = ask.path["agent"], ask.body.reason
     registry = ask.change(_matching(ask))
@@ -227,6 +249,15 @@ def _transition_operation(
 
 
 OPERATIONS = [
+    Operation(
+        method="GET",
+        path="/standing",
+        noun="agents",
+        summary="What decides over the agents of an organization and a team, beside their own states",
+        function=standing,
+        query=StandingQuery,
+        answer=STANDING,
+    ),
     Operation(
         method="GET",
         path="/agents",

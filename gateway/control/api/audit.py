@@ -17,13 +17,10 @@ from gateway.audit import lookup, proofs, search, signer
 from gateway.audit.search import Filters, Found
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.decisions import judged_again
-from gateway.control.kept_requests import completing
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
 from gateway.control.problems import Problem
 from gateway.control.tenants import DEFAULT
 from gateway.errors import GatewayError
-from gateway.policy import reexecution
 from gateway.registry.documents import timestamp
 
 _MOST = 50_000
@@ -213,6 +210,11 @@ def _as_it_is(document: Any) -> orjson.Fragment:
 
 def entry(ask: Ask) -> Answer:
     """One entry; of a decision all that is kept, and what the bundles that judged it say when they are asked again."""
+    # A list of entries needs neither the engine nor the registry.
+    from gateway.control.decisions import judged_again
+    from gateway.control.kept_requests import completing
+    from gateway.policy import reexecution
+
     data = ask.context.data
     with ask.context.log() as db, db.snapshot():
         found = lookup.event(db, ask.path["event"], ask.organization)

@@ -12,6 +12,7 @@ from gateway.control import shapes
 from gateway.control.api.times import Seconds, lifetime
 from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
+from gateway.control.problems import Problem
 from gateway.identity import key_scope, public_keys
 from gateway.registry import changes, key_rotation, pages, workload_names
 from gateway.registry import public_keys as registered
@@ -60,10 +61,17 @@ class NewSpiffeId(NewKey):
     spiffe_id: str = Field(description="`spiffe://TRUST-DOMAIN/PATH`, as in the certificate.", max_length=2048)
 
 
+_MOST_OVERLAP = 31 * 86400
+
+
 class Rotation(Reasoned):
     """How a key is replaced."""
 
-    overlap: int = Field(86400, ge=1, le=31 * 86400, description="How long the old key still works, in seconds.")
+    overlap: int = Field(
+        86400,
+        json_schema_extra={"minimum": 1, "maximum": _MOST_OVERLAP},
+        description="How long the old key still works, in seconds.",
+    )
     expires_in: Seconds | None = Field(None, description="In seconds; null: as long as the old one was made for.")
 
 
@@ -167,7 +175,7 @@ def rotate(ask: Ask) -> Answer:
         ask.context.peppers,
         actor=ask.actor,
         organization=ask.tenant,
-        terms=_terms(ask.body),
+        terms=_terms(ask),
         deliver=ask.deliver,
         key=ask.path.get("key"),
         agent=ask.path.get("agent"),
@@ -183,14 +191,19 @@ def rotate_many(ask: Ask) -> Answer:
         ask.context.peppers,
         actor=ask.actor,
         organization=ask.tenant,
-        terms=_terms(ask.body),
+        terms=_terms(ask),
         team=ask.body.team,
         deliver=ask.deliver,
     )
     return Answer(body={"rotated": [_rotated(each, {}) for each in made], "skipped": skipped}, status=201)
 
 
-def _terms(given: Rotation) -> key_rotation.Terms:
+def _terms(ask: Ask) -> key_rotation.Terms:
+    given: Rotation = ask.body
+    if not (ask.caller.is_here or 1 <= given.overlap <= _MOST_OVERLAP):
+        detail = f"/overlap: it must be from 1 to {_MOST_OVERLAP}"
+        error = {"pointer": "/overlap", "message": f"it must be from 1 to {_MOST_OVERLAP}"}
+        raise Problem(422, "invalid_body", detail, errors=[error])
     return key_rotation.Terms(given.overlap * 10**9, lifetime(given.expires_in), given.reason)
 
 

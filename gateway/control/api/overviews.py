@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from pydantic import Field
-
 from gateway.control import shapes
-from gateway.control.api.agents import AtQuery
+from gateway.control.api.agents import STANDING, AtQuery
 from gateway.control.api.bindings import shown as shown_binding
 from gateway.control.api.keys import KEY, uses_of
 from gateway.control.api.keys import shown as shown_key
 from gateway.control.api.limits import LIMIT
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Operation, Query
-from gateway.registry import as_of, queries, tenants
+from gateway.control.operation import Answer, Ask, Operation
+from gateway.registry import as_of, queries
 from gateway.registry.documents import plain
 from gateway.registry.records import AgentVersionRecord, BindingRecord, BundleRecord
 
@@ -33,15 +31,12 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _BOUND = _closed({"binding": shapes.record(BindingRecord, "agents"), "revision": _or_null(shapes.record(BundleRecord))})
-_STANDING = _closed({"organization": _TEXT, "team": _TEXT_OR_NULL, "stopped": _TEXT_OR_NULL}) | {
-    "description": "What decides over agents beside their own states."
-}
 _OVERVIEW = _closed(
     {
         "agent": shapes.record(AgentVersionRecord),
         "parent_name": {"type": "string", "description": "Of the agent that it works for; empty if there is none."},
         "team_owner": _TEXT,
-        "standing": _STANDING,
+        "standing": STANDING,
         "keys": {"type": "array", "items": KEY},
         "bindings": {"type": "array", "items": _BOUND, "description": "With the revisions that judge."},
         "limits": {"type": "array", "items": LIMIT},
@@ -77,26 +72,7 @@ def overview(ask: Ask) -> Answer:
     return Answer(body=plain(body))
 
 
-class StandingQuery(Query):
-    """Of which agents."""
-
-    team: str = Field("", description="Those of this team; otherwise of none.")
-
-
-def standing(ask: Ask) -> Answer:
-    return Answer(body=tenants.standing(ask.registry, ask.tenant, ask.query.team)._asdict())
-
-
 OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/standing",
-        noun="agents",
-        summary="What decides over the agents of an organization and a team, beside their own states",
-        function=standing,
-        query=StandingQuery,
-        answer=_STANDING,
-    ),
     Operation(
         method="GET",
         path="/agents/{agent}/overview",
