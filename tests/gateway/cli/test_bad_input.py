@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from dulwich.repo import Repo
 
+import gateway
 from tests.gateway.conftest import Home, Run, environment
 
 
@@ -129,6 +131,10 @@ def test_version(run: Run) -> None:
     assert re.fullmatch(
         r"gateway \S+, commit ([0-9a-f]{40}\+?|not known)\nschemas: registry \d{4}, audit-entry 1, .*\n", told
     )
+    root = Path(gateway.__file__).parents[1]
+    if (root / ".git").exists():
+        with Repo(str(root)) as repository:
+            assert repository.head().decode() in told
 
 
 def test_a_reader_that_leaves_is_no_error(home: Home) -> None:

@@ -20,7 +20,7 @@ TEXTS = {
     "in query": "the key must be in a header, such as `x-goog-api-key`: what is in a URL ends up in logs",
     "not bearer": "the header `authorization` must be `Bearer KEY`",
     "no key": _NO_KEY,
-    "token": "",
+    "token": "what was sent is no token that this gateway has given out: get one at `/oauth/token`",
     "operator": "this is an operator's token; an agent needs a key of its own",
     "unknown": "no agent of this gateway has what was sent",
     "expired": "what was sent has expired: ask for another key, or get another token",
@@ -31,8 +31,7 @@ TEXTS = {
 
 def message(kind: str) -> str:
     """The whole message of such an answer, with `ID` for the id by which its refusal is looked up."""
-    told = f": {TEXTS[kind]}" if TEXTS[kind] else ""
-    return f"the credentials are missing or not valid{told} (refusal ID)"
+    return f"the credentials are missing or not valid: {TEXTS[kind]} (refusal ID)"
 
 
 def kind_of(lines: Iterable[bytes], known: Known) -> str:
