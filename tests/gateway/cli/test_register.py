@@ -105,7 +105,7 @@ def test_an_expired_agent_is_denied_beforehand(at: Run, home: Home) -> None:
     call = home.data.path / "call.json"
     call.write_text('{"action": "chat.completions"}')
     done = at("decide", "--agent", "bot", "-i", str(call))
-    assert (done.code, "agent bot is expired" in done.out) == (1, True)
+    assert (done.code, "the agent of the key has expired" in done.out) == (1, True)
 
 
 @pytest.mark.slow
