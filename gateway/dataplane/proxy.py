@@ -53,7 +53,7 @@ from gateway.dataplane.relay import Relay
 from gateway.dataplane.request_log import RequestLog
 from gateway.dataplane.telling import Teller
 from gateway.dataplane.tracing import Tracer
-from gateway.dataplane.watch import Watch
+from gateway.dataplane.watch import Watch, Watched
 from gateway.dataplane.wrong_server import WrongServerError
 from gateway.errors import Denied
 from gateway.http.departure import Departure
@@ -329,105 +329,108 @@ class DataPlane:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         assert exchange.match is not None
         assert exchange.principal is not None
-        outcome = "gateway_error"
-        watched = self.watch.enter(exchange.principal)
-        holding, turns = self._holding(exchange), self._judgement.turns
-        relay = Relay(exchange, exchange.match, holding, turns, send)
-        kept: KeptAnswer | None = None
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        exchange.ends = exchange.ends or started + self._settings.upstream_total_timeout
-        failure: Denied | None = None
+        exchange.ends = exchange.ends or asyncio.get_running_loop().time() + self._settings.upstream_total_timeout
+        relay = Relay(exchange, exchange.match, self._holding(exchange), self._judgement.turns, send)
+        carried = _Carried(exchange.match, relay, self.watch.enter(exchange.principal), client)
         try:
-            first_byte = min(started + self._settings.upstream_first_byte_timeout, exchange.ends)
-            with self._deadlines.at(first_byte) as limit:
-                # A client that leaves ends the call at once: the upstream must not go on without a reader, but for a
-                # moment in which a stream may tell of its usage. So does a revocation, as soon as it is seen.
-                watched.end = limit.end_now
-
-                def leave() -> None:
-                    if seconds := relay.leave():
-                        limit.bring_forward(loop.time() + seconds)
-                    else:
-                        limit.end_now()
-
-                client.tell = leave
-                if client.gone or watched.denied is not None:
-                    client.tell()
-                # 7 forward
-                answer = await self._forward(exchange, exchange.match.destination)
-                # 8 relay; pauses within the answer are limited by the upstream client
-                if exchange.others and self._chooser.may_replace(exchange, answer.status):
-                    kept = KeptAnswer()
-                    relay = Relay(exchange, exchange.match, self._holding(exchange), turns, kept.send)
-                else:
-                    limit.move(exchange.ends)
-                try:
-                    outcome = await relay.run(answer)
-                finally:
-                    answer.close()
-            exchange.status = answer.status
-            if exchange.left and outcome in ("ok", "cap_exceeded"):
-                outcome, exchange.ran_to_end = "client_disconnected", True
+            await self._pass_on(exchange, carried)
         except TimeoutError:
-            failure = watched.denied or Denied("upstream_timeout")
-            outcome = "client_disconnected" if client.gone else "upstream_timeout"
-            if watched.denied is None:
-                exchange.timeout = "total" if loop.time() >= exchange.ends else "first_byte"
-            elif not client.gone:
-                outcome, exchange.detail = watched.outcome, watched.denied.detail
-                logger.info("%s was ended: %s", exchange.decision_id, watched.denied.detail or watched.denied.code)
+            _end_in_time(exchange, carried)
         except Denied as denied:
-            # With its traceback, it would keep this frame and the request until the next garbage collection.
-            outcome, exchange.detail, failure = _outcome(denied), denied.detail, denied.with_traceback(None)
-            if denied.code == "upstream_unavailable":
-                destination = exchange.match.destination
-                self._complaints.unavailable(destination.id, destination.name, denied.detail, denied.hint)
-            elif isinstance(denied, WrongServerError):
-                destination = exchange.match.destination
-                self._complaints.refused(destination.id, destination.name, denied.detail, denied.hint)
-            exchange.unsent = isinstance(denied, NotConnectedError | CircuitOpenError)
-            if denied.code == "upstream_timeout":
-                exchange.timeout = "connect" if isinstance(denied, NotConnectedError) else "idle"
-            if outcome != "circuit_open":  # of which there are as many as calls
-                logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
+            self._fail(exchange, carried, denied)
         except asyncio.CancelledError:
-            outcome = "gateway_stopped"
+            carried.outcome = "gateway_stopped"
             raise
         finally:
             # 9 record `completed`
-            exchange.answered_ns = time.monotonic_ns()
-            client.tell = None
-            self.watch.leave(watched)
-            self._breakers.note(
-                exchange.match.destination,
-                exchange.principal.agent_id,
-                outcome,
-                exchange.upstream_status,
-                unconnected=exchange.unsent,
-            )
-            replaceable = kept is not None and watched.denied is None
-            if replaceable or (failure is not None and self._chooser.may_follow(exchange, failure)):
-                exchange.status = None  # the client gets another answer
-            elif failure is not None and exchange.status is None and not client.gone:
-                exchange.status = failure.reason.status
-            exchange.outcome = outcome
-            destination, about = exchange.match.destination, exchange.rejected
-            if about is Why.CREDIT and failure is None:
-                self._complaints.refused(destination.id, destination.name, exchange.detail, rejections.REMEDIES[about])
-            self._contacts.note(destination.id, outcome, exchange.upstream_status, exchange.detail, about)
-            closed = await self._recorder.completed(exchange, outcome)
-            exchange.closed_ns = time.monotonic_ns()
-            if self._measures is not None:
-                self._measures.called(exchange, outcome)
-            if self._tracer is not None:
-                self._tracer.closed(exchange, outcome)
+            closed = await self._close(exchange, carried)
         await self._recorder.remember_created(exchange)
         if client.gone:
             return None
         if not closed:
-            failure = Denied("outcome_unrecorded")
-            exchange.outcome = failure.code
+            carried.failure = Denied("outcome_unrecorded")
+            exchange.outcome = carried.failure.code
+        return await self._finish(exchange, carried)
+
+    async def _pass_on(self, exchange: Exchange, carried: _Carried) -> None:
+        """Steps 7 and 8. Raises what has ended the call early."""
+        client, watched, loop = carried.client, carried.watched, asyncio.get_running_loop()
+        first_byte = min(loop.time() + self._settings.upstream_first_byte_timeout, exchange.ends)
+        with self._deadlines.at(first_byte) as limit:
+            # A client that leaves ends the call at once: the upstream must not go on without a reader, but for a
+            # moment in which a stream may tell of its usage. So does a revocation, as soon as it is seen.
+            watched.end = limit.end_now
+
+            def leave() -> None:
+                if seconds := carried.relay.leave():
+                    limit.bring_forward(loop.time() + seconds)
+                else:
+                    limit.end_now()
+
+            client.tell = leave
+            if client.gone or watched.denied is not None:
+                client.tell()
+            # 7 forward
+            answer = await self._forward(exchange, carried.match.destination)
+            # 8 relay; pauses within the answer are limited by the upstream client
+            if exchange.others and self._chooser.may_replace(exchange, answer.status):
+                kept = carried.kept = KeptAnswer()
+                carried.relay = Relay(
+                    exchange, carried.match, self._holding(exchange), self._judgement.turns, kept.send
+                )  # fmt: skip
+            else:
+                limit.move(exchange.ends)
+            try:
+                carried.outcome = await carried.relay.run(answer)
+            finally:
+                answer.close()
+        exchange.status = answer.status
+        if exchange.left and carried.outcome in ("ok", "cap_exceeded"):
+            carried.outcome, exchange.ran_to_end = "client_disconnected", True
+
+    def _fail(self, exchange: Exchange, carried: _Carried, denied: Denied) -> None:
+        """Note why the upstream, or what it sent, has ended the call."""
+        # With its traceback, it would keep frames and the request until the next garbage collection.
+        carried.outcome, carried.failure = _outcome(denied), denied.with_traceback(None)
+        exchange.detail, destination = denied.detail, carried.match.destination
+        if denied.code == "upstream_unavailable":
+            self._complaints.unavailable(destination.id, destination.name, denied.detail, denied.hint)
+        elif isinstance(denied, WrongServerError):
+            self._complaints.refused(destination.id, destination.name, denied.detail, denied.hint)
+        exchange.unsent = isinstance(denied, NotConnectedError | CircuitOpenError)
+        if denied.code == "upstream_timeout":
+            exchange.timeout = "connect" if isinstance(denied, NotConnectedError) else "idle"
+        if carried.outcome != "circuit_open":  # one per call, so not worth a line
+            logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
+
+    async def _close(self, exchange: Exchange, carried: _Carried) -> bool:
+        """Step 9: tell everybody who keeps count of calls, and record the end. Whether that is in the log."""
+        exchange.answered_ns = time.monotonic_ns()
+        carried.client.tell = None
+        self.watch.leave(carried.watched)
+        outcome, failure, destination = carried.outcome, carried.failure, carried.match.destination
+        agent = carried.watched.principal.agent_id
+        self._breakers.note(destination, agent, outcome, exchange.upstream_status, unconnected=exchange.unsent)
+        replaceable = carried.kept is not None and carried.watched.denied is None
+        if replaceable or (failure is not None and self._chooser.may_follow(exchange, failure)):
+            exchange.status = None  # the client gets another answer
+        elif failure is not None and exchange.status is None and not carried.client.gone:
+            exchange.status = failure.reason.status
+        exchange.outcome, about = outcome, exchange.rejected
+        if about is Why.CREDIT and failure is None:
+            self._complaints.refused(destination.id, destination.name, exchange.detail, rejections.REMEDIES[about])
+        self._contacts.note(destination.id, outcome, exchange.upstream_status, exchange.detail, about)
+        closed = await self._recorder.completed(exchange, outcome)
+        exchange.closed_ns = time.monotonic_ns()
+        if self._measures is not None:
+            self._measures.called(exchange, outcome)
+        if self._tracer is not None:
+            self._tracer.closed(exchange, outcome)
+        return closed
+
+    async def _finish(self, exchange: Exchange, carried: _Carried) -> Failure | None:
+        """Give the client the end of its answer, or the failure back for which it may get another one."""
+        relay, kept, failure = carried.relay, carried.kept, carried.failure
         if failure is None and kept is not None:
             return await kept.complete(exchange, relay.end)
         if failure is None:
@@ -477,6 +480,34 @@ class DataPlane:
         if keep and not (exchange.others and self._chooser.may_replace(exchange, answer.status)):
             exchange.forget_body()
         return answer
+
+
+class _Carried:
+    """How a call is being carried out: what has become of it, from step 7 on."""
+
+    __slots__ = ("client", "failure", "kept", "match", "outcome", "relay", "watched")
+
+    def __init__(self, match: Match, relay: Relay, watched: Watched, client: Departure) -> None:
+        self.match = match
+        self.relay = relay
+        self.watched = watched
+        self.client = client
+        # The answer, if another upstream's may take its place.
+        self.kept: KeptAnswer | None = None
+        self.outcome = "gateway_error"
+        self.failure: Denied | None = None
+
+
+def _end_in_time(exchange: Exchange, carried: _Carried) -> None:
+    """Note whose time is over: the upstream's, or that of a client that has left or may go on no longer."""
+    denied, gone = carried.watched.denied, carried.client.gone
+    carried.failure = denied or Denied("upstream_timeout")
+    carried.outcome = "client_disconnected" if gone else "upstream_timeout"
+    if denied is None:
+        exchange.timeout = "total" if asyncio.get_running_loop().time() >= exchange.ends else "first_byte"
+    elif not gone:
+        carried.outcome, exchange.detail = carried.watched.outcome, denied.detail
+        logger.info("%s was ended: %s", exchange.decision_id, denied.detail or denied.code)
 
 
 def _outcome(denied: Denied) -> str:
