@@ -149,7 +149,7 @@ def _together(own: dict[str, Any], shared: dict[str, Any]) -> CredentialRow:
     days = own["own_review_days"] if own["own_review_days"] is not None else shared["review_days"]
     if days is not None and shared["suspend_after_days"] is not None:  # as in `review_dates.py`
         found["suspends_ns"] = own["confirmed_ns"] + (days + shared["suspend_after_days"]) * _DAY_NS
-    return CredentialRow(**{name: found[name] for name in CredentialRow._fields})
+    return CredentialRow._make(map(found.__getitem__, CredentialRow._fields))
 
 
 def _joined(first: str, second: str) -> str:
