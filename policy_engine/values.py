@@ -23,7 +23,7 @@ import functools
 import heapq
 import json
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import chain, islice, starmap
 from typing import Any, Final, NoReturn
@@ -705,17 +705,35 @@ def to_term(value: Value, charge: Charge | None = None) -> str:
     if value is None or cls is bool:
         return "null" if value is None else "true" if value else "false"
     if cls in CONTAINERS:
-        if charge is not None:
-            charge(len(value))
         if cls is dict:
-            pairs = [f"{to_term(key, charge)}: {to_term(item, charge)}" for key, item in sorted_items(value, charge)]
-            return "{" + ", ".join(pairs) + "}"
-        items = value if cls is list else value.sorted(charge)
+            items = _paid(sorted_items(value, charge), charge)
+            return "{" + ", ".join([f"{to_term(key, charge)}: {to_term(item, charge)}" for key, item in items]) + "}"
+        items = _paid(value if cls is list else value.sorted(charge), charge)
         texts = ", ".join([to_term(item, charge) for item in items])
         return f"[{texts}]" if cls is list else f"{{{texts}}}" if value.members else "set()"
     if RANK.get(cls) != 2 or is_nan(value):
         foreign(value)
     return number_text(value)
+
+
+def _paid(items: Sequence[Any], charge: Charge | None) -> Iterable[Any]:
+    """The items, a step for each. Many are paid for in pieces, between which the clock is looked at."""
+    if charge is None:
+        return items
+    if len(items) > _PIECE:
+        return _paid_in_pieces(items, charge)
+    charge(len(items))
+    return items
+
+
+def _paid_in_pieces(items: Sequence[Any], charge: Charge) -> Iterator[Any]:
+    for first in range(0, len(items), _PIECE):
+        piece = items[first : first + _PIECE]
+        charge(len(piece))
+        yield from piece
+
+
+_PIECE: Final = 4096
 
 
 def literal(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:

@@ -67,11 +67,8 @@ def sort_(ctx: Context, collection: Value) -> list[Value]:
 
 
 def sum_(ctx: Context, collection: Value) -> int | float:
-    if collection.__class__ is list and {*map(type, collection)} == {int}:
-        longest = max(map(int.bit_length, collection))
-        ctx.charge(len(collection) * (1 + longest // _BITS))
-        if longest <= arithmetic.MAX_BITS:
-            return sum(collection)
+    if collection.__class__ is list and (total := _integer_sum(ctx, collection)) is not None:
+        return total
 
     def add(total: Dyadic, item: Dyadic) -> Dyadic:
         return arithmetic.add(total, item)
@@ -80,6 +77,27 @@ def sum_(ctx: Context, collection: Value) -> int | float:
         return total + item
 
     return _accumulate(ctx, collection, "sum", 0, add_exactly, add, arithmetic.PRECISION)
+
+
+def _integer_sum(ctx: Context, items: list[Value]) -> int | None:
+    """The sum of a list of integers; None if another value, or a very long integer, is among them.
+
+    It is made in pieces, each paid for by itself, so that the clock is looked at on the way.
+    """
+    total = 0
+    for first in range(0, len(items), _PIECE):
+        piece = items[first : first + _PIECE]
+        if {*map(type, piece)} != {int}:
+            return None
+        longest = max(map(int.bit_length, piece))
+        ctx.charge(len(piece) * (1 + longest // _BITS))
+        if longest > arithmetic.MAX_BITS:
+            return None
+        total += sum(piece)
+    return total
+
+
+_PIECE: Final = 4096
 
 
 def product(ctx: Context, collection: Value) -> int | float:

@@ -76,6 +76,25 @@ def test_keys_are_paid_for() -> None:
         ask("count(object.keys(input))", pe.Limits(work=3 * SIZE), LARGE)
 
 
+TAKING = {
+    "a sum": ("sum(input)", list(range(SIZE))),
+    "the text of an array": ('count(sprintf("%v", [input]))', list(range(SIZE))),
+    "the text of an object": ('count(sprintf("%v", [input]))', LARGE),
+    "the text of a template": ('count($"{input}")', list(range(SIZE))),
+}
+
+
+@pytest.mark.parametrize("what", TAKING)
+def test_reading_many_members_looks_at_the_clock(what: str, looks: list[int]) -> None:
+    expression, value = TAKING[what]
+    ask(expression, pe.Limits(seconds=1e9), value)
+    assert looks[0] >= SIZE // 8192
+    looks[0] = 0
+    with pytest.raises(pe.PolicyError, match=DEADLINE):
+        ask(expression, pe.Limits(seconds=5), value)
+    assert looks[0] < 10
+
+
 def test_little_is_made_before_the_deadline(looks: list[int]) -> None:
     tracemalloc.start()
     try:
