@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.settings import Settings
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MOST: Final = 32  # addresses that are looked at
 _FOR: Final = re.compile(r'(?:^|;)\s*for\s*=\s*("?)([^";,\s]{1,64})\1\s*(?:;|$)', re.IGNORECASE | re.ASCII)

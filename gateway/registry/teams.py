@@ -82,11 +82,6 @@ def teams(registry: Registry, organization: str) -> list[TeamRecord]:
         return [as_record(tenant, each, agents.get(each.name, []), bundles.get(each.name, [])) for each in rows]
 
 
-def has_team(registry: Registry, organization: str, name: str) -> bool:
-    with registry.read() as session:
-        return _row(session, find_organization(session, organization), name) is not None
-
-
 # --- within one transaction -------------------------------------------------------------------------------------------
 
 

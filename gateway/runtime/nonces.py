@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.runtime.store import RuntimeStore, denying
+from gateway.errors import GatewayError
+from gateway.runtime.store import RuntimeStore, denied
 
 KEEP_SECONDS: Final = 300
 """For how long after its end a signature is remembered: a clock may be set back."""
@@ -29,8 +30,10 @@ class Nonces:
 
         `expires` is in seconds since 1970. Raises `Denied` if it cannot be remembered.
         """
-        with denying("nonces"):
+        try:
             return await self._store.note(self._store.run, _ADD, (key, nonce, expires)) == 1
+        except GatewayError as error:
+            raise denied("nonces", error) from error
 
     def forget_old(self, now: float) -> int:
         """Forget signatures that cannot be used any more; returns how many. Blocks; raises `GatewayError`."""

@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterable
 
 from gateway.call import Reference
-from gateway.runtime.store import RuntimeStore, denying
+from gateway.errors import GatewayError
+from gateway.runtime.store import RuntimeStore, denied
 from gateway.usage.bounds import Kept
 
 _ADD_USAGE = "INSERT OR IGNORE INTO response_usage VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -55,13 +56,17 @@ class References:
             rows = self._store.rows
             return tuple(each for each in references if rows(_FIND, (*where, each.kind, each.id)) != [(agent,)])
 
-        with denying("references"):
+        try:
             return await self._store.look(find)
+        except GatewayError as error:
+            raise denied("references", error) from error
 
     async def usage_of(self, organization: str, upstream: str, agent: str, response: str) -> Kept | None:
         """The model that was asked for a response of this agent, and what that call has used; None if not known."""
-        with denying("references"):
+        try:
             found = await self._store.look(self._store.rows, _FIND_USAGE, (organization, upstream, response))
+        except GatewayError as error:
+            raise denied("references", error) from error
         return Kept(found[0][1], found[0][2]) if found and found[0][0] == agent else None
 
     def remember_usage(self, organization: str, upstream: str, agent: str, response: str, kept: Kept) -> None:

@@ -51,7 +51,6 @@ ENTRY = _closed(
 )
 _STOPPED = _or_null(shapes.TIME) | {"description": "Where the search gave up, if it did."}
 _BUNDLE = {"type": "object", "description": "A bundle and its verdict; with `explain` also its `rules`."}
-_VERDICT = _closed({"allow": {"type": "boolean"}, "reason": _TEXT, "reasons": {"type": "array", "items": _TEXT}})
 _DECISION = _closed(
     {
         "decided": ENTRY,
