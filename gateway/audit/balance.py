@@ -5,7 +5,7 @@ that window is history, and no later one is charged. A clock that is set back do
 
 Windows end at whole minutes, hours, days and months of UTC, unless a reservation says otherwise: its `ends` are the
 minutes at which the hour, day and month end that *begin* with it, in the zone of its organization. A window that has
-begun keeps its end, whatever later reservations say. So no zone has to be known here. Specification: docs/limits.md.
+begun keeps its end, whatever later reservations say. So no zone has to be known here. Specification: limits.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ USED: Final = tuple(f"{metric}_{window}" for metric in METRICS for window in WIN
 RESERVED: Final = tuple(f"reserved_{metric}_{window}" for metric in METRICS[1:] for window in WINDOWS)
 
 METRIC_OF: Final = {OPEN: 0, **{name: place // _N for place, name in enumerate(USED)}}
-"""Which of `METRICS` each counter adds up. Open decisions are requests."""
+"""The one of `METRICS` that each counter adds up. Open decisions are requests."""
 
 Amounts: TypeAlias = tuple[int, int, int]
 """Requests, tokens and nano-dollars."""
@@ -40,14 +40,14 @@ Ends: TypeAlias = tuple[int, int, int]
 """The minutes since 1970 at which an hour, a day and a month end."""
 
 VALUES: Final = ("minute", OPEN, *USED, *RESERVED)
-"""What a balance is made of, in this order. `minute` is counted from 1970."""
+"""The parts of a balance, in this order. `minute` is counted from 1970."""
 
 _USED: Final = 2  # where `USED` and `RESERVED` begin in `VALUES`
 _RESERVED: Final = _USED + len(USED)
 _PLACE: Final = {name: place for place, name in enumerate(USED)}
 
 OWN: Final = ("hour_begin", "day_begin", "month_begin", "hour_end", "day_end", "month_end")
-"""What follows in a balance whose windows are not those of UTC: where they begin and end, as `minute` is counted."""
+"""Further parts of a balance whose windows are not those of UTC: where they begin and end, as `minute` is counted."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -59,7 +59,7 @@ def windows(minute: int) -> tuple[int, int, int, int]:
 
 @functools.lru_cache(maxsize=1024)
 def _utc(minute: int) -> tuple[int, ...]:
-    """Where the hour, day and month of UTC that a minute is in begin and end, in the order of `OWN`."""
+    """The begins and ends of the hour, day and month of UTC that a minute is in, in the order of `OWN`."""
     _, hour, day, month = windows(minute)
     return hour * 60, day * 1440, _month(month), (hour + 1) * 60, (day + 1) * 1440, _month(month + 1)
 
@@ -70,7 +70,7 @@ def _month(number: int) -> int:
 
 
 def place_of(counter: str) -> int:
-    """Which of `WINDOWS` a counter that is not `OPEN` has."""
+    """The one of `WINDOWS` that a counter that is not `OPEN` has."""
     return WINDOWS.index(counter.rpartition("_")[2])
 
 
@@ -89,12 +89,12 @@ def shown_time(seconds: int) -> str:
 class Balance:
     """The balance of one scope.
 
-    `open` are the decisions that are not closed. What was used, spent and reserved together, and the reserved part of
-    it stand in `_values` as `VALUES` has them; that list is never changed, only replaced, so others may keep it. What
-    was added in all four windows of `minute` is kept apart until it is written, because that is nearly everything: the
+    `open` are the decisions that are not closed. Usage, spent and reserved together, and the reserved part of it
+    stand in `_values` as `VALUES` has them; that list is never changed, only replaced, so others may keep it. Amounts
+    added in all four windows of `minute` are kept apart until they are written, because that is nearly everything: the
     requests, the tokens and spend that were settled, and those that are reserved (`_held_…`). `_own` has where the
-    windows begin and end (`OWN`); it is empty if they are those of UTC. Of a window that began with the first
-    reservation in it, that is the begin: all that settling asks is whether a decision was made before.
+    windows begin and end (`OWN`); it is empty if they are those of UTC. A window that began with the first
+    reservation in it has that as its begin: all that settling asks is whether a decision was made before.
     """
 
     __slots__ = (
@@ -163,7 +163,7 @@ class Balance:
         return end * 60
 
     def at(self, counter: str, minute: int) -> tuple[int, int]:
-        """What is used of one counter, and how much of that is reserved, in the window that `minute` is in.
+        """The used amount of one counter, and its reserved part, in the window that `minute` is in.
 
         A counter is one of `USED`, or `OPEN` for the decisions that are not closed.
         """
@@ -175,27 +175,27 @@ class Balance:
         return self._used(place), self._held(place)
 
     def spent(self, counter: str) -> int:
-        """What is used of a counter and not reserved, in its last window; 0 for `OPEN`, which is never spent."""
+        """The used amount of a counter that is not reserved, in its last window; 0 for `OPEN`, which is never spent."""
         if counter == OPEN:
             return 0
         place = _PLACE[counter]
         return self._used(place) - self._held(place)
 
     def _used(self, place: int) -> int:
-        """What is used of a counter of `USED`, by its place, in its last window."""
+        """The used amount of a counter of `USED`, by its place, in its last window."""
         used = self._values[_USED + place]
         if place < _N:
             return used + self._requests
         return used + (self._tokens + self._held_tokens if place < 2 * _N else self._spend + self._held_spend)
 
     def _held(self, place: int) -> int:
-        """What is reserved of it."""
+        """The reserved amount of it."""
         if place < _N:
             return 0
         return self._values[_RESERVED + place - _N] + (self._held_tokens if place < 2 * _N else self._held_spend)
 
     def used(self, minute: int) -> list[int]:
-        """What is used of every counter of `USED`, in the windows that `minute` is in."""
+        """The used amounts of every counter of `USED`, in the windows that `minute` is in."""
         if minute != self.minute:
             return [self.at(counter, minute)[0] for counter in USED]
         return self.values()[_USED:_RESERVED]

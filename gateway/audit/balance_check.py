@@ -1,7 +1,7 @@
 """Verification of balances: they are added up again from the entries, in the order in which these were written.
 
-`verify.py` hands over every decision and closing. What the entries say about balances (what a decision read, what a
-closing settled) is checked on the way, and what the table of balances says at the end.
+`verify.py` hands over every decision and closing. The entries' statements about balances (what a decision read, what
+a closing settled) are checked on the way, and the table of balances at the end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.audit.entry import Entry
 from gateway.audit.log_reader import LogReader
 
 _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
-"""What a reservation that this program did not write can end in."""
+"""The errors that a reservation that this program did not write can end in."""
 
 _BEYOND_MEMBERS = ("beyond_tokens", "beyond_nanousd")
 _ESTIMATE = "estimate"  # what a limit says that was compared with and does not hold exactly
@@ -87,7 +87,7 @@ class BalanceCheck:
             )
 
     def _after_refusal(self, entry: Entry) -> bool:
-        """Whether a limit was used up as an entry says that followed the refusal of a call."""
+        """True if a limit was used up as an entry says that followed the refusal of a call."""
         if "needed" not in entry:
             return False
         counter = thresholds.counter_of(str(entry["limit_name"]))
@@ -128,7 +128,7 @@ class BalanceCheck:
             yield organization, f"the balance of `{scope}` in `{organization}` is missing"
 
     def _misread(self, entry: Entry) -> str:
-        """What a decision says it has read of balances, where the entries before it make something else."""
+        """The balances that a decision says it has read, where the entries before it make something else."""
         reservation = reservation_of(entry.get("reservation_json"))
         if reservation is None:
             return ""
@@ -149,7 +149,7 @@ class BalanceCheck:
 
 
 def _possible(ends: list[int], minute: int) -> bool:
-    """Whether an hour, a day and a month of some zone can end there. Which zone is not known to the log's tree."""
+    """True if an hour, a day and a month of some zone can end there. The log's tree does not know the zone."""
     return len(ends) == len(_LONGEST) and all(
         type(end) is int and minute < end <= minute + most for end, most in zip(ends, _LONGEST, strict=True)
     )

@@ -2,12 +2,12 @@
 
 A `decided` entry that stays open says in `reservation_json` which scopes it counts in and how much of them it reserves.
 Its `completed` entry says what that was settled at. So every balance follows from the leaves. Here they are kept in
-memory, in the order in which entries are written. What is stored of them (`balance_rows.py`) spares reading the whole
+memory, in the order in which entries are written. The stored balances (`balance_rows.py`) spare reading the whole
 log when a process begins; `verify.py` computes it again.
 
-A *scope* is a name, such as `agent:agt_1` or `team:research`, within one organization. What names mean is decided
-where reservations are made (`gateway/usage/`). The arithmetic of one balance is in `balance.py`. Specification:
-docs/limits.md.
+A *scope* is a name, such as `agent:agt_1` or `team:research`, within one organization. The meaning of names is
+decided where reservations are made (`gateway/usage/`). The arithmetic of one balance is in `balance.py`. Specification:
+limits.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gateway.audit.log_reader import LogIndex
 _REMEMBERED: Final = 4096
 _GROUPS: Final = 8192
 WRITE_EVERY: Final = 512
-"""How many entries the rows may be behind. Whoever begins with what is stored reads so many."""
+"""The number of entries that the rows may be behind. A process that begins with the stored balances reads so many."""
 _SHARED: Final = 64
 """For how many transactions after one of another process the rows are written each time: it will need them."""
 
@@ -53,7 +53,7 @@ class Group:
 
 
 class Held(NamedTuple):
-    """What an open decision has reserved, and in which balances. `read` are the limits that it was compared with."""
+    """The reservation of an open decision, and its balances. `read` are the limits that it was compared with."""
 
     group: Group
     minute: int
@@ -66,7 +66,7 @@ class Held(NamedTuple):
 class Balances:
     """The balances that transactions touch, as all entries up to now make them.
 
-    Each is read once, and the entries that the rows do not contain are added to it (`current`). What changes stays in
+    Each is read once, and the entries that the rows do not contain are added to it (`current`). Changes stay in
     memory. It is written once for many entries; with every transaction while other processes append, too; and when
     there is nothing else to do (`write`). Nothing is lost with a process, because the entries say it.
 
@@ -87,7 +87,7 @@ class Balances:
         self._changed: list[Group] = []  # since the last transaction
         # The reservation that was made last, and the text that says so.
         self._made: tuple[str | None, Held | None] = None, None
-        # What the open decisions have reserved that were met here; None if one counts in no balance.
+        # The reservations of the open decisions that were met here; None if one counts in no balance.
         self._open: dict[str, Held | None] = {}
         self.left: Sequence[Group] = ()  # what the last transaction has changed
         # The last thresholds that the log tells of, so that they are not looked for again (`thresholds.py`).
@@ -182,11 +182,11 @@ class Balances:
             balance.reserve(minute, tokens, spend, ends)
 
     def knows(self, decision_id: str) -> bool:
-        """Whether `closing` needs no text for this decision."""
+        """True if `closing` needs no text for this decision."""
         return decision_id in self._open
 
     def closing(self, organization: str, decision_id: str, text: object = None) -> Held | None:
-        """What the decision that is closed now has reserved, as `text` says; None if it counts in no balance."""
+        """The reservation of the decision that is closed now, as `text` says; None if it counts in no balance."""
         if decision_id not in self._open:
             return self._parsed(organization, text)
         held = self._open.pop(decision_id)
@@ -231,12 +231,12 @@ class Balances:
         return changed
 
     def __len__(self) -> int:
-        """How much is kept in memory."""
+        """The amount that is kept in memory."""
         return len(self.found) + len(self._changed)
 
     @property
     def is_written(self) -> bool:
-        """Whether the rows contain all that was counted here."""
+        """True if the rows contain all that was counted here."""
         return not self._unwritten
 
     def write(self, write: Write) -> None:
@@ -282,7 +282,7 @@ def number(amount: int) -> int | str:
 
 
 def settlement(held: Held, settled: Amounts | None) -> tuple[Amounts, Entry]:
-    """What a closing settles a reservation at, None being all of it; and the members of its entry that say so."""
+    """The amounts at which a closing settles a reservation, None being all; and the members of the entry for it."""
     requests, tokens, spend = (1, held.tokens, held.spend_nanousd) if settled is None else settled
     if tokens > MAX_INTEGER or spend > MAX_INTEGER:
         tokens, spend = min(tokens, MAX_INTEGER), min(spend, MAX_INTEGER)
@@ -297,7 +297,7 @@ def beyond(held: Held, tokens: int, spend: int) -> Entry:
 
 
 def settled_of(entry: Mapping[str, Scalar]) -> Amounts | None:
-    """What a `completed` entry says that its reservation was settled at; None if it says nothing or no amounts."""
+    """The amounts at which a `completed` entry settles its reservation; None if it says nothing or no amounts."""
     found = [entry.get(name) for name in ("settled_requests", "settled_tokens", "settled_nanousd")]
     requests, tokens, spend = found
     if type(requests) is int and type(tokens) is int and type(spend) is int and min(requests, tokens, spend) >= 0:
@@ -332,7 +332,7 @@ def _values(amounts: object) -> list[int] | None:
 
 
 def differences(stored: Sequence[int] | None, due: Balance) -> list[str]:
-    """How the values of a stored balance differ from those that the entries make, value by value."""
+    """The differences of a stored balance from the one that the entries make, value by value."""
     if stored is None:
         return ["it cannot be read"]
     values = due.values()

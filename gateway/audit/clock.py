@@ -19,7 +19,7 @@ WHAT: Final = "clock.accepted"
 """The `what` of a `change` entry that accepts the clock."""
 
 BACKWARD_NS: Final = 5_000_000_000
-"""The clock may be so far behind the last entry before a log stops growing (docs/architecture.md, section 16)."""
+"""The clock may be so far behind the last entry before a log stops growing (architecture.md, section 16)."""
 
 
 class Ahead(NamedTuple):

@@ -7,7 +7,7 @@ organization, the agent, the decision and the part: it opens in no other place. 
 
 The digest tells a destroyed or foreign key from damage, and makes sure that no second key opens the same bytes to
 another text. The leaf has a salted commitment to the sealed bytes. So a log can be verified without any key, and once
-the row is erased, or the key destroyed, nothing of the content is left. Specification: docs/content.md.
+the row is erased, or the key destroyed, nothing of the content is left. Specification: content.md.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def seal(key: bytes, text: bytes, *, organization: str, agent: str, decision: st
 
 
 def unseal(key: bytes | None, sealed: bytes, *, organization: str, agent: str, decision: str, part: str) -> bytes:
-    """What was sealed for this place. Raises `content_unreadable` for anything else, and without the key."""
+    """The content sealed for this place. Raises `content_unreadable` for anything else, and without the key."""
     if len(sealed) < _MINIMUM or not sealed.startswith(_FORMAT):
         raise _unreadable(decision, "it is damaged")
     if key is None or sealed[len(_FORMAT) : _HEAD] != _digest(key):
@@ -97,7 +97,7 @@ def unseal(key: bytes | None, sealed: bytes, *, organization: str, agent: str, d
 
 
 def rows(db: LogIndex, decision: str) -> list[tuple[str, bytes]]:
-    """What is kept of a decision's content: the parts in order, each with its sealed bytes."""
+    """The kept content of a decision: the parts in order, each with its sealed bytes."""
     query = """
         SELECT entry.kind, content.sealed FROM content JOIN entry ON entry.id = content.entry_id
          WHERE content.decision = ? ORDER BY entry.id

@@ -43,7 +43,7 @@ class ContentCheck:
         return row[1:]
 
     def entry(self, log_id: int, index: int, entry: Entry, row: tuple[Any, ...] | None) -> str:
-        """What is wrong with the content of an entry, or empty."""
+        """The fault of the content of an entry, or empty."""
         promised = entry.get("content_commitment")
         if row is None:
             if promised is not None:

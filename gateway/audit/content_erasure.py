@@ -12,7 +12,7 @@ from gateway.audit.log_reader import LogIndex
 from gateway.audit.writer import AuditWriter
 
 BATCH: Final = 500
-"""How many decisions one entry names: their ids must fit into it."""
+"""The number of decisions that one entry names: their ids must fit into it."""
 
 _Pending = Callable[[LogIndex], list[tuple[str, str]]]
 

@@ -11,7 +11,7 @@
     closed by recovery   its process died, and what that process owed went with it: the outcome is `unknown`
 
 The row in `open_decision` goes with the closing, in one transaction, and there can be only one closing: the first one
-stands. The diagram is in docs/architecture.md, section 10.
+stands. The diagram is in architecture.md, section 10.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LATE: Final = "late"
 
 
 class State(StrEnum):
-    """What the log says of a decision."""
+    """The log's entries of a decision."""
 
     DENIED = "denied"
     OPEN = "open"
@@ -70,5 +70,5 @@ def not_forwarded(decision: Decided) -> Completed:
 
 
 def unknown(organization: str, decision_id: str, agent: str | None, epoch: int) -> Completed:
-    """Closes a decision whose process has died. What it used is not known, so all that it reserved counts."""
+    """Closes a decision whose process has died. Its usage is not known, so all that it reserved counts."""
     return Completed(organization=organization, decision_id=decision_id, agent=agent, outcome=_UNKNOWN, epoch=epoch)

@@ -99,9 +99,9 @@ def draft(intent: Intent, boot: str) -> Draft:
 
 
 def reserved(entry: entries.Entry, answer: Fields | Denial) -> entries.Entry:
-    """What the answer of its reservation adds to or changes in a `decided` entry. Raises `bad_entry` if not valid."""
+    """Members that its reservation adds to or changes in a `decided` entry. Raises `bad_entry` if not valid."""
     if answer.__class__ is dict and len(answer) == 1 and "reservation_json" not in entry:
-        # What nearly all of them are. Most of the rules hold for it in any case.
+        # The kind of nearly all of them. Most of the rules hold for it in any case.
         text = answer.get("reservation_json")
         if text.__class__ is str and text.isascii() and len(text) <= entries.MAX_DOCUMENT:
             return answer

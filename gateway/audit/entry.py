@@ -2,9 +2,9 @@
 
 A leaf is one flat JSON object in RFC 8785 form. Because names are ASCII and numbers are integers within ±(2**53-1),
 sorted compact JSON *is* that form, and no reader needs a number formatter to reproduce it. The bytes are the evidence:
-they are stored and hashed as they are, never rewritten, and hold no index (the tree gives it). What is not here: which
+they are stored and hashed as they are, never rewritten, and hold no index (the tree gives it). Not here: which
 intent becomes which entry (`intents.py`), hashing (`merkle.py`), storage.
-Specification: docs/architecture.md, section 10.
+Specification: architecture.md, section 10.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def _rules(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> tuple[
 
 
 def _cap(name: Any) -> int:
-    """How many bytes a string under this name may have."""
+    """The most bytes that a string under this name may have."""
     if type(name) is not str or not _NAME.fullmatch(name):
         _refuse(f"`{name}` is not a name for a member: lower case ASCII letters, digits and `_`")
     return _CAPS.get(name) or (MAX_DOCUMENT if name.endswith("_json") else MAX_STRING)
@@ -239,7 +239,7 @@ def agent_of(entry: Mapping[str, Scalar]) -> str | None:
 
 
 def opened(entry: Mapping[str, Scalar]) -> dict[str, Any]:
-    """The entry for programs: each document as a value, under its name without `_json`. What is none stays as it is."""
+    """The entry for programs: each document as a value, under its name without `_json`. Other texts stay so."""
     found: dict[str, Any] = {}
     for name, value in entry.items():
         short = name.removesuffix("_json")

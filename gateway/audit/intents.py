@@ -1,7 +1,8 @@
-"""What the rest of the gateway asks the audit log to record: one dataclass for each kind of entry, never changed.
+"""Entries that the rest of the gateway asks the audit log to record: one dataclass for each kind of entry, never
+changed.
 
 An intent is not an entry yet: the writer adds what only its transaction knows (the time, the answer of a reservation).
-`draft.py` and `transaction.py` turn an intent into a leaf. Specification: docs/architecture.md, section 10.
+`draft.py` and `transaction.py` turn an intent into a leaf. Specification: architecture.md, section 10.
 
 `organization` names the log: that of an organization, or `SYSTEM` for entries of the deployment as a whole. `event_id`
 makes recording idempotent: an intent is recorded once, however often it is submitted and whatever earlier attempts
@@ -44,7 +45,7 @@ class Denial:
 
 
 class Reservation(Protocol):
-    """What an allow needs and only the transaction of its entry can decide, such as a part of a budget."""
+    """A condition of an allow that only the transaction of its entry can decide, such as a part of a budget."""
 
     def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
         """Further members of the entry, or a denial. Changes nothing: what the entry says is what is reserved.
@@ -85,7 +86,7 @@ class Decided:
     private: bytes | None = None
     salt: bytes | None = None
     reservation: Reservation | None = None
-    # What the client said, if its agent's content is kept.
+    # The client's content, if its agent's content is kept.
     content: Sealed | None = None
     # A denial by the reservation is not recorded: it is returned with `Committed.recorded` false.
     counted: bool = False
@@ -107,11 +108,11 @@ class Completed:
     status: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
-    # What its reservation is settled at; None if that is not known, so that all of it counts as used.
+    # The amounts at which its reservation is settled; None if they are not known, so that all of it counts as used.
     settled: Amounts | None = None
     epoch: int = 0
     fields: Fields = field(default_factory=dict)
-    # What the provider answered, if the agent's content is kept.
+    # The provider's answer, if the agent's content is kept.
     content: Sealed | None = None
 
     @property
@@ -153,7 +154,7 @@ class Changed:
     epoch: int = 0
     fields: Fields = field(default_factory=dict)
     private: bytes | None = None
-    """What the entry only commits to, as with a decision; with the `salt` of further salted digests."""
+    """The document that the entry only commits to, as with a decision; with the `salt` of further salted digests."""
     salt: bytes | None = None
 
 

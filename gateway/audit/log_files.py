@@ -1,4 +1,4 @@
-"""How commands open a log: that of a gateway, or a copy."""
+"""Opens a log for commands: that of a gateway, or a copy."""
 
 from __future__ import annotations
 

@@ -70,11 +70,11 @@ class LogReader(Protocol):
     def snapshot(self) -> AbstractContextManager[None]: ...
 
     def faults(self) -> list[str]:
-        """How the tables differ from those of this program."""
+        """The differences of the tables from those of this program."""
         ...
 
     def damage(self) -> list[str]:
-        """What the store itself finds wrong with its file."""
+        """The faults that the store itself finds in its file."""
         ...
 
     # Trees
@@ -98,7 +98,7 @@ class LogReader(Protocol):
         ...
 
     def strays(self, log_ids: Sequence[int]) -> dict[str, int]:
-        """How many rows of each kind belong to none of these logs."""
+        """The number of rows of each kind that belong to none of these logs."""
         ...
 
     # Entries, in the order in which they were written, and what is kept beside them

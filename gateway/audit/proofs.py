@@ -1,7 +1,7 @@
 """Proofs about one log that are checked without it: that it has an entry, and that it begins as it once was (RFC 6962).
 
-Whoever has the log makes them for its newest signed checkpoint. Whoever checks them needs the key of who signs, and
-believes nothing else: no index, no root and no entry that is not proven.
+The holder of the log makes them for its newest signed checkpoint. The verifier needs the signer's key, and believes
+nothing else: no index, no root and no entry that is not proven.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proven:
-    """What a proof has shown. `entry` is None if it was not about one."""
+    """The facts that a proof has shown. `entry` is None if it was not about one."""
 
     signed: Checkpoint
     index: int | None

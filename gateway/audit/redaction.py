@@ -1,7 +1,7 @@
 """Redaction of content before it is kept: patterns of RE2, which run in linear time whatever the text is.
 
 Every string of a document is redacted, names of members and numbers too, because a card number may be written as one. A
-pattern sees one string at a time. What the policies judge and what is forwarded is never redacted.
+pattern sees one string at a time. The judged and the forwarded request are never redacted.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class LogReport:
     signed: int = 0
     checkpoints: int = 0
     decisions: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
-    """How many decisions are in which state."""
+    """The numbers of decisions by state."""
     open: list[OpenDecision] = field(default_factory=list)
 
     @property

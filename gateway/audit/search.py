@@ -40,7 +40,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which entries are looked for. A filter that is None lets everything pass.
+    """The entries that are looked for. A filter that is None lets everything pass.
 
     `id` is the beginning of an event id; that of a decision also means the entry that closes it. `reason` is a reason
     code, or how a call ended. `above` are the team and the organization of the agent, as changes of bindings and limits
@@ -64,7 +64,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a search has found, oldest first.
+    """The entries that a search has found, oldest first.
 
     `stopped_ns` is the time of the entry at which it gave up, if it did. `older` is the position before which a search
     goes on; None if it has seen everything.
@@ -93,8 +93,8 @@ def matching(db: LogIndex, limit: int, filters: Filters, most: int = MOST_LOOKED
     """The last entries that match, oldest first; only those before a position, if one is given.
 
     The entries are walked from the newest one: an agent's by `entry_agent`, part by part, a log's by its sequence, all
-    of them by the order of insertion. Where a time was given, the walk begins and ends there. What is left is looked at
-    one by one.
+    of them by the order of insertion. If a time was given, the walk begins and ends there. The rest is looked at one
+    by one.
     """
     if filters.id is not None:
         found = [each for each in _with_id(db, filters.id, filters) if before is None or each.position < before]
@@ -171,10 +171,10 @@ def by_event(db: LogIndex, event_id: str, organization: str | None = None) -> Fo
 
 
 class AgentNames:
-    """What agents were called when entries about them were written; for one listing, page after page.
+    """The names that agents had when entries about them were written; for one listing, page after page.
 
     If an entry does not say it itself, its decision does, or an entry before it that names this agent: a refusal is
-    recorded by the agent's id, which nobody knows by heart. Where there are months of refusals since then, all of them
+    recorded by the agent's id, which nobody knows by heart. If there are months of refusals since then, all of them
     are passed over, and for the next page only those that came since.
     """
 
@@ -206,7 +206,7 @@ class AgentNames:
         return name
 
     def _called(self, db: LogIndex, agent: str, before: Found) -> str:
-        """What an agent was called last in the entries of the same organization before this one; empty if not found."""
+        """The last name of an agent in the entries of the same organization before this one; empty if not found."""
         first, name = self._known.get((before.organization, agent), (0, ""))
         if first > before.position:
             first, name = 0, ""
@@ -294,7 +294,7 @@ def _passes(found: Found, filters: Filters) -> bool:
 
 
 def _is_for(db: LogIndex, found: Found, person: str | None) -> bool:
-    """Whether an entry is of what an agent did for this person."""
+    """True if an entry is of what an agent did for this person."""
     if person is None:
         return True
     row = db.execute("SELECT salt FROM private WHERE entry_id = ?", (found.position,)).fetchone()
@@ -401,7 +401,8 @@ def _parts_with(db: LogIndex, subjects: Sequence[str], first: int, end: int) -> 
     query = _PARTS.format(marks=_marks(len(subjects)))
     last, step = (end - 1) >> 8, 16
     while last >= first >> 8:
-        # What is asked for is mostly at the end of the log; all of a long one takes milliseconds for a million entries.
+        # The wanted entries are mostly at the end of the log; all of a long one takes milliseconds for a million
+        # entries.
         begin = max(first >> 8, last - step + 1)
         rows = db.execute(query, _subjects(subjects) | {"last": last, "begin": begin})
         yield from sorted((number for (number,) in rows), reverse=True)

@@ -302,7 +302,7 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
 
 
 def schema_differences(db: sqlite3.Connection) -> list[str]:
-    """How tables, indexes, triggers and views differ from those of this program, or of the one that wrote the log."""
+    """Differences of tables, indexes, triggers, views from those of this program, or of the one that wrote the log."""
     (number,) = db.execute("SELECT schema FROM meta").fetchone()
     expected, found = _expected_schema(number), _schema(db)
     changed = [

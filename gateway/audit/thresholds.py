@@ -1,14 +1,14 @@
 """Thresholds: entries that say that half, four fifths or all of a limit is used, each once for a window.
 
 A threshold is reached when what calls have *spent* reaches it; what calls under way have reserved does not count, since
-a burst reserves far more than it will use. That is looked at when a call has ended, and an entry follows in the same
+a burst reserves far more than it will use. It is looked at when a call has ended, and an entry follows in the same
 transaction. The last threshold is also reached when a call is refused although it would fit into an unused window, and
 so much was spent that only the next window has room for it: a limit is rarely used up to the last token.
 
 The event id follows from the limit, its value, the window and the threshold, and an event id is unique in the log. So
 there is one entry, whatever crashes and however many processes write. The value of a policy's limit is left out of it,
 because a policy may compute another one for every call. `balance_check.py` makes the entries again.
-Specification: docs/limits.md.
+Specification: limits.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.audit.balances import Balances, Held
 from gateway.audit.entry import MAX_INTEGER, Entry
 
 WHAT: Final = "limit.threshold"
-"""What a `change` entry says that tells of a threshold."""
+"""The members of a `change` entry that tells of a threshold."""
 
 PERCENT: Final = (50, 80, 100)
 _NEARLY: Final = 80  # percent that must be spent before a refusal counts as the last threshold
@@ -99,7 +99,7 @@ def refused(organization: str, limits: Sequence[LimitWindow]) -> Iterator[Reache
 
 
 def is_used_up(limit: LimitWindow) -> bool:
-    """Whether only the next window can have room for the refused call, and most of this one is spent."""
+    """True if only the next window can have room for the refused call, and most of this one is spent."""
     spent = limit.used - limit.reserved
     return (
         limit.counter != OPEN
@@ -123,7 +123,7 @@ def limit_name(counter: str) -> str:
 
 
 def unit(counter: str) -> int:
-    """How many of a counter's units are one of the limit's: limits of money are in micro-dollars."""
+    """The number of a counter's units in one of the limit's: limits of money are in micro-dollars."""
     return 1000 if counter.startswith("spend") else 1
 
 

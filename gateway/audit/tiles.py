@@ -40,7 +40,7 @@ _PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*)([0-9]{3})(?:
 
 
 def path(tile: Tile) -> str:
-    """Where a tile is addressed, below the log's prefix."""
+    """The address of a tile, below the log's prefix."""
     digits = f"{tile.number:0{(len(str(tile.number)) + 2) // 3 * 3}}"
     groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
     level = "entries" if tile.level == ENTRIES else str(tile.level)
@@ -64,7 +64,7 @@ def parse_path(text: str) -> Tile:
 
 
 def width(level: int, number: int, size: int) -> int:
-    """How many hashes tile (level, number) has in the tree of this size: 0 if it does not exist yet."""
+    """The number of hashes of tile (level, number) in the tree of this size: 0 if it does not exist yet."""
     return max(0, min(WIDTH, (size >> HEIGHT * level) - number * WIDTH))
 
 

@@ -1,8 +1,9 @@
 """One transaction of the log: it turns drafts into entries and appends them to their trees.
 
-This is the only code that appends entries. The caller holds `audit.lock` and has begun the transaction. What belongs to
-an entry (tiles, the log's head, the private row, the open decision, the balances) is written in the same transaction,
-so that after a crash all of it is there or nothing. Heads, tiles and balances may be kept from one transaction to the
+This is the only code that appends entries. The caller holds `audit.lock` and has begun the transaction. Everything
+that belongs to an entry (tiles, the log's head, the private row, the open decision, the balances) is written in the
+same transaction, so that after a crash all of it is there or nothing.
+Heads, tiles and balances may be kept from one transaction to the
 next (`Kept`), but only if no other connection has written meanwhile, and never past a transaction that has failed.
 """
 
@@ -59,7 +60,7 @@ class _Log:
 
 
 class Kept:
-    """What the database has, as it was read and written by the transactions of one connection.
+    """The state of the database, as it was read and written by the transactions of one connection.
 
     After another connection has written, `read_again` must be called before the next transaction.
     """
@@ -111,7 +112,7 @@ class Transaction:
         try:
             committed = self._record(item)
         except AuditError:
-            # Whatever stands in the way of recording it: if it is recorded, nothing does.
+            # Everything that stands in the way of recording it: if it is recorded, nothing does.
             if (known := self._find(item)) is None:
                 raise
             return known
@@ -258,7 +259,7 @@ class Transaction:
     def _reserve(
         self, reservation: Reservation, entry: entries.Entry, time_ns: int
     ) -> tuple[entries.Entry, Sequence[LimitWindow]]:
-        """What a decision's reservation adds to its entry, which may make it a denial; and why it does."""
+        """The members that a decision's reservation adds to its entry, which may make it a denial; and the reason."""
         try:
             answer = reservation.take(self.balances, time_ns)
             return reserved(entry, answer), answer.used_up if isinstance(answer, Denial) else ()
@@ -377,7 +378,7 @@ class Transaction:
         held = self.balances.closing(closing.organization, closing.decision_id, text)
         if held is not None:
             settled, members = balances.settlement(held, closing.settled)
-        # Whatever stands in its way is found before anything is written: the decision stays open then.
+        # Every obstacle is found before anything is written: the decision stays open then.
         leaf = self._leaf(entry, members, time_ns, closing.content)
         if self._db.execute(_DELETE, row).rowcount != 1:
             raise _not_open(closing)
@@ -458,7 +459,7 @@ _OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_jso
 
 
 def _is_same_fact(entry: entries.Entry, item: Draft) -> bool:
-    """Whether an entry of the log is the one that this draft would have become."""
+    """True if an entry of the log is the one that this draft would have become."""
     if isinstance(item.intent, Decided) and item.intent.reservation is not None:
         # The entry may have further members: those that the first attempt's reservation answered.
         return all(entry.get(name) == value for name, value in item.entry.items() if name not in _OF_THE_RESERVATION)

@@ -3,8 +3,8 @@
 The numbers of the steps are those of `verify.py`. If one entry is wrong, later roots and higher tiles differ too. Only
 the cause is reported, and every further leaf that differs from its tile.
 
-A log is read in several transactions and may grow between them. What was read remains valid, because entries, complete
-tiles and checkpoints never change.
+A log is read in several transactions and may grow between them. The parts that were read remain valid, because
+entries, complete tiles and checkpoints never change.
 """
 
 from __future__ import annotations

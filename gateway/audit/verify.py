@@ -62,14 +62,14 @@ def verify(
 ) -> Report:
     """Verify the database at `path`. `known` are checkpoint notes from elsewhere that this log must contain.
 
-    `live_boots` are the processes that are running, if that is known. Whatever is wrong with the log is in the report;
-    raises only if there is none to verify, or if one of the `known` is not signed by this key.
+    `live_boots` are the processes that are running, if that is known. Every fault of the log is in the report; raises
+    only if there is none to verify, or if one of the `known` is not signed by this key.
     """
     by_origin: dict[str, list[Checkpoint]] = {}
     for text in known:
         origin = text.partition("\n")[0]
         by_origin.setdefault(origin, []).append(checkpoints.verify(text, verifier, origin))
-    # A changed byte can make a text undecodable. That must be a finding, not an exception.
+    # A changed byte can make a text undecodable. It must be a finding, not an exception.
     log = storage.connect_read_only(path, undecodable=True)
     report = Report(str(verifier))
     work = _Verification(log, verifier, report, by_origin, live_boots)
@@ -179,7 +179,7 @@ class _Verification:
         return last, count
 
     def _end(self) -> None:
-        """What is compared after the last leaf, in the same transaction."""
+        """The comparisons after the last leaf, in the same transaction."""
         self.place = ("", None)
         for origin, lost in self._known.items():
             if size := max(checkpoint.size for checkpoint in lost):

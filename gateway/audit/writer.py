@@ -3,13 +3,14 @@
 *Group commit when free*: while one commit is on its way to the disk, the next group gathers behind it. So a single
 client pays for one fsync, and the clients of a busy gateway share it. An event loop hands over its jobs after a turn in
 which it has submitted no more, or after a millisecond: a group costs little more than its first entry, so it is worth
-waiting for the rest of it. What is queued while another process holds the lock joins the group that waits for it.
+waiting for the rest of it. Entries queued while another process holds the lock join the group that waits for it.
 
-What a failure means. Before COMMIT is attempted, nothing was written. A COMMIT that reports an error has an *unknown
-outcome*: all waiters get an error, the connection is closed, and event ids are looked up before anything is appended
-again. A `completed` entry that could not be recorded is *owed*: the writer keeps it and appends it with the next commit
-that succeeds (`owed.py`). It closes a decision that may have been recorded, although its request was refused, the same
-way. Recovery closes what is owed when the process dies, because the open decision is still in the database.
+The meaning of a failure. Before COMMIT is attempted, nothing was written. A COMMIT that reports an error has an
+*unknown outcome*: all waiters get an error, the connection is closed, and event ids are looked up before anything is
+appended again. A `completed` entry that could not be recorded is *owed*: the writer keeps it and appends it with the
+next commit that succeeds (`owed.py`). It closes a decision that may have been recorded, although its request was
+refused, the same way. Recovery closes what is owed when the process dies, because the open decision is still in the
+database.
 
 A writer appends to one file. If the path leads to another file, or to none, nothing is recorded until the file is back:
 a log restored from a backup must be checked by a restart, and what is written to a deleted file is not durable.
@@ -144,7 +145,7 @@ class AuditWriter:
 
     @property
     def waiting(self) -> int:
-        """How many entries wait for a commit."""
+        """The number of entries that wait for a commit."""
         return self._queued
 
     def balances(self) -> Mapping[Key, tuple[list[int], float]]:
@@ -160,7 +161,7 @@ class AuditWriter:
     def write_all_sync(self, intents: Sequence[Intent], seconds: float | None = None) -> list[Committed | AuditError]:
         """Record intents in their order and in one commit, at most `BATCH`; returns what became of each.
 
-        Where one has an error of its own, the others are recorded all the same. Raises `AuditError` if that takes
+        If one has an error of its own, the others are recorded all the same. Raises `AuditError` if that takes
         longer than `seconds`; they stay queued and may be recorded later.
         """
         if not intents:
@@ -290,7 +291,7 @@ class AuditWriter:
         self._write([])  # balances
 
     def _let_go(self) -> None:
-        """Close what this thread owns. What was not committed is rolled back."""
+        """Close what this thread owns. Uncommitted work is rolled back."""
         if self._db is not None:
             self._db.close()
         self._file.close()
@@ -306,7 +307,7 @@ class AuditWriter:
         self._in_hand = []
 
     def _is_written(self) -> bool:
-        """Whether the database has all balances as they are."""
+        """True if the database has all balances as they are."""
         return self._kept is None or self._kept.balances.is_written
 
     def _take(self) -> tuple[list[_Job], bool]:
@@ -397,7 +398,7 @@ class AuditWriter:
         self._settle(jobs)
 
     def _take_kept(self, db: sqlite3.Connection) -> Kept | None:
-        """What the last commit has left. It need not be read, unless another connection has written since.
+        """The state that the last commit has left. It need not be read, unless another connection has written since.
 
         It is taken away here, so that none is left if this transaction fails.
         """

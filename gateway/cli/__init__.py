@@ -1,4 +1,4 @@
-"""The `gateway` command line: one file for each noun, put together here (docs/architecture.md, sections 1 and 2).
+"""The `gateway` command line: one file for each noun, put together here (architecture.md, sections 1 and 2).
 
 A command loads the file of its own noun; only the help of the program loads all. These files import little at module
 level. The ORM, the log, git and the server are imported inside the commands that need them, so that `gateway --help` is

@@ -1,4 +1,4 @@
-"""Kept content for commands: opened with the keys of the data directory, or said why it cannot be (docs/content.md)."""
+"""Kept content for commands: opened with the keys of the data directory, or said why it cannot be (content.md)."""
 
 from __future__ import annotations
 

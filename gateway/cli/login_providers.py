@@ -1,4 +1,4 @@
-"""`gateway operators login-provider|login-rule`: where operators log in, and who is let in (docs/login.md)."""
+"""`gateway operators login-provider|login-rule`: where operators log in, and who is let in (login.md)."""
 
 from __future__ import annotations
 

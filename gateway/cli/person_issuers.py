@@ -1,4 +1,4 @@
-"""`gateway issuers add-persons`: who may say which person an agent acts for (docs/persons.md)."""
+"""`gateway issuers add-persons`: who may say which person an agent acts for (persons.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`gateway --server URL …`: which commands speak to a gateway elsewhere, and the refusal of those that cannot.
 
-No command falls back to a data directory when a server is named (docs/remote.md).
+No command falls back to a data directory when a server is named (remote.md).
 """
 
 from __future__ import annotations

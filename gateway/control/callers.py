@@ -28,7 +28,7 @@ class Caller:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a user of the gateway's machine, who may read its files, or a copy of some, as well."""
+        """True if it is a user of the gateway's machine, who may read its files, or a copy of some, as well."""
         return False
 
 

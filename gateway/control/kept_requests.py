@@ -1,4 +1,4 @@
-"""Kept content opened for judging a decision again (docs/content.md). Nothing is shown, so no reading is recorded."""
+"""Kept content opened for judging a decision again (content.md). Nothing is shown, so no reading is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The actions that a key's scope may name (docs/keys.md)."""
+"""The actions that a key's scope may name (keys.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logins of operators: without a token, through an OpenID Connect provider (docs/login.md).
+"""Logins of operators: without a token, through an OpenID Connect provider (login.md).
 
     1  `begin` makes nonce and state, and says which address the person's browser opens
     2  the browser comes back to the command line, on the person's own machine, with a code

@@ -222,7 +222,7 @@ class Operation:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it takes an `Idempotency-Key`."""
+        """True if it takes an `Idempotency-Key`."""
         return self.method == "POST" and self.writes and not self.public
 
     @cached_property

@@ -56,7 +56,7 @@ class Metadata:
     keys: str
     posts_secret: bool
     names_itself: bool
-    """Whether its answers say which provider they come from (RFC 9207)."""
+    """True if its answers say which provider they come from (RFC 9207)."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The control API as an ASGI application: from a request's bytes to its operation, and back (docs/control-api.md).
+"""The control API as an ASGI application: from a request's bytes to its operation, and back (control-api.md).
 
 A request is matched against the table of operations by its path as it was sent, authenticated, read, checked and
 carried out in a thread; the event loop never waits for the disk. Nothing else that the control listener serves is here.
@@ -376,7 +376,7 @@ def _stranger(scope: Scope) -> Holder:
 
 
 def _is_visit(scope: Scope) -> bool:
-    """Whether a browser was given the listener's address alone: it is led to the readable page."""
+    """True if a browser was given the listener's address alone: it is led to the readable page."""
     return bool(scope["method"] in _READING and scope["path"] == "/")
 
 

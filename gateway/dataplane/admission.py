@@ -3,7 +3,7 @@
 The places for requests in progress are shared by agents and organizations (`gateway/shares.py`). A limit on concurrent
 requests is held by the log, exactly and across workers, once a call is decided. Until then its body is arriving, for as
 long as the client likes, so here an agent may have no more bodies arriving in one worker than it may have calls.
-Specification: docs/resilience.md.
+Specification: resilience.md.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ file only chooses. An attempt ends in a `Failure` as long as the client was sent
     no member is left           the same upstream again, after a pause, if nothing was sent or the call is repeatable
     nothing is left             the client gets the last failure or, if policies denied every attempt, the first denial
 
-Specification: docs/resilience.md.
+Specification: resilience.md.
 """
 
 from __future__ import annotations
@@ -98,17 +98,17 @@ class Chooser:
         exchange.others = tuple(others)
 
     def keeps_body(self, exchange: Exchange) -> bool:
-        """Whether the body may have to be sent again after all of it was sent."""
+        """True if the body may have to be sent again after all of it was sent."""
         return bool(exchange.others) or (self._settings.upstream_retries > 0 and exchange.repeatable)
 
     def may_replace(self, exchange: Exchange, status: int) -> bool:
-        """Whether an answer with this status may be replaced by another upstream's: it is kept until that is known."""
+        """True if an answer with this status may be replaced by another upstream's: it is kept until that is known."""
         # 402: the account has no credit, and another upstream's may have. So it is with a model that it may not use.
         failed = status >= 500 or status in (402, 429) or exchange.rejected is Why.MODEL
         return failed and self._next(exchange) is not None
 
     def may_follow(self, exchange: Exchange, denied: Denied) -> bool:
-        """Whether another attempt may follow one that ended so."""
+        """True if another attempt may follow one that ended so."""
         if not exchange.recorded or exchange.forgotten or denied.code not in _OF_THE_UPSTREAM:
             return False
         return self._next(exchange) is not None or self._may_retry(exchange, denied)
@@ -151,7 +151,7 @@ class Chooser:
         return next((each for each in exchange.others if not self._wait(exchange, each)), None)
 
     def _may_retry(self, exchange: Exchange, denied: Denied) -> bool:
-        """Whether the same upstream may be sent the same call again: nothing was sent, or twice is as good as once."""
+        """True if the same upstream may be sent the same call again: nothing was sent, or twice is as good as once."""
         if exchange.retries >= self._settings.upstream_retries or exchange.upstream_status is not None:
             return False
         assert exchange.match is not None

@@ -1,7 +1,7 @@
 """Between a request and the limits: what a call reserves, its output limit where it has none, what it is settled at.
 
 `gateway/dataplane/proxy.py` asks in steps 5, 6 and 9. What limits are is in `gateway/usage/`.
-Specification: docs/limits.md.
+Specification: limits.md.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Contacts(Notes[_Taken]):
 
 
 def _error(outcome: str, status: int | None, detail: str, rejected: Why | None) -> str | None:
-    """Why a call failed; "" if the upstream did its part, None if that is not known.
+    """The reason why a call failed; "" if the upstream did its part, None if that is not known.
 
     An answer that blames the request (400, 404, …) is an answer: only the agent can do something about it.
     """

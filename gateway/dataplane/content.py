@@ -3,7 +3,7 @@
 The request is kept as it was judged, the answer as the client got it: of an event stream the texts that its pieces make
 (`stream_texts.py`), because a pattern could not match what is spread over two events. A part is kept whole or not at
 all; then the entry says why (`content_omitted`). An answer counts in the worker's budget of held bytes until its entry
-is durable. Specification: docs/content.md.
+is durable. Specification: content.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A denial costs its agent nothing, and an entry is kept for good: without a pace,
 fills the disk on which everybody's calls must be recorded. So each agent, and above it its organization, has a pace
 (`gateway/pace.py`) of entries and of their bytes. Calls are judged beyond it as well, and an allowed one is always
 recorded before it is forwarded. A denial beyond it is answered in the same way, and counted in one entry of the kind
-`refused` (`refusals.py`). Specification: docs/audit-log.md, "When an agent is denied without end".
+`refused` (`refusals.py`). Specification: audit-log.md, "When an agent is denied without end".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 This file gives each fact its name. `gateway/dataplane/proxy.py` decides when the entries are written and what happens
 if they cannot be; `gateway/audit/` turns them into leaves. Bodies do not enter the log, only their salted commitments.
-Specification: docs/architecture.md, section 10.
+Specification: architecture.md, section 10.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ class Exchange:
 
     @property
     def repeatable(self) -> bool:
-        """Whether sending the call twice does no more than sending it once."""
+        """True if sending the call twice does no more than sending it once."""
         assert self.target is not None
         return self.target.method == "GET" or "idempotency-key" in self.head.headers
 

@@ -131,7 +131,7 @@ class LeakReports:
                     await asyncio.sleep(0.01)
 
     async def _real(self, credential: Credential) -> bool:
-        """Whether this is the whole text of a key that is not revoked yet."""
+        """True if this is the whole text of a key that is not revoked yet."""
         row = await self._source.credential(credential.id) if credential.kind == "agent" else None
         pepper = self._peppers.get(row.pepper) if row is not None else None
         if row is None or pepper is None:

@@ -2,7 +2,7 @@
 
 Such a call is settled at all that it had reserved, as one without a report, and its entry says so (`misreported`) and
 what was reported (`reported_json`). Otherwise a part that cannot be read would count as nothing, and one absurd number
-would take what an organization may use in a month. Specification: docs/limits.md.
+would take what an organization may use in a month. Specification: limits.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 They refuse everything that two parties could read differently, so that the gateway and the upstream see one request.
 `gateway/dataplane/proxy.py` calls them in steps 1, 4 and 7; `gateway/http/connection.py` checks a connection before a
-head is complete. Specification: docs/architecture.md, section 7.
+head is complete. Specification: architecture.md, section 7.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A token has at least one byte. So the bytes of all that comes in the events is a bound, but for the members that
 providers write around a model's text: names, ids, kinds, times. Those that are known not to be the model's are left
 out; whatever else there is counts. What goes on at the provider after that is in the docstring of `MARGIN`.
-Specification: docs/limits.md.
+Specification: limits.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The data plane: one request of an agent, as nine numbered steps (docs/architecture.md, section 7).
+"""The data plane: one request of an agent, as nine numbered steps (architecture.md, section 7).
 
     admit       1 guard the head   2 route    3 authenticate   4 read the body into a call
     judge       5 decide           6 record `decided`

@@ -7,7 +7,7 @@ and interval. Recording a refusal delays no answer, and what could not be writte
 An entry says what was asked for: method, path and model of the first few different requests that it counts.
 
 Every second, what is not recorded yet is written into a note, from which it is recorded if this process is killed.
-Specification: docs/architecture.md, section 10.
+Specification: architecture.md, section 10.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Each is read again when its part of the epoch has changed. A secret that cannot 
 unusable and no other, and is tried again after a while: the key may have been restored. A command that gives keys may
 take seconds, so it runs beside the event loop, once for all requests, and only those to such an
 upstream wait for it.
-Specification: docs/architecture.md, sections 7 (step 2), 9 and 11.
+Specification: architecture.md, sections 7 (step 2), 9 and 11.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _TELLING = frozenset({400, 402, 403, 412, 429})
 
 
 def telling(status: int) -> bool:
-    """Whether an error with this status may be about the account."""
+    """True if an error with this status may be about the account."""
     return status in _TELLING
 
 

@@ -59,7 +59,7 @@ class UsableModels:
 
     @property
     def asks(self) -> bool:
-        """Whether there is a call to ask about, and policies that can look at its model."""
+        """True if there is a call to ask about, and policies that can look at its model."""
         return (
             bool(self._routes)
             and self._provider.name not in _OTHER_NAMES

@@ -270,7 +270,7 @@ class Principals:
         return self._keep(found, principal.method, principal.lookup, epoch)
 
     async def withdrawn(self, principal: Principal, epoch: int) -> Denied | None:
-        """Why this principal would be refused as of a later epoch of authority; None if it would not.
+        """The reason why this principal would be refused as of a later epoch of authority; None if it would not.
 
         For calls under way. A credential that has expired meanwhile was good when the call was made: that is no reason.
         """
@@ -308,7 +308,7 @@ def _another(principal: Principal) -> Denied:
 
 
 def refusal_of(found: Found, *, expiry: bool = True, now_ns: int | None = None) -> Denied | None:
-    """Why nobody is let in by what was found; None if somebody is. A chain ends with any of its links.
+    """The reason why nobody is let in by what was found; None if somebody is. A chain ends with any of its links.
 
     The credential is known to match. `now_ns` is another time than now.
     """

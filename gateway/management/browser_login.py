@@ -1,4 +1,4 @@
-"""A login in the person's browser, as the command line sees it (docs/login.md; RFC 8252, sections 6 to 8).
+"""A login in the person's browser, as the command line sees it (login.md; RFC 8252, sections 6 to 8).
 
 The browser goes to the provider and comes back to a port of 127.0.0.1 with a code. Who else learns the code can do
 nothing with it: the verifier leaves this process only for the gateway. A visit with another `state` is none of this

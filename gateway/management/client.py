@@ -73,7 +73,7 @@ class Transport(Protocol):
     page: int
     """The most items of one page."""
     is_here: bool
-    """Whether they are carried out in this process."""
+    """True if they are carried out in this process."""
 
     def exchange(self, request: Request) -> Reply:
         """Raises `GatewayError` with the code, the text and the hint of the problem."""

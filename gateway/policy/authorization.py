@@ -1,4 +1,4 @@
-"""Principal + call → input document → decision (docs/architecture.md, sections 4, 6 and 10; schemas/input.schema.json).
+"""Principal + call → input document → decision (architecture.md, sections 4, 6 and 10; schemas/input.schema.json).
 
 `panel` finds the bundles that judge. `decide` builds the input, evaluates the bundles, reads their answers and combines
 them. `enforce` has their obligations carried out and the result judged once more. None of them raises: every failure is

@@ -3,7 +3,7 @@
 `bundles/<digest>/` holds exactly the files that can influence a decision: the manifest, the modules and the data, but
 no tests and no READMEs. The digest is computed from them, so a change of a test makes no new revision, and a directory
 that was changed is detected when it is read. Nothing here knows git, the registry or the engine.
-Specification: docs/architecture.md, sections 6, 11 and 13.
+Specification: architecture.md, sections 6, 11 and 13.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Manifest:
 
 
 def belongs(path: str) -> bool:
-    """Whether a file is part of a bundle: the manifest, modules, tests and data are, READMEs are not."""
+    """True if a file is part of a bundle: the manifest, modules, tests and data are, READMEs are not."""
     name = path.rpartition("/")[2]
     return path == MANIFEST or name.endswith(".rego") or name in _DATA
 
 
 def decides(path: str) -> bool:
-    """Whether a file can influence a decision: then it is published and part of the digest."""
+    """True if a file can influence a decision: then it is published and part of the digest."""
     return belongs(path) and not path.endswith(_TEST)
 
 
@@ -137,7 +137,7 @@ def _switch(settings: dict[str, Any], name: str, bundle: str) -> bool:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether one root is or contains the other."""
+    """True if one root is or contains the other."""
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 

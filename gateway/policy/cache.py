@@ -3,7 +3,7 @@
 A bundle is compiled and analysed here once per revision: its callable, the paths of the input it can read, the models
 it judges. `rollout/` publishes and activates revisions, `authorization.py` asks them. A worker loads revisions beside
 its event loop (`PolicyCache.follow`); a request finds them in memory or is refused with `policy_not_loaded`.
-Specification: docs/architecture.md, sections 4, 6 and 11.
+Specification: architecture.md, sections 4, 6 and 11.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _summary(member: Member) -> dict[str, str]:
 
 
 def _reads_usage(bundle: CompiledBundle | None) -> bool:
-    """Whether a judgement can depend on `input.usage`: a path below it, or one that contains it."""
+    """True if a judgement can depend on `input.usage`: a path below it, or one that contains it."""
     return bundle is not None and any(path[:1] in ((), ("usage",)) for path in bundle.input_paths)
 
 

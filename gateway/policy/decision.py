@@ -3,7 +3,7 @@
 Pure: documents in, verdicts out; `gateway/policy/authorization.py` evaluates policies. `read` judges the decision
 document of one bundle. The document is closed: nothing in it is ignored, so a misspelt `obligation` denies instead of
 silently not applying. `combine` joins the verdicts of all bundles that are bound to an agent.
-Specification: docs/architecture.md, section 6; schemas/decision.schema.json.
+Specification: architecture.md, section 6; schemas/decision.schema.json.
 
 # INVARIANT: `combine` answers `ALLOWED` only if there is a grant, every grant's verdict is `ALLOWED` and so is every
 # guard's. Every other case ends in a reason code.

@@ -1,6 +1,6 @@
 """The document that policies judge (schemas/input.schema.json), and the part of it that the log keeps.
 
-Specification: docs/architecture.md, sections 6 and 10.
+Specification: architecture.md, sections 6 and 10.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `decision.py` reads them out of a decision document, `authorization.py` has them carried out and checks the result.
 Here is what they are, how those of several bundles become one, and whether a request meets them.
-Specification: docs/architecture.md, section 6; schemas/decision.schema.json.
+Specification: architecture.md, section 6; schemas/decision.schema.json.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The bundles are those that judged then (`bundles/<digest>/` keeps every revision), and so are the clock, the seed and
 the values that policies drew. Each bundle also says which rules held and where the others failed. Content is not kept,
 so a bundle that reads content is judged without it, and the answer says so.
-Specification: docs/architecture.md, section 10.
+Specification: architecture.md, section 10.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Court:
         self._compiled: dict[str, CompiledBundle] = {}
 
     def again(self, entry: Mapping[str, Any], document: Mapping[str, Any] | None) -> tuple[bool | None, str]:
-        """Whether the recorded verdict comes out again; None and the reason if that cannot be said."""
+        """True if the recorded verdict comes out again; None and the reason if that cannot be said."""
         before, members = recorded(entry), judges(entry)
         if (refusal := _outside_scope(entry)) is not None:
             if _same(before, refusal, changed=False):
@@ -292,7 +292,7 @@ def _changed(entry: Mapping[str, Any]) -> bool:
 
 
 def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
-    """Whether a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them.
+    """True if a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them.
 
     Of a call that was changed the obligations and limits of both judgements are recorded, so the second may add nothing
     to them.
@@ -317,7 +317,7 @@ def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
 
 
 def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence[str], verdict: Verdict) -> str:
-    """Why another verdict is no contradiction; empty if it is one."""
+    """The reason why another verdict is no contradiction; empty if it is one."""
     if before.code == "policy_deadline":
         return "the policies took too long then; they were given more time now"
     if before.code == "limit_exceeded":

@@ -2,7 +2,7 @@
 
 They judge the request as it came, after the bundles that count, within a deadline of their own. Nothing that goes wrong
 here changes what happens to the request.
-Specification: docs/policies.md, "Trying a bundle in the shadow".
+Specification: policies.md, "Trying a bundle in the shadow".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which policy revisions are known and which are in force (docs/architecture.md, section 11).
+"""The policy revisions that are known, and those in force (architecture.md, section 11).
 
 The caller has fetched, compiled and tested the bundles; here they come into force. As in `changes.py`, each function is
 one transaction with its audit entry. Activations belong to the deployment: their entries go to its log.

@@ -1,4 +1,4 @@
-"""Adoptions: an organization moves its programs from a provider's key to keys of their own (docs/moving.md).
+"""Adoptions: an organization moves its programs from a provider's key to keys of their own (moving.md).
 
 Until an end date, calls that present such a key pass as those of the organization's agent `legacy`, to one upstream. As
 in `changes.py`, each change is one transaction with its entry, and in force for the next request when it returns.
@@ -30,7 +30,7 @@ from gateway.registry.records import KeyRecord
 MAX_DAYS: Final = 366
 """An adoption is for a while, not for good."""
 MAX_KEYS: Final = 16
-"""How many an organization may have at a time."""
+"""The most that an organization may have at a time."""
 
 REMIND_DAYS: Final = 14
 """From so many days before its end on, an adoption is reminded of."""
@@ -41,7 +41,7 @@ _PURPOSE: Final = "calls with a provider's key that programs share, until they h
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptionRecord:
-    """A provider's key that is, or was, adopted. Of the key itself nothing is known."""
+    """A provider's key that is, or was, adopted. Nothing is known of the key itself."""
 
     id: str
     organization: str
@@ -80,7 +80,7 @@ class AdoptionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a start has done: whether it registered the agent, and whether anything grants it anything."""
+    """The result of a start: whether it registered the agent, and whether anything grants it anything."""
 
     adoptions: list[AdoptionRecord]
     registered: bool

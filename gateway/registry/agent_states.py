@@ -1,4 +1,4 @@
-"""The states of an agent, and which may follow which (docs/agents.md).
+"""The states of an agent, and which may follow which (agents.md).
 
     active ⇄ suspended        refused for now, with the same keys and bindings afterwards
     both → revoked            ended by force: its keys are revoked with it

@@ -1,7 +1,7 @@
 """Changes of an agent that exists: its members, and whether it may do anything for now.
 
 As in `changes.py`, each function is one transaction with a new version of the agent and its audit entry, in force from
-the next request on. What an agent was at any time stays known.
+the next request on. The state of an agent at any time stays known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.secrets.vault import Vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentUpdate:
-    """What is to change of an agent; None leaves a member as it is, and an empty text clears it.
+    """The members to change of an agent; None leaves a member as it is, and an empty text clears it.
 
     `set_labels` and `add_capabilities` leave the others alone.
     """
@@ -39,7 +39,7 @@ class AgentUpdate:
     remove_capabilities: Collection[str] = ()
     set_labels: Mapping[str, str] = field(default_factory=dict)
     remove_labels: Collection[str] = ()
-    # Whether its content is kept from now on, for how long, and what is redacted before.
+    # True if its content is kept from now on, for how long, and what is redacted before.
     keep_content: bool | None = None
     retention_days: int | None = None
     redact: Collection[str] | None = None
@@ -52,7 +52,7 @@ class AgentUpdate:
     expires_ns: int | None = None
     # 0: as often as its organization says.
     review_days: int | None = None
-    # Whether its new name may be that of an agent that was revoked.
+    # True if its new name may be that of an agent that was revoked.
     replace_revoked: bool = False
 
 
@@ -128,7 +128,7 @@ def check_there(name: str, update: AgentUpdate, capabilities: Collection[str], l
 
 
 def _apply_register(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:
-    """What the register says of an agent and no policy reads."""
+    """The members of an agent that no policy reads."""
     if update.description is not None:
         row.description = agent_versions.check_description(update.description)
     if update.purpose is not None:

@@ -1,4 +1,4 @@
-"""What registering and changing an agent have in common: the rules of its members, and its next version.
+"""Shared by registering and changing an agent: the rules of its members, and its next version.
 
 Everything here works inside the transaction of a change (`changes.py`, `agent_updates.py`).
 """
@@ -25,7 +25,7 @@ from gateway.registry.queries import find_agent
 MAX_DESCRIPTION: Final = 1000
 MAX_REVIEW_DAYS: Final = 3660
 MAX_PARENTS: Final = 8
-"""How long a line of parents may be."""
+"""The longest line of parents."""
 
 _TOGETHER: Final = 500  # values of one statement
 
@@ -44,7 +44,7 @@ class Predecessor:
         return f"{self.id} of this name was {self.status} on {day}"
 
     def fields(self) -> Fields:
-        """What the entry of the agent that gets the name says of it."""
+        """The text about it in the entry of the agent that gets the name."""
         return {"replaced": self.id, "replaced_status": self.status}
 
 
@@ -67,7 +67,7 @@ def _ended(session: Session, tenant: Organization, wanted: Sequence[str]) -> Ite
 def check_return(before: Predecessor | None, *, meant: bool | str) -> None:
     """Raise if a revoked agent's name would come back and nobody has said so.
 
-    Whoever writes a name anew may not know of the revocation: a file that is applied every night does not. `meant` is
+    The writer of a name may not know of the revocation: a file that is applied every night does not. `meant` is
     true, or the id of the revoked agent.
     """
     if before is not None and before.status == "revoked" and meant is not True and meant != before.id:
@@ -123,7 +123,7 @@ def parent_of(session: Session, tenant: Organization, reference: str, child: Age
 def line_of(session: Session, tenant: Organization, reference: str) -> list[Agent]:
     """The agent of this name or id, which has not ended, its parent, the parent of that and so on.
 
-    Of a line that is too long, as much as shows it.
+    The part of a line that shows that it is too long.
     """
     found = find_agent(session, tenant, reference)
     if found.status in agent_states.ENDED:

@@ -1,4 +1,4 @@
-"""What the registry was at a time: agents with their keys, bindings and limits, and the policies in force.
+"""The registry as of a time: agents with their keys, bindings and limits, and the policies in force.
 
 The tables keep it: versions of agents, teams and organizations from when they began; keys, bindings and limits until
 when they ended; activations and the revisions in them. Nothing is told from the log.
@@ -69,7 +69,7 @@ class AgentAt:
     limits: list[LimitRecord]
 
     def row(self, key: KeyRecord | None) -> CredentialRow:
-        """What data workers read of a key, and of all that hangs on it; or of the agent, if it has none.
+        """The rows that data workers read of a key, and of all that hangs on it; or of the agent, if it has none.
 
         Nothing says what had been used then, so the limits are left out.
         """
@@ -227,7 +227,7 @@ def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at
 def _in_order(
     found: Mapping[tuple[str, str], list[T]], subjects: Sequence[tuple[str, str]], identifier: Callable[[T], str]
 ) -> list[T]:
-    """What these subjects have, oldest first."""
+    """The rows of these subjects, oldest first."""
     return sorted((each for subject in subjects for each in found.get(subject, [])), key=identifier)
 
 
@@ -243,7 +243,7 @@ def _keys(
 ) -> dict[str, list[KeyRecord]]:
     """The keys that had been created, of all agents or of these, by their agents.
 
-    What was done to them later is told as if it were not.
+    Later changes of them are left out.
     """
     mine = select(ApiKey, Agent).join(Agent).where(ApiKey.organization_id == tenant.id, ApiKey.created_ns <= at_ns)
     if agents is not None:
@@ -348,7 +348,7 @@ def _confirmed(
 
 
 def _stopped(session: Session, tenant: Organization, at_ns: int) -> str | None:
-    """Whose agents an emergency stop refused: `all`, `organization`, or None."""
+    """The organizations whose agents an emergency stop refused: `all`, `organization`, or None."""
     begun = select(EmergencyStop.organization_id).where(
         EmergencyStop.created_ns <= at_ns,
         or_(col(EmergencyStop.ended_ns).is_(None), col(EmergencyStop.ended_ns) > at_ns),

@@ -1,4 +1,4 @@
-"""The members of an audit entry that describe a changed thing (docs/architecture.md, section 10).
+"""The members of an audit entry that describe a changed thing (architecture.md, section 10).
 
 People and programs read these members long after the rows are gone. So members are added, but never renamed. None of
 them is a secret or derived from one.

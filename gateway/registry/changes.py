@@ -1,4 +1,4 @@
-"""Every change of organizations, agents, keys, bindings and upstreams (docs/architecture.md, sections 9 and 10).
+"""Every change of organizations, agents, keys, bindings and upstreams (architecture.md, sections 9 and 10).
 
 Each function is one transaction: the change, its history and its audit entry in the outbox are committed together or
 not at all, and the triggers bump the epoch with them. When a function returns, the change is in force for the next
@@ -186,7 +186,7 @@ def create_key(
     reason: str = "",
     scope: KeyScope | None = None,
 ) -> NewKey:
-    """A key for an agent, or for a part of what it may do. What is returned is the only copy of its text."""
+    """A key for an agent, or for a part of what it may do. The returned text is its only copy."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
         holder = find_agent(session, tenant, agent)
@@ -418,7 +418,7 @@ def remove_upstream(
 
 
 def subject_of(session: Session, tenant: Organization, kind: SubjectKind, subject: str) -> tuple[str, Agent | None]:
-    """What a binding stores for its subject, and the row if that is an agent."""
+    """The value that a binding stores for its subject, and the row if that is an agent."""
     if kind == "agent":
         agent = find_agent(session, tenant, subject)
         return agent.id, agent
@@ -452,7 +452,7 @@ def members_of(
 ) -> list[Agent]:
     """The agents that something bound to a subject applies to.
 
-    If there are none, the subject may be a mistyped name. That is accepted if the caller says so, or if it is a team
+    If there are none, the subject may be a mistyped name. It is accepted if the caller says so, or if it is a team
     that has a row; a team that has none yet gets one. An agent that has ended is never accepted.
     """
     if agent is not None:

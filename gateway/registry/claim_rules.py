@@ -1,4 +1,4 @@
-"""What rules about claims may say, and where tokens may come from: of issuers and of login providers alike."""
+"""The form of rules about claims and of tokens' origins, for issuers and login providers alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECKED: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
 
 
 def is_value(text: str) -> bool:
-    """Whether it can be the value of a claim: 1 to 512 plain characters."""
+    """True if it can be the value of a claim: 1 to 512 plain characters."""
     return _VALUE.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""The keys of agents whose content is kept (docs/content.md).
+"""The keys of agents whose content is kept (content.md).
 
 Each agent has a data key of its own, wrapped by the deployment's key-encryption key (`vault.py`). To destroy it is to
 erase everything that was kept of the agent, in every copy of the log.
@@ -27,5 +27,5 @@ def opened(vault: Vault, sealed: bytes, organization: str, agent: str) -> bytes:
 
 
 def place(organization: str, agent: str) -> Place:
-    """What an agent's key is sealed for."""
+    """The place that an agent's key is sealed for."""
     return Place(organization, _PROVIDER, agent, 1)

@@ -1,4 +1,4 @@
-"""Names and keys that two organizations claim: the later one is refused, and both are told (docs/control-api.md).
+"""Names and keys that two organizations claim: the later one is refused, and both are told (control-api.md).
 
 The one that has it could be the wrong one, so a collision is no matter of the later one alone. Each learns that
 somebody else claims it and not who; the operators of the whole gateway see both in `gateway status`.

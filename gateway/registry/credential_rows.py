@@ -1,7 +1,8 @@
 """The rows of credentials on SQLite: each is put together from an agent's own part and what it shares with others.
 
-What an agent shares with its team and its organization (their states, bindings and limits, stops) is the same for
-thousands of agents, and finding it takes most of the time. So it is kept for as long as the epoch of authority stays
+The part that an agent shares with its team and its organization (their states, bindings and limits, stops) is the
+same for thousands of agents,
+and finding it takes most of the time. So it is kept for as long as the epoch of authority stays
 the same. Both parts are as of one state of the registry, because each says of which epoch it is.
 """
 
@@ -69,7 +70,7 @@ CREDENTIAL: Final = _KEYS + " WHERE k.credential_id = ?"
 KEY: Final = _KEYS + " WHERE k.id = ?"
 WORKLOAD: Final = _KEYS + " WHERE k.spiffe_id = ? ORDER BY k.revoked_ns IS NOT NULL, k.id DESC LIMIT 1"
 RULE: Final = _RULES + " WHERE k.id = ?"
-# What an agent may do that has no key. It has no proof, so nothing that is presented finds it.
+# The rights of an agent that has no key. It has no proof, so nothing that is presented finds it.
 _AGENTS: Final = _OWN.replace("<upstream>", "NULL").replace(
     "<credentials>",
     """(
@@ -105,7 +106,7 @@ class CredentialRows:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._authority = -1  # the epoch that the next ones are of
-        # What all agents of a team and an organization have.
+        # The part that all agents of a team and an organization share.
         self._shared: dict[tuple[str, str], dict[str, Any]] = {}
 
     def find(self, statement: str, values: Sequence[Any]) -> CredentialRow | None:

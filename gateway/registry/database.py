@@ -1,4 +1,4 @@
-"""The registry's database file: creation, migration, sessions (docs/architecture.md, sections 9 and 13).
+"""The registry's database file: creation, migration, sessions (architecture.md, sections 9 and 13).
 
 For the command line and the control process. Data workers read the same file through `reader.py`, without an ORM.
 """

@@ -1,4 +1,4 @@
-"""The emergency stop: every agent of an organization, or of all, is refused at once (docs/revocation.md).
+"""The emergency stop: every agent of an organization, or of all, is refused at once (revocation.md).
 
 A stop is one row, whatever the number of agents, and ending it changes nothing else: what was suspended or revoked
 before or meanwhile still is. Rows stay as history. As in `changes.py`, each function is one transaction with its audit

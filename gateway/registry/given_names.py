@@ -1,7 +1,7 @@
-"""The names of the world that the owners of the gateway have given to organizations (docs/control-api.md).
+"""The names of the world that the owners of the gateway have given to organizations (control-api.md).
 
 A trust domain, or a part of one, and the audience of an issuer say whose a certificate or a token is. In one
-organization nobody disputes that. Where there are several, an operator of one of them could take the names of another
+organization nobody disputes that. If there are several, an operator of one of them could take the names of another
 and get its prompts. So such an operator uses those that its organization was given; those of the whole gateway use any.
 """
 

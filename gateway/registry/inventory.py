@@ -1,4 +1,4 @@
-"""The registry at a glance, read in one transaction: what `gateway status` judges (docs/architecture.md, section 9)."""
+"""The registry at a glance, read in one transaction: what `gateway status` judges (architecture.md, section 9)."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def take(registry: Registry, now_ns: int) -> Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What an operator is told at a start: of agents only how many there are."""
+    """The facts for an operator at a start: of agents only their number."""
 
     agents: int
     upstreams: list[UpstreamState]

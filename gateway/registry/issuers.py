@@ -1,4 +1,4 @@
-"""Outside issuers and their rules: changes and queries (docs/tokens.md, docs/persons.md).
+"""Outside issuers and their rules: changes and queries (tokens.md, persons.md).
 
 As in `changes.py`, each change is one transaction with its audit entry, and in force for the next request when it
 returns. Removing an issuer or a rule also ends the gateway's tokens that came from it.
@@ -27,7 +27,7 @@ from gateway.registry.queries import find_agent, find_organization
 
 MAX_JWKS: Final = 256 * 1024
 MAX_RULES: Final = 1000
-"""Of one issuer: all of them are read for each of its tokens."""
+"""The most rules of one issuer: all of them are read for each of its tokens."""
 # A rule is told in the log, which is to name no person.
 _NAMING = frozenset({"sub", "email"})
 _AGES = range(60, 86_401)
@@ -35,7 +35,7 @@ _AGES = range(60, 86_401)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonTokens:
-    """What the tokens of an issuer of persons must be, and which of their claims are kept (`identity/persons.py`)."""
+    """The required form of tokens of an issuer of persons, and the claims that are kept (`identity/persons.py`)."""
 
     kind: str = "id_token"
     max_age: int = 3600
@@ -45,7 +45,7 @@ class PersonTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerUpdate:
-    """What to change of an issuer; None leaves it as it is.
+    """The members to change of an issuer; None leaves one as it is.
 
     Its keys are `jwks`, or else at `jwks_url`, where an empty one means that the issuer is asked where they are. The
     last three are of an issuer of persons.
@@ -153,7 +153,7 @@ def add_issuer(
 
 
 def _taken(before: Issuer, tenant: Organization, issuer: str, audience: str) -> GatewayError:
-    """A token must mean one issuer. Whether it is another organization that trusts it is not said."""
+    """A token must mean one issuer. The text does not say if another organization trusts it."""
     hint = "choose an audience that nothing else uses, such as one with the organization in it"
     if before.organization_id != tenant.id:
         message = f"the audience `{audience}` cannot be used for tokens of `{issuer}`"

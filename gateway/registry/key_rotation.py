@@ -44,7 +44,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long the old key still works, and how long the new one will; None: as long as the old one was made for.
+    """The time that the old key still works, and that the new one will; None: as long as the old one was made for.
 
     The `reason` goes into the log.
     """
@@ -125,7 +125,7 @@ def rotate_many(
 
 
 SKIPPED: Final = frozenset({"no_key", "several_keys", "too_many_keys", "team_revoked"})
-"""Why the key of one agent among many is left as it is."""
+"""The reason why the key of one agent among many is left as it is."""
 
 
 def nobody(organization: str, team: str | None) -> GatewayError:
@@ -148,7 +148,7 @@ def _the_key(session: Session, holder: Agent, now_ns: int) -> ApiKey:
 
 
 def _fault(session: Session, holder: Agent, row: ApiKey, now_ns: int) -> GatewayError | None:
-    """Why a key cannot be replaced now."""
+    """The reason why a key cannot be replaced now."""
     name = row.shown_id
     if row.spiffe_id is not None:
         hint = "its certificates are renewed by their authority, and the gateway need not know"

@@ -1,4 +1,4 @@
-"""Where limits stand: what of them is spent, reserved by calls under way, and left, and when they start anew."""
+"""The states of limits: the parts spent, reserved by calls under way, and left, and the time when they start anew."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def applying(registry: Registry, organization: str, kind: SubjectKind, subject: 
 
 
 def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState]:
-    """Where these limits stand, each in the time zone of its organization."""
+    """The states of these limits, each in the time zone of its organization."""
     if not found:
         return []
     known = zones(data.registry_db)

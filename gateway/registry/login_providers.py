@@ -1,7 +1,7 @@
-"""Where operators log in, and the rules that let people in: changes and queries (docs/login.md).
+"""Providers where operators log in, and the rules that let people in: changes and queries (login.md).
 
 A provider is one of the whole gateway; a rule makes operators of one organization, or of the whole gateway. As in
-`changes.py`, each change is one transaction with its audit entry. What takes a right away ends, in the same
+`changes.py`, each change is one transaction with its audit entry. A change that takes a right away ends, in the same
 transaction, the tokens that came from it. Logins themselves are in `operator_logins.py`.
 """
 
@@ -29,9 +29,9 @@ from gateway.secrets.vault import Place, Vault
 
 SESSION_SECONDS: Final = 8 * 3600
 SESSIONS: Final = range(300, 24 * 3600 + 1)
-"""How long a login may be good."""
+"""The bounds of a login's life."""
 SCOPES: Final = ("openid", "email")
-"""What the provider is asked for: who the person is, and the address."""
+"""The scopes that the provider is asked for: the person, and the address."""
 MAX_PROVIDERS: Final = 16
 MAX_RULES: Final = 200
 
@@ -72,7 +72,7 @@ class LoginProviderRecord:
 
 
 def place(row: str) -> Place:
-    """What the client secret of a provider is sealed for."""
+    """The place that the client secret of a provider is sealed for."""
     return Place(SYSTEM, "login", row, 1)
 
 

@@ -1,4 +1,4 @@
-"""The registry's tables (docs/architecture.md, section 9).
+"""The registry's tables (architecture.md, section 9).
 
 The command line and the control process use them; data workers do not. There are six sorts:
 
@@ -97,14 +97,14 @@ class Organization(SQLModel, table=True):
     version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     # Within how many days the owner of each agent must confirm it. None if nobody has to.
     review_days: int | None = None
-    # How many days after its review was due an agent is suspended. None if it is not.
+    # The days after its review was due until an agent is suspended. None if it is not.
     suspend_after_days: int | None = None
-    # Where its days and months begin.
+    # The zone in which its days and months begin.
     zone: str = _zone()
 
 
 class OrganizationVersion(SQLModel, table=True):
-    """What an organization was from `since_ns` until its next version. Written once, never changed."""
+    """An organization from `since_ns` until its next version. Written once, never changed."""
 
     __tablename__ = "organization_version"
     organization_id: str = Field(primary_key=True, foreign_key="organization.id")
@@ -134,7 +134,7 @@ class Team(SQLModel, table=True):
 
 
 class TeamVersion(SQLModel, table=True):
-    """What a team was from `since_ns` until its next version. Written once, never changed."""
+    """A team from `since_ns` until its next version. Written once, never changed."""
 
     __tablename__ = "team_version"
     team_id: str = Field(primary_key=True, foreign_key="team.id")
@@ -206,7 +206,7 @@ class EmergencyStop(SQLModel, table=True):
 
 
 class AgentVersion(SQLModel, table=True):
-    """What an agent was from `since_ns` until its next version. Written once, never changed."""
+    """An agent from `since_ns` until its next version. Written once, never changed."""
 
     __tablename__ = "agent_version"
     agent_id: str = Field(primary_key=True, foreign_key="agent.id")
@@ -265,7 +265,7 @@ class ApiKey(SQLModel, table=True):
     replaced_by: str | None = None
     replaced_ns: int | None = Field(default=None, sa_type=BigInteger)
     first_expires_ns: int | None = Field(default=None, sa_type=BigInteger)
-    # Who created it; None in rows of older registries.
+    # Its creator; None in rows of older registries.
     actor: str | None = None
 
     @property
@@ -277,7 +277,7 @@ class ApiKey(SQLModel, table=True):
 
     @property
     def shown_id(self) -> str:
-        """What names it in lists and logs: the beginning of a key's text, a public key's thumbprint, a SPIFFE ID."""
+        """Its name in lists and logs: the beginning of a key's text, a public key's thumbprint, a SPIFFE ID."""
         if self.spiffe_id is not None:
             return self.spiffe_id
         return label("agent", self.credential_id) if self.public_key is None else self.credential_id
@@ -313,7 +313,7 @@ _OF_A_LOGIN = "status = 'active' AND issuer IS NOT NULL"
 
 
 class Operator(SQLModel, table=True):
-    """Who may use the control API: in one organization, or in all of them (`organization_id` is None).
+    """A user of the control API: in one organization, or in all of them (`organization_id` is None).
 
     One that is revoked stays, and its name becomes free.
     """
@@ -340,7 +340,7 @@ class Operator(SQLModel, table=True):
 
 
 class OperatorVersion(SQLModel, table=True):
-    """What an operator was from `since_ns` until its next version. Written once, never changed."""
+    """An operator from `since_ns` until its next version. Written once, never changed."""
 
     __tablename__ = "operator_version"
     operator_id: str = Field(primary_key=True, foreign_key="operator.id")
@@ -380,7 +380,7 @@ class OperatorToken(SQLModel, table=True):
 
 
 class LoginProvider(SQLModel, table=True):
-    """An OpenID Connect provider where operators log in (docs/login.md). A removed one stays as history.
+    """An OpenID Connect provider where operators log in (login.md). A removed one stays as history.
 
     It is one of the whole gateway. `secret`, of a confidential client, is sealed for the row and its version.
     """
@@ -403,8 +403,8 @@ class LoginProvider(SQLModel, table=True):
 
 
 class LoginRule(SQLModel, table=True):
-    """Whoever has these claims at a provider is an operator with this role, of an organization or of the whole gateway
-    (`organization_id` is None). A removed one stays as history.
+    """A person with these claims at a provider is an operator with this role, of an organization or of the whole
+    gateway (`organization_id` is None). A removed one stays as history.
     """
 
     __tablename__ = "login_rule"
@@ -462,7 +462,7 @@ class Binding(SQLModel, table=True):
     pinned: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
-    # Who made it, and why; None in rows of older registries.
+    # Its maker, and the reason; None in rows of older registries.
     actor: str | None = None
     reason: str | None = None
 
@@ -501,7 +501,7 @@ class UsageLimit(SQLModel, table=True):
     reason: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
-    # Who set it so; None in rows of older registries.
+    # The actor who set it so; None in rows of older registries.
     actor: str | None = None
 
 
@@ -680,7 +680,7 @@ class Epoch(SQLModel, table=True):
 
 
 class Webhook(SQLModel, table=True):
-    """Who is told of which events, and the sealed secret that signs them. Removal deletes the row.
+    """A receiver of events, and the sealed secret that signs them. Removal deletes the row.
 
     `reach` says which addresses its host may have (`gateway/outbound/addresses.py`). `since` is the position in the log
     after which it is told of entries.

@@ -1,4 +1,4 @@
-"""The names and texts that the registry accepts (docs/architecture.md, sections 3 and 9).
+"""The names and texts that the registry accepts (architecture.md, sections 3 and 9).
 
 Names appear in policies, log lines, URLs and terminals. So they have no spaces and no control characters, and do not
 look like ids. All input is checked before it is written, and refused rather than repaired.
@@ -43,7 +43,7 @@ PROVIDERS: dict[str, str] = {
 }
 """The supported providers and their default base URLs; empty where each account has its own, or users run the server.
 
-How each is spoken to is `gateway/upstream/providers/presets.py`.
+The dialect of each is in `gateway/upstream/providers/presets.py`.
 """
 
 CLIENTS_ADD: dict[str, str] = {"azure": "/openai", "gemini": "/v1beta", "vertex": "/v1beta1/publishers/google"}

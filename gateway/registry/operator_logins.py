@@ -1,6 +1,6 @@
-"""A login: from the claims of a verified id_token to an operator and its token, in one transaction (docs/login.md).
+"""A login: from the claims of a verified id_token to an operator and its token, in one transaction (login.md).
 
-What the claims give now is what the person's operators are from now on. A role that they no longer give is taken away,
+The person's operators are from now on what the claims give now. A role that they no longer give is taken away,
 and where they let nobody in the tokens of earlier logins end, also if this login is refused.
 """
 
@@ -30,7 +30,8 @@ _SECOND: Final = 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why somebody whom the provider knows was not let in: a word for the log, and what the token lacked for it.
+    """The reason why somebody whom the provider knows was not let in: a word for the log, and what the token lacked
+    for it.
 
     `organizations` are those of which the person could be an operator, if it must say which.
     """

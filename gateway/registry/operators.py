@@ -1,8 +1,8 @@
-"""Operators, who use the control API, and their tokens (docs/control-api.md).
+"""Operators, who use the control API, and their tokens (control-api.md).
 
 An operator belongs to one organization, or to the whole gateway: then `organization` is None, and the changes are in
 the log of the deployment. As in `changes.py`, each function is one transaction with its history and its audit entry.
-What a role may do is in `gateway/identity/operator_roles.py`.
+The rights of a role are in `gateway/identity/operator_roles.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.registry.queries import find_organization
 from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
 
 MAX_LIVE_TOKENS: Final = 16
-"""How many tokens of one operator may work at a time."""
+"""The most tokens of one operator that may work at a time."""
 _SECOND: Final = 10**9
 
 
@@ -110,7 +110,7 @@ def create_token(
     reason: str = "",
     until_ns: int | None = None,
 ) -> NewToken:
-    """A token for an operator, or for a part of what its role may do. What is returned is the only copy of its text.
+    """A token for an operator, or for a part of what its role may do. The returned text is its only copy.
 
     `until_ns` is when the token ends with which this is asked: the new one must not outlive it.
     """
@@ -271,7 +271,7 @@ def find_operator(session: Session, tenant: Organization | None, reference: str)
 
 
 def is_of(session: Session, organization: str, actor: str) -> bool:
-    """Whether the actor of a change is an operator of this organization, and not one of the whole gateway."""
+    """True if the actor of a change is an operator of this organization, and not one of the whole gateway."""
     kind, _, identifier = actor.partition(":")
     if kind != "operator":
         return False

@@ -1,4 +1,4 @@
-"""Audit entries on their way from the registry to the log (docs/architecture.md, section 10).
+"""Audit entries on their way from the registry to the log (architecture.md, section 10).
 
 The two databases cannot share a transaction. So a change writes its entry to the outbox, in its own transaction, and
 `drain` moves it into the log: right afterwards, and again whenever a process starts. The event id makes that
@@ -28,7 +28,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Epoch, Outbox, table
 
 _GROUP: Final = 512
-"""How many entries are recorded in one transaction of the log, and removed in one of the registry.
+"""The entries that are recorded in one transaction of the log, and removed in one of the registry.
 
 Requests wait for the lock of the one, and changes for that of the other.
 """
@@ -42,7 +42,7 @@ _EPOCH: Final = table(Epoch)
 
 
 class Log(Protocol):
-    """What draining needs of the audit log; `gateway.audit.writer.AuditWriter` is one."""
+    """The part of the audit log that draining needs; `gateway.audit.writer.AuditWriter` is one."""
 
     def write_all_sync(self, intents: Sequence[Intent], seconds: float | None = None) -> Sequence[object]:
         """Record durably in this order; an error in the place of an intent says that it was not recorded.

@@ -1,4 +1,4 @@
-"""Lists as the control API shows them (docs/control-api.md).
+"""Lists as the control API shows them (control-api.md).
 
 Those of agents and keys may be long, so a page begins after an id. None names the agents that a team or a binding has:
 that would be as long again. Who wants them, asks for them: `members` of `GET /teams` and `GET /bindings`.

@@ -1,4 +1,4 @@
-"""Which keys are hashed under which pepper, and how hashes move to the newest one.
+"""The peppers under which keys are hashed, and the move of hashes to the newest one.
 
 A hash can move only when its key is used: the registry does not have the secret. A worker computes the new one
 (`gateway/dataplane/key_uses.py`), and here it takes the place of the old one.

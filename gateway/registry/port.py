@@ -1,7 +1,7 @@
-"""What a data worker asks the registry, whichever database holds it (docs/architecture.md, section 9).
+"""A data worker's questions to the registry, whichever database holds it (architecture.md, section 9).
 
 The port is asynchronous because a database across a network answers later, and may answer many requests with one read.
-SQLite answers at once (`reader.py`). Whatever goes wrong is `Denied` with `registry_unavailable`: a worker that cannot
+SQLite answers at once (`reader.py`). Every failure is `Denied` with `registry_unavailable`: a worker that cannot
 read who may do what lets nobody do anything. Nothing is cached behind the port; callers cache by epoch.
 """
 
@@ -26,7 +26,7 @@ FIRST_REVISION = "0028"
 class Epochs(NamedTuple):
     """The number of the registry's state, and for each part of it the number at which that part changed last.
 
-    `value` grows with every change. What was read of a part is still true while the part's number stays the same.
+    `value` grows with every change. A part that was read is still true while its number stays the same.
     """
 
     value: int

@@ -1,4 +1,4 @@
-"""Where a model could be called, and so has a price: the upstreams of an organization."""
+"""The places where a model could be called, and so has a price: the upstreams of an organization."""
 
 from __future__ import annotations
 

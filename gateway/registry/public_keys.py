@@ -1,4 +1,4 @@
-"""Public keys of agents (docs/signatures.md): a row of `api_key` that has a `public_key` and no hash of a secret.
+"""Public keys of agents (signatures.md): a row of `api_key` that has a `public_key` and no hash of a secret.
 
 They expire and are revoked as API keys are. A public key belongs to one agent of the deployment, and is never given
 again: the name that signed requests use for it says whose they are.

@@ -1,7 +1,7 @@
 """Changes and their audit entries: how a change is made so that its entry is in the log afterwards.
 
 A change that grants something is refused if it could not be recorded. A restriction takes effect whether the log can be
-written or not; its entry then waits in the outbox. Specification: docs/architecture.md, sections 8 and 10.
+written or not; its entry then waits in the outbox. Specification: architecture.md, sections 8 and 10.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.registry.database import Registry
 from gateway.storage.file_lock import LOCK_SECONDS
 
 RESTRICTION_SECONDS: Final = 1.0
-"""How long a revocation, which is in force already, waits for the log's lock, and for entries before its own."""
+"""The time that a revocation, which is in force already, waits for the log's lock, and for entries before its own."""
 
 OWED_HINT: Final = "a running gateway records it when it can write the log, or the next command or start that can"
 

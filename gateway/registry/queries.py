@@ -1,4 +1,4 @@
-"""All queries of the command line and the control process (docs/architecture.md, section 9).
+"""All queries of the command line and the control process (architecture.md, section 9).
 
 The `find_*` functions work inside a caller's session and return rows; they are what changes build on. The others open a
 session themselves and return records. Each names the organization: there is no query across tenants but for those of

@@ -1,4 +1,4 @@
-"""The registry's port on SQLite: prepared statements, no ORM (docs/architecture.md, section 9).
+"""The registry's port on SQLite: prepared statements, no ORM (architecture.md, section 9).
 
 A row is found in microseconds, so the coroutines of the port end without suspending: no thread, task or future is made
 for them. The epochs have a connection of their own in autocommit, so that reading them always sees the latest commit
@@ -94,7 +94,7 @@ class RegistryReader:
     """
 
     def __init__(self, path: Path) -> None:
-        # What the current turn of a loop has read.
+        # The epochs that the current turn of a loop has read.
         self._this_turn: tuple[asyncio.AbstractEventLoop, Epochs] | None = None
         try:
             with ExitStack() as opened:

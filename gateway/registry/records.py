@@ -25,7 +25,7 @@ class OrganizationRecord:
     status: str
     # Within how many days the owner of each agent must confirm it.
     review_days: int | None
-    # How many days after its review was due an agent is suspended.
+    # The days after its review was due until an agent is suspended.
     suspend_after_days: int | None
     # The time zone in which its days and months begin.
     zone: str
@@ -36,7 +36,7 @@ class OrganizationRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationVersionRecord:
-    """What an organization was from `since_ns` on, and who made it so and why."""
+    """An organization from `since_ns` on, with the actor and the reason."""
 
     version: int
     status: str
@@ -106,7 +106,7 @@ class AgentRecord:
     suspends_ns: int | None = None
 
     def unconfirmed(self, now_ns: int) -> bool:
-        """Whether its review is so late that it is suspended, and cannot be resumed before it is reviewed."""
+        """True if its review is so late that it is suspended, and cannot be resumed before it is reviewed."""
         return self.suspends_ns is not None and self.suspends_ns <= now_ns
 
     def expired(self, now_ns: int) -> bool:
@@ -129,7 +129,7 @@ class AgentVersionRecord(AgentRecord):
 class KeyRecord:
     """A key without its secret. `key_id` is the public part of its text, a public key's thumbprint, or a SPIFFE ID.
 
-    Of an adopted key of a provider it says whose it is.
+    For an adopted key of a provider it says whose it is.
 
     `scope` has the parts that restrict it (`actions`, `models`, `networks`); None if it is for all that its agent may
     do. `replaced_by` is the id of the key that a rotation made in its place.
@@ -146,7 +146,7 @@ class KeyRecord:
     scope: dict[str, list[str]] | None = None
     replaced_by: str | None = None
     method: Method = "api_key"
-    # Who created it; None if that was before this was kept beside the log.
+    # Its creator; None if that was before this was kept beside the log.
     actor: str | None = None
 
     def status(self, now_ns: int) -> str:
@@ -176,7 +176,7 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRecord:
-    """Who may use the control API; `organization` is None for an operator of the whole gateway.
+    """A user of the control API; `organization` is None for an operator of the whole gateway.
 
     `issuer` and `subject` say who logs in as this operator; None if tokens are made for it.
     """
@@ -195,7 +195,7 @@ class OperatorRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorVersionRecord:
-    """What an operator was from `since_ns` on, with who made it so and why; `reason` is empty if nobody said."""
+    """An operator from `since_ns` on, with the actor; `reason` is empty if nobody said."""
 
     version: int
     role: Role
@@ -255,7 +255,7 @@ class BindingRecord:
     created_ns: int
     # It is asked and recorded, and does not count.
     shadow: bool = False
-    # Who made it, and why; None if that was before this was kept beside the log.
+    # Its maker, and the reason; None if that was before this was kept beside the log.
     actor: str | None = None
     reason: str | None = None
     agents: list[str] = field(default_factory=list)
@@ -286,11 +286,11 @@ class LimitRecord:
     raised_until_ns: int | None
     reason: str | None
     created_ns: int
-    # Whether the gateway's operators set it, and not those of the organization, who cannot change it then.
+    # True if the gateway's operators set it, and not those of the organization, who cannot change it then.
     by_gateway: bool
     # `hard`, or `estimate`: what has no bound is reserved by an estimate.
     mode: str
-    # Who set it so; None if that was before this was kept beside the log.
+    # The actor who set it so; None if that was before this was kept beside the log.
     actor: str | None = None
 
 
@@ -337,7 +337,7 @@ class RouteRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookRecord:
-    """Who is told of which events. `reach` says which addresses its host may have."""
+    """A receiver of events. `reach` says which addresses its host may have."""
 
     id: str
     organization: str

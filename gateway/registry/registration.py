@@ -1,4 +1,4 @@
-"""New agents: one, or many thousand in one transaction; and keys for many (docs/fleet.md).
+"""New agents: one, or many thousand in one transaction; and keys for many (fleet.md).
 
 Many at once are checked and recorded like one, with one look at the registry for all instead of one for each.
 """
@@ -142,7 +142,7 @@ def create_keys(
     texts: Mapping[str, str] | None = None,
     reason: str = "",
 ) -> list[NewKey]:
-    """A key for each of these agents, which have none that is live. What is returned are the only copies.
+    """A key for each of these agents, which have none that is live. The returned texts are the only copies.
 
     `texts` are keys that were made elsewhere, by agent; raises `invalid_key` for what is none, or not new.
     """
@@ -177,7 +177,7 @@ def create_keys(
 
 
 def _given(texts: Mapping[str, str], agents: Sequence[str]) -> dict[str, credentials.NewCredential]:
-    """The keys of these agents. What they are is in no message."""
+    """The keys of these agents. No message has them."""
     found: dict[str, credentials.NewCredential] = {}
     for name in agents:
         text = texts.get(name, "")
@@ -225,7 +225,7 @@ def _rows(session: Session, tenant: Organization, agents: Sequence[Checked]) -> 
     """Their rows, parents first."""
     now_ns = time.time_ns()
     rows: list[NewAgent] = []
-    # Of each parent, its id and how many there are in a line from it upwards.
+    # For each parent its id and the number of agents in a line from it upwards.
     lines: dict[str, tuple[str, int]] = {}
     for group in _parents_first(agents):
         for members in group:
@@ -248,7 +248,7 @@ def _rows(session: Session, tenant: Organization, agents: Sequence[Checked]) -> 
 
 
 def _line(session: Session, tenant: Organization, parent: str, lines: dict[str, tuple[str, int]]) -> tuple[str, int]:
-    """What `lines` has of a parent, which is looked up in the registry if it is not new."""
+    """The line of a parent in `lines`, which is looked up in the registry if it is not new."""
     if parent not in lines:
         line = agent_versions.line_of(session, tenant, parent)
         lines[parent] = line[0].id, len(line)

@@ -1,4 +1,4 @@
-"""When an agent's review is due, and when the agent is suspended because nobody has confirmed it (docs/agents.md).
+"""When an agent's review is due, and when the agent is suspended because nobody has confirmed it (agents.md).
 
 Both follow from the rows of the agent and of its organization and from the clock, as an expiry does: nothing must be
 written for an agent to be refused in time. Data workers compute the same in `reader.py`. The entry and the version of
@@ -50,7 +50,7 @@ def status(stored: str, suspends_ns: int | None, now_ns: int) -> str:
 
 
 def late(owner: Organization, now_ns: int) -> ColumnElement[bool]:
-    """Which agents of an organization are active in their rows, but suspended: as a condition of a query."""
+    """The agents of an organization that are active in their rows, but suspended: as a condition of a query."""
     if owner.suspend_after_days is None:
         return false()
     days: Any = func.coalesce(col(Agent.review_days), owner.review_days)
@@ -60,7 +60,7 @@ def late(owner: Organization, now_ns: int) -> ColumnElement[bool]:
 
 
 def having(owner: Organization, wanted: str, now_ns: int) -> ColumnElement[bool]:
-    """Which agents of an organization have this status in force: as a condition of a query."""
+    """The agents of an organization that have this status in force: as a condition of a query."""
     stored, is_late = col(Agent.status) == wanted, late(owner, now_ns)
     if wanted == "suspended":
         return or_(stored, is_late)

@@ -1,7 +1,8 @@
-"""The suspension of agents that nobody has confirmed: its version and its entry (docs/agents.md).
+"""The suspension of agents that nobody has confirmed: its version and its entry (agents.md).
 
-An agent is refused from its time on, which `review_dates.py` computes, whether or not this has run. What is written
-here says so in its history and in the log, and ends its calls under way. The control process looks for such agents all
+An agent is refused from its time on, which `review_dates.py` computes, whether or not this has run. The version
+written here says so in its history and in the log, and ends its calls under way.
+The control process looks for such agents all
 the time; a change that would move the time settles first what the rule of before has brought about. So a suspension is
 recorded once, whoever comes first, and a review that is late does not undo it.
 """
@@ -57,7 +58,7 @@ def settle(session: Session, owner: Organization, row: Agent, now_ns: int) -> No
 
 
 def late_names(session: Session, owner: Organization, now_ns: int) -> list[str]:
-    """Who would be suspended by the rule as the organization's row has it now."""
+    """The agents that the rule would suspend as the organization's row has it now."""
     return [each.name for each in _late(session, owner, now_ns, None)]
 
 

@@ -55,7 +55,7 @@ def version_record(organization: Organization, row: AgentVersion) -> AgentVersio
 
 
 def _members(organization: Organization, row: Agent | AgentVersion | NewAgent) -> dict[str, Any]:
-    """What an agent and each of its versions have in common."""
+    """The part that an agent and each of its versions share."""
     return {
         "organization": organization.name,
         "name": row.name,

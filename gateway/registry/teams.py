@@ -1,4 +1,4 @@
-"""Teams: rows with an owner and a description (docs/agents.md).
+"""Teams: rows with an owner and a description (agents.md).
 
 Agents, bindings and limits name a team; naming one that has no row makes it. As in `changes.py`, each change is one
 transaction with a new version of the team and its audit entry.

@@ -1,6 +1,6 @@
 """Suspending, resuming and revoking organizations and teams: one row, whatever the number of agents.
 
-What else of an organization can be changed is here, too.
+The other changes of an organization are here, too.
 
 As in `changes.py`, each function is one transaction with a new version of the row and its audit entry, in force for the
 next request when it returns. None is returned where nothing changes.

@@ -1,4 +1,4 @@
-"""The states of organizations and teams, which decide over all agents in them (docs/revocation.md).
+"""The states of organizations and teams, which decide over all agents in them (revocation.md).
 
     active ⇄ suspended        every agent in it is refused for now; each keeps its own state
     both → revoked            every agent in it is refused for good

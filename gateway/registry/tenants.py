@@ -1,4 +1,4 @@
-"""Organizations as lists show them (docs/architecture.md, section 9)."""
+"""Organizations as lists show them (architecture.md, section 9)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def suspended_by(session: Session, name: str) -> str | None:
 
 
 def standing(registry: Registry, organization: str, team: str) -> Standing:
-    """What decides over the agents of a team (or of none: empty), beside their own states."""
+    """The states that decide over the agents of a team (or of none: empty), beside their own."""
     with registry.read() as session:
         owner = queries.find_organization(session, organization)
         row = session.exec(select(Team).where(Team.organization_id == owner.id, Team.name == team)).one_or_none()

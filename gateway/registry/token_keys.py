@@ -1,4 +1,4 @@
-"""Replacing the keys that sign the gateway's own tokens, with entries in the log of the deployment (docs/tokens.md).
+"""Replacing the keys that sign the gateway's own tokens, with entries in the log of the deployment (tokens.md).
 
 The keys are files, and what the files are counts in every worker (`gateway/identity/token_keys.py`). They are changed
 before the registry is: a new key is on the disk before an old one goes, and the epoch of authority changes last, so

@@ -1,4 +1,4 @@
-"""The registry's triggers, as they must be: they bump epochs and protect history (docs/architecture.md, section 9).
+"""The registry's triggers, as they must be: they bump epochs and protect history (architecture.md, section 9).
 
 Without one of them a revocation would not be seen. With a foreign one a change could be undone while its command
 reports success. Every program that opens a registry compares them with what the migrations make, and accepts no view.
@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 QUERY: Final = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type IN ('trigger', 'view') ORDER BY name"
 
 FINGERPRINT: Final = "834a99374aa595db"
-"""Of the newest migration; a test says what it must be."""
+"""The digest as of the newest migration; a test says what it must be."""
 
 
 def fingerprint(rows: Iterable[Any]) -> str:

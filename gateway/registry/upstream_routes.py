@@ -1,4 +1,4 @@
-"""Changes of routes: several upstreams of an organization under one name (docs/resilience.md).
+"""Changes of routes: several upstreams of an organization under one name (resilience.md).
 
 As in `changes.py`, each function is one transaction with its audit entry, and in force for the next request when it
 returns. A route and an upstream share the place in the base URL, so no two of them have the same name.

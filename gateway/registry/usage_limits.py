@@ -1,7 +1,7 @@
-"""Changes and queries of the limits that operators set (docs/limits.md).
+"""Changes and queries of the limits that operators set (limits.md).
 
 As in `changes.py` each change is one transaction with its entry in the outbox, and is in force for the next request in
-every worker when the function returns. What limits mean is in `gateway/usage/limits.py`.
+every worker when the function returns. The meaning of limits is in `gateway/usage/limits.py`.
 
 The same limit may be set twice: by the gateway's operators, which includes whoever works at its machine, and by those
 of the organization. Both hold, so the lower one decides. An operator of the organization changes only the latter.
@@ -30,7 +30,7 @@ from gateway.registry.records import LimitRecord, SubjectKind
 from gateway.usage.limits import BOUNDED, ESTIMATE, HARD, LIMITS, MAX_LIMIT, default_mode
 
 MAX_LIMITS = 32
-"""How many one subject may have, of the gateway and of its organization each: they are compared with every call."""
+"""The most of one subject, of the gateway and of its organization each: they are compared with every call."""
 
 MAX_RAISE_NS = 31 * 86400 * 10**9
 _SAME_EVERYWHERE = ("concurrent_requests", "_per_minute")
@@ -38,7 +38,7 @@ _MODEL = re.compile(r"[!-)+-~]{1,255}\*?|\*")
 
 
 class Part:
-    """What of a subject's calls a limit counts: those to one upstream, or of one model, or all."""
+    """The calls of a subject that a limit counts: those to one upstream, or of one model, or all."""
 
     def __init__(self, upstream: str = "", model: str = "") -> None:
         self.upstream, self.model = upstream, model
@@ -180,7 +180,7 @@ def limits(registry: Registry, organization: str) -> list[LimitRecord]:
 def check_zone_change(session: Session, tenant: Organization, actor: str) -> None:
     """Raise `forbidden` if the actor would change where the windows of limits begin that it cannot change.
 
-    Where a window ends because the zone is another one, the next begins, with all of the limit: with one change after
+    If a window ends because the zone is another one, the next begins, with all of the limit: with one change after
     the other there would be many days in one.
     """
     if _of_gateway(session, tenant, actor):
@@ -213,7 +213,7 @@ def _check_mode(name: str, mode: str | None) -> None:
 
 
 def _of_gateway(session: Session, tenant: Organization, actor: str) -> bool:
-    """Whether this is somebody at the gateway's machine or an operator of the whole gateway."""
+    """True if this is somebody at the gateway's machine or an operator of the whole gateway."""
     return not operators.is_of(session, tenant.name, actor)
 
 

@@ -8,7 +8,7 @@ With a source outside of the data directory (`key_source.py`) the operator gives
 and removes an old one once `gateway vault status` shows nothing under it: only step 2 is taken.
 
 Whenever this is interrupted, it goes on where it was. A running worker reads the files again when it meets a key that
-it does not know; until then it holds the old one. What is sealed does not change, only the wrapping of its data key, so
+it does not know; until then it holds the old one. Sealed texts do not change, only the wrapping of their data keys, so
 the secrets are not opened. `KINDS` lists all that is sealed.
 """
 
@@ -44,7 +44,7 @@ _Row: TypeAlias = Any  # of a table of `KINDS`
 class Kind:
     """Something that is sealed: its table, the column that has it, and what it is sealed for in an organization.
 
-    What is `owned` by none gets an empty text for its organization.
+    A table that is `owned` by none gets an empty text for its organization.
     """
 
     table: type[Any]
@@ -78,7 +78,7 @@ class VaultState:
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """What a rotation did: how many of each kind. `unreadable` are the ids of rows that no key opens; they stay.
+    """The result of a rotation: the number of each kind. `unreadable` are the ids of rows that no key opens; they stay.
 
     `source` is where the operator has to give a new key; empty if the gateway makes it.
     """
@@ -139,7 +139,7 @@ def rotate(
 
 
 def _unfinished(keys: Path) -> bool:
-    """Whether a rotation was interrupted after the new key was in place. What an earlier end has left is removed."""
+    """True if a rotation was interrupted after the new key was in place. What an earlier end has left is removed."""
     with suppress(FileNotFoundError):
         (keys / _NEXT).unlink()
     current = identity(secret_files.read(keys / FILE)).hex()

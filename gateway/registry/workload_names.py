@@ -1,4 +1,4 @@
-"""SPIFFE IDs of agents (docs/mtls.md): a row of `api_key` that has a `spiffe_id` and no hash of a secret.
+"""SPIFFE IDs of agents (mtls.md): a row of `api_key` that has a `spiffe_id` and no hash of a secret.
 
 They expire and are revoked as API keys are. A SPIFFE ID belongs to one agent of the deployment at a time: the name in a
 certificate says whose requests they are. When it was revoked, another agent can have it.

@@ -1,4 +1,4 @@
-"""How a new activation reaches the data workers without a gap (docs/architecture.md, sections 11 and 13).
+"""How a new activation reaches the data workers without a gap (architecture.md, sections 11 and 13).
 
 The control process announces revisions; every live worker loads them and answers; only then is the activation written,
 and its epoch bump switches all workers with their next request. None of it must survive a restart. A worker can still

@@ -67,7 +67,7 @@ class KeyUses(Notes[_Taken]):
         self._noted[key] = self._changed[key] = now
 
     def wants(self, credential: str, pepper: int) -> bool:
-        """Whether the hash of this key under the newest pepper was not handed over yet; asked once for each."""
+        """True if the hash of this key under the newest pepper was not handed over yet; asked once for each."""
         if (credential, pepper) in self._moving:
             return False
         if len(self._moving) >= _MAX_MOVING:

@@ -1,4 +1,4 @@
-"""Which programs still use a provider's key, and which have moved to a key of their own (docs/moving.md).
+"""Which programs still use a provider's key, and which have moved to a key of their own (moving.md).
 
 While an organization adopts a provider's key, its calls are counted by client: the product that the User-Agent names,
 and a keyed hash of the address that the connection comes from. The address itself is not kept. A request only writes to
@@ -81,7 +81,7 @@ class Client(NamedTuple):
         return not self.product and not self.peer
 
     def moved(self, now_ns: int) -> bool:
-        """Whether nothing is left to do about it."""
+        """True if nothing is left to do about it."""
         return self.moved_ns is not None and (not self.returned or now_ns - self.last_ns > QUIET_NS)
 
 

@@ -2,7 +2,7 @@
 
 A row is written before the request goes on. If it cannot be, the answer is 503: a replay could not be told from the
 request that it repeats. Rows are forgotten some time after their signature has expired; the control process sees to
-that. Specification: docs/architecture.md, section 13.
+that. Specification: architecture.md, section 13.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Rows live in `runtime.db`. They are written before the client sees the end of th
 it can refer to it at once, also through another worker. The log lists the same state (`created_json` of a `completed`
 entry). A lost row makes a reference foreign, which denies. Rows are forgotten after `KEEP_DAYS`, for which OpenAI keeps
 answers; the control process sees to that. What a provider keeps until it is deleted is never forgotten.
-Specification: docs/architecture.md, sections 6 and 13.
+Specification: architecture.md, sections 6 and 13.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`runtime.db`: what the processes of a gateway share, and may lose (docs/architecture.md, section 13).
+"""`runtime.db`: what the processes of a gateway share, and may lose (architecture.md, section 13).
 
 Each subject has a file in this room with its statements. Only this file knows that the database is one of SQLite, what
 its tables are, how it is opened, and what a failure is called. On an event loop, use `look` and `note`: they run in

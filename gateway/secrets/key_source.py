@@ -1,4 +1,4 @@
-"""Where the vault's key-encryption key comes from: the file `keys/kek`, an environment variable, or a command.
+"""The source of the vault's key-encryption key: the file `keys/kek`, an environment variable, or a command.
 
 A source outside of the data directory (`kek_env`, `kek_command`) gives one key or several, the newest first, each 32
 bytes in base64. The first one seals; the others still open what was sealed before, as do the files that are left in
@@ -62,7 +62,7 @@ class KeySource:
 
     @property
     def outside(self) -> bool:
-        """Whether the key in force is not a file of the data directory."""
+        """True if the key in force is not a file of the data directory."""
         return bool(self.variable or self.command)
 
     def read(self) -> list[FoundKey]:

@@ -1,4 +1,4 @@
-"""Provider secrets at rest: AES-256-GCM in an envelope (docs/architecture.md, section 9).
+"""Provider secrets at rest: AES-256-GCM in an envelope (architecture.md, section 9).
 
 Each secret has a data key of its own, and that key is wrapped by the key-encryption key (`key_source.py`). Both layers
 are bound to organization, provider, row and version as associated data: a ciphertext that somebody copies into another
@@ -40,7 +40,7 @@ _MINIMUM = _HEAD + _NONCE + _WRAPPED + _NONCE + 16
 
 
 class Place(NamedTuple):
-    """The row a secret belongs to. What is sealed for one place opens in no other."""
+    """The row a secret belongs to. A secret that is sealed for one place opens in no other."""
 
     organization: str
     provider: str

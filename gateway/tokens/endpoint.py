@@ -1,4 +1,4 @@
-"""`POST /oauth/token` and `GET /.well-known/jwks.json`, in front of the data plane (docs/tokens.md).
+"""`POST /oauth/token` and `GET /.well-known/jwks.json`, in front of the data plane (tokens.md).
 
 Requests for anything else are passed on. Answers and refusals have the shapes of RFC 6749, section 5, since OAuth
 clients ask here, and not a provider's SDK.

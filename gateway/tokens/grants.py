@@ -1,7 +1,7 @@
 """Which token is given for what: an agent's own, another's behalf (agent or person), or an outside issuer's word.
 
 Every way ends in `_issue`: a token names the credentials that it came from, may do no more than they, and ends no
-later. It is recorded in the audit log before it is given out. See docs/tokens.md and docs/persons.md.
+later. It is recorded in the audit log before it is given out. See tokens.md and persons.md.
 """
 
 from __future__ import annotations

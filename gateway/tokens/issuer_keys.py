@@ -3,7 +3,7 @@
 Only requests for tokens wait for this, never those with a credential. What is fetched is small, comes by https (or from
 this machine, for tests), within a few seconds and without redirects. The set is fetched again after ten minutes, and at
 most once a minute for a token whose key is not in it, so that tokens with made-up keys cause no flood at the issuer. If
-the issuer cannot be reached, its last set counts for an hour. See docs/tokens.md.
+the issuer cannot be reached, its last set counts for an hour. See tokens.md.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class IssuerKeys:
         return kept.keys
 
     def _has(self, kept: _Kept, kid: str | None) -> bool:
-        """Whether there is a set that still counts, with the key of this name."""
+        """True if there is a set that still counts, with the key of this name."""
         if not kept.keys or time.monotonic() - kept.fetched > KEPT_SECONDS:
             return False
         return kid is None or any(each.kid == kid for each in kept.keys)

@@ -1,1 +1,1 @@
-"""The operations of the control API, one file a noun (docs/control-api.md); `control/operations.py` finds them."""
+"""The operations of the control API, one file a noun (control-api.md); `control/operations.py` finds them."""

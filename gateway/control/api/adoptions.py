@@ -1,4 +1,4 @@
-"""Adoptions: old keys of providers that pass for a while, and which programs still use them (docs/moving.md)."""
+"""Adoptions: old keys of providers that pass for a while, and which programs still use them (moving.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit log as it grows: entries as server-sent events, from a place on (docs/control-api.md)."""
+"""The audit log as it grows: entries as server-sent events, from a place on (control-api.md)."""
 
 from __future__ import annotations
 

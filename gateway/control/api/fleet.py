@@ -1,4 +1,4 @@
-"""The registry of an organization as one document (docs/fleet.md): compared, tried out and applied, or exported.
+"""The registry of an organization as one document (fleet.md): compared, tried out and applied, or exported.
 
 There is no right for a fleet: each step needs that of its own noun. The sender reads the files and variables that its
 document names, and sends what they hold beside it.

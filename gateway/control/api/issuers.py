@@ -1,4 +1,4 @@
-"""Outside issuers and their rules: whose tokens are which agent or person (docs/tokens.md, docs/persons.md)."""
+"""Outside issuers and their rules: whose tokens are which agent or person (tokens.md, persons.md)."""
 
 from __future__ import annotations
 

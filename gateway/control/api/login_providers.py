@@ -1,4 +1,4 @@
-"""Where operators log in, and the rules that let people in (docs/login.md). Of the whole gateway only."""
+"""Where operators log in, and the rules that let people in (login.md). Of the whole gateway only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging in through a provider, which needs no token, and logging out (docs/login.md)."""
+"""Logging in through a provider, which needs no token, and logging out (login.md)."""
 
 from __future__ import annotations
 

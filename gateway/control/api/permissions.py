@@ -1,4 +1,4 @@
-"""Which agents could make a call, now or at a time, by asking the policies that were in force (docs/agents.md)."""
+"""Which agents could make a call, now or at a time, by asking the policies that were in force (agents.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies: what is in force, and what became of the newest commits (docs/policies.md). They come from git only."""
+"""Policies: what is in force, and what became of the newest commits (policies.md). They come from git only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models cost (docs/usage.md). The table and an operator's own prices are files, changed on the machine only."""
+"""What models cost (usage.md). The table and an operator's own prices are files, changed on the machine only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway's health, for operators who are not at its machine: what `gateway status` says (docs/remote.md)."""
+"""The gateway's health, for operators who are not at its machine: what `gateway status` says (remote.md)."""
 
 from __future__ import annotations
 

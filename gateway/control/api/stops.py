@@ -1,4 +1,4 @@
-"""Emergency stops: every agent of an organization, or of all, is refused at once (docs/revocation.md).
+"""Emergency stops: every agent of an organization, or of all, is refused at once (revocation.md).
 
 An operator of one organization stops that one, and ends such stops, but not one that an operator of the whole gateway
 has made. It also sees a stop of all, because its agents are refused too, but not who said so and why: that may concern

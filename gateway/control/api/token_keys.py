@@ -1,4 +1,4 @@
-"""The keys that sign the gateway's own tokens, which are those of the whole gateway (docs/tokens.md)."""
+"""The keys that sign the gateway's own tokens, which are those of the whole gateway (tokens.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usage: how much was used and what it cost, by whom, of what and when (docs/usage.md)."""
+"""Usage: how much was used and what it cost, by whom, of what and when (usage.md)."""
 
 from __future__ import annotations
 

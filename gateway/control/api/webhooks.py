@@ -1,4 +1,4 @@
-"""Webhooks: who is told of what happens (docs/webhooks.md). A secret that is made is shown once, a given one never."""
+"""Webhooks: who is told of what happens (webhooks.md). A secret that is made is shown once, a given one never."""
 
 from __future__ import annotations
 

@@ -192,13 +192,13 @@ def _walk(top: Path) -> Iterator[tuple[str, int]]:
 
 
 def _is_apart(directory: Path) -> bool:
-    """Whether a directory has a history of its own, or is a gateway's."""
+    """True if a directory has a history of its own, or is a gateway's."""
     return (directory / ".git").exists() or DataDirectory(directory).registry_db.exists()
 
 
 @contextmanager
 def _ignored(top: Path) -> Iterator[Callable[[str], bool]]:
-    """Whether git ignores a path below a directory; paths of directories end with a slash."""
+    """True if git ignores a path below a directory; paths of directories end with a slash."""
     found = repository_of(top)
     if found is None:
         yield lambda _: False

@@ -2,7 +2,7 @@
 
 The rollout of a commit and `gateway policies check` use the same function. Bundles are other people's code, so they run
 in a child process with limits on time and memory, never on an event loop or in a process that serves
-(docs/architecture.md, section 11). `examine` starts the child and reads its report; `python -m
+(architecture.md, section 11). `examine` starts the child and reads its report; `python -m
 gateway.policy.rollout.check` is the child: bundles on standard input, the report on standard output, both JSON. A child
 that dies or takes too long is a problem too.
 """

@@ -3,7 +3,7 @@
 Both would deny every request that comes to them, `policy_error` and `policy_deadline`, and a commit is the place to say
 so. The work and the processor time of this process are measured, for calls that are like real ones: time on the clock
 would blame a busy machine on the policy.
-Specification: docs/policies.md, "From a commit into force".
+Specification: policies.md, "From a commit into force".
 """
 
 from __future__ import annotations

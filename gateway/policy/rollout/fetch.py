@@ -78,7 +78,7 @@ def state(settings: Settings) -> FetchState | None:
 
 
 def missing(settings: Settings) -> str:
-    """Why there is no local copy of the remote repository in these settings; "" if there is one, or no remote."""
+    """Why these settings have no local copy of the remote repository, or "": "" if there is one, or no remote."""
     if settings.remote is None or _origin(settings.repository) == settings.remote.address:
         return ""
     last = state(settings)

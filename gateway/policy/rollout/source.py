@@ -3,7 +3,7 @@
 Reads commits and makes the first one. `gateway/policy/bundle.py` knows what a bundle's content means, `sync.py` what
 happens to a new commit. The control process and the command line use this, data workers never do. Only the object
 database is read: what is not committed does not exist for the gateway. Whatever a commit holds, reading it is bounded.
-Specification: docs/architecture.md, section 11.
+Specification: architecture.md, section 11.
 """
 
 from __future__ import annotations

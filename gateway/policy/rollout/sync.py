@@ -1,4 +1,4 @@
-"""Brings a commit into force: read, check, publish, hand over, activate (docs/architecture.md, section 11).
+"""Brings a commit into force: read, check, publish, hand over, activate (architecture.md, section 11).
 
 Used by the control process, which follows the repository, and by `gateway init`. If anything is wrong with a commit,
 the policies in force stay in force, and the audit log says why the commit was refused. A commit that is wrong in itself
@@ -140,7 +140,7 @@ class PolicySync:
         self._stopped.set()
 
     def _may_be_cured(self) -> bool:
-        """Whether the commit that was refused deserves another look."""
+        """True if the commit that was refused deserves another look."""
         assert self._refused is not None
         match self._refused.outcome:
             case "not_loaded":
@@ -204,7 +204,7 @@ def missing_bundles(registry: Registry, names: Collection[str]) -> list[Problem]
 
 
 def signature_problem(source: GitSource, commit: str, signers: Path) -> Problem | None:
-    """Why a commit is not signed as it must be; None if it is. Raises `GatewayError` if the file cannot be used."""
+    """The fault of a commit's signature; None if it is. Raises `GatewayError` if the file cannot be used."""
     known = signatures.load(signers)
     signed = source.signed(commit)
     try:

@@ -64,7 +64,7 @@ def _not_committed(settings: Settings, bundle: str) -> str:
 
 
 def _refusal(data: DataDirectory, commit: str) -> str:
-    """Why the newest attempt to activate this commit failed, as the log has it; "" if it did not."""
+    """The reason why the newest attempt to activate this commit failed, as the log has it; "" if it did not."""
     try:
         with closing(storage.connect_read_only(data.audit_db)) as db:
             entries = [found.entry for found in search.newest(db, _RECENT, "system") if found.kind == "activation"]

@@ -1,1 +1,1 @@
-"""The registry as a file: reading it, comparing it, applying it and printing it (docs/fleet.md)."""
+"""The registry as a file: reading it, comparing it, applying it and printing it (fleet.md)."""

@@ -11,7 +11,7 @@ from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.records import AgentRecord
 
 DEFAULT_ENVIRONMENT = "dev"
-"""Of a new agent, if the file says nothing; as on the command line."""
+"""The environment of a new agent, if the file says nothing; as on the command line."""
 
 TEXTS = ("owner", "team", "environment", "description", "purpose", "model_family")
 """The members that are texts and called like those of a record."""
@@ -32,7 +32,7 @@ def of(record: AgentRecord, named: Mapping[str, str]) -> dict[str, Any]:
 
 
 def normal(item: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says of an agent, as `of` would say it."""
+    """A file's item of an agent, as `of` would say it."""
     wanted = {name: value for name, value in item.items() if name != "replaces"}
     if "capabilities" in wanted:
         wanted["capabilities"] = sorted(set(wanted["capabilities"]))
@@ -42,7 +42,7 @@ def normal(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def members(item: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says of a new agent, as `registration.checked` takes it."""
+    """A file's item of a new agent, as `registration.checked` takes it."""
     found: dict[str, Any] = {"environment": DEFAULT_ENVIRONMENT}
     found |= {name: value for name, value in item.items() if name not in ("status", "expires")}
     for name in ("parent", "review_days"):
@@ -52,7 +52,7 @@ def members(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def update(before: Mapping[str, Any], item: Mapping[str, Any]) -> AgentUpdate:
-    """What makes an agent what the file says; a list or a mapping of the file is the whole of it."""
+    """The update that makes an agent what the file says; a list or a mapping of the file is the whole of it."""
     capabilities = item.get("capabilities", before["capabilities"])
     labels = item.get("labels", before["labels"])
     expires = item.get("expires")

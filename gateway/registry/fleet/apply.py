@@ -32,9 +32,9 @@ class MadeKey(NamedTuple):
 
 
 class KeyFile(Protocol):
-    """Where new keys go. They are safe there when `write` returns; `discard` undoes that.
+    """The destination of new keys. They are safe there when `write` returns; `discard` undoes that.
 
-    What is written again takes the place of what was there before.
+    A second writing takes the place of the first.
     """
 
     def write(self, made: Sequence[MadeKey]) -> None: ...

@@ -1,7 +1,8 @@
 """A quick look at whether a value fits a JSON Schema (draft 2020-12), for files with very many items.
 
-Only a yes counts: it is never said of a value that the schema forbids. Whatever a look is not sure of (a keyword that
-it does not know, a number that is no integer for Python) is a no, and then `jsonschema` judges and says what is wrong.
+Only a yes counts: it is never said of a value that the schema forbids. Anything that a look is not sure of (a keyword
+that it does not know, a number that is no integer for Python) is a no, and then `jsonschema` judges and says what is
+wrong.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class _Reader:
         return found
 
     def _is_plain(self, node: yaml.Node) -> bool:
-        """Whether it has no tag, and is not there a second time by an alias (whose own line is not known)."""
+        """True if it has no tag, and is not there a second time by an alias (whose own line is not known)."""
         if node.tag:
             self._mistake(node, "tags are not supported: write the value without one")
             return False
@@ -238,7 +238,7 @@ def _quick() -> conformance.Fits:
 
 
 def violations(value: Any) -> list[tuple[list[str | int], str]]:
-    """Where and how a value breaks the schema, each with the path of the member to look at."""
+    """The places where a value breaks the schema, and how, each with the path of the member to look at."""
     if _quick()(value):
         return []
     import jsonschema
@@ -300,7 +300,7 @@ def _shown(path: Path) -> str:
 
 
 def _kind(value: Any) -> str:
-    """What a value is. A text is not repeated: it may be a key that stands in the wrong place."""
+    """The kind of a value. A text is not repeated: it may be a key that stands in the wrong place."""
     if isinstance(value, str | list | dict):
         return {str: "a text", list: "a list", dict: "a mapping"}[type(value)]
     return _short(value)

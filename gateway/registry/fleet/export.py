@@ -95,7 +95,7 @@ def _sequence(items: Sequence[Any], indent: str) -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
-    """A text, a number, a boolean or something empty. What is not plain is written as JSON, which is YAML as well."""
+    """A text, a number, a boolean or something empty. Other texts are written as JSON, which is YAML as well."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
@@ -104,7 +104,7 @@ def _scalar(value: Any) -> str:
 # Of words that begin with a letter, so that no version of YAML reads a number or a time; but some words are constants.
 _PLAIN = re.compile(r"[A-Za-z](?:[A-Za-z0-9_.@/+-]|[: ](?=[A-Za-z0-9_.@/+-])(?<! :)(?<!: ))*", re.ASCII)
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
-# What readers of YAML refuse or take for the end of a line, where JSON does not escape it.
+# The characters that readers of YAML refuse or take for the end of a line, where JSON does not escape them.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 

@@ -1,6 +1,6 @@
 """SPIFFE IDs and public keys as a fleet file says them, and as the registry has them.
 
-Both are no secrets, so they can stand in a file. What is said of one does not change later: it is revoked and given
+Both are no secrets, so they can stand in a file. The facts about one do not change later: it is revoked and given
 anew, and a revoked public key does not come back.
 """
 
@@ -36,7 +36,7 @@ _METHODS: Final = {"spiffe_ids": "mtls", "public_keys": "signature"}
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a file says of one. `key_id` is its name, as in a record."""
+    """A file's item of one. `key_id` is its name, as in a record."""
 
     key_id: str
     agent: str
@@ -44,7 +44,7 @@ class Said:
     expires_ns: int | None
 
     def difference(self, record: KeyRecord) -> str:
-        """What the registry has otherwise; empty if nothing."""
+        """The members that the registry has otherwise; empty if there are none."""
         if record.agent != self.agent:
             return f"it belongs to agent `{record.agent}`"
         if record.scope != (None if self.scope is None else self.scope.document()):

@@ -1,6 +1,6 @@
-"""What a fleet file changes in the registry: a list of steps, computed without changing anything.
+"""The changes of a fleet file in the registry: a list of steps, computed without changing anything.
 
-A member that the file leaves out stays as it is. What the registry has and the file has not stays too, unless the
+A member that the file leaves out stays as it is. Rows that only the registry has stay too, unless the
 caller asks to prune: then it is removed, within the sections that the file has.
 """
 
@@ -47,7 +47,7 @@ class Step:
 
 
 class Sources(Protocol):
-    """What the upstreams of a file refer to, each named; both raise `GatewayError`."""
+    """The things that the upstreams of a file refer to, each named; both raise `GatewayError`."""
 
     def secret(self, upstream: str, key: Mapping[str, Any]) -> str | None: ...
 
@@ -60,7 +60,7 @@ NAMED_ONLY: Final = ("nobody was in it yet",)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a binding or a limit is for; `name` is that of an agent, a team or the organization."""
+    """The subject of a binding or a limit; `name` is that of an agent, a team or the organization."""
 
     kind: SubjectKind
     name: str
@@ -338,7 +338,7 @@ class Planner:
                 changes += [f"{before.mode} → {mode}"] if mode not in (None, before.mode) else []
             full = {**item, "by_gateway": by_gateway}
             steps.append(Step(action=action, noun="limit", name=name, changes=tuple(changes), line=line, item=full))
-        # What the caller cannot remove is not to be removed, and its file need not have it.
+        # Rows that the caller cannot remove stay, and its file need not have them.
         kept = set(listed)
         gone = [key for key, each in known.items() if key not in kept and (self._of_gateway or not each.by_gateway)]
         return steps + [
@@ -457,7 +457,7 @@ def _binding_changes(before: BindingRecord, item: Mapping[str, Any]) -> tuple[st
 def _upstream_changes(before: UpstreamRecord, wanted: Mapping[str, Any]) -> tuple[str, ...]:
     shown = ("provider", "base_url", "headers", "default")
     there = {name: getattr(before, name) for name in shown}
-    # That another becomes the default takes it from this one, without a change of its own.
+    # If another becomes the default, this one loses it without a change of its own.
     changes = {name: wanted[name] for name in shown if name != "default" or wanted[name]}
     described = _changes(changes, there)
     if wanted["specification"] != before.specification:

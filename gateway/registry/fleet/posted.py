@@ -13,7 +13,7 @@ from gateway.errors import GatewayError
 from gateway.registry.fleet.document import Document, FleetError, Mistake, violations
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""Of the whole request: some 60,000 agents."""
+"""The largest request: some 60,000 agents."""
 MAX_VALUES: Final = 1_500_000
 
 _SETTINGS: Final = "settings"

@@ -24,7 +24,7 @@ def exported(record: OrganizationRecord) -> dict[str, Any]:
 
 
 def checked(item: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says, as `tenant_changes.update_organization` takes it; raises `invalid_zone`."""
+    """A file's settings, as `tenant_changes.update_organization` takes them; raises `invalid_zone`."""
     if "zone" in item:
         zones.find(item["zone"])
     return dict(item)

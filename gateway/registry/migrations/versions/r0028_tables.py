@@ -19,7 +19,7 @@ down_revision: str | None = None
 TEXT, NUMBER, BIG, FLAG, JSON, BYTES = sa.String, sa.Integer, sa.BigInteger, sa.Boolean, sa.JSON, sa.LargeBinary
 
 PARTS = ("authority", "upstreams", "policy")
-"""Of what workers read; the epoch says of each when it changed last."""
+"""The parts that workers read; the epoch says when each changed last."""
 
 # A row of these decides what a request may do: a change of one moves the epoch of these parts in the same transaction.
 # The names of organizations are in principals and in upstreams.
