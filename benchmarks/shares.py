@@ -1,12 +1,13 @@
 """How much longer others wait while one agent, operator, organization or address takes all that it can get.
 
-    python -m benchmarks.shares [--calls 60] [--only TEXT]
+    python -m benchmarks.shares [--calls 60] [--rounds 3] [--only TEXT]
 
 The attacks are the rows of `tests/gateway/dataplane/test_shares.py` and `tests/gateway/control/test_shares.py`, and
-floods: refused requests, one after the other on 8 connections, from a process of its own. Others make one small call at
-a time, before the attack, during it, and after it. A row has the medians of the calls of both quiet times and of those
-during the attack, and their ratio. It should be 2 at most. Allowed requests without a pause are there to compare: they
-take the processor's time, of which a limit on requests hands out shares, and not this.
+floods: refused requests, one after the other on 8 connections, from a process of its own. Others make one small call
+at a time, before the attack, during it, and after it, some rounds of that. A row has the medians of the calls in quiet
+and of those during the attack, and the median of the rounds' ratios. It should be 2 at most. Allowed requests without
+a pause are there to compare: they take the processor's time, of which a limit on requests hands out shares, and not
+this.
 
 All processes share the machine's processors, and other work on it is in the figures.
 """
@@ -50,6 +51,7 @@ class Row(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
     print(f"{'':52} {'quiet':>9} {'attacked':>9}  ratio")
@@ -57,17 +59,20 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory, rows(Path(directory)) as found:
             for row in found:
                 if asked.only in row.name:
-                    measure(row, asked.calls)
+                    measure(row, asked.calls, asked.rounds)
 
 
-def measure(row: Row, calls: int) -> None:
-    before = times(row.call, calls)
-    with row.attack():
-        attacked = times(row.call, calls)
-    time.sleep(1.0)
-    quiet = statistics.median([*before, *times(row.call, calls)])
-    found = statistics.median(attacked)
-    print(f"{row.name:52} {quiet * 1e3:6.1f} ms {found * 1e3:6.1f} ms  {found / quiet:5.2f}", flush=True)
+def measure(row: Row, calls: int, rounds: int) -> None:
+    quiet, attacked = [], []
+    for _ in range(rounds):
+        before = times(row.call, calls)
+        with row.attack():
+            attacked.append(statistics.median(times(row.call, calls)))
+        time.sleep(SETTLING_SECONDS / 2)
+        quiet.append(statistics.median([*before, *times(row.call, calls)]))
+    ratio = statistics.median(b / a for a, b in zip(quiet, attacked, strict=True))
+    found = "".join(f" {statistics.median(each) * 1e3:6.1f} ms" for each in (quiet, attacked))
+    print(f"{row.name:52}{found}  {ratio:5.2f}", flush=True)
 
 
 def times(call: Call, calls: int) -> list[float]:
@@ -232,6 +237,7 @@ def control_plane(directory: Path) -> Iterator[list[Row]]:
                         for _ in range(control.MANY):
                             source = "127.0.0.1" if who else control.STRANGER
                             open_.enter_context(server.begin(name, head, body=body, source=source))
+                    time.sleep(SETTLING_SECONDS / 2)
                     yield
 
             return attack

@@ -205,8 +205,8 @@ class DataPlane:
 
     async def _admit(self, exchange: Exchange, scope: Scope, receive: Receive, client: Departure) -> None:
         # 1 guard the head
-        headers = preconditions.head(scope)
         exchange.peer = scope["client"][0] if scope["client"] else None
+        headers = preconditions.head(scope)
         # 2 route
         target = exchange.target = routing.target(scope["method"], scope["raw_path"])
         exchange.speaker = target.provider

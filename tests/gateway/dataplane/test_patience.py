@@ -56,8 +56,8 @@ def test_a_refusal_that_waits_keeps_nobody_waiting(run: Run, monkeypatch: pytest
     async def test(gateway: Gateway) -> None:
         for _ in range(4):
             assert (await gateway.chat("gpt-secret")).status == 403, "two have entries of their own, two are counted"
-        for _ in range(2):
-            assert (await gateway.chat("gpt-4o", stranger)).status == 401
+        assert (await gateway.chat("gpt-4o", "Host: omit")).status == 400
+        assert (await gateway.chat("gpt-4o", stranger)).status == 401
         waiting = [asyncio.create_task(each) for each in (gateway.chat("gpt-secret"), gateway.chat("gpt-4o", stranger))]
         for _ in range(10):
             assert (await gateway.chat()).status == 200, "also of the same agent"
