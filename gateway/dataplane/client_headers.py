@@ -1,4 +1,4 @@
-"""What a client's headers say: which go upstream, and what the log keeps of them.
+"""A client's headers: those that go upstream, and those that the log keeps.
 
 Only the headers that a route lists go upstream, and those of a trace. A malformed trace is dropped, as its standard
 demands (W3C Trace Context, https://www.w3.org/TR/trace-context/). An idempotency key is bound to its agent: two agents
@@ -66,5 +66,5 @@ def trace_id(headers: Mapping[bytes, bytes]) -> str:
 
 
 def user_agent(headers: Mapping[bytes, bytes]) -> str:
-    """What the client calls itself, for the log: short, and nothing but printable ASCII."""
+    """The client's name for itself, for the log: short, and nothing but printable ASCII."""
     return _NOT_PRINTABLE.sub("?", headers.get(b"user-agent", b"")[:_MAX_USER_AGENT].decode("latin-1"))

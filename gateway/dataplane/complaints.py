@@ -1,4 +1,4 @@
-"""What the operator must do about an upstream, as log lines: one of a kind for each upstream in a minute.
+"""Tells the operator what to do about an upstream, as log lines: one of a kind for each upstream in a minute.
 
 Every failed call is in the audit log. A line here is for the person who runs the gateway, because only that person can
 help: the agent's developer is told nothing about the gateway's credential.

@@ -1,4 +1,4 @@
-"""How each upstream answers, as one worker sees it: a request only writes to memory (`runtime/contacts.py`)."""
+"""The last answer of each upstream, as one worker sees it: a request only writes to memory (`runtime/contacts.py`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Taken = tuple[list[tuple[str, Contact]], dict[str, OpenBreaker] | None]
 
 
 class Contacts(Notes[_Taken]):
-    """What one worker has seen."""
+    """The answers that one worker has seen."""
 
     SECONDS = 1.0
     WHAT = "how upstreams answered"
@@ -30,7 +30,8 @@ class Contacts(Notes[_Taken]):
         self._changed: set[str] = set()
 
     def note(self, upstream: str, outcome: str, status: int | None, detail: str, rejected: Why | None = None) -> None:
-        """Remember how a call to this upstream (its id) ended. What the client or the gateway ended says nothing.
+        """Remember how a call to this upstream (its id) ended. A call that the client or the gateway ended says
+        nothing.
 
         `rejected` is what a provider's error is about, if that is known.
         """

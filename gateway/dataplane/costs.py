@@ -1,8 +1,8 @@
-"""What an exchange has cost, by the prices in force and what the provider reported. Never asked before the answer ends.
+"""The cost of an exchange, by the prices in force and what the provider reported. Never asked before the answer ends.
 
 The log keeps it with the price that was used, so that the sum can be checked later. Prices are those of the time at
-which the call was judged, by which it has reserved, too. Where the provider did not report what it charges for, there
-is no cost: an amount would be a guess.
+which the call was judged, by which it has reserved, too. If the provider did not report what it charges for, there is
+no cost: an amount would be a guess.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Costs:
     def of(self, exchange: Exchange) -> Cost | None:
         """The cost of this exchange; None if no price is known, or not what was used.
 
-        Where the provider says what it has charged, it is not less than that.
+        If the provider says what it has charged, it is not less than that.
         """
         found, charged = self._reckoned(exchange), exchange.report.charged
         if charged is None or exchange.match is None or (found is not None and found.nanousd >= charged):

@@ -1,4 +1,4 @@
-"""What a data worker counts of its requests, for `/metrics` and `gateway top`: where each number goes.
+"""A data worker's counts of its requests, for `/metrics` and `gateway top`: where each number goes.
 
 This is the hot path, so a request only looks up a few places and adds to integers; `gateway/telemetry/` says what the
 numbers are called. The labels are few, whatever clients send: a model has a name of its own only once an upstream has

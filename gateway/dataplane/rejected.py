@@ -32,7 +32,7 @@ def telling(status: int) -> bool:
 
 
 def read(destination: Destination, status: int, body: bytes) -> Rejection | None:
-    """What an error is about; None if that is not known for certain."""
+    """The subject of an error; None if it is not known for certain."""
     parsed = rejections.parse(body) if len(body) <= rejections.MAX_BYTES else None
     found = None if parsed is None else destination.provider.reject(status, parsed[0])
     if found is None and status == 402 and destination.provider.name != HTTP:
@@ -48,7 +48,7 @@ def read(destination: Destination, status: int, body: bytes) -> Rejection | None
 
 
 async def of_forbidden(answer: Answer, destination: Destination) -> Rejection | None:
-    """What a 403 is about. If that is the client's request, the answer holds from now on what the client is told."""
+    """The subject of a 403. If that is the client's request, the answer holds from now on what the client is told."""
     if answer.header(b"content-encoding").lower() not in (b"", b"identity"):
         return None
     body = b""
@@ -70,7 +70,7 @@ async def of_forbidden(answer: Answer, destination: Destination) -> Rejection | 
 
 
 def refusal(status: int, found: Rejection | None, *, credential: bool) -> Denied:
-    """What a client gets for a 401 or 403 that is the operator's matter.
+    """The client's answer for a 401 or 403 that is the operator's matter.
 
     `credential` says whether the request had one of the gateway's.
     """
@@ -84,5 +84,5 @@ def refusal(status: int, found: Rejection | None, *, credential: bool) -> Denied
 
 
 def detail(why: Why, status: int) -> str:
-    """What the log says of an error."""
+    """The log's text about an error."""
     return f"{why.value} (status {status})"

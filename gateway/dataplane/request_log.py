@@ -25,10 +25,10 @@ from gateway.logs import clean, clock, stamp
 from gateway.usage.prices import dollars
 
 SECONDS = 0.1
-"""How long lines gather before they are written."""
+"""The time that lines gather before they are written."""
 
 CLOSING_SECONDS = 5.0
-"""How long the end of a worker waits for somebody to take its last lines."""
+"""The time that the end of a worker waits for somebody to take its last lines."""
 
 _MAX_WAITING = 2000
 # A write of at most this many bytes to a pipe is one piece, whatever other processes write there (PIPE_BUF).
@@ -38,7 +38,7 @@ _GREEN, _YELLOW, _RED, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 
 class Line(NamedTuple):
-    """What one line says. `request` is the method and the path, `decision` empty if none was recorded."""
+    """The fields of one line. `request` is the method and the path, `decision` empty if none was recorded."""
 
     time: float
     agent: str | None
@@ -54,7 +54,7 @@ class Line(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """What was asked: the model, or the request where there is none."""
+        """The model that was asked, or the request where there is none."""
         return self.model or self.request
 
 
@@ -112,7 +112,7 @@ class RequestLog:
 
 
 class _Form(Protocol):
-    """How a line is written."""
+    """The form of a line."""
 
     def line(self, line: Line) -> str: ...
 

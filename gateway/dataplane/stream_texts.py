@@ -1,6 +1,6 @@
 """The texts that the events of a stream make: pieces that belong together, put together.
 
-Whatever the provider is, its events are JSON objects in which the same place gets one piece after the other. A place
+Every provider's events are JSON objects in which the same place gets one piece after the other. A place
 is named by the members on the way to it and by the indexes that the objects on that way give themselves. Members that
 only describe the stream (ids, models, times, usage) are in the log's entry and are left out.
 """

@@ -1,4 +1,4 @@
-"""How a client is told that its request has failed: by a refusal of the gateway, or by the provider's own answer."""
+"""Tells a client that its request has failed: by a refusal of the gateway, or by the provider's own answer."""
 
 from __future__ import annotations
 

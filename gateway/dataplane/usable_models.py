@@ -1,4 +1,4 @@
-"""Which models of a provider's list an agent may use, by asking the policies that judge its calls.
+"""Finds the models of a provider's list that an agent may use, by asking the policies that judge its calls.
 
 A model is usable if the simplest call of it would be allowed: one that says only the action and the model, for any
 action that asks a model. Policies may demand more of every call, such as an approved prompt. Then no model passes,

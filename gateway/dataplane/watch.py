@@ -6,7 +6,7 @@ are looked at again: each once, however many calls it has. A call whose principa
 refusal: where nothing was sent yet the client is answered with it, and a stream ends with the provider's error event.
 
 If three reads in a row fail, within a second, all calls are ended `registry_unavailable`: a revocation might have been
-missed. That a key expires ends no call: it was good when the call was made. Specification: revocation.md.
+missed. An expiry of a key ends no call: it was good when the call was made. Specification: revocation.md.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Watched:
 
     @property
     def outcome(self) -> str:
-        """How the call ended, in the words of the log, if the watch has ended it."""
+        """The end of the call, in the words of the log, if the watch has ended it."""
         unreadable = self.denied is not None and self.denied.code == "registry_unavailable"
         return "registry_unavailable" if unreadable else "revoked"
 

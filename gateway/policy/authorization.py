@@ -60,7 +60,7 @@ class Authorization:
     reasons: tuple[str, ...]
     detail: str
     obligations: Obligations
-    # What the policies limit, by the names of limits.
+    # The limits of the policies, by their names.
     limits: Mapping[str, int]
     panel: Panel
     input: Mapping[str, Any]
@@ -116,8 +116,8 @@ def panel(principal: Principal, active: ActiveSet, cache: PolicyCache) -> Panel:
 def within_scope(judges: Panel, scope: KeyScope | None, action: str, models: Sequence[str], peer: str | None) -> Panel:
     """The panel for a call with a key of this scope: nobody is asked about a call outside, and it is refused.
 
-    `models` are those that the client names. What a route calls them at its upstream, and what policies put in their
-    place, is not the client's choice. `peer` is the address that the request comes from.
+    `models` are those that the client names. A route's names of them at its upstream, and models that policies put in
+    their place, are not the client's choice. `peer` is the address that the request comes from.
     """
     verdict = scope_verdict(scope, action, models, peer)
     if verdict is None:

@@ -36,7 +36,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the gateway reads in a `.manifest`: the parts of `data` that the bundle owns, and the package to ask.
+    """The part of a `.manifest` that the gateway reads: the parts of `data` that the bundle owns, and the package to
+    ask.
 
     `models` says that the bundle judges every model of `resource.models`, not only `resource.model`; `impossible`, that
     its author means conditions that no call can make true.
@@ -206,7 +207,7 @@ def read(directory: Path) -> Files:
     try:
         found = [path for path in sorted(directory.rglob("*")) if not path.is_dir()]
         odd = next((path for path in found if not path.is_file()), None)
-        # Whoever opens a pipe waits until another process writes into it.
+        # A process that opens a pipe waits until another one writes into it.
         files = {} if odd else {path.relative_to(directory).as_posix(): path.read_bytes() for path in found}
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
@@ -229,7 +230,7 @@ def _bad_manifest(bundle: str, problem: str, hint: str = "") -> GatewayError:
 
 
 def _json_hint(content: bytes, error: orjson.JSONDecodeError) -> str:
-    """What to do about a mistake that other formats allow."""
+    """The advice about a mistake that other formats allow."""
     if content.startswith(b"\xef\xbb\xbf"):
         return "save it without a byte order mark"
     at = error.doc[error.pos :].lstrip() if isinstance(error.doc, str) else ""

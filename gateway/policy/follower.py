@@ -1,4 +1,4 @@
-"""How a data worker follows the policies: it loads what is in force, and what the control process announces
+"""Lets a data worker follow the policies: it loads what is in force, and what the control process announces
 (`runtime/handover.py`).
 """
 
@@ -34,7 +34,7 @@ class Follower:
         self._complaint = ""
 
     async def begin(self) -> None:
-        """Load what is in force, so that the first request finds it. Whatever cannot be loaded is tried again later."""
+        """Load what is in force, so that the first request finds it. A failure is tried again later."""
         await self._store.note(self._handover.join, self._boot)
         await self.step()
 

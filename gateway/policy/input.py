@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 InputPath: TypeAlias = tuple[str, ...]
 
 CONTENT_PATHS: Final[tuple[InputPath, ...]] = (("request", "body"),)
-"""Where prompts, answers and tool arguments stand in the input document (`x-content` in schemas/input.schema.json)."""
+"""Places of prompts, answers and tool arguments in the input document (`x-content` in schemas/input.schema.json)."""
 
 MAX_KEPT: Final = 256 * 1024
 """Bytes that the log keeps of one input. A longer one has lists that no honest call has: most of them is left out."""

@@ -1,4 +1,4 @@
-"""What schemas/input.schema.json, which is shipped, says of a document written by hand, and of a policy.
+"""Holds a document written by hand, and a policy, against schemas/input.schema.json, which is shipped.
 
 The gateway's own documents are not checked: `input.py` makes them, and a test compares them with the schema.
 """
@@ -50,7 +50,7 @@ def _opened(part: Any) -> Any:
 
 
 def problems(document: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a document, each with its place (`request.stream: …`); empty if nothing is."""
+    """The faults of a document, each with its place (`request.stream: …`); empty if nothing is."""
     schema, check = _checker()
     _, found = check({"document": document, "schema": schema})
     return [_problem(each["field"], each["desc"], schema) for each in found]

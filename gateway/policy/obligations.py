@@ -36,7 +36,7 @@ class Conflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Obligations:
-    """What one bundle asks for, or all of them together. Empty members ask for nothing."""
+    """The demands of one bundle, or of all of them together. Empty members ask for nothing."""
 
     # The limit of all answers of a request together.
     max_output_tokens: int | None = None

@@ -67,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What an entry says of a decision."""
+    """An entry's record of a decision."""
 
     allow: bool
     code: str
@@ -280,7 +280,7 @@ def _combined(
     )
     verdict = authorization.with_references(verdict, foreign)
     if verdict.code == ALLOWED and authorization.unmet(verdict.obligations, document):
-        # Of a call that was changed, the obligation may be of the first judgement, which is not kept, or of the second.
+        # The obligation of a changed call may be of the first judgement, which is not kept, or of the second.
         first = not _changed(entry) or entry.get("reason") == "policy_unsupported"
         return Verdict("policy_unsupported") if first else authorization.CHANGED_TWICE
     return verdict
@@ -294,7 +294,7 @@ def _changed(entry: Mapping[str, Any]) -> bool:
 def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
     """True if a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them.
 
-    Of a call that was changed the obligations and limits of both judgements are recorded, so the second may add nothing
+    The obligations and limits of both judgements of a changed call are recorded, so the second may add nothing
     to them.
     """
     if before.code != verdict.code:

@@ -25,7 +25,7 @@ _ALL: Final = 8 * 1024  # of all together; beyond it only the codes are kept
 
 
 def ask(shadows: Sequence[Shadow], document: Mapping[str, Any], now_ns: int, ends: float) -> str:
-    """What each would decide on an input document, as JSON text; `ends` is their deadline (`time.monotonic`)."""
+    """Each one's decision on an input document, as JSON text; `ends` is their deadline (`time.monotonic`)."""
     verdicts = [(each, _verdict(each, document, now_ns, ends)) for each in shadows[:_MOST]]
     try:
         text = _json([_shown(*each) for each in verdicts])

@@ -55,7 +55,7 @@ _MEANT = f'if it is meant, `{policy_bundle.MANIFEST}` says so: `"impossible": tr
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a commit is not put into force: an outcome code for the log, the bundle, and what to correct.
+    """The reason why a commit is not put into force: an outcome code for the log, the bundle, and what to correct.
 
     `file` is the path inside the bundle and `row` the line, if the problem has a place. `hint` says what to do next
     where that is not obvious. `values` are lines with what the expression at the place saw.
@@ -82,7 +82,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in some bundles. `tests` is how many tests each bundle has, of those that compile."""
+    """The findings in some bundles. `tests` is how many tests each bundle has, of those that compile."""
 
     problems: tuple[Problem, ...]
     tests: Mapping[str, int] = field(default_factory=dict)
@@ -138,7 +138,7 @@ def _await(child: subprocess.Popen[bytes], seconds: float, stop: threading.Event
 
 
 def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = None) -> Iterator[Problem]:
-    """What `examine` reports, but found in this process. Counts each bundle's tests in `tests`."""
+    """The report of `examine`, but made in this process. Counts each bundle's tests in `tests`."""
     manifests: dict[str, Manifest] = {}
     for name, files in bundles.items():
         try:

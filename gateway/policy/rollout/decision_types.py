@@ -1,4 +1,4 @@
-"""Which rules of an entrypoint package can never be part of a decision: by their names, types and constant values.
+"""Finds rules of an entrypoint package that can never be part of a decision: by their names, types and constant values.
 
 The engine knows a rule's possible types without any input. Only what is certainly wrong is found here: a rule that may
 be right for some request passes, and `decision.read` judges it when it has a value. So an empty collection counts as
@@ -113,7 +113,7 @@ def misfits(policies: pe.Policies, entrypoint: str) -> Iterator[Misfit]:
                 return
             yield Misfit(message, hint, member.location)
             continue
-        # Of a constant everything is known, also that a number is no integer or is too small.
+        # Everything is known of a constant, also that a number is no integer or is too small.
         verdict = decision.read(_document(member), "guard")
         if verdict.code == "policy_bad_decision":
             yield Misfit(verdict.detail, "", member.location)
@@ -123,7 +123,7 @@ def misfits(policies: pe.Policies, entrypoint: str) -> Iterator[Misfit]:
 
 
 def _wanted(path: tuple[str, ...]) -> tuple[Wanted, str]:
-    """What has to stand at a path of the decision document, and how the path is written."""
+    """The required type at a path of the decision document, and the spelling of the path."""
     wanted: Wanted = DECISION
     for number, step in enumerate(path):
         where = ".".join(path[: number + 1])

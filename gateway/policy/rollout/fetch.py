@@ -1,6 +1,6 @@
 """Fetches policies from a repository on another machine into the data directory, with dulwich.
 
-What an unknown server sends is read by a child process with limits on time, memory and the size of files; `python -m
+The data of an unknown server is read by a child process with limits on time, memory and the size of files; `python -m
 gateway.policy.rollout.fetch` is that child: an order on standard input, the result on standard output, both JSON. The
 rest of the rollout reads the local copy, so a repository that cannot be reached changes nothing. The credential goes to
 the child through the pipe alone. An https host is known by its certificate and an ssh host by its keys in a file;
@@ -78,7 +78,7 @@ def state(settings: Settings) -> FetchState | None:
 
 
 def missing(settings: Settings) -> str:
-    """Why these settings have no local copy of the remote repository, or "": "" if there is one, or no remote."""
+    """The fault of these settings' copy of a remote repository; "" if there is a copy, or no remote."""
     if settings.remote is None or _origin(settings.repository) == settings.remote.address:
         return ""
     last = state(settings)
@@ -316,7 +316,7 @@ def _ssh(order: dict[str, Any]) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, in one line, for people."""
+    """The failure in one line, for people."""
     from dulwich import errors
     from dulwich.client import HTTPUnauthorized
 

@@ -104,7 +104,7 @@ def _entry_header(head: bytes) -> tuple[int, int, int]:
 
 
 def _distance(head: bytes, at: int) -> tuple[int, int]:
-    """How far before its delta a base stands, and where what follows that number begins."""
+    """The distance of a base before its delta, and the place after that number."""
     byte = _byte(head, at)
     found = byte & 0x7F
     while byte & 0x80:

@@ -1,7 +1,7 @@
-"""What `gateway init` adds to its policies repository for those who commit there with git.
+"""The files that `gateway init` adds to its policies repository for those who commit there with git.
 
 A hook checks what is about to be committed, as the gateway will check it, and prints the verdict; `git commit
---no-verify` skips it, as usual. Where git knows no author, commits would fail at once, so the repository gets one.
+--no-verify` skips it, as usual. If git knows no author, commits would fail at once, so the repository gets one.
 """
 
 from __future__ import annotations

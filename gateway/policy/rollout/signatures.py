@@ -1,4 +1,4 @@
-"""Whether a commit is signed by somebody who may sign: git's SSH signatures, and the file of allowed signers.
+"""Verifies that a commit is signed by somebody who may sign: git's SSH signatures, and the file of allowed signers.
 
 Both formats are OpenSSH's: PROTOCOL.sshsig, and "ALLOWED SIGNERS" in ssh-keygen(1). The signature is over the commit
 without its signature, in the namespace `git`. Only the commit that would be in force needs one: it names its whole

@@ -2,7 +2,7 @@
 
 Reads commits and makes the first one. `gateway/policy/bundle.py` knows what a bundle's content means, `sync.py` what
 happens to a new commit. The control process and the command line use this, data workers never do. Only the object
-database is read: what is not committed does not exist for the gateway. Whatever a commit holds, reading it is bounded.
+database is read: what is not committed does not exist for the gateway. Reading is bounded, whatever a commit holds.
 Specification: architecture.md, section 11.
 """
 
@@ -30,9 +30,9 @@ from gateway.policy.rollout import git_objects
 
 BRANCH = "main"
 MAX_BYTES = 64 * 1024 * 1024
-"""Of the bundles of one commit together, and of one git object: more is a mistake."""
+"""The largest size of one commit's bundles together, and of one git object: more is a mistake."""
 MAX_FILES = 50_000
-"""Of the files and directories below the policies' directory. Any number of paths may lead to the same few objects."""
+"""The most files and directories below the policies' one. Any number of paths may lead to the same few objects."""
 MAX_PATH = 1000
 _MAX_DIRECTORY = 8 * 1024 * 1024
 _MAX_COMMIT = 1024 * 1024

@@ -1,6 +1,6 @@
-"""Which policies are in force, and what became of the commits that were to be: for commands and the control API.
+"""The policies in force, and the fate of newer commits: for commands and the control API.
 
-What is in force stands in the registry. Why a commit was refused only the log has.
+The registry has what is in force. Only the log has the reason why a commit was refused.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class InForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyState:
-    """What is in force (None: nothing, so everything is denied), and the last attempts, newest first.
+    """The revision in force (None: nothing, so everything is denied), and the last attempts, newest first.
 
     `refused` is the newest of them if it was refused and the branch that is followed still has the commit.
     """

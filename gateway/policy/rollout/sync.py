@@ -46,7 +46,7 @@ _NOBODY: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the commit that the ref names: `activated`, `unchanged`, or the code of why it was refused."""
+    """The fate of the commit that the ref names: `activated`, `unchanged`, or the code of why it was refused."""
 
     commit: str
     outcome: str
@@ -88,7 +88,7 @@ class PolicySync:
 
     @classmethod
     def of(cls, settings: Settings, registry: Registry, live: Collection[str] = _NOBODY) -> PolicySync:
-        """The sync of the running gateway. What it puts into force, or refuses, is attributed to it."""
+        """The sync of the running gateway. Its activations and refusals are attributed to it."""
         source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
         return cls(registry, settings.data, source, live, actor=GATEWAY, signers=settings.policies_signers)
 

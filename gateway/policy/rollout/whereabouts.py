@@ -1,4 +1,4 @@
-"""Where a bundle got stuck on its way from its author's directory into force, for those who thought it had arrived."""
+"""Finds where a bundle got stuck on its way from its author's directory into force."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RECENT = 500
 
 
 def missing_step(settings: Settings, registry: Registry, bundle: str) -> str:
-    """What has to happen before `bundle` is in force; "" if there is no such bundle in the policies repository."""
+    """The missing step before `bundle` is in force; "" if there is no such bundle in the policies repository."""
     if why := fetch.missing(settings):
         return why
     source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
@@ -54,7 +54,7 @@ def is_followed(settings: Settings, commit: str) -> bool:
 
 
 def _not_committed(settings: Settings, bundle: str) -> str:
-    """What is missing of a bundle that the commit does not hold, if its files lie in a working tree."""
+    """The missing step of a bundle that the commit does not hold, if its files lie in a working tree."""
     directory = settings.repository / settings.policies_path.strip("/") / bundle
     if "/" in bundle or bundle in (".", "..") or not directory.is_dir():
         return ""
