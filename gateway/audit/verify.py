@@ -29,6 +29,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,27 @@ def verify(
     `live_boots` are the processes that are running, if that is known. Every fault of the log is in the report; raises
     only if there is none to verify, or if one of the `known` is not signed by this key.
     """
+    # A changed byte can make a text undecodable. It must be a finding, not an exception.
+    with closing(storage.connect_read_only(path, undecodable=True)) as log:
+        report = verify_log(log, verifier, live_boots=live_boots, known=known, progress=progress)
+    if not report.logs and not report.findings:
+        raise AuditError("audit_missing", f"`{path}` holds no log: there is nothing to verify", subject=str(path))
+    return report
+
+
+def verify_log(
+    log: LogReader,
+    verifier: note.Verifier,
+    *,
+    live_boots: Collection[str] | None = None,
+    known: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """Verify a log, wherever it is kept; see `verify`."""
     by_origin: dict[str, list[Checkpoint]] = {}
     for text in known:
         origin = text.partition("\n")[0]
         by_origin.setdefault(origin, []).append(checkpoints.verify(text, verifier, origin))
-    # A changed byte can make a text undecodable. It must be a finding, not an exception.
-    log = storage.connect_read_only(path, undecodable=True)
     report = Report(str(verifier))
     work = _Verification(log, verifier, report, by_origin, live_boots)
     try:
@@ -82,11 +98,7 @@ def verify(
     except (TypeError, ValueError) as error:
         # Only a changed file holds a value of another type than its column's. Most of these are found one by one.
         report.add(Finding(*work.place, f"the database is damaged, a value has the wrong type: {error}"))
-    finally:
-        log.close()
     work.explain()
-    if not report.logs and not report.findings:
-        raise AuditError("audit_missing", f"`{path}` holds no log: there is nothing to verify", subject=str(path))
     return report
 
 
