@@ -139,6 +139,7 @@ class Child:
             if await heartbeat.stands_still(process.stdout, seconds or math.inf, self._note_silence):
                 text = "the event loop of the %s process has stood still for %g s: it is killed and replaced"
                 logger.error(text, self.name, seconds)
+                self.is_silent = False  # it is none any more
                 await asyncio.to_thread(heartbeat.count, self.settings.data)
                 with suppress(ProcessLookupError):
                     process.kill()
