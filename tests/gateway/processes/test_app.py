@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 
 from gateway.http import sockets
+from gateway.http.health import Health
 from gateway.processes.background import Background
 from gateway.processes.children import flags
 from gateway.processes.creation import create_empty
+from gateway.processes.data_worker import DataWorker
 from gateway.settings import load_settings
 from tests.gateway.dataplane.processes import environment
 
@@ -32,6 +35,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     data = tmp_path_factory.mktemp("child") / "data"
     create_empty(data)
     return json.dumps(flags(load_settings({"data": data, "port": 0}, env={}))).encode() + b"\n"
+
+
+def test_what_a_worker_must_be_able_to_do_to_be_ready(settings: bytes) -> None:
+    async def checks() -> set[str]:
+        given = load_settings(json.loads(settings), env={})
+        async with AsyncExitStack() as stack:
+            worker = DataWorker(given, "boot_test", Background(asyncio.Event()), stack)
+            await worker.open()
+            health = worker.application()
+            assert isinstance(health, Health)
+            return set(health._checks)
+
+    assert asyncio.run(checks()) == {"registry", "log", "policies", "requests"}
 
 
 @pytest.mark.parametrize("written", [0, 10, None], ids=["no settings", "half of the settings", "all settings"])
