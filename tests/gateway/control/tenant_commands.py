@@ -63,7 +63,7 @@ class CommandLine:
             patch.setattr(sys, "excepthook", sys.excepthook)  # `main` replaces it
             patch.setattr(httpx.HTTPTransport, "handle_request", lambda _self, request: made.answer(request))
             # Nothing is encrypted here, and reading all authorities of the machine takes longer than a command.
-            patch.setattr("gateway.management.client._trusted", lambda _: False)
+            patch.setattr("gateway.management.http._trusted", lambda _: False)
             # The parser is built once: that takes longer than most commands.
             command = get_command(cli.build())
             patch.setattr(cli, "build", lambda _only: None)

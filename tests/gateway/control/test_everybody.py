@@ -42,7 +42,7 @@ def ask(client: Client, operation: Operation) -> int:
 
 
 def writes(operation: Operation) -> bool:
-    return operation.method != "GET" and operation.path != "/fleet/plan"
+    return operation.method != "GET" and operation.path not in ("/fleet/plan", "/decide")
 
 
 @pytest.mark.parametrize("role", ["owner", "admin", "auditor", "viewer"])
@@ -82,3 +82,14 @@ def test_who_has_no_token(control: Control) -> None:
     for number, operation in enumerate(ASKED):
         for text in texts:  # an address may fail ten times in a minute
             assert ask(Client(control.api, text, f"198.51.{number}.1"), operation) == 401, operation.path
+
+
+def test_a_dry_run_is_recorded_only_for_who_may_change_agents(control: Control) -> None:
+    control.home.agent("bot")
+    asked = {"agent": "bot", "call": {"action": "models.list"}}
+    for role, status in (("viewer", 403), ("auditor", 403), ("admin", 200)):
+        client = control.operator(role, role, ORG)
+        assert client("POST", "/decide", asked).ok()["recorded"] is None
+        assert client("POST", "/decide", asked | {"record": True}).status == status
+    narrow = control.operator("narrow", scopes=["agents:read"])
+    assert narrow("POST", "/decide", asked, organization=ORG).problem(403) == "token_scope"
