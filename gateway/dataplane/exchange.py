@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gateway.audit.entry import SALT_BYTES
 from gateway.body import Body
@@ -29,23 +30,32 @@ from gateway.usage import bounds
 from gateway.usage.bounds import Kept
 from gateway.usage.reservation import CallReservation
 
-_NO_HEAD = Head()
-_NO_HEADERS: Mapping[str, str] = {}
+_NO_HEAD, _NOTHING = Head(), Asked()
 
 
+@dataclass(slots=True, eq=False)
 class Exchange:
     """The state of one request, owned by the task that serves it: filled from top to bottom as the steps pass.
 
-    What a step has not set yet stands in the class: setting sixty members for each request would cost more than most
-    steps.
+    Slots because an object with more than thirty members of its own has a dictionary, and each step reads some.
     """
+
+    decision_id: str
+    started_monotonic_ns: int
+    # For the commitments of this request: once it is erased, they reveal nothing.
+    salt: bytes
+    # How much of the worker's budgets the body takes, in memory and on disk.
+    holding: Holding
+    spooled: Holding
+    # For reading a body that is on disk.
+    turn: Turn
 
     # The provider in whose shape the client is refused; None while no provider is known.
     speaker: Provider | None = None
 
     # Steps 1 to 4
     # The request, if no route leads to what it asks for.
-    unrouted: Asked = Asked()
+    unrouted: Asked = _NOTHING
     # The address that the connection comes from.
     peer: str | None = None
     target: Target | None = None
@@ -123,7 +133,7 @@ class Exchange:
     closed_ns: int = 0
     output_cap: int | None = None
     # Headers that policies have set.
-    set_headers: Mapping[str, str] = _NO_HEADERS
+    set_headers: Mapping[str, str] = field(default_factory=dict)
     # The bundles that have judged it.
     panel: Panel | None = None
     stores: bool = False
@@ -137,7 +147,7 @@ class Exchange:
     first_byte_monotonic_ns: int | None = None
     response_bytes: int = 0
     response_commitment: str | None = None
-    report: Report
+    report: Report = field(default_factory=Report)
     # Which time limit ended it: connect, first_byte, idle or total.
     timeout: str = ""
     # What it has cost in nano-dollars, and by which price; None while that is not known.
@@ -158,27 +168,6 @@ class Exchange:
     detail: str = ""
     # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
     outcome: str = "gateway_error"
-
-    def __init__(
-        self,
-        decision_id: str,
-        started_monotonic_ns: int,
-        salt: bytes,
-        holding: Holding,
-        spooled: Holding,
-        turn: Turn,
-    ) -> None:
-        """`salt` is for the commitments of this request: once it is erased, they reveal nothing.
-
-        `holding` and `spooled` are how much of the worker's budgets the body takes, in memory and on disk; `turn` is
-        for reading a body that is on disk.
-        """
-        self.decision_id = decision_id
-        self.started_monotonic_ns = started_monotonic_ns
-        self.salt = salt
-        self.holding, self.spooled = holding, spooled
-        self.turn = turn
-        self.report = Report()
 
     def take_place(self, place: Place) -> None:
         """It is known who asks: whatever it holds from now on counts for them."""
