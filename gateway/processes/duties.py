@@ -94,7 +94,7 @@ class Duties:
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
         self._looked = asyncio.Event()
-        self._undecided = False  # whether the newest commit is fit
+        self._undecided = False  # true while the newest commit may be fit
         self._begun = False
 
     def begin(self) -> None:

@@ -63,7 +63,7 @@ def _part(facts: Facts, organization: str, tenants: list[Tenant]) -> Facts:
         policies=Policies("", ""),
         inventory=Inventory(
             tenants,
-            whole.activation,  # which says what of its bindings is in force
+            whole.activation,  # tells which of its bundles are in force
             owed=0,
             owed_since_ns=None,
             retiring=[each for each in whole.retiring if each.organization == organization],
