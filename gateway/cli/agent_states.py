@@ -9,14 +9,14 @@ import typer
 from gateway.cli import options, output
 from gateway.cli.agent_show import Agent
 from gateway.cli.asking import ChangingOf, Of
-from gateway.data_directory import DataDirectory
 from gateway.management import documents
-from gateway.processes import local
 
 if TYPE_CHECKING:
     from gateway.identity.standing import Standing
     from gateway.management.client import Client
     from gateway.registry.records import AgentRecord
+
+_SECONDS = 600.0  # for the content of many calls
 
 
 def review(ask: ChangingOf, agent: Agent) -> None:
@@ -105,26 +105,12 @@ def erase_content(ask: Of, agent: Agent) -> None:
 
     Without the key, copies of the log cannot be read either. Name an agent that has ended by its id.
     """
-    from gateway.audit import content_erasure
-    from gateway.audit.writer import AuditWriter
-    from gateway.identifiers import new_id
-    from gateway.registry import agent_updates, queries
-    from gateway.secrets.vault import Vault
+    from gateway.registry.records import AgentRecord
 
-    directory = DataDirectory(ask.data)
-    with local.changing(ask.data) as registry:
-        erased = agent_updates.erase_content(
-            registry,
-            actor=local.actor(),
-            organization=ask.organization,
-            agent=agent,
-            vault=Vault.load(directory.keys),
-        )
-        writer = AuditWriter(directory, boot=new_id("boot"), deployment=queries.deployment(registry))
-        try:
-            count = content_erasure.of_agent(writer, erased.id, local.actor())
-        finally:
-            writer.close()
+    with ask.gateway() as gateway:
+        path = ("agents", agent, "erase-content")
+        found = gateway.send("POST", *path, seconds=_SECONDS, organization=ask.organization).body
+    erased, count = documents.record(AgentRecord, found["agent"]), found["decisions"]
     if ask.as_json:
         output.print_json({"agent": erased.id, "decisions": count})
         return

@@ -13,12 +13,12 @@ import typer
 from gateway.cli import options, output
 from gateway.cli.asking import Everywhere
 from gateway.cli.options import Json
-from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.processes import local
+from gateway.management import documents
 
 _PIECE = 1024 * 1024
 _LONGEST = 256  # of a key, in any encoding
+_MOST = 1000  # keys of one request
 
 
 def pattern(as_json: Json = False) -> None:
@@ -40,21 +40,17 @@ def leaked(
     A key is believed if all of it is there. Look-alikes with other check digits are passed over.
     """
     from gateway.identity import credentials
-    from gateway.identity.credentials import Peppers
-    from gateway.registry import leaked_keys
+    from gateway.registry.leaked_keys import Leaked
 
-    found = {
-        each.material: each
-        for name in files or ["-"]
-        for piece in _pieces(name)
-        for each in credentials.found_in(piece)
-    }
-    if not found:
-        fates = []
-    else:
-        with local.restricting(ask.data, output.warn) as registry:
-            peppers = Peppers.load(DataDirectory(ask.data).keys)
-            fates = leaked_keys.revoke_found(registry, peppers, actor=local.actor(), found=found.values())
+    pieces = (piece for name in files or ["-"] for piece in _pieces(name))
+    found = list(dict.fromkeys(text for piece in pieces for text in credentials.texts_in(piece)))
+    fates: list[Leaked] = []
+    if found:
+        with ask.gateway() as gateway:
+            for some in (found[first : first + _MOST] for first in range(0, len(found), _MOST)):
+                fates += documents.records(
+                    Leaked, gateway.send("POST", "keys", "leaked", body={"keys": some}).body["items"]
+                )
     if ask.as_json:
         typer.echo(json.dumps(output.plain(fates), indent=2))
         return

@@ -11,6 +11,8 @@ from typing import Final
 from gateway.cli import remote
 from gateway.management import gateways
 
+_NAME_IT: Final = {"login", "logout", "whoami", "keys pattern", "keys prove"}
+"""Commands whose own option says the server, or that need none."""
 _COMMAND: Final = re.compile(r"`gateway ([^`]+)`")
 
 
@@ -24,4 +26,5 @@ def copyable(text: str) -> str:
 
 def _remote(command: str) -> bool:
     words = command.split()
-    return "--help" not in words and any(" ".join(words[:count]) in remote.COMMANDS for count in (1, 2, 3))
+    begins = {" ".join(words[:count]) for count in (1, 2)}
+    return "--help" not in words and not begins & (remote.ONLY_HERE | remote.NO_DIRECTORY | _NAME_IT)

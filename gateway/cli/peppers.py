@@ -8,16 +8,15 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.asking import Everywhere
-from gateway.data_directory import DataDirectory
-from gateway.processes import local
+from gateway.management import documents
 
 
 def peppers(ask: Everywhere) -> None:
     """List the peppers, and how many keys that work are hashed under each."""
-    from gateway.registry import peppers
+    from gateway.registry.peppers import PepperUse
 
-    with local.reading(ask.data) as registry:
-        found = peppers.uses(registry, DataDirectory(ask.data).keys)
+    with ask.gateway() as gateway:
+        found = documents.records(PepperUse, gateway.get("peppers").body["items"])
     if ask.as_json:
         output.print_json(found)
         return
@@ -42,10 +41,8 @@ def peppers(ask: Everywhere) -> None:
 
 def add_pepper(ask: Everywhere) -> None:
     """Make a new pepper. New keys are hashed under it, and others when they are used next."""
-    from gateway.registry import peppers
-
-    with local.changing(ask.data) as registry:
-        version = peppers.add(registry, DataDirectory(ask.data).keys, local.actor())
+    with ask.gateway() as gateway:
+        version = gateway.send("POST", "peppers").body["pepper"]
     if ask.as_json:
         output.print_json({"pepper": version})
     else:
@@ -59,8 +56,6 @@ def remove_pepper(
     ask: Everywhere, version: Annotated[int, typer.Argument(help="Its number, as in `gateway keys peppers`.")]
 ) -> None:
     """Delete a pepper that no key which works is hashed under any more."""
-    from gateway.registry import peppers
-
-    with local.changing(ask.data) as registry:
-        peppers.remove(registry, DataDirectory(ask.data).keys, local.actor(), version)
+    with ask.gateway() as gateway:
+        gateway.send("DELETE", "peppers", str(version))
     ask.show({"pepper": version, "removed": True}, f"removed pepper {version}")

@@ -19,50 +19,16 @@ from gateway.management import gateways, logins, servers
 from gateway.management.servers import Server
 from gateway.settings import PREFIX
 
-COMMANDS: Final = frozenset(
+ONLY_HERE: Final = frozenset(
     {
-        *(f"agents {verb}" for verb in ("register", "list", "show", "history", "update", "review")),
-        *(f"agents {verb}" for verb in ("suspend", "resume", "revoke", "retire")),
-        *(f"keys {verb}" for verb in ("create", "add-public", "generate", "add-spiffe", "list", "rotate", "revoke")),
-        *(f"teams {verb}" for verb in ("create", "update", "list", "show", "suspend", "resume", "revoke")),
-        *(f"orgs {verb}" for verb in ("create", "update", "list", "show", "suspend", "resume", "revoke")),
-        *(f"orgs {verb}" for verb in ("give", "take")),
-        *(f"operators {verb}" for verb in ("add", "list", "show", "update", "revoke", "readmit")),
-        *(f"operators login-provider {verb}" for verb in ("add", "list", "show", "update", "remove")),
-        *(f"operators login-rule {verb}" for verb in ("add", "list", "remove")),
-        *(f"operators token {verb}" for verb in ("create", "list", "revoke")),
-        *(f"limits {verb}" for verb in ("set", "raise", "remove", "list", "show")),
-        "permissions",
-        "agents permissions",
-        *(f"audit {verb}" for verb in ("list", "show", "explain", "checkpoint", "prove")),
-        "explain",
-        "decide",
-        "usage",
-        "usage reconcile",
-        *(f"upstreams {verb}" for verb in ("add", "list", "show", "check", "remove")),
-        *(f"routes {verb}" for verb in ("set", "list", "show", "remove")),
-        *(f"issuers {verb}" for verb in ("add", "add-persons", "list", "update", "remove")),
-        *(f"issuers rule {verb}" for verb in ("add", "list", "remove")),
-        *(f"webhooks {verb}" for verb in ("add", "list", "remove", "test")),
-        "policies status",
-        "policies history",
-        "prices list",
-        "prices show",
-        *(f"adopt {verb}" for verb in ("start", "status", "list", "stop")),
-        *(f"tokens {verb}" for verb in ("keys", "rotate-key")),
-        "apply",
-        "export",
-        "bind",
-        "unbind",
-        "bindings list",
-        "stop",
-        "resume",
-        "status",
+        *("init", "up", "top", "backup"),
+        *("policies new", "policies check", "prices check", "prices update"),
+        *("audit verify", "audit adopt", "audit accept-clock"),
     }
 )
-"""The commands that have a remote form. Each gives the same output as on the data directory."""
+"""The commands that create, run or copy a gateway, or work on files beside it. All others ask its operations."""
 
-_NO_DIRECTORY: Final = frozenset({"demo", "mock-provider", "sign-proxy", "completion"})
+NO_DIRECTORY: Final = frozenset({"demo", "mock-provider", "sign-proxy", "completion"})
 """Commands that use no gateway that is there already."""
 
 
@@ -77,7 +43,7 @@ def choose(
     if not address:
         return
     named = _given(context.get_parameter_source("server"))
-    if verb in _NO_DIRECTORY:
+    if verb in NO_DIRECTORY:
         if named:
             raise refusal(f"`gateway {verb}` has nothing to do with a server: leave --server out")
         return
@@ -118,7 +84,7 @@ def check(context: typer.Context, param: typer.CallbackParam, value: Path) -> Pa
     if not named and os.environ.get(f"{PREFIX}DATA"):
         both = f"the variables {servers.SERVER} and {PREFIX}DATA"
         raise refusal(f"{both} exclude each other: unset one, or say --server or --data")
-    if (command := context.command_path.partition(" ")[2]) not in COMMANDS:
+    if (command := context.command_path.partition(" ")[2]) in ONLY_HERE:
         instead = "leave --server out" if named else f"unset {servers.SERVER}, or say --data DIR"
         raise refusal(f"`gateway {command}` works on the gateway's own machine only: run it there, and {instead}")
     return value

@@ -6,8 +6,9 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.asking import App, Everywhere
-from gateway.data_directory import DataDirectory
-from gateway.processes import local
+from gateway.management import documents
+
+_SECONDS = 600.0  # of everything that is sealed
 
 app = App(no_args_is_help=True, help="Show and replace the key that secrets are sealed under.")
 
@@ -15,10 +16,10 @@ app = App(no_args_is_help=True, help="Show and replace the key that secrets are 
 @app.command()
 def status(ask: Everywhere) -> None:
     """Show which key is in force, and what is sealed under which."""
-    from gateway.registry import vault_rotation
+    from gateway.registry.vault_rotation import VaultState
 
-    with local.reading(ask.data) as registry:
-        found = vault_rotation.state(registry, DataDirectory(ask.data).keys)
+    with ask.gateway() as gateway:
+        found = documents.record(VaultState, gateway.get("vault").body)
     if ask.as_json:
         output.print_json(output.plain(found) | {"left": found.left})
         return
@@ -40,10 +41,10 @@ def rotate(ask: Everywhere) -> None:
     If that is interrupted, the same command goes on where it was. With `kek_env` or `kek_command` no key is made: give
     the new one there, before the one of today.
     """
-    from gateway.registry import vault_rotation
+    from gateway.registry.vault_rotation import Rewrapped
 
-    with local.changing(ask.data) as registry:
-        done = vault_rotation.rotate(registry, DataDirectory(ask.data).keys, local.actor())
+    with ask.gateway() as gateway:
+        done = documents.record(Rewrapped, gateway.send("PUT", "vault", body={}, seconds=_SECONDS).body)
     if ask.as_json:
         output.print_json(done)
         return

@@ -95,6 +95,22 @@ class Context:
     """It is told how far something long has come, if somebody looks on."""
 
     @contextmanager
+    def writing(self) -> Iterator[AuditWriter]:
+        """The writer of this process, or one for this block."""
+        if self.writer is not None:
+            yield self.writer
+            return
+        from gateway.audit.writer import AuditWriter
+        from gateway.identifiers import new_id
+        from gateway.registry import queries
+
+        own = AuditWriter(self.data, boot=new_id("boot"), deployment=queries.deployment(self.registry))
+        try:
+            yield own
+        finally:
+            own.close()
+
+    @contextmanager
     def log(self) -> Iterator[SqliteReader]:
         """The log, for reading. It may be a copy that has nothing beside it."""
         from gateway.audit.log_files import log_directory, opened_log

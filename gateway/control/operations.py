@@ -35,6 +35,8 @@ _FILES: Final[dict[str, tuple[str, ...]]] = {
     "webhooks": ("webhooks",),
     "stops": ("stops",),
     "token-keys": ("token_keys",),
+    "vault": ("secret_keys",),
+    "peppers": ("secret_keys",),
     "audit": ("audit",),
     "usage": ("usage",),
     "policies": ("policies",),

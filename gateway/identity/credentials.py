@@ -116,10 +116,15 @@ _ANYWHERE = re.compile(f"(?=({PATTERN}))".encode())
 
 
 def found_in(text: bytes) -> list[Credential]:
-    """The keys that stand anywhere in a text, each once. A text like a key with other check digits is none."""
+    """The keys that stand anywhere in a text, each once."""
+    return [found for each in texts_in(text) if (found := parse(each)) is not None]
+
+
+def texts_in(text: bytes) -> list[str]:
+    """The same, as they stand there. A text like a key with other check digits is none."""
     # Without NULs, so that a file in UTF-16 is read as well.
     forms = [form[1].decode() for form in _ANYWHERE.finditer(text.replace(b"\x00", b""))]
-    return [found for form in dict.fromkeys(forms) if (found := parse(form)) is not None]
+    return [form for form in dict.fromkeys(forms) if parse(form) is not None]
 
 
 class Rehash(NamedTuple):

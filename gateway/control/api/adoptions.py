@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import AwareDatetime, Field
@@ -13,7 +14,7 @@ from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasone
 from gateway.control.problems import Problem
 from gateway.identity import key_scope
 from gateway.registry import adoptions
-from gateway.registry.adoptions import AdoptionRecord
+from gateway.registry.adoptions import AdoptionRecord, Started
 from gateway.registry.documents import plain
 from gateway.runtime import legacy_clients
 
@@ -63,6 +64,13 @@ class NewAdoption(Reasoned):
     replace_revoked: bool = Field(False, description="Also if that agent was revoked and is registered anew.")
 
 
+class NewAdoptions(NewAdoption):
+    """Several of them, all or none."""
+
+    key: str = ""
+    keys: list[str]
+
+
 class Stop(Reasoned):
     """Which old keys are to pass no longer."""
 
@@ -86,25 +94,36 @@ def listed(ask: Ask) -> Answer:
 
 
 def start(ask: Ask) -> Answer:
+    started = _start(ask, [ask.body.key])
+    (made,) = started.adoptions
+    return Answer(body={**_shown(made), "registered": started.registered, "granted": started.granted}, status=201)
+
+
+def start_several(ask: Ask) -> Answer:
+    started = _start(ask, ask.body.keys)
+    listed = [_shown(each) for each in started.adoptions]
+    body = {"adoptions": listed, "registered": started.registered, "granted": started.granted}
+    return Answer(body=body, status=201)
+
+
+def _start(ask: Ask, keys: Sequence[str]) -> Started:
     given: NewAdoption = ask.body
     if (given.expires_in is None) == (given.expires is None):
         detail = "the end of an old key is needed, and it has one: `expires` or `expires_in`"
         raise Problem(422, "invalid_expiry", detail, hint="send one of them")
     ends_ns = nanoseconds(given.expires)
-    started = adoptions.start(
+    return adoptions.start(
         ask.change(),
         ask.context.peppers,
         actor=ask.actor,
         organization=ask.tenant,
         upstream=given.upstream,
-        keys=[given.key],
+        keys=keys,
         expires_ns=time.time_ns() + (given.expires_in or 0) * 10**9 if ends_ns is None else ends_ns,
         owner=given.owner,
         replace_revoked=given.replace_revoked,
         reason=given.reason,
     )
-    (made,) = started.adoptions
-    return Answer(body={**_shown(made), "registered": started.registered, "granted": started.granted}, status=201)
 
 
 def stop(ask: Ask) -> Answer:
@@ -147,6 +166,17 @@ OPERATIONS = [
         body=NewAdoption,
         status=201,
         answer=_STARTED,
+    ),
+    Operation(
+        method="POST",
+        path="/adoptions/several",
+        noun="adoptions",
+        summary="The same for several keys, all or none",
+        function=start_several,
+        body=NewAdoptions,
+        status=201,
+        answer={},
+        here=True,
     ),
     Operation(
         method="POST",

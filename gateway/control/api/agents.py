@@ -224,6 +224,18 @@ def standing(ask: Ask) -> Answer:
     return Answer(body=tenants.standing(ask.registry, ask.tenant, ask.query.team)._asdict())
 
 
+def erase(ask: Ask) -> Answer:
+    """Its key is destroyed, and what is kept in the log is deleted."""
+    from gateway.audit import content_erasure
+
+    erased = agent_updates.erase_content(
+        ask.change(), actor=ask.actor, organization=ask.tenant, agent=ask.path["agent"], vault=ask.context.vault
+    )
+    with ask.context.writing() as writer:
+        count = content_erasure.of_agent(writer, erased.id, ask.actor)
+    return Answer(body={"agent": erased, "decisions": count})
+
+
 def _transition(change: Callable[..., AgentRecord | None], ask: Ask) -> Answer:
     reference, reason = ask.path["agent"], ask.body.reason
     registry = ask.change(_matching(ask))
@@ -307,6 +319,20 @@ OPERATIONS = [
         function=versions,
         query=PageQuery,
         answer=shapes.page(_VERSION),
+    ),
+    Operation(
+        method="POST",
+        path="/agents/{agent}/erase-content",
+        noun="agents",
+        summary="Destroy the key of what is kept of an agent, and delete it from the log",
+        function=erase,
+        answer={
+            "type": "object",
+            "properties": {"agent": _AGENT, "decisions": {"type": "integer", "description": "Of how many calls."}},
+            "required": ["agent", "decisions"],
+            "additionalProperties": False,
+        },
+        heavy=True,
     ),
     _transition_operation("suspend", "Refuse the agent's requests until it is resumed", agent_updates.suspend_agent),
     _transition_operation("resume", "Let a suspended agent go on", agent_updates.resume_agent, restricts=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
@@ -13,10 +13,11 @@ from gateway.control.api.times import Seconds, lifetime
 from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
 from gateway.control.problems import Problem
-from gateway.identity import key_scope, public_keys
-from gateway.registry import changes, key_rotation, pages, workload_names
+from gateway.identity import credentials, key_scope, public_keys
+from gateway.registry import changes, key_rotation, leaked_keys, pages, workload_names
 from gateway.registry import public_keys as registered
 from gateway.registry.documents import plain, timestamp
+from gateway.registry.leaked_keys import Leaked
 from gateway.registry.records import KeyRecord
 from gateway.runtime import key_uses
 
@@ -211,6 +212,22 @@ def _rotated(made: key_rotation.Rotated, uses: Mapping[str, int]) -> dict[str, A
     return {**shown(made.new.record, uses), "replaces": shown(made.old, uses), "key": made.new.text}
 
 
+class Texts(Body):
+    """Texts that were found where keys must not be."""
+
+    keys: list[Annotated[str, Field(max_length=256)]] = Field(max_length=1000)
+
+
+def leaked(ask: Ask) -> Answer:
+    """Of every organization: whoever has found a key cannot know whose it is."""
+    if ask.caller.organization is not None:
+        detail = "an operator of one organization may not end keys of others"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+    found = [each for text in ask.body.keys if (each := credentials.parse(text)) is not None]
+    fates = leaked_keys.revoke_found(ask.change(), ask.context.peppers, actor=ask.actor, found=found)
+    return Answer(body={"items": fates})
+
+
 OPERATIONS = [
     Operation(
         method="GET",
@@ -289,6 +306,22 @@ OPERATIONS = [
         status=201,
         answer={},
         here=True,
+    ),
+    Operation(
+        method="POST",
+        path="/keys/leaked",
+        noun="keys",
+        summary="End those of these keys that are real, whichever organization they belong to",
+        function=leaked,
+        body=Texts,
+        about="nothing",
+        answer={
+            "type": "object",
+            "properties": {"items": {"type": "array", "items": shapes.record(Leaked)}},
+            "required": ["items"],
+            "additionalProperties": False,
+        },
+        restricts=True,
     ),
     Operation(
         method="POST",

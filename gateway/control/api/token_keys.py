@@ -18,7 +18,7 @@ class NewTokenKey(Reasoned):
     at_once: bool = Field(False, description="End the tokens of older keys now: somebody may know such a key.")
 
 
-def _check_whole(ask: Ask) -> None:
+def check_whole(ask: Ask) -> None:
     if ask.caller.organization is not None:
         detail = "an operator of one organization has nothing to do with the keys that sign tokens"
         raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
@@ -26,12 +26,12 @@ def _check_whole(ask: Ask) -> None:
 
 def listed(ask: Ask) -> Answer:
     """Newest first."""
-    _check_whole(ask)
+    check_whole(ask)
     return cut(ask, states(ask.context.data.keys), lambda each: -each.number, "token-keys")
 
 
 def rotate(ask: Ask) -> Answer:
-    _check_whole(ask)
+    check_whole(ask)
     done = token_keys.rotate(
         ask.change(), ask.context.data.keys, actor=ask.actor, at_once=ask.body.at_once, reason=ask.body.reason
     )

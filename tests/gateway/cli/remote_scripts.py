@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from typer.main import get_command
 
 from gateway.audit import signer
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.writer import AuditWriter
+from gateway.cli import build, remote
 from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
 from gateway.identity.principals import CredentialRow, principal_of
@@ -525,3 +529,13 @@ def fill(data: DataDirectory) -> None:
             )
             writer.write_sync(closing)
     writer.close()
+
+
+def of_a_gateway(command: Any = None, words: Sequence[str] = ()) -> Iterator[str]:
+    """The commands that have --data, but for those that stay on the gateway's machine."""
+    command = get_command(build()) if command is None else command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from of_a_gateway(each, [*words, name])
+    whole = " ".join(words)
+    if any(each.name == "data" for each in command.params) and whole not in remote.ONLY_HERE:
+        yield whole

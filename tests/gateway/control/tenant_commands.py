@@ -136,6 +136,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "agents history": [agent],
         "agents update": [agent, "--owner", why, "--label", f"of={why}{chance.randrange(99)}"],
         **{f"agents {verb}": [agent, "--reason", why] for verb in ("review", "suspend", "resume", "revoke", "retire")},
+        "agents erase-content": [agent],
         "keys create": [agent, "--reason", why],
         "keys list": _maybe(chance, agent),
         "keys add-public": [PUBLIC_KEY, "--agent", agent, "--reason", why],
@@ -250,6 +251,10 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         if each != "prices list" and chance.random() < 0.15:
             arguments += ["--org", organization]
     some |= {
+        # The keys of the whole gateway, which are no organization's.
+        **{each: [] for each in ("vault status", "vault rotate", "keys peppers", "keys add-pepper")},
+        "keys remove-pepper": ["1"],
+        "keys leaked": [PUBLIC_KEY],
         "stop": ["--reason", why, *chance.choice([["--all"], ["--org", organization]])],
         "resume": chance.choice([["--all"], ["--org", organization]]),
         "orgs create": [theirs],

@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.cli import remote
 from gateway.registry import changes, operators, publication
 from gateway.registry.given_names import give
+from tests.gateway.cli.remote_scripts import of_a_gateway
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
 from tests.gateway.control.conftest import Client, Control, document_of
@@ -143,7 +143,7 @@ def test_two_organizations_know_nothing_of_each_other(
 
 def test_every_command_is_among_those_that_are_tried(tenants: tuple[Tenant, Tenant]) -> None:
     tried = set(commands(random.Random(1), *tenants, lambda prefix: f"{prefix}1"))
-    assert sorted(remote.COMMANDS - tried - NOT_OF_ONE_ORGANIZATION) == []
+    assert sorted(set(of_a_gateway()) - tried - NOT_OF_ONE_ORGANIZATION) == []
 
 
 def test_every_table_of_organizations_is_watched() -> None:
