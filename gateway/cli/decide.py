@@ -142,7 +142,7 @@ def _members(found: dict[str, Any], reasons: tuple[str, str]) -> Iterator[tuple[
 
 
 def _limits(forecast: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the call would reserve, and each limit that applies to it."""
+    """The lines about limits: the call's reservation, and each limit that applies to it."""
     from gateway.usage.prices import dollars
     from gateway.usage.reservation import amount
 

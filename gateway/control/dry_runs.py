@@ -1,4 +1,4 @@
-"""What the gateway would decide on a call of an agent, as the control API and `gateway decide` tell it.
+"""Dry runs: decisions on calls that nobody makes, as the control API and `gateway decide` tell them.
 
 The principal is found, judged and refused by what does that for requests (`gateway/dataplane/dry_run.py`). Here a key
 is chosen for it, the answer is put together and, if that is wanted, recorded.
@@ -49,7 +49,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """For whom a decision is recorded, and the writer of this process, if it has one."""
+    """The actor of a decision that is recorded, and the writer of this process, if it has one."""
 
     actor: str
     writer: AuditWriter | None

@@ -1,4 +1,4 @@
-"""What the gateway would decide on a call: the bindings and policies in force, no request, and no upstream.
+"""Dry runs: a call is judged by the bindings and policies in force, without a request and without an upstream.
 
 A call is an input document, or what a client would send: then it is routed, read and judged as in `proxy.py`, step by
 step, limits included. Nothing is written here, and nothing is reserved.
@@ -53,7 +53,7 @@ class Trial:
     epoch: int
     model: str | None
     edits: tuple[str, ...]
-    # What the limits say; None if the call did not get that far, or goes to no upstream that is known.
+    # The answer of the limits; None if the call did not get that far, or goes to no upstream that is known.
     forecast: Forecast | None
 
 
@@ -76,7 +76,7 @@ class DryRun:
     async def principal(self, credential: str, method: Method) -> Principal:
         """The principal of a key, an adopted key or an agent without any, by its id; `Denied` if it would be refused.
 
-        That it is presented, and matches, is taken for granted.
+        The credential counts as presented and matching.
         """
         epoch = (await self._view.epochs()).authority
         row = await self._reader.named(credential)

@@ -35,7 +35,7 @@ _MAX_LONG = 1024  # panels that are remembered for it
 
 @frozen()
 class Judged:
-    """What policies and limits say of a call, and the call as it would be forwarded: with these edits.
+    """The verdict of policies and limits on a call, and the call as it would be forwarded: with these edits.
 
     `document` is what was judged first, before any edit.
     """
@@ -46,7 +46,7 @@ class Judged:
     edits: tuple[str, ...]
     # The output limit that the gateway has set because a limit needs one.
     output_limit: int | None
-    # What it would count as; None if it is refused, or limits were not asked.
+    # Its share of the limits; None if it is refused, or limits were not asked.
     reservation: CallReservation | None
 
 
@@ -67,7 +67,7 @@ def judge(
 ) -> Judged:
     """Judge a call, of a request or of anybody who asks what would become of one. Nothing is reserved or recorded here.
 
-    Where policies oblige the gateway to change the call, `apply` changes it and they judge the result once more; both
+    If policies oblige the gateway to change the call, `apply` changes it and they judge the result once more; both
     judgements share one deadline, `ends`. Limits are asked if there is a `budget`, and a `destination` to know prices
     of. The rest is as in `authorization.decide`.
     """

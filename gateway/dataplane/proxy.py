@@ -319,7 +319,7 @@ class DataPlane:
             assert match is not None
             exchange.speaker = match.destination.provider
             if before is None or before.endpoint.route != match.endpoint.route or exchange.retry_of:
-                # Which queries and headers may go upstream was checked by the other route, and what was tried is done.
+                # The old route's allow-lists were applied, and a finished attempt cannot be undone.
                 raise Denied("registry_unavailable", "the upstream's routes changed while the request arrived")
             await self._reader.read(exchange)  # another upstream may read the body in another way
 
@@ -404,7 +404,7 @@ class DataPlane:
             logger.warning("%s ended with %s: %s", exchange.decision_id, denied.code, denied.detail)
 
     async def _close(self, exchange: Exchange, carried: _Carried) -> bool:
-        """Step 9: tell everybody who keeps count of calls, and record the end. Whether that is in the log."""
+        """Step 9: tell everybody who keeps count of calls, and record the end. True if the log has it."""
         exchange.answered_ns = time.monotonic_ns()
         carried.client.tell = None
         self.watch.leave(carried.watched)
@@ -483,7 +483,7 @@ class DataPlane:
 
 
 class _Carried:
-    """How a call is being carried out: what has become of it, from step 7 on."""
+    """A call that is being carried out: its relay, its outcome and its failure, from step 7 on."""
 
     __slots__ = ("client", "failure", "kept", "match", "outcome", "relay", "watched")
 
@@ -511,7 +511,7 @@ def _end_in_time(exchange: Exchange, carried: _Carried) -> None:
 
 
 def _outcome(denied: Denied) -> str:
-    """How a call has ended that failed so, in the words of the log."""
+    """The log's outcome for a call that failed with this error."""
     if isinstance(denied, CircuitOpenError):
         return "circuit_open"
     # The upstream's answer about the gateway's key is one, whatever the client is told.

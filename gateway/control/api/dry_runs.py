@@ -1,4 +1,4 @@
-"""What the gateway would decide on a call, without a request and without an upstream (audit-log.md)."""
+"""Dry runs: a decision on a call without a request and without an upstream (audit-log.md)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def decide(ask: Ask) -> Answer:
         explain=given.explain,
         record=Record(ask.actor, context.writer) if given.record else None,
     )
-    # What was judged is a document of its own: no member of it is renamed.
+    # The input is a document of its own: no member of it is renamed.
     return Answer(body=orjson.Fragment(json.dumps(found).encode()))
 
 
