@@ -126,6 +126,8 @@ def test_these_are_no_entries(members: dict[str, Any], complaint: str) -> None:
     with pytest.raises(AuditError, match=complaint) as caught:
         entries.check(change(**members))
     assert caught.value.code == "bad_entry"
+    with pytest.raises(AuditError, match=complaint):  # where the size of the leaf is known
+        entries.decode(entries.canonical(change(**members)))
 
 
 @pytest.mark.parametrize("name", [*entries.COMMON, "what"])

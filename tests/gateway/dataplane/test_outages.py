@@ -56,6 +56,16 @@ def test_refusals_of_everything_are_told_of_until_something_succeeds(run: Run) -
     run(test)
 
 
+def test_a_success_before_refusals_ends_nothing(run: Run) -> None:
+    async def test(gateway: Gateway) -> None:
+        assert (await gateway.chat()).status == 200
+        for _ in range(outages.LEAST):
+            await gateway.chat("gpt-secret")
+        assert (await told(gateway))["agent"] == ("policy_denied",)
+
+    run(test)
+
+
 def test_an_upstream_that_fails_is_told_of_apart_from_its_agents_other_calls(run: Run) -> None:
     async def test(gateway: Gateway) -> None:
         gateway.add_upstream("second", "openai", "/v1", secret="x")
