@@ -9,6 +9,9 @@ and of those during the attack, and the median of the rounds' ratios. It should 
 a pause are there to compare: they take the processor's time, of which a limit on requests hands out shares, and not
 this.
 
+The moment in which an attack begins is left out: floods and the rows of the control plane have run for one or two
+seconds when others are measured. While hundreds of connections arrive, others may wait longer.
+
 All processes share the machine's processors, and other work on it is in the figures.
 """
 
@@ -36,7 +39,7 @@ from tests.gateway.dataplane.processes import Live, request
 CONNECTIONS = 8
 HANDSHAKES = 4000
 SETTLING_SECONDS = 2.0
-"""A flood has used up by then what it may cause at once."""
+"""The time of a flood before others are measured; on a fast machine it has used up what it may cause at once."""
 
 Call = Callable[[], None]
 Attack = Callable[[], AbstractContextManager[None]]
