@@ -116,4 +116,4 @@ def test_the_parts_of_uvloop_exist() -> None:
 
 def test_the_pin_is_exact() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert f"uvicorn=={version('uvicorn')}" in project["dependencies"]
+    assert f"uvicorn=={version('uvicorn')}" in project["optional-dependencies"]["gateway"]
