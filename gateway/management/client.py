@@ -78,6 +78,9 @@ class Transport(Protocol):
     def exchange(self, request: Request) -> Reply:
         """Raises `GatewayError` with the code, the text and the hint of the problem."""
 
+    def no_list(self) -> GatewayError:
+        """The error for an answer that should be a page of a list, and is none."""
+
 
 class Client:
     """Used by one thread. `warn` is told what the gateway adds to its answers."""
@@ -97,6 +100,8 @@ class Client:
         while True:
             limit = size if left is None else min(size, left)
             page = self.get(*path, **query, limit=str(limit)).body
+            if not {"items", "next"} <= page.keys():
+                raise self.transport.no_list()
             yield page
             if left is not None:
                 left -= len(page["items"])

@@ -73,9 +73,9 @@ class HttpTransport:
         try:
             found = response.json(object_hook=Document)
         except ValueError as error:
-            raise self._not_a_gateway() from error
+            raise self.no_list() from error
         if not isinstance(found, dict):
-            raise self._not_a_gateway()
+            raise self.no_list()
         warnings = response.headers.get_list("gateway-warning")
         return Reply(found, response.headers.get("etag", ""), warnings)
 
@@ -101,11 +101,11 @@ class HttpTransport:
             message = f"{self._origin} answers with a redirect, which is not followed: the token is for it alone"
             return GatewayError("redirected", message, hint="name the control listener itself")
         if response.headers.get("content-type") != "application/problem+json":
-            return self._not_a_gateway()
+            return self.no_list()
         try:
             problem = dict(response.json())
         except (ValueError, TypeError):
-            return self._not_a_gateway()
+            return self.no_list()
         code, detail = str(problem.get("code")), str(problem.get("detail"))
         if response.status_code == 401 and code == "bad_credentials":
             message = f"{self._origin} does not take the token: it is unknown, wrong, revoked or expired"
@@ -128,7 +128,8 @@ class HttpTransport:
         hint = "see that the gateway is up, and that this machine reaches its control listener"
         return GatewayError("server_unreachable", f"cannot reach {self._origin}: {why}", hint=hint)
 
-    def _not_a_gateway(self) -> GatewayError:
+    def no_list(self) -> GatewayError:
+        """What answers is no gateway."""
         hint = "name its control listener, by default the port 8081, and not the one of agents"
         return GatewayError("not_a_gateway", f"{self._origin} does not answer as a control API", hint=hint)
 

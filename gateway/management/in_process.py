@@ -22,7 +22,8 @@ from gateway.control.callers import LocalCaller
 from gateway.control.operation import Answer, Context, Operation
 from gateway.control.problems import Problem
 from gateway.data_directory import DataDirectory
-from gateway.management.client import ApiError, Document, Reply, Request, target
+from gateway.errors import GatewayError
+from gateway.management.client import ApiError, Document, Reply, Request, incomplete, target
 from gateway.registry.documents import plain
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class InProcess:
         except Problem as problem:
             hint = "" if f"{operations.PREFIX}/" in problem.hint else problem.hint  # a path is for programs
             raise ApiError(problem.code, problem.detail, hint, problem.status, problem.errors) from problem
+
+    def no_list(self) -> GatewayError:
+        return incomplete(["items"])
 
     def _carried_out(self, request: Request) -> Reply:
         operation, path = dispatch.find(
