@@ -27,6 +27,7 @@ def check_whole(ask: Ask) -> None:
 def listed(ask: Ask) -> Answer:
     """Newest first."""
     check_whole(ask)
+    ask.context.data.check()  # nothing else of it is opened
     return cut(ask, states(ask.context.data.keys), lambda each: -each.number, "token-keys")
 
 
