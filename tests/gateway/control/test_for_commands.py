@@ -140,7 +140,7 @@ def _items(owner: Client, path: str) -> list[dict[str, object]]:
 
 
 def test_policies_are_those_of_the_whole_gateway(control: Control, owner: Client) -> None:
-    assert owner("GET", "/policies").ok() == {"in_force": None, "attempts": []}
+    assert owner("GET", "/policies").ok() == {"in_force": None, "attempts": [], "refused": None}
     control.home.activate("crm", commit="d" * 40)
     control.home.activate("crm", "support")
     refused = {"actor": "gateway", "commit": "e" * 40, "author": "sam", "outcome": "tests_failed", "detail": "crm: x"}
@@ -153,6 +153,7 @@ def test_policies_are_those_of_the_whole_gateway(control: Control, owner: Client
     )
     told = [(each["commit"][0], each["outcome"], each["detail"], each["bundles"]) for each in found["attempts"]]
     assert told == [("e", "tests_failed", "crm: x", []), ("c", "ok", "", ["crm", "support"]), ("d", "ok", "", ["crm"])]
+    assert found["refused"]["commit"] == "e" * 40  # of the attempts, the one that the branch still has
     assert len(owner("GET", "/policies", limit="1").ok()["attempts"]) == 1
     # Bundles and tests of others are none of a tenant's business.
     owner("POST", "/organizations", {"name": "acme"}).ok(201)
