@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import func, or_, true
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError, Hint, UnknownError
 from gateway.identity.credentials import Peppers, Rehash
@@ -34,16 +34,20 @@ class PepperUse:
 
 def uses(registry: Registry, keys: Path) -> list[PepperUse]:
     """Every pepper that has a file or that a living key, operator's token or provider's key needs; oldest first."""
-    found = _files(keys)
+    with registry.read() as session:
+        return _uses(session, keys)
+
+
+def _uses(session: Session, keys: Path) -> list[PepperUse]:
     now = time.time_ns()
     counted: dict[int, int] = {}
-    with registry.read() as session:
-        for kind, hashed in ((ApiKey, col(ApiKey.pepper) > 0), (OperatorToken, true()), (LegacyKey, true())):
-            living = select(kind.pepper, func.count()).where(
-                hashed, col(kind.revoked_ns).is_(None), or_(col(kind.expires_ns).is_(None), col(kind.expires_ns) > now)
-            )
-            for version, count in session.exec(living.group_by(col(kind.pepper))):
-                counted[version] = counted.get(version, 0) + int(count)
+    for kind, hashed in ((ApiKey, col(ApiKey.pepper) > 0), (OperatorToken, true()), (LegacyKey, true())):
+        living = select(kind.pepper, func.count()).where(
+            hashed, col(kind.revoked_ns).is_(None), or_(col(kind.expires_ns).is_(None), col(kind.expires_ns) > now)
+        )
+        for version, count in session.exec(living.group_by(col(kind.pepper))):
+            counted[version] = counted.get(version, 0) + int(count)
+    found = _files(keys)
     newest = max(found, default=0)
     return [
         PepperUse(version, version == newest, version in found, counted.get(version, 0))
@@ -52,28 +56,36 @@ def uses(registry: Registry, keys: Path) -> list[PepperUse]:
 
 
 def add(registry: Registry, keys: Path, actor: str) -> int:
-    """Make a new pepper, under which keys are hashed from now on; returns its version."""
-    version = max(_files(keys), default=0) + 1
-    secret_files.create(keys / f"pepper.{version}")
-    _record(registry, actor, "pepper.added", version)
+    """Make a new pepper, under which keys are hashed from now on; returns its version.
+
+    Its file is made under the registry's lock, as `remove` deletes one: so it is not without its entry, nor there if
+    the actor may not change the registry any more.
+    """
+    with registry.write() as session:
+        organizations = session.exec(select(Organization.name)).all()
+        version = max(_files(keys), default=0) + 1
+        _record(session, organizations, actor, "pepper.added", version)
+        secret_files.create(keys / f"pepper.{version}")
     return version
 
 
 def remove(registry: Registry, keys: Path, actor: str, version: int) -> None:
     """Delete the file of a pepper. Raises `GatewayError` while a living key needs it."""
-    use = next((each for each in uses(registry, keys) if each.version == version), None)
-    if use is None or not use.file:
-        raise UnknownError("pepper", f"there is no pepper {version}", hint=Hint("type `gateway keys peppers`"))
-    if use.newest:
-        raise GatewayError(
-            "newest_pepper", f"pepper {version} is the newest one", hint=Hint("type `gateway keys add-pepper`")
-        )
-    if use.keys:
-        many = f"{use.keys} {'key' if use.keys == 1 else 'keys'}"
-        hint = "wait until they were used, or rotate or revoke them"
-        raise GatewayError("pepper_in_use", f"{many} that work are hashed under pepper {version}", hint=hint)
-    (keys / f"pepper.{version}").unlink()
-    _record(registry, actor, "pepper.removed", version)
+    with registry.write() as session:
+        organizations = session.exec(select(Organization.name)).all()
+        use = next((each for each in _uses(session, keys) if each.version == version), None)
+        if use is None or not use.file:
+            raise UnknownError("pepper", f"there is no pepper {version}", hint=Hint("type `gateway keys peppers`"))
+        if use.newest:
+            raise GatewayError(
+                "newest_pepper", f"pepper {version} is the newest one", hint=Hint("type `gateway keys add-pepper`")
+            )
+        if use.keys:
+            many = f"{use.keys} {'key' if use.keys == 1 else 'keys'}"
+            hint = "wait until they were used, or rotate or revoke them"
+            raise GatewayError("pepper_in_use", f"{many} that work are hashed under pepper {version}", hint=hint)
+        _record(session, organizations, actor, "pepper.removed", version)
+        (keys / f"pepper.{version}").unlink()
 
 
 def move(registry: Registry, peppers: Peppers, moved: Iterable[Rehash], actor: str) -> int:
@@ -107,7 +119,6 @@ def _files(keys: Path) -> set[int]:
     }
 
 
-def _record(registry: Registry, actor: str, what: str, version: int) -> None:
-    with registry.write() as session:
-        for name in session.exec(select(Organization.name)).all():
-            outbox.add_change(session, organization=name, actor=actor, what=what, fields={"pepper": version})
+def _record(session: Session, organizations: Iterable[str], actor: str, what: str, version: int) -> None:
+    for name in organizations:
+        outbox.add_change(session, organization=name, actor=actor, what=what, fields={"pepper": version})

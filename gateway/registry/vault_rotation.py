@@ -27,10 +27,10 @@ from sqlmodel import Session, col, select
 
 from gateway.audit.intents import SYSTEM, Fields
 from gateway.errors import GatewayError
-from gateway.registry import content_keys, login_providers, outbox, webhooks
+from gateway.registry import content_keys, login_providers, names, outbox, webhooks
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, LoginProvider, Organization, Upstream, Webhook
-from gateway.secrets.key_source import FILE, KeySource, retired
+from gateway.secrets.key_source import FILE, FoundKey, KeySource, retired
 from gateway.secrets.vault import Place, Vault, identity, sealed_under
 from gateway.storage import durable, secret_files
 
@@ -91,32 +91,38 @@ class Rewrapped:
 
 
 def state(registry: Registry, keys: Path) -> VaultState:
-    found = [(identity(each.key).hex(), each.where) for each in KeySource.configured(keys).read()]
+    found = KeySource.configured(keys).read()
     with registry.read() as session:
-        sealed = {name: _under(session, kind, ()) for name, kind in KINDS.items()}
+        return _state(found, _sealed(session))
+
+
+def _sealed(session: Session) -> dict[str, dict[str, int]]:
+    return {name: _under(session, kind, ()) for name, kind in KINDS.items()}
+
+
+def _state(found: Sequence[FoundKey], sealed: dict[str, dict[str, int]]) -> VaultState:
     where: dict[str, str] = {}
-    for key, place in found:
-        where.setdefault(key, place)
+    for each in found:
+        where.setdefault(identity(each.key).hex(), each.where)
     current, *older = where
     return VaultState(current, older, sealed, where)
 
 
 def rotate(
-    registry: Registry, keys: Path, actor: str, progress: Callable[[int], None] = lambda _done: None
+    registry: Registry,
+    keys: Path,
+    actor: str,
+    progress: Callable[[int], None] = lambda _done: None,
+    *,
+    reason: str = "",
 ) -> Rewrapped:
     """Replace the key and rewrap everything, or go on with a rotation that was interrupted.
 
     A source outside gives the key: then everything is put under the first one of its keys.
     """
     source = KeySource.configured(keys)
-    continued = not source.outside and _unfinished(keys)
-    if not continued and not source.outside:
-        _replace(keys)
-    before = state(registry, keys)
-    if not continued and (before.left or not source.outside):
-        with registry.write() as session:
-            fields = {"kek": before.key, "kek_before": ", ".join(before.older)}
-            outbox.add_change(session, organization=SYSTEM, actor=actor, what="vault.rotated", fields=fields)
+    names.check_text("reason", reason)  # before a key is made
+    continued = _begin(registry, source, actor, reason)
     vault = Vault.load(keys, source)
     unreadable: list[str] = []
     counts = dict.fromkeys(KINDS, 0)
@@ -134,8 +140,31 @@ def rotate(
                         setattr(row, kind.column, wrapped)
                         counts[name] += 1
             progress(sum(counts.values()))
-    _finish(registry, source, vault, actor, counts, unreadable)
+    _finish(registry, source, vault, actor, counts, unreadable, reason)
     return Rewrapped(vault.id, continued, counts, unreadable, str(source) if source.outside else "")
+
+
+def _begin(registry: Registry, source: KeySource, actor: str, reason: str) -> bool:
+    """Put a new key in force and record it; True if there is one from a rotation that was interrupted.
+
+    The files change under the registry's lock: of two rotations that begin at a time one goes on with the other's key,
+    and whoever may not change the registry any more replaces no key.
+    """
+    found = source.read() if source.outside else []  # a command may take long, and others wait for the lock
+    with registry.write() as session:
+        sealed = _sealed(session)
+        if not source.outside:
+            if _unfinished(source.keys):
+                return True
+            _replace(source.keys)
+            found = source.read()
+        before = _state(found, sealed)
+        if before.left or not source.outside:
+            fields = {"kek": before.key, "kek_before": ", ".join(before.older)}
+            outbox.add_change(
+                session, organization=SYSTEM, actor=actor, what="vault.rotated", fields=fields, reason=reason
+            )
+    return False
 
 
 def _unfinished(keys: Path) -> bool:
@@ -159,7 +188,13 @@ def _replace(keys: Path) -> None:
 
 
 def _finish(
-    registry: Registry, source: KeySource, vault: Vault, actor: str, counts: dict[str, int], unreadable: Sequence[str]
+    registry: Registry,
+    source: KeySource,
+    vault: Vault,
+    actor: str,
+    counts: dict[str, int],
+    unreadable: Sequence[str],
+    reason: str,
 ) -> None:
     """Delete the files of keys that nothing is sealed under any more. Looks under the registry's lock.
 
@@ -168,13 +203,13 @@ def _finish(
     """
     with registry.write() as session:
         fields: Fields = {"kek": vault.id, **counts}
-        outbox.add_change(session, organization=SYSTEM, actor=actor, what="vault.rewrapped", fields=fields)
+        outbox.add_change(
+            session, organization=SYSTEM, actor=actor, what="vault.rewrapped", fields=fields, reason=reason
+        )
         needed = {key for kind in KINDS.values() for key in _under(session, kind, unreadable)}
-    if source.outside:
-        return
-    for path in retired(source.keys):
-        if path.suffix[1:] not in needed:
-            path.unlink()
+        for path in () if source.outside else retired(source.keys):
+            if path.suffix[1:] not in needed:
+                path.unlink(missing_ok=True)
     durable.sync(source.keys)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway.control import shapes
 from gateway.control.api.token_keys import check_whole
 from gateway.control.operation import Answer, Ask, Operation, Reasoned
@@ -22,7 +24,7 @@ def vault(ask: Ask) -> Answer:
 
 def rotate(ask: Ask) -> Answer:
     check_whole(ask)
-    return Answer(body=vault_rotation.rotate(ask.change(), ask.context.data.keys, ask.actor))
+    return Answer(body=vault_rotation.rotate(ask.change(), ask.context.data.keys, ask.actor, reason=ask.body.reason))
 
 
 def listed(ask: Ask) -> Answer:
@@ -39,7 +41,7 @@ def add(ask: Ask) -> Answer:
 
 def remove(ask: Ask) -> Answer:
     check_whole(ask)
-    if not ask.path["pepper"].isdecimal():
+    if not re.fullmatch(r"[0-9]{1,9}", ask.path["pepper"]):
         raise Problem(404, "unknown_pepper", "a pepper is named by its number", hint="GET /api/v1/peppers lists them")
     version = int(ask.path["pepper"])
     peppers.remove(ask.change(), ask.context.data.keys, ask.actor, version)
