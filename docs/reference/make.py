@@ -329,6 +329,24 @@ def providers() -> str:
     return text
 
 
+# The texts of agents in the schema of fleet files; people write the rest of it
+
+
+def fleet_schema() -> str:
+    from gateway.registry.agent_fields import TEXTS
+    from gateway.registry.names import MAX_TEXT
+
+    def line(text: Any) -> str:
+        rule = '"$ref": "#/$defs/text"' if text.limit == MAX_TEXT else f'"type": "string", "maxLength": {text.limit}'
+        return f'        "{text.name}": {{ "description": {json.dumps(text.help)}, {rule} }},\n'
+
+    begin, end = '        "environment": ', '        "parent": '
+    before, found, rest = (SCHEMAS / "fleet.schema.json").read_text("utf-8").partition(begin)
+    environment, _, rest = rest.partition("\n")
+    assert found, "the schema has no place for the texts of agents"
+    return f"{before}{begin}{environment}\n{''.join(map(line, TEXTS))}{rest[rest.index(end) :]}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "builtins.md": builtins,
     "commands.md": commands,
@@ -339,6 +357,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "providers.md": providers,
     "reason-codes.md": reason_codes,
     "settings.md": settings,
+    "../../schemas/fleet.schema.json": fleet_schema,
 }
 
 

@@ -136,7 +136,8 @@ def _in_force(limit: LimitRecord, now_ns: int) -> int:
 
 
 def _fields(found: AgentAt, parent: str, uses: Mapping[str, int], now_ns: int) -> Iterator[tuple[str, str]]:
-    from gateway.identity.standing import TEXTS
+    from gateway.identity import standing
+    from gateway.registry.agent_fields import TEXTS
 
     agent, above = found.agent, found.standing
     yield "name", agent.name
@@ -144,9 +145,9 @@ def _fields(found: AgentAt, parent: str, uses: Mapping[str, int], now_ns: int) -
     yield "organization", agent.organization
     yield "status", agent.state(now_ns)
     if refused := above.revoked or above.suspended:
-        yield "refused", TEXTS[refused]
+        yield "refused", standing.TEXTS[refused]
     elif agent.status == "suspended" and agent.unconfirmed(now_ns):
-        yield "refused", TEXTS["review_overdue"]
+        yield "refused", standing.TEXTS["review_overdue"]
     why = f" ({agent.reason})" if agent.reason else ""
     yield "version", f"{agent.version} since {output.timestamp(agent.since_ns)} by {agent.actor}{why}"
     owner = f" (owner {found.team_owner})" if found.team_owner else ""
@@ -156,9 +157,7 @@ def _fields(found: AgentAt, parent: str, uses: Mapping[str, int], now_ns: int) -
     yield "capabilities", ", ".join(agent.capabilities)
     yield "labels", ", ".join(f"{name}={value}" for name, value in agent.labels.items())
     for name, text in (
-        ("description", agent.description),
-        ("purpose", agent.purpose),
-        ("models", agent.model_family),
+        *((each.shown or each.name, getattr(agent, each.name)) for each in TEXTS),
         ("parent", parent),
         ("suspends", _suspends(agent, now_ns)),
         ("expires", "" if agent.expires_ns is None else output.timestamp(agent.expires_ns)),

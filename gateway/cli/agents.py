@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from gateway.cli import agent_show, agent_states, options, output, permissions, teams
 from gateway.cli.agent_show import Agent, At
-from gateway.cli.asking import App, ChangingOf, Of
+from gateway.cli.asking import App, ChangingOf, Of, Several
 from gateway.cli.options import ReplaceRevoked
 from gateway.errors import GatewayError
 from gateway.management import documents
+from gateway.registry.agent_fields import TEXTS
 
 if TYPE_CHECKING:
     from gateway.management.client import Client
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 _EVERY: Final = 10**9
 """More agents than there are."""
+
+
+def _options(more: str = "") -> Several:
+    """An option for each text of an agent."""
+    found = Several()
+    for each in TEXTS:
+        help_ = each.help.removesuffix(".") + more + "."
+        found[each.name] = typer.Option(f"--{each.name.replace('_', '-')}", metavar="TEXT", help=help_)
+    return found
+
 
 app = App(no_args_is_help=True, help="Register, show, change, suspend, revoke and retire agents.")
 
@@ -37,13 +48,8 @@ def register(
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label; may be repeated.")
     ] = None,
-    description: Annotated[str, typer.Option("--description", metavar="TEXT", help="What it does, in one line.")] = "",
-    purpose: Annotated[
-        str, typer.Option("--purpose", metavar="TEXT", help="What it is for, as an auditor would ask.")
-    ] = "",
-    model_family: Annotated[
-        str, typer.Option("--model-family", metavar="TEXT", help="The models that it is made for, such as gpt-4o.")
-    ] = "",
+    *,
+    texts: Annotated[Mapping[str, str], _options()],
     parent: Annotated[
         str | None, typer.Option("--parent", metavar="AGENT", help="The agent that it works for or was made by.")
     ] = None,
@@ -66,9 +72,7 @@ def register(
         "environment": environment,
         "capabilities": capability or [],
         "labels": _labels(label or []),
-        "description": description,
-        "purpose": purpose,
-        "model_family": model_family,
+        **texts,
         "parent": parent,
         "expires": None if expires is None else documents.time_text(output.parse_expiry(expires) or None),
         "review_days": review_days,
@@ -191,13 +195,8 @@ def update(
         typer.Option("--redact", metavar="PATTERN", help="Remove what matches (RE2) first; may be repeated."),
     ] = None,
     no_redact: Annotated[bool, typer.Option("--no-redact", help="Remove all redaction patterns.")] = False,
-    description: Annotated[
-        str | None, typer.Option("--description", metavar="TEXT", help="What it does; '' for nothing.")
-    ] = None,
-    purpose: Annotated[str | None, typer.Option("--purpose", metavar="TEXT", help="What it is for.")] = None,
-    model_family: Annotated[
-        str | None, typer.Option("--model-family", metavar="TEXT", help="The models that it is made for.")
-    ] = None,
+    *,
+    texts: Annotated[Mapping[str, str], _options("; '' for none")],
     parent: Annotated[
         str | None, typer.Option("--parent", metavar="AGENT", help="The agent that it works for; '' for none.")
     ] = None,
@@ -226,9 +225,7 @@ def update(
         "keep_content": keep_content,
         "retention_days": retention_days,
         "redact": [] if no_redact else redact or None,
-        "description": description,
-        "purpose": purpose,
-        "model_family": model_family,
+        **texts,
         "parent": parent,
     }
     body = {member: value for member, value in given.items() if value is not None}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
 
 import typer
+from typer.models import OptionInfo
 
 from gateway.cli import options, output
 from gateway.management import gateways
@@ -63,8 +64,12 @@ _OPTIONS: dict[str, tuple[Any, object]] = {
 }
 
 
+class Several(dict[str, OptionInfo]):
+    """In the annotation of a parameter that holds optional texts by their names: the option of each."""
+
+
 class App(typer.Typer):
-    """Commands, of which any may have `ask` as its first parameter."""
+    """Commands, of which any may have `ask` as its first parameter, and any parameter may stand for `Several`."""
 
     def command(self, *given: Any, **more: Any) -> Callable[[Command], Command]:
         """As in Typer. The function itself stays as it is, so that others can call it."""
@@ -78,23 +83,33 @@ class App(typer.Typer):
 
 
 def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with the shared options at the end, in the place of `ask`."""
+    """The function with the shared options at the end, in the place of `ask`, and several in the place of `Several`."""
     signature = inspect.signature(function, eval_str=True)
     own = list(signature.parameters.values())
     if not own or get_origin(own[0].annotation) is not Annotated or get_args(own[0].annotation)[0] is not Asking:
         return function
     names = get_args(own[0].annotation)[1:]
+    several = {each.name: found for each in own for found in get_args(each.annotation) if isinstance(found, Several)}
 
     @functools.wraps(function)
     def command(**values: Any) -> Any:
+        for name, texts in several.items():
+            given = {each: values.pop(each) for each in texts}
+            values[name] = {each: text for each, text in given.items() if text is not None}
         return function(Asking(**{name: values.pop(name) for name in names}), **values)
 
-    shared = [
+    options_: list[tuple[str, Any, object]] = []
+    for each in own[1:]:
+        texts = several.get(each.name)
+        if texts is None:
+            options_.append((each.name, each.annotation, each.default))
+        else:
+            options_ += [(name, Annotated[str | None, kind], None) for name, kind in texts.items()]
+    options_ += [(name, *_OPTIONS[name]) for name in names]
+    parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-        for name in names
-        for kind, default in [_OPTIONS[name]]
+        for name, kind, default in options_
     ]
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own[1:]] + shared
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # as inspect reads it
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command

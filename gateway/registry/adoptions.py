@@ -254,12 +254,13 @@ def _register(
                 "say who moves the programs: --owner dana@example.com", api='say who moves the programs: send "owner"'
             ),
         )
-    members = {"name": AGENT, "owner": owner, "purpose": _PURPOSE}
     registration.register_agent(
         registry,
         actor=actor,
         organization=organization,
-        members=members,
+        name=AGENT,
+        owner=owner,
+        purpose=_PURPOSE,
         replace_revoked=replace_revoked,
         reason=reason,
     )

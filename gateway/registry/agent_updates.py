@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from gateway.audit import redaction
 from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
-from gateway.registry import agent_states, agent_versions, content_keys, names, outbox, reviews, teams
+from gateway.registry import agent_fields, agent_states, agent_versions, content_keys, names, outbox, reviews, teams
 from gateway.registry.agent_versions import Predecessor, add_version
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
@@ -43,9 +43,8 @@ class AgentUpdate:
     keep_content: bool | None = None
     retention_days: int | None = None
     redact: Collection[str] | None = None
-    description: str | None = None
-    purpose: str | None = None
-    model_family: str | None = None
+    # Some of `agent_fields.TEXTS`, by their names.
+    texts: Mapping[str, str] = field(default_factory=dict)
     # The name or id of another agent.
     parent: str | None = None
     # 0: never.
@@ -129,12 +128,8 @@ def check_there(name: str, update: AgentUpdate, capabilities: Collection[str], l
 
 def _apply_register(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:
     """The members of an agent that no policy reads."""
-    if update.description is not None:
-        row.description = agent_versions.check_description(update.description)
-    if update.purpose is not None:
-        row.purpose = names.check_text("purpose", update.purpose)
-    if update.model_family is not None:
-        row.model_family = names.check_text("model family", update.model_family)
+    for name, text in agent_fields.checked(update.texts).items():
+        setattr(row, name, text)
     if update.parent is not None:
         row.parent = agent_versions.parent_of(session, tenant, update.parent, row) if update.parent else None
     if update.expires_ns is not None:

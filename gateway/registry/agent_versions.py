@@ -16,18 +16,18 @@ from sqlmodel import Session, col, select
 
 from gateway.audit.intents import Fields
 from gateway.errors import ConflictError, GatewayError, Hint
-from gateway.registry import agent_states, names, outbox
+from gateway.registry import agent_states, outbox
 from gateway.registry import change_entries as entries
-from gateway.registry.models import Agent, AgentVersion, Organization, table
-from gateway.registry.new_agents import NewAgent
+from gateway.registry.models import Agent, AgentVersion, NewAgent, Organization, table
 from gateway.registry.queries import find_agent
 
-MAX_DESCRIPTION: Final = 1000
 MAX_REVIEW_DAYS: Final = 3660
 MAX_PARENTS: Final = 8
 """The longest line of parents."""
 
 _TOGETHER: Final = 500  # values of one statement
+# The columns of an agent that its versions have, too.
+_KEPT: Final = tuple(AgentVersion.model_fields.keys() & NewAgent.model_fields.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,6 @@ def check_free(session: Session, tenant: Organization, name: str) -> None:
 def taken(name: str) -> GatewayError:
     hint = "choose another name, or revoke or retire that agent first"
     return ConflictError("agent_exists", f"agent `{name}` exists already", subject=name, hint=hint)
-
-
-def check_description(text: str) -> str:
-    return names.check_text("description", text, MAX_DESCRIPTION)
 
 
 def check_expiry(expires_ns: int | None, now_ns: int) -> int | None:
@@ -157,7 +153,7 @@ def add_version(
 def remember_all(
     session: Session,
     tenant: Organization,
-    rows: Sequence[Agent | NewAgent],
+    rows: Sequence[NewAgent],
     actor: str,
     what: str,
     reason: str,
@@ -171,26 +167,10 @@ def remember_all(
     outbox.add_changes(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
 
 
-def _version(row: Agent | NewAgent, actor: str, reason: str) -> dict[str, Any]:
+def _version(row: NewAgent, actor: str, reason: str) -> dict[str, Any]:
     return {
+        **{name: getattr(row, name) for name in _KEPT},
         "agent_id": row.id,
-        "version": row.version,
-        "organization_id": row.organization_id,
-        "name": row.name,
-        "owner": row.owner,
-        "team": row.team,
-        "environment": row.environment,
-        "capabilities": row.capabilities,
-        "labels": row.labels,
-        "status": row.status,
-        "content": row.content,
-        "description": row.description,
-        "purpose": row.purpose,
-        "model_family": row.model_family,
-        "parent": row.parent,
-        "expires_ns": row.expires_ns,
-        "review_days": row.review_days,
-        "reviewed_ns": row.reviewed_ns,
         "actor": actor,
         "reason": reason,
         "since_ns": row.updated_ns,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gateway.audit.intents import Fields
 from gateway.identity.credentials import label
+from gateway.registry.agent_fields import texts
 from gateway.registry.models import (
     Agent,
     ApiKey,
@@ -15,6 +16,7 @@ from gateway.registry.models import (
     EmergencyStop,
     LoginProvider,
     LoginRule,
+    NewAgent,
     Operator,
     OperatorToken,
     Organization,
@@ -24,11 +26,10 @@ from gateway.registry.models import (
     UsageLimit,
     Webhook,
 )
-from gateway.registry.new_agents import NewAgent
 from gateway.registry.outbox import document
 
 
-def agent(row: Agent | NewAgent) -> Fields:
+def agent(row: NewAgent) -> Fields:
     return {
         "agent": row.id,
         "agent_name": row.name,
@@ -40,9 +41,7 @@ def agent(row: Agent | NewAgent) -> Fields:
         "labels_json": document(row.labels),
         **({"content_json": document(row.content)} if row.content else {}),
         **_if_any(
-            description=row.description,
-            purpose=row.purpose,
-            model_family=row.model_family,
+            **texts(row),
             parent=row.parent,
             expires_ns=None if row.expires_ns is None else str(row.expires_ns),
             review_days=row.review_days,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sqlmodel import Session, select
@@ -22,7 +22,7 @@ from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_
 from gateway.identifiers import new_id
 from gateway.identity import credentials
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import adoptions, agent_states, names, operators, outbox, registration, teams
+from gateway.registry import adoptions, agent_states, names, operators, outbox, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.agent_versions import add_version
 from gateway.registry.database import Registry
@@ -50,6 +50,7 @@ from gateway.registry.records import (
     SubjectKind,
     UpstreamRecord,
 )
+from gateway.registry.registration import register_agent as register_agent
 from gateway.registry.row_records import agent_record, binding_record, key_record, upstream_record
 from gateway.registry.upstream_routes import leave_routes
 from gateway.secrets.vault import Place, Vault
@@ -94,55 +95,6 @@ def remember_organization(
         )
     )
     _record(session, row, actor, what, entries.organization(row), reason)
-
-
-def register_agent(
-    registry: Registry,
-    *,
-    actor: str,
-    organization: str,
-    name: str,
-    owner: str = "",
-    team: str = "",
-    environment: str = "",
-    capabilities: Iterable[str] = (),
-    labels: Mapping[str, str] | None = None,
-    description: str = "",
-    purpose: str = "",
-    model_family: str = "",
-    parent: str | None = None,
-    expires_ns: int | None = None,
-    review_days: int | None = None,
-    replace_revoked: bool = False,
-    reason: str = "",
-) -> AgentRecord:
-    """A new agent at version 1. It has no key and no binding, so it can do nothing yet.
-
-    A team that has no row yet gets one. `parent` is the name or id of another agent. Only with `replace_revoked` it may
-    have the name of one that was revoked.
-    """
-    members = {
-        "name": name,
-        "owner": owner,
-        "team": team,
-        "environment": environment,
-        "capabilities": capabilities,
-        "labels": labels,
-        "description": description,
-        "purpose": purpose,
-        "model_family": model_family,
-        "parent": parent,
-        "expires_ns": expires_ns,
-        "review_days": review_days,
-    }
-    return registration.register_agent(
-        registry,
-        actor=actor,
-        organization=organization,
-        members=members,
-        replace_revoked=replace_revoked,
-        reason=reason,
-    )
 
 
 def revoke_agent(

@@ -41,6 +41,7 @@ from sqlmodel import Field, SQLModel
 from gateway.identity.credentials import Method, label
 from gateway.identity.operator_roles import ROLES
 from gateway.outbound.addresses import ANYWHERE
+from gateway.registry.agent_fields import AgentTexts
 from gateway.registry.agent_states import ENDED, STATES
 
 SUBJECT_KINDS = ("agent", "team", "organization")
@@ -52,6 +53,10 @@ NOT_ENDED = f"status NOT IN {ENDED}"
 
 PINNED = "removed_ns IS NULL AND pinned IS NOT NULL"
 """Of bindings, likewise."""
+
+
+_JSON_OR_NULL: Any = JSON(none_as_null=True)
+"""A column's type, and no class as the others."""
 
 
 def table(model: type[SQLModel]) -> Table:
@@ -149,17 +154,11 @@ class TeamVersion(SQLModel, table=True):
     since_ns: int = Field(sa_type=BigInteger)
 
 
-class Agent(SQLModel, table=True):
-    """An agent as it is now. One that is revoked or retired stays, and its name becomes free."""
+class _AgentColumns(SQLModel, AgentTexts):
+    """An agent and each of its versions."""
 
-    __table_args__ = (
-        _one_of("status", STATES),
-        _live("agent_live_name", "organization_id", "name", where=NOT_ENDED),
-    )
-    id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.id")
     name: str
-    version: int
     owner: str
     team: str
     environment: str
@@ -167,12 +166,7 @@ class Agent(SQLModel, table=True):
     labels: dict[str, str] = Field(sa_type=JSON)
     status: str
     # For how many days its content is kept, and what is redacted: `days`, `redact`. None if no content is kept.
-    content: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    # Sealed (`content_keys.py`); None if there is no kept content.
-    content_key: bytes | None = Field(default=None, sa_type=LargeBinary)
-    description: str = _text()
-    purpose: str = _text()
-    model_family: str = _text()
+    content: dict[str, Any] | None = Field(default=None, sa_type=_JSON_OR_NULL)
     # The id of the agent that it works for or was made by.
     parent: str | None = None
     # From then on it is refused, whatever its status.
@@ -180,8 +174,26 @@ class Agent(SQLModel, table=True):
     # Within how many days its owner must confirm it, if not as often as the organization says; and when it was.
     review_days: int | None = None
     reviewed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class NewAgent(_AgentColumns):
+    """The columns of an agent. Where many are registered, objects of `Agent` would take most of the time."""
+
+    id: str = Field(primary_key=True)
+    version: int
+    # Sealed (`content_keys.py`); None if there is no kept content.
+    content_key: bytes | None = Field(default=None, sa_type=LargeBinary)
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
+
+
+class Agent(NewAgent, table=True):
+    """An agent as it is now. One that is revoked or retired stays, and its name becomes free."""
+
+    __table_args__ = (
+        _one_of("status", STATES),
+        _live("agent_live_name", "organization_id", "name", where=NOT_ENDED),
+    )
 
 
 class EmergencyStop(SQLModel, table=True):
@@ -205,28 +217,12 @@ class EmergencyStop(SQLModel, table=True):
     ended_by: str | None = None
 
 
-class AgentVersion(SQLModel, table=True):
+class AgentVersion(_AgentColumns, table=True):
     """An agent from `since_ns` until its next version. Written once, never changed."""
 
     __tablename__ = "agent_version"
     agent_id: str = Field(primary_key=True, foreign_key="agent.id")
     version: int = Field(primary_key=True)
-    organization_id: str = Field(foreign_key="organization.id")
-    name: str
-    owner: str
-    team: str
-    environment: str
-    capabilities: list[str] = Field(sa_type=JSON)
-    labels: dict[str, str] = Field(sa_type=JSON)
-    status: str
-    content: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    description: str = _text()
-    purpose: str = _text()
-    model_family: str = _text()
-    parent: str | None = None
-    expires_ns: int | None = Field(default=None, sa_type=BigInteger)
-    review_days: int | None = None
-    reviewed_ns: int | None = Field(default=None, sa_type=BigInteger)
     actor: str
     reason: str = _text()
     since_ns: int = Field(sa_type=BigInteger)
@@ -261,7 +257,7 @@ class ApiKey(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
-    scope: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    scope: dict[str, Any] | None = Field(default=None, sa_type=_JSON_OR_NULL)
     replaced_by: str | None = None
     replaced_ns: int | None = Field(default=None, sa_type=BigInteger)
     first_expires_ns: int | None = Field(default=None, sa_type=BigInteger)
@@ -369,7 +365,7 @@ class OperatorToken(SQLModel, table=True):
     credential_id: str = Field(unique=True)
     digest: bytes = Field(sa_type=LargeBinary)
     pepper: int
-    scopes: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    scopes: list[str] | None = Field(default=None, sa_type=_JSON_OR_NULL)
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int | None = Field(default=None, sa_type=BigInteger)
     revoked_ns: int | None = Field(default=None, sa_type=BigInteger)

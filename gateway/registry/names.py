@@ -63,7 +63,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
 _VERSION = re.compile(r"v[0-9]+(alpha|beta)?[0-9]*")
-_MAX_TEXT = 200
+MAX_TEXT = 200
+MAX_DESCRIPTION = 1000
 _MAX_ITEMS = 64
 _NAME_RULE = "1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or digit"
 
@@ -97,11 +98,15 @@ def check_organization(text: str) -> str:
     return check_name("organization", text)
 
 
-def check_text(what: str, text: str, limit: int = _MAX_TEXT) -> str:
+def check_text(what: str, text: str, limit: int = MAX_TEXT) -> str:
     """`text`, if it is one short line, possibly empty."""
     if len(text) > limit or not text.isprintable():
         raise _bad(what, f"{what} `{_shown(text)}` is not acceptable", f"one line of at most {limit} characters")
     return text
+
+
+def check_description(text: str) -> str:
+    return check_text("description", text, MAX_DESCRIPTION)
 
 
 def check_capabilities(capabilities: Iterable[str]) -> list[str]:

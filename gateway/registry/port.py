@@ -17,8 +17,8 @@ from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
 
-REVISION = "0028"
-"""The migration whose tables the implementations read; a worker refuses any other."""
+REVISION = max(each.name[1:5] for each in Path(__file__).parent.glob("migrations/versions/r[0-9]*.py"))
+"""The migration whose tables the implementations read, the last one; a worker refuses any other."""
 FIRST_REVISION = "0028"
 """The earliest registry that can be migrated: none of before was released."""
 

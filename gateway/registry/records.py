@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from gateway.identity.credentials import Method
 from gateway.identity.operator_roles import Role
+from gateway.registry.agent_fields import AgentTexts
 from gateway.registry.agent_states import ENDED
 
 SubjectKind = Literal["agent", "team", "organization"]
@@ -76,9 +77,9 @@ class TeamRecord:
     bundles: list[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentRecord:
-    """An agent in its present version or an earlier one, which began at `since_ns`."""
+@dataclass(kw_only=True)
+class _NamedAgent:
+    """The first members of an agent: documents have the members of a record in their order."""
 
     id: str
     organization: str
@@ -93,9 +94,12 @@ class AgentRecord:
     since_ns: int
     # `days` and `redact`, if its content is kept.
     content: dict[str, Any] | None = None
-    description: str = ""
-    purpose: str = ""
-    model_family: str = ""
+
+
+@dataclass(kw_only=True)
+class AgentRecord(AgentTexts, _NamedAgent):
+    """An agent in its present version or an earlier one, which began at `since_ns`."""
+
     # The id of the agent that it works for or was made by.
     parent: str | None = None
     expires_ns: int | None = None
@@ -117,7 +121,7 @@ class AgentRecord:
         return "expired" if self.status not in ENDED and self.expired(now_ns) else self.status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class AgentVersionRecord(AgentRecord):
     """A version of an agent, with who made it and why; `reason` is empty if nobody said."""
 

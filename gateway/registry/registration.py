@@ -15,11 +15,10 @@ from sqlmodel import Session, col, select
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.identity import credentials
-from gateway.registry import agent_states, agent_versions, names, outbox, teams
+from gateway.registry import agent_fields, agent_states, agent_versions, names, outbox, teams
 from gateway.registry import change_entries as entries
 from gateway.registry.database import Registry
-from gateway.registry.models import Agent, ApiKey, Organization, table
-from gateway.registry.new_agents import NewAgent
+from gateway.registry.models import Agent, ApiKey, NewAgent, Organization, table
 from gateway.registry.queries import find_organization
 from gateway.registry.records import AgentRecord, NewKey
 from gateway.registry.row_records import agent_record, key_record
@@ -34,9 +33,9 @@ Checked = NewType("Checked", dict[str, Any])
 def checked(members: Mapping[str, Any], now_ns: int) -> Checked:
     """The members of a new agent as its row has them: what is left out has its default.
 
-    `name`; `owner`, `team`, `environment`, `description`, `purpose`, `model_family` (texts); `capabilities`, `labels`;
-    `parent` (the name or id of another agent), `expires_ns`, `review_days`; `replaces`, the id of the revoked agent
-    whose name it is to get. Raises `GatewayError` for what is no such member's value, and `TypeError` for another one.
+    `name`; `owner`, `team`, `environment` and those of `agent_fields.TEXTS`; `capabilities`, `labels`; `parent` (the
+    name or id of another agent), `expires_ns`, `review_days`; `replaces`, the id of the revoked agent whose name it is
+    to get. Raises `GatewayError` for what is no such member's value, and `TypeError` for another one.
     """
     return Checked(_checked(now_ns, **members))
 
@@ -50,13 +49,11 @@ def _checked(
     environment: str = "",
     capabilities: Iterable[str] = (),
     labels: Mapping[str, str] | None = None,
-    description: str = "",
-    purpose: str = "",
-    model_family: str = "",
     parent: str | None = None,
     expires_ns: int | None = None,
     review_days: int | None = None,
     replaces: str = "",
+    **texts: str,
 ) -> dict[str, Any]:
     return {
         "name": names.check_name("agent", name),
@@ -65,13 +62,11 @@ def _checked(
         "environment": names.check_name("environment", environment) if environment else "",
         "capabilities": names.check_capabilities(capabilities),
         "labels": names.check_labels(labels or {}),
-        "description": agent_versions.check_description(description),
-        "purpose": names.check_text("purpose", purpose),
-        "model_family": names.check_text("model family", model_family),
         "parent": parent,
         "expires_ns": agent_versions.check_expiry(expires_ns, now_ns),
         "review_days": agent_versions.check_review_days(review_days),
         "replaces": replaces,
+        **agent_fields.checked(texts),
     }
 
 
@@ -80,13 +75,14 @@ def register_agent(
     *,
     actor: str,
     organization: str,
-    members: Mapping[str, Any],
     replace_revoked: bool = False,
     reason: str = "",
+    **members: Any,
 ) -> AgentRecord:
-    """One new agent at version 1, with its entry. `members` are those that `checked` takes.
+    """A new agent at version 1. It has no key and no binding, so it can do nothing yet.
 
-    With `replace_revoked` it may have the name of an agent that was revoked.
+    `members` are those that `checked` takes. A team that has no row yet gets one. Only with `replace_revoked` the agent
+    may have the name of one that was revoked.
     """
     found = checked(members, time.time_ns())
     with registry.write() as session:
@@ -127,7 +123,7 @@ def _register(
         teams.ensure(session, tenant, team, actor)
     rows = _rows(session, tenant, agents)
     # Plain rows past the ORM, whose objects would take most of the time.
-    session.execute(insert(table(Agent)), [each.columns() for each in rows])
+    session.execute(insert(table(Agent)), [dict(each) for each in rows])
     agent_versions.remember_all(session, tenant, rows, actor, "agent.registered", reason, before)
     return rows
 

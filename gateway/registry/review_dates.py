@@ -14,13 +14,12 @@ from sqlmodel import col
 
 from gateway.errors import GatewayError
 from gateway.registry.agent_states import ENDED
-from gateway.registry.models import Agent, AgentVersion, Organization, OrganizationVersion
-from gateway.registry.new_agents import NewAgent
+from gateway.registry.models import Agent, AgentVersion, NewAgent, Organization, OrganizationVersion
 
 MAX_SUSPEND_AFTER_DAYS: Final = 366
 DAY_NS: Final = 86_400 * 10**9
 
-Row: TypeAlias = Agent | AgentVersion | NewAgent
+Row: TypeAlias = AgentVersion | NewAgent
 
 
 def check_suspend_after_days(days: int | None) -> int | None:

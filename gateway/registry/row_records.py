@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlmodel import Session, col, select
 
@@ -16,11 +17,11 @@ from gateway.registry.models import (
     ApiKey,
     Binding,
     Bundle,
+    NewAgent,
     Organization,
     Upstream,
     UpstreamRoute,
 )
-from gateway.registry.new_agents import NewAgent
 from gateway.registry.records import (
     ActivationRecord,
     AgentRecord,
@@ -35,8 +36,12 @@ from gateway.registry.records import (
     UpstreamRecord,
 )
 
+_SHARED: Final = tuple(
+    {each.name for each in dataclasses.fields(AgentRecord)} & AgentVersion.model_fields.keys() - {"since_ns"}
+)
 
-def agent_record(organization: Organization, row: Agent | NewAgent) -> AgentRecord:
+
+def agent_record(organization: Organization, row: NewAgent) -> AgentRecord:
     """An agent as it is in force: also suspended if that is not in its row yet (`review_dates.py`)."""
     suspends_ns = review_dates.suspends_ns(row, organization, row.created_ns)
     members = _members(organization, row)
@@ -54,27 +59,9 @@ def version_record(organization: Organization, row: AgentVersion) -> AgentVersio
     )
 
 
-def _members(organization: Organization, row: Agent | AgentVersion | NewAgent) -> dict[str, Any]:
+def _members(organization: Organization, row: AgentVersion | NewAgent) -> dict[str, Any]:
     """The part that an agent and each of its versions share."""
-    return {
-        "organization": organization.name,
-        "name": row.name,
-        "version": row.version,
-        "status": row.status,
-        "owner": row.owner,
-        "team": row.team,
-        "environment": row.environment,
-        "capabilities": row.capabilities,
-        "labels": row.labels,
-        "content": row.content,
-        "description": row.description,
-        "purpose": row.purpose,
-        "model_family": row.model_family,
-        "parent": row.parent,
-        "expires_ns": row.expires_ns,
-        "review_days": row.review_days,
-        "reviewed_ns": row.reviewed_ns,
-    }
+    return {"organization": organization.name, **{name: getattr(row, name) for name in _SHARED}}
 
 
 def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:

@@ -12,8 +12,8 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import ConflictError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
-from gateway.registry import agent_versions, names, outbox, queries, tenant_states
 from gateway.registry import change_entries as entries
+from gateway.registry import names, outbox, queries, tenant_states
 from gateway.registry.database import Registry
 from gateway.registry.models import Binding, Organization, Team, TeamVersion
 from gateway.registry.queries import find_organization
@@ -58,7 +58,7 @@ def update_team(
         if owner is not None:
             row.owner = names.check_text("owner", owner)
         if description is not None:
-            row.description = agent_versions.check_description(description)
+            row.description = names.check_description(description)
         if before == (row.owner, row.description):
             return None
         row.version += 1
@@ -144,7 +144,7 @@ def _create(
         organization_id=tenant.id,
         name=names.check_name("team", name),
         owner=names.check_text("owner", owner),
-        description=agent_versions.check_description(description),
+        description=names.check_description(description),
         version=1,
         created_ns=now,
         updated_ns=now,

@@ -6,14 +6,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, create_model
 from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import agent_updates, as_of, changes, pages, queries, tenants
+from gateway.registry import agent_fields, agent_updates, as_of, changes, pages, queries, tenants
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.records import AgentRecord, AgentVersionRecord
 
@@ -42,9 +42,6 @@ class NewAgent(Reasoned):
     environment: str = "dev"
     capabilities: list[str] = Field(default_factory=list)
     labels: dict[str, str] = Field(default_factory=dict)
-    description: str = ""
-    purpose: str = ""
-    model_family: str = ""
     parent: str | None = Field(None, description="The name or id of the agent that it works for.")
     expires: AwareDatetime | None = None
     review_days: int | None = None
@@ -63,9 +60,6 @@ class AgentPatch(Body):
     remove_capabilities: list[str] = Field([], description="From those that it has; each must be there.")
     labels: dict[str, str | None] | None = Field(None, description="Those to set; null removes one.")
     remove_labels: list[str] = Field([], description="Those to remove; each must be there.")
-    description: str | None = None
-    purpose: str | None = None
-    model_family: str | None = None
     parent: str | None = None
     expires: AwareDatetime | None = None
     review_days: int | None = None
@@ -74,6 +68,12 @@ class AgentPatch(Body):
     redact: list[str] | None = Field(None, description="What matches one of these (RE2) is removed first.")
     replace_revoked: bool = Field(False, description="Also if an agent of the new name was revoked.")
     reason: str = Field("", description="Why; it stays in the audit log.")
+
+
+def _with_texts(body: type[Body], kind: Any, default: str | None) -> type[Body]:
+    """The body with a member for each text of an agent."""
+    members: dict[str, Any] = dict.fromkeys(agent_fields.NAMES, (kind, default))
+    return create_model(body.__name__, __base__=body, __doc__=body.__doc__, **members)
 
 
 class AgentQuery(PageQuery):
@@ -170,10 +170,8 @@ def _update(given: AgentPatch, before: AgentRecord) -> AgentUpdate:
     if "name" in sent and given.name is None:
         error = {"pointer": "/name", "message": "an agent must have a name"}
         raise Problem(422, "invalid_body", "/name: an agent must have a name", errors=[error])
-    texts: dict[str, Any] = {
-        name: getattr(given, name) or ""
-        for name in ("owner", "team", "environment", "description", "purpose", "model_family", "parent")
-        if name in sent
+    members: dict[str, Any] = {
+        name: getattr(given, name) or "" for name in ("owner", "team", "environment", "parent") if name in sent
     }
     had = set(before.capabilities)
     capabilities = set(given.capabilities or ()) if "capabilities" in sent else had
@@ -193,7 +191,8 @@ def _update(given: AgentPatch, before: AgentRecord) -> AgentUpdate:
         retention_days=given.retention_days,
         redact=given.redact,
         replace_revoked=given.replace_revoked,
-        **texts,
+        texts={name: getattr(given, name) or "" for name in agent_fields.NAMES if name in sent},
+        **members,
     )
 
 
@@ -285,7 +284,7 @@ OPERATIONS = [
         noun="agents",
         summary="Register an agent, which can do nothing until it has a key and a binding",
         function=register,
-        body=NewAgent,
+        body=_with_texts(NewAgent, str, ""),
         status=201,
         answer=_AGENT,
         tagged=True,
@@ -306,7 +305,7 @@ OPERATIONS = [
         noun="agents",
         summary="Change an agent, from its next request on",
         function=update,
-        body=AgentPatch,
+        body=_with_texts(AgentPatch, str | None, None),
         answer=_AGENT,
         if_match="required",
         tagged=True,

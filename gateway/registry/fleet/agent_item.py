@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.errors import GatewayError
+from gateway.registry import agent_fields
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.records import AgentRecord
 
 DEFAULT_ENVIRONMENT = "dev"
 """The environment of a new agent, if the file says nothing; as on the command line."""
 
-TEXTS = ("owner", "team", "environment", "description", "purpose", "model_family")
+TEXTS = ("owner", "team", "environment", *agent_fields.NAMES)
 """The members that are texts and called like those of a record."""
 
 
@@ -57,7 +58,8 @@ def update(before: Mapping[str, Any], item: Mapping[str, Any]) -> AgentUpdate:
     labels = item.get("labels", before["labels"])
     expires = item.get("expires")
     return AgentUpdate(
-        **{name: item[name] for name in (*TEXTS, "parent", "review_days") if name in item},
+        **{name: item[name] for name in ("owner", "team", "environment", "parent", "review_days") if name in item},
+        texts={name: item[name] for name in agent_fields.NAMES if name in item},
         expires_ns=time_of(expires) if expires else None if expires is None else 0,
         add_capabilities=[each for each in capabilities if each not in before["capabilities"]],
         remove_capabilities=[each for each in before["capabilities"] if each not in capabilities],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
 from gateway.cli import output
 from gateway.registry import inventory
+from gateway.registry.agent_fields import NAMES, TEXTS
 from tests.gateway.conftest import Home, Run
 
 
@@ -47,6 +50,43 @@ def test_what_the_register_says_of_an_agent(at: Run, home: Home) -> None:
     assert at("agents", "retire", "bot").out == "agent bot is retired already\n"
     assert "agent `bot` is retired: a retired agent cannot come back" in at("agents", "resume", "bot").complains()
     assert [each["status"] for each in at("agents", "list", "--json").json] == ["active", "retired"]
+
+
+def test_every_text_of_an_agent_is_wherever_an_agent_is(at: Run, home: Home, tmp_path: Path) -> None:
+    """A new one of `TEXTS` needs no other test."""
+
+    def told(value: str) -> dict[str, str]:
+        return {each.name: f"{value} {each.name}" for each in TEXTS}
+
+    def options(texts: dict[str, str]) -> list[str]:
+        return [part for name, text in texts.items() for part in (f"--{name.replace('_', '-')}", text)]
+
+    at("agents", "register", "bot", *options(told("first")), "--environment", "")
+    assert at("agents", "update", "bot", *options(told("second"))).code == 0
+    shown = at("agents", "show", "bot").out.splitlines()
+    for each in TEXTS:
+        assert [f"second {each.name}" in line for line in shown if line.startswith(each.shown or each.name)] == [True]
+    versions = at("agents", "history", "bot", "--json").json
+    assert [{name: each[name] for name in NAMES} for each in versions] == [told("first"), told("second")]
+    changed = at("agents", "history", "bot").out.splitlines()[2]
+    assert all(f"{name.replace('_', ' ')}: first {name} → second {name}" in changed for name in NAMES)
+    entries = [json.loads(line)["entry"] for line in at("audit", "list", "--json").out.splitlines()]
+    assert told("second") in [{name: each.get(name) for name in NAMES} for each in entries]
+    fleet = at("export").out
+    assert all(f"{name}: second {name}" in fleet for name in NAMES)
+    file = tmp_path / "fleet.yaml"
+    file.write_text(fleet.replace("second ", "third "))
+    assert at("apply", "-f", str(file)).code == 0
+    now = at("agents", "show", "bot", "--json").json
+    assert {name: now[name] for name in NAMES} == told("third")
+    at("agents", "update", "bot", *options(dict.fromkeys(NAMES, "")))
+    now = at("agents", "show", "bot", "--json").json
+    assert {name: now[name] for name in NAMES} == dict.fromkeys(NAMES, "")
+
+
+def test_what_is_no_text_of_an_agent(home: Home) -> None:
+    with pytest.raises(TypeError, match="no text"):
+        home.agent(colour="red")
 
 
 @pytest.mark.slow

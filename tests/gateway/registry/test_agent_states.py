@@ -143,7 +143,7 @@ def test_a_line_of_parents_has_an_end(home: Home) -> None:
 
 def test_each_version_says_who_and_why(home: Home) -> None:
     home.agent(purpose="answers customers", reason="asked for by dana")
-    update = AgentUpdate(purpose="", description="An agent.", model_family="gpt-4o", review_days=30)
+    update = AgentUpdate(texts={"purpose": "", "description": "An agent.", "model_family": "gpt-4o"}, review_days=30)
     agent_updates.update_agent(
         home.registry, actor="local:7", organization=ORG, agent="bot", update=update, reason="audit 12"
     )
