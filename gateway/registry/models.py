@@ -177,7 +177,7 @@ class _AgentColumns(SQLModel, AgentTexts):
 
 
 class NewAgent(_AgentColumns):
-    """The columns of an agent. Where many are registered, objects of `Agent` would take most of the time."""
+    """The columns of an agent, without the ORM, whose objects would take most of the time of registering many."""
 
     id: str = Field(primary_key=True)
     version: int

@@ -122,8 +122,8 @@ def _register(
     for team in named:
         teams.ensure(session, tenant, team, actor)
     rows = _rows(session, tenant, agents)
-    # Plain rows past the ORM, whose objects would take most of the time.
-    session.execute(insert(table(Agent)), [dict(each) for each in rows])
+    # Plain rows past the ORM. Pydantic's own way to a dictionary takes much longer than `vars`.
+    session.execute(insert(table(Agent)), [vars(each) for each in rows])
     agent_versions.remember_all(session, tenant, rows, actor, "agent.registered", reason, before)
     return rows
 
