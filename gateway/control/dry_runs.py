@@ -28,6 +28,7 @@ from gateway.policy import reexecution
 from gateway.registry import adoptions, queries
 from gateway.registry.database import Registry
 from gateway.registry.records import AgentRecord, KeyRecord
+from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 
 
@@ -58,6 +59,7 @@ class Record:
 def answer(
     settings: Settings,
     registry: Registry,
+    vault: Vault,
     organization: str,
     question: Question,
     *,
@@ -69,7 +71,7 @@ def answer(
         address(question.sender)
     agent = queries.agent(registry, organization, question.agent)
     key, notes = _key(registry, organization, agent, question)
-    with closing(DryRun(settings)) as gateway:
+    with closing(DryRun(settings, vault)) as gateway:
         try:
             principal, trial = asyncio.run(_tried(gateway, agent, key, question, notes))
         except Denied as denied:

@@ -31,7 +31,6 @@ from gateway.policy.input_schema import problems
 from gateway.registry.reader import RegistryReader
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
-from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from gateway.upstream import routing
@@ -60,13 +59,14 @@ class Trial:
 class DryRun:
     """A view of one data directory. Close it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, vault: Vault) -> None:
+        """`vault` is that of this process: one for each dry run would run the command that gives its key each time."""
         data = settings.data
         with ExitStack() as opened:
             self._limits = opened.enter_context(closing(Limits(settings)))
             self._reader = opened.enter_context(closing(RegistryReader(data.registry_db)))
             self._references = References(opened.enter_context(closing(RuntimeStore(data.runtime_db))))
-            self._view = RegistryView(self._reader, Vault.load(data.keys, KeySource.of(settings)))
+            self._view = RegistryView(self._reader, vault)
             self._policies = PolicyCache(data.bundles)
             self._opened = opened.pop_all()
 

@@ -55,6 +55,7 @@ class InProcess:
         self._publishing: set[bool] = set()
 
     def __enter__(self) -> InProcess:
+        self._context.data.check_owner()  # not every operation opens the registry, which looks at that, too
         return self
 
     def __exit__(

@@ -70,6 +70,7 @@ def decide(ask: Ask) -> Answer:
     found = dry_runs.answer(
         context.settings,
         context.registry,
+        context.vault,
         ask.tenant,
         question,
         explain=given.explain,

@@ -14,6 +14,8 @@ from gateway import cli, ownership
 from gateway.audit.log_files import log_directory
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
+from gateway.management.client import Request
+from gateway.management.in_process import InProcess
 from gateway.processes.creation import create
 from gateway.processes.openness import access, too_open
 from gateway.settings import load_settings
@@ -87,6 +89,15 @@ def test_what_belongs_to_another_user_is_not_read(
         assert f"belongs to user {STRANGER}" in said, (command, said)
         assert f"sudo -u '#{STRANGER}' gateway" in said, said  # without the sign, `sudo` takes a number for a name
     assert not (here.parent / "ran").exists()
+
+
+@as_root
+def test_an_operation_that_opens_no_registry_reads_nothing_of_another_users_either(here: Path) -> None:
+    everything(here)
+    for method, path in (("GET", ("adoptions", "clients")), ("GET", ("token-keys",)), ("GET", ("usage",))):
+        with pytest.raises(GatewayError) as refused, InProcess(here, lambda *_said: None) as transport:
+            transport.exchange(Request(method=method, path=path))
+        assert refused.value.code == "data_foreign"
 
 
 OPEN: dict[str, Callable[[Path], None]] = {
