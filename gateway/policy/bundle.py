@@ -200,8 +200,11 @@ def write(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def read(directory: Path) -> Files:
-    """The files of a published bundle. Raises `GatewayError` (`bundle_damaged`) if their digest is not its name."""
-    where = str(directory)
+    """The files of a published bundle. Raises `GatewayError` (`bundle_damaged`) if their digest is not its name.
+
+    The error names no more of the machine's directories than `bundles/DIGEST`: operators of organizations read it.
+    """
+    where = "/".join(directory.parts[-2:])
     if not _DIGEST.fullmatch(directory.name):
         raise GatewayError("bundle_missing", f"there is no bundle in `{where}`", subject=where)
     try:
@@ -213,7 +216,9 @@ def read(directory: Path) -> Files:
         reason = (error.strerror or type(error).__name__).lower()
         raise GatewayError("bundle_missing", f"cannot read bundle `{where}`: {reason}", subject=where) from error
     if odd:
-        raise GatewayError("bundle_damaged", f"`{odd}` is not a regular file", subject=where)
+        raise GatewayError(
+            "bundle_damaged", f"`{where}/{odd.relative_to(directory)}` is not a regular file", subject=where
+        )
     if MANIFEST not in files:
         raise GatewayError("bundle_missing", f"there is no bundle in `{where}`", subject=where)
     if not all(map(decides, files)) or digest(files) != directory.name:

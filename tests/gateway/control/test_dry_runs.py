@@ -36,3 +36,17 @@ def test_a_dry_run_runs_no_command_for_the_vaults_key(runs: Path, control: Contr
     for _ in range(2):
         viewer("POST", "/decide", asked).ok()
     assert runs.read_text() == before
+
+
+def test_a_bundle_that_is_missing_tells_nothing_of_the_machines_directories(control: Control, owner: Client) -> None:
+    control.home.agent("bot")
+    control.home.key()
+    control.home.activate("base")
+    owner("POST", "/bindings", {"subject_kind": "agent", "subject": "bot", "bundle": "base"}).ok(201)
+    viewer = control.operator("viola", "viewer", ORG)
+    asked = {"agent": "bot", "call": {"action": "models.list"}}
+    answers = [viewer("POST", "/decide", asked), viewer("GET", "/agents/bot/permissions", model="m")]
+    assert answers[0].problem(422) == "bundle_missing"
+    for each in answers:
+        assert "bundles/digest-of-base-cccc" in each.raw.decode()
+        assert str(control.home.data.path) not in each.raw.decode()
