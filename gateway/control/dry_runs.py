@@ -19,7 +19,7 @@ from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
 from gateway.control.decisions import bundle_document, explained_document
 from gateway.dataplane.dry_run import DryRun, Trial
-from gateway.errors import Denied, GatewayError
+from gateway.errors import Denied, GatewayError, Hint
 from gateway.identifiers import new_id
 from gateway.identity.credentials import public_part
 from gateway.identity.key_scope import address
@@ -104,7 +104,7 @@ def _key(
     if keys:
         return keys[-1], []
     if wanted is not None:
-        hint = f"type `gateway keys list {agent.name}` to see its keys"
+        hint = Hint(f"type `gateway keys list {agent.name}` to see its keys")
         raise GatewayError("unknown_key", f"agent `{agent.name}` has no key `{public_part(wanted)}`", hint=hint)
     if agent.status != "active":
         return None, []

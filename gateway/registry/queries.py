@@ -62,7 +62,7 @@ def find_organization(session: Session, name: str) -> Organization:
     found = session.exec(select(Organization).where(Organization.name == name)).one_or_none()
     if found is None:
         names = session.exec(select(Organization.name).limit(_LISTED)).all()
-        create = f"type `gateway orgs list` to see the organizations, or `gateway orgs create {name}`"
+        create = Hint(f"type `gateway orgs list` to see the organizations, or `gateway orgs create {name}`")
         raise _unknown("organization", name, did_you_mean(name, names, create))
     kept[name] = found
     return found
@@ -115,7 +115,7 @@ def find_key(session: Session, organization: Organization, reference: str) -> Ap
         ).order_by(col(ApiKey.revoked_ns).is_not(None), col(ApiKey.id).desc())
     ).first()
     if found is None:
-        raise _unknown("key", public_part(reference), "type `gateway keys list` to see the keys")
+        raise _unknown("key", public_part(reference), Hint("type `gateway keys list` to see the keys"))
     return found
 
 
@@ -411,7 +411,7 @@ def _with_members(session: Session, owner: Organization, records: list[BindingRe
 
 
 def _suggestion(reference: str, names: Iterable[str], noun: str) -> str:
-    return did_you_mean(reference, names, f"type `gateway {noun} list` to see the {noun}")
+    return did_you_mean(reference, names, Hint(f"type `gateway {noun} list` to see the {noun}"))
 
 
 def _unknown(what: str, reference: str, hint: str) -> GatewayError:

@@ -71,6 +71,20 @@ def test_hints_for_the_command_line(control: Control, owner: Client) -> None:
     assert hinted.json["detail"] == plain.json["detail"]
 
 
+def test_a_hint_about_something_unknown_names_commands_for_the_command_line_alone(
+    control: Control, owner: Client
+) -> None:
+    control.home.agent("bot")
+    for method, path, body, hint in (
+        ("GET", "/agents/zzz", None, "GET /api/v1/agents lists them"),
+        ("GET", "/keys/zzz", None, "GET /api/v1/keys lists them"),
+        ("POST", "/decide", {"agent": "bot", "key": "zzz", "call": {"action": "models.list"}}, None),
+    ):
+        assert owner(method, path, body).json.get("hint") == hint
+        told = owner(method, path, body, headers={"gateway-client": "command-line"}).json["hint"]
+        assert told.startswith("type `gateway ")
+
+
 @pytest.mark.slow
 def test_versions_of_an_organization(control: Control, owner: Client) -> None:
     owner("POST", "/organizations", {"name": "acme"}).ok(201)
