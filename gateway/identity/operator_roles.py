@@ -1,7 +1,7 @@
 """The rights of operators: their roles, and the scopes of their tokens (control-api.md).
 
     owner     everything
-    admin     changes everything but operators, organizations and keys that sign tokens
+    admin     changes everything but operators, organizations, the gateway's own keys and what is kept of calls
     auditor   reads everything, also audit entries and operators
     viewer    reads everything but audit entries and operators
 
@@ -38,6 +38,8 @@ NOUNS: Final = (
     "policies",
     "status",
     "token-keys",
+    "secret-keys",
+    "content",
     "audit",
 )
 """The kinds of things to read and to change."""
@@ -50,8 +52,8 @@ SCOPES: Final = (
     *(f"{noun}:{verb}" for noun in NOUNS if noun not in _ONLY_READ for verb in ("read", "write")),
 )
 
-_OWNERS_ONLY = ("organizations", "operators", "token-keys")
-_NOT_FOR_VIEWERS = ("operators", "audit")
+_OWNERS_ONLY = ("organizations", "operators", "token-keys", "secret-keys", "content")
+_NOT_FOR_VIEWERS = ("operators", "secret-keys", "content", "audit")
 
 
 def may(role: str, noun: str, *, write: bool) -> bool:

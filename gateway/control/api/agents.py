@@ -322,7 +322,7 @@ OPERATIONS = [
     Operation(
         method="POST",
         path="/agents/{agent}/erase-content",
-        noun="agents",
+        noun="content",
         summary="Destroy the key of what is kept of an agent, and delete it from the log",
         function=erase,
         answer={

@@ -58,7 +58,7 @@ OPERATIONS = [
     Operation(
         method="GET",
         path="/vault",
-        noun="token-keys",
+        noun="secret-keys",
         summary="Which key secrets are sealed under, and what is sealed under which",
         function=vault,
         about="nothing",
@@ -67,7 +67,7 @@ OPERATIONS = [
     Operation(
         method="PUT",  # many transactions, which an Idempotency-Key does not hold together; it goes on where it was
         path="/vault",
-        noun="token-keys",
+        noun="secret-keys",
         summary="Make a new key and put everything sealed under it, or go on with that",
         function=rotate,
         body=Reasoned,
@@ -78,7 +78,7 @@ OPERATIONS = [
     Operation(
         method="GET",
         path="/peppers",
-        noun="token-keys",
+        noun="secret-keys",
         summary="List the peppers, and how many keys that work are hashed under each",
         function=listed,
         about="nothing",
@@ -87,7 +87,7 @@ OPERATIONS = [
     Operation(
         method="POST",
         path="/peppers",
-        noun="token-keys",
+        noun="secret-keys",
         summary="Make a new pepper, under which keys are hashed from now on",
         function=add,
         about="nothing",
@@ -97,7 +97,7 @@ OPERATIONS = [
     Operation(
         method="DELETE",
         path="/peppers/{pepper}",
-        noun="token-keys",
+        noun="secret-keys",
         summary="Delete a pepper that no key which works is hashed under",
         function=remove,
         about="nothing",

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 # Things of the whole gateway: operators of one organization have nothing to do with them.
 EVERYBODYS = ("/login-providers", "/token-keys", "/policies")
-OWNERS = ("organizations", "operators", "token-keys")
-NOT_FOR_VIEWERS = ("operators", "audit")
+OWNERS = ("organizations", "operators", "token-keys", "secret-keys", "content")
+NOT_FOR_VIEWERS = ("operators", "secret-keys", "content", "audit")
 # Everybody with a token may ask; the answer depends on what they may read, and has tests of its own.
 FOR_ALL = ("me", "fleet")
 ASKED = [each for each in operations.every() if not each.public and not each.streams and each.path != "/logout"]

@@ -74,7 +74,7 @@ NOT_REACHED: Final = frozenset(
         "registry/peppers.py:remove",
         "registry/public_keys.py:add_public_key",
         "registry/queries.py:above",
-        "registry/queries.py:find_bundle",
+        "registry/queries.py:_find_bundle",
         "registry/registration.py:_check_new",
         "registry/retiring.py:in_last_hours",
         "registry/retiring.py:old",

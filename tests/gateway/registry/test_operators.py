@@ -103,13 +103,16 @@ def test_history_says_who_and_why(home: Home) -> None:
     ]
 
 
+OWNERS_ONLY = {"organizations", "operators", "token-keys", "secret-keys", "content"}
+
+
 @pytest.mark.parametrize(
     ("role", "reads", "writes"),
     [
         ("owner", set(operator_roles.NOUNS), set(operator_roles.NOUNS)),
-        ("admin", set(operator_roles.NOUNS), set(operator_roles.NOUNS) - {"organizations", "operators", "token-keys"}),
+        ("admin", set(operator_roles.NOUNS), set(operator_roles.NOUNS) - OWNERS_ONLY),
         ("auditor", set(operator_roles.NOUNS), set()),
-        ("viewer", set(operator_roles.NOUNS) - {"operators", "audit"}, set()),
+        ("viewer", set(operator_roles.NOUNS) - {"operators", "secret-keys", "content", "audit"}, set()),
         ("nobody", set(), set()),
     ],
 )
