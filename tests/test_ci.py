@@ -92,7 +92,8 @@ def test_the_workflow_in_an_empty_environment(repository: Path, tmp_path: Path) 
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=300)
     path = f"{environment}/bin:/usr/bin:/bin"
     install, *commands = steps()
-    done = shell(install.replace("agent-identity-gateway", str(ROOT)), repository, PATH=path)
+    here = re.sub(r"agent-identity-gateway(\[\w+\]) @ [^\"]+", lambda found: f"{ROOT}{found[1]}", install)
+    done = shell(here, repository, PATH=path)
     assert done.returncode == 0, done.stderr
     for command in commands:
         assert shell(command, repository, PATH=path).returncode == 0, command

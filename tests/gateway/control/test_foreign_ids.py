@@ -100,7 +100,7 @@ def test_a_foreign_id_is_answered_like_one_that_nothing_has(
     tenants: tuple[Tenant, Tenant],  # noqa: F811
 ) -> None:
     me, other = tenants
-    theirs = made(control, other) | {"provider": _provider(control), "name": "theirs.example"}
+    theirs = made(control, other) | {"provider": _provider(control), "name": "theirs.example", "pepper": "90210"}
     nobodys = missing(theirs)
     document = document_of(control.api)
     differing, compared = [], 0
