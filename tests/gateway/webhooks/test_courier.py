@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gateway.registry import webhooks
 from gateway.runtime import deliveries
 from gateway.runtime.deliveries import Deliveries, Outcome, Round
 from gateway.runtime.store import RuntimeStore
@@ -362,7 +363,7 @@ def test_what_operators_are_told(home: Home, at: Run, add: Callable[..., None], 
     )
     made = at("webhooks", "add", "https://alerts.example.com/", "--json").json
     assert signature.key_of(made["secret"])
-    assert made["webhook"]["events"] == sorted(events.USUAL)
+    assert made["webhook"]["events"] == sorted(webhooks.USUAL)
     assert made["secret"].encode() not in home.data.registry_db.read_bytes()
     assert (
         "there is a webhook with this URL already" in at("webhooks", "add", "https://alerts.example.com/").complains()
