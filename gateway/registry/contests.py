@@ -36,7 +36,7 @@ class ContestedError(TellingError):
     def __init__(
         self, error: GatewayError, *, actor: str, what: str, credential: str, holder: str, claimant: str
     ) -> None:
-        super().__init__(error.code, error.message, subject=error.subject, hint=error.hint)
+        super().__init__(error.code, error.message, subject=error.subject, hint=error.hint, kind=error.kind)
         self._actor, self._what, self._credential = actor, what, credential
         self._holder, self._claimant = holder, claimant
 
