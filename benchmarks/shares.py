@@ -1,4 +1,4 @@
-"""How much longer others wait while one agent, operator, organization or address takes all that it can get.
+"""Measure how much longer others wait while one agent, operator, organization or address takes all it can get.
 
     python -m benchmarks.shares [--calls 60] [--rounds 3] [--only TEXT]
 

@@ -20,18 +20,18 @@ class Notes(Generic[_Taken]):
     SECONDS: ClassVar[float]
     """The interval between two writes."""
     WHAT: ClassVar[str]
-    """What cannot be kept if a write fails: the subject of a sentence."""
+    """The subject of the complaint about a failed write, such as `how upstreams answered`."""
 
     def __init__(self, store: RuntimeStore) -> None:
         self._store = store
         self._complaint = ""
 
     def _take(self) -> _Taken | None:
-        """What is new, to be written; None if nothing is."""
+        """Return the news to be written, or None."""
         raise NotImplementedError
 
     def _put_back(self, taken: _Taken) -> None:
-        """It was not written: take it again the next time."""
+        """Keep news that were not written for the next time."""
         raise NotImplementedError
 
     def _write(self, taken: _Taken) -> None:
