@@ -59,6 +59,12 @@ def _folder(fixture: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The event loop of asynchronous tests."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def conformance_dir() -> Path:
     return _folder("conformance_dir")
 

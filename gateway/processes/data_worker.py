@@ -74,7 +74,7 @@ _Held = TypeVar("_Held", bound=_Closable)
 class DataWorker:
     """The resources of one data worker, in the order in which they are opened.
 
-    The parts that several others use are attributes; the rest is known to `serve` alone.
+    The parts that several others use are attributes; the rest is known to one method alone.
     """
 
     def __init__(self, settings: Settings, boot: str, background: Background, stack: AsyncExitStack) -> None:
@@ -105,12 +105,12 @@ class DataWorker:
         self._reader = self._keep(RegistryReader(data.registry_db))
         self._measures = Measures(data.metrics / self._boot, self._settings.metrics_agents)
         self._deployment = await self._reader.deployment()
-        self._writer = AuditWriter(data, boot=self._boot, deployment=self._deployment, observe=self._measures.committed)
-        self._stack.push_async_callback(asyncio.to_thread, self._writer.close)
-        self._run("writing the audit log", self._writer.watch())
+        self.writer = AuditWriter(data, boot=self._boot, deployment=self._deployment, observe=self._measures.committed)
+        self._stack.push_async_callback(asyncio.to_thread, self.writer.close)
+        self._run("writing the audit log", self.writer.watch())
         self._client = UpstreamClient.of(self._settings)
         self._stack.push_async_callback(self._client.close)
-        self._refusals = Refusals(self._writer, presence.leave, self._measures.refused)
+        self._refusals = Refusals(self.writer, presence.leave, self._measures.refused)
         self._stack.callback(self._refusals.flush)
         self._run("counting refusals", self._refusals.run())
         self._policies = PolicyCache(data.bundles, data.cache)
@@ -129,8 +129,8 @@ class DataWorker:
         self._run("keeping when keys are used", self._uses.run())
         self._clients = self._keep_beside(LegacyClients(self._store, self._peppers))
         self._run("keeping which programs use a provider's key", self._clients.run())
-        self._prices = PriceBook(self._settings)
-        self._run("following the prices", self._prices.run())
+        self.prices = PriceBook(self._settings)
+        self._run("following the prices", self.prices.run())
         self._references = References(self._store)
         self._token_keys = TokenKeys(data.keys)
 
@@ -161,14 +161,14 @@ class DataWorker:
             keys=self._token_keys,
             registry=self._reader,
             issuers=issuers,
-            writer=self._writer,
+            writer=self.writer,
         )
 
     def _plane(self, principals: Principals) -> DataPlane:
         settings = self._settings
         if (traces := tracer(settings)) is not None:
             self._stack.push_async_callback(asyncio.to_thread, traces.close)
-        standing = self._keep(Standing(self._data.audit_db, self._writer.balances))
+        standing = self._keep(Standing(self._data.audit_db, self.writer.balances))
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = self._keep(RequestLog("data"))
@@ -179,12 +179,12 @@ class DataWorker:
             registry=RegistryView(self._reader, vault),
             policies=self._policies,
             references=self._references,
-            writer=self._writer,
+            writer=self.writer,
             refusals=self._refusals,
             contacts=self._contacts,
             client=self._client,
-            budget=Budget(standing, self._prices, default_output=settings.default_output_tokens),
-            costs=Costs(self._prices),
+            budget=Budget(standing, self.prices, default_output=settings.default_output_tokens),
+            costs=Costs(self.prices),
             requests=requests,
             contents=Contents(vault, settings.content_max_bytes),
             measures=self._measures,
@@ -200,13 +200,14 @@ class DataWorker:
         """Everything that agents can ask, from the outside in."""
         principals, tokens = self._authentication()
         grants = self._grants(principals, tokens)
-        behind = TokenEndpoint(self._plane(principals), grants, self._token_keys, self._refusals)
+        self.plane = self._plane(principals)
+        behind = TokenEndpoint(self.plane, grants, self._token_keys, self._refusals)
         reports = LeakReports(behind, self._reader, self._peppers, self._store)
         self._run("looking at reported keys", reports.run())
         self._stack.push_async_callback(reports.finish)
         checks = {
             "registry": self._registry_readable,
-            "log": self._writer.check,
+            "log": self.writer.check,
             "policies": self._policies_loaded,
             "requests": self._outages.works,
         }

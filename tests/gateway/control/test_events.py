@@ -132,36 +132,33 @@ async def register(client: Client, *names: str) -> None:
         assert reply.status == 201, reply.raw
 
 
-def test_entries_come_as_they_are_written_and_go_on_after_a_break(owner: Client) -> None:
-    async def test() -> None:
-        await register(owner, "before")
-        reader = await Reader(owner, "kind=change").opened()
-        await register(owner, "one", "two")
-        await reader.has("one", "two")
-        schema = document_of(owner.api)["paths"]["/events"]["get"]["responses"]["200"]["content"]
-        for each in reader.events:
-            jsonschema.validate(each["data"], schema["text/event-stream"]["schema"]["contentSchema"])
-        assert b"id: " in reader.raw
-        await reader.leave()
-        await register(owner, "three")
-        first, second = (each["id"] for each in reader.registered)
-        again = Reader(owner, "kind=change", last_event_id=second)
-        await again.has("three")
-        # The header counts more: a browser repeats the first parameters as well.
-        both = Reader(owner, f"kind=change&after={second}", last_event_id=first)
-        await both.has("two", "three")
-        listed = await asyncio.to_thread(owner, "GET", "/audit/entries")
-        behind = Reader(owner, f"after={listed.ok()['next']}")
-        await register(owner, "four")
-        await behind.has("four")
-        for each in (again, both, behind):
-            await each.leave()
-
-    run(test())
+async def test_entries_come_as_they_are_written_and_go_on_after_a_break(owner: Client) -> None:
+    await register(owner, "before")
+    reader = await Reader(owner, "kind=change").opened()
+    await register(owner, "one", "two")
+    await reader.has("one", "two")
+    schema = document_of(owner.api)["paths"]["/events"]["get"]["responses"]["200"]["content"]
+    for each in reader.events:
+        jsonschema.validate(each["data"], schema["text/event-stream"]["schema"]["contentSchema"])
+    assert b"id: " in reader.raw
+    await reader.leave()
+    await register(owner, "three")
+    first, second = (each["id"] for each in reader.registered)
+    again = Reader(owner, "kind=change", last_event_id=second)
+    await again.has("three")
+    # The header counts more: a browser repeats the first parameters as well.
+    both = Reader(owner, f"kind=change&after={second}", last_event_id=first)
+    await both.has("two", "three")
+    listed = await asyncio.to_thread(owner, "GET", "/audit/entries")
+    behind = Reader(owner, f"after={listed.ok()['next']}")
+    await register(owner, "four")
+    await behind.has("four")
+    for each in (again, both, behind):
+        await each.leave()
 
 
 @pytest.mark.slow
-def test_who_may_read_what(control: Control, owner: Client) -> None:
+async def test_who_may_read_what(control: Control, owner: Client) -> None:
     changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
     acme = control.operator("ann", organization="acme")
     mine = control.operator("dora", "auditor", ORG)
@@ -171,31 +168,28 @@ def test_who_may_read_what(control: Control, owner: Client) -> None:
         await reader.until(lambda: reader.ended)
         return reader.status, orjson.loads(reader.raw)["code"]
 
-    async def test() -> None:
-        assert await refused(Reader(viewer)) == (403, "forbidden")
-        assert await refused(Reader(acme, f"organization={ORG}")) == (404, "unknown_organization")
-        assert await refused(Reader(acme, "organization=system")) == (404, "unknown_organization")
-        assert await refused(Reader(acme, "after=AAAA")) == (400, "invalid_cursor")
-        assert await refused(Reader(acme, "limit=5")) == (400, "invalid_parameter")
-        theirs, ours = await Reader(acme).opened(), await Reader(mine).opened()
-        await register(owner, "mine")
-        await ours.has("mine")
-        await register(acme, "theirs")
-        await theirs.has("theirs")
-        await register(owner, "more")
-        await ours.has("mine", "more")
-        assert theirs.names == ["theirs"]
-        place = ours.registered[0]["id"]
-        assert await refused(Reader(acme, last_event_id=place)) == (400, "invalid_cursor")
-        for each in (theirs, ours):
-            await each.leave()
-
-    run(test())
+    assert await refused(Reader(viewer)) == (403, "forbidden")
+    assert await refused(Reader(acme, f"organization={ORG}")) == (404, "unknown_organization")
+    assert await refused(Reader(acme, "organization=system")) == (404, "unknown_organization")
+    assert await refused(Reader(acme, "after=AAAA")) == (400, "invalid_cursor")
+    assert await refused(Reader(acme, "limit=5")) == (400, "invalid_parameter")
+    theirs, ours = await Reader(acme).opened(), await Reader(mine).opened()
+    await register(owner, "mine")
+    await ours.has("mine")
+    await register(acme, "theirs")
+    await theirs.has("theirs")
+    await register(owner, "more")
+    await ours.has("mine", "more")
+    assert theirs.names == ["theirs"]
+    place = ours.registered[0]["id"]
+    assert await refused(Reader(acme, last_event_id=place)) == (400, "invalid_cursor")
+    for each in (theirs, ours):
+        await each.leave()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["token", "operator", "role", "expiry"])
-def test_a_stream_ends_with_the_right_to_read_it(control: Control, owner: Client, how: str) -> None:
+async def test_a_stream_ends_with_the_right_to_read_it(control: Control, owner: Client, how: str) -> None:
     home = control.home
     reading = control.operator("rita", "auditor", ORG)
 
@@ -212,153 +206,128 @@ def test_a_stream_ends_with_the_right_to_read_it(control: Control, owner: Client
             with home.registry.write() as session:
                 session.get_one(OperatorToken, token.id).expires_ns = time.time_ns()
 
-    async def test() -> None:
-        reader = await Reader(reading).opened()
-        await asyncio.to_thread(take_away)
-        await reader.until(lambda: reader.ended)
-        last = reader.events[-1]
-        assert (last["event"], last["data"]["code"]) == ("end", "bad_credentials")
-        assert reader.status == 200
-        await register(owner, "later")
-        assert b"later" not in reader.raw
-
-    run(test())
+    reader = await Reader(reading).opened()
+    await asyncio.to_thread(take_away)
+    await reader.until(lambda: reader.ended)
+    last = reader.events[-1]
+    assert (last["event"], last["data"]["code"]) == ("end", "bad_credentials")
+    assert reader.status == 200
+    await register(owner, "later")
+    assert b"later" not in reader.raw
 
 
 @pytest.mark.slow
-def test_a_client_that_stops_reading_is_cut(control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_stops_reading_is_cut(
+    control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Meanwhile nothing is read for it."""
     monkeypatch.setattr(event_streams, "SEND_SECONDS", 0.3)
     monkeypatch.setattr(control.api._streams._open, "capacity", 2)
-
-    async def test() -> None:
-        reader = await Reader(owner, "kind=change").opened()
-        reader.may_take.clear()
-        await register(owner, *(f"bot-{number}" for number in range(5)))
-        await reader.until(lambda: reader.ended)
-        assert len(reader.names) < 5
-        assert b"event: end" not in reader.raw
-        # Its place is free, and what it has missed is there.
-        again = Reader(owner, "kind=change", last_event_id=reader.events[-1]["id"] if reader.events else "")
-        await again.opened()
-        assert again.status == 200
-        await again.leave()
-
-    run(test())
+    reader = await Reader(owner, "kind=change").opened()
+    reader.may_take.clear()
+    await register(owner, *(f"bot-{number}" for number in range(5)))
+    await reader.until(lambda: reader.ended)
+    assert len(reader.names) < 5
+    assert b"event: end" not in reader.raw
+    # Its place is free, and what it has missed is there.
+    again = Reader(owner, "kind=change", last_event_id=reader.events[-1]["id"] if reader.events else "")
+    await again.opened()
+    assert again.status == 200
+    await again.leave()
 
 
 @pytest.mark.slow
-def test_how_many_streams_there_may_be(control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_how_many_streams_there_may_be(control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control.api._streams._open, "capacity", 4)
     other, third, fourth = (control.operator(name) for name in ("oscar", "theo", "fred"))
-
-    async def test() -> None:
-        for _ in range(4):  # what is refused takes no place
-            bad = Reader(other, "after=AAAA")
-            await bad.until(lambda: bad.ended)  # noqa: B023  # it is awaited here
-            assert bad.status == 400
-        open_ones = [await Reader(owner).opened() for _ in range(2)]
-        more = Reader(owner)
-        await more.until(lambda: more.ended)
-        assert (more.status, orjson.loads(more.raw)["code"]) == (429, "too_many_streams")
-        open_ones += [await Reader(other).opened(), await Reader(fourth).opened()]
-        full = Reader(third)
-        await full.until(lambda: full.ended)
-        assert (full.status, orjson.loads(full.raw)["code"]) == (503, "overloaded")
-        assert (await asyncio.to_thread(owner, "GET", "/agents")).status == 200
-        for each in open_ones:
-            await each.leave()
-        again = [await Reader(client).opened() for client in (owner, owner, third)]
-        assert [each.status for each in again] == [200] * 3
-        for each in again:
-            await each.leave()
-
-    run(test())
+    for _ in range(4):  # what is refused takes no place
+        bad = Reader(other, "after=AAAA")
+        await bad.until(lambda: bad.ended)  # noqa: B023  # it is awaited here
+        assert bad.status == 400
+    open_ones = [await Reader(owner).opened() for _ in range(2)]
+    more = Reader(owner)
+    await more.until(lambda: more.ended)
+    assert (more.status, orjson.loads(more.raw)["code"]) == (429, "too_many_streams")
+    open_ones += [await Reader(other).opened(), await Reader(fourth).opened()]
+    full = Reader(third)
+    await full.until(lambda: full.ended)
+    assert (full.status, orjson.loads(full.raw)["code"]) == (503, "overloaded")
+    assert (await asyncio.to_thread(owner, "GET", "/agents")).status == 200
+    for each in open_ones:
+        await each.leave()
+    again = [await Reader(client).opened() for client in (owner, owner, third)]
+    assert [each.status for each in again] == [200] * 3
+    for each in again:
+        await each.leave()
 
 
 @pytest.mark.slow
-def test_a_heartbeat_moves_the_place(owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_heartbeat_moves_the_place(owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries that did not match need not be searched again after a break."""
     monkeypatch.setattr(event_streams, "HEARTBEAT_SECONDS", 0.02)
-
-    async def test() -> None:
-        reader = await Reader(owner, "kind=decided").opened()
-        await register(owner, "one")
-        await reader.until(lambda: b": here\nid: " in reader.raw)
-        beats = len(reader.raw.split(b": here"))
-        await reader.until(lambda: len(reader.raw.split(b": here")) > beats + 2)
-        assert reader.events == []
-        place = reader.raw.rpartition(b"id: ")[2].partition(b"\n")[0].decode()
-        await reader.leave()
-        again = await Reader(owner, last_event_id=place).opened()
-        await register(owner, "two")
-        await again.has("two")
-        await again.leave()
-
-    run(test())
+    reader = await Reader(owner, "kind=decided").opened()
+    await register(owner, "one")
+    await reader.until(lambda: b": here\nid: " in reader.raw)
+    beats = len(reader.raw.split(b": here"))
+    await reader.until(lambda: len(reader.raw.split(b": here")) > beats + 2)
+    assert reader.events == []
+    place = reader.raw.rpartition(b"id: ")[2].partition(b"\n")[0].decode()
+    await reader.leave()
+    again = await Reader(owner, last_event_id=place).opened()
+    await register(owner, "two")
+    await again.has("two")
+    await again.leave()
 
 
 @pytest.mark.slow
-def test_many_entries_are_sent_in_pieces(owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_entries_are_sent_in_pieces(owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_streams, "_PIECE", 1)
     monkeypatch.setattr("gateway.control.api.events._LOOKED_AT", 2)
     names = [f"bot-{number}" for number in range(7)]
-
-    async def test() -> None:
-        start = (await asyncio.to_thread(owner, "GET", "/audit/entries")).ok()["next"]
-        await register(owner, *names)
-        reader = Reader(owner, f"after={start}&kind=change")
-        await reader.has(*names)
-        await reader.leave()
-
-    run(test())
+    start = (await asyncio.to_thread(owner, "GET", "/audit/entries")).ok()["next"]
+    await register(owner, *names)
+    reader = Reader(owner, f"after={start}&kind=change")
+    await reader.has(*names)
+    await reader.leave()
 
 
 @pytest.mark.slow
-def test_a_stream_ends_with_the_gateway_and_says_when_it_fails(control: Control) -> None:
+async def test_a_stream_ends_with_the_gateway_and_says_when_it_fails(control: Control) -> None:
     client = control.operator()
-
-    async def test() -> None:
-        stop = asyncio.Event()
-        api = await asyncio.to_thread(lambda: ControlApi.open(control.api._app, control.home.data, "1", None, stop))
-        reader = await Reader(Client(api, client.token)).opened()
-        stop.set()
-        await reader.until(lambda: reader.ended)
-        assert reader.events == []
-        await asyncio.to_thread(api.close)
-        failing = await Reader(client).opened()
-        control.home.data.audit_db.rename(control.home.data.audit_db.with_name("away"))
-        await failing.until(lambda: failing.ended)
-        assert failing.events[-1]["event"] == "end"
-        assert "code" in failing.events[-1]["data"]
-
-    run(test())
+    stop = asyncio.Event()
+    api = await asyncio.to_thread(lambda: ControlApi.open(control.api._app, control.home.data, "1", None, stop))
+    reader = await Reader(Client(api, client.token)).opened()
+    stop.set()
+    await reader.until(lambda: reader.ended)
+    assert reader.events == []
+    await asyncio.to_thread(api.close)
+    failing = await Reader(client).opened()
+    control.home.data.audit_db.rename(control.home.data.audit_db.with_name("away"))
+    await failing.until(lambda: failing.ended)
+    assert failing.events[-1]["event"] == "end"
+    assert "code" in failing.events[-1]["data"]
 
 
 @pytest.mark.slow
-def test_over_a_socket(control: Control) -> None:
+async def test_over_a_socket(control: Control) -> None:
     """With the real listener: whole events, and a clean end when the gateway stops, without waiting for the client."""
     client = control.operator()
     settings = Settings(data=control.home.data, drain_timeout=3600)
     head = f"GET /api/v1/events?kind=change HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.token}\r\n\r\n"
-
-    async def test() -> None:
-        stop = asyncio.Event()
-        api = await asyncio.to_thread(lambda: ControlApi.open(control.api._app, control.home.data, "1", None, stop))
-        opened = listener.listen("127.0.0.1", 0)
-        serving = asyncio.create_task(listener.serve(api, opened, settings, Limits.of(settings), stop))
-        async with asyncio.timeout(WAIT):
-            reading, writing = await asyncio.open_connection(*opened.getsockname())
-            writing.write(head.encode())
-            start = await reading.readuntil(b"retry: 3000\n\n")
-            assert start.startswith(b"HTTP/1.1 200 OK\r\n")
-            assert b"\r\ncontent-type: text/event-stream\r\n" in start
-            await register(client, "one")
-            await reading.readuntil(b'"agent_name":"one"')
-            stop.set()
-            assert (await reading.read()).endswith(b"0\r\n\r\n")
-            writing.close()
-            await serving
-        await asyncio.to_thread(api.close)
-
-    run(test())
+    stop = asyncio.Event()
+    api = await asyncio.to_thread(lambda: ControlApi.open(control.api._app, control.home.data, "1", None, stop))
+    opened = listener.listen("127.0.0.1", 0)
+    serving = asyncio.create_task(listener.serve(api, opened, settings, Limits.of(settings), stop))
+    async with asyncio.timeout(WAIT):
+        reading, writing = await asyncio.open_connection(*opened.getsockname())
+        writing.write(head.encode())
+        start = await reading.readuntil(b"retry: 3000\n\n")
+        assert start.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\ncontent-type: text/event-stream\r\n" in start
+        await register(client, "one")
+        await reading.readuntil(b'"agent_name":"one"')
+        stop.set()
+        assert (await reading.read()).endswith(b"0\r\n\r\n")
+        writing.close()
+        await serving
+    await asyncio.to_thread(api.close)

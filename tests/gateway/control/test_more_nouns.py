@@ -307,27 +307,24 @@ def test_webhooks(control: Control, owner: Client) -> None:
 
 
 @pytest.mark.slow
-def test_a_webhook_is_tried_out(control: Control, owner: Client, acme: Client) -> None:
-    async def scenario() -> None:
-        async with receiving(status(500), status(204)) as receiver:
-            asked = {"url": receiver.url, "insecure": True}
-            made = await asyncio.to_thread(owner, "POST", "/webhooks", asked)
+async def test_a_webhook_is_tried_out(control: Control, owner: Client, acme: Client) -> None:
+    async with receiving(status(500), status(204)) as receiver:
+        asked = {"url": receiver.url, "insecure": True}
+        made = await asyncio.to_thread(owner, "POST", "/webhooks", asked)
 
-            def tried() -> dict[str, Any]:
-                return dict(owner("POST", f"/webhooks/{made.ok(201)['id']}/test").ok())
+        def tried() -> dict[str, Any]:
+            return dict(owner("POST", f"/webhooks/{made.ok(201)['id']}/test").ok())
 
-            # Clients have a loop of their own, and so need a thread.
-            failed = await asyncio.to_thread(tried)
-            assert (failed["accepted"], "status 500" in failed["error"]) == (False, True)
-            passed = await asyncio.to_thread(tried)
-            assert (passed["accepted"], passed["error"], passed["url"]) == (True, "", receiver.url)
-            assert [headers["webhook-id"] for headers, _ in receiver.got] == [failed["event"], passed["event"]]
-            theirs = await asyncio.to_thread(acme, "POST", f"/webhooks/{made.ok(201)['id']}/test")
-            assert theirs.problem(404) == "unknown_webhook"
-            viewer = control.operator("vera", "viewer")
-            assert (await asyncio.to_thread(viewer, "POST", f"/webhooks/{made.ok(201)['id']}/test")).status == 403
-
-    asyncio.run(scenario())
+        # Clients have a loop of their own, and so need a thread.
+        failed = await asyncio.to_thread(tried)
+        assert (failed["accepted"], "status 500" in failed["error"]) == (False, True)
+        passed = await asyncio.to_thread(tried)
+        assert (passed["accepted"], passed["error"], passed["url"]) == (True, "", receiver.url)
+        assert [headers["webhook-id"] for headers, _ in receiver.got] == [failed["event"], passed["event"]]
+        theirs = await asyncio.to_thread(acme, "POST", f"/webhooks/{made.ok(201)['id']}/test")
+        assert theirs.problem(404) == "unknown_webhook"
+        viewer = control.operator("vera", "viewer")
+        assert (await asyncio.to_thread(viewer, "POST", f"/webhooks/{made.ok(201)['id']}/test")).status == 403
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,45 +22,19 @@ from gateway.audit import storage
 from gateway.audit.entry import decode
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
-from gateway.dataplane.budget import Budget
-from gateway.dataplane.contacts import Contacts
-from gateway.dataplane.content import Contents
-from gateway.dataplane.costs import Costs
-from gateway.dataplane.measures import Measures
-from gateway.dataplane.outages import Outages
 from gateway.dataplane.proxy import DataPlane
-from gateway.dataplane.refusals import Refusals
-from gateway.dataplane.registry_view import RegistryView
-from gateway.dataplane.tracing import tracer
 from gateway.http import listener as server
-from gateway.http.health import Health
 from gateway.identity import token_keys
-from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers
-from gateway.identity.legacy_keys import LegacyKeys
-from gateway.identity.principals import Principals
-from gateway.identity.signatures import Signatures
-from gateway.identity.token_credentials import Tokens
-from gateway.identity.token_keys import TokenKeys
 from gateway.policy import bundle as policy_bundle
-from gateway.policy.cache import PolicyCache, digests
+from gateway.processes.background import Background
+from gateway.processes.data_worker import DataWorker
 from gateway.registry import activations, changes
 from gateway.registry.database import Registry
-from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord, UpstreamRecord
-from gateway.runtime.legacy_clients import LegacyClients
-from gateway.runtime.nonces import Nonces
-from gateway.runtime.references import References
-from gateway.runtime.store import RuntimeStore
 from gateway.secrets.vault import Vault
 from gateway.settings import Settings
-from gateway.storage.liveness import Presence
-from gateway.tokens.endpoint import TokenEndpoint
-from gateway.tokens.grants import Grants
-from gateway.tokens.issuer_keys import IssuerKeys
-from gateway.upstream.client import UpstreamClient
 from gateway.usage.price_book import PriceBook
-from gateway.usage.standing import Standing
 
 ORG = "default"
 ACTOR = "local:0"
@@ -389,118 +363,86 @@ def prepared(new_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Pr
     return Prepared(data.path, key.text)
 
 
-async def _run(
-    prepared: Prepared, path: Path, test: Callable[[Gateway], Awaitable[None]], changed: dict[str, Any]
-) -> None:
+@asynccontextmanager
+async def running(prepared: Prepared, path: Path, **changed: Any) -> AsyncIterator[Gateway]:
+    """A data worker's own composition in this event loop, below `path`; keywords change its settings."""
     async with AsyncExitStack() as stack:
         upstream = Upstream()
         upstream_port = await upstream.start()
         stack.push_async_callback(upstream.stop)
-        data, registry, peppers, vault = await asyncio.to_thread(prepared.copy, path, upstream_port)
+        data, registry, peppers, _ = await asyncio.to_thread(prepared.copy, path, upstream_port)
         stack.callback(registry.close)
         usual = Settings(data=data, drain_timeout=1.0, policy_deadline_ms=1000, upstream_retries=0)
         settings = replace(usual, **changed)
-        presence = Presence(data, "boot_test")
-        stack.callback(presence.close)
-        reader = RegistryReader(data.registry_db)
-        stack.callback(reader.close)
-        measures = Measures(data.metrics / "boot_test", settings.metrics_agents)
-        writer = AuditWriter(data, boot="boot_test", deployment="test", observe=measures.committed)
-        stack.push_async_callback(asyncio.to_thread, writer.close)
-        client = UpstreamClient.of(settings)
-        stack.push_async_callback(client.close)
-        refusals = Refusals(writer, presence.leave, measures.refused)
-        policies = PolicyCache(data.bundles)
-        assert policies.follow(digests(await reader.active_bundles())) == {}
-        store = RuntimeStore(data.runtime_db)
-        stack.callback(store.close)
-        nonces = Nonces(store)
-        contacts = Contacts(store, "boot_test")
-        stack.callback(contacts.close)
-        standing = Standing(data.audit_db, writer.balances)
-        stack.callback(standing.close)
-        stack.callback(asyncio.create_task(contacts.run()).cancel)
-        prices = PriceBook(settings)
-        signing = TokenKeys(data.keys)
-        tokens = Tokens(reader, signing, "test")
-        principals = Principals(
-            [ApiKeys(reader, peppers), Signatures(reader, nonces), LegacyKeys(reader, peppers), tokens]
-        )
-        clients = LegacyClients(store, peppers)
-        stack.callback(clients.close)
-        issuers = IssuerKeys()
-        stack.push_async_callback(issuers.close)
-        grants = Grants(
-            settings,
-            "test",
-            principals=principals,
-            tokens=tokens,
-            keys=signing,
-            registry=reader,
-            issuers=issuers,
-            writer=writer,
-        )
-        plane = DataPlane(
-            settings,
-            principals=principals,
-            registry=RegistryView(reader, vault),
-            policies=policies,
-            references=References(store),
-            writer=writer,
-            refusals=refusals,
-            contacts=contacts,
-            client=client,
-            budget=Budget(standing, prices, default_output=settings.default_output_tokens),
-            costs=Costs(prices),
-            contents=Contents(vault, settings.content_max_bytes),
-            measures=measures,
-            tracer=tracer(settings, {}),
-            clients=clients,
-            outages=Outages(store, "boot_test"),
-        )
-        stack.callback(asyncio.create_task(plane.watch.run()).cancel)
-        listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        app = Health(TokenEndpoint(plane, grants, signing, refusals), {})
-        limits = server.Limits.of(settings, refusals.add_code)
-        serving = asyncio.create_task(server.serve(app, listener, settings, limits, stop))
+        worker = DataWorker(settings, "boot_test", Background(stop), stack)
+        await worker.open()
+        app = worker.application()
+        listener = server.listen("127.0.0.1", 0)
+        serving = asyncio.create_task(server.serve(app, listener, settings, worker.limits(), stop))
+        port = listener.getsockname()[1]
         gateway = Gateway(
             data,
             registry,
             peppers,
             upstream,
-            listener.getsockname()[1],
+            port,
             prepared.key,
-            writer,
-            plane,
+            worker.writer,
+            worker.plane,
             stop,
             serving,
-            prices,
+            worker.prices,
         )
         try:
-            async with asyncio.timeout(600):
-                await test(gateway)
+            yield gateway
         finally:
-            refusals.flush()
             stop.set()
             await serving
 
 
+Start = Callable[..., Awaitable[Gateway]]
+
+
+@pytest.fixture
+async def start(prepared: Prepared, tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts a fresh data plane; keywords change its settings."""
+    async with AsyncExitStack() as stack:
+
+        async def started(**changed: Any) -> Gateway:
+            return await stack.enter_async_context(running(prepared, tmp_path, **changed))
+
+        yield started
+
+
+@pytest.fixture
+async def gateway(start: Start) -> Gateway:
+    """A fresh data plane with the usual settings."""
+    return await start()
+
+
 @pytest.fixture
 def run(prepared: Prepared, tmp_path: Path) -> Callable[..., None]:
-    """Run a coroutine function against a fresh data plane; keywords change its settings."""
+    """Run a coroutine function against a data plane that has ended, with its log closed, when this returns."""
 
-    def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
+    def started(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
         asyncio.run(_run(prepared, tmp_path, test, changed))
 
-    return start
+    return started
 
 
 @pytest.fixture
 def run_as_worker(prepared: Prepared, tmp_path: Path) -> Callable[..., None]:
     """The same in the event loop that data workers have: their connections are other objects."""
 
-    def start(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
+    def started(test: Callable[[Gateway], Awaitable[None]], **changed: Any) -> None:
         uvloop.run(_run(prepared, tmp_path, test, changed))
 
-    return start
+    return started
+
+
+async def _run(
+    prepared: Prepared, path: Path, test: Callable[[Gateway], Awaitable[None]], changed: dict[str, Any]
+) -> None:
+    async with running(prepared, path, **changed) as gateway:
+        await test(gateway)

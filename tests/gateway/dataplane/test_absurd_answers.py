@@ -12,8 +12,6 @@ from .conftest import COMPLETION, Gateway, Reply, answer
 from .test_content import keep
 from .test_limits import proven
 
-Run = Callable[..., None]
-
 MOST = 2**53 - 1
 MESSAGE: dict[str, Any] = {"id": "msg_1", "type": "message", "model": "claude", "role": "assistant", "content": []}
 
@@ -31,80 +29,62 @@ def nested(depth: int) -> bytes:
     return b'{"content":' * depth + b"1" + b"}" * depth
 
 
-def test_usage_beyond_what_an_entry_can_hold(run: Run) -> None:
+async def test_usage_beyond_what_an_entry_can_hold(gateway: Gateway) -> None:
     """Each count is one that the log can hold, and their sum is not: the decision stayed open until a restart."""
-
-    async def test(gateway: Gateway) -> None:
-        usage = {"input_tokens": MOST, "output_tokens": 3, "cache_read_input_tokens": MOST}
-        reply = await message(gateway, {**MESSAGE, "usage": usage})
-        assert (reply.status, reply.json["usage"]) == (200, usage)
-        [completed] = await gateway.entries("completed")
-        assert (completed["outcome"], completed["input_tokens"], completed["misreported"]) == ("ok", None, "impossible")
-        assert completed["settled_tokens"] < 1000
-        assert orjson.loads(completed["reported_json"])["input_tokens"] == str(2 * MOST)
-        assert gateway.open_decisions() == 0
-        assert proven(gateway) == []
-
-    run(test)
+    usage = {"input_tokens": MOST, "output_tokens": 3, "cache_read_input_tokens": MOST}
+    reply = await message(gateway, {**MESSAGE, "usage": usage})
+    assert (reply.status, reply.json["usage"]) == (200, usage)
+    [completed] = await gateway.entries("completed")
+    assert (completed["outcome"], completed["input_tokens"], completed["misreported"]) == ("ok", None, "impossible")
+    assert completed["settled_tokens"] < 1000
+    assert orjson.loads(completed["reported_json"])["input_tokens"] == str(2 * MOST)
+    assert gateway.open_decisions() == 0
+    assert proven(gateway) == []
 
 
-def test_an_answer_that_is_nested_more_deeply_than_calls_can_be(run: Run) -> None:
+async def test_an_answer_that_is_nested_more_deeply_than_calls_can_be(gateway: Gateway) -> None:
     """Reading it failed, and the memory that it took was given back to nobody."""
-
-    async def test(gateway: Gateway) -> None:
-        deep = b'{"type":"message","text":"%s","content":[%s]}' % (b"x" * 100_000, nested(1000))
-        reply = await message(gateway, deep)
-        assert (reply.status, reply.body) == (200, deep)
-        [completed] = await gateway.entries("completed")
-        assert completed["outcome"] == "ok"
-        assert gateway.plane.load()[1] == 0
-
-    run(test)
+    deep = b'{"type":"message","text":"%s","content":[%s]}' % (b"x" * 100_000, nested(1000))
+    reply = await message(gateway, deep)
+    assert (reply.status, reply.body) == (200, deep)
+    [completed] = await gateway.entries("completed")
+    assert completed["outcome"] == "ok"
+    assert gateway.plane.load()[1] == 0
 
 
-def test_an_event_of_a_hundred_thousand_lines(run: Run) -> None:
+async def test_an_event_of_a_hundred_thousand_lines(gateway: Gateway) -> None:
     """Reading one of 31 MiB stopped the worker for ten seconds and took 650 MiB."""
-
-    async def test(gateway: Gateway) -> None:
-        await keep(gateway, redact=[])
-        gateway.upstream.handler = answer(b"data:\n" * 100_000, content_type="text/event-stream")
-        reply = await gateway.chat(stream=True)
-        assert reply.status == 200
-        assert b"upstream_error" in reply.body
-        assert len(reply.body) < 1000
-        [completed] = await gateway.entries("completed")
-        assert completed["outcome"] == "upstream_error"
-        assert completed["detail"] == "an unfinished event of the stream has too many bytes or lines"
-        assert gateway.plane.load()[1] == 0
-
-    run(test)
+    await keep(gateway, redact=[])
+    gateway.upstream.handler = answer(b"data:\n" * 100_000, content_type="text/event-stream")
+    reply = await gateway.chat(stream=True)
+    assert reply.status == 200
+    assert b"upstream_error" in reply.body
+    assert len(reply.body) < 1000
+    [completed] = await gateway.entries("completed")
+    assert completed["outcome"] == "upstream_error"
+    assert completed["detail"] == "an unfinished event of the stream has too many bytes or lines"
+    assert gateway.plane.load()[1] == 0
 
 
-def test_a_kept_answer_that_is_nested_more_deeply_than_can_be_written(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        await keep(gateway, redact=["nothing like it"])
-        gateway.upstream.handler = answer(b'{"model":"x","arguments":%s}' % nested(300))
-        assert (await gateway.chat()).status == 200
-        [completed] = await gateway.entries("completed")
-        assert (completed["content_omitted"], gateway.open_decisions()) == ("not_json", 0)
-
-    run(test)
+async def test_a_kept_answer_that_is_nested_more_deeply_than_can_be_written(gateway: Gateway) -> None:
+    await keep(gateway, redact=["nothing like it"])
+    gateway.upstream.handler = answer(b'{"model":"x","arguments":%s}' % nested(300))
+    assert (await gateway.chat()).status == 200
+    [completed] = await gateway.entries("completed")
+    assert (completed["content_omitted"], gateway.open_decisions()) == ("not_json", 0)
 
 
 @pytest.mark.parametrize(
     ("made", "why"), [(lambda text: text and [text], "TypeError"), (lambda _: "\ud800", "AuditError")]
 )
-def test_a_defect_in_what_an_entry_says_of_an_answer_leaves_no_decision_open(
-    run: Run, monkeypatch: pytest.MonkeyPatch, made: Callable[[Any], Any], why: str
+async def test_a_defect_in_what_an_entry_says_of_an_answer_leaves_no_decision_open(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, made: Callable[[Any], Any], why: str
 ) -> None:
-    async def test(gateway: Gateway) -> None:
-        # No price is found by a list, and no entry can hold half of a character.
-        monkeypatch.setattr("gateway.upstream.providers.openai.answers.text", made)
-        gateway.upstream.handler = answer(COMPLETION)
-        assert (await gateway.chat()).status == 200
-        [completed] = await gateway.entries("completed")
-        assert (completed["outcome"], completed["status"], completed["input_tokens"]) == ("ok", 200, None)
-        assert completed["detail"] == f"the rest of this entry could not be made: {why}"
-        assert gateway.open_decisions() == 0
-
-    run(test)
+    # No price is found by a list, and no entry can hold half of a character.
+    monkeypatch.setattr("gateway.upstream.providers.openai.answers.text", made)
+    gateway.upstream.handler = answer(COMPLETION)
+    assert (await gateway.chat()).status == 200
+    [completed] = await gateway.entries("completed")
+    assert (completed["outcome"], completed["status"], completed["input_tokens"]) == ("ok", 200, None)
+    assert completed["detail"] == f"the rest of this entry could not be made: {why}"
+    assert gateway.open_decisions() == 0

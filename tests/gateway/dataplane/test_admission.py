@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from gateway.registry import changes, usage_limits
 
 from .conftest import ACTOR, ORG, Gateway, Reply, chat, read_reply, until
 
-Run = Callable[..., None]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -49,63 +47,50 @@ def limit(gateway: Gateway, value: int) -> None:
     )
 
 
-def test_no_more_bodies_arrive_than_calls_may_run(run: Run) -> None:
+async def test_no_more_bodies_arrive_than_calls_may_run(gateway: Gateway) -> None:
     """An agent that may make one call at a time had 2,248 requests in progress whose bodies did not come."""
-
-    async def test(gateway: Gateway) -> None:
-        limit(gateway, 2)
-        key = another_agent(gateway)
-        slow = [await slow_body(gateway) for _ in range(12)]
-        refused = await answered(slow)
-        assert len(refused) == 10
-        assert {(each.status, each.code, each.headers["retry-after"]) for each in refused} == {
-            (429, "limit_exceeded", "1")
-        }
-        text = str(refused[0].json["error"]["message"])
-        assert "the bodies of 2 requests are still arriving, and agent:bot has 0 requests left of 2 requests" in text
-        assert gateway.plane.load()[0] == 2
-        assert (await gateway.send(gateway.request(chat(), f"Authorization: Bearer {key}"))).status == 200
-        # The other agent need not wait for those.
-        refusals = await gateway.entries("refused")
-        assert sum(each["count"] for each in refusals) == 10
-        assert {each["reason"] for each in refusals} == {"limit_exceeded"}
-        for _, writer in slow:
-            writer.close()
-        await until(lambda: gateway.plane.load()[0] == 0)
-        assert (await gateway.chat()).status == 200
-
-    run(test)
+    limit(gateway, 2)
+    key = another_agent(gateway)
+    slow = [await slow_body(gateway) for _ in range(12)]
+    refused = await answered(slow)
+    assert len(refused) == 10
+    assert {(each.status, each.code, each.headers["retry-after"]) for each in refused} == {(429, "limit_exceeded", "1")}
+    text = str(refused[0].json["error"]["message"])
+    assert "the bodies of 2 requests are still arriving, and agent:bot has 0 requests left of 2 requests" in text
+    assert gateway.plane.load()[0] == 2
+    assert (await gateway.send(gateway.request(chat(), f"Authorization: Bearer {key}"))).status == 200
+    # The other agent need not wait for those.
+    refusals = await gateway.entries("refused")
+    assert sum(each["count"] for each in refusals) == 10
+    assert {each["reason"] for each in refusals} == {"limit_exceeded"}
+    for _, writer in slow:
+        writer.close()
+    await until(lambda: gateway.plane.load()[0] == 0)
+    assert (await gateway.chat()).status == 200
 
 
-def test_a_call_that_the_limit_allows_is_never_refused(run: Run) -> None:
+async def test_a_call_that_the_limit_allows_is_never_refused(gateway: Gateway) -> None:
     """As many at a time as the limit says, one after the other: no place of a call that has ended is in the way."""
+    limit(gateway, 3)
 
-    async def test(gateway: Gateway) -> None:
-        limit(gateway, 3)
+    async def calls() -> set[int]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        found = set()
+        for _ in range(20):
+            sent = gateway.request(chat())
+            writer.write(sent[:-3])
+            await asyncio.sleep(0)
+            writer.write(sent[-3:])
+            found.add((await read_reply(reader)).status)
+        writer.close()
+        return found
 
-        async def calls() -> set[int]:
-            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            found = set()
-            for _ in range(20):
-                sent = gateway.request(chat())
-                writer.write(sent[:-3])
-                await asyncio.sleep(0)
-                writer.write(sent[-3:])
-                found.add((await read_reply(reader)).status)
-            writer.close()
-            return found
-
-        assert await asyncio.gather(calls(), calls(), calls()) == [{200}] * 3
-        assert await gateway.entries("refused") == []
-
-    run(test)
+    assert await asyncio.gather(calls(), calls(), calls()) == [{200}] * 3
+    assert await gateway.entries("refused") == []
 
 
-def test_a_limit_of_nothing_is_still_the_decision_of_the_log(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        limit(gateway, 0)
-        assert (await gateway.chat()).code == "limit_exceeded"
-        (decided,) = await gateway.entries("decided")
-        assert decided["allow"] is False
-
-    run(test)
+async def test_a_limit_of_nothing_is_still_the_decision_of_the_log(gateway: Gateway) -> None:
+    limit(gateway, 0)
+    assert (await gateway.chat()).code == "limit_exceeded"
+    (decided,) = await gateway.entries("decided")
+    assert decided["allow"] is False

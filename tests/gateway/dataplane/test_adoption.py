@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +19,7 @@ from gateway.runtime import legacy_clients
 from gateway.runtime.legacy_clients import MAX_CLIENTS, QUIET_NS, Client, LegacyClients, hashed, product
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import Home, at_once
-from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway
+from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway, Start
 from tests.gateway.dataplane.test_provider_secret import files_with
 
 OLD = "sk-canary-old-2c9b1f0a77d34e58"
@@ -57,23 +56,20 @@ def refused(gateway: Gateway) -> list[tuple[str, str, bool]]:
     return [(each["reason"], each.get("detail", ""), bool(each["agent"])) for each in entries]
 
 
-def test_a_call_with_the_old_key_is_the_legacy_agents(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        before = await gateway.chat("gpt-4o", bearer(OLD))
-        assert (before.status, before.code) == (401, "bad_credentials")
-        adopt(gateway)
-        for header in (bearer(OLD), f"x-api-key: {OLD}"):
-            lines = (header,) if header.startswith("Auth") else (header, "Authorization: omit")
-            reply = await gateway.chat("gpt-4o", *lines)
-            assert reply.status == 200, reply.body
-        assert [seen.headers["authorization"] for seen in gateway.upstream.seen] == [f"Bearer {UPSTREAM_KEY}"] * 2
-        decided = (await gateway.entries("decided"))[-1]
-        agent = changes_of(gateway, "agent.registered")[-1]
-        assert (decided["agent"], agent["agent_name"], agent["owner"]) == (agent["agent"], "legacy", "dana@example.com")
-        assert decided["key"].startswith("lgk_")
-        assert (decided["credential_method"], decided["credential_strength"]) == ("legacy", 0)
-
-    run(test)
+async def test_a_call_with_the_old_key_is_the_legacy_agents(gateway: Gateway) -> None:
+    before = await gateway.chat("gpt-4o", bearer(OLD))
+    assert (before.status, before.code) == (401, "bad_credentials")
+    adopt(gateway)
+    for header in (bearer(OLD), f"x-api-key: {OLD}"):
+        lines = (header,) if header.startswith("Auth") else (header, "Authorization: omit")
+        reply = await gateway.chat("gpt-4o", *lines)
+        assert reply.status == 200, reply.body
+    assert [seen.headers["authorization"] for seen in gateway.upstream.seen] == [f"Bearer {UPSTREAM_KEY}"] * 2
+    decided = (await gateway.entries("decided"))[-1]
+    agent = changes_of(gateway, "agent.registered")[-1]
+    assert (decided["agent"], agent["agent_name"], agent["owner"]) == (agent["agent"], "legacy", "dana@example.com")
+    assert decided["key"].startswith("lgk_")
+    assert (decided["credential_method"], decided["credential_strength"]) == ("legacy", 0)
 
 
 def changes_of(gateway: Gateway, what: str) -> list[dict[str, Any]]:
@@ -81,20 +77,17 @@ def changes_of(gateway: Gateway, what: str) -> list[dict[str, Any]]:
     return [each for each in gateway.log(ORG) if each["kind"] == "change" and each["what"] == what]
 
 
-def test_a_policy_can_tell_it_and_without_one_it_is_denied(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        adopt(gateway, bound=False)
-        reply = await gateway.chat("gpt-4o", bearer(OLD))
-        assert (reply.status, reply.code) == (403, "no_policy")
-        (decided,) = await gateway.entries("decided")
-        assert decided["reason"] == "no_policy"
-        with closing(RegistryReader(gateway.data.registry_db)) as reader:
-            found = await reader.legacy([_digest(gateway)])
-        assert found is not None
-        document = principal_of(found, "", 0, "legacy").document["credential"]
-        assert document == {"id": decided["key"], "method": "legacy", "strength": 0}
-
-    run(test)
+async def test_a_policy_can_tell_it_and_without_one_it_is_denied(gateway: Gateway) -> None:
+    adopt(gateway, bound=False)
+    reply = await gateway.chat("gpt-4o", bearer(OLD))
+    assert (reply.status, reply.code) == (403, "no_policy")
+    (decided,) = await gateway.entries("decided")
+    assert decided["reason"] == "no_policy"
+    with closing(RegistryReader(gateway.data.registry_db)) as reader:
+        found = await reader.legacy([_digest(gateway)])
+    assert found is not None
+    document = principal_of(found, "", 0, "legacy").document["credential"]
+    assert document == {"id": decided["key"], "method": "legacy", "strength": 0}
 
 
 def _digest(gateway: Gateway) -> bytes:
@@ -109,133 +102,118 @@ def _digest(gateway: Gateway) -> bytes:
         *(pytest.param(each, marks=pytest.mark.slow) for each in ("suspended", "revoked", "organization")),
     ],
 )
-def test_after_its_end_it_is_refused_like_any_unknown_key(
-    end: str, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+async def test_after_its_end_it_is_refused_like_any_unknown_key(
+    end: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def test(gateway: Gateway) -> None:
-        adopt(gateway)
-        assert (await gateway.chat("gpt-4o", bearer(OLD))).status == 200
-        here: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
-        if end == "stop":
-            adoptions.stop(gateway.registry, **here)
-        elif end == "suspended":
-            agent_updates.suspend_agent(gateway.registry, agent="legacy", **here)
-        elif end == "revoked":
-            changes.revoke_agent(gateway.registry, agent="legacy", **here)
-        elif end == "organization":
-            tenant_changes.suspend_organization(gateway.registry, **here)
-        else:
-            # Only there: for everybody else, above all for the log, it is as late as it is.
-            later = SimpleNamespace(time_ns=lambda: time.time_ns() + 2 * HOUR_NS)
-            monkeypatch.setattr("gateway.identity.principals.time", later)
-        reply = await gateway.chat("gpt-4o", bearer(OLD))
-        stranger = await gateway.chat("gpt-4o", bearer(OLD[::-1]))
-        assert (reply.status, reply.code) == (401, "bad_credentials")
-        assert (reply.body, set(reply.headers)) == (stranger.body, set(stranger.headers))
-        details = {
-            "stop": "legacy_revoked",
-            "time": "legacy_expired",
-            "suspended": "legacy_suspended",
-            "revoked": "legacy_revoked",
-            "organization": "legacy_organization_suspended",
-        }
-        assert refused(gateway) == [("bad_credentials", details[end], True)]
-
-    run(test)
+    adopt(gateway)
+    assert (await gateway.chat("gpt-4o", bearer(OLD))).status == 200
+    here: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
+    if end == "stop":
+        adoptions.stop(gateway.registry, **here)
+    elif end == "suspended":
+        agent_updates.suspend_agent(gateway.registry, agent="legacy", **here)
+    elif end == "revoked":
+        changes.revoke_agent(gateway.registry, agent="legacy", **here)
+    elif end == "organization":
+        tenant_changes.suspend_organization(gateway.registry, **here)
+    else:
+        # Only there: for everybody else, above all for the log, it is as late as it is.
+        later = SimpleNamespace(time_ns=lambda: time.time_ns() + 2 * HOUR_NS)
+        monkeypatch.setattr("gateway.identity.principals.time", later)
+    reply = await gateway.chat("gpt-4o", bearer(OLD))
+    stranger = await gateway.chat("gpt-4o", bearer(OLD[::-1]))
+    assert (reply.status, reply.code) == (401, "bad_credentials")
+    assert (reply.body, set(reply.headers)) == (stranger.body, set(stranger.headers))
+    details = {
+        "stop": "legacy_revoked",
+        "time": "legacy_expired",
+        "suspended": "legacy_suspended",
+        "revoked": "legacy_revoked",
+        "organization": "legacy_organization_suspended",
+    }
+    assert refused(gateway) == [("bad_credentials", details[end], True)]
 
 
 @pytest.mark.slow
-def test_it_opens_nothing_but_its_upstream_and_no_token(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        gateway.add_upstream("spare", "openai-compatible", "/v1", secret="sk-other")
-        adopt(gateway)
-        reply = await gateway.send(
-            gateway.request({"model": "gpt-4o", "messages": []}, bearer(OLD), path="/spare/v1/chat/completions")
-        )
-        assert (reply.status, reply.code) == (401, "bad_credentials")
-        assert refused(gateway)[-1] == ("bad_credentials", "legacy_other_upstream", True)
-        body = b"grant_type=client_credentials"
-        form = "Content-Type: application/x-www-form-urlencoded"
-        reply = await gateway.send(gateway.request(body, bearer(OLD), form, path="/oauth/token"))
-        assert reply.status == 401
-        reply = await gateway.send(
-            gateway.request(body + b"&client_secret=" + OLD.encode(), "Authorization: omit", form, path="/oauth/token")
-        )
-        assert reply.status == 401
-        assert gateway.upstream.seen == []
-
-    run(test)
+async def test_it_opens_nothing_but_its_upstream_and_no_token(gateway: Gateway) -> None:
+    gateway.add_upstream("spare", "openai-compatible", "/v1", secret="sk-other")
+    adopt(gateway)
+    reply = await gateway.send(
+        gateway.request({"model": "gpt-4o", "messages": []}, bearer(OLD), path="/spare/v1/chat/completions")
+    )
+    assert (reply.status, reply.code) == (401, "bad_credentials")
+    assert refused(gateway)[-1] == ("bad_credentials", "legacy_other_upstream", True)
+    body = b"grant_type=client_credentials"
+    form = "Content-Type: application/x-www-form-urlencoded"
+    reply = await gateway.send(gateway.request(body, bearer(OLD), form, path="/oauth/token"))
+    assert reply.status == 401
+    reply = await gateway.send(
+        gateway.request(body + b"&client_secret=" + OLD.encode(), "Authorization: omit", form, path="/oauth/token")
+    )
+    assert reply.status == 401
+    assert gateway.upstream.seen == []
 
 
 @pytest.mark.slow
-def test_the_old_key_may_be_the_upstreams_own_and_is_nowhere(
-    run: Callable[..., None], caplog: pytest.LogCaptureFixture
+async def test_the_old_key_may_be_the_upstreams_own_and_is_nowhere(
+    start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-
-    async def test(gateway: Gateway) -> None:
-        gateway.add_upstream("openai", "openai", "/v1", secret=OLD, replace=True)
-        adopt(gateway)
-        adopt(gateway, OTHER, bound=False)
-        replies = [await gateway.chat("gpt-4o", bearer(key)) for key in (OLD, OTHER)]
-        assert {seen.headers["authorization"] for seen in gateway.upstream.seen} == {f"Bearer {OLD}"}
-        replies += [await gateway.chat("llama", bearer(OLD)), await gateway.chat("gpt-4o", bearer(OLD + "x"))]
-        assert [each.status for each in replies] == [200, 200, 403, 401]
-        found = clients(gateway)
-        told = b"".join(orjson.dumps(each.headers) + each.body for each in replies)
-        entries = orjson.dumps(await gateway.entries()) + orjson.dumps(changes_of(gateway, "adoption.started"))
-        shown = [gateway.plane._principals, vars(gateway.plane._principals), found]
-        shown += list(gateway.plane._principals._entries.items())
-        shown += [adoptions.adoptions(gateway.registry, ORG)]
-        for key in (OLD, OTHER):
-            assert key.encode() not in told + entries
-            assert key not in repr(shown)
-            assert key not in caplog.text
-            assert files_with(gateway.data.path, key) == []
-
-    run(test)
+    gateway = await start()
+    gateway.add_upstream("openai", "openai", "/v1", secret=OLD, replace=True)
+    adopt(gateway)
+    adopt(gateway, OTHER, bound=False)
+    replies = [await gateway.chat("gpt-4o", bearer(key)) for key in (OLD, OTHER)]
+    assert {seen.headers["authorization"] for seen in gateway.upstream.seen} == {f"Bearer {OLD}"}
+    replies += [await gateway.chat("llama", bearer(OLD)), await gateway.chat("gpt-4o", bearer(OLD + "x"))]
+    assert [each.status for each in replies] == [200, 200, 403, 401]
+    found = clients(gateway)
+    told = b"".join(orjson.dumps(each.headers) + each.body for each in replies)
+    entries = orjson.dumps(await gateway.entries()) + orjson.dumps(changes_of(gateway, "adoption.started"))
+    shown = [gateway.plane._principals, vars(gateway.plane._principals), found]
+    shown += list(gateway.plane._principals._entries.items())
+    shown += [adoptions.adoptions(gateway.registry, ORG)]
+    for key in (OLD, OTHER):
+        assert key.encode() not in told + entries
+        assert key not in repr(shown)
+        assert key not in caplog.text
+        assert files_with(gateway.data.path, key) == []
 
 
-def test_a_program_appears_and_disappears_when_it_has_its_own_key(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        adopt(gateway)
-        agent = "User-Agent: OpenAI/Python 2.8.0"
-        for model in ("gpt-4o", "gpt-4o-mini", "llama"):
-            await gateway.chat(model, bearer(OLD), agent)
-        await gateway.chat("gpt-4o", bearer(OLD), "User-Agent: curl/8.5.0")
-        await gateway.chat("gpt-4o", agent.replace("Python", "Node"))  # never used the old key
-        found = {each.product: each for each in clients(gateway)}
-        assert set(found) == {"OpenAI/Python", "curl"}
-        python = found["OpenAI/Python"]
-        assert (python.calls, orjson.loads(python.models)) == (3, ["gpt-4o", "gpt-4o-mini", "llama"])
-        assert python.peer == hashed("127.0.0.1", gateway.peppers) != "127.0.0.1"
-        now_ns = time.time_ns()
-        assert not python.moved(now_ns)
-        await gateway.chat("gpt-4o", agent)
-        found = {each.product: each for each in clients(gateway)}
-        assert found["OpenAI/Python"].moved(now_ns)
-        assert found["OpenAI/Python"].agent == "bot"
-        assert not found["curl"].moved(now_ns)
-
-    run(test)
+async def test_a_program_appears_and_disappears_when_it_has_its_own_key(gateway: Gateway) -> None:
+    adopt(gateway)
+    agent = "User-Agent: OpenAI/Python 2.8.0"
+    for model in ("gpt-4o", "gpt-4o-mini", "llama"):
+        await gateway.chat(model, bearer(OLD), agent)
+    await gateway.chat("gpt-4o", bearer(OLD), "User-Agent: curl/8.5.0")
+    await gateway.chat("gpt-4o", agent.replace("Python", "Node"))  # never used the old key
+    found = {each.product: each for each in clients(gateway)}
+    assert set(found) == {"OpenAI/Python", "curl"}
+    python = found["OpenAI/Python"]
+    assert (python.calls, orjson.loads(python.models)) == (3, ["gpt-4o", "gpt-4o-mini", "llama"])
+    assert python.peer == hashed("127.0.0.1", gateway.peppers) != "127.0.0.1"
+    now_ns = time.time_ns()
+    assert not python.moved(now_ns)
+    await gateway.chat("gpt-4o", agent)
+    found = {each.product: each for each in clients(gateway)}
+    assert found["OpenAI/Python"].moved(now_ns)
+    assert found["OpenAI/Python"].agent == "bot"
+    assert not found["curl"].moved(now_ns)
 
 
 @pytest.mark.slow
-def test_nothing_is_noted_where_nobody_moves(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        assert (await gateway.chat("gpt-4o")).status == 200
-        noted = gateway.plane._clients
-        assert noted is not None
-        assert (noted._calls, noted._moved) == ({}, {})
-        adopt(gateway)
-        assert (await gateway.chat("gpt-4o")).status == 200
-        assert len(noted._moved) == 1
-        adoptions.stop(gateway.registry, actor=ACTOR, organization=ORG)
-        noted._moved.clear()
-        assert (await gateway.chat("gpt-4o")).status == 200
-        assert noted._moved == {}
-
-    run(test)
+async def test_nothing_is_noted_where_nobody_moves(gateway: Gateway) -> None:
+    assert (await gateway.chat("gpt-4o")).status == 200
+    noted = gateway.plane._clients
+    assert noted is not None
+    assert (noted._calls, noted._moved) == ({}, {})
+    adopt(gateway)
+    assert (await gateway.chat("gpt-4o")).status == 200
+    assert len(noted._moved) == 1
+    adoptions.stop(gateway.registry, actor=ACTOR, organization=ORG)
+    noted._moved.clear()
+    assert (await gateway.chat("gpt-4o")).status == 200
+    assert noted._moved == {}
 
 
 # --- the counters alone -----------------------------------------------------------------------------------------------

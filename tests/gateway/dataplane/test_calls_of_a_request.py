@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -23,28 +22,25 @@ MOST: Final = 950
 _OURS: Final = str(Path(package.__file__).parent)
 
 
-def test_an_ordinary_call_costs_few_calls(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        body = orjson.dumps(chat(temperature=0.2, max_tokens=256))
-        for _ in range(3):  # everything that is worked out once is worked out now
-            assert (await gateway.send(gateway.request(body))).status == 200
-        counted = []
-        for _ in range(3):
-            calls: Counter[str] = Counter()
+async def test_an_ordinary_call_costs_few_calls(gateway: Gateway) -> None:
+    body = orjson.dumps(chat(temperature=0.2, max_tokens=256))
+    for _ in range(3):  # everything that is worked out once is worked out now
+        assert (await gateway.send(gateway.request(body))).status == 200
+    counted = []
+    for _ in range(3):
+        calls: Counter[str] = Counter()
 
-            def count(frame: FrameType, event: str, _: Any, calls: Counter[str] = calls) -> None:
-                # The cost of C code counts for its caller.
-                if event in ("call", "c_call") and frame.f_code.co_filename.startswith(_OURS):
-                    calls[f"{frame.f_code.co_filename.removeprefix(_OURS)}:{frame.f_code.co_qualname}"] += 1
+        def count(frame: FrameType, event: str, _: Any, calls: Counter[str] = calls) -> None:
+            # The cost of C code counts for its caller.
+            if event in ("call", "c_call") and frame.f_code.co_filename.startswith(_OURS):
+                calls[f"{frame.f_code.co_filename.removeprefix(_OURS)}:{frame.f_code.co_qualname}"] += 1
 
-            sys.setprofile(count)
-            try:
-                reply = await gateway.send(gateway.request(body))
-            finally:
-                sys.setprofile(None)
-            assert reply.status == 200
-            counted.append(calls)
-        fewest = min(counted, key=lambda each: each.total())  # in others something happens beside the request
-        assert fewest.total() <= MOST, "\n".join(f"{n:5} {name}" for name, n in fewest.most_common(60))
-
-    run(test)
+        sys.setprofile(count)
+        try:
+            reply = await gateway.send(gateway.request(body))
+        finally:
+            sys.setprofile(None)
+        assert reply.status == 200
+        counted.append(calls)
+    fewest = min(counted, key=lambda each: each.total())  # in others something happens beside the request
+    assert fewest.total() <= MOST, "\n".join(f"{n:5} {name}" for name, n in fewest.most_common(60))

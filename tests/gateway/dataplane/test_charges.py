@@ -6,7 +6,6 @@ And before a call: what its price says nothing of is refused where a limit holds
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ import yaml
 from .conftest import ORG, Gateway, answer, stream
 from .test_limits import limit
 from .test_obligations import put_into_force
-
-Run = Callable[..., None]
 
 CASES = yaml.safe_load((Path(__file__).parent / "charges.yaml").read_text("utf-8"))
 SAID = [{"role": "user", "content": "hello"}]
@@ -102,63 +99,50 @@ async def send(gateway: Gateway, case: dict[str, Any]) -> tuple[int, str]:
     return reply.status, reply.body.decode()
 
 
-def test_what_an_answer_names_is_in_the_cost_or_there_is_none(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        prepare(gateway)
-        for case in CASES["answers"]:
-            assert (await send(gateway, case))[0] == 200, case["note"]
-        completed = await gateway.entries("completed")
-        for case, entry in zip(CASES["answers"], completed, strict=True):
-            assert [entry["input_tokens"], entry["output_tokens"]] == case["tokens"], case["note"]
-            assert entry.get("cost_nanousd") == case["cost"], case["note"]
-            assert {name: entry.get(name) for name in case.get("log", {})} == case.get("log", {}), case["note"]
-
-    run(test)
+async def test_what_an_answer_names_is_in_the_cost_or_there_is_none(gateway: Gateway) -> None:
+    prepare(gateway)
+    for case in CASES["answers"]:
+        assert (await send(gateway, case))[0] == 200, case["note"]
+    completed = await gateway.entries("completed")
+    for case, entry in zip(CASES["answers"], completed, strict=True):
+        assert [entry["input_tokens"], entry["output_tokens"]] == case["tokens"], case["note"]
+        assert entry.get("cost_nanousd") == case["cost"], case["note"]
+        assert {name: entry.get(name) for name in case.get("log", {})} == case.get("log", {}), case["note"]
 
 
 @pytest.mark.parametrize("kind", ["spend", "tokens"])
-def test_what_a_price_says_nothing_of_is_refused_under_a_limit(run: Run, kind: str) -> None:
-    async def test(gateway: Gateway) -> None:
-        prepare(gateway)
-        name = {"spend": "spend_microusd_per_month", "tokens": "tokens_per_month"}[kind]
-        limit(gateway, name, 10**9, mode="hard")
-        for case in CASES["requests"]:
-            if case.get("limit", kind) != kind:
-                continue
+async def test_what_a_price_says_nothing_of_is_refused_under_a_limit(gateway: Gateway, kind: str) -> None:
+    prepare(gateway)
+    name = {"spend": "spend_microusd_per_month", "tokens": "tokens_per_month"}[kind]
+    limit(gateway, name, 10**9, mode="hard")
+    for case in CASES["requests"]:
+        if case.get("limit", kind) != kind:
+            continue
+        status, text = await send(gateway, case)
+        if "refused" in case:
+            assert status in (400, 403), case["note"]
+            assert case["refused"] in text, (case["note"], text)
+        else:
+            assert status == 200, (case["note"], text)
+
+
+async def test_without_a_limit_nothing_of_that_is_refused(gateway: Gateway) -> None:
+    prepare(gateway)
+    for case in CASES["requests"]:
+        if case.get("refused") != "must be spelled":
             status, text = await send(gateway, case)
-            if "refused" in case:
-                assert status in (400, 403), case["note"]
-                assert case["refused"] in text, (case["note"], text)
-            else:
-                assert status == 200, (case["note"], text)
-
-    run(test)
+            assert status == 200, (case["note"], text)
 
 
-def test_without_a_limit_nothing_of_that_is_refused(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        prepare(gateway)
-        for case in CASES["requests"]:
-            if case.get("refused") != "must be spelled":
-                status, text = await send(gateway, case)
-                assert status == 200, (case["note"], text)
-
-    run(test)
-
-
-def test_a_call_without_a_known_cost_is_settled_in_full(run: Run) -> None:
+async def test_a_call_without_a_known_cost_is_settled_in_full(gateway: Gateway) -> None:
     """Its answer names a tier that was not asked for: what that costs may be more than any price says."""
-
-    async def test(gateway: Gateway) -> None:
-        prepare(gateway)
-        limit(gateway, "spend_microusd_per_month", 10**9)
-        answered = {"service_tier": "ultrafast", "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
-        assert (await send(gateway, {"provider": "openai", "answer": answered}))[0] == 200
-        [decided] = await gateway.entries("decided")
-        [completed] = await gateway.entries("completed")
-        reserved = json.loads(decided["reservation_json"])
-        assert "cost_nanousd" not in completed
-        assert (completed["settled_tokens"], completed["settled_nanousd"]) == (15, reserved["spend_nanousd"])
-        assert reserved["spend_nanousd"] > 20_000
-
-    run(test)
+    prepare(gateway)
+    limit(gateway, "spend_microusd_per_month", 10**9)
+    answered = {"service_tier": "ultrafast", "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+    assert (await send(gateway, {"provider": "openai", "answer": answered}))[0] == 200
+    [decided] = await gateway.entries("decided")
+    [completed] = await gateway.entries("completed")
+    reserved = json.loads(decided["reservation_json"])
+    assert "cost_nanousd" not in completed
+    assert (completed["settled_tokens"], completed["settled_nanousd"]) == (15, reserved["spend_nanousd"])
+    assert reserved["spend_nanousd"] > 20_000

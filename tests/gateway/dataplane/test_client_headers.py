@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from gateway.dataplane.client_headers import bound_key, forwarded, trace_id, user_agent
@@ -11,7 +9,6 @@ from gateway.registry import queries
 
 from .conftest import COMPLETION, ORG, UPSTREAM_KEY, Gateway, answer
 
-Run = Callable[..., None]
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 
@@ -63,35 +60,29 @@ def test_an_idempotency_key_is_its_agents_own() -> None:
     assert "idempotency-key" not in forwarded({b"idempotency-key": b"k"}, frozenset(), "agt_1")
 
 
-def test_they_go_upstream_and_into_the_log(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        lines = (f"traceparent: {PARENT}", "tracestate: a=1", "Idempotency-Key: k", "User-Agent: OpenAI/Python 1.2")
-        reply = await gateway.chat("gpt-4o", *lines, "X-Stainless-Lang: python")
-        assert reply.status == 200
-        assert (await gateway.chat("o3")).status == 403
-        headers = gateway.upstream.seen[0].headers
-        (agent,) = queries.agents(gateway.registry, ORG)
-        assert (headers["traceparent"], headers["tracestate"]) == (PARENT, "a=1")
-        assert headers["idempotency-key"] == bound_key(agent.id, b"k")
-        assert "x-stainless-lang" not in headers
-        first, second = await gateway.entries("decided")
-        assert (first["trace_id"], first["user_agent"]) == (TRACE, "OpenAI/Python 1.2")
-        assert not {"trace_id", "user_agent"} & set(second)
-
-    run(test)
+async def test_they_go_upstream_and_into_the_log(gateway: Gateway) -> None:
+    lines = (f"traceparent: {PARENT}", "tracestate: a=1", "Idempotency-Key: k", "User-Agent: OpenAI/Python 1.2")
+    reply = await gateway.chat("gpt-4o", *lines, "X-Stainless-Lang: python")
+    assert reply.status == 200
+    assert (await gateway.chat("o3")).status == 403
+    headers = gateway.upstream.seen[0].headers
+    (agent,) = queries.agents(gateway.registry, ORG)
+    assert (headers["traceparent"], headers["tracestate"]) == (PARENT, "a=1")
+    assert headers["idempotency-key"] == bound_key(agent.id, b"k")
+    assert "x-stainless-lang" not in headers
+    first, second = await gateway.entries("decided")
+    assert (first["trace_id"], first["user_agent"]) == (TRACE, "OpenAI/Python 1.2")
+    assert not {"trace_id", "user_agent"} & set(second)
 
 
-def test_an_answers_headers_reach_the_client_without_the_operators(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        gateway.upstream.handler = answer(
-            COMPLETION,
-            x_new="of last week", x_should_retry="false", set_cookie="a=b", openai_organization="org-1",
-            x_echo=f"Bearer {UPSTREAM_KEY}", x_decision_id="dec_made-up",
-        )  # fmt: skip
-        reply = await gateway.chat()
-        assert (reply.status, reply.headers["x-new"], reply.headers["x-should-retry"]) == (200, "of last week", "false")
-        assert not {"set-cookie", "openai-organization", "x-echo"} & reply.headers.keys()
-        [decided] = await gateway.entries("decided")
-        assert reply.headers["x-decision-id"] == decided["id"]
-
-    run(test)
+async def test_an_answers_headers_reach_the_client_without_the_operators(gateway: Gateway) -> None:
+    gateway.upstream.handler = answer(
+        COMPLETION,
+        x_new="of last week", x_should_retry="false", set_cookie="a=b", openai_organization="org-1",
+        x_echo=f"Bearer {UPSTREAM_KEY}", x_decision_id="dec_made-up",
+    )  # fmt: skip
+    reply = await gateway.chat()
+    assert (reply.status, reply.headers["x-new"], reply.headers["x-should-retry"]) == (200, "of last week", "false")
+    assert not {"set-cookie", "openai-organization", "x-echo"} & reply.headers.keys()
+    [decided] = await gateway.entries("decided")
+    assert reply.headers["x-decision-id"] == decided["id"]

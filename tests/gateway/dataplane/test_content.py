@@ -19,7 +19,7 @@ from gateway.policy import bundle as policy_bundle
 from gateway.registry import activations, agent_updates, outbox
 from gateway.registry.records import BundleRecord
 from gateway.secrets.vault import Vault
-from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, answer, stream, until
+from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, Start, answer, stream, until
 
 READS_CONTENT = """\
 package bot.authz
@@ -194,59 +194,52 @@ def test_an_explanation_uses_what_is_kept_and_the_log_says_so(
     assert (rule["rule"], rule["held"]) == ("data.bot.authz.allow", int(kept))
 
 
-def test_what_is_too_large_or_no_json_is_left_out_whole(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        await keep(gateway)
-        await gateway.chat(user="x" * 2000)
-        gateway.upstream.handler = answer(b"not json, but an answer")
-        await gateway.chat()
-        large, _, _, end = (await gateway.entries())[-4:]
-        assert large["content_omitted"] == "too_large"
-        assert "content_commitment" not in large
-        assert end["content_omitted"] == "not_json"
-
-    run(test, content_max_bytes=1024)
+async def test_what_is_too_large_or_no_json_is_left_out_whole(start: Start) -> None:
+    gateway = await start(content_max_bytes=1024)
+    await keep(gateway)
+    await gateway.chat(user="x" * 2000)
+    gateway.upstream.handler = answer(b"not json, but an answer")
+    await gateway.chat()
+    large, _, _, end = (await gateway.entries())[-4:]
+    assert large["content_omitted"] == "too_large"
+    assert "content_commitment" not in large
+    assert end["content_omitted"] == "not_json"
 
 
 DONE = b"data: [DONE]\n\n"
 LONG_STREAM = [b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % (b"x" * 1000) for _ in range(60)]
 
 
-def test_a_kept_answer_counts_in_what_a_worker_holds(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        await keep(gateway)
-        go = asyncio.Event()
+async def test_a_kept_answer_counts_in_what_a_worker_holds(gateway: Gateway) -> None:
+    await keep(gateway)
+    go = asyncio.Event()
 
-        async def handle(seen: Any, writer: asyncio.StreamWriter) -> None:
-            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
-            text = b"".join(LONG_STREAM)
-            writer.write(head % (len(text) + len(DONE)) + text)
-            await go.wait()
-            writer.write(DONE)
+    async def handle(seen: Any, writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
+        text = b"".join(LONG_STREAM)
+        writer.write(head % (len(text) + len(DONE)) + text)
+        await go.wait()
+        writer.write(DONE)
 
-        gateway.upstream.handler = handle
-        call = asyncio.create_task(gateway.chat(stream=True))
-        await until(lambda: gateway.plane.load()[1] >= sum(map(len, LONG_STREAM)))
-        go.set()
-        assert (await call).complete
-        assert gateway.plane.load()[1] == 0
-        [end] = await gateway.entries("completed")
-        assert "content_commitment" in end
-
-    run(test)
+    gateway.upstream.handler = handle
+    call = asyncio.create_task(gateway.chat(stream=True))
+    await until(lambda: gateway.plane.load()[1] >= sum(map(len, LONG_STREAM)))
+    go.set()
+    assert (await call).complete
+    assert gateway.plane.load()[1] == 0
+    [end] = await gateway.entries("completed")
+    assert "content_commitment" in end
 
 
-def test_an_answer_that_cannot_be_held_is_relayed_and_not_kept(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        await keep(gateway)
-        gateway.upstream.handler = stream(*LONG_STREAM, DONE)
-        reply = await gateway.chat(stream=True)
-        assert (reply.complete, reply.body.count(b"x" * 1000)) == (True, len(LONG_STREAM))
-        assert gateway.plane.load()[1] == 0
-        [end] = await gateway.entries("completed")
-        assert (end["outcome"], end["content_omitted"], "content_commitment" in end) == ("ok", "no_memory", False)
-
-    run(test, max_held_bytes=100_000)
+async def test_an_answer_that_cannot_be_held_is_relayed_and_not_kept(start: Start) -> None:
+    gateway = await start(max_held_bytes=100_000)
+    await keep(gateway)
+    gateway.upstream.handler = stream(*LONG_STREAM, DONE)
+    reply = await gateway.chat(stream=True)
+    assert (reply.complete, reply.body.count(b"x" * 1000)) == (True, len(LONG_STREAM))
+    assert gateway.plane.load()[1] == 0
+    [end] = await gateway.entries("completed")
+    assert (end["outcome"], end["content_omitted"], "content_commitment" in end) == ("ok", "no_memory", False)
 
 
 def test_texts_of_streams_of_other_providers() -> None:

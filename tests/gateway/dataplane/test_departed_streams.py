@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -14,8 +13,6 @@ from gateway.dataplane.produced import MARGIN, OF_AN_EVENT, Produced
 
 from .conftest import Gateway, chat, stream, until
 from .test_limits import balance, limit, proven
-
-Run = Callable[..., None]
 
 
 def event(document: dict[str, Any] | bytes) -> bytes:
@@ -79,44 +76,37 @@ async def left(gateway: Gateway, *chunks: bytes | float, **members: Any) -> tupl
     return decided, (await gateway.entries("completed"))[-1]
 
 
-def test_a_client_that_leaves_pays_what_has_come_and_a_margin(run: Run) -> None:
+async def test_a_client_that_leaves_pays_what_has_come_and_a_margin(gateway: Gateway) -> None:
     """Each of 48 streams was charged its whole reservation, and a day's budget was gone for 2,928 tokens."""
-
-    async def test(gateway: Gateway) -> None:
-        limit(gateway, "tokens_per_day", 1_000_000)
-        decided, completed = await left(gateway, event(chunk(content="hello")), 60.0, max_tokens=4000)
-        came = len("hello") + OF_AN_EVENT
-        into = decided["tokens"] - 4000
-        assert (completed["outcome"], completed["came_tokens"]) == ("client_disconnected", came)
-        assert completed["margin_tokens"] == MARGIN
-        assert completed["settled_tokens"] == into + came + MARGIN
-        assert completed["settled_nanousd"] == into * 2500 + (came + MARGIN) * 10_000
-        # Pieces that come after it has left count, and twice more: so the provider goes on until it notices.
-        late = event(chunk(content="x" * 100))
-        _, completed = await left(gateway, event(chunk(content="hello")), 0.3, late, 60.0, max_tokens=4000)
-        late_tokens = 100 + OF_AN_EVENT
-        assert completed["came_tokens"] == came + late_tokens
-        assert completed["margin_tokens"] == MARGIN + 2 * late_tokens
-        # It is never more than what was reserved.
-        decided, completed = await left(gateway, event(chunk(content="hello")), 60.0, max_tokens=30)
-        assert completed["settled_tokens"] == decided["tokens"]
-        assert proven(gateway) == []
-
-    run(test)
+    limit(gateway, "tokens_per_day", 1_000_000)
+    decided, completed = await left(gateway, event(chunk(content="hello")), 60.0, max_tokens=4000)
+    came = len("hello") + OF_AN_EVENT
+    into = decided["tokens"] - 4000
+    assert (completed["outcome"], completed["came_tokens"]) == ("client_disconnected", came)
+    assert completed["margin_tokens"] == MARGIN
+    assert completed["settled_tokens"] == into + came + MARGIN
+    assert completed["settled_nanousd"] == into * 2500 + (came + MARGIN) * 10_000
+    # Pieces that come after it has left count, and twice more: so the provider goes on until it notices.
+    late = event(chunk(content="x" * 100))
+    _, completed = await left(gateway, event(chunk(content="hello")), 0.3, late, 60.0, max_tokens=4000)
+    late_tokens = 100 + OF_AN_EVENT
+    assert completed["came_tokens"] == came + late_tokens
+    assert completed["margin_tokens"] == MARGIN + 2 * late_tokens
+    # It is never more than what was reserved.
+    decided, completed = await left(gateway, event(chunk(content="hello")), 60.0, max_tokens=30)
+    assert completed["settled_tokens"] == decided["tokens"]
+    assert proven(gateway) == []
 
 
-def test_a_stream_that_ends_soon_after_its_client_left_is_charged_by_its_usage(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        limit(gateway, "tokens_per_day", 1_000_000)
-        end = event({**chunk(), "choices": [], "usage": USAGE}), event(b"[DONE]")
-        # Also of a model that may think unseen: for that longer is waited.
-        for model in ("gpt-4o", "gpt-5"):
-            _, completed = await left(gateway, event(chunk(content="hi")), 0.2, *end, model=model, max_tokens=4000)
-            assert (completed["outcome"], completed["settled_tokens"]) == ("client_disconnected", 10)
-            assert "came_tokens" not in completed
-        assert balance(gateway, "organization:")["tokens_day"] == 20
-
-    run(test)
+async def test_a_stream_that_ends_soon_after_its_client_left_is_charged_by_its_usage(gateway: Gateway) -> None:
+    limit(gateway, "tokens_per_day", 1_000_000)
+    end = event({**chunk(), "choices": [], "usage": USAGE}), event(b"[DONE]")
+    # Also of a model that may think unseen: for that longer is waited.
+    for model in ("gpt-4o", "gpt-5"):
+        _, completed = await left(gateway, event(chunk(content="hi")), 0.2, *end, model=model, max_tokens=4000)
+        assert (completed["outcome"], completed["settled_tokens"]) == ("client_disconnected", 10)
+        assert "came_tokens" not in completed
+    assert balance(gateway, "organization:")["tokens_day"] == 20
 
 
 @pytest.mark.slow
@@ -127,10 +117,7 @@ def test_a_stream_that_ends_soon_after_its_client_left_is_charged_by_its_usage(r
         {"prediction": {"type": "content", "content": "x"}},
     ],
 )
-def test_what_a_stream_does_not_show_is_charged_as_reserved(run: Run, members: dict[str, Any]) -> None:
-    async def test(gateway: Gateway) -> None:
-        limit(gateway, "tokens_per_day", 1_000_000)
-        decided, completed = await left(gateway, event(chunk(content="hi")), 60.0, max_tokens=400, **members)
-        assert completed["settled_tokens"] == decided["tokens"]
-
-    run(test)
+async def test_what_a_stream_does_not_show_is_charged_as_reserved(gateway: Gateway, members: dict[str, Any]) -> None:
+    limit(gateway, "tokens_per_day", 1_000_000)
+    decided, completed = await left(gateway, event(chunk(content="hi")), 60.0, max_tokens=400, **members)
+    assert completed["settled_tokens"] == decided["tokens"]

@@ -7,7 +7,6 @@ on connections of their own; afterwards the upstream must have seen nothing but 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -15,9 +14,7 @@ import pytest
 from gateway.dataplane import refusals
 from tests.effort import Meter
 
-from .conftest import COMPLETION, Gateway, Seen, answer, chat, read_reply, until
-
-Run = Callable[..., None]
+from .conftest import COMPLETION, Gateway, Seen, Start, answer, chat, read_reply, until
 
 BODY = b'{"model":"gpt-4o","messages":[{"role":"user","content":"smuggled"}]}'
 SMUGGLED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -177,234 +174,200 @@ async def _answers(gateway: Gateway, sent: bytes) -> tuple[int, str, int]:
         writer.close()
 
 
-def test_every_case_has_one_answer(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        wrong = []
-        for case in CASES:
-            # A second request behind it must never be served.
-            try:
-                found = await _answers(gateway, case.sent + SMUGGLED)
-            except (asyncio.IncompleteReadError, ConnectionError) as error:
-                found = (0, type(error).__name__, 0)
-            if found != (case.status, case.code, 1):
-                wrong.append(f"{case.note}: {found} instead of {(case.status, case.code, 1)}")
-        assert wrong == []
-        assert gateway.upstream.seen == []
-        assert (await gateway.chat()).status == 200
-        assert b"smuggled" not in gateway.upstream.seen[0].body
-
-    run(test, max_body_bytes=100_000)
+async def test_every_case_has_one_answer(start: Start) -> None:
+    gateway = await start(max_body_bytes=100_000)
+    wrong = []
+    for case in CASES:
+        # A second request behind it must never be served.
+        try:
+            found = await _answers(gateway, case.sent + SMUGGLED)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            found = (0, type(error).__name__, 0)
+        if found != (case.status, case.code, 1):
+            wrong.append(f"{case.note}: {found} instead of {(case.status, case.code, 1)}")
+    assert wrong == []
+    assert gateway.upstream.seen == []
+    assert (await gateway.chat()).status == 200
+    assert b"smuggled" not in gateway.upstream.seen[0].body
 
 
 def test_notes_are_unique() -> None:
     assert len({case.note for case in CASES}) == len(CASES)
 
 
-def test_a_pipelined_request_is_not_served(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        status, _, answers = await _answers(gateway, gateway.request(chat("o3")) + gateway.request(chat("o3")))
-        assert (status, answers) == (403, 1)
-
-    run(test)
+async def test_a_pipelined_request_is_not_served(gateway: Gateway) -> None:
+    status, _, answers = await _answers(gateway, gateway.request(chat("o3")) + gateway.request(chat("o3")))
+    assert (status, answers) == (403, 1)
 
 
-def test_a_websocket_is_told_what_is_spoken_instead(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        sent = post(*PLAIN, b"Connection: upgrade", b"Upgrade: websocket")
+async def test_a_websocket_is_told_what_is_spoken_instead(gateway: Gateway) -> None:
+    sent = post(*PLAIN, b"Connection: upgrade", b"Upgrade: websocket")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(sent.replace(b"KEY", gateway.key.encode()))
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    writer.close()
+    assert head.startswith(b"http/1.1 426 ")
+    assert b"\r\nupgrade: http/1.1\r\nconnection: upgrade\r\n" in head
+
+
+async def test_trailers_do_not_join_the_head(gateway: Gateway) -> None:
+    body = b"%x\r\n%s\r\n0\r\nAccept: text/evil\r\nAuthorization: Bearer x\r\n\r\n" % (len(BODY), BODY)
+    sent = post(HOST, JSON, CHUNKED, body=body).replace(b"KEY", gateway.key.encode())
+    assert (await gateway.send(sent)).status == 200
+    assert "accept" not in gateway.upstream.seen[0].headers
+    assert gateway.upstream.seen[0].body == BODY
+
+
+async def test_many_small_chunks(gateway: Gateway) -> None:
+    body = b'{"model":"gpt-4o","messages":[{"role":"user","content":"%s"}]}' % (b"x" * 100_000)
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    meter = Meter()
+    sent = post(HOST, JSON, CHUNKED, body=chunks).replace(b"KEY", gateway.key.encode())
+    assert (await gateway.send(sent)).status == 200
+    assert gateway.upstream.seen[0].body == body
+    assert meter.effort() < 5000
+
+
+async def test_slow_heads_and_bodies(start: Start) -> None:
+    gateway = await start(header_timeout=1.0, body_timeout=1.0, keep_alive=2.0)
+    request = gateway.request(chat())
+
+    async def slowly(*pieces: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(sent.replace(b"KEY", gateway.key.encode()))
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.05)
+        answer = await reader.read()
         writer.close()
-        assert head.startswith(b"http/1.1 426 ")
-        assert b"\r\nupgrade: http/1.1\r\nconnection: upgrade\r\n" in head
+        return answer
 
-    run(test)
-
-
-def test_trailers_do_not_join_the_head(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        body = b"%x\r\n%s\r\n0\r\nAccept: text/evil\r\nAuthorization: Bearer x\r\n\r\n" % (len(BODY), BODY)
-        sent = post(HOST, JSON, CHUNKED, body=body).replace(b"KEY", gateway.key.encode())
-        assert (await gateway.send(sent)).status == 200
-        assert "accept" not in gateway.upstream.seen[0].headers
-        assert gateway.upstream.seen[0].body == BODY
-
-    run(test)
-
-
-def test_many_small_chunks(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        body = b'{"model":"gpt-4o","messages":[{"role":"user","content":"%s"}]}' % (b"x" * 100_000)
-        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-        meter = Meter()
-        sent = post(HOST, JSON, CHUNKED, body=chunks).replace(b"KEY", gateway.key.encode())
-        assert (await gateway.send(sent)).status == 200
-        assert gateway.upstream.seen[0].body == body
-        assert meter.effort() < 5000
-
-    run(test)
+    answers = await asyncio.gather(
+        slowly(),  # says nothing
+        slowly(b"\r\n", b"\r\n"),  # only empty lines
+        slowly(request[:30]),
+        slowly(request[:30], request[30:60]),
+        slowly(request[:-5]),
+        slowly(gateway.request(chat("o3"), "Authorization: Bearer x")[:-5]),  # refused before its body has come
+    )
+    assert answers[0] == answers[1] == b""
+    for late in answers[2:5]:
+        assert late.startswith(b"HTTP/1.1 400")
+        assert b"in time" in late
+    assert answers[5].startswith(b"HTTP/1.1 401")
+    assert gateway.upstream.seen == []
 
 
-def test_slow_heads_and_bodies(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        request = gateway.request(chat())
-
-        async def slowly(*pieces: bytes) -> bytes:
-            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            for piece in pieces:
-                writer.write(piece)
-                await asyncio.sleep(0.05)
-            answer = await reader.read()
-            writer.close()
-            return answer
-
-        answers = await asyncio.gather(
-            slowly(),  # says nothing
-            slowly(b"\r\n", b"\r\n"),  # only empty lines
-            slowly(request[:30]),
-            slowly(request[:30], request[30:60]),
-            slowly(request[:-5]),
-            slowly(gateway.request(chat("o3"), "Authorization: Bearer x")[:-5]),  # refused before its body has come
-        )
-        assert answers[0] == answers[1] == b""
-        for late in answers[2:5]:
-            assert late.startswith(b"HTTP/1.1 400")
-            assert b"in time" in late
-        assert answers[5].startswith(b"HTTP/1.1 401")
-        assert gateway.upstream.seen == []
-
-    run(test, header_timeout=1.0, body_timeout=1.0, keep_alive=2.0)
-
-
-def test_a_body_must_come_at_a_least_rate(run: Run) -> None:
+async def test_a_body_must_come_at_a_least_rate(start: Start) -> None:
     """A byte now and then kept a request in progress for as long as the longest body may take."""
+    gateway = await start(header_timeout=0.5, body_timeout=3600, body_rate=500)
+    request = gateway.request(chat(user="x" * 3000))
 
-    async def test(gateway: Gateway) -> None:
-        request = gateway.request(chat(user="x" * 3000))
-
-        async def slowly(pause: float) -> bytes:
-            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            writer.write(request[:-3000])
-            reading = asyncio.create_task(reader.read(12))
-            for at in range(len(request) - 3000, len(request)):
-                if reading.done():
-                    break
-                writer.write(request[at : at + 1])
-                await asyncio.sleep(pause)
-            found = await reading
-            writer.close()
-            return found
-
-        # One byte in 20 ms is a tenth of the rate; 3000 bytes without a pause are none too few.
-        assert await asyncio.gather(slowly(0.02), slowly(0)) == [b"HTTP/1.1 400", b"HTTP/1.1 200"]
-
-    run(test, header_timeout=0.5, body_timeout=3600, body_rate=500)
-
-
-def test_connections_without_a_key_keep_nobody_out(run: Run) -> None:
-    """Those of one address that wait longest are closed once it has its share: 8,192 of them kept everybody out."""
-
-    async def test(gateway: Gateway) -> None:
-        reader, own = await asyncio.open_connection("127.0.0.1", gateway.port)
-        own.write(gateway.request(chat()))
-        assert (await read_reply(reader)).status == 200
-        held = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(30)]
-        for _, writer in held[::3]:
-            writer.write(b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-        assert [(await gateway.chat()).status for _ in range(10)] == [200] * 10
-        ended = await asyncio.gather(*(asyncio.wait_for(each.read(1), 30) for each, _ in held[:20]))
-        assert set(ended) == {b""}, "the oldest of those that wait were closed"
-        # A connection that was authenticated does not count for its address.
-        own.write(gateway.request(chat()))
-        assert (await read_reply(reader)).status == 200
-        for _, writer in [(None, own), *held]:
-            writer.close()
-
-    run(test, max_connections=12)
-
-
-def test_a_newcomer_is_refused_only_if_all_are_busy(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        go = asyncio.Event()
-
-        async def wait(seen: Seen, writer: asyncio.StreamWriter) -> None:
-            await go.wait()
-            await answer(COMPLETION)(seen, writer)
-
-        gateway.upstream.handler = wait
-        calls = []
-        for number in range(1, 13):
-            calls.append(asyncio.create_task(gateway.chat()))
-            await until(lambda: len(gateway.upstream.seen) + sum(each.done() for each in calls) == number)  # noqa: B023
-        refused = [each.result() for each in calls if each.done()]
-        assert {(each.status, each.code, each.headers["x-should-retry"]) for each in refused} == {
-            (503, "overloaded", "true")
-        }
-        assert "this address has its whole share of connections" in refused[0].json["error"]["message"]
-        go.set()
-        assert sorted({each.status for each in await asyncio.gather(*calls)}) == [200, 503]
-        assert len(gateway.upstream.seen) >= 6
-
-    run(test, max_connections=12)
-
-
-def test_a_large_body_that_is_refused_still_gets_its_answer(run: Run) -> None:
-    """The rest of the body is read and dropped; otherwise the answer would be lost with the connection."""
-
-    async def test(gateway: Gateway) -> None:
-        body = b'{"model":"gpt-4o","pad":"' + b"x" * 5_000_000 + b'"}'
+    async def slowly(pause: float) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(gateway.request(body, "Authorization: Bearer nobody"))
-        await writer.drain()
-        assert (await read_reply(reader)).status == 401
-        # And the connection can be used again.
-        writer.write(gateway.request(chat()))
-        assert (await read_reply(reader)).status == 200
+        writer.write(request[:-3000])
+        reading = asyncio.create_task(reader.read(12))
+        for at in range(len(request) - 3000, len(request)):
+            if reading.done():
+                break
+            writer.write(request[at : at + 1])
+            await asyncio.sleep(pause)
+        found = await reading
+        writer.close()
+        return found
+
+    # One byte in 20 ms is a tenth of the rate; 3000 bytes without a pause are none too few.
+    assert await asyncio.gather(slowly(0.02), slowly(0)) == [b"HTTP/1.1 400", b"HTTP/1.1 200"]
+
+
+async def test_connections_without_a_key_keep_nobody_out(start: Start) -> None:
+    """Those of one address that wait longest are closed once it has its share: 8,192 of them kept everybody out."""
+    gateway = await start(max_connections=12)
+    reader, own = await asyncio.open_connection("127.0.0.1", gateway.port)
+    own.write(gateway.request(chat()))
+    assert (await read_reply(reader)).status == 200
+    held = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(30)]
+    for _, writer in held[::3]:
+        writer.write(b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+    assert [(await gateway.chat()).status for _ in range(10)] == [200] * 10
+    ended = await asyncio.gather(*(asyncio.wait_for(each.read(1), 30) for each, _ in held[:20]))
+    assert set(ended) == {b""}, "the oldest of those that wait were closed"
+    # A connection that was authenticated does not count for its address.
+    own.write(gateway.request(chat()))
+    assert (await read_reply(reader)).status == 200
+    for _, writer in [(None, own), *held]:
         writer.close()
 
-    run(test)
+
+async def test_a_newcomer_is_refused_only_if_all_are_busy(start: Start) -> None:
+    gateway = await start(max_connections=12)
+    go = asyncio.Event()
+
+    async def wait(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await answer(COMPLETION)(seen, writer)
+
+    gateway.upstream.handler = wait
+    calls = []
+    for number in range(1, 13):
+        calls.append(asyncio.create_task(gateway.chat()))
+        await until(lambda: len(gateway.upstream.seen) + sum(each.done() for each in calls) == number)  # noqa: B023
+    refused = [each.result() for each in calls if each.done()]
+    assert {(each.status, each.code, each.headers["x-should-retry"]) for each in refused} == {
+        (503, "overloaded", "true")
+    }
+    assert "this address has its whole share of connections" in refused[0].json["error"]["message"]
+    go.set()
+    assert sorted({each.status for each in await asyncio.gather(*calls)}) == [200, 503]
+    assert len(gateway.upstream.seen) >= 6
+
+
+async def test_a_large_body_that_is_refused_still_gets_its_answer(gateway: Gateway) -> None:
+    """The rest of the body is read and dropped; otherwise the answer would be lost with the connection."""
+    body = b'{"model":"gpt-4o","pad":"' + b"x" * 5_000_000 + b'"}'
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(gateway.request(body, "Authorization: Bearer nobody"))
+    await writer.drain()
+    assert (await read_reply(reader)).status == 401
+    # And the connection can be used again.
+    writer.write(gateway.request(chat()))
+    assert (await read_reply(reader)).status == 200
+    writer.close()
 
 
 @pytest.mark.parametrize(("key", "status"), [("", 200), ("Authorization: Bearer nobody", 401)])
-def test_expect_100_continue(run: Run, key: str, status: int) -> None:
-    async def test(gateway: Gateway) -> None:
-        head, _, body = gateway.request(chat(), "Expect: 100-continue", *([key] if key else [])).partition(b"\r\n\r\n")
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(head + b"\r\n\r\n")
-        if status == 200:
-            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-            writer.write(body)
-            assert (await read_reply(reader)).status == 200
-        else:
-            assert (await read_reply(reader)).status == 401
-            # The body may or may not come, so nothing can follow.
-            assert await reader.read() == b""
-        writer.close()
-
-    run(test)
+async def test_expect_100_continue(gateway: Gateway, key: str, status: int) -> None:
+    head, _, body = gateway.request(chat(), "Expect: 100-continue", *([key] if key else [])).partition(b"\r\n\r\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(head + b"\r\n\r\n")
+    if status == 200:
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await read_reply(reader)).status == 200
+    else:
+        assert (await read_reply(reader)).status == 401
+        # The body may or may not come, so nothing can follow.
+        assert await reader.read() == b""
+    writer.close()
 
 
-def test_refusals_are_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_are_counted(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "_MINUTE_NS", 2**63)  # no minute ends while this runs
-
-    async def test(gateway: Gateway) -> None:
-        for _ in range(3):
-            await gateway.chat("gpt-4o", "Authorization: Bearer nobody")
-        await gateway.send(gateway.request(chat(), path="/nowhere"))
-        await _answers(gateway, b"\x00\x00")
-        # A principal's own mistakes are in its organization's log, ten one by one, the rest in aggregate.
-        for _ in range(12):
-            await gateway.send(gateway.request(b"{"))
-        gateway.plane._teller._refusals.flush()
-        mine = await gateway.entries("refused")
-        assert [entry["count"] for entry in mine] == [1] * 10 + [2]
-        assert {entry["reason"] for entry in mine} == {"bad_request"}
-        assert [bool(entry["agent"]) for entry in mine] == [True] * 10 + [False]
-        counts = {(e["reason"], e.get("detail")): e["count"] for e in gateway.log("system") if e["kind"] == "refused"}
-        assert counts == {
-            ("bad_credentials", "malformed"): 3,
-            ("unknown_route", None): 1,
-            ("bad_request", None): 1,
-        }
-
-    run(test)
+    gateway = await start()
+    for _ in range(3):
+        await gateway.chat("gpt-4o", "Authorization: Bearer nobody")
+    await gateway.send(gateway.request(chat(), path="/nowhere"))
+    await _answers(gateway, b"\x00\x00")
+    # A principal's own mistakes are in its organization's log, ten one by one, the rest in aggregate.
+    for _ in range(12):
+        await gateway.send(gateway.request(b"{"))
+    gateway.plane._teller._refusals.flush()
+    mine = await gateway.entries("refused")
+    assert [entry["count"] for entry in mine] == [1] * 10 + [2]
+    assert {entry["reason"] for entry in mine} == {"bad_request"}
+    assert [bool(entry["agent"]) for entry in mine] == [True] * 10 + [False]
+    counts = {(e["reason"], e.get("detail")): e["count"] for e in gateway.log("system") if e["kind"] == "refused"}
+    assert counts == {
+        ("bad_credentials", "malformed"): 3,
+        ("unknown_route", None): 1,
+        ("bad_request", None): 1,
+    }

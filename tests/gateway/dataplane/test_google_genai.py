@@ -69,16 +69,13 @@ def test_a_stream(run: Run) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")  # of aiohttp, which the client uses
-def test_an_async_stream(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        add_gemini(gateway)
-        gateway.upstream.handler = stream(event(HELLO), event(STOP))
-        made = client(gateway)
-        found = [each.text async for each in await made.aio.models.generate_content_stream(model=MODEL, contents="hi")]
-        assert found == ["hel", "lo"]
-        await made.aio.aclose()
-
-    run(test)
+async def test_an_async_stream(gateway: Gateway) -> None:
+    add_gemini(gateway)
+    gateway.upstream.handler = stream(event(HELLO), event(STOP))
+    made = client(gateway)
+    found = [each.text async for each in await made.aio.models.generate_content_stream(model=MODEL, contents="hi")]
+    assert found == ["hel", "lo"]
+    await made.aio.aclose()
 
 
 def test_functions(run: Run) -> None:

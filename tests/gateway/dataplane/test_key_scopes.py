@@ -29,99 +29,81 @@ def judged_again(gateway: Gateway, entry: dict[str, Any]) -> bool | None:
     return Court(gateway.data.bundles).again(entry, None)[0]
 
 
-def test_a_key_is_for_its_scope(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = key_for(gateway, models=["gpt-4o*"], actions=["chat.completions"], networks=["127.0.0.0/8"])
-        assert (await gateway.chat("gpt-4o-mini", key)).status == 200
-        refused = await gateway.chat("gpt-5", key)
+async def test_a_key_is_for_its_scope(gateway: Gateway) -> None:
+    key = key_for(gateway, models=["gpt-4o*"], actions=["chat.completions"], networks=["127.0.0.0/8"])
+    assert (await gateway.chat("gpt-4o-mini", key)).status == 200
+    refused = await gateway.chat("gpt-5", key)
+    assert (refused.status, refused.code) == (403, "key_scope")
+    assert "gpt-4o*" in refused.json["error"]["message"]
+    assert refused.headers["x-should-retry"] == "false"
+    other = await gateway.send(gateway.request({"model": "gpt-4o", "input": "x"}, key, path="/v1/embeddings"))
+    assert (other.status, other.code) == (403, "key_scope")
+    listing = await gateway.send(gateway.request(None, key))
+    assert (listing.status, listing.code) == (403, "key_scope")
+    assert len(gateway.upstream.seen) == 1
+    first, *denied = await gateway.entries("decided")
+    assert (first["allow"], json.loads(first["key_scope_json"])["models"]) == (True, ["gpt-4o*"])
+    assert refused.headers["x-decision-id"] == denied[0]["id"]
+    for entry in denied:
+        assert (entry["allow"], entry["reason"], entry["bundles_json"]) == (False, "key_scope", "[]")
+        assert entry["peer_address"] == "127.0.0.1"
+        assert judged_again(gateway, entry) is True
+        # If the log was changed, the verdict does not come out again.
+        assert judged_again(gateway, entry | {"key_scope_json": '{"models":["gpt-*"]}'}) is False
+        assert judged_again(gateway, entry | {"reason": "policy_denied"}) is False
+    assert judged_again(gateway, first | {"model": "gpt-5"}) is False
+
+
+@pytest.mark.slow
+async def test_a_scope_allows_nothing_by_itself(gateway: Gateway) -> None:
+    denied = await gateway.chat("llama-3", key_for(gateway, models=["llama-3"]))
+    assert (denied.status, denied.code) == (403, "policy_denied")
+
+
+@pytest.mark.slow
+async def test_a_request_from_elsewhere_is_refused(gateway: Gateway) -> None:
+    key = key_for(gateway, networks=["10.0.0.0/8"])
+    for headers in ([], ["X-Forwarded-For: 10.1.2.3"], ["Forwarded: for=10.1.2.3"], ["X-Real-IP: 10.1.2.3"]):
+        refused = await gateway.send(gateway.request(chat(), key, *headers))
         assert (refused.status, refused.code) == (403, "key_scope")
-        assert "gpt-4o*" in refused.json["error"]["message"]
-        assert refused.headers["x-should-retry"] == "false"
-        other = await gateway.send(gateway.request({"model": "gpt-4o", "input": "x"}, key, path="/v1/embeddings"))
-        assert (other.status, other.code) == (403, "key_scope")
+        assert "10.0.0.0" not in refused.json["error"]["message"]
+    assert gateway.upstream.seen == []
+
+
+@pytest.mark.slow
+async def test_every_model_of_a_call_must_be_inside(gateway: Gateway) -> None:
+    key = key_for(gateway, models=["gpt-4o"])
+    body = chat("gpt-4o", web_search_options={}) | {"moderation": {"model": "gpt-5"}}
+    refused = await gateway.send(gateway.request(body, key))
+    assert (refused.status, refused.code) == (403, "key_scope")
+    assert "names gpt-5" in refused.json["error"]["message"]
+
+
+@pytest.mark.slow
+async def test_the_list_of_models_has_those_of_the_key(gateway: Gateway) -> None:
+    key = key_for(gateway, models=["gpt-4o*"])
+    gateway.upstream.handler = answer(MODELS)
+    listing = await gateway.send(gateway.request(None, key))
+    assert [each["id"] for each in listing.json["data"]] == ["gpt-4o", "gpt-4o-mini"]
+    whole = await gateway.send(gateway.request(None))
+    assert [each["id"] for each in whole.json["data"]] == ["gpt-4o", "gpt-4o-mini", "gpt-5"]
+    gateway.upstream.handler = answer({"models": [{"name": "models/gpt-4o"}, {"name": "models/gpt-5"}, 3]})
+    assert (await gateway.send(gateway.request(None, key))).json == {"models": [{"name": "models/gpt-4o"}]}
+    for unreadable in (b"not JSON gpt-5", b'["gpt-5"]', b'{"data": {"id": "gpt-5"}}'):
+        gateway.upstream.handler = answer(unreadable)
         listing = await gateway.send(gateway.request(None, key))
-        assert (listing.status, listing.code) == (403, "key_scope")
-        assert len(gateway.upstream.seen) == 1
-        first, *denied = await gateway.entries("decided")
-        assert (first["allow"], json.loads(first["key_scope_json"])["models"]) == (True, ["gpt-4o*"])
-        assert refused.headers["x-decision-id"] == denied[0]["id"]
-        for entry in denied:
-            assert (entry["allow"], entry["reason"], entry["bundles_json"]) == (False, "key_scope", "[]")
-            assert entry["peer_address"] == "127.0.0.1"
-            assert judged_again(gateway, entry) is True
-            # If the log was changed, the verdict does not come out again.
-            assert judged_again(gateway, entry | {"key_scope_json": '{"models":["gpt-*"]}'}) is False
-            assert judged_again(gateway, entry | {"reason": "policy_denied"}) is False
-        assert judged_again(gateway, first | {"model": "gpt-5"}) is False
-
-    run(test)
+        assert listing.json["data"] == []
+        assert b"gpt-5" not in listing.body
+    gateway.upstream.handler = answer({"error": {"message": "later", "code": None}}, status=429)
+    assert (await gateway.send(gateway.request(None, key))).json["error"]["message"] == "later"
+    one = await gateway.send(gateway.request(None, key, path="/v1/models/gpt-5"))
+    assert (one.status, one.code) == (403, "key_scope")
 
 
 @pytest.mark.slow
-def test_a_scope_allows_nothing_by_itself(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        denied = await gateway.chat("llama-3", key_for(gateway, models=["llama-3"]))
-        assert (denied.status, denied.code) == (403, "policy_denied")
-
-    run(test)
-
-
-@pytest.mark.slow
-def test_a_request_from_elsewhere_is_refused(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = key_for(gateway, networks=["10.0.0.0/8"])
-        for headers in ([], ["X-Forwarded-For: 10.1.2.3"], ["Forwarded: for=10.1.2.3"], ["X-Real-IP: 10.1.2.3"]):
-            refused = await gateway.send(gateway.request(chat(), key, *headers))
-            assert (refused.status, refused.code) == (403, "key_scope")
-            assert "10.0.0.0" not in refused.json["error"]["message"]
-        assert gateway.upstream.seen == []
-
-    run(test)
-
-
-@pytest.mark.slow
-def test_every_model_of_a_call_must_be_inside(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = key_for(gateway, models=["gpt-4o"])
-        body = chat("gpt-4o", web_search_options={}) | {"moderation": {"model": "gpt-5"}}
-        refused = await gateway.send(gateway.request(body, key))
-        assert (refused.status, refused.code) == (403, "key_scope")
-        assert "names gpt-5" in refused.json["error"]["message"]
-
-    run(test)
-
-
-@pytest.mark.slow
-def test_the_list_of_models_has_those_of_the_key(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = key_for(gateway, models=["gpt-4o*"])
-        gateway.upstream.handler = answer(MODELS)
-        listing = await gateway.send(gateway.request(None, key))
-        assert [each["id"] for each in listing.json["data"]] == ["gpt-4o", "gpt-4o-mini"]
-        whole = await gateway.send(gateway.request(None))
-        assert [each["id"] for each in whole.json["data"]] == ["gpt-4o", "gpt-4o-mini", "gpt-5"]
-        gateway.upstream.handler = answer({"models": [{"name": "models/gpt-4o"}, {"name": "models/gpt-5"}, 3]})
-        assert (await gateway.send(gateway.request(None, key))).json == {"models": [{"name": "models/gpt-4o"}]}
-        for unreadable in (b"not JSON gpt-5", b'["gpt-5"]', b'{"data": {"id": "gpt-5"}}'):
-            gateway.upstream.handler = answer(unreadable)
-            listing = await gateway.send(gateway.request(None, key))
-            assert listing.json["data"] == []
-            assert b"gpt-5" not in listing.body
-        gateway.upstream.handler = answer({"error": {"message": "later", "code": None}}, status=429)
-        assert (await gateway.send(gateway.request(None, key))).json["error"]["message"] == "later"
-        one = await gateway.send(gateway.request(None, key, path="/v1/models/gpt-5"))
-        assert (one.status, one.code) == (403, "key_scope")
-
-    run(test)
-
-
-@pytest.mark.slow
-def test_a_model_that_a_policy_puts_in_place_is_not_the_clients_choice(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        capped = await gateway.chat("gpt-capped", key_for(gateway, models=["gpt-capped"]))
-        assert capped.status == 200
-
-    run(test)
+async def test_a_model_that_a_policy_puts_in_place_is_not_the_clients_choice(gateway: Gateway) -> None:
+    capped = await gateway.chat("gpt-capped", key_for(gateway, models=["gpt-capped"]))
+    assert capped.status == 200
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -14,40 +13,35 @@ from gateway.registry import changes, publication, queries, teams, usage_limits
 from gateway.registry.agent_updates import AgentUpdate, update_agent
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway
 
-Run = Callable[..., None]
 
-
-def test_bindings_and_limits_that_apply_to_an_agent_are_among_its_entries(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        registry = gateway.registry
-        for team in ("red", "blue"):
-            teams.create_team(registry, actor=ACTOR, organization=ORG, name=team)
-        other = changes.register_agent(registry, actor=ACTOR, organization=ORG, name="other", team="blue")
-        bot = queries.agent(registry, ORG, "bot")
-        update_agent(registry, actor=ACTOR, organization=ORG, agent="bot", update=AgentUpdate(team="red"))
-        for kind, subject in (("agent", bot.id), ("team", "red"), ("organization", ORG)):
-            common: dict[str, Any] = {"actor": ACTOR, "organization": ORG, "kind": kind, "subject": subject}
-            changes.bind(registry, **common, bundle="bot", shadow=True)
-            usage_limits.set_limit(registry, **common, name="requests_per_day", value=100)
-        changes.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject=other.id, bundle="bot")
-        changes.bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="blue", bundle="bot")
+async def test_bindings_and_limits_that_apply_to_an_agent_are_among_its_entries(gateway: Gateway) -> None:
+    registry = gateway.registry
+    for team in ("red", "blue"):
+        teams.create_team(registry, actor=ACTOR, organization=ORG, name=team)
+    other = changes.register_agent(registry, actor=ACTOR, organization=ORG, name="other", team="blue")
+    bot = queries.agent(registry, ORG, "bot")
+    update_agent(registry, actor=ACTOR, organization=ORG, agent="bot", update=AgentUpdate(team="red"))
+    for kind, subject in (("agent", bot.id), ("team", "red"), ("organization", ORG)):
+        common: dict[str, Any] = {"actor": ACTOR, "organization": ORG, "kind": kind, "subject": subject}
+        changes.bind(registry, **common, bundle="bot", shadow=True)
+        usage_limits.set_limit(registry, **common, name="requests_per_day", value=100)
+    changes.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject=other.id, bundle="bot")
+    changes.bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="blue", bundle="bot")
+    publication.publish(registry, gateway.data)
+    warned: list[object] = []
+    with (
+        closing(storage.connect_read_only(gateway.data.audit_db)) as db,
+        gateways.client(gateway.data.path, lambda *said: warned.append(said)) as opened,
+    ):
+        listed = log_requests.listed(opened, Filters(agent="bot", kind="change"), 100)
+        found = [each.found.entry for each in listed.entries]
+        mine = [(each["what"], each["subject_kind"], each["subject"]) for each in found if "subject" in each]
+        with registry.read() as session:
+            organization = queries.find_organization(session, ORG).id
+        wanted = [("agent", bot.id), ("team", "red"), ("organization", organization)]
+        assert mine[-6:] == [(what, *each) for each in wanted for what in ("binding.created", "limit.set")]
+        assert other.id not in str(found)
+        changes.bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="red", bundle="bot")
         publication.publish(registry, gateway.data)
-        warned: list[object] = []
-        with (
-            closing(storage.connect_read_only(gateway.data.audit_db)) as db,
-            gateways.client(gateway.data.path, lambda *said: warned.append(said)) as opened,
-        ):
-            listed = log_requests.listed(opened, Filters(agent="bot", kind="change"), 100)
-            found = [each.found.entry for each in listed.entries]
-            mine = [(each["what"], each["subject_kind"], each["subject"]) for each in found if "subject" in each]
-            with registry.read() as session:
-                organization = queries.find_organization(session, ORG).id
-            wanted = [("agent", bot.id), ("team", "red"), ("organization", organization)]
-            assert mine[-6:] == [(what, *each) for each in wanted for what in ("binding.created", "limit.set")]
-            assert other.id not in str(found)
-            changes.bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="red", bundle="bot")
-            publication.publish(registry, gateway.data)
-            assert [each.found.entry["subject"] for each in listed.more()] == ["red"]
-            assert search.matching(db, 10, Filters(agent=other.id, kind="change")).found
-
-    run(test)
+        assert [each.found.entry["subject"] for each in listed.more()] == ["red"]
+        assert search.matching(db, 10, Filters(agent=other.id, kind="change")).found

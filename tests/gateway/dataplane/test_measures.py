@@ -61,112 +61,95 @@ def test_whose_limit_refused_is_counted_and_bounded(run: Run) -> None:
     assert measures._numbers[other] == 50
 
 
-def test_every_way_to_end_is_counted_once(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        for _ in range(3):
-            assert (await gateway.chat()).status == 200
-        assert (await gateway.chat("gpt-secret")).status == 403
-        assert (await gateway.chat("gpt-4o", "Authorization: Bearer aig_sk_wrong")).status == 401
-        assert (await gateway.send(gateway.request(b"{", path="/v1/chat/completions"))).status == 400
-        gateway.upstream.handler = answer({"error": {}}, 500)
-        assert (await gateway.chat()).status == 500
-        gateway.upstream.handler = stream(b"data: {}\n\n", end=False)
-        await gateway.chat(stream=True)
-        chat, upstream = "chat.completions", ("default", "openai")
-        assert counted(gateway, "request") == {
-            (*upstream, chat, "gpt-4o", "ok", "ok"): [3],
-            (*upstream, chat, "other", "denied", "policy_denied"): [1],
-            ("", "", "", "", "refused", "bad_credentials"): [1],
-            (*upstream, chat, "", "refused", "bad_request"): [1],
-            (*upstream, chat, "gpt-4o", "failed", "provider_error"): [1],
-            (*upstream, chat, "gpt-4o", "failed", "upstream_error"): [1],
-        }
-        assert counted(gateway, "refusal") == {("bad_credentials",): [1], ("bad_request",): [1]}
-        assert counted(gateway, "call") == {
-            (*upstream, "ok"): [3],
-            (*upstream, "provider_error"): [1],
-            (*upstream, "upstream_error"): [1],
-        }
-        by_outcome = numbers(gateway, "agent", "aig_agent_requests", "default", "bot")
-        assert dict(zip(OUTCOMES, by_outcome, strict=True)) == {
-            "ok": 3, "denied": 1, "refused": 1, "failed": 2, "disconnected": 0,
-        }  # fmt: skip
-        assert numbers(gateway, "agent", "aig_agent_tokens", "default", "bot") == [21, 9]
-        assert numbers(gateway, "model", "aig_tokens", *upstream, "gpt-4o")[:2] == [21, 9]
-
-    run(test)
+async def test_every_way_to_end_is_counted_once(gateway: Gateway) -> None:
+    for _ in range(3):
+        assert (await gateway.chat()).status == 200
+    assert (await gateway.chat("gpt-secret")).status == 403
+    assert (await gateway.chat("gpt-4o", "Authorization: Bearer aig_sk_wrong")).status == 401
+    assert (await gateway.send(gateway.request(b"{", path="/v1/chat/completions"))).status == 400
+    gateway.upstream.handler = answer({"error": {}}, 500)
+    assert (await gateway.chat()).status == 500
+    gateway.upstream.handler = stream(b"data: {}\n\n", end=False)
+    await gateway.chat(stream=True)
+    chat, upstream = "chat.completions", ("default", "openai")
+    assert counted(gateway, "request") == {
+        (*upstream, chat, "gpt-4o", "ok", "ok"): [3],
+        (*upstream, chat, "other", "denied", "policy_denied"): [1],
+        ("", "", "", "", "refused", "bad_credentials"): [1],
+        (*upstream, chat, "", "refused", "bad_request"): [1],
+        (*upstream, chat, "gpt-4o", "failed", "provider_error"): [1],
+        (*upstream, chat, "gpt-4o", "failed", "upstream_error"): [1],
+    }
+    assert counted(gateway, "refusal") == {("bad_credentials",): [1], ("bad_request",): [1]}
+    assert counted(gateway, "call") == {
+        (*upstream, "ok"): [3],
+        (*upstream, "provider_error"): [1],
+        (*upstream, "upstream_error"): [1],
+    }
+    by_outcome = numbers(gateway, "agent", "aig_agent_requests", "default", "bot")
+    assert dict(zip(OUTCOMES, by_outcome, strict=True)) == {
+        "ok": 3, "denied": 1, "refused": 1, "failed": 2, "disconnected": 0,
+    }  # fmt: skip
+    assert numbers(gateway, "agent", "aig_agent_tokens", "default", "bot") == [21, 9]
+    assert numbers(gateway, "model", "aig_tokens", *upstream, "gpt-4o")[:2] == [21, 9]
 
 
-def test_a_known_agent_that_is_refused_is_counted_as_itself(run: Run) -> None:
+async def test_a_known_agent_that_is_refused_is_counted_as_itself(gateway: Gateway) -> None:
     """Its requests counted for nobody, so `gateway top` showed none of an agent that kept trying."""
-
-    async def test(gateway: Gateway) -> None:
-        agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
-        for _ in range(3):
-            assert (await gateway.chat()).status == 403
-        wrong = gateway.key[:-7] + ("A" if gateway.key[-7] != "A" else "B") + gateway.key[-6:]
-        for presented in (wrong, "aig_sk_wrong"):
-            assert (await gateway.chat("gpt-4o", f"Authorization: Bearer {presented}")).status == 401
-        by_outcome = numbers(gateway, "agent", "aig_agent_requests", "default", "bot")
-        assert dict(zip(OUTCOMES, by_outcome, strict=True))["refused"] == sum(by_outcome) == 3
-
-    run(test)
+    agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    for _ in range(3):
+        assert (await gateway.chat()).status == 403
+    wrong = gateway.key[:-7] + ("A" if gateway.key[-7] != "A" else "B") + gateway.key[-6:]
+    for presented in (wrong, "aig_sk_wrong"):
+        assert (await gateway.chat("gpt-4o", f"Authorization: Bearer {presented}")).status == 401
+    by_outcome = numbers(gateway, "agent", "aig_agent_requests", "default", "bot")
+    assert dict(zip(OUTCOMES, by_outcome, strict=True))["refused"] == sum(by_outcome) == 3
 
 
-def test_latencies_are_those_of_the_requests(run: Run) -> None:
+async def test_latencies_are_those_of_the_requests(gateway: Gateway) -> None:
     """A slow upstream is slow, and the time that it takes is not the gateway's."""
-
-    async def test(gateway: Gateway) -> None:
-        gateway.upstream.handler = stream(0.3, b"data: [DONE]\n\n")
-        await gateway.chat(stream=True)
-        *buckets, total = numbers(gateway, "upstream", "aig_upstream_call_duration_seconds", "default", "openai")
-        assert sum(buckets) == 1
-        assert total >= 300_000
-        *buckets, total = numbers(gateway, "worker", "aig_added_latency_seconds")
-        assert sum(buckets) == 1
-        closed = (await gateway.entries("completed"))[0]
-        assert 0 < total <= closed["duration_us"] + 1_000_000
-        *buckets, _ = numbers(gateway, "worker", "aig_policy_duration_seconds")
-        assert sum(buckets) == 1
-        *buckets, _ = numbers(gateway, "worker", "aig_audit_commit_duration_seconds")
-        *groups, entries = numbers(gateway, "worker", "aig_audit_commit_entries")
-        assert sum(buckets) == sum(groups) >= 2
-        assert entries >= 2
-
-    run(test)
+    gateway.upstream.handler = stream(0.3, b"data: [DONE]\n\n")
+    await gateway.chat(stream=True)
+    *buckets, total = numbers(gateway, "upstream", "aig_upstream_call_duration_seconds", "default", "openai")
+    assert sum(buckets) == 1
+    assert total >= 300_000
+    *buckets, total = numbers(gateway, "worker", "aig_added_latency_seconds")
+    assert sum(buckets) == 1
+    closed = (await gateway.entries("completed"))[0]
+    assert 0 < total <= closed["duration_us"] + 1_000_000
+    *buckets, _ = numbers(gateway, "worker", "aig_policy_duration_seconds")
+    assert sum(buckets) == 1
+    *buckets, _ = numbers(gateway, "worker", "aig_audit_commit_duration_seconds")
+    *groups, entries = numbers(gateway, "worker", "aig_audit_commit_entries")
+    assert sum(buckets) == sum(groups) >= 2
+    assert entries >= 2
 
 
 @pytest.mark.slow
-def test_an_upload_is_not_added_latency(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        whole = gateway.request({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
-        head, _, body = whole.partition(b"\r\n\r\n")
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(head + b"\r\n\r\n" + body[:5])
-        await asyncio.sleep(2.0)
-        writer.write(body[5:])
-        assert (await read_reply(reader)).status == 200
-        writer.close()
-        *_, total = numbers(gateway, "worker", "aig_added_latency_seconds")
-        (closed,) = await gateway.entries("completed")
-        assert closed["duration_us"] >= 1_000_000
-        assert total <= closed["duration_us"] - 1_000_000
-
-    run(test)
+async def test_an_upload_is_not_added_latency(gateway: Gateway) -> None:
+    whole = gateway.request({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
+    head, _, body = whole.partition(b"\r\n\r\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(head + b"\r\n\r\n" + body[:5])
+    await asyncio.sleep(2.0)
+    writer.write(body[5:])
+    assert (await read_reply(reader)).status == 200
+    writer.close()
+    *_, total = numbers(gateway, "worker", "aig_added_latency_seconds")
+    (closed,) = await gateway.entries("completed")
+    assert closed["duration_us"] >= 1_000_000
+    assert total <= closed["duration_us"] - 1_000_000
 
 
 @pytest.mark.slow
-def test_costs_are_counted(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
-        gateway.upstream.handler = answer({**COMPLETION, "model": "gpt-4o", "usage": usage})
-        await gateway.chat()
-        (closed,) = await gateway.entries("completed")
-        assert closed["cost_nanousd"] > 0
-        assert numbers(gateway, "model", "aig_cost_usd", "default", "openai", "gpt-4o") == [closed["cost_nanousd"]]
-        assert numbers(gateway, "agent", "aig_agent_cost_usd", "default", "bot") == [closed["cost_nanousd"]]
-
-    run(test)
+async def test_costs_are_counted(gateway: Gateway) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+    gateway.upstream.handler = answer({**COMPLETION, "model": "gpt-4o", "usage": usage})
+    await gateway.chat()
+    (closed,) = await gateway.entries("completed")
+    assert closed["cost_nanousd"] > 0
+    assert numbers(gateway, "model", "aig_cost_usd", "default", "openai", "gpt-4o") == [closed["cost_nanousd"]]
+    assert numbers(gateway, "agent", "aig_agent_cost_usd", "default", "bot") == [closed["cost_nanousd"]]
 
 
 def exchange_of(number: int, upstream: str = "ups_1", **changed: Any) -> Exchange:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -205,17 +205,14 @@ def test_a_form_that_could_be_read_in_two_ways_is_refused(live: Live) -> None:
     assert "multipart/form-data" in reply.json()["error"]["message"]
 
 
-def test_a_form_is_not_changed_but_denied(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway, 'package bot.authz\n\nallow := true\n\nobligations.model := "whisper-2"\n')
-        for model, status in (("whisper-1", 403), ("whisper-2", 200)):
-            field = b'Content-Disposition: form-data; name="model"\r\n\r\n' + model.encode()
-            body = b"--x\r\n" + field + b"\r\n--x--\r\n"
-            kind = "Content-Type: multipart/form-data; boundary=x"
-            reply = await gateway.send(gateway.request(body, kind, path="/v1/audio/transcriptions"))
-            assert reply.status == status, reply.body
-        assert [seen.body for seen in gateway.upstream.seen] == [body]
-        assert gateway.upstream.seen[0].headers["content-type"] == "multipart/form-data; boundary=x"
-        assert [entry["reason"] for entry in await gateway.entries("decided")] == ["policy_unsupported", "allowed"]
-
-    run(test)
+async def test_a_form_is_not_changed_but_denied(gateway: Gateway) -> None:
+    put_into_force(gateway, 'package bot.authz\n\nallow := true\n\nobligations.model := "whisper-2"\n')
+    for model, status in (("whisper-1", 403), ("whisper-2", 200)):
+        field = b'Content-Disposition: form-data; name="model"\r\n\r\n' + model.encode()
+        body = b"--x\r\n" + field + b"\r\n--x--\r\n"
+        kind = "Content-Type: multipart/form-data; boundary=x"
+        reply = await gateway.send(gateway.request(body, kind, path="/v1/audio/transcriptions"))
+        assert reply.status == status, reply.body
+    assert [seen.body for seen in gateway.upstream.seen] == [body]
+    assert gateway.upstream.seen[0].headers["content-type"] == "multipart/form-data; boundary=x"
+    assert [entry["reason"] for entry in await gateway.entries("decided")] == ["policy_unsupported", "allowed"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -13,8 +12,6 @@ import pytest
 from gateway.shares import Holder
 from tests.gateway.dataplane.conftest import Gateway, answer
 from tests.gateway.dataplane.test_obligations import put_into_force
-
-Run = Callable[..., None]
 
 # With spaces, as `json.dumps` writes it: whatever is written anew looks otherwise.
 LISTED = (
@@ -50,36 +47,29 @@ async def listed(gateway: Gateway, body: bytes = LISTED) -> list[str]:
         ('allow if { input.resource.model == "o3"; "abc" in input.request.system_prompts }', EVERY),
     ],
 )
-def test_what_is_listed(run: Run, rules: str, shown: list[str]) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway, f"{LIST}\n{rules}\n")
-        assert await listed(gateway) == shown
-        [decided] = await gateway.entries("decided")
-        [completed] = await gateway.entries("completed")
-        assert (decided["action"], completed["outcome"], completed["response_bytes"]) == (
-            "models.list",
-            "ok",
-            len(LISTED),
-        )
-
-    run(test)
+async def test_what_is_listed(gateway: Gateway, rules: str, shown: list[str]) -> None:
+    put_into_force(gateway, f"{LIST}\n{rules}\n")
+    assert await listed(gateway) == shown
+    [decided] = await gateway.entries("decided")
+    [completed] = await gateway.entries("completed")
+    assert (decided["action"], completed["outcome"], completed["response_bytes"]) == (
+        "models.list",
+        "ok",
+        len(LISTED),
+    )
 
 
-def test_lists_are_judged_in_turn_with_other_long_judgements(run: Run) -> None:
+async def test_lists_are_judged_in_turn_with_other_long_judgements(gateway: Gateway) -> None:
     """Each takes up to a second of the interpreter, so one at a time does."""
-
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
-        turns, other = gateway.plane._judgement.turns, Holder("agent", "another")
-        turns.take(other)
-        asking = asyncio.create_task(listed(gateway))
-        while not turns._waiting:
-            assert not asking.done()
-            await asyncio.sleep(0.01)
-        turns.give_back(other)
-        assert await asking == ["gpt-4o"]
-
-    run(test)
+    put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
+    turns, other = gateway.plane._judgement.turns, Holder("agent", "another")
+    turns.take(other)
+    asking = asyncio.create_task(listed(gateway))
+    while not turns._waiting:
+        assert not asking.done()
+        await asyncio.sleep(0.01)
+    turns.give_back(other)
+    assert await asking == ["gpt-4o"]
 
 
 @pytest.mark.slow
@@ -96,68 +86,52 @@ def test_lists_are_judged_in_turn_with_other_long_judgements(run: Run) -> None:
         b'{"data": [{"name": "a server that says name"}, 7, {"id": null}]}',
     ],
 )
-def test_what_needs_no_change_stays_as_it_came(run: Run, body: bytes) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway, f'{LIST}\nallow if input.resource.model != "x"\n')
-        gateway.upstream.handler = answer(body)
-        reply = await gateway.send(gateway.request(None))
-        assert (reply.status, reply.complete) == (200, True)
-        assert reply.body == body
-        [completed] = await gateway.entries("completed")
-        assert completed["outcome"] == "ok"
-
-    run(test)
+async def test_what_needs_no_change_stays_as_it_came(gateway: Gateway, body: bytes) -> None:
+    put_into_force(gateway, f'{LIST}\nallow if input.resource.model != "x"\n')
+    gateway.upstream.handler = answer(body)
+    reply = await gateway.send(gateway.request(None))
+    assert (reply.status, reply.complete) == (200, True)
+    assert reply.body == body
+    [completed] = await gateway.entries("completed")
+    assert completed["outcome"] == "ok"
 
 
 @pytest.mark.slow
-def test_what_has_no_name_stays(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
-        gateway.upstream.handler = answer({"data": [{"id": "o3"}, {"name": "x"}, {"id": "gpt-4o"}]})
-        assert (await gateway.send(gateway.request(None))).json == {"data": [{"name": "x"}, {"id": "gpt-4o"}]}
-
-    run(test)
+async def test_what_has_no_name_stays(gateway: Gateway) -> None:
+    put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
+    gateway.upstream.handler = answer({"data": [{"id": "o3"}, {"name": "x"}, {"id": "gpt-4o"}]})
+    assert (await gateway.send(gateway.request(None))).json == {"data": [{"name": "x"}, {"id": "gpt-4o"}]}
 
 
 @pytest.mark.slow
-def test_policies_see_what_the_agent_has_used(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway, f'{LIST}\nallow if {{ input.resource.model == "o3"; input.usage.requests.day >= 0 }}\n')
-        assert await listed(gateway) == ["o3"]
-
-    run(test)
+async def test_policies_see_what_the_agent_has_used(gateway: Gateway) -> None:
+    put_into_force(gateway, f'{LIST}\nallow if {{ input.resource.model == "o3"; input.usage.requests.day >= 0 }}\n')
+    assert await listed(gateway) == ["o3"]
 
 
 @pytest.mark.slow
-def test_others_do_not_wait_for_a_long_list(run: Run) -> None:
+async def test_others_do_not_wait_for_a_long_list(gateway: Gateway) -> None:
     """Thousands of models are asked about beside the event loop, for about a second at most; the rest stays."""
-
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
-        many = [*({"id": f"model-{number}"} for number in range(20_000)), {"id": "gpt-4o"}]
-        began = time.monotonic()
-        asking = asyncio.create_task(listed(gateway, orjson.dumps({"data": many})))
-        longest = 0.0
-        while not asking.done():
-            before = time.monotonic()
-            await asyncio.sleep(0.005)
-            longest = max(longest, time.monotonic() - before)
-        assert len(await asking) in (1, len(many))
-        assert time.monotonic() - began < 10
-        assert longest < 0.5, "the event loop was held up"
-
-    run(test)
+    put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
+    many = [*({"id": f"model-{number}"} for number in range(20_000)), {"id": "gpt-4o"}]
+    began = time.monotonic()
+    asking = asyncio.create_task(listed(gateway, orjson.dumps({"data": many})))
+    longest = 0.0
+    while not asking.done():
+        before = time.monotonic()
+        await asyncio.sleep(0.005)
+        longest = max(longest, time.monotonic() - before)
+    assert len(await asking) in (1, len(many))
+    assert time.monotonic() - began < 10
+    assert longest < 0.5, "the event loop was held up"
 
 
 @pytest.mark.slow
-def test_names_of_gemini(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(
-            gateway, f'{LIST}\nallow if {{ input.action == "chat.completions"; input.resource.model == "g-2" }}\n'
-        )
-        body: dict[str, Any] = {"models": [{"name": "models/g-1"}, {"name": "models/g-2"}], "nextPageToken": "x"}
-        gateway.upstream.handler = answer(body)
-        reply = await gateway.send(gateway.request(None))
-        assert reply.json == {"models": [{"name": "models/g-2"}], "nextPageToken": "x"}
-
-    run(test)
+async def test_names_of_gemini(gateway: Gateway) -> None:
+    put_into_force(
+        gateway, f'{LIST}\nallow if {{ input.action == "chat.completions"; input.resource.model == "g-2" }}\n'
+    )
+    body: dict[str, Any] = {"models": [{"name": "models/g-1"}, {"name": "models/g-2"}], "nextPageToken": "x"}
+    gateway.upstream.handler = answer(body)
+    reply = await gateway.send(gateway.request(None))
+    assert reply.json == {"models": [{"name": "models/g-2"}], "nextPageToken": "x"}

@@ -51,76 +51,62 @@ def function(name: str) -> dict[str, Any]:
 CHANGES_AGAIN = POLICY + '\nobligations.set_headers["x-purpose"] := "again" if input.resource.model == "gpt-4o-mini"\n'
 
 
-def test_what_the_upstream_gets(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway)
-        tools = [function("find_order"), function("delete_order")]
-        reply = await gateway.chat("gpt-4o", tools=tools, tool_choice="auto", temperature=0.5)
-        assert reply.status == 200, reply.body
-        seen = gateway.upstream.seen[-1]
-        assert seen.json == chat("gpt-4o-mini", tools=tools[:1], tool_choice="auto", temperature=0.5)
-        assert seen.headers["x-data-class"] == "internal use"
-        assert seen.headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
-        decided, _ = await gateway.entries()
-        assert (decided["model"], decided["forwarded_model"]) == ("gpt-4o", "gpt-4o-mini")
-        assert json.loads(decided["edits_json"]) == ["strip_tools", "model"]
-        assert json.loads(decided["obligations_json"]) == {
-            "model": "gpt-4o-mini",
-            "set_headers": {"x-data-class": "internal use"},
-            "strip_tools": ["delete_order"],
-        }
-        assert decided["forwarded_commitment"] != decided["request_commitment"]
-        assert decided["max_output_tokens"] is None
-
-    run(test)
+async def test_what_the_upstream_gets(gateway: Gateway) -> None:
+    put_into_force(gateway)
+    tools = [function("find_order"), function("delete_order")]
+    reply = await gateway.chat("gpt-4o", tools=tools, tool_choice="auto", temperature=0.5)
+    assert reply.status == 200, reply.body
+    seen = gateway.upstream.seen[-1]
+    assert seen.json == chat("gpt-4o-mini", tools=tools[:1], tool_choice="auto", temperature=0.5)
+    assert seen.headers["x-data-class"] == "internal use"
+    assert seen.headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
+    decided, _ = await gateway.entries()
+    assert (decided["model"], decided["forwarded_model"]) == ("gpt-4o", "gpt-4o-mini")
+    assert json.loads(decided["edits_json"]) == ["strip_tools", "model"]
+    assert json.loads(decided["obligations_json"]) == {
+        "model": "gpt-4o-mini",
+        "set_headers": {"x-data-class": "internal use"},
+        "strip_tools": ["delete_order"],
+    }
+    assert decided["forwarded_commitment"] != decided["request_commitment"]
+    assert decided["max_output_tokens"] is None
 
 
-def test_an_upstreams_own_headers_go_with_every_call(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        project = {"OpenAI-Project": "proj_1"}
-        gateway.add_upstream("openai", "openai", "/v1", secret=UPSTREAM_KEY, replace=True, headers=project)
-        reply = await gateway.send(
-            gateway.request(chat("gpt-4o"), "OpenAI-Project: proj_other", "OpenAI-Organization: o")
-        )
-        assert reply.status == 200
-        seen = gateway.upstream.seen[-1]
-        assert (seen.headers["openai-project"], seen.headers.get("openai-organization")) == ("proj_1", None)
-        assert b"proj_other" not in seen.head
-
-    run(test)
+async def test_an_upstreams_own_headers_go_with_every_call(gateway: Gateway) -> None:
+    project = {"OpenAI-Project": "proj_1"}
+    gateway.add_upstream("openai", "openai", "/v1", secret=UPSTREAM_KEY, replace=True, headers=project)
+    reply = await gateway.send(gateway.request(chat("gpt-4o"), "OpenAI-Project: proj_other", "OpenAI-Organization: o"))
+    assert reply.status == 200
+    seen = gateway.upstream.seen[-1]
+    assert (seen.headers["openai-project"], seen.headers.get("openai-organization")) == ("proj_1", None)
+    assert b"proj_other" not in seen.head
 
 
-def test_headers_alone_change_no_byte_of_the_body(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway)
-        raw = b'{ "model": "gpt-x",  "messages": [{"role": "user", "content": "hello"}] }'
-        # A client cannot set the header itself, under no spelling.
-        reply = await gateway.send(gateway.request(raw, "X-Data-Class: public", "x-team: a"))
-        assert reply.status == 200
-        seen = gateway.upstream.seen[-1]
-        assert seen.body == raw
-        assert (seen.headers["x-data-class"], seen.headers.get("x-team")) == ("internal use", None)
-        assert b"public" not in seen.head
-        decided, _ = await gateway.entries()
-        assert "edits_json" not in decided
-        assert "forwarded_model" not in decided
-        assert json.loads(decided["obligations_json"]) == {"set_headers": {"x-data-class": "internal use"}}
-
-    run(test)
+async def test_headers_alone_change_no_byte_of_the_body(gateway: Gateway) -> None:
+    put_into_force(gateway)
+    raw = b'{ "model": "gpt-x",  "messages": [{"role": "user", "content": "hello"}] }'
+    # A client cannot set the header itself, under no spelling.
+    reply = await gateway.send(gateway.request(raw, "X-Data-Class: public", "x-team: a"))
+    assert reply.status == 200
+    seen = gateway.upstream.seen[-1]
+    assert seen.body == raw
+    assert (seen.headers["x-data-class"], seen.headers.get("x-team")) == ("internal use", None)
+    assert b"public" not in seen.head
+    decided, _ = await gateway.entries()
+    assert "edits_json" not in decided
+    assert "forwarded_model" not in decided
+    assert json.loads(decided["obligations_json"]) == {"set_headers": {"x-data-class": "internal use"}}
 
 
-def test_policies_that_contradict_themselves_forward_nothing(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        put_into_force(gateway, CHANGES_AGAIN)
-        reply = await gateway.chat("gpt-4o")
-        assert (reply.status, reply.code) == (403, "policy_bad_decision")
-        assert "have changed already; whoever writes the policies has to mend that (" in reply.json["error"]["message"]
-        assert gateway.upstream.seen == []
-        (decided,) = await gateway.entries()
-        assert (decided["allow"], decided["model"], decided["forwarded_model"]) == (False, "gpt-4o", "gpt-4o-mini")
-        assert "obligations_json" not in decided
-
-    run(test)
+async def test_policies_that_contradict_themselves_forward_nothing(gateway: Gateway) -> None:
+    put_into_force(gateway, CHANGES_AGAIN)
+    reply = await gateway.chat("gpt-4o")
+    assert (reply.status, reply.code) == (403, "policy_bad_decision")
+    assert "have changed already; whoever writes the policies has to mend that (" in reply.json["error"]["message"]
+    assert gateway.upstream.seen == []
+    (decided,) = await gateway.entries()
+    assert (decided["allow"], decided["model"], decided["forwarded_model"]) == (False, "gpt-4o", "gpt-4o-mini")
+    assert "obligations_json" not in decided
 
 
 def test_the_log_shows_and_explains_it(
@@ -161,13 +147,10 @@ def test_the_log_shows_and_explains_it(
 
 
 @pytest.mark.slow
-def test_a_cap_denies_what_cannot_be_capped(run: Callable[..., None]) -> None:
-    async def test(gateway: Gateway) -> None:
-        body = {"model": "gpt-4o", "input": "a long conversation"}
-        put_into_force(gateway, "package bot.authz\n\nallow := true\n")
-        assert (await gateway.send(gateway.request(body, path="/v1/responses/compact"))).status == 200
-        put_into_force(gateway, "package bot.authz\n\nallow := true\n\nobligations.max_output_tokens := 50\n")
-        reply = await gateway.send(gateway.request(body, path="/v1/responses/compact"))
-        assert (reply.status, reply.code) == (403, "policy_unsupported")
-
-    run(test)
+async def test_a_cap_denies_what_cannot_be_capped(gateway: Gateway) -> None:
+    body = {"model": "gpt-4o", "input": "a long conversation"}
+    put_into_force(gateway, "package bot.authz\n\nallow := true\n")
+    assert (await gateway.send(gateway.request(body, path="/v1/responses/compact"))).status == 200
+    put_into_force(gateway, "package bot.authz\n\nallow := true\n\nobligations.max_output_tokens := 50\n")
+    reply = await gateway.send(gateway.request(body, path="/v1/responses/compact"))
+    assert (reply.status, reply.code) == (403, "policy_unsupported")

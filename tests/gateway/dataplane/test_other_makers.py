@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from gateway.errors import Denied
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.wrong_route import speaker
 from tests.gateway.dataplane.conftest import Gateway, answer
-
-Run = Callable[..., None]
 
 SIGNED = "authorization: AWS4-HMAC-SHA256 Credential=AKIA/20261201/us-east-1/bedrock/aws4_request, Signature=0"
 BEDROCK = (
@@ -23,33 +19,27 @@ BEDROCK = (
 )
 
 
-def test_requests_signed_for_aws_are_refused_in_its_shape(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        for path in BEDROCK:
-            for line, query in ((SIGNED, ""), ("x: y", "?X-Amz-Algorithm=AWS4-HMAC-SHA256")):
-                request = f"POST {path}{query} HTTP/1.1\r\nhost: x\r\n{line}\r\ncontent-length: 2\r\n\r\n{{}}"
-                reply = await gateway.send(request.encode())
-                assert reply.status in (401, 404, 405), path
-                assert reply.headers["x-amzn-errortype"] == reply.json["__type"] == "AccessDeniedException"
-                assert "`bedrock-compatible`" in reply.json["message"]
-        assert gateway.upstream.seen == []
-
-    run(test)
+async def test_requests_signed_for_aws_are_refused_in_its_shape(gateway: Gateway) -> None:
+    for path in BEDROCK:
+        for line, query in ((SIGNED, ""), ("x: y", "?X-Amz-Algorithm=AWS4-HMAC-SHA256")):
+            request = f"POST {path}{query} HTTP/1.1\r\nhost: x\r\n{line}\r\ncontent-length: 2\r\n\r\n{{}}"
+            reply = await gateway.send(request.encode())
+            assert reply.status in (401, 404, 405), path
+            assert reply.headers["x-amzn-errortype"] == reply.json["__type"] == "AccessDeniedException"
+            assert "`bedrock-compatible`" in reply.json["message"]
+    assert gateway.upstream.seen == []
 
 
-def test_anthropic_s_messages_are_served_without_the_version(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        gateway.add_upstream("claude", "anthropic", "/v1", secret="sk-ant-4f9a81c2e7b35d60")
-        gateway.upstream.handler = answer({"id": "m", "type": "message", "model": "gpt-4o", "content": []})
-        asked = {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
-        for path in ("/claude/messages", "/claude/v1/messages", "/claude/messages/count_tokens"):
-            assert (await gateway.send(gateway.request(asked, path=path))).status == 200, path
-        lines = [seen.head.split(b" ")[1] for seen in gateway.upstream.seen]
-        assert lines == [b"/v1/messages", b"/v1/messages", b"/v1/messages/count_tokens"]
-        for path in ("/claude/models", "/openai/messages", "/messages"):
-            assert (await gateway.send(gateway.request(asked, path=path))).status in (404, 405), path
-
-    run(test)
+async def test_anthropic_s_messages_are_served_without_the_version(gateway: Gateway) -> None:
+    gateway.add_upstream("claude", "anthropic", "/v1", secret="sk-ant-4f9a81c2e7b35d60")
+    gateway.upstream.handler = answer({"id": "m", "type": "message", "model": "gpt-4o", "content": []})
+    asked = {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+    for path in ("/claude/messages", "/claude/v1/messages", "/claude/messages/count_tokens"):
+        assert (await gateway.send(gateway.request(asked, path=path))).status == 200, path
+    lines = [seen.head.split(b" ")[1] for seen in gateway.upstream.seen]
+    assert lines == [b"/v1/messages", b"/v1/messages", b"/v1/messages/count_tokens"]
+    for path in ("/claude/models", "/openai/messages", "/messages"):
+        assert (await gateway.send(gateway.request(asked, path=path))).status in (404, 405), path
 
 
 @pytest.mark.parametrize(
@@ -76,24 +66,21 @@ def test_an_error_has_the_shape_of_the_maker_whose_client_asks(
     assert found.name == maker
 
 
-def test_headers_that_change_a_call_are_forwarded_or_refused(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        reply = await gateway.chat("gpt-4o", "x-client-request-id: abc")
-        assert reply.status == 200
-        assert gateway.upstream.seen[-1].headers["x-client-request-id"] == "abc"
-        for line in ("x-hf-bill-to: acme", "x-ms-oai-image-generation-deployment: m", "groq-model-version: latest"):
-            reply = await gateway.chat("gpt-4o", line)
-            assert (reply.status, reply.json["error"]["code"]) == (400, "bad_request")
-            assert line.partition(":")[0] in reply.json["error"]["message"]
-        assert len(gateway.upstream.seen) == 1
-        gateway.add_upstream("claude", "anthropic", "/v1", secret="sk-ant-4f9a81c2e7b35d60")
-        gateway.upstream.handler = answer({"id": "m", "type": "message", "model": "gpt-4o", "content": []})
-        asked = {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
-        sent = gateway.request(asked, "anthropic-user-profile-id: uprof_1", path="/claude/v1/messages")
-        assert (await gateway.send(sent)).status == 200
-        assert gateway.upstream.seen[-1].headers["anthropic-user-profile-id"] == "uprof_1"
-
-    run(test)
+async def test_headers_that_change_a_call_are_forwarded_or_refused(gateway: Gateway) -> None:
+    reply = await gateway.chat("gpt-4o", "x-client-request-id: abc")
+    assert reply.status == 200
+    assert gateway.upstream.seen[-1].headers["x-client-request-id"] == "abc"
+    for line in ("x-hf-bill-to: acme", "x-ms-oai-image-generation-deployment: m", "groq-model-version: latest"):
+        reply = await gateway.chat("gpt-4o", line)
+        assert (reply.status, reply.json["error"]["code"]) == (400, "bad_request")
+        assert line.partition(":")[0] in reply.json["error"]["message"]
+    assert len(gateway.upstream.seen) == 1
+    gateway.add_upstream("claude", "anthropic", "/v1", secret="sk-ant-4f9a81c2e7b35d60")
+    gateway.upstream.handler = answer({"id": "m", "type": "message", "model": "gpt-4o", "content": []})
+    asked = {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+    sent = gateway.request(asked, "anthropic-user-profile-id: uprof_1", path="/claude/v1/messages")
+    assert (await gateway.send(sent)).status == 200
+    assert gateway.upstream.seen[-1].headers["anthropic-user-profile-id"] == "uprof_1"
 
 
 def test_no_best_of_is_a_number() -> None:

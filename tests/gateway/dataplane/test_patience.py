@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -12,10 +11,8 @@ from gateway.dataplane.patience import LONGEST, RATES, Patience
 from gateway.errors import PrincipalHint
 from gateway.pace import Rate
 from gateway.shares import address_of
-from tests.gateway.dataplane.conftest import Gateway, until
+from tests.gateway.dataplane.conftest import Start, until
 from tests.gateway.test_pace import Clock
-
-Run = Callable[..., None]
 
 GREEDY, SIBLING, OTHER = (
     PrincipalHint(organization, agent, "key_1")
@@ -47,29 +44,26 @@ def test_an_organization_has_its_pace() -> None:
     assert found.pause(OTHER, None) == 0
 
 
-def test_a_refusal_that_waits_keeps_nobody_waiting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refusal_that_waits_keeps_nobody_waiting(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(denials, "AGENT", Rate(2, 1e-9))
     monkeypatch.setattr(patience, "RATES", {**RATES, "agent": Rate(2, 1e-3), "address": Rate(2, 1e-3)})
     monkeypatch.setattr(patience, "LONGEST", 3600.0)
     stranger = "Authorization: Bearer aig_sk_nobody"
-
-    async def test(gateway: Gateway) -> None:
-        for _ in range(4):
-            assert (await gateway.chat("gpt-secret")).status == 403, "two have entries of their own, two are counted"
-        assert (await gateway.chat("gpt-4o", "Host: omit")).status == 400
-        assert (await gateway.chat("gpt-4o", stranger)).status == 401
-        waiting = [asyncio.create_task(each) for each in (gateway.chat("gpt-secret"), gateway.chat("gpt-4o", stranger))]
-        for _ in range(10):
-            assert (await gateway.chat()).status == 200, "also of the same agent"
-        assert not any(each.done() for each in waiting)
-        assert gateway.plane.load()[0] == 1, "it has a place, and so its share of them"
-        waiting.append(asyncio.create_task(gateway.chat("gpt-4o", stranger)))
-        pace = gateway.plane._teller._patience._pace
-        await until(lambda: pace.wait(address_of("127.0.0.1")) > 2 / 1e-3)
-        assert (await gateway.chat()).status == 200
-        with pytest.raises(asyncio.IncompleteReadError):
-            await waiting[1]  # a newcomer of its address had the place of its connection
-        for each in waiting:
-            each.cancel()
-
-    run(test, drain_timeout=0, max_connections=5)
+    gateway = await start(drain_timeout=0, max_connections=5)
+    for _ in range(4):
+        assert (await gateway.chat("gpt-secret")).status == 403, "two have entries of their own, two are counted"
+    assert (await gateway.chat("gpt-4o", "Host: omit")).status == 400
+    assert (await gateway.chat("gpt-4o", stranger)).status == 401
+    waiting = [asyncio.create_task(each) for each in (gateway.chat("gpt-secret"), gateway.chat("gpt-4o", stranger))]
+    for _ in range(10):
+        assert (await gateway.chat()).status == 200, "also of the same agent"
+    assert not any(each.done() for each in waiting)
+    assert gateway.plane.load()[0] == 1, "it has a place, and so its share of them"
+    waiting.append(asyncio.create_task(gateway.chat("gpt-4o", stranger)))
+    pace = gateway.plane._teller._patience._pace
+    await until(lambda: pace.wait(address_of("127.0.0.1")) > 2 / 1e-3)
+    assert (await gateway.chat()).status == 200
+    with pytest.raises(asyncio.IncompleteReadError):
+        await waiting[1]  # a newcomer of its address had the place of its connection
+    for each in waiting:
+        each.cancel()

@@ -72,20 +72,17 @@ def test_the_models(client: openai.OpenAI) -> None:
     assert "gpt-4o" in [model.id for model in client.models.list()]
 
 
-def test_async_and_many_at_once(live: Live) -> None:
-    async def run() -> None:
-        async with openai.AsyncOpenAI(base_url=live.base_url, api_key=live.key, max_retries=0) as client:
+async def test_async_and_many_at_once(live: Live) -> None:
+    async with openai.AsyncOpenAI(base_url=live.base_url, api_key=live.key, max_retries=0) as client:
 
-            async def ask(number: int) -> str:
-                stream = await client.chat.completions.create(
-                    model="gpt-4o", messages=[{"role": "user", "content": str(number)}], stream=True
-                )
-                return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+        async def ask(number: int) -> str:
+            stream = await client.chat.completions.create(
+                model="gpt-4o", messages=[{"role": "user", "content": str(number)}], stream=True
+            )
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-            answers = await asyncio.gather(*(ask(number) for number in range(40)))
-            assert answers == [f"You said: {number}" for number in range(40)]
-
-    asyncio.run(run())
+        answers = await asyncio.gather(*(ask(number) for number in range(40)))
+        assert answers == [f"You said: {number}" for number in range(40)]
 
 
 @pytest.mark.parametrize(

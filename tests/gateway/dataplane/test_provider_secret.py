@@ -19,7 +19,7 @@ import pytest
 from gateway.registry.reader import RegistryReader
 from gateway.secrets.vault import Vault
 from gateway.upstream.routing import Choices, target
-from tests.gateway.dataplane.conftest import COMPLETION, ORG, UPSTREAM_KEY, Gateway, Seen, answer
+from tests.gateway.dataplane.conftest import COMPLETION, ORG, UPSTREAM_KEY, Gateway, Seen, Start, answer
 from tests.gateway.dataplane.processes import Live
 from tests.gateway.dataplane.test_key_life import until
 
@@ -59,58 +59,52 @@ async def _no_http(seen: Seen, writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 409, 422, 429, 500, 503])
-def test_an_error_that_quotes_it_reaches_the_agent_without_it(run: Callable[..., None], status: int) -> None:
-    async def test(gateway: Gateway) -> None:
-        for form in (UPSTREAM_KEY, base64.b64encode(UPSTREAM_KEY.encode()).decode()):
-            for text in (f'{{"error":{{"message":"no key {form}, sorry"}}}}', form * 5000):
+async def test_an_error_that_quotes_it_reaches_the_agent_without_it(gateway: Gateway, status: int) -> None:
+    for form in (UPSTREAM_KEY, base64.b64encode(UPSTREAM_KEY.encode()).decode()):
+        for text in (f'{{"error":{{"message":"no key {form}, sorry"}}}}', form * 5000):
 
-                async def handle(seen: Seen, writer: asyncio.StreamWriter, form: str = form, text: str = text) -> None:
-                    head = f"HTTP/1.1 {status} X\r\nx-said: {form}\r\nx-other: 1\r\ncontent-type: application/json\r\n"
-                    writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
-                    for at in range(0, len(text), len(text) // 9):  # in the middle of it, too
-                        piece = text[at : at + len(text) // 9]
-                        writer.write(f"{len(piece):x}\r\n{piece}\r\n".encode())
-                        await writer.drain()
-                    writer.write(b"0\r\n\r\n")
+            async def handle(seen: Seen, writer: asyncio.StreamWriter, form: str = form, text: str = text) -> None:
+                head = f"HTTP/1.1 {status} X\r\nx-said: {form}\r\nx-other: 1\r\ncontent-type: application/json\r\n"
+                writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
+                for at in range(0, len(text), len(text) // 9):  # in the middle of it, too
+                    piece = text[at : at + len(text) // 9]
+                    writer.write(f"{len(piece):x}\r\n{piece}\r\n".encode())
+                    await writer.drain()
+                writer.write(b"0\r\n\r\n")
 
-                gateway.upstream.handler = handle
-                reply = await gateway.chat("gpt-4o")
-                assert reply.status == status
-                assert not any(each in reply.body for each in (UPSTREAM_KEY.encode(), form.encode()))
-                assert form not in str(reply.headers)
-                assert reply.headers["x-other"] == "1"
-                assert b"sorry" in reply.body or b"not passed on" in reply.body
-                assert reply.json["error"]["message"]
-        assert {each["outcome"] for each in await gateway.entries("completed")} == {"provider_error"}
-
-    run(test)
+            gateway.upstream.handler = handle
+            reply = await gateway.chat("gpt-4o")
+            assert reply.status == status
+            assert not any(each in reply.body for each in (UPSTREAM_KEY.encode(), form.encode()))
+            assert form not in str(reply.headers)
+            assert reply.headers["x-other"] == "1"
+            assert b"sorry" in reply.body or b"not passed on" in reply.body
+            assert reply.json["error"]["message"]
+    assert {each["outcome"] for each in await gateway.entries("completed")} == {"provider_error"}
 
 
-def test_it_is_in_no_log_error_repr_or_entry(run: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_is_in_no_log_error_repr_or_entry(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-
-    async def test(gateway: Gateway) -> None:
-        replies = [await gateway.chat("gpt-4o"), await gateway.chat("llama"), await gateway.chat("gpt-secret")]
-        for handler in (_refuse, _break_off, _no_http, answer(COMPLETION, status=500), answer(b"no JSON")):
-            gateway.upstream.handler = handler
-            replies.append(await gateway.chat("gpt-4o"))
-        assert all(UPSTREAM_KEY in seen.headers["authorization"] for seen in gateway.upstream.seen)
-        told = b"".join(orjson.dumps(reply.headers) + reply.body for reply in replies)
-        entries = orjson.dumps(await gateway.entries())
-        reader = RegistryReader(gateway.data.registry_db)
-        view = gateway.plane._registry
-        led = (await view.routes((await view.epochs()).upstreams)).resolve(ORG, target("POST", b"/v1/chat/completions"))
-        assert not isinstance(led, Choices)
-        assert led.destination.secret == UPSTREAM_KEY
-        shown = [led, led.destination, view, vars(view), await reader.upstreams(), Vault.load(gateway.data.keys)]
-        shown += [vars(Vault.load(gateway.data.keys)), gateway.plane, Exception(led)]
-        reader.close()
-        for name, text in (("answers", told), ("entries", entries), ("reprs", repr(shown).encode())):
-            assert not found_in(text, UPSTREAM_KEY), name
-        assert not found_in(caplog.text.encode(), UPSTREAM_KEY)
-        assert files_with(gateway.data.path, UPSTREAM_KEY) == []
-
-    run(test)
+    gateway = await start()
+    replies = [await gateway.chat("gpt-4o"), await gateway.chat("llama"), await gateway.chat("gpt-secret")]
+    for handler in (_refuse, _break_off, _no_http, answer(COMPLETION, status=500), answer(b"no JSON")):
+        gateway.upstream.handler = handler
+        replies.append(await gateway.chat("gpt-4o"))
+    assert all(UPSTREAM_KEY in seen.headers["authorization"] for seen in gateway.upstream.seen)
+    told = b"".join(orjson.dumps(reply.headers) + reply.body for reply in replies)
+    entries = orjson.dumps(await gateway.entries())
+    reader = RegistryReader(gateway.data.registry_db)
+    view = gateway.plane._registry
+    led = (await view.routes((await view.epochs()).upstreams)).resolve(ORG, target("POST", b"/v1/chat/completions"))
+    assert not isinstance(led, Choices)
+    assert led.destination.secret == UPSTREAM_KEY
+    shown = [led, led.destination, view, vars(view), await reader.upstreams(), Vault.load(gateway.data.keys)]
+    shown += [vars(Vault.load(gateway.data.keys)), gateway.plane, Exception(led)]
+    reader.close()
+    for name, text in (("answers", told), ("entries", entries), ("reprs", repr(shown).encode())):
+        assert not found_in(text, UPSTREAM_KEY), name
+    assert not found_in(caplog.text.encode(), UPSTREAM_KEY)
+    assert files_with(gateway.data.path, UPSTREAM_KEY) == []
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from gateway.runtime.store import RuntimeStore
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, answer, stream
 from .test_requests import DONE, event
 
-Run = Callable[..., None]
 FILE, AUDIO = Reference("file", "file-1"), Reference("audio", "audio_1")
 
 
@@ -102,34 +101,28 @@ def spoken(identifier: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_an_agent_may_go_on_from_its_own_answer(run: Run, streaming: bool) -> None:
-    async def test(gateway: Gateway) -> None:
-        assert (await gateway.send(gateway.request(naming("audio_1")))).code == "foreign_reference"
-        if streaming:
-            chunk = event(choices=[{"index": 0, "delta": {"audio": {"id": "audio_1"}}}])
-            gateway.upstream.handler = stream(event(choices=[]), chunk, DONE)
-        else:
-            gateway.upstream.handler = answer(spoken("audio_1"))
-        assert (await gateway.chat(stream=streaming)).status == 200
-        gateway.upstream.handler = answer(COMPLETION)
-        assert (await gateway.send(gateway.request(naming("audio_1")))).status == 200
-        refused = await gateway.send(gateway.request(naming("audio_2")))
-        assert (refused.status, refused.code) == (403, "foreign_reference")
-        completed = (await gateway.entries("completed"))[0]
-        assert orjson.loads(completed["created_json"]) == [{"id": "audio_1", "kind": "audio"}]
-
-    run(test)
-
-
-def test_it_is_nobody_elses(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
+async def test_an_agent_may_go_on_from_its_own_answer(gateway: Gateway, streaming: bool) -> None:
+    assert (await gateway.send(gateway.request(naming("audio_1")))).code == "foreign_reference"
+    if streaming:
+        chunk = event(choices=[{"index": 0, "delta": {"audio": {"id": "audio_1"}}}])
+        gateway.upstream.handler = stream(event(choices=[]), chunk, DONE)
+    else:
         gateway.upstream.handler = answer(spoken("audio_1"))
-        assert (await gateway.chat()).status == 200
-        key = await asyncio.to_thread(_another_agent, gateway)
-        other = await gateway.send(gateway.request(naming("audio_1"), f"Authorization: Bearer {key}"))
-        assert other.code == "foreign_reference"
+    assert (await gateway.chat(stream=streaming)).status == 200
+    gateway.upstream.handler = answer(COMPLETION)
+    assert (await gateway.send(gateway.request(naming("audio_1")))).status == 200
+    refused = await gateway.send(gateway.request(naming("audio_2")))
+    assert (refused.status, refused.code) == (403, "foreign_reference")
+    completed = (await gateway.entries("completed"))[0]
+    assert orjson.loads(completed["created_json"]) == [{"id": "audio_1", "kind": "audio"}]
 
-    run(test)
+
+async def test_it_is_nobody_elses(gateway: Gateway) -> None:
+    gateway.upstream.handler = answer(spoken("audio_1"))
+    assert (await gateway.chat()).status == 200
+    key = await asyncio.to_thread(_another_agent, gateway)
+    other = await gateway.send(gateway.request(naming("audio_1"), f"Authorization: Bearer {key}"))
+    assert other.code == "foreign_reference"
 
 
 def _another_agent(gateway: Gateway) -> str:
@@ -138,14 +131,11 @@ def _another_agent(gateway: Gateway) -> str:
     return changes.create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id).text
 
 
-def test_a_call_that_is_to_be_stored_is_on_record_with_its_id(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        assert (await gateway.chat(store=True)).status == 200
-        assert (await gateway.chat()).status == 200
-        stored, plain = await gateway.entries("decided")
-        assert (stored["stores"], "stores" in plain) == (True, False)
-        first, second = await gateway.entries("completed")
-        assert orjson.loads(first["created_json"]) == [{"id": "chatcmpl-1", "kind": "completion"}]
-        assert "created_json" not in second
-
-    run(test)
+async def test_a_call_that_is_to_be_stored_is_on_record_with_its_id(gateway: Gateway) -> None:
+    assert (await gateway.chat(store=True)).status == 200
+    assert (await gateway.chat()).status == 200
+    stored, plain = await gateway.entries("decided")
+    assert (stored["stores"], "stores" in plain) == (True, False)
+    first, second = await gateway.entries("completed")
+    assert orjson.loads(first["created_json"]) == [{"id": "chatcmpl-1", "kind": "completion"}]
+    assert "created_json" not in second

@@ -18,7 +18,7 @@ from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.rejections import MAX_BYTES
 from gateway.upstream.routing import Destination
 
-from .conftest import COMPLETION, Gateway, Reply, Seen, answer, chat, until
+from .conftest import COMPLETION, Gateway, Reply, Seen, Start, answer, chat, until
 from .test_measures import numbers
 from .test_obligations import put_into_force
 from .test_resilience import route
@@ -84,42 +84,33 @@ def test_each_error_is_told_to_the_one_who_can_act(run: Run, caplog: pytest.LogC
     assert not any("another key" in each for each in lines if "credit" in each or "country" in each)
 
 
-def test_a_flagged_input_says_nothing_against_the_upstream(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        upstream = gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
-        gateway.upstream.handler = answer(FLAGGED["body"], 403)
-        for _ in range(8):  # more than open a breaker
-            assert (await send(gateway, "xai")).status == 403
-        await until(lambda: contacts.read(gateway.data.runtime_db).get(upstream.id))
-        contact = contacts.read(gateway.data.runtime_db)[upstream.id]
-        assert (contact.error, contact.success_ns > 0) == ("", True)
-        assert len(gateway.upstream.seen) == 8, "none was sent again"
-        assert gateway.upstream.connections == 1, "the connection is kept"
-
-    run(test)
+async def test_a_flagged_input_says_nothing_against_the_upstream(gateway: Gateway) -> None:
+    upstream = gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
+    gateway.upstream.handler = answer(FLAGGED["body"], 403)
+    for _ in range(8):  # more than open a breaker
+        assert (await send(gateway, "xai")).status == 403
+    await until(lambda: contacts.read(gateway.data.runtime_db).get(upstream.id))
+    contact = contacts.read(gateway.data.runtime_db)[upstream.id]
+    assert (contact.error, contact.success_ns > 0) == ("", True)
+    assert len(gateway.upstream.seen) == 8, "none was sent again"
+    assert gateway.upstream.connections == 1, "the connection is kept"
 
 
-def test_no_other_upstream_is_asked_what_one_has_flagged(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
-        gateway.upstream.handler = answer(FLAGGED["body"], 403)
-        async with route(gateway, "the-xai", "backup") as backup:
-            reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
-            assert (reply.status, reply.json) == (403, FLAGGED["told"])
-            assert backup.seen == []
-
-    run(test)
+async def test_no_other_upstream_is_asked_what_one_has_flagged(gateway: Gateway) -> None:
+    gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
+    gateway.upstream.handler = answer(FLAGGED["body"], 403)
+    async with route(gateway, "the-xai", "backup") as backup:
+        reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
+        assert (reply.status, reply.json) == (403, FLAGGED["told"])
+        assert backup.seen == []
 
 
-def test_another_upstream_is_asked_for_a_model_that_one_may_not_use(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        case = next(each for each in CASES if each["provider"] == "openai" and "may not use" in each["detail"])
-        gateway.upstream.handler = answer(case["body"], 403)
-        async with route(gateway) as backup:
-            reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
-            assert (reply.status, len(backup.seen)) == (200, 1)
-
-    run(test)
+async def test_another_upstream_is_asked_for_a_model_that_one_may_not_use(gateway: Gateway) -> None:
+    case = next(each for each in CASES if each["provider"] == "openai" and "may not use" in each["detail"])
+    gateway.upstream.handler = answer(case["body"], 403)
+    async with route(gateway) as backup:
+        reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
+        assert (reply.status, len(backup.seen)) == (200, 1)
 
 
 def test_an_api_of_another_kind_means_its_own_matters_by_402() -> None:
@@ -128,19 +119,16 @@ def test_an_api_of_another_kind_means_its_own_matters_by_402() -> None:
 
 
 @pytest.mark.parametrize("status", [402, 403])
-def test_another_upstream_is_asked_if_the_account_of_one_is_empty(run: Run, status: int) -> None:
-    async def test(gateway: Gateway) -> None:
-        error = {"error": {"message": "no", "type": "insufficient_quota", "param": None, "code": None}}
-        gateway.upstream.handler = answer(error, status)
-        async with route(gateway) as backup:
-            reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
-            assert (reply.status, reply.json) == (200, COMPLETION)
-            assert len(backup.seen) == 1
-
-    run(test)
+async def test_another_upstream_is_asked_if_the_account_of_one_is_empty(gateway: Gateway, status: int) -> None:
+    error = {"error": {"message": "no", "type": "insufficient_quota", "param": None, "code": None}}
+    gateway.upstream.handler = answer(error, status)
+    async with route(gateway) as backup:
+        reply = await gateway.send(gateway.request(chat(), path="/chat/v1/chat/completions"))
+        assert (reply.status, reply.json) == (200, COMPLETION)
+        assert len(backup.seen) == 1
 
 
-def test_a_403_that_cannot_be_read_is_the_operators(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_403_that_cannot_be_read_is_the_operators(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "_SECONDS", 0.3)
     body = orjson.dumps(FLAGGED["body"])
     large = orjson.dumps({**FLAGGED["body"], "more": "x" * MAX_BYTES})
@@ -154,31 +142,26 @@ def test_a_403_that_cannot_be_read_is_the_operators(run: Run, monkeypatch: pytes
         writer.write(b"HTTP/1.1 403 X\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n" + body)
         await asyncio.sleep(3600)
 
-    async def test(gateway: Gateway) -> None:
-        gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
-        for handler in (
-            hangs,
-            cut_off,
-            answer(large, 403),
-            answer(body[:-1], 403),
-            answer(b"", 403),
-            answer(b"[]", 403),
-            answer(b'"Content violates usage guidelines"', 403),
-            answer(body, 403, content_encoding="gzip"),
-        ):
-            gateway.upstream.handler = handler
-            reply = await send(gateway, "xai")
-            assert (reply.status, reply.code) == (502, "upstream_unavailable")
-            assert b"guidelines" not in reply.body
-
-    run(test)
+    gateway = await start()
+    gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
+    for handler in (
+        hangs,
+        cut_off,
+        answer(large, 403),
+        answer(body[:-1], 403),
+        answer(b"", 403),
+        answer(b"[]", 403),
+        answer(b'"Content violates usage guidelines"', 403),
+        answer(body, 403, content_encoding="gzip"),
+    ):
+        gateway.upstream.handler = handler
+        reply = await send(gateway, "xai")
+        assert (reply.status, reply.code) == (502, "upstream_unavailable")
+        assert b"guidelines" not in reply.body
 
 
-def test_a_stream_is_told_as_well(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
-        gateway.upstream.handler = answer(FLAGGED["body"], 403)
-        reply = await gateway.send(gateway.request(chat(stream=True), path="/the-xai/v1/chat/completions"))
-        assert (reply.status, reply.json, reply.complete) == (403, FLAGGED["told"], True)
-
-    run(test)
+async def test_a_stream_is_told_as_well(gateway: Gateway) -> None:
+    gateway.add_upstream("the-xai", "xai", "/v1", secret="the secret of xai")
+    gateway.upstream.handler = answer(FLAGGED["body"], 403)
+    reply = await gateway.send(gateway.request(chat(stream=True), path="/the-xai/v1/chat/completions"))
+    assert (reply.status, reply.json, reply.complete) == (403, FLAGGED["told"], True)

@@ -77,158 +77,131 @@ async def refused(gateway: Gateway, cases: list[tuple[str, bytes]]) -> list[tupl
     return wrong
 
 
-def test_good_signatures_are_served_and_a_sample_of_bad_ones_refused(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        known = keys(gateway)
-        assert await refused(gateway, list(signed.cases(known))[::15]) == []
-        for number, (note, sent) in enumerate(signed.good(known), 1):
-            reply = await gateway.send(sent)
-            assert reply.status == 200, (note, reply.body)
-            assert len(gateway.upstream.seen) == number
-        head = gateway.upstream.seen[-1].headers
-        assert head["authorization"] == "Bearer sk-upstream-secret"
-        assert not {"signature", "signature-input", "content-digest"} & head.keys()
-        for entry in await gateway.entries("decided"):
-            assert (entry["credential_method"], entry["credential_strength"]) == ("signature", 2)
-            assert entry["key"].startswith("key_")
-
-    run(test)
+async def test_good_signatures_are_served_and_a_sample_of_bad_ones_refused(gateway: Gateway) -> None:
+    known = keys(gateway)
+    assert await refused(gateway, list(signed.cases(known))[::15]) == []
+    for number, (note, sent) in enumerate(signed.good(known), 1):
+        reply = await gateway.send(sent)
+        assert reply.status == 200, (note, reply.body)
+        assert len(gateway.upstream.seen) == number
+    head = gateway.upstream.seen[-1].headers
+    assert head["authorization"] == "Bearer sk-upstream-secret"
+    assert not {"signature", "signature-input", "content-digest"} & head.keys()
+    for entry in await gateway.entries("decided"):
+        assert (entry["credential_method"], entry["credential_strength"]) == ("signature", 2)
+        assert entry["key"].startswith("key_")
 
 
 @pytest.mark.slow
-def test_hundreds_of_bad_signatures_open_nothing(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        known = keys(gateway)
-        cases = list(signed.cases(known))
-        assert len(cases) > 800
-        assert await refused(gateway, cases) == []
-        assert (await gateway.send(draft(known.good).sent())).status == 200
-
-    run(test)
+async def test_hundreds_of_bad_signatures_open_nothing(gateway: Gateway) -> None:
+    known = keys(gateway)
+    cases = list(signed.cases(known))
+    assert len(cases) > 800
+    assert await refused(gateway, cases) == []
+    assert (await gateway.send(draft(known.good).sent())).status == 200
 
 
-def test_a_signature_opens_the_gateway_once(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        key, nonce = add(gateway, "bot"), '"nonce-nonce-nonce-1"'
-        sent = draft(key, nonce=nonce).sent()
-        together = await asyncio.gather(*(gateway.send(sent) for _ in range(8)))
-        assert sorted(each.status for each in together) == [200] + [401] * 7
-        again = [
-            sent,
-            draft(key, nonce=nonce).sent(),  # signed anew
-            draft(key, nonce=nonce, body=BODY + b" ").sent(),
-            draft(key, nonce=nonce, method="GET", path="/v1/models", body=b"").sent(),
-        ]
-        assert [(await gateway.send(each)).status for each in again] == [401] * 4
-        # A nonce is its key's: another agent may use the same.
-        changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
-        other = await gateway.send(draft(add(gateway, "other"), nonce=nonce).sent())
-        assert (other.status, other.code) == (403, "no_policy")
-        assert len(gateway.upstream.seen) == 1
-        assert "replayed" in await details(gateway)
-
-    run(test)
+async def test_a_signature_opens_the_gateway_once(gateway: Gateway) -> None:
+    key, nonce = add(gateway, "bot"), '"nonce-nonce-nonce-1"'
+    sent = draft(key, nonce=nonce).sent()
+    together = await asyncio.gather(*(gateway.send(sent) for _ in range(8)))
+    assert sorted(each.status for each in together) == [200] + [401] * 7
+    again = [
+        sent,
+        draft(key, nonce=nonce).sent(),  # signed anew
+        draft(key, nonce=nonce, body=BODY + b" ").sent(),
+        draft(key, nonce=nonce, method="GET", path="/v1/models", body=b"").sent(),
+    ]
+    assert [(await gateway.send(each)).status for each in again] == [401] * 4
+    # A nonce is its key's: another agent may use the same.
+    changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+    other = await gateway.send(draft(add(gateway, "other"), nonce=nonce).sent())
+    assert (other.status, other.code) == (403, "no_policy")
+    assert len(gateway.upstream.seen) == 1
+    assert "replayed" in await details(gateway)
 
 
 @pytest.mark.slow
-def test_a_forged_signature_does_not_use_a_nonce_up(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        key, nonce = add(gateway, "bot"), '"nonce-nonce-nonce-1"'
-        forged = draft((Ed25519PrivateKey.generate(), key[1]), nonce=nonce).sent()
-        assert (await gateway.send(forged)).status == 401
-        assert (await gateway.send(draft(key, nonce=nonce).sent())).status == 200
-
-    run(test)
+async def test_a_forged_signature_does_not_use_a_nonce_up(gateway: Gateway) -> None:
+    key, nonce = add(gateway, "bot"), '"nonce-nonce-nonce-1"'
+    forged = draft((Ed25519PrivateKey.generate(), key[1]), nonce=nonce).sent()
+    assert (await gateway.send(forged)).status == 401
+    assert (await gateway.send(draft(key, nonce=nonce).sent())).status == 200
 
 
 @pytest.mark.slow
-def test_a_body_of_any_size_must_be_the_signed_one(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = add(gateway, "bot")
-        for size in (70_000, 1_500_000):  # hashed on a thread, and out of a file
-            body = BODY[:-1] + b',"user":"' + b"x" * size + b'"}'
-            assert (await gateway.send(draft(key, body=body, digest=digest(body, "sha-512")).sent())).status == 200
-            assert gateway.upstream.seen[-1].body == body
-            reply = await gateway.send(draft(key, body=body).sent()[:-3] + b'y"}')
-            assert (reply.status, reply.code) == (401, "bad_credentials")
-            assert "the body is not the one that was signed" in reply.json["error"]["message"]
-        assert len(gateway.upstream.seen) == 2
-        assert await details(gateway) == ["body_differs"] * 2
-
-    run(test)
+async def test_a_body_of_any_size_must_be_the_signed_one(gateway: Gateway) -> None:
+    key = add(gateway, "bot")
+    for size in (70_000, 1_500_000):  # hashed on a thread, and out of a file
+        body = BODY[:-1] + b',"user":"' + b"x" * size + b'"}'
+        assert (await gateway.send(draft(key, body=body, digest=digest(body, "sha-512")).sent())).status == 200
+        assert gateway.upstream.seen[-1].body == body
+        reply = await gateway.send(draft(key, body=body).sent()[:-3] + b'y"}')
+        assert (reply.status, reply.code) == (401, "bad_credentials")
+        assert "the body is not the one that was signed" in reply.json["error"]["message"]
+    assert len(gateway.upstream.seen) == 2
+    assert await details(gateway) == ["body_differs"] * 2
 
 
 @pytest.mark.slow
-def test_a_bad_signature_is_refused_before_its_body_is_sent(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        sent = draft(named(Ed25519PrivateKey.generate()), more=["Expect: 100-continue"]).sent()
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(sent.removesuffix(BODY))
-        assert (await read_reply(reader)).status == 401
-        writer.close()
-
-    run(test)
+async def test_a_bad_signature_is_refused_before_its_body_is_sent(gateway: Gateway) -> None:
+    sent = draft(named(Ed25519PrivateKey.generate()), more=["Expect: 100-continue"]).sent()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(sent.removesuffix(BODY))
+    assert (await read_reply(reader)).status == 401
+    writer.close()
 
 
-def test_a_key_ends_with_its_revocation_its_expiry_and_its_agent(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        async def ask(key: tuple[Private, str]) -> Reply:
-            return await gateway.send(draft(key).sent())
+async def test_a_key_ends_with_its_revocation_its_expiry_and_its_agent(gateway: Gateway) -> None:
+    async def ask(key: tuple[Private, str]) -> Reply:
+        return await gateway.send(draft(key).sent())
 
-        first, second = add(gateway, "bot"), add(gateway, "bot", "p256")
-        assert [(await ask(each)).status for each in (first, second)] == [200, 200]
-        changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=first[1])
-        assert [(await ask(each)).status for each in (first, second)] == [401, 200]
-        agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
-        reply = await ask(second)
-        assert (reply.status, reply.code) == (403, "agent_suspended")
-        assert (await ask(first)).status == 401
-        agent_updates.resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
-        changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
-        assert (await ask(second)).status == 401
-
-    run(test)
+    first, second = add(gateway, "bot"), add(gateway, "bot", "p256")
+    assert [(await ask(each)).status for each in (first, second)] == [200, 200]
+    changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=first[1])
+    assert [(await ask(each)).status for each in (first, second)] == [401, 200]
+    agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    reply = await ask(second)
+    assert (reply.status, reply.code) == (403, "agent_suspended")
+    assert (await ask(first)).status == 401
+    agent_updates.resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    assert (await ask(second)).status == 401
 
 
 @pytest.mark.slow
-def test_nobody_is_let_in_whose_nonce_cannot_be_kept(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = add(gateway, "bot")
-        with closing(sqlite3.connect(gateway.data.runtime_db, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            reply = await gateway.send(draft(key).sent())
-            assert (reply.status, reply.code) == (503, "registry_unavailable")
-            other.execute("ROLLBACK")
-        assert (await gateway.send(draft(key).sent())).status == 200
-        gateway.data.runtime_db.rename(gateway.data.path / "moved.db")
-        assert (await gateway.send(draft(key).sent())).status == 503
-        assert (await gateway.chat()).status == 200  # a key needs no nonce
-
-    run(test)
+async def test_nobody_is_let_in_whose_nonce_cannot_be_kept(gateway: Gateway) -> None:
+    key = add(gateway, "bot")
+    with closing(sqlite3.connect(gateway.data.runtime_db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        reply = await gateway.send(draft(key).sent())
+        assert (reply.status, reply.code) == (503, "registry_unavailable")
+        other.execute("ROLLBACK")
+    assert (await gateway.send(draft(key).sent())).status == 200
+    gateway.data.runtime_db.rename(gateway.data.path / "moved.db")
+    assert (await gateway.send(draft(key).sent())).status == 503
+    assert (await gateway.chat()).status == 200  # a key needs no nonce
 
 
 @pytest.mark.slow
-def test_a_client_is_told_what_it_can_mend_and_nothing_else(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        known = keys(gateway)
-        told: dict[str, str] = {}
-        for name in ("unknown", "revoked", "expired", "of_revoked_agent"):
-            told[name] = (await gateway.send(draft(getattr(known, name)).sent())).json["error"]["message"]
-        told["forged"] = (await gateway.send(draft((known.other[0], known.good[1])).sent())).json["error"]["message"]
-        # Only a right signature shows that the client is whoever it says.
-        assert told["unknown"] == told["forged"]
-        for name, part in (("revoked", "was revoked"), ("expired", "has expired"), ("of_revoked_agent", "was revoked")):
-            assert part in told[name]
-        assert "no agent of this gateway" in told["unknown"]
-        late = await gateway.send(draft(known.good, created="1700000000", expires="1700000060").sent())
-        assert "the clock of the client" in late.json["error"]["message"]
-        form = await gateway.send(draft(known.good, tag='"web-bot-auth"').sent())
-        assert "Signature-Input does not have" in form.json["error"]["message"]
-        assert set(await details(gateway)) >= {
-            *("unknown", "revoked", "expired", "wrong_signature", "signature_expired", "signature_malformed")
-        }
-
-    run(test)
+async def test_a_client_is_told_what_it_can_mend_and_nothing_else(gateway: Gateway) -> None:
+    known = keys(gateway)
+    told: dict[str, str] = {}
+    for name in ("unknown", "revoked", "expired", "of_revoked_agent"):
+        told[name] = (await gateway.send(draft(getattr(known, name)).sent())).json["error"]["message"]
+    told["forged"] = (await gateway.send(draft((known.other[0], known.good[1])).sent())).json["error"]["message"]
+    # Only a right signature shows that the client is whoever it says.
+    assert told["unknown"] == told["forged"]
+    for name, part in (("revoked", "was revoked"), ("expired", "has expired"), ("of_revoked_agent", "was revoked")):
+        assert part in told[name]
+    assert "no agent of this gateway" in told["unknown"]
+    late = await gateway.send(draft(known.good, created="1700000000", expires="1700000060").sent())
+    assert "the clock of the client" in late.json["error"]["message"]
+    form = await gateway.send(draft(known.good, tag='"web-bot-auth"').sent())
+    assert "Signature-Input does not have" in form.json["error"]["message"]
+    assert set(await details(gateway)) >= {
+        *("unknown", "revoked", "expired", "wrong_signature", "signature_expired", "signature_malformed")
+    }
 
 
 PROOF = """\
@@ -270,26 +243,22 @@ def test_a_policy_can_demand_a_signature(run: Run, command: Command) -> None:  #
         assert command(call, "--key", key)[0] == (0 if allow else 1)
 
 
-def test_only_signed_headers_go_on_where_some_are_signed(run: Run) -> None:
+async def test_only_signed_headers_go_on_where_some_are_signed(gateway: Gateway) -> None:
     """Nobody on the way adds one to a request that covers those that it has."""
-
-    async def test(gateway: Gateway) -> None:
-        key = keys(gateway).good
-        quoted = tuple(f'"{name}"' for name in COVERED)
-        added = ["openai-beta: assistants=v2", "accept: text/plain"]
-        assert (await gateway.send(draft(key, more=added).sent())).status == 200
-        covered = (*quoted, '"content-type"', '"accept"')
-        covering = draft(key, covered=covered, more=added, signed={"accept": "text/plain"})
-        assert (await gateway.send(covering.sent())).status == 200
-        first, second = (each.headers for each in gateway.upstream.seen)
-        assert (first["openai-beta"], first["accept"]) == ("assistants=v2", "text/plain")
-        assert ("openai-beta" in second, second["accept"]) == (False, "text/plain")
-        # The parts of a form are where its content-type says, which another boundary would change.
-        form = draft(key, content_type="multipart/form-data; boundary=x", path="/v1/images/edits")
-        reply = await gateway.send(form.sent())
-        assert (reply.status, "must cover content-type" in reply.json["error"]["message"]) == (401, True)
-
-    run(test)
+    key = keys(gateway).good
+    quoted = tuple(f'"{name}"' for name in COVERED)
+    added = ["openai-beta: assistants=v2", "accept: text/plain"]
+    assert (await gateway.send(draft(key, more=added).sent())).status == 200
+    covered = (*quoted, '"content-type"', '"accept"')
+    covering = draft(key, covered=covered, more=added, signed={"accept": "text/plain"})
+    assert (await gateway.send(covering.sent())).status == 200
+    first, second = (each.headers for each in gateway.upstream.seen)
+    assert (first["openai-beta"], first["accept"]) == ("assistants=v2", "text/plain")
+    assert ("openai-beta" in second, second["accept"]) == (False, "text/plain")
+    # The parts of a form are where its content-type says, which another boundary would change.
+    form = draft(key, content_type="multipart/form-data; boundary=x", path="/v1/images/edits")
+    reply = await gateway.send(form.sent())
+    assert (reply.status, "must cover content-type" in reply.json["error"]["message"]) == (401, True)
 
 
 def test_the_programs_of_this_package_sign_what_goes_on() -> None:

@@ -68,7 +68,7 @@ def test_one_signature_opens_one_worker_once(live: Live) -> None:
     assert len(live.children("data")) == 2
 
 
-def test_bad_signatures_over_the_wire(live: Live) -> None:
+async def test_bad_signatures_over_the_wire(live: Live) -> None:
     key = new_key(live)
     good = draft(key)
     name = re.escape(key[1]).encode()
@@ -82,10 +82,6 @@ def test_bad_signatures_over_the_wire(live: Live) -> None:
         "a key as well": draft(key, more=[f"x-api-key: {live.key}"]).sent(),
         "no digest": draft(key, without=("Content-Digest",)).sent(),
     }
-
-    async def test() -> None:
-        for note, sent in cases.items():
-            assert [await ask(live, sent) in (400, 401) for _ in range(4)] == [True] * 4, note
-        assert await ask(live, draft(key).sent()) == 200
-
-    asyncio.run(test())
+    for note, sent in cases.items():
+        assert [await ask(live, sent) in (400, 401) for _ in range(4)] == [True] * 4, note
+    assert await ask(live, draft(key).sent()) == 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -17,8 +16,6 @@ from tests.gateway.corpus.drafts import Draft, Private, digest, draft
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.gateway.dataplane.test_signatures import add, details, keys
 from tests.gateway.dataplane.test_tokens import EXCHANGE, TYPES, another, bearer, claims, own
-
-Run = Callable[..., None]
 
 OWN = {"grant_type": "client_credentials"}
 FORM = urlencode(OWN | {"scope": "model:gpt-4o"}).encode()
@@ -46,66 +43,57 @@ async def refused(gateway: Gateway, sent: bytes, status: int, error: str) -> str
     return str(reply.json["error_description"])
 
 
-def test_a_signed_request_becomes_a_token_of_its_key(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        for number, kind in enumerate(("ed25519", "p256"), 1):
-            key = add(gateway, "bot", kind)
-            reply = await gateway.send(request(key, OWN | {"scope": "model:gpt-4o", "client_id": "bot"}).sent())
-            assert reply.status == 200, reply.body
-            token = reply.json["access_token"]
-            assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
-            assert (await gateway.chat("gpt-5", bearer(token))).code == "key_scope"
-            (used,) = [each for each in await gateway.entries("decided") if each["token"] == claims(token)["jti"]][:1]
-            assert (used["key"], used["credential_method"]) == (claims(token)["cid"], "token")
-            assert await tokens_given(gateway) == number
-            changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key[1])
-            assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
-            assert "not valid" in await refused(gateway, request(key).sent(), 401, "invalid_client")
-
-    run(test)
+async def test_a_signed_request_becomes_a_token_of_its_key(gateway: Gateway) -> None:
+    for number, kind in enumerate(("ed25519", "p256"), 1):
+        key = add(gateway, "bot", kind)
+        reply = await gateway.send(request(key, OWN | {"scope": "model:gpt-4o", "client_id": "bot"}).sent())
+        assert reply.status == 200, reply.body
+        token = reply.json["access_token"]
+        assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
+        assert (await gateway.chat("gpt-5", bearer(token))).code == "key_scope"
+        (used,) = [each for each in await gateway.entries("decided") if each["token"] == claims(token)["jti"]][:1]
+        assert (used["key"], used["credential_method"]) == (claims(token)["cid"], "token")
+        assert await tokens_given(gateway) == number
+        changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key[1])
+        assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
+        assert "not valid" in await refused(gateway, request(key).sent(), 401, "invalid_client")
 
 
-def test_a_signature_gives_one_token(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        key, nonce = add(gateway, "bot"), '"nonce-nonce-nonce-1"'
-        sent = request(key, nonce=nonce).sent()
-        together = await asyncio.gather(*(gateway.send(sent) for _ in range(6)))
-        assert sorted(each.status for each in together) == [200] + [401] * 5
-        # Nor does it open the data plane after that, and one that was used there gives no token.
-        assert (await gateway.send(draft(key, nonce=nonce).sent())).status == 401
-        other = '"nonce-nonce-nonce-2"'
-        assert (await gateway.send(draft(key, nonce=other).sent())).status == 200
-        told = await refused(gateway, request(key, nonce=other).sent(), 401, "invalid_client")
-        assert "this signature was used before" in told
-        assert await tokens_given(gateway) == 1
-
-    run(test)
+async def test_a_signature_gives_one_token(gateway: Gateway) -> None:
+    key, nonce = add(gateway, "bot"), '"nonce-nonce-nonce-1"'
+    sent = request(key, nonce=nonce).sent()
+    together = await asyncio.gather(*(gateway.send(sent) for _ in range(6)))
+    assert sorted(each.status for each in together) == [200] + [401] * 5
+    # Nor does it open the data plane after that, and one that was used there gives no token.
+    assert (await gateway.send(draft(key, nonce=nonce).sent())).status == 401
+    other = '"nonce-nonce-nonce-2"'
+    assert (await gateway.send(draft(key, nonce=other).sent())).status == 200
+    told = await refused(gateway, request(key, nonce=other).sent(), 401, "invalid_client")
+    assert "this signature was used before" in told
+    assert await tokens_given(gateway) == 1
 
 
-def test_what_was_signed_cannot_be_asked_otherwise(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = add(gateway, "bot")
-        another(gateway, "worker")
-        for form in (OWN, OWN | {"scope": "model:gpt-4o"}, OWN | {"requested_actor": "worker"}):
-            narrow = request(key, OWN | {"scope": "model:gpt-4o-mini"})
-            other = request(key, form)
-            assert "the body is not" in await refused(
-                gateway, other.sent(**_signature(narrow), Content_Digest=narrow.content_digest), 401, "invalid_client"
-            )
-            # With the digest of what is sent, the signature is wrong.
-            await refused(gateway, other.sent(**_signature(narrow)), 401, "invalid_client")
-        # A call that was signed is no request for a token, and the other way round.
-        call = draft(key)
-        assert (await gateway.send(replace(call, path="/oauth/token").sent(**_signature(call)))).status in (400, 401)
-        asked = request(key)
-        assert (await gateway.send(replace(asked, path="/v1/models").sent(**_signature(asked)))).status == 401
-        # The query of the URL is no parameter, signed or not.
-        in_url = await refused(gateway, request(key, query="scope=model:gpt-5").sent(), 400, "invalid_request")
-        assert "parameters belong in the body" in in_url
-        assert await tokens_given(gateway) == 0
-        assert gateway.upstream.seen == []
-
-    run(test)
+async def test_what_was_signed_cannot_be_asked_otherwise(gateway: Gateway) -> None:
+    key = add(gateway, "bot")
+    another(gateway, "worker")
+    for form in (OWN, OWN | {"scope": "model:gpt-4o"}, OWN | {"requested_actor": "worker"}):
+        narrow = request(key, OWN | {"scope": "model:gpt-4o-mini"})
+        other = request(key, form)
+        assert "the body is not" in await refused(
+            gateway, other.sent(**_signature(narrow), Content_Digest=narrow.content_digest), 401, "invalid_client"
+        )
+        # With the digest of what is sent, the signature is wrong.
+        await refused(gateway, other.sent(**_signature(narrow)), 401, "invalid_client")
+    # A call that was signed is no request for a token, and the other way round.
+    call = draft(key)
+    assert (await gateway.send(replace(call, path="/oauth/token").sent(**_signature(call)))).status in (400, 401)
+    asked = request(key)
+    assert (await gateway.send(replace(asked, path="/v1/models").sent(**_signature(asked)))).status == 401
+    # The query of the URL is no parameter, signed or not.
+    in_url = await refused(gateway, request(key, query="scope=model:gpt-5").sent(), 400, "invalid_request")
+    assert "parameters belong in the body" in in_url
+    assert await tokens_given(gateway) == 0
+    assert gateway.upstream.seen == []
 
 
 def _signature(signed_one: Draft) -> dict[str, str]:
@@ -114,74 +102,63 @@ def _signature(signed_one: Draft) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_signature_is_the_only_credential(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = add(gateway, "bot")
-        token = await own(gateway)
-        given = await tokens_given(gateway)
-        for line in (
-            f"Authorization: Bearer {gateway.key}",
-            f"Authorization: Bearer {token}",
-            "Authorization: Basic Ym90Og==",
-            f"x-api-key: {gateway.key}",
-        ):
-            await refused(gateway, request(key, more=[line]).sent(), 400, "invalid_request")
-        for form in (
-            OWN | {"client_secret": gateway.key},
-            OWN | {"client_id": "bot", "client_secret": gateway.key},
-            {"grant_type": EXCHANGE, "subject_token": gateway.key, "subject_token_type": f"{TYPES}access_token"}
-            | {"actor_token": gateway.key, "actor_token_type": f"{TYPES}access_token"},
-            {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": token},
-        ):
-            await refused(gateway, request(key, form).sent(), 400, "invalid_request")
-        another(gateway, "other")
-        await refused(gateway, request(key, OWN | {"client_id": "other"}).sent(), 401, "invalid_client")
-        await refused(gateway, request(key, {}).sent(), 400, "invalid_request")
-        json_body = request(key, content_type="application/json").sent()
-        await refused(gateway, json_body, 400, "invalid_request")
-        assert await tokens_given(gateway) == given
-
-    run(test)
+async def test_a_signature_is_the_only_credential(gateway: Gateway) -> None:
+    key = add(gateway, "bot")
+    token = await own(gateway)
+    given = await tokens_given(gateway)
+    for line in (
+        f"Authorization: Bearer {gateway.key}",
+        f"Authorization: Bearer {token}",
+        "Authorization: Basic Ym90Og==",
+        f"x-api-key: {gateway.key}",
+    ):
+        await refused(gateway, request(key, more=[line]).sent(), 400, "invalid_request")
+    for form in (
+        OWN | {"client_secret": gateway.key},
+        OWN | {"client_id": "bot", "client_secret": gateway.key},
+        {"grant_type": EXCHANGE, "subject_token": gateway.key, "subject_token_type": f"{TYPES}access_token"}
+        | {"actor_token": gateway.key, "actor_token_type": f"{TYPES}access_token"},
+        {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": token},
+    ):
+        await refused(gateway, request(key, form).sent(), 400, "invalid_request")
+    another(gateway, "other")
+    await refused(gateway, request(key, OWN | {"client_id": "other"}).sent(), 401, "invalid_client")
+    await refused(gateway, request(key, {}).sent(), 400, "invalid_request")
+    json_body = request(key, content_type="application/json").sent()
+    await refused(gateway, json_body, 400, "invalid_request")
+    assert await tokens_given(gateway) == given
 
 
 @pytest.mark.slow
-def test_an_agent_that_signs_acts_for_another_one(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        worker, _ = another(gateway, "worker")
-        another(gateway, "thief")
-        key, stolen = add(gateway, "worker"), add(gateway, "thief")
-        granted = await own(gateway, requested_actor="worker")
-        form = {"grant_type": EXCHANGE, "subject_token": granted, "subject_token_type": f"{TYPES}jwt"}
-        await refused(gateway, request(stolen, form).sent(), 400, "invalid_grant")
-        # Another subject than the one that was signed for.
-        mine = request(key, form | {"subject_token": await own(gateway, requested_actor="thief")})
-        swapped = replace(request(key, form), parameters=mine.parameters)
-        await refused(
-            gateway, swapped.sent(**_signature(mine), Content_Digest=mine.content_digest), 401, "invalid_client"
-        )
-        reply = await gateway.send(request(key, form).sent())
-        assert reply.status == 200, reply.body
-        said = claims(reply.json["access_token"])
-        assert said["act"]["sub"] == worker
-        assert jose.parse(granted).claims["sub"] == said["sub"]
-        assert (await gateway.chat("gpt-4o", bearer(reply.json["access_token"]))).status == 200
-
-    run(test)
+async def test_an_agent_that_signs_acts_for_another_one(gateway: Gateway) -> None:
+    worker, _ = another(gateway, "worker")
+    another(gateway, "thief")
+    key, stolen = add(gateway, "worker"), add(gateway, "thief")
+    granted = await own(gateway, requested_actor="worker")
+    form = {"grant_type": EXCHANGE, "subject_token": granted, "subject_token_type": f"{TYPES}jwt"}
+    await refused(gateway, request(stolen, form).sent(), 400, "invalid_grant")
+    # Another subject than the one that was signed for.
+    mine = request(key, form | {"subject_token": await own(gateway, requested_actor="thief")})
+    swapped = replace(request(key, form), parameters=mine.parameters)
+    await refused(gateway, swapped.sent(**_signature(mine), Content_Digest=mine.content_digest), 401, "invalid_client")
+    reply = await gateway.send(request(key, form).sent())
+    assert reply.status == 200, reply.body
+    said = claims(reply.json["access_token"])
+    assert said["act"]["sub"] == worker
+    assert jose.parse(granted).claims["sub"] == said["sub"]
+    assert (await gateway.chat("gpt-4o", bearer(reply.json["access_token"]))).status == 200
 
 
 @pytest.mark.slow
-def test_a_suspended_agent_gets_no_token_for_a_signature(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        key = add(gateway, "bot")
-        agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
-        await refused(gateway, request(key).sent(), 403, "unauthorized_client")
-        agent_updates.resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
-        assert (await gateway.send(request(key).sent())).status == 200
-        gateway.data.runtime_db.rename(gateway.data.path / "moved.db")  # where nonces are kept
-        await refused(gateway, request(key).sent(), 503, "temporarily_unavailable")
-        assert await tokens_given(gateway) == 1
-
-    run(test)
+async def test_a_suspended_agent_gets_no_token_for_a_signature(gateway: Gateway) -> None:
+    key = add(gateway, "bot")
+    agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    await refused(gateway, request(key).sent(), 403, "unauthorized_client")
+    agent_updates.resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    assert (await gateway.send(request(key).sent())).status == 200
+    gateway.data.runtime_db.rename(gateway.data.path / "moved.db")  # where nonces are kept
+    await refused(gateway, request(key).sent(), 503, "temporarily_unavailable")
+    assert await tokens_given(gateway) == 1
 
 
 @pytest.fixture
@@ -209,19 +186,16 @@ async def opened(gateway: Gateway, cases: list[tuple[str, bytes]]) -> list[tuple
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("corpus")
-def test_good_signatures_give_tokens_and_hundreds_of_bad_ones_none(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        known = keys(gateway)
-        cases = list(signed.cases(known))
-        assert len(cases) > 800
-        assert await opened(gateway, cases) == []
-        assert "body_differs" in await details(gateway)
-        served = [(note, sent) for note, sent in signed.good(known) if b"POST /oauth/token" in sent]
-        assert len(served) >= 6
-        for note, sent in served:
-            reply = await gateway.send(sent)
-            assert reply.status == 200, (note, reply.body)
-        assert await tokens_given(gateway) == len(served)
-        assert digest(FORM).encode() in served[0][1]
-
-    run(test)
+async def test_good_signatures_give_tokens_and_hundreds_of_bad_ones_none(gateway: Gateway) -> None:
+    known = keys(gateway)
+    cases = list(signed.cases(known))
+    assert len(cases) > 800
+    assert await opened(gateway, cases) == []
+    assert "body_differs" in await details(gateway)
+    served = [(note, sent) for note, sent in signed.good(known) if b"POST /oauth/token" in sent]
+    assert len(served) >= 6
+    for note, sent in served:
+        reply = await gateway.send(sent)
+        assert reply.status == 200, (note, reply.body)
+    assert await tokens_given(gateway) == len(served)
+    assert digest(FORM).encode() in served[0][1]

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,9 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from gateway.dataplane.tracing import tracer
 from gateway.errors import GatewayError
 from gateway.settings import Settings
-from tests.gateway.dataplane.conftest import Gateway, answer
-
-Run = Callable[..., None]
+from tests.gateway.dataplane.conftest import Gateway, Start, answer
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -92,74 +90,68 @@ def tree(spans: list[Span]) -> dict[str, list[Span]]:
     return found
 
 
-def test_a_collector_receives_the_span_tree(run: Run, collector: Collector) -> None:
-    async def test(gateway: Gateway) -> None:
-        assert (await gateway.chat("gpt-4o", f"traceparent: {PARENT}", "tracestate: vendor=1")).status == 200
-        (decided,) = await gateway.entries("decided")
-        await flush(gateway)
-        root, *children = tree(collector.spans)["chat gpt-4o"]
-        assert [child.name for child in children] == ["policy", "record decided", "chat gpt-4o", "record completed"]
-        # The client's trace goes on, through the gateway to the upstream.
-        assert root.trace_id.hex() == decided["trace_id"] == PARENT.split("-")[1]
-        assert root.parent_span_id.hex() == PARENT.split("-")[2]
-        sent = gateway.upstream.seen[0].headers
-        assert sent["traceparent"] == f"00-{root.trace_id.hex()}-{children[2].span_id.hex()}-01"
-        assert sent["tracestate"] == "vendor=1"
-        assert (root.kind, children[2].kind) == (Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT)
-        assert {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openai",
-            "gen_ai.request.model": "gpt-4o",
-            "gen_ai.response.model": "gpt-4o-2024",
-            "gen_ai.usage.input_tokens": 7,
-            "gen_ai.usage.output_tokens": 3,
-            "gen_ai.agent.name": "bot",
-            "aig.decision.id": decided["id"],
-            "aig.outcome": "ok",
-            "http.response.status_code": 200,
-        }.items() <= attributes(root).items()
-        assert attributes(children[2])["server.port"] == gateway.upstream.port
-        for child in children:
-            assert root.start_time_unix_nano <= child.start_time_unix_nano <= child.end_time_unix_nano
-            assert child.end_time_unix_nano <= root.end_time_unix_nano
-        (resource,) = {request.resource_spans[0].resource.SerializeToString() for request in collector.requests}
-        assert b"agent-identity-gateway" in resource
-
-    run(test, otel_endpoint=collector.endpoint)
+async def test_a_collector_receives_the_span_tree(start: Start, collector: Collector) -> None:
+    gateway = await start(otel_endpoint=collector.endpoint)
+    assert (await gateway.chat("gpt-4o", f"traceparent: {PARENT}", "tracestate: vendor=1")).status == 200
+    (decided,) = await gateway.entries("decided")
+    await flush(gateway)
+    root, *children = tree(collector.spans)["chat gpt-4o"]
+    assert [child.name for child in children] == ["policy", "record decided", "chat gpt-4o", "record completed"]
+    # The client's trace goes on, through the gateway to the upstream.
+    assert root.trace_id.hex() == decided["trace_id"] == PARENT.split("-")[1]
+    assert root.parent_span_id.hex() == PARENT.split("-")[2]
+    sent = gateway.upstream.seen[0].headers
+    assert sent["traceparent"] == f"00-{root.trace_id.hex()}-{children[2].span_id.hex()}-01"
+    assert sent["tracestate"] == "vendor=1"
+    assert (root.kind, children[2].kind) == (Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT)
+    assert {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.response.model": "gpt-4o-2024",
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.usage.output_tokens": 3,
+        "gen_ai.agent.name": "bot",
+        "aig.decision.id": decided["id"],
+        "aig.outcome": "ok",
+        "http.response.status_code": 200,
+    }.items() <= attributes(root).items()
+    assert attributes(children[2])["server.port"] == gateway.upstream.port
+    for child in children:
+        assert root.start_time_unix_nano <= child.start_time_unix_nano <= child.end_time_unix_nano
+        assert child.end_time_unix_nano <= root.end_time_unix_nano
+    (resource,) = {request.resource_spans[0].resource.SerializeToString() for request in collector.requests}
+    assert b"agent-identity-gateway" in resource
 
 
-def test_what_is_denied_refused_or_failed_has_a_span_and_no_content(run: Run, collector: Collector) -> None:
-    async def test(gateway: Gateway) -> None:
-        secret = "the quarterly figures"
-        await gateway.chat("gpt-secret", messages=[{"role": "user", "content": secret}])
-        await gateway.chat("gpt-4o", "Authorization: Bearer aig_sk_wrong")
-        gateway.upstream.handler = answer({"error": {"message": f"{secret} are bad"}}, 500)
-        await gateway.chat("gpt-4o", messages=[{"role": "user", "content": secret}])
-        await flush(gateway)
-        found = tree(collector.spans)
-        denied, *children = found["chat gpt-secret"]
-        assert [child.name for child in children] == ["policy", "record decided"]
-        assert attributes(denied)["error.type"] == "policy_denied"
-        refused, *children = found["request"]
-        assert (children, attributes(refused)["error.type"]) == ([], "bad_credentials")
-        failed, *children = found["chat gpt-4o"]
-        assert len(children) == 4
-        assert failed.status.code == failed.status.STATUS_CODE_ERROR
-        assert attributes(children[2])["http.response.status_code"] == 500
-        everything = b"".join(request.SerializeToString() for request in collector.requests)
-        for text in (secret, gateway.key, "sk-upstream-secret", "aig_sk_wrong"):
-            assert text.encode() not in everything
-
-    run(test, otel_endpoint=collector.endpoint)
+async def test_what_is_denied_refused_or_failed_has_a_span_and_no_content(start: Start, collector: Collector) -> None:
+    gateway = await start(otel_endpoint=collector.endpoint)
+    secret = "the quarterly figures"
+    await gateway.chat("gpt-secret", messages=[{"role": "user", "content": secret}])
+    await gateway.chat("gpt-4o", "Authorization: Bearer aig_sk_wrong")
+    gateway.upstream.handler = answer({"error": {"message": f"{secret} are bad"}}, 500)
+    await gateway.chat("gpt-4o", messages=[{"role": "user", "content": secret}])
+    await flush(gateway)
+    found = tree(collector.spans)
+    denied, *children = found["chat gpt-secret"]
+    assert [child.name for child in children] == ["policy", "record decided"]
+    assert attributes(denied)["error.type"] == "policy_denied"
+    refused, *children = found["request"]
+    assert (children, attributes(refused)["error.type"]) == ([], "bad_credentials")
+    failed, *children = found["chat gpt-4o"]
+    assert len(children) == 4
+    assert failed.status.code == failed.status.STATUS_CODE_ERROR
+    assert attributes(children[2])["http.response.status_code"] == 500
+    everything = b"".join(request.SerializeToString() for request in collector.requests)
+    for text in (secret, gateway.key, "sk-upstream-secret", "aig_sk_wrong"):
+        assert text.encode() not in everything
 
 
 @pytest.mark.slow
-def test_a_collector_that_is_away_fails_no_request(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        assert (await gateway.chat()).status == 200
-        await flush(gateway)  # or its thread would complain during a later test
-
-    run(test, otel_endpoint="http://127.0.0.1:1")
+async def test_a_collector_that_is_away_fails_no_request(start: Start) -> None:
+    gateway = await start(otel_endpoint="http://127.0.0.1:1")
+    assert (await gateway.chat()).status == 200
+    await flush(gateway)  # or its thread would complain during a later test
 
 
 def test_when_there_are_traces() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.runtime import contacts
-from tests.gateway.dataplane.conftest import COMPLETION, Gateway, answer, until
+from tests.gateway.dataplane.conftest import COMPLETION, Gateway, Start, answer, until
 
 Run = Callable[..., None]
 
@@ -62,26 +62,21 @@ def test_it_fails_the_call_and_the_operator_is_told(run: Run, caplog: pytest.Log
     assert any("check its base URL: `gateway upstreams check openai`" in each for each in lines)
 
 
-def test_what_the_provider_does_not_have_is_its_answer(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        for body in ERRORS:
-            gateway.upstream.handler = answer(body, 404)
-            reply = await gateway.chat()
-            assert (reply.status, reply.body) == (404, body)
-        assert {each["outcome"] for each in await gateway.entries("completed")} == {"provider_error"}
-
-    run(test)
+async def test_what_the_provider_does_not_have_is_its_answer(gateway: Gateway) -> None:
+    for body in ERRORS:
+        gateway.upstream.handler = answer(body, 404)
+        reply = await gateway.chat()
+        assert (reply.status, reply.body) == (404, body)
+    assert {each["outcome"] for each in await gateway.entries("completed")} == {"provider_error"}
 
 
-def test_breakers_count_it_and_one_that_is_open_closes_again(run: Run) -> None:
-    async def test(gateway: Gateway) -> None:
-        gateway.upstream.handler = answer(PAGE, content_type="text/html")
-        outcomes: list[Any] = []
-        for _ in range(4):
-            await gateway.chat()
-        outcomes = [each["outcome"] for each in await gateway.entries("completed")]
-        assert outcomes[:2] == ["upstream_error", "upstream_error"]
-        assert "circuit_open" in outcomes
-        gateway.upstream.handler = answer(COMPLETION)
-
-    run(test, breaker_failures=2)
+async def test_breakers_count_it_and_one_that_is_open_closes_again(start: Start) -> None:
+    gateway = await start(breaker_failures=2)
+    gateway.upstream.handler = answer(PAGE, content_type="text/html")
+    outcomes: list[Any] = []
+    for _ in range(4):
+        await gateway.chat()
+    outcomes = [each["outcome"] for each in await gateway.entries("completed")]
+    assert outcomes[:2] == ["upstream_error", "upstream_error"]
+    assert "circuit_open" in outcomes
+    gateway.upstream.handler = answer(COMPLETION)

@@ -68,20 +68,16 @@ async def ask(address: tuple[str, int]) -> tuple[asyncio.StreamReader, asyncio.S
 
 
 @pytest.mark.parametrize("app", [endless, complete, broken_off])
-def test_a_client_that_stops_reading_loses_its_connection(app: Application) -> None:
+async def test_a_client_that_stops_reading_loses_its_connection(app: Application) -> None:
     """Tells if its answer goes on, has ended or was broken off: its place goes to the next client."""
-
-    async def main() -> None:
-        async with serving(app) as address:
-            _, stuck = await ask(address)
-            try:
-                async with asyncio.timeout(240):
-                    while not await admitted(address):  # noqa: ASYNC110  # nobody would set an event
-                        await asyncio.sleep(0.1)
-            finally:
-                stuck.close()
-
-    asyncio.run(main())
+    async with serving(app) as address:
+        _, stuck = await ask(address)
+        try:
+            async with asyncio.timeout(240):
+                while not await admitted(address):  # noqa: ASYNC110  # nobody would set an event
+                    await asyncio.sleep(0.1)
+        finally:
+            stuck.close()
 
 
 async def admitted(address: tuple[str, int]) -> bool:
@@ -92,35 +88,29 @@ async def admitted(address: tuple[str, int]) -> bool:
     return b"200" in line
 
 
-def test_a_client_that_has_asked_nothing_yet_is_left_alone() -> None:
-    async def main() -> None:
-        async with serving(complete) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            await asyncio.sleep(2 * SETTINGS.write_timeout)
-            writer.write(REQUEST)
-            assert b"200" in await reader.readline()
-            writer.transport.abort()
-
-    asyncio.run(main())
+async def test_a_client_that_has_asked_nothing_yet_is_left_alone() -> None:
+    async with serving(complete) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        await asyncio.sleep(2 * SETTINGS.write_timeout)
+        writer.write(REQUEST)
+        assert b"200" in await reader.readline()
+        writer.transport.abort()
 
 
-def test_a_slow_client_keeps_its_connection() -> None:
-    async def main() -> None:
-        async with serving(complete) as address:
-            loop = asyncio.get_running_loop()
-            with socket.socket() as client:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-                client.setblocking(False)
-                await loop.sock_connect(client, address)
-                await loop.sock_sendall(client, REQUEST)
-                taken = 0
-                while taken < WHOLE:
-                    data = await loop.sock_recv(client, 1 << 20)
-                    assert data, f"the connection ended after {taken} bytes"
-                    taken += len(data)
-                    await asyncio.sleep(0.01)
-
-    asyncio.run(main())
+async def test_a_slow_client_keeps_its_connection() -> None:
+    async with serving(complete) as address:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            client.setblocking(False)
+            await loop.sock_connect(client, address)
+            await loop.sock_sendall(client, REQUEST)
+            taken = 0
+            while taken < WHOLE:
+                data = await loop.sock_recv(client, 1 << 20)
+                assert data, f"the connection ended after {taken} bytes"
+                taken += len(data)
+                await asyncio.sleep(0.01)
 
 
 async def short(scope: Any, receive: Any, send: Any) -> None:

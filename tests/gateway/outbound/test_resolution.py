@@ -63,31 +63,28 @@ def test_a_check_tells_a_tenant_nothing_of_what_is_inside(host: str) -> None:
         assert "cannot be resolved" in problem
 
 
-def test_a_connection_for_one_reach_does_not_serve_another() -> None:
-    async def test() -> None:
-        gone = asyncio.Event()
+async def test_a_connection_for_one_reach_does_not_serve_another() -> None:
+    gone = asyncio.Event()
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(asyncio.IncompleteReadError):
-                while await reader.readuntil(b"\r\n\r\n"):
-                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-            writer.close()
-            gone.set()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+        gone.set()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        url = URL(f"http://localhost:{server.sockets[0].getsockname()[1]}/")
-        client = UpstreamClient(connect_timeout=5.0, idle_timeout=5.0)
-        answer = await client.send(Outgoing("GET", url, {}, b""), lambda: None, ANYWHERE)
-        while await answer.read():
-            pass
-        with pytest.raises(NotConnectedError) as denied:
-            await client.send(Outgoing("GET", url, {}, b""), lambda: None, PUBLIC)
-        assert denied.value.detail.endswith("`localhost` cannot be resolved to a public address")
-        await client.close()
-        await gone.wait()
-        server.close()
-
-    asyncio.run(test())
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = URL(f"http://localhost:{server.sockets[0].getsockname()[1]}/")
+    client = UpstreamClient(connect_timeout=5.0, idle_timeout=5.0)
+    answer = await client.send(Outgoing("GET", url, {}, b""), lambda: None, ANYWHERE)
+    while await answer.read():
+        pass
+    with pytest.raises(NotConnectedError) as denied:
+        await client.send(Outgoing("GET", url, {}, b""), lambda: None, PUBLIC)
+    assert denied.value.detail.endswith("`localhost` cannot be resolved to a public address")
+    await client.close()
+    await gone.wait()
+    server.close()
 
 
 def test_keys_of_a_tenants_issuer_come_from_outside() -> None:

@@ -115,18 +115,15 @@ sys.exit(app.main(["data", "boot_test", "{descriptor}"]))
 @pytest.mark.parametrize(
     ("fails", "stopped", "failed"), [(True, True, True), (False, False, True), (False, True, False)]
 )
-def test_which_end_of_a_background_task_is_a_failure(fails: bool, stopped: bool, failed: bool) -> None:
+async def test_which_end_of_a_background_task_is_a_failure(fails: bool, stopped: bool, failed: bool) -> None:
     async def work() -> None:
         if fails:
             raise RuntimeError("a defect")
 
-    async def main() -> None:
-        stop = asyncio.Event()
-        if stopped:
-            stop.set()
-        background = Background(stop)
-        await asyncio.wait({background.start("working", work())})
-        assert background.failed == failed
-        assert stop.is_set()
-
-    asyncio.run(main())
+    stop = asyncio.Event()
+    if stopped:
+        stop.set()
+    background = Background(stop)
+    await asyncio.wait({background.start("working", work())})
+    assert background.failed == failed
+    assert stop.is_set()

@@ -39,16 +39,13 @@ def test_two_workers_share_what_was_used(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_nonces_are_forgotten_after_their_end(tmp_path: Path) -> None:
-    async def test() -> None:
-        with opened(tmp_path / "runtime.db") as nonces:
-            for number in range(2500):
-                assert await nonces.use("key_1", str(number), 1000 + number)
-            assert nonces.forget_old(1000 + KEEP_SECONDS + 2000) == 2000
-            assert await nonces.use("key_1", "1999", 1)
-            assert not await nonces.use("key_1", "2000", 1)
-
-    asyncio.run(test())
+async def test_nonces_are_forgotten_after_their_end(tmp_path: Path) -> None:
+    with opened(tmp_path / "runtime.db") as nonces:
+        for number in range(2500):
+            assert await nonces.use("key_1", str(number), 1000 + number)
+        assert nonces.forget_old(1000 + KEEP_SECONDS + 2000) == 2000
+        assert await nonces.use("key_1", "1999", 1)
+        assert not await nonces.use("key_1", "2000", 1)
 
 
 def test_a_store_that_cannot_be_used(tmp_path: Path) -> None:

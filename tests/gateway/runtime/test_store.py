@@ -48,15 +48,11 @@ def test_nothing_is_written_to_a_file_that_was_replaced(store: RuntimeStore) -> 
                 write()
 
 
-def test_an_event_loop_waits_for_no_look(store: RuntimeStore) -> None:
+async def test_an_event_loop_waits_for_no_look(store: RuntimeStore) -> None:
     """Each look at references stood in the way of all other requests."""
     references = References(store)
-
-    async def test() -> None:
-        with store._reading:
-            asked = asyncio.create_task(references.foreign("acme", "ups_1", "agt_1", [Reference("file", "file-1")]))
-            await asyncio.wait([asked], timeout=0.05)
-            assert not asked.done()
-        assert await asked == (Reference("file", "file-1"),)
-
-    asyncio.run(test())
+    with store._reading:
+        asked = asyncio.create_task(references.foreign("acme", "ups_1", "agt_1", [Reference("file", "file-1")]))
+        await asyncio.wait([asked], timeout=0.05)
+        assert not asked.done()
+    assert await asked == (Reference("file", "file-1"),)

@@ -110,151 +110,132 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
     assert made["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_an_event_is_delivered_signed_and_once(home: Home, at: Run, add: Callable[..., None]) -> None:
-    async def scenario() -> None:
-        async with receiving() as receiver:
-            at("limits", "set", "bot", "requests_per_day", "5")  # before it is there: not told
-            add(receiver.url, "--event", "limit.set", "--event", "agent.suspended")
-            at("limits", "set", "bot", "requests_per_day", "6")
-            at("agents", "update", "bot", "--team", "red")  # no event of its
-            at("agents", "suspend", "bot")
-            courier = courier_of(home)
-            await settle(courier)
-            await settle(courier_of(home))  # as after a restart
-            assert receiver.events() == ["limit.set", "agent.suspended"]
-            headers, body = receiver.got[0]
-            signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-            key = base64.b64decode(SECRET.removeprefix("whsec_"))
-            due = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-            assert headers["webhook-signature"] == due
-            [entry] = [
-                json.loads(line)["entry"]
-                for line in at("audit", "list", "--kind", "change", "--json").out.splitlines()
-                if json.loads(line)["entry"]["id"] == headers["webhook-id"]
-            ]
-            assert (entry["what"], entry["value"]) == ("limit.set", 6)
-            assert json.loads(body)["data"]["value"] == 6
-            [state] = deliveries.states(home.data.runtime_db).values()
-            assert (state.waiting, state.failures, state.success_ns > 0) == (0, 0, True)
-
-    asyncio.run(scenario())
+async def test_an_event_is_delivered_signed_and_once(home: Home, at: Run, add: Callable[..., None]) -> None:
+    async with receiving() as receiver:
+        at("limits", "set", "bot", "requests_per_day", "5")  # before it is there: not told
+        add(receiver.url, "--event", "limit.set", "--event", "agent.suspended")
+        at("limits", "set", "bot", "requests_per_day", "6")
+        at("agents", "update", "bot", "--team", "red")  # no event of its
+        at("agents", "suspend", "bot")
+        courier = courier_of(home)
+        await settle(courier)
+        await settle(courier_of(home))  # as after a restart
+        assert receiver.events() == ["limit.set", "agent.suspended"]
+        headers, body = receiver.got[0]
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        key = base64.b64decode(SECRET.removeprefix("whsec_"))
+        due = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+        assert headers["webhook-signature"] == due
+        [entry] = [
+            json.loads(line)["entry"]
+            for line in at("audit", "list", "--kind", "change", "--json").out.splitlines()
+            if json.loads(line)["entry"]["id"] == headers["webhook-id"]
+        ]
+        assert (entry["what"], entry["value"]) == ("limit.set", 6)
+        assert json.loads(body)["data"]["value"] == 6
+        [state] = deliveries.states(home.data.runtime_db).values()
+        assert (state.waiting, state.failures, state.success_ns > 0) == (0, 0, True)
 
 
 @pytest.mark.slow
-def test_what_is_not_accepted_comes_again_with_the_same_id(
+async def test_what_is_not_accepted_comes_again_with_the_same_id(
     home: Home, at: Run, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "pause", lambda failures: 3600)  # it ends when `forget_pauses` says so
-
-    async def scenario() -> None:
-        accepts = b"HTTP/1.1 204 No Content\r\n\r\n"
-        async with receiving(status(500), status(302), b"nonsense\r\n\r\n", accepts) as receiver:
-            add(receiver.url, "--event", "agent.suspended")
-            at("agents", "suspend", "bot")
-            courier = courier_of(home)
-            for number, why in enumerate(("status 500", "status 302, and redirects are not followed", "malformed"), 1):
-                await settle(courier)
-                await settle(courier)  # it is too early to try again
-                [state] = deliveries.states(home.data.runtime_db).values()
-                assert (len(receiver.got), state.failures, state.waiting, why in state.error) == (
-                    number,
-                    number,
-                    1,
-                    True,
-                )
-                forget_pauses(home)
-            said = at("webhooks", "list").out
-            assert "failed" in said
+    accepts = b"HTTP/1.1 204 No Content\r\n\r\n"
+    async with receiving(status(500), status(302), b"nonsense\r\n\r\n", accepts) as receiver:
+        add(receiver.url, "--event", "agent.suspended")
+        at("agents", "suspend", "bot")
+        courier = courier_of(home)
+        for number, why in enumerate(("status 500", "status 302, and redirects are not followed", "malformed"), 1):
             await settle(courier)
-            assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
-            assert len({body for _, body in receiver.got}) == 1
+            await settle(courier)  # it is too early to try again
             [state] = deliveries.states(home.data.runtime_db).values()
-            assert (len(receiver.got), state.failures, state.waiting) == (4, 0, 0)
-
-    asyncio.run(scenario())
+            assert (len(receiver.got), state.failures, state.waiting, why in state.error) == (
+                number,
+                number,
+                1,
+                True,
+            )
+            forget_pauses(home)
+        said = at("webhooks", "list").out
+        assert "failed" in said
+        await settle(courier)
+        assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+        assert len({body for _, body in receiver.got}) == 1
+        [state] = deliveries.states(home.data.runtime_db).values()
+        assert (len(receiver.got), state.failures, state.waiting) == (4, 0, 0)
 
 
 @pytest.mark.slow
-def test_a_receiver_that_says_nothing_holds_up_no_other(
+async def test_a_receiver_that_says_nothing_holds_up_no_other(
     home: Home, at: Run, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "SECONDS", 3600.0)
-
-    async def scenario() -> None:
-        async with receiving(b"") as silent, receiving() as receiver:
-            add(silent.url, "--event", "agent.suspended")
-            add(receiver.url, "--event", "agent.suspended", "--event", "agent.resumed")
-            at("agents", "suspend", "bot")
-            courier = courier_of(home)
-            for command in ("resume", "suspend"):
-                await courier.step()
-                await asyncio.wait(courier._busy.values(), return_when=asyncio.FIRST_COMPLETED)
-                at("agents", command, "bot")
-            assert receiver.events() == ["agent.suspended", "agent.resumed"]
-            while not silent.got:  # noqa: ASYNC110  # its own connection may be later
-                await asyncio.sleep(0.01)
-            assert len(silent.got) == 1
-            await courier.close()
-
-    asyncio.run(scenario())
+    async with receiving(b"") as silent, receiving() as receiver:
+        add(silent.url, "--event", "agent.suspended")
+        add(receiver.url, "--event", "agent.suspended", "--event", "agent.resumed")
+        at("agents", "suspend", "bot")
+        courier = courier_of(home)
+        for command in ("resume", "suspend"):
+            await courier.step()
+            await asyncio.wait(courier._busy.values(), return_when=asyncio.FIRST_COMPLETED)
+            at("agents", command, "bot")
+        assert receiver.events() == ["agent.suspended", "agent.resumed"]
+        while not silent.got:  # noqa: ASYNC110  # its own connection may be later
+            await asyncio.sleep(0.01)
+        assert len(silent.got) == 1
+        await courier.close()
 
 
-def test_a_round_writes_once_and_looking_waits_for_nobody(home: Home, at: Run, add: Callable[..., None]) -> None:
+async def test_a_round_writes_once_and_looking_waits_for_nobody(home: Home, at: Run, add: Callable[..., None]) -> None:
     """`runtime.db` has the nonces of signed requests as well, so each lock of it may delay one."""
-
-    async def scenario() -> None:
-        async with receiving() as receiver:
-            for number in range(3):
-                add(f"{receiver.url}/{number}", "--event", "limit.set")
-            courier = courier_of(home)
-            await settle(courier)
-            said: list[str] = []
-            courier._deliveries._store._open().writes.set_trace_callback(said.append)
-            for value in range(4):
-                at("limits", "set", "bot", "requests_per_day", str(value))
+    async with receiving() as receiver:
+        for number in range(3):
+            add(f"{receiver.url}/{number}", "--event", "limit.set")
+        courier = courier_of(home)
+        await settle(courier)
+        said: list[str] = []
+        courier._deliveries._store._open().writes.set_trace_callback(said.append)
+        for value in range(4):
+            at("limits", "set", "bot", "requests_per_day", str(value))
+        await courier.step()
+        assert sum(each.startswith("BEGIN") for each in said) == 1
+        while courier._busy:
+            await asyncio.gather(*courier._busy.values())
+        await courier.step()
+        assert len(receiver.got) == 12
+        assert sum(each.startswith("BEGIN") for each in said) == 2
+        with closing(sqlite3.connect(home.data.runtime_db, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
             await courier.step()
-            assert sum(each.startswith("BEGIN") for each in said) == 1
-            while courier._busy:
-                await asyncio.gather(*courier._busy.values())
-            await courier.step()
-            assert len(receiver.got) == 12
-            assert sum(each.startswith("BEGIN") for each in said) == 2
-            with closing(sqlite3.connect(home.data.runtime_db, isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
-                await courier.step()
-            await courier.close()
-
-    asyncio.run(scenario())
+        await courier.close()
 
 
 @pytest.mark.slow
-def test_an_organization_with_slow_receivers_delays_no_other(
+async def test_an_organization_with_slow_receivers_delays_no_other(
     home: Home, at: Run, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "SECONDS", 3600.0)
     monkeypatch.setattr(courier_module, "SENDING", 4)
     at("orgs", "create", "acme")
     at("agents", "register", "bot", "--org", "acme")
-
-    async def scenario() -> None:
-        async with receiving(b"") as silent, receiving() as receiver:
-            for number in range(6):
-                add(f"{silent.url}/{number}", "--event", "agent.suspended")
-            add(receiver.url, "--event", "agent.suspended", "--org", "acme")
-            at("agents", "suspend", "bot")
-            courier = courier_of(home)
-            await courier.step()
-            while len(silent.got) < 2:  # noqa: ASYNC110  # its share
+    async with receiving(b"") as silent, receiving() as receiver:
+        for number in range(6):
+            add(f"{silent.url}/{number}", "--event", "agent.suspended")
+        add(receiver.url, "--event", "agent.suspended", "--org", "acme")
+        at("agents", "suspend", "bot")
+        courier = courier_of(home)
+        await courier.step()
+        while len(silent.got) < 2:  # noqa: ASYNC110  # its share
+            await asyncio.sleep(0.01)
+        at("agents", "suspend", "bot", "--org", "acme")
+        await courier.step()
+        async with asyncio.timeout(60):
+            while not receiver.got:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            at("agents", "suspend", "bot", "--org", "acme")
-            await courier.step()
-            async with asyncio.timeout(60):
-                while not receiver.got:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            assert (len(silent.got), courier._sending.taken) == (2, 2)
-            await courier.close()
-
-    asyncio.run(scenario())
+        assert (len(silent.got), courier._sending.taken) == (2, 2)
+        await courier.close()
 
 
 @pytest.mark.slow
@@ -281,21 +262,19 @@ def test_an_event_that_one_receiver_never_takes_lets_others_pass(home: Home, add
 
 
 @pytest.mark.slow
-def test_the_log_is_the_queue(home: Home, at: Run, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_log_is_the_queue(
+    home: Home, at: Run, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Entries beyond the rows that may wait are taken from the log later, and nothing is left out."""
     monkeypatch.setattr(deliveries, "MOST", 2)
-
-    async def scenario() -> None:
-        async with receiving() as receiver:
-            add(receiver.url, "--event", "limit.set")
-            for value in range(5):
-                at("limits", "set", "bot", "requests_per_day", str(value))
-            courier = courier_of(home)
-            for _ in range(4):
-                await settle(courier)
-            assert [json.loads(body)["data"]["value"] for _, body in receiver.got] == [0, 1, 2, 3, 4]
-
-    asyncio.run(scenario())
+    async with receiving() as receiver:
+        add(receiver.url, "--event", "limit.set")
+        for value in range(5):
+            at("limits", "set", "bot", "requests_per_day", str(value))
+        courier = courier_of(home)
+        for _ in range(4):
+            await settle(courier)
+        assert [json.loads(body)["data"]["value"] for _, body in receiver.got] == [0, 1, 2, 3, 4]
 
 
 def test_a_name_that_leads_inside_is_refused_when_it_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
