@@ -36,7 +36,7 @@ def find(
 
 def asked(
     context: Context, caller: Caller, operation: Operation, path: Mapping[str, str], query: dict[str, str], **more: Any
-) -> Ask:
+) -> Ask[Any, Any]:
     """What the operation's function gets; `more` are the other members of `Ask`, checked."""
     wanted = query.pop("organization", None) if operation.about != "nothing" else None
     return Ask(

@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
 from gateway.control.gate import Failures
-from gateway.control.operation import Context
+from gateway.control.operation import B, Context
 from gateway.control.places import held
 from gateway.control.problems import Problem
 from gateway.control.provider_client import CodeRefusedError, ProviderClient, ProviderUnavailableError
@@ -85,11 +85,11 @@ class _Ticket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class Visit(Generic[B]):
     """A request without a token."""
 
     logins: Logins
-    body: Any
+    body: B
     address: str
 
 

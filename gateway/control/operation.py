@@ -1,19 +1,23 @@
-"""Operations: what the control API serves, as data; requests and answers as their functions see them.
+"""Operations: what the control API serves, declared at its functions; requests and answers as these see them.
 
-Each file in `api/` has a list of operations. The server (`server.py`) carries them out and the document
-(`openapi.py`) is made of them, so that the two cannot differ.
+A function in `api/` becomes an operation by the decorator `Operation`. Its docstring is the summary, and the type of
+its request says which body and parameters it takes: `Ask[NewWebhook]`, `Ask[None, PageQuery]`. The server (`server.py`)
+carries operations out and the document (`openapi.py`) is made of them, so that the two cannot differ.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypedDict, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeVar
 
 from gateway.audit.storage import SqliteReader
 from gateway.control.problems import Problem
@@ -35,6 +39,10 @@ if TYPE_CHECKING:  # a command imports what its own operation needs, and no more
     from gateway.settings import Settings
 
 Schema: TypeAlias = dict[str, Any]
+
+B = TypeVar("B", covariant=True, default=object)
+Q = TypeVar("Q", covariant=True, default=object)
+F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_PAGE = 500
 MAX_BODY = 256 * 1024
@@ -119,16 +127,26 @@ class Context:
             yield db
 
 
+class By(TypedDict):
+    """Who makes a change, and in which organization: what every change takes."""
+
+    actor: str
+    organization: str
+
+
 @dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One request of an operator, checked. `organization` is None where the whole gateway is meant."""
+class Ask(Generic[B, Q]):
+    """One request of an operator, checked: its body and its query are of these types, or there are none.
+
+    `organization` is None where the whole gateway is meant.
+    """
 
     context: Context
     caller: Caller
     organization: str | None
     path: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
-    query: Any = None
-    body: Any = None
+    query: Q
+    body: B
     matching: Sequence[str] | None = None
     """The entity tags of `If-Match`; None if there is no such header."""
     last_event: str | None = None
@@ -152,6 +170,10 @@ class Ask:
         """The organization, where there must be one."""
         assert self.organization is not None
         return self.organization
+
+    @property
+    def by(self) -> By:
+        return By(actor=self.actor, organization=self.tenant)
 
     def change(self, *conditions: Step) -> Registry:
         """For one change, under the conditions of every change and these."""
@@ -196,9 +218,12 @@ class Answer:
     once: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Operation:
-    """One method of one path.
+    """One method of one path, such as "GET /webhooks": the decorator of the function that carries it out.
+
+    `noun` says which right it takes; by default it is the first part of the path. `summary` is by default the first
+    paragraph of the function's docstring. `answer` is the schema of what it answers.
 
     `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
     gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
@@ -210,20 +235,16 @@ class Operation:
     (`logins.py`), and is awaited. One that is only `here` is for commands on the gateway's machine, and not served.
     """
 
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-    path: str
-    noun: str
-    summary: str
-    function: Callable[[Any], Any]
+    where: str = field(kw_only=False)
     answer: Schema
+    noun: str = ""
+    summary: str = ""
     status: int = 200
-    body: type[Body] | None = None
     most_bytes: int = MAX_BODY
     most_values: int = strict_json.MAX_VALUES
     heavy: bool = False
     waits_for_others: bool = False
     changes_nothing: bool = False
-    query: type[Query] = Query
     about: Literal["tenant", "home", "nothing"] = "tenant"
     restricts: bool | Callable[[Any], bool] = False
     if_match: Literal["required", "accepted"] | None = None
@@ -231,6 +252,33 @@ class Operation:
     streams: bool = False
     public: bool = False
     here: bool = False
+    method: str = field(init=False)
+    path: str = field(init=False)
+    function: Callable[[Any], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.method, _, self.path = self.where.partition(" ")
+        self.noun = self.noun or self.path.split("/")[1]
+
+    def __call__(self, function: F) -> F:
+        self.function = function
+        self.summary = self.summary or (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
+        DECLARED[function.__module__].append(self)
+        return function
+
+    @cached_property
+    def _types(self) -> tuple[Any, ...]:
+        """The types of its body and query, as the function's parameter names them: `Ask[NewWebhook]`."""
+        asked = next(iter(self.function.__annotations__.values()))
+        return get_args(eval(asked, self.function.__globals__))  # noqa: S307  # a line of this program
+
+    @property
+    def body(self) -> type[Body] | None:
+        return next((each for each in self._types if isinstance(each, type) and issubclass(each, Body)), None)
+
+    @property
+    def query(self) -> type[Query]:
+        return next((each for each in self._types if isinstance(each, type) and issubclass(each, Query)), Query)
 
     @property
     def writes(self) -> bool:
@@ -247,7 +295,11 @@ class Operation:
         return re.findall(r"\{(\w+)\}", self.path)
 
 
-def cut(ask: Ask, items: Sequence[Any], key: Callable[[Any], Any], *place: str) -> Answer:
+DECLARED: Final[defaultdict[str, list[Operation]]] = defaultdict(list)
+"""The operations of each module of `api/`, in the order of its file."""
+
+
+def cut(ask: Ask[object, PageQuery], items: Sequence[Any], key: Callable[[Any], Any], *place: str) -> Answer:
     """One page of a whole list, which is in the order of `key`."""
     place = (ask.organization or "", *place)
     start = 0

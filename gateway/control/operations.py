@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from gateway.control.operation import Operation
+from gateway.control.operation import DECLARED, Operation
 
 PREFIX: Final = "/api/v1"
 
@@ -54,17 +54,22 @@ def every() -> list[Operation]:
 
 
 def table(noun: str) -> Iterator[tuple[re.Pattern[bytes], Operation]]:
-    """Those whose paths begin with a noun, with their patterns. A file is imported if those before have it not."""
+    """Those whose paths begin with a noun, in the order of trial. A file is imported if those before have it not."""
     for file in _FILES.get(noun, ()):
-        yield from ((pattern(each.path), each) for each in _of(file))
+        yield from matchers(_of(file))
+
+
+def matchers(operations: Iterable[Operation]) -> list[tuple[re.Pattern[bytes], Operation]]:
+    """Operations with the patterns of their paths, in the order of trial: a name goes before a parameter."""
+    ordered = sorted(operations, key=lambda each: [part.startswith("{") for part in each.path.split("/")])
+    return [(_pattern(each.path), each) for each in ordered]
 
 
 def _of(file: str) -> list[Operation]:
-    found: list[Operation] = importlib.import_module(f"gateway.control.api.{file}").OPERATIONS
-    return found
+    return DECLARED[importlib.import_module(f"gateway.control.api.{file}").__name__]
 
 
-def pattern(path: str) -> re.Pattern[bytes]:
+def _pattern(path: str) -> re.Pattern[bytes]:
     parts = re.split(r"\{(\w+)\}", path)
     text = "".join(f"(?P<{part}>[^/]+)" if number % 2 else re.escape(part) for number, part in enumerate(parts))
     return re.compile((re.escape(PREFIX) + text).encode())

@@ -25,7 +25,7 @@ from gateway.control.event_streams import EventStreams, Feed
 from gateway.control.gate import Gate
 from gateway.control.logins import Logins, Visit
 from gateway.control.operation import MAX_BODY, Answer, Ask, Context, Operation
-from gateway.control.operations import PREFIX, pattern
+from gateway.control.operations import PREFIX, matchers
 from gateway.control.permissions import Bundles
 from gateway.control.places import ALIKE, LARGE_BYTES, THREADS, Hall, Threads, held, holders_of
 from gateway.control.problems import Problem
@@ -113,7 +113,7 @@ class ControlApi:
     ) -> None:
         self._app = app
         self._context = context
-        self._table = [(pattern(each.path), each) for each in operations]
+        self._table = matchers(operations)
         document = openapi.document(operations, version)
         text, policy = page.render(document)
         readable = _Response(200, "text/html; charset=utf-8", text, [("content-security-policy", policy)])

@@ -41,6 +41,15 @@ PROBLEM: Final[Schema] = {
 }
 
 
+def closed(properties: Schema) -> Schema:
+    """An object with these members and no others."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 @functools.cache
 def _record(kind: type) -> Schema:
     schema = TypeAdapter(kind).json_schema(mode="serialization")
@@ -52,7 +61,7 @@ def record(kind: type, *without: str, **more: Schema) -> Schema:
     """The schema of a record as `documents.plain` makes it, without some members and with others."""
     schema = _record(kind)
     properties = {name: each for name, each in schema["properties"].items() if name not in without} | more
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return closed(properties)
 
 
 def with_lists(schema: Schema, *names: str) -> Schema:
@@ -63,11 +72,8 @@ def with_lists(schema: Schema, *names: str) -> Schema:
 
 def page(items: Schema) -> Schema:
     """A page of a list of these."""
-    properties = {
-        "items": {"type": "array", "items": items},
-        "next": {"type": ["string", "null"], "description": "The cursor of the next page; null on the last one."},
-    }
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    following = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last one."}
+    return closed({"items": {"type": "array", "items": items}, "next": following})
 
 
 def _renamed(schema: Any, definitions: dict[str, Schema]) -> Any:
@@ -88,7 +94,7 @@ def _renamed(schema: Any, definitions: dict[str, Schema]) -> Any:
         for name, value in schema["properties"].items():
             if name.endswith("_ns"):
                 nullable = "anyOf" in value
-                properties[name.removesuffix("_ns")] = {"anyOf": [TIME, {"type": "null"}]} if nullable else TIME
+                properties[name.removesuffix("_ns")] = or_null(TIME) if nullable else TIME
             else:
                 properties[name] = _renamed(value, definitions)
         found |= {"properties": properties, "required": list(properties), "additionalProperties": False}

@@ -26,16 +26,10 @@ _STARTED = shapes.record(
     registered={"type": "boolean", "description": "Whether the agent `legacy` was registered for it."},
     granted={"type": "boolean", "description": "Whether any policy allows that agent anything."},
 )
-_STOPPED = {
-    "type": "object",
-    "properties": {"stopped": {"type": "array", "items": _ADOPTION}},
-    "required": ["stopped"],
-    "additionalProperties": False,
-}
+_STOPPED = shapes.closed({"stopped": {"type": "array", "items": _ADOPTION}})
 _NULLABLE = {"type": ["string", "null"]}
-_CLIENT = {
-    "type": "object",
-    "properties": {
+_CLIENT = shapes.closed(
+    {
         "client": {**_NULLABLE, "description": "The product of its User-Agent; null for all others together."},
         "from": {**_NULLABLE, "description": "A hash of its address."},
         "calls": {"type": "integer"},
@@ -45,12 +39,8 @@ _CLIENT = {
         "moved": {"anyOf": [shapes.TIME, {"type": "null"}], "description": "When it was seen with a key of its own."},
         "agent": {**_NULLABLE, "description": "The agent whose key that was."},
         "several_programs": {"type": "boolean", "description": "Calls with the old key came again after that."},
-    },
-    "required": [
-        *("client", "from", "calls", "first_seen", "last_seen", "models", "moved", "agent", "several_programs"),
-    ],
-    "additionalProperties": False,
-}
+    }
+)
 
 
 class NewAdoption(Reasoned):
@@ -88,26 +78,32 @@ def _shown(record: AdoptionRecord) -> dict[str, Any]:
     return {**plain(record), "state": record.state(time.time_ns())}
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /adoptions", answer=shapes.page(_ADOPTION))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List the old keys of providers that pass, or did; of the keys themselves nothing is known."""
     found = adoptions.adoptions(ask.registry, ask.tenant)
     return cut(ask, [_shown(each) for each in found], lambda each: each["id"], "adoptions")
 
 
-def start(ask: Ask) -> Answer:
+@Operation("POST /adoptions", status=201, answer=_STARTED)
+def start(ask: Ask[NewAdoption]) -> Answer:
+    """Let calls with an old key pass until an end date, as those of the agent `legacy`."""
     started = _start(ask, [ask.body.key])
     (made,) = started.adoptions
     return Answer(body={**_shown(made), "registered": started.registered, "granted": started.granted}, status=201)
 
 
-def start_several(ask: Ask) -> Answer:
+@Operation("POST /adoptions/several", status=201, answer={}, here=True)
+def start_several(ask: Ask[NewAdoptions]) -> Answer:
+    """The same for several keys, all or none."""
     started = _start(ask, ask.body.keys)
     listed = [_shown(each) for each in started.adoptions]
     body = {"adoptions": listed, "registered": started.registered, "granted": started.granted}
     return Answer(body=body, status=201)
 
 
-def _start(ask: Ask, keys: Sequence[str]) -> Started:
-    given: NewAdoption = ask.body
+def _start(ask: Ask[NewAdoption], keys: Sequence[str]) -> Started:
+    given = ask.body
     if (given.expires_in is None) == (given.expires is None):
         detail = "the end of an old key is needed, and it has one: `expires` or `expires_in`"
         raise Problem(422, "invalid_expiry", detail, hint="send one of them")
@@ -126,16 +122,20 @@ def _start(ask: Ask, keys: Sequence[str]) -> Started:
     )
 
 
-def stop(ask: Ask) -> Answer:
-    given: Stop = ask.body
+@Operation("POST /adoptions/stop", answer=_STOPPED, restricts=True)
+def stop(ask: Ask[Stop]) -> Answer:
+    """Let old keys pass no longer; the next call with one of them is refused."""
+    given = ask.body
     stopped = adoptions.stop(
         ask.change(), actor=ask.actor, organization=ask.tenant, upstream=given.upstream, reason=given.reason
     )
     return Answer(body={"stopped": [_shown(each) for each in stopped]})
 
 
-def clients(ask: Ask) -> Answer:
-    given: ClientQuery = ask.query
+@Operation("GET /adoptions/clients", answer=shapes.page(_CLIENT))
+def clients(ask: Ask[None, ClientQuery]) -> Answer:
+    """List the clients that are still to move: seen with an old key, and not with one of their own since."""
+    given = ask.query
     found = legacy_clients.read(ask.context.data.runtime_db, ask.tenant)
     if given.address is not None:
         wanted = legacy_clients.hashed(key_scope.address(given.address), ask.context.peppers)
@@ -145,56 +145,3 @@ def clients(ask: Ask) -> Answer:
     page = cut(ask, some, legacy_clients.place_text, "clients", str(given.moved), given.address or "")
     items = [plain(legacy_clients.document(each)) for each in page.body["items"]]
     return Answer(body={**page.body, "items": items})
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/adoptions",
-        noun="adoptions",
-        summary="List the old keys of providers that pass, or did; of the keys themselves nothing is known",
-        function=listed,
-        query=PageQuery,
-        answer=shapes.page(_ADOPTION),
-    ),
-    Operation(
-        method="POST",
-        path="/adoptions",
-        noun="adoptions",
-        summary="Let calls with an old key pass until an end date, as those of the agent `legacy`",
-        function=start,
-        body=NewAdoption,
-        status=201,
-        answer=_STARTED,
-    ),
-    Operation(
-        method="POST",
-        path="/adoptions/several",
-        noun="adoptions",
-        summary="The same for several keys, all or none",
-        function=start_several,
-        body=NewAdoptions,
-        status=201,
-        answer={},
-        here=True,
-    ),
-    Operation(
-        method="POST",
-        path="/adoptions/stop",
-        noun="adoptions",
-        summary="Let old keys pass no longer; the next call with one of them is refused",
-        function=stop,
-        body=Stop,
-        answer=_STOPPED,
-        restricts=True,
-    ),
-    Operation(
-        method="GET",
-        path="/adoptions/clients",
-        noun="adoptions",
-        summary="List the clients that are still to move: seen with an old key, and not with one of their own since",
-        function=clients,
-        query=ClientQuery,
-        answer=shapes.page(_CLIENT),
-    ),
-]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import AwareDatetime, Field, create_model
 from sqlmodel import Session
@@ -17,6 +16,8 @@ from gateway.registry import agent_fields, agent_updates, as_of, changes, pages,
 from gateway.registry.agent_updates import AgentUpdate
 from gateway.registry.records import AgentRecord, AgentVersionRecord
 
+T = TypeVar("T", bound=Body)
+
 _AGENT = shapes.record(AgentRecord)
 _VERSION = shapes.record(AgentVersionRecord)
 _ABOVE: dict[str, Any] = {
@@ -24,15 +25,20 @@ _ABOVE: dict[str, Any] = {
     "team": {"type": ["string", "null"]},
     "stopped": {"type": ["string", "null"]},
 }
-STANDING = {
-    "type": "object",
-    "description": "What decides over agents beside their own states.",
-    "properties": _ABOVE,
-    "required": list(_ABOVE),
-    "additionalProperties": False,
-}
+STANDING = shapes.closed(_ABOVE) | {"description": "What decides over agents beside their own states."}
 
 
+def _with_texts(kind: Any, default: str | None) -> Callable[[type[T]], type[T]]:
+    """Adds a member for each text of an agent."""
+
+    def added(body: type[T]) -> type[T]:
+        members: dict[str, Any] = dict.fromkeys(agent_fields.NAMES, (kind, default))
+        return create_model(body.__name__, __base__=body, __doc__=body.__doc__, **members)
+
+    return added
+
+
+@_with_texts(str, "")
 class NewAgent(Reasoned):
     """An agent to register."""
 
@@ -48,6 +54,7 @@ class NewAgent(Reasoned):
     replace_revoked: bool = Field(False, description="Also if an agent of this name was revoked.")
 
 
+@_with_texts(str | None, None)
 class AgentPatch(Body):
     """What to change of an agent (RFC 7396): what is left out stays, null clears it."""
 
@@ -68,12 +75,6 @@ class AgentPatch(Body):
     redact: list[str] | None = Field(None, description="What matches one of these (RE2) is removed first.")
     replace_revoked: bool = Field(False, description="Also if an agent of the new name was revoked.")
     reason: str = Field("", description="Why; it stays in the audit log.")
-
-
-def _with_texts(body: type[Body], kind: Any, default: str | None) -> type[Body]:
-    """The body with a member for each text of an agent."""
-    members: dict[str, Any] = dict.fromkeys(agent_fields.NAMES, (kind, default))
-    return create_model(body.__name__, __base__=body, __doc__=body.__doc__, **members)
 
 
 class AgentQuery(PageQuery):
@@ -100,8 +101,16 @@ def _shown(record: AgentRecord, status: int = 200) -> Answer:
     return Answer(body=record, status=status, tag=tag(record.version), location=location)
 
 
-def listed(ask: Ask) -> Answer:
-    given: AgentQuery = ask.query
+@Operation("GET /standing", noun="agents", answer=STANDING)
+def standing(ask: Ask[None, StandingQuery]) -> Answer:
+    """Show what decides over the agents of an organization and a team, beside their own states."""
+    return Answer(body=tenants.standing(ask.registry, ask.tenant, ask.query.team)._asdict())
+
+
+@Operation("GET /agents", answer=shapes.page({"anyOf": [_AGENT, _VERSION]}))
+def listed(ask: Ask[None, AgentQuery]) -> Answer:
+    """List agents, also those that have ended, now or as they were at a time."""
+    given = ask.query
     place = (ask.tenant, "agents", given.status or "", given.team or "", str(given.at or ""))
     after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
     if after is None and given.after is not None:
@@ -123,8 +132,10 @@ def listed(ask: Ask) -> Answer:
     return Answer(body={"items": found, "next": cursor})
 
 
-def register(ask: Ask) -> Answer:
-    given: NewAgent = ask.body
+@Operation("POST /agents", status=201, answer=_AGENT, tagged=True)
+def register(ask: Ask[NewAgent]) -> Answer:
+    """Register an agent, which can do nothing until it has a key and a binding."""
+    given = ask.body
     members = given.model_dump(exclude={"expires"})
     expires_ns = nanoseconds(given.expires)
     registry = ask.change()
@@ -132,22 +143,21 @@ def register(ask: Ask) -> Answer:
     return _shown(made, 201)
 
 
-def show(ask: Ask) -> Answer:
+@Operation("GET /agents/{agent}", answer={"anyOf": [_AGENT, _VERSION]}, tagged=True)
+def show(ask: Ask[None, AtQuery]) -> Answer:
+    """An agent, now or as it was at a time; then with who made it so and why."""
     at_ns = nanoseconds(ask.query.at)
     if at_ns is not None:
         return Answer(body=as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], at_ns).agents[0].agent)
     return _shown(queries.agent(ask.registry, ask.tenant, ask.path["agent"]))
 
 
-def versions(ask: Ask) -> Answer:
-    found = queries.agent_versions(ask.registry, ask.tenant, ask.path["agent"])
-    return cut(ask, found, lambda each: each.version, "versions", found[0].id)
-
-
-def update(ask: Ask) -> Answer:
+@Operation("PATCH /agents/{agent}", answer=_AGENT, if_match="required", tagged=True)
+def update(ask: Ask[AgentPatch]) -> Answer:
+    """Change an agent, from its next request on."""
     before = queries.agent(ask.registry, ask.tenant, ask.path["agent"])
     ask.check_tag(tag(before.version))
-    given: AgentPatch = ask.body
+    given = ask.body
     conditions = [_matching(ask)]
     clears_labels = "labels" in given.model_fields_set and None in (given.labels or {"": None}).values()
     if "capabilities" in given.model_fields_set or clears_labels:
@@ -219,12 +229,24 @@ class StandingQuery(Query):
     team: str = Field("", description="Those of this team; otherwise of none.")
 
 
-def standing(ask: Ask) -> Answer:
-    return Answer(body=tenants.standing(ask.registry, ask.tenant, ask.query.team)._asdict())
+@Operation("GET /agents/{agent}/versions", answer=shapes.page(_VERSION))
+def versions(ask: Ask[None, PageQuery]) -> Answer:
+    """All versions of an agent, with who made them and why."""
+    found = queries.agent_versions(ask.registry, ask.tenant, ask.path["agent"])
+    return cut(ask, found, lambda each: each.version, "versions", found[0].id)
 
 
+@Operation(
+    "POST /agents/{agent}/erase-content",
+    noun="content",
+    answer=shapes.closed({"agent": _AGENT, "decisions": {"type": "integer", "description": "Of how many calls."}}),
+    heavy=True,
+)
 def erase(ask: Ask) -> Answer:
-    """Its key is destroyed, and what is kept in the log is deleted."""
+    """Destroy the key of what is kept of an agent, and delete it from the log.
+
+    Its key is destroyed, and what is kept in the log is deleted.
+    """
     from gateway.audit import content_erasure
 
     erased = agent_updates.erase_content(
@@ -235,109 +257,38 @@ def erase(ask: Ask) -> Answer:
     return Answer(body={"agent": erased, "decisions": count})
 
 
-def _transition(change: Callable[..., AgentRecord | None], ask: Ask) -> Answer:
+def _transition(change: Callable[..., AgentRecord | None], ask: Ask[Reasoned]) -> Answer:
     reference, reason = ask.path["agent"], ask.body.reason
     registry = ask.change(_matching(ask))
     changed = change(registry, actor=ask.actor, organization=ask.tenant, agent=reference, reason=reason)
     return _shown(changed or queries.agent(ask.registry, ask.tenant, reference))
 
 
-def _transition_operation(
-    name: str, summary: str, change: Callable[..., AgentRecord | None], *, restricts: bool = True
-) -> Operation:
-    return Operation(
-        method="POST",
-        path=f"/agents/{{agent}}/{name}",
-        noun="agents",
-        summary=summary,
-        function=functools.partial(_transition, change),
-        body=Reasoned,
-        answer=_AGENT,
-        restricts=restricts,
-        if_match="accepted",
-        tagged=True,
-    )
+@Operation("POST /agents/{agent}/suspend", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
+def suspend(ask: Ask[Reasoned]) -> Answer:
+    """Refuse the agent's requests until it is resumed."""
+    return _transition(agent_updates.suspend_agent, ask)
 
 
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/standing",
-        noun="agents",
-        summary="What decides over the agents of an organization and a team, beside their own states",
-        function=standing,
-        query=StandingQuery,
-        answer=STANDING,
-    ),
-    Operation(
-        method="GET",
-        path="/agents",
-        noun="agents",
-        summary="List agents, also those that have ended, now or as they were at a time",
-        function=listed,
-        query=AgentQuery,
-        answer=shapes.page({"anyOf": [_AGENT, _VERSION]}),
-    ),
-    Operation(
-        method="POST",
-        path="/agents",
-        noun="agents",
-        summary="Register an agent, which can do nothing until it has a key and a binding",
-        function=register,
-        body=_with_texts(NewAgent, str, ""),
-        status=201,
-        answer=_AGENT,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/agents/{agent}",
-        noun="agents",
-        summary="An agent, now or as it was at a time; then with who made it so and why",
-        function=show,
-        query=AtQuery,
-        answer={"anyOf": [_AGENT, _VERSION]},
-        tagged=True,
-    ),
-    Operation(
-        method="PATCH",
-        path="/agents/{agent}",
-        noun="agents",
-        summary="Change an agent, from its next request on",
-        function=update,
-        body=_with_texts(AgentPatch, str | None, None),
-        answer=_AGENT,
-        if_match="required",
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/agents/{agent}/versions",
-        noun="agents",
-        summary="All versions of an agent, with who made them and why",
-        function=versions,
-        query=PageQuery,
-        answer=shapes.page(_VERSION),
-    ),
-    Operation(
-        method="POST",
-        path="/agents/{agent}/erase-content",
-        noun="content",
-        summary="Destroy the key of what is kept of an agent, and delete it from the log",
-        function=erase,
-        answer={
-            "type": "object",
-            "properties": {"agent": _AGENT, "decisions": {"type": "integer", "description": "Of how many calls."}},
-            "required": ["agent", "decisions"],
-            "additionalProperties": False,
-        },
-        heavy=True,
-    ),
-    _transition_operation("suspend", "Refuse the agent's requests until it is resumed", agent_updates.suspend_agent),
-    _transition_operation("resume", "Let a suspended agent go on", agent_updates.resume_agent, restricts=False),
-    _transition_operation(
-        "review", "Confirm that an agent is still wanted as it is", agent_updates.review_agent, restricts=False
-    ),
-    _transition_operation("revoke", "End an agent and its keys, for good", changes.revoke_agent),
-    _transition_operation("retire", "End an agent whose work is done, for good", changes.retire_agent),
-]
+@Operation("POST /agents/{agent}/resume", answer=_AGENT, if_match="accepted", tagged=True)
+def resume(ask: Ask[Reasoned]) -> Answer:
+    """Let a suspended agent go on."""
+    return _transition(agent_updates.resume_agent, ask)
+
+
+@Operation("POST /agents/{agent}/review", answer=_AGENT, if_match="accepted", tagged=True)
+def review(ask: Ask[Reasoned]) -> Answer:
+    """Confirm that an agent is still wanted as it is."""
+    return _transition(agent_updates.review_agent, ask)
+
+
+@Operation("POST /agents/{agent}/revoke", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
+def revoke(ask: Ask[Reasoned]) -> Answer:
+    """End an agent and its keys, for good."""
+    return _transition(changes.revoke_agent, ask)
+
+
+@Operation("POST /agents/{agent}/retire", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
+def retire(ask: Ask[Reasoned]) -> Answer:
+    """End an agent whose work is done, for good."""
+    return _transition(changes.retire_agent, ask)

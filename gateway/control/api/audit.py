@@ -30,15 +30,7 @@ _TEXT = {"type": "string"}
 _CURSOR = {"type": ["string", "null"]}
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-ENTRY = _closed(
+ENTRY = shapes.closed(
     {
         "organization": {"type": "string", "description": "Whose log has it; `system` is one, too."},
         "seq": {"type": "integer", "description": "Its place in the log of the organization."},
@@ -49,23 +41,25 @@ ENTRY = _closed(
         "entry": {"type": "object", "description": "The entry as the log has it (schemas/audit-entry.schema.json)."},
     }
 )
-_STOPPED = _or_null(shapes.TIME) | {"description": "Where the search gave up, if it did."}
+_STOPPED = shapes.or_null(shapes.TIME) | {"description": "Where the search gave up, if it did."}
 _BUNDLE = {"type": "object", "description": "A bundle and its verdict; with `explain` also its `rules`."}
-_DECISION = _closed(
+_DECISION = shapes.closed(
     {
         "decided": ENTRY,
-        "completed": _or_null(ENTRY) | {"description": "How the call ended; null for a denial, or if it is under way."},
-        "input": _or_null({"type": "object"}) | {"description": "What was judged, without content, if it is kept."},
+        "completed": shapes.or_null(ENTRY)
+        | {"description": "How the call ended; null for a denial, or if it is under way."},
+        "input": shapes.or_null({"type": "object"})
+        | {"description": "What was judged, without content, if it is kept."},
         "bundles": {"type": "array", "items": _BUNDLE, "description": "The verdicts, judged again."},
-        "judged_again": _or_null(
-            _closed({"allow": {"type": "boolean"}, "reason": _TEXT, "reasons": {"type": "array", "items": _TEXT}})
+        "judged_again": shapes.or_null(
+            shapes.closed({"allow": {"type": "boolean"}, "reason": _TEXT, "reasons": {"type": "array", "items": _TEXT}})
         ),
         "agrees": {"type": ["boolean", "null"], "description": "Whether that is what was recorded."},
         "problem": {"type": "string", "description": "Why it cannot be judged again, or need not agree."},
     }
 )
-_LOOKED_UP = _closed({"entry": ENTRY, "decision": _or_null(_DECISION)})
-_CHECKPOINT = _closed(
+_LOOKED_UP = shapes.closed({"entry": ENTRY, "decision": shapes.or_null(_DECISION)})
+_CHECKPOINT = shapes.closed(
     {
         "organization": _TEXT,
         "checkpoint": {"type": "string", "description": "A signed note, for `gateway audit verify`."},
@@ -76,16 +70,23 @@ _CHECKPOINT = _closed(
 
 _BASE64 = {"type": "string", "contentEncoding": "base64"}
 _HASHES = {"type": "array", "items": _BASE64}
-_PROOF = _closed(
+_PROOF = shapes.closed(
     {
         "organization": {"type": "string", "description": "Whose log it is about."},
         "checkpoint": {"type": "string", "description": "The signed note that the proofs lead to."},
         "index": {"type": ["integer", "null"], "description": "Of the entry."},
-        "leaf": _or_null(_BASE64) | {"description": "The entry's bytes."},
+        "leaf": shapes.or_null(_BASE64) | {"description": "The entry's bytes."},
         "inclusion": _HASHES | {"description": "Of the entry (RFC 6962, 2.1.1)."},
         "consistency": _HASHES | {"description": "With the tree of `since` (2.1.2); empty if that is larger."},
     }
 )
+
+
+_PAGE = shapes.page(ENTRY)["properties"] | {
+    "older": _CURSOR | {"description": "Send it as `before` for older entries; null if there are none."},
+    "stopped": _STOPPED,
+    "looked_at": {"type": "integer", "description": "Entries that the search looked at."},
+}
 
 
 class EntryQuery(PageQuery):
@@ -119,9 +120,13 @@ class ProofQuery(Query):
     since: int | None = Field(None, ge=0, lt=2**63, description="The size of a tree with which the log must begin.")
 
 
-def entries(ask: Ask) -> Answer:
-    """Oldest first. With a cursor: what was written after the page before; it always has a `next`."""
-    given: EntryQuery = ask.query
+@Operation("GET /audit/entries", answer=shapes.closed(_PAGE))
+def entries(ask: Ask[None, EntryQuery]) -> Answer:
+    """The newest audit entries that match, oldest first; with a cursor those written since.
+
+    Oldest first. With a cursor: what was written after the page before; it always has a `next`.
+    """
+    given = ask.query
     organization = None if given.everywhere and ask.caller.organization is None else ask.tenant
     agent = _agent(ask, given.agent)
     filters = Filters(
@@ -207,8 +212,12 @@ def _as_it_is(document: Any) -> orjson.Fragment:
         return orjson.Fragment(json.dumps(document).encode())
 
 
-def entry(ask: Ask) -> Answer:
-    """One entry; of a decision all that is kept, and what the bundles that judged it say when they are asked again."""
+@Operation("GET /audit/entries/{event}", answer=_LOOKED_UP, about="home")
+def entry(ask: Ask[None, ShownQuery]) -> Answer:
+    """One entry by its id or the beginning of it; of a decision all that is kept, judged again.
+
+    One entry; of a decision all that is kept, and what the bundles that judged it say when they are asked again.
+    """
     # A list of entries needs neither the engine nor the registry.
     from gateway.control.decisions import judged_again
     from gateway.control.kept_requests import completing
@@ -240,8 +249,12 @@ def entry(ask: Ask) -> Answer:
     return Answer(body={"entry": item(found, name), "decision": shown})
 
 
+@Operation("GET /audit/checkpoint", answer=_CHECKPOINT)
 def checkpoint(ask: Ask) -> Answer:
-    """The newest signed checkpoint of a log, for an auditor who keeps it elsewhere."""
+    """The newest signed checkpoint of a log, to be kept elsewhere.
+
+    The newest signed checkpoint of a log, for an auditor who keeps it elsewhere.
+    """
     data, tenant = ask.context.data, ask.tenant
     with ask.context.log() as db:
         note = lookup.checkpoint(db, tenant)
@@ -249,9 +262,13 @@ def checkpoint(ask: Ask) -> Answer:
     return Answer(body={"organization": tenant, "checkpoint": note, "public_key": str(public_key)})
 
 
-def proof(ask: Ask) -> Answer:
-    """For the newest checkpoint, and checked by whoever asks."""
-    given: ProofQuery = ask.query
+@Operation("GET /audit/proof", answer=_PROOF, about="home")
+def proof(ask: Ask[None, ProofQuery]) -> Answer:
+    """Proofs for the newest checkpoint of a log: that it has an entry, and that it begins as a smaller tree.
+
+    For the newest checkpoint, and checked by whoever asks.
+    """
+    given = ask.query
     if given.entry is None and given.since is None:
         hint = "send `entry`, or the size of an older tree in `since`"
         raise Problem(400, "invalid_parameter", "there is nothing to prove", hint=hint)
@@ -272,50 +289,3 @@ def proof(ask: Ask) -> Answer:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-_PAGE = shapes.page(ENTRY)["properties"] | {
-    "older": _CURSOR | {"description": "Send it as `before` for older entries; null if there are none."},
-    "stopped": _STOPPED,
-    "looked_at": {"type": "integer", "description": "Entries that the search looked at."},
-}
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/audit/entries",
-        noun="audit",
-        summary="The newest audit entries that match, oldest first; with a cursor those written since",
-        function=entries,
-        query=EntryQuery,
-        answer=_closed(_PAGE),
-    ),
-    Operation(
-        method="GET",
-        path="/audit/entries/{event}",
-        noun="audit",
-        summary="One entry by its id or the beginning of it; of a decision all that is kept, judged again",
-        function=entry,
-        query=ShownQuery,
-        answer=_LOOKED_UP,
-        about="home",
-    ),
-    Operation(
-        method="GET",
-        path="/audit/checkpoint",
-        noun="audit",
-        summary="The newest signed checkpoint of a log, to be kept elsewhere",
-        function=checkpoint,
-        answer=_CHECKPOINT,
-    ),
-    Operation(
-        method="GET",
-        path="/audit/proof",
-        noun="audit",
-        summary="Proofs for the newest checkpoint of a log: that it has an entry, and that it begins as a smaller tree",
-        function=proof,
-        query=ProofQuery,
-        answer=_PROOF,
-        about="home",
-    ),
-]

@@ -60,8 +60,10 @@ def shown(record: BindingRecord) -> dict[str, Any]:
     return {name: value for name, value in plain(record).items() if name != "agents"}
 
 
-def listed(ask: Ask) -> Answer:
-    given: BindingQuery = ask.query
+@Operation("GET /bindings", answer=shapes.page(_WITH_MEMBERS))
+def listed(ask: Ask[None, BindingQuery]) -> Answer:
+    """List the bindings in force, now or at a time."""
+    given = ask.query
     at_ns = nanoseconds(given.at)
     if given.members and at_ns is not None:
         error = {"parameter": "members", "message": "they are known of now only"}
@@ -83,8 +85,10 @@ def _in_force(ask: Ask, agent: str | None = None, *, members: bool) -> list[Bind
     return queries.bindings(ask.registry, ask.tenant, agent)
 
 
-def bind(ask: Ask) -> Answer:
-    given: NewBinding = ask.body
+@Operation("POST /bindings", status=201, answer=_BINDING)
+def bind(ask: Ask[NewBinding]) -> Answer:
+    """Let a bundle judge an agent, a team or the organization."""
+    given = ask.body
     check_subject(ask, given.subject_kind, given.subject)
     made = changes.bind(
         ask.change(),
@@ -96,19 +100,27 @@ def bind(ask: Ask) -> Answer:
     return Answer(body=shown(made), status=201, location=f"/bindings/{made.id}")
 
 
-def show(ask: Ask) -> Answer:
+@Operation("GET /bindings/{binding}", answer=_WITH_MEMBERS)
+def show(ask: Ask[None, OneBindingQuery]) -> Answer:
+    """A binding in force."""
     found = _one(ask, members=ask.query.members)
     return Answer(body=plain(found) if ask.query.members else shown(found))
 
 
+@Operation("POST /bindings/unbind", answer=_BINDING)
+def unbind_named(ask: Ask[Unbinding]) -> Answer:
+    """End the binding of a bundle and whom it judges."""
+    check_subject(ask, ask.body.subject_kind, ask.body.subject)
+    return _unbound(ask, ask.body, ask.body.reason)
+
+
+@Operation("DELETE /bindings/{binding}", answer=_BINDING)
 def unbind(ask: Ask) -> Answer:
-    """End the binding in the path of a request, or else the one that its body names."""
-    found: BindingRecord | Unbinding
-    if "binding" in ask.path:
-        found = _one(ask)
-    else:
-        found = ask.body
-        check_subject(ask, found.subject_kind, found.subject)
+    """End a binding."""
+    return _unbound(ask, _one(ask))
+
+
+def _unbound(ask: Ask, found: BindingRecord | Unbinding, reason: str = "") -> Answer:
     removed = changes.unbind(
         ask.change(),
         actor=ask.actor,
@@ -117,7 +129,7 @@ def unbind(ask: Ask) -> Answer:
         subject=found.subject,
         bundle=found.bundle,
         shadow=found.shadow,
-        reason="" if ask.body is None else ask.body.reason,
+        reason=reason,
     )
     return Answer(body=shown(removed))
 
@@ -135,52 +147,3 @@ def _one(ask: Ask, *, members: bool = False) -> BindingRecord:
         if each.id == wanted:
             return each
     raise Problem(404, "unknown_binding", "no such binding is in force", hint="GET /api/v1/bindings lists them")
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/bindings",
-        noun="bindings",
-        summary="List the bindings in force, now or at a time",
-        function=listed,
-        query=BindingQuery,
-        answer=shapes.page(_WITH_MEMBERS),
-    ),
-    Operation(
-        method="POST",
-        path="/bindings",
-        noun="bindings",
-        summary="Let a bundle judge an agent, a team or the organization",
-        function=bind,
-        body=NewBinding,
-        status=201,
-        answer=_BINDING,
-    ),
-    Operation(
-        method="GET",
-        path="/bindings/{binding}",
-        noun="bindings",
-        summary="A binding in force",
-        function=show,
-        query=OneBindingQuery,
-        answer=_WITH_MEMBERS,
-    ),
-    Operation(
-        method="POST",
-        path="/bindings/unbind",
-        noun="bindings",
-        summary="End the binding of a bundle and whom it judges",
-        function=unbind,
-        body=Unbinding,
-        answer=_BINDING,
-    ),
-    Operation(
-        method="DELETE",
-        path="/bindings/{binding}",
-        noun="bindings",
-        summary="End a binding",
-        function=unbind,
-        answer=_BINDING,
-    ),
-]

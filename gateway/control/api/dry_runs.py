@@ -54,8 +54,10 @@ class DryRunBody(Body):
     record: bool = Field(False, description="Record the decision in the log, marked as a dry run.")
 
 
-def decide(ask: Ask) -> Answer:
-    given: DryRunBody = ask.body
+@Operation("POST /decide", noun="agents", heavy=True, changes_nothing=True, most_bytes=_MOST_BYTES, answer=_ANSWER)
+def decide(ask: Ask[DryRunBody]) -> Answer:
+    """Decide on a call of an agent as it would be decided now, without a request and without an upstream."""
+    given = ask.body
     ask.check_also_reads("policies", "limits", "usage")
     if given.record:
         check_access(ask.caller, "agents", write=True)
@@ -78,19 +80,3 @@ def decide(ask: Ask) -> Answer:
     )
     # The input is a document of its own: no member of it is renamed.
     return Answer(body=orjson.Fragment(json.dumps(found).encode()))
-
-
-OPERATIONS = [
-    Operation(
-        method="POST",
-        path="/decide",
-        noun="agents",
-        summary="What would be decided on a call of an agent now, without a request and without an upstream",
-        function=decide,
-        heavy=True,
-        changes_nothing=True,
-        most_bytes=_MOST_BYTES,
-        body=DryRunBody,
-        answer=_ANSWER,
-    ),
-]

@@ -33,8 +33,8 @@ class EventQuery(Query):
 class _Entries:
     """The entries of one organization after a position. Threads use it, one at a time."""
 
-    def __init__(self, ask: Ask, position: int | None) -> None:
-        given: EventQuery = ask.query
+    def __init__(self, ask: Ask[None, EventQuery], position: int | None) -> None:
+        given = ask.query
         self._path = ask.context.data.audit_db
         self._cursors = ask.context.cursors
         self._bound = (ask.tenant, "audit")
@@ -66,23 +66,16 @@ class _Entries:
         return Batch(events, self._sealed, more=moved)
 
 
-def follow(ask: Ask) -> Answer:
+@Operation(
+    "GET /events",
+    noun="audit",
+    answer={"type": "string", "description": "Events whose data are entries.", "contentSchema": ENTRY}
+    | {"contentMediaType": "application/json"},
+    streams=True,
+)
+def follow(ask: Ask[None, EventQuery]) -> Answer:
+    """Audit entries as they are written, as server-sent events; each is like an item of /audit/entries."""
     # A browser that lost the connection asks again with the parameters of the first time, and says where it was.
     after = ask.last_event or ask.query.after
     position = None if after is None else ask.context.cursors.open(after, ask.tenant, "audit")
     return Answer(body=_Entries(ask, position))
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/events",
-        noun="audit",
-        summary="Audit entries as they are written, as server-sent events; each is like an item of /audit/entries",
-        function=follow,
-        query=EventQuery,
-        answer={"type": "string", "description": "Events whose data are entries.", "contentSchema": ENTRY}
-        | {"contentMediaType": "application/json"},
-        streams=True,
-    ),
-]

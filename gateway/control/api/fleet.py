@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import Field, WithJsonSchema
 
-from gateway.control import fleet_rights
+from gateway.control import fleet_rights, shapes
 from gateway.control.api.upstreams import Secret, check_reach
 from gateway.control.callers import check_access
 from gateway.control.key_actions import check_actions
@@ -40,6 +40,29 @@ def _fleet_schema() -> Schema:
 
 
 _FLEET: Final = _fleet_schema()
+
+
+_TEXT: Final[Schema] = {"type": "string"}
+_STEP: Final = shapes.closed(
+    {
+        "action": {"type": "string", "enum": ["add", "change", "remove"]},
+        "noun": _TEXT,
+        "name": _TEXT,
+        "changes": {"type": "array", "items": _TEXT, "description": "What becomes of it, for people."},
+    }
+)
+_PLAN: Final = shapes.closed(
+    {
+        "organization": _TEXT,
+        "applied": {"type": "boolean"},
+        "steps": {"type": "array", "items": _STEP},
+        "keys": {
+            "type": "array",
+            "items": shapes.closed({"agent": _TEXT, "id": _TEXT}),
+            "description": "The new keys' ids.",
+        },
+    }
+)
 
 
 class FleetBody(Reasoned):
@@ -97,15 +120,29 @@ class _Sent:
         return api.dump(openapi.api_of(self.documents[upstream]))
 
 
+@Operation("GET /fleet", answer=_FLEET)
 def exported(ask: Ask) -> Answer:
+    """An organization's part of the registry as a fleet file, without secrets."""
     for noun in dict.fromkeys(fleet_rights.SECTIONS.values()):
         check_access(ask.caller, noun, write=False)
     return Answer(body=export.document(ask.registry, ask.tenant, of_gateway=ask.caller.organization is None))
 
 
-def plan(ask: Ask) -> Answer:
-    """What applying the file would do. With `rehearse` it is done to a copy, for whoever may read what it is about."""
-    given: FleetToPlan = ask.body
+@Operation(
+    "POST /fleet/plan",
+    most_bytes=posted.MAX_BYTES,
+    most_values=posted.MAX_VALUES,
+    heavy=True,
+    changes_nothing=True,
+    answer=_PLAN,
+    tagged=True,
+)
+def plan(ask: Ask[FleetToPlan]) -> Answer:
+    """Say what applying a fleet file would do, and what would be wrong; nothing is changed.
+
+    What applying the file would do. With `rehearse` it is done to a copy, for whoever may read what it is about.
+    """
+    given = ask.body
     read = _read(ask, given)
     fleet_rights.check_comparison(ask.caller, read.value, keys=given.with_keys)
     check = functools.partial(_check_reach, ask)
@@ -123,8 +160,17 @@ def plan(ask: Ask) -> Answer:
     return Answer(body=_told(ask, steps, applied=False), tag=tag)
 
 
-def apply(ask: Ask) -> Answer:
-    given: FleetToApply = ask.body
+@Operation(
+    "POST /fleet/apply",
+    most_bytes=posted.MAX_BYTES,
+    most_values=posted.MAX_VALUES,
+    heavy=True,
+    answer=_PLAN,
+    if_match="required",
+)
+def apply(ask: Ask[FleetToApply]) -> Answer:
+    """Make the registry what a fleet file says, in one transaction."""
+    given = ask.body
     read = _read(ask, given)
     keys = given.keys is not None
     fleet_rights.check_comparison(ask.caller, read.value, keys=keys)
@@ -213,64 +259,3 @@ def _told(ask: Ask, steps: Sequence[Step], *, applied: bool, keys: Sequence[Mapp
         {"action": each.action, "noun": each.noun, "name": each.name, "changes": list(each.changes)} for each in steps
     ]
     return {"organization": ask.tenant, "applied": applied, "steps": listed, "keys": list(keys)}
-
-
-def _closed(properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-_TEXT: Final[Schema] = {"type": "string"}
-_STEP: Final = _closed(
-    {
-        "action": {"type": "string", "enum": ["add", "change", "remove"]},
-        "noun": _TEXT,
-        "name": _TEXT,
-        "changes": {"type": "array", "items": _TEXT, "description": "What becomes of it, for people."},
-    }
-)
-_PLAN: Final = _closed(
-    {
-        "organization": _TEXT,
-        "applied": {"type": "boolean"},
-        "steps": {"type": "array", "items": _STEP},
-        "keys": {"type": "array", "items": _closed({"agent": _TEXT, "id": _TEXT}), "description": "The new keys' ids."},
-    }
-)
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/fleet",
-        noun="fleet",
-        summary="An organization's part of the registry as a fleet file, without secrets",
-        function=exported,
-        answer=_FLEET,
-    ),
-    Operation(
-        method="POST",
-        path="/fleet/plan",
-        noun="fleet",
-        summary="What applying a fleet file would do, and what would be wrong; nothing is changed",
-        function=plan,
-        body=FleetToPlan,
-        most_bytes=posted.MAX_BYTES,
-        most_values=posted.MAX_VALUES,
-        heavy=True,
-        changes_nothing=True,
-        answer=_PLAN,
-        tagged=True,
-    ),
-    Operation(
-        method="POST",
-        path="/fleet/apply",
-        noun="fleet",
-        summary="Make the registry what a fleet file says, in one transaction",
-        function=apply,
-        body=FleetToApply,
-        most_bytes=posted.MAX_BYTES,
-        most_values=posted.MAX_VALUES,
-        heavy=True,
-        answer=_PLAN,
-        if_match="required",
-    ),
-]

@@ -66,7 +66,9 @@ def _plain(record: IssuerRecord) -> dict[str, Any]:
     return {**plain(record), "rules": len(record.rules)}
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /issuers", answer=shapes.page(_ISSUER))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List the issuers whose tokens are trusted."""
     found = issuers.issuers(ask.registry, ask.tenant)
     return cut(ask, [_plain(each) for each in found], lambda each: each["name"], "issuers")
 
@@ -75,22 +77,10 @@ def _one(ask: Ask) -> IssuerRecord:
     return issuers.named(issuers.issuers(ask.registry, ask.tenant), ask.path["issuer"])
 
 
-def show(ask: Ask) -> Answer:
-    return Answer(body=_plain(_one(ask)))
-
-
-def _check_one_place(given: NewIssuer | IssuerPatch) -> None:
-    if given.jwks is not None and given.jwks_url:
-        error = {"pointer": "/jwks", "message": "not beside jwks_url"}
-        raise Problem(422, "invalid_body", "/jwks: not beside jwks_url", hint="send one of them", errors=[error])
-
-
-def _text(jwks: dict[str, Any] | None) -> str:
-    return "" if jwks is None else orjson.dumps(jwks).decode()
-
-
-def add(ask: Ask) -> Answer:
-    given: NewIssuer = ask.body
+@Operation("POST /issuers", most_bytes=2 * issuers.MAX_JWKS, status=201, answer=_ISSUER)
+def add(ask: Ask[NewIssuer]) -> Answer:
+    """Trust an issuer, whose tokens open nothing before there is a rule."""
+    given = ask.body
     _check_one_place(given)
     if given.jwks is None:  # its keys are fetched from there
         url = given.jwks_url or given.issuer
@@ -107,8 +97,26 @@ def add(ask: Ask) -> Answer:
     return Answer(body=_plain(made), status=201, location=f"/issuers/{made.name}")
 
 
-def update(ask: Ask) -> Answer:
-    given: IssuerPatch = ask.body
+def _check_one_place(given: NewIssuer | IssuerPatch) -> None:
+    if given.jwks is not None and given.jwks_url:
+        error = {"pointer": "/jwks", "message": "not beside jwks_url"}
+        raise Problem(422, "invalid_body", "/jwks: not beside jwks_url", hint="send one of them", errors=[error])
+
+
+def _text(jwks: dict[str, Any] | None) -> str:
+    return "" if jwks is None else orjson.dumps(jwks).decode()
+
+
+@Operation("GET /issuers/{issuer}", answer=_ISSUER)
+def show(ask: Ask) -> Answer:
+    """An issuer."""
+    return Answer(body=_plain(_one(ask)))
+
+
+@Operation("PATCH /issuers/{issuer}", most_bytes=2 * issuers.MAX_JWKS, answer=_ISSUER)
+def update(ask: Ask[IssuerPatch]) -> Answer:
+    """Change where an issuer's keys come from, or what tokens of persons must be; its rules stay."""
+    given = ask.body
     _check_one_place(given)
     name = ask.path["issuer"]
     sent = given.model_dump(include={"jwks_url", "insecure", "max_age", "claims", "algorithms"})
@@ -131,19 +139,25 @@ def update(ask: Ask) -> Answer:
     return Answer(body=_plain(changed))
 
 
+@Operation("DELETE /issuers/{issuer}", answer=_ISSUER, restricts=True)
 def remove(ask: Ask) -> Answer:
+    """Trust an issuer no longer; the tokens that came from its rules end at their next use."""
     name = ask.path["issuer"]
     removed = issuers.remove_issuer(ask.change(), actor=ask.actor, organization=ask.tenant, name=name)
     return Answer(body=_plain(removed))
 
 
-def rules(ask: Ask) -> Answer:
+@Operation("GET /issuers/{issuer}/rules", answer=shapes.page(_RULE))
+def rules(ask: Ask[None, PageQuery]) -> Answer:
+    """List the rules of an issuer."""
     issuer = _one(ask)
     return cut(ask, issuer.rules, lambda each: each.id, "rules", issuer.id)
 
 
-def add_rule(ask: Ask) -> Answer:
-    given: NewRule = ask.body
+@Operation("POST /issuers/{issuer}/rules", status=201, answer=_RULE)
+def add_rule(ask: Ask[NewRule]) -> Answer:
+    """Let an issuer's tokens with these claims be an agent, or let one act for the persons that they name."""
+    given = ask.body
     made = issuers.add_rule(
         ask.change(),
         actor=ask.actor,
@@ -155,7 +169,9 @@ def add_rule(ask: Ask) -> Answer:
     return Answer(body=made, status=201, location=f"/issuers/{made.issuer}/rules/{made.id}")
 
 
+@Operation("GET /issuers/{issuer}/rules/{rule}", answer=_RULE)
 def show_rule(ask: Ask) -> Answer:
+    """A rule."""
     return Answer(body=_rule(ask))
 
 
@@ -168,93 +184,8 @@ def _rule(ask: Ask) -> RuleRecord:
     raise Problem(404, "unknown_rule", f"issuer `{issuer.name}` has no such rule", hint=hint)
 
 
+@Operation("DELETE /issuers/{issuer}/rules/{rule}", answer=_RULE, restricts=True)
 def remove_rule(ask: Ask) -> Answer:
+    """End a rule; the tokens that came from it end at their next use."""
     rule = _rule(ask).id
     return Answer(body=issuers.remove_rule(ask.change(), actor=ask.actor, organization=ask.tenant, rule=rule))
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/issuers",
-        noun="issuers",
-        summary="List the issuers whose tokens are trusted",
-        function=listed,
-        query=PageQuery,
-        answer=shapes.page(_ISSUER),
-    ),
-    Operation(
-        method="POST",
-        path="/issuers",
-        noun="issuers",
-        summary="Trust an issuer, whose tokens open nothing before there is a rule",
-        function=add,
-        body=NewIssuer,
-        most_bytes=2 * issuers.MAX_JWKS,
-        status=201,
-        answer=_ISSUER,
-    ),
-    Operation(
-        method="GET",
-        path="/issuers/{issuer}",
-        noun="issuers",
-        summary="An issuer",
-        function=show,
-        answer=_ISSUER,
-    ),
-    Operation(
-        method="PATCH",
-        path="/issuers/{issuer}",
-        noun="issuers",
-        summary="Change where an issuer's keys come from, or what tokens of persons must be; its rules stay",
-        function=update,
-        body=IssuerPatch,
-        most_bytes=2 * issuers.MAX_JWKS,
-        answer=_ISSUER,
-    ),
-    Operation(
-        method="DELETE",
-        path="/issuers/{issuer}",
-        noun="issuers",
-        summary="Trust an issuer no longer; the tokens that came from its rules end at their next use",
-        function=remove,
-        answer=_ISSUER,
-        restricts=True,
-    ),
-    Operation(
-        method="GET",
-        path="/issuers/{issuer}/rules",
-        noun="issuers",
-        summary="List the rules of an issuer",
-        function=rules,
-        query=PageQuery,
-        answer=shapes.page(_RULE),
-    ),
-    Operation(
-        method="POST",
-        path="/issuers/{issuer}/rules",
-        noun="issuers",
-        summary="Let an issuer's tokens with these claims be an agent, or let one act for the persons that they name",
-        function=add_rule,
-        body=NewRule,
-        status=201,
-        answer=_RULE,
-    ),
-    Operation(
-        method="GET",
-        path="/issuers/{issuer}/rules/{rule}",
-        noun="issuers",
-        summary="A rule",
-        function=show_rule,
-        answer=_RULE,
-    ),
-    Operation(
-        method="DELETE",
-        path="/issuers/{issuer}/rules/{rule}",
-        noun="issuers",
-        summary="End a rule; the tokens that came from it end at their next use",
-        function=remove_rule,
-        answer=_RULE,
-        restricts=True,
-    ),
-]

@@ -102,8 +102,10 @@ def uses_of(ask: Ask) -> Mapping[str, int]:
     return key_uses.read(ask.context.data.runtime_db)
 
 
-def listed(ask: Ask) -> Answer:
-    given: KeyQuery = ask.query
+@Operation("GET /keys", answer=shapes.page(KEY))
+def listed(ask: Ask[None, KeyQuery]) -> Answer:
+    """List keys without their secrets, also dead ones."""
+    given = ask.query
     place = (ask.tenant, "keys", given.agent or "", given.method or "")
     after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
     found, more = pages.keys(
@@ -125,8 +127,8 @@ class _Given(TypedDict):
     reason: str
 
 
-def _given(ask: Ask) -> _Given:
-    given: NewKey = ask.body
+def _given(ask: Ask[NewKey]) -> _Given:
+    given = ask.body
     scope = None
     if given.scope is not None:
         scope = key_scope.scope(given.scope.actions, given.scope.models, given.scope.networks)
@@ -141,18 +143,24 @@ def _given(ask: Ask) -> _Given:
     )
 
 
-def create(ask: Ask) -> Answer:
+@Operation("POST /keys", status=201, answer=_NEW_KEY)
+def create(ask: Ask[NewKey]) -> Answer:
+    """Create a key, which is shown once."""
     made = changes.create_key(ask.change(), ask.context.peppers, **_given(ask))
     body = {**shown(made.record, {}), "key": made.text}
     return Answer(body=body, status=201, location=f"/keys/{made.record.id}", once="key")
 
 
-def add_public(ask: Ask) -> Answer:
+@Operation("POST /keys/public", status=201, answer=KEY)
+def add_public(ask: Ask[NewPublicKey]) -> Answer:
+    """Add the public key of an agent that signs its requests."""
     key = public_keys.parse_public(ask.body.public_key)
     return _added(registered.add_public_key(ask.change(), key, proof=ask.body.proof, **_given(ask)))
 
 
-def add_spiffe(ask: Ask) -> Answer:
+@Operation("POST /keys/spiffe", status=201, answer=KEY)
+def add_spiffe(ask: Ask[NewSpiffeId]) -> Answer:
+    """Let clients with a certificate of this SPIFFE ID be an agent."""
     return _added(workload_names.add_spiffe_id(ask.change(), ask.body.spiffe_id, **_given(ask)))
 
 
@@ -160,17 +168,22 @@ def _added(made: KeyRecord) -> Answer:
     return Answer(body=shown(made, {}), status=201, location=f"/keys/{made.id}")
 
 
+@Operation("GET /keys/{key}", answer=KEY)
 def show(ask: Ask) -> Answer:
+    """A key without its secret, by its id or the beginning of its text."""
     return Answer(body=shown(pages.key(ask.registry, ask.tenant, ask.path["key"]), uses_of(ask)))
 
 
-def revoke(ask: Ask) -> Answer:
-    reference = ask.path["key"]
-    changes.revoke_key(ask.change(), actor=ask.actor, organization=ask.tenant, key=reference, reason=ask.body.reason)
-    return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference), uses_of(ask)))
-
-
-def rotate(ask: Ask) -> Answer:
+@Operation(
+    "POST /agents/{agent}/keys/rotate",
+    noun="keys",
+    summary="The same for the key that an agent has in use, if it has one",
+    status=201,
+    answer=_ROTATED,
+)
+@Operation("POST /keys/{key}/rotate", status=201, answer=_ROTATED)
+def rotate(ask: Ask[Rotation]) -> Answer:
+    """Create a key that replaces this one, which works until the overlap is over."""
     made = key_rotation.rotate_key(
         ask.change(),
         ask.context.peppers,
@@ -185,8 +198,12 @@ def rotate(ask: Ask) -> Answer:
     return Answer(body=body, status=201, location=f"/keys/{made.new.record.id}", once="key")
 
 
-def rotate_many(ask: Ask) -> Answer:
-    """All in one transaction, so a lost answer would lose them all: only for whoever has `ask.deliver`."""
+@Operation("POST /keys/rotate", status=201, answer={}, here=True)
+def rotate_many(ask: Ask[Rotations]) -> Answer:
+    """The same for the keys of a team's agents, or of all.
+
+    All in one transaction, so a lost answer would lose them all: only for whoever has `ask.deliver`.
+    """
     made, skipped = key_rotation.rotate_many(
         ask.change(),
         ask.context.peppers,
@@ -199,8 +216,27 @@ def rotate_many(ask: Ask) -> Answer:
     return Answer(body={"rotated": [_rotated(each, {}) for each in made], "skipped": skipped}, status=201)
 
 
-def _terms(ask: Ask) -> key_rotation.Terms:
-    given: Rotation = ask.body
+@Operation(
+    "POST /keys/leaked",
+    about="nothing",
+    answer=shapes.closed({"items": {"type": "array", "items": shapes.record(Leaked)}}),
+    restricts=True,
+)
+def leaked(ask: Ask[Texts]) -> Answer:
+    """End those of these keys that are real, whichever organization they belong to.
+
+    Of every organization: whoever has found a key cannot know whose it is.
+    """
+    if ask.caller.organization is not None:
+        detail = "an operator of one organization may not end keys of others"
+        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+    found = [each for text in ask.body.keys if (each := credentials.parse(text)) is not None]
+    fates = leaked_keys.revoke_found(ask.change(), ask.context.peppers, actor=ask.actor, found=found)
+    return Answer(body={"items": fates})
+
+
+def _terms(ask: Ask[Rotation]) -> key_rotation.Terms:
+    given = ask.body
     if not (ask.caller.is_here or 1 <= given.overlap <= _MOST_OVERLAP):
         detail = f"/overlap: it must be from 1 to {_MOST_OVERLAP}"
         error = {"pointer": "/overlap", "message": f"it must be from 1 to {_MOST_OVERLAP}"}
@@ -218,119 +254,9 @@ class Texts(Body):
     keys: list[Annotated[str, Field(max_length=256)]] = Field(max_length=1000)
 
 
-def leaked(ask: Ask) -> Answer:
-    """Of every organization: whoever has found a key cannot know whose it is."""
-    if ask.caller.organization is not None:
-        detail = "an operator of one organization may not end keys of others"
-        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
-    found = [each for text in ask.body.keys if (each := credentials.parse(text)) is not None]
-    fates = leaked_keys.revoke_found(ask.change(), ask.context.peppers, actor=ask.actor, found=found)
-    return Answer(body={"items": fates})
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/keys",
-        noun="keys",
-        summary="List keys without their secrets, also dead ones",
-        function=listed,
-        query=KeyQuery,
-        answer=shapes.page(KEY),
-    ),
-    Operation(
-        method="POST",
-        path="/keys",
-        noun="keys",
-        summary="Create a key, which is shown once",
-        function=create,
-        body=NewKey,
-        status=201,
-        answer=_NEW_KEY,
-    ),
-    Operation(
-        method="POST",
-        path="/keys/public",
-        noun="keys",
-        summary="Add the public key of an agent that signs its requests",
-        function=add_public,
-        body=NewPublicKey,
-        status=201,
-        answer=KEY,
-    ),
-    Operation(
-        method="POST",
-        path="/keys/spiffe",
-        noun="keys",
-        summary="Let clients with a certificate of this SPIFFE ID be an agent",
-        function=add_spiffe,
-        body=NewSpiffeId,
-        status=201,
-        answer=KEY,
-    ),
-    Operation(
-        method="GET",
-        path="/keys/{key}",
-        noun="keys",
-        summary="A key without its secret, by its id or the beginning of its text",
-        function=show,
-        answer=KEY,
-    ),
-    Operation(
-        method="POST",
-        path="/keys/{key}/rotate",
-        noun="keys",
-        summary="Create a key that replaces this one, which works until the overlap is over",
-        function=rotate,
-        body=Rotation,
-        status=201,
-        answer=_ROTATED,
-    ),
-    Operation(
-        method="POST",
-        path="/agents/{agent}/keys/rotate",
-        noun="keys",
-        summary="The same for the key that an agent has in use, if it has one",
-        function=rotate,
-        body=Rotation,
-        status=201,
-        answer=_ROTATED,
-    ),
-    Operation(
-        method="POST",
-        path="/keys/rotate",
-        noun="keys",
-        summary="The same for the keys of a team's agents, or of all",
-        function=rotate_many,
-        body=Rotations,
-        status=201,
-        answer={},
-        here=True,
-    ),
-    Operation(
-        method="POST",
-        path="/keys/leaked",
-        noun="keys",
-        summary="End those of these keys that are real, whichever organization they belong to",
-        function=leaked,
-        body=Texts,
-        about="nothing",
-        answer={
-            "type": "object",
-            "properties": {"items": {"type": "array", "items": shapes.record(Leaked)}},
-            "required": ["items"],
-            "additionalProperties": False,
-        },
-        restricts=True,
-    ),
-    Operation(
-        method="POST",
-        path="/keys/{key}/revoke",
-        noun="keys",
-        summary="End a key, for good",
-        function=revoke,
-        body=Reasoned,
-        answer=KEY,
-        restricts=True,
-    ),
-]
+@Operation("POST /keys/{key}/revoke", answer=KEY, restricts=True)
+def revoke(ask: Ask[Reasoned]) -> Answer:
+    """End a key, for good."""
+    reference = ask.path["key"]
+    changes.revoke_key(ask.change(), actor=ask.actor, organization=ask.tenant, key=reference, reason=ask.body.reason)
+    return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference), uses_of(ask)))

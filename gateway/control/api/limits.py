@@ -67,16 +67,24 @@ class NamedRaise(Raise, Named):
     """The same, with whose limit it is."""
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /limits", answer=shapes.page(LIMIT))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List the limits in force."""
     return cut(ask, usage_limits.limits(ask.registry, ask.tenant), lambda each: each.id, "limits")
 
 
-def states(ask: Ask) -> Answer:
-    given: StateQuery = ask.query
-    check_subject(ask, given.subject_kind, given.subject)
-    found = limit_states.applying(ask.registry, ask.tenant, given.subject_kind, given.subject)
-    shown = limit_states.states(ask.context.data, found)
-    return cut(ask, shown, lambda each: each.id, "limit states", given.subject_kind, given.subject)
+@Operation("POST /limits", status=201, answer=LIMIT)
+def set_limit(ask: Ask[NewLimit]) -> Answer:
+    """Set a limit, or give it another value; its id is a new one each time."""
+    given = ask.body
+    made = usage_limits.set_limit(
+        ask.change(),
+        value=given.value,
+        mode=given.mode,
+        without_members=given.without_members,
+        **_named(ask, given),
+    )
+    return Answer(body=made, status=201, location=f"/limits/{made.id}")
 
 
 class _Which(TypedDict):
@@ -92,14 +100,13 @@ class _Which(TypedDict):
     reason: str
 
 
-def _which(ask: Ask) -> _Which:
-    """The limit in the path of a request, or else the one that its body names."""
-    found: LimitRecord | Named
-    if "limit" in ask.path:
-        found = _one(ask)
-    else:
-        found = ask.body
-        check_subject(ask, found.subject_kind, found.subject)
+def _named(ask: Ask, given: Named) -> _Which:
+    """The limit that a body names."""
+    check_subject(ask, given.subject_kind, given.subject)
+    return _which(ask, given, None, given.reason)
+
+
+def _which(ask: Ask, found: LimitRecord | Named, by_gateway: bool | None, reason: str = "") -> _Which:
     return _Which(
         actor=ask.actor,
         organization=ask.tenant,
@@ -107,32 +114,56 @@ def _which(ask: Ask) -> _Which:
         subject=found.subject,
         name=found.limit,
         part=Part(found.upstream, found.model),
-        by_gateway=found.by_gateway if isinstance(found, LimitRecord) else None,
-        reason="" if ask.body is None else ask.body.reason,
+        by_gateway=by_gateway,
+        reason=reason,
     )
 
 
-def set_limit(ask: Ask) -> Answer:
-    given: NewLimit = ask.body
-    which = _which(ask)
-    made = usage_limits.set_limit(
-        ask.change(), value=given.value, mode=given.mode, without_members=given.without_members, **which
-    )
-    return Answer(body=made, status=201, location=f"/limits/{made.id}")
+@Operation("GET /limits/states", answer=shapes.page(_STATE))
+def states(ask: Ask[None, StateQuery]) -> Answer:
+    """List what is spent, reserved and left of the limits that hold an agent, a team or the organization back."""
+    given = ask.query
+    check_subject(ask, given.subject_kind, given.subject)
+    found = limit_states.applying(ask.registry, ask.tenant, given.subject_kind, given.subject)
+    shown = limit_states.states(ask.context.data, found)
+    return cut(ask, shown, lambda each: each.id, "limit states", given.subject_kind, given.subject)
 
 
+@Operation("POST /limits/raise", answer=LIMIT)
+def raise_named(ask: Ask[NamedRaise]) -> Answer:
+    """Raise the limit of this name for a while; it falls back by itself."""
+    return _raised(ask, ask.body, _named(ask, ask.body))
+
+
+@Operation("POST /limits/remove", answer=LIMIT)
+def remove_named(ask: Ask[Named]) -> Answer:
+    """End the limit of this name."""
+    return Answer(body=usage_limits.remove_limit(ask.change(), **_named(ask, ask.body)))
+
+
+@Operation("GET /limits/{limit}", answer=LIMIT)
 def show(ask: Ask) -> Answer:
+    """A limit in force."""
     return Answer(body=_one(ask))
 
 
-def raise_limit(ask: Ask) -> Answer:
-    given: Raise = ask.body
+@Operation("POST /limits/{limit}/raise", answer=LIMIT)
+def raise_limit(ask: Ask[Raise]) -> Answer:
+    """Raise a limit for a while; it falls back by itself, and its id is a new one."""
+    found = _one(ask)
+    return _raised(ask, ask.body, _which(ask, found, found.by_gateway, ask.body.reason))
+
+
+def _raised(ask: Ask, given: Raise, which: _Which) -> Answer:
     for_ns = given.for_seconds * 10**9
-    return Answer(body=usage_limits.raise_limit(ask.change(), value=given.value, for_ns=for_ns, **_which(ask)))
+    return Answer(body=usage_limits.raise_limit(ask.change(), value=given.value, for_ns=for_ns, **which))
 
 
+@Operation("DELETE /limits/{limit}", answer=LIMIT)
 def remove(ask: Ask) -> Answer:
-    return Answer(body=usage_limits.remove_limit(ask.change(), **_which(ask)))
+    """End a limit."""
+    found = _one(ask)
+    return Answer(body=usage_limits.remove_limit(ask.change(), **_which(ask, found, found.by_gateway)))
 
 
 def _one(ask: Ask) -> LimitRecord:
@@ -140,78 +171,3 @@ def _one(ask: Ask) -> LimitRecord:
         if each.id == ask.path["limit"]:
             return each
     raise Problem(404, "unknown_limit", "no such limit is in force", hint="GET /api/v1/limits lists them")
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/limits",
-        noun="limits",
-        summary="List the limits in force",
-        function=listed,
-        query=PageQuery,
-        answer=shapes.page(LIMIT),
-    ),
-    Operation(
-        method="POST",
-        path="/limits",
-        noun="limits",
-        summary="Set a limit, or give it another value; its id is a new one each time",
-        function=set_limit,
-        body=NewLimit,
-        status=201,
-        answer=LIMIT,
-    ),
-    Operation(
-        method="GET",
-        path="/limits/states",
-        noun="limits",
-        summary="What is spent, reserved and left of the limits that hold an agent, a team or the organization back",
-        function=states,
-        query=StateQuery,
-        answer=shapes.page(_STATE),
-    ),
-    Operation(
-        method="POST",
-        path="/limits/raise",
-        noun="limits",
-        summary="Raise the limit of this name for a while; it falls back by itself",
-        function=raise_limit,
-        body=NamedRaise,
-        answer=LIMIT,
-    ),
-    Operation(
-        method="POST",
-        path="/limits/remove",
-        noun="limits",
-        summary="End the limit of this name",
-        function=remove,
-        body=Named,
-        answer=LIMIT,
-    ),
-    Operation(
-        method="GET",
-        path="/limits/{limit}",
-        noun="limits",
-        summary="A limit in force",
-        function=show,
-        answer=LIMIT,
-    ),
-    Operation(
-        method="POST",
-        path="/limits/{limit}/raise",
-        noun="limits",
-        summary="Raise a limit for a while; it falls back by itself, and its id is a new one",
-        function=raise_limit,
-        body=Raise,
-        answer=LIMIT,
-    ),
-    Operation(
-        method="DELETE",
-        path="/limits/{limit}",
-        noun="limits",
-        summary="End a limit",
-        function=remove,
-        answer=LIMIT,
-    ),
-]

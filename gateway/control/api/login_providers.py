@@ -59,7 +59,9 @@ def _check_everywhere(ask: Ask) -> None:
         raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /login-providers", noun="operators", about="nothing", answer=shapes.page(_PROVIDER))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List the providers where operators log in."""
     _check_everywhere(ask)
     return cut(ask, login_providers.providers(ask.registry), lambda each: each.name, "login-providers")
 
@@ -69,14 +71,11 @@ def _shown(record: LoginProviderRecord, status: int = 200) -> Answer:
     return Answer(body=record, status=status, tag=tag(record.version), location=location)
 
 
-def show(ask: Ask) -> Answer:
+@Operation("POST /login-providers", noun="operators", about="nothing", status=201, answer=_PROVIDER, tagged=True)
+def add(ask: Ask[NewLoginProvider]) -> Answer:
+    """Add a provider where operators log in; it lets nobody in before there is a rule."""
     _check_everywhere(ask)
-    return _shown(login_providers.provider(ask.registry, ask.path["provider"]))
-
-
-def add(ask: Ask) -> Answer:
-    _check_everywhere(ask)
-    given: NewLoginProvider = ask.body
+    given = ask.body
     made = login_providers.add_provider(
         ask.change(),
         ask.context.vault,
@@ -87,9 +86,25 @@ def add(ask: Ask) -> Answer:
     return _shown(made, 201)
 
 
-def update(ask: Ask) -> Answer:
+@Operation("GET /login-providers/{provider}", noun="operators", about="nothing", answer=_PROVIDER, tagged=True)
+def show(ask: Ask) -> Answer:
+    """A login provider."""
     _check_everywhere(ask)
-    given: LoginProviderPatch = ask.body
+    return _shown(login_providers.provider(ask.registry, ask.path["provider"]))
+
+
+@Operation(
+    "PATCH /login-providers/{provider}",
+    noun="operators",
+    about="nothing",
+    answer=_PROVIDER,
+    if_match="required",
+    tagged=True,
+)
+def update(ask: Ask[LoginProviderPatch]) -> Answer:
+    """Change a login provider, for logins from now on."""
+    _check_everywhere(ask)
+    given = ask.body
     name = ask.path["provider"]
 
     def current(session: Session) -> str:
@@ -111,22 +126,30 @@ def update(ask: Ask) -> Answer:
     return _shown(changed)
 
 
-def remove(ask: Ask) -> Answer:
+@Operation(
+    "DELETE /login-providers/{provider}", noun="operators", about="nothing", answer=_REMOVED_PROVIDER, restricts=True
+)
+def remove(ask: Ask[None, ReasonQuery]) -> Answer:
+    """Let nobody log in there any more; its rules go, and the tokens of its logins end."""
     _check_everywhere(ask)
     name, reason = ask.path["provider"], ask.query.reason
     removed, ended = login_providers.remove_provider(ask.change(), actor=ask.actor, name=name, reason=reason)
     return Answer(body={**plain(removed), "tokens_ended": ended})
 
 
-def rules(ask: Ask) -> Answer:
+@Operation("GET /login-providers/{provider}/rules", noun="operators", about="nothing", answer=shapes.page(_RULE))
+def rules(ask: Ask[None, PageQuery]) -> Answer:
+    """List whom a provider lets in."""
     _check_everywhere(ask)
     name = ask.path["provider"]
     return cut(ask, login_providers.rules(ask.registry, name), lambda each: each.id, "login-rules", name)
 
 
-def add_rule(ask: Ask) -> Answer:
+@Operation("POST /login-providers/{provider}/rules", noun="operators", about="nothing", status=201, answer=_RULE)
+def add_rule(ask: Ask[NewLoginRule]) -> Answer:
+    """Let people with these claims in."""
     _check_everywhere(ask)
-    given: NewLoginRule = ask.body
+    given = ask.body
     made = login_providers.add_rule(ask.change(), actor=ask.actor, provider=ask.path["provider"], **given.model_dump())
     return Answer(body=made, status=201, location=f"/login-providers/{made.provider}/rules/{made.id}")
 
@@ -140,114 +163,24 @@ def _rule(ask: Ask) -> LoginRuleRecord:
     raise Problem(404, "unknown_rule", f"the login provider has no rule `{wanted[:80]}`", hint=hint)
 
 
+@Operation("GET /login-providers/{provider}/rules/{rule}", noun="operators", about="nothing", answer=_RULE)
 def show_rule(ask: Ask) -> Answer:
+    """A rule of logins."""
     _check_everywhere(ask)
     return Answer(body=_rule(ask))
 
 
-def remove_rule(ask: Ask) -> Answer:
+@Operation(
+    "DELETE /login-providers/{provider}/rules/{rule}",
+    noun="operators",
+    about="nothing",
+    answer=_REMOVED_RULE,
+    restricts=True,
+)
+def remove_rule(ask: Ask[None, ReasonQuery]) -> Answer:
+    """End a rule, and the tokens of the logins that it has let in."""
     _check_everywhere(ask)
     rule, reason = _rule(ask).id, ask.query.reason
     removed, ended = login_providers.remove_rule(ask.change(), actor=ask.actor, rule=rule, reason=reason)
     body: dict[str, Any] = {**plain(removed), "tokens_ended": ended}
     return Answer(body=body)
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/login-providers",
-        noun="operators",
-        summary="List the providers where operators log in",
-        function=listed,
-        query=PageQuery,
-        about="nothing",
-        answer=shapes.page(_PROVIDER),
-    ),
-    Operation(
-        method="POST",
-        path="/login-providers",
-        noun="operators",
-        summary="Add a provider where operators log in; it lets nobody in before there is a rule",
-        function=add,
-        body=NewLoginProvider,
-        about="nothing",
-        status=201,
-        answer=_PROVIDER,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/login-providers/{provider}",
-        noun="operators",
-        summary="A login provider",
-        function=show,
-        about="nothing",
-        answer=_PROVIDER,
-        tagged=True,
-    ),
-    Operation(
-        method="PATCH",
-        path="/login-providers/{provider}",
-        noun="operators",
-        summary="Change a login provider, for logins from now on",
-        function=update,
-        body=LoginProviderPatch,
-        about="nothing",
-        answer=_PROVIDER,
-        if_match="required",
-        tagged=True,
-    ),
-    Operation(
-        method="DELETE",
-        path="/login-providers/{provider}",
-        noun="operators",
-        summary="Let nobody log in there any more; its rules go, and the tokens of its logins end",
-        function=remove,
-        query=ReasonQuery,
-        about="nothing",
-        answer=_REMOVED_PROVIDER,
-        restricts=True,
-    ),
-    Operation(
-        method="GET",
-        path="/login-providers/{provider}/rules",
-        noun="operators",
-        summary="List whom a provider lets in",
-        function=rules,
-        query=PageQuery,
-        about="nothing",
-        answer=shapes.page(_RULE),
-    ),
-    Operation(
-        method="POST",
-        path="/login-providers/{provider}/rules",
-        noun="operators",
-        summary="Let people with these claims in",
-        function=add_rule,
-        body=NewLoginRule,
-        about="nothing",
-        status=201,
-        answer=_RULE,
-    ),
-    Operation(
-        method="GET",
-        path="/login-providers/{provider}/rules/{rule}",
-        noun="operators",
-        summary="A rule of logins",
-        function=show_rule,
-        about="nothing",
-        answer=_RULE,
-    ),
-    Operation(
-        method="DELETE",
-        path="/login-providers/{provider}/rules/{rule}",
-        noun="operators",
-        summary="End a rule, and the tokens of the logins that it has let in",
-        function=remove_rule,
-        query=ReasonQuery,
-        about="nothing",
-        answer=_REMOVED_RULE,
-        restricts=True,
-    ),
-]

@@ -47,8 +47,10 @@ def _shown(record: OperatorTokenRecord) -> dict[str, Any]:
     return {**plain(record), "status": record.status(time.time_ns())}
 
 
-async def begin(visit: Visit) -> Answer:
-    given: NewLogin = visit.body
+@Operation("POST /login", noun="me", about="nothing", answer=shapes.record(Begun), public=True)
+async def begin(visit: Visit[NewLogin]) -> Answer:
+    """Begin a login: where the browser must go."""
+    given = visit.body
     begun = await visit.logins.begin(
         visit.address,
         challenge=given.code_challenge,
@@ -59,15 +61,19 @@ async def begin(visit: Visit) -> Answer:
     return Answer(body=begun)
 
 
-async def finish(visit: Visit) -> Answer:
-    given: FinishedLogin = visit.body
+@Operation("POST /login/finish", noun="me", about="nothing", status=201, answer=NEW_TOKEN, public=True)
+async def finish(visit: Visit[FinishedLogin]) -> Answer:
+    """Finish a login: get a token, once, for the code that the browser has brought."""
+    given = visit.body
     made = await visit.logins.finish(
         visit.address, login=given.login, code=given.code, verifier=given.code_verifier, issuer=given.iss
     )
     return Answer(body={**_shown(made.record), "token": made.text}, status=201)
 
 
+@Operation("POST /logout", noun="me", about="nothing", answer=TOKEN, restricts=True)
 def logout(ask: Ask) -> Answer:
+    """End the token with which this is asked, for good."""
     mine = ask.caller.token
     revoked = operators.revoke_token(
         ask.change(),
@@ -78,40 +84,3 @@ def logout(ask: Ask) -> Answer:
         reason="logout",
     )
     return Answer(body=_shown(revoked or mine))
-
-
-OPERATIONS = [
-    Operation(
-        method="POST",
-        path="/login",
-        noun="me",
-        summary="Begin a login: where the browser must go",
-        function=begin,
-        body=NewLogin,
-        about="nothing",
-        answer=shapes.record(Begun),
-        public=True,
-    ),
-    Operation(
-        method="POST",
-        path="/login/finish",
-        noun="me",
-        summary="Finish a login: get a token, once, for the code that the browser has brought",
-        function=finish,
-        body=FinishedLogin,
-        about="nothing",
-        status=201,
-        answer=NEW_TOKEN,
-        public=True,
-    ),
-    Operation(
-        method="POST",
-        path="/logout",
-        noun="me",
-        summary="End the token with which this is asked, for good",
-        function=logout,
-        about="nothing",
-        answer=TOKEN,
-        restricts=True,
-    ),
-]

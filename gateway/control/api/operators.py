@@ -74,12 +74,16 @@ def _token(record: OperatorTokenRecord) -> dict[str, Any]:
     return {**plain(record), "status": record.status(time.time_ns())}
 
 
+@Operation("GET /me", about="nothing", answer=_ME)
 def me(ask: Ask) -> Answer:
+    """Show who you are, and what your token is for."""
     deployment = queries.deployment(ask.registry)
     return Answer(body={**plain(ask.caller.operator), "token": _token(ask.caller.token), "deployment": deployment})
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /operators", about="home", answer=shapes.page(_OPERATOR))
+def listed(ask: Ask[None, OperatorQuery]) -> Answer:
+    """List operators, also revoked ones."""
     if ask.query.everywhere and ask.organization is None:
         every = operators.all_operators(ask.registry)
     else:
@@ -88,23 +92,32 @@ def listed(ask: Ask) -> Answer:
     return cut(ask, sorted(every, key=lambda each: each.id), lambda each: each.id, *place)
 
 
-def add(ask: Ask) -> Answer:
-    given: NewOperator = ask.body
+@Operation("POST /operators", about="home", status=201, answer=_OPERATOR, tagged=True)
+def add(ask: Ask[NewOperator]) -> Answer:
+    """Add an operator, who can do nothing without a token."""
+    given = ask.body
     made = operators.add_operator(ask.change(), actor=ask.actor, organization=ask.organization, **given.model_dump())
     return _shown(made, 201)
 
 
+@Operation("GET /operators/{operator}", about="home", answer=_OPERATOR, tagged=True)
 def show(ask: Ask) -> Answer:
+    """An operator."""
     return _shown(operators.operator(ask.registry, ask.organization, ask.path["operator"]))
 
 
-def versions(ask: Ask) -> Answer:
+@Operation("GET /operators/{operator}/versions", about="home", answer=shapes.page(_VERSION))
+def versions(ask: Ask[None, PageQuery]) -> Answer:
+    """All versions of an operator, with who made them and why."""
     operator = ask.path["operator"]
     found = operators.operator_versions(ask.registry, ask.organization, operator)
     return cut(ask, found, lambda each: each.version, "operator versions", operator)
 
 
-def update(ask: Ask) -> Answer:
+@Operation("PATCH /operators/{operator}", about="home", answer=_OPERATOR, if_match="required", tagged=True)
+def update(ask: Ask[OperatorPatch]) -> Answer:
+    """Give an operator another role."""
+
     def current(session: Session) -> str:
         tenant = None if ask.organization is None else queries.find_organization(session, ask.organization)
         return tag(operators.find_operator(session, tenant, ask.path["operator"]).version)
@@ -119,7 +132,9 @@ def update(ask: Ask) -> Answer:
     return _shown(changed) if changed else show(ask)
 
 
-def revoke(ask: Ask) -> Answer:
+@Operation("POST /operators/{operator}/revoke", about="home", answer=_OPERATOR, restricts=True, tagged=True)
+def revoke(ask: Ask[Reasoned]) -> Answer:
+    """End an operator and all its tokens, for good."""
     revoked = operators.revoke_operator(
         ask.change(),
         actor=ask.actor,
@@ -130,7 +145,9 @@ def revoke(ask: Ask) -> Answer:
     return _shown(revoked) if revoked else show(ask)
 
 
-def readmit(ask: Ask) -> Answer:
+@Operation("POST /operators/{operator}/readmit", about="home", answer=_OPERATOR, tagged=True)
+def readmit(ask: Ask[Reasoned]) -> Answer:
+    """Let the person of a revoked operator log in again, as a new operator."""
     operator_logins.readmit(
         ask.change(),
         actor=ask.actor,
@@ -141,13 +158,17 @@ def readmit(ask: Ask) -> Answer:
     return show(ask)
 
 
-def tokens(ask: Ask) -> Answer:
+@Operation("GET /operators/{operator}/tokens", about="home", answer=shapes.page(TOKEN))
+def tokens(ask: Ask[None, PageQuery]) -> Answer:
+    """List an operator's tokens without their secrets."""
     found = operators.tokens(ask.registry, ask.organization, ask.path["operator"])
     return cut(ask, [_token(each) for each in found], lambda each: each["id"], "tokens", ask.path["operator"])
 
 
-def create_token(ask: Ask) -> Answer:
-    given: NewOperatorToken = ask.body
+@Operation("POST /operators/{operator}/tokens", about="home", status=201, answer=NEW_TOKEN)
+def create_token(ask: Ask[NewOperatorToken]) -> Answer:
+    """Create a token, which is shown once."""
+    given = ask.body
     if not narrower(given.scopes, ask.caller.token.scopes):
         detail = "a token for certain things makes only tokens for some of these"
         raise Problem(403, "token_scope", detail, hint=f"yours is for {', '.join(ask.caller.token.scopes or ())}")
@@ -166,161 +187,33 @@ def create_token(ask: Ask) -> Answer:
     return Answer(body=body, status=201, once="token")
 
 
+@Operation("POST /operators/{operator}/tokens/{token}/revoke", about="home", answer=TOKEN, restricts=True)
+def revoke_token_of(ask: Ask[Reasoned]) -> Answer:
+    """End a token, for good."""
+    return _revoked(ask, ask.path["operator"])
+
+
+@Operation("GET /operator-tokens/{token}", noun="operators", about="home", answer=TOKEN)
 def show_token(ask: Ask) -> Answer:
+    """A token without its secret, by its id or the beginning of its text."""
     return Answer(body=_token(operators.token(ask.registry, ask.organization, None, ask.path["token"])))
 
 
-def revoke_token(ask: Ask) -> Answer:
-    """Of an operator, if the path names one, or of any that the request is about."""
-    holder, reference = ask.path.get("operator"), ask.path["token"]
+@Operation("POST /operator-tokens/{token}/revoke", noun="operators", about="home", answer=TOKEN, restricts=True)
+def revoke_token(ask: Ask[Reasoned]) -> Answer:
+    """End a token that is named without its operator, for good."""
+    return _revoked(ask, None)
+
+
+def _revoked(ask: Ask[Reasoned], operator: str | None) -> Answer:
+    """The token in the path: of this operator, or of any that the request is about."""
+    reference = ask.path["token"]
     operators.revoke_token(
         ask.change(),
         actor=ask.actor,
         organization=ask.organization,
-        operator=holder,
+        operator=operator,
         token=reference,
         reason=ask.body.reason,
     )
-    return Answer(body=_token(operators.token(ask.registry, ask.organization, holder, reference)))
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/me",
-        noun="me",
-        summary="Who you are, and what your token is for",
-        function=me,
-        about="nothing",
-        answer=_ME,
-    ),
-    Operation(
-        method="GET",
-        path="/operators",
-        noun="operators",
-        summary="List operators, also revoked ones",
-        function=listed,
-        query=OperatorQuery,
-        about="home",
-        answer=shapes.page(_OPERATOR),
-    ),
-    Operation(
-        method="POST",
-        path="/operators",
-        noun="operators",
-        summary="Add an operator, who can do nothing without a token",
-        function=add,
-        body=NewOperator,
-        about="home",
-        status=201,
-        answer=_OPERATOR,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/operators/{operator}",
-        noun="operators",
-        summary="An operator",
-        function=show,
-        about="home",
-        answer=_OPERATOR,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/operators/{operator}/versions",
-        noun="operators",
-        summary="All versions of an operator, with who made them and why",
-        function=versions,
-        query=PageQuery,
-        about="home",
-        answer=shapes.page(_VERSION),
-    ),
-    Operation(
-        method="PATCH",
-        path="/operators/{operator}",
-        noun="operators",
-        summary="Give an operator another role",
-        function=update,
-        body=OperatorPatch,
-        about="home",
-        answer=_OPERATOR,
-        if_match="required",
-        tagged=True,
-    ),
-    Operation(
-        method="POST",
-        path="/operators/{operator}/revoke",
-        noun="operators",
-        summary="End an operator and all its tokens, for good",
-        function=revoke,
-        body=Reasoned,
-        about="home",
-        answer=_OPERATOR,
-        restricts=True,
-        tagged=True,
-    ),
-    Operation(
-        method="POST",
-        path="/operators/{operator}/readmit",
-        noun="operators",
-        summary="Let the person of a revoked operator log in again, as a new operator",
-        function=readmit,
-        body=Reasoned,
-        about="home",
-        answer=_OPERATOR,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/operators/{operator}/tokens",
-        noun="operators",
-        summary="List an operator's tokens without their secrets",
-        function=tokens,
-        query=PageQuery,
-        about="home",
-        answer=shapes.page(TOKEN),
-    ),
-    Operation(
-        method="POST",
-        path="/operators/{operator}/tokens",
-        noun="operators",
-        summary="Create a token, which is shown once",
-        function=create_token,
-        body=NewOperatorToken,
-        about="home",
-        status=201,
-        answer=NEW_TOKEN,
-    ),
-    Operation(
-        method="POST",
-        path="/operators/{operator}/tokens/{token}/revoke",
-        noun="operators",
-        summary="End a token, for good",
-        function=revoke_token,
-        body=Reasoned,
-        about="home",
-        answer=TOKEN,
-        restricts=True,
-    ),
-    Operation(
-        method="GET",
-        path="/operator-tokens/{token}",
-        noun="operators",
-        summary="A token without its secret, by its id or the beginning of its text",
-        function=show_token,
-        about="home",
-        answer=TOKEN,
-    ),
-    Operation(
-        method="POST",
-        path="/operator-tokens/{token}/revoke",
-        noun="operators",
-        summary="End a token that is named without its operator, for good",
-        function=revoke_token,
-        body=Reasoned,
-        about="home",
-        answer=TOKEN,
-        restricts=True,
-    ),
-]
+    return Answer(body=_token(operators.token(ask.registry, ask.organization, operator, reference)))

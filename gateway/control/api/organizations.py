@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -64,12 +63,21 @@ def _one(ask: Ask, name: str) -> OrganizationRecord:
     raise tenants.unknown(name, [each.name for each in _visible(ask)])
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /organizations", about="nothing", answer=shapes.page(_ORGANIZATION))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List the organizations that you may see."""
     return cut(ask, _visible(ask), lambda each: each.name, "organizations")
 
 
-def show(ask: Ask) -> Answer:
-    return _shown(_one(ask, ask.path["organization"]))
+@Operation("POST /organizations", about="nothing", status=201, answer=_ORGANIZATION, tagged=True)
+def create(ask: Ask[NewOrganization]) -> Answer:
+    """Create an organization."""
+    if ask.caller.organization is not None:
+        detail = "an operator of one organization may not create others"
+        raise Problem(403, "forbidden", detail, hint="an owner of the whole gateway can")
+    name = ask.body.name
+    changes.create_organization(ask.change(), actor=ask.actor, name=name, reason=ask.body.reason)
+    return _shown(_one(ask, name), 201)
 
 
 def _shown(record: OrganizationRecord, status: int = 200) -> Answer:
@@ -77,12 +85,55 @@ def _shown(record: OrganizationRecord, status: int = 200) -> Answer:
     return Answer(body=record, status=status, tag=tag(record.version), location=location)
 
 
-def versions(ask: Ask) -> Answer:
+@Operation("GET /organizations/{organization}", about="nothing", answer=_ORGANIZATION, tagged=True)
+def show(ask: Ask) -> Answer:
+    """An organization."""
+    return _shown(_one(ask, ask.path["organization"]))
+
+
+@Operation("GET /organizations/{organization}/versions", about="nothing", answer=shapes.page(_VERSION))
+def versions(ask: Ask[None, PageQuery]) -> Answer:
+    """All versions of an organization, with who made them and why."""
     found = _one(ask, ask.path["organization"])
     return cut(ask, records.versions(ask.registry, found.name), lambda each: each.version, "versions", found.id)
 
 
-def update(ask: Ask) -> Answer:
+@Operation("GET /organizations/{organization}/names", about="nothing", answer=shapes.page(_NAME))
+def names_of(ask: Ask[None, PageQuery]) -> Answer:
+    """List the trust domains and issuers that an organization was given."""
+    found = _one(ask, ask.path["organization"])
+    return cut(ask, given_names.given(ask.registry, found.name), lambda each: each.id, "names", found.id)
+
+
+def _transition(change: Callable[..., OrganizationRecord | None], ask: Ask[Reasoned], *conditions: Step) -> Answer:
+    name = ask.path["organization"]
+    found = _one(ask, name)
+    changed = change(ask.change(*conditions), actor=ask.actor, organization=name, reason=ask.body.reason)
+    return _shown(changed or found)
+
+
+@Operation("POST /organizations/{organization}/names", about="nothing", status=201, answer=_NAME)
+def give(ask: Ask[NewName]) -> Answer:
+    """Give an organization a trust domain, or an issuer with an audience."""
+    name = _one(ask, ask.path["organization"]).name
+    made = given_names.give(ask.change(), actor=ask.actor, organization=name, **ask.body.model_dump())
+    return Answer(body=made, status=201)
+
+
+@Operation("DELETE /organizations/{organization}/names/{name}", about="nothing", answer=_NAME, restricts=True)
+def take(ask: Ask[None, ReasonQuery]) -> Answer:
+    """Take a name back from an organization; what was made with it stays."""
+    name = _one(ask, ask.path["organization"]).name
+    given, reason = ask.path["name"], ask.query.reason
+    taken = given_names.take(ask.change(), actor=ask.actor, organization=name, given=given, reason=reason)
+    return Answer(body=taken)
+
+
+@Operation(
+    "PATCH /organizations/{organization}", about="nothing", answer=_ORGANIZATION, if_match="required", tagged=True
+)
+def update(ask: Ask[OrganizationPatch]) -> Answer:
+    """Change an organization's time zone, and how often its agents must be confirmed or are suspended."""
     name = ask.path["organization"]
     found = _one(ask, name)
     ask.check_tag(tag(found.version))
@@ -102,23 +153,18 @@ def update(ask: Ask) -> Answer:
     return _shown(changed or found)
 
 
-def create(ask: Ask) -> Answer:
-    if ask.caller.organization is not None:
-        detail = "an operator of one organization may not create others"
-        raise Problem(403, "forbidden", detail, hint="an owner of the whole gateway can")
-    name = ask.body.name
-    changes.create_organization(ask.change(), actor=ask.actor, name=name, reason=ask.body.reason)
-    return _shown(_one(ask, name), 201)
+@Operation(
+    "POST /organizations/{organization}/suspend", about="nothing", answer=_ORGANIZATION, restricts=True, tagged=True
+)
+def suspend(ask: Ask[Reasoned]) -> Answer:
+    """Refuse the requests of all its agents until it is resumed."""
+    return _transition(tenant_changes.suspend_organization, ask)
 
 
-def _transition(change: Callable[..., OrganizationRecord | None], ask: Ask, *conditions: Step) -> Answer:
-    name = ask.path["organization"]
-    found = _one(ask, name)
-    changed = change(ask.change(*conditions), actor=ask.actor, organization=name, reason=ask.body.reason)
-    return _shown(changed or found)
+@Operation("POST /organizations/{organization}/resume", about="nothing", answer=_ORGANIZATION, tagged=True)
+def resume(ask: Ask[Reasoned]) -> Answer:
+    """Let the agents of a suspended organization go on."""
 
-
-def resume(ask: Ask) -> Answer:
     def check(session: Session) -> None:
         actor = records.suspended_by(session, ask.path["organization"])
         if actor is not None:
@@ -127,139 +173,9 @@ def resume(ask: Ask) -> Answer:
     return _transition(tenant_changes.resume_organization, ask, check)
 
 
-_TRANSITIONS: list[tuple[str, str, Callable[[Ask], Answer]]] = [
-    (
-        "suspend",
-        "Refuse the requests of all its agents until it is resumed",
-        functools.partial(_transition, tenant_changes.suspend_organization),
-    ),
-    ("resume", "Let the agents of a suspended organization go on", resume),
-    (
-        "revoke",
-        "End an organization and all that its agents may do, for good",
-        functools.partial(_transition, tenant_changes.revoke_organization),
-    ),
-]
-
-
-def names_of(ask: Ask) -> Answer:
-    found = _one(ask, ask.path["organization"])
-    return cut(ask, given_names.given(ask.registry, found.name), lambda each: each.id, "names", found.id)
-
-
-def give(ask: Ask) -> Answer:
-    name = _one(ask, ask.path["organization"]).name
-    made = given_names.give(ask.change(), actor=ask.actor, organization=name, **ask.body.model_dump())
-    return Answer(body=made, status=201)
-
-
-def take(ask: Ask) -> Answer:
-    name = _one(ask, ask.path["organization"]).name
-    given, reason = ask.path["name"], ask.query.reason
-    taken = given_names.take(ask.change(), actor=ask.actor, organization=name, given=given, reason=reason)
-    return Answer(body=taken)
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/organizations",
-        noun="organizations",
-        summary="List the organizations that you may see",
-        function=listed,
-        query=PageQuery,
-        about="nothing",
-        answer=shapes.page(_ORGANIZATION),
-    ),
-    Operation(
-        method="POST",
-        path="/organizations",
-        noun="organizations",
-        summary="Create an organization",
-        function=create,
-        body=NewOrganization,
-        about="nothing",
-        status=201,
-        answer=_ORGANIZATION,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/organizations/{organization}",
-        noun="organizations",
-        summary="An organization",
-        function=show,
-        about="nothing",
-        answer=_ORGANIZATION,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/organizations/{organization}/versions",
-        noun="organizations",
-        summary="All versions of an organization, with who made them and why",
-        function=versions,
-        query=PageQuery,
-        about="nothing",
-        answer=shapes.page(_VERSION),
-    ),
-    Operation(
-        method="GET",
-        path="/organizations/{organization}/names",
-        noun="organizations",
-        summary="List the trust domains and issuers that an organization was given",
-        function=names_of,
-        query=PageQuery,
-        about="nothing",
-        answer=shapes.page(_NAME),
-    ),
-    Operation(
-        method="POST",
-        path="/organizations/{organization}/names",
-        noun="organizations",
-        summary="Give an organization a trust domain, or an issuer with an audience",
-        function=give,
-        body=NewName,
-        about="nothing",
-        status=201,
-        answer=_NAME,
-    ),
-    Operation(
-        method="DELETE",
-        path="/organizations/{organization}/names/{name}",
-        noun="organizations",
-        summary="Take a name back from an organization; what was made with it stays",
-        function=take,
-        query=ReasonQuery,
-        about="nothing",
-        answer=_NAME,
-        restricts=True,
-    ),
-    Operation(
-        method="PATCH",
-        path="/organizations/{organization}",
-        noun="organizations",
-        summary="Change an organization's time zone, and how often its agents must be confirmed or are suspended",
-        function=update,
-        body=OrganizationPatch,
-        about="nothing",
-        answer=_ORGANIZATION,
-        if_match="required",
-        tagged=True,
-    ),
-    *(
-        Operation(
-            method="POST",
-            path=f"/organizations/{{organization}}/{name}",
-            noun="organizations",
-            summary=summary,
-            function=function,
-            body=Reasoned,
-            about="nothing",
-            answer=_ORGANIZATION,
-            restricts=name != "resume",
-            tagged=True,
-        )
-        for name, summary, function in _TRANSITIONS
-    ),
-]
+@Operation(
+    "POST /organizations/{organization}/revoke", about="nothing", answer=_ORGANIZATION, restricts=True, tagged=True
+)
+def revoke(ask: Ask[Reasoned]) -> Answer:
+    """End an organization and all that its agents may do, for good."""
+    return _transition(tenant_changes.revoke_organization, ask)

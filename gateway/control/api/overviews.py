@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final
+from typing import Final
 
 from gateway.control import shapes
 from gateway.control.api.agents import STANDING, AtQuery
@@ -22,16 +22,10 @@ _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _OTHER_NOUNS: Final = ("keys", "bindings", "limits")
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-_BOUND = _closed({"binding": shapes.record(BindingRecord, "agents"), "revision": _or_null(shapes.record(BundleRecord))})
-_OVERVIEW = _closed(
+_BOUND = shapes.closed(
+    {"binding": shapes.record(BindingRecord, "agents"), "revision": shapes.or_null(shapes.record(BundleRecord))}
+)
+_OVERVIEW = shapes.closed(
     {
         "agent": shapes.record(AgentVersionRecord),
         "parent_name": {"type": "string", "description": "Of the agent that it works for; empty if there is none."},
@@ -40,12 +34,14 @@ _OVERVIEW = _closed(
         "keys": {"type": "array", "items": KEY},
         "bindings": {"type": "array", "items": _BOUND, "description": "With the revisions that judge."},
         "limits": {"type": "array", "items": LIMIT},
-        "activation": _or_null(_closed({"id": _TEXT, "commit": _TEXT})),
+        "activation": shapes.or_null(shapes.closed({"id": _TEXT, "commit": _TEXT})),
     }
 )
 
 
-def overview(ask: Ask) -> Answer:
+@Operation("GET /agents/{agent}/overview", answer=_OVERVIEW)
+def overview(ask: Ask[None, AtQuery]) -> Answer:
+    """An agent with its keys, bindings and limits, now or as it was at a time."""
     ask.check_also_reads(*_OTHER_NOUNS)
     at_ns = nanoseconds(ask.query.at)
     then = as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], as_of.NOW if at_ns is None else at_ns)
@@ -70,16 +66,3 @@ def overview(ask: Ask) -> Answer:
         "activation": None if activation is None else {"id": activation.id, "commit": activation.commit},
     }
     return Answer(body=plain(body))
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/agents/{agent}/overview",
-        noun="agents",
-        summary="An agent with its keys, bindings and limits, now or as it was at a time",
-        function=overview,
-        query=AtQuery,
-        answer=_OVERVIEW,
-    ),
-]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Final
+from typing import Final
 
 from pydantic import AwareDatetime, Field
 
@@ -27,15 +27,11 @@ _TEXT = {"type": "string"}
 _PERMISSION = shapes.record(Permission, "call")
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-_ANSWER = _closed(
+_ANSWER = shapes.closed(
     shapes.page(_PERMISSION)["properties"]
     | {
         "at": shapes.TIME,
-        "activation": {"anyOf": [_closed({"id": _TEXT, "commit": _TEXT}), {"type": "null"}]},
+        "activation": {"anyOf": [shapes.closed({"id": _TEXT, "commit": _TEXT}), {"type": "null"}]},
         "call": shapes.record(AskedCall),
         "not_considered": {"type": "array", "items": _TEXT, "description": "What the answer does not know."},
     }
@@ -59,12 +55,15 @@ class CallPageQuery(CallQuery, PageQuery):
     allowed: bool | None = Field(None, description="Only agents that could make it, or could not.")
 
 
-def listed(ask: Ask) -> Answer:
-    """A page may be empty and have a `next`: it is one of agents, of which ended and unwanted ones are left out.
+@Operation("GET /permissions", noun="agents", heavy=True, answer=_ANSWER)
+def listed(ask: Ask[None, CallPageQuery]) -> Answer:
+    """List the agents that could make a call, and what makes it so, by asking the policies.
+
+    A page may be empty and have a `next`: it is one of agents, of which ended and unwanted ones are left out.
 
     It also ends where its time is over.
     """
-    given: CallPageQuery = ask.query
+    given = ask.query
     call, when, time_ns = _asked(ask)
     place = (ask.tenant, "permissions", str(given.at or ""))
     after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
@@ -80,16 +79,18 @@ def listed(ask: Ask) -> Answer:
     return _answer(call, then, time_ns, found, following)
 
 
-def of_agent(ask: Ask) -> Answer:
+@Operation("GET /agents/{agent}/permissions", heavy=True, answer=_ANSWER)
+def of_agent(ask: Ask[None, CallQuery]) -> Answer:
+    """Say whether an agent could make a call, and what makes it so, by asking the policies."""
     call, when, time_ns = _asked(ask)
     then = as_of.agent_at(ask.registry, ask.tenant, ask.path["agent"], when)
     found = permissions.permissions(ask.context.bundles, then, [call], time_ns)
     return _answer(call, then, time_ns, found, None)
 
 
-def _asked(ask: Ask) -> tuple[Call, int, int]:
+def _asked(ask: Ask[None, CallQuery]) -> tuple[Call, int, int]:
     """The call, the time as the registry takes it, and the time of the policies' clock."""
-    given: CallQuery = ask.query
+    given = ask.query
     actions, tools = (None if each is None else [each] for each in (given.action, given.tool))
     (call,) = calls_of(ask.registry, ask.tenant, [given.model], actions, tools, given.upstream)
     at_ns = nanoseconds(given.at)
@@ -110,27 +111,3 @@ def _answer(call: Call, then: RegistryAt, time_ns: int, found: list[Permission],
         "not_considered": list(NOT_CONSIDERED),
     }
     return Answer(body=body)
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/permissions",
-        noun="agents",
-        summary="Which agents could make a call, and what makes it so, by asking the policies",
-        function=listed,
-        heavy=True,
-        query=CallPageQuery,
-        answer=_ANSWER,
-    ),
-    Operation(
-        method="GET",
-        path="/agents/{agent}/permissions",
-        noun="agents",
-        summary="Whether an agent could make a call, and what makes it so, by asking the policies",
-        function=of_agent,
-        heavy=True,
-        query=CallQuery,
-        answer=_ANSWER,
-    ),
-]

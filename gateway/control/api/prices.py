@@ -20,10 +20,6 @@ from gateway.usage.prices import PriceTable
 _TEXT = {"type": "string"}
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
 def _list(of: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": of}
 
@@ -33,9 +29,13 @@ _PRICE = {
     "version": {"type": "string", "description": "Of that table."},
     "rates": {"type": "object", "description": "As in files of prices (schemas/prices.schema.json)."},
 }
-_PROVIDERS = _closed({"version": _TEXT, "items": _list(shapes.record(PricedProvider))})
-_MODELS = _closed({"version": _TEXT, "also": _list(_TEXT), "items": _list(_closed({"model": _TEXT, **_PRICE}))})
-_PLACES = _closed({"items": _list(_closed({"at": {**_TEXT, "description": "An upstream or a provider."}, **_PRICE}))})
+_PROVIDERS = shapes.closed({"version": _TEXT, "items": _list(shapes.record(PricedProvider))})
+_MODELS = shapes.closed(
+    {"version": _TEXT, "also": _list(_TEXT), "items": _list(shapes.closed({"model": _TEXT, **_PRICE}))}
+)
+_PLACES = shapes.closed(
+    {"items": _list(shapes.closed({"at": {**_TEXT, "description": "An upstream or a provider."}, **_PRICE}))}
+)
 
 
 class ModelsQuery(Query):
@@ -56,20 +56,10 @@ def _table(ask: Ask) -> PriceTable:
     return price_files.load(load_settings({"data": ask.context.data.path}))
 
 
-def providers(ask: Ask) -> Answer:
-    table = _table(ask)
-    return Answer(body={"version": table.version, "items": [plain(each) for each in price_documents.providers(table)]})
-
-
-def models(ask: Ask) -> Answer:
-    table, provider = _table(ask), ask.query.provider
-    found = price_documents.of_provider(table, provider, time.time_ns())
-    also = list(table.providers[provider].also)
-    return Answer(body={"version": table.version, "also": also, "items": [_shown("model", each) for each in found]})
-
-
-def prices(ask: Ask) -> Answer:
-    given: PricesQuery = ask.query
+@Operation("GET /prices", noun="usage", answer=_PLACES)
+def prices(ask: Ask[None, PricesQuery]) -> Answer:
+    """Show what a model costs at each upstream of an organization."""
+    given = ask.query
     at_ns = time.time_ns() if given.at is None else nanoseconds(given.at)
     assert at_ns is not None
     places = price_places(ask.registry, ask.tenant, given.upstream)
@@ -77,37 +67,21 @@ def prices(ask: Ask) -> Answer:
     return Answer(body={"items": [_shown("at", each) for each in found]})
 
 
+@Operation("GET /prices/providers", noun="usage", about="nothing", answer=_PROVIDERS)
+def providers(ask: Ask) -> Answer:
+    """List the providers whose models have prices."""
+    table = _table(ask)
+    return Answer(body={"version": table.version, "items": [plain(each) for each in price_documents.providers(table)]})
+
+
+@Operation("GET /prices/models", noun="usage", about="nothing", answer=_MODELS)
+def models(ask: Ask[None, ModelsQuery]) -> Answer:
+    """List the models of a provider with their prices."""
+    table, provider = _table(ask), ask.query.provider
+    found = price_documents.of_provider(table, provider, time.time_ns())
+    also = list(table.providers[provider].also)
+    return Answer(body={"version": table.version, "also": also, "items": [_shown("model", each) for each in found]})
+
+
 def _shown(what: str, found: NamedPrice) -> dict[str, Any]:
     return {what: found.name, **price_documents.document(found.price)}
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/prices",
-        noun="usage",
-        summary="What a model costs at each upstream of an organization",
-        function=prices,
-        query=PricesQuery,
-        answer=_PLACES,
-    ),
-    Operation(
-        method="GET",
-        path="/prices/providers",
-        noun="usage",
-        summary="List the providers whose models have prices",
-        function=providers,
-        about="nothing",
-        answer=_PROVIDERS,
-    ),
-    Operation(
-        method="GET",
-        path="/prices/models",
-        noun="usage",
-        summary="List the models of a provider with their prices",
-        function=models,
-        query=ModelsQuery,
-        about="nothing",
-        answer=_MODELS,
-    ),
-]

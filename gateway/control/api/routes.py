@@ -49,16 +49,16 @@ def _shown(record: RouteRecord, status: int = 200) -> Answer:
     return Answer(body=record, status=status, tag=tag_of(record.version, record.default), location=location)
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /routes", answer=shapes.page(_ROUTE))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List routes."""
     found = sorted(queries.routes(ask.registry, ask.tenant), key=lambda each: each.name)
     return cut(ask, found, lambda each: each.name, "routes")
 
 
-def show(ask: Ask) -> Answer:
-    return _shown(_one(ask))
-
-
-def create(ask: Ask) -> Answer:
+@Operation("POST /routes", status=201, answer=_ROUTE, tagged=True)
+def create(ask: Ask[NewRoute]) -> Answer:
+    """Create a route."""
     name = ask.body.name
 
     def absent(session: Session) -> None:
@@ -69,7 +69,16 @@ def create(ask: Ask) -> Answer:
     return _shown(_put(ask, ask.change(absent), name), 201)
 
 
-def replace(ask: Ask) -> Answer:
+@Operation("GET /routes/{route}", answer=_ROUTE, tagged=True)
+def show(ask: Ask) -> Answer:
+    """A route."""
+    return _shown(_one(ask))
+
+
+@Operation("PUT /routes/{route}", answer=_ROUTE, if_match="required", tagged=True)
+def replace(ask: Ask[RouteBody]) -> Answer:
+    """Give a route other upstreams."""
+
     def current(session: Session) -> str:
         tenant = queries.find_organization(session, ask.tenant)
         row = queries.find_route(session, tenant, ask.path["route"])
@@ -80,8 +89,8 @@ def replace(ask: Ask) -> Answer:
     return _shown(_put(ask, ask.change(ask.if_match(current)), _one(ask).name))
 
 
-def _put(ask: Ask, registry: Registry, name: str) -> RouteRecord:
-    given: RouteBody = ask.body
+def _put(ask: Ask[RouteBody], registry: Registry, name: str) -> RouteRecord:
+    given = ask.body
     return upstream_routes.set_route(
         registry,
         actor=ask.actor,
@@ -93,7 +102,9 @@ def _put(ask: Ask, registry: Registry, name: str) -> RouteRecord:
     )
 
 
-def remove(ask: Ask) -> Answer:
+@Operation("DELETE /routes/{route}", answer=_ROUTE)
+def remove(ask: Ask[None, ReasonQuery]) -> Answer:
+    """Remove a route; its upstreams stay."""
     removed = upstream_routes.remove_route(
         ask.change(), actor=ask.actor, organization=ask.tenant, name=_one(ask).name, reason=ask.query.reason
     )
@@ -105,56 +116,3 @@ def _one(ask: Ask) -> RouteRecord:
     if (one := found.get(ask.path["route"])) is None:
         raise names.unknown_route(ask.path["route"], found)
     return one
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/routes",
-        noun="routes",
-        summary="List routes",
-        function=listed,
-        query=PageQuery,
-        answer=shapes.page(_ROUTE),
-    ),
-    Operation(
-        method="POST",
-        path="/routes",
-        noun="routes",
-        summary="Create a route",
-        function=create,
-        body=NewRoute,
-        status=201,
-        answer=_ROUTE,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/routes/{route}",
-        noun="routes",
-        summary="A route",
-        function=show,
-        answer=_ROUTE,
-        tagged=True,
-    ),
-    Operation(
-        method="PUT",
-        path="/routes/{route}",
-        noun="routes",
-        summary="Give a route other upstreams",
-        function=replace,
-        body=RouteBody,
-        answer=_ROUTE,
-        if_match="required",
-        tagged=True,
-    ),
-    Operation(
-        method="DELETE",
-        path="/routes/{route}",
-        noun="routes",
-        summary="Remove a route; its upstreams stay",
-        function=remove,
-        query=ReasonQuery,
-        answer=_ROUTE,
-    ),
-]

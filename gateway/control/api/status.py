@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Operation
 from gateway.control.problems import Problem
-
-
-def show(ask: Ask) -> Answer:
-    """All of it for operators of the whole gateway; for those of one organization the part that is theirs."""
-    if ask.context.health is None:
-        raise Problem(503, "overloaded", "this process does not know the gateway's state", hint="try again")
-    return Answer(body=ask.context.health(ask.caller.organization))
 
 
 def _text(description: str = "") -> dict[str, Any]:
@@ -22,7 +16,7 @@ def _text(description: str = "") -> dict[str, Any]:
 def _list(description: str, **members: dict[str, Any]) -> dict[str, Any]:
     item: dict[str, Any] = {"type": "object"}
     if members:
-        item |= {"properties": members, "required": list(members), "additionalProperties": False}
+        item = shapes.closed(members)
     return {"type": "array", "items": item, "description": description}
 
 
@@ -53,19 +47,22 @@ _MEMBERS: dict[str, dict[str, Any]] = {
     "webhooks": _list("How deliveries go."),
 }
 
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/status",
-        noun="status",
-        summary="Whether the gateway works, and what needs a person, as `gateway status` says it",
-        function=show,
-        about="nothing",
-        heavy=True,
-        answer={
-            "type": "object",
-            "properties": _MEMBERS,
-            "required": ["findings", "needs_a_person", "lines", "gateway"],
-        },
-    ),
-]
+
+@Operation(
+    "GET /status",
+    about="nothing",
+    heavy=True,
+    answer={
+        "type": "object",
+        "properties": _MEMBERS,
+        "required": ["findings", "needs_a_person", "lines", "gateway"],
+    },
+)
+def show(ask: Ask) -> Answer:
+    """Say whether the gateway works, and what needs a person, as `gateway status` does.
+
+    All of it for operators of the whole gateway; for those of one organization the part that is theirs.
+    """
+    if ask.context.health is None:
+        raise Problem(503, "overloaded", "this process does not know the gateway's state", hint="try again")
+    return Answer(body=ask.context.health(ask.caller.organization))

@@ -34,24 +34,16 @@ def _shown(ask: Ask, stop: StopRecord) -> StopRecord:
     return dataclasses.replace(stop, actor="", reason="") if foreign else stop
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /stops", about="home", answer=shapes.page(_STOP))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List the emergency stops that are in force."""
     found = sorted(emergency_stops.stops(ask.registry, ask.organization), key=lambda each: each.id)
     return cut(ask, [_shown(ask, each) for each in found], lambda each: each.id, "stops")
 
 
-def show(ask: Ask) -> Answer:
-    return Answer(body=_shown(ask, _one(ask)))
-
-
-def _one(ask: Ask) -> StopRecord:
-    found = emergency_stops.find(ask.registry, ask.path["stop"], ask.organization)
-    if found is None:
-        hint = "GET /api/v1/stops lists those in force"
-        raise Problem(404, "unknown_stop", "there is no such stop", hint=hint)
-    return found
-
-
-def begin(ask: Ask) -> Answer:
+@Operation("POST /stops", about="home", answer=_STOP, restricts=True)
+def begin(ask: Ask[NewStop]) -> Answer:
+    """Refuse every agent of an organization, or of all, from the next request on."""
     if ask.body.everybody and ask.caller.organization is not None:
         raise _not_yours("stop the agents of all")
     if ask.body.everybody == (ask.organization is not None):
@@ -62,7 +54,23 @@ def begin(ask: Ask) -> Answer:
     return Answer(body=stop)
 
 
-def end(ask: Ask) -> Answer:
+def _one(ask: Ask) -> StopRecord:
+    found = emergency_stops.find(ask.registry, ask.path["stop"], ask.organization)
+    if found is None:
+        hint = "GET /api/v1/stops lists those in force"
+        raise Problem(404, "unknown_stop", "there is no such stop", hint=hint)
+    return found
+
+
+@Operation("GET /stops/{stop}", about="home", answer=_STOP)
+def show(ask: Ask) -> Answer:
+    """An emergency stop, also one that has ended."""
+    return Answer(body=_shown(ask, _one(ask)))
+
+
+@Operation("POST /stops/{stop}/resume", about="home", answer=_STOP)
+def end(ask: Ask[Reasoned]) -> Answer:
+    """End an emergency stop; agents that were suspended or revoked stay so."""
     stop = _one(ask)
     if stop.organization is None and ask.caller.organization is not None:
         raise _not_yours("end a stop of all")
@@ -100,47 +108,3 @@ def _its_own(ask: Ask, stop: StopRecord) -> Callable[[Session], None]:
 def _not_yours(what: str) -> Problem:
     detail = f"an operator of one organization may not {what}"
     return Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/stops",
-        noun="stops",
-        summary="List the emergency stops that are in force",
-        function=listed,
-        query=PageQuery,
-        about="home",
-        answer=shapes.page(_STOP),
-    ),
-    Operation(
-        method="POST",
-        path="/stops",
-        noun="stops",
-        summary="Refuse every agent of an organization, or of all, from the next request on",
-        function=begin,
-        body=NewStop,
-        about="home",
-        answer=_STOP,
-        restricts=True,
-    ),
-    Operation(
-        method="GET",
-        path="/stops/{stop}",
-        noun="stops",
-        summary="An emergency stop, also one that has ended",
-        function=show,
-        about="home",
-        answer=_STOP,
-    ),
-    Operation(
-        method="POST",
-        path="/stops/{stop}/resume",
-        noun="stops",
-        summary="End an emergency stop; agents that were suspended or revoked stay so",
-        function=end,
-        body=Reasoned,
-        about="home",
-        answer=_STOP,
-    ),
-]

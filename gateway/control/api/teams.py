@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -61,7 +60,9 @@ def _shown(record: TeamRecord, status: int = 200, *, members: bool = False) -> A
     return Answer(body=body, status=status, tag=tag(record.version), location=location)
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /teams", answer=shapes.page(_WITH_MEMBERS))
+def listed(ask: Ask[None, TeamPageQuery]) -> Answer:
+    """List teams."""
     if ask.query.members:
         ask.check_also_reads("agents", "bindings")
         found = [plain(each) for each in teams.teams(ask.registry, ask.tenant)]
@@ -71,12 +72,16 @@ def listed(ask: Ask) -> Answer:
     return cut(ask, sorted(found, key=lambda each: str(each["name"])), lambda each: each["name"], *place)
 
 
-def create(ask: Ask) -> Answer:
+@Operation("POST /teams", status=201, answer=_TEAM, tagged=True)
+def create(ask: Ask[NewTeam]) -> Answer:
+    """Create a team."""
     members = ask.body.model_dump()
     return _shown(teams.create_team(ask.change(), actor=ask.actor, organization=ask.tenant, **members), 201)
 
 
-def show(ask: Ask) -> Answer:
+@Operation("GET /teams/{team}", answer=_WITH_MEMBERS, tagged=True)
+def show(ask: Ask[None, TeamQuery]) -> Answer:
+    """A team."""
     if ask.query.members:
         ask.check_also_reads("agents", "bindings")
     return _shown(_team(ask), members=ask.query.members)
@@ -86,7 +91,10 @@ def _team(ask: Ask) -> TeamRecord:
     return teams.team(ask.registry, ask.tenant, ask.path["team"])
 
 
-def update(ask: Ask) -> Answer:
+@Operation("PATCH /teams/{team}", answer=_TEAM, if_match="required", tagged=True)
+def update(ask: Ask[TeamPatch]) -> Answer:
+    """Change a team's owner or description."""
+
     def current(session: Session) -> str:
         tenant = queries.find_organization(session, ask.tenant)
         return tag(teams.find_team(session, tenant, ask.path["team"]).version)
@@ -104,73 +112,26 @@ def update(ask: Ask) -> Answer:
     return _shown(changed or _team(ask))
 
 
-def _transition(change: Callable[..., TeamRecord | None], ask: Ask) -> Answer:
+def _transition(change: Callable[..., TeamRecord | None], ask: Ask[Reasoned]) -> Answer:
     changed = change(
         ask.change(), actor=ask.actor, organization=ask.tenant, team=ask.path["team"], reason=ask.body.reason
     )
     return _shown(changed or _team(ask))
 
 
-_TRANSITIONS: list[tuple[str, str, Callable[..., TeamRecord | None]]] = [
-    ("suspend", "Refuse the requests of all agents of a team until it is resumed", tenant_changes.suspend_team),
-    ("resume", "Let the agents of a suspended team go on", tenant_changes.resume_team),
-    ("revoke", "End a team and all that its agents may do, for good", tenant_changes.revoke_team),
-]
+@Operation("POST /teams/{team}/suspend", answer=_TEAM, restricts=True, tagged=True)
+def suspend(ask: Ask[Reasoned]) -> Answer:
+    """Refuse the requests of all agents of a team until it is resumed."""
+    return _transition(tenant_changes.suspend_team, ask)
 
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/teams",
-        noun="teams",
-        summary="List teams",
-        function=listed,
-        query=TeamPageQuery,
-        answer=shapes.page(_WITH_MEMBERS),
-    ),
-    Operation(
-        method="POST",
-        path="/teams",
-        noun="teams",
-        summary="Create a team",
-        function=create,
-        body=NewTeam,
-        status=201,
-        answer=_TEAM,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/teams/{team}",
-        noun="teams",
-        summary="A team",
-        function=show,
-        query=TeamQuery,
-        answer=_WITH_MEMBERS,
-        tagged=True,
-    ),
-    Operation(
-        method="PATCH",
-        path="/teams/{team}",
-        noun="teams",
-        summary="Change a team's owner or description",
-        function=update,
-        body=TeamPatch,
-        answer=_TEAM,
-        if_match="required",
-        tagged=True,
-    ),
-    *(
-        Operation(
-            method="POST",
-            path=f"/teams/{{team}}/{name}",
-            noun="teams",
-            summary=summary,
-            function=functools.partial(_transition, change),
-            body=Reasoned,
-            answer=_TEAM,
-            restricts=name != "resume",
-            tagged=True,
-        )
-        for name, summary, change in _TRANSITIONS
-    ),
-]
+
+@Operation("POST /teams/{team}/resume", answer=_TEAM, tagged=True)
+def resume(ask: Ask[Reasoned]) -> Answer:
+    """Let the agents of a suspended team go on."""
+    return _transition(tenant_changes.resume_team, ask)
+
+
+@Operation("POST /teams/{team}/revoke", answer=_TEAM, restricts=True, tagged=True)
+def revoke(ask: Ask[Reasoned]) -> Answer:
+    """End a team and all that its agents may do, for good."""
+    return _transition(tenant_changes.revoke_team, ask)

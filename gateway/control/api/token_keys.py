@@ -24,42 +24,27 @@ def check_whole(ask: Ask) -> None:
         raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
 
 
-def listed(ask: Ask) -> Answer:
-    """Newest first."""
+@Operation("GET /token-keys", about="nothing", answer=shapes.page(shapes.record(TokenKeyState)))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List the keys that sign and verify the gateway's own tokens, newest first.
+
+    Newest first.
+    """
     check_whole(ask)
     ask.context.data.check()  # nothing else of it is opened
     return cut(ask, states(ask.context.data.keys), lambda each: -each.number, "token-keys")
 
 
-def rotate(ask: Ask) -> Answer:
+@Operation(
+    "POST /token-keys/rotate",
+    about="nothing",
+    answer=shapes.record(Rotation),
+    restricts=lambda body: bool(body.at_once),
+)
+def rotate(ask: Ask[NewTokenKey]) -> Answer:
+    """Make a new key, which signs tokens from now on."""
     check_whole(ask)
     done = token_keys.rotate(
         ask.change(), ask.context.data.keys, actor=ask.actor, at_once=ask.body.at_once, reason=ask.body.reason
     )
     return Answer(body=done)
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/token-keys",
-        noun="token-keys",
-        summary="List the keys that sign and verify the gateway's own tokens, newest first",
-        function=listed,
-        query=PageQuery,
-        about="nothing",
-        answer=shapes.page(shapes.record(TokenKeyState)),
-    ),
-    Operation(
-        method="POST",
-        path="/token-keys/rotate",
-        noun="token-keys",
-        summary="Make a new key, which signs tokens from now on",
-        function=rotate,
-        body=NewTokenKey,
-        about="nothing",
-        answer=shapes.record(Rotation),
-        # Ending tokens must not wait for a log that cannot be written.
-        restricts=lambda body: bool(body.at_once),
-    ),
-]

@@ -70,34 +70,37 @@ def _shown(record: UpstreamRecord, status: int = 200) -> Answer:
     return Answer(body=_plain(record), status=status, tag=tag, location=location)
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /upstreams", answer=shapes.page(_UPSTREAM))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List upstreams, without their secrets."""
     found = sorted(queries.upstreams(ask.registry, ask.tenant), key=lambda each: each.name)
     return cut(ask, [_plain(each) for each in found], lambda each: each["name"], "upstreams")
 
 
-def show(ask: Ask) -> Answer:
-    return _shown(_one(ask))
-
-
-def add(ask: Ask) -> Answer:
+@Operation("POST /upstreams", most_bytes=_MOST_BYTES, status=201, answer=_UPSTREAM, tagged=True)
+def add(ask: Ask[NewUpstream]) -> Answer:
+    """Add an upstream with its secret, which is sealed."""
     return _shown(_put(ask, ask.change(), ask.body.name, replace=False), 201)
 
 
-def replace(ask: Ask) -> Answer:
-    _one(ask)
-
-    def current(session: Session) -> str:
-        tenant = queries.find_organization(session, ask.tenant)
-        row = queries.find_upstream(session, tenant, ask.path["upstream"])
-        if row is None:
-            raise names.unknown_upstream(ask.path["upstream"], queries.upstream_names(session, tenant))
-        return tag_of(row.version, row.is_default)
-
-    return _shown(_put(ask, ask.change(ask.if_match(current)), ask.path["upstream"], replace=True))
+@Operation("GET /upstreams/{upstream}", answer=_UPSTREAM, tagged=True)
+def show(ask: Ask) -> Answer:
+    """An upstream, without its secret."""
+    return _shown(_one(ask))
 
 
-def _put(ask: Ask, registry: Any, name: str, *, replace: bool) -> UpstreamRecord:
-    given: UpstreamBody = ask.body
+@Operation("GET /upstreams/{upstream}/operations", answer=shapes.page(_OPERATION))
+def operations(ask: Ask[None, PageQuery]) -> Answer:
+    """The requests that an upstream takes, and under which action a policy sees each."""
+    found = _one(ask)
+    shown = upstream_operations.operations(found.name, found.provider, found.specification)
+    numbered = list(enumerate(plain(shown)))
+    page = cut(ask, numbered, lambda each: each[0], "operations", found.id, str(found.version))
+    return Answer(body={**page.body, "items": [each for _, each in page.body["items"]]})
+
+
+def _put(ask: Ask[UpstreamBody], registry: Any, name: str, *, replace: bool) -> UpstreamRecord:
+    given = ask.body
     if (given.provider == "http") != (given.openapi is not None):
         detail = "an OpenAPI document is needed for the provider http, and for no other"
         raise GatewayError("invalid_openapi", detail, hint='send "openapi" with the provider http')
@@ -134,15 +137,9 @@ def check_reach(caller: Caller, url: str, *, insecure: bool) -> None:
         raise Problem(403, "forbidden", detail, hint=hint)
 
 
-def operations(ask: Ask) -> Answer:
-    found = _one(ask)
-    shown = upstream_operations.operations(found.name, found.provider, found.specification)
-    numbered = list(enumerate(plain(shown)))
-    page = cut(ask, numbered, lambda each: each[0], "operations", found.id, str(found.version))
-    return Answer(body={**page.body, "items": [each for _, each in page.body["items"]]})
-
-
-def check(ask: Ask) -> Answer:
+@Operation("POST /upstreams/{upstream}/check", waits_for_others=True, answer=shapes.record(UpstreamCheck))
+def check(ask: Ask[Reasoned]) -> Answer:
+    """Ask an upstream for its models with the stored key now, and say what is wrong."""
     [found] = upstream_checks.carry_out(
         ask.change(),
         ask.context.vault,
@@ -154,14 +151,12 @@ def check(ask: Ask) -> Answer:
     return Answer(body=found)
 
 
-class Several(Reasoned):
-    """Which upstreams are tried."""
+@Operation("POST /upstreams/check", answer={}, here=True)
+def check_several(ask: Ask[Several]) -> Answer:
+    """The same for several at the same time.
 
-    upstreams: list[str]
-
-
-def check_several(ask: Ask) -> Answer:
-    """At the same time."""
+    At the same time.
+    """
     found = upstream_checks.carry_out(
         ask.change(),
         ask.context.vault,
@@ -173,7 +168,30 @@ def check_several(ask: Ask) -> Answer:
     return Answer(body={"items": found})
 
 
-def remove(ask: Ask) -> Answer:
+class Several(Reasoned):
+    """Which upstreams are tried."""
+
+    upstreams: list[str]
+
+
+@Operation("PUT /upstreams/{upstream}", most_bytes=_MOST_BYTES, answer=_UPSTREAM, if_match="required", tagged=True)
+def replace(ask: Ask[UpstreamBody]) -> Answer:
+    """Replace an upstream, its secret as well."""
+    _one(ask)
+
+    def current(session: Session) -> str:
+        tenant = queries.find_organization(session, ask.tenant)
+        row = queries.find_upstream(session, tenant, ask.path["upstream"])
+        if row is None:
+            raise names.unknown_upstream(ask.path["upstream"], queries.upstream_names(session, tenant))
+        return tag_of(row.version, row.is_default)
+
+    return _shown(_put(ask, ask.change(ask.if_match(current)), ask.path["upstream"], replace=True))
+
+
+@Operation("DELETE /upstreams/{upstream}", answer=_UPSTREAM, restricts=True)
+def remove(ask: Ask[None, ReasonQuery]) -> Answer:
+    """Remove an upstream and its sealed secret."""
     removed = changes.remove_upstream(
         ask.change(),
         actor=ask.actor,
@@ -189,88 +207,3 @@ def _one(ask: Ask) -> UpstreamRecord:
     if (one := found.get(ask.path["upstream"])) is None:
         raise names.unknown_upstream(ask.path["upstream"], found)
     return one
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/upstreams",
-        noun="upstreams",
-        summary="List upstreams, without their secrets",
-        function=listed,
-        query=PageQuery,
-        answer=shapes.page(_UPSTREAM),
-    ),
-    Operation(
-        method="POST",
-        path="/upstreams",
-        noun="upstreams",
-        summary="Add an upstream with its secret, which is sealed",
-        function=add,
-        body=NewUpstream,
-        most_bytes=_MOST_BYTES,
-        status=201,
-        answer=_UPSTREAM,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/upstreams/{upstream}",
-        noun="upstreams",
-        summary="An upstream, without its secret",
-        function=show,
-        answer=_UPSTREAM,
-        tagged=True,
-    ),
-    Operation(
-        method="GET",
-        path="/upstreams/{upstream}/operations",
-        noun="upstreams",
-        summary="The requests that an upstream takes, and under which action a policy sees each",
-        function=operations,
-        query=PageQuery,
-        answer=shapes.page(_OPERATION),
-    ),
-    Operation(
-        method="POST",
-        path="/upstreams/{upstream}/check",
-        noun="upstreams",
-        summary="Ask an upstream for its models with the stored key now, and say what is wrong",
-        function=check,
-        body=Reasoned,
-        waits_for_others=True,
-        answer=shapes.record(UpstreamCheck),
-    ),
-    Operation(
-        method="POST",
-        path="/upstreams/check",
-        noun="upstreams",
-        summary="The same for several at the same time",
-        function=check_several,
-        body=Several,
-        answer={},
-        here=True,
-    ),
-    Operation(
-        method="PUT",
-        path="/upstreams/{upstream}",
-        noun="upstreams",
-        summary="Replace an upstream, its secret as well",
-        function=replace,
-        body=UpstreamBody,
-        most_bytes=_MOST_BYTES,
-        answer=_UPSTREAM,
-        if_match="required",
-        tagged=True,
-    ),
-    Operation(
-        method="DELETE",
-        path="/upstreams/{upstream}",
-        noun="upstreams",
-        summary="Remove an upstream and its sealed secret",
-        function=remove,
-        query=ReasonQuery,
-        answer=_UPSTREAM,
-        restricts=True,
-    ),
-]

@@ -21,20 +21,16 @@ _TEXT: Final = {"type": "string"}
 _FILTERS: Final = ("agent", "team", "upstream", "provider", "model", "response_model")
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-_ROW = _closed(
+_ROW = shapes.closed(
     {
         "key": {"type": "array", "items": _TEXT, "description": "A value for each member of `by`; agents by name."},
         "agent_id": {"type": ["string", "null"]},
         "window": {"type": "string", "description": "Of `at`: minute, hour, day or month; otherwise empty."},
         "from": shapes.TIME,
-        "counts": _closed({name: {"type": "integer"} for name in Counts._fields}),
+        "counts": shapes.closed({name: {"type": "integer"} for name in Counts._fields}),
     }
 )
-_USAGE = _closed(
+_USAGE = shapes.closed(
     {
         "by": {"type": "array", "items": _TEXT},
         "items": {"type": "array", "items": _ROW},
@@ -68,9 +64,13 @@ class UsageQuery(Query):
     response_model: str | None = Field(None, description="Only of answers of this model.")
 
 
-def usage(ask: Ask) -> Answer:
-    """Of one organization; for an operator of the whole gateway of all, unless one is named."""
-    given: UsageQuery = ask.query
+@Operation("GET /usage", answer=_USAGE, about="home")
+def usage(ask: Ask[None, UsageQuery]) -> Answer:
+    """Add up the calls that have ended: requests, tokens, sound, images and cost.
+
+    Of one organization; for an operator of the whole gateway of all, unless one is named.
+    """
+    given = ask.query
     by = [each.strip() for each in given.by.split(",") if each.strip()]
     usage_reports.check_by(by, "by")
     only = {name: value for name in _FILTERS if (value := getattr(given, name)) is not None}
@@ -102,17 +102,3 @@ def _shown(line: UsageLine) -> dict[str, Any]:
         "from": timestamp(line.since_ns),
         "counts": line.counts._asdict(),
     }
-
-
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/usage",
-        noun="usage",
-        summary="Add up the calls that have ended: requests, tokens, sound, images and cost",
-        function=usage,
-        query=UsageQuery,
-        answer=_USAGE,
-        about="home",
-    ),
-]

@@ -17,21 +17,16 @@ from gateway.runtime import deliveries
 from gateway.webhooks import signature, trial
 from gateway.webhooks.trial import Trial
 
-_WHEN = {"anyOf": [shapes.TIME, {"type": "null"}]}
-_STATE = {
-    "type": "object",
-    "description": "How its deliveries go.",
-    "properties": {
+_STATE = shapes.closed(
+    {
         "waiting": {"type": "integer", "description": "Events to deliver."},
         "failures": {"type": "integer", "description": "In a row."},
         "given_up": {"type": "integer", "description": "Events that were never accepted."},
-        "success": _WHEN,
-        "failure": _WHEN,
+        "success": shapes.or_null(shapes.TIME),
+        "failure": shapes.or_null(shapes.TIME),
         "error": {"type": "string", "description": "Why the last attempt failed that did."},
-    },
-    "required": ["waiting", "failures", "given_up", "success", "failure", "error"],
-    "additionalProperties": False,
-}
+    }
+) | {"description": "How its deliveries go."}
 _WEBHOOK = shapes.record(WebhookRecord, state=_STATE)
 _SECRET = {
     "type": ["string", "null"],
@@ -50,27 +45,18 @@ class NewWebhook(Body):
     allow_private: bool = Field(False, description="Allow private addresses: a receiver in the gateway's network.")
 
 
-def listed(ask: Ask) -> Answer:
+@Operation("GET /webhooks", answer=shapes.page(_WEBHOOK))
+def listed(ask: Ask[None, PageQuery]) -> Answer:
+    """List webhooks without their secrets, and how their deliveries go."""
     found = webhooks.webhooks(ask.registry, ask.tenant)
     states = deliveries.states(ask.context.data.runtime_db)
     return cut(ask, [_shown(each, states) for each in found], lambda each: each["id"], "webhooks")
 
 
-def show(ask: Ask) -> Answer:
-    return Answer(body=_shown(_one(ask), deliveries.states(ask.context.data.runtime_db)))
-
-
-def _one(ask: Ask) -> WebhookRecord:
-    return webhooks.chosen(webhooks.webhooks(ask.registry, ask.tenant), ask.path["webhook"])
-
-
-def _shown(record: WebhookRecord, states: dict[str, deliveries.State]) -> dict[str, Any]:
-    state = states.get(record.id, deliveries.State())
-    return {**plain(record), "state": plain(deliveries.state_document(state))}
-
-
-def add(ask: Ask) -> Answer:
-    given: NewWebhook = ask.body
+@Operation("POST /webhooks", status=201, answer=_NEW)
+def add(ask: Ask[NewWebhook]) -> Answer:
+    """Add a webhook, which is told of what happens from now on."""
+    given = ask.body
     if (given.insecure or given.allow_private) and ask.caller.organization is not None:
         detail = "an operator of one organization may not have the gateway send into its own network"
         raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
@@ -94,60 +80,31 @@ def add(ask: Ask) -> Answer:
     return Answer(body=body, status=201, location=f"/webhooks/{made.id}", once="secret")
 
 
-def remove(ask: Ask) -> Answer:
-    identifier = _one(ask).id
-    removed = webhooks.remove_webhook(ask.change(), actor=ask.actor, organization=ask.tenant, webhook=identifier)
-    return Answer(body=_shown(removed, {}))
+def _one(ask: Ask) -> WebhookRecord:
+    return webhooks.chosen(webhooks.webhooks(ask.registry, ask.tenant), ask.path["webhook"])
 
 
+def _shown(record: WebhookRecord, states: dict[str, deliveries.State]) -> dict[str, Any]:
+    state = states.get(record.id, deliveries.State())
+    return {**plain(record), "state": plain(deliveries.state_document(state))}
+
+
+@Operation("GET /webhooks/{webhook}", answer=_WEBHOOK)
+def show(ask: Ask) -> Answer:
+    """A webhook, and how its deliveries go."""
+    return Answer(body=_shown(_one(ask), deliveries.states(ask.context.data.runtime_db)))
+
+
+@Operation("POST /webhooks/{webhook}/test", answer=shapes.record(Trial), waits_for_others=True)
 def try_out(ask: Ask) -> Answer:
+    """Send the event `webhook.test` to a webhook now, and say what became of it."""
     done = trial.carry_out(ask.registry, ask.context.vault, ask.tenant, _one(ask).id)
     return Answer(body=done)
 
 
-OPERATIONS = [
-    Operation(
-        method="GET",
-        path="/webhooks",
-        noun="webhooks",
-        summary="List webhooks without their secrets, and how their deliveries go",
-        function=listed,
-        query=PageQuery,
-        answer=shapes.page(_WEBHOOK),
-    ),
-    Operation(
-        method="POST",
-        path="/webhooks",
-        noun="webhooks",
-        summary="Add a webhook, which is told of what happens from now on",
-        function=add,
-        body=NewWebhook,
-        status=201,
-        answer=_NEW,
-    ),
-    Operation(
-        method="GET",
-        path="/webhooks/{webhook}",
-        noun="webhooks",
-        summary="A webhook, and how its deliveries go",
-        function=show,
-        answer=_WEBHOOK,
-    ),
-    Operation(
-        method="POST",
-        path="/webhooks/{webhook}/test",
-        noun="webhooks",
-        summary="Send the event `webhook.test` to a webhook now, and say what became of it",
-        function=try_out,
-        answer=shapes.record(Trial),
-        waits_for_others=True,
-    ),
-    Operation(
-        method="DELETE",
-        path="/webhooks/{webhook}",
-        noun="webhooks",
-        summary="Remove a webhook; what it has not got yet is not delivered",
-        function=remove,
-        answer=_WEBHOOK,
-    ),
-]
+@Operation("DELETE /webhooks/{webhook}", answer=_WEBHOOK)
+def remove(ask: Ask) -> Answer:
+    """Remove a webhook; what it has not got yet is not delivered."""
+    identifier = _one(ask).id
+    removed = webhooks.remove_webhook(ask.change(), actor=ask.actor, organization=ask.tenant, webhook=identifier)
+    return Answer(body=_shown(removed, {}))

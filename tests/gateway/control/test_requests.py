@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import copy
 import re
 import sqlite3
 import threading
@@ -152,7 +152,9 @@ def test_a_secret_is_told_although_its_entry_must_wait(control: Control, owner: 
         return answer
 
     (create,) = [each for each in operations.every() if (each.method, each.path) == ("POST", "/keys")]
-    api = ControlApi(elsewhere, control.api._context, [dataclasses.replace(create, function=breaking)], "1")
+    broken = copy.copy(create)
+    broken.function = breaking
+    api = ControlApi(elsewhere, control.api._context, [broken], "1")
     key = {"idempotency-key": "one"}
     made = Client(api, owner.token)("POST", "/keys", {"agent": "bot"}, headers=key)
     away.rename(log)
