@@ -23,9 +23,11 @@ import orjson
 from benchmarks import data_plane
 from benchmarks.flat_cost import Side
 from gateway.identity.credentials import Peppers
-from gateway.registry import agent_updates, changes
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry.agents.changes import AgentUpdate, update_agent
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key
+from gateway.registry.policies.bindings import bind
 from gateway.secrets.vault import Vault
 
 PATTERNS = ("[0-9]{13,19}", r"[a-z0-9.]+@[a-z0-9.]+")
@@ -54,10 +56,10 @@ def add_agents(side: Side) -> None:
         for title, update in CASES.items():
             if update is None:
                 continue  # that is the agent which every benchmark has
-            agent = changes.register_agent(registry, name=title.replace(" ", "-").replace(",", ""), **facts).id
-            changes.bind(registry, kind="agent", subject=agent, bundle="bench", **facts)
-            agent_updates.update_agent(registry, agent=agent, update=update, vault=vault, **facts)
-            side.keys.append(changes.create_key(registry, peppers, agent=agent, **facts).text)
+            agent = register_agent(registry, name=title.replace(" ", "-").replace(",", ""), **facts).id
+            bind(registry, kind="agent", subject=agent, bundle="bench", **facts)
+            update_agent(registry, agent=agent, update=update, vault=vault, **facts)
+            side.keys.append(create_key(registry, peppers, agent=agent, **facts).text)
 
 
 def measure(side: Side, size: int, options: argparse.Namespace) -> dict[str, list[float]]:

@@ -30,8 +30,8 @@ from benchmarks.flat_cost import CLIENTS, Side
 from gateway.audit.balance import WINDOWS
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.costs import Costs
-from gateway.registry import usage_limits
 from gateway.registry.database import Registry
+from gateway.registry.limits import usage_limits
 
 BODY = json.dumps({**json.loads(data_plane.BODY), "max_tokens": 64}).encode()
 LIMITS = ("tokens_per_day", "spend_microusd_per_month")

@@ -225,9 +225,14 @@ def prepare(directory: Path, upstream: int, policy: str = POLICY) -> str:
     from gateway.data_directory import DataDirectory
     from gateway.identity.credentials import Peppers
     from gateway.policy import bundle as policy_bundle
-    from gateway.registry import activations, changes
+    from gateway.registry.agents.registration import register_agent
     from gateway.registry.database import Registry
+    from gateway.registry.keys.changes import create_key
+    from gateway.registry.organizations.changes import create_organization
+    from gateway.registry.policies import activations
+    from gateway.registry.policies.bindings import bind
     from gateway.registry.records import BundleRecord
+    from gateway.registry.upstreams.changes import add_upstream
     from gateway.secrets.vault import Vault
 
     data, actor, organization = DataDirectory(directory), "local:0", "default"
@@ -236,16 +241,16 @@ def prepare(directory: Path, upstream: int, policy: str = POLICY) -> str:
     signer.create_key(data, "bench")
     registry = Registry.create(data, "bench")
     peppers, vault = Peppers.create(data.keys), Vault.create(data.keys)
-    changes.create_organization(registry, actor=actor, name=organization)
+    create_organization(registry, actor=actor, name=organization)
     manifest = {"roots": ["bench"], "metadata": {"gateway": {"entrypoint": "data.bench.authz"}}}
     files = {".manifest": json.dumps(manifest).encode(), "authz.rego": policy.encode()}
     digest = policy_bundle.publish(data.bundles, files)
     bundle = BundleRecord(name="bench", commit="c" * 40, digest=digest, author="", entrypoint="data.bench.authz")
     activations.activate(registry, actor=actor, commit="c" * 40, author="", bundles=[bundle])
-    agent = changes.register_agent(registry, actor=actor, organization=organization, name="bench")
-    changes.bind(registry, actor=actor, organization=organization, kind="agent", subject=agent.id, bundle="bench")
-    key = changes.create_key(registry, peppers, actor=actor, organization=organization, agent=agent.id)
-    changes.add_upstream(
+    agent = register_agent(registry, actor=actor, organization=organization, name="bench")
+    bind(registry, actor=actor, organization=organization, kind="agent", subject=agent.id, bundle="bench")
+    key = create_key(registry, peppers, actor=actor, organization=organization, agent=agent.id)
+    add_upstream(
         registry,
         vault,
         actor=actor,

@@ -25,9 +25,9 @@ from gateway.identity.api_keys import ApiKeys
 from gateway.identity.authentication import presented
 from gateway.identity.credentials import Peppers, digest, generate
 from gateway.identity.principals import Principals
-from gateway.registry import changes
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Binding
+from gateway.registry.organizations.changes import create_organization
 from gateway.registry.queries import find_organization
 from gateway.registry.reader import RegistryReader
 
@@ -46,7 +46,7 @@ class Side:
         data.create()
         peppers = Peppers.create(data.keys)
         registry = Registry.create(data, "benchmark")
-        changes.create_organization(registry, actor="local:0", name=ORG)
+        create_organization(registry, actor="local:0", name=ORG)
         self.keys = fill(registry, peppers, agents)
         registry.close()
         self.reader = RegistryReader(data.registry_db)

@@ -28,7 +28,7 @@ from gateway.identity.authentication import presented
 from gateway.identity.message_signatures import PrivateKey, content_digest
 from gateway.registry import queries
 from gateway.registry.database import Registry
-from gateway.registry.public_keys import add_public_key
+from gateway.registry.keys.public_keys import add_public_key
 from gateway.runtime.nonces import Nonces
 from gateway.runtime.store import RuntimeStore
 

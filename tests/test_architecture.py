@@ -111,7 +111,7 @@ SQLITE = {f"gateway.audit.{name}" for name in ("storage", "balance_rows", "trans
     "gateway.registry.credential_rows",
     "gateway.registry.database",
     "gateway.registry.reader",
-    "gateway.registry.zone_history",
+    "gateway.registry.history.zones",
     "gateway.runtime.store",
     "gateway.usage.rollup",
     "gateway.processes.backup",  # copies whole files

@@ -333,7 +333,7 @@ def providers() -> str:
 
 
 def fleet_schema() -> str:
-    from gateway.registry.agent_fields import TEXTS
+    from gateway.registry.agents.fields import TEXTS
     from gateway.registry.names import MAX_TEXT
 
     def line(text: Any) -> str:

@@ -13,7 +13,7 @@ from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.management.client import Client, Document
-    from gateway.registry.as_of import AgentAt, BindingAt
+    from gateway.registry.history.as_of import AgentAt, BindingAt
     from gateway.registry.records import AgentRecord, AgentVersionRecord, LimitRecord
 
 Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
@@ -74,7 +74,7 @@ def _versions(gateway: Client, organization: str, agent: str) -> list[AgentVersi
 def _overview(body: Document) -> AgentAt:
     """An agent with all that belonged to it at a time."""
     from gateway.identity.standing import Standing
-    from gateway.registry.as_of import AgentAt, BindingAt
+    from gateway.registry.history.as_of import AgentAt, BindingAt
     from gateway.registry.records import AgentVersionRecord, BindingRecord, BundleRecord, KeyRecord, LimitRecord
 
     bindings = [
@@ -137,7 +137,7 @@ def _in_force(limit: LimitRecord, now_ns: int) -> int:
 
 def _fields(found: AgentAt, parent: str, uses: Mapping[str, int], now_ns: int) -> Iterator[tuple[str, str]]:
     from gateway.identity import standing
-    from gateway.registry.agent_fields import TEXTS
+    from gateway.registry.agents.fields import TEXTS
 
     agent, above = found.agent, found.standing
     yield "name", agent.name

@@ -13,7 +13,7 @@ from gateway.cli.asking import App, ChangingOf, Of, Several
 from gateway.cli.options import ReplaceRevoked
 from gateway.errors import GatewayError
 from gateway.management import documents
-from gateway.registry.agent_fields import TEXTS
+from gateway.registry.agents.fields import TEXTS
 
 if TYPE_CHECKING:
     from gateway.management.client import Client
@@ -140,7 +140,7 @@ def list_agents(
 
 def _refused_all_the_same(gateway: Client, organization: str, agents: Sequence[AgentRecord]) -> list[str]:
     """Why agents that are active are refused: a stop, their organization, their teams."""
-    from gateway.registry.agent_states import ENDED
+    from gateway.registry.agents.states import ENDED
 
     above = agent_states.standing(gateway, organization, "")
     notes = []

@@ -25,7 +25,7 @@ from gateway.processes import local
 if TYPE_CHECKING:
     from gateway.audit.note import Verifier
     from gateway.audit.report import LogReport, Report
-    from gateway.registry.agreement import Difference
+    from gateway.registry.history.agreement import Difference
 
 app = App(no_args_is_help=True, help="Read and verify the audit log.")
 
@@ -212,7 +212,7 @@ def _edited_by_hand(directory: DataDirectory) -> list[Difference]:
     from contextlib import closing, suppress
 
     from gateway.audit import storage
-    from gateway.registry import agreement
+    from gateway.registry.history import agreement
 
     if not directory.registry_db.exists():
         return []

@@ -70,10 +70,10 @@ def read_request(data: DataDirectory, decision: Decision) -> Decision | None:
 
 def _record_reading(data: DataDirectory, decision: Decision) -> bytes | None:
     """Record that the content of a decision is read; returns the sealed key of its agent."""
-    from gateway.registry import agent_updates
+    from gateway.registry.agents.changes import read_content
 
     with local.changing(data.path) as registry:
-        return agent_updates.read_content(
+        return read_content(
             registry,
             actor=local.actor(),
             organization=decision.decided.organization,

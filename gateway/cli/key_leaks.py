@@ -40,7 +40,7 @@ def leaked(
     A key is believed if all of it is there. Look-alikes with other check digits are passed over.
     """
     from gateway.identity import credentials
-    from gateway.registry.leaked_keys import Leaked
+    from gateway.registry.keys.leaked import Leaked
 
     pieces = (piece for name in files or ["-"] for piece in _pieces(name))
     found = list(dict.fromkeys(text for piece in pieces for text in credentials.texts_in(piece)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.identity.key_scope import KeyScope
     from gateway.identity.message_signatures import PublicKey
     from gateway.management.client import Client
-    from gateway.registry.key_rotation import Rotated, Skipped, Terms
+    from gateway.registry.keys.rotation import Rotated, Skipped, Terms
     from gateway.registry.records import KeyRecord, NewKey
 
 _ENDED_MEANWHILE: Final = ("agent_revoked", "agent_retired")
@@ -76,8 +76,8 @@ def rotate_many(
     gateway: Client, organization: str, team: str | None, terms: Terms, deliver: Callable[[Sequence[Rotated]], None]
 ) -> tuple[list[Rotated], list[Skipped]]:
     """Here all in one transaction; elsewhere one agent after the other, so that one lost answer loses one key."""
-    from gateway.registry.agent_states import ENDED
-    from gateway.registry.key_rotation import SKIPPED, Skipped, nobody
+    from gateway.registry.agents.states import ENDED
+    from gateway.registry.keys.rotation import SKIPPED, Skipped, nobody
 
     if gateway.transport.is_here:
         sent = _terms(terms) | {"team": team}
@@ -110,7 +110,7 @@ def _terms(terms: Terms) -> dict[str, Any]:
 
 
 def _rotated(document: dict[str, Any]) -> Rotated:
-    from gateway.registry.key_rotation import Rotated
+    from gateway.registry.keys.rotation import Rotated
     from gateway.registry.records import KeyRecord
 
     return Rotated(made(document), documents.record(KeyRecord, document["replaces"]))

@@ -20,7 +20,7 @@ from gateway.errors import GatewayError
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.key_rotation import Rotated, Skipped
+    from gateway.registry.keys.rotation import Rotated, Skipped
 
 
 def rotate(
@@ -57,7 +57,7 @@ def rotate(
     The old key works until the overlap is over and then ends by itself. With --team or --all the keys go into a new
     file that only this user can read (CSV), and an agent whose key cannot be replaced is left as it is.
     """
-    from gateway.registry.key_rotation import Terms
+    from gateway.registry.keys.rotation import Terms
 
     if sum((key is not None, agent is not None, team is not None, everybody)) != 1:
         raise typer.BadParameter("name an agent or a key, or one of --agent, --team and --all")

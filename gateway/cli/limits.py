@@ -17,7 +17,7 @@ from gateway.management import documents, gateways
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.registry.limit_states import LimitState
+    from gateway.registry.limits.states import LimitState
     from gateway.registry.records import LimitRecord
 
 app = App(no_args_is_help=True, help="Limit requests, tokens and money of agents, teams and organizations.")
@@ -214,7 +214,7 @@ def _sent(data: Path, organization: str, body: dict[str, Any], *verb: str) -> Li
 
 def _states(data: Path, organization: str, kind: str, subject: str) -> list[LimitState]:
     """Where all limits stand that hold a subject back."""
-    from gateway.registry.limit_states import LimitState
+    from gateway.registry.limits.states import LimitState
 
     with gateways.client(data, output.warn) as gateway:
         found = gateway.items("limits", "states", organization=organization, subject_kind=kind, subject=subject)

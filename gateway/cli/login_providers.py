@@ -17,7 +17,7 @@ from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
     from gateway.management.client import Client, Reply
-    from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
+    from gateway.registry.operators.login_providers import LoginProviderRecord, LoginRuleRecord
 
 providers = App(no_args_is_help=True, help="Let operators log in with an OpenID Connect provider.")
 rules = App(no_args_is_help=True, help="Say whom a login provider lets in, and what they may do.")
@@ -75,7 +75,7 @@ def add(
 @providers.command("list")
 def list_providers(ask: Everywhere) -> None:
     """List the login providers."""
-    from gateway.registry.login_providers import LoginProviderRecord
+    from gateway.registry.operators.login_providers import LoginProviderRecord
 
     with ask.gateway() as gateway:
         found = documents.records(LoginProviderRecord, gateway.items(_NOUN))
@@ -205,7 +205,7 @@ def list_rules(
 @rules.command("remove")
 def remove_rule(ask: Changing, rule: Annotated[str, typer.Argument(help="The rule's id (lgr_…).")]) -> None:
     """End a rule. The logins that it has let in end at once."""
-    from gateway.registry.login_providers import unknown_rule
+    from gateway.registry.operators.login_providers import unknown_rule
 
     with ask.gateway() as gateway:
         provider = next((each.provider for each in _rules(gateway, None) if each.id == rule), None)
@@ -242,7 +242,7 @@ def readmit(
 
 
 def _provider(reply: Reply) -> LoginProviderRecord:
-    from gateway.registry.login_providers import LoginProviderRecord
+    from gateway.registry.operators.login_providers import LoginProviderRecord
 
     return documents.record(LoginProviderRecord, reply.body)
 
@@ -254,7 +254,7 @@ def _rules(gateway: Client, provider: str | None) -> list[LoginRuleRecord]:
 
 
 def _rule(document: dict[str, Any]) -> LoginRuleRecord:
-    from gateway.registry.login_providers import LoginRuleRecord
+    from gateway.registry.operators.login_providers import LoginRuleRecord
 
     return documents.record(LoginRuleRecord, document)
 

@@ -13,7 +13,7 @@ from gateway.management import documents
 
 def peppers(ask: Everywhere) -> None:
     """List the peppers, and how many keys that work are hashed under each."""
-    from gateway.registry.peppers import PepperUse
+    from gateway.registry.secret_keys.peppers import PepperUse
 
     with ask.gateway() as gateway:
         found = documents.records(PepperUse, gateway.get("peppers").body["items"])

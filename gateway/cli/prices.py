@@ -103,7 +103,7 @@ def update(ask: Everywhere) -> None:
     """
     import hashlib
 
-    from gateway.registry import price_changes
+    from gateway.registry.prices import record_update
     from gateway.usage import price_files, refresh
 
     settings = _settings(ask.data)
@@ -115,7 +115,7 @@ def update(ask: Everywhere) -> None:
     updated = before != document["version"]
     if updated:
         with local.changing(ask.data) as registry, price_files.replacing(path, raw):
-            price_changes.record_update(
+            record_update(
                 registry,
                 actor=local.actor(),
                 before=before,

@@ -16,7 +16,7 @@ app = App(no_args_is_help=True, help="Show and replace the key that secrets are 
 @app.command()
 def status(ask: Everywhere) -> None:
     """Show which key is in force, and what is sealed under which."""
-    from gateway.registry.vault_rotation import VaultState
+    from gateway.registry.secret_keys.vault_rotation import VaultState
 
     with ask.gateway() as gateway:
         found = documents.record(VaultState, gateway.get("vault").body)
@@ -41,7 +41,7 @@ def rotate(ask: Everywhere) -> None:
     If that is interrupted, the same command goes on where it was. With `kek_env` or `kek_command` no key is made: give
     the new one there, before the one of today.
     """
-    from gateway.registry.vault_rotation import Rewrapped
+    from gateway.registry.secret_keys.vault_rotation import Rewrapped
 
     with ask.gateway() as gateway:
         done = documents.record(Rewrapped, gateway.send("PUT", "vault", body={}, seconds=_SECONDS).body)

@@ -22,9 +22,9 @@ from gateway.control.problems import Problem
 from gateway.errors import GatewayError
 from gateway.identity import credentials
 from gateway.identity.credentials import Credential, Peppers
-from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.models import OperatorToken
+from gateway.registry.operators import operators
 from gateway.registry.records import OperatorRecord, OperatorTokenRecord
 from gateway.shares import network_of
 

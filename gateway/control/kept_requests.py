@@ -10,7 +10,8 @@ from gateway.audit import content
 from gateway.audit.log_reader import LogIndex
 from gateway.audit.search import Found
 from gateway.errors import Denied, GatewayError
-from gateway.registry import content_keys, queries
+from gateway.registry import queries
+from gateway.registry.agents import content_keys
 from gateway.registry.database import Registry
 from gateway.secrets.vault import Vault
 from gateway.upstream import strict_json

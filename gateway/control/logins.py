@@ -35,9 +35,11 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import jose, logins
 from gateway.identity.jose import InvalidTokenError
-from gateway.registry import login_providers, operator_logins, publication
-from gateway.registry.login_providers import LoginProviderRecord
-from gateway.registry.operator_logins import Refusal
+from gateway.registry import publication
+from gateway.registry.operators import login_providers
+from gateway.registry.operators import logins as operator_logins
+from gateway.registry.operators.login_providers import LoginProviderRecord
+from gateway.registry.operators.logins import Refusal
 from gateway.registry.records import NewToken
 from gateway.shares import Shares, address_of
 

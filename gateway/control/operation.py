@@ -33,8 +33,7 @@ if TYPE_CHECKING:  # a command imports what its own operation needs, and no more
     from gateway.control.permissions import Bundles
     from gateway.data_directory import DataDirectory
     from gateway.identity.credentials import Peppers
-    from gateway.registry.database import Registry
-    from gateway.registry.guarded import Step
+    from gateway.registry.database import Registry, Step
     from gateway.secrets.vault import Vault
     from gateway.settings import Settings
 
@@ -177,7 +176,7 @@ class Ask(Generic[B, Q]):
 
     def change(self, *conditions: Step) -> Registry:
         """For one change, under the conditions of every change and these."""
-        from gateway.registry.guarded import GuardedRegistry
+        from gateway.registry.database import GuardedRegistry
 
         return GuardedRegistry(self.context.registry, [*self.before, *conditions], self.after)
 

@@ -25,7 +25,7 @@ from gateway.policy import authorization
 from gateway.policy.authorization import Authorization
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
 from gateway.policy.decision import ALLOWED
-from gateway.registry.as_of import AgentAt, RegistryAt
+from gateway.registry.history.as_of import AgentAt, RegistryAt
 from gateway.registry.port import ActiveSet, BundleRef
 from gateway.registry.records import BundleRecord, KeyRecord
 

@@ -24,7 +24,7 @@ from gateway.identity import logins
 from gateway.identity.jose import Key
 from gateway.identity.workload import Issuer
 from gateway.outbound.addresses import ANYWHERE
-from gateway.registry.login_providers import LoginProviderRecord
+from gateway.registry.operators.login_providers import LoginProviderRecord
 from gateway.settings import is_loopback
 from gateway.tokens.issuer_keys import FRESH_SECONDS, KEPT_SECONDS, RETRY_SECONDS, IssuerKeys
 from gateway.upstream.client import UpstreamClient

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from gateway.registry.login_providers import LoginProviderRecord
+from gateway.registry.operators.login_providers import LoginProviderRecord
 
 PAUSE_SECONDS: Final = 10.0
 

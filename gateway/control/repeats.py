@@ -22,9 +22,8 @@ from gateway.control.callers import Caller
 from gateway.control.operation import Answer, Operation
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
-from gateway.registry.database import Registry
+from gateway.registry.database import Registry, Step
 from gateway.registry.documents import plain
-from gateway.registry.guarded import Step
 from gateway.registry.models import Operator, RepeatableRequest
 from gateway.shares import Kind, has_room
 

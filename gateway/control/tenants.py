@@ -49,7 +49,7 @@ def check_visible(caller: Caller, name: str) -> None:
 
 def check_may_undo(session: Session, caller: Caller, actor: str, what: str) -> None:
     """Raise `Problem` 403 if an operator of one organization would undo what one of the whole gateway did to it."""
-    from gateway.registry import operators
+    from gateway.registry.operators import operators
 
     organization = caller.organization
     if organization is not None and not operators.is_of(session, organization, actor):

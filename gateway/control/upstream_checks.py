@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from gateway.dataplane.registry_view import destination_of, opened, provider_of
 from gateway.errors import GatewayError
-from gateway.registry import upstream_uses
 from gateway.registry.database import Registry
 from gateway.registry.port import UpstreamRow
+from gateway.registry.upstreams.changes import use
 from gateway.secrets.vault import Vault
 from gateway.upstream import check
 from gateway.upstream.check import UpstreamCheck
@@ -23,7 +23,7 @@ def carry_out(
 
     Each has its entry in the outbox before anything is sent; the caller publishes it (`registry/publication.py`).
     """
-    rows = upstream_uses.use(registry, actor=actor, organization=organization, upstreams=upstreams, reason=reason)
+    rows = use(registry, actor=actor, organization=organization, upstreams=upstreams, reason=reason)
     return asyncio.run(check.check([_destination(row, vault) for row in rows]))
 
 

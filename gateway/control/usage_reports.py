@@ -13,8 +13,8 @@ from typing import Final
 from gateway.audit.storage import SqliteReader
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
-from gateway.registry import zone_history
 from gateway.registry.documents import parse_time
+from gateway.registry.history import zones as zone_history
 from gateway.usage import rollup, zones
 from gateway.usage.rollup import Progress, Rollup
 from gateway.usage.totals import Counts

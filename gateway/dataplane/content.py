@@ -21,7 +21,7 @@ from gateway.dataplane import stream_texts
 from gateway.dataplane.held_bytes import Holding
 from gateway.errors import GatewayError
 from gateway.identity.principals import KeptContent, Principal
-from gateway.registry import content_keys
+from gateway.registry.agents import content_keys
 from gateway.secrets.vault import Vault
 
 logger = logging.getLogger("gateway.dataplane.content")

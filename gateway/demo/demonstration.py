@@ -31,9 +31,13 @@ from gateway.policy.rollout.source import packaged_files
 from gateway.processes import local
 from gateway.processes.children import environment
 from gateway.processes.creation import ORGANIZATION, create_empty
-from gateway.registry import changes
+from gateway.registry.agents.changes import revoke_agent
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key
+from gateway.registry.policies.bindings import bind
 from gateway.registry.records import NewKey
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 
 if TYPE_CHECKING:
@@ -159,7 +163,7 @@ class Demo:
 
     def _set_up(self, provider_url: str) -> None:
         with local.changing(self._data.path) as registry:
-            changes.add_upstream(
+            add_upstream(
                 registry,
                 Vault.load(self._data.keys),
                 actor=local.actor(),
@@ -208,7 +212,7 @@ class Demo:
 
     def _revoked(self) -> str:
         with local.changing(self._data.path) as registry:
-            changes.revoke_agent(registry, actor=local.actor(), organization=ORGANIZATION, agent="support")
+            revoke_agent(registry, actor=local.actor(), organization=ORGANIZATION, agent="support")
         return self._refused("support", "gpt-4o-mini", self._prompt, 401, "bad_credentials")
 
     def _other_agent(self) -> str:
@@ -244,9 +248,9 @@ class Demo:
 def _register(registry: Registry, peppers: Peppers, name: str) -> NewKey:
     """An agent of this name, judged by the bundle of this name, and its key."""
     actor = local.actor()
-    agent = changes.register_agent(registry, actor=actor, organization=ORGANIZATION, name=name, owner="demo", team=name)
-    changes.bind(registry, actor=actor, organization=ORGANIZATION, kind="agent", subject=agent.id, bundle=name)
-    return changes.create_key(registry, peppers, actor=actor, organization=ORGANIZATION, agent=agent.id)
+    agent = register_agent(registry, actor=actor, organization=ORGANIZATION, name=name, owner="demo", team=name)
+    bind(registry, actor=actor, organization=ORGANIZATION, kind="agent", subject=agent.id, bundle=name)
+    return create_key(registry, peppers, actor=actor, organization=ORGANIZATION, agent=agent.id)
 
 
 def _openai() -> Any:

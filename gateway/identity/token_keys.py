@@ -5,7 +5,7 @@ long as their file is kept. The name of a key is its thumbprint (RFC 7638).
 
 The files on the disk decide, in every process and without a message: `TokenKeys` looks there before it signs with a key
 and before it trusts one. So a new key signs at once, and a key whose file is gone is trusted no more. Keys are
-replaced, and the change recorded, by `gateway/registry/token_keys.py`.
+replaced, and the change recorded, by `gateway/registry/secret_keys/token_keys.py`.
 """
 
 from __future__ import annotations

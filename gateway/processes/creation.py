@@ -31,8 +31,12 @@ from gateway.policy.rollout import hook
 from gateway.policy.rollout.source import create_repository, packaged_files
 from gateway.policy.rollout.sync import activate_head
 from gateway.processes import local
-from gateway.registry import changes, names
+from gateway.registry import names
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.policies.bindings import bind
 from gateway.secrets.vault import Vault
 from gateway.settings import PREFIX, SCHEMA, load_settings
 from gateway.storage import durable
@@ -96,7 +100,7 @@ def _create(data: DataDirectory, final: Path, deployment: str, agent: str, url: 
     registry, peppers, commit = _create_base(data, deployment)
     try:
         # 5. The first agent.
-        registered = changes.register_agent(
+        registered = register_agent(
             registry,
             actor=local.actor(),
             organization=ORGANIZATION,
@@ -104,7 +108,7 @@ def _create(data: DataDirectory, final: Path, deployment: str, agent: str, url: 
             owner=_login(),
             environment="dev",
         )
-        changes.bind(
+        bind(
             registry,
             actor=local.actor(),
             organization=ORGANIZATION,
@@ -112,7 +116,7 @@ def _create(data: DataDirectory, final: Path, deployment: str, agent: str, url: 
             subject=registered.id,
             bundle=STARTER_BUNDLE,
         )
-        key = changes.create_key(registry, peppers, actor=local.actor(), organization=ORGANIZATION, agent=registered.id)
+        key = create_key(registry, peppers, actor=local.actor(), organization=ORGANIZATION, agent=registered.id)
         # 6. The entries of all this in the log.
         local.publish(registry, data)
     finally:
@@ -147,7 +151,7 @@ def _create_base(
     registry = Registry.create(data, deployment)
     data.settings_file.write_text(settings_template(), "utf-8")
     try:
-        changes.create_organization(registry, actor=local.actor(), name=ORGANIZATION)
+        create_organization(registry, actor=local.actor(), name=ORGANIZATION)
         # 4. The policies: a repository with the starter bundle, which is tested and activated.
         files = starter_files() if policies is None else policies
         create_repository(data.policies, files, "Start with these policies")

@@ -28,7 +28,8 @@ from gateway.policy.rollout.sync import FIRST_PAUSE, PolicySync
 from gateway.processes import key_duties
 from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
-from gateway.registry import adoptions, inventory, outbox, queries, reviews
+from gateway.registry import adoptions, inventory, outbox, queries
+from gateway.registry.agents import reviews
 from gateway.registry.database import Registry
 from gateway.runtime import legacy_clients, streaks
 from gateway.runtime.handover import Handover

@@ -22,8 +22,8 @@ from gateway.processes.status import Facts, Policies
 from gateway.processes.version import version
 from gateway.registry import adoptions
 from gateway.registry.inventory import AgentState, Tenant
+from gateway.registry.keys.retiring import UNUSED_DAYS
 from gateway.registry.records import BindingRecord
-from gateway.registry.retiring import UNUSED_DAYS
 from gateway.runtime.contacts import Contact
 from gateway.settings import Settings
 

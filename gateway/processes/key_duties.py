@@ -14,8 +14,11 @@ from gateway.audit.errors import AuditError
 from gateway.audit.intents import Changed
 from gateway.audit.writer import AuditWriter
 from gateway.identity.credentials import Peppers
-from gateway.registry import leaked_keys, outbox, peppers, retiring, token_keys
+from gateway.registry import outbox
 from gateway.registry.database import Registry
+from gateway.registry.keys import leaked as leaked_keys
+from gateway.registry.keys import retiring
+from gateway.registry.secret_keys import peppers, token_keys
 from gateway.runtime import key_uses, leaks
 from gateway.runtime.store import RuntimeStore
 

@@ -32,8 +32,9 @@ from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.processes import certificates
 from gateway.processes.openness import Access, access
-from gateway.registry import agreement, inventory
+from gateway.registry import inventory
 from gateway.registry.database import Registry
+from gateway.registry.history import agreement
 from gateway.registry.inventory import Inventory
 from gateway.runtime import contacts, deliveries, handover, key_uses, legacy_clients
 from gateway.runtime.contacts import Contact, OpenBreaker

@@ -1,7 +1,7 @@
 """Adoptions: an organization moves its programs from a provider's key to keys of their own (moving.md).
 
-Until an end date, calls that present such a key pass as those of the organization's agent `legacy`, to one upstream. As
-in `changes.py`, each change is one transaction with its entry, and in force for the next request when it returns.
+Until an end date, calls that present such a key pass as those of the organization's agent `legacy`, to one upstream.
+Each change is one transaction with its entry, and in force for the next request when it returns.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from gateway.identifiers import new_id
 from gateway.identity import legacy_keys
 from gateway.identity.credentials import Peppers
 from gateway.identity.legacy_keys import AGENT
-from gateway.registry import outbox, registration
-from gateway.registry.agent_states import ENDED
-from gateway.registry.contests import ContestedError
+from gateway.registry import outbox
+from gateway.registry.agents import registration
+from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
+from gateway.registry.issuers.contests import ContestedError
 from gateway.registry.models import Agent, LegacyKey, Organization
 from gateway.registry.queries import bindings_in_force, find_organization, find_upstream, upstream_names
 from gateway.registry.records import KeyRecord

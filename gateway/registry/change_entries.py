@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.audit.intents import Fields
 from gateway.identity.credentials import label
-from gateway.registry.agent_fields import texts
+from gateway.registry.agents.fields import texts
 from gateway.registry.models import (
     Agent,
     ApiKey,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -21,7 +21,7 @@ from sqlmodel import Session
 
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError, UnavailableError
-from gateway.registry import triggers
+from gateway.registry import port
 from gateway.registry.models import Deployment
 from gateway.registry.port import REVISION, wrong_revision
 from gateway.storage import database_files
@@ -39,6 +39,9 @@ _PER_CONNECTION = (
     # Longer than the longest change, a large fleet file: what ends an agent must not fail because of that.
     "PRAGMA busy_timeout = 30000",
 )
+
+
+Step: TypeAlias = Callable[[Session], None]
 
 
 class TellingError(GatewayError):
@@ -167,7 +170,7 @@ class Registry:
     def check_triggers(self) -> None:
         """Raise `registry_damaged` if a change could go unnoticed or be undone."""
         with self.read() as session:
-            triggers.check(self.path, session.connection().exec_driver_sql(triggers.QUERY).all())
+            port.check_triggers(self.path, session.connection().exec_driver_sql(port.TRIGGERS).all())
 
     def _make_tables(self, found: str | None) -> None:
         """From the revision `found` to the newest one, all in one transaction."""
@@ -185,6 +188,30 @@ class Registry:
         with _explained("migrated"), self._writing.begin() as connection:
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
+
+
+class GuardedRegistry(Registry):
+    """`registry`, with steps at the beginning and at the end of each change; what they raise undoes the change.
+
+    The control API has conditions of its own: the operator must still be one, the thing must still have the version
+    that the client has seen, and the request must not have been carried out before. Checked before the transaction of
+    the change, they could be overtaken by another one.
+    """
+
+    def __init__(self, registry: Registry, before: Sequence[Step], after: Sequence[Step] = ()) -> None:
+        vars(self).update(vars(registry))  # its engine too, which it closes
+        self._before = tuple(before)
+        self._after = tuple(after)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        inside = self._shared.get() is not None  # of a transaction that has begun with the steps
+        with super().write() as session:
+            for step in () if inside else self._before:
+                step(session)
+            yield session
+            for step in () if inside else self._after:
+                step(session)
 
 
 def _engine(path: Path, copy: sqlite3.Connection | None) -> Engine:

@@ -1,8 +1,8 @@
 """The emergency stop: every agent of an organization, or of all, is refused at once (revocation.md).
 
 A stop is one row, whatever the number of agents, and ending it changes nothing else: what was suspended or revoked
-before or meanwhile still is. Rows stay as history. As in `changes.py`, each function is one transaction with its audit
-entry: a stop of one organization in that organization's log, one of all in the log of the deployment.
+before or meanwhile still is. Rows stay as history. Each function is one transaction with its audit entry: a stop of one
+organization in that organization's log, one of all in the log of the deployment.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ from sqlmodel import Field, SQLModel
 from gateway.identity.credentials import Method, label
 from gateway.identity.operator_roles import ROLES
 from gateway.outbound.addresses import ANYWHERE
-from gateway.registry.agent_fields import AgentTexts
-from gateway.registry.agent_states import ENDED, STATES
+from gateway.registry.agents.fields import AgentTexts
+from gateway.registry.agents.states import ENDED, STATES
 
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import urlsplit
 
-from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import PREFIXES
 from gateway.settings import is_loopback
 
@@ -236,6 +236,10 @@ def _plain_host(host: str) -> bool:
         last = host.rsplit(".", 1)[-1]
         plain = re.fullmatch(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}", host)
         return plain is not None and not last[0].isdigit()
+
+
+def taken(what: str, name: str, hint: str = "choose another name") -> GatewayError:
+    return ConflictError(f"{what}_exists", f"{what} `{name}` exists already", subject=name, hint=hint)
 
 
 def _bad_url(text: str, why: str) -> GatewayError:

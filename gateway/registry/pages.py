@@ -12,12 +12,13 @@ from sqlalchemy import or_
 from sqlmodel import col, select
 
 from gateway.identity.credentials import Method
-from gateway.registry import queries, review_dates, row_records
-from gateway.registry.agent_states import ENDED
+from gateway.registry import queries, row_records
+from gateway.registry.agents import review_dates
+from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Binding, Team
+from gateway.registry.organizations.teams import as_record
 from gateway.registry.records import AgentRecord, BindingRecord, KeyRecord, TeamRecord
-from gateway.registry.teams import as_record
 
 
 def agents(

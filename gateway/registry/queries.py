@@ -19,7 +19,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identity.credentials import Method, label, public_part
 from gateway.registry import change_entries, row_records
-from gateway.registry.agent_states import ENDED
+from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
     NOT_ENDED,

@@ -19,16 +19,18 @@ from gateway.errors import Denied, UnavailableError
 from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Issuer, Rule
-from gateway.registry import credential_rows, triggers
+from gateway.registry import credential_rows
 from gateway.registry.credential_rows import CredentialRows
 from gateway.registry.port import (
     REVISION,
+    TRIGGERS,
     ActiveSet,
     AgentRow,
     BundleRef,
     Epochs,
     RouteRow,
     UpstreamRow,
+    check_triggers,
     wrong_revision,
 )
 from gateway.storage.opened_file import OpenedFile, write_ahead_log
@@ -102,7 +104,7 @@ class RegistryReader:
                 self._epochs = opened.enter_context(closing(_connect(path)))
                 self._rows = opened.enter_context(closing(_connect(path)))
                 _check_revision(path, self._rows)
-                triggers.check(path, self._rows.execute(triggers.QUERY))
+                check_triggers(path, self._rows.execute(TRIGGERS))
                 self._wal = opened.enter_context(closing(OpenedFile(write_ahead_log(path))))
                 self._credentials = CredentialRows(self._rows)
                 opened.pop_all()  # all is well: they stay open until `close`

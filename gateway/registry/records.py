@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from gateway.identity.credentials import Method
 from gateway.identity.operator_roles import Role
-from gateway.registry.agent_fields import AgentTexts
-from gateway.registry.agent_states import ENDED
+from gateway.registry.agents.fields import AgentTexts
+from gateway.registry.agents.states import ENDED
 
 SubjectKind = Literal["agent", "team", "organization"]
 Effect = Literal["grant", "guard"]

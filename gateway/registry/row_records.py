@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from sqlmodel import Session, col, select
 
-from gateway.registry import review_dates
+from gateway.registry.agents import review_dates
 from gateway.registry.models import (
     Activation,
     ActivationBundle,

@@ -1,7 +1,7 @@
 """Changes and queries of webhooks: who is told of what happens (webhooks.md).
 
-As in `changes.py` each change is one transaction with its entry in the outbox. A webhook's secret is sealed in the
-vault. Webhooks have no authority: nothing that an agent may do depends on them.
+Each change is one transaction with its entry in the outbox. A webhook's secret is sealed in the vault. Webhooks have no
+authority: nothing that an agent may do depends on them.
 """
 
 from __future__ import annotations

@@ -19,8 +19,11 @@ import pytest
 from gateway import identifiers
 from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Credential, Peppers, parse
-from gateway.registry import activations, changes
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from gateway.secrets.vault import Vault
 
@@ -54,11 +57,11 @@ class Home:
 
     def agent(self, name: str = "bot", **more: object) -> str:
         """Register an agent; returns its id."""
-        return changes.register_agent(self.registry, actor=ACTOR, organization=ORG, name=name, **more).id  # type: ignore[arg-type]  # keywords pass through
+        return register_agent(self.registry, actor=ACTOR, organization=ORG, name=name, **more).id  # type: ignore[arg-type]  # keywords pass through
 
     def key(self, agent: str = "bot", lifetime_ns: int | None = None) -> str:
         """Create a key; returns its text."""
-        return changes.create_key(
+        return create_key(
             self.registry, self.peppers, actor=ACTOR, organization=ORG, agent=agent, lifetime_ns=lifetime_ns
         ).text
 
@@ -111,7 +114,7 @@ def new_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = DataDirectory(tmp_path_factory.mktemp("new") / "gateway-data")
     data.create()
     registry = Registry.create(data, "test")
-    changes.create_organization(registry, actor=ACTOR, name=ORG)
+    create_organization(registry, actor=ACTOR, name=ORG)
     registry.close()
     assert not data.registry_db.with_name(data.registry_db.name + "-wal").exists()  # all of it is in the one file
     return data.registry_db

@@ -12,8 +12,21 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import agent_fields, agent_updates, as_of, changes, pages, queries, tenants
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry import pages, queries
+from gateway.registry.agents import fields as agent_fields
+from gateway.registry.agents.changes import (
+    AgentUpdate,
+    erase_content,
+    resume_agent,
+    retire_agent,
+    review_agent,
+    revoke_agent,
+    suspend_agent,
+    update_agent,
+)
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.history import as_of
+from gateway.registry.organizations import queries as tenants
 from gateway.registry.records import AgentRecord, AgentVersionRecord
 
 T = TypeVar("T", bound=Body)
@@ -139,7 +152,7 @@ def register(ask: Ask[NewAgent]) -> Answer:
     members = given.model_dump(exclude={"expires"})
     expires_ns = nanoseconds(given.expires)
     registry = ask.change()
-    made = changes.register_agent(registry, actor=ask.actor, organization=ask.tenant, expires_ns=expires_ns, **members)
+    made = register_agent(registry, actor=ask.actor, organization=ask.tenant, expires_ns=expires_ns, **members)
     return _shown(made, 201)
 
 
@@ -163,7 +176,7 @@ def update(ask: Ask[AgentPatch]) -> Answer:
     if "capabilities" in given.model_fields_set or clears_labels:
         # They are changed by what differs from the version that was read, so it must still be that one.
         conditions.append(_unchanged(ask, before))
-    changed = agent_updates.update_agent(
+    changed = update_agent(
         ask.change(*conditions),
         actor=ask.actor,
         organization=ask.tenant,
@@ -249,7 +262,7 @@ def erase(ask: Ask) -> Answer:
     """
     from gateway.audit import content_erasure
 
-    erased = agent_updates.erase_content(
+    erased = erase_content(
         ask.change(), actor=ask.actor, organization=ask.tenant, agent=ask.path["agent"], vault=ask.context.vault
     )
     with ask.context.writing() as writer:
@@ -267,28 +280,28 @@ def _transition(change: Callable[..., AgentRecord | None], ask: Ask[Reasoned]) -
 @Operation("POST /agents/{agent}/suspend", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
 def suspend(ask: Ask[Reasoned]) -> Answer:
     """Refuse the agent's requests until it is resumed."""
-    return _transition(agent_updates.suspend_agent, ask)
+    return _transition(suspend_agent, ask)
 
 
 @Operation("POST /agents/{agent}/resume", answer=_AGENT, if_match="accepted", tagged=True)
 def resume(ask: Ask[Reasoned]) -> Answer:
     """Let a suspended agent go on."""
-    return _transition(agent_updates.resume_agent, ask)
+    return _transition(resume_agent, ask)
 
 
 @Operation("POST /agents/{agent}/review", answer=_AGENT, if_match="accepted", tagged=True)
 def review(ask: Ask[Reasoned]) -> Answer:
     """Confirm that an agent is still wanted as it is."""
-    return _transition(agent_updates.review_agent, ask)
+    return _transition(review_agent, ask)
 
 
 @Operation("POST /agents/{agent}/revoke", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
 def revoke(ask: Ask[Reasoned]) -> Answer:
     """End an agent and its keys, for good."""
-    return _transition(changes.revoke_agent, ask)
+    return _transition(revoke_agent, ask)
 
 
 @Operation("POST /agents/{agent}/retire", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
 def retire(ask: Ask[Reasoned]) -> Answer:
     """End an agent whose work is done, for good."""
-    return _transition(changes.retire_agent, ask)
+    return _transition(retire_agent, ask)

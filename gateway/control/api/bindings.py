@@ -10,8 +10,10 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import as_of, changes, pages, queries
+from gateway.registry import pages, queries
 from gateway.registry.documents import plain
+from gateway.registry.history import as_of
+from gateway.registry.policies import bindings
 from gateway.registry.records import BindingRecord
 
 _BINDING = shapes.record(BindingRecord, "agents")
@@ -90,7 +92,7 @@ def bind(ask: Ask[NewBinding]) -> Answer:
     """Let a bundle judge an agent, a team or the organization."""
     given = ask.body
     check_subject(ask, given.subject_kind, given.subject)
-    made = changes.bind(
+    made = bindings.bind(
         ask.change(),
         actor=ask.actor,
         organization=ask.tenant,
@@ -121,7 +123,7 @@ def unbind(ask: Ask) -> Answer:
 
 
 def _unbound(ask: Ask, found: BindingRecord | Unbinding, reason: str = "") -> Answer:
-    removed = changes.unbind(
+    removed = bindings.unbind(
         ask.change(),
         actor=ask.actor,
         organization=ask.tenant,

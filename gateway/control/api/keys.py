@@ -14,10 +14,14 @@ from gateway.control.key_actions import check_actions
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
 from gateway.control.problems import Problem
 from gateway.identity import credentials, key_scope, public_keys
-from gateway.registry import changes, key_rotation, leaked_keys, pages, workload_names
-from gateway.registry import public_keys as registered
+from gateway.registry import pages
 from gateway.registry.documents import plain, timestamp
-from gateway.registry.leaked_keys import Leaked
+from gateway.registry.keys import leaked as leaked_keys
+from gateway.registry.keys import public_keys as registered
+from gateway.registry.keys import rotation as key_rotation
+from gateway.registry.keys import spiffe_ids
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.keys.leaked import Leaked
 from gateway.registry.records import KeyRecord
 from gateway.runtime import key_uses
 
@@ -146,7 +150,7 @@ def _given(ask: Ask[NewKey]) -> _Given:
 @Operation("POST /keys", status=201, answer=_NEW_KEY)
 def create(ask: Ask[NewKey]) -> Answer:
     """Create a key, which is shown once."""
-    made = changes.create_key(ask.change(), ask.context.peppers, **_given(ask))
+    made = create_key(ask.change(), ask.context.peppers, **_given(ask))
     body = {**shown(made.record, {}), "key": made.text}
     return Answer(body=body, status=201, location=f"/keys/{made.record.id}", once="key")
 
@@ -161,7 +165,7 @@ def add_public(ask: Ask[NewPublicKey]) -> Answer:
 @Operation("POST /keys/spiffe", status=201, answer=KEY)
 def add_spiffe(ask: Ask[NewSpiffeId]) -> Answer:
     """Let clients with a certificate of this SPIFFE ID be an agent."""
-    return _added(workload_names.add_spiffe_id(ask.change(), ask.body.spiffe_id, **_given(ask)))
+    return _added(spiffe_ids.add_spiffe_id(ask.change(), ask.body.spiffe_id, **_given(ask)))
 
 
 def _added(made: KeyRecord) -> Answer:
@@ -258,5 +262,5 @@ class Texts(Body):
 def revoke(ask: Ask[Reasoned]) -> Answer:
     """End a key, for good."""
     reference = ask.path["key"]
-    changes.revoke_key(ask.change(), actor=ask.actor, organization=ask.tenant, key=reference, reason=ask.body.reason)
+    revoke_key(ask.change(), actor=ask.actor, organization=ask.tenant, key=reference, reason=ask.body.reason)
     return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference), uses_of(ask)))

@@ -14,10 +14,11 @@ from gateway.control.api.bindings import check_subject
 from gateway.control.api.times import Seconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.registry import limit_states, usage_limits
-from gateway.registry.limit_states import LimitState
+from gateway.registry.limits import states as limit_states
+from gateway.registry.limits import usage_limits
+from gateway.registry.limits.states import LimitState
+from gateway.registry.limits.usage_limits import Part
 from gateway.registry.records import LimitRecord, SubjectKind
-from gateway.registry.usage_limits import Part
 
 LIMIT = shapes.record(LimitRecord)
 _STATE = shapes.record(LimitState)

@@ -12,9 +12,9 @@ from gateway.control.api.agents import tag
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role
-from gateway.registry import login_providers
 from gateway.registry.documents import plain
-from gateway.registry.login_providers import LoginProviderRecord, LoginRuleRecord
+from gateway.registry.operators import login_providers
+from gateway.registry.operators.login_providers import LoginProviderRecord, LoginRuleRecord
 
 _ENDED = {"type": "integer", "description": "How many tokens of logins ended with it."}
 _PROVIDER = shapes.record(LoginProviderRecord)

@@ -12,8 +12,8 @@ from gateway.control.api.operators import NEW_TOKEN, TOKEN
 from gateway.control.logins import Begun, Visit
 from gateway.control.operation import Answer, Ask, Body, Operation
 from gateway.identity import logins
-from gateway.registry import operators
 from gateway.registry.documents import plain
+from gateway.registry.operators import operators
 from gateway.registry.records import OperatorTokenRecord
 
 _PLAIN = "^[!-~]+$"

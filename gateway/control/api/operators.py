@@ -18,8 +18,10 @@ from gateway.control.api.times import Seconds, lifetime
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role, narrower
-from gateway.registry import operator_logins, operators, queries
+from gateway.registry import queries
 from gateway.registry.documents import plain
+from gateway.registry.operators import logins as operator_logins
+from gateway.registry.operators import operators
 from gateway.registry.records import OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
 
 _STATUS = {"type": "string", "enum": ["active", "expired", "revoked"]}

@@ -12,12 +12,20 @@ from gateway.control import shapes, tenants
 from gateway.control.api.agents import tag
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
-from gateway.registry import changes, given_names, queries, tenant_changes
-from gateway.registry import tenants as records
-from gateway.registry.given_names import GivenNameRecord
-from gateway.registry.guarded import Step
+from gateway.registry import queries
+from gateway.registry.database import Step
+from gateway.registry.issuers import given_names
+from gateway.registry.issuers.given_names import GivenNameRecord
+from gateway.registry.organizations import queries as records
+from gateway.registry.organizations.changes import (
+    create_organization,
+    resume_organization,
+    revoke_organization,
+    suspend_organization,
+    update_organization,
+)
+from gateway.registry.organizations.queries import organization_records
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
-from gateway.registry.tenants import organization_records
 from gateway.usage import zones
 
 _ORGANIZATION = shapes.record(OrganizationRecord)
@@ -76,7 +84,7 @@ def create(ask: Ask[NewOrganization]) -> Answer:
         detail = "an operator of one organization may not create others"
         raise Problem(403, "forbidden", detail, hint="an owner of the whole gateway can")
     name = ask.body.name
-    changes.create_organization(ask.change(), actor=ask.actor, name=name, reason=ask.body.reason)
+    create_organization(ask.change(), actor=ask.actor, name=name, reason=ask.body.reason)
     return _shown(_one(ask, name), 201)
 
 
@@ -140,7 +148,7 @@ def update(ask: Ask[OrganizationPatch]) -> Answer:
     sent = ask.body.model_fields_set
     if not sent & {"review_days", "suspend_after_days", "zone"}:
         return _shown(found)
-    changed = tenant_changes.update_organization(
+    changed = update_organization(
         ask.change(ask.if_match(lambda session: tag(queries.find_organization(session, name).version))),
         actor=ask.actor,
         organization=name,
@@ -158,7 +166,7 @@ def update(ask: Ask[OrganizationPatch]) -> Answer:
 )
 def suspend(ask: Ask[Reasoned]) -> Answer:
     """Refuse the requests of all its agents until it is resumed."""
-    return _transition(tenant_changes.suspend_organization, ask)
+    return _transition(suspend_organization, ask)
 
 
 @Operation("POST /organizations/{organization}/resume", about="nothing", answer=_ORGANIZATION, tagged=True)
@@ -170,7 +178,7 @@ def resume(ask: Ask[Reasoned]) -> Answer:
         if actor is not None:
             tenants.check_may_undo(session, ask.caller, actor, "suspended")
 
-    return _transition(tenant_changes.resume_organization, ask, check)
+    return _transition(resume_organization, ask, check)
 
 
 @Operation(
@@ -178,4 +186,4 @@ def resume(ask: Ask[Reasoned]) -> Answer:
 )
 def revoke(ask: Ask[Reasoned]) -> Answer:
     """End an organization and all that its agents may do, for good."""
-    return _transition(tenant_changes.revoke_organization, ask)
+    return _transition(revoke_organization, ask)

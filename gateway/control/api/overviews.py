@@ -13,8 +13,9 @@ from gateway.control.api.keys import shown as shown_key
 from gateway.control.api.limits import LIMIT
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation
-from gateway.registry import as_of, queries
+from gateway.registry import queries
 from gateway.registry.documents import plain
+from gateway.registry.history import as_of
 from gateway.registry.records import AgentVersionRecord, BindingRecord, BundleRecord
 
 _TEXT: Final = {"type": "string"}

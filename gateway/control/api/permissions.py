@@ -14,9 +14,9 @@ from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
 from gateway.control.permission_calls import calls_of, told
 from gateway.control.permission_records import NOT_CONSIDERED, AskedCall, Permission
-from gateway.registry import as_of
-from gateway.registry.as_of import RegistryAt
 from gateway.registry.documents import timestamp
+from gateway.registry.history import as_of
+from gateway.registry.history.as_of import RegistryAt
 
 _MOST: Final = 100
 """Agents whose policies one request asks."""

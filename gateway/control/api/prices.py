@@ -11,7 +11,7 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, Query
 from gateway.registry.documents import plain
-from gateway.registry.price_places import price_places
+from gateway.registry.prices import price_places
 from gateway.settings import load_settings
 from gateway.usage import price_documents, price_files
 from gateway.usage.price_documents import NamedPrice, PricedProvider

@@ -9,9 +9,10 @@ from gateway.control import shapes
 from gateway.control.api.upstreams import tag_of
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, ReasonQuery, cut
 from gateway.control.problems import Problem
-from gateway.registry import names, queries, upstream_routes
+from gateway.registry import names, queries
 from gateway.registry.database import Registry
 from gateway.registry.records import RouteRecord
+from gateway.registry.upstreams import routes as upstream_routes
 
 _ROUTE = shapes.record(RouteRecord)
 

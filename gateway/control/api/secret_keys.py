@@ -8,9 +8,9 @@ from gateway.control import shapes
 from gateway.control.api.token_keys import check_whole
 from gateway.control.operation import Answer, Ask, Operation, Reasoned
 from gateway.control.problems import Problem
-from gateway.registry import peppers, vault_rotation
-from gateway.registry.peppers import PepperUse
-from gateway.registry.vault_rotation import Rewrapped, VaultState
+from gateway.registry.secret_keys import peppers, vault_rotation
+from gateway.registry.secret_keys.peppers import PepperUse
+from gateway.registry.secret_keys.vault_rotation import Rewrapped, VaultState
 
 _LEFT = {"type": "integer", "description": "How many are not sealed under the key in force."}
 _NUMBER = {"type": "integer"}

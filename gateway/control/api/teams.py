@@ -11,8 +11,10 @@ from sqlmodel import Session
 from gateway.control import shapes
 from gateway.control.api.agents import tag
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
-from gateway.registry import pages, queries, teams, tenant_changes
+from gateway.registry import pages, queries
 from gateway.registry.documents import plain
+from gateway.registry.organizations import teams
+from gateway.registry.organizations.changes import resume_team, revoke_team, suspend_team
 from gateway.registry.records import TeamRecord
 
 _LISTS = ("agents", "bundles")
@@ -122,16 +124,16 @@ def _transition(change: Callable[..., TeamRecord | None], ask: Ask[Reasoned]) ->
 @Operation("POST /teams/{team}/suspend", answer=_TEAM, restricts=True, tagged=True)
 def suspend(ask: Ask[Reasoned]) -> Answer:
     """Refuse the requests of all agents of a team until it is resumed."""
-    return _transition(tenant_changes.suspend_team, ask)
+    return _transition(suspend_team, ask)
 
 
 @Operation("POST /teams/{team}/resume", answer=_TEAM, tagged=True)
 def resume(ask: Ask[Reasoned]) -> Answer:
     """Let the agents of a suspended team go on."""
-    return _transition(tenant_changes.resume_team, ask)
+    return _transition(resume_team, ask)
 
 
 @Operation("POST /teams/{team}/revoke", answer=_TEAM, restricts=True, tagged=True)
 def revoke(ask: Ask[Reasoned]) -> Answer:
     """End a team and all that its agents may do, for good."""
-    return _transition(tenant_changes.revoke_team, ask)
+    return _transition(revoke_team, ask)

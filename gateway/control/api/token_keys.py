@@ -8,8 +8,8 @@ from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.identity.token_keys import TokenKeyState, states
-from gateway.registry import token_keys
-from gateway.registry.token_keys import Rotation
+from gateway.registry.secret_keys import token_keys
+from gateway.registry.secret_keys.token_keys import Rotation
 
 
 class NewTokenKey(Reasoned):

@@ -18,10 +18,11 @@ from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasone
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
 from gateway.outbound import addresses
-from gateway.registry import changes, names, queries
+from gateway.registry import names, queries
 from gateway.registry.documents import plain
 from gateway.registry.names import PROVIDERS
 from gateway.registry.records import UpstreamRecord
+from gateway.registry.upstreams.changes import add_upstream, remove_upstream
 from gateway.upstream import operations as upstream_operations
 from gateway.upstream.check import UpstreamCheck
 from gateway.upstream.operations import UpstreamOperation
@@ -108,7 +109,7 @@ def _put(ask: Ask[UpstreamBody], registry: Any, name: str, *, replace: bool) -> 
     if not url and given.provider in PROVIDERS:
         raise GatewayError("invalid_base", f"an upstream of provider {given.provider} needs a base_url")
     check_reach(ask.caller, url, insecure=given.insecure)
-    return changes.add_upstream(
+    return add_upstream(
         registry,
         ask.context.vault,
         actor=ask.actor,
@@ -192,7 +193,7 @@ def replace(ask: Ask[UpstreamBody]) -> Answer:
 @Operation("DELETE /upstreams/{upstream}", answer=_UPSTREAM, restricts=True)
 def remove(ask: Ask[None, ReasonQuery]) -> Answer:
     """Remove an upstream and its sealed secret."""
-    removed = changes.remove_upstream(
+    removed = remove_upstream(
         ask.change(),
         actor=ask.actor,
         organization=ask.tenant,

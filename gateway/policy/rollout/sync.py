@@ -25,8 +25,9 @@ from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout import signatures
 from gateway.policy.rollout.check import Problem
 from gateway.policy.rollout.source import GitSource, Revision
-from gateway.registry import activations, queries
+from gateway.registry import queries
 from gateway.registry.database import Registry
+from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from gateway.runtime.handover import Handover
 from gateway.runtime.store import RuntimeStore

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.errors import GatewayError
-from gateway.registry import agent_fields
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry.agents import fields as agent_fields
+from gateway.registry.agents.changes import AgentUpdate
 from gateway.registry.records import AgentRecord
 
 DEFAULT_ENVIRONMENT = "dev"

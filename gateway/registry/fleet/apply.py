@@ -11,15 +11,22 @@ from typing import Any, NamedTuple, Protocol, cast
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import agent_updates, changes, registration, teams, tenant_changes, upstream_routes, usage_limits
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry.agents import registration
+from gateway.registry.agents.changes import AgentUpdate, resume_agent, retire_agent, suspend_agent, update_agent
 from gateway.registry.database import Registry
 from gateway.registry.fleet import key_items
 from gateway.registry.fleet.document import FleetError, Mistake
 from gateway.registry.fleet.plan import Planner, Step, Subject
+from gateway.registry.keys.changes import revoke_key
+from gateway.registry.limits import usage_limits
+from gateway.registry.limits.usage_limits import Part
+from gateway.registry.organizations import teams
+from gateway.registry.organizations.changes import update_organization
+from gateway.registry.policies.bindings import bind, unbind
 from gateway.registry.records import Effect, NewKey
-from gateway.registry.upstream_routes import NewMember
-from gateway.registry.usage_limits import Part
+from gateway.registry.upstreams import routes as upstream_routes
+from gateway.registry.upstreams.changes import add_upstream, remove_upstream
+from gateway.registry.upstreams.routes import NewMember
 from gateway.secrets.vault import Vault
 
 
@@ -141,19 +148,19 @@ class Applier:
                 teams.update_team(self.registry, **common, team=step.name, **step.item)
             case "agent", "change":
                 update: AgentUpdate = step.item["update"]
-                agent_updates.update_agent(self.registry, **common, agent=step.name, update=update)
+                update_agent(self.registry, **common, agent=step.name, update=update)
                 self._set_status(step)
             case (("SPIFFE ID" | "public key"), "remove"):
-                changes.revoke_key(self.registry, **common, key=step.item["key"])
+                revoke_key(self.registry, **common, key=step.item["key"])
             case (("SPIFFE ID" | "public key"), _):
                 self.check_scope(key_items.read(step.item).scope)
                 key_items.add(self.registry, step.item, **common)
             case "agent", "remove":
-                changes.retire_agent(self.registry, **common, agent=step.name)
+                retire_agent(self.registry, **common, agent=step.name)
             case "upstream", "remove":
-                changes.remove_upstream(self.registry, **common, name=step.name)
+                remove_upstream(self.registry, **common, name=step.name)
             case "upstream", action:
-                changes.add_upstream(
+                add_upstream(
                     self.registry, self.vault, **common, **step.item, secret=step.secret, replace=action == "change"
                 )
             case "route", "remove":
@@ -164,12 +171,12 @@ class Applier:
                 upstream_routes.set_route(self.registry, **common, name=step.name, members=members_, default=default)
             case "binding", "remove":
                 kind, subject, bundle, shadow = step.item["key"]
-                changes.unbind(self.registry, **common, kind=kind, subject=subject, bundle=bundle, shadow=shadow)
+                unbind(self.registry, **common, kind=kind, subject=subject, bundle=bundle, shadow=shadow)
             case "binding", _:
                 self._bind(step)
             case "organization", _:
                 more = {**common, **step.item, "suspend_now": self.suspend_now}
-                tenant_changes.update_organization(self.registry, **more)
+                update_organization(self.registry, **more)
             case "limit", "remove":
                 kind, subject, limit, upstream, model, by_gateway = step.item["key"]
                 usage_limits.remove_limit(
@@ -198,7 +205,7 @@ class Applier:
 
     def _bind(self, step: Step) -> None:
         of = Subject.of(step.item, self.organization)
-        changes.bind(
+        bind(
             self.registry,
             actor=self.actor,
             organization=self.organization,
@@ -215,7 +222,7 @@ class Applier:
         )
 
     def _set_status(self, step: Step) -> None:
-        change = {"active": agent_updates.resume_agent, "suspended": agent_updates.suspend_agent}
+        change = {"active": resume_agent, "suspended": suspend_agent}
         if (status := step.item.get("status")) is not None:
             change[status](
                 self.registry,

@@ -7,9 +7,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.registry import queries, teams, tenants, usage_limits
+from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item, key_items, settings_item
+from gateway.registry.limits import usage_limits
+from gateway.registry.organizations import queries as tenants
+from gateway.registry.organizations import teams
 from gateway.registry.records import RouteMember, UpstreamRecord
 from gateway.usage.limits import default_mode
 

@@ -21,10 +21,10 @@ from gateway.identity.message_signatures import thumbprint
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item
+from gateway.registry.keys.public_keys import add_public_key
+from gateway.registry.keys.spiffe_ids import add_spiffe_id
 from gateway.registry.models import Agent, ApiKey
-from gateway.registry.public_keys import add_public_key
 from gateway.registry.records import KeyRecord
-from gateway.registry.workload_names import add_spiffe_id
 
 Noun = Literal["SPIFFE ID", "public key"]
 

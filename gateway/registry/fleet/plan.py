@@ -15,11 +15,15 @@ from typing import Any, Final, Literal, Protocol, cast
 from sqlmodel import select
 
 from gateway.errors import GatewayError, UnknownError, did_you_mean
-from gateway.registry import agent_versions, names, queries, teams, tenants, usage_limits
+from gateway.registry import names, queries
+from gateway.registry.agents import versions as agent_versions
 from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item, key_items, settings_item
 from gateway.registry.fleet.document import Document, FleetError, Mistake
+from gateway.registry.limits import usage_limits
 from gateway.registry.models import Upstream
+from gateway.registry.organizations import queries as tenants
+from gateway.registry.organizations import teams
 from gateway.registry.records import BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
 from gateway.secrets.vault import Place, Vault
 

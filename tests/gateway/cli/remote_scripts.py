@@ -17,7 +17,7 @@ from gateway.cli import build, remote
 from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
 from gateway.identity.principals import CredentialRow, principal_of
-from gateway.registry import activations
+from gateway.registry.policies import activations
 from gateway.registry.publication import publish
 from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.store import RuntimeStore

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from gateway.identity.principals import CredentialRow, principal_of
-from gateway.registry import adoptions, changes
+from gateway.registry import adoptions
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ACTOR, ORG, Home, Run
@@ -20,7 +21,7 @@ START = ("adopt", "start", "--upstream", "openai", "--until", "5d", "--owner", "
 
 
 def upstream(home: Home, organization: str = ORG) -> None:
-    changes.add_upstream(
+    add_upstream(
         home.registry, home.vault, actor=ACTOR, organization=organization, name="openai", provider="openai",
         base_url="https://api.example.com/v1", secret=OLD,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from gateway.errors import GatewayError
 from gateway.management import browser_login, logins
 from gateway.management.browser_login import Wanted, log_in
 from gateway.management.servers import Access
-from gateway.registry import login_providers, operators
+from gateway.registry.operators import login_providers, operators
 from tests.gateway.conftest import ACTOR, Done, Run
 from tests.gateway.control.test_logins import Rig, bare, rig  # noqa: F401  # fixtures
 

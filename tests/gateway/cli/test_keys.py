@@ -13,7 +13,8 @@ import pytest
 from gateway.audit.writer import AuditWriter
 from gateway.identity import credentials, token_keys
 from gateway.processes.key_duties import KeyDuties
-from gateway.registry import operators, peppers
+from gateway.registry.operators import operators
+from gateway.registry.secret_keys import peppers
 from gateway.runtime.key_uses import KeyUses
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ORG, Home, Run

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from gateway.registry import operators, usage_limits
+from gateway.registry.limits import usage_limits
+from gateway.registry.operators import operators
 from tests.gateway.conftest import ACTOR, ORG, Home, Run
 
 MISTAKES = [

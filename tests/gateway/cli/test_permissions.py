@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cli import output
 from gateway.policy.bundle import publish
-from gateway.registry import activations
+from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from tests.gateway.conftest import ACTOR, Home, Run
 

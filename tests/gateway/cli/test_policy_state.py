@@ -10,7 +10,8 @@ import pytest
 
 from gateway.audit import storage
 from gateway.cli import main, policy_state
-from gateway.registry import activations, publication
+from gateway.registry import publication
+from gateway.registry.policies import activations
 from tests.gateway.conftest import Home
 
 COMMIT = "e" * 40

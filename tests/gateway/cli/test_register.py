@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cli import output
 from gateway.registry import inventory
-from gateway.registry.agent_fields import NAMES, TEXTS
+from gateway.registry.agents.fields import NAMES, TEXTS
 from tests.gateway.conftest import Home, Run
 
 

@@ -29,9 +29,9 @@ from gateway.identity.credentials import Peppers
 from gateway.identity.public_keys import generate, public_pem
 from gateway.management import servers
 from gateway.processes import status_answer
-from gateway.registry import operators
 from gateway.registry.database import Registry
 from gateway.registry.models import Operator
+from gateway.registry.operators import operators
 from gateway.secrets.vault import Vault
 from gateway.settings import load_settings
 from tests.gateway.cli import remote_scripts

@@ -9,7 +9,9 @@ import orjson
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.registry import adoptions, changes, queries
+from gateway.registry import adoptions, queries
+from gateway.registry.agents.changes import retire_agent, revoke_agent
+from gateway.registry.keys.changes import revoke_key
 from tests.gateway.conftest import ACTOR, ORG, Home, Run
 
 NAME = "spiffe://example.org/bot"
@@ -28,7 +30,7 @@ def _living(home: Home) -> list[str]:
 def test_a_name_typed_again_does_not_bring_a_revoked_agent_back(at: Run, home: Home) -> None:
     revoked = home.agent()
     other = home.agent("other")
-    changes.revoke_agent(home.registry, **WHO, agent="bot")
+    revoke_agent(home.registry, **WHO, agent="bot")
     told = f"agent `bot` was revoked ({revoked}), and another one must not get its name unnoticed"
     for command in (("agents", "register", "bot"), ("agents", "update", "other", "--name", "bot")):
         assert told in at(*command).complains(), command
@@ -38,7 +40,7 @@ def test_a_name_typed_again_does_not_bring_a_revoked_agent_back(at: Run, home: H
     (registered,) = [each for each in _entries(at, "agent.registered") if "replaced" in each]
     assert (registered["replaced"], registered["replaced_status"]) == (revoked, "revoked")
     # The last one of the same name counts: it was retired, so its name is free, and the entry still says so.
-    changes.retire_agent(home.registry, **WHO, agent="bot")
+    retire_agent(home.registry, **WHO, agent="bot")
     assert at("agents", "update", other, "--name", "bot").code == 0
     (renamed,) = _entries(at, "agent.updated")
     assert renamed["replaced_status"] == "retired"
@@ -61,7 +63,7 @@ def test_a_file_applied_every_night_does_not_bring_a_revoked_agent_back(
     write()
     assert at("apply", "-f", str(file)).code == 0
     (first,) = _living(home)
-    changes.revoke_agent(home.registry, **WHO, agent="bot")
+    revoke_agent(home.registry, **WHO, agent="bot")
     keys = tmp_path / "keys.csv"
     for more in (("--dry-run",), ("--keys", str(keys)), ("--prune", "--yes")):
         refused = at("apply", "-f", str(file), *more).complains()
@@ -74,7 +76,7 @@ def test_a_file_applied_every_night_does_not_bring_a_revoked_agent_back(
     assert at("apply", "-f", str(file)).out == ""
     # The member names one agent, so the next revocation holds against a file that still has it.
     (second,) = _living(home)
-    changes.revoke_agent(home.registry, **WHO, agent="bot")
+    revoke_agent(home.registry, **WHO, agent="bot")
     assert f"was revoked ({second})" in at("apply", "-f", str(file)).complains()
     assert at("apply", "-f", str(file), "--replace-revoked").code == 0
     assert [each.get("replaced") for each in _entries(at, "agent.registered")] in (
@@ -88,19 +90,19 @@ def test_a_file_does_not_bring_a_revoked_spiffe_id_back(at: Run, home: Home, tmp
     file.write_text(f"v: 1\nagents:\n- {{name: bot}}\nspiffe_ids:\n- {{agent: bot, spiffe_id: '{NAME}'}}\n")
     assert at("apply", "-f", str(file)).code == 0
     (given,) = queries.keys(home.registry, ORG)
-    changes.revoke_key(home.registry, **WHO, key=NAME)
+    revoke_key(home.registry, **WHO, key=NAME)
     assert f"it was revoked ({given.id})" in at("apply", "-f", str(file)).complains()
     file.write_text(file.read_text().replace(f"'{NAME}'", f"'{NAME}', replaces: {given.id}"))
     assert at("apply", "-f", str(file)).code == 0
     assert at("apply", "-f", str(file)).out == ""
-    changes.revoke_key(home.registry, **WHO, key=NAME)
+    revoke_key(home.registry, **WHO, key=NAME)
     assert "it was revoked" in at("apply", "-f", str(file)).complains()
     assert at("apply", "-f", str(file), "--replace-revoked").code == 0
 
 
 def test_an_adoption_does_not_bring_its_revoked_agent_back(home: Home) -> None:
     legacy = home.agent("legacy")
-    changes.revoke_agent(home.registry, **WHO, agent="legacy")
+    revoke_agent(home.registry, **WHO, agent="legacy")
     with pytest.raises(GatewayError) as caught:
         adoptions._register(home.registry, ACTOR, ORG, "dana", False, "")
     assert (caught.value.code, caught.value.subject) == ("name_revoked", legacy)

@@ -18,8 +18,9 @@ from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
 from gateway.processes.creation import create
-from gateway.registry import activations, inventory
+from gateway.registry import inventory
 from gateway.registry.database import Registry
+from gateway.registry.policies import activations
 from tests.gateway.conftest import Done, Run
 from tests.gateway.dataplane.processes import COMMAND, POLICY, Live, environment, write_policy
 

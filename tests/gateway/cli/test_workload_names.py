@@ -10,10 +10,12 @@ import pytest
 from gateway.errors import Denied, GatewayError
 from gateway.identity.certificates import Certificates, Presented
 from gateway.identity.principals import Principals
-from gateway.registry import changes
-from gateway.registry.peppers import uses
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import revoke_key
+from gateway.registry.keys.spiffe_ids import MAX_LIVE_NAMES, add_spiffe_id
+from gateway.registry.organizations.changes import create_organization
 from gateway.registry.reader import RegistryReader
-from gateway.registry.workload_names import MAX_LIVE_NAMES, add_spiffe_id
+from gateway.registry.secret_keys.peppers import uses
 from tests.gateway.conftest import ACTOR, ORG, Home, Run, at_once
 
 NAME = "spiffe://acme.example/agents/bot"
@@ -41,8 +43,8 @@ def test_a_name_is_added_listed_and_revoked(at: Run, home: Home) -> None:
 def test_one_agent_at_a_time_has_a_name(home: Home) -> None:
     home.agent()
     home.agent("other")
-    changes.create_organization(home.registry, actor=ACTOR, name="evil")
-    changes.register_agent(home.registry, actor=ACTOR, organization="evil", name="bot")
+    create_organization(home.registry, actor=ACTOR, name="evil")
+    register_agent(home.registry, actor=ACTOR, organization="evil", name="bot")
     first = add(home, "bot")
     for agent, organization, why in (
         ("bot", ORG, "the agent has this SPIFFE ID already"),
@@ -52,14 +54,14 @@ def test_one_agent_at_a_time_has_a_name(home: Home) -> None:
         with pytest.raises(GatewayError, match=why):
             add(home, agent, organization=organization)
     with pytest.raises(GatewayError):
-        changes.revoke_key(home.registry, actor=ACTOR, organization="evil", key=NAME)
-    changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=NAME)
+        revoke_key(home.registry, actor=ACTOR, organization="evil", key=NAME)
+    revoke_key(home.registry, actor=ACTOR, organization=ORG, key=NAME)
     second = add(home, "other")
     with closing(RegistryReader(home.data.registry_db)) as reader:
         row = at_once(reader.workload(NAME))
         assert row is not None
         assert (row.key_id, row.name) == (second, "other")
-        changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=NAME)
+        revoke_key(home.registry, actor=ACTOR, organization=ORG, key=NAME)
         row = at_once(reader.workload(NAME))
         assert row is not None, "so that the log can tell that it was revoked"
         assert row.key_id == second != first
@@ -98,7 +100,7 @@ def test_a_principal_ends_with_its_name_and_no_other_agent_takes_its_place(home:
         before = at_once(principals.get(Presented(NAME), epoch()))
         assert (before.name, before.method, before.strength) == ("bot", "mtls", 2)
         assert before.document["credential"] == {"id": before.key_id, "method": "mtls", "strength": 2}
-        changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=NAME)
+        revoke_key(home.registry, actor=ACTOR, organization=ORG, key=NAME)
         with pytest.raises(Denied) as caught:
             at_once(principals.get(Presented(NAME), epoch()))
         assert caught.value.detail == "revoked"

@@ -22,7 +22,7 @@ from gateway.audit import storage
 from gateway.control.server import ControlApi
 from gateway.policy.rollout.whereabouts import is_followed
 from gateway.processes import status_answer
-from gateway.registry import operators
+from gateway.registry.operators import operators
 from gateway.settings import load_settings
 from tests.gateway.conftest import ACTOR, Home
 

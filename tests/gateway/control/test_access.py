@@ -11,7 +11,9 @@ from gateway.control.server import ControlApi
 from gateway.errors import GatewayError
 from gateway.identity import operator_roles
 from gateway.identity.credentials import generate
-from gateway.registry import changes, operators, peppers
+from gateway.registry.operators import operators
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.secret_keys import peppers
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control, elsewhere
 
@@ -110,7 +112,7 @@ def test_a_token_makes_none_that_outlives_it(control: Control) -> None:
 @pytest.fixture
 def acme(control: Control) -> Client:
     """An operator of another organization, which has one of everything."""
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    create_organization(control.home.registry, actor=ACTOR, name="acme")
     control.home.activate("base")
     client = control.operator("ann", organization="acme")
     client("POST", "/agents", {"name": "secret-bot", "team": "secret-team"}).ok(201)

@@ -10,10 +10,14 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.identity import possession, public_keys
 from gateway.processes import findings, status
-from gateway.registry import adoptions, changes, given_names, publication
-from gateway.registry.issuers import add_issuer
-from gateway.registry.public_keys import add_public_key
-from gateway.registry.workload_names import add_spiffe_id
+from gateway.registry import adoptions, publication
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.issuers import given_names
+from gateway.registry.issuers.issuers import add_issuer
+from gateway.registry.keys.public_keys import add_public_key
+from gateway.registry.keys.spiffe_ids import add_spiffe_id
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.settings import load_settings
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Client, Control
@@ -24,8 +28,8 @@ MINE = "spiffe://mine.example/bot"
 
 @pytest.fixture
 def acme(control: Control) -> Client:
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
-    changes.register_agent(control.home.registry, actor=ACTOR, organization="acme", name="bot")
+    create_organization(control.home.registry, actor=ACTOR, name="acme")
+    register_agent(control.home.registry, actor=ACTOR, organization="acme", name="bot")
     return control.operator("ann", organization="acme")
 
 
@@ -87,12 +91,12 @@ def test_names_of_the_world_are_given(control: Control, acme: Client) -> None:
 
 def test_a_collision_is_told_to_both(control: Control) -> None:
     home = control.home
-    changes.create_organization(home.registry, actor=ACTOR, name="acme")
+    create_organization(home.registry, actor=ACTOR, name="acme")
     common: dict[str, Any] = {"actor": ACTOR}
     key = public_keys.generate("ed25519").public_key()
     for organization in ("default", "acme"):
-        changes.register_agent(home.registry, organization=organization, name="bot", **common)
-        changes.add_upstream(
+        register_agent(home.registry, organization=organization, name="bot", **common)
+        add_upstream(
             home.registry, home.vault, organization=organization, name="openai", provider="openai",
             base_url="https://api.openai.com/v1", secret="x", **common,
         )  # fmt: skip

@@ -13,7 +13,8 @@ from contextlib import closing, contextmanager
 import pytest
 
 from gateway.control import places, server
-from gateway.registry import changes, outbox, publication, queries
+from gateway.registry import outbox, publication, queries
+from gateway.registry.organizations.changes import create_organization
 from gateway.storage.file_lock import FileLock
 from gateway.upstream import check
 from tests.gateway.conftest import ACTOR, ORG
@@ -84,7 +85,7 @@ def test_servers_that_do_not_answer_keep_nobody_out(
 ) -> None:
     """Somebody tries an upstream that hangs, as often as he can."""
     control.home.agent("bot")
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    create_organization(control.home.registry, actor=ACTOR, name="acme")
     acme = control.operator("ann", organization="acme")
     tries = places.WAITING + 10
     monkeypatch.setattr(check, "ANSWER_SECONDS", 600.0)

@@ -17,8 +17,9 @@ from gateway.control import event_streams
 from gateway.control.server import ControlApi
 from gateway.http import listener
 from gateway.http.connection import Limits
-from gateway.registry import changes, operators
 from gateway.registry.models import OperatorToken
+from gateway.registry.operators import operators
+from gateway.registry.organizations.changes import create_organization
 from gateway.settings import Settings
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control, document_of
@@ -159,7 +160,7 @@ async def test_entries_come_as_they_are_written_and_go_on_after_a_break(owner: C
 
 @pytest.mark.slow
 async def test_who_may_read_what(control: Control, owner: Client) -> None:
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    create_organization(control.home.registry, actor=ACTOR, name="acme")
     acme = control.operator("ann", organization="acme")
     mine = control.operator("dora", "auditor", ORG)
     viewer = control.operator("vera", "viewer", ORG)

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.control import operations
 from gateway.control.operation import Operation
-from gateway.registry import operators
+from gateway.registry.operators import operators
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control
 

@@ -8,9 +8,10 @@ import pytest
 from sqlmodel import select
 
 from gateway.identity import credentials
-from gateway.registry import changes, queries
+from gateway.registry import queries
 from gateway.registry.fleet import posted
 from gateway.registry.models import RepeatableRequest
+from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control
 
@@ -121,7 +122,7 @@ def test_who_only_reads_finds_out_no_secret(control: Control, owner: Client) -> 
 
 @pytest.mark.slow
 def test_an_operator_of_an_organization_changes_that_one(control: Control, owner: Client) -> None:
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    create_organization(control.home.registry, actor=ACTOR, name="acme")
     acme = control.operator("anna", "owner", "acme")
     for document in ({"v": 1, "organization": ORG, "agents": [{"name": "a"}]},):
         for path in ("/fleet/plan", "/fleet/apply"):

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.registry import activations, publication
+from gateway.registry import publication
+from gateway.registry.policies import activations
 from tests.gateway.control.conftest import Client, Control
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from gateway.registry import login_providers, publication
-from gateway.registry.given_names import give
+from gateway.registry import publication
+from gateway.registry.issuers.given_names import give
+from gateway.registry.operators import login_providers
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
 from tests.gateway.control.conftest import Control, document_of

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.registry import changes, usage_limits
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.limits import usage_limits
+from gateway.registry.organizations.changes import create_organization
 from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import ACTOR, Home, at_once
 from tests.gateway.control.conftest import Client, Control
@@ -20,8 +22,8 @@ CAP = {"organization": True, "limit": "requests_per_day"}
 @pytest.fixture
 def acme(control: Control, home: Home) -> Client:
     """An owner of the organization acme, which has an agent."""
-    changes.create_organization(home.registry, actor=ACTOR, name="acme")
-    changes.register_agent(home.registry, actor=ACTOR, organization="acme", name="bot", team="blue")
+    create_organization(home.registry, actor=ACTOR, name="acme")
+    register_agent(home.registry, actor=ACTOR, organization="acme", name="bot", team="blue")
     return control.operator("olga", "owner", "acme")
 
 

@@ -25,7 +25,10 @@ from gateway.control import logins as desk
 from gateway.control.server import ControlApi
 from gateway.errors import GatewayError
 from gateway.identity.logins import challenge
-from gateway.registry import changes, login_providers, operator_logins, operators, publication
+from gateway.registry import publication
+from gateway.registry.operators import login_providers, operators
+from gateway.registry.operators import logins as operator_logins
+from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR, Home
 from tests.gateway.control.conftest import elsewhere
 from tests.gateway.control.oidc_provider import CLIENT, OLGA, Provider, Token
@@ -211,8 +214,8 @@ def test_the_oldest_of_too_many_logins_ends(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_the_highest_role_counts_and_an_organization_can_be_chosen(rig: Rig) -> None:
-    changes.create_organization(rig.home.registry, actor=ACTOR, name="acme")
-    changes.create_organization(rig.home.registry, actor=ACTOR, name="other")
+    create_organization(rig.home.registry, actor=ACTOR, name="acme")
+    create_organization(rig.home.registry, actor=ACTOR, name="other")
     rig.rule("viewer", groups="staff")
     rig.rule("owner", "acme", email="olga@ACME.example")
     assert rig.me(rig.log_in()["token"]).json()["role"] == "admin"
@@ -562,7 +565,7 @@ def test_providers_and_rules_over_the_api(bare: Rig) -> None:
     assert bare.me(token).status_code == 401
     assert http.delete("/login-providers/acme", headers=root).status_code == 200
     assert http.get("/login-providers/acme", headers=root).status_code == 404
-    changes.create_organization(bare.home.registry, actor=ACTOR, name="acme")
+    create_organization(bare.home.registry, actor=ACTOR, name="acme")
     theirs = bare.client("owner", "acme", "theirs")
     assert http.get("/login-providers", headers=theirs).status_code == 403
     assert http.post("/login-providers", json=new, headers=theirs).status_code == 403

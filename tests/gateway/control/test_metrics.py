@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.processes.metrics import Metrics
 from gateway.processes.metrics_page import MetricsPage
-from gateway.registry import changes
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.settings import load_settings
 from gateway.telemetry.catalogue import KINDS
 from gateway.telemetry.counts import Counts
@@ -24,8 +25,8 @@ def page(control: Control) -> MetricsPage:
     """Two organizations with an upstream and an agent that has called."""
     data = control.home.data
     for name in ("acme", "beta"):
-        changes.create_organization(control.home.registry, actor=ACTOR, name=name)
-        changes.add_upstream(
+        create_organization(control.home.registry, actor=ACTOR, name=name)
+        add_upstream(
             control.home.registry,
             control.home.vault,
             actor=ACTOR,

@@ -12,7 +12,8 @@ from gateway.control.api import permissions as api_permissions
 from gateway.identity import public_keys, token_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.policy import cache
-from gateway.registry import changes, emergency_stops, tenant_changes
+from gateway.registry import emergency_stops
+from gateway.registry.organizations.changes import create_organization, suspend_organization
 from gateway.runtime.legacy_clients import LegacyClients, Place, _Calls
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.cli.test_permissions import activate
@@ -29,7 +30,7 @@ _JWK = {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg
 @pytest.fixture
 def acme(control: Control) -> Client:
     """An operator of another organization."""
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    create_organization(control.home.registry, actor=ACTOR, name="acme")
     return control.operator("ann", organization="acme")
 
 
@@ -81,7 +82,7 @@ def test_an_organization_does_not_undo_what_the_gateways_operators_did_to_it(
     assert acme("POST", "/organizations/acme/resume").ok()["status"] == "active", "there is nothing to undo"
     assert acme("POST", "/organizations/acme/suspend").ok()["status"] == "suspended"
     assert acme("POST", "/organizations/acme/resume").ok()["status"] == "active"
-    tenant_changes.suspend_organization(control.home.registry, actor=ACTOR, organization="acme")
+    suspend_organization(control.home.registry, actor=ACTOR, organization="acme")
     assert acme("POST", "/organizations/acme/resume").problem(403) == "forbidden", "so did somebody at the machine"
 
 

@@ -16,8 +16,9 @@ from sqlmodel import select
 
 from gateway.control import operations, repeats
 from gateway.control.server import ControlApi
-from gateway.registry import changes, publication, queries
+from gateway.registry import publication, queries
 from gateway.registry.models import RepeatableRequest
+from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control, Reply, elsewhere
 from tests.gateway.control.test_nouns import recorded
@@ -169,7 +170,7 @@ def test_a_secret_is_told_although_its_entry_must_wait(control: Control, owner: 
 def test_whoever_is_answered_much_forgets_its_own_answers(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of other operators, of its organization and of others, stay."""
     monkeypatch.setattr(repeats, "PIECES", 16)
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    create_organization(control.home.registry, actor=ACTOR, name="acme")
     olga, ben = control.operator("olga"), control.operator("ben", organization="acme")
     greedy = [control.operator(name, organization="acme") for name in ("ann", "cid")]
 
@@ -284,7 +285,7 @@ def test_an_unreadable_registry_is_503(control: Control, owner: Client) -> None:
 @pytest.mark.slow
 def test_an_operator_who_loses_the_right_meanwhile(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the check of the token and the change, the operator is revoked."""
-    from gateway.registry import operators
+    from gateway.registry.operators import operators
 
     client = control.operator("rita")
     real = publication.changing

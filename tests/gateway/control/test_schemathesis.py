@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import identifiers
 from gateway.control.server import ControlApi
 from gateway.data_directory import DataDirectory
-from gateway.registry import changes
+from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Client, Control, elsewhere
 
@@ -52,7 +52,7 @@ def headers(control: Control, owner: Client) -> dict[str, str]:
     """Those of an owner, in a gateway in which there is something to ask about."""
     control.home.agent("bot")
     control.home.activate("base")
-    changes.create_organization(control.home.registry, actor=ACTOR, name="acme")
+    create_organization(control.home.registry, actor=ACTOR, name="acme")
     control.operator("vera", "viewer")
     return {"authorization": f"Bearer {owner.token}"}
 

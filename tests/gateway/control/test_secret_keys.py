@@ -8,8 +8,8 @@ import pytest
 from sqlmodel import Session
 
 from gateway.control.problems import Problem
-from gateway.registry import peppers, vault_rotation
-from gateway.registry.guarded import GuardedRegistry
+from gateway.registry.database import GuardedRegistry
+from gateway.registry.secret_keys import peppers, vault_rotation
 from tests.gateway.conftest import ACTOR, Home
 from tests.gateway.control.conftest import Client, Control
 

@@ -7,7 +7,11 @@ from typing import Any
 import orjson
 from dulwich.repo import Repo
 
-from gateway.registry import activations, changes, emergency_stops, publication, webhooks
+from gateway.registry import emergency_stops, publication, webhooks
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.policies import activations
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Control
@@ -27,11 +31,11 @@ def test_operators_of_an_organization_are_told_of_its_part(control: Control) -> 
     home = control.home
     registry, vault = home.registry, Vault.load(home.data.keys)
     for name in ("acme", "globex"):
-        changes.create_organization(registry, actor=ACTOR, name=name)
+        create_organization(registry, actor=ACTOR, name=name)
         common: dict[str, Any] = {"actor": ACTOR, "organization": name}
-        changes.register_agent(registry, **common, name=f"bot-of-{name}")
+        register_agent(registry, **common, name=f"bot-of-{name}")
         base = f"https://{name}.example/v1"
-        changes.add_upstream(registry, vault, **common, name="openai", provider="openai", base_url=base, secret="sk-x")
+        add_upstream(registry, vault, **common, name="openai", provider="openai", base_url=base, secret="sk-x")
         hook: dict[str, Any] = {"events": [], "secret": "s" * 32, "since": 0}
         webhooks.add_webhook(registry, vault, **common, url=f"https://hooks.{name}.example/", **hook)
     emergency_stops.stop(registry, actor=ACTOR, organization=None, reason="globex was broken into")

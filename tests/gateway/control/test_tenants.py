@@ -15,8 +15,10 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.registry import changes, operators, publication
-from gateway.registry.given_names import give
+from gateway.registry import publication
+from gateway.registry.issuers.given_names import give
+from gateway.registry.operators import operators
+from gateway.registry.organizations.changes import create_organization
 from tests.gateway.cli.remote_scripts import of_a_gateway
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
@@ -87,7 +89,7 @@ def tenants(control: Control) -> tuple[Tenant, Tenant]:
     control.home.activate("base", "other")
     made = []
     for name in ("acme", "bolt"):
-        changes.create_organization(control.home.registry, actor=ACTOR, name=name)
+        create_organization(control.home.registry, actor=ACTOR, name=name)
         operator = f"mark-of-{name}"
         operators.add_operator(control.home.registry, actor=ACTOR, organization=name, name=operator, role="owner")
         token = operators.create_token(

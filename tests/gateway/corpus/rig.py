@@ -18,8 +18,8 @@ import orjson
 from gateway.audit.entry import commitment, decode
 from gateway.data_directory import DataDirectory
 from gateway.processes.creation import create
-from gateway.registry import changes
 from gateway.registry.database import Registry
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 from gateway.upstream.providers.http import api, openapi
 from tests.gateway.conftest import ACTOR, ORG
@@ -198,7 +198,7 @@ class Rig(Live):
         )  # fmt: skip
         with closing(Registry(data.registry_db)) as registry:
             for name, provider, path in upstreams:
-                changes.add_upstream(
+                add_upstream(
                     registry,
                     Vault.load(data.keys),
                     actor=ACTOR,

@@ -10,8 +10,11 @@ import pytest
 
 from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers, generate
-from gateway.registry import changes
+from gateway.registry.agents.changes import revoke_agent
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR, ORG
 
 from . import credentials, told
@@ -40,20 +43,20 @@ def known(rig: Rig) -> Known:
         def key(
             agent: str, *, organization: str = ORG, lifetime_ns: int | None = None, under: Peppers = peppers
         ) -> str:
-            return changes.create_key(
+            return create_key(
                 registry, under, actor=ACTOR, organization=organization, agent=agent, lifetime_ns=lifetime_ns
             ).text
 
         def register(name: str, organization: str = ORG) -> str:
-            return changes.register_agent(registry, actor=ACTOR, organization=organization, name=name).id
+            return register_agent(registry, actor=ACTOR, organization=organization, name=name).id
 
-        changes.create_organization(registry, actor=ACTOR, name=OTHER)
+        create_organization(registry, actor=ACTOR, name=OTHER)
         register("tenant", OTHER)
         for name in ("second", "third", "gone"):
             register(name)
         gone, revoked = key("gone"), key("second")
-        changes.revoke_agent(registry, actor=ACTOR, organization=ORG, agent="gone")
-        changes.revoke_key(registry, actor=ACTOR, organization=ORG, key=revoked[:19])
+        revoke_agent(registry, actor=ACTOR, organization=ORG, agent="gone")
+        revoke_key(registry, actor=ACTOR, organization=ORG, key=revoked[:19])
         expired = key("third", lifetime_ns=1)
         with registry.read() as session:
             statement = "SELECT digest FROM api_key WHERE credential_id = ?"

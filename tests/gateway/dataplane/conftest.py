@@ -29,9 +29,12 @@ from gateway.identity.credentials import Peppers
 from gateway.policy import bundle as policy_bundle
 from gateway.processes.background import Background
 from gateway.processes.data_worker import DataWorker
-from gateway.registry import activations, changes
+from gateway.registry.agents import registration
 from gateway.registry.database import Registry
+from gateway.registry.keys import changes as key_changes
+from gateway.registry.policies import activations, bindings
 from gateway.registry.records import BundleRecord, UpstreamRecord
+from gateway.registry.upstreams import changes as upstream_changes
 from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from gateway.usage.price_book import PriceBook
@@ -232,7 +235,7 @@ class Gateway:
 
     def add_upstream(self, name: str, provider: str, base: str = "", *, secret: str, **more: Any) -> UpstreamRecord:
         """An upstream of the organization that is `self.upstream`, below the path `base`."""
-        return changes.add_upstream(
+        return upstream_changes.add_upstream(
             self.registry,
             Vault.load(self.data.keys),
             actor=ACTOR,
@@ -328,7 +331,7 @@ class Prepared:
         data = DataDirectory(path / "data")
         shutil.copytree(self.path, data.path)
         registry, vault = Registry.open(data), Vault.load(data.keys)
-        changes.add_upstream(
+        upstream_changes.add_upstream(
             registry,
             vault,
             actor=ACTOR,
@@ -355,9 +358,9 @@ def prepared(new_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Pr
     digest = policy_bundle.publish(data.bundles, {".manifest": MANIFEST, "authz.rego": POLICY.encode()})
     bundle = BundleRecord(name="bot", commit="c" * 40, digest=digest, author="dana", entrypoint="data.bot.authz")
     activations.activate(registry, actor=ACTOR, commit="c" * 40, author="dana", bundles=[bundle])
-    agent = changes.register_agent(registry, actor=ACTOR, organization=ORG, name="bot")
-    changes.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
-    key = changes.create_key(registry, peppers, actor=ACTOR, organization=ORG, agent=agent.id)
+    agent = registration.register_agent(registry, actor=ACTOR, organization=ORG, name="bot")
+    bindings.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
+    key = key_changes.create_key(registry, peppers, actor=ACTOR, organization=ORG, agent=agent.id)
     registry.close()
     assert not list(data.path.glob("*-wal")), "all of it is in the files that are copied"
     return Prepared(data.path, key.text)

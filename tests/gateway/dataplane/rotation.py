@@ -21,8 +21,10 @@ import orjson
 
 from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers
-from gateway.registry import changes
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.policies.bindings import bind
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.processes import Live
 
@@ -49,9 +51,9 @@ def register(live: Live, agents: int) -> dict[str, str]:
     registry, peppers = Registry.open(data), Peppers.load(data.keys)
     for number in range(agents):
         name = f"agent-{number}"
-        changes.register_agent(registry, actor=ACTOR, organization=ORG, name=name, team="many")
-        found[name] = changes.create_key(registry, peppers, actor=ACTOR, organization=ORG, agent=name).text
-    changes.bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="many", bundle=BUNDLE)
+        register_agent(registry, actor=ACTOR, organization=ORG, name=name, team="many")
+        found[name] = create_key(registry, peppers, actor=ACTOR, organization=ORG, agent=name).text
+    bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="many", bundle=BUNDLE)
     registry.close()
     return found
 
@@ -85,7 +87,7 @@ async def rotate_under_load(live: Live, keys: dict[str, str], before: int = 5, a
 def _revoke(live: Live, keys: list[str]) -> None:
     registry = Registry.open(DataDirectory(live.data))
     for key in keys:
-        changes.revoke_key(registry, actor=ACTOR, organization=ORG, key=key)
+        revoke_key(registry, actor=ACTOR, organization=ORG, key=key)
     registry.close()
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.registry import changes, usage_limits
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import create_key
+from gateway.registry.limits import usage_limits
+from gateway.registry.policies.bindings import bind
 
 from .conftest import ACTOR, ORG, Gateway, Reply, chat, read_reply, until
 
@@ -29,9 +32,9 @@ async def answered(connections: list[Connection]) -> list[Reply]:
 
 
 def another_agent(gateway: Gateway) -> str:
-    agent = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
-    changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
-    made = changes.create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id)
+    agent = register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+    bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
+    made = create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id)
     return made.text
 
 

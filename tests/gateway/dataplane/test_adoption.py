@@ -13,7 +13,10 @@ import pytest
 
 from gateway.identity import legacy_keys
 from gateway.identity.principals import CredentialRow, Principal, principal_of
-from gateway.registry import adoptions, agent_updates, changes, credential_rows, outbox, tenant_changes
+from gateway.registry import adoptions, credential_rows, outbox
+from gateway.registry.agents.changes import revoke_agent, suspend_agent
+from gateway.registry.organizations.changes import suspend_organization
+from gateway.registry.policies.bindings import bind
 from gateway.registry.reader import RegistryReader
 from gateway.runtime import legacy_clients
 from gateway.runtime.legacy_clients import MAX_CLIENTS, QUIET_NS, Client, LegacyClients, hashed, product
@@ -35,7 +38,7 @@ def adopt(
         expires_ns=time.time_ns() + int(seconds * 1e9), owner="dana@example.com",
     )  # fmt: skip
     if bound:
-        changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject="legacy", bundle="bot")
+        bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject="legacy", bundle="bot")
 
 
 def bearer(key: str) -> str:
@@ -111,11 +114,11 @@ async def test_after_its_end_it_is_refused_like_any_unknown_key(
     if end == "stop":
         adoptions.stop(gateway.registry, **here)
     elif end == "suspended":
-        agent_updates.suspend_agent(gateway.registry, agent="legacy", **here)
+        suspend_agent(gateway.registry, agent="legacy", **here)
     elif end == "revoked":
-        changes.revoke_agent(gateway.registry, agent="legacy", **here)
+        revoke_agent(gateway.registry, agent="legacy", **here)
     elif end == "organization":
-        tenant_changes.suspend_organization(gateway.registry, **here)
+        suspend_organization(gateway.registry, **here)
     else:
         # Only there: for everybody else, above all for the log, it is as late as it is.
         later = SimpleNamespace(time_ns=lambda: time.time_ns() + 2 * HOUR_NS)

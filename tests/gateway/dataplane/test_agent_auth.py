@@ -13,7 +13,7 @@ import pytest
 from gateway.client import AgentAuth
 from gateway.errors import GatewayError
 from gateway.identity import public_keys
-from gateway.registry.public_keys import add_public_key
+from gateway.registry.keys.public_keys import add_public_key
 
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, Start, answer, chat, stream
 

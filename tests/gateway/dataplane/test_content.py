@@ -16,7 +16,9 @@ import pytest
 from gateway.cli import main
 from gateway.dataplane import stream_texts
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations, agent_updates, outbox
+from gateway.registry import outbox
+from gateway.registry.agents.changes import AgentUpdate, update_agent
+from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from gateway.secrets.vault import Vault
 from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, Start, answer, stream, until
@@ -31,9 +33,9 @@ PIECES = ["my mail is da", "na@acme.exa", "mple, write"]
 
 async def keep(gateway: Gateway, **members: Any) -> None:
     """Have the content of the agent kept from the next call on."""
-    update = agent_updates.AgentUpdate(**{"keep_content": True, "retention_days": 30} | members)
+    update = AgentUpdate(**{"keep_content": True, "retention_days": 30} | members)
     await asyncio.to_thread(
-        agent_updates.update_agent,
+        update_agent,
         gateway.registry,
         actor=ACTOR,
         organization=ORG,

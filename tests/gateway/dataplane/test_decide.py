@@ -19,7 +19,11 @@ import pytest
 from gateway.cli import main
 from gateway.dataplane.obliged import described, obliged
 from gateway.policy.obligations import Obligations
-from gateway.registry import agent_updates, changes, queries
+from gateway.registry import queries
+from gateway.registry.agents.changes import suspend_agent
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import revoke_key
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
@@ -237,10 +241,8 @@ def test_what_is_refused_before_any_policy_is_a_denial(command: Command) -> None
 def test_a_suspended_agent_and_one_without_bindings(run: Callable[..., None], command: Command) -> None:
     async def prepare(gateway: Gateway) -> None:
         for name in ("lonely", "asleep"):
-            await asyncio.to_thread(changes.register_agent, gateway.registry, actor=ACTOR, organization=ORG, name=name)
-        await asyncio.to_thread(
-            agent_updates.suspend_agent, gateway.registry, actor=ACTOR, organization=ORG, agent="asleep"
-        )
+            await asyncio.to_thread(register_agent, gateway.registry, actor=ACTOR, organization=ORG, name=name)
+        await asyncio.to_thread(suspend_agent, gateway.registry, actor=ACTOR, organization=ORG, agent="asleep")
 
     run(prepare)
     code, out, err = command({"action": "models.list"}, agent="lonely")
@@ -264,7 +266,7 @@ def test_a_route_with_a_query(run: Callable[..., None], command: Command) -> Non
 
 
 def add_upstreams(gateway: Gateway) -> None:
-    changes.add_upstream(
+    add_upstream(
         gateway.registry,
         Vault.load(gateway.data.keys),
         actor=ACTOR,
@@ -322,7 +324,7 @@ def test_a_key_that_is_named_is_refused_as_in_a_request(run: Callable[..., None]
 
     async def prepare(gateway: Gateway) -> None:
         [key] = queries.keys(gateway.registry, ORG, "bot")
-        changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key.id)
+        revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key.id)
         keys.append(key.id)
 
     run(prepare)

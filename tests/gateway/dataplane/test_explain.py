@@ -26,7 +26,8 @@ from gateway.data_directory import DataDirectory
 from gateway.dataplane.denials import Denials
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.reexecution import judge_again
-from gateway.registry import activations, changes
+from gateway.registry.policies import activations
+from gateway.registry.policies.bindings import bind
 from gateway.registry.records import BundleRecord
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, chat
 
@@ -146,9 +147,7 @@ def bind_all(gateway: Gateway, *, chance: bool = True) -> None:
         )
     activations.activate(gateway.registry, actor=ACTOR, commit="d" * 40, author="dana", bundles=bundles)
     for name, effect in (("chance", "grant"), ("guard", "guard"))[not chance :]:
-        changes.bind(
-            gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle=name, effect=effect
-        )
+        bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle=name, effect=effect)
 
 
 def request(dice: random.Random) -> dict[str, Any]:

@@ -23,9 +23,11 @@ from gateway.data_directory import DataDirectory
 from gateway.errors import REASONS
 from gateway.identity.credentials import Peppers
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations, outbox, teams
-from gateway.registry.agent_updates import AgentUpdate, update_agent
+from gateway.registry import outbox
+from gateway.registry.agents.changes import AgentUpdate, update_agent
 from gateway.registry.database import Registry
+from gateway.registry.organizations import teams
+from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from gateway.secrets.vault import Vault
 from tests.gateway.cli.test_remote import URL, Elsewhere, nowhere

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations, changes
+from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 from gateway.upstream.providers.http import api, openapi
 
@@ -47,7 +48,7 @@ async def add_crm(gateway: Gateway, specification: bytes = CRM) -> None:
     )
     gateway.plane._policies.load(digest)
     await asyncio.to_thread(
-        changes.add_upstream,
+        add_upstream,
         gateway.registry,
         Vault.load(gateway.data.keys),
         actor=ACTOR,

@@ -11,7 +11,7 @@ import pytest
 from gateway.cli import main
 from gateway.identity.key_scope import scope
 from gateway.policy.reexecution import Court
-from gateway.registry import changes
+from gateway.registry.keys.changes import create_key
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, answer, chat
 
 MODELS = {"object": "list", "data": [{"id": name} for name in ("gpt-4o", "gpt-4o-mini", "gpt-5", "sora-2")]}
@@ -19,7 +19,7 @@ MODELS = {"object": "list", "data": [{"id": name} for name in ("gpt-4o", "gpt-4o
 
 def key_for(gateway: Gateway, **parts: list[str]) -> str:
     """A second key of the agent, for these parts only."""
-    made = changes.create_key(
+    made = create_key(
         gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent="bot", scope=scope(**parts)
     )
     return f"Authorization: Bearer {made.text}"

@@ -15,9 +15,10 @@ from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers, Rehash
 from gateway.identity.principals import Principal, Principals
 from gateway.processes.key_duties import KeyDuties
-from gateway.registry import peppers, queries
-from gateway.registry.key_rotation import Terms, rotate_key
+from gateway.registry import queries
+from gateway.registry.keys.rotation import Terms, rotate_key
 from gateway.registry.reader import RegistryReader
+from gateway.registry.secret_keys import peppers
 from gateway.runtime import key_uses
 from gateway.runtime.key_uses import KeyUses
 from gateway.runtime.store import RuntimeStore

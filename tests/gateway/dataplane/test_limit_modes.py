@@ -10,8 +10,10 @@ import pytest
 from gateway.audit import balance_check
 from gateway.audit.entry import Entry
 from gateway.identity.credentials import Peppers
-from gateway.registry import changes
-from gateway.registry.usage_limits import Part
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import create_key
+from gateway.registry.limits.usage_limits import Part
+from gateway.registry.policies.bindings import bind
 from gateway.usage.estimates import UNKNOWN_TOKENS, Estimates
 from tests.gateway.usage.test_media_bounds import png, url
 
@@ -108,10 +110,10 @@ async def test_a_call_that_used_a_whole_limit_is_not_the_last_of_its_kind(gatewa
 async def test_an_estimate_is_of_like_calls_alone(gateway: Gateway) -> None:
     """Only calls of the same agent, action and model count: others say nothing of this one."""
     limit(gateway, "tokens_per_day", 10_000_000)
-    other = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+    other = register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
     common: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
-    changes.bind(gateway.registry, **common, kind="agent", subject=other.id, bundle="bot")
-    key = changes.create_key(gateway.registry, Peppers.load(gateway.data.keys), **common, agent=other.id)
+    bind(gateway.registry, **common, kind="agent", subject=other.id, bundle="bot")
+    key = create_key(gateway.registry, Peppers.load(gateway.data.keys), **common, agent=other.id)
     put_into_force(gateway, 'package bot.authz\n\nallow := true\n\nreferences := "allowed"\n')
     uses(gateway, 20_000)
     assert (await ask(gateway, image(UNKNOWN))).status == 200

@@ -14,8 +14,10 @@ import pytest
 from gateway.audit import signer, verify
 from gateway.audit.balance import VALUES
 from gateway.call import Call
-from gateway.registry import operators, tenant_changes, usage_limits
-from gateway.registry.usage_limits import Part
+from gateway.registry.limits import usage_limits
+from gateway.registry.limits.usage_limits import Part
+from gateway.registry.operators import operators
+from gateway.registry.organizations.changes import update_organization
 from gateway.usage import bounds, limits
 from tests.gateway.audit.conftest import stored_balances
 from tests.gateway.dataplane.conftest import ACTOR, COMPLETION, ORG, Gateway, Start, answer, chat, stream, until
@@ -135,7 +137,7 @@ async def test_the_lower_of_the_gateways_and_the_organizations_own_limit_decides
 
 
 async def test_a_day_ends_at_midnight_of_the_organizations_zone(gateway: Gateway) -> None:
-    update = functools.partial(tenant_changes.update_organization, gateway.registry, actor=ACTOR, organization=ORG)
+    update = functools.partial(update_organization, gateway.registry, actor=ACTOR, organization=ORG)
     update(zone="Asia/Kolkata")
     limit(gateway, "requests_per_day", 1)
     assert (await gateway.chat()).status == 200

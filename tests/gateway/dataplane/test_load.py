@@ -15,7 +15,9 @@ import pytest
 from gateway.dataplane import judgement, reading, recording
 from gateway.dataplane.exchange import Exchange
 from gateway.policy import authorization
-from gateway.registry import changes
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import create_key
+from gateway.registry.policies.bindings import bind
 
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, Handler, Start, answer, read_reply, until
 
@@ -189,9 +191,9 @@ async def test_large_bodies_of_agents_are_read_in_turns(start: Start, monkeypatc
         read(exchange)
 
     gateway = await start()
-    agent = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
-    changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
-    key = changes.create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id)
+    agent = register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+    bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
+    key = create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id)
     monkeypatch.setattr(reading, "_read", slowly)
     body = large(100_000)
     greedy = [asyncio.create_task(gateway.send(gateway.request(body))) for _ in range(8)]

@@ -9,8 +9,12 @@ from gateway.audit import search, storage
 from gateway.audit.search import Filters
 from gateway.cli import log_requests
 from gateway.management import gateways
-from gateway.registry import changes, publication, queries, teams, usage_limits
-from gateway.registry.agent_updates import AgentUpdate, update_agent
+from gateway.registry import publication, queries
+from gateway.registry.agents.changes import AgentUpdate, update_agent
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.limits import usage_limits
+from gateway.registry.organizations import teams
+from gateway.registry.policies.bindings import bind
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway
 
 
@@ -18,15 +22,15 @@ async def test_bindings_and_limits_that_apply_to_an_agent_are_among_its_entries(
     registry = gateway.registry
     for team in ("red", "blue"):
         teams.create_team(registry, actor=ACTOR, organization=ORG, name=team)
-    other = changes.register_agent(registry, actor=ACTOR, organization=ORG, name="other", team="blue")
+    other = register_agent(registry, actor=ACTOR, organization=ORG, name="other", team="blue")
     bot = queries.agent(registry, ORG, "bot")
     update_agent(registry, actor=ACTOR, organization=ORG, agent="bot", update=AgentUpdate(team="red"))
     for kind, subject in (("agent", bot.id), ("team", "red"), ("organization", ORG)):
         common: dict[str, Any] = {"actor": ACTOR, "organization": ORG, "kind": kind, "subject": subject}
-        changes.bind(registry, **common, bundle="bot", shadow=True)
+        bind(registry, **common, bundle="bot", shadow=True)
         usage_limits.set_limit(registry, **common, name="requests_per_day", value=100)
-    changes.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject=other.id, bundle="bot")
-    changes.bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="blue", bundle="bot")
+    bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject=other.id, bundle="bot")
+    bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="blue", bundle="bot")
     publication.publish(registry, gateway.data)
     warned: list[object] = []
     with (
@@ -41,7 +45,7 @@ async def test_bindings_and_limits_that_apply_to_an_agent_are_among_its_entries(
         wanted = [("agent", bot.id), ("team", "red"), ("organization", organization)]
         assert mine[-6:] == [(what, *each) for each in wanted for what in ("binding.created", "limit.set")]
         assert other.id not in str(found)
-        changes.bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="red", bundle="bot")
+        bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="red", bundle="bot")
         publication.publish(registry, gateway.data)
         assert [each.found.entry["subject"] for each in listed.more()] == ["red"]
         assert search.matching(db, 10, Filters(agent=other.id, kind="change")).found

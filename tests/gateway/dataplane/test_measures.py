@@ -15,7 +15,7 @@ from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.measures import MAX_ACTIONS, MAX_MODELS, Measures
 from gateway.identity.principals import Principal
-from gateway.registry import agent_updates
+from gateway.registry.agents.changes import suspend_agent
 from gateway.shares import Shares
 from gateway.telemetry import collection
 from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, OUTCOMES
@@ -96,7 +96,7 @@ async def test_every_way_to_end_is_counted_once(gateway: Gateway) -> None:
 
 async def test_a_known_agent_that_is_refused_is_counted_as_itself(gateway: Gateway) -> None:
     """Its requests counted for nobody, so `gateway top` showed none of an agent that kept trying."""
-    agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     for _ in range(3):
         assert (await gateway.chat()).status == 403
     wrong = gateway.key[:-7] + ("A" if gateway.key[-7] != "A" else "B") + gateway.key[-6:]

@@ -14,7 +14,7 @@ from gateway.cli import main
 from gateway.cli.audit_reexecute import judged_again
 from gateway.data_directory import DataDirectory
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations
+from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from tests.gateway.dataplane.conftest import ACTOR, UPSTREAM_KEY, Gateway, chat
 

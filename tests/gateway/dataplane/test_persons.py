@@ -17,8 +17,12 @@ from gateway.audit import search, storage
 from gateway.cli import main
 from gateway.errors import Denied
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations, changes, issuers
-from gateway.registry.issuers import PersonTokens
+from gateway.registry.agents.changes import revoke_agent
+from gateway.registry.issuers import issuers
+from gateway.registry.issuers.issuers import PersonTokens
+from gateway.registry.keys.changes import revoke_key
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from gateway.tokens import issuer_keys
 from tests.gateway.corpus import tokens as corpus
@@ -172,9 +176,9 @@ def test_a_chain_ends_with_the_right_the_issuer_and_each_link(end: str, run: Run
         for token in (first, second):
             assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
         if end == "agent":
-            changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+            revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
         elif end == "key":
-            changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=gateway.key)
+            revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=gateway.key)
         elif end == "issuer":
             issuers.remove_issuer(gateway.registry, actor=ACTOR, organization=ORG, name="idp")
         else:
@@ -243,7 +247,7 @@ def test_a_program_s_issuer_names_no_person_and_the_other_way_round(run: Run) ->
 @pytest.mark.slow
 def test_an_issuer_is_one_organization_s(run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
-        changes.create_organization(gateway.registry, actor=ACTOR, name="acme")
+        create_organization(gateway.registry, actor=ACTOR, name="acme")
         issuers.add_issuer(
             gateway.registry, actor=ACTOR, organization="acme", name="idp", issuer=issuer.url, audience="app",
             insecure=True, persons=PersonTokens(),
@@ -261,7 +265,7 @@ def test_no_issuer_of_another_organization_stands_in_the_way(run: Run) -> None:
 
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         trusted(gateway, issuer)
-        changes.create_organization(gateway.registry, actor=ACTOR, name="acme")
+        create_organization(gateway.registry, actor=ACTOR, name="acme")
         issuers.add_issuer(
             gateway.registry, actor=ACTOR, organization="acme", name="idp", issuer=issuer.url, audience="other",
             insecure=True, persons=PersonTokens(),

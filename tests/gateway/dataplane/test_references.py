@@ -14,7 +14,9 @@ import pytest
 
 from gateway.call import Reference
 from gateway.errors import Denied
-from gateway.registry import changes
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import create_key
+from gateway.registry.policies.bindings import bind
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
 
@@ -126,9 +128,9 @@ async def test_it_is_nobody_elses(gateway: Gateway) -> None:
 
 
 def _another_agent(gateway: Gateway) -> str:
-    agent = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
-    changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
-    return changes.create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id).text
+    agent = register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+    bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
+    return create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id).text
 
 
 async def test_a_call_that_is_to_be_stored_is_on_record_with_its_id(gateway: Gateway) -> None:

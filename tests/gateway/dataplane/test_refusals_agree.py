@@ -19,7 +19,8 @@ from gateway.dataplane.dry_run import DryRun
 from gateway.errors import Denied
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principal, Principals
-from gateway.registry import as_of, queries
+from gateway.registry import queries
+from gateway.registry.history import as_of
 from gateway.registry.reader import RegistryReader
 from gateway.settings import load_settings
 from tests.gateway.conftest import ORG, Home, at_once

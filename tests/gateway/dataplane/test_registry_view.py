@@ -16,8 +16,10 @@ import pytest
 from gateway.dataplane import registry_view
 from gateway.dataplane.registry_view import RegistryView
 from gateway.errors import Denied
-from gateway.registry import changes
+from gateway.registry.agents.changes import revoke_agent
+from gateway.registry.policies.bindings import bind
 from gateway.registry.reader import RegistryReader
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Vault
 from gateway.storage import secret_files
@@ -35,7 +37,7 @@ def view(home: Home) -> Iterator[RegistryView]:
 
 
 def upstream(home: Home, name: str) -> None:
-    changes.add_upstream(
+    add_upstream(
         home.registry, home.vault, actor=ACTOR, organization=ORG, name=name, provider="openai",
         base_url="https://api.example.com/v1", secret="sk-x",
     )  # fmt: skip
@@ -51,8 +53,8 @@ def test_a_new_agent_rebuilds_nothing(home: Home, view: RegistryView) -> None:
     routes, active = kept(view)
     home.agent()
     home.key()
-    changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
+    revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     after = kept(view)
     assert after[0] is routes
     assert after[1] is active
@@ -113,7 +115,7 @@ def test_a_command_that_hangs_keeps_nobody_waiting_but_those_who_need_its_key(ho
 async def _while_a_command_hangs(home: Home) -> None:
     key, asked, given = os.urandom(32), home.data.path / "asked", home.data.path / "given"
     upstream(home, "openai")  # under the key that the worker has
-    changes.add_upstream(
+    add_upstream(
         home.registry, Vault(key), actor=ACTOR, organization=ORG, name="sealed", provider="openai",
         base_url="https://api.example.com/v1", secret="sk-sealed",
     )  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.data_directory import DataDirectory
 from gateway.processes import local
-from gateway.registry import changes
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 from tests.recordings import COUNT, WITHOUT_BODY, Recording, all_recordings
 
@@ -71,7 +71,7 @@ def add_upstreams(live: Live, recordings: Iterable[Recording], port: int) -> Non
     with local.changing(live.data) as registry:
         vault = Vault.load(DataDirectory(live.data).keys)
         for name, each in {upstream_name(each): each for each in recordings}.items():
-            changes.add_upstream(
+            add_upstream(
                 registry,
                 vault,
                 actor="local:0",

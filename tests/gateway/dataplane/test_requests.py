@@ -13,7 +13,9 @@ import orjson
 import pytest
 
 from gateway.audit.entry import commitment
-from gateway.registry import changes
+from gateway.registry.agents.changes import revoke_agent
+from gateway.registry.keys.changes import revoke_key
+from gateway.registry.upstreams.changes import remove_upstream
 
 from .conftest import ACTOR, COMPLETION, ORG, UPSTREAM_KEY, Gateway, Start, answer, chat, stream
 
@@ -198,7 +200,7 @@ async def test_state_of_the_provider_is_foreign(gateway: Gateway) -> None:
 async def test_a_revoked_key_is_refused_at_the_next_request(gateway: Gateway) -> None:
     assert (await gateway.chat()).status == 200
     (key,) = await asyncio.to_thread(_keys, gateway)
-    await asyncio.to_thread(lambda: changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key))
+    await asyncio.to_thread(lambda: revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key))
     reply = await gateway.chat()
     assert (reply.status, reply.code) == (401, "bad_credentials")
     assert "x-decision-id" not in reply.headers
@@ -222,8 +224,8 @@ def _keys(gateway: Gateway) -> list[str]:
 @pytest.mark.parametrize(
     ("change", "status"),
     [
-        (functools.partial(changes.revoke_agent, agent="bot"), b"401"),
-        (functools.partial(changes.remove_upstream, name="openai"), b"404"),
+        (functools.partial(revoke_agent, agent="bot"), b"401"),
+        (functools.partial(remove_upstream, name="openai"), b"404"),
     ],
     ids=["agent", "upstream"],
 )

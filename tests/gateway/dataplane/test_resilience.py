@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.registry import changes, upstream_routes
-from gateway.registry.upstream_routes import NewMember
+from gateway.registry.upstreams import routes as upstream_routes
+from gateway.registry.upstreams.changes import add_upstream, remove_upstream
+from gateway.registry.upstreams.routes import NewMember
 from gateway.runtime import contacts
 from gateway.secrets.vault import Vault
 
@@ -80,7 +81,7 @@ async def route(gateway: Gateway, *tiers: str, models: dict[str, str] | None = N
 
 
 def add(gateway: Gateway, name: str, port: int, provider: str = "openai-compatible") -> None:
-    changes.add_upstream(
+    add_upstream(
         gateway.registry,
         Vault.load(gateway.data.keys),
         actor=ACTOR,
@@ -234,7 +235,7 @@ async def test_what_one_member_may_not_another_may(gateway: Gateway) -> None:
 @pytest.mark.slow
 async def test_state_stays_where_it_was_made(gateway: Gateway) -> None:
     async with route(gateway) as backup:
-        changes.remove_upstream(gateway.registry, actor=ACTOR, organization=ORG, name="openai")
+        remove_upstream(gateway.registry, actor=ACTOR, organization=ORG, name="openai")
         done = {**RESPONSE, "id": "resp_1"}
         backup.handler = answer(done)
         asked = {"model": "gpt-4o", "input": "hi"}
@@ -438,7 +439,7 @@ async def test_a_default_route_takes_the_place_of_the_default_upstream(gateway: 
         assert len(gateway.upstream.seen) == 2
         unknown = await gateway.send(gateway.request(chat(), path="/chat/v1/nothing"))
         assert unknown.status == 404
-        changes.remove_upstream(gateway.registry, actor=ACTOR, organization=ORG, name="backup")
+        remove_upstream(gateway.registry, actor=ACTOR, organization=ORG, name="backup")
         assert "has no upstream left" in orjson.dumps((await ask(gateway)).json).decode()
 
 

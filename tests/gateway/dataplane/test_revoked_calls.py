@@ -12,7 +12,16 @@ import pytest
 
 from gateway.dataplane import watch
 from gateway.errors import Denied
-from gateway.registry import agent_updates, changes
+from gateway.registry.agents.changes import (
+    AgentUpdate,
+    resume_agent,
+    revoke_agent,
+    suspend_agent,
+    update_agent,
+)
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.policies.bindings import bind, unbind
 from gateway.upstream.providers.base import Endpoint
 from gateway.upstream.providers.presets import PROVIDERS
 
@@ -33,9 +42,9 @@ def upstream(gateway: Gateway, provider: str) -> None:
 
 def another_agent(gateway: Gateway, name: str = "other") -> str:
     """Register an agent with the same binding; returns its key."""
-    agent = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
-    changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
-    return changes.create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id).text
+    agent = register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
+    bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
+    return create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id).text
 
 
 def endless(event: bytes) -> Handler:
@@ -104,7 +113,7 @@ async def test_streams_of_a_revoked_agent_end_with_the_providers_error_event(gat
     gateway.upstream.handler = endless(OPENAI)
     untouched = Streaming(gateway, chat(stream=True), OPENAI, key=another_agent(gateway))
     await untouched.begin()
-    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     for each, end in begun:
         rest = await each.rest()
         assert rest.endswith(end + b"\r\n")  # of the chunk
@@ -113,7 +122,7 @@ async def test_streams_of_a_revoked_agent_end_with_the_providers_error_event(gat
     # Nothing else was ended: the other agent's stream still runs.
     assert gateway.open_decisions() == 1
     await until(lambda: gateway.upstream.closed == 4)
-    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="other")
+    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="other")
     assert refusal("openai", REVOKED) in await untouched.rest()
 
 
@@ -133,12 +142,12 @@ async def test_a_call_that_waits_for_its_answer_is_refused_as_the_next_one_is(ga
 
     gateway.upstream.handler = silent
     who: Any = {"actor": ACTOR, "organization": ORG}
-    reply = await refused(lambda: agent_updates.suspend_agent(gateway.registry, agent="bot", **who))
+    reply = await refused(lambda: suspend_agent(gateway.registry, agent="bot", **who))
     assert (reply.status, reply.code) == (403, "agent_suspended")
     assert reply.headers["x-should-retry"] == "false"
     assert "x-decision-id" in reply.headers
-    agent_updates.resume_agent(gateway.registry, agent="bot", **who)
-    reply = await refused(lambda: changes.revoke_key(gateway.registry, key=gateway.key[:19], **who))
+    resume_agent(gateway.registry, agent="bot", **who)
+    reply = await refused(lambda: revoke_key(gateway.registry, key=gateway.key[:19], **who))
     assert (reply.status, reply.code) == (401, "bad_credentials")
     assert await closings(gateway) == [("revoked", "suspended", 403), ("revoked", "revoked", 401)]
     again = await gateway.chat()
@@ -158,7 +167,7 @@ async def test_a_document_that_has_begun_is_broken_off(gateway: Gateway) -> None
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(gateway.request(chat()))
     head = await reader.readuntil(b"\r\n\r\n")
-    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     rest = await reader.read()
     writer.close()
     assert head.startswith(b"HTTP/1.1 200")
@@ -181,8 +190,8 @@ async def test_other_changes_end_no_call(gateway: Gateway) -> None:
     gateway.upstream.handler = halting
     call = Streaming(gateway, chat(stream=True), OPENAI)
     await call.begin()
-    changes.unbind(gateway.registry, kind="agent", subject="bot", bundle="bot", **who)
-    agent_updates.update_agent(gateway.registry, agent="bot", update=agent_updates.AgentUpdate(team="support"), **who)
+    unbind(gateway.registry, kind="agent", subject="bot", bundle="bot", **who)
+    update_agent(gateway.registry, agent="bot", update=AgentUpdate(team="support"), **who)
     await gateway.plane.watch.look()
     go_on.set()
     assert end in await call.rest_until_done()
@@ -214,7 +223,7 @@ async def test_a_revoked_call_is_not_tried_elsewhere(start: Start) -> None:
     gateway.upstream.handler = silent
     waiting = asyncio.create_task(gateway.chat("gpt-4o", "Idempotency-Key: 1"))
     await until(lambda: gateway.upstream.seen)
-    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     reply = await waiting
     assert (reply.status, reply.code) == (401, "bad_credentials")
     assert len(gateway.upstream.seen) == 1
@@ -246,7 +255,7 @@ async def test_the_providers_own_packages_raise_their_exceptions(start: Start) -
         gateway.upstream.handler, arrived = endless(first), asyncio.Event()
         running.append(asyncio.create_task(use(arrived)))
         await arrived.wait()
-    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     text = "the credentials are missing or not valid"
     with pytest.raises(openai.APIError, match=text) as of_one:
         await running[0]

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.cli import main
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations, changes
+from gateway.registry.policies import activations
+from gateway.registry.policies.bindings import bind, unbind
 from gateway.registry.records import BundleRecord
 from tests.gateway.dataplane.conftest import ACTOR, ORG, POLICY, Gateway, chat
 
@@ -47,7 +48,7 @@ def test_it_is_recorded_and_does_not_count(
 
     async def test(gateway: Gateway) -> None:
         put_into_force(gateway)
-        changes.bind(gateway.registry, actor=ACTOR, **bound, shadow=True)  # type: ignore[arg-type]
+        bind(gateway.registry, actor=ACTOR, **bound, shadow=True)  # type: ignore[arg-type]
         for model, temperature in (("gpt-4o", 0), ("gpt-4o", 2), ("gpt-capped", 0), ("gpt-secret", 0)):
             reply = await gateway.chat(model, temperature=temperature)
             assert reply.status == (403 if model == "gpt-secret" else 200)
@@ -64,7 +65,7 @@ def test_it_is_recorded_and_does_not_count(
         assert all(entry["recomputable"] for entry in decided), "it reads content, and the bundles that count do not"
         assert all("trial" not in entry["bundles_json"] for entry in decided)
         ids.append(decided[1]["id"])
-        changes.unbind(gateway.registry, actor=ACTOR, **bound, shadow=True)  # type: ignore[arg-type]
+        unbind(gateway.registry, actor=ACTOR, **bound, shadow=True)  # type: ignore[arg-type]
         await gateway.chat("gpt-4o")
         assert "shadow_json" not in (await gateway.entries("decided"))[-1]
 

@@ -17,8 +17,13 @@ import pytest
 
 from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers
-from gateway.registry import changes, usage_limits
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key
+from gateway.registry.limits import usage_limits
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.policies.bindings import bind
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 
 from .conftest import ACTOR, Reply, read_reply, until
@@ -176,15 +181,13 @@ def made(live: Live) -> Scene:
         peppers, vault = Peppers.load(data.keys), Vault.load(data.keys)
 
         def agent(organization: str, name: str) -> str:
-            made = changes.register_agent(registry, actor=ACTOR, organization=organization, name=name)
-            changes.bind(
-                registry, actor=ACTOR, organization=organization, kind="agent", subject=made.id, bundle="starter"
-            )
-            return changes.create_key(registry, peppers, actor=ACTOR, organization=organization, agent=made.id).text
+            made = register_agent(registry, actor=ACTOR, organization=organization, name=name)
+            bind(registry, actor=ACTOR, organization=organization, kind="agent", subject=made.id, bundle="starter")
+            return create_key(registry, peppers, actor=ACTOR, organization=organization, agent=made.id).text
 
         for name in (GREEDY_ORGANIZATION, OTHER_ORGANIZATION):
-            changes.create_organization(registry, actor=ACTOR, name=name)
-            changes.add_upstream(
+            create_organization(registry, actor=ACTOR, name=name)
+            add_upstream(
                 registry, vault, actor=ACTOR, organization=name, name="mock", provider="openai",
                 base_url=provider, secret=None, default=True,
             )  # fmt: skip

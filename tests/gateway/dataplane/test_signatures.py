@@ -16,8 +16,12 @@ from gateway.client.signing import Signer
 from gateway.identity import public_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import activations, agent_updates, changes
-from gateway.registry.public_keys import add_public_key
+from gateway.registry.agents.changes import resume_agent, revoke_agent, suspend_agent
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import revoke_key
+from gateway.registry.keys.public_keys import add_public_key
+from gateway.registry.policies import activations
+from gateway.registry.policies.bindings import bind
 from gateway.registry.records import BundleRecord
 from tests.gateway.corpus import signed
 from tests.gateway.corpus.drafts import BODY, COVERED, Keys, Private, digest, draft
@@ -43,7 +47,7 @@ def add(gateway: Gateway, agent: str, kind: str = "ed25519", lifetime_ns: int | 
 
 def keys(gateway: Gateway) -> Keys:
     for name in ("other", "second", "third", "gone"):
-        changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
+        register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
     made = Keys(
         good=add(gateway, "bot"),
         p256=add(gateway, "bot", "p256"),
@@ -54,8 +58,8 @@ def keys(gateway: Gateway) -> Keys:
         of_revoked_agent=add(gateway, "gone"),
         api_key=gateway.key,
     )
-    changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=made.revoked[1])
-    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="gone")
+    revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=made.revoked[1])
+    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="gone")
     return made
 
 
@@ -114,7 +118,7 @@ async def test_a_signature_opens_the_gateway_once(gateway: Gateway) -> None:
     ]
     assert [(await gateway.send(each)).status for each in again] == [401] * 4
     # A nonce is its key's: another agent may use the same.
-    changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
+    register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")
     other = await gateway.send(draft(add(gateway, "other"), nonce=nonce).sent())
     assert (other.status, other.code) == (403, "no_policy")
     assert len(gateway.upstream.seen) == 1
@@ -158,14 +162,14 @@ async def test_a_key_ends_with_its_revocation_its_expiry_and_its_agent(gateway: 
 
     first, second = add(gateway, "bot"), add(gateway, "bot", "p256")
     assert [(await ask(each)).status for each in (first, second)] == [200, 200]
-    changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=first[1])
+    revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=first[1])
     assert [(await ask(each)).status for each in (first, second)] == [401, 200]
-    agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     reply = await ask(second)
     assert (reply.status, reply.code) == (403, "agent_suspended")
     assert (await ask(first)).status == 401
-    agent_updates.resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
-    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert (await ask(second)).status == 401
 
 
@@ -226,7 +230,7 @@ def test_a_policy_can_demand_a_signature(run: Run, command: Command) -> None:  #
             bundles.append(found)
         activations.activate(gateway.registry, actor=ACTOR, commit="d" * 40, author="dana", bundles=bundles)
         whole = {"kind": "organization", "subject": ORG, "bundle": "proof", "effect": "guard"}
-        changes.bind(gateway.registry, actor=ACTOR, organization=ORG, **whole)  # type: ignore[arg-type]  # keywords
+        bind(gateway.registry, actor=ACTOR, organization=ORG, **whole)  # type: ignore[arg-type]  # keywords
         reply = await gateway.chat()
         assert (reply.status, reply.code) == (403, "policy_denied")
         assert "sign your requests" in reply.json["error"]["message"]

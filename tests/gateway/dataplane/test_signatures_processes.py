@@ -13,7 +13,7 @@ from gateway.data_directory import DataDirectory
 from gateway.identity import public_keys
 from gateway.identity.message_signatures import thumbprint
 from gateway.registry.database import Registry
-from gateway.registry.public_keys import add_public_key
+from gateway.registry.keys.public_keys import add_public_key
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.corpus.drafts import Private, draft
 

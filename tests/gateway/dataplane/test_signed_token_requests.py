@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from gateway.identity import jose
-from gateway.registry import agent_updates, changes
+from gateway.registry.agents.changes import resume_agent, suspend_agent
+from gateway.registry.keys.changes import revoke_key
 from tests.gateway.corpus import signed
 from tests.gateway.corpus.drafts import Draft, Private, digest, draft
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
@@ -54,7 +55,7 @@ async def test_a_signed_request_becomes_a_token_of_its_key(gateway: Gateway) -> 
         (used,) = [each for each in await gateway.entries("decided") if each["token"] == claims(token)["jti"]][:1]
         assert (used["key"], used["credential_method"]) == (claims(token)["cid"], "token")
         assert await tokens_given(gateway) == number
-        changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key[1])
+        revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key[1])
         assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
         assert "not valid" in await refused(gateway, request(key).sent(), 401, "invalid_client")
 
@@ -152,9 +153,9 @@ async def test_an_agent_that_signs_acts_for_another_one(gateway: Gateway) -> Non
 @pytest.mark.slow
 async def test_a_suspended_agent_gets_no_token_for_a_signature(gateway: Gateway) -> None:
     key = add(gateway, "bot")
-    agent_updates.suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    suspend_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     await refused(gateway, request(key).sent(), 403, "unauthorized_client")
-    agent_updates.resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+    resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert (await gateway.send(request(key).sent())).status == 200
     gateway.data.runtime_db.rename(gateway.data.path / "moved.db")  # where nonces are kept
     await refused(gateway, request(key).sent(), 503, "temporarily_unavailable")

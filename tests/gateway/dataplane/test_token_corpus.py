@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.identity import jose
-from gateway.registry import changes
+from gateway.registry.agents.changes import revoke_agent
 from gateway.tokens import issuer_keys
 from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import WRONG_TIMES, Signer
@@ -42,7 +42,7 @@ async def own_cases(gateway: Gateway) -> list[tuple[str, str]]:
     others = claims(await own(gateway, other_key))["cid"]
     revoked_agent, revoked_key = another(gateway, "revoked")
     revoked = await own(gateway, revoked_key)
-    changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent=revoked_agent)
+    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent=revoked_agent)
     mine, theirs = {"sub": said["sub"], "cid": said["cid"]}, {"sub": other, "cid": others}
     nobody = said["sub"][:-1] + ("0" if said["sub"][-1] != "0" else "1")
     deep: dict[str, Any] = dict(mine)

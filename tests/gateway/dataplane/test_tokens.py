@@ -17,8 +17,12 @@ from gateway.errors import Denied
 from gateway.identity import jose, key_scope, tokens
 from gateway.identity.key_scope import KeyScope, scope
 from gateway.identity.token_keys import TokenKeys
-from gateway.registry import changes, token_keys
-from gateway.registry.agent_updates import resume_agent, suspend_agent
+from gateway.registry.agents.changes import resume_agent, suspend_agent
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.policies.bindings import bind
+from gateway.registry.secret_keys import token_keys
 from gateway.tokens import pace as token_pace
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, Start, chat, read_reply, until
 from tests.gateway.dataplane.test_revoked_calls import OPENAI, Streaming, endless, refusal
@@ -48,9 +52,9 @@ def bearer(token: str) -> str:
 
 def another(gateway: Gateway, name: str, **parts: list[str]) -> tuple[str, str]:
     """Another agent with the same bundle: its id and its key."""
-    made = changes.register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
-    changes.bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=made.id, bundle="bot")
-    key = changes.create_key(
+    made = register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
+    bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=made.id, bundle="bot")
+    key = create_key(
         gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=made.id, scope=scope(**parts)
     )
     return made.id, key.text
@@ -147,7 +151,7 @@ async def test_a_token_ends_with_what_it_came_from(gateway: Gateway) -> None:
     assert (await gateway.chat("gpt-4o", bearer(token))).code == "agent_suspended"
     resume_agent(gateway.registry, actor=ACTOR, organization=ORG, agent=agent)
     assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
-    changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key)
+    revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key)
     assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
     refused = await ask(gateway, key=token, grant_type="client_credentials")
     assert (refused.status, refused.json["error"]) == (401, "invalid_client")
@@ -268,7 +272,7 @@ async def test_a_chain_ends_with_any_of_its_links(link: str, gateway: Gateway) -
     names = [each["name"] for each in json.loads((await gateway.entries("decided"))[0]["delegation_json"])]
     assert names == ["bot", "middle"]
     key = {"first": gateway.key, "middle": middle, "last": last}[link]
-    changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key)
+    revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=key)
     assert (await gateway.chat("gpt-4o", bearer(token))).code == "bad_credentials"
 
 
@@ -279,7 +283,7 @@ async def test_a_stream_ends_with_any_link_of_its_chain(gateway: Gateway) -> Non
     gateway.upstream.handler = endless(OPENAI)
     call = Streaming(gateway, chat(stream=True), OPENAI, key=token)
     await call.begin()
-    changes.revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=gateway.key)
+    revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=gateway.key)
     assert (
         (await call.rest()).rstrip().endswith(refusal("openai", Denied("bad_credentials", "delegator_dead")).rstrip())
     )
@@ -312,8 +316,8 @@ async def test_only_another_active_agent_can_be_named(actor: str, gateway: Gatew
 
 @pytest.mark.slow
 async def test_nobody_of_another_organization_can_be_named(gateway: Gateway) -> None:
-    changes.create_organization(gateway.registry, actor=ACTOR, name="other")
-    made = changes.register_agent(gateway.registry, actor=ACTOR, organization="other", name="stranger")
+    create_organization(gateway.registry, actor=ACTOR, name="other")
+    made = register_agent(gateway.registry, actor=ACTOR, organization="other", name="stranger")
     for reference in ("stranger", made.id):
         reply = await ask(gateway, key=gateway.key, grant_type="client_credentials", requested_actor=reference)
         assert (reply.status, reply.json["error"]) == (400, "invalid_request")
@@ -321,7 +325,7 @@ async def test_nobody_of_another_organization_can_be_named(gateway: Gateway) -> 
     keys, said = TokenKeys(gateway.data.keys), claims(await own(gateway))
     link = tokens.Link(said["sub"], said["cid"])
     forged = tokens.Token(said["jti"], (link,), KeyScope(), said["iat"], said["exp"], made.id)
-    stranger = changes.create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization="other", agent=made.id)
+    stranger = create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization="other", agent=made.id)
     form = {
         "subject_token": tokens.issue(forged, "test", keys),
         "subject_token_type": f"{TYPES}jwt",

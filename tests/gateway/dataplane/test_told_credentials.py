@@ -10,7 +10,7 @@ from typing import Any
 import gateway as gateway_package
 from gateway.errors import TOLD, looks_like
 from gateway.identity import credentials
-from gateway.registry import changes
+from gateway.registry.keys.changes import create_key, revoke_key
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.conftest import Gateway
 from tests.gateway.dataplane.test_tokens import another, bearer, own
@@ -26,7 +26,7 @@ def wrong_secret(key: str) -> str:
 
 async def test_five_reasons_are_told_apart(gateway: Gateway) -> None:
     who: dict[str, Any] = {"actor": ACTOR, "organization": ORG, "agent": "bot"}
-    short = changes.create_key(gateway.registry, gateway.peppers, lifetime_ns=1, **who).text
+    short = create_key(gateway.registry, gateway.peppers, lifetime_ns=1, **who).text
 
     async def ask(line: str = "authorization: omit") -> tuple[str, dict[str, str], bytes]:
         lines = ["authorization: omit", line] if line.startswith("x-") else [line]
@@ -40,7 +40,7 @@ async def test_five_reasons_are_told_apart(gateway: Gateway) -> None:
         "unknown": await ask(f"authorization: Bearer {credentials.generate('agent').text}"),
         "expired": await ask(f"authorization: Bearer {short}"),
     }
-    changes.revoke_key(gateway.registry, key=gateway.key[:19], actor=ACTOR, organization=ORG)
+    revoke_key(gateway.registry, key=gateway.key[:19], actor=ACTOR, organization=ORG)
     told["revoked"] = await ask(f"authorization: Bearer {gateway.key}")
     assert [
         part in told[name][0]

@@ -11,7 +11,8 @@ from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.watch import FAILURES, Watch, Watched
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import CredentialRow, Principals
-from gateway.registry import agent_updates, changes
+from gateway.registry.agents.changes import revoke_agent, suspend_agent
+from gateway.registry.keys.changes import revoke_key
 from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import ACTOR, ORG, Home
 
@@ -73,19 +74,19 @@ def test_a_principal_is_looked_at_once_for_all_its_calls_and_only_after_a_change
     # A call that is admitted later brings what it knows.
     later = bench.call(keys[0])
     assert bench.look() == 0
-    changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=keys[0][:19])
+    revoke_key(home.registry, actor=ACTOR, organization=ORG, key=keys[0][:19])
     assert bench.look() == 3
     assert bench.ended == [*first, later]
     assert {call.denied.code for call in bench.ended if call.denied} == {"bad_credentials"}
     assert {call.outcome for call in bench.ended} == {"revoked"}
-    agent_updates.suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     # Those that were ended are not looked at again, though they may take a moment to end.
     assert bench.look() == 2
     assert bench.ended == [*first, later, *second]
     assert {call.denied.code for call in second if call.denied} == {"agent_suspended"}
     for call in other:
         bench.watch.leave(call)
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="other")
+    revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="other")
     assert bench.look() == 0
 
 
@@ -104,7 +105,7 @@ def test_a_call_is_admitted_by_a_state_that_is_old_already(home: Home, bench: Be
     key = home.key()
     call = bench.call(key)
     bench.watch.leave(call)
-    changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=key[:19])
+    revoke_key(home.registry, actor=ACTOR, organization=ORG, key=key[:19])
     bench.look()
     late = bench.watch.enter(call.principal)
     bench.look()
@@ -120,7 +121,7 @@ def test_an_expiry_ends_no_call(home: Home, bench: Bench, monkeypatch: pytest.Mo
     assert bench.look() == 1
     assert call.denied is None
     # But a suspension does, whatever has expired.
-    agent_updates.suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     bench.look()
     assert call.denied is not None
 

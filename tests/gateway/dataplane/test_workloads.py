@@ -13,9 +13,11 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.identity import jose, workload
 from gateway.outbound.addresses import ANYWHERE, PUBLIC
-from gateway.registry import changes, issuers
-from gateway.registry.agent_updates import suspend_agent
-from gateway.registry.issuers import IssuerUpdate
+from gateway.registry.agents.changes import revoke_agent, suspend_agent
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.issuers import issuers
+from gateway.registry.issuers.issuers import IssuerUpdate
+from gateway.registry.organizations.changes import create_organization
 from gateway.tokens import issuer_keys
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.gateway.dataplane.issuer import Issuer, new_key, signed
@@ -115,7 +117,7 @@ def test_its_token_ends_with_the_rule_the_issuer_and_the_agent(end: str, run: Ru
         token = (await present(gateway, issuer.token())).json["access_token"]
         assert (await gateway.chat("gpt-4o", bearer(token))).status == 200
         if end == "agent":
-            changes.revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
+            revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="bot")
         elif end == "issuer":
             issuers.remove_issuer(gateway.registry, actor=ACTOR, organization=ORG, name="ci")
         else:
@@ -331,8 +333,8 @@ def test_other_keys_of_an_issuer_count_at_once_and_its_rules_stay(run: Run) -> N
 def test_the_issuers_of_two_organizations_are_apart(run: Run) -> None:
     async def test(gateway: Gateway, issuer: Issuer) -> None:
         trusted(gateway, issuer)
-        changes.create_organization(gateway.registry, actor=ACTOR, name="other")
-        theirs = changes.register_agent(gateway.registry, actor=ACTOR, organization="other", name="bot")
+        create_organization(gateway.registry, actor=ACTOR, name="other")
+        theirs = register_agent(gateway.registry, actor=ACTOR, organization="other", name="bot")
         with pytest.raises(GatewayError, match="cannot be used for tokens of"):
             issuers.add_issuer(
                 gateway.registry, actor=ACTOR, organization="other", name="ci",

@@ -27,8 +27,8 @@ from benchmarks import data_plane
 from gateway.data_directory import DataDirectory
 from gateway.http import sockets
 from gateway.processes.children import ALLOCATOR, flags
-from gateway.registry import changes
 from gateway.registry.database import Registry
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from tests.gateway.faults.bodies import CHAT, Hostile
@@ -150,7 +150,7 @@ def _first() -> Iterator[None]:
 
 def _add_upstream(data: DataDirectory, name: str, port: int) -> None:
     registry = Registry.open(data)
-    changes.add_upstream(
+    add_upstream(
         registry,
         Vault.load(data.keys),
         actor="local:0",

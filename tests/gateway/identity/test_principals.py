@@ -14,7 +14,12 @@ from gateway.identity import principals as module
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Credential, Peppers, generate
 from gateway.identity.principals import CredentialRow, Found, Principal, Principals
-from gateway.registry import agent_updates, changes, queries, reviews, tenant_changes
+from gateway.registry import queries
+from gateway.registry.agents import reviews
+from gateway.registry.agents.changes import resume_agent, review_agent, revoke_agent
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.organizations.changes import create_organization, update_organization
+from gateway.registry.policies.bindings import bind
 from gateway.registry.reader import RegistryReader
 from gateway.storage import secret_files
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
@@ -74,7 +79,7 @@ def test_a_principal_is_all_that_a_policy_sees(home: Home, principals: Door) -> 
     home.activate("support", "baseline")
     for kind, subject, name in (("agent", "bot", "support"), ("organization", ORG, "baseline")):
         effect = "guard" if name == "baseline" else "grant"
-        changes.bind(
+        bind(
             home.registry, actor=ACTOR, organization=ORG, kind=kind, subject=subject, bundle=name, effect=effect
         )  # fmt: skip
     found = principals.get(home.credential(home.key()))
@@ -104,7 +109,7 @@ def test_bindings_of_team_and_organization_apply(home: Home, principals: Door) -
     home.agent("lonely")
     home.activate("a", "b", "c")
     for kind, subject, name in (("team", "support", "a"), ("agent", "other", "b"), ("organization", ORG, "c")):
-        changes.bind(home.registry, actor=ACTOR, organization=ORG, kind=kind, subject=subject, bundle=name)
+        bind(home.registry, actor=ACTOR, organization=ORG, kind=kind, subject=subject, bundle=name)
     applied = {
         name: [b.bundle for b in principals.get(home.credential(home.key(name))).bindings]
         for name in ("mine", "other", "lonely")
@@ -113,11 +118,11 @@ def test_bindings_of_team_and_organization_apply(home: Home, principals: Door) -
 
 
 def test_nothing_of_another_organization_applies(home: Home, principals: Door) -> None:
-    changes.create_organization(home.registry, actor=ACTOR, name="acme")
+    create_organization(home.registry, actor=ACTOR, name="acme")
     home.agent(team="support")
     home.activate("a", "b")
     for kind, subject, name in (("team", "support", "a"), ("organization", "acme", "b")):
-        changes.bind(
+        bind(
             home.registry,
             actor=ACTOR,
             organization="acme",
@@ -158,8 +163,8 @@ def test_why_a_key_is_dead(home: Home, principals: Door) -> None:
     home.agent()
     home.agent("gone")
     revoked, expired, orphaned = home.key(), home.key(lifetime_ns=1), home.key("gone")
-    changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=revoked)
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="gone")
+    revoke_key(home.registry, actor=ACTOR, organization=ORG, key=revoked)
+    revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="gone")
     details = {}
     for name, text in (("revoked", revoked), ("expired", expired), ("orphaned", orphaned)):
         denied = refusal(principals, home.credential(text))
@@ -175,7 +180,7 @@ def test_revoked_holds_for_the_next_request(home: Home, principals: Door) -> Non
     home.agent("other")
     dead, alive = home.credential(home.key()), home.credential(home.key("other"))
     assert (principals.get(dead).name, principals.get(alive).name) == ("bot", "other")
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert refusal(principals, dead).detail == "revoked"
     assert principals.get(alive).name == "other"
 
@@ -197,10 +202,10 @@ def test_a_second_look_sees_what_changed(home: Home, principals: Door, source: C
     found = principals.get(home.credential(home.key()))
     assert principals.refresh(found) is found
     home.activate("support")
-    changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
+    bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
     again = principals.refresh(found)
     assert ([b.bundle for b in again.bindings], source.reads) == (["support"], 2)
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     with pytest.raises(Denied) as caught:
         principals.refresh(again)
     assert (caught.value.code, caught.value.detail) == ("bad_credentials", "revoked")
@@ -226,7 +231,7 @@ def test_an_agent_that_nobody_confirms_is_refused_in_time(
     """From the cache, at a second look and when it is read anew; nothing is written meanwhile."""
     agent = home.agent(review_days=90)
     credential = home.credential(home.key())
-    tenant_changes.update_organization(home.registry, actor=ACTOR, organization=ORG, suspend_after_days=14)
+    update_organization(home.registry, actor=ACTOR, organization=ORG, suspend_after_days=14)
     found = principals.get(credential)
     day = 86_400_000_000_000
     later = (found.suspends_ns or 0) - 1
@@ -253,11 +258,11 @@ def test_an_agent_that_nobody_confirms_is_refused_in_time(
     withdrawn = at_once(principals._principals.withdrawn(found, source.epoch))
     assert withdrawn is not None
     assert (withdrawn.code, withdrawn.detail) == ("agent_suspended", "review_overdue")
-    agent_updates.review_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    review_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     with pytest.raises(Denied) as caught:
         principals.get(credential)
     assert (caught.value.code, caught.value.detail) == ("agent_suspended", "suspended")
-    agent_updates.resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert principals.get(credential).name == "bot"
 
 
@@ -265,9 +270,7 @@ def test_a_pepper_that_was_added_meanwhile_is_found(home: Home, source: Counting
     home.agent()
     principals.get(home.credential(home.key()))
     secret_files.create(home.data.keys / "pepper.2")
-    newer = changes.create_key(
-        home.registry, Peppers.load(home.data.keys), actor=ACTOR, organization=ORG, agent="bot"
-    ).text
+    newer = create_key(home.registry, Peppers.load(home.data.keys), actor=ACTOR, organization=ORG, agent="bot").text
     assert principals.get(home.credential(newer)).name == "bot"
 
 
@@ -277,7 +280,7 @@ def test_a_pepper_that_is_missing_is_not_looked_for_at_every_request(
     home.agent()
     secret_files.create(home.data.keys / "pepper.2")
     newer = home.credential(
-        changes.create_key(home.registry, Peppers.load(home.data.keys), actor=ACTOR, organization=ORG, agent="bot").text
+        create_key(home.registry, Peppers.load(home.data.keys), actor=ACTOR, organization=ORG, agent="bot").text
     )
     (home.data.keys / "pepper.2").unlink()
     looks: list[int] = []

@@ -18,7 +18,7 @@ from gateway.policy import authorization
 from gateway.policy.authorization import Authorization, build_input, decide
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
-from gateway.registry import activations, changes
+from gateway.registry.policies import activations, bindings
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
 from tests.gateway.conftest import at_once
@@ -66,7 +66,7 @@ class Desk:
         return [record.digest for record in records]
 
     def bind(self, bundle: str, effect: str = "grant", kind: str = "agent", subject: str = "bot") -> None:
-        changes.bind(
+        bindings.bind(
             self.home.registry,
             actor=ACTOR,
             organization="default",

@@ -15,9 +15,11 @@ from sqlmodel import SQLModel
 
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.registry import changes
+from gateway.registry.agents.registration import register_agent
+from gateway.registry.organizations.changes import create_organization
 from gateway.registry.port import REVISION
 from gateway.registry.reader import RegistryReader
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.postgres.conftest import copied, empty
@@ -40,7 +42,7 @@ _SHAPE = {
 @pytest.fixture
 def registry(template: URL) -> Iterator[PostgresRegistry]:
     made = copied(template)
-    changes.create_organization(made, actor=ACTOR, name=ORG)
+    create_organization(made, actor=ACTOR, name=ORG)
     yield made
     made.close()
 
@@ -65,7 +67,7 @@ def test_triggers_bump_the_epoch_and_protect_history(registry: PostgresRegistry)
             return session.connection().execute(text("SELECT value, authority, upstreams, policy FROM epoch")).one()
 
     before = epochs()
-    changes.register_agent(registry, actor=ACTOR, organization=ORG, name="bot")
+    register_agent(registry, actor=ACTOR, organization=ORG, name="bot")
     after = epochs()
     assert after.value > before.value
     assert after.authority > before.authority
@@ -79,7 +81,7 @@ def test_an_organization_has_several_upstreams_and_one_default(registry: Postgre
     data.create()
     vault = Vault.create(data.keys)
     for name in ("openai", "other", "third"):
-        changes.add_upstream(
+        add_upstream(
             registry, vault, actor=ACTOR, organization=ORG, name=name, provider="openai",
             base_url="https://api.openai.com/v1", secret="x",
         )  # fmt: skip
@@ -94,7 +96,7 @@ def test_the_model_holds_on_postgresql(template: URL) -> None:
         def opened(self, data: DataDirectory) -> PostgresRegistry:
             made = copied(template)
             for name in ORGS:
-                changes.create_organization(made, actor=ACTOR, name=name)
+                create_organization(made, actor=ACTOR, name=name)
             return made
 
         def reader_of(self, data: DataDirectory) -> RegistryReader | None:

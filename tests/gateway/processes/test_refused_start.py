@@ -13,8 +13,9 @@ from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.processes.duties import Duties
-from gateway.registry import changes, queries
+from gateway.registry import queries
 from gateway.registry.database import Registry
+from gateway.registry.organizations.changes import create_organization
 from gateway.settings import load_settings
 from gateway.storage.liveness import Presence
 from tests.gateway.audit.conftest import Make
@@ -100,7 +101,7 @@ def test_it_changes_nothing(damage: Damage, data: DataDirectory, tmp_path: Path)
     decide(data)
     worker.close()
     registry = Registry.open(data)
-    changes.create_organization(registry, actor="local:0", name="acme")
+    create_organization(registry, actor="local:0", name="acme")
     registry.close()
     damage(data, earlier)
     before = dump(data)

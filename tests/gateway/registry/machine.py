@@ -22,12 +22,26 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers, parse
-from gateway.registry import activations, agent_updates, agreement, as_of, changes, queries, reviews, usage_limits
+from gateway.registry import queries
+from gateway.registry.agents import changes as agent_changes
+from gateway.registry.agents import registration, reviews
+from gateway.registry.agents.changes import (
+    AgentUpdate,
+    resume_agent,
+    review_agent,
+    suspend_agent,
+    update_agent,
+)
 from gateway.registry.database import Registry
+from gateway.registry.history import agreement, as_of
+from gateway.registry.keys import changes as key_changes
+from gateway.registry.limits import usage_limits
 from gateway.registry.models import Operator
+from gateway.registry.organizations import changes as organization_changes
+from gateway.registry.organizations.changes import update_organization
+from gateway.registry.policies import activations, bindings
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import KeyRecord
-from gateway.registry.tenant_changes import update_organization
 from tests.gateway.conftest import ACTOR, at_once, bundle
 from tests.gateway.registry.model import ENDED, ORGS, Agent, Key, Model, Subject, told
 
@@ -61,7 +75,7 @@ def _copied(place: Path) -> DataDirectory:
         data.create()
         registry = Registry.create(data, "test")
         for name in ORGS:
-            changes.create_organization(registry, actor=ACTOR, name=name)
+            organization_changes.create_organization(registry, actor=ACTOR, name=name)
         Peppers.create(data.keys)
         registry.close()
         _template.append(data.path)
@@ -136,7 +150,7 @@ class RegistryMachine(RuleBasedStateMachine):
         code = "agent_exists" if self.model.living(org, name) is not None else self.model.revoked(org, team)
         expires_ns = self.clock.now + days * 24 * HOUR if days else None
         with self.refused(code):
-            made = changes.register_agent(
+            made = registration.register_agent(
                 self.registry,
                 actor=ACTOR,
                 organization=org,
@@ -166,8 +180,8 @@ class RegistryMachine(RuleBasedStateMachine):
         elif (agent.name, agent.team, agent.owner) != (new, team, owner):
             code = self.model.revoked(org, agent.team, team)
         with self.refused(code):
-            update = agent_updates.AgentUpdate(name=new, team=team, owner=owner, replace_revoked=True)
-            changed = agent_updates.update_agent(
+            update = AgentUpdate(name=new, team=team, owner=owner, replace_revoked=True)
+            changed = update_agent(
                 self.registry, actor=ACTOR, organization=org, agent=name, update=update, reason=reason
             )
             assert agent is not None
@@ -186,10 +200,10 @@ class RegistryMachine(RuleBasedStateMachine):
     )  # fmt: skip
     def change_state(self, org: str, name: str, wanted: str) -> None:
         change: Callable[..., object] = {
-            "active": agent_updates.resume_agent,
-            "suspended": agent_updates.suspend_agent,
-            "revoked": changes.revoke_agent,
-            "retired": changes.retire_agent,
+            "active": resume_agent,
+            "suspended": suspend_agent,
+            "revoked": agent_changes.revoke_agent,
+            "retired": agent_changes.retire_agent,
         }[wanted]
         found = self.model.meant(org, name)
         agent = self.model.agents.get(found or "")
@@ -225,7 +239,7 @@ class RegistryMachine(RuleBasedStateMachine):
         elif len(self.model.live_keys(found, "api_key", self.clock.now)) >= 2:
             code = "too_many_keys"
         with self.refused(code):
-            made = changes.create_key(
+            made = key_changes.create_key(
                 self.registry, self.peppers, actor=ACTOR, organization=org, agent=name,
                 lifetime_ns=hours * HOUR or None,
             )  # fmt: skip
@@ -247,7 +261,7 @@ class RegistryMachine(RuleBasedStateMachine):
         key = self.model.keys[identifier]
         foreign = self.model.agents[key.agent].organization != org
         with self.refused("unknown_key" if foreign else None):
-            revoked = changes.revoke_key(self.registry, actor=ACTOR, organization=org, key=identifier)
+            revoked = key_changes.revoke_key(self.registry, actor=ACTOR, organization=org, key=identifier)
             assert (revoked is None) == key.revoked
             key.revoked = True
 
@@ -293,7 +307,7 @@ class RegistryMachine(RuleBasedStateMachine):
         elif self.model.bindings.get((org, subject, name)) == (effect, pinned):
             code = "binding_exists"
         with self.refused(code):
-            changes.bind(
+            bindings.bind(
                 self.registry, actor=ACTOR, organization=org, kind=kind, subject=called, bundle=name, effect=effect,
                 pinned=pinned, without_members=True, other_effect=True,
             )  # type: ignore[arg-type]  # the strategies draw what the literals list  # fmt: skip
@@ -311,7 +325,7 @@ class RegistryMachine(RuleBasedStateMachine):
         elif (org, subject, name) not in self.model.bindings:
             code = "unknown_binding"
         with self.refused(code):
-            changes.unbind(self.registry, actor=ACTOR, organization=org, kind=kind, subject=called, bundle=name)  # type: ignore[arg-type]  # as above
+            bindings.unbind(self.registry, actor=ACTOR, organization=org, kind=kind, subject=called, bundle=name)  # type: ignore[arg-type]  # as above
             assert subject is not None
             del self.model.bindings[org, subject, name]
 
@@ -371,7 +385,7 @@ class RegistryMachine(RuleBasedStateMachine):
         agent = self.model.agents.get(found or "")
         code = "unknown_agent" if agent is None else f"agent_{agent.status}" if agent.status in ENDED else None
         with self.refused(code):
-            reviewed = agent_updates.review_agent(self.registry, actor=ACTOR, organization=org, agent=name)
+            reviewed = review_agent(self.registry, actor=ACTOR, organization=org, agent=name)
             assert found is not None
             assert agent is not None
             assert reviewed.reviewed_ns is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.identity.standing import Standing
-from gateway.registry import as_of
+from gateway.registry.history import as_of
 
 ORGS = ("acme", "other")
 ENDED = ("revoked", "retired")

@@ -9,17 +9,26 @@ import pytest
 from gateway.errors import Denied, GatewayError
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
-from gateway.registry import agent_states, agent_updates, changes, queries
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry import queries
+from gateway.registry.agents import states as agent_states
+from gateway.registry.agents.changes import (
+    AgentUpdate,
+    resume_agent,
+    retire_agent,
+    revoke_agent,
+    suspend_agent,
+    update_agent,
+)
+from gateway.registry.policies.bindings import bind
 from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 from tests.gateway.registry.test_changes import refusal
 
 CHANGE = {
-    "active": agent_updates.resume_agent,
-    "suspended": agent_updates.suspend_agent,
-    "revoked": changes.revoke_agent,
-    "retired": changes.retire_agent,
+    "active": resume_agent,
+    "suspended": suspend_agent,
+    "revoked": revoke_agent,
+    "retired": retire_agent,
 }
 
 
@@ -42,23 +51,23 @@ def test_every_transition_is_as_the_table_says(home: Home) -> None:
                     CHANGE[after](home.registry, actor=ACTOR, organization=ORG, agent=agent)
                 assert queries.agent(home.registry, ORG, agent).status == before
             if queries.agent(home.registry, ORG, agent).status not in agent_states.ENDED:
-                changes.retire_agent(home.registry, actor=ACTOR, organization=ORG, agent=agent)
+                retire_agent(home.registry, actor=ACTOR, organization=ORG, agent=agent)
 
 
 def test_a_retired_agent_has_no_key_and_no_authority(home: Home) -> None:
     home.activate("support")
     agent, key = home.agent(), home.key()
-    changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
-    changes.retire_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot", reason="replaced")
+    bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
+    retire_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot", reason="replaced")
     assert [each.status(time.time_ns()) for each in queries.keys(home.registry, ORG, agent)] == ["revoked"]
     assert queries.bindings(home.registry, ORG) == []
     for refused in (
         lambda: home.key(agent),
-        lambda: changes.bind(
+        lambda: bind(
             home.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent, bundle="support",
             effect="guard", other_effect=True,
         ),
-        lambda: agent_updates.update_agent(
+        lambda: update_agent(
             home.registry, actor=ACTOR, organization=ORG, agent=agent, update=AgentUpdate(owner="x")
         ),
     ):  # fmt: skip
@@ -95,9 +104,7 @@ def test_an_agent_expires_without_any_change(home: Home, monkeypatch: pytest.Mon
     monkeypatch.undo()
     found = queries.agent(home.registry, ORG, "bot")
     assert (found.status, found.state(now), found.state(clock[0])) == ("active", "active", "expired")
-    agent_updates.update_agent(
-        home.registry, actor=ACTOR, organization=ORG, agent="bot", update=AgentUpdate(expires_ns=0)
-    )
+    update_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot", update=AgentUpdate(expires_ns=0))
     monkeypatch.setattr("gateway.identity.principals.time.time_ns", lambda: clock[0])
     assert admitted() == "bot"
     reader.close()
@@ -116,9 +123,7 @@ def test_parents(home: Home) -> None:
     bottom = home.agent("bottom", parent=middle)
 
     def set_parent(agent: str, parent: str) -> str | None:
-        agent_updates.update_agent(
-            home.registry, actor=ACTOR, organization=ORG, agent=agent, update=AgentUpdate(parent=parent)
-        )
+        update_agent(home.registry, actor=ACTOR, organization=ORG, agent=agent, update=AgentUpdate(parent=parent))
         return queries.agent(home.registry, ORG, agent).parent
 
     for parent in ("top", "middle", bottom):
@@ -128,7 +133,7 @@ def test_parents(home: Home) -> None:
     assert set_parent("top", "bottom") == bottom
     with refusal("unknown_agent"):
         set_parent("top", "nobody")
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="top")
+    revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="top")
     with refusal("agent_revoked"):
         home.agent("child", parent=top)
 
@@ -144,10 +149,8 @@ def test_a_line_of_parents_has_an_end(home: Home) -> None:
 def test_each_version_says_who_and_why(home: Home) -> None:
     home.agent(purpose="answers customers", reason="asked for by dana")
     update = AgentUpdate(texts={"purpose": "", "description": "An agent.", "model_family": "gpt-4o"}, review_days=30)
-    agent_updates.update_agent(
-        home.registry, actor="local:7", organization=ORG, agent="bot", update=update, reason="audit 12"
-    )
-    agent_updates.suspend_agent(home.registry, actor="local:8", organization=ORG, agent="bot")
+    update_agent(home.registry, actor="local:7", organization=ORG, agent="bot", update=update, reason="audit 12")
+    suspend_agent(home.registry, actor="local:8", organization=ORG, agent="bot")
     versions = queries.agent_versions(home.registry, ORG, "bot")
     assert [(each.actor, each.reason, each.purpose, each.description) for each in versions] == [
         (ACTOR, "asked for by dana", "answers customers", ""),
@@ -155,7 +158,7 @@ def test_each_version_says_who_and_why(home: Home) -> None:
         ("local:8", "", "", "An agent."),
     ]
     with refusal("invalid_reason"):
-        agent_updates.resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot", reason="two\nlines")
+        resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot", reason="two\nlines")
     assert queries.agent(home.registry, ORG, "bot").status == "suspended"
 
 
@@ -178,17 +181,15 @@ def test_an_agent_is_found_by_an_index(home: Home) -> None:
 
 def test_a_name_means_the_living_agent_or_else_the_last(home: Home) -> None:
     first = home.agent("bot")
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert queries.agent(home.registry, ORG, "bot").id == first
     second = home.agent("bot", replace_revoked=True)
-    agent_updates.suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert queries.agent(home.registry, ORG, "bot").id == second
-    changes.retire_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    retire_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     third = home.agent("other")
-    agent_updates.update_agent(
-        home.registry, actor=ACTOR, organization=ORG, agent="other", update=agent_updates.AgentUpdate(name="bot")
-    )
+    update_agent(home.registry, actor=ACTOR, organization=ORG, agent="other", update=AgentUpdate(name="bot"))
     assert queries.agent(home.registry, ORG, "bot").id == third
     assert queries.agent(home.registry, ORG, first).id == first
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert queries.agent(home.registry, ORG, "bot").id == third

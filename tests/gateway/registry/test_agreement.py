@@ -16,8 +16,14 @@ from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers
 from gateway.processes import findings, status
 from gateway.processes.creation import create_empty
-from gateway.registry import agreement, changes, operators, publication, usage_limits
+from gateway.registry import publication
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.history import agreement
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.limits import usage_limits
+from gateway.registry.operators import operators
+from gateway.registry.policies.bindings import bind, unbind
 from gateway.settings import Settings
 from tests.gateway.cli.conftest import in_this_process
 from tests.gateway.conftest import ACTOR
@@ -33,13 +39,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = DataDirectory(path)
     registry, peppers = Registry.open(data), Peppers.load(data.keys)
     common = {"actor": ACTOR, "organization": ORG}
-    agent = changes.register_agent(registry, **common, name="bot", team="red")
-    changes.create_key(registry, peppers, **common, agent="bot", lifetime_ns=3600 * 10**9)
-    key = changes.create_key(registry, peppers, **common, agent="bot")
-    changes.revoke_key(registry, **common, key=key.record.id)
-    changes.bind(registry, **common, kind="agent", subject=agent.id, bundle="starter", effect="guard")
-    changes.bind(registry, **common, kind="team", subject="red", bundle="starter")
-    changes.unbind(registry, **common, kind="team", subject="red", bundle="starter")
+    agent = register_agent(registry, **common, name="bot", team="red")
+    create_key(registry, peppers, **common, agent="bot", lifetime_ns=3600 * 10**9)
+    key = create_key(registry, peppers, **common, agent="bot")
+    revoke_key(registry, **common, key=key.record.id)
+    bind(registry, **common, kind="agent", subject=agent.id, bundle="starter", effect="guard")
+    bind(registry, **common, kind="team", subject="red", bundle="starter")
+    unbind(registry, **common, kind="team", subject="red", bundle="starter")
     usage_limits.set_limit(registry, **common, kind="agent", subject="bot", name="requests_per_day", value=5)
     operators.add_operator(registry, actor=ACTOR, organization=ORG, name="dana", role="viewer")
     publication.publish(registry, data)
@@ -103,8 +109,8 @@ def test_status_says_it(registry: Registry, data: DataDirectory) -> None:
 
 
 def test_a_change_that_the_log_does_not_have_yet_is_no_edit(registry: Registry, data: DataDirectory) -> None:
-    changes.register_agent(registry, actor=ACTOR, organization=ORG, name="second")
-    changes.bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject="second", bundle="starter")
+    register_agent(registry, actor=ACTOR, organization=ORG, name="second")
+    bind(registry, actor=ACTOR, organization=ORG, kind="agent", subject="second", bundle="starter")
     assert found(registry, data) == []
 
 
@@ -126,7 +132,7 @@ def test_what_the_log_has_beyond_these_rows_is_no_difference(
     """The rows are read first, and a change may come in between."""
     with closing(sqlite3.connect(data.registry_db)) as db, closing(sqlite3.connect(tmp_path / "before.db")) as copy:
         db.backup(copy)
-    changes.register_agent(registry, actor=ACTOR, organization=ORG, name="second")
+    register_agent(registry, actor=ACTOR, organization=ORG, name="second")
     publication.publish(registry, data)
     before = Registry(tmp_path / "before.db")
     assert found(before, data) == []

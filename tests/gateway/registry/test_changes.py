@@ -10,11 +10,17 @@ from sqlmodel import select
 
 from gateway.errors import GatewayError
 from gateway.identifiers import is_id
-from gateway.registry import activations, as_of, changes, queries
+from gateway.registry import queries
+from gateway.registry.agents import changes as agent_changes
 from gateway.registry.database import Registry
+from gateway.registry.history import as_of
+from gateway.registry.keys import changes as key_changes
 from gateway.registry.models import Outbox
+from gateway.registry.organizations import changes as organization_changes
+from gateway.registry.policies import activations, bindings
 from gateway.registry.port import BundleRef
 from gateway.registry.reader import RegistryReader
+from gateway.registry.upstreams import changes as upstream_changes
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once, bundle
 
 
@@ -34,10 +40,10 @@ def test_registering_and_revoking_an_agent(home: Home) -> None:
     agent = home.agent(team="support", labels={"tier": "1"})
     first, second = home.key(), home.key()
     between = time.time_ns()
-    revoked = changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    revoked = agent_changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert revoked is not None
     assert (revoked.version, revoked.status) == (2, "revoked")
-    assert changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent=agent) is None
+    assert agent_changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent=agent) is None
     # Every version stays, and what was true at a time can be told.
     versions = queries.agent_versions(home.registry, ORG, "bot")
     assert [(each.version, each.status, each.labels) for each in versions] == [
@@ -60,7 +66,7 @@ def test_a_name_belongs_to_one_living_agent(home: Home) -> None:
     old = home.agent()
     with refusal("agent_exists"):
         home.agent()
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    agent_changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     new = home.agent(replace_revoked=True)
     assert new != old
     assert queries.agent(home.registry, ORG, "bot").id == new
@@ -102,9 +108,9 @@ def test_two_live_keys_and_no_more(home: Home) -> None:
     home.key()
     with refusal("too_many_keys"):
         home.key()
-    revoked = changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=first[:19])
+    revoked = key_changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=first[:19])
     assert revoked is not None
-    assert changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=revoked.id) is None
+    assert key_changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=revoked.id) is None
     home.key()
     home.agent("other")
     home.key("other", lifetime_ns=1)  # expired at once: it does not count
@@ -114,7 +120,7 @@ def test_two_live_keys_and_no_more(home: Home) -> None:
 
 def test_a_revoked_agent_gets_no_key(home: Home) -> None:
     home.agent()
-    changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    agent_changes.revoke_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     with refusal("agent_revoked"):
         home.key()
 
@@ -133,10 +139,12 @@ def test_unknown_things(home: Home) -> None:
     for code, attempt in {
         "unknown_organization": lambda: queries.agents(home.registry, "acme"),
         "unknown_agent": lambda: home.key("nobody"),
-        "unknown_key": lambda: changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key="key_x"),
+        "unknown_key": lambda: key_changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key="key_x"),
         "unknown_bundle": lambda: bind(home, "support"),
-        "unknown_upstream": lambda: changes.remove_upstream(home.registry, actor=ACTOR, organization=ORG, name="x"),
-        "unknown_binding": lambda: changes.unbind(
+        "unknown_upstream": lambda: upstream_changes.remove_upstream(
+            home.registry, actor=ACTOR, organization=ORG, name="x"
+        ),
+        "unknown_binding": lambda: bindings.unbind(
             home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support"
         ),
     }.items():
@@ -149,32 +157,34 @@ def test_an_unknown_key_is_not_repeated_whole(home: Home) -> None:
     text = home.key()
     wrong = text[:7] + "0" * 12 + text[19:]
     with pytest.raises(GatewayError) as caught:
-        changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=wrong)
+        key_changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=wrong)
     assert text[20:] not in caught.value.message
 
 
 def test_organizations_do_not_see_each_other(home: Home) -> None:
-    changes.create_organization(home.registry, actor=ACTOR, name="acme")
+    organization_changes.create_organization(home.registry, actor=ACTOR, name="acme")
     agent = home.agent()
     key = home.key()
     home.activate("support")
     for code, attempt in {
-        "unknown_agent": lambda: changes.revoke_agent(home.registry, actor=ACTOR, organization="acme", agent=agent),
-        "unknown_key": lambda: changes.revoke_key(home.registry, actor=ACTOR, organization="acme", key=key),
+        "unknown_agent": lambda: agent_changes.revoke_agent(
+            home.registry, actor=ACTOR, organization="acme", agent=agent
+        ),
+        "unknown_key": lambda: key_changes.revoke_key(home.registry, actor=ACTOR, organization="acme", key=key),
     }.items():
         with refusal(code):
             attempt()
     assert queries.agents(home.registry, "acme") == []
     assert queries.keys(home.registry, "acme") == []
     with refusal("organization_exists"):
-        changes.create_organization(home.registry, actor=ACTOR, name="acme")
+        organization_changes.create_organization(home.registry, actor=ACTOR, name="acme")
     with refusal("invalid_organization"):
-        changes.create_organization(home.registry, actor=ACTOR, name="system")
+        organization_changes.create_organization(home.registry, actor=ACTOR, name="system")
 
 
 def bind(home: Home, name: str, **more: object) -> str:
     given = {"kind": "agent", "subject": "bot"} | more
-    return changes.bind(home.registry, actor=ACTOR, organization=ORG, bundle=name, **given).id  # type: ignore[arg-type]  # keywords pass through
+    return bindings.bind(home.registry, actor=ACTOR, organization=ORG, bundle=name, **given).id  # type: ignore[arg-type]  # keywords pass through
 
 
 def test_binding_follows_or_is_pinned(home: Home) -> None:
@@ -214,7 +224,7 @@ def test_a_binding_ends(home: Home) -> None:
     for kind, subject in (("team", "support"), ("organization", ORG)):
         bind(home, "support", kind=kind, subject=subject, effect="guard")
     assert [b.subject_kind for b in queries.bindings(home.registry, ORG, "bot")] == ["team", "organization"]
-    changes.unbind(home.registry, actor=ACTOR, organization=ORG, kind="team", subject="support", bundle="support")
+    bindings.unbind(home.registry, actor=ACTOR, organization=ORG, kind="team", subject="support", bundle="support")
     assert [b.subject for b in queries.bindings(home.registry, ORG, "bot")] == [ORG]
     assert waiting(home.registry)[-1] == "binding.removed"
     with refusal("invalid_effect"):
@@ -261,7 +271,7 @@ def test_a_refused_commit_is_put_on_record(home: Home) -> None:
 
 
 def upstream(home: Home, name: str, url: str = "https://api.example.com/v1", **more: object) -> None:
-    changes.add_upstream(
+    upstream_changes.add_upstream(
         home.registry, home.vault, actor=ACTOR, organization=ORG, name=name, base_url=url,
         **{"secret": "sk-x", "provider": "openai", **more},  # type: ignore[arg-type]  # keywords pass through
     )  # fmt: skip
@@ -277,7 +287,7 @@ def test_one_default_upstream(home: Home) -> None:
     assert found == {"first": (False, False, 2), "second": (False, True, 1), "third": (True, True, 1)}
     with refusal("upstream_exists"):
         upstream(home, "first")
-    changes.remove_upstream(home.registry, actor=ACTOR, organization=ORG, name="third")
+    upstream_changes.remove_upstream(home.registry, actor=ACTOR, organization=ORG, name="third")
     assert [u.default for u in queries.upstreams(home.registry, ORG)] == [False, False]
 
 

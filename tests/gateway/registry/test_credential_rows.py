@@ -7,7 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.identity.principals import CredentialRow
-from gateway.registry import changes, credential_rows, teams, tenant_changes
+from gateway.registry import credential_rows
+from gateway.registry.keys.changes import revoke_key
+from gateway.registry.organizations import teams
+from gateway.registry.organizations.changes import suspend_organization, suspend_team
+from gateway.registry.policies.bindings import bind
 from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
@@ -54,7 +58,7 @@ def test_bindings_of_all_three_subjects_are_together(home: Home, reader: Registr
     home.agent(team="support")
     home.activate("a", "b", "c")
     for kind, subject, bundle in (("agent", "bot", "a"), ("team", "support", "b"), ("organization", ORG, "c")):
-        changes.bind(
+        bind(
             home.registry,
             actor=ACTOR,
             organization=ORG,
@@ -71,7 +75,7 @@ def test_a_suspended_team_is_seen_at_once(home: Home, reader: RegistryReader) ->
     home.agent(team="support")
     key = home.key()
     assert row(reader, home, key).team_status == "active"
-    tenant_changes.suspend_team(home.registry, actor=ACTOR, organization=ORG, team="support")
+    suspend_team(home.registry, actor=ACTOR, organization=ORG, team="support")
     assert row(reader, home, key).team_status == "suspended"
 
 
@@ -82,8 +86,8 @@ def test_a_change_between_the_two_parts_is_not_half_seen(home: Home, reader: Reg
     def change(statement: str) -> None:
         if "FROM organization o" in statement and not done:
             done.append(statement)
-            changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=key_id)
-            tenant_changes.suspend_organization(home.registry, actor=ACTOR, organization=ORG)
+            revoke_key(home.registry, actor=ACTOR, organization=ORG, key=key_id)
+            suspend_organization(home.registry, actor=ACTOR, organization=ORG)
 
     key_id = row(reader, home, key).key_id
     home.agent("another")  # so that what is shared is read again

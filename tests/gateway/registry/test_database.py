@@ -17,16 +17,18 @@ from sqlmodel import SQLModel, select
 import gateway.registry.migrations
 from gateway.data_directory import DataDirectory
 from gateway.errors import Denied, GatewayError
-from gateway.registry import changes, emergency_stops, queries, triggers
+from gateway.registry import emergency_stops, queries
 from gateway.registry.database import Registry
-from gateway.registry.issuers import add_issuer, add_rule
+from gateway.registry.issuers.issuers import add_issuer, add_rule
+from gateway.registry.limits.usage_limits import set_limit
 from gateway.registry.migrations.versions.r0028_tables import CHANGES, EVENTS, PARTS, WRITTEN_ONCE
 from gateway.registry.models import Agent, LegacyKey
-from gateway.registry.operators import add_operator
-from gateway.registry.port import FIRST_REVISION, REVISION, Epochs
+from gateway.registry.operators.operators import add_operator
+from gateway.registry.policies.bindings import bind
+from gateway.registry.port import FINGERPRINT, FIRST_REVISION, REVISION, TRIGGERS, Epochs, fingerprint
 from gateway.registry.reader import RegistryReader
-from gateway.registry.upstream_routes import NewMember, set_route
-from gateway.registry.usage_limits import set_limit
+from gateway.registry.upstreams.changes import add_upstream
+from gateway.registry.upstreams.routes import NewMember, set_route
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once, copied_home, new_home
 
 
@@ -90,8 +92,8 @@ def fill(home: Home) -> None:
     home.agent(team="support")
     home.key()
     home.activate("support")
-    changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
-    changes.add_upstream(
+    bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
+    add_upstream(
         home.registry, home.vault, actor=ACTOR, organization=ORG, name="openai", provider="openai",
         base_url="https://api.example.com/v1", secret="sk-x",
     )  # fmt: skip
@@ -184,7 +186,7 @@ def test_a_registered_agent_is_news_of_authority_alone(filled: Home) -> None:
     before = epochs(filled)
     filled.agent("another")
     filled.key("another")
-    changes.bind(filled.registry, actor=ACTOR, organization=ORG, kind="agent", subject="another", bundle="support")
+    bind(filled.registry, actor=ACTOR, organization=ORG, kind="agent", subject="another", bundle="support")
     assert moved(before, epochs(filled)) == {"authority"}
 
 
@@ -199,9 +201,9 @@ def test_each_authority_table_has_a_trigger_of_its_own(home: Home) -> None:
 
 def test_the_fingerprint_is_that_of_the_migrations(home: Home) -> None:
     with home.registry.read() as session:
-        rows = session.connection().exec_driver_sql(triggers.QUERY).all()
+        rows = session.connection().exec_driver_sql(TRIGGERS).all()
     assert len(rows) == len(CHANGES) * 3 + 3 + len(WRITTEN_ONCE) * 2
-    assert triggers.fingerprint(rows) == triggers.FINGERPRINT
+    assert fingerprint(rows) == FINGERPRINT
 
 
 @pytest.mark.parametrize(

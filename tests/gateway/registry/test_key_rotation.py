@@ -11,8 +11,10 @@ from gateway.errors import Denied, GatewayError
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.key_scope import scope
 from gateway.identity.principals import Principals
-from gateway.registry import as_of, changes, outbox, queries
-from gateway.registry.key_rotation import Rotated, Terms, rotate_key, rotate_many
+from gateway.registry import outbox, queries
+from gateway.registry.history import as_of
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.keys.rotation import Rotated, Terms, rotate_key, rotate_many
 from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
@@ -66,9 +68,7 @@ def test_both_keys_work_until_the_overlap_is_over(home: Home, monkeypatch: pytes
 @pytest.mark.parametrize("lifetime_ns", [None, 30 * DAY])
 def test_what_is_told_of_before_a_rotation_has_the_expiry_of_then(home: Home, lifetime_ns: int | None) -> None:
     home.agent()
-    made = changes.create_key(
-        home.registry, home.peppers, actor=ACTOR, organization=ORG, agent="bot", lifetime_ns=lifetime_ns
-    )
+    made = create_key(home.registry, home.peppers, actor=ACTOR, organization=ORG, agent="bot", lifetime_ns=lifetime_ns)
     before_ns = time.time_ns()
     rotated = rotate(home, agent="bot")
     told = {at_ns: as_of.agent_at(home.registry, ORG, "bot", at_ns).agents[0].keys for at_ns in (before_ns, as_of.NOW)}
@@ -80,13 +80,13 @@ def test_a_revocation_beats_the_overlap(home: Home) -> None:
     home.agent()
     old = home.key()
     rotate(home, key=old)
-    assert changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=old) is not None
+    assert revoke_key(home.registry, actor=ACTOR, organization=ORG, key=old) is not None
     assert not works(home, old)
 
 
 def test_scope_and_lifetime_are_carried_over(home: Home) -> None:
     home.agent()
-    made = changes.create_key(
+    made = create_key(
         home.registry,
         home.peppers,
         actor=ACTOR,
@@ -112,7 +112,7 @@ def test_a_key_is_replaced_once_and_two_work_at_most(home: Home) -> None:
     assert rotated.new.record.id in caught.value.message
     with pytest.raises(GatewayError, match="which is retiring"):
         rotate(home, agent="bot")
-    changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=first)
+    revoke_key(home.registry, actor=ACTOR, organization=ORG, key=first)
     rotate(home, agent="bot")
     with pytest.raises(GatewayError, match="is revoked"):
         rotate(home, key=first)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.registry import vault_rotation
+from gateway.registry.secret_keys import vault_rotation
 from gateway.secrets import key_source, vault
 from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Place, Vault, identity

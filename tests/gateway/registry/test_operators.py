@@ -9,8 +9,9 @@ from sqlmodel import select
 
 from gateway.errors import GatewayError
 from gateway.identity import credentials, operator_roles
-from gateway.registry import changes, operators
 from gateway.registry.models import Outbox
+from gateway.registry.operators import operators
+from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR, ORG, Home
 
 
@@ -51,7 +52,7 @@ def test_an_operator_of_the_whole_gateway_is_in_the_log_of_the_deployment(home: 
 
 
 def test_names_are_unique_among_the_living_of_one_place(home: Home) -> None:
-    changes.create_organization(home.registry, actor=ACTOR, name="acme")
+    create_organization(home.registry, actor=ACTOR, name="acme")
     for place in (None, ORG, "acme"):
         add(home, organization=place)
         with pytest.raises(GatewayError, match="exists already"):
@@ -62,7 +63,7 @@ def test_names_are_unique_among_the_living_of_one_place(home: Home) -> None:
 
 
 def test_an_operator_of_one_organization_is_not_found_in_another(home: Home) -> None:
-    changes.create_organization(home.registry, actor=ACTOR, name="acme")
+    create_organization(home.registry, actor=ACTOR, name="acme")
     mine = add(home, organization=ORG)
     for place in (None, "acme"):
         with pytest.raises(GatewayError, match="unknown operator"):

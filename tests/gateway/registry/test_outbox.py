@@ -12,8 +12,13 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Activated, Changed, Intent
 from gateway.audit.writer import AuditWriter
 from gateway.errors import GatewayError
-from gateway.registry import activations, changes, outbox, queries
+from gateway.registry import outbox, queries
+from gateway.registry.agents.changes import revoke_agent
+from gateway.registry.keys.changes import revoke_key
 from gateway.registry.models import Outbox
+from gateway.registry.policies import activations
+from gateway.registry.policies.bindings import bind, unbind
+from gateway.registry.upstreams.changes import add_upstream, remove_upstream
 from tests.gateway.conftest import ACTOR, ORG, Home
 
 
@@ -147,17 +152,15 @@ def test_every_kind_of_change_is_an_entry(home: Home, writers: list[AuditWriter]
     home.activate(*(f"bundle-{number}" for number in range(50)))
     given = {"actor": ACTOR, "organization": ORG}
     for effect in ("grant", "guard"):  # the second replaces the first
-        changes.bind(
-            home.registry, kind="agent", subject="bot", bundle="bundle-1", effect=effect, other_effect=True, **given
-        )
-    changes.unbind(home.registry, kind="agent", subject="bot", bundle="bundle-1", **given)
-    changes.add_upstream(
+        bind(home.registry, kind="agent", subject="bot", bundle="bundle-1", effect=effect, other_effect=True, **given)
+    unbind(home.registry, kind="agent", subject="bot", bundle="bundle-1", **given)
+    add_upstream(
         home.registry, home.vault, name="openai", provider="openai",
         base_url="https://api.example.com/" + "v" * 900, secret="sk-x", **given,
     )  # fmt: skip
-    changes.remove_upstream(home.registry, name="openai", **given)
-    changes.revoke_key(home.registry, key=key, **given)
-    changes.revoke_agent(home.registry, agent="bot", **given)
+    remove_upstream(home.registry, name="openai", **given)
+    revoke_key(home.registry, key=key, **given)
+    revoke_agent(home.registry, agent="bot", **given)
     activations.refuse_activation(
         home.registry, actor=ACTOR, commit="d" * 40, author="ü" * 900, outcome="tests_failed", detail="ü" * 9000
     )

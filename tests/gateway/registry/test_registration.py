@@ -9,10 +9,13 @@ import pytest
 from sqlmodel import SQLModel, select
 
 from gateway.errors import GatewayError
-from gateway.registry import agent_versions, changes, registration
+from gateway.registry.agents import registration
+from gateway.registry.agents import versions as agent_versions
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.fleet import document
 from gateway.registry.fleet.plan import Planner, Sources
 from gateway.registry.models import Agent, AgentVersion, Organization, Outbox, Team, TeamVersion
+from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR, ORG, Home
 
 FAR_NS = time.time_ns() + 10**18
@@ -45,16 +48,16 @@ def rows(home: Home, model: type[SQLModel], organization: str) -> list[dict[str,
 
 
 def test_many_are_registered_like_one_by_one(home: Home) -> None:
-    changes.create_organization(home.registry, actor=ACTOR, name="other")
+    create_organization(home.registry, actor=ACTOR, name="other")
     with home.registry.read() as session:
         ids = {each.name: each.id for each in session.exec(select(Organization))}
     common: dict[str, Any] = {"actor": ACTOR, "reason": "new"}
     for organization in (ORG, "other"):
-        changes.register_agent(home.registry, organization=organization, name="old", **common)
+        register_agent(home.registry, organization=organization, name="old", **common)
     checked = [registration.checked(each, time.time_ns()) for each in AGENTS]
     registration.register_agents(home.registry, organization=ORG, agents=checked, **common)
     for each in sorted(AGENTS, key=lambda each: ["lead", "helper", "third", "fourth"].index(each["name"])):
-        changes.register_agent(home.registry, organization="other", **{**each, **common})
+        register_agent(home.registry, organization="other", **{**each, **common})
     for model in (Agent, AgentVersion, Team, TeamVersion):
         many, single = (rows(home, model, ids[name]) for name in (ORG, "other"))
         assert many == single, model

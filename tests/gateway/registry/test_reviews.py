@@ -12,10 +12,12 @@ import pytest
 from sqlmodel import select
 
 from gateway.errors import GatewayError
-from gateway.registry import agent_updates, as_of, pages, queries, reviews
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry import pages, queries
+from gateway.registry.agents import reviews
+from gateway.registry.agents.changes import AgentUpdate, resume_agent, review_agent, suspend_agent, update_agent
+from gateway.registry.history import as_of
 from gateway.registry.models import Outbox
-from gateway.registry.tenant_changes import update_organization
+from gateway.registry.organizations.changes import update_organization
 from tests.gateway.conftest import ACTOR, ORG, Home
 
 DAY = 86_400 * 10**9
@@ -47,7 +49,7 @@ def rule(home: Home, **parts: Any) -> None:
 
 
 def review(home: Home, agent: str = "bot") -> None:
-    agent_updates.review_agent(home.registry, actor=ACTOR, organization=ORG, agent=agent)
+    review_agent(home.registry, actor=ACTOR, organization=ORG, agent=agent)
 
 
 def state(home: Home, agent: str = "bot") -> str:
@@ -91,13 +93,13 @@ def test_a_late_review_does_not_resume(home: Home, days: Days) -> None:
     rule(home, review_days=10, suspend_after_days=1)
     days.to(11, begun)
     with pytest.raises(GatewayError, match="was not reviewed in time, so it cannot be resumed") as caught:
-        agent_updates.resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+        resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert caught.value.code == "review_overdue"
     assert suspensions(home) == []
     review(home)  # before the control process came
     assert len(suspensions(home)) == 1
     assert (state(home), queries.agent(home.registry, ORG, "bot").version) == ("suspended", 3)
-    agent_updates.resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
+    resume_agent(home.registry, actor=ACTOR, organization=ORG, agent="bot")
     assert state(home) == "active"
     days.to(21.9, begun)
     assert (state(home), reviews.suspend_unconfirmed(home.registry, days.now)) == ("active", [])
@@ -122,12 +124,12 @@ def test_a_changed_period_does_not_undo_what_the_old_one_has_brought_about(home:
     rule(home, review_days=10, suspend_after_days=1)
     days.to(12, begun)
     update = AgentUpdate(review_days=300)
-    agent_updates.update_agent(home.registry, actor=ACTOR, organization=ORG, agent="one", update=update)
+    update_agent(home.registry, actor=ACTOR, organization=ORG, agent="one", update=update)
     assert (state(home, "one"), len(suspensions(home))) == ("suspended", 1)
     rule(home, suspend_after_days=0)
     assert (state(home, "two"), len(suspensions(home))) == ("suspended", 2)
     for name in ("one", "two"):  # nothing asks for a review any more
-        agent_updates.resume_agent(home.registry, actor=ACTOR, organization=ORG, agent=name)
+        resume_agent(home.registry, actor=ACTOR, organization=ORG, agent=name)
     assert suspensions(home)[1]["actor"] == "gateway:review"
 
 
@@ -150,16 +152,17 @@ def test_a_rule_that_would_suspend_at_once_must_be_meant(home: Home, days: Days)
 
 
 def test_what_is_suspended_or_has_ended_is_left_alone(home: Home, days: Days) -> None:
-    from gateway.registry import changes, tenant_changes
+    from gateway.registry.agents.changes import retire_agent
+    from gateway.registry.organizations.changes import revoke_organization
 
     for name in ("asleep", "ended", "bot"):
         home.agent(name)
     begun = days.now
     rule(home, review_days=10, suspend_after_days=1)
-    agent_updates.suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="asleep")
-    changes.retire_agent(home.registry, actor=ACTOR, organization=ORG, agent="ended")
+    suspend_agent(home.registry, actor=ACTOR, organization=ORG, agent="asleep")
+    retire_agent(home.registry, actor=ACTOR, organization=ORG, agent="ended")
     days.to(20, begun)
-    tenant_changes.revoke_organization(home.registry, actor=ACTOR, organization=ORG)
+    revoke_organization(home.registry, actor=ACTOR, organization=ORG)
     assert reviews.suspend_unconfirmed(home.registry, days.now) == []
     assert queries.agent(home.registry, ORG, "ended").suspends_ns is None
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.audit import storage
-from gateway.registry import changes
+from gateway.registry.keys.changes import revoke_key
+from gateway.registry.policies.bindings import bind, unbind
 from tests.gateway.conftest import ACTOR, ORG, Home, Run, environment
 
 # A data worker, reduced to the step in question: a line with a key comes in, what became of it goes out.
@@ -90,11 +91,11 @@ def test_every_change_is_seen_by_the_next_request(home: Home, workers: list[Work
     key = home.key()
     home.activate("support")
     for _ in range(25):
-        changes.bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
+        bind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
         assert [worker.ask(key) for worker in workers] == ["bot support"] * 2
-        changes.unbind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
+        unbind(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", bundle="support")
         assert [worker.ask(key) for worker in workers] == ["bot"] * 2
-    changes.revoke_key(home.registry, actor=ACTOR, organization=ORG, key=key[:19])
+    revoke_key(home.registry, actor=ACTOR, organization=ORG, key=key[:19])
     assert [worker.ask(key) for worker in workers] == ["bad_credentials revoked"] * 2
     # A new key of the same agent is known at once, too.
     assert workers[1].ask(home.key()) == "bot"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from sqlmodel import col, select
 
-from gateway.registry import changes, teams
+from gateway.registry.limits.usage_limits import set_limit
 from gateway.registry.models import Outbox, TeamVersion
-from gateway.registry.usage_limits import set_limit
+from gateway.registry.organizations import teams
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.policies.bindings import bind
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.registry.test_changes import refusal
 
@@ -24,7 +26,7 @@ def test_a_team_that_is_named_gets_a_row(home: Home) -> None:
     home.agent(team="support")
     home.agent("other", team="support")
     given = {"actor": ACTOR, "organization": ORG, "kind": "team"}
-    changes.bind(home.registry, subject="later", bundle="support", without_members=True, **given)
+    bind(home.registry, subject="later", bundle="support", without_members=True, **given)
     set_limit(home.registry, subject="third", name="tokens_per_day", value=1, without_members=True, **given)
     assert [(each.name, each.agents, each.bundles) for each in teams.teams(home.registry, ORG)] == [
         ("later", [], ["support"]),
@@ -37,7 +39,7 @@ def test_a_team_that_is_named_gets_a_row(home: Home) -> None:
 def test_a_team_with_a_row_needs_no_agent_to_be_bound(home: Home) -> None:
     home.activate("support")
     teams.create_team(home.registry, actor=ACTOR, organization=ORG, name="later")
-    bound = changes.bind(
+    bound = bind(
         home.registry, actor=ACTOR, organization=ORG, kind="team", subject="later", bundle="support", reason="planned"
     )
     assert (bound.actor, bound.reason) == (ACTOR, "planned")
@@ -62,7 +64,7 @@ def test_a_team_has_an_owner_and_versions(home: Home) -> None:
 
 
 def test_teams_of_another_organization_are_not_seen(home: Home) -> None:
-    changes.create_organization(home.registry, actor=ACTOR, name="acme")
+    create_organization(home.registry, actor=ACTOR, name="acme")
     teams.create_team(home.registry, actor=ACTOR, organization="acme", name="support")
     assert teams.teams(home.registry, ORG) == []
     with refusal("unknown_team"):

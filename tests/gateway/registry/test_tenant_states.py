@@ -12,13 +12,26 @@ from gateway.errors import Denied, GatewayError
 from gateway.identity import public_keys
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
-from gateway.registry import agent_updates, changes, emergency_stops, key_rotation, tenant_changes, tenants
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry import emergency_stops
+from gateway.registry.agents.changes import AgentUpdate, retire_agent, revoke_agent, suspend_agent, update_agent
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.keys.public_keys import add_public_key
+from gateway.registry.keys.rotation import Rotated, Terms, rotate_key
+from gateway.registry.keys.spiffe_ids import add_spiffe_id
 from gateway.registry.models import Outbox
-from gateway.registry.public_keys import add_public_key
+from gateway.registry.organizations import queries as tenants
+from gateway.registry.organizations.changes import (
+    create_organization,
+    resume_organization,
+    resume_team,
+    revoke_organization,
+    revoke_team,
+    suspend_organization,
+    suspend_team,
+)
 from gateway.registry.reader import RegistryReader
-from gateway.registry.workload_names import add_spiffe_id
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 PUBLIC = public_keys.generate("ed25519").public_key()
@@ -62,9 +75,9 @@ def keys(home: Home) -> dict[str, str]:
     """A key of an agent in a team, of one in no team, and of one in another organization with the same team's name."""
     home.agent("member", team="support")
     home.agent("lonely")
-    changes.create_organization(home.registry, actor=ACTOR, name="acme")
-    changes.register_agent(home.registry, actor=ACTOR, organization="acme", name="stranger", team="support")
-    stranger = changes.create_key(home.registry, home.peppers, actor=ACTOR, organization="acme", agent="stranger")
+    create_organization(home.registry, actor=ACTOR, name="acme")
+    register_agent(home.registry, actor=ACTOR, organization="acme", name="stranger", team="support")
+    stranger = create_key(home.registry, home.peppers, actor=ACTOR, organization="acme", agent="stranger")
     return {"member": home.key("member"), "lonely": home.key("lonely"), "stranger": stranger.text}
 
 
@@ -81,15 +94,15 @@ def told(registry: Registry) -> list[tuple[str, str, str]]:
 
 def test_a_team_decides_over_its_agents_and_no_others(home: Home, door: Door, keys: dict[str, str]) -> None:
     assert fates(door, keys) == ["in", "in", "in"]
-    assert tenant_changes.suspend_team(home.registry, team="support", reason="leak", **WHO) is not None
+    assert suspend_team(home.registry, team="support", reason="leak", **WHO) is not None
     assert fates(door, keys) == ["agent_suspended team_suspended", "in", "in"]
     assert door.text(keys["member"]).endswith("until its operator resumes it: its team is suspended")
-    assert tenant_changes.suspend_team(home.registry, team="support", **WHO) is None
-    assert tenant_changes.resume_team(home.registry, team="support", **WHO) is not None
-    assert tenant_changes.resume_team(home.registry, team="support", **WHO) is None
+    assert suspend_team(home.registry, team="support", **WHO) is None
+    assert resume_team(home.registry, team="support", **WHO) is not None
+    assert resume_team(home.registry, team="support", **WHO) is None
     assert fates(door, keys) == ["in", "in", "in"]
-    assert tenant_changes.revoke_team(home.registry, team="support", reason="gone", **WHO) is not None
-    assert tenant_changes.revoke_team(home.registry, team="support", **WHO) is None
+    assert revoke_team(home.registry, team="support", reason="gone", **WHO) is not None
+    assert revoke_team(home.registry, team="support", **WHO) is None
     assert fates(door, keys) == ["bad_credentials team_revoked", "in", "in"]
     assert told(home.registry)[-3:] == [
         (ORG, "team.suspended", "leak"),
@@ -99,12 +112,12 @@ def test_a_team_decides_over_its_agents_and_no_others(home: Home, door: Door, ke
 
 
 def test_an_organization_decides_over_its_agents_and_no_others(home: Home, door: Door, keys: dict[str, str]) -> None:
-    assert tenant_changes.suspend_organization(home.registry, reason="unpaid", **WHO) is not None
+    assert suspend_organization(home.registry, reason="unpaid", **WHO) is not None
     suspended = "agent_suspended organization_suspended"
     assert fates(door, keys) == [suspended, suspended, "in"]
-    assert tenant_changes.resume_organization(home.registry, **WHO) is not None
+    assert resume_organization(home.registry, **WHO) is not None
     assert fates(door, keys) == ["in", "in", "in"]
-    assert tenant_changes.revoke_organization(home.registry, **WHO) is not None
+    assert revoke_organization(home.registry, **WHO) is not None
     revoked = "bad_credentials organization_revoked"
     assert fates(door, keys) == [revoked, revoked, "in"]
     assert [what for _, what, _ in told(home.registry)][-3:] == [
@@ -116,28 +129,28 @@ def test_an_organization_decides_over_its_agents_and_no_others(home: Home, door:
     assert found == {ORG: "revoked", "acme": "active"}
 
 
-def rotated(home: Home, agent: str) -> key_rotation.Rotated:
-    terms = key_rotation.Terms(overlap_ns=10**9)
-    return key_rotation.rotate_key(home.registry, home.peppers, terms=terms, deliver=list, agent=agent, **WHO)
+def rotated(home: Home, agent: str) -> Rotated:
+    terms = Terms(overlap_ns=10**9)
+    return rotate_key(home.registry, home.peppers, terms=terms, deliver=list, agent=agent, **WHO)
 
 
 def test_an_agent_that_has_ended_is_named_as_the_reason(home: Home) -> None:
     home.agent()
     home.key()
-    changes.retire_agent(home.registry, agent="bot", **WHO)
+    retire_agent(home.registry, agent="bot", **WHO)
     with pytest.raises(GatewayError) as caught:
         rotated(home, "bot")
     assert caught.value.code == "agent_retired"
 
 
 def test_nothing_comes_back_from_a_revoked_team(home: Home, door: Door, keys: dict[str, str]) -> None:
-    tenant_changes.revoke_team(home.registry, team="support", **WHO)
+    revoke_team(home.registry, team="support", **WHO)
     for attempt in (
-        lambda: tenant_changes.resume_team(home.registry, team="support", **WHO),
-        lambda: tenant_changes.suspend_team(home.registry, team="support", **WHO),
-        lambda: agent_updates.update_agent(home.registry, agent="member", update=AgentUpdate(team="other"), **WHO),
-        lambda: agent_updates.update_agent(home.registry, agent="member", update=AgentUpdate(team=""), **WHO),
-        lambda: agent_updates.update_agent(home.registry, agent="lonely", update=AgentUpdate(team="support"), **WHO),
+        lambda: resume_team(home.registry, team="support", **WHO),
+        lambda: suspend_team(home.registry, team="support", **WHO),
+        lambda: update_agent(home.registry, agent="member", update=AgentUpdate(team="other"), **WHO),
+        lambda: update_agent(home.registry, agent="member", update=AgentUpdate(team=""), **WHO),
+        lambda: update_agent(home.registry, agent="lonely", update=AgentUpdate(team="support"), **WHO),
         lambda: home.agent("new", team="support"),
         lambda: home.key("member"),
         lambda: rotated(home, "member"),
@@ -148,26 +161,26 @@ def test_nothing_comes_back_from_a_revoked_team(home: Home, door: Door, keys: di
             attempt()
     assert fates(door, keys) == ["bad_credentials team_revoked", "in", "in"]
     # Its agents can still be ended themselves.
-    assert changes.revoke_agent(home.registry, agent="member", **WHO) is not None
+    assert revoke_agent(home.registry, agent="member", **WHO) is not None
 
 
 def test_nothing_comes_back_from_a_revoked_organization(home: Home, door: Door, keys: dict[str, str]) -> None:
-    tenant_changes.revoke_organization(home.registry, **WHO)
+    revoke_organization(home.registry, **WHO)
     for attempt in (
-        lambda: tenant_changes.resume_organization(home.registry, **WHO),
+        lambda: resume_organization(home.registry, **WHO),
         lambda: home.agent("new"),
         lambda: home.key("lonely"),
         lambda: rotated(home, "lonely"),
         lambda: add_public_key(home.registry, PUBLIC, agent="lonely", **WHO),
         lambda: add_spiffe_id(home.registry, "spiffe://example.org/lonely", agent="lonely", **WHO),
-        lambda: agent_updates.update_agent(home.registry, agent="lonely", update=AgentUpdate(owner="x"), **WHO),
+        lambda: update_agent(home.registry, agent="lonely", update=AgentUpdate(owner="x"), **WHO),
     ):
         with pytest.raises(GatewayError, match=f"organization `{ORG}` is revoked"):
             attempt()
 
 
 def test_a_stop_is_one_row_and_its_end_restores_what_was(home: Home, door: Door, keys: dict[str, str]) -> None:
-    agent_updates.suspend_agent(home.registry, agent="lonely", **WHO)
+    suspend_agent(home.registry, agent="lonely", **WHO)
     before = fates(door, keys)
     assert before == ["in", "agent_suspended suspended", "in"]
     stop, begun = emergency_stops.stop(home.registry, actor=ACTOR, organization=None, reason="drill")
@@ -182,7 +195,7 @@ def test_a_stop_is_one_row_and_its_end_restores_what_was(home: Home, door: Door,
     assert emergency_stops.resume(home.registry, actor=ACTOR, organization=None) is not None
     assert fates(door, keys) == ["agent_suspended organization_stopped"] * 2 + ["in"]
     # Changes made meanwhile are not undone either.
-    tenant_changes.suspend_team(home.registry, team="support", **WHO)
+    suspend_team(home.registry, team="support", **WHO)
     assert emergency_stops.resume(home.registry, reason="over", **WHO) is not None
     assert emergency_stops.resume(home.registry, **WHO) is None
     assert fates(door, keys) == ["agent_suspended team_suspended", "agent_suspended suspended", "in"]
@@ -196,9 +209,9 @@ def test_a_stop_is_one_row_and_its_end_restores_what_was(home: Home, door: Door,
 
 def test_a_dead_key_is_not_told_of_a_stop(home: Home, door: Door, keys: dict[str, str]) -> None:
     emergency_stops.stop(home.registry, actor=ACTOR, organization=None, reason="drill")
-    changes.revoke_key(home.registry, key=keys["member"][:19], **WHO)
+    revoke_key(home.registry, key=keys["member"][:19], **WHO)
     assert door(keys["member"]) == "bad_credentials revoked"
-    changes.revoke_agent(home.registry, agent="lonely", **WHO)
+    revoke_agent(home.registry, agent="lonely", **WHO)
     assert door(keys["lonely"]) == "bad_credentials revoked"
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.registry import changes
 from gateway.registry.port import UpstreamRow
 from gateway.registry.reader import RegistryReader
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Place, Vault
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
@@ -95,7 +95,7 @@ def test_the_key_is_a_private_file(tmp_path: Path) -> None:
 
 
 def add(home: Home, name: str, secret: str, **more: object) -> None:
-    changes.add_upstream(
+    add_upstream(
         home.registry,
         home.vault,
         actor=ACTOR,

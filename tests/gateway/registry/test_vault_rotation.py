@@ -11,11 +11,15 @@ from sqlalchemy import LargeBinary
 from sqlmodel import SQLModel, select
 
 from gateway.errors import GatewayError
-from gateway.registry import agent_updates, changes, content_keys, login_providers, vault_rotation, webhooks
-from gateway.registry.agent_updates import AgentUpdate
+from gateway.registry import webhooks
+from gateway.registry.agents import content_keys
+from gateway.registry.agents.changes import AgentUpdate, update_agent
 from gateway.registry.models import Agent, Upstream
+from gateway.registry.operators import login_providers
 from gateway.registry.queries import find_agent, find_organization
 from gateway.registry.reader import RegistryReader
+from gateway.registry.secret_keys import vault_rotation
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.key_source import retired
 from gateway.secrets.vault import Place, Vault
 from gateway.storage import secret_files
@@ -33,9 +37,7 @@ def fill(home: Home) -> bytes:
         add(home, f"up-{number}", home.vault)
     home.agent("kept")
     changed = AgentUpdate(keep_content=True, retention_days=3)
-    agent_updates.update_agent(
-        home.registry, actor=ACTOR, organization=ORG, agent="kept", update=changed, vault=home.vault
-    )
+    update_agent(home.registry, actor=ACTOR, organization=ORG, agent="kept", update=changed, vault=home.vault)
     webhooks.add_webhook(
         home.registry,
         home.vault,
@@ -59,7 +61,7 @@ def fill(home: Home) -> bytes:
 
 
 def add(home: Home, name: str, vault: Vault, **more: Any) -> None:
-    changes.add_upstream(
+    add_upstream(
         home.registry,
         vault,
         actor=ACTOR,

@@ -15,9 +15,12 @@ from hypothesis.stateful import invariant, precondition, rule
 from gateway.identity import public_keys
 from gateway.identity.credentials import parse
 from gateway.identity.message_signatures import thumbprint
-from gateway.registry import emergency_stops, key_rotation, queries, tenant_changes, tenants
-from gateway.registry.public_keys import add_public_key
-from gateway.registry.workload_names import add_spiffe_id
+from gateway.registry import emergency_stops, queries
+from gateway.registry.keys import rotation as key_rotation
+from gateway.registry.keys.public_keys import add_public_key
+from gateway.registry.keys.spiffe_ids import add_spiffe_id
+from gateway.registry.organizations import changes as organization_changes
+from gateway.registry.organizations import queries as tenants
 from tests.gateway.conftest import ACTOR, at_once
 from tests.gateway.registry.machine import HOUR, NAMES, TEAMS, RegistryMachine
 from tests.gateway.registry.model import ENDED, ORGS
@@ -113,9 +116,9 @@ class WholeMachine(RegistryMachine):
     @rule(org=st.sampled_from(ORGS), team=st.sampled_from(TEAMS[1:]), wanted=st.sampled_from(STATES))
     def change_team(self, org: str, team: str, wanted: str) -> None:
         change: Callable[..., object] = {
-            "active": tenant_changes.resume_team,
-            "suspended": tenant_changes.suspend_team,
-            "revoked": tenant_changes.revoke_team,
+            "active": organization_changes.resume_team,
+            "suspended": organization_changes.suspend_team,
+            "revoked": organization_changes.revoke_team,
         }[wanted]
         status = self.model.teams.get((org, team))
         code = "unknown_team" if status is None else None
@@ -138,9 +141,9 @@ class WholeMachine(RegistryMachine):
 
     def set_organization(self, org: str, wanted: str) -> None:
         change: Callable[..., object] = {
-            "active": tenant_changes.resume_organization,
-            "suspended": tenant_changes.suspend_organization,
-            "revoked": tenant_changes.revoke_organization,
+            "active": organization_changes.resume_organization,
+            "suspended": organization_changes.suspend_organization,
+            "revoked": organization_changes.revoke_organization,
         }[wanted]
         status = self.model.organizations[org]
         with self.refused("organization_revoked" if status == "revoked" != wanted else None):

@@ -21,8 +21,14 @@ import orjson
 from gateway.audit.intents import closing_id
 from gateway.data_directory import DataDirectory
 from gateway.identity.credentials import Peppers
-from gateway.registry import changes, emergency_stops, tenant_changes
+from gateway.registry import emergency_stops
+from gateway.registry.agents.changes import revoke_agent
+from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import create_key, revoke_key
+from gateway.registry.organizations.changes import create_organization, revoke_organization, revoke_team
+from gateway.registry.policies.bindings import bind
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 from tests.gateway.dataplane.processes import POLICY, Live, request, write_policy
 from tests.gateway.revocation.upstream import Upstream
@@ -99,8 +105,8 @@ class Rig(Live):
         organization = "default"
         if kind in ("organization", "stop"):
             organization = name
-            changes.create_organization(self.registry, actor=ACTOR, name=name)
-            changes.add_upstream(
+            create_organization(self.registry, actor=ACTOR, name=name)
+            add_upstream(
                 self.registry,
                 self._vault,
                 actor=ACTOR,
@@ -112,15 +118,15 @@ class Rig(Live):
                 default=True,
             )
         who: dict[str, Any] = {"actor": ACTOR, "organization": organization}
-        agent = changes.register_agent(self.registry, name=name, team=name, **who)
-        changes.bind(self.registry, kind="agent", subject=agent.id, bundle="starter", **who)
-        key = changes.create_key(self.registry, self._peppers, agent=agent.id, **who)
+        agent = register_agent(self.registry, name=name, team=name, **who)
+        bind(self.registry, kind="agent", subject=agent.id, bundle="starter", **who)
+        key = create_key(self.registry, self._peppers, agent=agent.id, **who)
         revoked, suspended = (401, "bad_credentials"), (403, "agent_suspended")
         restrict, answer = {
-            "key": (lambda: changes.revoke_key(self.registry, key=key.record.id, **who), revoked),
-            "agent": (lambda: changes.revoke_agent(self.registry, agent=agent.id, **who), revoked),
-            "team": (lambda: tenant_changes.revoke_team(self.registry, team=name, **who), revoked),
-            "organization": (lambda: tenant_changes.revoke_organization(self.registry, **who), revoked),
+            "key": (lambda: revoke_key(self.registry, key=key.record.id, **who), revoked),
+            "agent": (lambda: revoke_agent(self.registry, agent=agent.id, **who), revoked),
+            "team": (lambda: revoke_team(self.registry, team=name, **who), revoked),
+            "organization": (lambda: revoke_organization(self.registry, **who), revoked),
             "stop": (lambda: emergency_stops.stop(self.registry, reason="drill", **who), suspended),
         }[kind]
         return Subject(kind, key.text, restrict, *answer)

@@ -22,8 +22,8 @@ from gateway.audit.verify import verify
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.registry import changes
 from gateway.registry.database import Registry
+from gateway.registry.organizations.changes import create_organization
 from gateway.registry.reader import RegistryReader
 from gateway.runtime.handover import Handover
 from gateway.runtime.store import RuntimeStore
@@ -70,7 +70,7 @@ def data(tmp_path: Path, new_registry: Path) -> Iterator[DataDirectory]:
 def write(data: DataDirectory) -> None:
     writer = AuditWriter(data, boot="boot_a", deployment="test")
     with closing(Registry.open(data)) as registry:
-        changes.create_organization(registry, actor=ACTOR, name="acme")
+        create_organization(registry, actor=ACTOR, name="acme")
     with signer.Signer(data) as each:
         each.sign_all(writer)
     recovery.recover(writer, ())

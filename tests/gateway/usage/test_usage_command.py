@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.registry import changes, tenant_changes
 from gateway.registry.database import Registry
+from gateway.registry.organizations.changes import create_organization, update_organization
+from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
 
 from .conftest import NS, Call, Log
@@ -95,8 +96,8 @@ def test_the_windows_of_a_time(usage: Usage) -> None:
 @pytest.mark.slow
 def test_days_are_those_of_the_organizations_zone(usage: Usage, log: Log) -> None:
     registry = Registry.create(log.data, "test")
-    changes.create_organization(registry, actor="local:1", name="default")
-    tenant_changes.update_organization(registry, actor="local:1", organization="default", zone="Asia/Kolkata")
+    create_organization(registry, actor="local:1", name="default")
+    update_organization(registry, actor="local:1", organization="default", zone="Asia/Kolkata")
     _, out, _ = usage(*MONTH, "--by", "hour", "--format", "csv")
     assert [row["hour"] for row in csv.DictReader(io.StringIO(out))] == [
         "2026-11-01T15:00+05:30",
@@ -112,7 +113,7 @@ def test_days_are_those_of_the_organizations_zone(usage: Usage, log: Log) -> Non
         days = [each["from"] for each in json.loads(out) if each["window"] == "day"]
         assert days in ([begun], [])
     log.add([Call(at("2026-11-03T10:00"), organization="acme")])
-    changes.create_organization(registry, actor="local:1", name="acme")
+    create_organization(registry, actor="local:1", name="acme")
     _, out, err = usage(*MONTH, "--by", "day", "--format", "csv")
     assert "organizations have 2 zones: days and months are those of UTC" in err
     _, _, err = usage(*MONTH, "--by", "day", "--only", "organization=acme", "--format", "csv")
@@ -175,9 +176,9 @@ def test_what_was_called_without_a_price_is_named(usage: Usage, log: Log, capsys
 def test_an_invoice_is_compared_with_the_log(usage: Usage, log: Log, tmp_path: Path) -> None:
     registry = Registry.create(log.data, "test")
     vault = Vault.create(log.data.keys)
-    changes.create_organization(registry, actor="local:1", name="default")
+    create_organization(registry, actor="local:1", name="default")
     facts = {"actor": "local:1", "organization": "default", "secret": "s", "base_url": "https://api.openai.com/v1"}
-    changes.add_upstream(registry, vault, name="openai", provider="openai", default=True, **facts)  # type: ignore[arg-type]  # texts
+    add_upstream(registry, vault, name="openai", provider="openai", default=True, **facts)  # type: ignore[arg-type]  # texts
     registry.close()
     invoice = tmp_path / "invoice.csv"
     # The provider names the version that answered; calls without one are of the same model.

@@ -18,7 +18,7 @@ from gateway.policy import follower as handover_module
 from gateway.policy.bundle import publish
 from gateway.policy.cache import PolicyCache
 from gateway.policy.follower import Follower
-from gateway.registry import activations
+from gateway.registry.policies import activations
 from gateway.registry.reader import RegistryReader
 from gateway.registry.records import BundleRecord
 from gateway.runtime.handover import Handover

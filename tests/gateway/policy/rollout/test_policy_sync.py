@@ -19,7 +19,9 @@ from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout import sync as policy_sync
 from gateway.policy.rollout.source import GitSource, create_repository
 from gateway.policy.rollout.sync import PolicySync
-from gateway.registry import changes, queries
+from gateway.registry import queries
+from gateway.registry.agents.changes import revoke_agent
+from gateway.registry.policies.bindings import bind, unbind
 from gateway.runtime.handover import Handover
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import Home, copied_home, new_home
@@ -166,7 +168,7 @@ def test_going_back(home: Home, repository: Repository, sync: PolicySync) -> Non
 @pytest.mark.parametrize("cure", ["revoke", "unbind"])
 def test_a_bundle_that_somebody_is_bound_to(home: Home, repository: Repository, sync: PolicySync, cure: str) -> None:
     home.agent("bot")
-    changes.bind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
+    bind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
     without_b(repository)
     found = sync.step()
     assert found.outcome == "bundle_missing"
@@ -177,9 +179,9 @@ def test_a_bundle_that_somebody_is_bound_to(home: Home, repository: Repository, 
     assert [entry["outcome"] for entry in entries(home)] == ["ok", "bundle_missing"], "looked at again, recorded once"
     # An agent that is gone needs nothing any more, nor does one that is unbound; the same process notices.
     if cure == "revoke":
-        changes.revoke_agent(home.registry, actor=ACTOR, organization="default", agent="bot")
+        revoke_agent(home.registry, actor=ACTOR, organization="default", agent="bot")
     else:
-        changes.unbind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
+        unbind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
     assert sync.step().outcome == "activated"
 
 
@@ -193,7 +195,7 @@ def test_a_binding_that_is_made_while_a_commit_is_checked(
 
     def bind_meanwhile(*arguments: Any, **more: Any) -> list[policy_check.Problem]:
         found = check(*arguments, **more)
-        changes.bind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
+        bind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
         return found
 
     monkeypatch.setattr(policy_check, "check", bind_meanwhile)

@@ -1,0 +1,1 @@
+"""Agents: what they are, their states, versions, registration, changes and reviews."""

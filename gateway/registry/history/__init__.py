@@ -1,0 +1,1 @@
+"""The registry at an earlier time, and compared with the log."""

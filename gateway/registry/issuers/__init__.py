@@ -1,0 +1,1 @@
+"""Outside issuers with their rules, and the names that organizations were given."""

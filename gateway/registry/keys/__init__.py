@@ -1,0 +1,1 @@
+"""Keys of agents: secrets, public keys and SPIFFE IDs."""

@@ -1,0 +1,1 @@
+"""Limits: changes, queries, and where each stands."""

@@ -1,0 +1,89 @@
+"""The states of limits: the parts spent, reserved by calls under way, and left, and the time when they start anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from gateway.audit import balances, storage
+from gateway.audit.balance import MINUTE_NS, Balance
+from gateway.data_directory import DataDirectory
+from gateway.registry import queries
+from gateway.registry.database import Registry
+from gateway.registry.history.zones import zones
+from gateway.registry.limits import usage_limits
+from gateway.registry.records import LimitRecord, SubjectKind
+from gateway.usage import limits
+from gateway.usage.zones import DEFAULT, ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitState:
+    """A limit and where it stands. `value` is what holds now, also while it is raised."""
+
+    id: str
+    subject_kind: SubjectKind
+    subject: str
+    limit: str
+    upstream: str
+    model: str
+    value: int
+    spent: int
+    reserved: int
+    left: int
+    resets_at_ns: int | None
+    raised_until_ns: int | None
+    by_gateway: bool
+    mode: str
+
+
+def applying(registry: Registry, organization: str, kind: SubjectKind, subject: str) -> list[LimitRecord]:
+    """The limits that hold a subject back: for an agent also those of its team and its organization."""
+    wanted = {(kind, organization if kind == "organization" else subject), ("organization", organization)}
+    if kind == "agent":
+        agent = queries.agent(registry, organization, subject)
+        wanted |= {("agent", agent.name), ("team", agent.team)}
+    found = usage_limits.limits(registry, organization)
+    return [each for each in found if (each.subject_kind, each.subject) in wanted]
+
+
+def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState]:
+    """The states of these limits, each in the time zone of its organization."""
+    if not found:
+        return []
+    known = zones(data.registry_db)
+    with closing(storage.connect_read_only(data.audit_db)) as db, db.snapshot():
+        latest = balances.latest(db)
+        scopes = [(each, limits.scope(each.subject_kind, each.subject_id, each.upstream, each.model)) for each in found]
+        return [
+            _state(each, latest.get(each.organization, scope), known.get(each.organization, DEFAULT))
+            for each, scope in scopes
+        ]
+
+
+def _state(limit: LimitRecord, balance: Balance, zone: str) -> LimitState:
+    now = time.time_ns()
+    minute = max(now // MINUTE_NS, balance.minute)
+    used, reserved = balance.at(limits.COUNTERS[limit.limit], minute)
+    unit = 1000 if limits.is_spend(limit.limit) else 1
+    raised = limit.raised_until_ns is not None and now < limit.raised_until_ns
+    value = max(limit.value, limit.raised or 0) if raised else limit.value
+    end = balance.ends(limits.COUNTERS[limit.limit], minute, ends(zone, minute))
+    return LimitState(
+        id=limit.id,
+        subject_kind=limit.subject_kind,
+        subject=limit.subject,
+        limit=limit.limit,
+        upstream=limit.upstream,
+        model=limit.model,
+        value=value,
+        spent=-(-(used - reserved) // unit),
+        reserved=-(-reserved // unit),
+        left=max(0, (value * unit - used) // unit),
+        resets_at_ns=None if end is None else end * 10**9,
+        raised_until_ns=limit.raised_until_ns if raised else None,
+        by_gateway=limit.by_gateway,
+        mode=limit.mode,
+    )

@@ -1,0 +1,1 @@
+"""Operators, their tokens, and the providers where they log in."""

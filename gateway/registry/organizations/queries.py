@@ -1,0 +1,84 @@
+"""Organizations as lists show them (architecture.md, section 9)."""
+
+from __future__ import annotations
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from gateway.identity.standing import Standing
+from gateway.registry import emergency_stops, queries
+from gateway.registry.agents.states import ENDED
+from gateway.registry.database import Registry
+from gateway.registry.models import Agent, Organization, OrganizationVersion, Team
+from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
+
+
+def organization_records(registry: Registry, name: str | None = None) -> list[OrganizationRecord]:
+    """Every organization, or the one of a name, with the number of its agents that have not ended; by name."""
+    with registry.read() as session:
+        wanted = select(Organization).order_by(Organization.name)
+        if name is not None:
+            wanted = wanted.where(Organization.name == name)
+        return [organization_record(session, each) for each in session.exec(wanted).all()]
+
+
+def organization(registry: Registry, name: str) -> OrganizationRecord:
+    with registry.read() as session:
+        return organization_record(session, queries.find_organization(session, name))
+
+
+def organization_record(session: Session, row: Organization) -> OrganizationRecord:
+    living = select(func.count()).where(Agent.organization_id == row.id, col(Agent.status).not_in(ENDED))
+    return OrganizationRecord(
+        id=row.id,
+        name=row.name,
+        status=row.status,
+        review_days=row.review_days,
+        suspend_after_days=row.suspend_after_days,
+        zone=row.zone,
+        version=row.version,
+        agents=session.exec(living).one(),
+        created_ns=row.created_ns,
+    )
+
+
+def versions(registry: Registry, name: str) -> list[OrganizationVersionRecord]:
+    """All versions of an organization, oldest first."""
+    with registry.read() as session:
+        owner = queries.find_organization(session, name)
+        mine = select(OrganizationVersion).where(OrganizationVersion.organization_id == owner.id)
+        return [
+            OrganizationVersionRecord(
+                version=each.version,
+                status=each.status,
+                review_days=each.review_days,
+                suspend_after_days=each.suspend_after_days,
+                zone=each.zone,
+                actor=each.actor,
+                reason=each.reason,
+                since_ns=each.since_ns,
+            )
+            for each in session.exec(mine.order_by(col(OrganizationVersion.version)))
+        ]
+
+
+def suspended_by(session: Session, name: str) -> str | None:
+    """The actor who has suspended an organization; None if it is not suspended."""
+    owner = queries.find_organization(session, name)
+    mine = select(OrganizationVersion).where(OrganizationVersion.organization_id == owner.id)
+    found = None
+    for each in session.exec(mine.order_by(col(OrganizationVersion.version).desc())):
+        if each.status != "suspended":
+            break
+        found = each.actor  # of the oldest one: what came later changed something else
+    return found
+
+
+def standing(registry: Registry, organization: str, team: str) -> Standing:
+    """The states that decide over the agents of a team (or of none: empty), beside their own."""
+    with registry.read() as session:
+        owner = queries.find_organization(session, organization)
+        row = session.exec(select(Team).where(Team.organization_id == owner.id, Team.name == team)).one_or_none()
+        stopped = {each.organization for each in emergency_stops.in_force(session)}
+        scope = "all" if None in stopped else "organization" if owner.name in stopped else None
+        return Standing(owner.status, None if row is None else row.status, scope)

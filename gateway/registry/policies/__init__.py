@@ -1,0 +1,1 @@
+"""The policies in force, and who is bound to them."""

@@ -1,0 +1,156 @@
+"""New and removed upstreams, and the use of their secrets by operators (upstreams.md)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import orjson
+from sqlmodel import select
+
+from gateway.identifiers import new_id
+from gateway.registry import change_entries, names, outbox
+from gateway.registry import change_entries as entries
+from gateway.registry.database import Registry
+from gateway.registry.models import Upstream
+from gateway.registry.operators import operators
+from gateway.registry.port import UpstreamRow
+from gateway.registry.queries import (
+    find_organization,
+    find_route,
+    find_upstream,
+    upstream_names,
+)
+from gateway.registry.records import (
+    UpstreamRecord,
+)
+from gateway.registry.row_records import upstream_record
+from gateway.registry.upstreams.routes import leave_routes
+from gateway.secrets.vault import Place, Vault
+
+
+def add_upstream(
+    registry: Registry,
+    vault: Vault,
+    *,
+    actor: str,
+    organization: str,
+    name: str,
+    provider: str,
+    base_url: str,
+    secret: str | None,
+    default: bool = False,
+    insecure: bool = False,
+    replace: bool = False,
+    specification: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    reason: str = "",
+) -> UpstreamRecord:
+    """A destination with its secret, sealed; `replace` gives an existing one another secret, URL and all the rest.
+
+    `specification` has the operations of a JSON API (provider `http`). `headers` go with every call and are no secrets.
+
+    The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere.
+    """
+    names.check_served("upstream", name)
+    names.check_provider(provider)
+    base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
+    headers = names.check_headers(provider, headers or {})
+    if secret is not None:
+        names.check_secret(secret)
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        if find_route(session, tenant, name) is not None:
+            raise names.taken("route", name, "give the upstream another name: a base URL can mean only one of them")
+        row = find_upstream(session, tenant, name)
+        if row is not None and not replace:
+            raise names.taken("upstream", name, "say --replace to give it another secret or URL")
+        others = session.exec(
+            select(Upstream).where(Upstream.organization_id == tenant.id, Upstream.name != name)
+        ).all()
+        if default:
+            for other in others:
+                other.is_default = False
+            session.flush()  # out of the unique index before the new default enters
+        now = time.time_ns()
+        what = "upstream.added" if row is None else "upstream.replaced"
+        if row is None:
+            row = Upstream(
+                id=new_id("ups"),
+                organization_id=tenant.id,
+                name=name,
+                provider=provider,
+                base_url=base_url,
+                is_default=False,
+                version=0,
+                created_ns=now,
+                updated_ns=now,
+            )
+        row.provider, row.base_url, row.updated_ns = provider, base_url, now
+        row.specification = specification
+        row.headers = headers
+        row.reach = operators.reach_of(session, tenant.name, actor)
+        row.is_default = default or row.is_default or not others
+        # The version is part of what the secret is bound to: an older ciphertext of this row is of no use.
+        row.version += 1
+        place = Place(tenant.name, provider, row.id, row.version)
+        row.secret = None if secret is None else vault.seal(secret, place)
+        session.add(row)
+        outbox.add_change(
+            session, organization=tenant.name, actor=actor, what=what, fields=entries.upstream(row), reason=reason
+        )
+        return upstream_record(tenant, row)
+
+
+def remove_upstream(
+    registry: Registry, *, actor: str, organization: str, name: str, reason: str = ""
+) -> UpstreamRecord:
+    """Delete a destination and its sealed secret. It leaves its routes; no other becomes the default by itself."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        row = find_upstream(session, tenant, name)
+        if row is None:
+            raise names.unknown_upstream(name, upstream_names(session, tenant))
+        removed = upstream_record(tenant, row)
+        leave_routes(session, tenant, row, actor)
+        session.delete(row)
+        outbox.add_change(
+            session,
+            organization=tenant.name,
+            actor=actor,
+            what="upstream.removed",
+            fields=entries.upstream(row),
+            reason=reason,
+        )
+        return removed
+
+
+def use(
+    registry: Registry, *, actor: str, organization: str, upstreams: Sequence[str], reason: str = ""
+) -> list[UpstreamRow]:
+    """These upstreams with their sealed secrets, for requests that no agent makes. Each gets an `upstream.checked`."""
+    with registry.write() as session:
+        tenant = find_organization(session, organization)
+        found = []
+        for name in upstreams:
+            if (row := find_upstream(session, tenant, name)) is None:
+                raise names.unknown_upstream(name, upstream_names(session, tenant))
+            fields = change_entries.upstream(row)
+            what = "upstream.checked"
+            outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+            found.append(
+                UpstreamRow(
+                    id=row.id,
+                    organization=tenant.name,
+                    name=row.name,
+                    provider=row.provider,
+                    base_url=row.base_url,
+                    default=row.is_default,
+                    secret=row.secret,
+                    version=row.version,
+                    specification=row.specification,
+                    headers=orjson.dumps(row.headers).decode(),
+                    reach=row.reach,
+                )
+            )
+        return found
