@@ -2,6 +2,8 @@
 
     denied               recorded as a denial, as an allow that its reservation turned around, or as a dry run, whatever
                          it allows; nothing follows
+    awaiting approval    recorded as a denial of a call that people must approve; the call that runs then is another
+                         decision, which names the same request (`grants.py`)
     open                 it has a row in `open_decision`, under the process (`boot`) that recorded it
     owed                 open, but its closing could not be recorded: the writer of that process keeps the closing in
                          memory and tries again. Nobody else can tell this state from `open`
@@ -20,6 +22,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
+from gateway.audit import grants
 from gateway.audit.entry import Entry
 from gateway.audit.intents import Completed, Decided
 
@@ -32,6 +35,7 @@ class State(StrEnum):
     """The log's entries of a decision."""
 
     DENIED = "denied"
+    AWAITING_APPROVAL = "awaiting_approval"
     OPEN = "open"
     CLOSED_BY_REQUEST = "closed_by_request"
     CLOSED_BY_WRITER = "closed_by_writer"
@@ -40,7 +44,10 @@ class State(StrEnum):
 
 def recorded(decision: Entry) -> State:
     """The state that a `decided` entry begins with."""
-    return State.OPEN if decision["open"] else State.DENIED
+    if decision["open"]:
+        return State.OPEN
+    awaits = decision["reason"] == grants.REASON and not decision["allow"] and "approval" in decision
+    return State.AWAITING_APPROVAL if awaits else State.DENIED
 
 
 def closed(closing: Entry) -> State:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.audit import balances, checkpoint, clock, content, decision, merkle, storage, thresholds, tiles
+from gateway.audit import balances, checkpoint, clock, content, decision, grants, merkle, storage, thresholds, tiles
 from gateway.audit import entry as entries
 from gateway.audit.balances import Balances
 from gateway.audit.decision import State
@@ -135,7 +135,10 @@ class Transaction:
             return self._complete(log, intent, item.entry, time_ns)
         more: entries.Entry = {}
         used_up: Sequence[LimitWindow] = ()
-        if isinstance(intent, Decided) and intent.reservation is not None:
+        uses = isinstance(intent, Decided) and grants.needs_one(item.entry)
+        if uses and (fault := grants.fault(self._event, item.entry, time_ns)):
+            more, uses = reserved(item.entry, Denial(reason=grants.REASON, reasons=[fault])), False
+        elif isinstance(intent, Decided) and intent.reservation is not None:
             more, used_up = self._reserve(intent.reservation, item.entry, time_ns)
             if intent.counted and more.get("allow") is False and self._is_told(item.organization, used_up):
                 return Committed(-1, time_ns, intent.event_id, {**item.entry, **more}, recorded=False)
@@ -148,6 +151,9 @@ class Transaction:
             self._keep_open(log, committed.entry)
         self._keep_private(item, entry_id)
         self._keep_content(log, kept, committed.entry, entry_id)
+        if uses and committed.entry["open"]:
+            # Once, and in this very transaction: the id of this entry follows from the approval's.
+            self._append_new(log, grants.use(committed.entry), {}, committed.time_ns)
         if used_up:
             self._tell(log, committed, thresholds.refused(item.organization, used_up))
         return committed
@@ -216,6 +222,11 @@ class Transaction:
             # request that was not forwarded according to the log.
             raise AuditError("event_conflict", f"`{entry['id']}` has been closed already", subject=str(entry["id"]))
         return Committed(seq, time_ns, str(item.entry["id"]), entry)
+
+    def _event(self, event_id: str) -> entries.Entry | None:
+        """The entry with this id, in whichever log."""
+        row = self._db.execute("SELECT leaf FROM entry WHERE event_id = ?", (event_id,)).fetchone()
+        return None if row is None else entries.decode(row[0])
 
     def _find_log(self, organization: str) -> _Log | None:
         """The log of an organization, if it has been begun."""
@@ -460,8 +471,8 @@ _OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_jso
 
 def _is_same_fact(entry: entries.Entry, item: Draft) -> bool:
     """True if an entry of the log is the one that this draft would have become."""
-    if isinstance(item.intent, Decided) and item.intent.reservation is not None:
-        # The entry may have further members: those that the first attempt's reservation answered.
+    if isinstance(item.intent, Decided) and (item.intent.reservation is not None or grants.needs_one(item.entry)):
+        # The entry may have further members: those that the first attempt's reservation answered. It may be a denial.
         return all(entry.get(name) == value for name, value in item.entry.items() if name not in _OF_THE_RESERVATION)
     names = (entry.keys() | item.entry.keys()) - _OF_THE_ATTEMPT
     return all(entry.get(name, ...) == item.entry.get(name, ...) for name in names)

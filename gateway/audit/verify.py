@@ -15,6 +15,7 @@ It trusts nothing that is stored. In one pass over the leaves, in the order in w
 (9) every balance is what the entries make of it, and so is each one that a decision says it has read; a threshold of a
     limit is told of where the entries reach it, and nowhere else
 (10) SQLite finds its own structures intact
+(11) a call that people had to approve ran with an approval that was given to it before, and each approval was used once
 
 It cannot see that everything after some checkpoint is missing, if the system log's entries about it are missing too.
 Checkpoints that were kept elsewhere (`known`) show that: they are checked in (4).
@@ -36,6 +37,7 @@ from typing import Any
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import decision, note, storage, thresholds
 from gateway.audit import entry as entries
+from gateway.audit.approval_check import ApprovalCheck
 from gateway.audit.balance_check import BalanceCheck
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.content_check import ContentCheck
@@ -127,6 +129,7 @@ class _Verification:
         self._gone: dict[tuple[int, str], int] = {}  # by log and decision: the entry whose private row is missing
         self._private: Iterator[tuple[Any, ...]] = iter(())
         self._next_private: tuple[Any, ...] | None = None
+        self._approvals = ApprovalCheck()
         self._content = ContentCheck()
         # Organizations whose entries are not all there or not all readable, and findings that this would explain.
         self._incomplete: set[str] = set()
@@ -208,6 +211,8 @@ class _Verification:
         if not self._unreadable:
             for organization, difference in self._balances.differences(self._log):  # (9)
                 self._depends(organization, None, difference, "balances")
+            for organization, fault in self._approvals.unused():  # (11)
+                self._depends(organization, None, fault, "approvals")
             for organization, fault in self._balances.untold():
                 self._depends(organization, None, fault, "thresholds")
 
@@ -262,12 +267,16 @@ class _Verification:
                 if fault := self._balances.opened(entry):
                     self._depends(tree.head.organization, index, fault, "balances", log_id)
             else:
-                tree.log.decisions[State.DENIED] += 1
+                tree.log.decisions[decision.recorded(entry)] += 1
+            if fault := self._approvals.decided(entry):
+                self._depends(tree.head.organization, index, fault, "approvals", log_id)
         elif kind == "completed":
             self._close(log_id, index, entry)
         elif kind == "change":
             if entry["what"] == thresholds.WHAT and (fault := self._balances.told(entry)):
                 self._depends(tree.head.organization, index, fault, "thresholds", log_id)
+            if fault := self._approvals.changed(entry):
+                self._depends(tree.head.organization, index, fault, "approvals", log_id)
         elif kind == "checkpoint":
             self._announced(log_id, index, entry)
         elif kind == "erasure":

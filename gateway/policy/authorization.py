@@ -25,8 +25,9 @@ from gateway.errors import Denied
 from gateway.frozen import frozen
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Effect, Principal
+from gateway.policy.approvals import MAX_BYTES, MAX_REQUIREMENTS, Requirement, are_given, documents
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
-from gateway.policy.decision import ALLOWED, MAX_INTEGER, Verdict, combine, lowest, read
+from gateway.policy.decision import ALLOWED, APPROVAL, MAX_INTEGER, Verdict, combine, lowest, read
 from gateway.policy.input import build_input, kept_of
 from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
@@ -52,7 +53,8 @@ class Authorization:
 
     `input` is the document as it was judged, and does not outlive the request. `kept_input` is the part that the log
     keeps: everything but content, and without what `left_out` counts of an input that is too long. `foreign` are the
-    references to state that the agent did not create here.
+    references to state that the agent did not create here. `approvals` are what people must do before the call may run,
+    or have done: then `input` has the approval that the call uses.
     """
 
     allow: bool
@@ -70,6 +72,7 @@ class Authorization:
     now_ns: int
     seed: int | None
     nondeterministic: Mapping[str, Mapping[str, Any]]
+    approvals: tuple[Requirement, ...] = ()
 
     @property
     def recomputable(self) -> bool:
@@ -98,6 +101,8 @@ class Authorization:
             fields["unkept_json"] = orjson.dumps(self.panel.content).decode()
         if self.left_out:
             fields["left_out_json"] = orjson.dumps(self.left_out, option=orjson.OPT_SORT_KEYS).decode()
+        if self.approvals and self.code in (ALLOWED, APPROVAL):
+            fields["approvals_json"] = approvals_text(self.approvals)
         if self.foreign:
             fields["foreign_references"] = len(self.foreign)
         return fields
@@ -142,14 +147,16 @@ def decide(
     usage: Mapping[str, Any] | None = None,
     clock: Mapping[str, Any] | None = None,
     foreign: tuple[Reference, ...] = (),
+    approval: Mapping[str, Any] | None = None,
 ) -> Authorization:
     """Judge a call by all bundles of a panel.
 
     `now_ns` is the clock of the judgement, `seed` its source of chance (drawn here if policies need one and none is
     given), `ends` its deadline (`time.monotonic`), `usage` the principal's consumption as far as it is known,
-    `clock` the document's member `time`, if `now_ns` does not say it.
+    `clock` the document's member `time`, if `now_ns` does not say it, and `approval` the one that the call would use.
     """
-    document = build_input(principal, call, now_ns, usage, body=judges.reads_content, clock=clock)
+    body = judges.reads_content
+    document = build_input(principal, call, now_ns, usage, body=body, clock=clock, approval=approval)
     return _judge(judges, document, now_ns, seed, foreign, ends)
 
 
@@ -196,6 +203,7 @@ def _again(first: Authorization, principal: Principal, call: Call, ends: float) 
         usage=first.input["usage"],
         clock=first.input["time"],
         foreign=first.foreign,
+        approval=first.input.get("approval"),
         ends=ends,
     )
 
@@ -225,7 +233,20 @@ def refused(allowed: Authorization, verdict: Verdict) -> Authorization:
         detail=verdict.detail[:_MAX_DETAIL],
         obligations=NOTHING,
         limits={},
+        approvals=(),
     )
+
+
+def approvals_text(approvals: Sequence[Requirement]) -> str:
+    """Requirements as text for the log; the same for equal ones."""
+    return orjson.dumps(documents(approvals), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def with_approval(verdict: Verdict, approval: object) -> Verdict:
+    """The verdict on a call that uses an approval: allowed, if it is one for all that the bundles demand."""
+    if verdict.code != APPROVAL or not are_given(verdict.approvals, approval):
+        return verdict
+    return replace(verdict, code=ALLOWED, reasons=())
 
 
 def _besides_the_cap(obligations: Obligations) -> str:
@@ -259,6 +280,7 @@ def _judge(
     recorded: dict[str, Mapping[str, Any]] = {}
     verdict = judges.refusal or combine(_verdicts(judges, document, now_ns, seed, ends, recorded))
     verdict = with_references(verdict, [each.kind for each in foreign])
+    verdict = with_approval(verdict, document.get("approval"))
     kept, left_out = b"{}", dict[str, int]()
     try:
         kept, left_out = kept_of(document)
@@ -266,6 +288,8 @@ def _judge(
             raise ValueError("policies drew too many values from clock and chance")
         if len(_besides_the_cap(verdict.obligations)) > _MAX_OBLIGATIONS:
             raise ValueError("the obligations are too many or too long")
+        if len(verdict.approvals) > MAX_REQUIREMENTS or len(approvals_text(verdict.approvals)) > MAX_BYTES:
+            raise ValueError("the approvals that policies require are too many or too long")
     except (ValueError, TypeError, RecursionError) as error:  # TypeError: what orjson cannot express
         # The log cannot hold this decision, so it must not be made.
         verdict = Verdict("policy_error", verdict.reasons, detail=f"the decision cannot be recorded: {error}")
@@ -285,6 +309,7 @@ def _judge(
         now_ns=now_ns,
         seed=seed,
         nondeterministic=recorded,
+        approvals=verdict.approvals,
     )
 
 
@@ -361,7 +386,7 @@ def one_model(name: str) -> Verdict:
 
 def with_references(verdict: Verdict, kinds: Sequence[str]) -> Verdict:
     """A verdict on a call that names state of these kinds which its agent did not create here."""
-    if verdict.code != ALLOWED or not kinds or verdict.foreign_references:
+    if verdict.code not in (ALLOWED, APPROVAL) or not kinds or verdict.foreign_references:
         return verdict
     named = ", ".join(sorted(set(kinds)))
     return Verdict("foreign_reference", detail=f"not created by this agent through this gateway: {named}")

@@ -7,17 +7,21 @@ Specification: architecture.md, section 6; schemas/decision.schema.json.
 
 # INVARIANT: `combine` answers `ALLOWED` only if there is a grant, every grant's verdict is `ALLOWED` and so is every
 # guard's. Every other case ends in a reason code.
+
+A bundle that would allow a call after an approval gives the code `APPROVAL`. So does `combine` if nothing else is in
+the way, with the obligations and limits that hold once the approval is given.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.frozen import frozen
 from gateway.identity.credentials import PREFIXES
+from gateway.policy.approvals import Requirement, ordered
 from gateway.policy.obligations import HEADERS, NOTHING, Conflict, Obligations, together
 from gateway.usage.limits import LIMITS
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.identity.principals import Effect
 
 ALLOWED: Final = "allowed"
+APPROVAL: Final = "approval_required"
 
 PRECEDENCE: Final = (
     "policy_not_loaded",
@@ -34,6 +39,7 @@ PRECEDENCE: Final = (
     "policy_unsupported",
     "policy_undefined",
     "policy_denied",
+    APPROVAL,
 )
 """The code of a refusal is the first of these that a bundle gave. Faults of policies come before their answers, because
 somebody must mend them. The order of the bindings does not matter."""
@@ -51,7 +57,7 @@ class Verdict:
     `code` is `ALLOWED` or a reason code; `reasons` are the policies' own texts, sorted; `detail` is for the log alone.
     `obligations` are what must be changed before the request is forwarded. `foreign_references` says that the call may
     use state at the provider that its agent did not create here. `limits` are what the agent may use, by name; only the
-    transaction that records the decision can tell whether there is room.
+    transaction that records the decision can tell whether there is room. `approvals` are what people must do first.
     """
 
     code: str
@@ -60,6 +66,7 @@ class Verdict:
     foreign_references: bool = False
     detail: str = ""
     limits: Mapping[str, int] = field(default_factory=dict)
+    approvals: tuple[Requirement, ...] = ()
 
 
 def read(document: object, effect: Effect) -> Verdict:
@@ -74,7 +81,8 @@ def read(document: object, effect: Effect) -> Verdict:
     allow: bool | None = None
     foreign = False
     limits: Mapping[str, int] = {}
-    unsupported: list[str] = []
+    approvals: tuple[Requirement, ...] = ()
+    of_session = False
     for name, value in document.items():
         if name.__class__ is str and name.startswith("_"):
             continue
@@ -90,19 +98,27 @@ def read(document: object, effect: Effect) -> Verdict:
             elif name == "references":
                 foreign = _references(value)
             elif name == "require_approval":
-                if _approvals(value):
-                    unsupported.append("require_approval")
+                approvals = _approvals(value)
+                of_session = any(each.get("scope") == "session" for each in value)
             else:
                 raise _Invalid(f"`{name}` is not a member of a decision")
         except _Invalid as error:
             return Verdict("policy_bad_decision", detail=str(error))
-    if unsupported:
-        return Verdict("policy_unsupported", reasons, detail=", ".join(sorted(unsupported)))
+    if of_session:
+        return Verdict("policy_unsupported", reasons, detail="require_approval with the scope `session`")
     if reasons:
         return Verdict("policy_denied", reasons)
     if effect == "grant" and allow is not True:
         return Verdict("policy_undefined" if allow is None else "policy_denied")
-    return Verdict(ALLOWED, obligations=obligations, foreign_references=foreign, limits=limits)
+    found = Verdict(ALLOWED, obligations=obligations, foreign_references=foreign, limits=limits)
+    return awaiting(found, approvals) if approvals else found
+
+
+def awaiting(allowed: Verdict, approvals: Iterable[Requirement]) -> Verdict:
+    """The verdict of a call that is allowed once people have done this."""
+    found = ordered(approvals)
+    reasons = tuple(sorted({each.reason for each in found}))
+    return replace(allowed, code=APPROVAL, reasons=reasons, approvals=found)
 
 
 def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
@@ -116,6 +132,7 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     reasons: set[str] = set()
     obligations: list[Obligations] = []
     limits: list[Mapping[str, int]] = []
+    approvals: list[Requirement] = []
     details: list[str] = []
     granted = False
     foreign = True
@@ -124,20 +141,23 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
             granted = True
             foreign = foreign and verdict.foreign_references
         codes.add(verdict.code)
-        reasons.update(verdict.reasons)
+        approvals += verdict.approvals
+        if verdict.code != APPROVAL:
+            reasons.update(verdict.reasons)
         obligations.append(verdict.obligations)
         limits.append(verdict.limits)
         if verdict.detail:
             details.append(verdict.detail)
     if not granted:
         return Verdict("no_policy")
-    if codes == {ALLOWED}:
+    if codes <= {ALLOWED, APPROVAL}:
         try:
-            return Verdict(
+            found = Verdict(
                 ALLOWED, obligations=together(obligations), foreign_references=foreign, limits=lowest(limits)
             )
         except Conflict as conflict:
             return Verdict("policy_bad_decision", detail=str(conflict))
+        return awaiting(found, approvals) if APPROVAL in codes else found
     code = next((code for code in PRECEDENCE if code in codes), "policy_error")
     return Verdict(code, tuple(sorted(reasons)), detail="; ".join(sorted(details)))
 
@@ -202,8 +222,9 @@ def _references(value: object) -> bool:
     return True
 
 
-def _approvals(value: object) -> list[dict[str, Any]]:
+def _approvals(value: object) -> tuple[Requirement, ...]:
     """The approvals that must be given; all members but the reason have defaults."""
+    found: list[Requirement] = []
     approvals: list[dict[str, Any]] = _expect(value, list, "require_approval")
     for each in approvals:
         _expect(each, dict, "require_approval[_]")
@@ -214,23 +235,30 @@ def _approvals(value: object) -> list[dict[str, Any]]:
             if name == "reason":
                 _expect(wanted, str, where)
             elif name == "approvers":
-                _approvers(wanted, where)
+                _approvers(wanted)
             elif name in ("quorum", "expires_seconds"):
                 _integer(wanted, 1, where)
             elif name == "scope":
                 if _expect(wanted, str, where) not in ("request", "session"):
                     raise _Invalid(f'`{where}` must be "request" or "session"')
+            elif name == "four_eyes":
+                _expect(wanted, bool, where)
             else:
                 raise _Invalid(f"`{where}` is not a member of an approval")
-    return approvals
+        members: dict[str, Any] = {n: each[n] for n in ("quorum", "expires_seconds", "four_eyes") if n in each}
+        members |= _approvers(each.get("approvers", {}))
+        found.append(Requirement(each["reason"], **members))
+    return tuple(found)
 
 
-def _approvers(value: object, where: str) -> None:
+def _approvers(value: object) -> dict[str, tuple[str, ...]]:
+    where = "require_approval[_].approvers"
     approvers: Mapping[str, object] = _expect(value, dict, where)
     for name, listed in approvers.items():
         if name not in ("teams", "operators"):
             raise _Invalid(f"`{where}.{name}` is neither `teams` nor `operators`")
         _texts(listed, f"{where}.{name}")
+    return {name: tuple(sorted(set(_texts(listed, name)))) for name, listed in approvers.items()}
 
 
 def _limits(value: object) -> Mapping[str, int]:

@@ -44,12 +44,13 @@ def build_input(
     *,
     body: bool = False,
     clock: Mapping[str, Any] | None = None,
+    approval: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The input document. It shares what it can with the principal and the call, so it must not be changed.
 
     `body` puts the client's document in. It is most of the cost of a large request, and policies rarely need it. So is
     `usage` left out where no policy that is asked can read it. `clock` is the member `time` where
-    `now_ns` does not say it.
+    `now_ns` does not say it, `approval` the one that the call uses.
     """
     hours = now_ns // _HOUR_NS
     request: dict[str, Any] = {
@@ -85,6 +86,8 @@ def build_input(
     }
     if principal.person is not None:
         document["on_behalf_of"] = principal.person
+    if approval is not None:
+        document["approval"] = approval
     return document
 
 

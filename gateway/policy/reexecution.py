@@ -21,7 +21,7 @@ from gateway.identity.principals import Effect
 from gateway.policy import authorization
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.cache import CompiledBundle, compile_bundle, content_paths
-from gateway.policy.decision import ALLOWED, Verdict, combine, lowest, read
+from gateway.policy.decision import ALLOWED, APPROVAL, Verdict, combine, lowest, read
 from gateway.policy.obligations import Conflict, Obligations, together
 from gateway.policy.similar_model import similar, with_model
 from policy_engine.bundle import from_files
@@ -75,6 +75,8 @@ class Recorded:
     detail: str
     obligations: Obligations
     limits: Mapping[str, int] = field(default_factory=dict)
+    # The approvals that policies demanded, as the entry has them.
+    approvals: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def recorded(entry: Mapping[str, Any]) -> Recorded:
         detail=str(entry.get("detail") or ""),
         obligations=_obligations(entry),
         limits=_document(entry, "policy_limits_json", {}),
+        approvals=str(entry.get("approvals_json") or ""),
     )
 
 
@@ -279,6 +282,7 @@ def _combined(
         [str(each["kind"]) for each in document["resource"]["references"]] if entry.get("foreign_references") else []
     )
     verdict = authorization.with_references(verdict, foreign)
+    verdict = authorization.with_approval(verdict, document.get("approval"))
     if verdict.code == ALLOWED and authorization.unmet(verdict.obligations, document):
         # The obligation of a changed call may be of the first judgement, which is not kept, or of the second.
         first = not _changed(entry) or entry.get("reason") == "policy_unsupported"
@@ -299,6 +303,10 @@ def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
     """
     if before.code != verdict.code:
         return False
+    if verdict.code in (ALLOWED, APPROVAL):
+        demanded = authorization.approvals_text(verdict.approvals) if verdict.approvals else ""
+        if before.approvals != demanded:
+            return False
     obliged = verdict.obligations
     if changed:
         try:
@@ -322,6 +330,8 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence
         return "the policies took too long then; they were given more time now"
     if before.code == "limit_exceeded":
         return "the policies allow it; a limit was used up when it was recorded"
+    if before.code == APPROVAL and verdict.code == ALLOWED:
+        return "the policies allow it with its approval; the log found that this could not be used"
     if before.code == "limit_unenforceable":
         return "the policies allow it; a limit applied that the gateway could not enforce on it"
     if before.code == "policy_unsupported" and verdict.code == ALLOWED and _changed(entry):

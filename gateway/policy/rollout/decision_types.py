@@ -56,6 +56,7 @@ _APPROVAL: Final = Closed(
         "quorum": types.NUMBER,
         "expires_seconds": types.NUMBER,
         "scope": types.STRING,
+        "four_eyes": types.BOOLEAN,
     },
     "a member of an approval",
     ("reason",),

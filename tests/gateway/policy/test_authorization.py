@@ -192,8 +192,13 @@ def test_the_same_bundle_as_grant_and_guard(court: Court) -> None:
         ),
         pytest.param(
             'allow := true\n\nrequire_approval contains {"reason": "x", "approvers": {"teams": {"a", "b"}}}',
-            "policy_unsupported",
+            "approval_required",
             id="an approval",
+        ),
+        pytest.param(
+            'allow := true\n\nrequire_approval contains {"reason": "x", "scope": "session"}',
+            "policy_unsupported",
+            id="an approval for a session",
         ),
         pytest.param('allow := true\n\nrequire_approval contains "x"', "policy_bad_decision", id="no approval"),
         pytest.param(
@@ -209,7 +214,7 @@ def test_every_failure_has_its_own_code(court: Court, rules: str, code: str) -> 
     found = court.decide()
     assert (found.code, found.allow) == (code, code == "allowed"), found.detail
     # The log says which bundle it was.
-    assert found.detail.startswith("a: ") == (code not in ("allowed", "policy_undefined"))
+    assert found.detail.startswith("a: ") == (code not in ("allowed", "policy_undefined", "approval_required"))
 
 
 def test_a_builtins_error_in_a_guard_does_not_open(court: Court) -> None:

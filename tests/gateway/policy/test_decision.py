@@ -82,6 +82,7 @@ APPROVAL = st.fixed_dictionaries(
         "quorum": st.integers(0, 2) | SCALARS,
         "expires_seconds": st.integers(0, 2) | SCALARS,
         "scope": st.sampled_from(["request", "session", "agent"]) | SCALARS,
+        "four_eyes": st.booleans() | SCALARS,
         "note": SCALARS,
     },
 )

@@ -71,7 +71,7 @@ def test_the_packaged_bundles() -> None:
         ("allow := true\n\nobligation := {}", "bad_decision"),
         ("allow := true\n\nsub.x := 1", "bad_decision"),
         ('allow := true\n\nlimits := {"tokens_per_week": 1}', "bad_decision"),
-        ('allow := true\n\nrequire_approval := {{"reason": "x"}}', "unsupported"),
+        ('allow := true\n\nrequire_approval := {{"reason": "x", "scope": "session"}}', "unsupported"),
     ],
 )
 def test_what_could_never_decide(rules: str, outcome: str) -> None:

@@ -1,0 +1,131 @@
+"""Verification of approvals: nothing ran without its own, none was used twice, and people had really given it.
+
+`verify.py` hands over every entry in the order of the log. Everything is compared with what the log itself says: the
+request and what was demanded, who reviewed it, the grant, its use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.audit import grants
+from gateway.audit.entry import Entry
+
+APPROVED = "approved"
+"""The member `verdict` of a review that approves."""
+
+
+@dataclass(slots=True)
+class _Request:
+    """One request for approval, as far as the log has told of it."""
+
+    asked: Entry
+    # The people who have approved, for each requirement by its number.
+    approved: dict[int, set[str]] = field(default_factory=dict)
+    denied: bool = False
+    revoked: bool = False
+    grant: Entry | None = None
+    # The decision that has used it.
+    decision: str = ""
+    told: bool = False
+
+
+class ApprovalCheck:
+    """All requests of all logs. The methods return the fault of an entry, or an empty text."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, str], _Request] = {}
+
+    def decided(self, entry: Entry) -> str:
+        if not grants.needs_one(entry):
+            return ""
+        request = self._of(entry)
+        if request is None:
+            return "the call ran, and the approval that it needed was never asked for"
+        if request.decision:
+            return f"it uses the approval `{entry['approval']}`, which `{request.decision}` has used"
+        request.decision = str(entry["id"])
+        if request.grant is None:
+            return f"it uses the approval `{entry['approval']}`, which was not given before"
+        if request.revoked:
+            return f"it uses the approval `{entry['approval']}`, which was revoked before"
+        if fault := grants.mismatch(request.grant, entry, int(str(entry["time"]))):
+            return f"it uses the approval `{entry['approval']}`: {fault}"
+        asked = _list(request.asked.get("approvals_json"))
+        if any(each not in asked for each in _list(entry.get("approvals_json"))):
+            return f"its policies demanded more than people approved in `{entry['approval']}`"
+        return ""
+
+    def changed(self, entry: Entry) -> str:
+        what, request = entry["what"], self._of(entry)
+        if what == grants.REQUESTED:
+            if request is not None:
+                return f"the approval `{entry.get('approval')}` was asked for before"
+            self._requests[str(entry["org"]), str(entry.get("approval"))] = _Request(entry)
+            return ""
+        if what not in (grants.REVIEWED, grants.DECIDED, grants.REVOKED, grants.USED):
+            return ""
+        if request is None:
+            return f"the approval `{entry.get('approval')}` was never asked for"
+        if what == grants.REVIEWED:
+            return self._reviewed(request, entry)
+        if what == grants.DECIDED:
+            return self._granted(request, entry) if entry.get("outcome") == grants.GRANTED else ""
+        if what == grants.REVOKED:
+            request.revoked = True
+            return ""
+        if request.decision != entry.get("decision") or not request.decision or request.told:
+            return f"it tells of a use of `{entry.get('approval')}` by `{entry.get('decision')}` that there was not"
+        request.told = True
+        return ""
+
+    def unused(self) -> Iterator[tuple[str, str]]:
+        """Organizations with a decision whose use of an approval has no entry; to be asked at the end."""
+        for (organization, approval), request in self._requests.items():
+            if request.decision and not request.told:
+                yield organization, f"`{request.decision}` used `{approval}`, and no entry says so"
+
+    def _of(self, entry: Entry) -> _Request | None:
+        return self._requests.get((str(entry["org"]), str(entry.get("approval"))))
+
+    def _reviewed(self, request: _Request, entry: Entry) -> str:
+        if request.asked.get("agent") != entry.get("agent"):
+            return "it is a review of another agent's request"
+        if entry.get("verdict") != APPROVED:
+            request.denied = True
+            return ""
+        for number in _list(entry.get("meets_json")):
+            if type(number) is not int:
+                return "it does not say what it approves"
+            request.approved.setdefault(number, set()).add(str(entry["actor"]))
+        return ""
+
+    def _granted(self, request: _Request, entry: Entry) -> str:
+        approval = entry.get("approval")
+        if entry["id"] != grants.grant_id(str(approval)):
+            return f"its id is not that of the grant of `{approval}`"
+        for name in ("agent", "approval_commitment"):
+            if entry.get(name) != request.asked.get(name):
+                return f"it grants another call than `{approval}` asked for"
+        if request.denied:
+            return f"it grants `{approval}`, which somebody had denied"
+        demanded = _list(request.asked.get("approvals_json"))
+        if not demanded:
+            return f"it grants `{approval}`, of which nothing says who has to approve it"
+        for number, each in enumerate(demanded):
+            quorum = each.get("quorum") if isinstance(each, dict) else None
+            if not isinstance(quorum, int) or len(request.approved.get(number, ())) < quorum:
+                return f"it grants `{approval}`, and too few people had approved that"
+        request.grant = entry
+        return ""
+
+
+def _list(text: Any) -> list[Any]:
+    try:
+        found = json.loads(str(text))
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []

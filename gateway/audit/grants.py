@@ -1,0 +1,90 @@
+"""Approvals in the log: the entries that grant, revoke and use one, and whether a decision may use it (pure).
+
+The log decides. The decision of a call that runs names its approval, and the transaction that records it looks for the
+entries of that approval, under the lock that all processes share. The id of the entry `approval.used` follows from that
+of the request, and an event id is unique in the log: an approval is used once, whatever crashes and however many
+processes write. A grant that is not in the log, or not any more, grants nothing.
+Specification: docs/explanation/approvals.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gateway.audit.entry import Entry
+
+REQUESTED: Final = "approval.requested"
+REVIEWED: Final = "approval.reviewed"
+DECIDED: Final = "approval.decided"
+REVOKED: Final = "approval.revoked"
+VIEWED: Final = "approval.viewed"
+USED: Final = "approval.used"
+"""The members `what` of their `change` entries."""
+
+GRANTED: Final = "granted"
+"""The outcome in the entry `approval.decided` of a request that was approved."""
+REASON: Final = "approval_required"
+
+PREFIX: Final = "apr_"
+
+
+def grant_id(approval: str) -> str:
+    """The event id of the entry that grants a request."""
+    return "gnt_" + approval.removeprefix(PREFIX)
+
+
+def revocation_id(approval: str) -> str:
+    return "rvk_" + approval.removeprefix(PREFIX)
+
+
+def use_id(approval: str) -> str:
+    """The event id of the entry that says that an approval was used."""
+    return "use_" + approval.removeprefix(PREFIX)
+
+
+def needs_one(decision: Mapping[str, Any]) -> bool:
+    """True if a `decided` entry is of a call that runs and that people had to approve, or that uses an approval."""
+    return decision["open"] is True and ("approvals_json" in decision or "approval" in decision)
+
+
+def mismatch(grant: Mapping[str, Any], decision: Mapping[str, Any], time_ns: int) -> str:
+    """The reason why an entry does not grant the call of a decision at this time; empty if it does."""
+    if grant.get("what") != DECIDED or grant.get("outcome") != GRANTED:
+        return "the approval was not given"
+    for name in ("org", "agent", "approval", "approval_commitment"):
+        if grant.get(name) is None or grant.get(name) != decision.get(name):
+            return "the approval is for another call"
+    expires = str(grant.get("expires_ns"))
+    if not expires.isdecimal() or time_ns >= int(expires):
+        return "the approval has expired"
+    return ""
+
+
+def fault(find: Callable[[str], Mapping[str, Any] | None], decision: Mapping[str, Any], time_ns: int) -> str:
+    """The reason why a call may not use the approval that its decision names; empty if it may.
+
+    `find` gives the entry of the log with an event id.
+    """
+    approval = decision.get("approval")
+    if not isinstance(approval, str):
+        return "no approval was named"
+    if find(use_id(approval)) is not None:
+        return "the approval was used already"
+    if find(revocation_id(approval)) is not None:
+        return "the approval was revoked"
+    if (grant := find(grant_id(approval))) is None:
+        return "the log has no such approval yet"
+    return mismatch(grant, decision, time_ns)
+
+
+def use(decision: Entry) -> Entry:
+    """The members of the entry `approval.used` that belongs to a decision, without its time."""
+    members = {name: decision[name] for name in ("v", "org", "boot", "actor", "epoch", "agent", "approval")}
+    return members | {
+        "id": use_id(str(decision["approval"])),
+        "kind": "change",
+        "what": USED,
+        "decision": decision["id"],
+        "approval_commitment": decision["approval_commitment"],
+    }
