@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from gateway.dataplane.measures import Measures
-from tests.gateway.dataplane.test_measures import exchange_of
+from tests.gateway.dataplane.test_measures import observed_of
 
 ROUNDS, REQUESTS = 15, 20_000
 
@@ -23,8 +23,8 @@ def _rss() -> int:
 
 
 def main() -> None:
-    exchanges = [exchange_of(number, model=f"gpt-{number % 5}") for number in range(50)]
-    for each in exchanges:
+    seen = [observed_of(number, model=f"gpt-{number % 5}") for number in range(50)]
+    for each in seen:
         each.judging_ns, each.judged_ns, each.sent_ns, each.answered_ns, each.closed_ns = (
             *(1_000_000, 1_200_000, 2_000_000, 502_000_000, 503_000_000),
         )
@@ -36,12 +36,12 @@ def main() -> None:
         for _ in range(ROUNDS):
             began = time.process_time_ns()
             for number in range(REQUESTS):
-                exchange = exchanges[number % 50]
+                each = seen[number % 50]
                 for _ in range(8):
-                    exchange.waited_ns = time.monotonic_ns()
-                exchange.waited_ns = 0
-                measures.called(exchange, "ok")
-                measures.finished(exchange)
+                    each.request.waited_ns = time.monotonic_ns()
+                each.request.waited_ns = 0
+                measures.called(each, each.match.destination, "ok")
+                measures.finished(each)
                 measures.committed(2_000_000, 2)
             rounds.append((time.process_time_ns() - began) / REQUESTS)
         print(f"{min(rounds):.0f} ns of processor time for each request (median {statistics.median(rounds):.0f})")

@@ -15,17 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from starlette.types import Message
 
+from gateway.audit.entry import SALT_BYTES
 from gateway.dataplane.breakers import Breakers
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Admitted, Observed
 from gateway.errors import Denied
 from gateway.http.departure import Departure
+from gateway.identifiers import new_id, random_bytes
+from gateway.identity.principals import Principal
 from gateway.settings import Settings
 from gateway.upstream.client import NotConnectedError
 from gateway.upstream.providers.rejections import Why
@@ -49,20 +53,20 @@ class KeptAnswer:
             raise Denied("upstream_error", "an error larger than the gateway keeps")
         self.messages.append(message)
 
-    async def complete(self, exchange: Exchange, end: Callable[[], Awaitable[None]]) -> Failure:
+    async def complete(self, admitted: Admitted, end: Callable[[], Awaitable[None]]) -> Failure:
         """The failure that this answer is, once its end is kept too."""
         try:
             await end()
         except Denied as denied:
-            return Failure(exchange, denied)
-        return Failure(exchange, Denied("upstream_error"), self)
+            return Failure(admitted, denied)
+        return Failure(admitted, Denied("upstream_error"), self)
 
 
 @dataclass(slots=True)
 class Failure:
     """How an attempt failed. The client was sent nothing of it, and its record is closed."""
 
-    exchange: Exchange
+    admitted: Admitted
     # What the client is told if no other attempt follows: this refusal or, if there is one, the provider's own answer.
     denied: Denied
     answer: KeptAnswer | None = None
@@ -74,7 +78,7 @@ class Failure:
 _OF_THE_UPSTREAM = frozenset({"upstream_error", "upstream_timeout", "upstream_unavailable"})
 
 
-Attempt: TypeAlias = Callable[[Exchange], Awaitable[Failure | None]]
+Attempt: TypeAlias = Callable[[Admitted], Awaitable[Failure | None]]
 
 
 class Chooser:
@@ -85,36 +89,34 @@ class Chooser:
         self._breakers = breakers
         self._random = draws or random.Random()  # noqa: S311  # it spreads load and keeps no secret
 
-    def choose(self, exchange: Exchange, found: Match | Choices) -> None:
-        """Set where this request goes first, and which upstreams may take its place."""
-        exchange.found = found
+    def choose(self, principal: Principal, found: Match | Choices) -> tuple[Match, tuple[Match, ...]]:
+        """The upstream where this agent's request goes first, and those that may take its place."""
         if isinstance(found, Match):
-            exchange.match, exchange.others = found, ()
-            return
+            return found, ()
         order = drawn(found.members, self._random)
-        closed = [each for each in order if not self._wait(exchange, each)]
+        closed = [each for each in order if not self._wait(principal, each)]
         # If all are open, the first is tried all the same, and the client is told so.
-        exchange.match, *others = closed or order[:1]
-        exchange.others = tuple(others)
+        first, *others = closed or order[:1]
+        return first, tuple(others)
 
-    def keeps_body(self, exchange: Exchange) -> bool:
+    def keeps_body(self, admitted: Admitted) -> bool:
         """True if the body may have to be sent again after all of it was sent."""
-        return bool(exchange.others) or (self._settings.upstream_retries > 0 and exchange.repeatable)
+        return bool(admitted.others) or (self._settings.upstream_retries > 0 and admitted.repeatable)
 
-    def may_replace(self, exchange: Exchange, status: int) -> bool:
+    def may_replace(self, admitted: Admitted, status: int) -> bool:
         """True if an answer with this status may be replaced by another upstream's: it is kept until that is known."""
         # 402: the account has no credit, and another upstream's may have. So it is with a model that it may not use.
-        failed = status >= 500 or status in (402, 429) or exchange.rejected is Why.MODEL
-        return failed and self._next(exchange) is not None
+        failed = status >= 500 or status in (402, 429) or admitted.observed.rejected is Why.MODEL
+        return failed and self._next(admitted) is not None
 
-    def may_follow(self, exchange: Exchange, denied: Denied) -> bool:
+    def may_follow(self, admitted: Admitted, denied: Denied) -> bool:
         """True if another attempt may follow one that ended so."""
-        if not exchange.recorded or exchange.forgotten or denied.code not in _OF_THE_UPSTREAM:
+        if not admitted.observed.recorded or admitted.request.forgotten or denied.code not in _OF_THE_UPSTREAM:
             return False
-        return self._next(exchange) is not None or self._may_retry(exchange, denied)
+        return self._next(admitted) is not None or self._may_retry(admitted, denied)
 
-    async def go_on(self, failure: Failure, attempt: Attempt, client: Departure) -> Exchange | Failure:
-        """Make further attempts after one that has failed. Returns the exchange that has answered the client, or the
+    async def go_on(self, failure: Failure, attempt: Attempt, client: Departure) -> Observed | Failure:
+        """Make further attempts after one that has failed. Returns the attempt that has answered the client, or the
         failure that the client is told.
         """
         told: Failure = failure
@@ -126,48 +128,43 @@ class Chooser:
                 return told
             failed = await attempt(following)
             if failed is None:
-                return following
+                return following.observed
             if not failed.by_policy and failed.denied.code not in _OF_THE_UPSTREAM:
                 return failed  # what this gateway itself cannot do ends the request, whatever happened before
             failure = failed
 
-    async def _after(self, failure: Failure, client: Departure) -> Exchange | None:
-        """The exchange of the next attempt, which has yet to be judged."""
-        exchange = failure.exchange
-        if client.gone or not (failure.by_policy or self.may_follow(exchange, failure.denied)):
+    async def _after(self, failure: Failure, client: Departure) -> Admitted | None:
+        """The next attempt, which has yet to be judged."""
+        admitted = failure.admitted
+        if client.gone or not (failure.by_policy or self.may_follow(admitted, failure.denied)):
             return None
-        following = self._next(exchange)
+        following = self._next(admitted)
         if following is not None:
-            return exchange.again(following, exchange.others[exchange.others.index(following) + 1 :])
-        if failure.by_policy or failure.answer is not None or not await self._pause(exchange, client):
+            others = admitted.others[admitted.others.index(following) + 1 :]
+            return again(admitted, following, others, admitted.retries)
+        if failure.by_policy or failure.answer is not None or not await self._pause(admitted, client):
             return None
-        assert exchange.match is not None
-        again = exchange.again(exchange.match, ())
-        again.retries = exchange.retries + 1
-        return again
+        return again(admitted, admitted.match, (), admitted.retries + 1)
 
-    def _next(self, exchange: Exchange) -> Match | None:
+    def _next(self, admitted: Admitted) -> Match | None:
         """The next upstream that calls are sent to."""
-        return next((each for each in exchange.others if not self._wait(exchange, each)), None)
+        return next((each for each in admitted.others if not self._wait(admitted.principal, each)), None)
 
-    def _may_retry(self, exchange: Exchange, denied: Denied) -> bool:
+    def _may_retry(self, admitted: Admitted, denied: Denied) -> bool:
         """True if the same upstream may be sent the same call again: nothing was sent, or twice is as good as once."""
-        if exchange.retries >= self._settings.upstream_retries or exchange.upstream_status is not None:
+        if admitted.retries >= self._settings.upstream_retries or admitted.observed.upstream_status is not None:
             return False
-        assert exchange.match is not None
-        return (isinstance(denied, NotConnectedError) or exchange.repeatable) and not self._wait(
-            exchange, exchange.match
-        )
+        may = isinstance(denied, NotConnectedError) or admitted.repeatable
+        return may and not self._wait(admitted.principal, admitted.match)
 
-    def _wait(self, exchange: Exchange, match: Match) -> float:
+    def _wait(self, principal: Principal, match: Match) -> float:
         """The time for which no call of this agent should go to this upstream."""
-        assert exchange.principal is not None
-        return self._breakers.wait(match.destination.id, exchange.principal.agent_id)
+        return self._breakers.wait(match.destination.id, principal.agent_id)
 
-    async def _pause(self, exchange: Exchange, client: Departure) -> bool:
+    async def _pause(self, admitted: Admitted, client: Departure) -> bool:
         """Wait before the same upstream is tried again; false if there is no time left, or no client."""
-        pause = min(_FIRST_PAUSE * 2**exchange.retries, _LONGEST_PAUSE) * self._random.uniform(0.5, 1.0)
-        if asyncio.get_running_loop().time() + pause >= exchange.ends:
+        pause = min(_FIRST_PAUSE * 2**admitted.retries, _LONGEST_PAUSE) * self._random.uniform(0.5, 1.0)
+        if asyncio.get_running_loop().time() + pause >= admitted.request.ends:
             return False
         gone = asyncio.Event()
         client.tell = gone.set
@@ -176,6 +173,22 @@ class Chooser:
                 await gone.wait()
         client.tell = None
         return not client.gone
+
+
+def again(before: Admitted, match: Match, others: tuple[Match, ...], retries: int) -> Admitted:
+    """The next attempt at a request, with a decision and a record of its own."""
+    seen = before.observed
+    observed = Observed(before.request, new_id("dec_"), time.monotonic_ns(), seen.principal, match)
+    return replace(
+        before,
+        observed=observed,
+        salt=random_bytes(SALT_BYTES),
+        match=match,
+        others=others,
+        attempt=before.attempt + 1,
+        retry_of=before.retry_of or (seen.decision_id if seen.recorded else ""),
+        retries=retries,
+    )
 
 
 def drawn(members: Sequence[tuple[Member, Match]], draws: random.Random) -> list[Match]:

@@ -18,7 +18,7 @@ from gateway.audit.balance import MINUTE_NS, Amounts
 from gateway.audit.entry import MAX_INTEGER, Entry
 from gateway.call import Call
 from gateway.dataplane.costs import priced_tier
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import MARGIN
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
@@ -298,23 +298,24 @@ def _unpriced(prices: Sequence[Price | None], call: Call, destination: Destinati
     return ""
 
 
-def settled(exchange: Exchange, outcome: str) -> Amounts | None:
+def settled(carried: Carried, outcome: str) -> Amounts | None:
     """What a call that has ended is settled at: by its usage if all of that is known, otherwise None: in full."""
-    reservation, usage = exchange.reservation, exchange.report.usage
-    if exchange.unsent:
+    reservation, observed = carried.reservation, carried.admitted.observed
+    usage = observed.report.usage
+    if carried.unsent:
         return 0, 0, 0
     if reservation is None or reservation.tokens == 0:
-        return 1, 0, exchange.cost_nanousd or 0  # it asked no model
-    if outcome == "provider_error" and exchange.upstream_status in _DECLINED:
+        return 1, 0, observed.cost_nanousd or 0  # it asked no model
+    if outcome == "provider_error" and observed.upstream_status in _DECLINED:
         return 1, 0, 0
     tokens = None if usage is None else usage.input + usage.output
-    spend = exchange.cost_nanousd
-    if outcome in _WHOLE or exchange.ran_to_end:
-        if exchange.misreported or (tokens is None and spend is None):
+    spend = observed.cost_nanousd
+    if outcome in _WHOLE or carried.ran_to_end:
+        if carried.misreported or (tokens is None and spend is None):
             return None
         # What costs something and reports no tokens is not sold by them, such as seconds of sound.
         return 1, tokens or 0, reservation.spend_nanousd if spend is None else spend
-    if (part := of_what_came(exchange, outcome)) is not None:
+    if (part := of_what_came(carried, outcome)) is not None:
         return 1, max(tokens or 0, part.tokens), max(spend or 0, part.spend_nanousd)
     # What was reported before the answer broke off may be less than what the provider charges for, but not more.
     return 1, max(tokens or 0, reservation.tokens), max(spend or 0, reservation.spend_nanousd)
@@ -329,16 +330,16 @@ class Part(NamedTuple):
     margin: int
 
 
-def of_what_came(exchange: Exchange, outcome: str) -> Part | None:
+def of_what_came(carried: Carried, outcome: str) -> Part | None:
     """What a stream has used at most whose client has left; None where only the reservation says so."""
-    reservation, produced, usage = exchange.reservation, exchange.produced, exchange.report.usage
-    if outcome != "client_disconnected" or exchange.ran_to_end or not exchange.left:
+    reservation, produced = carried.reservation, carried.produced
+    if outcome != "client_disconnected" or carried.ran_to_end or not carried.left:
         return None
     if reservation is None or reservation.worst is None or produced is None:
         return None
     worst, came = reservation.worst, produced.tokens
-    margin = MARGIN * worst.answers + 2 * (came - exchange.came_before)
-    if usage is not None:
+    margin = MARGIN * worst.answers + 2 * (came - carried.came_before)
+    if (usage := carried.admitted.observed.report.usage) is not None:
         worst = worst._replace(input_tokens=usage.input)
     tokens, spend = worst.input_tokens + came + margin, worst.cost(came, margin)
     return Part(min(tokens, reservation.tokens), min(spend, reservation.spend_nanousd), came, margin)

@@ -1,4 +1,4 @@
-"""The cost of an exchange, by the prices in force and what the provider reported. Never asked before the answer ends.
+"""The cost of a call, by the prices in force and what the provider reported. Never asked before the answer ends.
 
 The log keeps it with the price that was used, so that the sum can be checked later. Prices are those of the time at
 which the call was judged, by which it has reserved, too. If the provider did not report what it charges for, there is
@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from gateway.call import Usage
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Carried
 from gateway.usage.price_book import PriceBook
 from gateway.usage.prices import MOST, Price
 
@@ -28,31 +28,33 @@ class Cost(NamedTuple):
 
 
 class Costs:
-    """Costs of exchanges by the prices that a book holds."""
+    """Costs of calls by the prices that a book holds."""
 
     def __init__(self, book: PriceBook) -> None:
         self._book = book
 
-    def of(self, exchange: Exchange) -> Cost | None:
-        """The cost of this exchange; None if no price is known, or not what was used.
+    def of(self, carried: Carried) -> Cost | None:
+        """The cost of this call; None if no price is known, or not what was used.
 
         If the provider says what it has charged, it is not less than that.
         """
-        found, charged = self._reckoned(exchange), exchange.report.charged
-        if charged is None or exchange.match is None or (found is not None and found.nanousd >= charged):
+        found, charged = self._reckoned(carried), carried.admitted.observed.report.charged
+        if charged is None or (found is not None and found.nanousd >= charged):
             return found
-        return Cost(min(charged, MOST), f"{exchange.match.destination.preset}/{CHARGED}")
+        return Cost(min(charged, MOST), f"{carried.admitted.match.destination.preset}/{CHARGED}")
 
-    def _reckoned(self, exchange: Exchange) -> Cost | None:
+    def _reckoned(self, carried: Carried) -> Cost | None:
         """The cost by prices."""
-        report = exchange.report
+        observed = carried.admitted.observed
+        report = observed.report
         usage = report.usage
         if usage is None and report.seconds is None and report.images is None:
-            answered = exchange.upstream_status is not None and exchange.upstream_status < 300
+            answered = observed.upstream_status is not None and observed.upstream_status < 300
             if not answered:
                 return None
-        price = self._price(exchange)
-        if price is None:
+        # The price of the model that has answered, or else of the one that was asked: an alias, or a deployment.
+        price = None if report.model is None else self._find(carried, report.model)
+        if price is None and (price := self._find(carried, observed.model or "")) is None:
             return None
         if usage is None and (
             price.counts_tokens
@@ -61,11 +63,11 @@ class Costs:
         ):
             return None
         more, tier, region = 0, "", report.region or ""
-        if report.service_tier is not None and exchange.match is not None:
-            tier = priced_tier(report.service_tier, exchange.match.destination.provider.usual_tiers, price)
+        if report.service_tier is not None:
+            tier = priced_tier(report.service_tier, carried.admitted.match.destination.provider.usual_tiers, price)
         if tier or region or report.tools or report.further:
             # What no price is known of may cost more than any price says.
-            besides = self._besides(exchange, price, tier, region) if price.knows(tier, region) else None
+            besides = self._besides(carried, price, tier, region) if price.knows(tier, region) else None
             if besides is None:
                 return None
             more, usage = besides
@@ -78,41 +80,30 @@ class Costs:
         )
         return Cost(min(nanousd + more, MOST), price.name)
 
-    def _besides(self, exchange: Exchange, price: Price, tier: str, region: str) -> tuple[int, Usage | None] | None:
+    def _besides(self, carried: Carried, price: Price, tier: str, region: str) -> tuple[int, Usage | None] | None:
         """What a call costs besides the tokens of its own model, and its usage without what that is for.
 
         None if the answer names something that no price is known of.
         """
-        match, principal, report = exchange.match, exchange.principal, exchange.report
-        assert match is not None
-        assert principal is not None
-        upstream, table, organization = match.destination, self._book.table, principal.organization
+        admitted = carried.admitted
+        upstream, table, report = admitted.match.destination, self._book.table, admitted.observed.report
         total, usage = 0, report.usage
         for tool, times in report.tools.items():
-            fee = table.fee(upstream.preset, upstream.name, organization, price, tool)
+            fee = table.fee(upstream.preset, upstream.name, admitted.principal.organization, price, tool)
             if fee is None:
                 return None
             total += times * fee
         for model, part in report.further:
-            other = price if model is None else self._find(exchange, model)
+            other = price if model is None else self._find(carried, model)
             if other is None or (region and region not in other.regions):
                 return None
             total += other.cost(part, requests=0, service_tier=tier, region=region)
             usage = None if usage is None else usage.less(part)
         return total, usage
 
-    def _price(self, exchange: Exchange) -> Price | None:
-        """The price of the model that has answered, or else of the one that was asked: an alias, or a deployment."""
-        answered = exchange.report.model
-        price = None if answered is None else self._find(exchange, answered)
-        return self._find(exchange, exchange.model or "") if price is None else price
-
-    def _find(self, exchange: Exchange, model: str) -> Price | None:
-        principal, match = exchange.principal, exchange.match
-        if principal is None or match is None:
-            return None
-        upstream = match.destination
-        return self._book.table.find(upstream.preset, upstream.name, model, exchange.priced_ns, principal.organization)
+    def _find(self, carried: Carried, model: str) -> Price | None:
+        upstream, organization = carried.admitted.match.destination, carried.admitted.principal.organization
+        return self._book.table.find(upstream.preset, upstream.name, model, carried.priced_ns, organization)
 
 
 def priced_tier(tier: str, usual: Collection[str], price: Price) -> str:

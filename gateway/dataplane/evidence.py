@@ -1,4 +1,4 @@
-"""The two entries that the log keeps of an exchange: `decided` and `completed`.
+"""The two entries that the log keeps of a call: `decided` and `completed`.
 
 This file gives each fact its name. `gateway/dataplane/proxy.py` decides when the entries are written and what happens
 if they cannot be; `gateway/audit/` turns them into leaves. Bodies do not enter the log, only their salted commitments.
@@ -19,21 +19,17 @@ from gateway.audit.intents import Completed, Decided
 from gateway.body import Body
 from gateway.call import COUNTS, Usage
 from gateway.dataplane import budget
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Carried, Judged
 from gateway.upstream.routing import Choices
 
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
 _MAX_CREATED = 64
 
 
-def decided(exchange: Exchange) -> Decided:
-    """The decision on this exchange. It is open if the request will be forwarded."""
-    principal, call, authorization = exchange.principal, exchange.call, exchange.authorization
-    assert principal is not None
-    assert call is not None
-    assert authorization is not None
-    assert exchange.epochs is not None
-    requested = exchange.requested_models or call.models
+def decided(judged: Judged) -> Decided:
+    """The decision on this call. It is open if the request will be forwarded."""
+    admitted, reading, authorization, keeping = judged.admitted, judged.reading, judged.authorization, judged.keeping
+    principal, request, call, requested = admitted.principal, admitted.request, reading.call, reading.models
     fields: dict[str, str | int | bool | None] = {
         "agent_name": principal.name,
         "agent_version": principal.version,
@@ -46,11 +42,11 @@ def decided(exchange: Exchange) -> Decided:
         "provider": call.provider,
         "model": requested[0] if requested else None,
         "method": call.method,
-        "path": exchange.requested_path or call.path,
+        "path": reading.path,
         "stream": call.stream,
         **authorization.fields(),
-        "request_bytes": len(exchange.received),
-        "request_commitment": _commitment(exchange.salt, "request_body", exchange.received),
+        "request_bytes": len(request.received),
+        "request_commitment": _commitment(admitted.salt, "request_body", request.received),
     }
     if principal.token is not None:
         fields["token"] = principal.token.id
@@ -59,78 +55,76 @@ def decided(exchange: Exchange) -> Decided:
         if (person := principal.token.person) is not None:
             # Who it is stands in the private input only.
             fields["person_right"] = person.right
-            fields["person_commitment"] = _commitment(exchange.salt, "person", person.subject.encode())
+            fields["person_commitment"] = _commitment(admitted.salt, "person", person.subject.encode())
     if principal.scope is not None:
         fields["key_scope_json"] = principal.scope.text
         if principal.scope.networks:
-            fields["peer_address"] = exchange.peer
+            fields["peer_address"] = request.peer
     if len(requested) > 1:
         fields["models_json"] = document(requested)
-    if exchange.requested_models:
+    if call.models != requested:
         fields["forwarded_model"] = call.model
     if call.stores:
         fields["stores"] = True
-    if exchange.user_agent:
-        fields["user_agent"] = exchange.user_agent
-    if exchange.trace_id:
-        fields["trace_id"] = exchange.trace_id
-    if exchange.edits:
-        fields["edits_json"] = document(exchange.edits)
-        fields["forwarded_commitment"] = _commitment(exchange.salt, "forwarded_body", call.raw)
-    if exchange.shadow:
-        fields["shadow_json"] = exchange.shadow
-    if exchange.output_limit is not None:
-        fields["output_limit"] = exchange.output_limit
-    if isinstance(exchange.found, Choices):
-        fields["route"] = exchange.found.pool
-    if exchange.retry_of:
-        fields["attempt"], fields["retry_of"] = exchange.attempt, exchange.retry_of
+    if request.user_agent:
+        fields["user_agent"] = request.user_agent
+    if request.trace_id:
+        fields["trace_id"] = request.trace_id
+    if reading.edits:
+        fields["edits_json"] = document(reading.edits)
+        fields["forwarded_commitment"] = _commitment(admitted.salt, "forwarded_body", call.raw)
+    if judged.shadow:
+        fields["shadow_json"] = judged.shadow
+    if judged.output_limit is not None:
+        fields["output_limit"] = judged.output_limit
+    if isinstance(admitted.found, Choices):
+        fields["route"] = admitted.found.pool
+    if admitted.retry_of:
+        fields["attempt"], fields["retry_of"] = admitted.attempt, admitted.retry_of
     content: Sealed | None = None
     private = authorization.kept_input
-    if exchange.keeping is not None:
-        content, members = exchange.keeping.request(call.raw)
+    if keeping is not None:
+        content, members = keeping.request(call.raw)
         fields |= members
-        if exchange.keeping.whole and "unkept_json" in fields:
+        if keeping.whole and "unkept_json" in fields:
             # What the bundles read of content is kept, exactly as they read it.
             del fields["unkept_json"]
             fields["recomputable"] = not authorization.left_out
-        private = exchange.keeping.settings(private)
+        private = keeping.settings(private)
         if private is not authorization.kept_input:
             unkept = [*orjson.loads(str(fields.get("unkept_json", "[]"))), "resource.params"]
             fields["recomputable"], fields["unkept_json"] = False, document(unkept)
     return Decided(
         organization=principal.organization,
-        event_id=exchange.decision_id,
+        event_id=admitted.observed.decision_id,
         agent=principal.agent_id,
         key=principal.key_id,
         allow=authorization.allow,
         reason=authorization.code,
         reasons=authorization.reasons,
         open=authorization.allow,
-        epoch=exchange.epochs.value,
+        epoch=admitted.epochs.value,
         fields=fields,
         private=private,
-        salt=exchange.salt,
+        salt=admitted.salt,
         content=content,
-        reservation=exchange.reservation,
+        reservation=judged.reservation,
     )
 
 
-def completed(exchange: Exchange, outcome: str) -> Completed:
-    """The end of an exchange that was let through."""
-    principal, report = exchange.principal, exchange.report
-    usage = report.usage
-    assert principal is not None
-    assert exchange.epochs is not None
+def completed(carried: Carried, outcome: str) -> Completed:
+    """The end of a call that was let through."""
+    observed = carried.admitted.observed
+    report, usage = observed.report, observed.report.usage
     fields: dict[str, str | int | bool | None] = {
-        "upstream_status": exchange.upstream_status,
-        "response_bytes": exchange.response_bytes,
-        "duration_us": (time.monotonic_ns() - exchange.started_monotonic_ns) // 1000,
+        "upstream_status": observed.upstream_status,
+        "response_bytes": carried.response_bytes,
+        "duration_us": (time.monotonic_ns() - observed.started_ns) // 1000,
     }
-    if exchange.first_byte_monotonic_ns is not None:
-        fields["first_byte_us"] = (exchange.first_byte_monotonic_ns - exchange.started_monotonic_ns) // 1000
-    if exchange.response_commitment is not None:
-        fields["response_commitment"] = exchange.response_commitment
+    if observed.first_byte_ns is not None:
+        fields["first_byte_us"] = (observed.first_byte_ns - observed.started_ns) // 1000
+    if carried.response_commitment is not None:
+        fields["response_commitment"] = carried.response_commitment
     if report.model is not None:
         fields["response_model"] = report.model
     if report.created:
@@ -151,8 +145,8 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
             fields["video_input_tokens"], fields["video_output_tokens"] = usage.video_input, usage.video_output
     if report.seconds is not None:
         fields["audio_seconds"] = report.seconds
-    if exchange.timeout:
-        fields["timeout"] = exchange.timeout
+    if carried.timeout:
+        fields["timeout"] = carried.timeout
     if report.images is not None:
         fields["images"] = report.images
     if report.service_tier is not None:
@@ -163,32 +157,32 @@ def completed(exchange: Exchange, outcome: str) -> Completed:
         fields["tools_used_json"] = document(report.tools)
     if report.further:
         fields["further_json"] = document([_further(model, each) for model, each in report.further[:_MAX_CREATED]])
-    if exchange.cost_nanousd is not None:
-        fields["cost_nanousd"], fields["price"] = exchange.cost_nanousd, exchange.price
-    if (part := budget.of_what_came(exchange, outcome)) is not None:
+    if observed.cost_nanousd is not None:
+        fields["cost_nanousd"], fields["price"] = observed.cost_nanousd, observed.price
+    if (part := budget.of_what_came(carried, outcome)) is not None:
         fields["came_tokens"], fields["margin_tokens"] = part.came, part.margin
-    if exchange.misreported:
-        fields["misreported"], fields["reported_json"] = exchange.misreported, exchange.reported
-    if exchange.detail:
-        fields["detail"] = exchange.detail[:_DETAIL]
+    if carried.misreported:
+        fields["misreported"], fields["reported_json"] = carried.misreported, carried.reported
+    if carried.detail:
+        fields["detail"] = carried.detail[:_DETAIL]
     content: Sealed | None = None
-    if exchange.keeping is not None:
-        content, members = exchange.keeping.answer()
+    if carried.keeping is not None:
+        content, members = carried.keeping.answer()
         fields |= members
     for name, value in fields.items():
         # Providers report any numbers, and sums of them are larger still.
         if value.__class__ is int and value > MAX_INTEGER:
             fields[name] = MAX_INTEGER
     return Completed(
-        organization=principal.organization,
-        decision_id=exchange.decision_id,
-        agent=principal.agent_id,
+        organization=carried.admitted.principal.organization,
+        decision_id=observed.decision_id,
+        agent=carried.admitted.principal.agent_id,
         outcome=outcome,
-        status=exchange.status,
+        status=observed.status,
         input_tokens=None if usage is None else min(usage.input, MAX_INTEGER),
         output_tokens=None if usage is None else min(usage.output, MAX_INTEGER),
-        settled=budget.settled(exchange, outcome),
-        epoch=exchange.epochs.value,
+        settled=budget.settled(carried, outcome),
+        epoch=carried.admitted.epochs.value,
         fields=fields,
         content=content,
     )
@@ -201,18 +195,16 @@ def _further(model: str | None, usage: Usage) -> dict[str, object]:
     return {**named, **{f"{name}_tokens": min(value, MAX_INTEGER) for name, value in counts.items() if value}}
 
 
-def bare(exchange: Exchange, outcome: str, why: str) -> Completed:
+def bare(carried: Carried, outcome: str, why: str) -> Completed:
     """The same without anything of the answer, if no entry can hold that: the decision must be closed all the same."""
-    principal = exchange.principal
-    assert principal is not None
-    assert exchange.epochs is not None
+    admitted = carried.admitted
     return Completed(
-        organization=principal.organization,
-        decision_id=exchange.decision_id,
-        agent=principal.agent_id,
+        organization=admitted.principal.organization,
+        decision_id=admitted.observed.decision_id,
+        agent=admitted.principal.agent_id,
         outcome=outcome,
-        status=exchange.status,
-        epoch=exchange.epochs.value,
+        status=admitted.observed.status,
+        epoch=admitted.epochs.value,
         fields={"detail": f"the rest of this entry could not be made: {why}"[:_DETAIL]},
     )
 

@@ -18,7 +18,7 @@ from gateway.audit.intents import Denial
 from gateway.audit.log_reader import UnreadableError
 from gateway.call import Call, Reference, Tool
 from gateway.dataplane.budget import Budget
-from gateway.dataplane.judgement import Judged
+from gateway.dataplane.judgement import Judgement
 from gateway.policy.authorization import Authorization, refused
 from gateway.policy.decision import Verdict
 from gateway.settings import Settings
@@ -54,7 +54,7 @@ class Limits:
     def close(self) -> None:
         self._standing.close()
 
-    def asked(self, judged: Judged) -> tuple[Authorization, Forecast | None]:
+    def asked(self, judged: Judgement) -> tuple[Authorization, Forecast | None]:
         """What was judged, refused if a limit has no room for the call; and what the limits say."""
         found, call, reservation = judged.authorization, judged.call, judged.reservation
         if reservation is None:

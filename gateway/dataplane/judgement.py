@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.call import Call, Reference
@@ -15,8 +16,8 @@ from gateway.dataplane import receiving
 from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import Budget
-from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.obliged import obliged
+from gateway.dataplane.phases import Admitted
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.frozen import frozen
 from gateway.identity.principals import Principal
@@ -34,7 +35,7 @@ _MAX_LONG = 1024  # panels that are remembered for it
 
 
 @frozen()
-class Judged:
+class Judgement:
     """The verdict of policies and limits on a call, and the call as it would be forwarded: with these edits.
 
     `document` is what was judged first, before any edit.
@@ -64,7 +65,7 @@ def judge(
     budget: Budget | None = None,
     destination: Destination | None = None,
     kept: Kept | None = None,
-) -> Judged:
+) -> Judgement:
     """Judge a call, of a request or of anybody who asks what would become of one. Nothing is reserved or recorded here.
 
     If policies oblige the gateway to change the call, `apply` changes it and they judge the result once more; both
@@ -86,10 +87,10 @@ def judge(
         found, call, edits = authorization.enforce(found, principal, call, apply, ends=ends)
     if found.allow and budget is not None and destination is not None:
         found, reservation = budget.reserve(found, principal, call, destination, kept)
-    return Judged(found, document, call, edits, output_limit, reservation)
+    return Judgement(found, document, call, edits, output_limit, reservation)
 
 
-class Judgement:
+class Judge:
     """Judges the calls of one worker's requests. `deadline` is what bundles have for a call, in seconds."""
 
     def __init__(self, budget: Budget, deadline: float) -> None:
@@ -101,37 +102,37 @@ class Judgement:
         self._long: set[str] = set()
 
     async def decide(
-        self, exchange: Exchange, principal: Principal, judges: Panel, foreign: tuple[Reference, ...]
-    ) -> None:
-        """Judge the call; `exchange.authorization` is what the policies say."""
+        self, admitted: Admitted, call: Call, judges: Panel, foreign: tuple[Reference, ...], kept: Kept | None
+    ) -> tuple[Judgement, str]:
+        """Judge the call. The text says what bundles would have decided that do not count."""
         # A bound of its tokens looks at all characters of a body, and some take a microsecond each.
-        if judges.summary in self._long or len(exchange.received) > LARGE_BODY:
-            await beside(self.turns, holders_of(principal), self._decide, exchange, principal, judges, foreign)
-            exchange.count_spooled()
-        else:
-            self._decide(exchange, principal, judges, foreign)
+        if judges.summary not in self._long and len(admitted.request.received) <= LARGE_BODY:
+            return self._decide(admitted, call, judges, foreign, kept)
+        whose = holders_of(admitted.principal)
+        found = await beside(self.turns, whose, self._decide, admitted, call, judges, foreign, kept)
+        admitted.request.count_spooled(found[0].call)
+        return found
 
-    def _decide(self, exchange: Exchange, principal: Principal, judges: Panel, foreign: tuple[Reference, ...]) -> None:
-        """Touches nothing but the exchange, so it may run beside the event loop."""
-        call, match = exchange.call, exchange.match
-        assert call is not None
-        assert match is not None
+    def _decide(
+        self, admitted: Admitted, call: Call, judges: Panel, foreign: tuple[Reference, ...], kept: Kept | None
+    ) -> tuple[Judgement, str]:
+        """Touches nothing of the request, so it may run beside the event loop."""
+        principal, destination = admitted.principal, admitted.match.destination
         began = time.monotonic()
         now_ns = time.time_ns()
         usage = self._budget.usage(principal, now_ns) if judges.reads_usage else None
-        apply = functools.partial(obliged, match.destination.provider)
+        apply = functools.partial(obliged, destination.provider)
         found = judge(
             judges, principal, call, now_ns, apply, began + self._deadline,
-            foreign=foreign, usage=usage, budget=self._budget, destination=match.destination, kept=exchange.kept,
+            foreign=foreign, usage=usage, budget=self._budget, destination=destination, kept=kept,
         )  # fmt: skip
-        if found.call is not call:
-            exchange.change(receiving.spooled(found.call, exchange.received), found.edits)
-        exchange.authorization = found.authorization
-        exchange.output_limit, exchange.reservation = found.output_limit, found.reservation
+        if (large := receiving.spooled(found.call, admitted.request.received)) is not found.call:
+            found = replace(found, call=large)
+        would = ""
         if judges.shadows:
-            ends = time.monotonic() + self._deadline
-            exchange.shadow = shadow.ask(judges.shadows, found.document, now_ns, ends)
+            would = shadow.ask(judges.shadows, found.document, now_ns, time.monotonic() + self._deadline)
         if time.monotonic() - began <= _LONG_JUDGEMENT:
             self._long.discard(judges.summary)
         elif len(self._long) < _MAX_LONG:
             self._long.add(judges.summary)
+        return found, would

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.call import Call
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Observed
 from gateway.errors import PrincipalHint
 from gateway.identity.principals import Principal
 from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, OUTCOMES
@@ -82,66 +81,63 @@ class Measures:
         self._held = worker + kind.offset("aig_held_bytes")
         self._lost = worker + kind.offset("aig_metrics_lost")
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, observed: Observed) -> None:
         """A request has ended."""
-        match, call, numbers = exchange.match, exchange.call, self._numbers
+        match, numbers = observed.match, self._numbers
         # An agent that is known and refused, for instance a suspended one, is no principal.
-        agent = exchange.principal or exchange.owner
+        agent = observed.principal or observed.owner
         upstream = "" if match is None else match.destination.id
-        action, model = (exchange.action, exchange.model) if call is None else (call.action, call.model)
-        key = (upstream, action, model, exchange.outcome, exchange.judged)
+        key = (upstream, observed.action, observed.model, observed.outcome, observed.judged)
         at = self._requests.get(key)
         if at is None:
-            at = self._place_request(exchange, call, model, key)
+            at = self._place_request(observed, key)
         numbers[at] += 1
         if agent is not None and self._most_agents:
             known = self._agents.get(agent.agent_id)
             at = self._place_agent(agent) if known is None else known
-            numbers[at + OUTCOMES.index(_outcome(exchange))] += 1
-            usage = exchange.report.usage
+            numbers[at + OUTCOMES.index(_outcome(observed))] += 1
+            usage = observed.report.usage
             if usage is not None:
                 numbers[at + _AGENT_TOKENS] += usage.input
                 numbers[at + _AGENT_TOKENS + 1] += usage.output
-            if exchange.cost_nanousd is not None:
-                numbers[at + _AGENT_COST] += exchange.cost_nanousd
-        if exchange.judged_ns:
-            took = (exchange.judged_ns - exchange.judging_ns) // 1000
+            if observed.cost_nanousd is not None:
+                numbers[at + _AGENT_COST] += observed.cost_nanousd
+        if observed.judged_ns:
+            took = (observed.judged_ns - observed.judging_ns) // 1000
             numbers[self._policy + bisect_left(_FAST, took)] += 1
             numbers[self._policy + _FAST_SUM] += took
-        if exchange.sent_ns and exchange.closed_ns:
-            before = exchange.sent_ns - exchange.started_monotonic_ns - exchange.waited_ns
-            took = (before + exchange.closed_ns - exchange.answered_ns) // 1000
+        if observed.sent_ns and observed.closed_ns:
+            before = observed.sent_ns - observed.started_ns - observed.request.waited_ns
+            took = (before + observed.closed_ns - observed.answered_ns) // 1000
             numbers[self._added + bisect_left(_FAST, took)] += 1
             numbers[self._added + _FAST_SUM] += took
 
-    def called(self, exchange: Exchange, outcome: str) -> None:
+    def called(self, observed: Observed, destination: Destination, outcome: str) -> None:
         """A call to an upstream has ended, and its closing is recorded."""
-        assert exchange.match is not None
-        destination, numbers = exchange.match.destination, self._numbers
-        upstream = destination.id
-        if exchange.rejected is Why.CREDIT:
+        upstream, numbers = destination.id, self._numbers
+        if observed.rejected is Why.CREDIT:
             outcome = NO_CREDIT
         at = self._calls.get((upstream, outcome))
         if at is None:
             at = self._calls[upstream, outcome] = self._open("call", *_labels(destination), outcome)
         numbers[at] += 1
-        sent = exchange.sent_ns
+        sent = observed.sent_ns
         if sent:
             at = self._upstreams.get(upstream)
             if at is None:
                 at = self._upstreams[upstream] = self._open("upstream", *_labels(destination))
-            took = (exchange.answered_ns - sent) // 1000
+            took = (observed.answered_ns - sent) // 1000
             numbers[at + bisect_left(_SLOW, took)] += 1
             numbers[at + _SLOW_SUM] += took
-            if exchange.first_byte_monotonic_ns is not None:
-                took = (exchange.first_byte_monotonic_ns - sent) // 1000
+            if observed.first_byte_ns is not None:
+                took = (observed.first_byte_ns - sent) // 1000
                 numbers[at + _FIRST_BYTE + bisect_left(_SLOW, took)] += 1
                 numbers[at + _FIRST_BYTE + _SLOW_SUM] += took
-        usage = exchange.report.usage
-        if usage is not None or exchange.cost_nanousd is not None:
-            at = self._models.get((upstream, exchange.model))
+        usage = observed.report.usage
+        if usage is not None or observed.cost_nanousd is not None:
+            at = self._models.get((upstream, observed.model))
             if at is None:
-                at = self._place_model(exchange, destination)
+                at = self._place_model(observed, destination)
             if usage is not None:
                 numbers[at] += usage.input
                 numbers[at + 1] += usage.output
@@ -151,8 +147,8 @@ class Measures:
                     numbers[at + 3] += usage.cache_write
                 if usage.reasoning:
                     numbers[at + 4] += usage.reasoning
-            if exchange.cost_nanousd is not None:
-                numbers[at + _COST] += exchange.cost_nanousd
+            if observed.cost_nanousd is not None:
+                numbers[at + _COST] += observed.cost_nanousd
 
     def refused(self, reason: str) -> None:
         """A request was refused before a decision, perhaps by the listener."""
@@ -199,33 +195,30 @@ class Measures:
             self._numbers[self._lost] = self._counts.lost
         return at
 
-    def _place_request(
-        self, exchange: Exchange, call: Call | None, model: str | None, key: tuple[str, str, str | None, str, bool]
-    ) -> int:
-        match, outcome = exchange.match, exchange.outcome
-        action = call.action if call is not None else exchange.action
+    def _place_request(self, observed: Observed, key: tuple[str, str, str | None, str, bool]) -> int:
+        match, outcome, action, model = observed.match, observed.outcome, observed.action, observed.model
         if match is None:
             names, label = ("", ""), ""
         else:
             names, action = _labels(match.destination), action or match.endpoint.route.action
             action = self._named_within(self._actions, match.destination.id, action, MAX_ACTIONS)
-            label = self._model(exchange, match.destination, model)
-        named = (key[0], action, label, outcome, exchange.judged)
+            label = self._model(observed, match.destination, model)
+        named = (key[0], action, label, outcome, observed.judged)
         at = self._requests.get(named)
         if at is None:
-            at = self._open("request", *names, action, label, _outcome(exchange), outcome)
+            at = self._open("request", *names, action, label, _outcome(observed), outcome)
             self._requests[named] = at
         if label == (model or ""):
             self._requests[key] = at  # otherwise clients could name models without end
         return at
 
-    def _place_model(self, exchange: Exchange, destination: Destination) -> int:
-        label = self._model(exchange, destination, exchange.model)
+    def _place_model(self, observed: Observed, destination: Destination) -> int:
+        label = self._model(observed, destination, observed.model)
         at = self._models.get((destination.id, label))
         if at is None:
             at = self._models[destination.id, label] = self._open("model", *_labels(destination), label)
-        if label == (exchange.model or ""):
-            self._models[destination.id, exchange.model] = at
+        if label == (observed.model or ""):
+            self._models[destination.id, observed.model] = at
         return at
 
     def _place_agent(self, agent: Principal | PrincipalHint) -> int:
@@ -237,10 +230,10 @@ class Measures:
             self._agents[OTHER] = self._open("agent", "", OTHER)
         return self._agents[OTHER]
 
-    def _model(self, exchange: Exchange, destination: Destination, model: str | None) -> str:
+    def _model(self, observed: Observed, destination: Destination, model: str | None) -> str:
         if not model:
             return ""
-        if exchange.upstream_status is not None and exchange.upstream_status < 400:
+        if observed.upstream_status is not None and observed.upstream_status < 400:
             return self._named_within(self._named, destination.id, model, MAX_MODELS)
         return model if model in self._named.get(destination.id, ()) else OTHER
 
@@ -257,13 +250,13 @@ def _labels(destination: Destination) -> tuple[str, str]:
     return destination.organization, destination.name
 
 
-def _outcome(exchange: Exchange) -> str:
-    outcome = exchange.outcome
+def _outcome(observed: Observed) -> str:
+    outcome = observed.outcome
     if outcome == "ok":
         return "ok"
     if outcome == "client_disconnected":
         return "disconnected"
     # Before a decision it is a refusal like others; after one a call was ended.
-    if outcome in _FAILED or (exchange.recorded and outcome == "registry_unavailable"):
+    if outcome in _FAILED or (observed.recorded and outcome == "registry_unavailable"):
         return "failed"
-    return "denied" if exchange.judged else "refused"
+    return "denied" if observed.judged else "refused"

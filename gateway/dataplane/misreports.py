@@ -12,7 +12,7 @@ from typing import Final
 from gateway.audit.balances import number
 from gateway.audit.entry import document
 from gateway.call import COUNTS, Usage
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Carried
 from gateway.usage.reservation import CallReservation, WorstCase
 
 INVALID: Final = "invalid"
@@ -26,9 +26,9 @@ MOST_NANOUSD: Final = 10_000 * 10**9
 """More money than one call can cost: so much is that many tokens at the highest price of the table."""
 
 
-def fault(exchange: Exchange) -> str:
+def fault(carried: Carried) -> str:
     """The fault of the report of an answer; empty if it can be charged by."""
-    report, reservation = exchange.report, exchange.reservation
+    report, reservation = carried.admitted.observed.report, carried.reservation
     if report.unsound or report.lacking:
         return INVALID
     usage = report.usage
@@ -54,13 +54,14 @@ def _most(reservation: CallReservation, worst: WorstCase) -> int:
     return min(MOST_OF_A_CALL, max(reservation.tokens, worst.window * (1 + worst.answers)))
 
 
-def withdraw(exchange: Exchange, found: str) -> None:
+def withdraw(carried: Carried, found: str) -> None:
     """Take back what was reported, so that nothing counts it. The entry keeps the numbers."""
-    report = exchange.report
-    exchange.misreported, exchange.reported = found, document(_shown(report.usage))
+    observed = carried.admitted.observed
+    report = observed.report
+    carried.misreported, carried.reported = found, document(_shown(report.usage))
     report.usage = report.charged = report.seconds = report.images = None
     report.further, report.tools = (), {}
-    exchange.cost_nanousd, exchange.price = None, ""
+    observed.cost_nanousd, observed.price = None, ""
 
 
 def _shown(usage: Usage | None) -> dict[str, int | str]:

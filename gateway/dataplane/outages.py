@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Observed
 from gateway.errors import REASONS
 from gateway.identity.principals import Principal
 from gateway.policy.cache import Panel
@@ -98,19 +98,18 @@ class Outages(Notes[_Taken]):
         self._successes: dict[tuple[int, ...], tuple[_Of, int]] = {}
         self._told: set[Scope] = set()
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, observed: Observed) -> None:
         """A request has ended."""
-        outcome = exchange.outcome
+        outcome = observed.outcome
         if outcome in _NEUTRAL:
             return
         code = _BROKEN.get(outcome, outcome if outcome in REASONS or outcome in FAULTS else "")
-        if outcome == "provider_error" and exchange.status != exchange.upstream_status:
+        if outcome == "provider_error" and observed.status != observed.upstream_status:
             code = "upstream_unavailable"  # the provider refuses the gateway's credential
-        panel = exchange.panel if exchange.authorization is None else exchange.authorization.panel
-        of, now_ns = (exchange.principal, exchange.match, panel), time.time_ns()
+        of, now_ns = (observed.principal, observed.match, observed.panel), time.time_ns()
         if not code:
             # Nearly all requests end so, and what that means for their scopes matters only when somebody looks.
-            self._successes[id(of[0]), id(of[1]), id(panel)] = of, now_ns
+            self._successes[id(of[0]), id(of[1]), id(of[2])] = of, now_ns
             return
         self._note_successes()
         self._note(of, code, now_ns)

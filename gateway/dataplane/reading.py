@@ -6,13 +6,15 @@ in memory until it is judged and recorded, and only one such body is there.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.body import Body
-from gateway.call import Reference
+from gateway.call import Call, Reference
 from gateway.dataplane import receiving
 from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
-from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.obliged import renamed
+from gateway.dataplane.phases import Admitted, Reading
 from gateway.errors import Denied, PrincipalHint
 from gateway.identity.principals import Principal
 from gateway.identity.signatures import Signed
@@ -47,55 +49,47 @@ class Reader:
         else:
             await beside(self._turns, holders_of(principal), signed.check_body, body, principal)
 
-    async def read(self, exchange: Exchange) -> None:
-        """Make the call of what was received."""
-        if len(exchange.received) <= LARGE_BODY:
-            _read(exchange)
+    async def read(self, admitted: Admitted) -> tuple[Admitted, Reading]:
+        """Make the call of what was received. A call about state at a provider may have to go to another upstream."""
+        request, observed = admitted.request, admitted.observed
+        if len(request.received) <= LARGE_BODY:
+            reading = _read(admitted)
         else:
-            if not isinstance(exchange.received, bytes):
-                await exchange.turn.take(_READING * len(exchange.received))
-            assert exchange.principal is not None
-            await beside(self._turns, holders_of(exchange.principal), _read, exchange)
-            exchange.count_spooled()
-        if isinstance(exchange.found, Choices) and exchange.attempt == 1 and await self._keep_to_state(exchange):
-            await self.read(exchange)  # as the upstream reads it that has what the call names
+            if not isinstance(request.received, bytes):
+                await request.turn.take(_READING * len(request.received))
+            reading = await beside(self._turns, holders_of(admitted.principal), _read, admitted)
+            request.count_spooled(reading.call)
+        call, models = reading.call, reading.models
+        observed.action, observed.model, observed.requested = call.action, call.model, models[0] if models else ""
+        if isinstance(admitted.found, Choices) and admitted.attempt == 1 and (call.references or call.stores):
+            before, admitted = admitted.match, await self._keep_to_state(admitted, admitted.found, call)
+            if admitted.match != before:
+                observed.match = admitted.match
+                return await self.read(admitted)  # as the upstream reads it that has what the call names
+        return admitted, reading
 
-    async def foreign(self, exchange: Exchange, match: Match) -> tuple[Reference, ...]:
+    async def foreign(self, principal: Principal, match: Match, call: Call) -> tuple[Reference, ...]:
         """The references of the call to state at the provider that its agent did not create here at this upstream."""
-        call, principal = exchange.call, exchange.principal
-        assert call is not None
-        assert principal is not None
         if not call.references:
             return ()
         upstream = match.destination.id
         return await self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
 
-    async def kept(self, exchange: Exchange, match: Match) -> Kept | None:
+    async def kept(self, principal: Principal, match: Match, call: Call) -> Kept | None:
         """The usage of the response that the call continues, if its agent has made it here at this upstream."""
-        call, principal = exchange.call, exchange.principal
-        assert call is not None
-        assert principal is not None
         if not call.references or (response := bounds.previous_response(call)) is None:
             return None
         return await self._references.usage_of(
             principal.organization, match.destination.id, principal.agent_id, response
         )
 
-    async def _keep_to_state(self, exchange: Exchange) -> bool:
-        """Let a call that names or creates state at a provider go to no other upstream. Whether it changed course."""
-        call, before = exchange.call, exchange.match
-        assert call is not None
-        assert isinstance(exchange.found, Choices)
-        if not call.references and not call.stores:
-            return False
-        owners = [
-            each for _, each in exchange.found.members if call.references and not await self.foreign(exchange, each)
-        ]
-        exchange.others = ()
-        if before not in owners and owners:
-            exchange.match = owners[0]
-            exchange.speaker = owners[0].destination.provider
-        return exchange.match != before
+    async def _keep_to_state(self, admitted: Admitted, found: Choices, call: Call) -> Admitted:
+        """The same at no other upstream than the one that has what the call names or creates."""
+        principal, match = admitted.principal, admitted.match
+        if call.references:
+            owners = [each for _, each in found.members if not await self.foreign(principal, each, call)]
+            match = owners[0] if owners and match not in owners else match
+        return replace(admitted, match=match, others=())
 
 
 def check_upstream(principal: Principal, found: Match | Choices) -> None:
@@ -106,16 +100,15 @@ def check_upstream(principal: Principal, found: Match | Choices) -> None:
             raise Denied("bad_credentials", "legacy_other_upstream", principal_hint=PrincipalHint.of(principal))
 
 
-def _read(exchange: Exchange) -> None:
+def _read(admitted: Admitted) -> Reading:
     """Read the call in this request. It is changed so that its answer will report usage, and the model has the name
     that the upstream knows it by: what is judged is what is sent.
     """
-    match = exchange.match
-    assert match is not None
+    match, received = admitted.match, admitted.request.received
     provider = match.destination.provider
-    call = provider.read(match.endpoint, exchange.head, exchange.received)
-    exchange.requested_models, exchange.requested_path = (), ""
-    exchange.call, exchange.edits = provider.edit(call, REPORT_USAGE)
+    read = provider.read(match.endpoint, admitted.head, received)
+    call, edits = provider.edit(read, REPORT_USAGE)
     if match.renames:
-        exchange.change(*renamed(match, exchange.call))
-    exchange.call = receiving.spooled(exchange.call, exchange.received)
+        call, more = renamed(match, call)
+        edits += more
+    return Reading(receiving.spooled(call, received), edits, read.models, read.path)

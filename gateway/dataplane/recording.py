@@ -18,8 +18,8 @@ from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.denials import Denials
-from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.measures import Measures
+from gateway.dataplane.phases import Carried, Judged, Observed
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.dataplane.refusals import Refusals
 from gateway.errors import Denied, GatewayError, PrincipalHint
@@ -57,101 +57,95 @@ class Recorder:
         """How many entries wait for a commit."""
         return self._writer.waiting
 
-    async def decided(self, exchange: Exchange) -> None:
+    async def decided(self, judged: Judged) -> None:
         """Record the decision. `Denied` if that fails, or if the log finds that a limit is reached.
 
         A denial beyond its agent's pace is counted instead.
         """
-        principal, authorization = exchange.principal, exchange.authorization
-        assert principal is not None
-        assert authorization is not None
+        principal, observed = judged.admitted.principal, judged.admitted.observed
         has_room = self._denials.has_room(principal)
-        if not has_room and not authorization.allow:
-            self._count(exchange, principal, authorization.code)
+        if not has_room and not judged.authorization.allow:
+            self._count(observed, principal, judged.authorization.code)
             return
-        if len(exchange.received) <= LARGE_BODY:
-            intent = evidence.decided(exchange)
+        if len(observed.request.received) <= LARGE_BODY:
+            intent = evidence.decided(judged)
         else:
-            intent = await beside(self._turns, holders_of(principal), evidence.decided, exchange)
+            intent = await beside(self._turns, holders_of(principal), evidence.decided, judged)
         intent.counted = not has_room
-        # From here on the entry may be in the log, also if this task is cancelled while it waits.
-        exchange.open = intent.open
         try:
             committed = await self._writer.write(intent)
         except AuditError as error:
-            exchange.open = False
             raise Denied("audit_unavailable", str(error)) from error
         except asyncio.CancelledError:
-            if exchange.open:
-                await self.completed(exchange, "gateway_stopped")
+            # The entry may be in the log all the same.
+            if intent.open:
+                await self.completed(Carried.of(judged), "gateway_stopped")
             raise
-        exchange.recorded, exchange.decided_ns = committed.recorded, time.monotonic_ns()
+        observed.recorded, observed.decided_ns = committed.recorded, time.monotonic_ns()
         if committed.recorded and committed.entry["allow"] is not True:
             self._denials.spend(principal, intent)
         if intent.allow and committed.entry["allow"] is not True:
             # The log has the last word: a reservation can turn an allow around inside its transaction.
-            exchange.open = False
             denied = refusal_of_limits(committed.entry)
             if self._measures is not None:
                 self._measures.limited(intent.organization, denied.facts or ())
             if not committed.recorded:
-                self._count(exchange, principal, denied.code)
+                self._count(observed, principal, denied.code)
             raise denied
 
-    def _count(self, exchange: Exchange, principal: Principal, code: str) -> None:
+    def _count(self, observed: Observed, principal: Principal, code: str) -> None:
         """Count a denial that has no entry of its own."""
-        owner = PrincipalHint.of(principal)
-        exchange.counted = self._refusals.add_denial(code, owner, exchange.asked)
+        observed.counted = self._refusals.add_denial(code, PrincipalHint.of(principal), observed.asked)
 
-    async def completed(self, exchange: Exchange, outcome: str) -> bool:
+    async def completed(self, carried: Carried, outcome: str) -> bool:
         """Close the decision; false if it could not be recorded. Being cancelled ends the wait, not the recording."""
         try:
-            await self._close(exchange, outcome)
+            await self._close(carried, outcome)
         except AuditError as error:
-            logger.error("the closing of %s could not be recorded: %s", exchange.decision_id, error)
+            logger.error("the closing of %s could not be recorded: %s", carried.admitted.observed.decision_id, error)
             return False
         finally:
-            if exchange.keeping is not None:
-                exchange.keeping.release()
-        exchange.open = False
+            if carried.keeping is not None:
+                carried.keeping.release()
         return True
 
-    async def _close(self, exchange: Exchange, outcome: str) -> None:
+    async def _close(self, carried: Carried, outcome: str) -> None:
         """Write `completed`. Nothing that a provider sends may leave the decision open: only a restart would end it."""
         try:
-            self._reckon(exchange)
-            await self._writer.write(evidence.completed(exchange, outcome))
+            self._reckon(carried)
+            await self._writer.write(evidence.completed(carried, outcome))
         except Exception as error:
             if isinstance(error, AuditError) and error.code != "bad_entry":
                 raise
-            logger.exception("the closing of %s holds nothing of the answer", exchange.decision_id)
-            await self._writer.write(evidence.bare(exchange, outcome, type(error).__name__))
+            logger.exception("the closing of %s holds nothing of the answer", carried.admitted.observed.decision_id)
+            await self._writer.write(evidence.bare(carried, outcome, type(error).__name__))
 
-    def _reckon(self, exchange: Exchange) -> None:
-        """Say what the exchange has cost, if what was reported of it can be charged by."""
-        if found := misreports.fault(exchange):
-            misreports.withdraw(exchange, found)
-        elif self._costs is not None and (cost := self._costs.of(exchange)) is not None:
-            exchange.cost_nanousd, exchange.price = cost.nanousd, cost.price
+    def _reckon(self, carried: Carried) -> None:
+        """Say what the call has cost, if what was reported of it can be charged by."""
+        observed = carried.admitted.observed
+        if found := misreports.fault(carried):
+            misreports.withdraw(carried, found)
+        elif self._costs is not None and (cost := self._costs.of(carried)) is not None:
+            observed.cost_nanousd, observed.price = cost.nanousd, cost.price
             if cost.nanousd > misreports.MOST_NANOUSD:
-                misreports.withdraw(exchange, misreports.IMPOSSIBLE)
-        reservation, usage = exchange.reservation, exchange.report.usage
+                misreports.withdraw(carried, misreports.IMPOSSIBLE)
+        reservation, usage = carried.reservation, observed.report.usage
         if reservation is not None and reservation.estimate is not None and usage is not None:
-            reservation.estimate.learn(usage.input + usage.output, exchange.cost_nanousd or 0)
+            reservation.estimate.learn(usage.input + usage.output, observed.cost_nanousd or 0)
 
-    async def remember_created(self, exchange: Exchange) -> None:
+    async def remember_created(self, carried: Carried) -> None:
         """Remember the state that the answer created, so that this agent may refer to it."""
-        principal, match, created = exchange.principal, exchange.match, exchange.report.created
-        if not created or principal is None or match is None:
+        observed, principal = carried.admitted.observed, carried.admitted.principal
+        if not (created := observed.report.created):
             return
-        whose = principal.organization, match.destination.id, principal.agent_id
+        whose = principal.organization, carried.admitted.match.destination.id, principal.agent_id
         try:
             await asyncio.to_thread(self._references.remember, *whose, created)
-            usage, model = exchange.report.usage, exchange.model
-            if exchange.keeps_all and exchange.outcome == "ok" and usage is not None and model is not None:
+            usage, model = observed.report.usage, observed.model
+            if carried.keeps_all and observed.outcome == "ok" and usage is not None and model is not None:
                 kept = Kept(model, usage.input + usage.output)
                 for each in created:
                     if each.kind == "response":
                         await asyncio.to_thread(self._references.remember_usage, *whose, each.id, kept)
         except GatewayError as error:
-            logger.error("%s: %s", exchange.decision_id, error.message)
+            logger.error("%s: %s", observed.decision_id, error.message)

@@ -12,8 +12,8 @@ from starlette.types import Send
 from gateway.dataplane import evidence, rejected
 from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
-from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding
+from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import Produced
 from gateway.errors import Denied
 from gateway.identity.key_scope import MODEL_LIST
@@ -23,8 +23,8 @@ from gateway.upstream.answer_headers import Headers
 from gateway.upstream.client import Answer
 from gateway.upstream.model_list import ModelListTap
 from gateway.upstream.providers import rejections
-from gateway.upstream.routing import Match
 from gateway.upstream.taps import Tap
+from gateway.usage.reservation import CallReservation
 
 # A tap may hold this much of an answer without counting: every call needs some.
 _FREE = 64 * 1024
@@ -41,9 +41,8 @@ _PIECE = 2 * 1024
 _TURN = 0.002
 
 
-def _counted(exchange: Exchange) -> Produced | None:
+def _counted(reservation: CallReservation | None) -> Produced | None:
     """The counter of a stream, where what has come of it says what it can be charged at."""
-    reservation = exchange.reservation
     seen = reservation is not None and reservation.worst is not None and reservation.worst.seen
     return Produced() if seen else None
 
@@ -54,8 +53,9 @@ class Relay:
     `holding` is for what the tap holds of the answer until `run` returns, `turns` those of long judgements.
     """
 
-    def __init__(self, exchange: Exchange, match: Match, holding: Holding, turns: Shares, send: Send) -> None:
-        self._exchange = exchange
+    def __init__(self, carried: Carried, holding: Holding, turns: Shares, send: Send) -> None:
+        self._carried, self._observed = carried, carried.admitted.observed
+        match = carried.admitted.match
         self._turns = turns
         self._holding = holding
         self._destination = match.destination
@@ -69,36 +69,36 @@ class Relay:
 
     async def run(self, answer: Answer) -> str:
         """Relay all but the end; returns how the answer ended. Raises `Denied` where the upstream breaks off."""
-        exchange = self._exchange
+        carried, observed = self._carried, self._observed
         if answer.status >= 400:
             await self._without_key(answer)
         kind = answer.header(b"content-type")
-        tap = self._provider.tap(self._endpoint, kind, exchange.edits, stores=exchange.stores)
+        tap = self._provider.tap(self._endpoint, kind, carried.edits, stores=carried.stores)
         listed = self._list_of_models() if answer.status < 400 else None
         tap = listed or tap
-        exchange.report = tap.report
+        observed.report = tap.report
         self._streaming = tap.streaming
         self._head = self._response_head(answer, whole=not (tap.streaming or listed))
-        digest = evidence.BodyDigest(exchange.salt, "response_body")
+        digest = evidence.BodyDigest(carried.admitted.salt, "response_body")
         said: list[bytes] | None = [] if rejected.telling(answer.status) else None
-        if (keeping := exchange.keeping) is not None:
+        if (keeping := carried.keeping) is not None:
             keeping.begin_answer(kind.decode("latin-1"))
         if tap.streaming:
             await self._begin()
             if answer.status < 400:
-                self._runs, exchange.produced = True, _counted(exchange)
-        produced = exchange.produced
+                self._runs, carried.produced = True, _counted(carried.reservation)
+        produced = carried.produced
         try:
             while chunk := await answer.read():
-                if exchange.first_byte_monotonic_ns is None:
-                    exchange.first_byte_monotonic_ns = time.monotonic_ns()
-                exchange.response_bytes += len(chunk)
+                if observed.first_byte_ns is None:
+                    observed.first_byte_ns = time.monotonic_ns()
+                carried.response_bytes += len(chunk)
                 digest.update(chunk)
                 if produced is not None:
                     produced.add(chunk)
                 if said is not None:
                     said.append(chunk[: rejections.MAX_BYTES + 1])
-                    if exchange.response_bytes > rejections.MAX_BYTES:
+                    if carried.response_bytes > rejections.MAX_BYTES:
                         said = None
                 if keeping is not None:
                     keeping.add(chunk)
@@ -109,12 +109,12 @@ class Relay:
         except sse.EventTooLargeError:
             raise Denied("upstream_error", "an unfinished event of the stream has too many bytes or lines") from None
         finally:
-            exchange.response_commitment = digest.hexdigest()
+            carried.response_commitment = digest.hexdigest()
             try:
                 self._tail = tap.finish() if listed is None else await self._finish_list(listed)
             finally:  # all requests share what is held
                 self._holding.release()
-        if listed is not None and len(self._tail) == exchange.response_bytes:
+        if listed is not None and len(self._tail) == carried.response_bytes:
             self._head = self._response_head(answer, whole=True)
         if answer.status >= 400:
             self._tell_apart(answer.status, b"".join(said or ()))
@@ -122,19 +122,19 @@ class Relay:
         if tap.report.failed:
             return "upstream_error"
         if not tap.ended:
-            exchange.detail = "the answer ended before its terminal event or the end of its document"
+            carried.detail = "the answer ended before its terminal event or the end of its document"
             return "upstream_incomplete"
         return self._outcome()
 
     def leave(self) -> float:
         """The client has left; returns for how many seconds the stream shall run on, so that its usage comes."""
-        exchange, reservation = self._exchange, self._exchange.reservation
+        carried, reservation = self._carried, self._carried.reservation
         if not self._runs or reservation is None or reservation.worst is None:
             return 0
-        exchange.left = True
-        if exchange.produced is None:
+        carried.left = True
+        if carried.produced is None:
             return _FOR_USAGE
-        exchange.came_before = exchange.produced.tokens
+        carried.came_before = carried.produced.tokens
         return _FOR_THE_PACE
 
     async def _without_key(self, answer: Answer) -> None:
@@ -170,20 +170,20 @@ class Relay:
     def _response_head(self, answer: Answer, *, whole: bool) -> Headers:
         """The headers that reach the client. The length is among them if the client gets all of the body."""
         headers = answer_headers.passing(answer.headers, self._destination, whole=whole)
-        headers.append((b"x-decision-id", self._exchange.decision_id.encode()))
+        headers.append((b"x-decision-id", self._observed.decision_id.encode()))
         return headers
 
     def _tell_apart(self, status: int, said: bytes) -> None:
         """Note what the provider's error is about, if it says so."""
-        found = rejected.read(self._destination, status, said) if self._exchange.rejected is None else None
-        why = self._exchange.rejected = found.why if found is not None else self._exchange.rejected
+        found = rejected.read(self._destination, status, said) if self._observed.rejected is None else None
+        why = self._observed.rejected = found.why if found is not None else self._observed.rejected
         if why is not None:
-            self._exchange.detail = rejected.detail(why, status)
+            self._carried.detail = rejected.detail(why, status)
 
     def _list_of_models(self) -> ModelListTap | None:
         """What keeps models out of a list that this client may not use; None if all of it is for everybody."""
-        principal, usable = self._exchange.principal, self._exchange.usable
-        if self._endpoint.route.action != MODEL_LIST or principal is None or usable is None:
+        principal, usable = self._carried.admitted.principal, self._carried.usable
+        if self._endpoint.route.action != MODEL_LIST or usable is None:
             return None
         scope = principal.scope if principal.scope is not None and principal.scope.models else None
         if scope is None and not usable.asks:
@@ -197,8 +197,7 @@ class Relay:
 
     async def _finish_list(self, listed: ModelListTap) -> bytes:
         """Policies are asked about each model, like in a long judgement: beside the event loop, and in turn."""
-        assert self._exchange.principal is not None
-        return await beside(self._turns, holders_of(self._exchange.principal), listed.finish)
+        return await beside(self._turns, holders_of(self._carried.admitted.principal), listed.finish)
 
     async def _pass(self, tap: Tap, chunk: bytes, last: bool) -> None:
         """Send what the tap lets pass of this chunk."""
@@ -236,18 +235,18 @@ class Relay:
         if not tap.forget():
             raise Denied("upstream_error", "an event of the stream is larger than the memory that is left")
         self._holding.release()
-        self._exchange.detail = "nothing was read from the answer: no memory was left to hold it"
+        self._carried.detail = "nothing was read from the answer: no memory was left to hold it"
 
     def _outcome(self) -> str:
         """The outcome of a whole answer. A server that ignores its cap must be found out."""
-        cap, report = self._exchange.output_cap, self._exchange.report
+        cap, report = self._carried.output_cap, self._observed.report
         if cap is None or report.usage is None or report.usage.output <= cap:
             return "ok"
         # The limit is one of the answer itself, not of what the provider has asked its models besides.
         output = report.usage.output - sum(each.output for _, each in report.further) - report.rejected
         if output <= cap:
             return "ok"
-        self._exchange.detail = f"the answer has {output} output tokens, its limit was {cap}"
+        self._carried.detail = f"the answer has {output} output tokens, its limit was {cap}"
         return "cap_exceeded"
 
     async def _take_rest(self, answer: Answer, tap: Tap, digest: evidence.BodyDigest) -> None:
@@ -262,11 +261,11 @@ class Relay:
                     taken += len(chunk)
                     digest.update(chunk)
                     tap.feed(chunk, answer.complete)
-        self._exchange.response_bytes += taken
+        self._carried.response_bytes += taken
 
     async def _begin(self) -> None:
         self.begun = True
-        status = self._exchange.status = self._exchange.upstream_status
+        status = self._observed.status = self._observed.upstream_status
         await self._send({"type": "http.response.start", "status": status, "headers": self._head})
 
     async def break_off(self, denied: Denied) -> None:
@@ -276,7 +275,7 @@ class Relay:
         without one makes the server close the connection.
         """
         if self._streaming:
-            denied.decision = self._exchange.decision_id
+            denied.decision = self._observed.decision_id
             event = self._provider.error_event(self._endpoint, denied)
             with suppress(TimeoutError):  # of a client that has stopped reading
                 async with asyncio.timeout(_AFTER_THE_END):

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Observed
 from gateway.logs import clean, clock, stamp
 from gateway.usage.prices import dollars
 
@@ -73,10 +73,10 @@ class RequestLog:
         self._thread = threading.Thread(target=self._write_batches, name="request log", daemon=True)
         self._thread.start()
 
-    def add(self, exchange: Exchange, request: str, began_ns: int) -> None:
+    def add(self, observed: Observed, request: str, began_ns: int) -> None:
         """Note that a request has ended; `request` is its method and path, `began_ns` by the monotonic clock."""
         if len(self._lines) < _MAX_WAITING:
-            self._lines.append(_line(exchange, request, began_ns))
+            self._lines.append(_line(observed, request, began_ns))
         else:
             self._lost += 1
         if self._timer is None:
@@ -174,22 +174,21 @@ class _Columns:
         return f"{_GREEN if line.outcome == 'ok' else _YELLOW if denied else _RED}{text}{_PLAIN}"
 
 
-def _line(exchange: Exchange, request: str, began_ns: int) -> Line:
-    usage, principal = exchange.report.usage, exchange.principal
-    model = exchange.model if exchange.call is None else exchange.call.model
+def _line(observed: Observed, request: str, began_ns: int) -> Line:
+    usage, principal, model = observed.report.usage, observed.principal, observed.model
     # By position, which is faster: this is done for each request.
     return Line(
         time.time(),
         None if principal is None else principal.name,
         _short(request),
         None if model is None else _short(model),
-        exchange.outcome,
-        exchange.status,
+        observed.outcome,
+        observed.status,
         None if usage is None else usage.input,
         None if usage is None else usage.output,
-        exchange.cost_nanousd,
+        observed.cost_nanousd,
         (time.monotonic_ns() - began_ns) // 1_000_000,
-        exchange.decision_id if exchange.recorded else "",
+        observed.decision_id if observed.recorded else "",
     )
 
 

@@ -15,6 +15,7 @@ thread; if nobody takes them they are dropped.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Observed, Request
 
 _NAME = "agent-identity-gateway"
 _LONGEST = 128
@@ -67,99 +68,94 @@ class Spans:
         self._tracer = self._provider.get_tracer(_NAME, version(_NAME))
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, exchange: Exchange) -> None:
+    def begin(self, request: Request, headers: Mapping[str, str]) -> None:
         offset = time.time_ns() - time.monotonic_ns()
         root = self._tracer.start_span(
             "request",
-            self._propagator.extract(dict(exchange.head.headers)),
+            self._propagator.extract(dict(headers)),
             SpanKind.SERVER,
-            start_time=exchange.started_monotonic_ns + offset,
+            start_time=request.started_ns + offset,
         )
-        exchange.trace = Trace(root, offset)
-        exchange.trace_id = format_trace_id(root.get_span_context().trace_id)
+        request.trace = Trace(root, offset)
+        request.trace_id = format_trace_id(root.get_span_context().trace_id)
 
-    def forward(self, exchange: Exchange, headers: dict[str, str]) -> None:
-        trace = exchange.trace
+    def forward(self, observed: Observed, headers: dict[str, str]) -> None:
+        trace = observed.request.trace
         assert isinstance(trace, Trace)
         inside = set_span_in_context(trace.root)
-        trace.upstream = self._tracer.start_span(_name(exchange), inside, SpanKind.CLIENT, start_time=time.time_ns())
+        trace.upstream = self._tracer.start_span(_name(observed), inside, SpanKind.CLIENT, start_time=time.time_ns())
         self._propagator.inject(headers, set_span_in_context(trace.upstream))
 
-    def closed(self, exchange: Exchange, outcome: str) -> None:
-        trace = exchange.trace
+    def closed(self, observed: Observed, outcome: str) -> None:
+        trace = observed.request.trace
         assert isinstance(trace, Trace)
-        trace.told = exchange.decision_id
+        trace.told = observed.decision_id
         if not trace.root.is_recording():
             return
-        self._judged(trace, exchange)
+        self._judged(trace, observed)
         span, trace.upstream = trace.upstream, None
         if span is not None:
-            _describe(span, exchange, outcome)
-            assert exchange.match is not None
-            address = urlsplit(exchange.match.destination.base_url)
+            _describe(span, observed, outcome)
+            address = urlsplit("" if observed.match is None else observed.match.destination.base_url)
             if address.hostname:
                 span.set_attribute("server.address", address.hostname)
                 span.set_attribute("server.port", address.port or (443 if address.scheme == "https" else 80))
-            if exchange.upstream_status is not None:
-                span.set_attribute("http.response.status_code", exchange.upstream_status)
-            if exchange.first_byte_monotonic_ns is not None:
-                took = (exchange.first_byte_monotonic_ns - exchange.sent_ns) / 1e9
+            if observed.upstream_status is not None:
+                span.set_attribute("http.response.status_code", observed.upstream_status)
+            if observed.first_byte_ns is not None:
+                took = (observed.first_byte_ns - observed.sent_ns) / 1e9
                 span.set_attribute("gen_ai.response.time_to_first_chunk", took)
-            span.end(exchange.answered_ns + trace.offset)
-        self._part(trace, "record completed", exchange.answered_ns, exchange.closed_ns)
+            span.end(observed.answered_ns + trace.offset)
+        self._part(trace, "record completed", observed.answered_ns, observed.closed_ns)
 
-    def finished(self, exchange: Exchange) -> None:
-        if exchange.trace is None:  # refused by its head
-            self.begin(exchange)
-        trace = exchange.trace
+    def finished(self, observed: Observed) -> None:
+        if observed.request.trace is None:  # refused by its head
+            self.begin(observed.request, {})
+        trace = observed.request.trace
         assert isinstance(trace, Trace)
         if trace.root.is_recording():
-            if trace.told != exchange.decision_id:
-                self._judged(trace, exchange)
-            _describe(trace.root, exchange, exchange.outcome)
-            if exchange.status is not None:
-                trace.root.set_attribute("http.response.status_code", exchange.status)
-            if exchange.target is not None:
-                trace.root.set_attribute("http.request.method", exchange.target.method)
-            trace.root.update_name(_name(exchange))
+            if trace.told != observed.decision_id:
+                self._judged(trace, observed)
+            _describe(trace.root, observed, observed.outcome)
+            if observed.status is not None:
+                trace.root.set_attribute("http.response.status_code", observed.status)
+            trace.root.set_attribute("http.request.method", observed.request.method)
+            trace.root.update_name(_name(observed))
         trace.root.end()
 
     def close(self) -> None:
         self._provider.shutdown()
 
-    def _judged(self, trace: Trace, exchange: Exchange) -> None:
+    def _judged(self, trace: Trace, observed: Observed) -> None:
         """The spans of steps 5 and 6, as far as they were done."""
-        if not exchange.judged_ns:
+        if not observed.judged_ns:
             return
-        self._part(trace, "policy", exchange.judging_ns, exchange.judged_ns)
-        if exchange.decided_ns:
-            self._part(trace, "record decided", exchange.judged_ns, exchange.decided_ns)
+        self._part(trace, "policy", observed.judging_ns, observed.judged_ns)
+        if observed.decided_ns:
+            self._part(trace, "record decided", observed.judged_ns, observed.decided_ns)
 
     def _part(self, trace: Trace, name: str, began_ns: int, ended_ns: int) -> None:
         inside = set_span_in_context(trace.root)
         self._tracer.start_span(name, inside, start_time=began_ns + trace.offset).end(ended_ns + trace.offset)
 
 
-def _action(exchange: Exchange) -> str:
-    if exchange.call is not None:
-        return exchange.call.action
-    if not exchange.action and exchange.match is not None:
-        return exchange.match.endpoint.route.action
-    return exchange.action
+def _action(observed: Observed) -> str:
+    if not observed.action and observed.match is not None:
+        return observed.match.endpoint.route.action
+    return observed.action
 
 
-def _model(exchange: Exchange) -> str:
-    model = exchange.call.model if exchange.call is not None else exchange.model
-    return (model or "")[:_LONGEST]
+def _model(observed: Observed) -> str:
+    return (observed.model or "")[:_LONGEST]
 
 
-def _name(exchange: Exchange) -> str:
-    action, model = _action(exchange), _model(exchange)
+def _name(observed: Observed) -> str:
+    action, model = _action(observed), _model(observed)
     return f"{_OPERATIONS.get(action, action)} {model}".strip() or "request"
 
 
-def _describe(span: Span, exchange: Exchange, outcome: str) -> None:
-    action, model, principal, match = _action(exchange), _model(exchange), exchange.principal, exchange.match
+def _describe(span: Span, observed: Observed, outcome: str) -> None:
+    action, model, principal, match = _action(observed), _model(observed), observed.principal, observed.match
     if action:
         span.set_attribute("gen_ai.operation.name", _OPERATIONS.get(action, action))
         span.set_attribute("aig.action", action)
@@ -173,9 +169,9 @@ def _describe(span: Span, exchange: Exchange, outcome: str) -> None:
         span.set_attribute("gen_ai.agent.id", principal.agent_id)
         span.set_attribute("gen_ai.agent.name", principal.name)
         span.set_attribute("aig.organization", principal.organization)
-    if exchange.recorded:
-        span.set_attribute("aig.decision.id", exchange.decision_id)
-    report = exchange.report
+    if observed.recorded:
+        span.set_attribute("aig.decision.id", observed.decision_id)
+    report = observed.report
     if report.model is not None:
         span.set_attribute("gen_ai.response.model", report.model[:_LONGEST])
     if report.usage is not None:

@@ -6,8 +6,8 @@ from starlette.types import Send
 
 from gateway.dataplane.attempts import Failure
 from gateway.dataplane.aws_clients import SignedForAwsError
-from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.patience import Patience
+from gateway.dataplane.phases import Observed
 from gateway.dataplane.refusals import EXPLAINED, Refusals
 from gateway.errors import Denied, PrincipalHint
 from gateway.http import refusal
@@ -25,33 +25,34 @@ class Teller:
 
     async def tell(self, failure: Failure, client: Departure, send: Send) -> None:
         """Tell the client how its request has failed: by the provider's own answer, if it was kept."""
+        observed = failure.admitted.observed
         if client.gone:
             return
         if failure.answer is None:
-            await self.refuse(failure.exchange, failure.denied, client, send)
+            await self.refuse(observed, failure.denied, client, send)
             return
-        failure.exchange.status = failure.exchange.upstream_status
+        observed.status = observed.upstream_status
         for message in failure.answer.messages:
             await send(message)
 
-    async def refuse(self, exchange: Exchange, denied: Denied, client: Departure, send: Send) -> None:
+    async def refuse(self, observed: Observed, denied: Denied, client: Departure, send: Send) -> None:
         """Answer with this refusal, in the shape of the provider that the request is for."""
-        exchange.status = denied.reason.status
-        exchange.owner = denied.principal_hint or owner(exchange.principal)
-        if exchange.recorded:
-            denied.decision = exchange.decision_id
-        elif exchange.counted:
-            denied.counted = exchange.counted
+        observed.status = denied.reason.status
+        observed.owner = denied.principal_hint or owner(observed.principal)
+        if observed.recorded:
+            denied.decision = observed.decision_id
+        elif observed.counted:
+            denied.counted = observed.counted
         else:
-            entry = self._refusals.add(denied, exchange.owner, exchange.asked)
+            entry = self._refusals.add(denied, observed.owner, observed.asked)
             if denied.code in EXPLAINED:
                 denied.refusal = entry
-        if not exchange.recorded:
-            await self._patience.wait(client, exchange.owner, exchange.peer)
+        if not observed.recorded:
+            await self._patience.wait(client, observed.owner, observed.request.peer)
         if isinstance(denied, SignedForAwsError):
             body = denied.body()
         else:
-            body = refusal.body(denied) if exchange.speaker is None else exchange.speaker.error(denied)
+            body = refusal.body(denied) if observed.speaker is None else observed.speaker.error(denied)
         headers: Headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -64,8 +65,8 @@ class Teller:
             headers.append((b"x-refusal-id", denied.refusal.encode()))
         if denied.reason.status == 503:
             headers.append((b"retry-after", b"1"))
-        if exchange.recorded:
-            headers.append((b"x-decision-id", exchange.decision_id.encode()))
+        if observed.recorded:
+            headers.append((b"x-decision-id", observed.decision_id.encode()))
         await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Observed, Request
 from gateway.errors import GatewayError
 from gateway.settings import Settings
 
@@ -22,16 +22,16 @@ _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 class Tracer(Protocol):
     """Makes a trace of each request. Owned by the worker's event loop."""
 
-    def begin(self, exchange: Exchange) -> None:
-        """The head of a request was accepted: begin its span, as a child of the client's if it names one."""
+    def begin(self, request: Request, headers: Mapping[str, str]) -> None:
+        """The head of a request was accepted: begin its span, as a child of the client's if its headers name one."""
 
-    def forward(self, exchange: Exchange, headers: dict[str, str]) -> None:
+    def forward(self, observed: Observed, headers: dict[str, str]) -> None:
         """A call goes upstream with these headers: begin its span, and name that as the parent there."""
 
-    def closed(self, exchange: Exchange, outcome: str) -> None:
+    def closed(self, observed: Observed, outcome: str) -> None:
         """A call has ended and its closing is recorded."""
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, observed: Observed) -> None:
         """The request has ended."""
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from gateway.dataplane import judgement, reading, recording
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Admitted, Reading
 from gateway.policy import authorization
 from gateway.registry.agents.registration import register_agent
 from gateway.registry.keys.changes import create_key
@@ -184,11 +184,10 @@ async def test_large_bodies_of_agents_are_read_in_turns(start: Start, monkeypatc
     go, order = threading.Event(), []
     read = reading._read
 
-    def slowly(exchange: Exchange) -> None:
+    def slowly(admitted: Admitted) -> Reading:
         go.wait(60)
-        assert exchange.principal is not None
-        order.append(exchange.principal.name)
-        read(exchange)
+        order.append(admitted.principal.name)
+        return read(admitted)
 
     gateway = await start()
     agent = register_agent(gateway.registry, actor=ACTOR, organization=ORG, name="other")

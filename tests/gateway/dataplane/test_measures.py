@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from gateway.call import Usage
-from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.measures import MAX_ACTIONS, MAX_MODELS, Measures
+from gateway.dataplane.phases import Observed, Request
 from gateway.identity.principals import Principal
 from gateway.registry.agents.changes import suspend_agent
 from gateway.shares import Shares
@@ -152,11 +152,12 @@ async def test_costs_are_counted(gateway: Gateway) -> None:
     assert numbers(gateway, "agent", "aig_agent_cost_usd", "default", "bot") == [closed["cost_nanousd"]]
 
 
-def exchange_of(number: int, upstream: str = "ups_1", **changed: Any) -> Exchange:
+def observed_of(number: int, upstream: str = "ups_1", **changed: Any) -> Observed:
     destination = Destination(upstream, "default", upstream, PROVIDERS["openai"], "http://x", True, None)
     route = Route("POST", "/x", "chat.completions", "json")
     budget = Shares("bytes", 1)
-    found = Exchange(f"dec_{number}", 1_000, b"", Holding(budget), Holding(budget), Turn(budget, 1))
+    request = Request(1_000, "POST", "/x", None, Holding(budget), Holding(budget), Turn(budget, 1))
+    found = Observed(request, f"dec_{number}", 1_000)
     found.principal, found.match = _principal(number), Match(destination, Endpoint(upstream, route, "/x"))
     found.action, found.outcome, found.recorded, found.upstream_status = "chat.completions", "ok", True, 200
     found.report.usage = Usage(10, 5)
@@ -177,12 +178,12 @@ def _principal(number: int) -> Principal:
 def test_the_series_are_bounded_with_100_000_agents_and_any_model(tmp_path: Path) -> None:
     """Agents, models, actions and combinations of them without end: the file is never full and the page stays small."""
     measures = Measures(tmp_path / "boot_1", agents=200)
-    at = [exchange_of(number, f"ups_{number}") for number in range(3)]
+    at = [observed_of(number, f"ups_{number}") for number in range(3)]
     for number in range(100_000):
         found = at[number % 3]
         found.principal, found.model, found.action = _principal(number), f"model-{number}", f"op-{number % 1000}"
         found.upstream_status = 200 if number % 2 else 404
-        measures.called(found, "ok")
+        measures.called(found, at[number % 3].match.destination, "ok")
         measures.finished(found)
     totals = collection.collect(tmp_path, {"boot_1"})
     kinds = [kind for kind, _ in totals.blocks]
@@ -198,5 +199,5 @@ def test_the_series_are_bounded_with_100_000_agents_and_any_model(tmp_path: Path
 
 def test_no_agent_is_a_label_if_none_may_be(tmp_path: Path) -> None:
     measures = Measures(tmp_path / "boot_1", agents=0)
-    measures.finished(exchange_of(1))
+    measures.finished(observed_of(1))
     assert "agent" not in {kind for kind, _ in collection.collect(tmp_path, {"boot_1"}).blocks}

@@ -22,7 +22,7 @@ import uvicorn
 
 import gateway as gateway_package
 from gateway.body import SpooledBody
-from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.phases import Admitted, Carried, Judged, Observed, Reading, Request
 from gateway.dataplane.relay import Relay
 from gateway.errors import Denied
 from gateway.upstream.client import Answer
@@ -37,7 +37,7 @@ Run = Callable[..., None]
 Kind = Callable[[], Awaitable[None]]
 
 # Everything that a call is held by while it is in progress.
-OF_CALLS = (Exchange, Relay, Answer, Outgoing, SpooledBody, Denied)
+OF_CALLS = (Request, Observed, Admitted, Reading, Judged, Carried, Relay, Answer, Outgoing, SpooledBody, Denied)
 ROUNDS = 3
 # Some memory differs from one moment to the next, such as the log's last batch; here it is spread over all calls.
 BYTES_PER_CALL = 256

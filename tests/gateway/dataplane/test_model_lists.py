@@ -62,7 +62,7 @@ async def test_what_is_listed(gateway: Gateway, rules: str, shown: list[str]) ->
 async def test_lists_are_judged_in_turn_with_other_long_judgements(gateway: Gateway) -> None:
     """Each takes up to a second of the interpreter, so one at a time does."""
     put_into_force(gateway, f'{LIST}\nallow if input.resource.model == "gpt-4o"\n')
-    turns, other = gateway.plane._judgement.turns, Holder("agent", "another")
+    turns, other = gateway.plane._judgements.turns, Holder("agent", "another")
     turns.take(other)
     asking = asyncio.create_task(listed(gateway))
     while not turns._waiting:

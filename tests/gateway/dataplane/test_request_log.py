@@ -19,8 +19,8 @@ import openai
 import pytest
 
 from gateway.dataplane import request_log
-from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.held_bytes import Holding, Turn
+from gateway.dataplane.phases import Observed, Request
 from gateway.dataplane.request_log import RequestLog
 from gateway.shares import Shares
 
@@ -145,9 +145,10 @@ def test_the_setting_is_one_of_three_words(live: Live) -> None:
     assert "must be one of always, never, auto" in done.stderr
 
 
-def exchange() -> Exchange:
+def observed() -> Observed:
     budget, turn = Shares("bytes", 1), Turn(Shares("turns", 1), 1)
-    found = Exchange("dec_1", time.monotonic_ns(), b"", Holding(budget), Holding(budget), turn)
+    request = Request(time.monotonic_ns(), "GET", "/v1/models", None, Holding(budget), Holding(budget), turn)
+    found = Observed(request, "dec_1", request.started_ns)
     found.outcome = "ok"
     return found
 
@@ -162,7 +163,7 @@ def test_nothing_waits_for_a_reader_that_takes_nothing(monkeypatch: pytest.Monke
         log = RequestLog("data", theirs)
         for _ in range(10_000):  # until the pipe is full, and then the list
             for _ in range(10):
-                log.add(exchange(), "GET /v1/models", 0)
+                log.add(observed(), "GET /v1/models", 0)
                 added.append(1)
             await asyncio.sleep(0.001)
             if len(added) >= 1000 and (log._writing, len(log._lines)) == (True, 50):
@@ -194,7 +195,7 @@ def test_what_a_client_sends_stays_within_its_line() -> None:
     async def main() -> None:
         log = RequestLog("data", theirs)
         log._form = request_log._Columns(colours=False)
-        made = exchange()
+        made = observed()
         made.model = "gpt\n\x1b[2J\u202e" + "x" * 10_000
         log.add(made, "GET /", 0)
         await asyncio.to_thread(log.close)
@@ -223,7 +224,7 @@ def test_a_file_of_lines(tmp_path: Path) -> None:
         logs = [RequestLog(name, file) for name in ("one", "two")]
         for _ in range(500):
             for log in logs:
-                log.add(exchange(), "GET /v1/models", 0)
+                log.add(observed(), "GET /v1/models", 0)
             await asyncio.sleep(0)
         for log in logs:
             await asyncio.to_thread(log.close)

@@ -1,0 +1,273 @@
+"""The states of a request while it passes through `proxy.py`: each phase returns what the next one needs.
+
+    Request    begins with the head: what all attempts at it share, and what it takes of what everybody shares
+    Admitted   steps 1 to 4: who asks for what, and the upstream that this attempt goes to
+    Judged     steps 5 and 6: the call that this upstream would get, and what the policies and limits say of it
+    Carried    steps 7 to 9: what outlives the call, its body and the documents that were judged
+
+A phase that needs a state takes it as an argument, so none asks whether it is there. Beside them, `Observed` says how
+far an attempt has come and how it has ended, for those who count requests and show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.body import Body
+from gateway.call import Call
+from gateway.dataplane.admission import Place
+from gateway.dataplane.content import Keeping
+from gateway.dataplane.held_bytes import Holding, Turn
+from gateway.dataplane.produced import Produced
+from gateway.dataplane.refusals import Asked
+from gateway.dataplane.usable_models import UsableModels
+from gateway.errors import PrincipalHint
+from gateway.frozen import frozen
+from gateway.identity.key_scope import MODEL_LIST
+from gateway.identity.principals import Principal
+from gateway.policy.authorization import Authorization
+from gateway.policy.cache import Panel
+from gateway.registry.port import Epochs
+from gateway.upstream.providers.base import Head, Provider
+from gateway.upstream.providers.rejections import Why
+from gateway.upstream.routing import Choices, Match, Target
+from gateway.upstream.taps import Report
+from gateway.usage import bounds
+from gateway.usage.reservation import CallReservation
+
+
+def _nothing() -> None:
+    """For a request that has no place yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A client's request, owned by the task that serves it."""
+
+    started_ns: int
+    method: str
+    path: str
+    # The address that the connection comes from.
+    peer: str | None
+    # How much of the worker's budgets the body takes, in memory and on disk.
+    holding: Holding
+    spooled: Holding
+    # For reading a body that is on disk.
+    turn: Turn
+    # Gives back its place among the requests in progress.
+    leave: Callable[[], None] = _nothing
+    # The provider in whose shape the client is refused while no upstream is known.
+    speaker: Provider | None = None
+    # For the log; empty if the client does not say.
+    trace_id: str = ""
+    user_agent: str = ""
+    # What the tracer keeps of this request, if there is one.
+    trace: object | None = None
+    received: Body = b""
+    # What was received is gone, so the call cannot be sent again.
+    forgotten: bool = False
+    # How long the client's body was waited for.
+    waited_ns: int = 0
+    # When the time for all attempts is over, by the event loop's clock; 0 before the first.
+    ends: float = 0.0
+
+    def take_place(self, place: Place) -> None:
+        """It is known who asks: whatever the request holds from now on counts for them."""
+        self.leave = place.leave
+        self.holding.holders = self.spooled.holders = self.turn.holders = place.holders
+
+    def count_spooled(self, call: Call) -> None:
+        """Count what is on disk: what was received and, if that was changed, what is sent instead."""
+        bodies = {id(each): each for each in (self.received, call.raw)}
+        self.spooled.hold(sum(len(each) for each in bodies.values() if not isinstance(each, bytes)))
+
+    def forget_body(self) -> None:
+        """Release what was received: it will not be sent again. Bodies are large."""
+        if not isinstance(self.received, bytes):
+            self.received.release()
+        self.received, self.forgotten = b"", True
+        self.holding.release()
+        self.spooled.release()
+
+    def release(self) -> None:
+        """Give back everything that this request takes of what all share; may be called again."""
+        self.forget_body()
+        self.turn.release()
+        self.leave()
+
+
+@dataclass(slots=True, eq=False)
+class Observed:
+    """How far an attempt has come and how it has ended, for measures, traces, the request log and the client."""
+
+    request: Request
+    decision_id: str
+    started_ns: int
+    # The one who asks and where it goes, as far as that is known.
+    principal: Principal | None = None
+    match: Match | None = None
+    # The agent of a refused request, if it is known.
+    owner: PrincipalHint | None = None
+    # The call as it is now; and the model that the client named, which policies may have replaced.
+    action: str = ""
+    model: str | None = None
+    requested: str = ""
+    # The bundles that have judged it.
+    panel: Panel | None = None
+    # The decision is, or may be, recorded. The client must not be given its id before.
+    recorded: bool = False
+    # The entry that counts its denial, if that has none of its own.
+    counted: str = ""
+    # By the monotonic clock, 0 for what has not happened: when judging began and ended, `decided` was durable, the call
+    # went upstream, its answer had ended, and `completed` was durable.
+    judging_ns: int = 0
+    judged_ns: int = 0
+    decided_ns: int = 0
+    sent_ns: int = 0
+    answered_ns: int = 0
+    closed_ns: int = 0
+    first_byte_ns: int | None = None
+    # The status that the client sees; None until a head was sent.
+    status: int | None = None
+    upstream_status: int | None = None
+    # What the provider's error is about, if that is known.
+    rejected: Why | None = None
+    report: Report = field(default_factory=Report)
+    # What it has cost in nano-dollars, and by which price; None while that is not known.
+    cost_nanousd: int | None = None
+    price: str = ""
+    # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
+    outcome: str = "gateway_error"
+
+    @property
+    def judged(self) -> bool:
+        """True if the log has the decision, on its own or as one of several denials."""
+        return self.recorded or self.counted != ""
+
+    @property
+    def speaker(self) -> Provider | None:
+        """The provider in whose shape the client is refused; None while none is known."""
+        return self.request.speaker if self.match is None else self.match.destination.provider
+
+    @property
+    def asked(self) -> Asked:
+        """The request of the client, as far as that is known."""
+        return Asked(self.request.method, self.request.path, self.requested or self.model or "")
+
+
+@frozen()
+class Admitted:
+    """One attempt at a request: who asks, and the upstream that it goes to. Nothing of it is older than `epochs`."""
+
+    request: Request
+    observed: Observed
+    # For the commitments of this attempt: once it is erased, they reveal nothing.
+    salt: bytes
+    target: Target
+    principal: Principal
+    # The state of the registry that this request is judged by.
+    epochs: Epochs
+    # What else of the head counts; its headers go upstream in any case.
+    head: Head
+    # What the path means in the registry, which upstream of it this attempt goes to, and those that take its place if
+    # it fails, in order.
+    found: Match | Choices
+    match: Match
+    others: tuple[Match, ...]
+    # From the second attempt on: which one this is, and the decision of the first.
+    attempt: int = 1
+    retry_of: str = ""
+    # How often the same upstream was tried again.
+    retries: int = 0
+
+    @property
+    def repeatable(self) -> bool:
+        """True if sending the call twice does no more than sending it once."""
+        return self.target.method == "GET" or "idempotency-key" in self.head.headers
+
+
+@frozen()
+class Reading:
+    """A call as its upstream reads it. `models` and `path` are the client's: a path may name a model, too."""
+
+    call: Call
+    # The provider's names for what the gateway changed in the body, in order.
+    edits: tuple[str, ...]
+    models: tuple[str, ...]
+    path: str
+
+    def changed(self, call: Call, edits: tuple[str, ...]) -> Reading:
+        """The same with another call, which differs from this one by these edits."""
+        return Reading(call, self.edits + edits, self.models, self.path)
+
+
+@frozen()
+class Judged:
+    """A call with the answer of policies and limits. `reading` has the call as it would be forwarded."""
+
+    admitted: Admitted
+    reading: Reading
+    authorization: Authorization
+    # What bundles that do not count would have decided, as JSON text.
+    shadow: str
+    # The output limit that the gateway has set because a limit needs one.
+    output_limit: int | None
+    # What it counts as, from the decision to its settlement; None if it is refused.
+    reservation: CallReservation | None
+    # What is done with its content; None if nothing is kept of it.
+    keeping: Keeping | None
+
+
+@dataclass(slots=True, eq=False)
+class Carried:
+    """A call on its way, without the documents that were judged: answers take minutes."""
+
+    admitted: Admitted
+    # Until it is forwarded, which deletes it: it holds the body.
+    call: Call
+    edits: tuple[str, ...]
+    stores: bool
+    # The usage of this call bounds the calls that continue its response.
+    keeps_all: bool
+    keeping: Keeping | None
+    reservation: CallReservation | None
+    # The time of its judgement, in nanoseconds since 1970: what it costs is what it cost then.
+    priced_ns: int
+    output_cap: int | None
+    # Headers that policies have set.
+    set_headers: Mapping[str, str]
+    # Of a list of models: which of them the agent may use.
+    usable: UsableModels | None
+
+    # Nothing of the request has reached the upstream, and nothing will.
+    unsent: bool = False
+    response_bytes: int = 0
+    response_commitment: str | None = None
+    # Which time limit ended it: connect, first_byte, idle or total.
+    timeout: str = ""
+    # What has come of a stream whose provider stops when its connection is closed; None if that bounds nothing.
+    produced: Produced | None = None
+    # The client has left a stream that runs on for its usage, of which so many tokens had come; and it came to its end.
+    left: bool = False
+    came_before: int = 0
+    ran_to_end: bool = False
+    # Why its usage is not charged by, and what was reported, as JSON text; empty if it is.
+    misreported: str = ""
+    reported: str = ""
+    # Why it failed, for the log alone.
+    detail: str = ""
+
+    @classmethod
+    def of(cls, judged: Judged) -> Carried:
+        """The state of a call that is let through."""
+        admitted, call, found = judged.admitted, judged.reading.call, judged.authorization
+        usable = None
+        if call.action == MODEL_LIST:
+            provider, used = admitted.match.destination.provider, found.input["usage"]
+            usable = UsableModels(found.panel, admitted.principal, provider, call.upstream, used)
+        keeps_all, obligations = call.stores and bounds.keeps_all(call), found.obligations
+        return cls(
+            admitted, call, judged.reading.edits, call.stores, keeps_all, judged.keeping, judged.reservation,
+            found.now_ns, obligations.max_output_tokens, obligations.set_headers, usable,
+        )  # fmt: skip
