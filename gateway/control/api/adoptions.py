@@ -111,8 +111,7 @@ def _start(ask: Ask[NewAdoption], keys: Sequence[str]) -> Started:
     return adoptions.start(
         ask.change(),
         ask.context.peppers,
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         upstream=given.upstream,
         keys=keys,
         expires_ns=time.time_ns() + (given.expires_in or 0) * 10**9 if ends_ns is None else ends_ns,
@@ -126,9 +125,7 @@ def _start(ask: Ask[NewAdoption], keys: Sequence[str]) -> Started:
 def stop(ask: Ask[Stop]) -> Answer:
     """Let old keys pass no longer; the next call with one of them is refused."""
     given = ask.body
-    stopped = adoptions.stop(
-        ask.change(), actor=ask.actor, organization=ask.tenant, upstream=given.upstream, reason=given.reason
-    )
+    stopped = adoptions.stop(ask.change(), **ask.by, upstream=given.upstream, reason=given.reason)
     return Answer(body={"stopped": [_shown(each) for each in stopped]})
 
 

@@ -152,7 +152,7 @@ def register(ask: Ask[NewAgent]) -> Answer:
     members = given.model_dump(exclude={"expires"})
     expires_ns = nanoseconds(given.expires)
     registry = ask.change()
-    made = register_agent(registry, actor=ask.actor, organization=ask.tenant, expires_ns=expires_ns, **members)
+    made = register_agent(registry, **ask.by, expires_ns=expires_ns, **members)
     return _shown(made, 201)
 
 
@@ -178,8 +178,7 @@ def update(ask: Ask[AgentPatch]) -> Answer:
         conditions.append(_unchanged(ask, before))
     changed = update_agent(
         ask.change(*conditions),
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         agent=before.id,
         update=_update(given, before),
         vault=ask.context.vault if given.keep_content else None,
@@ -262,9 +261,7 @@ def erase(ask: Ask) -> Answer:
     """
     from gateway.audit import content_erasure
 
-    erased = erase_content(
-        ask.change(), actor=ask.actor, organization=ask.tenant, agent=ask.path["agent"], vault=ask.context.vault
-    )
+    erased = erase_content(ask.change(), **ask.by, agent=ask.path["agent"], vault=ask.context.vault)
     with ask.context.writing() as writer:
         count = content_erasure.of_agent(writer, erased.id, ask.actor)
     return Answer(body={"agent": erased, "decisions": count})
@@ -273,7 +270,7 @@ def erase(ask: Ask) -> Answer:
 def _transition(change: Callable[..., AgentRecord | None], ask: Ask[Reasoned]) -> Answer:
     reference, reason = ask.path["agent"], ask.body.reason
     registry = ask.change(_matching(ask))
-    changed = change(registry, actor=ask.actor, organization=ask.tenant, agent=reference, reason=reason)
+    changed = change(registry, **ask.by, agent=reference, reason=reason)
     return _shown(changed or queries.agent(ask.registry, ask.tenant, reference))
 
 

@@ -92,13 +92,7 @@ def bind(ask: Ask[NewBinding]) -> Answer:
     """Let a bundle judge an agent, a team or the organization."""
     given = ask.body
     check_subject(ask, given.subject_kind, given.subject)
-    made = bindings.bind(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
-        kind=given.subject_kind,
-        **given.model_dump(exclude={"subject_kind"}),
-    )
+    made = bindings.bind(ask.change(), **ask.by, kind=given.subject_kind, **given.model_dump(exclude={"subject_kind"}))
     return Answer(body=shown(made), status=201, location=f"/bindings/{made.id}")
 
 
@@ -125,8 +119,7 @@ def unbind(ask: Ask) -> Answer:
 def _unbound(ask: Ask, found: BindingRecord | Unbinding, reason: str = "") -> Answer:
     removed = bindings.unbind(
         ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         kind=found.subject_kind,
         subject=found.subject,
         bundle=found.bundle,

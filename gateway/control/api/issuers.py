@@ -89,8 +89,7 @@ def add(ask: Ask[NewIssuer]) -> Answer:
         check_reach(ask.caller, url, insecure=given.insecure)
     made = issuers.add_issuer(
         ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         jwks=_text(given.jwks),
         persons=None if given.persons is None else PersonTokens(**given.persons.model_dump()),
         **given.model_dump(include={"name", "issuer", "audience", "jwks_url", "insecure"}),
@@ -130,12 +129,7 @@ def update(ask: Ask[IssuerPatch]) -> Answer:
             check_reach(ask.caller, url, insecure=given.insecure)
 
     changed = issuers.update_issuer(
-        ask.change(check),
-        actor=ask.actor,
-        organization=ask.tenant,
-        name=name,
-        update=IssuerUpdate(jwks=_text(given.jwks), **sent),
-        reason=given.reason,
+        ask.change(check), **ask.by, name=name, update=IssuerUpdate(jwks=_text(given.jwks), **sent), reason=given.reason
     )
     return Answer(body=_plain(changed))
 
@@ -144,7 +138,7 @@ def update(ask: Ask[IssuerPatch]) -> Answer:
 def remove(ask: Ask) -> Answer:
     """Trust an issuer no longer; the tokens that came from its rules end at their next use."""
     name = ask.path["issuer"]
-    removed = issuers.remove_issuer(ask.change(), actor=ask.actor, organization=ask.tenant, name=name)
+    removed = issuers.remove_issuer(ask.change(), **ask.by, name=name)
     return Answer(body=_plain(removed))
 
 
@@ -159,14 +153,7 @@ def rules(ask: Ask[None, PageQuery]) -> Answer:
 def add_rule(ask: Ask[NewRule]) -> Answer:
     """Let an issuer's tokens with these claims be an agent, or let one act for the persons that they name."""
     given = ask.body
-    made = issuers.add_rule(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
-        issuer=ask.path["issuer"],
-        claims=given.claims,
-        agent=given.agent,
-    )
+    made = issuers.add_rule(ask.change(), **ask.by, issuer=ask.path["issuer"], claims=given.claims, agent=given.agent)
     return Answer(body=made, status=201, location=f"/issuers/{made.issuer}/rules/{made.id}")
 
 
@@ -189,4 +176,4 @@ def _rule(ask: Ask) -> RuleRecord:
 def remove_rule(ask: Ask) -> Answer:
     """End a rule; the tokens that came from it end at their next use."""
     rule = _rule(ask).id
-    return Answer(body=issuers.remove_rule(ask.change(), actor=ask.actor, organization=ask.tenant, rule=rule))
+    return Answer(body=issuers.remove_rule(ask.change(), **ask.by, rule=rule))

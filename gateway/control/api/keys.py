@@ -137,14 +137,7 @@ def _given(ask: Ask[NewKey]) -> _Given:
     if given.scope is not None:
         scope = key_scope.scope(given.scope.actions, given.scope.models, given.scope.networks)
     check_actions(ask.registry, ask.tenant, scope)
-    return _Given(
-        actor=ask.actor,
-        organization=ask.tenant,
-        agent=given.agent,
-        lifetime_ns=lifetime(given.expires_in),
-        scope=scope,
-        reason=given.reason,
-    )
+    return _Given(**ask.by, agent=given.agent, lifetime_ns=lifetime(given.expires_in), scope=scope, reason=given.reason)
 
 
 @Operation("POST /keys", status=201, answer=_NEW_KEY)
@@ -191,8 +184,7 @@ def rotate(ask: Ask[Rotation]) -> Answer:
     made = key_rotation.rotate_key(
         ask.change(),
         ask.context.peppers,
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         terms=_terms(ask),
         deliver=ask.deliver,
         key=ask.path.get("key"),
@@ -209,13 +201,7 @@ def rotate_many(ask: Ask[Rotations]) -> Answer:
     All in one transaction, so a lost answer would lose them all: only for whoever has `ask.deliver`.
     """
     made, skipped = key_rotation.rotate_many(
-        ask.change(),
-        ask.context.peppers,
-        actor=ask.actor,
-        organization=ask.tenant,
-        terms=_terms(ask),
-        team=ask.body.team,
-        deliver=ask.deliver,
+        ask.change(), ask.context.peppers, **ask.by, terms=_terms(ask), team=ask.body.team, deliver=ask.deliver
     )
     return Answer(body={"rotated": [_rotated(each, {}) for each in made], "skipped": skipped}, status=201)
 
@@ -262,5 +248,5 @@ class Texts(Body):
 def revoke(ask: Ask[Reasoned]) -> Answer:
     """End a key, for good."""
     reference = ask.path["key"]
-    revoke_key(ask.change(), actor=ask.actor, organization=ask.tenant, key=reference, reason=ask.body.reason)
+    revoke_key(ask.change(), **ask.by, key=reference, reason=ask.body.reason)
     return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference), uses_of(ask)))

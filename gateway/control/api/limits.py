@@ -109,8 +109,7 @@ def _named(ask: Ask, given: Named) -> _Which:
 
 def _which(ask: Ask, found: LimitRecord | Named, by_gateway: bool | None, reason: str = "") -> _Which:
     return _Which(
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         kind=found.subject_kind,
         subject=found.subject,
         name=found.limit,

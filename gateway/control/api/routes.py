@@ -94,8 +94,7 @@ def _put(ask: Ask[RouteBody], registry: Registry, name: str) -> RouteRecord:
     given = ask.body
     return upstream_routes.set_route(
         registry,
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         name=name,
         members=[upstream_routes.NewMember(**each.model_dump()) for each in given.members],
         default=given.default,
@@ -106,9 +105,7 @@ def _put(ask: Ask[RouteBody], registry: Registry, name: str) -> RouteRecord:
 @Operation("DELETE /routes/{route}", answer=_ROUTE)
 def remove(ask: Ask[None, ReasonQuery]) -> Answer:
     """Remove a route; its upstreams stay."""
-    removed = upstream_routes.remove_route(
-        ask.change(), actor=ask.actor, organization=ask.tenant, name=_one(ask).name, reason=ask.query.reason
-    )
+    removed = upstream_routes.remove_route(ask.change(), **ask.by, name=_one(ask).name, reason=ask.query.reason)
     return Answer(body=removed)
 
 

@@ -78,7 +78,7 @@ def listed(ask: Ask[None, TeamPageQuery]) -> Answer:
 def create(ask: Ask[NewTeam]) -> Answer:
     """Create a team."""
     members = ask.body.model_dump()
-    return _shown(teams.create_team(ask.change(), actor=ask.actor, organization=ask.tenant, **members), 201)
+    return _shown(teams.create_team(ask.change(), **ask.by, **members), 201)
 
 
 @Operation("GET /teams/{team}", answer=_WITH_MEMBERS, tagged=True)
@@ -104,20 +104,13 @@ def update(ask: Ask[TeamPatch]) -> Answer:
     sent = ask.body.model_fields_set
     texts = {name: getattr(ask.body, name) or "" for name in ("owner", "description") if name in sent}
     changed = teams.update_team(
-        ask.change(ask.if_match(current)),
-        actor=ask.actor,
-        organization=ask.tenant,
-        team=ask.path["team"],
-        reason=ask.body.reason,
-        **texts,
+        ask.change(ask.if_match(current)), **ask.by, team=ask.path["team"], reason=ask.body.reason, **texts
     )
     return _shown(changed or _team(ask))
 
 
 def _transition(change: Callable[..., TeamRecord | None], ask: Ask[Reasoned]) -> Answer:
-    changed = change(
-        ask.change(), actor=ask.actor, organization=ask.tenant, team=ask.path["team"], reason=ask.body.reason
-    )
+    changed = change(ask.change(), **ask.by, team=ask.path["team"], reason=ask.body.reason)
     return _shown(changed or _team(ask))
 
 

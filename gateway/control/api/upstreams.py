@@ -112,8 +112,7 @@ def _put(ask: Ask[UpstreamBody], registry: Any, name: str, *, replace: bool) -> 
     return add_upstream(
         registry,
         ask.context.vault,
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         name=name,
         base_url=url,
         replace=replace,
@@ -142,12 +141,7 @@ def check_reach(caller: Caller, url: str, *, insecure: bool) -> None:
 def check(ask: Ask[Reasoned]) -> Answer:
     """Ask an upstream for its models with the stored key now, and say what is wrong."""
     [found] = upstream_checks.carry_out(
-        ask.change(),
-        ask.context.vault,
-        actor=ask.actor,
-        organization=ask.tenant,
-        upstreams=[ask.path["upstream"]],
-        reason=ask.body.reason,
+        ask.change(), ask.context.vault, **ask.by, upstreams=[ask.path["upstream"]], reason=ask.body.reason
     )
     return Answer(body=found)
 
@@ -159,12 +153,7 @@ def check_several(ask: Ask[Several]) -> Answer:
     At the same time.
     """
     found = upstream_checks.carry_out(
-        ask.change(),
-        ask.context.vault,
-        actor=ask.actor,
-        organization=ask.tenant,
-        upstreams=ask.body.upstreams,
-        reason=ask.body.reason,
+        ask.change(), ask.context.vault, **ask.by, upstreams=ask.body.upstreams, reason=ask.body.reason
     )
     return Answer(body={"items": found})
 
@@ -193,13 +182,7 @@ def replace(ask: Ask[UpstreamBody]) -> Answer:
 @Operation("DELETE /upstreams/{upstream}", answer=_UPSTREAM, restricts=True)
 def remove(ask: Ask[None, ReasonQuery]) -> Answer:
     """Remove an upstream and its sealed secret."""
-    removed = remove_upstream(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.tenant,
-        name=ask.path["upstream"],
-        reason=ask.query.reason,
-    )
+    removed = remove_upstream(ask.change(), **ask.by, name=ask.path["upstream"], reason=ask.query.reason)
     return Answer(body=_plain(removed))
 
 

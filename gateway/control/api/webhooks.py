@@ -67,8 +67,7 @@ def add(ask: Ask[NewWebhook]) -> Answer:
     made = webhooks.add_webhook(
         ask.change(),
         ask.context.vault,
-        actor=ask.actor,
-        organization=ask.tenant,
+        **ask.by,
         url=given.url,
         insecure=given.insecure,
         allow_private=given.allow_private,
@@ -106,5 +105,5 @@ def try_out(ask: Ask) -> Answer:
 def remove(ask: Ask) -> Answer:
     """Remove a webhook; what it has not got yet is not delivered."""
     identifier = _one(ask).id
-    removed = webhooks.remove_webhook(ask.change(), actor=ask.actor, organization=ask.tenant, webhook=identifier)
+    removed = webhooks.remove_webhook(ask.change(), **ask.by, webhook=identifier)
     return Answer(body=_shown(removed, {}))
