@@ -207,14 +207,19 @@ class Ask(Generic[B, Q]):
 class Answer:
     """What an operation answers.
 
-    `body` is JSON, and `once` names a member of it that is shown once. That of a stream is a feed.
+    `body` is JSON, and `once` names a member of it that is shown once. That of a stream is a feed. `location` is the
+    path of what was created, if that is what the operation does.
     """
 
     body: Any
-    status: int = 200
     tag: str | None = None
     location: str | None = None
     once: str | None = None
+
+
+def tag(version: int, *, default: bool = False) -> str:
+    """The entity tag of a version of a thing. Another one that becomes the default changes it without a new version."""
+    return f'"{version}-default"' if default else f'"{version}"'
 
 
 @dataclass(kw_only=True, eq=False)

@@ -272,7 +272,7 @@ class ControlApi:
             requests.validated_query(operation, requests.parameters(scope["query_string"]))
             body = requests.validated_body(operation, headers, raw)
             answer: Answer = await operation.function(Visit(logins=self.logins, body=body, address=address))
-            return _response(answer, ())
+            return _response(operation, answer, ())
         except GatewayError as error:
             raise problems.of(error, operation.noun) from error
 
@@ -328,8 +328,8 @@ class ControlApi:
             with dispatch.publishing(self._context, operation, ask.body, warn, owed=warn):
                 answer: Answer = operation.function(ask)
                 # Before anything that can fail: what it made is in force, and a secret in it is told only once.
-                repeats.remember(self._context.registry, answer)
-            return _response(answer, warnings)
+                repeats.remember(self._context.registry, operation.status, answer)
+            return _response(operation, answer, warnings)
         except GatewayError as error:
             commands = asked.headers.get(b"gateway-client") == b"command-line"
             raise problems.of(error, operation.noun, named=operation.parameters, commands=commands) from error
@@ -362,13 +362,13 @@ class ControlApi:
 # --- answering --------------------------------------------------------------------------------------------------------
 
 
-def _response(answer: Answer, warnings: Sequence[str]) -> _Response:
+def _response(operation: Operation, answer: Answer, warnings: Sequence[str]) -> _Response:
     headers = [("gateway-warning", requests.shown(each, _LONGEST_WARNING)) for each in warnings]
     if answer.tag is not None:
         headers.append(("etag", answer.tag))
-    if answer.location is not None:
+    if answer.location is not None and operation.status == 201:
         headers.append(("location", PREFIX + answer.location))
-    return _Response(answer.status, "application/json", orjson.dumps(plain(answer.body)), headers)
+    return _Response(operation.status, "application/json", orjson.dumps(plain(answer.body)), headers)
 
 
 def _stranger(scope: Scope) -> Holder:

@@ -90,7 +90,7 @@ def start(ask: Ask[NewAdoption]) -> Answer:
     """Let calls with an old key pass until an end date, as those of the agent `legacy`."""
     started = _start(ask, [ask.body.key])
     (made,) = started.adoptions
-    return Answer(body={**_shown(made), "registered": started.registered, "granted": started.granted}, status=201)
+    return Answer(body={**_shown(made), "registered": started.registered, "granted": started.granted})
 
 
 @Operation("POST /adoptions/several", status=201, answer={}, here=True)
@@ -99,7 +99,7 @@ def start_several(ask: Ask[NewAdoptions]) -> Answer:
     started = _start(ask, ask.body.keys)
     listed = [_shown(each) for each in started.adoptions]
     body = {"adoptions": listed, "registered": started.registered, "granted": started.granted}
-    return Answer(body=body, status=201)
+    return Answer(body=body)
 
 
 def _start(ask: Ask[NewAdoption], keys: Sequence[str]) -> Started:

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut, tag
 from gateway.control.problems import Problem
 from gateway.registry import pages, queries
 from gateway.registry.agents import fields as agent_fields
@@ -105,13 +105,8 @@ class AtQuery(Query):
     at: AwareDatetime | None = Field(None, description="As of this time, such as 2026-11-25T14:00:00Z.")
 
 
-def tag(version: int) -> str:
-    return f'"{version}"'
-
-
-def _shown(record: AgentRecord, status: int = 200) -> Answer:
-    location = f"/agents/{record.id}" if status == 201 else None
-    return Answer(body=record, status=status, tag=tag(record.version), location=location)
+def _shown(record: AgentRecord) -> Answer:
+    return Answer(body=record, tag=tag(record.version), location=f"/agents/{record.id}")
 
 
 @Operation("GET /standing", noun="agents", answer=STANDING)
@@ -153,7 +148,7 @@ def register(ask: Ask[NewAgent]) -> Answer:
     expires_ns = nanoseconds(given.expires)
     registry = ask.change()
     made = register_agent(registry, **ask.by, expires_ns=expires_ns, **members)
-    return _shown(made, 201)
+    return _shown(made)
 
 
 @Operation("GET /agents/{agent}", answer={"anyOf": [_AGENT, _VERSION]}, tagged=True)

@@ -93,7 +93,7 @@ def bind(ask: Ask[NewBinding]) -> Answer:
     given = ask.body
     check_subject(ask, given.subject_kind, given.subject)
     made = bindings.bind(ask.change(), **ask.by, kind=given.subject_kind, **given.model_dump(exclude={"subject_kind"}))
-    return Answer(body=shown(made), status=201, location=f"/bindings/{made.id}")
+    return Answer(body=shown(made), location=f"/bindings/{made.id}")
 
 
 @Operation("GET /bindings/{binding}", answer=_WITH_MEMBERS)

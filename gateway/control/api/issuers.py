@@ -94,7 +94,7 @@ def add(ask: Ask[NewIssuer]) -> Answer:
         persons=None if given.persons is None else PersonTokens(**given.persons.model_dump()),
         **given.model_dump(include={"name", "issuer", "audience", "jwks_url", "insecure"}),
     )
-    return Answer(body=_plain(made), status=201, location=f"/issuers/{made.name}")
+    return Answer(body=_plain(made), location=f"/issuers/{made.name}")
 
 
 def _check_one_place(given: NewIssuer | IssuerPatch) -> None:
@@ -154,7 +154,7 @@ def add_rule(ask: Ask[NewRule]) -> Answer:
     """Let an issuer's tokens with these claims be an agent, or let one act for the persons that they name."""
     given = ask.body
     made = issuers.add_rule(ask.change(), **ask.by, issuer=ask.path["issuer"], claims=given.claims, agent=given.agent)
-    return Answer(body=made, status=201, location=f"/issuers/{made.issuer}/rules/{made.id}")
+    return Answer(body=made, location=f"/issuers/{made.issuer}/rules/{made.id}")
 
 
 @Operation("GET /issuers/{issuer}/rules/{rule}", answer=_RULE)

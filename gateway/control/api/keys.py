@@ -145,7 +145,7 @@ def create(ask: Ask[NewKey]) -> Answer:
     """Create a key, which is shown once."""
     made = create_key(ask.change(), ask.context.peppers, **_given(ask))
     body = {**shown(made.record, {}), "key": made.text}
-    return Answer(body=body, status=201, location=f"/keys/{made.record.id}", once="key")
+    return Answer(body=body, location=f"/keys/{made.record.id}", once="key")
 
 
 @Operation("POST /keys/public", status=201, answer=KEY)
@@ -162,7 +162,7 @@ def add_spiffe(ask: Ask[NewSpiffeId]) -> Answer:
 
 
 def _added(made: KeyRecord) -> Answer:
-    return Answer(body=shown(made, {}), status=201, location=f"/keys/{made.id}")
+    return Answer(body=shown(made, {}), location=f"/keys/{made.id}")
 
 
 @Operation("GET /keys/{key}", answer=KEY)
@@ -191,7 +191,7 @@ def rotate(ask: Ask[Rotation]) -> Answer:
         agent=ask.path.get("agent"),
     )
     body = _rotated(made, uses_of(ask))
-    return Answer(body=body, status=201, location=f"/keys/{made.new.record.id}", once="key")
+    return Answer(body=body, location=f"/keys/{made.new.record.id}", once="key")
 
 
 @Operation("POST /keys/rotate", status=201, answer={}, here=True)
@@ -203,7 +203,7 @@ def rotate_many(ask: Ask[Rotations]) -> Answer:
     made, skipped = key_rotation.rotate_many(
         ask.change(), ask.context.peppers, **ask.by, terms=_terms(ask), team=ask.body.team, deliver=ask.deliver
     )
-    return Answer(body={"rotated": [_rotated(each, {}) for each in made], "skipped": skipped}, status=201)
+    return Answer(body={"rotated": [_rotated(each, {}) for each in made], "skipped": skipped})
 
 
 @Operation(

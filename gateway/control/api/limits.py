@@ -85,7 +85,7 @@ def set_limit(ask: Ask[NewLimit]) -> Answer:
         without_members=given.without_members,
         **_named(ask, given),
     )
-    return Answer(body=made, status=201, location=f"/limits/{made.id}")
+    return Answer(body=made, location=f"/limits/{made.id}")
 
 
 class _Which(TypedDict):

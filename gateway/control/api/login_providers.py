@@ -8,8 +8,7 @@ from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes
-from gateway.control.api.agents import tag
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role
 from gateway.registry.documents import plain
@@ -66,9 +65,8 @@ def listed(ask: Ask[None, PageQuery]) -> Answer:
     return cut(ask, login_providers.providers(ask.registry), lambda each: each.name, "login-providers")
 
 
-def _shown(record: LoginProviderRecord, status: int = 200) -> Answer:
-    location = f"/login-providers/{record.name}" if status == 201 else None
-    return Answer(body=record, status=status, tag=tag(record.version), location=location)
+def _shown(record: LoginProviderRecord) -> Answer:
+    return Answer(body=record, tag=tag(record.version), location=f"/login-providers/{record.name}")
 
 
 @Operation("POST /login-providers", noun="operators", about="nothing", status=201, answer=_PROVIDER, tagged=True)
@@ -83,7 +81,7 @@ def add(ask: Ask[NewLoginProvider]) -> Answer:
         secret=given.client_secret,
         **given.model_dump(exclude={"client_secret"}),
     )
-    return _shown(made, 201)
+    return _shown(made)
 
 
 @Operation("GET /login-providers/{provider}", noun="operators", about="nothing", answer=_PROVIDER, tagged=True)
@@ -151,7 +149,7 @@ def add_rule(ask: Ask[NewLoginRule]) -> Answer:
     _check_everywhere(ask)
     given = ask.body
     made = login_providers.add_rule(ask.change(), actor=ask.actor, provider=ask.path["provider"], **given.model_dump())
-    return Answer(body=made, status=201, location=f"/login-providers/{made.provider}/rules/{made.id}")
+    return Answer(body=made, location=f"/login-providers/{made.provider}/rules/{made.id}")
 
 
 def _rule(ask: Ask) -> LoginRuleRecord:

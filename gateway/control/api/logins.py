@@ -68,7 +68,7 @@ async def finish(visit: Visit[FinishedLogin]) -> Answer:
     made = await visit.logins.finish(
         visit.address, login=given.login, code=given.code, verifier=given.code_verifier, issuer=given.iss
     )
-    return Answer(body={**_shown(made.record), "token": made.text}, status=201)
+    return Answer(body={**_shown(made.record), "token": made.text})
 
 
 @Operation("POST /logout", noun="me", about="nothing", answer=TOKEN, restricts=True)

@@ -13,9 +13,8 @@ from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes
-from gateway.control.api.agents import tag
 from gateway.control.api.times import Seconds, lifetime
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut, tag
 from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role, narrower
 from gateway.registry import queries
@@ -67,9 +66,8 @@ class NewOperatorToken(Reasoned):
     )
 
 
-def _shown(record: OperatorRecord, status: int = 200) -> Answer:
-    location = f"/operators/{record.id}" if status == 201 else None
-    return Answer(body=record, status=status, tag=tag(record.version), location=location)
+def _shown(record: OperatorRecord) -> Answer:
+    return Answer(body=record, tag=tag(record.version), location=f"/operators/{record.id}")
 
 
 def _token(record: OperatorTokenRecord) -> dict[str, Any]:
@@ -99,7 +97,7 @@ def add(ask: Ask[NewOperator]) -> Answer:
     """Add an operator, who can do nothing without a token."""
     given = ask.body
     made = operators.add_operator(ask.change(), actor=ask.actor, organization=ask.organization, **given.model_dump())
-    return _shown(made, 201)
+    return _shown(made)
 
 
 @Operation("GET /operators/{operator}", about="home", answer=_OPERATOR, tagged=True)
@@ -186,7 +184,7 @@ def create_token(ask: Ask[NewOperatorToken]) -> Answer:
         until_ns=ask.caller.token.expires_ns,
     )
     body = {**_token(made.record), "token": made.text}
-    return Answer(body=body, status=201, once="token")
+    return Answer(body=body, once="token")
 
 
 @Operation("POST /operators/{operator}/tokens/{token}/revoke", about="home", answer=TOKEN, restricts=True)

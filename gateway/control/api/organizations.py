@@ -9,8 +9,7 @@ from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes, tenants
-from gateway.control.api.agents import tag
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
 from gateway.registry import queries
 from gateway.registry.database import Step
@@ -85,12 +84,11 @@ def create(ask: Ask[NewOrganization]) -> Answer:
         raise Problem(403, "forbidden", detail, hint="an owner of the whole gateway can")
     name = ask.body.name
     create_organization(ask.change(), actor=ask.actor, name=name, reason=ask.body.reason)
-    return _shown(_one(ask, name), 201)
+    return _shown(_one(ask, name))
 
 
-def _shown(record: OrganizationRecord, status: int = 200) -> Answer:
-    location = f"/organizations/{record.name}" if status == 201 else None
-    return Answer(body=record, status=status, tag=tag(record.version), location=location)
+def _shown(record: OrganizationRecord) -> Answer:
+    return Answer(body=record, tag=tag(record.version), location=f"/organizations/{record.name}")
 
 
 @Operation("GET /organizations/{organization}", about="nothing", answer=_ORGANIZATION, tagged=True)
@@ -125,7 +123,7 @@ def give(ask: Ask[NewName]) -> Answer:
     """Give an organization a trust domain, or an issuer with an audience."""
     name = _one(ask, ask.path["organization"]).name
     made = given_names.give(ask.change(), actor=ask.actor, organization=name, **ask.body.model_dump())
-    return Answer(body=made, status=201)
+    return Answer(body=made)
 
 
 @Operation("DELETE /organizations/{organization}/names/{name}", about="nothing", answer=_NAME, restricts=True)

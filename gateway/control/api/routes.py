@@ -6,8 +6,7 @@ from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes
-from gateway.control.api.upstreams import tag_of
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, ReasonQuery, cut
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
 from gateway.registry import names, queries
 from gateway.registry.database import Registry
@@ -45,9 +44,8 @@ class NewRoute(RouteBody):
     name: str
 
 
-def _shown(record: RouteRecord, status: int = 200) -> Answer:
-    location = f"/routes/{record.name}" if status == 201 else None
-    return Answer(body=record, status=status, tag=tag_of(record.version, record.default), location=location)
+def _shown(record: RouteRecord) -> Answer:
+    return Answer(body=record, tag=tag(record.version, default=record.default), location=f"/routes/{record.name}")
 
 
 @Operation("GET /routes", answer=shapes.page(_ROUTE))
@@ -67,7 +65,7 @@ def create(ask: Ask[NewRoute]) -> Answer:
             hint = "choose another name, or replace that route with PUT"
             raise Problem(409, "route_exists", f"route `{name}` exists already", hint=hint)
 
-    return _shown(_put(ask, ask.change(absent), name), 201)
+    return _shown(_put(ask, ask.change(absent), name))
 
 
 @Operation("GET /routes/{route}", answer=_ROUTE, tagged=True)
@@ -85,7 +83,7 @@ def replace(ask: Ask[RouteBody]) -> Answer:
         row = queries.find_route(session, tenant, ask.path["route"])
         if row is None:
             raise names.unknown_route(ask.path["route"], [each.name for each in queries.routes_of(session, tenant)])
-        return tag_of(row.version, row.is_default)
+        return tag(row.version, default=row.is_default)
 
     return _shown(_put(ask, ask.change(ask.if_match(current)), _one(ask).name))
 

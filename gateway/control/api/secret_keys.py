@@ -45,7 +45,7 @@ def add(ask: Ask) -> Answer:
     check_whole(ask)
     made = peppers.add(ask.change(), ask.context.data.keys, ask.actor)
     ask.context.peppers.look()  # what this process hashes from now on is under it
-    return Answer(body={"pepper": made}, status=201)
+    return Answer(body={"pepper": made})
 
 
 @Operation(

@@ -9,8 +9,7 @@ from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes
-from gateway.control.api.agents import tag
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut, tag
 from gateway.registry import pages, queries
 from gateway.registry.documents import plain
 from gateway.registry.organizations import teams
@@ -56,10 +55,9 @@ def _plain(record: TeamRecord) -> dict[str, Any]:
     return {name: value for name, value in plain(record).items() if name not in _LISTS}
 
 
-def _shown(record: TeamRecord, status: int = 200, *, members: bool = False) -> Answer:
-    location = f"/teams/{record.name}" if status == 201 else None
+def _shown(record: TeamRecord, *, members: bool = False) -> Answer:
     body = plain(record) if members else _plain(record)
-    return Answer(body=body, status=status, tag=tag(record.version), location=location)
+    return Answer(body=body, tag=tag(record.version), location=f"/teams/{record.name}")
 
 
 @Operation("GET /teams", answer=shapes.page(_WITH_MEMBERS))
@@ -78,7 +76,7 @@ def listed(ask: Ask[None, TeamPageQuery]) -> Answer:
 def create(ask: Ask[NewTeam]) -> Answer:
     """Create a team."""
     members = ask.body.model_dump()
-    return _shown(teams.create_team(ask.change(), **ask.by, **members), 201)
+    return _shown(teams.create_team(ask.change(), **ask.by, **members))
 
 
 @Operation("GET /teams/{team}", answer=_WITH_MEMBERS, tagged=True)

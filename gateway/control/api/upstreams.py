@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from gateway.control import shapes, upstream_checks
 from gateway.control.callers import Caller
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
 from gateway.outbound import addresses
@@ -56,19 +56,13 @@ class NewUpstream(UpstreamBody):
     name: str = Field(description="The first part of its path, `/NAME/v1/…`.")
 
 
-def tag_of(version: int, default: bool) -> str:
-    """Another upstream that becomes the default changes this one too, without a new version."""
-    return f'"{version}-default"' if default else f'"{version}"'
-
-
 def _plain(record: UpstreamRecord) -> dict[str, Any]:
     return {name: value for name, value in plain(record).items() if name != "specification"}
 
 
-def _shown(record: UpstreamRecord, status: int = 200) -> Answer:
-    location = f"/upstreams/{record.name}" if status == 201 else None
-    tag = tag_of(record.version, record.default)
-    return Answer(body=_plain(record), status=status, tag=tag, location=location)
+def _shown(record: UpstreamRecord) -> Answer:
+    found = tag(record.version, default=record.default)
+    return Answer(body=_plain(record), tag=found, location=f"/upstreams/{record.name}")
 
 
 @Operation("GET /upstreams", answer=shapes.page(_UPSTREAM))
@@ -81,7 +75,7 @@ def listed(ask: Ask[None, PageQuery]) -> Answer:
 @Operation("POST /upstreams", most_bytes=_MOST_BYTES, status=201, answer=_UPSTREAM, tagged=True)
 def add(ask: Ask[NewUpstream]) -> Answer:
     """Add an upstream with its secret, which is sealed."""
-    return _shown(_put(ask, ask.change(), ask.body.name, replace=False), 201)
+    return _shown(_put(ask, ask.change(), ask.body.name, replace=False))
 
 
 @Operation("GET /upstreams/{upstream}", answer=_UPSTREAM, tagged=True)
@@ -174,7 +168,7 @@ def replace(ask: Ask[UpstreamBody]) -> Answer:
         row = queries.find_upstream(session, tenant, ask.path["upstream"])
         if row is None:
             raise names.unknown_upstream(ask.path["upstream"], queries.upstream_names(session, tenant))
-        return tag_of(row.version, row.is_default)
+        return tag(row.version, default=row.is_default)
 
     return _shown(_put(ask, ask.change(ask.if_match(current)), ask.path["upstream"], replace=True))
 

@@ -76,7 +76,7 @@ def add(ask: Ask[NewWebhook]) -> Answer:
         since=since,
     )
     body = {**_shown(made, {}), "secret": secret if given.secret is None else None}
-    return Answer(body=body, status=201, location=f"/webhooks/{made.id}", once="secret")
+    return Answer(body=body, location=f"/webhooks/{made.id}", once="secret")
 
 
 def _one(ask: Ask) -> WebhookRecord:
