@@ -58,6 +58,10 @@ class Settings:
     port: int = _setting(8080, "port of the data plane", 0, 65535)
     control_host: str = _setting("127.0.0.1", "address of the control plane")
     control_port: int = _setting(8081, "port of the control plane", 0, 65535)
+    control_url: str = _setting(
+        "",
+        "where browsers reach the dashboard through a proxy with TLS: https://gw.example; empty: on this machine only",
+    )
     insecure: bool = _setting(False, "allow plain HTTP on an address that is not loopback")
     tls_cert: Path | None = field(
         default=None,
@@ -231,6 +235,7 @@ def load_settings(
     _check_remote(settings)
     _check_kek(settings)
     _check_proxies(settings)
+    _check_control_url(settings.control_url)
     return settings
 
 
@@ -409,6 +414,13 @@ def _check_tls(settings: Settings) -> None:
             subject=missing[0],
             hint="tls_cert and tls_key belong together, and client_ca needs both",
         )
+
+
+def _check_control_url(text: str) -> None:
+    """It is an origin: pages compare it with what browsers say."""
+    if text and not re.fullmatch(r"https://[a-z0-9.-]+(:[0-9]{1,5})?", text):
+        hint = "write https, the name in lower case, and a port if it is not 443: https://gw.example"
+        raise GatewayError("invalid_setting", f"control_url is `{text[:80]}`", subject="control_url", hint=hint)
 
 
 def _check_proxies(settings: Settings) -> None:

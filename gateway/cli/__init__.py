@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "whoami": "login:whoami",
     "status": "status:status",
     "top": "top:top",
+    "dashboard": "dashboard:dashboard",
     "agents": "agents:app",
     "keys": "keys:app",
     "vault": "vault:app",

@@ -77,13 +77,9 @@ class _Ticket:
     provider: str
     nonce: str
     challenge: str
-    port: int
+    redirect_uri: str
     wanted: str | None
     expires: int
-
-    @property
-    def redirect_uri(self) -> str:
-        return redirect_uri(self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,22 +125,32 @@ class Logins:
     # --- the first step -----------------------------------------------------------------------------------------------
 
     async def begin(
-        self, address: str, *, challenge: str, port: int, provider: str | None, wanted: str | None
+        self,
+        address: str,
+        *,
+        challenge: str,
+        redirect_uri: str,
+        provider: str | None,
+        wanted: str | None,
+        kind: str = "lgn",
     ) -> Begun:
-        """A new login. Raises `Problem` if there is no such provider, or it cannot be asked."""
+        """A new login. Raises `Problem` if there is no such provider, or it cannot be asked.
+
+        `kind` begins the id of a login, which says what the token of it is for (`records.py`).
+        """
         self._failures.check(address, b"")
         self._begun.count(address)
-        found = _named(await self._in_thread(lambda: login_providers.providers(self._context.registry)), provider)
+        found = _named(await self.in_thread(lambda: login_providers.providers(self._context.registry)), provider)
         try:
             metadata = await self._client.metadata(found)
         except ProviderUnavailableError as error:
             raise _unavailable() from error
         ticket = _Ticket(
-            id=new_id("lgn"),
+            id=new_id(kind),
             provider=found.id,
             nonce=secrets.token_urlsafe(32),
             challenge=challenge,
-            port=port,
+            redirect_uri=redirect_uri,
             wanted=wanted,
             expires=int(time.time()) + TICKET_SECONDS,
         )
@@ -188,7 +194,7 @@ class Logins:
 
     async def _finish(self, login: str, code: str, verifier: str, issuer: str | None) -> NewToken:
         ticket = self._open(login)
-        provider, secret = await self._in_thread(lambda: self._provider(ticket))
+        provider, secret = await self.in_thread(lambda: self._provider(ticket))
         if logins.challenge(verifier) != ticket.challenge:
             raise _RefusedError("verifier", provider)
         found = await self._client.metadata(provider)
@@ -205,7 +211,7 @@ class Logins:
             raise _RefusedError("code", provider) from None
         except InvalidTokenError as error:
             raise _RefusedError(f"id_token_{error.message}", provider) from None
-        entered = await self._in_thread(lambda: self._enter(ticket, provider, claims))
+        entered = await self.in_thread(lambda: self._enter(ticket, provider, claims))
         if isinstance(entered, NewToken):
             return entered
         if entered.organizations:
@@ -251,13 +257,13 @@ class Logins:
         return self._sealer.seal(
             [
                 *(ticket.id, ticket.provider, ticket.nonce, ticket.challenge),
-                *(ticket.port, ticket.wanted, ticket.expires),
+                *(ticket.redirect_uri, ticket.wanted, ticket.expires),
             ]
         )
 
     def _open(self, text: str) -> _Ticket:
         try:
-            identifier, provider, nonce, challenge, port, wanted, expires = self._sealer.open(text)
+            identifier, provider, nonce, challenge, redirect, wanted, expires = self._sealer.open(text)
         except ValueError:
             raise _RefusedError("ticket", None) from None
         if expires <= time.time():
@@ -267,12 +273,16 @@ class Logins:
             provider=provider,
             nonce=nonce,
             challenge=challenge,
-            port=port,
+            redirect_uri=redirect,
             wanted=wanted,
             expires=expires,
         )
 
-    async def _in_thread(self, ask: Callable[[], T]) -> T:
+    async def providers(self) -> list[str]:
+        """The names of the providers where people can log in."""
+        return [each.name for each in await self.in_thread(lambda: login_providers.providers(self._context.registry))]
+
+    async def in_thread(self, ask: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.threads, ask)
 
     async def _record(self, provider: LoginProviderRecord | None, why: str, count: int) -> None:
@@ -280,7 +290,7 @@ class Logins:
         identifier, name = ("", "") if provider is None else (provider.id, provider.name)
         refusal = Refusal(why=why)
         try:
-            await self._in_thread(
+            await self.in_thread(
                 lambda: operator_logins.record_refusal(self._context.registry, identifier, name, refusal, count)
             )
         except (GatewayError, RuntimeError) as error:  # RuntimeError: the threads have ended

@@ -21,6 +21,8 @@ from gateway.audit.writer import AuditWriter
 from gateway.control import dispatch, openapi, operations, page, problems, requests
 from gateway.control.callers import Caller, check_access
 from gateway.control.cursors import Cursors
+from gateway.control.dashboard.app import Dashboard
+from gateway.control.dashboard.door import Reply
 from gateway.control.event_streams import EventStreams, Feed
 from gateway.control.gate import Gate
 from gateway.control.logins import Logins, Visit
@@ -119,7 +121,7 @@ class ControlApi:
         readable = _Response(200, "text/html; charset=utf-8", text, [("content-security-policy", policy)])
         self._static = {
             f"{PREFIX}/openapi.json": _Response(200, "application/json", orjson.dumps(document)),
-            "/": _Response(307, "text/plain; charset=utf-8", b"", [("location", f"{PREFIX}/")]),
+            "/": _Response(307, "text/plain; charset=utf-8", b"", [("location", "/dashboard/")]),
             PREFIX: readable,
             f"{PREFIX}/": readable,
         }
@@ -138,6 +140,7 @@ class ControlApi:
         self._visits = Shares("requests without a token", MAX_VISITS)
         self.logins = Logins(context)
         self._streams = EventStreams(stop)
+        self._dashboard = Dashboard(context, self.logins, self, self._arrived, self._asked)
         self._owned: AuditWriter | None = None
 
     @classmethod
@@ -190,6 +193,9 @@ class ControlApi:
         self._context.registry.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and re.match(r"/dashboard(/|$)", scope["path"]):
+            await self._dashboard(scope, receive, send)
+            return
         if scope["type"] != "http" or not (_is_visit(scope) or re.match(r"/api(/|$)", scope["path"])):
             await self._app(scope, receive, send)
             return
@@ -228,6 +234,21 @@ class ControlApi:
                     return await self._open_stream(asked, caller)
                 return await self._threads_for(operation).run(holders, self._carry_out, asked, caller)
 
+    async def _asked(
+        self, caller: Caller, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes], body: bytes
+    ) -> Reply:
+        """What the API would answer a person whose session was looked at: for the pages of the dashboard."""
+        operation, names = dispatch.find(method, path.encode(), self._table)
+        hall = self._restricting if operation.restricts else self._ordinary
+        holders = holders_of(caller)
+        with held(hall.under_way, *holders):
+            if operation.noun not in _CHECKED_BY_CONTENT:
+                check_access(caller, operation.noun, write=operation.writes)
+            asked = _Request(operation, names, query, headers, body)
+            found = await self._threads_for(operation).run(holders, self._carry_out, asked, caller)
+        warnings = [value for name, value in found.headers if name == "gateway-warning"]
+        return Reply(orjson.loads(found.body), dict(found.headers).get("etag", ""), warnings)
+
     async def read_beside(self, scope: Scope, noun: str, work: Callable[[Caller], T]) -> T:
         """Do `work`, which blocks, for an operator who may read things of this kind: for pages beside the API.
 
@@ -238,6 +259,12 @@ class ControlApi:
         with held(self._ordinary.under_way, *holders):
             check_access(caller, noun, write=False)
             return await self._threads["beside"].run(holders, work, caller)
+
+    async def _arrived(self, token: str, scope: Scope) -> Caller:
+        """The operator whose session a browser's request belongs to. Raises `Problem`."""
+        return await self._arrive(
+            self._ordinary, {**scope, "headers": [(b"authorization", b"Bearer " + token.encode())]}
+        )
 
     async def _arrive(self, hall: Hall, scope: Scope) -> Caller:
         """The operator who asks. Raises `Problem`."""
@@ -376,7 +403,7 @@ def _stranger(scope: Scope) -> Holder:
 
 
 def _is_visit(scope: Scope) -> bool:
-    """True if a browser was given the listener's address alone: it is led to the readable page."""
+    """True if a browser was given the listener's address alone: it is led to the dashboard."""
     return bool(scope["method"] in _READING and scope["path"] == "/")
 
 

@@ -213,7 +213,8 @@ class OperatorVersionRecord:
 class OperatorTokenRecord:
     """A token without its secret. `token_id` is the public part of its text, `scopes` None for all its operator may.
 
-    `login_rule` is the rule by which a login gave it; None if it was made for its operator.
+    `login_rule` is the rule by which a login gave it; None if it was made for its operator. `kind` says who holds it: a
+    program ("token"), the command line after a login ("login"), or a person's browser ("browser").
     """
 
     id: str
@@ -227,6 +228,7 @@ class OperatorTokenRecord:
     scopes: list[str] | None
     actor: str
     login_rule: str | None = None
+    kind: str = "token"
 
     def status(self, now_ns: int) -> str:
         if self.revoked_ns is not None and self.revoked_ns <= now_ns:

@@ -9,8 +9,12 @@ from pydantic import Field
 
 from gateway.control import shapes
 from gateway.control.api.operators import NEW_TOKEN, TOKEN
-from gateway.control.logins import Begun, Visit
-from gateway.control.operation import Answer, Ask, Body, Operation
+from gateway.control.dashboard.door import ROOT
+from gateway.control.dashboard.sessions import LINK_SECONDS, Links
+from gateway.control.logins import Begun, Visit, redirect_uri
+from gateway.control.operation import Answer, Ask, Body, Operation, Reasoned
+from gateway.errors import ConflictError
+from gateway.identifiers import new_id
 from gateway.identity import logins
 from gateway.registry.documents import plain
 from gateway.registry.operators import operators
@@ -54,7 +58,7 @@ async def begin(visit: Visit[NewLogin]) -> Answer:
     begun = await visit.logins.begin(
         visit.address,
         challenge=given.code_challenge,
-        port=given.port,
+        redirect_uri=redirect_uri(given.port),
         provider=given.provider,
         wanted=given.organization,
     )
@@ -69,6 +73,48 @@ async def finish(visit: Visit[FinishedLogin]) -> Answer:
         visit.address, login=given.login, code=given.code, verifier=given.code_verifier, issuer=given.iss
     )
     return Answer(body={**_shown(made.record), "token": made.text})
+
+
+class NewLink(Reasoned):
+    """A link to the dashboard to make."""
+
+    operator: str | None = Field(
+        None, description="Whose session it begins; null: the owner who is called after this machine's user."
+    )
+
+
+@Operation("POST /login/link", noun="operators", about="home", status=201, answer={"type": "object"}, here=True)
+def link(ask: Ask[NewLink]) -> Answer:
+    """Make a link that begins a session in a browser, once.
+
+    Whoever may read the data directory may do everything, so nothing is given away that was not there.
+    """
+    organization, name = ask.organization, ask.body.operator
+    if name is None:
+        organization, name = None, ask.actor.replace(":", "-")
+        mine = (each for each in operators.operators(ask.registry, None) if each.name == name)
+        if all(each.status != "active" for each in mine):
+            operators.add_operator(
+                ask.change(), actor=ask.actor, organization=None, name=name, role="owner", reason="gateway dashboard"
+            )
+    holder = operators.operator(ask.registry, organization, name)
+    if holder.status != "active":
+        raise ConflictError("operator_revoked", f"operator `{holder.name}` is revoked", subject=holder.id)
+    if holder.issuer is not None:
+        hint = "open the dashboard and log in at the provider"
+        raise ConflictError("tokens_of_logins", f"sessions of `{holder.name}` come from logins", hint=hint)
+    text = Links(ask.context.peppers.current).make(new_id("brw"), holder.id)
+    return Answer(
+        body={
+            "operator": holder.name,
+            "role": holder.role,
+            "organization": holder.organization,
+            "path": f"{ROOT}/enter?link={text}",
+            "origin": ask.context.settings.control_url,
+            "expires_in": LINK_SECONDS,
+        },
+        once="path",
+    )
 
 
 @Operation("POST /logout", noun="me", about="nothing", answer=TOKEN, restricts=True)

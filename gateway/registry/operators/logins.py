@@ -80,6 +80,33 @@ def enter(
         return _token(session, peppers, row, tenant, holder, rule, login)
 
 
+def enter_by_link(
+    registry: Registry, peppers: Peppers, *, login: str, operator: str, lifetime_ns: int
+) -> NewToken | Refusal:
+    """Let in whoever has a link that was made on the gateway's machine. `login` is its id; it gives one token only."""
+    with registry.write() as session:
+        if session.exec(select(OperatorToken.id).where(OperatorToken.login == login)).first() is not None:
+            return Refusal(why="used_before", operator=operator)
+        holder = session.get(Operator, operator)
+        if holder is None or holder.status != "active" or holder.issuer is not None:
+            return Refusal(why="operator_revoked", operator=operator)
+        tenant = session.get(Organization, holder.organization_id) if holder.organization_id else None
+        # Sessions make room for a new one; what programs use stays.
+        working = operators.live_tokens(session, holder, time.time_ns())
+        browsers = [each for each in working if (each.login or "").startswith("brw_")]
+        if len(working) >= operators.MAX_LIVE_TOKENS and not browsers:
+            return Refusal(why="too_many_tokens", operator=operator)
+        actor = f"operator:{holder.id}"
+        if len(working) >= operators.MAX_LIVE_TOKENS:
+            _end(session, tenant, holder, browsers[0], actor)
+        row, text = operators.new_token(peppers, holder, actor=actor, lifetime_ns=lifetime_ns, scopes=None)
+        row.login = login
+        session.add(row)
+        session.flush()
+        operators.record(session, tenant, actor, "operator.logged_in", entries.operator_token(holder, row), "link")
+        return NewToken(record=operators.token_record(tenant, holder, row), text=text)
+
+
 def readmit(
     registry: Registry, *, actor: str, organization: str | None, operator: str, reason: str = ""
 ) -> OperatorRecord | None:
@@ -189,6 +216,13 @@ def _added(
     return row
 
 
+def _end(session: Session, tenant: Organization | None, holder: Operator, token: OperatorToken, actor: str) -> None:
+    """End a session to make room for another one."""
+    token.revoked_ns = time.time_ns()
+    fields = entries.operator_token(holder, token)
+    operators.record(session, tenant, actor, "operator_token.revoked", fields, "too many logins")
+
+
 def _token(
     session: Session,
     peppers: Peppers,
@@ -202,9 +236,7 @@ def _token(
     actor = f"operator:{holder.id}"
     working = operators.live_tokens(session, holder, time.time_ns())
     for token in working[: max(0, len(working) - operators.MAX_LIVE_TOKENS + 1)]:
-        token.revoked_ns = time.time_ns()
-        fields = entries.operator_token(holder, token)
-        operators.record(session, tenant, actor, "operator_token.revoked", fields, "too many logins")
+        _end(session, tenant, holder, token, actor)
     lifetime = provider.session_seconds * _SECOND
     row, text = operators.new_token(peppers, holder, actor=actor, lifetime_ns=lifetime, scopes=None)
     row.login, row.login_rule = login, rule.id

@@ -29,6 +29,8 @@ from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenReco
 MAX_LIVE_TOKENS: Final = 16
 """The most tokens of one operator that may work at a time."""
 _SECOND: Final = 10**9
+_KINDS: Final = {"lgn": "login", "brw": "browser"}
+"""The kind of a token, by the prefix of the login that gave it."""
 
 
 def add_operator(
@@ -400,4 +402,5 @@ def token_record(tenant: Organization | None, holder: Operator, row: OperatorTok
         scopes=row.scopes,
         actor=row.actor,
         login_rule=row.login_rule,
+        kind=_KINDS.get((row.login or "").partition("_")[0], "token"),
     )

@@ -107,7 +107,7 @@ class Provider:
         good = (
             given["response_type"] == "code"
             and given["client_id"].startswith(CLIENT)
-            and re.fullmatch(r"http://127\.0\.0\.1:\d+/callback", given["redirect_uri"])
+            and re.fullmatch(r"http://127\.0\.0\.1:\d+(/dashboard)?/callback", given["redirect_uri"])
             and "openid" in given["scope"].split()
             and given["code_challenge_method"] == "S256"
         )

@@ -111,12 +111,12 @@ def test_every_answer_is_guarded_against_browsers(owner: Client) -> None:
         assert not [name for name in reply.headers if name.startswith("access-control-")]
 
 
-def test_the_address_alone_leads_a_browser_to_the_readable_page(owner: Client) -> None:
+def test_the_address_alone_leads_a_browser_to_the_dashboard(owner: Client) -> None:
     reply = asyncio.run(owner._exchange("GET", "/", "", [(b"host", b"gateway.example")], b""))
-    assert (reply.status, reply.headers["location"]) == (307, "/api/v1/")
+    assert (reply.status, reply.headers["location"]) == (307, "/dashboard/")
     assert asyncio.run(owner._exchange("HEAD", "/", "", [(b"host", b"gateway.example")], b"")).status == 307
-    assert owner("HEAD", reply.headers["location"]).status == 200
-    page = owner("GET", reply.headers["location"])
+    assert owner("HEAD", "/api/v1/").status == 200
+    page = owner("GET", "/api/v1/")  # what programs read
     assert page.raw.startswith(b"<!doctype html>")
     sections = set(re.findall(rb' id="([^"]+)"', page.raw))
     assert sections == set(re.findall(rb' href="#([^"]+)"', page.raw)) != set()

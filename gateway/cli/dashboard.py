@@ -1,0 +1,55 @@
+"""`gateway dashboard`: a link that logs this machine's user into the dashboard, once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.options import DATA, Data, Json
+from gateway.errors import GatewayError
+from gateway.management import gateways
+
+
+def dashboard(
+    operator: Annotated[
+        str | None,
+        typer.Option("--operator", metavar="NAME", help="Log in as this operator; by default as an owner of your own."),
+    ] = None,
+    organization: Annotated[
+        str | None, typer.Option("--organization", "--org", metavar="NAME", help="That operator is of this one.")
+    ] = None,
+    opens: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Print a link that logs you into the dashboard; it is good once, for five minutes.
+
+    It works on the gateway's machine, for whoever may read the data directory, and needs no password. Elsewhere, open
+    the control plane's address in a browser and log in at the provider.
+    """
+    if (server := gateways.chosen()) is not None:
+        hint = f"open {server.origin}/dashboard/ in a browser, and log in there"
+        raise GatewayError("only_here", "links are made on the gateway's own machine", hint=hint)
+    with gateways.client(data, output.warn) as gateway:
+        # A gateway that runs may have another port than its settings say.
+        runs = gateway.get("status").body["gateway"].get("control_plane")
+        if not runs:
+            hint = "start it with `gateway up`, then ask for the link again"
+            raise GatewayError("not_running", "the gateway is not running", hint=hint)
+        body = {} if operator is None else {"operator": operator}
+        made = gateway.send("POST", "login", "link", body=body, organization=organization).body
+    origin = made["origin"] or runs
+    link = f"{origin}{made['path']}"
+    if as_json:
+        output.print_json({"url": link, "operator": made["operator"], "expires_in": made["expires_in"]})
+    else:
+        typer.echo(link)
+        minutes = made["expires_in"] // 60
+        output.note(f"it logs in once, as {made['role']} {made['operator']}, within {minutes} minutes")
+    if opens:
+        import webbrowser
+
+        if not webbrowser.open(link):
+            output.warn("no browser could be opened", "open the link yourself")

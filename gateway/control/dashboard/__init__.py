@@ -1,0 +1,1 @@
+"""The dashboard: pages for people, which ask the same operations as programs do (dashboard.md)."""
