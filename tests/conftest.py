@@ -27,6 +27,8 @@ from hypothesis import HealthCheck, settings
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Upstreams of tests are mostly not there, or are real providers, which no test asks.
 os.environ["AIG_NO_CHECK"] = "1"
+# What asserts there has its values shown, as in a test.
+pytest.register_assert_rewrite("tests.rigs")
 sys.dont_write_bytecode = False
 
 # The time that an example takes, or takes to be made, says more about the machine than about the code.

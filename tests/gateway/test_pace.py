@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from gateway.pace import Pace, Rate
 from gateway.shares import Holder
+from tests.rigs.pace import Clock
 
 ONE, TWO, THREE = (Holder("agent", name) for name in ("one", "two", "three"))
 ACME, OTHER = Holder("organization", "acme"), Holder("organization", "other")
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_holder_has_its_pace_and_leaves_the_others_theirs() -> None:

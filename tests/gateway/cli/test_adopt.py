@@ -14,7 +14,7 @@ from gateway.registry.upstreams.changes import add_upstream
 from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ACTOR, ORG, Home, Run
-from tests.gateway.dataplane.test_provider_secret import files_with
+from tests.rigs.dataplane.provider_secret import files_with
 
 OLD = "sk-canary-old-2c9b1f0a77d34e58"
 START = ("adopt", "start", "--upstream", "openai", "--until", "5d", "--owner", "dana", "--key-env", "OLD_KEY")

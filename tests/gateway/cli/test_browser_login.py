@@ -20,7 +20,7 @@ from gateway.management.browser_login import Wanted, log_in
 from gateway.management.servers import Access
 from gateway.registry.operators import login_providers, operators
 from tests.gateway.conftest import ACTOR, Done, Run
-from tests.gateway.control.test_logins import Rig, bare, rig  # noqa: F401  # fixtures
+from tests.rigs.control.logins import Rig, bare, rig  # noqa: F401  # fixtures
 
 BROWSER = f"{sys.executable} -c 'import sys,httpx;httpx.get(sys.argv[1],follow_redirects=True)' %s"
 
@@ -44,7 +44,7 @@ def visited(there: Rig, visit: Any) -> Iterator[dict[str, Any]]:
     yield found
 
 
-def test_the_browser_brings_the_code(rig: Rig) -> None:  # noqa: F811
+def test_the_browser_brings_the_code(rig: Rig) -> None:
     def visit(address: str, found: dict[str, Any]) -> None:
         found["page"] = httpx.get(address, follow_redirects=True)
 
@@ -54,7 +54,7 @@ def test_the_browser_brings_the_code(rig: Rig) -> None:  # noqa: F811
         assert found["token"]["token"] not in found["page"].text
 
 
-def test_visits_that_are_none_of_this_login(rig: Rig) -> None:  # noqa: F811
+def test_visits_that_are_none_of_this_login(rig: Rig) -> None:
     """Another state, another name for this machine, another path; and a connection that says nothing."""
 
     def visit(address: str, found: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ def test_visits_that_are_none_of_this_login(rig: Rig) -> None:  # noqa: F811
         ("code=made-up", "the login was refused"),
     ],
 )
-def test_a_login_that_is_refused(rig: Rig, brought: str, message: str) -> None:  # noqa: F811
+def test_a_login_that_is_refused(rig: Rig, brought: str, message: str) -> None:
     def visit(address: str, found: dict[str, Any]) -> None:
         asked = parse_qs(urlsplit(address).query)
         iss = f"&iss={rig.provider.url}"
@@ -106,7 +106,7 @@ def test_only_pages_of_the_web_are_opened() -> None:
             browser_login._check_address(address)
 
 
-def test_a_port_that_is_taken(rig: Rig) -> None:  # noqa: F811
+def test_a_port_that_is_taken(rig: Rig) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -125,7 +125,7 @@ def laptop(run: Run, tmp_path: Any) -> Run:
 
 
 @pytest.mark.slow
-def test_the_whole_way(rig: Rig, laptop: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:  # noqa: F811
+def test_the_whole_way(rig: Rig, laptop: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     done = laptop("login", "--server", rig.url, "--browser")
     assert done.out.startswith(f"logged in to {rig.url} as admin olga of the whole gateway, until "), done.err
     assert "your browser opens the login" in done.err
@@ -144,7 +144,7 @@ def test_the_whole_way(rig: Rig, laptop: Run, monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.slow
 def test_a_logout_that_cannot_reach_the_gateway_forgets_the_login(
-    rig: Rig,  # noqa: F811
+    rig: Rig,
     laptop: Run,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Any,
@@ -161,7 +161,7 @@ def test_a_logout_that_cannot_reach_the_gateway_forgets_the_login(
 
 
 @pytest.mark.slow
-def test_what_login_says_of_wrong_options(bare: Rig, laptop: Run) -> None:  # noqa: F811
+def test_what_login_says_of_wrong_options(bare: Rig, laptop: Run) -> None:
     assert "has no login provider" in laptop("login", "--server", bare.url, "--browser").complains()
     done = laptop("login", "--server", bare.url, "--browser", "--with-token")
     assert "leave --with-token and --token-file out" in done.complains(2)

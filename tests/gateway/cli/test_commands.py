@@ -20,14 +20,7 @@ from gateway.registry.reader import RegistryReader
 from gateway.secrets.vault import Place
 from gateway.storage.file_lock import FileLock
 from tests.gateway.conftest import Home, Run, at_once
-
-
-def logged(home: Home) -> list[tuple[str, str]]:
-    """Organization and content of every change in the audit log, in order."""
-    connection = storage.connect(home.data.audit_db)
-    leaves = [orjson.loads(row[0]) for row in connection.execute("SELECT leaf FROM entry ORDER BY id")]
-    connection.close()
-    return [(leaf["org"], leaf.get("what", leaf["kind"])) for leaf in leaves]
+from tests.rigs.cli.commands import logged
 
 
 def test_from_an_agent_to_a_key_that_works(at: Run, home: Home) -> None:

@@ -11,9 +11,9 @@ from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
 from gateway.registry import queries
 from gateway.registry.reader import RegistryReader
-from tests.gateway.cli.test_commands import logged
-from tests.gateway.cli.test_permissions import moment
 from tests.gateway.conftest import ORG, Home, Run, at_once
+from tests.rigs.cli.commands import logged
+from tests.rigs.cli.permissions import moment
 
 
 def fate(home: Home, key: str) -> str:

@@ -14,8 +14,7 @@ import httpx
 import pytest
 
 from tests.gateway.conftest import Run
-
-from .test_remote import URL, Elsewhere, elsewhere, gateway, offline, there
+from tests.rigs.cli.remote import URL, Elsewhere, elsewhere, gateway, offline, there
 
 __all__ = ["elsewhere", "gateway", "offline", "there"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.gateway.conftest import Home, Run
-
-from .test_commands import logged
+from tests.rigs.cli.commands import logged
 
 URL = ("--base-url", "http://127.0.0.1:9/v1", "--no-key")
 

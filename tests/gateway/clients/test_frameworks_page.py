@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.gateway.clients.test_frameworks import needs
 from tests.gateway.dataplane.processes import ROOT, Live
+from tests.rigs.clients.frameworks import needs
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from tests.gateway.dataplane.processes import Live, write_policy
-from tests.gateway.usage.test_media_bounds import png
+from tests.rigs.usage.media_bounds import png
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.gateway.dataplane.processes import Live, write_policy
-
-from .test_frameworks import PROGRAMS, needs
+from tests.rigs.clients.frameworks import PROGRAMS, needs
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.clients.test_frameworks import SAID, Program, run
 from tests.gateway.dataplane.processes import Live
+from tests.rigs.clients.frameworks import SAID, Program, run
 
 __all__ = ["run"]  # a fixture
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from gateway.registry.upstreams.changes import add_upstream
 from gateway.settings import load_settings
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Client, Control
-from tests.gateway.control.test_nouns import recorded
+from tests.rigs.control.nouns import recorded
 
 MINE = "spiffe://mine.example/bot"
 

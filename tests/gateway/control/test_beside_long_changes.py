@@ -19,8 +19,8 @@ from gateway.storage.file_lock import FileLock
 from gateway.upstream import check
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control
-from tests.gateway.control.test_fleet import agents, body
-from tests.gateway.control.test_nouns import recorded
+from tests.rigs.control.fleet import agents, body
+from tests.rigs.control.nouns import recorded
 
 
 @contextmanager

@@ -8,30 +8,14 @@ import pytest
 from sqlmodel import select
 
 from gateway.identity import credentials
-from gateway.registry import queries
 from gateway.registry.fleet import posted
 from gateway.registry.models import RepeatableRequest
 from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control
+from tests.rigs.control.fleet import FLEET, SECRET, agents, body
 
-SECRET = "sk-of-the-provider"
 ANY = {"if-match": "*"}
-FLEET: dict[str, Any] = {
-    "v": 1,
-    "teams": [{"name": "support"}],
-    "agents": [{"name": "lead", "team": "support"}, {"name": "helper", "team": "sales", "parent": "lead"}],
-    "upstreams": [{"name": "openai", "key": {"env": "KEY"}}],
-    "limits": [{"team": "sales", "limit": "requests_per_day", "value": 5}],
-}
-
-
-def body(document: dict[str, Any] = FLEET, **more: Any) -> dict[str, Any]:
-    return {"document": document, "secrets": {"openai": SECRET}, "reason": "a test", **more}
-
-
-def agents(control: Control, organization: str = ORG) -> set[str]:
-    return {each.name for each in queries.agents(control.home.registry, organization)}
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
 from tests.gateway.control.conftest import Control, document_of
 from tests.gateway.control.tenancy import Tenant
-from tests.gateway.control.test_tenants import tenants  # noqa: F401  # a fixture
+from tests.rigs.control.tenants import tenants  # noqa: F401  # a fixture
 
 # The thing that a request names, and how the other organization has made it.
 _NAMED = ("team", "upstream", "route", "issuer")
@@ -98,7 +98,7 @@ def watched() -> Iterator[list[str]]:
 
 def test_a_foreign_id_is_answered_like_one_that_nothing_has(
     control: Control,
-    tenants: tuple[Tenant, Tenant],  # noqa: F811
+    tenants: tuple[Tenant, Tenant],
 ) -> None:
     me, other = tenants
     theirs = made(control, other) | {"provider": _provider(control), "name": "theirs.example", "pepper": "90210"}
@@ -134,7 +134,7 @@ def test_a_foreign_id_is_answered_like_one_that_nothing_has(
 
 def test_a_foreign_name_in_a_body_is_answered_like_one_that_nothing_has(
     control: Control,
-    tenants: tuple[Tenant, Tenant],  # noqa: F811
+    tenants: tuple[Tenant, Tenant],
 ) -> None:
     me, other = tenants
     theirs = made(control, other)

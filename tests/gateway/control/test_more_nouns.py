@@ -16,12 +16,12 @@ from gateway.registry import emergency_stops
 from gateway.registry.organizations.changes import create_organization, suspend_organization
 from gateway.runtime.legacy_clients import LegacyClients, Place, _Calls
 from gateway.runtime.store import RuntimeStore
-from tests.gateway.cli.test_permissions import activate
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.control.conftest import Client, Control
-from tests.gateway.control.test_nouns import recorded
 from tests.gateway.upstream.raw_upstream import Upstream, saying
-from tests.gateway.webhooks.test_courier import receiving, status
+from tests.rigs.cli.permissions import activate
+from tests.rigs.control.nouns import recorded
+from tests.rigs.webhooks.courier import receiving, status
 
 _AUDIENCE = {"issuer": "https://token.actions.example.com", "audience": "https://gateway.example.com"}
 _JWK = {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
 
-import orjson
 import pytest
 
-from tests.gateway.conftest import ORG, Home
+from tests.gateway.conftest import ORG
 from tests.gateway.control.conftest import Client, Control
+from tests.rigs.control.nouns import recorded
 
 LATER = "2031-01-01T00:00:00Z"
-
-
-def recorded(home: Home, organization: str = ORG) -> list[dict[str, Any]]:
-    """The entries in the log of an organization."""
-    with closing(sqlite3.connect(home.data.audit_db)) as db, db:
-        rows = db.execute(
-            "SELECT leaf FROM entry JOIN log ON log.id = log_id WHERE organization = ? ORDER BY entry.id",
-            (organization,),
-        ).fetchall()
-    return [orjson.loads(leaf) for (leaf,) in rows]
 
 
 def test_an_agent_from_registration_to_its_end(control: Control, owner: Client) -> None:

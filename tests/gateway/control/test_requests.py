@@ -21,7 +21,7 @@ from gateway.registry.models import RepeatableRequest
 from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control, Reply, elsewhere
-from tests.gateway.control.test_nouns import recorded
+from tests.rigs.control.nouns import recorded
 
 PATHS = [
     ("GET", "/api/v1/nothing", 404),

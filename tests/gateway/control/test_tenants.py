@@ -15,16 +15,12 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.registry import publication
-from gateway.registry.issuers.given_names import give
-from gateway.registry.operators import operators
-from gateway.registry.organizations.changes import create_organization
 from tests.gateway.cli.remote_scripts import of_a_gateway
-from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
-from tests.gateway.control.conftest import Client, Control, document_of
+from tests.gateway.control.conftest import Control, document_of
 from tests.gateway.control.tenancy import ID, NAMES, Tenant, Watch, reference, tables
 from tests.gateway.control.tenant_commands import NOT_OF_ONE_ORGANIZATION, CommandLine, commands
+from tests.rigs.control.tenants import tenants  # noqa: F401  # fixtures among them
 
 
 @dataclass
@@ -82,26 +78,6 @@ def _template(document: dict[str, Any], path: str) -> str:
     """The path of the document that this one is of: the one with the fewest parameters."""
     found = [each for each in document["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", each), path)]
     return min(found, key=lambda each: each.count("{"))
-
-
-@pytest.fixture
-def tenants(control: Control) -> tuple[Tenant, Tenant]:
-    control.home.activate("base", "other")
-    made = []
-    for name in ("acme", "bolt"):
-        create_organization(control.home.registry, actor=ACTOR, name=name)
-        operator = f"mark-of-{name}"
-        operators.add_operator(control.home.registry, actor=ACTOR, organization=name, name=operator, role="owner")
-        token = operators.create_token(
-            control.home.registry, control.home.peppers, actor=ACTOR, organization=name, operator=operator
-        ).text
-        made.append(Tenant(name, Client(control.api, token), token))
-        give(control.home.registry, actor=ACTOR, organization=name, kind="trust_domain", name=operator)
-        for each in NAMES:
-            url = f"https://{operator}"
-            give(control.home.registry, actor=ACTOR, organization=name, kind="issuer", name=url, audience=each)
-    publication.publish(control.home.registry, control.home.data)  # what was made here is not made by a request
-    return made[0], made[1]
 
 
 @pytest.fixture

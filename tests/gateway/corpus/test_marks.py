@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.upstream.providers.presets import PROVIDERS
-from tests.gateway.upstream.test_said import PLAIN, documented, not_judged
+from tests.rigs.upstream.said import PLAIN, documented, not_judged
 
 from .case import PROMPT, Case, post
 from .rig import Rig, mark, matches

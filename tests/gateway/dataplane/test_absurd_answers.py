@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.rigs.dataplane.content import keep
+from tests.rigs.dataplane.limits import proven
+
 from .conftest import COMPLETION, Gateway, Reply, answer
-from .test_content import keep
-from .test_limits import proven
 
 MOST = 2**53 - 1
 MESSAGE: dict[str, Any] = {"id": "msg_1", "type": "message", "model": "claude", "role": "assistant", "content": []}

@@ -23,7 +23,7 @@ from gateway.runtime.legacy_clients import MAX_CLIENTS, QUIET_NS, Client, Legacy
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import Home, at_once
 from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway, Start
-from tests.gateway.dataplane.test_provider_secret import files_with
+from tests.rigs.dataplane.provider_secret import files_with
 
 OLD = "sk-canary-old-2c9b1f0a77d34e58"
 OTHER = "sk-canary-other-6b80e1c5d2f94a17"

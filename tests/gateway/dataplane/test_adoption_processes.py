@@ -11,8 +11,8 @@ import pytest
 
 from tests.gateway.dataplane.processes import Live
 from tests.gateway.dataplane.rotation import BUNDLE
-from tests.gateway.dataplane.test_key_life import until
-from tests.gateway.dataplane.test_provider_secret import files_with
+from tests.rigs.dataplane.key_life import until
+from tests.rigs.dataplane.provider_secret import files_with
 
 pytestmark = pytest.mark.slow
 

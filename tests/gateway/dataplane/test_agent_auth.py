@@ -12,29 +12,14 @@ import pytest
 
 from gateway.client import AgentAuth
 from gateway.errors import GatewayError
-from gateway.identity import public_keys
-from gateway.registry.keys.public_keys import add_public_key
+from tests.rigs.dataplane.agent_auth import CHUNK, HELLO, key_file
 
-from .conftest import ACTOR, COMPLETION, ORG, Gateway, Start, answer, chat, stream
+from .conftest import COMPLETION, Gateway, Start, answer, chat, stream
 
-HELLO: Any = [{"role": "user", "content": "hello there"}]
-CHUNK = (
-    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o",'
-    b'"choices":[{"index":0,"delta":%s}]}\n\n'
-)
 MESSAGE = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_reason": "end_turn",
     "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 7, "output_tokens": 3},
 }  # fmt: skip
-
-
-def key_file(gateway: Gateway, kind: public_keys.KeyType = "ed25519") -> Path:
-    """The file of a new private key of the agent, which has nothing else to show."""
-    key = public_keys.generate(kind)
-    add_public_key(gateway.registry, key.public_key(), actor=ACTOR, organization=ORG, agent="bot")
-    path = gateway.data.path / f"{kind}.pem"
-    public_keys.write_private(path, key)
-    return path
 
 
 async def test_openai(gateway: Gateway) -> None:

@@ -9,8 +9,9 @@ import openai
 import orjson
 import pytest
 
+from tests.rigs.dataplane.requests import DONE, HELLO, USAGE
+
 from .conftest import COMPLETION, Gateway, answer, stream
-from .test_requests import DONE, HELLO, USAGE
 
 Run = Callable[..., None]
 VERSION = "2024-10-21"

@@ -13,9 +13,9 @@ import pytest
 from gateway.dataplane import relay
 from gateway.dataplane.beside import beside
 from gateway.shares import Shares
+from tests.rigs.dataplane.requests import DONE, HELLO
 
 from .conftest import COMPLETION, Gateway, Start, answer, until
-from .test_requests import DONE, HELLO
 
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 

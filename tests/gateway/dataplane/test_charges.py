@@ -13,9 +13,10 @@ import orjson
 import pytest
 import yaml
 
+from tests.rigs.dataplane.limits import limit
+from tests.rigs.dataplane.obligations import put_into_force
+
 from .conftest import ORG, Gateway, answer, stream
-from .test_limits import limit
-from .test_obligations import put_into_force
 
 CASES = yaml.safe_load((Path(__file__).parent / "charges.yaml").read_text("utf-8"))
 SAID = [{"role": "user", "content": "hello"}]

@@ -16,12 +16,10 @@ import pytest
 from gateway.cli import main
 from gateway.dataplane import stream_texts
 from gateway.policy import bundle as policy_bundle
-from gateway.registry import outbox
-from gateway.registry.agents.changes import AgentUpdate, update_agent
 from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
-from gateway.secrets.vault import Vault
-from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, Start, answer, stream, until
+from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, Gateway, Start, answer, stream, until
+from tests.rigs.dataplane.content import keep
 
 READS_CONTENT = """\
 package bot.authz
@@ -29,21 +27,6 @@ package bot.authz
 allow if contains(input.request.body.messages[0].content, "hello")
 """
 PIECES = ["my mail is da", "na@acme.exa", "mple, write"]
-
-
-async def keep(gateway: Gateway, **members: Any) -> None:
-    """Have the content of the agent kept from the next call on."""
-    update = AgentUpdate(**{"keep_content": True, "retention_days": 30} | members)
-    await asyncio.to_thread(
-        update_agent,
-        gateway.registry,
-        actor=ACTOR,
-        organization=ORG,
-        agent="bot",
-        update=update,
-        vault=Vault.load(gateway.data.keys),
-    )
-    await asyncio.to_thread(outbox.drain, gateway.registry, gateway.writer)
 
 
 async def judge_by_content(gateway: Gateway) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.rigs.dataplane.limits import limit
+
 from .conftest import COMPLETION, ORG, Gateway, answer, chat
-from .test_limits import limit
 
 
 async def cost_of(gateway: Gateway, **answered: Any) -> dict[str, Any]:

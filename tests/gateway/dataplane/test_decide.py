@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,26 +26,11 @@ from gateway.secrets.vault import Vault
 from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Prepared, chat
-from tests.gateway.dataplane.test_explain import bind_all, request
-from tests.gateway.dataplane.test_limits import limit
+from tests.rigs.dataplane.decide import Command, command  # noqa: F401  # fixtures among them
+from tests.rigs.dataplane.explain import bind_all, request
+from tests.rigs.dataplane.limits import limit
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "input.schema.json").read_text("utf-8"))
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `gateway decide` with a call on standard input, and nothing else."""
-    monkeypatch.setenv("AIG_DATA", str(tmp_path / "data"))
-
-    def run(call: Any, *arguments: str, agent: str = "bot") -> tuple[int, str, str]:
-        raw = call if isinstance(call, str) else json.dumps(call)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw.encode())))
-        code = main(["decide", "--agent", agent, "-i", "-", *arguments])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from gateway.pace import Rate
 from gateway.policy import reexecution
 from gateway.policy.input import MAX_KEPT
 from tests.gateway.dataplane.conftest import Gateway, Start, chat, without_decision
-from tests.gateway.dataplane.test_limits import limit, proven
+from tests.rigs.dataplane.limits import limit, proven
 
 ROOM = 3
 

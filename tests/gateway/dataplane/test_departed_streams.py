@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from gateway.dataplane.produced import MARGIN, OF_AN_EVENT, Produced
+from tests.rigs.dataplane.limits import balance, limit, proven
 
 from .conftest import Gateway, chat, stream, until
-from .test_limits import balance, limit, proven
 
 
 def event(document: dict[str, Any] | bytes) -> bytes:

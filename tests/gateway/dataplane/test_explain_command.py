@@ -30,9 +30,9 @@ from gateway.registry.organizations import teams
 from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from gateway.secrets.vault import Vault
-from tests.gateway.cli.test_remote import URL, Elsewhere, nowhere
 from tests.gateway.conftest import Home
 from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway
+from tests.rigs.cli.remote import URL, Elsewhere, nowhere
 
 Command = Callable[..., tuple[int, str, str]]
 FORMS = ((), ("--json",))

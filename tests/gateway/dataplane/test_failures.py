@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.audit.errors import unavailable
 from gateway.audit.intents import Completed, Decided
 from gateway.dataplane import proxy
 from gateway.errors import Denied
@@ -19,9 +18,10 @@ from gateway.http.departure import Departure
 from gateway.upstream.providers.base import Endpoint
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.audit.conftest import AtMost
+from tests.rigs.dataplane.failures import FailingWriter
+from tests.rigs.dataplane.requests import DONE, HELLO, USAGE
 
 from .conftest import COMPLETION, ORG, Gateway, Start, answer, chat, stream, until, without_decision
-from .test_requests import DONE, HELLO, USAGE
 
 
 async def outcome(gateway: Gateway) -> dict[str, Any]:
@@ -295,20 +295,6 @@ async def test_a_client_that_leaves_as_the_answer_begins(gateway: Gateway) -> No
 def failed(code: str) -> bytes:
     """The event that ends a stream which the gateway has to break off."""
     return PROVIDERS["openai"].error_event(Endpoint("x", PROVIDERS["openai"].routes[0], ""), Denied(code))
-
-
-class FailingWriter:
-    """Stands before the real writer and fails for one kind of intent, as a full disk would."""
-
-    def __init__(self, gateway: Gateway, kind: type) -> None:
-        self._real = gateway.writer
-        self._kind = kind
-        gateway.plane._recorder._writer = self  # type: ignore[assignment]
-
-    async def write(self, intent: Any) -> Any:
-        if isinstance(intent, self._kind):
-            raise unavailable("no space left on device")
-        return await self._real.write(intent)
 
 
 async def test_no_decision_without_a_record(gateway: Gateway) -> None:

@@ -8,31 +8,12 @@ from typing import Any
 import orjson
 
 from gateway.audit.intents import Completed
+from tests.rigs.dataplane.failures import FailingWriter
+from tests.rigs.dataplane.gemini import HELLO, MODEL, STOP, add_gemini, event, part
 
 from .conftest import Gateway, Reply, Seen, answer, stream
-from .test_failures import FailingWriter
 
-MODEL = "mock-gemini"
-
-
-def part(text: str, **more: Any) -> dict[str, Any]:
-    return {
-        "candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "index": 0, **more}],
-        "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 3, "thoughtsTokenCount": 2},
-        "modelVersion": "mock-gemini-001",
-    }
-
-
-def event(document: Any) -> bytes:
-    return b"data: " + orjson.dumps(document) + b"\r\n\r\n"
-
-
-HELLO, STOP = part("hel"), part("lo", finishReason="STOP")
 BODY = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
-
-
-def add_gemini(gateway: Gateway) -> None:
-    gateway.add_upstream("gemini", "gemini", secret="google-secret")
 
 
 async def ask(gateway: Gateway, verb: str, body: Any = BODY, model: str = MODEL) -> Reply:

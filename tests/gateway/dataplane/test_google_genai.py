@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.rigs.dataplane.gemini import HELLO, MODEL, STOP, add_gemini, event, part
+
 from .conftest import ORG, Gateway, answer, stream
-from .test_gemini import HELLO, MODEL, STOP, add_gemini, event, part
 
 genai = pytest.importorskip("google.genai", reason="install the extra `clients` for Google's own client")
 

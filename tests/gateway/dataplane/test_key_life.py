@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 
 from tests.gateway.dataplane.processes import Live
 from tests.gateway.dataplane.rotation import BUNDLE, register, rotate_under_load
+from tests.rigs.dataplane.key_life import until
 
 pytestmark = pytest.mark.slow
 
@@ -25,14 +25,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield found
     finally:
         found.close()
-
-
-def until(condition: Callable[[], object], seconds: float = 240) -> None:
-    """Wait for what another process brings about."""
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "this never came true"
-        time.sleep(0.2)
 
 
 def new_agent(live: Live, name: str) -> str:

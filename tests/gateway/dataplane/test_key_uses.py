@@ -9,12 +9,10 @@ from contextlib import closing
 import pytest
 
 from gateway.audit import storage
-from gateway.audit.writer import AuditWriter
 from gateway.errors import Denied, GatewayError
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.credentials import Peppers, Rehash
 from gateway.identity.principals import Principal, Principals
-from gateway.processes.key_duties import KeyDuties
 from gateway.registry import queries
 from gateway.registry.keys.rotation import Terms, rotate_key
 from gateway.registry.reader import RegistryReader
@@ -23,6 +21,7 @@ from gateway.runtime import key_uses
 from gateway.runtime.key_uses import KeyUses
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
+from tests.rigs.dataplane.key_uses import duties
 
 HOUR = 3_600_000_000_000
 
@@ -101,13 +100,6 @@ def test_what_could_not_be_written_is_written_later(home: Home) -> None:
 
     asyncio.run(test())
     assert "key_1" in key_uses.read(home.data.runtime_db)
-
-
-def duties(home: Home) -> KeyDuties:
-    if not home.data.audit_db.exists():
-        storage.create(home.data)
-    writer = AuditWriter(home.data, boot="boot_test", deployment="test")
-    return KeyDuties(home.registry, writer, RuntimeStore(home.data.runtime_db), home.data.keys)
 
 
 def test_a_hash_moves_to_the_newest_pepper_when_its_key_is_used(home: Home) -> None:

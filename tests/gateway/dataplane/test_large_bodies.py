@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import os
 import random
@@ -24,17 +23,9 @@ from gateway.dataplane.held_bytes import Holding
 from gateway.dataplane.receiving import SPOOLED, receive_body
 from gateway.errors import Denied
 from gateway.shares import Shares
+from tests.rigs.dataplane.large_bodies import MEBIBYTE, image
 
 from .conftest import UPSTREAM_KEY, Gateway, Seen, Start, chat, until
-
-MEBIBYTE = 1024 * 1024
-
-
-def image(size: int, **members: Any) -> bytes:
-    """A call with an image of so many bytes in it."""
-    url = "data:image/png;base64," + base64.b64encode(random.Random(size).randbytes(size)).decode()
-    content = [{"type": "text", "text": "what is this? \U0001f600"}, {"type": "image_url", "image_url": {"url": url}}]
-    return orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": content}], **members})
 
 
 def files_of_bodies(gateway: Gateway) -> list[str]:

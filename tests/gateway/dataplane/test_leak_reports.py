@@ -19,7 +19,7 @@ from gateway.registry.reader import RegistryReader
 from gateway.runtime import leaks
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ORG, Home
-from tests.gateway.dataplane.test_key_uses import duties
+from tests.rigs.dataplane.key_uses import duties
 
 NOBODYS = credentials.generate("agent").text
 

@@ -15,11 +15,11 @@ from gateway.registry.keys.changes import create_key
 from gateway.registry.limits.usage_limits import Part
 from gateway.registry.policies.bindings import bind
 from gateway.usage.estimates import UNKNOWN_TOKENS, Estimates
-from tests.gateway.usage.test_media_bounds import png, url
+from tests.rigs.dataplane.limits import balance, limit, proven
+from tests.rigs.dataplane.obligations import put_into_force
+from tests.rigs.usage.media_bounds import png, url
 
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, Reply, Start, answer
-from .test_limits import balance, limit, proven
-from .test_obligations import put_into_force
 
 # Nothing is known of how this model sees images, nor of its window.
 UNKNOWN = "gpt-4o-unheard-of"

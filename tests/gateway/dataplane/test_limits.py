@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import signer, verify
 from gateway.audit.balance import VALUES
 from gateway.call import Call
 from gateway.registry.limits import usage_limits
@@ -19,46 +18,11 @@ from gateway.registry.limits.usage_limits import Part
 from gateway.registry.operators import operators
 from gateway.registry.organizations.changes import update_organization
 from gateway.usage import bounds, limits
-from tests.gateway.audit.conftest import stored_balances
 from tests.gateway.dataplane.conftest import ACTOR, COMPLETION, ORG, Gateway, Start, answer, chat, stream, until
-from tests.gateway.dataplane.test_obligations import put_into_force
+from tests.rigs.dataplane.limits import balance, limit, proven
+from tests.rigs.dataplane.obligations import put_into_force
 
 HOUR = 3600 * 10**9
-
-
-def limit(
-    gateway: Gateway,
-    name: str,
-    value: int,
-    kind: str = "organization",
-    part: Part | None = None,
-    actor: str = ACTOR,
-    mode: str | None = None,
-) -> None:
-    subject = ORG if kind == "organization" else "bot"
-    usage_limits.set_limit(
-        gateway.registry,
-        actor=actor,
-        organization=ORG,
-        kind=kind,  # type: ignore[arg-type]
-        subject=subject,
-        name=name,
-        value=value,
-        mode=mode,
-        part=part or usage_limits.ALL,
-    )
-
-
-def balance(gateway: Gateway, scope: str) -> dict[str, int]:
-    """The balance of the scope that begins like this."""
-    [found] = [each for name, each in stored_balances(gateway.data.audit_db).items() if name.startswith(scope)]
-    return dict(zip(VALUES, found.values(), strict=True))
-
-
-def proven(gateway: Gateway) -> list[Any]:
-    """The findings of a verification of the whole log."""
-    verifier = signer.create_key(gateway.data, "test")
-    return verify.verify(gateway.data.audit_db, verifier).findings
 
 
 async def test_every_call_counts_and_is_settled_by_its_usage(gateway: Gateway) -> None:

@@ -24,21 +24,10 @@ from gateway.upstream.routes import PROVIDERS
 from gateway.upstream.routing import Destination, Match
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.conftest import COMPLETION, Gateway, answer, read_reply, stream
-from tests.gateway.dataplane.test_limits import limit
+from tests.rigs.dataplane.limits import limit
+from tests.rigs.dataplane.measures import counted, numbers
 
 Run = Callable[..., None]
-
-
-def counted(gateway: Gateway, kind: str) -> dict[tuple[str, ...], list[int]]:
-    totals = collection.collect(gateway.data.metrics, {"boot_test"})
-    return {labels: numbers for (name, labels), numbers in totals.blocks.items() if name == kind}
-
-
-def numbers(gateway: Gateway, kind: str, metric: str, *labels: str) -> list[int]:
-    """The numbers of one metric of one block."""
-    at = KINDS[kind].offset(metric)
-    slots = next(family.slots for family in KINDS[kind].families if family.name == metric)
-    return counted(gateway, kind)[labels][at : at + slots]
 
 
 def test_whose_limit_refused_is_counted_and_bounded(run: Run) -> None:

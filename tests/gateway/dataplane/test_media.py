@@ -13,9 +13,10 @@ import httpx
 import openai
 import pytest
 
+from tests.rigs.dataplane.obligations import put_into_force
+
 from .conftest import Gateway
 from .processes import Live, write_policy
-from .test_obligations import put_into_force
 
 # Real processes, which take their time.
 pytestmark = pytest.mark.slow

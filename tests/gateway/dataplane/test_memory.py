@@ -27,11 +27,11 @@ from gateway.dataplane.relay import Relay
 from gateway.errors import Denied
 from gateway.upstream.client import Answer
 from gateway.upstream.providers.base import Outgoing
+from tests.rigs.dataplane.large_bodies import MEBIBYTE, image
+from tests.rigs.dataplane.requests import DONE, HELLO
+from tests.rigs.dataplane.resilience import add, ask, hang, reset, route
 
 from .conftest import COMPLETION, Gateway, Handler, Seen, answer, chat, stream, until
-from .test_large_bodies import MEBIBYTE, image
-from .test_requests import DONE, HELLO
-from .test_resilience import add, ask, hang, reset, route
 
 Run = Callable[..., None]
 Kind = Callable[[], Awaitable[None]]

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.shares import Holder
 from tests.gateway.dataplane.conftest import Gateway, answer
-from tests.gateway.dataplane.test_obligations import put_into_force
+from tests.rigs.dataplane.obligations import put_into_force
 
 # With spaces, as `json.dumps` writes it: whatever is written anew looks otherwise.
 LISTED = (

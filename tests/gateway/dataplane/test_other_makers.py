@@ -84,7 +84,7 @@ async def test_headers_that_change_a_call_are_forwarded_or_refused(gateway: Gate
 
 
 def test_no_best_of_is_a_number() -> None:
-    from tests.gateway.upstream.test_said import PLAIN, read
+    from tests.rigs.upstream.said import PLAIN, read
 
     call = read("openai", "completions", PLAIN["openai", "completions"] | {"best_of": 0, "max_tokens": 7, "n": 2})
     assert (call.max_output_tokens, call.settings["best_of"]) == (14, 0)

@@ -12,7 +12,7 @@ from gateway.errors import PrincipalHint
 from gateway.pace import Rate
 from gateway.shares import address_of
 from tests.gateway.dataplane.conftest import Start, until
-from tests.gateway.test_pace import Clock
+from tests.rigs.pace import Clock
 
 GREEDY, SIBLING, OTHER = (
     PrincipalHint(organization, agent, "key_1")

@@ -29,11 +29,11 @@ from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import WRONG_TIMES, Signer
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, answer, chat, until
 from tests.gateway.dataplane.issuer import Issuer
-from tests.gateway.dataplane.test_limits import proven
-from tests.gateway.dataplane.test_revoked_calls import OPENAI, Streaming, endless, refusal
-from tests.gateway.dataplane.test_token_corpus import no_call, no_token, signer_of
-from tests.gateway.dataplane.test_tokens import EXCHANGE, TYPES, another, ask, bearer, claims, on_behalf, own
-from tests.gateway.dataplane.test_workloads import BEARER, with_issuer
+from tests.rigs.dataplane.limits import proven
+from tests.rigs.dataplane.revoked_calls import OPENAI, Streaming, endless, refusal
+from tests.rigs.dataplane.token_corpus import no_call, no_token, signer_of
+from tests.rigs.dataplane.tokens import EXCHANGE, TYPES, another, ask, bearer, claims, on_behalf, own
+from tests.rigs.dataplane.workloads import BEARER, with_issuer
 
 Run = Callable[..., None]
 

@@ -21,27 +21,10 @@ from gateway.secrets.vault import Vault
 from gateway.upstream.routing import Choices, target
 from tests.gateway.dataplane.conftest import COMPLETION, ORG, UPSTREAM_KEY, Gateway, Seen, Start, answer
 from tests.gateway.dataplane.processes import Live
-from tests.gateway.dataplane.test_key_life import until
+from tests.rigs.dataplane.key_life import until
+from tests.rigs.dataplane.provider_secret import files_with, found_in
 
 SECRET = "sk-canary-5f2b7c0d9e1a4863"
-
-
-def forms(secret: str) -> list[bytes]:
-    """A secret as it may stand in a text or a file."""
-    raw = secret.encode()
-    return [raw, base64.b64encode(raw).rstrip(b"=")[:-1], raw.hex().encode(), raw[::-1], secret.encode("utf-16-le")]
-
-
-def found_in(text: bytes, secret: str) -> bool:
-    return any(form in text for form in forms(secret))
-
-
-def files_with(directory: Path, secret: str) -> list[str]:
-    return [
-        str(path.relative_to(directory))
-        for path in directory.rglob("*")
-        if path.is_file() and found_in(path.read_bytes(), secret)
-    ]
 
 
 async def _refuse(seen: Seen, writer: asyncio.StreamWriter) -> None:

@@ -19,9 +19,9 @@ from gateway.registry.keys.changes import create_key
 from gateway.registry.policies.bindings import bind
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
+from tests.rigs.dataplane.requests import DONE, event
 
 from .conftest import ACTOR, COMPLETION, ORG, Gateway, answer, stream
-from .test_requests import DONE, event
 
 FILE, AUDIO = Reference("file", "file-1"), Reference("audio", "audio_1")
 

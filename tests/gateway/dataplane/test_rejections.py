@@ -17,11 +17,11 @@ from gateway.upstream.providers.http.api import Api
 from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.rejections import MAX_BYTES
 from gateway.upstream.routing import Destination
+from tests.rigs.dataplane.measures import numbers
+from tests.rigs.dataplane.obligations import put_into_force
+from tests.rigs.dataplane.resilience import route
 
 from .conftest import COMPLETION, Gateway, Reply, Seen, Start, answer, chat, until
-from .test_measures import numbers
-from .test_obligations import put_into_force
-from .test_resilience import route
 
 Run = Callable[..., None]
 

@@ -7,7 +7,6 @@ import functools
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
 
 import orjson
 import pytest
@@ -16,17 +15,9 @@ from gateway.audit.entry import commitment
 from gateway.registry.agents.changes import revoke_agent
 from gateway.registry.keys.changes import revoke_key
 from gateway.registry.upstreams.changes import remove_upstream
+from tests.rigs.dataplane.requests import DONE, HELLO, USAGE
 
 from .conftest import ACTOR, COMPLETION, ORG, UPSTREAM_KEY, Gateway, Start, answer, chat, stream
-
-
-def event(**members: Any) -> bytes:
-    return b"data: " + orjson.dumps({"object": "chat.completion.chunk", "model": "gpt-4o-2024", **members}) + b"\n\n"
-
-
-HELLO = event(choices=[{"index": 0, "delta": {"content": "hello"}}], usage=None)
-USAGE = event(choices=[], usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10})
-DONE = b"data: [DONE]\n\n"
 
 
 async def test_an_allowed_call(gateway: Gateway) -> None:

@@ -22,15 +22,13 @@ from gateway.registry.agents.changes import (
 from gateway.registry.agents.registration import register_agent
 from gateway.registry.keys.changes import create_key, revoke_key
 from gateway.registry.policies.bindings import bind, unbind
-from gateway.upstream.providers.base import Endpoint
-from gateway.upstream.providers.presets import PROVIDERS
+from tests.rigs.dataplane.revoked_calls import OPENAI, Streaming, endless, refusal
 
-from .conftest import ACTOR, COMPLETION, ORG, Gateway, Handler, Reply, Start, chat, stream, until, without_decision
+from .conftest import ACTOR, COMPLETION, ORG, Gateway, Reply, Start, chat, stream, until, without_decision
 
 REVOKED, SUSPENDED = Denied("bad_credentials", "revoked"), Denied("agent_suspended")
 NEVER = 600.0
 
-OPENAI = b'data: {"choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n'
 RESPONSES = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"hel"}\n\n'
 ANTHROPIC = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"text":"hel"}}\n\n'
 GEMINI = b'data: {"candidates":[{"content":{"parts":[{"text":"hel"}]}}]}\n\n'
@@ -45,45 +43,6 @@ def another_agent(gateway: Gateway, name: str = "other") -> str:
     agent = register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
     bind(gateway.registry, actor=ACTOR, organization=ORG, kind="agent", subject=agent.id, bundle="bot")
     return create_key(gateway.registry, gateway.peppers, actor=ACTOR, organization=ORG, agent=agent.id).text
-
-
-def endless(event: bytes) -> Handler:
-    """A stream of one event after the other, until its reader has gone."""
-    return stream(*([event, 0.02] * 30_000))
-
-
-class Streaming:
-    """One streamed call that was answered by its first event and goes on."""
-
-    def __init__(self, gateway: Gateway, body: Any, first: bytes, path: str = "", key: str = "") -> None:
-        self._data = gateway.request(body, f"Authorization: Bearer {key or gateway.key}", path=path)
-        self._port = gateway.port
-        self._first = first
-        self.head = b""
-
-    async def begin(self) -> None:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writer.write(self._data)
-        self.head = await self._reader.readuntil(b"\r\n\r\n")
-        assert self._first in await self._reader.readuntil(self._first)
-
-    async def rest_until_done(self) -> bytes:
-        """All that still comes, until the answer's end."""
-        found = await self._reader.readuntil(b"\r\n0\r\n\r\n")
-        self._writer.close()
-        return found
-
-    async def rest(self) -> bytes:
-        """All that still comes, until the connection ends; a refusal without its decision."""
-        found = await self._reader.read()
-        self._writer.close()
-        return without_decision(found)
-
-
-def refusal(provider: str, denied: Denied, path: str = "/chat/completions") -> bytes:
-    """The event that ends a stream of this provider."""
-    found = next(route for route in PROVIDERS[provider].routes if path in route.path)
-    return PROVIDERS[provider].error_event(Endpoint("x", found, ""), denied)
 
 
 async def closings(gateway: Gateway) -> list[tuple[str, str, int | None]]:

@@ -15,9 +15,9 @@ from gateway.client.signing import Signer
 from gateway.errors import GatewayError
 from gateway.http.listener import listen
 from gateway.identity import public_keys
+from tests.rigs.dataplane.agent_auth import CHUNK, HELLO, key_file
 
 from .conftest import Gateway, chat, read_reply, stream, until
-from .test_agent_auth import CHUNK, HELLO, key_file
 
 
 @asynccontextmanager

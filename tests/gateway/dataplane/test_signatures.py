@@ -9,64 +9,25 @@ from contextlib import closing
 
 import orjson
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.client.signing import Signer
 from gateway.identity import public_keys
-from gateway.identity.message_signatures import thumbprint
 from gateway.policy import bundle as policy_bundle
 from gateway.registry.agents.changes import resume_agent, revoke_agent, suspend_agent
 from gateway.registry.agents.registration import register_agent
 from gateway.registry.keys.changes import revoke_key
-from gateway.registry.keys.public_keys import add_public_key
 from gateway.registry.policies import activations
 from gateway.registry.policies.bindings import bind
 from gateway.registry.records import BundleRecord
 from tests.gateway.corpus import signed
-from tests.gateway.corpus.drafts import BODY, COVERED, Keys, Private, digest, draft
+from tests.gateway.corpus.drafts import BODY, COVERED, Private, digest, draft
+from tests.rigs.dataplane.decide import Command, command  # noqa: F401  # a fixture
+from tests.rigs.dataplane.signatures import add, details, keys, named
 
 from .conftest import ACTOR, MANIFEST, ORG, POLICY, Gateway, Reply, read_reply
-from .test_decide import Command, command  # noqa: F401  # a fixture
 
 Run = Callable[..., None]
-
-
-def named(key: Private) -> tuple[Private, str]:
-    return key, thumbprint(key.public_key())
-
-
-def add(gateway: Gateway, agent: str, kind: str = "ed25519", lifetime_ns: int | None = None) -> tuple[Private, str]:
-    """A new key pair whose public half is this agent's."""
-    key = Ed25519PrivateKey.generate() if kind == "ed25519" else ec.generate_private_key(ec.SECP256R1())
-    add_public_key(
-        gateway.registry, key.public_key(), actor=ACTOR, organization=ORG, agent=agent, lifetime_ns=lifetime_ns
-    )
-    return named(key)
-
-
-def keys(gateway: Gateway) -> Keys:
-    for name in ("other", "second", "third", "gone"):
-        register_agent(gateway.registry, actor=ACTOR, organization=ORG, name=name)
-    made = Keys(
-        good=add(gateway, "bot"),
-        p256=add(gateway, "bot", "p256"),
-        other=add(gateway, "other"),
-        unknown=named(Ed25519PrivateKey.generate()),
-        revoked=add(gateway, "second"),
-        expired=add(gateway, "third", lifetime_ns=1),
-        of_revoked_agent=add(gateway, "gone"),
-        api_key=gateway.key,
-    )
-    revoke_key(gateway.registry, actor=ACTOR, organization=ORG, key=made.revoked[1])
-    revoke_agent(gateway.registry, actor=ACTOR, organization=ORG, agent="gone")
-    return made
-
-
-async def details(gateway: Gateway) -> list[str]:
-    """The reasons why requests were refused, as the logs have them: those of known keys, and the others."""
-    gateway.plane._teller._refusals.flush()
-    return [str(entry.get("detail")) for entry in [*await gateway.entries("refused"), *gateway.log("system")]]
 
 
 async def refused(gateway: Gateway, cases: list[tuple[str, bytes]]) -> list[tuple[str, int, bytes]]:
@@ -216,7 +177,7 @@ deny contains "sign your requests" if input.agent.credential.strength < 2
 
 
 @pytest.mark.slow
-def test_a_policy_can_demand_a_signature(run: Run, command: Command) -> None:  # noqa: F811
+def test_a_policy_can_demand_a_signature(run: Run, command: Command) -> None:
     async def test(gateway: Gateway) -> None:
         manifest = orjson.dumps({"roots": ["proof"], "metadata": {"gateway": {"entrypoint": "data.proof.authz"}}})
         bundles = []

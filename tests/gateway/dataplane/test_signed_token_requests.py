@@ -15,8 +15,8 @@ from gateway.registry.keys.changes import revoke_key
 from tests.gateway.corpus import signed
 from tests.gateway.corpus.drafts import Draft, Private, digest, draft
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
-from tests.gateway.dataplane.test_signatures import add, details, keys
-from tests.gateway.dataplane.test_tokens import EXCHANGE, TYPES, another, bearer, claims, own
+from tests.rigs.dataplane.signatures import add, details, keys
+from tests.rigs.dataplane.tokens import EXCHANGE, TYPES, another, bearer, claims, own
 
 OWN = {"grant_type": "client_credentials"}
 FORM = urlencode(OWN | {"scope": "model:gpt-4o"}).encode()

@@ -10,28 +10,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.identity import jose
 from gateway.registry.agents.changes import revoke_agent
 from gateway.tokens import issuer_keys
 from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import WRONG_TIMES, Signer
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, answer
 from tests.gateway.dataplane.issuer import Issuer
-from tests.gateway.dataplane.test_tokens import EXCHANGE, TYPES, another, ask, claims, own
-from tests.gateway.dataplane.test_workloads import BEARER, present, trusted, with_issuer
+from tests.rigs.dataplane.token_corpus import no_call, no_token, signer_of
+from tests.rigs.dataplane.tokens import EXCHANGE, TYPES, another, claims, own
+from tests.rigs.dataplane.workloads import BEARER, present, trusted, with_issuer
 
 pytestmark = pytest.mark.slow
 
 Run = Callable[..., None]
-
-
-def signer_of(gateway: Gateway, token: str) -> Signer:
-    seed = (gateway.data.keys / "token.1").read_bytes()
-    kid = jose.parse(token).kid
-    assert kid is not None
-    return Signer(Ed25519PrivateKey.from_private_bytes(seed), "EdDSA", kid)
 
 
 async def own_cases(gateway: Gateway) -> list[tuple[str, str]]:
@@ -101,21 +93,6 @@ def outside_cases(issuer: Issuer) -> Iterator[tuple[str, str]]:
 _OPTIONAL = ("without nbf", "without iat", "without jti", "nbf = None", "iat = None")
 # Characters that a form or a header takes away are not part of the token.
 _STRIPPED = ("part 0 after ' '", "part 0 after '\\t'", "part 2 with ' '", "part 2 with '\\t'")
-
-
-async def no_call(gateway: Gateway, note: str, token: str) -> None:
-    """The token as a credential of the data plane."""
-    line = f"Authorization: Bearer {token}".encode("utf-8", "replace").decode("latin-1")
-    if any(mark in line for mark in "\r\n\0"):
-        return  # cannot stand in a header
-    reply = await gateway.chat("gpt-4o", line)
-    assert reply.status in (400, 401), (note, reply.status, reply.body)
-
-
-async def no_token(gateway: Gateway, note: str, **form: str) -> None:
-    reply = await ask(gateway, **form)
-    assert reply.status in (400, 401, 413), (note, reply.status, reply.body)
-    assert reply.json["error"] in ("invalid_grant", "invalid_request", "invalid_client"), (note, reply.body)
 
 
 async def try_own(gateway: Gateway) -> int:

@@ -13,7 +13,7 @@ from gateway.identity import credentials
 from gateway.registry.keys.changes import create_key, revoke_key
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.dataplane.conftest import Gateway
-from tests.gateway.dataplane.test_tokens import another, bearer, own
+from tests.rigs.dataplane.tokens import another, bearer, own
 
 AUTHENTICATE = "www-authenticate"
 

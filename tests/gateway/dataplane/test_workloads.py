@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,42 +21,10 @@ from gateway.registry.organizations.changes import create_organization
 from gateway.tokens import issuer_keys
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.gateway.dataplane.issuer import Issuer, new_key, signed
-from tests.gateway.dataplane.test_tokens import EXCHANGE, TYPES, another, ask, bearer
-
-BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-CLAIMS = {"repository": "acme/app", "ref": "refs/heads/main"}
+from tests.rigs.dataplane.tokens import EXCHANGE, TYPES, another, ask, bearer
+from tests.rigs.dataplane.workloads import CLAIMS, present, rule, trusted, with_issuer
 
 Run = Callable[..., None]
-
-
-def trusted(gateway: Gateway, issuer: Issuer, **more: Any) -> None:
-    """Register the issuer, and make its tokens with `CLAIMS` the agent `bot`."""
-    known = {"issuer": issuer.url, "audience": "gateway", "insecure": True, **more}
-    issuers.add_issuer(gateway.registry, actor=ACTOR, organization=ORG, name="ci", **known)
-    rule(gateway, "bot", CLAIMS)
-
-
-def rule(gateway: Gateway, agent: str, claims: dict[str, str], issuer: str = "ci") -> str:
-    made = issuers.add_rule(gateway.registry, actor=ACTOR, organization=ORG, issuer=issuer, claims=claims, agent=agent)
-    return made.id
-
-
-async def present(gateway: Gateway, token: str, **more: str) -> Reply:
-    return await ask(gateway, grant_type=BEARER, assertion=token, **more)
-
-
-def with_issuer(
-    test: Callable[[Gateway, Issuer], Awaitable[None]], algorithm: str = "RS256"
-) -> Callable[[Gateway], Awaitable[None]]:
-    async def started(gateway: Gateway) -> None:
-        issuer = Issuer(algorithm)
-        await issuer.start()
-        try:
-            await test(gateway, issuer)
-        finally:
-            await issuer.stop()
-
-    return started
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from gateway.identity.tokens import Token
 from gateway.identity.workload import Issuer, Rule
 from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import Signer
-from tests.gateway.identity.test_tokens import keys, link, token
+from tests.rigs.identity.tokens import keys, link, token
 
 __all__ = ["keys"]
 

@@ -15,25 +15,10 @@ from gateway.identity import jose, token_keys, token_scope, tokens, workload
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.token_keys import TokenKeys
-from gateway.identity.tokens import Link, Token
 from gateway.identity.workload import Issuer, Rule
 from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import WRONG_TIMES, Signer
-
-
-def link() -> Link:
-    return Link(new_id("agt"), new_id("key"))
-
-
-def token(*chain: Link, actor: str | None = None, scope: KeyScope = KeyScope()) -> Token:  # noqa: B008  # frozen
-    now = int(time.time())
-    return Token(new_id("tok"), chain or (link(),), scope, now, now + 300, actor)
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> TokenKeys:
-    token_keys.create(tmp_path)
-    return TokenKeys(tmp_path)
+from tests.rigs.identity.tokens import keys, link, token  # noqa: F401  # fixtures among them
 
 
 def signer(directory: Path, keys: TokenKeys) -> Signer:

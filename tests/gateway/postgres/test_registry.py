@@ -25,8 +25,8 @@ from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.postgres.conftest import copied, empty
 from tests.gateway.postgres.store import PostgresRegistry, engine
 from tests.gateway.registry.model import ORGS
-from tests.gateway.registry.test_machine import run_machine
 from tests.gateway.registry.whole_machine import WholeMachine
+from tests.rigs.registry.machine import run_machine
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.processes import backup
 from tests.gateway.dataplane.processes import Live
-from tests.gateway.processes.test_reload import Clients
+from tests.rigs.processes.reload import Clients
 
 
 def test_what_exists_is_not_overwritten(data: DataDirectory, tmp_path: Path) -> None:

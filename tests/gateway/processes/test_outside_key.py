@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from tests.gateway.dataplane.processes import Live
-from tests.gateway.processes.test_reload import Clients
+from tests.rigs.processes.reload import Clients
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,7 @@ from gateway.registry.agents.changes import (
 from gateway.registry.policies.bindings import bind
 from gateway.registry.reader import RegistryReader
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
-from tests.gateway.registry.test_changes import refusal
+from tests.rigs.registry.changes import refusal
 
 CHANGE = {
     "active": resume_agent,

@@ -22,6 +22,7 @@ from gateway.registry.port import BundleRef
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstreams import changes as upstream_changes
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once, bundle
+from tests.rigs.registry.changes import refusal
 
 
 def waiting(registry: Registry) -> list[str]:
@@ -29,10 +30,6 @@ def waiting(registry: Registry) -> list[str]:
     with registry.read() as session:
         rows = session.exec(select(Outbox).order_by(Outbox.position))  # type: ignore[arg-type]  # a column, to mypy an int
         return [row.entry.get("what", row.kind) for row in rows]
-
-
-def refusal(code: str) -> pytest.RaisesExc[GatewayError]:
-    return pytest.RaisesExc(GatewayError, check=lambda error: error.code == code)
 
 
 def test_registering_and_revoking_an_agent(home: Home) -> None:

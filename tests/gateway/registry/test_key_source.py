@@ -17,7 +17,7 @@ from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Place, Vault, identity
 from gateway.settings import load_settings
 from tests.gateway.conftest import ACTOR, Home
-from tests.gateway.registry.test_vault_rotation import ALL, content_key, fill, secrets
+from tests.rigs.registry.vault_rotation import ALL, content_key, fill, secrets
 
 PLACE = Place("default", "openai", "ups_1", 1)
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))

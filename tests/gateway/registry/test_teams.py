@@ -10,7 +10,7 @@ from gateway.registry.organizations import teams
 from gateway.registry.organizations.changes import create_organization
 from gateway.registry.policies.bindings import bind
 from tests.gateway.conftest import ACTOR, ORG, Home
-from tests.gateway.registry.test_changes import refusal
+from tests.rigs.registry.changes import refusal
 
 
 def entries(home: Home, what: str) -> list[tuple[str, str | None]]:

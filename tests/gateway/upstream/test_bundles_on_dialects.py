@@ -15,7 +15,7 @@ from gateway.policy.cache import CompiledBundle, compile_bundle
 from gateway.policy.decision import read as verdict
 from gateway.policy.input import build_input
 from gateway.policy.rollout.candidates import bundles_in
-from tests.gateway.upstream.test_said import read
+from tests.rigs.upstream.said import read
 
 POLICIES = Path(__file__).resolve().parents[3] / "policies"
 BUNDLES = {name: compile_bundle(files, "0" * 64, name) for name, files in bundles_in(POLICIES).items()}

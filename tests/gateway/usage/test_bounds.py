@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.call import Call
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits
 from gateway.upstream.providers.gemini.requests import GENERATE
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.usage import bounds
 from tests.recordings import all_recordings
+from tests.rigs.usage.bounds import read
 
 # As byte-pair encodings cut a text first: words, up to three digits, signs. Here each byte of a word is a token.
 _TOKENS = re.compile(r"[A-Za-z]|[0-9]{1,3}|[^A-Za-z0-9]+")
@@ -31,14 +31,6 @@ _VALUES = st.recursive(
 def as_json(value: Any) -> int:
     """The tokens of a value that the model sees as JSON."""
     return max(len(_TOKENS.findall(json.dumps(value, separators=each))) for each in ((",", ":"), (", ", ": ")))
-
-
-def read(name: str, action: str, body: dict[str, Any]) -> Call:
-    provider = PROVIDERS[name]
-    route = next(each for each in provider.routes if each.action == action)
-    params = {"model": "m"} if "{model}" in route.path else {}
-    path = provider.prefix + route.path.replace("{model}", "m")
-    return provider.read(Endpoint("u", route, path, params), Head(), json.dumps(body).encode())
 
 
 def size(name: str, action: str, body: dict[str, Any]) -> int:

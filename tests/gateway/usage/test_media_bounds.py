@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import struct
-import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +12,8 @@ from gateway.call import Call
 from gateway.usage import bounds, media, pages, pictures, windows
 from gateway.usage.media import AROUND
 from gateway.usage.pictures import Size
-
-from .test_bounds import read
-
-
-def png(width: int, height: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    return b"\x89PNG\r\n\x1a\n" + chunk
+from tests.rigs.usage.bounds import read
+from tests.rigs.usage.media_bounds import png, text, url
 
 
 def jpeg(width: int, height: int) -> bytes:
@@ -40,10 +32,6 @@ def webp(kind: bytes, width: int, height: int) -> bytes:
         b"VP8X": b"\0\0\0\0" + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3],
     }[kind]
     return b"RIFF\0\0\0\0WEBP" + kind + b"\0\0\0\0" + rest.ljust(16, b"\0")
-
-
-def text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 @pytest.mark.parametrize(
@@ -81,10 +69,6 @@ def without_image(model: str) -> int:
     content = [{"type": "text", "text": "x"}, {}]
     body = {"model": model, "messages": [{"role": "user", "content": content}]}
     return bounds._input(chat("https://x", model), body)
-
-
-def url(data: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{text(data)}"
 
 
 @pytest.mark.parametrize(

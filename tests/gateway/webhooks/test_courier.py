@@ -9,9 +9,8 @@ import hmac
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -25,46 +24,9 @@ from gateway.webhooks import courier as courier_module
 from gateway.webhooks import events, sender, signature
 from gateway.webhooks.courier import Courier
 from tests.gateway.conftest import Home, Run
+from tests.rigs.webhooks.courier import receiving, status
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four by").decode()
-
-
-@dataclass
-class Receiver:
-    """A receiver on this machine. It answers with the first of `answers`, and with the last one from then on."""
-
-    answers: list[bytes] = field(default_factory=lambda: [b"HTTP/1.1 204 No Content\r\n\r\n"])
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    url: str = ""
-    tasks: set[asyncio.Task[None] | None] = field(default_factory=set)
-
-    def events(self) -> list[Any]:
-        return [json.loads(body)["type"] for _, body in self.got]
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.tasks.add(asyncio.current_task())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        lines = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
-        headers = {name.lower(): value for name, _, value in lines}
-        self.got.append((headers, await reader.readexactly(int(headers["content-length"]))))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if answer:
-            writer.write(answer)
-        else:
-            await reader.read()  # it says nothing until the other side gives up
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-@asynccontextmanager
-async def receiving(*answers: bytes) -> AsyncIterator[Receiver]:
-    receiver = Receiver(list(answers)) if answers else Receiver()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
-    yield receiver
-    server.close()
-    await asyncio.gather(*filter(None, receiver.tasks))
 
 
 def courier_of(home: Home) -> Courier:
@@ -77,10 +39,6 @@ async def settle(courier: Courier) -> None:
     while courier._busy:
         await asyncio.gather(*courier._busy.values())
     courier._write(Round(), time.time_ns())
-
-
-def status(code: int) -> bytes:
-    return f"HTTP/1.1 {code} X\r\ncontent-length: 0\r\nlocation: http://127.0.0.1:1/\r\n\r\n".encode()
 
 
 def forget_pauses(home: Home) -> None:

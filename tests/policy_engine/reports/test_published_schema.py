@@ -19,8 +19,7 @@ import xmlschema
 from jsonschema import Draft4Validator
 
 from policy_engine.reports import Format
-
-from .test_formats import FINDINGS, RESULTS, shown
+from tests.rigs.policy_engine.reports.formats import FINDINGS, RESULTS, shown
 
 PACKAGE = "@microsoft/jest-sarif@1.0.0-beta.0"
 ARCHIVE = "pytest==9.2.0"

@@ -15,8 +15,7 @@ from gateway.policy.rollout.sync import PolicySync, activate_head
 from gateway.processes.creation import starter_files
 from gateway.registry import queries
 from gateway.settings import load_settings
-
-from .test_policy_sync import ACTOR, BUNDLE, entries, epoch_of
+from tests.rigs.policy.rollout.policy_sync import ACTOR, BUNDLE, entries, epoch_of
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Home

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,49 +14,21 @@ from gateway.errors import GatewayError
 from gateway.policy.cache import PolicyCache
 from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout import sync as policy_sync
-from gateway.policy.rollout.source import GitSource, create_repository
+from gateway.policy.rollout.source import GitSource
 from gateway.policy.rollout.sync import PolicySync
 from gateway.registry import queries
 from gateway.registry.agents.changes import revoke_agent
 from gateway.registry.policies.bindings import bind, unbind
 from gateway.runtime.handover import Handover
 from gateway.runtime.store import RuntimeStore
-from tests.gateway.conftest import Home, copied_home, new_home
+from tests.gateway.conftest import Home
+from tests.rigs.policy.rollout.policy_sync import ACTOR, BUNDLE, begun, entries, epoch_of, home, repository, sync  # noqa: F401  # fixtures among them
 
 if TYPE_CHECKING:
     from .conftest import Repository
 
-ACTOR = "local:0"
 DENYING = "package b.authz\n\nallow := false\n"
 DENYING_TEST = "package b.authz_test\n\nimport data.b.authz\n\ntest_denied if not authz.allow\n"
-
-
-@pytest.fixture(scope="module")
-def begun(new_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory and the repository whose first commit is in force there: checking it takes half a second."""
-    place = tmp_path_factory.mktemp("begun")
-    create_repository(place / "policies", {name: text.encode() for name, text in BUNDLE.items()}, "Start")
-    with new_home(place / "gateway-data", new_registry) as home:
-        sync = PolicySync(home.registry, home.data, GitSource(place / "policies"), actor=ACTOR)
-        assert sync.step().outcome == "activated"
-    return place
-
-
-@pytest.fixture
-def home(begun: Path, tmp_path: Path) -> Iterator[Home]:
-    with copied_home(begun / "gateway-data", tmp_path / "gateway-data") as made:
-        yield made
-
-
-@pytest.fixture
-def repository(begun: Path, tmp_path: Path, open_repository: type[Repository]) -> Repository:
-    shutil.copytree(begun / "policies", tmp_path / "policies", symlinks=True)
-    return open_repository(tmp_path / "policies")
-
-
-@pytest.fixture
-def sync(home: Home, repository: Repository) -> PolicySync:
-    return PolicySync(home.registry, home.data, GitSource(repository.path), actor=ACTOR)
 
 
 @pytest.fixture
@@ -71,21 +40,9 @@ def worker(home: Home) -> Iterator[Handover]:
         yield made
 
 
-def entries(home: Home) -> list[dict[str, Any]]:
-    """The activation entries that wait for the log, oldest first."""
-    with closing(sqlite3.connect(home.data.registry_db)) as connection:
-        rows = connection.execute("SELECT entry FROM outbox WHERE kind = 'activation' ORDER BY position").fetchall()
-    return [json.loads(entry) for (entry,) in rows]
-
-
 def in_force(home: Home) -> str | None:
     active = queries.activation(home.registry)
     return active.commit if active else None
-
-
-def epoch_of(home: Home) -> int:
-    with home.registry.read() as session:
-        return queries.current_epoch(session)
 
 
 def test_a_new_commit(home: Home, repository: Repository, sync: PolicySync) -> None:
@@ -237,13 +194,6 @@ def without_b(repository: Repository) -> str:
     more = {path.replace("b/", "c/"): text.replace("b.authz", "c.authz") for path, text in BUNDLE.items()}
     more["c/.manifest"] = more["c/.manifest"].replace('["b"]', '["c"]')
     return repository.commit({**dict.fromkeys(BUNDLE), **more})
-
-
-BUNDLE = {
-    "b/.manifest": '{"roots": ["b"], "metadata": {"gateway": {"entrypoint": "data.b.authz"}}}',
-    "b/authz.rego": "package b.authz\n\nallow := true\n",
-    "b/authz_test.rego": "package b.authz_test\n\nimport data.b.authz\n\ntest_allowed if authz.allow\n",
-}
 
 
 def test_a_repository_that_cannot_be_read(home: Home, repository: Repository, sync: PolicySync) -> None:
