@@ -18,7 +18,7 @@ from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.management.client import Client
-    from gateway.registry.issuers.issuers import IssuerRecord, RuleRecord
+    from gateway.registry.issuers import IssuerRecord, RuleRecord
 
 app = App(no_args_is_help=True, help="Trust issuers of tokens, such as GitHub Actions or a Kubernetes cluster.")
 rules = App(no_args_is_help=True, help="Say which of an issuer's tokens are which agent.")
@@ -132,7 +132,7 @@ def add_rule(
     ] = None,
 ) -> None:
     """Let tokens with these claims be an agent, or let an agent act for the persons that they name."""
-    from gateway.registry.issuers.issuers import RuleRecord
+    from gateway.registry.issuers import RuleRecord
 
     body = {"claims": claims.read(claim or [], "repository=acme/app"), "agent": agent}
     with ask.gateway() as gateway:
@@ -170,7 +170,7 @@ def list_rules(ask: Of, issuer: Annotated[str | None, typer.Argument(help="Only 
 @rules.command("remove")
 def remove_rule(ask: Of, rule: Annotated[str, typer.Argument(help="The rule's id (rul_…).")]) -> None:
     """End a rule. The tokens that came from it end at their next use."""
-    from gateway.registry.issuers import issuers
+    from gateway.registry import issuers
 
     with ask.gateway() as gateway:
         found = _listed(gateway, ask.organization)
@@ -191,7 +191,7 @@ def _listed(gateway: Client, organization: str) -> list[IssuerRecord]:
 
 
 def _rules(gateway: Client, organization: str, issuer: str) -> list[RuleRecord]:
-    from gateway.registry.issuers.issuers import RuleRecord
+    from gateway.registry.issuers import RuleRecord
 
     return documents.records(RuleRecord, gateway.items("issuers", issuer, "rules", organization=organization))
 

@@ -17,7 +17,7 @@ from gateway.management.permitted import unless_forbidden
 
 if TYPE_CHECKING:
     from gateway.management.client import Client
-    from gateway.registry.issuers.given_names import GivenNameRecord
+    from gateway.registry.organizations.given_names import GivenNameRecord
     from gateway.registry.records import OrganizationRecord
 
 app = App(
@@ -212,7 +212,7 @@ def give(
     Without that only operators of the whole gateway, and whoever is at its machine, register SPIFFE IDs and issuers.
     """
     kind, given, of = _named(trust_domain, issuer, audience)
-    from gateway.registry.issuers.given_names import GivenNameRecord
+    from gateway.registry.organizations.given_names import GivenNameRecord
 
     body = {"kind": kind, "name": given, "audience": of, "reason": ask.reason}
     with ask.gateway() as gateway:
@@ -230,7 +230,7 @@ def take(
 ) -> None:
     """Take back what an organization was given. What its operators have made with it stays until it is revoked."""
     kind, given, of = _named(trust_domain, issuer, audience)
-    from gateway.registry.issuers.given_names import GivenNameRecord
+    from gateway.registry.organizations.given_names import GivenNameRecord
 
     with ask.gateway() as gateway:
         mine = [each for each in _names(gateway, name) if (each.kind, each.audience) == (kind, of)]
@@ -248,7 +248,7 @@ def _organization(gateway: Client, name: str) -> OrganizationRecord:
 
 def _names(gateway: Client, organization: str) -> list[GivenNameRecord]:
     """The trust domains and issuers that it was given; none if the token may not read them."""
-    from gateway.registry.issuers.given_names import GivenNameRecord
+    from gateway.registry.organizations.given_names import GivenNameRecord
 
     nothing: list[dict[str, Any]] = []
     found = unless_forbidden(lambda: gateway.items("organizations", organization, "names"), nothing)

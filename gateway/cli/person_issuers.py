@@ -16,7 +16,7 @@ from gateway.errors import GatewayError
 from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.issuers.issuers import IssuerRecord, RuleRecord
+    from gateway.registry.issuers import IssuerRecord, RuleRecord
 
 
 class Kind(enum.StrEnum):
@@ -86,7 +86,7 @@ def trust(data: Path, organization: str, body: dict[str, Any]) -> IssuerRecord:
 
 def issuer_of(document: dict[str, Any], rules: list[RuleRecord]) -> IssuerRecord:
     """An issuer, of whose rules its document has the number only."""
-    from gateway.registry.issuers.issuers import IssuerRecord
+    from gateway.registry.issuers import IssuerRecord
 
     return documents.record(IssuerRecord, document | {"rules": rules})
 
@@ -96,7 +96,7 @@ def keys(jwks_url: str | None, path: Path | None) -> dict[str, Any]:
     if path is None:
         return {"jwks_url": jwks_url, "jwks": None}
     from gateway.identity import jose
-    from gateway.registry.issuers.issuers import MAX_JWKS
+    from gateway.registry.issuers import MAX_JWKS
 
     if jwks_url is not None:
         raise GatewayError("invalid_issuer", "--jwks-url and --jwks-file exclude each other", hint="say one of them")

@@ -22,8 +22,8 @@ from gateway.identity.legacy_keys import AGENT
 from gateway.registry import outbox
 from gateway.registry.agents import registration
 from gateway.registry.agents.states import ENDED
+from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
-from gateway.registry.issuers.contests import ContestedError
 from gateway.registry.models import Agent, LegacyKey, Organization
 from gateway.registry.queries import bindings_in_force, find_organization, find_upstream, upstream_names
 from gateway.registry.records import KeyRecord

@@ -9,13 +9,12 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import adoptions, emergency_stops, queries, row_records, webhooks
+from gateway.registry import adoptions, contests, emergency_stops, queries, row_records, webhooks
 from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.agents import review_dates
 from gateway.registry.agents.states import ENDED
+from gateway.registry.contests import ContestRecord
 from gateway.registry.database import Registry
-from gateway.registry.issuers import contests
-from gateway.registry.issuers.contests import ContestRecord
 from gateway.registry.keys import retiring
 from gateway.registry.keys.retiring import Old, Retiring
 from gateway.registry.models import Agent, ApiKey, LegacyKey, Organization, Outbox, Team, Upstream

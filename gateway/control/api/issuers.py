@@ -13,10 +13,9 @@ from gateway.control.api.upstreams import check_reach
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.identity.jose import ALGORITHMS, Algorithm
-from gateway.registry import queries
+from gateway.registry import issuers, queries
 from gateway.registry.documents import plain
-from gateway.registry.issuers import issuers
-from gateway.registry.issuers.issuers import IssuerRecord, IssuerUpdate, PersonTokens, RuleRecord
+from gateway.registry.issuers import IssuerRecord, IssuerUpdate, PersonTokens, RuleRecord
 
 _ISSUER = shapes.record(IssuerRecord, rules={"type": "integer", "description": "How many it has."})
 _RULE = shapes.record(RuleRecord)

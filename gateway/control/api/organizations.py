@@ -13,8 +13,7 @@ from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasone
 from gateway.control.problems import Problem
 from gateway.registry import queries
 from gateway.registry.database import Step
-from gateway.registry.issuers import given_names
-from gateway.registry.issuers.given_names import GivenNameRecord
+from gateway.registry.organizations import given_names
 from gateway.registry.organizations import queries as records
 from gateway.registry.organizations.changes import (
     create_organization,
@@ -23,6 +22,7 @@ from gateway.registry.organizations.changes import (
     suspend_organization,
     update_organization,
 )
+from gateway.registry.organizations.given_names import GivenNameRecord
 from gateway.registry.organizations.queries import organization_records
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
 from gateway.usage import zones

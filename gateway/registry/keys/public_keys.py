@@ -18,8 +18,8 @@ from gateway.identity.message_signatures import PublicKey, thumbprint
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox, queries
 from gateway.registry.agents import states as agent_states
+from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
-from gateway.registry.issuers.contests import ContestedError
 from gateway.registry.keys.changes import MAX_LIVE_KEYS
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.operators import operators

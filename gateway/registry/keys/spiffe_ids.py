@@ -18,11 +18,10 @@ from gateway.identity.key_scope import KeyScope
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox
 from gateway.registry.agents import states as agent_states
+from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
-from gateway.registry.issuers import given_names
-from gateway.registry.issuers.contests import ContestedError
 from gateway.registry.models import ApiKey
-from gateway.registry.organizations import teams
+from gateway.registry.organizations import given_names, teams
 from gateway.registry.queries import find_agent, find_organization, live_keys
 from gateway.registry.records import KeyRecord
 from gateway.registry.row_records import key_record

@@ -21,9 +21,8 @@ from gateway.identifiers import new_id
 from gateway.identity import operator_roles
 from gateway.identity.operator_roles import Role
 from gateway.registry import change_entries as entries
-from gateway.registry import names, outbox
+from gateway.registry import claim_rules, names, outbox
 from gateway.registry.database import Registry
-from gateway.registry.issuers import claim_rules
 from gateway.registry.models import LoginProvider, LoginRule, OperatorToken, Organization
 from gateway.registry.operators import operators
 from gateway.registry.queries import find_organization

@@ -12,10 +12,10 @@ from gateway.identity import possession, public_keys
 from gateway.processes import findings, status
 from gateway.registry import adoptions, publication
 from gateway.registry.agents.registration import register_agent
-from gateway.registry.issuers import given_names
-from gateway.registry.issuers.issuers import add_issuer
+from gateway.registry.issuers import add_issuer
 from gateway.registry.keys.public_keys import add_public_key
 from gateway.registry.keys.spiffe_ids import add_spiffe_id
+from gateway.registry.organizations import given_names
 from gateway.registry.organizations.changes import create_organization
 from gateway.registry.upstreams.changes import add_upstream
 from gateway.settings import load_settings

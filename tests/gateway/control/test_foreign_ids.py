@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from gateway.registry import publication
-from gateway.registry.issuers.given_names import give
 from gateway.registry.operators import login_providers
+from gateway.registry.organizations.given_names import give
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
 from tests.gateway.control.conftest import Control, document_of

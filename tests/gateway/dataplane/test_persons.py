@@ -17,9 +17,9 @@ from gateway.audit import search, storage
 from gateway.cli import main
 from gateway.errors import Denied
 from gateway.policy import bundle as policy_bundle
+from gateway.registry import issuers
 from gateway.registry.agents.changes import revoke_agent
-from gateway.registry.issuers import issuers
-from gateway.registry.issuers.issuers import PersonTokens
+from gateway.registry.issuers import PersonTokens
 from gateway.registry.keys.changes import revoke_key
 from gateway.registry.organizations.changes import create_organization
 from gateway.registry.policies import activations

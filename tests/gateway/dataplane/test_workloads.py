@@ -13,10 +13,10 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.identity import jose, workload
 from gateway.outbound.addresses import ANYWHERE, PUBLIC
+from gateway.registry import issuers
 from gateway.registry.agents.changes import revoke_agent, suspend_agent
 from gateway.registry.agents.registration import register_agent
-from gateway.registry.issuers import issuers
-from gateway.registry.issuers.issuers import IssuerUpdate
+from gateway.registry.issuers import IssuerUpdate
 from gateway.registry.organizations.changes import create_organization
 from gateway.tokens import issuer_keys
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply

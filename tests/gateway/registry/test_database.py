@@ -19,7 +19,7 @@ from gateway.data_directory import DataDirectory
 from gateway.errors import Denied, GatewayError
 from gateway.registry import emergency_stops, queries
 from gateway.registry.database import Registry
-from gateway.registry.issuers.issuers import add_issuer, add_rule
+from gateway.registry.issuers import add_issuer, add_rule
 from gateway.registry.limits.usage_limits import set_limit
 from gateway.registry.migrations.versions.r0028_tables import CHANGES, EVENTS, PARTS, WRITTEN_ONCE
 from gateway.registry.models import Agent, LegacyKey

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.registry import publication
-from gateway.registry.issuers.given_names import give
 from gateway.registry.operators import operators
 from gateway.registry.organizations.changes import create_organization
+from gateway.registry.organizations.given_names import give
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.conftest import Client, Control
 from tests.gateway.control.tenancy import NAMES, Tenant

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway.registry.issuers import issuers
+from gateway.registry import issuers
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.gateway.dataplane.issuer import Issuer
 from tests.rigs.dataplane.tokens import ask

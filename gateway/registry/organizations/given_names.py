@@ -17,9 +17,8 @@ from sqlmodel import Session, select
 from gateway.errors import ConflictError, ForbiddenError, GatewayError, Hint, UnknownError
 from gateway.identifiers import new_id
 from gateway.identity.certificates import check_spiffe_id
-from gateway.registry import outbox
+from gateway.registry import claim_rules, outbox
 from gateway.registry.database import Registry
-from gateway.registry.issuers import claim_rules
 from gateway.registry.models import GivenName, Organization
 from gateway.registry.operators import operators
 from gateway.registry.queries import find_organization

@@ -18,13 +18,13 @@ from gateway.identifiers import new_id
 from gateway.identity import jose, persons
 from gateway.identity.jose import ALGORITHMS
 from gateway.identity.workload import Purpose
-from gateway.registry import names, outbox
+from gateway.registry import claim_rules, names, outbox
 from gateway.registry.agents.states import ENDED
+from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
-from gateway.registry.issuers import claim_rules, given_names
-from gateway.registry.issuers.contests import ContestedError
 from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
 from gateway.registry.operators import operators
+from gateway.registry.organizations import given_names
 from gateway.registry.queries import find_agent, find_organization
 
 MAX_JWKS: Final = 256 * 1024

@@ -1,1 +1,0 @@
-"""Outside issuers with their rules, and the names that organizations were given."""
