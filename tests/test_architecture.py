@@ -107,7 +107,7 @@ ENGINE_DOORS = {
     "gateway.cli.policies",  # prints reports as `policy` does
 }
 PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", "tiles", "checkpoint", "note")}
-SQLITE = {f"gateway.audit.{name}" for name in ("storage", "balance_rows", "transaction", "writer")} | {
+SQLITE = {f"gateway.audit.{name}" for name in ("storage", "balance_rows", "transaction", "sqlite_log")} | {
     "gateway.registry.credential_rows",
     "gateway.registry.database",
     "gateway.registry.reader",
@@ -264,6 +264,14 @@ def test_a_logger_is_named_after_its_file() -> None:
         names = re.findall(r"^logger = logging\.getLogger\((.*)\)", path.read_text("utf-8"), re.MULTILINE)
         wrong += [f"{module}: {name}" for name in names if name != f'"{module}"']
     assert wrong == []
+
+
+def test_few_files_know_where_the_log_is() -> None:
+    knowing = {module for module, path in files().items() if ".audit_db" in path.read_text("utf-8")}
+    assert {each for each in knowing if not within(each, "gateway.audit")} == {
+        "gateway.processes.backup",
+        "gateway.demo.demonstration",
+    }
 
 
 def test_few_files_know_which_database_it_is() -> None:

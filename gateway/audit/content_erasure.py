@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from typing import Final
 
-from gateway.audit import content, storage
+from gateway.audit import content
 from gateway.audit.intents import Erased
 from gateway.audit.log_reader import LogIndex
 from gateway.audit.writer import AuditWriter
@@ -29,7 +28,7 @@ def of_agent(writer: AuditWriter, agent: str, actor: str, epoch: int = 0) -> int
 
 def _erase(writer: AuditWriter, pending: _Pending, *, actor: str, why: str, epoch: int) -> int:
     count = 0
-    with closing(storage.connect_read_only(writer.data.audit_db)) as db:
+    with writer.reading() as db:
         while found := pending(db):
             organization = found[0][0]
             decisions = [decision for each, decision in found if each == organization]

@@ -1,16 +1,20 @@
-"""Opens a log for commands: that of a gateway, or a copy."""
+"""Opens a log for reading: that of a data directory, or a copy of its file. Only here and in `sqlite_log.py` it is
+decided which implementation of the ports serves.
+"""
 
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.audit.errors import unavailable
 from gateway.data_directory import DataDirectory
 
 if TYPE_CHECKING:
-    from gateway.audit.storage import SqliteReader
+    from gateway.audit.log_reader import IndexedLog
 
 
 def log_directory(data: Path) -> DataDirectory:
@@ -22,8 +26,29 @@ def log_directory(data: Path) -> DataDirectory:
     return directory
 
 
-def opened_log(path: Path) -> AbstractContextManager[SqliteReader]:
-    """A log that is only read. Raises `GatewayError` if there is none, or it is damaged."""
+def open_log(log: DataDirectory | Path, *, undecodable: bool = False) -> IndexedLog:
+    """A log that is only read. Raises `AuditError` if there is none, or it is damaged.
+
+    With `undecodable` a text that is none is read all the same.
+    """
     from gateway.audit import storage
 
-    return closing(storage.connect_read_only(path))
+    path = log.audit_db if isinstance(log, DataDirectory) else log
+    return storage.connect_read_only(path, undecodable=undecodable)
+
+
+def opened_log(log: DataDirectory | Path, *, undecodable: bool = False) -> AbstractContextManager[IndexedLog]:
+    """The same for a block."""
+    return closing(open_log(log, undecodable=undecodable))
+
+
+@contextmanager
+def needed_log(data: DataDirectory) -> Iterator[IndexedLog]:
+    """A log that the gateway cannot work without. Raises `audit_unavailable` also if it cannot be read in between."""
+    from gateway.audit.log_reader import UnreadableError
+
+    try:
+        with opened_log(data) as log:
+            yield log
+    except UnreadableError as error:
+        raise unavailable(error.why) from error

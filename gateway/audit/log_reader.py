@@ -1,8 +1,9 @@
 """Ports for reading a log: `LogReader` is the evidence, `LogIndex` what is kept beside it to find entries quickly.
 
-Verification and proofs take a `LogReader` and need nothing else, so that a log that was exported to files can be
-verified by an implementation over them. Searches and sums of usage ask the index in SQL. One implementation serves
-both today: `storage.SqliteReader`. No value that it gives is trusted: a changed file can hold any type.
+Verification takes a `LogReader` and needs nothing else, so that a log that was exported to files can be verified by an
+implementation over them. Searches and sums of usage ask the index in SQL. `IndexedLog` is both, as the log of a gateway
+is (`log_files.opened_log`). One implementation serves all today: `storage.SqliteReader`. No value that it gives is
+trusted: a changed file can hold any type.
 """
 
 from __future__ import annotations
@@ -127,4 +128,24 @@ class LogReader(Protocol):
 
     def balances(self) -> list[tuple[tuple[str, str], Sequence[Any] | None]]:
         """The values of every balance, and None for one that cannot be read (`balances.read_all`)."""
+        ...
+
+
+class IndexedLog(LogReader, LogIndex, Protocol):
+    """The log of a gateway, or a copy of its file. Used by one thread at a time."""
+
+    def check_schema(self) -> None:
+        """Raise `audit_damaged` unless the tables are those of this program."""
+        ...
+
+    def head(self, organization: str) -> Head | None:
+        """The tree that an organization's entries are appended to: the one of its latest epoch."""
+        ...
+
+    def newest_checkpoint(self, log_id: int) -> str | None:
+        """The note about the largest signed tree of a log, not verified."""
+        ...
+
+    def open_count(self) -> int:
+        """The number of open decisions."""
         ...

@@ -13,9 +13,8 @@ from typing import Any, Final
 from gateway.audit import search
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import closing_id
-from gateway.audit.log_reader import LogIndex
+from gateway.audit.log_reader import IndexedLog, LogIndex
 from gateway.audit.search import Found
-from gateway.audit.storage import SqliteReader
 from gateway.errors import Hint, UnknownError
 
 _SHOWN: Final = 3
@@ -74,7 +73,7 @@ def decision(db: LogIndex, found: Found) -> Decision:
     return Decision(decided, completed, _document(kept))
 
 
-def checkpoint(db: SqliteReader, organization: str) -> str:
+def checkpoint(db: IndexedLog, organization: str) -> str:
     """The newest signed checkpoint of an organization's log. Raises `no_checkpoint`."""
     head = db.head(organization)
     note = None if head is None else db.newest_checkpoint(head.id)

@@ -14,8 +14,8 @@ from gateway.audit import entry as entries
 from gateway.audit import lookup, merkle, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
+from gateway.audit.log_reader import IndexedLog
 from gateway.audit.note import Verifier
-from gateway.audit.storage import SqliteReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Proven:
     entry: entries.Entry | None
 
 
-def make(db: SqliteReader, organization: str | None, event_id: str | None, since: int | None) -> Proof:
+def make(db: IndexedLog, organization: str | None, event_id: str | None, since: int | None) -> Proof:
     """A proof that the entry `event_id` is in its log, and one that the log begins with its first `since` entries.
 
     Without an organization the entry is looked for in all logs. Raises `not_signed` if it is newer than the checkpoint.

@@ -11,10 +11,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import merkle, note, storage, tiles
-from gateway.audit.errors import AuditError, unavailable
+from gateway.audit import merkle, note, tiles
+from gateway.audit.errors import AuditError
 from gateway.audit.intents import Recovered
-from gateway.audit.log_reader import Head, UnreadableError
+from gateway.audit.log_files import needed_log, opened_log
+from gateway.audit.log_reader import Head, IndexedLog, UnreadableError
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
 from gateway.errors import Hint
@@ -35,15 +36,10 @@ def recover(writer: AuditWriter, live_boots: Collection[str], *, epoch: int = 0)
     death of a worker, take the list when the process has been reaped.
     """
     organizations: dict[str, set[str]] = {}
-    db = storage.connect_read_only(writer.data.audit_db)
-    try:
-        rows = db.execute(
+    with needed_log(writer.data) as log:
+        rows = log.execute(
             "SELECT DISTINCT log.organization, open_decision.boot FROM open_decision JOIN log ON log.id = log_id"
         ).fetchall()
-    except UnreadableError as error:
-        raise unavailable(error.why) from error
-    finally:
-        db.close()
     for organization, boot in rows:
         if boot != writer.boot and boot not in live_boots:
             organizations.setdefault(organization, set()).add(boot)
@@ -56,32 +52,28 @@ def recover(writer: AuditWriter, live_boots: Collection[str], *, epoch: int = 0)
 
 def check(data: DataDirectory, verifier: note.Verifier) -> None:
     """Raise `audit_damaged` if the schema was changed, or head, tiles, newest entries and checkpoint do not agree."""
-    db = storage.connect_read_only(data.audit_db)
-    try:
-        with db.snapshot():
-            db.check_schema()
-            for head in db.heads():
-                try:
-                    _check_log(db, head, verifier)
-                except UnreadableError:
-                    raise
-                except AuditError as error:
-                    raise AuditError(
-                        "audit_damaged",
-                        f"`{head.origin}`: {error.message}",
-                        subject=head.origin,
-                        hint=Hint("`gateway audit verify` says what is wrong; do not go on writing to this log"),
-                    ) from error
-    finally:
-        db.close()
+    with opened_log(data) as db, db.snapshot():
+        db.check_schema()
+        for head in db.heads():
+            try:
+                _check_log(db, head, verifier)
+            except UnreadableError:
+                raise
+            except AuditError as error:
+                raise AuditError(
+                    "audit_damaged",
+                    f"`{head.origin}`: {error.message}",
+                    subject=head.origin,
+                    hint=Hint("`gateway audit verify` says what is wrong; do not go on writing to this log"),
+                ) from error
 
 
-def _check_log(db: storage.SqliteReader, head: Head, verifier: note.Verifier) -> None:
+def _check_log(db: IndexedLog, head: Head, verifier: note.Verifier) -> None:
     (last,) = db.execute("SELECT max(seq) FROM entry WHERE log_id = ?", (head.id,)).fetchone()
     if (-1 if last is None else last) + 1 != head.size:
         raise AuditError("bad_proof", f"its head counts {head.size} entries, its last one is {last}")
     # By the index alone: some million entries in a second.
-    count = db.entry_count(head.id)
+    (count,) = db.execute("SELECT count(*) FROM entry WHERE log_id = ?", (head.id,)).fetchone()
     if count != head.size:
         raise AuditError("bad_proof", f"its head counts {head.size} entries, and {count} are there")
     read = db.tile_reader(head.id)

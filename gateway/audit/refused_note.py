@@ -1,8 +1,8 @@
 """The note in which a process leaves its counts of refused requests, in case it is killed.
 
 Refusals are recorded in aggregate, so a killed process has counts that are not in the log. It writes them into a note
-every second (`storage/liveness.py`), and the control process records them. Each count has the event id of its entry, so
-that a count which was recorded before the kill is not recorded again.
+every second (`storage/membership.py`), and the control process records them. Each count has the event id of its entry,
+so that a count which was recorded before the kill is not recorded again.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ import orjson
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import intents, merkle, note, storage, tiles
 from gateway.audit.checkpoint import Checkpoint
-from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.log_reader import Head, UnreadableError
+from gateway.audit.errors import AuditError
+from gateway.audit.log_files import needed_log
+from gateway.audit.log_reader import Head, IndexedLog
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
 from gateway.errors import Hint
@@ -125,16 +126,11 @@ class Signer:
     def forgotten(self) -> list[Checkpoint]:
         """The newest stored checkpoint of each log that `signer-state` does not mention."""
         found: list[Checkpoint] = []
-        db = storage.connect_read_only(self._data.audit_db)
-        try:
+        with needed_log(self._data) as db:
             for head in db.heads():
                 stored = db.newest_checkpoint(head.id)
                 if stored is not None and head.origin not in self._state:
                     found.append(self._own(stored, head.origin))
-        except UnreadableError as error:
-            raise unavailable(error.why) from error
-        finally:
-            db.close()
         return found
 
     def adopt(self, forgotten: Iterable[Checkpoint]) -> None:
@@ -175,25 +171,19 @@ class Signer:
         """
         found: list[tuple[Checkpoint, bool]] = []
         missing = set() if system else set(self._state)
-        db = storage.connect_read_only(self._data.audit_db)
-        try:
-            with db.snapshot():
-                for head in db.heads():
-                    missing.discard(head.origin)
-                    wanted = system in (None, head.organization == intents.SYSTEM)
-                    if wanted and (head.size or head.origin in self._state):
-                        try:
-                            found.append(self._next(db, head))
-                        except AuditError as error:
-                            refused.append(error)
-        except UnreadableError as error:
-            raise unavailable(error.why) from error
-        finally:
-            db.close()
+        with needed_log(self._data) as db, db.snapshot():
+            for head in db.heads():
+                missing.discard(head.origin)
+                wanted = system in (None, head.organization == intents.SYSTEM)
+                if wanted and (head.size or head.origin in self._state):
+                    try:
+                        found.append(self._next(db, head))
+                    except AuditError as error:
+                        refused.append(error)
         refused += [_refusal(origin, "the log is missing, and was signed before") for origin in sorted(missing)]
         return found
 
-    def _next(self, db: storage.SqliteReader, head: Head) -> tuple[Checkpoint, bool]:
+    def _next(self, db: IndexedLog, head: Head) -> tuple[Checkpoint, bool]:
         """The checkpoint of this head, and whether it is stored. Raises `signer_refused` if it must not be signed."""
         if head.origin != checkpoints.origin(self._signer.name, head.organization, head.epoch):
             raise _refusal(head.origin, f"the key is for the logs of `{self._signer.name}`")
@@ -253,21 +243,8 @@ class Signer:
 
     def _store(self, signed: Iterable[Checkpoint]) -> None:
         """Store notes in the database. Signatures are deterministic: a second attempt stores the same bytes."""
-        rows = [(checkpoints.sign(each, self._signer).encode(), each.size, each.origin) for each in signed]
-        if not rows:
-            return
-        with storage.exclusive(self._data) as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO checkpoint (note, size, log_id) SELECT ?, ?, id FROM log WHERE origin = ?", rows
-            )
-            for row in rows:
-                stored = db.execute(
-                    "SELECT count(*) FROM checkpoint WHERE note = ? AND size = ? "
-                    "AND log_id = (SELECT id FROM log WHERE origin = ?)",
-                    row,
-                )
-                if stored.fetchone() != (1,):
-                    raise unavailable("a statement did not store its checkpoint: look for a trigger")
+        if notes := [(checkpoints.sign(each, self._signer).encode(), each.size, each.origin) for each in signed]:
+            storage.store_checkpoints(self._data, notes)
 
 
 def _announcement(signed: Checkpoint) -> intents.Signed:

@@ -220,6 +220,22 @@ def exclusive(data: DataDirectory) -> Iterator[sqlite3.Connection]:
         raise unavailable(str(error)) from error
 
 
+def store_checkpoints(data: DataDirectory, notes: Sequence[tuple[bytes, int, str]]) -> None:
+    """Store signed notes, each with the size of its tree and the origin of its log, unless they are there already."""
+    with exclusive(data) as db:
+        db.executemany(
+            "INSERT OR IGNORE INTO checkpoint (note, size, log_id) SELECT ?, ?, id FROM log WHERE origin = ?", notes
+        )
+        for each in notes:
+            stored = db.execute(
+                "SELECT count(*) FROM checkpoint WHERE note = ? AND size = ? "
+                "AND log_id = (SELECT id FROM log WHERE origin = ?)",
+                each,
+            )
+            if stored.fetchone() != (1,):
+                raise unavailable("a statement did not store its checkpoint: look for a trigger")
+
+
 def _checked(db: sqlite3.Connection, path: Path, schemas: Container[int] = (SCHEMA,)) -> sqlite3.Connection:
     try:
         check_version(db, path, schemas)
@@ -424,8 +440,8 @@ class SqliteReader:
         logs = ",".join(map(str, log_ids)) or "NULL"
         return {table: self._count(f"{table} WHERE log_id NOT IN ({logs})") for table in ("tile", "checkpoint")}
 
-    def entry_count(self, log_id: int | None = None) -> int:
-        return self._count("entry") if log_id is None else self._count("entry WHERE log_id = ?", log_id)
+    def entry_count(self) -> int:
+        return self._count("entry")
 
     def open_count(self) -> int:
         """The number of open decisions."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from gateway.audit import balances, checkpoint, clock, content, decision, grants, merkle, storage, thresholds, tiles
 from gateway.audit import entry as entries
@@ -21,6 +20,7 @@ from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
+from gateway.audit.log import Committed
 from gateway.audit.log_reader import Head
 from gateway.audit.thresholds import LimitWindow, Reached
 
@@ -32,17 +32,6 @@ DELETE FROM content WHERE decision = ? AND log_id IN (SELECT id FROM log WHERE o
 # As tuples: a union is made anew each time it is asked for.
 _USUAL = (Decided, Completed, Changed)
 _COUNTING = (Decided, Completed, Recovered)
-
-
-class Committed(NamedTuple):
-    """A durable entry and its place in the log."""
-
-    seq: int
-    time_ns: int
-    event_id: str
-    entry: entries.Entry
-    # False for a denial that its caller only counts (`Decided.counted`): then there is no place.
-    recorded: bool = True
 
 
 @dataclass(slots=True)

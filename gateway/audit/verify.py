@@ -30,12 +30,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import decision, note, storage, thresholds
+from gateway.audit import decision, note, thresholds
 from gateway.audit import entry as entries
 from gateway.audit.approval_check import ApprovalCheck
 from gateway.audit.balance_check import BalanceCheck
@@ -44,9 +43,11 @@ from gateway.audit.content_check import ContentCheck
 from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
+from gateway.audit.log_files import opened_log
 from gateway.audit.log_reader import LogReader, UnreadableError
 from gateway.audit.report import MAX_FINDINGS, Finding, OpenDecision, Report
 from gateway.audit.tree_check import TreeCheck
+from gateway.data_directory import DataDirectory
 
 Progress = Callable[[int, int], None]
 """Called between two transactions with the number of entries that are done, and of all."""
@@ -56,22 +57,25 @@ _FIRST = -(2**63)  # the smallest row id
 
 
 def verify(
-    path: Path,
+    place: DataDirectory | Path,
     verifier: note.Verifier,
     *,
     live_boots: Collection[str] | None = None,
     known: Iterable[str] = (),
     progress: Progress | None = None,
 ) -> Report:
-    """Verify the database at `path`. `known` are checkpoint notes from elsewhere that this log must contain.
+    """Verify the log of a data directory, or a copy of its file.
+
+    `known` are checkpoint notes from elsewhere that this log must contain.
 
     `live_boots` are the processes that are running, if that is known. Every fault of the log is in the report; raises
     only if there is none to verify, or if one of the `known` is not signed by this key.
     """
     # A changed byte can make a text undecodable. It must be a finding, not an exception.
-    with closing(storage.connect_read_only(path, undecodable=True)) as log:
+    with opened_log(place, undecodable=True) as log:
         report = verify_log(log, verifier, live_boots=live_boots, known=known, progress=progress)
     if not report.logs and not report.findings:
+        path = place.audit_db if isinstance(place, DataDirectory) else place
         raise AuditError("audit_missing", f"`{path}` holds no log: there is nothing to verify", subject=str(path))
     return report
 

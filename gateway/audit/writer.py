@@ -5,42 +5,36 @@ client pays for one fsync, and the clients of a busy gateway share it. An event 
 which it has submitted no more, or after a millisecond: a group costs little more than its first entry, so it is worth
 waiting for the rest of it. Entries queued while another process holds the lock join the group that waits for it.
 
-The meaning of a failure. Before COMMIT is attempted, nothing was written. A COMMIT that reports an error has an
-*unknown outcome*: all waiters get an error, the connection is closed, and event ids are looked up before anything is
-appended again. A `completed` entry that could not be recorded is *owed*: the writer keeps it and appends it with the
-next commit that succeeds (`owed.py`). It closes a decision that may have been recorded, although its request was
-refused, the same way. Recovery closes what is owed when the process dies, because the open decision is still in the
-database.
-
-A writer appends to one file. If the path leads to another file, or to none, nothing is recorded until the file is back:
-a log restored from a backup must be checked by a restart, and what is written to a deleted file is not durable.
+The meaning of a failure. Before a commit is attempted, nothing was written. A commit that reports an error has an
+*unknown outcome*: all waiters get an error, and event ids are looked up before anything is appended again. A
+`completed` entry that could not be recorded is *owed*: the writer keeps it and appends it with the next commit that
+succeeds (`owed.py`). It closes a decision that may have been recorded, although its request was refused, the same way.
+Recovery closes what is owed when the process dies, because the open decision is still in the database.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from gateway.audit import storage
 from gateway.audit.balance_rows import Key
-from gateway.audit.draft import Draft, draft
+from gateway.audit.draft import draft
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Intent
+from gateway.audit.log import Attempt, Committed, Log, UnknownOutcomeError
+from gateway.audit.log_reader import IndexedLog
 from gateway.audit.owed import Owed
-from gateway.audit.transaction import Committed, Kept, Transaction
+from gateway.audit.sqlite_log import BALANCES, SqliteLog
 from gateway.data_directory import DataDirectory
-from gateway.storage.file_lock import LOCK_SECONDS, FileLock
-from gateway.storage.opened_file import OpenedFile, write_ahead_log
+from gateway.storage.file_lock import LOCK_SECONDS
 
 __all__ = ["AuditWriter", "Committed"]
 
@@ -51,28 +45,24 @@ BATCH: Final = 512
 HOLD_SECONDS: Final = 0.001  # how long a busy loop may add to a group before the group is committed
 IDLE_SECONDS: Final = 0.2  # how soon balances are written if there are no entries to write
 OWED_SECONDS: Final = 1.0  # how soon what is owed is tried again if there is no other traffic
-BALANCES: Final = 8192  # that are shown to readers
 RECENT_SECONDS: Final = 5.0  # how long a commit counts as proof that the log can be written
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
-    """One draft, and the future that its caller waits for. A check has no draft.
+class _Job(Attempt):
+    """One draft, and the future that its caller waits for.
 
     There is none if the writer owes it, or if the caller waits for a later one of the same group.
     """
 
-    draft: Draft | None
-    waiter: Future[Committed] | asyncio.Future[Any] | None
-    result: Committed | None = None
-    error: AuditError | None = None
+    waiter: Future[Committed] | asyncio.Future[Any] | None = None
     in_doubt: bool = False  # whether it may be in the log although `error` is set
 
 
 class AuditWriter:
     """Appends to the log of one data directory. Any thread and any event loop may submit.
 
-    The writer's thread owns the database connection and the lock. It shares the queue and what it owes with callers.
+    The writer's thread owns the log. It shares the queue and what it owes with callers.
     """
 
     def __init__(
@@ -91,8 +81,6 @@ class AuditWriter:
         self.boot = boot
         self.deployment = deployment
         self._capacity = capacity
-        self._lock_seconds = lock_seconds
-        self._clock = clock
         self._observe = observe
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._guard = threading.Lock()  # for what submitters and the thread share: the next three
@@ -100,7 +88,6 @@ class AuditWriter:
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._queued = 0  # jobs that wait, gathered ones too
         self._owed = Owed(boot)
-        self._lost = False  # recent entries may be lost, so nothing may be appended after them
         self._still: dict[str, str] = {}  # why logs of these organizations cannot be written, as it was logged
         self._complaint = ""  # why nothing can be written, as it was logged last
         self._committed = -RECENT_SECONDS  # when a commit succeeded last
@@ -110,17 +97,7 @@ class AuditWriter:
         self._death.set_running_or_notify_cancel()
         # The values of the balances that the last commits left, and when; None if nobody wants to know.
         self._balances: dict[Key, tuple[list[int], float]] | None = None
-        self._kept: Kept | None = None  # the same as in the database, while its data version is this one
-        self._data_version = -1
-        self._db: sqlite3.Connection | None
-        try:
-            self._db = storage.connect(data.audit_db)  # raises here, not at the first entry
-            self._schema = storage.schema_version(self._db)
-            self._file = OpenedFile(data.audit_db)
-            self._wal = OpenedFile(write_ahead_log(data.audit_db))
-            self._lock = FileLock(data.audit_lock)
-        except (sqlite3.Error, OSError) as error:
-            raise unavailable(str(error)) from error
+        self._log: Log = SqliteLog(data, deployment, clock, lock_seconds)  # raises here, not at the first entry
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
         self._thread.start()
 
@@ -133,14 +110,14 @@ class AuditWriter:
         """
         waiter: Future[Committed] = Future()
         waiter.set_running_or_notify_cancel()  # what is queued will be written and cannot be cancelled
-        self._enqueue(_Job(draft(intent, self.boot), waiter))
+        self._enqueue(_Job(draft(intent, self.boot), waiter=waiter))
         return waiter
 
     async def write(self, intent: Intent) -> Committed:
         """Record an intent and return when it is durable. Cancelling ends the wait, not the recording."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Committed] = loop.create_future()
-        self._gather(loop, _Job(draft(intent, self.boot), waiter))
+        self._gather(loop, _Job(draft(intent, self.boot), waiter=waiter))
         return await waiter
 
     @property
@@ -154,6 +131,10 @@ class AuditWriter:
             self._balances = {}
         return self._balances
 
+    def reading(self) -> AbstractContextManager[IndexedLog]:
+        """The log as it is now, to be read in any thread. Raises `AuditError`."""
+        return self._log.reading()
+
     def write_sync(self, intent: Intent) -> Committed:
         """The same for callers without an event loop."""
         return self.submit(intent).result()
@@ -166,7 +147,7 @@ class AuditWriter:
         """
         if not intents:
             return []
-        jobs = [_Job(draft(intent, self.boot), None) for intent in intents]
+        jobs = [_Job(draft(intent, self.boot)) for intent in intents]
         # They are committed together, so whoever waits for the last one has waited for all.
         waiter: Future[Committed] = Future()
         waiter.set_running_or_notify_cancel()
@@ -196,7 +177,7 @@ class AuditWriter:
             self._check = asyncio.get_running_loop().create_future()
             # If it fails when its callers are gone, nobody needs to know.
             self._check.add_done_callback(lambda check: check.cancelled() or check.exception())
-            self._enqueue(_Job(None, self._check))
+            self._enqueue(_Job(None, waiter=self._check))
         await asyncio.shield(self._check)
         return True
 
@@ -262,7 +243,7 @@ class AuditWriter:
         except BaseException as error:  # noqa: BLE001  # whatever it is: nobody may wait for a thread that is gone
             self._die(error)
         finally:
-            self._let_go()
+            self._log.close()
 
     def _die(self, error: BaseException) -> None:
         """Refuse everything from now on, and everything that waits."""
@@ -290,32 +271,20 @@ class AuditWriter:
             self._write([])
         self._write([])  # balances
 
-    def _let_go(self) -> None:
-        """Close what this thread owns. Uncommitted work is rolled back."""
-        if self._db is not None:
-            self._db.close()
-        self._file.close()
-        self._wal.close()
-        self._lock.close()
-
     def _write(self, jobs: list[_Job]) -> None:
         """Commit these jobs and what is owed, and wake the waiters."""
-        jobs = [_Job(item, None) for item in self._owed.first(BATCH)] + jobs
-        if jobs or not self._is_written():
+        jobs = [_Job(item) for item in self._owed.first(BATCH)] + jobs
+        if jobs or not self._log.is_written:
             self._commit(jobs)
             self._wake(jobs)
         self._in_hand = []
-
-    def _is_written(self) -> bool:
-        """True if the database has all balances as they are."""
-        return self._kept is None or self._kept.balances.is_written
 
     def _take(self) -> tuple[list[_Job], bool]:
         """The waiting jobs, at least one unless something else is to be written; and False after the last of all."""
         jobs: list[_Job] = []
         more = True
         try:
-            seconds = None if self._is_written() else IDLE_SECONDS
+            seconds = None if self._log.is_written else IDLE_SECONDS
             found = self._queue.get(timeout=OWED_SECONDS if self._owed else seconds)
             self._in_hand = jobs
             while found is not None:
@@ -331,8 +300,8 @@ class AuditWriter:
             self._queued -= len(jobs)
         return jobs, more
 
-    def _join(self, jobs: list[_Job]) -> None:
-        """Add to these jobs what was queued while they waited for the lock: a commit costs as much as ten entries."""
+    def _joined(self, jobs: list[_Job]) -> list[_Job]:
+        """These jobs, with what was queued while they waited for their turn: a commit costs as much as ten entries."""
         joined: list[_Job] = []
         try:
             while len(jobs) + len(joined) < BATCH:
@@ -347,111 +316,46 @@ class AuditWriter:
         jobs += joined
         with self._guard:
             self._queued -= len(joined)
+        return jobs
 
     def _commit(self, jobs: list[_Job]) -> None:
-        """One transaction: lock, look, append, commit. Afterwards every job has a result or an error."""
-        attempted = locked = False
+        """Append these jobs and those that join them. Afterwards every job has a result or an error."""
+        attempted = False
         began = time.monotonic_ns()
         try:
-            locked = self._lock.acquire(self._lock_seconds)
-            if not locked:
-                raise unavailable("another process holds its lock")
-            self._join(jobs)
-            if not self._file.in_place():
-                raise unavailable("its file was moved, deleted or replaced")
-            db = self._connected()
-            db.execute("BEGIN IMMEDIATE")
-            if storage.schema_version(db) != self._schema:
-                storage.check_schema(db, self.data.audit_db)
-                self._schema = storage.schema_version(db)
-            transaction = Transaction(db, self.deployment, self._clock, self._take_kept(db))
-            for job in jobs:
-                try:
-                    if job.draft is None:
-                        storage.touch(db)
-                        transaction.check_clock()
-                    else:
-                        job.result = transaction.record(job.draft)
-                except AuditError as error:
-                    job.error = error
-            if not jobs:
-                transaction.write_balances()
-            transaction.finish()
-            attempted = True
             # No waiter is woken before this returns. Afterwards the entries survive a power failure.
-            db.execute("COMMIT")
+            self._log.append(lambda: self._joined(jobs))
+            attempted = True
             if any(
                 (job.draft is None and job.error is None) or (job.result is not None and job.result.recorded)
                 for job in jobs
             ):
                 self._committed = time.monotonic()
-            self._publish(transaction)
+            self._publish()
             if jobs:
                 self._observe(time.monotonic_ns() - began, len(jobs))
             self._complain("")
             self._complain_of_logs(jobs)
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread must go on, and every waiter be told
-            self._fail(jobs, error, in_doubt=attempted)
-        finally:
-            if locked:
-                self._lock.release()
+            self._fail(jobs, error, in_doubt=attempted or isinstance(error, UnknownOutcomeError))
         self._settle(jobs)
 
-    def _take_kept(self, db: sqlite3.Connection) -> Kept | None:
-        """The state that the last commit has left. It need not be read, unless another connection has written since.
-
-        It is taken away here, so that none is left if this transaction fails.
-        """
-        (version,) = db.execute("PRAGMA data_version").fetchone()
-        kept, self._kept = self._kept, None
-        if kept is not None and len(kept) > BALANCES:
-            kept = None
-        if kept is not None and version != self._data_version:
-            kept.read_again()
-        self._data_version = version
-        return kept
-
-    def _publish(self, transaction: Transaction) -> None:
-        """Keep what this commit has left, and show its balances."""
-        self._kept = transaction.kept
+    def _publish(self) -> None:
+        """Show the balances that this commit has left."""
         if (shown := self._balances) is None:
             return
         now = time.monotonic()
-        left = dict(itertools.chain.from_iterable(group.members for group in transaction.balances.left))
-        shown.update((key, (balance.values(), now)) for key, balance in left.items())
+        shown.update((key, (balance.values(), now)) for key, balance in self._log.left())
         if len(shown) > BALANCES:
             self._balances = {}
 
-    def _connected(self) -> sqlite3.Connection:
-        """The connection; a new one if the last one failed."""
-        if self._db is None:
-            self._db = storage.connect(self.data.audit_db)
-            # Data versions of two connections cannot be compared.
-            self._kept, self._data_version = None, -1
-            # While there was no connection, SQLite may have removed the write-ahead log and created another one.
-            self._wal.close()
-            self._wal = OpenedFile(write_ahead_log(self.data.audit_db))
-        elif not self._wal.in_place():
-            # Recent commits may be lost. A restart checks that.
-            self._lost = True
-        if self._lost:
-            raise unavailable("its write-ahead log was deleted: restart the gateway")
-        return self._db
-
     def _fail(self, jobs: list[_Job], error: Exception, *, in_doubt: bool) -> None:
-        """Give every waiter of this batch an error, and close the connection."""
+        """Give every waiter of this batch an error."""
         failure = _as_audit_error(error)
         self._complain(failure.message)
         for job in jobs:
             if in_doubt or job.error is None:
                 job.result, job.error, job.in_doubt = None, failure, in_doubt
-        # Closing rolls back what was not committed. A connection that has failed once is not used again.
-        db, self._db = self._db, None
-        if db is not None:
-            try:
-                db.close()
-            except sqlite3.Error:
-                pass  # the next connection cleans up what this one leaves behind
 
     def _complain(self, text: str) -> None:
         """Log once why nothing can be written, and once that it can be written again."""

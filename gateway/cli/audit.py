@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.audit.log_files import log_directory
+from gateway.audit.log_files import log_directory, opened_log
 from gateway.cli import audit_list, audit_prove, audit_show, explain, output
 from gateway.cli.asking import App
 from gateway.cli.audit_reexecute import judged_again, print_decisions
@@ -83,7 +83,7 @@ def verify(
         report = _verified(directory, database, verifier, known_checkpoint)
         # What a log says that was tampered with is not worth judging.
         wanted = reexecute and report.status != "tampered"
-        decisions = judged_again(database or directory.audit_db, directory) if wanted else None
+        decisions = judged_again(database or directory, directory) if wanted else None
     except GatewayError as error:
         # Exit code 1 is kept for the one answer that matters.
         output.complain(error.message, error.hint)
@@ -160,13 +160,13 @@ def accept_clock(
     import time
     from contextlib import closing
 
-    from gateway.audit import clock, storage
+    from gateway.audit import clock
     from gateway.audit.writer import AuditWriter
     from gateway.identifiers import new_id
 
     directory = log_directory(data)
     deployment = _verifier(directory, None, None).name
-    with closing(storage.connect_read_only(directory.audit_db)) as db:
+    with opened_log(directory) as db:
         found = clock.ahead(db, time.time_ns())
     if not found:
         output.note("nothing to accept: no log is ahead of the clock")
@@ -202,16 +202,13 @@ def _verified(
         known += _remembered(directory)
         live = _live_boots(directory)
     with output.progress("verifying") as progress:
-        return verification.verify(
-            database or directory.audit_db, verifier, live_boots=live, known=known, progress=progress
-        )
+        return verification.verify(database or directory, verifier, live_boots=live, known=known, progress=progress)
 
 
 def _edited_by_hand(directory: DataDirectory) -> list[Difference]:
     """The differences of the registry from the changes that the log has; none if there is no registry to be read."""
-    from contextlib import closing, suppress
+    from contextlib import suppress
 
-    from gateway.audit import storage
     from gateway.registry.history import agreement
 
     if not directory.registry_db.exists():
@@ -219,7 +216,7 @@ def _edited_by_hand(directory: DataDirectory) -> list[Difference]:
     with (
         suppress(GatewayError),
         local.reading(directory.path) as registry,
-        closing(storage.connect_read_only(directory.audit_db)) as db,
+        opened_log(directory) as db,
     ):
         return agreement.found(registry, db)
     output.note("the registry cannot be read, so it was not compared with the log")
@@ -242,10 +239,10 @@ def _remembered(directory: DataDirectory) -> list[str]:
 
 def _live_boots(directory: DataDirectory) -> frozenset[str] | None:
     """The live processes, whose open decisions are requests under way."""
-    from gateway.storage.liveness import LiveBoots
+    from gateway.storage.liveness import members
 
     try:
-        return frozenset(LiveBoots(directory))
+        return frozenset(members(directory))
     except OSError:
         return None  # the directory belongs to another user: it is not known
 

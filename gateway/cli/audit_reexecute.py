@@ -37,7 +37,7 @@ class Decisions:
         return {"agree": self.agree, "apart": dict(self.apart), "otherwise": otherwise}
 
 
-def judged_again(database: Path, data: DataDirectory) -> Decisions:
+def judged_again(database: DataDirectory | Path, data: DataDirectory) -> Decisions:
     """Judge every decision of a log again, with bundles and keys from the data directory."""
     from gateway.audit import lookup, search
     from gateway.policy.reexecution import Court

@@ -26,11 +26,11 @@ def read(data: DataDirectory, decision: Decision) -> dict[str, Any]:
     from gateway.secrets.vault import Vault
 
     decided = decision.decided
-    with opened_log(data.audit_db) as db:
+    with opened_log(data) as db:
         if not content.rows(db, decision.id):
             raise _nothing(decision)
     sealed = _record_reading(data, decision)
-    with opened_log(data.audit_db) as db:
+    with opened_log(data) as db:
         key = kept_requests.key(lambda: Vault.load(data.keys), sealed, decided)
         return {part: _value(text) for part, text in kept_requests.parts(db, decided, key).items()}
 
@@ -52,7 +52,7 @@ def completing(data: DataDirectory) -> Complete:
 
 def with_request(data: DataDirectory, decision: Decision) -> Decision:
     """The decision with the request in its input, if the log keeps it as it was judged. For judging again."""
-    with opened_log(data.audit_db) as db:
+    with opened_log(data) as db:
         return replace(decision, input=completing(data)(db, decision.decided, decision.input))
 
 

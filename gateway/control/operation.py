@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, Typed
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
-from gateway.audit.storage import SqliteReader
+from gateway.audit.log_reader import IndexedLog
 from gateway.control.problems import Problem
 from gateway.identity import operator_roles
 from gateway.upstream import strict_json
@@ -118,11 +118,11 @@ class Context:
             own.close()
 
     @contextmanager
-    def log(self) -> Iterator[SqliteReader]:
+    def log(self) -> Iterator[IndexedLog]:
         """The log, for reading. It may be a copy that has nothing beside it."""
         from gateway.audit.log_files import log_directory, opened_log
 
-        with opened_log(log_directory(self.data.path).audit_db) as db:
+        with opened_log(log_directory(self.data.path)) as db:
             yield db
 
 

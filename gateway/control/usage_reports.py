@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Final
 
-from gateway.audit.storage import SqliteReader
+from gateway.audit.log_reader import IndexedLog
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
 from gateway.registry.documents import parse_time
@@ -71,7 +71,7 @@ def check_by(names: Sequence[str], where: str) -> None:
 
 
 def report(
-    log: SqliteReader, data: DataDirectory, asked: UsageAsked, now_ns: int, progress: Progress | None = None
+    log: IndexedLog, data: DataDirectory, asked: UsageAsked, now_ns: int, progress: Progress | None = None
 ) -> UsageReport:
     """Bring the sums of a directory up to date with its log, and add up. Raises `GatewayError`."""
     if asked.at is not None and (asked.since is not None or asked.until is not None):

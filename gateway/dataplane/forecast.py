@@ -6,15 +6,15 @@ The balances are read as the last commit left them. Nothing is reserved, so anot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 
-from gateway.audit import balances, storage
+from gateway.audit import balances
 from gateway.audit.errors import unavailable
 from gateway.audit.intents import Denial
+from gateway.audit.log_files import opened_log
 from gateway.audit.log_reader import UnreadableError
 from gateway.call import Call, Reference, Tool
 from gateway.dataplane.budget import Budget
@@ -47,8 +47,8 @@ class Limits:
     """The limits of one data directory, to be asked and not to be used. Close it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path = settings.data.audit_db
-        self._standing = Standing(self._path, dict)
+        self._data = settings.data
+        self._standing = Standing(self._data, dict)
         self.budget = Budget(self._standing, PriceBook(settings), default_output=settings.default_output_tokens)
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class Limits:
         if reservation is None:
             return found, None
         try:
-            with closing(storage.connect_read_only(self._path)) as db, db.snapshot():
+            with opened_log(self._data) as db, db.snapshot():
                 latest = balances.latest(db)
                 answer = reservation.take(latest, found.now_ns)
                 standing = reservation.standing(latest, found.now_ns)

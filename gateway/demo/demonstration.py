@@ -242,7 +242,7 @@ class Demo:
         return found[0]
 
     def _report(self) -> Report:
-        return verify(self._data.audit_db, signer.load_verifier(signer.public_key_path(self._data)))
+        return verify(self._data, signer.load_verifier(signer.public_key_path(self._data)))
 
 
 def _register(registry: Registry, peppers: Peppers, name: str) -> NewKey:

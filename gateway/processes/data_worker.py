@@ -55,7 +55,7 @@ from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Vault
 from gateway.settings import Settings
-from gateway.storage.liveness import Presence
+from gateway.storage.liveness import members
 from gateway.tokens.endpoint import TokenEndpoint
 from gateway.tokens.grants import Grants
 from gateway.tokens.issuer_keys import IssuerKeys
@@ -101,7 +101,7 @@ class DataWorker:
     async def open(self) -> None:
         """The log, the registry, the policies, and what is noted about calls."""
         data = self._data
-        presence = self._keep(Presence(data, self._boot))
+        presence = self._keep(members(data).join(self._boot))
         self._reader = self._keep(RegistryReader(data.registry_db))
         self._measures = Measures(data.metrics / self._boot, self._settings.metrics_agents)
         self._deployment = await self._reader.deployment()
@@ -168,7 +168,7 @@ class DataWorker:
         settings = self._settings
         if (traces := tracer(settings)) is not None:
             self._stack.push_async_callback(asyncio.to_thread, traces.close)
-        standing = self._keep(Standing(self._data.audit_db, self.writer.balances))
+        standing = self._keep(Standing(self._data, self.writer.balances))
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = self._keep(RequestLog("data"))

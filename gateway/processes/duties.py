@@ -18,6 +18,7 @@ from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 from gateway.audit import clock, content_erasure, recovery, refused_note, signer, storage
+from gateway.audit.log_files import opened_log
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import outages
 from gateway.errors import GatewayError
@@ -38,7 +39,7 @@ from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
 from gateway.settings import Settings
-from gateway.storage.liveness import LiveBoots, Presence
+from gateway.storage.liveness import members
 from gateway.storage.opened_file import OpenedFile
 from gateway.webhooks import courier
 from gateway.webhooks.courier import Courier
@@ -71,8 +72,9 @@ class Duties:
     def __init__(self, settings: Settings, boot: str) -> None:
         self._settings = settings
         data = settings.data
+        self._live = members(data)
         with ExitStack() as opened:
-            opened.enter_context(closing(Presence(data, boot)))
+            opened.enter_context(closing(self._live.join(boot)))
             self._signer = opened.enter_context(signer.Signer(data))
             storage.migrate(data)
             recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
@@ -86,11 +88,10 @@ class Duties:
             deployment = queries.deployment(self._registry)
             self.writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
             self._opened = opened.pop_all()  # closed in reverse order, the presence last
-        self._live = LiveBoots(data)
         self._keys = KeyDuties(self._registry, self.writer, self._store, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
-        self._courier = Courier(self._registry, KeySource.of(settings), data.audit_db, self._store)
+        self._courier = Courier(self._registry, KeySource.of(settings), data, self._store)
         self._herald = outages.Herald(data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
@@ -114,7 +115,7 @@ class Duties:
 
     def _stand_still(self) -> list[clock.Ahead]:
         """The logs that are ahead of the clock."""
-        with closing(storage.connect_read_only(self._settings.data.audit_db)) as db:
+        with opened_log(self._settings.data) as db:
             return clock.ahead(db, time.time_ns())
 
     async def run(self, stop: asyncio.Event) -> None:

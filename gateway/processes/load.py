@@ -16,7 +16,7 @@ from gateway.processes.metrics import upstreams
 from gateway.registry.database import Registry
 from gateway.runtime import contacts
 from gateway.runtime.contacts import Contact
-from gateway.storage.liveness import LiveBoots
+from gateway.storage.liveness import members
 from gateway.telemetry import collection
 from gateway.telemetry.catalogue import KINDS, OUTCOMES
 from gateway.telemetry.collection import Key, Totals
@@ -82,7 +82,7 @@ class Look:
 
 
 def look(data: DataDirectory) -> Look:
-    return Look(time.monotonic(), collection.collect(data.metrics, LiveBoots(data)))
+    return Look(time.monotonic(), collection.collect(data.metrics, members(data)))
 
 
 def between(data: DataDirectory, registry: Registry, before: Look, now: Look) -> Load:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 
 from sqlmodel import col, select
 
-from gateway.audit import balances, storage
+from gateway.audit import balances
 from gateway.audit.balance import MINUTE_NS
+from gateway.audit.log_files import opened_log
 from gateway.dataplane.measures import MAX_MODELS
 from gateway.errors import GatewayError
 from gateway.processes import status
@@ -25,7 +26,7 @@ from gateway.registry.models import Organization, Upstream
 from gateway.runtime import contacts
 from gateway.runtime.contacts import Contact
 from gateway.settings import Settings
-from gateway.storage.liveness import LiveBoots
+from gateway.storage.liveness import members
 from gateway.telemetry import collection
 from gateway.telemetry.exposition import Bounds, Gauge, render
 
@@ -37,7 +38,7 @@ class Metrics:
         self._settings = settings
         self._registry = registry
         self._failing = failing
-        self._live = LiveBoots(settings.data)
+        self._live = members(settings.data)
         self._bounds: dict[str | None, Bounds] = {}
         self._one = threading.Lock()  # one page, or one tidying, at a time
 
@@ -106,7 +107,7 @@ class Metrics:
         money = Gauge("aig_reserved_usd", f"{reserved}dollars.", ("organization",))
         data, now_ns = self._settings.data, time.time_ns()
         with suppress(GatewayError):  # `/readyz` and the duties say what is wrong
-            with closing(storage.connect_read_only(data.audit_db)) as db, db.snapshot():
+            with opened_log(data) as db, db.snapshot():
                 latest = balances.latest(db)
                 for name in (head.organization for head in db.heads()):
                     held = latest.get(name, f"organization:{name}")

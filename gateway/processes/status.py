@@ -12,14 +12,14 @@ import os
 import re
 import ssl
 import time
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import clock, search, signer, storage
-from gateway.audit.log_reader import Head
+from gateway.audit import clock, search, signer
+from gateway.audit.log_files import opened_log
+from gateway.audit.log_reader import Head, IndexedLog
 from gateway.data_directory import DataDirectory
 from gateway.dataplane import outages
 from gateway.dataplane.outages import Outage
@@ -44,7 +44,7 @@ from gateway.runtime.legacy_clients import Client
 from gateway.secrets.key_source import KeySource
 from gateway.settings import Settings
 from gateway.storage import liveness
-from gateway.storage.liveness import LiveBoots
+from gateway.storage.liveness import members
 
 _PROBE_SECONDS = 3.0
 _COMPARED = 200_000  # entries, whose changes are read in a fraction of a second
@@ -188,7 +188,7 @@ def look(settings: Settings) -> Facts:
         certificates=certificates.expiring(settings, now_ns),
         webhooks=deliveries.states(data.runtime_db),
         edited=edited,
-        outages=outages.read(data.runtime_db, LiveBoots(data), now_ns),
+        outages=outages.read(data.runtime_db, members(data), now_ns),
         uses=key_uses.read(data.runtime_db),
         clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
         token_keys=token_keys.states(data.keys),
@@ -208,7 +208,7 @@ def _free_bytes(data: DataDirectory) -> int | None:
 def _edited(registry: Registry, data: DataDirectory) -> list[str]:
     """The differences of the registry from the log, if that is short; of a long one `gateway audit verify` tells."""
     try:
-        with closing(storage.connect_read_only(data.audit_db)) as db:
+        with opened_log(data) as db:
             if search.last_position(db) > _COMPARED:
                 return []
             return [str(each) for each in agreement.found(registry, db)]
@@ -224,7 +224,7 @@ def _process(data: DataDirectory) -> Process:
         about: dict[str, Any] = json.loads(told)
     except ValueError:  # it has not come up yet
         return Process(running=True, starting=True)
-    live = LiveBoots(data)
+    live = members(data)
     faults = {}
     for name in ("data_plane", "control_plane"):
         if fault := _fault(about[name]):
@@ -236,7 +236,7 @@ def _process(data: DataDirectory) -> Process:
 
 def open_breakers(data: DataDirectory) -> dict[str, list[OpenBreaker]]:
     """The open breakers of workers that are alive, by the upstream's id."""
-    live = LiveBoots(data)
+    live = members(data)
     found = contacts.open_breakers(data.runtime_db)
     alive = {upstream: [each for each in breakers if each.worker in live] for upstream, breakers in found.items()}
     return {upstream: breakers for upstream, breakers in alive.items() if breakers}
@@ -291,7 +291,7 @@ def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
 
 def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
     try:
-        with closing(storage.connect_read_only(data.audit_db)) as db, db.snapshot():
+        with opened_log(data) as db, db.snapshot():
             logs = [log_of(db, head) for head in db.heads()]
             still_open = db.open_count()
             refusal = _refusal(db)
@@ -304,7 +304,7 @@ def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
     return Logs(logs, signed_ns, still_open), refusal
 
 
-def log_of(db: storage.SqliteReader, head: Head) -> Log:
+def log_of(db: IndexedLog, head: Head) -> Log:
     """The signed part of a log."""
     note = db.newest_checkpoint(head.id)
     signed = 0
@@ -319,7 +319,7 @@ def log_of(db: storage.SqliteReader, head: Head) -> Log:
     return Log(head.organization, head.size, signed, row[0] if row else None, head.time_ns, accepted)
 
 
-def _refusal(db: storage.SqliteReader) -> Refusal | None:
+def _refusal(db: IndexedLog) -> Refusal | None:
     for found in search.activations(db, _ACTIVATIONS):
         entry = found.entry
         if entry.get("outcome", "ok") != "ok":

@@ -20,10 +20,11 @@ from contextlib import suppress
 from gateway import ownership
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError, Hint
+from gateway.storage.membership import Membership
 
 
 class Presence:
-    """This process is alive, from `__init__` to `close` or its end."""
+    """A `Member`, from `__init__` on."""
 
     def __init__(self, data: DataDirectory, boot: str) -> None:
         self._has_note = False
@@ -43,26 +44,26 @@ class Presence:
             return False
 
     def leave(self, note: bytes) -> None:
-        """Leave one line for `LiveBoots.sweep` to find if this process dies. It replaces the one before.
-
-        It survives SIGKILL, not a power failure. On a full disk it is not left.
-        """
+        """Implements `Member`. The line survives SIGKILL, not a power failure. On a full disk it is not left."""
         self._has_note = bool(note)
         with suppress(OSError):
             os.pwrite(self._file, note + b"\n", 0)  # in one call: whoever reads it finds a whole line
 
     def close(self) -> None:
-        """This process ends. If it has left a note, its file stays until the note has been read."""
         if not self._has_note:
             self._path.unlink(missing_ok=True)
         os.close(self._file)
 
 
 class LiveBoots(Collection[str]):
-    """The boot ids of all live processes, looked up anew at every use."""
+    """Implements `Membership`."""
 
     def __init__(self, data: DataDirectory) -> None:
+        self._data = data
         self._directory = data.processes
+
+    def join(self, boot: str) -> Presence:
+        return Presence(self._data, boot)
 
     def __contains__(self, boot: object) -> bool:
         return self._alive(str(boot))
@@ -74,10 +75,7 @@ class LiveBoots(Collection[str]):
         return sum(1 for _ in self)
 
     def sweep(self, inherit: Callable[[bytes], None]) -> None:
-        """Remove the files of processes that were killed; `inherit` gets what each has left.
-
-        A file stays if `inherit` raises. A boot id is never used again.
-        """
+        """Remove the files of processes that were killed."""
         for name in self._names():
             self._alive(name, inherit)
 
@@ -104,6 +102,11 @@ class LiveBoots(Collection[str]):
 
     def _names(self) -> list[str]:
         return sorted(os.listdir(self._directory)) if self._directory.is_dir() else []
+
+
+def members(data: DataDirectory) -> Membership:
+    """The processes that are alive of the gateway in a data directory."""
+    return LiveBoots(data)
 
 
 # The time that a start waits for processes that only look if a gateway is running: they hold the lock for microseconds.

@@ -9,15 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from gateway.audit import storage
 from gateway.audit.balance import MINUTE_NS, USED, Balance
 from gateway.audit.balance_rows import Key, UncountedError
 from gateway.audit.balances import Balances
 from gateway.audit.errors import AuditError
-from gateway.audit.storage import SqliteReader
+from gateway.audit.log_files import open_log
+from gateway.audit.log_reader import IndexedLog
+from gateway.data_directory import DataDirectory
 
 FRESH_SECONDS: Final = 1.0
 _MOST: Final = 8192
@@ -31,11 +31,11 @@ class Standing:
     `shown` gives those that the worker's own commits left (`AuditWriter.balances`); others are read from the database.
     """
 
-    def __init__(self, path: Path, shown: Callable[[], Mapping[Key, tuple[list[int], float]]]) -> None:
-        self._path = path
+    def __init__(self, data: DataDirectory, shown: Callable[[], Mapping[Key, tuple[list[int], float]]]) -> None:
+        self._data = data
         self._shown = shown
         self._read: dict[Key, tuple[list[int], float]] = {}
-        self._db: SqliteReader | None = None
+        self._db: IndexedLog | None = None
         self._balances = Balances()
         self._guard = threading.Lock()
 
@@ -88,7 +88,7 @@ class Standing:
     def _find(self, key: Key) -> Balance:
         with self._guard:
             if self._db is None:
-                self._db = storage.connect_read_only(self._path)
+                self._db = open_log(self._data)
                 self._balances = Balances(self._db)
             elif len(self._balances) >= _MOST:
                 self._balances = Balances(self._db)

@@ -14,12 +14,12 @@ import functools
 import logging
 import time
 from collections import deque
-from contextlib import closing
-from pathlib import Path
 from typing import Final
 
-from gateway.audit import search, storage
+from gateway.audit import search
 from gateway.audit.entry import Entry
+from gateway.audit.log_files import opened_log
+from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.registry.database import Registry
 from gateway.registry.webhooks import Followed, agent_name, followed
@@ -49,11 +49,11 @@ _STEP: Final = 5000  # entries that one webhook is taken past at a time
 class Courier:
     """Used from one event loop. Blocking work is done in threads; `runtime.db` is used by one of them at a time."""
 
-    def __init__(self, registry: Registry, source: KeySource, audit_db: Path, store: RuntimeStore) -> None:
+    def __init__(self, registry: Registry, source: KeySource, data: DataDirectory, store: RuntimeStore) -> None:
         self._registry = registry
         self._source = source
         self._vault: Vault | None = None
-        self._log = audit_db
+        self._data = data
         self._deliveries = Deliveries(store)
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._known: tuple[str, ...] | None = None
@@ -97,7 +97,7 @@ class Courier:
         if known != self._known:
             done.known = known
         before = self._deliveries.followed()
-        with closing(storage.connect_read_only(self._log)) as db:
+        with opened_log(self._data) as db:
             last = search.last_position(db)
             for each in hooks:
                 position, waiting = before.get(each.id, (each.since, 0))
@@ -150,7 +150,7 @@ class Courier:
 
     def _read(self, webhook: Followed, position: int) -> tuple[str, bytes, str, str]:
         """The id, body and secret of a delivery; and why it cannot be made, if it cannot."""
-        with closing(storage.connect_read_only(self._log)) as db:
+        with opened_log(self._data) as db:
             found = search.of_kinds(db, events.KINDS, position - 1, position)
         if not found:
             return "", b"", "", "its entry is not in the log any more"

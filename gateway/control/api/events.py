@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import orjson
 from pydantic import Field
 
-from gateway.audit import search, storage
+from gateway.audit import search
+from gateway.audit.log_files import opened_log
 from gateway.audit.search import Filters
 from gateway.control.api.audit import ENTRY, item
 from gateway.control.event_streams import Batch
@@ -35,7 +34,7 @@ class _Entries:
 
     def __init__(self, ask: Ask[None, EventQuery], position: int | None) -> None:
         given = ask.query
-        self._path = ask.context.data.audit_db
+        self._data = ask.context.data
         self._cursors = ask.context.cursors
         self._bound = (ask.tenant, "audit")
         self._filters = Filters(
@@ -47,14 +46,14 @@ class _Entries:
             model=given.model,
         )
         if position is None:
-            with closing(storage.connect_read_only(self._path)) as db:
+            with opened_log(self._data) as db:
                 position = search.last_position(db)
         self._position = position
         self._names = search.AgentNames()
         self._sealed = self._cursors.seal(position, *self._bound)
 
     def next(self) -> Batch:
-        with closing(storage.connect_read_only(self._path)) as db:
+        with opened_log(self._data) as db:
             found, position = search.after(db, self._position, self._filters, _LOOKED_AT)
             named = list(zip(found, self._names.of(db, found), strict=True))
         moved = position != self._position

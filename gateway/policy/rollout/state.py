@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.audit import search, storage
+from gateway.audit import search
+from gateway.audit.log_files import opened_log
 from gateway.audit.search import Found
 from gateway.data_directory import DataDirectory
 from gateway.registry import queries
@@ -68,7 +68,7 @@ def state(
     `followed` tells of a commit whether the branch has it; without it, it counts as if the branch had.
     """
     # In this order, because the log has it later: what comes into force meanwhile is never said to be replaced.
-    with closing(storage.connect_read_only(data.audit_db)) as log:
+    with opened_log(data) as log:
         attempts = [_attempt(each) for each in search.activations(log, limit) if each.entry]
     active = queries.activation(registry)
     newest = attempts[0] if attempts else None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
-from gateway.audit import search, storage
+from gateway.audit import search
+from gateway.audit.log_files import opened_log
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.policy.bundle import MANIFEST
@@ -13,7 +12,7 @@ from gateway.policy.rollout.source import GitSource
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.settings import Settings
-from gateway.storage.liveness import LiveBoots
+from gateway.storage.liveness import members
 
 # A refusal further back than this in the log of activations is not looked for.
 _RECENT = 500
@@ -40,7 +39,7 @@ def missing_step(settings: Settings, registry: Registry, bundle: str) -> str:
         return f"{holds} and has come into force just now: try again"
     if refusal := _refusal(settings.data, commit):
         return f"{holds}, but was not put into force: {refusal}"
-    if not any(LiveBoots(settings.data)):
+    if not any(members(settings.data)):
         return f"{holds}: start `gateway up`, which tests it and puts it into force"
     return f"{holds}, and the gateway is testing it: try again in a moment"
 
@@ -66,7 +65,7 @@ def _not_committed(settings: Settings, bundle: str) -> str:
 def _refusal(data: DataDirectory, commit: str) -> str:
     """The reason why the newest attempt to activate this commit failed, as the log has it; "" if it did not."""
     try:
-        with closing(storage.connect_read_only(data.audit_db)) as db:
+        with opened_log(data) as db:
             entries = [found.entry for found in search.newest(db, _RECENT, "system") if found.kind == "activation"]
     except GatewayError:
         return ""  # commands that need the log say what is wrong with it

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from gateway.audit import search
 from gateway.audit.intents import Fields
-from gateway.audit.storage import SqliteReader
+from gateway.audit.log_reader import IndexedLog
 from gateway.registry import change_entries, queries
 from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
@@ -87,7 +87,7 @@ _VERSIONED: Final = {"agent": "agent", "team": "team_id", "organization": "organ
 """Things whose rows stay, and the members of their entries that name them."""
 
 
-def found(registry: Registry, log: SqliteReader) -> list[Difference]:
+def found(registry: Registry, log: IndexedLog) -> list[Difference]:
     """The differences of the registry from what the log and the outbox say.
 
     A change may be on its way from one to the other just now. So what differs must do so twice.
@@ -99,7 +99,7 @@ def found(registry: Registry, log: SqliteReader) -> list[Difference]:
     return [each for each in first if each in again]
 
 
-def _once(registry: Registry, log: SqliteReader) -> list[Difference]:
+def _once(registry: Registry, log: IndexedLog) -> list[Difference]:
     told = Told()
     with registry.read() as session:
         rows, owed, epoch = list(_rows(session)), _owed(session), queries.current_epoch(session)

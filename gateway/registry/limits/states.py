@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
-from gateway.audit import balances, storage
+from gateway.audit import balances
 from gateway.audit.balance import MINUTE_NS, Balance
+from gateway.audit.log_files import opened_log
 from gateway.data_directory import DataDirectory
 from gateway.registry import queries
 from gateway.registry.database import Registry
@@ -54,7 +54,7 @@ def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState
     if not found:
         return []
     known = zones(data.registry_db)
-    with closing(storage.connect_read_only(data.audit_db)) as db, db.snapshot():
+    with opened_log(data) as db, db.snapshot():
         latest = balances.latest(db)
         scopes = [(each, limits.scope(each.subject_kind, each.subject_id, each.upstream, each.model)) for each in found]
         return [

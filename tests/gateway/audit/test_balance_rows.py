@@ -38,7 +38,7 @@ def written(log: Log) -> tuple[int, int]:
 
 def kill(writer: AuditWriter) -> None:
     """The process ends and writes nothing more."""
-    writer._kept = None
+    writer._log._kept = None
     writer.close()
 
 
@@ -168,7 +168,7 @@ def test_no_call_of_a_group_is_allowed_then(log: Log, make: Make) -> None:
 @pytest.mark.usefixtures("busy")
 def test_a_reader_counts_no_entry_twice(log: Log, make: Make) -> None:
     writer = log.writer()
-    standing = Standing(log.data.audit_db, dict)
+    standing = Standing(log.data, dict)
     for number in range(1, 4):
         call(writer, make)
         assert standing.balance("default", "all", now=True).values()[2] == number

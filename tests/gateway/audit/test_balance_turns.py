@@ -64,7 +64,7 @@ class Turns:
         self._behind = [0, 0, 0]
         self._writers: list[AuditWriter | None] = [None, None, None]
         self._open: list[tuple[Decided, AuditWriter]] = []
-        self._reader = Standing(log.data.audit_db, dict)
+        self._reader = Standing(log.data, dict)
 
     def take(self) -> str:
         place = self._draw.randrange(3)
@@ -103,7 +103,7 @@ class Turns:
         writer._write([])
 
     def is_killed(self, writer: AuditWriter, place: int) -> None:
-        writer._kept = None  # it writes nothing more
+        writer._log._kept = None  # it writes nothing more
         self.ends(writer, place)
 
     def ends(self, writer: AuditWriter, place: int) -> None:

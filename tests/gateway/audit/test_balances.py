@@ -222,7 +222,7 @@ class Rig:
     def crash(self) -> None:
         """The processes are gone with all that they had open and had not written, and another one recovers."""
         for writer in self.writers:
-            writer._kept = None
+            writer._log._kept = None
             writer.close()
         self.writers = [self.new_writer() for _ in self.writers]
         closed = recovery.recover(self.writer, {writer.boot for writer in self.writers}).closed

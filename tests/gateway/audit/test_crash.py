@@ -104,9 +104,9 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[Break], None]:
 def reopened(log: Log) -> AuditWriter:
     """A writer that has lost its connection once, so that opening it again is part of the next commit."""
     writer = log.writer()
-    if writer._db is not None:
-        writer._db.close()
-        writer._db = None
+    if writer._log._db is not None:
+        writer._log._db.close()
+        writer._log._db = None
     return writer
 
 
@@ -226,7 +226,7 @@ def test_balances_that_could_not_be_written_are_added_up_again(
         if number == 2:
             breaking(broken)
             until = time.monotonic() + 30
-            while writer._db is not None:  # it is given up when it has failed
+            while writer._log._db is not None:  # it is given up when it has failed
                 assert time.monotonic() < until
                 time.sleep(0.01)
             verified(log, complete=False)

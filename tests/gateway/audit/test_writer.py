@@ -351,7 +351,7 @@ def test_what_comes_while_the_lock_is_waited_for_is_one_commit(log: Log, make: M
     writer = log.writer(observe=lambda _nanoseconds, entries: sizes.append(entries))
     with held_lock(log):
         waiting = [writer.submit(make.change())]
-        while not writer._lock._waiting:
+        while not writer._log._lock._waiting:
             time.sleep(0.001)
         waiting += [writer.submit(make.change()) for _ in range(5)]
     assert [each.result(120).seq for each in waiting] == [0, 1, 2, 3, 4, 5]
@@ -362,7 +362,7 @@ def test_closing_writes_what_came_while_the_lock_was_waited_for(log: Log, make: 
     writer = log.writer()
     with held_lock(log):
         waiting = [writer.submit(make.change())]
-        while not writer._lock._waiting:
+        while not writer._log._lock._waiting:
             time.sleep(0.001)
         waiting.append(writer.submit(make.change()))
         closing = threading.Thread(target=writer.close)
@@ -511,8 +511,8 @@ def count_commits(writer: AuditWriter) -> Any:
     def trace(statement: str) -> None:
         seen[0] += statement == "COMMIT"
 
-    assert writer._db is not None
-    writer._db.set_trace_callback(trace)
+    assert writer._log._db is not None
+    writer._log._db.set_trace_callback(trace)
     return lambda: seen[0]
 
 

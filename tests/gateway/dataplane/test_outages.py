@@ -72,7 +72,7 @@ async def test_an_upstream_that_fails_is_told_of_apart_from_its_agents_other_cal
 async def test_a_gateway_that_cannot_record_is_not_ready(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     plane, herald = gateway.plane._outages, Herald(gateway.data.runtime_db)
     assert plane is not None
-    gateway.writer._lock_seconds = 0.01
+    gateway.writer._log._lock_seconds = 0.01
     with closing(FileLock(gateway.data.audit_lock)) as lock:
         assert lock.acquire(60)
         for _ in range(outages.LEAST):

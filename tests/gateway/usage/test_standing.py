@@ -33,17 +33,17 @@ def document(values: list[int], minute: int) -> dict[str, dict[str, int]]:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
+def log(tmp_path: Path) -> DataDirectory:
     data = DataDirectory(tmp_path / "data")
     data.create()
     storage.create(data)
     with storage.exclusive(data) as db:
         db.execute("INSERT INTO balance VALUES (?, ?, ?)", (*KEY, json.dumps(STORED)))
-    return data.audit_db
+    return data
 
 
 @pytest.mark.parametrize("later", [0, 1, 25, 1440, 44_640])
-def test_the_usage_of_the_last_commit_in_this_window_and_in_later_ones(log: Path, later: int) -> None:
+def test_the_usage_of_the_last_commit_in_this_window_and_in_later_ones(log: DataDirectory, later: int) -> None:
     standing = Standing(log, lambda: {KEY: (SHOWN, time.monotonic())})
     now = MINUTE + later
     assert standing.usage(*KEY, now * MINUTE_NS + 1) == document(SHOWN, now)
@@ -51,7 +51,9 @@ def test_the_usage_of_the_last_commit_in_this_window_and_in_later_ones(log: Path
 
 
 @pytest.mark.parametrize("shown", [{}, {KEY: (SHOWN, 0.0)}])
-def test_what_is_older_than_a_second_is_read_again(log: Path, shown: dict[Key, tuple[list[int], float]]) -> None:
+def test_what_is_older_than_a_second_is_read_again(
+    log: DataDirectory, shown: dict[Key, tuple[list[int], float]]
+) -> None:
     standing = Standing(log, lambda: shown)
     assert standing.usage(*KEY, MINUTE * MINUTE_NS) == document(STORED, MINUTE)
     assert standing.usage("acme", "agent:agt_2", MINUTE * MINUTE_NS) == document([0] * len(VALUES), MINUTE)

@@ -30,7 +30,7 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four by").decode()
 
 
 def courier_of(home: Home) -> Courier:
-    return Courier(home.registry, KeySource(home.data.keys), home.data.audit_db, RuntimeStore(home.data.runtime_db))
+    return Courier(home.registry, KeySource(home.data.keys), home.data, RuntimeStore(home.data.runtime_db))
 
 
 async def settle(courier: Courier) -> None:
