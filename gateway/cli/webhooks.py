@@ -72,7 +72,7 @@ def add(
 def list_webhooks(ask: Of) -> None:
     """List the webhooks, and how their last deliveries went."""
     from gateway.registry.records import WebhookRecord
-    from gateway.runtime.deliveries import fares, state_document, state_of
+    from gateway.webhooks.deliveries import fares, state_document, state_of
 
     with ask.gateway() as gateway:
         found = [

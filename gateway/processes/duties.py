@@ -1,4 +1,4 @@
-"""The control process' work at intervals: recover, publish, follow the policies, sign, tidy up, tell webhooks.
+"""The control process' work at intervals: recover, publish, follow the policies, sign, tidy up, deliver events.
 
 Each duty is an ordinary function with its own interval and runs in a thread. If it fails, the failure is logged once,
 the process goes on and the duty is tried again. A log that is damaged, or that contradicts what was signed, ends the
@@ -29,6 +29,7 @@ from gateway.policy.rollout.sync import FIRST_PAUSE, PolicySync
 from gateway.processes import key_duties
 from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
+from gateway.processes.parts import COURIERS, Beside
 from gateway.registry import adoptions, inventory, outbox, queries
 from gateway.registry.agents import reviews
 from gateway.registry.database import Registry
@@ -41,8 +42,6 @@ from gateway.secrets.key_source import KeySource
 from gateway.settings import Settings
 from gateway.storage.liveness import members
 from gateway.storage.opened_file import OpenedFile
-from gateway.webhooks import courier
-from gateway.webhooks.courier import Courier
 
 logger = logging.getLogger("gateway.processes.duties")
 
@@ -84,6 +83,7 @@ class Duties:
             token_keys.create(data.keys)  # a data directory of an earlier version has none
             self._file = opened.enter_context(closing(OpenedFile(data.registry_db)))
             self._store = opened.enter_context(closing(RuntimeStore(data.runtime_db)))
+            self._store.renew()
             self._store.open()
             deployment = queries.deployment(self._registry)
             self.writer = opened.enter_context(closing(AuditWriter(data, boot=boot, deployment=deployment)))
@@ -91,7 +91,7 @@ class Duties:
         self._keys = KeyDuties(self._registry, self.writer, self._store, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
-        self._courier = Courier(self._registry, KeySource.of(settings), data, self._store)
+        self._couriers = [each(self._registry, KeySource.of(settings), data, self._store) for each in COURIERS]
         self._herald = outages.Herald(data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
@@ -139,7 +139,7 @@ class Duties:
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
                 group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
                 group.create_task(self._repeat("reviews of agents", REVIEW_SECONDS, self._suspend_unconfirmed)),
-                group.create_task(self._deliver()),
+                *(group.create_task(self._deliver(each)) for each in self._couriers),
             ]
             if self._settings.remote is not None:
                 tasks.append(
@@ -224,19 +224,19 @@ class Duties:
             often = self._settings.policies_poll
             await asyncio.sleep(often if self._looked.is_set() else min(often, FIRST_PAUSE))
 
-    async def _deliver(self) -> None:
-        """Have webhooks told of what happens. A receiver that fails is no failure of this duty."""
+    async def _deliver(self, courier: Beside) -> None:
+        """Have receivers told of what happens. A receiver that fails is no failure of this duty."""
         try:
             while True:
                 await asyncio.sleep(courier.SECONDS)
                 try:
-                    await self._courier.step()
+                    await courier.step()
                 except Exception as error:  # noqa: BLE001  # as in `_try`
-                    self._complain("webhooks", error)
+                    self._complain(courier.NAME, error)
                 else:
-                    self._working("webhooks")
+                    self._working(courier.NAME)
         finally:
-            await self._courier.close()
+            await courier.close()
 
     async def _repeat(self, name: str, seconds: float, duty: Callable[[], None]) -> None:
         while True:

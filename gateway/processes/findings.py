@@ -17,7 +17,7 @@ from gateway.audit.clock import BACKWARD_NS
 from gateway.data_directory import DEFAULT_DATA
 from gateway.dataplane import outages
 from gateway.identity.legacy_keys import AGENT as LEGACY
-from gateway.processes.openness import Finding, too_open
+from gateway.processes.openness import too_open
 from gateway.processes.status import Facts, Policies
 from gateway.processes.version import version
 from gateway.registry import adoptions
@@ -26,6 +26,7 @@ from gateway.registry.keys.retiring import UNUSED_DAYS
 from gateway.registry.records import BindingRecord
 from gateway.runtime.contacts import Contact
 from gateway.settings import Settings
+from gateway.telemetry.findings import Finding
 
 ORGANIZATION = "default"
 # A log is signed at every interval; later than this beyond one, something keeps it from being signed.
@@ -322,13 +323,8 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
                 f"check its address, its key and its account: `gateway upstreams check {name}{at}`",
             )
     yield from _adoptions(facts, tenant, at)
-    for hook in tenant.webhooks:
-        if (fares := facts.webhooks.get(hook.id)) and fares.failures:
-            waiting = "1 event waits" if fares.waiting == 1 else f"{fares.waiting} events wait"
-            yield _problem(
-                f"webhook {hook.url} has not accepted the last {fares.failures} deliveries, {waiting}: {fares.error}",
-                f"see to the receiver and type `gateway webhooks test {hook.id}{at}`, or `gateway webhooks remove`",
-            )
+    for part in facts.parts:
+        yield from part.findings(tenant, at)
     if without := [each.name for each in active if not each.live_keys and each.name != LEGACY]:
         yield _problem(f"{_agents(without)} no key that works", f"type `gateway keys create {_one(without)}{at}`")
     if without := [each.name for each in active if not each.granted]:

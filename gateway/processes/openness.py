@@ -1,4 +1,4 @@
-"""Finds users beside its own whom the modes of a data directory let in; and the line that a finding of any kind is.
+"""Finds users beside its own whom the modes of a data directory let in.
 
 The supervisor loads this file and stays small, so it imports nothing that knows the registry or the log.
 """
@@ -9,21 +9,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from gateway import ownership
 from gateway.data_directory import DataDirectory
+from gateway.telemetry.findings import Finding
 
 _NAMES: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was found, and what to do about it."""
-
-    level: Literal["problem", "remark"]
-    message: str
-    todo: str
 
 
 @dataclass(frozen=True, slots=True)

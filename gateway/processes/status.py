@@ -12,6 +12,7 @@ import os
 import re
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,17 +31,17 @@ from gateway.identity.credentials import Peppers
 from gateway.identity.token_keys import TokenKeyState
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
-from gateway.processes import certificates
+from gateway.processes import certificates, parts
 from gateway.processes.openness import Access, access
 from gateway.registry import inventory
 from gateway.registry.database import Registry
 from gateway.registry.history import agreement
 from gateway.registry.inventory import Inventory
-from gateway.runtime import contacts, deliveries, handover, key_uses, legacy_clients
+from gateway.runtime import contacts, handover, key_uses, legacy_clients
 from gateway.runtime.contacts import Contact, OpenBreaker
-from gateway.runtime.deliveries import State
 from gateway.runtime.key_uses import Uses
 from gateway.runtime.legacy_clients import Client
+from gateway.runtime.status_part import StatusPart
 from gateway.secrets.key_source import KeySource
 from gateway.settings import Settings
 from gateway.storage import liveness
@@ -140,8 +141,8 @@ class Facts:
     sealed: dict[str, str]
     keys: list[GatewayError]
     certificates: list[GatewayError] = field(default_factory=list)
-    # The deliveries of webhooks, by their ids.
-    webhooks: dict[str, State] = field(default_factory=dict)
+    # Further nouns.
+    parts: Sequence[StatusPart] = ()
     # When keys (their ids) were used last.
     uses: Uses = field(default_factory=Uses)
     # Those that still use a provider's key.
@@ -186,7 +187,7 @@ def look(settings: Settings) -> Facts:
         ),
         keys=_key_faults(settings),
         certificates=certificates.expiring(settings, now_ns),
-        webhooks=deliveries.states(data.runtime_db),
+        parts=[each(data) for each in parts.STATUS],
         edited=edited,
         outages=outages.read(data.runtime_db, members(data), now_ns),
         uses=key_uses.read(data.runtime_db),
@@ -432,12 +433,7 @@ def document(facts: Facts) -> dict[str, Any]:
             for tenant in facts.inventory.tenants
             for each in tenant.adoptions
         ],
-        "webhooks": [
-            {"webhook": each, "state": facts.webhooks.get(each.id)}
-            for tenant in facts.inventory.tenants
-            for each in tenant.webhooks
-        ],
-    }
+    } | {part.name: [row for tenant in facts.inventory.tenants for row in part.rows(tenant)] for part in facts.parts}
 
 
 def count(facts: Facts, state: str) -> int:

@@ -16,11 +16,10 @@ from gateway.processes.status import Facts, Logs, Policies, Process, count
 from gateway.registry.documents import age, plain, timestamp
 from gateway.registry.inventory import Inventory, Tenant
 from gateway.runtime.contacts import OpenBreaker
-from gateway.runtime.deliveries import fares
 from gateway.runtime.streaks import Scope
 from gateway.settings import Settings
 
-_OF_AN_ORGANIZATION: Final = ("agents", "stops", "outages", "suspended", "upstreams", "adoptions", "webhooks")
+_OF_AN_ORGANIZATION: Final = ("agents", "stops", "outages", "suspended", "upstreams", "adoptions")
 """The members of the document that say nothing but what belongs to the organizations in it."""
 
 
@@ -45,7 +44,7 @@ def _answer_for(facts: Facts, organization: str, settings: Settings) -> dict[str
     document = status.document(part)
     told = [*_stops(part), ("gateway", "running"), _agents(part), *_logs(part), *_tenants(part)]
     found: dict[str, Any] = plain(
-        {name: document[name] for name in _OF_AN_ORGANIZATION}
+        {name: document[name] for name in (*_OF_AN_ORGANIZATION, *(each.name for each in part.parts))}
         | {"gateway": {"running": True}, "log": {"logs": part.logs.logs}}
         | {"findings": judged, "needs_a_person": any(each.level == "problem" for each in judged)}
         | {"lines": [{"name": name, "text": text} for name, text in told]}
@@ -83,7 +82,7 @@ def _part(facts: Facts, organization: str, tenants: list[Tenant]) -> Facts:
         },
         sealed=dict.fromkeys(facts.sealed.keys() & set(upstreams), "its secret cannot be opened"),
         keys=[],
-        webhooks=facts.webhooks,
+        parts=facts.parts,
         uses=facts.uses,
         clients=[each for each in facts.clients if each.organization == organization],
         outages=[
@@ -166,9 +165,8 @@ def _tenants(facts: Facts) -> Iterator[tuple[str, str]]:
             seen = "1 client" if many == 1 else f"{many} clients"
             end = f"{adoption.state(facts.now_ns)}, until {timestamp(adoption.expires_ns)}"
             yield "adoption", f"{adoption.upstream} of {tenant.name}  {end}; {seen} to move"
-        for hook in tenant.webhooks:
-            state = facts.webhooks.get(hook.id)
-            yield "webhook", f"{hook.url}{of}  {'not used yet' if state is None else fares(state, facts.now_ns)}"
+        for part in facts.parts:
+            yield from part.lines(tenant, of, facts.now_ns)
         for route in tenant.routes:
             names = ", ".join(member.upstream for member in route.members) or "nowhere"
             yield "route", f"{route.name}{of}{' (default)' if route.default else ''}  {names}"

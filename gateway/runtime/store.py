@@ -8,6 +8,7 @@ threads of the store, because a write waits for other processes and for the disk
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -20,8 +21,13 @@ from gateway.errors import Denied, GatewayError
 from gateway.storage import database_files
 from gateway.storage.opened_file import OpenedFile
 
+logger = logging.getLogger("gateway.runtime.store")
+
 BUSY_SECONDS: Final = 1.0
 """How long a statement waits for a write of another process."""
+
+VERSION: Final = 1
+"""Of the tables: raise it with any change of them. A start of the gateway throws a file of another version away."""
 
 Row = tuple[Any, ...]
 _Arguments = TypeVarTuple("_Arguments")
@@ -84,14 +90,14 @@ CREATE TABLE IF NOT EXISTS loaded (
   boot TEXT NOT NULL, digest TEXT NOT NULL, problem TEXT NOT NULL, PRIMARY KEY (boot, digest)
 ) WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS webhook (
+CREATE TABLE IF NOT EXISTS receiver (
   id TEXT PRIMARY KEY, position INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
   next_ns INTEGER NOT NULL DEFAULT 0, success_ns INTEGER NOT NULL DEFAULT 0, error_ns INTEGER NOT NULL DEFAULT 0,
   error TEXT NOT NULL DEFAULT '', given_up INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS webhook_delivery (
-  webhook TEXT NOT NULL, position INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
-  first_ns INTEGER NOT NULL, next_ns INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (webhook, position)
+CREATE TABLE IF NOT EXISTS delivery (
+  receiver TEXT NOT NULL, position INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+  first_ns INTEGER NOT NULL, next_ns INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (receiver, position)
 ) WITHOUT ROWID;
 """
 
@@ -137,6 +143,18 @@ class RuntimeStore:
         """Open it now, so that it is known at once whether it can be used."""
         with self._explained():
             self._open()
+
+    def renew(self) -> None:
+        """Throw away a file with the tables of another version: what is in it may be lost. Only for a start."""
+        if not self.path.exists():
+            return
+        with self._explained():
+            with closing(_connect(str(self.path))) as db:
+                is_old = _version(db) not in (None, VERSION)
+            if is_old:
+                logger.warning("`%s` has the tables of another version, and begins anew", self.path)
+                for ending in ("", "-wal", "-shm"):
+                    self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
 
     def close(self) -> None:
         self._looks.shutdown()
@@ -236,9 +254,18 @@ def _open(path: Path) -> _Opened:
         writes, reads = (opened.enter_context(closing(_connect(str(path)))) for _ in range(2))
         writes.execute("PRAGMA journal_mode = WAL")  # so that looking locks nobody out
         writes.execute("PRAGMA synchronous = NORMAL")
-        writes.executescript(_TABLES)
+        if _version(writes) not in (None, VERSION):
+            raise OSError("its tables are of another version: restart the gateway")
+        writes.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT")
         opened.pop_all()  # all is well: they stay open until `close`
         return _Opened(file, writes, reads)
+
+
+def _version(db: sqlite3.Connection) -> int | None:
+    """The version of the tables; None if there are none yet."""
+    ((many,),) = db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    ((version,),) = db.execute("PRAGMA user_version").fetchall()
+    return int(version) if many else None
 
 
 def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:

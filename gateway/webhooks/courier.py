@@ -23,19 +23,15 @@ from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.registry.database import Registry
 from gateway.registry.webhooks import Followed, agent_name, followed
-from gateway.runtime import deliveries
-from gateway.runtime.deliveries import Deliveries, Outcome, Round
 from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Vault
 from gateway.shared_threads import SharedThreads
 from gateway.shares import Holder, Kind, Shares
-from gateway.webhooks import events, sender
+from gateway.webhooks import deliveries, events, sender
+from gateway.webhooks.deliveries import Deliveries, Outcome, Round
 
 logger = logging.getLogger("gateway.webhooks.courier")
-
-SECONDS: Final = 2.0
-"""The interval at which the log is looked at."""
 
 THREADS: Final = 4
 """They read entries and open secrets for deliveries."""
@@ -48,6 +44,10 @@ _STEP: Final = 5000  # entries that one webhook is taken past at a time
 
 class Courier:
     """Used from one event loop. Blocking work is done in threads; `runtime.db` is used by one of them at a time."""
+
+    NAME = "webhooks"
+    SECONDS = 2.0
+    """The interval at which the log is looked at."""
 
     def __init__(self, registry: Registry, source: KeySource, data: DataDirectory, store: RuntimeStore) -> None:
         self._registry = registry

@@ -13,8 +13,7 @@ from gateway.control.problems import Problem
 from gateway.registry import webhooks
 from gateway.registry.documents import plain
 from gateway.registry.records import WebhookRecord
-from gateway.runtime import deliveries
-from gateway.webhooks import signature, trial
+from gateway.webhooks import deliveries, signature, trial
 from gateway.webhooks.trial import Trial
 
 _STATE = shapes.closed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_nothing_is_written_to_a_file_that_was_replaced(store: RuntimeStore) -> 
         for write in (lambda: leaks.report(store, "aig_sk_2", "10.0.0.1"), lambda: leaks.forget(store, ["aig_sk_1"])):
             with pytest.raises(GatewayError, match="moved, deleted or replaced: restart the gateway"):
                 write()
+
+
+def test_tables_of_another_version_are_not_used_and_a_start_begins_anew(store: RuntimeStore) -> None:
+    leaks.report(store, "aig_sk_1", "10.0.0.1")
+    store.renew()  # they are of this one
+    assert [each for each, _ in leaks.waiting(store.path)] == ["aig_sk_1"]
+    with closing(sqlite3.connect(store.path)) as db:
+        db.execute("PRAGMA user_version = 0")  # what has tables and no version is from before there were any
+    with closing(RuntimeStore(store.path)) as other:
+        with pytest.raises(GatewayError, match="its tables are of another version: restart the gateway"):
+            other.open()
+        other.renew()
+        other.open()
+        assert other.rows("SELECT * FROM leak_report") == []
 
 
 async def test_an_event_loop_waits_for_no_look(store: RuntimeStore) -> None:

@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 
 from gateway.registry import webhooks
-from gateway.runtime import deliveries
-from gateway.runtime.deliveries import Deliveries, Outcome, Round
 from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
 from gateway.webhooks import courier as courier_module
-from gateway.webhooks import events, sender, signature
+from gateway.webhooks import deliveries, events, sender, signature
 from gateway.webhooks.courier import Courier
+from gateway.webhooks.deliveries import Deliveries, Outcome, Round
 from tests.gateway.conftest import Home, Run
 from tests.rigs.webhooks.courier import receiving, status
 
@@ -44,7 +43,7 @@ async def settle(courier: Courier) -> None:
 def forget_pauses(home: Home) -> None:
     with closing(sqlite3.connect(home.data.runtime_db)) as db, db:
         db.execute("UPDATE webhook SET next_ns = 0")
-        db.execute("UPDATE webhook_delivery SET next_ns = 0")
+        db.execute("UPDATE delivery SET next_ns = 0")
 
 
 @pytest.fixture

@@ -105,15 +105,15 @@ class Deliveries:
     def followed(self) -> dict[str, tuple[int, int]]:
         """The place of each webhook in the log, and the number of entries that wait for it."""
         rows = self._store.rows(
-            "SELECT id, position, (SELECT count(*) FROM webhook_delivery WHERE webhook = id) FROM webhook"
+            "SELECT id, position, (SELECT count(*) FROM delivery WHERE receiver = id) FROM receiver"
         )
         return {webhook: (position, waiting) for webhook, position, waiting in rows}
 
     def due(self, now_ns: int) -> dict[str, list[int]]:
         """The positions of the entries that are to be delivered now, in their order, by webhook."""
         rows = self._store.rows(
-            "SELECT d.webhook, d.position FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook "
-            "WHERE w.next_ns <= ? AND d.next_ns <= ? ORDER BY d.webhook, d.attempts, d.position",
+            "SELECT d.receiver, d.position FROM delivery d JOIN receiver w ON w.id = d.receiver "
+            "WHERE w.next_ns <= ? AND d.next_ns <= ? ORDER BY d.receiver, d.attempts, d.position",
             (now_ns, now_ns),
         )
         found: dict[str, list[int]] = {}
@@ -139,42 +139,42 @@ class Deliveries:
 
 def _add(made: Transaction, webhook: str, positions: Sequence[int], position: int, now_ns: int) -> None:
     made.run_for(
-        "INSERT OR IGNORE INTO webhook_delivery (webhook, position, first_ns) VALUES (?, ?, ?)",
+        "INSERT OR IGNORE INTO delivery (receiver, position, first_ns) VALUES (?, ?, ?)",
         [(webhook, each, now_ns) for each in positions],
     )
     made.run(
-        "INSERT INTO webhook (id, position) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET position = excluded.position",
+        "INSERT INTO receiver (id, position) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET position = excluded.position",
         (webhook, position),
     )
 
 
 def _delivered(made: Transaction, done: Outcome) -> None:
     key = done.webhook, done.position
-    made.run("DELETE FROM webhook_delivery WHERE webhook = ? AND position = ?", key)
-    made.run("UPDATE webhook SET failures = 0, next_ns = 0, success_ns = ? WHERE id = ?", (done.time_ns, done.webhook))
+    made.run("DELETE FROM delivery WHERE receiver = ? AND position = ?", key)
+    made.run("UPDATE receiver SET failures = 0, next_ns = 0, success_ns = ? WHERE id = ?", (done.time_ns, done.webhook))
 
 
 def _failed(made: Transaction, done: Outcome) -> bool:
     """Note that an attempt has failed. True if it was the last one: the event is given up."""
     key = done.webhook, done.position
-    where = "WHERE webhook = ? AND position = ?"
-    rows = made.rows(f"SELECT attempts, first_ns FROM webhook_delivery {where}", key)  # noqa: S608
+    where = "WHERE receiver = ? AND position = ?"
+    rows = made.rows(f"SELECT attempts, first_ns FROM delivery {where}", key)  # noqa: S608
     if not rows:
         return False  # of a webhook that was removed
     ((attempts, first_ns),) = rows
     given_up = done.time_ns - first_ns > GIVEN_UP_SECONDS * 10**9
     if given_up:
-        made.run(f"DELETE FROM webhook_delivery {where}", key)  # noqa: S608
+        made.run(f"DELETE FROM delivery {where}", key)  # noqa: S608
     else:
         later = done.time_ns + pause(attempts + 1) * 10**9
         made.run(
-            f"UPDATE webhook_delivery SET attempts = attempts + 1, next_ns = ? {where}",  # noqa: S608
+            f"UPDATE delivery SET attempts = attempts + 1, next_ns = ? {where}",  # noqa: S608
             (later, *key),
         )
-    ((failures,),) = made.rows("SELECT failures FROM webhook WHERE id = ?", (done.webhook,))
+    ((failures,),) = made.rows("SELECT failures FROM receiver WHERE id = ?", (done.webhook,))
     later = done.time_ns + pause(failures + 1) * 10**9
     made.run(
-        "UPDATE webhook SET failures = failures + 1, next_ns = ?, error_ns = ?, error = ?, "
+        "UPDATE receiver SET failures = failures + 1, next_ns = ?, error_ns = ?, error = ?, "
         "given_up = given_up + ? WHERE id = ?",
         (later, done.time_ns, done.error, int(given_up), done.webhook),
     )
@@ -184,8 +184,8 @@ def _failed(made: Transaction, done: Outcome) -> bool:
 def _keep_only(made: Transaction, webhooks: Sequence[str]) -> None:
     """Forget what belongs to webhooks that were removed."""
     marks = ", ".join("?" * len(webhooks))
-    made.run(f"DELETE FROM webhook WHERE id NOT IN ({marks})", webhooks)  # noqa: S608
-    made.run(f"DELETE FROM webhook_delivery WHERE webhook NOT IN ({marks})", webhooks)  # noqa: S608
+    made.run(f"DELETE FROM receiver WHERE id NOT IN ({marks})", webhooks)  # noqa: S608
+    made.run(f"DELETE FROM delivery WHERE receiver NOT IN ({marks})", webhooks)  # noqa: S608
 
 
 def states(path: Path) -> dict[str, State]:
@@ -193,6 +193,6 @@ def states(path: Path) -> dict[str, State]:
     rows = seen(
         path,
         "SELECT id, failures, success_ns, error_ns, error, given_up, "
-        "(SELECT count(*) FROM webhook_delivery WHERE webhook = id) FROM webhook",
+        "(SELECT count(*) FROM delivery WHERE receiver = id) FROM receiver",
     )
     return {identifier: State(*values) for identifier, *values in rows}

@@ -1,0 +1,26 @@
+"""The nouns that have a part in the work of the control process and in `gateway status`, each named here alone."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from gateway.runtime.status_part import StatusPart
+from gateway.webhooks.courier import Courier
+from gateway.webhooks.status import Webhooks
+
+STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks,)
+
+
+class Beside(Protocol):
+    """What is done on the event loop of the control process again and again. A failure is logged as one of `NAME`."""
+
+    NAME: str
+    SECONDS: float
+
+    async def step(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+COURIERS: Final = (Courier,)
+"""What follows the log and delivers events, each a duty on the event loop."""
