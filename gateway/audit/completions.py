@@ -1,4 +1,5 @@
-"""The calls that have ended, in the order in which the log has them: each `completed` entry with its `decided`.
+"""The calls that have ended, in the order in which the log has them: each `completed` entry with its `decided`; and
+those that were refused.
 
 Reports of usage read them. Entries are decoded, but not verified (`verify.py`).
 """
@@ -22,6 +23,15 @@ _SELECT = """
       LEFT JOIN entry AS decided ON decided.event_id = 'dec_' || substr(entry.event_id, 5)
      WHERE entry.kind = 'completed' AND entry.id > :position AND entry.id < :end
 """
+
+
+_REFUSED = """
+    SELECT log.organization, entry.time_ns, entry.kind, entry.leaf FROM entry JOIN log ON log.id = entry.log_id
+     WHERE entry.id > ? AND entry.id <= ?
+       AND (entry.kind = 'refused' OR entry.kind = 'decided' AND instr(entry.leaf, ?))
+     ORDER BY entry.id
+"""
+_DENIED = entries.canonical({"allow": False})[1:-1]
 
 
 class Completion(NamedTuple):
@@ -50,6 +60,31 @@ def between(db: LogIndex, since_ns: int, until_ns: int) -> Iterator[Completion]:
     while found := after(db, position, end, 1000):
         position = found[-1].position
         yield from (each for each in found if since_ns <= each.time_ns < until_ns)
+
+
+class Refusal(NamedTuple):
+    """Requests that were refused for one reason: one denial, or a count of those that were refused `undecided`."""
+
+    organization: str
+    time_ns: int
+    undecided: bool
+    reason: str
+    agent: str
+    model: str
+    requests: int
+
+
+def refusals(db: LogIndex, position: int, end: int) -> Iterator[Refusal]:
+    """The refusals after a position, and up to another one. Dry runs are none."""
+    for organization, time_ns, kind, leaf in db.execute(_REFUSED, (position, end, _DENIED)):
+        entry = _decoded(leaf)
+        if entry.get("dry_run"):
+            continue
+        reason, agent, model = (str(entry.get(name) or "") for name in ("reason", "agent", "model"))
+        count = entry.get("count", 1)
+        yield Refusal(
+            organization, time_ns, kind == "refused", reason, agent, model, count if isinstance(count, int) else 1
+        )
 
 
 def event_at(db: LogIndex, position: int) -> str | None:

@@ -42,6 +42,7 @@ from gateway.secrets.key_source import KeySource
 from gateway.settings import Settings
 from gateway.storage.liveness import members
 from gateway.storage.opened_file import OpenedFile
+from gateway.usage import rollup
 
 logger = logging.getLogger("gateway.processes.duties")
 
@@ -50,6 +51,8 @@ OUTBOX_SECONDS = 2.0
 TIDY_SECONDS = 600.0
 EXPIRY_SECONDS = 60.0
 REVIEW_SECONDS = 10.0
+SUMS_SECONDS = 2.0
+_ADDED_AT_ONCE = 20_000  # entries, so that a long log keeps the process busy for a part of the time only
 LOOK_SECONDS = 30.0
 """The time that a start waits until the newest commit is in force or refused, so that no request meets the one before
 it.
@@ -139,6 +142,7 @@ class Duties:
                 group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
                 group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
                 group.create_task(self._repeat("reviews of agents", REVIEW_SECONDS, self._suspend_unconfirmed)),
+                group.create_task(self._repeat("adding up usage", SUMS_SECONDS, self._add_up)),
                 *(group.create_task(self._deliver(each)) for each in self._couriers),
             ]
             if self._settings.remote is not None:
@@ -318,6 +322,11 @@ class Duties:
             logger.warning("agent %s was not reviewed in time, and is suspended", name)
         if found:
             self._publish()
+
+    def _add_up(self) -> None:
+        """Bring the sums of usage and traffic on, which pages read as they are."""
+        with opened_log(self._settings.data) as log:
+            rollup.advance(self._settings.data.cache, log, _ADDED_AT_ONCE)
 
     def _look_for_outages(self) -> None:
         self._herald.look(self._live, time.time_ns())

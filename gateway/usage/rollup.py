@@ -1,9 +1,9 @@
 """Usage by minute and hour, added up from the log and kept in a file, so that a question reads sums and not entries.
 
-The file is a cache: it can be deleted, and the next question builds it again from the log. It
-is filled when somebody asks, never by a gateway's workers. The part of the log that was read is known by a position
-and the event that stands there; if
-that is another one, or the log is shorter (it was restored, say), everything is read anew.
+The file is a cache: it can be deleted, and is built again from the log. The control process adds what is new from time
+to time (`advance`), and so does whoever asks for usage; `traffic.py` is kept along with it. The part of the log that
+was read is known by a position and the event that stands there; if that is another one, or the log is shorter (it was
+restored, say), everything is read anew.
 If only that entry is gone, the sums are all that is left of what was removed from the log, and they are kept.
 """
 
@@ -12,19 +12,21 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from gateway.audit import completions, search
 from gateway.audit.log_reader import LogIndex
+from gateway.usage import traffic
 from gateway.usage.totals import ZERO, Counts, Subject, counts_of, subject_of
+from gateway.usage.traffic import Traffic
 
 MINUTE: Final = 60
 HOUR: Final = 3600
 NAME: Final = "usage.db"
 
-_SCHEMA: Final = 1
+_SCHEMA: Final = 2
 _BATCH = 5000
 _BUSY_SECONDS = 60.0
 _DIMENSIONS: Final = Subject._fields
@@ -49,6 +51,7 @@ CREATE TABLE usage (
     {", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)},
     PRIMARY KEY (span, start, subject)
 ) STRICT, WITHOUT ROWID;
+{traffic.TABLE}
 CREATE TABLE agent (id TEXT PRIMARY KEY, name TEXT NOT NULL) STRICT, WITHOUT ROWID;
 -- One row: how far the log was read, and the event there.
 CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL, event TEXT NOT NULL) STRICT;
@@ -71,10 +74,11 @@ class Rollup:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def update(self, log: LogIndex, progress: Progress | None = None) -> None:
-        """Add what the log has got since the last time."""
+    def update(self, log: LogIndex, progress: Progress | None = None, most: int | None = None) -> None:
+        """Add what the log has got since the last time, or the next entries of it."""
         end = search.last_position(log)
         position = first = self._begin(log)
+        end = end if most is None else min(end, position + most)
         while position < end:
             found = completions.after(log, position, end + 1, _BATCH)
             self._add(log, found, position, found[-1].position if len(found) == _BATCH else end)
@@ -106,6 +110,22 @@ class Rollup:
                 counts = Counts(*((high << _HALF) + low for high, low in zip(upper, lower, strict=True)))
                 yield row[0], row[1 : len(columns)], counts
 
+    def traffic(
+        self, span: int, since: int, until: int, *, organization: str = "", agent: str = "", model: str = ""
+    ) -> list[Traffic]:
+        """How requests ended in each hour or day (`traffic.HOUR`, `traffic.DAY`, of UTC) that begins in a time.
+
+        Of the whole gateway, an organization, one of its agents (an id), or a model. One query, by the table's key.
+        """
+        assert not agent or (organization and not model), "sums are kept for an agent of an organization, of all models"
+        values = organization, agent, model, span, since, until
+        return [Traffic(*row) for row in self._db.execute(traffic.READ, values)]
+
+    def reached(self, log: LogIndex) -> tuple[int, int]:
+        """How far the log was read, and its newest position: what is later is not in the sums yet."""
+        (position,) = self._db.execute("SELECT position FROM cursor").fetchone()
+        return position, search.last_position(log)
+
     def names(self, organization: str | None = None) -> dict[str, str]:
         """The last known name of each agent, by its id; all or those of one organization."""
         if organization is None:
@@ -124,7 +144,7 @@ class Rollup:
         is_gone = found is None and search.last_position(log) > position
         if position and found != event and not is_gone:
             with _transaction(self._db):
-                for table in ("usage", "subject", "agent"):
+                for table in ("usage", "subject", "agent", "traffic"):
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608
                 self._db.execute("UPDATE cursor SET position = 0, event = ''")
             return 0
@@ -158,6 +178,8 @@ class Rollup:
                     for (span, start, who), counts in sums.items()
                 ),
             )
+            refused = completions.refusals(log, before, position)
+            self._db.executemany(traffic.ADD, traffic.rows_of(found, refused))
             self._db.executemany("INSERT OR REPLACE INTO agent VALUES (?, ?)", names.items())
             self._db.execute("UPDATE cursor SET position = ?, event = ?", (position, event))
 
@@ -192,6 +214,33 @@ def opened(directory: Path, log: LogIndex, progress: Progress | None = None) -> 
         yield rollup
     finally:
         db.close()
+
+
+def advance(directory: Path, log: LogIndex, most: int) -> None:
+    """Add the next entries of a log to the file in this directory, if it can be written."""
+    if (db := _kept(directory / NAME)) is None:
+        return
+    with closing(db):
+        try:
+            Rollup(db).update(log, most=most)
+        except sqlite3.DatabaseError:
+            _remove(directory / NAME)
+            raise
+
+
+@contextmanager
+def as_kept(directory: Path) -> Iterator[Rollup | None]:
+    """The sums of the file in this directory as they are (`Rollup.reached`), for pages; None if there are none."""
+    path = directory / NAME
+    if not path.exists():
+        yield None
+        return
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
+        try:
+            known = db.execute("PRAGMA user_version").fetchone() == (_SCHEMA,)
+        except sqlite3.Error:
+            known = False
+        yield Rollup(db) if known else None
 
 
 def _kept(path: Path) -> sqlite3.Connection | None:

@@ -39,6 +39,10 @@ class Counts(NamedTuple):
     seconds: int = 0
     cost_nanousd: int = 0
 
+    @property
+    def tokens(self) -> tuple[int, int]:
+        return self.input, self.output
+
     def plus(self, other: Counts) -> Counts:
         return Counts(*map(sum, zip(self, other, strict=True)))
 

@@ -90,11 +90,27 @@ class Log:
             completed["response_model"] = call.response_model
         if call.cost is not None:
             completed |= {"cost_nanousd": call.cost, "price": "openai/gpt-4o@1"}
-        db.execute(_LOG, (call.organization, f"test/{call.organization}"))
-        for entry in (decided, completed):
-            (log_id, size) = db.execute(_HEAD, (call.organization,)).fetchone()
+        self._write(db, call.organization, (decided, completed))
+
+    def refuse(self, time_ns: int, kind: str, organization: str = "default", **members: entries.Scalar) -> None:
+        """Add a denial (`decided`) or refusals before a decision (`refused`)."""
+        self.calls += 1
+        entry: entries.Entry = {"v": 1, "id": f"{'dec' if kind == 'decided' else 'rfs'}_{self.calls:08d}", "kind": kind}
+        entry |= {"time": str(time_ns), "org": organization, "boot": "boot_1", "actor": "gateway", "epoch": 1}
+        entry |= {"agent": "agt_1", "key": None, "reason": "policy_denied"}
+        if kind == "decided":
+            entry |= {"allow": False, "open": False, "reasons_json": "[]", "model": "gpt-4o"}
+        else:
+            entry |= {"count": 1, "first_ns": str(time_ns), "last_ns": str(time_ns)}
+        with closing(sqlite3.connect(self.data.audit_db)) as db, db:
+            self._write(db, organization, (entry | members,))
+
+    def _write(self, db: sqlite3.Connection, organization: str, added: Iterable[entries.Entry]) -> None:
+        db.execute(_LOG, (organization, f"test/{organization}"))
+        for entry in added:
+            (log_id, size) = db.execute(_HEAD, (organization,)).fetchone()
             leaf = entries.encode(entry)
-            row = (log_id, size, entry["id"], entry["kind"], int(str(entry["time"])), call.agent, leaf)
+            row = (log_id, size, entry["id"], entry["kind"], int(str(entry["time"])), entry["agent"], leaf)
             db.execute(_ENTRY, row)
             db.execute("UPDATE log SET size = size + 1 WHERE id = ?", (log_id,))
 
