@@ -50,6 +50,7 @@ ROOMS: tuple[str, ...] = (
     "runtime",
     "webhooks",
     "policy",
+    "approvals",
     "upstream",
     "http",
     "dataplane",
@@ -108,6 +109,7 @@ ENGINE_DOORS = {
 }
 PURE_AUDIT = {f"gateway.audit.{name}" for name in ("errors", "entry", "merkle", "tiles", "checkpoint", "note")}
 SQLITE = {f"gateway.audit.{name}" for name in ("storage", "balance_rows", "transaction", "sqlite_log")} | {
+    "gateway.approvals.asking",
     "gateway.registry.credential_rows",
     "gateway.registry.database",
     "gateway.registry.reader",

@@ -33,6 +33,7 @@ NOUNS: Final = (
     "issuers",
     "adoptions",
     "webhooks",
+    "approvals",
     "stops",
     "usage",
     "policies",

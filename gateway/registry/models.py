@@ -1,6 +1,6 @@
 """The registry's tables (architecture.md, section 9).
 
-The command line and the control process use them; data workers do not. There are six sorts:
+The command line and the control process use them; data workers do not. There are seven sorts:
 
 - what has authority (`organization`, `team`, `agent`, `api_key`, `legacy_key`, `issuer`, `issuer_rule`, `binding`,
   `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger
@@ -11,6 +11,8 @@ The command line and the control process use them; data workers do not. There ar
 - `operator`, `operator_version`, `operator_token`, `login_provider`, `login_rule`: who may use the control API, which
   reads them for each request; data workers know nothing of them, so they bump nothing;
 - `repeatable_request`: what the control API must not carry out twice;
+- `approval_request`, `approval_review`: calls that people must approve. They bump nothing, because whoever needs one
+  reads it anew;
 - `outbox`: audit entries of committed changes that are not in the audit log yet.
 
 Tables that change without changing authority (last used, nonces) do not belong here but into `runtime.db`. Rows of an
@@ -41,6 +43,7 @@ from sqlmodel import Field, SQLModel
 from gateway.identity.credentials import Method, label
 from gateway.identity.operator_roles import ROLES
 from gateway.outbound.addresses import ANYWHERE
+from gateway.registry import approvals
 from gateway.registry.agents.fields import AgentTexts
 from gateway.registry.agents.states import ENDED, STATES
 
@@ -690,6 +693,61 @@ class Webhook(SQLModel, table=True):
     events: list[str] = Field(sa_column=Column(JSON, nullable=False))
     secret: bytes = Field(sa_type=LargeBinary)
     since: int = Field(sa_type=BigInteger)
+    created_ns: int = Field(sa_type=BigInteger)
+
+
+class ApprovalRequest(SQLModel, table=True):
+    """A call that people must approve before it runs (docs/explanation/approvals.md). Workers add rows themselves.
+
+    `digest` finds the request of a call, and is gone once the request does not stand any more. `commitment` is what the
+    log has of it. `sealed` is the call as reviewers see it, and gone once it is settled. `requirements` is what the
+    policies demand, `call` what may be shown in lists. `expires_ns` is that of the request, or of the approval.
+    """
+
+    __tablename__ = "approval_request"
+    __table_args__ = (
+        _one_of("state", approvals.STATES),
+        _live("approval_request_call", "agent_id", "digest", where="digest IS NOT NULL"),
+        Index(
+            "approval_request_unsettled",
+            *("organization_id", "agent_id", "state"),
+            sqlite_where=text(approvals.UNSETTLED),
+            postgresql_where=text(approvals.UNSETTLED),
+        ),
+        Index("approval_request_organization", "organization_id", "id"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    agent_id: str = Field(foreign_key="agent.id")
+    key_id: str
+    digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    salt: bytes = Field(sa_type=LargeBinary)
+    commitment: str
+    state: str
+    requirements: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    call: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
+    # The first decision of the call, which asked for it.
+    decision_id: str
+    created_ns: int = Field(sa_type=BigInteger)
+    expires_ns: int = Field(sa_type=BigInteger)
+    settled_ns: int | None = Field(default=None, sa_type=BigInteger)
+    # Who has settled it, or the decision that has used it.
+    settled_by: str | None = None
+    reason: str = ""
+
+
+class ApprovalReview(SQLModel, table=True):
+    """What one person said about a request. `meets` has the numbers of the requirements that the person counts for."""
+
+    __tablename__ = "approval_review"
+    __table_args__ = (_one_of("verdict", approvals.VERDICTS),)
+    request_id: str = Field(primary_key=True, foreign_key="approval_request.id")
+    actor: str = Field(primary_key=True)
+    name: str
+    verdict: str
+    reason: str
+    meets: list[int] = Field(sa_column=Column(JSON, nullable=False))
     created_ns: int = Field(sa_type=BigInteger)
 
 

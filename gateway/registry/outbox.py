@@ -52,18 +52,33 @@ class Log(Protocol):
         """
 
 
-def add_change(session: Session, *, organization: str, actor: str, what: str, fields: Fields, reason: str = "") -> None:
-    """Put a change's entry beside the change. Call last: it records the epoch that the transaction ends with."""
-    add_changes(session, organization=organization, actor=actor, what=what, fields=[fields], reason=reason)
+def add_change(
+    session: Session,
+    *,
+    organization: str,
+    actor: str,
+    what: str,
+    fields: Fields,
+    reason: str = "",
+    event_id: str | None = None,
+) -> None:
+    """Put a change's entry beside the change. Call last: it records the epoch that the transaction ends with.
+
+    `event_id` is for an entry that others must be able to name.
+    """
+    _add(session, "change", organization, [_change(event_id or new_id("chg"), actor, what, fields, reason)])
 
 
 def add_changes(
     session: Session, *, organization: str, actor: str, what: str, fields: Sequence[Fields], reason: str = ""
 ) -> None:
     """Put the entries of many changes of one kind beside them."""
+    _add(session, "change", organization, [_change(new_id("chg"), actor, what, each, reason) for each in fields])
+
+
+def _change(event_id: str, actor: str, what: str, fields: Fields, reason: str) -> tuple[str, dict[str, Any]]:
     why = {"reason": names.check_text("reason", reason)} if reason else {}
-    entries = [(new_id("chg"), {"actor": actor, "what": what, "fields": {**each, **why}}) for each in fields]
-    _add(session, "change", organization, entries)
+    return event_id, {"actor": actor, "what": what, "fields": {**fields, **why}}
 
 
 def add_activation(session: Session, *, actor: str, activation: str, outcome: str, fields: Fields) -> None:

@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from sqlmodel import Session, col, select
 
+from gateway.audit import grants
 from gateway.audit.thresholds import WHAT as THRESHOLD
 from gateway.errors import ConflictError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
@@ -50,6 +51,7 @@ EVENTS: Final = frozenset(
         *("team.resumed", "organization.resumed", "agents.resumed", "key.added"),
         *("binding.created", "binding.removed", "limit.set", "limit.raised", "limit.removed"),
         *("policy.activated", "webhook.added", "webhook.removed"),
+        *(grants.REQUESTED, grants.DECIDED, grants.REVOKED),
     }
 )
 

@@ -27,10 +27,10 @@ from sqlmodel import Session, col, select
 
 from gateway.audit.intents import SYSTEM, Fields
 from gateway.errors import GatewayError
-from gateway.registry import names, outbox, webhooks
+from gateway.registry import approvals, names, outbox, webhooks
 from gateway.registry.agents import content_keys
 from gateway.registry.database import Registry
-from gateway.registry.models import Agent, LoginProvider, Organization, Upstream, Webhook
+from gateway.registry.models import Agent, ApprovalRequest, LoginProvider, Organization, Upstream, Webhook
 from gateway.registry.operators import login_providers
 from gateway.secrets.key_source import FILE, FoundKey, KeySource, retired
 from gateway.secrets.vault import Place, Vault, identity, sealed_under
@@ -59,6 +59,7 @@ KINDS: Final[dict[str, Kind]] = {
     "upstreams": Kind(Upstream, "secret", lambda owner, row: Place(owner, row.provider, row.id, row.version)),
     "content_keys": Kind(Agent, "content_key", lambda owner, row: content_keys.place(owner, row.id)),
     "webhooks": Kind(Webhook, "secret", lambda owner, row: webhooks.place(owner, row.id)),
+    "approvals": Kind(ApprovalRequest, "sealed", lambda owner, row: approvals.place(owner, row.id)),
     "login_providers": Kind(LoginProvider, "secret", lambda _, row: login_providers.place(row.id), owned=False),
 }
 

@@ -1,0 +1,223 @@
+"""A data worker's side of approvals: find the request of a call, add one, and say that it was used.
+
+A worker writes to the registry itself here, and nowhere else, with the entry beside the row as every change has it. So
+what a client was told of is durable, and found by every process. Rows are read anew for each call that needs one: such
+calls are few, and nothing may be stale. The log decides whether an approval can be used (`gateway/audit/grants.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from gateway.approvals.calls import RawCall, committed
+from gateway.audit import grants
+from gateway.audit.draft import draft
+from gateway.audit.entry import SALT_BYTES
+from gateway.audit.errors import AuditError
+from gateway.audit.intents import Changed, Fields
+from gateway.errors import Denied
+from gateway.identifiers import new_id
+from gateway.policy.approvals import Requirement, documents
+from gateway.registry import approvals
+from gateway.secrets.vault import Vault
+
+MAX_OF_AGENT: Final = 100
+MAX_OF_ORGANIZATION: Final = 10_000
+"""Requests that wait at a time."""
+MAX_SECONDS: Final = 7 * 24 * 3600
+"""The longest time that a request waits, whatever a policy says."""
+
+_BUSY_SECONDS: Final = 10.0
+_FOUND: Final = """
+SELECT id, state, commitment, requirements, expires_ns, settled_by FROM approval_request
+ WHERE agent_id = ? AND digest = ?
+"""
+_REVIEWERS: Final = "SELECT actor FROM approval_review WHERE request_id = ? AND verdict = 'approved' ORDER BY actor"
+_DETACH: Final = "UPDATE approval_request SET digest = NULL WHERE agent_id = ? AND digest = ? AND expires_ns <= ?"
+_COUNT: Final = """
+SELECT count(*), count(*) FILTER (WHERE agent_id = ?) FROM approval_request INDEXED BY approval_request_unsettled
+ WHERE organization_id = ? AND state IN ('waiting', 'approved') AND state = 'waiting'
+"""
+_INSERT: Final = """
+INSERT INTO approval_request (id, organization_id, agent_id, key_id, digest, salt, commitment, state,
+                              requirements, call, sealed, decision_id, created_ns, expires_ns, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, '')
+"""
+_OUTBOX: Final = """
+INSERT INTO outbox (event_id, organization, kind, entry, epoch, created_ns)
+VALUES (?, ?, 'change', ?, (SELECT value FROM epoch), ?)
+"""
+_USED: Final = """
+UPDATE approval_request SET state = 'used', settled_ns = ?, settled_by = ?, digest = NULL, sealed = NULL
+ WHERE id = ? AND state = 'approved'
+"""
+
+
+class Request(NamedTuple):
+    """The request of a call, as a worker sees it."""
+
+    id: str
+    state: str
+    commitment: str
+    requirements: list[dict[str, Any]]
+    expires_ns: int
+    settled_by: str | None
+
+    def stands(self, now_ns: int) -> bool:
+        """True while it says something about the call; one whose time is over says nothing."""
+        return now_ns < self.expires_ns and self.state in ("waiting", "approved", "denied")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A call that needs an approval, and the decision that found that."""
+
+    call: RawCall = field(repr=False)
+    digest: bytes
+    requirements: tuple[Requirement, ...]
+    key_id: str
+    decision_id: str
+    # What lists and entries may show of it: no content.
+    about: Fields
+
+    @property
+    def seconds(self) -> int:
+        """How long it waits: the shortest time that a policy wants."""
+        return min(MAX_SECONDS, *(each.expires_seconds for each in self.requirements))
+
+
+class Askings:
+    """The requests in one registry; threads may share it. `boot` is the process, as entries name it."""
+
+    def __init__(self, path: Path, vault: Vault, boot: str) -> None:
+        self._path = path
+        self._vault = vault
+        self._boot = boot
+        self._turn = threading.Lock()
+
+    def find(self, agent_id: str, digest: bytes) -> Request | None:
+        """The request of this call of an agent, if there is one that stands or could."""
+        with self._opened() as db:
+            return _one(db, agent_id, digest)
+
+    def approval(self, request: Request) -> dict[str, Any]:
+        """The member `approval` of the input document of a call that uses this request."""
+        with self._opened() as db:
+            reviewers = [actor for (actor,) in db.execute(_REVIEWERS, (request.id,))]
+        return {
+            "id": request.id,
+            "requirements": request.requirements,
+            "reviewers": reviewers,
+            "expires_ns": request.expires_ns,
+        }
+
+    def ask(self, asking: Asking, now_ns: int) -> Request:
+        """The request of this call: the one that stands, or a new one. Raises `Denied` if too many wait."""
+        agent = asking.call.agent_id
+        with self._writing() as db:
+            db.execute(_DETACH, (agent, asking.digest, now_ns))
+            found = _one(db, agent, asking.digest)
+            if found is not None:
+                return found
+            (organization_id,) = db.execute(
+                "SELECT id FROM organization WHERE name = ?", (asking.call.organization,)
+            ).fetchone()
+            of_all, of_agent = db.execute(_COUNT, (agent, organization_id)).fetchone()
+            if of_agent >= MAX_OF_AGENT or of_all >= MAX_OF_ORGANIZATION:
+                whose = "this agent" if of_agent >= MAX_OF_AGENT else "this organization"
+                raise Denied(grants.REASON, reasons=[f"too many calls of {whose} wait for an approval already"])
+            return self._add(db, asking, str(organization_id), now_ns)
+
+    def used(self, request: str, decision: str, now_ns: int) -> None:
+        """The log has it that this decision has used the approval: say so where people look."""
+        with self._writing() as db:
+            db.execute(_USED, (now_ns, decision, request))
+
+    def states(self, requests: Collection[str]) -> dict[str, str]:
+        """The states of these requests."""
+        marks = ", ".join("?" * len(requests))
+        with self._opened() as db:
+            return dict(db.execute(f"SELECT id, state FROM approval_request WHERE id IN ({marks})", [*requests]))  # noqa: S608
+
+    def _add(self, db: sqlite3.Connection, asking: Asking, organization_id: str, now_ns: int) -> Request:
+        call, identifier = asking.call, new_id("apr")
+        salt = os.urandom(SALT_BYTES)
+        promise = committed(salt, asking.digest)
+        expires_ns = now_ns + asking.seconds * 10**9
+        demanded = documents(asking.requirements)
+        fields: dict[str, Any] = {
+            **asking.about,
+            "agent": call.agent_id,
+            "approval": identifier,
+            "approval_commitment": promise,
+            "approvals_json": _text(demanded),
+            "decision": asking.decision_id,
+            "expires_ns": str(expires_ns),
+        }
+        intent = Changed(
+            organization=call.organization,
+            event_id=identifier,
+            actor=call.agent_id,
+            what=grants.REQUESTED,
+            fields=fields,
+        )
+        entry = {"actor": intent.actor, "what": intent.what, "fields": fields}
+        try:
+            draft(intent, self._boot)  # an entry that the log cannot hold would block the outbox for ever
+        except AuditError as error:
+            raise Denied("policy_error", f"the request for approval cannot be recorded: {error.message}") from error
+        sealed = self._vault.seal(call.shown(), approvals.place(call.organization, identifier))
+        db.execute(
+            _INSERT,
+            (
+                *(identifier, organization_id, call.agent_id, asking.key_id, asking.digest, salt, promise),
+                *(_text(demanded), _text(dict(asking.about)), sealed, asking.decision_id, now_ns, expires_ns),
+            ),
+        )
+        db.execute(_OUTBOX, (identifier, call.organization, _text(entry), now_ns))
+        return Request(identifier, "waiting", promise, demanded, expires_ns, None)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        uri = f"{self._path.absolute().as_uri()}?mode=rw"  # a missing file is an error, not an empty database
+        try:
+            with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)) as db:
+                db.execute("PRAGMA synchronous = FULL")
+                db.execute("PRAGMA secure_delete = ON")
+                db.execute("PRAGMA foreign_keys = ON")
+                yield db
+        except (sqlite3.Error, TypeError) as error:  # TypeError: a row is gone
+            raise Denied("registry_unavailable", f"approvals: {error}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; all of it is durable when the block has ended, or nothing."""
+        with self._turn, self._opened() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+
+def _one(db: sqlite3.Connection, agent_id: str, digest: bytes) -> Request | None:
+    row = db.execute(_FOUND, (agent_id, digest)).fetchone()
+    if row is None:
+        return None
+    identifier, state, commitment, requirements, expires_ns, settled_by = row
+    return Request(identifier, state, commitment, orjson.loads(requirements), expires_ns, settled_by)
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -1,0 +1,22 @@
+"""What the registry knows of requests for approval besides their rows: their states, and what is sealed for them.
+
+`gateway/approvals/` has the changes. Specification: docs/explanation/approvals.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.secrets.vault import Place
+
+STATES: Final = ("waiting", "approved", "denied", "expired", "closed", "used", "revoked")
+UNSETTLED: Final = "state IN ('waiting', 'approved')"
+"""Of requests whose end is still to come, as their index has it."""
+VERDICTS: Final = ("approved", "denied")
+
+_PROVIDER: Final = "approval"
+
+
+def place(organization: str, request: str) -> Place:
+    """The place that the call of a request is sealed for."""
+    return Place(organization, _PROVIDER, request, 1)

@@ -1,0 +1,250 @@
+"""Requests for approval in the registry: asked once, decided by whoever may, settled when they are over."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.approvals import reviews, tending
+from gateway.approvals.asking import MAX_OF_AGENT, Asking, Askings, Request
+from gateway.approvals.calls import RawCall
+from gateway.approvals.reviews import Reviewer
+from gateway.audit import grants, signer, storage
+from gateway.audit.writer import AuditWriter
+from gateway.errors import Denied, GatewayError
+from gateway.identifiers import new_id
+from gateway.policy.approvals import Requirement
+from gateway.registry import outbox
+from gateway.registry.agents.changes import suspend_agent
+from gateway.registry.operators.operators import add_operator, revoke_operator
+from gateway.registry.organizations.teams import create_team
+from gateway.registry.secret_keys import vault_rotation
+from tests.gateway.conftest import ACTOR, ORG, Home, new_home
+
+BIG = Requirement("big")
+HOUR = 3600 * 10**9
+
+
+class Desk:
+    """A registry with its log, an agent, and people."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.agent = home.agent("bot", owner="dana")
+        storage.create(home.data)
+        signer.create_key(home.data, "test")
+        self.writer = AuditWriter(home.data, boot="boot_a", deployment="test")
+        self.askings = Askings(home.data.registry_db, home.vault, "boot_a")
+        self.key = ""
+
+    def call(self, body: bytes = b"{}", **members: Any) -> RawCall:
+        found: dict[str, Any] = {
+            "organization": ORG,
+            "agent_id": self.agent,
+            "upstream_id": "ups_a",
+            "base_url": "http://127.0.0.1:1",
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "query": {},
+            "headers": {"User-Agent": "x"},
+            "content_type": "application/json",
+            "body": body,
+        }
+        return RawCall(**found | members)
+
+    def ask(self, body: bytes = b"{}", *requirements: Requirement, now_ns: int | None = None) -> Request:
+        call, demanded = self.call(body), requirements or (BIG,)
+        asking = Asking(
+            call=call,
+            digest=call.digest(demanded),
+            requirements=demanded,
+            key_id=self.key,
+            decision_id=new_id("dec"),
+            about={"action": "chat.completions", "model": "m"},
+        )
+        return self.askings.ask(asking, time.time_ns() if now_ns is None else now_ns)
+
+    def person(self, name: str, role: str = "admin", organization: str | None = ORG) -> Reviewer:
+        made = add_operator(self.home.registry, actor=ACTOR, organization=organization, name=name, role=role)  # type: ignore[arg-type]
+        return Reviewer(f"operator:{made.id}", made.id, name)
+
+    def state(self, request: str) -> str:
+        return reviews.one(self.home.registry, ORG, request).state
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What the log has of approvals, in order."""
+        import json
+
+        outbox.drain(self.home.registry, self.writer)
+        with closing(sqlite3.connect(self.home.data.audit_db)) as db:
+            found = [json.loads(leaf) for (leaf,) in db.execute("SELECT leaf FROM entry ORDER BY id")]
+        return [each for each in found if str(each.get("what", "")).startswith("approval.")]
+
+    def tend(self, now_ns: int | None = None) -> int:
+        used = {each["id"]: each["decision"] for each in self.entries() if each["what"] == grants.USED}
+        return tending.tend(self.home.registry, lambda each: used.get(each, ""), now_ns or time.time_ns())
+
+
+@pytest.fixture
+def desk(tmp_path: Path, new_registry: Path) -> Iterator[Desk]:
+    with new_home(tmp_path / "gateway-data", new_registry) as home:
+        made = Desk(home)
+        yield made
+        made.writer.close()
+
+
+def refused(code: str, work: Callable[[], object]) -> None:
+    with pytest.raises(GatewayError) as caught:
+        work()
+    assert caught.value.code == code, caught.value
+
+
+def test_the_same_call_joins_the_same_request(desk: Desk) -> None:
+    first = desk.ask()
+    assert desk.ask() == first
+    assert desk.ask(b"{ }").id != first.id
+    assert desk.ask(b"{}", BIG, Requirement("also")).id != first.id
+    assert [each["what"] for each in desk.entries()] == [grants.REQUESTED] * 3
+
+
+def test_every_part_of_a_call_makes_it_another(desk: Desk) -> None:
+    usual = desk.call().digest([BIG])
+    for name, value in {
+        "organization": "acme",
+        "agent_id": "agt_b",
+        "upstream_id": "ups_b",
+        "base_url": "http://127.0.0.1:2",
+        "method": "PUT",
+        "path": "/v1/other",
+        "query": {"a": "b"},
+        "headers": {"anthropic-beta": "x"},
+        "content_type": "text/plain",
+        "body": b"{\x00}",
+    }.items():
+        assert desk.call(**{"body": b"{}", name: value}).digest([BIG]) != usual, name
+    for same in ({"User-Agent": "y"}, {"idempotency-key": "k"}, {"traceparent": "t"}):
+        assert desk.call(headers=same).digest([BIG]) == usual
+    assert desk.call().digest([Requirement("big", quorum=2)]) != usual
+
+
+def test_somebody_approves(desk: Desk) -> None:
+    asked, olga = desk.ask(), desk.person("olga")
+    shown = reviews.look(desk.home.registry, desk.home.vault, olga, ORG, asked.id)
+    assert (shown["path"], shown["body"]) == ("/v1/chat/completions", "{}")
+    found = reviews.approve(desk.home.registry, olga, ORG, asked.id, "fine")
+    assert (found.state, found.settled_by, found.missing) == ("approved", olga.actor, [])
+    again = desk.ask()
+    assert (again.id, again.state) == (asked.id, "approved")
+    assert desk.askings.approval(again)["reviewers"] == [olga.actor]
+    made = desk.entries()
+    assert [each["what"] for each in made] == [grants.REQUESTED, grants.VIEWED, grants.REVIEWED, grants.DECIDED]
+    assert made[-1]["id"] == grants.grant_id(asked.id)
+    assert {each["approval_commitment"] for each in made} == {asked.commitment}
+    desk.askings.used(asked.id, "dec_x", time.time_ns())
+    assert desk.state(asked.id) == "used"
+    assert desk.ask().id != asked.id
+
+
+def test_a_denial_stands_until_its_time_is_over(desk: Desk) -> None:
+    asked, olga = desk.ask(), desk.person("olga")
+    reviews.deny(desk.home.registry, olga, ORG, asked.id, "no")
+    assert desk.ask().state == "denied"
+    refused("approval_settled", lambda: reviews.approve(desk.home.registry, desk.person("tom"), ORG, asked.id))
+    assert desk.ask(now_ns=asked.expires_ns).id != asked.id
+
+
+def test_two_of_two_are_two_people(desk: Desk) -> None:
+    asked = desk.ask(b"{}", Requirement("big", quorum=2))
+    olga, tom = desk.person("olga"), desk.person("tom")
+    assert reviews.approve(desk.home.registry, olga, ORG, asked.id).missing == [1]
+    refused("reviewed_before", lambda: reviews.approve(desk.home.registry, olga, ORG, asked.id))
+    revoke_operator(desk.home.registry, actor=ACTOR, organization=ORG, operator="olga")
+    assert reviews.approve(desk.home.registry, tom, ORG, asked.id).state == "waiting"  # olga counts no more
+    assert reviews.approve(desk.home.registry, desk.person("eva"), ORG, asked.id).state == "approved"
+
+
+def test_only_those_whom_a_policy_names_count(desk: Desk) -> None:
+    create_team(desk.home.registry, actor=ACTOR, organization=ORG, name="finance", owner="fay")
+    asked = desk.ask(b"{}", Requirement("money", teams=("finance",)), Requirement("law", operators=("lee",)))
+    fay, lee, olga = desk.person("fay"), desk.person("lee"), desk.person("olga", "owner")
+    refused("not_an_approver", lambda: reviews.approve(desk.home.registry, olga, ORG, asked.id))
+    refused("not_an_approver", lambda: reviews.look(desk.home.registry, desk.home.vault, olga, ORG, asked.id))
+    refused("not_an_approver", lambda: reviews.deny(desk.home.registry, olga, ORG, asked.id))
+    assert reviews.approve(desk.home.registry, fay, ORG, asked.id).missing == [0, 1]
+    assert reviews.approve(desk.home.registry, lee, ORG, asked.id).state == "approved"
+
+
+def test_four_eyes(desk: Desk) -> None:
+    asked = desk.ask(b"{}", Requirement("big", four_eyes=True))
+    here = Reviewer(ACTOR, ACTOR, ACTOR)  # who has registered the agent
+    for each in (desk.person("dana"), here):
+        refused("not_an_approver", lambda each=each: reviews.approve(desk.home.registry, each, ORG, asked.id))  # type: ignore[misc]
+    assert reviews.approve(desk.home.registry, desk.person("olga"), ORG, asked.id).state == "approved"
+
+
+def test_another_organizations_request_is_not_there(desk: Desk) -> None:
+    from gateway.registry.organizations.changes import create_organization
+
+    create_organization(desk.home.registry, actor=ACTOR, name="acme")
+    asked, eve = desk.ask(), desk.person("eve", "owner", "acme")
+    for work in (
+        lambda: reviews.one(desk.home.registry, "acme", asked.id),
+        lambda: reviews.look(desk.home.registry, desk.home.vault, eve, "acme", asked.id),
+        lambda: reviews.approve(desk.home.registry, eve, "acme", asked.id),
+        lambda: reviews.revoke(desk.home.registry, eve, "acme", asked.id),
+    ):
+        refused("unknown_approval", work)
+    assert reviews.listed(desk.home.registry, "acme") == ([], False)
+
+
+@pytest.mark.parametrize("approved", [False, True])
+def test_what_is_over_is_settled(desk: Desk, approved: bool) -> None:
+    expiring, closing_, olga = desk.ask(b"1"), desk.ask(b"2", Requirement("x", expires_seconds=10**6)), desk.person("o")
+    if approved:
+        for each in (expiring, closing_):
+            reviews.approve(desk.home.registry, olga, ORG, each.id)
+    assert desk.tend() == 0
+    assert desk.tend(time.time_ns() + 2 * HOUR) == (2 if approved else 1)
+    assert desk.state(expiring.id) == "expired"
+    if not approved:
+        suspend_agent(desk.home.registry, actor=ACTOR, organization=ORG, agent="bot")
+        refused("approval_settled", lambda: reviews.approve(desk.home.registry, olga, ORG, closing_.id))
+        assert desk.tend() == 1
+        assert desk.state(closing_.id) == "closed"
+    assert desk.tend() == 0
+    with closing(sqlite3.connect(desk.home.data.registry_db)) as db:
+        assert db.execute("SELECT count(*) FROM approval_request WHERE sealed IS NOT NULL").fetchone() == (0,)
+    outcomes = [each["outcome"] for each in desk.entries() if each["what"] == grants.DECIDED]
+    assert outcomes == (["granted"] * 2 + ["expired"] * 2 if approved else ["expired", "closed"])
+
+
+def test_an_approval_can_be_taken_back(desk: Desk) -> None:
+    asked, olga = desk.ask(), desk.person("olga")
+    refused("approval_settled", lambda: reviews.revoke(desk.home.registry, olga, ORG, asked.id))
+    reviews.approve(desk.home.registry, olga, ORG, asked.id)
+    assert reviews.revoke(desk.home.registry, olga, ORG, asked.id, "sorry").state == "revoked"
+    assert desk.entries()[-1]["id"] == grants.revocation_id(asked.id)
+    assert desk.ask().id != asked.id
+
+
+def test_an_agent_fills_its_own_share_alone(desk: Desk) -> None:
+    for number in range(MAX_OF_AGENT):
+        desk.ask(b"%d" % number)
+    with pytest.raises(Denied) as caught:
+        desk.ask(b"more")
+    assert caught.value.code == "approval_required"
+    assert desk.ask(b"0").state == "waiting"  # the same call joins all the same
+    desk.agent = desk.home.agent("other")
+    desk.ask(b"more")
+
+
+def test_what_is_sealed_moves_to_a_new_key(desk: Desk) -> None:
+    asked, olga = desk.ask(), desk.person("olga")
+    assert vault_rotation.rotate(desk.home.registry, desk.home.data.keys, ACTOR).sealed["approvals"] == 1
+    assert reviews.look(desk.home.registry, desk.home.vault, olga, ORG, asked.id)["body"] == "{}"
