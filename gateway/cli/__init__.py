@@ -56,6 +56,7 @@ _COMMANDS: Final = {
     "bindings": "bindings:app",
     "limits": "limits:app",
     "policies": "policies:app",
+    "approvals": "approvals:app",
     "upstreams": "upstreams:app",
     "routes": "routes:app",
     "apply": "fleet:apply",

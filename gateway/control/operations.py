@@ -33,6 +33,7 @@ _FILES: Final[dict[str, tuple[str, ...]]] = {
     "adoptions": ("adoptions",),
     "fleet": ("fleet",),
     "webhooks": ("webhooks",),
+    "approvals": ("approvals",),
     "stops": ("stops",),
     "token-keys": ("token_keys",),
     "vault": ("secret_keys",),

@@ -216,6 +216,9 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "webhooks list": [],
         "webhooks add": [f"https://{me.mark}.example/{chance.randrange(9)}"],
         "webhooks remove": [reference("whk_")],
+        "approvals list": _maybe(chance, "--agent", agent),
+        "approvals show": [reference("apr_"), *_maybe(chance, "--call")],
+        **{f"approvals {verb}": [reference("apr_"), "--reason", why] for verb in ("approve", "deny", "revoke")},
         # Not one of its own, which would be told over the network.
         "webhooks test": [
             chance.choice([*sorted(each for each in other.ids if each.startswith("whk_")), "whk_nobodys"])

@@ -19,7 +19,7 @@ from gateway.storage import secret_files
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.rigs.registry.vault_rotation import ALL, UPSTREAMS, add, content_key, fill, secrets
 
-SEALED = {"upstreams": UPSTREAMS, "content_keys": 1, "webhooks": 1, "login_providers": 1}
+SEALED = {"upstreams": UPSTREAMS, "content_keys": 1, "webhooks": 1, "approvals": 0, "login_providers": 1}
 
 
 def rotate(home: Home) -> vault_rotation.Rewrapped:
@@ -155,6 +155,8 @@ def test_everything_that_is_sealed_is_known_to_a_rotation() -> None:
     assert columns - sealed == {
         ("api_key", "digest"),
         ("api_key", "public_key"),
+        ("approval_request", "digest"),
+        ("approval_request", "salt"),
         ("legacy_key", "digest"),
         ("operator_token", "digest"),
         ("repeatable_request", "digest"),

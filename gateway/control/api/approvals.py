@@ -1,0 +1,99 @@
+"""Requests for approval: what people see of them, and what they may do (docs/explanation/approvals.md).
+
+Owners and admins review, if the policy that demands the approval counts them. Nobody else sees the call itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gateway.approvals import reviews
+from gateway.approvals.records import RequestRecord
+from gateway.approvals.reviews import Reviewer
+from gateway.control import shapes
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
+
+_REQUEST = shapes.record(RequestRecord)
+_TEXT = {"type": ["string", "null"]}
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_CALL = shapes.closed(
+    {
+        "method": {"type": "string"},
+        "path": {"type": "string"},
+        "query": _TEXTS,
+        "headers": _TEXTS | {"description": "Those that go upstream and by which calls differ."},
+        "content_type": {"type": "string"},
+        "body": _TEXT | {"description": "The exact body that will run, before policies change it."},
+        "body_base64": _TEXT | {"description": "The body instead, if it is no text."},
+    }
+)
+
+
+class RequestQuery(PageQuery):
+    """Which requests are wanted."""
+
+    state: Literal["waiting", "approved", "denied", "expired", "closed", "used", "revoked"] | None = Field(
+        None, description="Only those in this state."
+    )
+    agent: str | None = Field(None, description="Only those of this agent.")
+
+
+class Denial(Body):
+    """Why a call may not run."""
+
+    reason: str = Field(description="Why; it stays in the audit log.", min_length=1)
+
+
+def _reviewer(ask: Ask) -> Reviewer:
+    return Reviewer(ask.actor, ask.caller.operator.id, ask.caller.operator.name)
+
+
+@Operation("GET /approvals", answer=shapes.page(_REQUEST))
+def listed(ask: Ask[None, RequestQuery]) -> Answer:
+    """List requests for approval, the newest first."""
+    given = ask.query
+    place = (ask.tenant, "approvals", given.state or "", given.agent or "")
+    after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
+    states = () if given.state is None else (given.state,)
+    found, more = reviews.listed(
+        ask.registry, ask.tenant, states=states, agent=given.agent, after=after, limit=given.limit
+    )
+    cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
+    return Answer(body={"items": found, "next": cursor})
+
+
+@Operation("GET /approvals/{approval}", answer=_REQUEST)
+def show(ask: Ask) -> Answer:
+    """A request for approval: what the policies demand, and who has said what."""
+    return Answer(body=reviews.one(ask.registry, ask.tenant, ask.path["approval"]))
+
+
+@Operation("POST /approvals/{approval}/look", answer=_CALL)
+def look(ask: Ask) -> Answer:
+    """The whole call that waits, for somebody who may review it; the log has it that they looked."""
+    registry, vault = ask.change(), ask.context.vault
+    found: dict[str, Any] = reviews.look(registry, vault, _reviewer(ask), ask.tenant, ask.path["approval"])
+    return Answer(body=found)
+
+
+@Operation("POST /approvals/{approval}/approve", answer=_REQUEST)
+def approve(ask: Ask[Reasoned]) -> Answer:
+    """Approve a call: it may run once, when enough people have approved it."""
+    where = ask.tenant, ask.path["approval"]
+    return Answer(body=reviews.approve(ask.change(), _reviewer(ask), *where, ask.body.reason))
+
+
+@Operation("POST /approvals/{approval}/deny", answer=_REQUEST, restricts=True)
+def deny(ask: Ask[Denial]) -> Answer:
+    """Deny a call; that stands for the same call until the time of the request is over."""
+    where = ask.tenant, ask.path["approval"]
+    return Answer(body=reviews.deny(ask.change(), _reviewer(ask), *where, ask.body.reason))
+
+
+@Operation("POST /approvals/{approval}/revoke", answer=_REQUEST, restricts=True)
+def revoke(ask: Ask[Reasoned]) -> Answer:
+    """Take back an approval that was not used yet."""
+    where = ask.tenant, ask.path["approval"]
+    return Answer(body=reviews.revoke(ask.change(), _reviewer(ask), *where, ask.body.reason))
