@@ -9,13 +9,13 @@ pages away, which can reach that address through a person's browser.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 import re
+import ssl
 from typing import Final
 
-import aiohttp
+import httpx
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
@@ -26,7 +26,7 @@ from gateway.identity.message_signatures import content_digest
 logger = logging.getLogger("gateway.client.sign_proxy")
 
 MAX_BODY: Final = 256 * 1024 * 1024
-CONNECT_SECONDS: Final = 10.0
+_TIMEOUT: Final = httpx.Timeout(None, connect=10.0)
 
 # Headers of one connection, which are not passed on (RFC 9110, section 7.6.1).
 _HOP_BY_HOP = frozenset(
@@ -50,7 +50,7 @@ class SignProxy:
         self._signer = signer
         self._origin = str(url.origin())
         self._authority = url.authority if url.explicit_port is not None else str(url.host_subcomponent)
-        self._session: aiohttp.ClientSession | None = None
+        self._http: httpx.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -82,43 +82,46 @@ class SignProxy:
         named = _named(headers)
         sent = [(name, value) for name, value in _decoded(headers) if name not in _SET_HERE | named]
         signed = self._signer.headers(scope["method"], self._authority, target, content_digest(body), dict(sent))
+        request = httpx.Request(
+            scope["method"],
+            self._origin,
+            headers=[
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in (*sent, *signed.items(), ("host", self._authority))
+            ],
+            content=body or None,
+            extensions={"target": target.encode("latin-1"), "timeout": _TIMEOUT.as_dict()},  # byte by byte, as signed
+        )
         begun = False
         try:
-            async with self._opened().request(
-                scope["method"],
-                URL(self._origin + target, encoded=True),
-                headers=[*sent, *signed.items(), ("host", self._authority)],
-                data=io.BytesIO(body) if body else None,
-                allow_redirects=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            ) as answer:
-                named = _named(answer.raw_headers)
-                passed = [
-                    (name, value)
-                    for name, value in ((name.lower(), value) for name, value in answer.raw_headers)
-                    if name.decode("latin-1") not in _HOP_BY_HOP | named
-                ]
-                await send({"type": "http.response.start", "status": answer.status, "headers": passed})
+            answer = await self._opened().send(request, stream=True)
+            try:
+                raw = [(name.lower(), value) for name, value in answer.headers.raw]
+                named = _named(raw)
+                passed = [each for each in raw if each[0].decode("latin-1") not in _HOP_BY_HOP | named]
+                await send({"type": "http.response.start", "status": answer.status_code, "headers": passed})
                 begun = True
-                async for piece in answer.content.iter_any():
+                async for piece in answer.aiter_raw():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+            finally:
+                await answer.aclose()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except httpx.HTTPError as error:
             logger.warning("%s %s: %s", scope["method"], target, str(error) or type(error).__name__)
             if begun:
                 raise  # the connection is broken off, and the program sees that the answer is not whole
             await _refuse(send, 502, f"the gateway at {self._origin} cannot be reached")
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-            connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
-        return self._session
+    def _opened(self) -> httpx.AsyncClient:
+        if self._http is None:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+            trusted = ssl.create_default_context()
+            self._http = httpx.AsyncClient(verify=trusted, limits=limits, trust_env=False, follow_redirects=False)
+        return self._http
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._http is not None:
+            await self._http.aclose()
 
 
 def _address(gateway: str) -> URL:
@@ -162,7 +165,7 @@ def _decoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
 
 
-def _named(headers: list[tuple[bytes, bytes]] | tuple[tuple[bytes, bytes], ...]) -> frozenset[str]:
+def _named(headers: list[tuple[bytes, bytes]]) -> frozenset[str]:
     """The headers that `Connection` names, which are of one connection as well."""
     found = [value.decode("latin-1") for name, value in headers if name.lower() == b"connection"]
     return frozenset(name.strip().lower() for name in ",".join(found).split(","))

@@ -120,7 +120,6 @@ class Logins:
 
     async def close(self) -> None:
         await self._refused.close()
-        await self._client.close()
 
     # --- the first step -----------------------------------------------------------------------------------------------
 

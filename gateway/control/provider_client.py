@@ -24,12 +24,11 @@ from gateway.identity import logins
 from gateway.identity.jose import Key
 from gateway.identity.workload import Issuer
 from gateway.outbound.addresses import ANYWHERE
+from gateway.outbound.client import Outgoing
+from gateway.outbound.fetch import fetch
 from gateway.registry.operators.login_providers import LoginProviderRecord
 from gateway.settings import is_loopback
 from gateway.tokens.issuer_keys import FRESH_SECONDS, KEPT_SECONDS, RETRY_SECONDS, IssuerKeys
-from gateway.upstream.client import UpstreamClient
-from gateway.upstream.connection import Answer
-from gateway.upstream.providers.base import Outgoing
 
 logger = logging.getLogger("gateway.control.provider_client")
 
@@ -71,17 +70,11 @@ class _Kept:
 
 
 class ProviderClient:
-    """Used from the event loop's thread only. Close it before the loop ends."""
+    """Used from the event loop's thread only."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._keys = IssuerKeys()
-        self._client: UpstreamClient | None = None
-
-    async def close(self) -> None:
-        await self._keys.close()
-        if self._client is not None:
-            await self._client.close()
 
     async def metadata(self, provider: LoginProviderRecord) -> Metadata:
         """Where the provider's parts are. Raises `ProviderUnavailableError`."""
@@ -177,45 +170,27 @@ class ProviderClient:
     ) -> tuple[int, dict[str, Any]]:
         """One request: the status, and the JSON object of the answer; an empty one if the status tells of an error."""
         _check_url(url, provider)
-        body = b"" if form is None else urlencode(form).encode()
-        sent = {**_HEADERS, **(headers or {}), **({} if form is None else {"Content-Type": _FORM})}
-        if self._client is None:
-            self._client = UpstreamClient(connect_timeout=_SECONDS, idle_timeout=_SECONDS)
+        sent = {"Accept": "application/json", **(headers or {}), **({} if form is None else {"Content-Type": _FORM})}
+        request = Outgoing(method, URL(url), sent, b"" if form is None else urlencode(form).encode())
         try:
-            async with asyncio.timeout(_SECONDS):
-                answer = await self._client.send(Outgoing(method, URL(url), sent, body), lambda: None, ANYWHERE)
-                try:
-                    return answer.status, await _object(answer)
-                finally:
-                    answer.close()
+            status, found = await fetch(request, ANYWHERE, seconds=_SECONDS, most=MAX_BYTES)
         except (OSError, ValueError, GatewayError) as error:  # TimeoutError is an OSError
             why = error.detail or error.message if isinstance(error, Denied) else str(error)
             raise ProviderUnavailableError(why or type(error).__name__) from error
+        return status, _object(status, found)
 
 
-_HEADERS: Final = {
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "agent-identity-gateway",
-    # A code is good once, so it must not go out on a connection that the provider is about to close.
-    "Connection": "close",
-}
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
-async def _object(answer: Answer) -> dict[str, Any]:
-    found = bytearray()
-    while piece := await answer.read():
-        found += piece
-        if len(found) > MAX_BYTES:
-            raise ProviderUnavailableError(f"its answer has more than {MAX_BYTES} bytes")
+def _object(status: int, found: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(found)
     except orjson.JSONDecodeError:
         document = None
     if isinstance(document, dict):
         return document
-    if answer.status == 200:
+    if status == 200:
         raise ProviderUnavailableError("its answer is no JSON object")
     return {}
 

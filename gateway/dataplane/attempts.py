@@ -30,8 +30,8 @@ from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity.principals import Principal
+from gateway.outbound.client import NotConnectedError
 from gateway.settings import Settings
-from gateway.upstream.client import NotConnectedError
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match, Member
 

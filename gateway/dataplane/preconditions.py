@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from starlette.types import Scope
 
 from gateway.errors import Denied
+from gateway.outbound.connection import Answer
 from gateway.upstream import wrong_route
-from gateway.upstream.client import Answer
 from gateway.upstream.providers import forms
 from gateway.upstream.strict_json import shown
 

@@ -64,6 +64,8 @@ from gateway.identity import authentication, signatures
 from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
+from gateway.outbound.client import NotConnectedError, UpstreamClient
+from gateway.outbound.connection import Answer
 from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
 from gateway.runtime.legacy_clients import LegacyClients
@@ -71,7 +73,6 @@ from gateway.runtime.references import References
 from gateway.settings import Settings
 from gateway.shares import Shares
 from gateway.upstream import routing, wrong_route
-from gateway.upstream.client import Answer, NotConnectedError, UpstreamClient
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import Head
 from gateway.upstream.providers.rejections import Why

@@ -13,8 +13,8 @@ import asyncio
 import orjson
 
 from gateway.errors import Denied
+from gateway.outbound.connection import Answer
 from gateway.upstream import answer_headers
-from gateway.upstream.client import Answer
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.http.provider import NAME as HTTP
 from gateway.upstream.providers.rejections import Rejection, Why

@@ -17,10 +17,10 @@ from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import Produced
 from gateway.errors import Denied
 from gateway.identity.key_scope import MODEL_LIST
+from gateway.outbound.connection import Answer
 from gateway.shares import Shares
 from gateway.upstream import answer_headers, quoted_secrets, sse
 from gateway.upstream.answer_headers import Headers
-from gateway.upstream.client import Answer
 from gateway.upstream.model_list import ModelListTap
 from gateway.upstream.providers import rejections
 from gateway.upstream.taps import Tap

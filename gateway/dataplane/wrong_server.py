@@ -11,7 +11,7 @@ import asyncio
 from typing import Any
 
 from gateway.errors import Denied
-from gateway.upstream.client import Answer
+from gateway.outbound.connection import Answer
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import Route
 from gateway.upstream.providers.http.provider import NAME as HTTP

@@ -1,16 +1,18 @@
 """The addresses that the gateway may connect to: for upstreams, issuers and webhooks one rule (pure).
 
 An operator who may add one of them could otherwise have the gateway knock on doors inside its own network. So a host's
-addresses are looked at when a connection is made, not when it is added, and only those that were looked at are used
-(`resolution.py`). The `reach` of a webhook is what its options say. The reach of an upstream or an issuer says who
-added it: an
-operator of one organization reaches public addresses, and those of the whole gateway reach whatever they name.
+addresses are looked at when a connection is made, not when it is added, and `pool.py` connects to these very addresses:
+a name that is looked up again could lead elsewhere. A host that must be public and is not looks like one that does not
+exist, so that nobody learns from the gateway which names and ports there are inside.
+
+The `reach` of a webhook is what its options say. The reach of an upstream or an issuer says who added it: an operator
+of one organization reaches public addresses, and those of the whole gateway reach whatever they name.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.errors import GatewayError, Hint
@@ -43,6 +45,17 @@ _COMPATIBLE: Final = ipaddress.ip_network("::/96")
 _DETOURS: Final = (ipaddress.ip_network("64:ff9b:1::/48"), ipaddress.ip_network("2001::/32"))
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class RefusedAddressError(OSError):
+    """The host has an address that the gateway may not connect to. The text is for whoever chose the host."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def check_url(text: str, *, insecure: bool) -> str:
@@ -126,6 +139,14 @@ def refusal(address: str, reach: str) -> str:
     if (site_local or not found.is_global) and reach not in (PRIVATE, INSIDE):
         return f"{found} is a private address: add the webhook with --allow-private"
     return ""
+
+
+def checked(host: str, found: list[Any], reach: str) -> list[Any]:
+    """These addresses of a host. Raises `RefusedAddressError` unless all of them may be reached."""
+    for each in found:
+        if why := refusal(str(each[4][0]), reach):
+            raise RefusedAddressError(not_public(host) if reach == PUBLIC else why)
+    return found
 
 
 def _inner(address: Address) -> Address:

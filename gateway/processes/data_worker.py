@@ -42,6 +42,7 @@ from gateway.identity.principals import Principals
 from gateway.identity.signatures import Signatures
 from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
+from gateway.outbound.client import UpstreamClient
 from gateway.policy.cache import PolicyCache, digests
 from gateway.policy.follower import Follower
 from gateway.processes import heartbeat
@@ -59,7 +60,6 @@ from gateway.storage.liveness import members
 from gateway.tokens.endpoint import TokenEndpoint
 from gateway.tokens.grants import Grants
 from gateway.tokens.issuer_keys import IssuerKeys
-from gateway.upstream.client import UpstreamClient
 from gateway.usage.price_book import PriceBook
 from gateway.usage.standing import Standing
 
@@ -151,8 +151,6 @@ class DataWorker:
 
     def _grants(self, principals: Principals, tokens: Tokens) -> Grants:
         """The endpoint that gives out the gateway's own tokens."""
-        issuers = IssuerKeys()
-        self._stack.push_async_callback(issuers.close)
         return Grants(
             self._settings,
             self._deployment,
@@ -160,7 +158,7 @@ class DataWorker:
             tokens=tokens,
             keys=self._token_keys,
             registry=self._reader,
-            issuers=issuers,
+            issuers=IssuerKeys(),
             writer=self.writer,
         )
 

@@ -6,7 +6,7 @@ whether its listeners are ready. Nothing is changed. `findings.py` judges what i
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
 import os
 import re
@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+from yarl import URL
 
 from gateway.audit import checkpoint as checkpoints
 from gateway.audit import clock, search, signer
@@ -29,7 +31,10 @@ from gateway.identifiers import time_ns_of
 from gateway.identity import token_keys
 from gateway.identity.credentials import Peppers
 from gateway.identity.token_keys import TokenKeyState
-from gateway.policy.rollout import fetch
+from gateway.outbound.addresses import ANYWHERE
+from gateway.outbound.client import NotConnectedError, Outgoing
+from gateway.outbound.fetch import fetch
+from gateway.policy.rollout import fetch as policy_fetch
 from gateway.policy.rollout.source import GitSource
 from gateway.processes import certificates, parts
 from gateway.processes.openness import Access, access
@@ -48,6 +53,7 @@ from gateway.storage import liveness
 from gateway.storage.liveness import members
 
 _PROBE_SECONDS = 3.0
+_MOST_BYTES = 64 * 1024
 _COMPARED = 200_000  # entries, whose changes are read in a fraction of a second
 # Entries about commits that are looked at for the last refused one.
 _ACTIVATIONS = 50
@@ -247,26 +253,20 @@ def _fault(address: str) -> str:
     """The fault of a listener; "" if it is ready."""
     parts = urlsplit(address)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname or "")  # noqa: S104  # not bound to
-    if parts.scheme == "https":
-        # Nothing secret is asked or told here, and the certificate is for the names that agents use.
-        context = _any_certificate()
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, parts.port, timeout=_PROBE_SECONDS, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=_PROBE_SECONDS)
+    url = URL.build(scheme=parts.scheme, host=host, port=parts.port, path="/readyz")
+    # Nothing secret is asked or told here, and the certificate is for the names that agents use.
+    asked = fetch(
+        Outgoing("GET", url, {}, b""), ANYWHERE, seconds=_PROBE_SECONDS, most=_MOST_BYTES, tls=_any_certificate()
+    )
     try:
-        connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        if answer.status == 200:
-            return ""
-        return f"is not ready: {', '.join(json.loads(answer.read()).get('failing', []))}"
+        status, body = asyncio.run(asked)
+        return "" if status == 200 else f"is not ready: {', '.join(json.loads(body).get('failing', []))}"
     except TimeoutError:
         return f"does not answer within {_PROBE_SECONDS:g} s"
-    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-        return f"does not answer: {(getattr(error, 'strerror', None) or type(error).__name__).lower()}"
-    finally:
-        connection.close()
+    except NotConnectedError as error:
+        return f"does not answer: {error.why}"
+    except (GatewayError, ValueError, AttributeError) as error:
+        return f"does not answer: {type(error).__name__.lower()}"
 
 
 def _any_certificate() -> ssl.SSLContext:
@@ -278,8 +278,8 @@ def _any_certificate() -> ssl.SSLContext:
 
 def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
     where, ref = str(settings.policies_repository or settings.repository), settings.policies_ref
-    fetched = fetch.state(settings)
-    if why := fetch.missing(settings):
+    fetched = policy_fetch.state(settings)
+    if why := policy_fetch.missing(settings):
         return Policies(where, ref, problem=why, refusal=refusal)
     problem = fetched.error if fetched else ""
     try:

@@ -23,9 +23,9 @@ from gateway.identity import jose
 from gateway.identity.jose import Key
 from gateway.identity.workload import Issuer
 from gateway.outbound import addresses
+from gateway.outbound.client import Outgoing
+from gateway.outbound.fetch import fetch
 from gateway.settings import is_loopback
-from gateway.upstream.client import UpstreamClient
-from gateway.upstream.providers.base import Outgoing
 
 logger = logging.getLogger("gateway.tokens.issuer_keys")
 
@@ -34,7 +34,6 @@ KEPT_SECONDS = 3600.0
 UNKNOWN_SECONDS = 60.0
 """How soon the keys are fetched again because of a token with an unknown one."""
 RETRY_SECONDS = 5.0
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
 """How soon a fetch that failed is tried again."""
 MAX_BYTES = 256 * 1024
 _SECONDS = 5.0
@@ -73,11 +72,6 @@ class IssuerKeys:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, str], _Kept] = {}
-        self._client: UpstreamClient | None = None
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
 
     async def of(self, issuer: Issuer, kid: str | None) -> tuple[Key, ...]:
         """The keys of an issuer, with the one of this name if it has it. Raises `Denied` if none can be had."""
@@ -141,18 +135,8 @@ class IssuerKeys:
         reach = reach_of(issuer, url)
         if reach is None:
             raise ValueError("keys are fetched by https only")
-        if self._client is None:
-            self._client = UpstreamClient(connect_timeout=_SECONDS, idle_timeout=_SECONDS)
-        request = Outgoing("GET", URL(url), _HEADERS, b"")
-        answer = await self._client.send(request, lambda: None, reach)
-        try:
-            if answer.status != 200:
-                raise ValueError(f"status {answer.status}")
-            found = bytearray()
-            while piece := await answer.read():
-                found += piece
-                if len(found) > MAX_BYTES:
-                    raise ValueError(f"more than {MAX_BYTES} bytes")
-            return bytes(found)
-        finally:
-            answer.close()
+        request = Outgoing("GET", URL(url), {"Accept": "application/json"}, b"")
+        status, found = await fetch(request, reach, seconds=_SECONDS, most=MAX_BYTES)
+        if status != 200:
+            raise ValueError(f"status {status}")
+        return found

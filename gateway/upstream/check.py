@@ -21,9 +21,10 @@ import orjson
 
 from gateway.errors import Denied
 from gateway.identity.key_scope import MODEL_LIST
-from gateway.outbound.resolution import RefusedAddressError
-from gateway.upstream.client import UpstreamClient
-from gateway.upstream.providers.base import Endpoint, Head, Outgoing, plain_url
+from gateway.outbound.addresses import RefusedAddressError
+from gateway.outbound.client import Outgoing, UpstreamClient
+from gateway.outbound.fetch import fetch
+from gateway.upstream.providers.base import Endpoint, Head, plain_url
 from gateway.upstream.routing import Destination
 
 CONNECT_SECONDS: Final = 10.0
@@ -32,7 +33,6 @@ ANSWER_SECONDS: Final = 20.0
 LONGEST_SECONDS: Final = 60.0
 """Enough for a check: a connection of its own and two requests at most."""
 _MAX_BYTES: Final = 4 * 1024 * 1024  # long lists have one; a parsed one takes 25 times as much memory
-_HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
 # The largest page of a list that the provider gives.
 _WHOLE: Final = {"limit": "1000", "pageSize": "1000"}
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
@@ -80,7 +80,7 @@ async def _check(client: UpstreamClient, upstream: Destination) -> UpstreamCheck
     began = time.monotonic()
     found = replace(await _connected(client, upstream, found), milliseconds=_since(began))
     if not found.problem:
-        found = replace(found, ok=True) if asked is None else await _asked(client, upstream, asked, found)
+        found = replace(found, ok=True) if asked is None else await _asked(upstream, asked, found)
     return found
 
 
@@ -98,7 +98,7 @@ def _list_of_models(upstream: Destination, secret: str | None) -> Outgoing | Non
     path, route = next((each for each in listing if "/v1/" in each[0]), listing[0])
     head = Head({name: value for name, value in _WHOLE.items() if name in route.query})
     call = provider.read(Endpoint(upstream.name, route, path), head, b"")
-    return provider.prepare(call, upstream.base_url, secret, {**_HEADERS, **upstream.headers})
+    return provider.prepare(call, upstream.base_url, secret, upstream.headers)
 
 
 # ---- the connection
@@ -146,46 +146,34 @@ def _no_connection(error: OSError | ValueError, base_url: str) -> tuple[str, str
 # ---- the request
 
 
-async def _asked(client: UpstreamClient, upstream: Destination, asked: Outgoing, found: UpstreamCheck) -> UpstreamCheck:
+async def _asked(upstream: Destination, asked: Outgoing, found: UpstreamCheck) -> UpstreamCheck:
     """The meaning of the answer to the request."""
     began = time.monotonic()
     try:
-        status, body = await _answer(client, asked, upstream.reach)
+        status, body = await fetch(asked, upstream.reach, seconds=ANSWER_SECONDS, most=_MAX_BYTES)
     except TimeoutError:
         problem = f"no answer within {ANSWER_SECONDS:g} s"
         return replace(found, milliseconds=_since(began), problem=problem, hint="try again later")
     except Denied as denied:
         return replace(found, problem=denied.detail or denied.message, hint="check the base URL")
+    except ValueError as error:
+        return replace(found, milliseconds=_since(began), problem=str(error), hint="check the base URL")
     found = _judged(upstream, replace(found, status=status, milliseconds=_since(began)), body)
-    if found.ok and upstream.secret is not None and not await _demands_a_key(client, upstream):
+    if found.ok and upstream.secret is not None and not await _demands_a_key(upstream):
         return replace(found, key="unproven")
     return found
 
 
-async def _demands_a_key(client: UpstreamClient, upstream: Destination) -> bool:
+async def _demands_a_key(upstream: Destination) -> bool:
     """True if the list of models is refused without a key, so that getting it proves something about the key."""
     asked = _list_of_models(upstream, None)
     assert asked is not None
     try:
-        status, _ = await _answer(client, asked, upstream.reach)
-    except (Denied, TimeoutError):
+        status, _ = await fetch(asked, upstream.reach, seconds=ANSWER_SECONDS, most=_MAX_BYTES)
+    except (Denied, TimeoutError, ValueError):
         return False
     # An overloaded provider would not have given it to anybody. Some lead to a login.
     return 300 <= status < 500 and status not in (408, 429)
-
-
-async def _answer(client: UpstreamClient, asked: Outgoing, reach: str) -> tuple[int, bytes]:
-    """The status and the body, of which what is too large is cut off."""
-    async with asyncio.timeout(ANSWER_SECONDS):
-        answer = await client.send(asked, lambda: None, reach)
-        try:
-            pieces, size = [], 0
-            while size < _MAX_BYTES and (piece := await answer.read()):
-                pieces.append(piece)
-                size += len(piece)
-            return answer.status, b"".join(pieces)
-        finally:
-            answer.close()
 
 
 def _judged(upstream: Destination, found: UpstreamCheck, body: bytes) -> UpstreamCheck:

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from gateway.body import Body
 from gateway.call import Call
+from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Outgoing, Route, url_of, without_version
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Route, url_of, without_version
 from gateway.upstream.providers.openai import chat, media, simple
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, of_its_path
 from gateway.upstream.providers.openai.edits import MODEL_EDIT

@@ -27,6 +27,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.frozen import frozen
+from gateway.outbound.client import Outgoing
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import Tap
 
@@ -90,21 +91,6 @@ class Edits:
     strip_tools: frozenset[str] = frozenset()
     # Ask for this model instead.
     model: str | None = None
-
-
-@dataclass(slots=True)
-class Outgoing:
-    """One request as it goes upstream. `headers` hold a credential; the body is there until it is taken."""
-
-    method: str
-    url: URL
-    headers: Mapping[str, str] = field(repr=False)
-    body: Body = field(repr=False)
-
-    def take_body(self) -> Body:
-        """The body, which is not kept here any longer: bodies are large and answers take their time."""
-        body, self.body = self.body, b""
-        return body
 
 
 USUAL_TIERS = frozenset(

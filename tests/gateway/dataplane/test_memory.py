@@ -25,8 +25,8 @@ from gateway.body import SpooledBody
 from gateway.dataplane.phases import Admitted, Carried, Judged, Observed, Reading, Request
 from gateway.dataplane.relay import Relay
 from gateway.errors import Denied
-from gateway.upstream.client import Answer
-from gateway.upstream.providers.base import Outgoing
+from gateway.outbound.client import Outgoing
+from gateway.outbound.connection import Answer
 from tests.rigs.dataplane.large_bodies import MEBIBYTE, image
 from tests.rigs.dataplane.requests import DONE, HELLO
 from tests.rigs.dataplane.resilience import add, ask, hang, reset, route

@@ -13,10 +13,9 @@ from yarl import URL
 from gateway.errors import Denied
 from gateway.identity.workload import Issuer
 from gateway.outbound.addresses import ANYWHERE, PUBLIC, is_inside_name
+from gateway.outbound.client import NotConnectedError, Outgoing, UpstreamClient
 from gateway.tokens.issuer_keys import IssuerKeys
 from gateway.upstream import check
-from gateway.upstream.client import NotConnectedError, UpstreamClient
-from gateway.upstream.providers.base import Outgoing
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Destination
 from gateway.webhooks import sender
@@ -89,13 +88,9 @@ async def test_a_connection_for_one_reach_does_not_serve_another() -> None:
 
 def test_keys_of_a_tenants_issuer_come_from_outside() -> None:
     async def fault(issuer: Issuer) -> str:
-        keys = IssuerKeys()
-        try:
-            with pytest.raises(Denied) as denied:
-                await keys.of(issuer, None)
-            return denied.value.detail
-        finally:
-            await keys.close()
+        with pytest.raises(Denied) as denied:
+            await IssuerKeys().of(issuer, None)
+        return denied.value.detail
 
     with listening() as (port, server):
         for host in (*INSIDE, NOWHERE):

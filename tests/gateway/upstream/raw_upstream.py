@@ -13,8 +13,7 @@ import uvloop
 from yarl import URL
 
 from gateway.outbound.addresses import ANYWHERE
-from gateway.upstream.client import Answer, UpstreamClient
-from gateway.upstream.providers.base import Outgoing
+from gateway.outbound.client import Answer, Outgoing, UpstreamClient
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

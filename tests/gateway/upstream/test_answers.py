@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from gateway.errors import Denied
-from gateway.upstream.client import UpstreamClient
+from gateway.outbound.client import UpstreamClient
 
 from .raw_upstream import OK, Act, Upstream, fetch, outgoing, run, saying
 

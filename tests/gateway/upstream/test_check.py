@@ -108,7 +108,10 @@ def test_a_list_that_everybody_gets_proves_nothing_about_the_key(body: bytes) ->
 
 
 @pytest.mark.parametrize("without", [answer(503), answer(429), b""])
-def test_a_provider_that_cannot_answer_without_a_key_proves_nothing_about_it(without: bytes) -> None:
+def test_a_provider_that_cannot_answer_without_a_key_proves_nothing_about_it(
+    without: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "ANSWER_SECONDS", 2.0)
     found, heads = tried(lambda port: destination(url(port)), guarded(without=without))
     assert (found.ok, found.key, len(heads)) == (True, "unproven", 2)
 

@@ -18,10 +18,9 @@ from yarl import URL
 
 from gateway.body import SpooledBody
 from gateway.errors import Denied
+from gateway.outbound import connection as connection_module
 from gateway.outbound.addresses import ANYWHERE
-from gateway.upstream import connection as connection_module
-from gateway.upstream.client import Answer, NotConnectedError, UpstreamClient
-from gateway.upstream.providers.base import Outgoing
+from gateway.outbound.client import Answer, NotConnectedError, Outgoing, UpstreamClient
 from tests.gateway.dataplane.authority import Authority, Pair
 
 from .raw_upstream import OK, Upstream, fetch, nothing, outgoing, run, saying
@@ -183,7 +182,7 @@ def test_a_connection_is_not_asked_twice_if_an_answer_has_begun() -> None:
 
 
 def test_connections_are_shared_and_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.upstream.client._KEEP_IDLE", 0.2)
+    monkeypatch.setattr("gateway.outbound.client._KEEP_IDLE", 0.2)
 
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
         first, second = [await client.send(outgoing(upstream.port), nothing, ANYWHERE) for _ in range(2)]
@@ -338,7 +337,7 @@ def test_nothing_of_a_call_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         """One that can be referred to weakly."""
 
     monkeypatch.setattr(connection_module, "Answer", Watched)
-    monkeypatch.setattr("gateway.upstream.pool.UpstreamConnection", Connection)
+    monkeypatch.setattr("gateway.outbound.pool.UpstreamConnection", Connection)
 
     async def test(upstream: Upstream, client: UpstreamClient) -> None:
         for act in (

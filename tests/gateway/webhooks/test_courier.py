@@ -104,7 +104,7 @@ async def test_what_is_not_accepted_comes_again_with_the_same_id(
         add(receiver.url, "--event", "agent.suspended")
         at("agents", "suspend", "bot")
         courier = courier_of(home)
-        for number, why in enumerate(("status 500", "status 302, and redirects are not followed", "malformed"), 1):
+        for number, why in enumerate(("status 500", "status 302, and redirects are not followed", "valid HTTP"), 1):
             await settle(courier)
             await settle(courier)  # it is too early to try again
             [state] = deliveries.states(home.data.runtime_db).values()

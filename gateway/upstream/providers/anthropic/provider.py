@@ -11,10 +11,11 @@ import orjson
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
+from gateway.outbound.client import Outgoing
 from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.anthropic import files, messages
 from gateway.upstream.providers.anthropic.answers import Answers
-from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, call_of, url_of
+from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Route, call_of, url_of
 from gateway.upstream.providers.rejections import Rejection, Why, inner, text
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 

@@ -15,13 +15,13 @@ import orjson
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
+from gateway.outbound.client import Outgoing
 from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import (
     USUAL_TIERS,
     Edits,
     Endpoint,
     Head,
-    Outgoing,
     Route,
     call_of,
     url_of,

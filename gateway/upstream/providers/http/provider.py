@@ -16,9 +16,10 @@ import orjson
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
+from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Route, url_of
 from gateway.upstream.providers.http.api import Api, Operation, load
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.strict_json import shown

@@ -15,8 +15,9 @@ import orjson
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
+from gateway.outbound.client import Outgoing
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Outgoing, Route, url_of
+from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Route, url_of
 from gateway.upstream.providers.openai import chat, media, responses, simple, state
 from gateway.upstream.providers.openai.answers import Answers
 from gateway.upstream.providers.openai.dialects import Dialect

@@ -1,6 +1,6 @@
 """Connections to upstreams: made where they are needed, kept while they are idle, one list for each origin.
 
-Only addresses that `outbound/` lets through are connected to. They are tried as RFC 8305 says (Happy Eyeballs),
+Only addresses that `addresses.py` lets through are connected to. They are tried as RFC 8305 says (Happy Eyeballs),
 certificates are verified, and the name goes along (SNI). No proxy is used and no environment variable is read, except
 by Python and OpenSSL: `SSL_CERT_FILE`, `SSL_CERT_DIR` for the authorities to trust, `SSLKEYLOGFILE`.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from typing import Any
 import aiohappyeyeballs
 from yarl import URL
 
-from gateway.outbound import addresses, resolution
-from gateway.outbound.resolution import RefusedAddressError
-from gateway.upstream.connection import Origin, UpstreamConnection
+from gateway.outbound import addresses
+from gateway.outbound.addresses import RefusedAddressError
+from gateway.outbound.connection import Origin, UpstreamConnection
 
 # The time that the addresses of a name are used, and the time that one of them may try alone.
 _ADDRESSES_SECONDS = 10.0
@@ -49,10 +50,18 @@ def target_of(url: URL, reach: str) -> Target:
     return Target(Origin(host.rstrip("."), port, url.scheme == "https", reach), f" {path} HTTP/1.1\r\nHost: {name}\r\n")
 
 
+@functools.lru_cache(maxsize=4)
+def _verifying(*_authorities: str | None) -> ssl.SSLContext:
+    """The context of the authorities that the environment names; reading them costs more than a request."""
+    made = ssl.create_default_context()
+    made.set_alpn_protocols(["http/1.1"])
+    return made
+
+
 class Pool:
     """Belongs to one event loop."""
 
-    def __init__(self, keep_idle: float, connect_timeout: float) -> None:
+    def __init__(self, keep_idle: float, connect_timeout: float, tls: ssl.SSLContext | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._keep_idle = keep_idle
         self._connect_timeout = connect_timeout
@@ -62,8 +71,7 @@ class Pool:
         self._sweeping: asyncio.TimerHandle | None = None
         self._addresses: dict[tuple[str, int], tuple[float, asyncio.Future[list[Any]]]] = {}
         self._turns = itertools.count()
-        self._tls = ssl.create_default_context()
-        self._tls.set_alpn_protocols(["http/1.1"])
+        self._tls = tls or _verifying(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
 
     def take(self, origin: Origin) -> UpstreamConnection | None:
         """An idle connection, or None."""
@@ -145,7 +153,7 @@ class Pool:
             )
             self._addresses[key] = now + _ADDRESSES_SECONDS, lookup
         try:
-            found = resolution.checked(origin.host, await asyncio.shield(lookup), origin.reach)
+            found = addresses.checked(origin.host, await asyncio.shield(lookup), origin.reach)
         except (socket.gaierror, UnicodeError):
             if origin.reach == addresses.PUBLIC:
                 raise RefusedAddressError(addresses.not_public(origin.host)) from None

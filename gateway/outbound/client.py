@@ -1,4 +1,4 @@
-"""The HTTP client to the upstreams: HTTP/1.1, with one pool of connections per process, shared by all its requests.
+"""The HTTP client of the hot path, and of all else that must keep to the address rules: HTTP/1.1, over a pool.
 
 It follows no redirect, keeps no cookie, uses no proxy and decodes nothing: requests and answers pass byte by byte.
 Failures are `Denied` with `upstream_error` or `upstream_timeout`; `NotConnectedError` says that nothing was sent. A
@@ -14,16 +14,16 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from yarl import URL
 
+from gateway.body import Body
 from gateway.errors import Denied
+from gateway.outbound.addresses import RefusedAddressError
+from gateway.outbound.connection import Answer, Origin, UpstreamConnection
+from gateway.outbound.pool import Pool, target_of
 from gateway.settings import Settings
-from gateway.upstream.connection import Answer, Origin, UpstreamConnection
-from gateway.upstream.pool import Pool, target_of
-from gateway.upstream.providers.base import Outgoing
-
-__all__ = ["Answer", "NotConnectedError", "UpstreamClient"]
 
 _KEEP_IDLE = 30.0  # seconds
 # A larger body is written in pieces, and released when the last one is written.
@@ -31,18 +31,45 @@ _PIECE = 64 * 1024
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 
 
+@dataclass(slots=True)
+class Outgoing:
+    """One request as it goes upstream. `headers` hold a credential; the body is there until it is taken."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str] = field(repr=False)
+    body: Body = field(repr=False)
+
+    def take_body(self) -> Body:
+        """The body, which is not kept here any longer: bodies are large and answers take their time."""
+        body, self.body = self.body, b""
+        return body
+
+
 class NotConnectedError(Denied):
-    """No connection could be made, so nothing was sent: the call may be sent again, whatever it does."""
+    """No connection could be made, so nothing was sent: the call may be sent again, whatever it does.
+
+    `why` says so without the address; `refused` is true if the host has an address that may not be connected to.
+    """
+
+    def __init__(self, code: str, origin: Origin, why: str, *, refused: bool = False) -> None:
+        text = why if code == "upstream_timeout" else f"cannot connect to {origin.host}:{origin.port}: {why}"
+        # No entry of the log can hold half of a surrogate pair, and the call's closing must not fail for one.
+        super().__init__(code, _sound(text))
+        self.why, self.refused = _sound(why), refused
 
 
 class UpstreamClient:
     """Owns the connections. Create it inside the loop that uses it, close it before the loop ends."""
 
-    def __init__(self, *, connect_timeout: float, idle_timeout: float) -> None:
-        """Seconds for a connection, its address and TLS included, and for a pause within an answer."""
+    def __init__(self, *, connect_timeout: float, idle_timeout: float, tls: ssl.SSLContext | None = None) -> None:
+        """Seconds for a connection, its address and TLS included, and for a pause within an answer.
+
+        `tls` takes the place of the context that verifies certificates by the authorities of this machine.
+        """
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
-        self._pool = Pool(_KEEP_IDLE, connect_timeout)
+        self._pool = Pool(_KEEP_IDLE, connect_timeout, tls)
 
     @classmethod
     def of(cls, settings: Settings) -> UpstreamClient:
@@ -94,15 +121,19 @@ class UpstreamClient:
         try:
             return await self._pool.connect(origin)
         except TimeoutError:
-            text = f"no connection to {origin.host}:{origin.port} within {self._connect_timeout:g} s"
-            code = "upstream_timeout"
+            why = f"no connection to {origin.host}:{origin.port} within {self._connect_timeout:g} s"
+            found = NotConnectedError("upstream_timeout", origin, why)
         except (OSError, ValueError) as error:
             # Names that cannot be names are a ValueError. These texts name hosts and ports and nothing secret.
-            text, code = f"cannot connect to {origin.host}:{origin.port}: {_why(error)}", "upstream_error"
+            refused = isinstance(error, RefusedAddressError)
+            found = NotConnectedError("upstream_error", origin, _why(error), refused=refused)
             # Event loops keep such an error for a while, and with its traceback all that the call refers to.
             error.__traceback__ = None
-        # No entry of the log can hold half of a surrogate pair, and the call's closing must not fail for one.
-        raise NotConnectedError(code, text.encode("utf-8", "replace").decode()[:512])
+        raise found
+
+
+def _sound(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()[:512]
 
 
 def _why(error: OSError | ValueError) -> str:
