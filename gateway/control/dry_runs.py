@@ -18,6 +18,7 @@ from typing import Any
 from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
 from gateway.control.decisions import bundle_document, explained_document
+from gateway.control.permissions import Bundles
 from gateway.dataplane.dry_run import DryRun, Trial
 from gateway.errors import Denied, GatewayError, Hint
 from gateway.identifiers import new_id
@@ -60,6 +61,7 @@ def answer(
     settings: Settings,
     registry: Registry,
     vault: Vault,
+    bundles: Bundles,
     organization: str,
     question: Question,
     *,
@@ -71,7 +73,7 @@ def answer(
         address(question.sender)
     agent = queries.agent(registry, organization, question.agent)
     key, notes = _key(registry, organization, agent, question)
-    with closing(DryRun(settings, vault)) as gateway:
+    with closing(DryRun(settings, vault, bundles.load)) as gateway:
         try:
             principal, trial = asyncio.run(_tried(gateway, agent, key, question, notes))
         except Denied as denied:
@@ -143,7 +145,14 @@ def _refused(denied: Denied, notes: list[str]) -> dict[str, Any]:
 def _decided(settings: Settings, trial: Trial, explain: bool, recorded: str | None, notes: list[str]) -> dict[str, Any]:
     found = trial.authorization
     members = reexecution.judges({"bundles_json": found.panel.summary})
-    answers = reexecution.ask(settings.data.bundles, members, found.input, found.nondeterministic, seed=found.seed)
+    answers = reexecution.ask(
+        settings.data.bundles,
+        members,
+        found.input,
+        found.nondeterministic,
+        seed=found.seed,
+        compiled={each.ref.digest: each.bundle for each in found.panel.members},
+    )
     return {
         "allow": found.allow,
         "reason": found.code,

@@ -51,18 +51,21 @@ class Bundles:
         """These revisions in memory, and for each that cannot be loaded why."""
         found, missing = PolicyCache(self._directory), dict[str, str]()
         for digest in sorted(digests):
-            with self._guard:
-                if digest in self._kept:
-                    self._kept.move_to_end(digest)
-                    found.hold(self._kept[digest])
-                    continue
-                try:
-                    self._kept[digest] = found.load(digest)
-                except GatewayError as error:
-                    missing[digest] = error.message
-                if len(self._kept) > self._most:
-                    self._kept.popitem(last=False)
+            try:
+                found.hold(self.load(digest))
+            except GatewayError as error:
+                missing[digest] = error.message
         return found, missing
+
+    def load(self, digest: str) -> CompiledBundle:
+        """One of them. Raises `GatewayError` if it cannot be loaded."""
+        with self._guard:
+            if digest not in self._kept:
+                self._kept[digest] = PolicyCache(self._directory).load(digest)
+            self._kept.move_to_end(digest)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+            return self._kept[digest]
 
 
 def permissions(bundles: Bundles, then: RegistryAt, calls: Sequence[Call], at_ns: int) -> list[Permission]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -25,7 +25,7 @@ from gateway.identity.credentials import Method
 from gateway.identity.principals import Found, Principal, principal_of, refusal_of
 from gateway.policy import authorization
 from gateway.policy.authorization import Apply, Authorization
-from gateway.policy.cache import Panel, PolicyCache
+from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
 from gateway.policy.input import build_input
 from gateway.policy.input_schema import problems
 from gateway.registry.reader import RegistryReader
@@ -59,15 +59,18 @@ class Trial:
 class DryRun:
     """A view of one data directory. Close it."""
 
-    def __init__(self, settings: Settings, vault: Vault) -> None:
-        """`vault` is that of this process: one for each dry run would run the command that gives its key each time."""
+    def __init__(self, settings: Settings, vault: Vault, load: Callable[[str], CompiledBundle]) -> None:
+        """`vault` is that of this process: one for each dry run would run the command that gives its key each time.
+
+        `load` gives a published revision by its digest, compiled.
+        """
         data = settings.data
         with ExitStack() as opened:
             self._limits = opened.enter_context(closing(Limits(settings)))
             self._reader = opened.enter_context(closing(RegistryReader(data.registry_db)))
             self._references = References(opened.enter_context(closing(RuntimeStore(data.runtime_db))))
             self._view = RegistryView(self._reader, vault)
-            self._policies = PolicyCache(data.bundles)
+            self._policies, self._load = PolicyCache(data.bundles), load
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -162,7 +165,7 @@ class DryRun:
         for binding in principal.bindings:
             ref = active.find(binding.bundle, binding.pinned)
             if ref is not None:
-                self._policies.load(ref.digest)
+                self._policies.hold(self._load(ref.digest))
         return authorization.panel(principal, active, self._policies), epochs.value
 
     async def _completed(self, principal: Principal, given: Mapping[str, Any]) -> tuple[dict[str, Any], Call]:

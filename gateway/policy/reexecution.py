@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import policy_engine as pe
@@ -203,12 +204,14 @@ def ask(
     drawn: Mapping[str, Mapping[str, Any]],
     *,
     seed: int | None,
+    compiled: Mapping[str, CompiledBundle] = MappingProxyType({}),
 ) -> tuple[Answer, ...]:
     """The answer of each bundle to a document; `drawn` are the values of clock and chance, by the bundle's digest.
 
-    Raises `GatewayError` if a bundle is not there any more, or was changed.
+    `compiled` are bundles that the caller has, by their digests. Raises `GatewayError` if a bundle is not there any
+    more, or was changed.
     """
-    return tuple(_answer(bundles, each, document, drawn.get(each.digest), seed) for each in members)
+    return tuple(_answer(bundles, each, document, drawn.get(each.digest), seed, compiled) for each in members)
 
 
 def value_text(value: Any) -> str | None:
@@ -221,19 +224,26 @@ def _is_input(document: Mapping[str, Any] | None) -> bool:
     return document is not None and all(isinstance(document.get(part), dict) for part in parts)
 
 
-def _compile(bundles: Path, judge: Judge) -> tuple[CompiledBundle, Mapping[str, bytes]]:
+def _compile(
+    bundles: Path, judge: Judge, compiled: Mapping[str, CompiledBundle] = MappingProxyType({})
+) -> tuple[CompiledBundle, Mapping[str, bytes]]:
     """The bundle as it judged, and its files. Raises `GatewayError` if it is not there any more, or was changed."""
     files = policy_bundle.read(bundles / judge.digest)
     try:
-        return compile_bundle(files, judge.digest, judge.name), files
+        return compiled.get(judge.digest) or compile_bundle(files, judge.digest, judge.name), files
     except pe.PolicyError as error:
         raise GatewayError("bundle_broken", f"bundle `{judge.name}` does not compile: {error}") from error
 
 
 def _answer(
-    bundles: Path, judge: Judge, document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None
+    bundles: Path,
+    judge: Judge,
+    document: Mapping[str, Any],
+    drawn: Mapping[str, Any] | None,
+    seed: int | None,
+    kept: Mapping[str, CompiledBundle],
 ) -> Answer:
-    compiled, files = _compile(bundles, judge)
+    compiled, files = _compile(bundles, judge, kept)
     explanation = compiled.explain(document, limits=_EXPLAINING, **_moment(document, drawn, seed))
     content = from_files(files.items(), tests=False)
     rules = explanation.rules(content.modules)

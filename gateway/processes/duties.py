@@ -39,6 +39,7 @@ from gateway.runtime.nonces import Nonces
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from gateway.storage.liveness import members
 from gateway.storage.opened_file import OpenedFile
@@ -164,7 +165,7 @@ class Duties:
 
     def _count(self) -> dict[str, Any]:
         found = inventory.beginning(self._registry)
-        faults = inventory.sealed_faults(found.upstreams, KeySource.of(self._settings))
+        faults = inventory.sealed_faults(found.upstreams, Vault.tried(KeySource.of(self._settings)))
         return {
             "agents": found.agents,
             "upstreams": len(found.upstreams),

@@ -48,6 +48,7 @@ from gateway.runtime.key_uses import Uses
 from gateway.runtime.legacy_clients import Client
 from gateway.runtime.status_part import StatusPart
 from gateway.secrets.key_source import KeySource
+from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from gateway.storage import liveness
 from gateway.storage.liveness import members
@@ -180,6 +181,7 @@ def look(settings: Settings) -> Facts:
     finally:
         registry.close()
     logs, refusal = _logs(data)
+    vault = Vault.tried(KeySource.of(settings))
     return Facts(
         now_ns=now_ns,
         process=_process(data),
@@ -188,10 +190,8 @@ def look(settings: Settings) -> Facts:
         logs=logs,
         contacts=contacts.read(data.runtime_db),
         breakers=open_breakers(data),
-        sealed=inventory.sealed_faults(
-            (each for tenant in found.tenants for each in tenant.upstreams), KeySource.of(settings)
-        ),
-        keys=_key_faults(settings),
+        sealed=inventory.sealed_faults((each for tenant in found.tenants for each in tenant.upstreams), vault),
+        keys=_key_faults(data, vault),
         certificates=certificates.expiring(settings, now_ns),
         parts=[each(data) for each in parts.STATUS],
         edited=edited,
@@ -338,18 +338,15 @@ def _refusal(db: IndexedLog) -> Refusal | None:
     return None
 
 
-def _key_faults(settings: Settings) -> list[GatewayError]:
-    data = settings.data
+def _key_faults(data: DataDirectory, vault: Vault | GatewayError) -> list[GatewayError]:
     found: list[GatewayError] = []
-    for read in (lambda: Peppers.load(data.keys), KeySource.of(settings).read):
+    reads = (lambda: Peppers.load(data.keys), lambda: vault, lambda: signer.load_verifier(signer.public_key_path(data)))
+    for read in reads:
         try:
-            read()
+            if isinstance(made := read(), GatewayError):
+                raise made
         except GatewayError as error:
             found.append(error)
-    try:
-        signer.load_verifier(signer.public_key_path(data))
-    except GatewayError as error:
-        found.append(error)
     return found
 
 

@@ -26,7 +26,6 @@ from gateway.registry.records import (
     UpstreamRecord,
     WebhookRecord,
 )
-from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Place, Vault
 
 
@@ -130,19 +129,15 @@ def beginning(registry: Registry) -> Beginning:
         )
 
 
-def sealed_faults(upstreams: Iterable[UpstreamState], source: KeySource) -> dict[str, str]:
-    """By their ids the upstreams whose secret cannot be opened with the keys of this source, and why."""
-    sealed = [each for each in upstreams if each.secret is not None]
-    if not sealed:
-        return {}
-    try:
-        vault = Vault.load(source.keys, source)
-    except GatewayError as error:
-        return dict.fromkeys((each.record.id for each in sealed), _fault(error))
+def sealed_faults(upstreams: Iterable[UpstreamState], vault: Vault | GatewayError) -> dict[str, str]:
+    """By their ids the upstreams whose secret cannot be opened, and why; `vault` may be why none is."""
     faults: dict[str, str] = {}
-    for each in sealed:
-        assert each.secret is not None
+    for each in upstreams:
+        if each.secret is None:
+            continue
         try:
+            if isinstance(vault, GatewayError):
+                raise vault
             vault.open(each.secret, each.place)
         except GatewayError as error:
             faults[each.record.id] = _fault(error)

@@ -133,6 +133,14 @@ class Vault:
         vault._pauses[b""] = time.monotonic() + COMMAND_PAUSE
         return vault
 
+    @classmethod
+    def tried(cls, source: KeySource) -> Vault | GatewayError:
+        """The vault of a source, which is read once, or why there is none."""
+        try:
+            return cls.load(source.keys, source)
+        except GatewayError as error:
+            return error
+
     def seal(self, secret: str, place: Place) -> bytes:
         """Seal a secret for its place. Call it inside the transaction that stores it."""
         self.look()

@@ -73,6 +73,7 @@ def decide(ask: Ask[DryRunBody]) -> Answer:
         context.settings,
         context.registry,
         context.vault,
+        context.bundles,
         ask.tenant,
         question,
         explain=given.explain,

@@ -65,3 +65,11 @@ def test_what_is_only_for_this_machine_is_not_served(home: Home) -> None:
     with gateways.client(home.data.path, lambda *_said: None) as gateway, pytest.raises(GatewayError) as refused:
         gateway.send("POST", "keys", "rotate", body={}, organization="nobodys")
     assert refused.value.code == "unknown_organization"
+
+
+@pytest.mark.parametrize("path", [("adoptions", "clients"), ("stops",), ("agents",)])
+def test_an_organization_that_is_not_there_has_no_empty_lists(home: Home, path: tuple[str, ...]) -> None:
+    storage.create(home.data)
+    with gateways.client(home.data.path, lambda *_said: None) as gateway, pytest.raises(GatewayError) as refused:
+        gateway.items(*path, organization="nobodys")
+    assert refused.value.code == "unknown_organization"

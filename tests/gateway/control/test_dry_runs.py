@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from gateway.policy import bundle, cache, reexecution
+from gateway.policy.cache import CompiledBundle, compile_bundle
+from gateway.processes import status
+from gateway.registry.policies import activations
+from gateway.registry.records import BundleRecord
 from gateway.secrets.vault import Vault
-from tests.gateway.conftest import ORG, Home
+from gateway.settings import load_settings
+from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.control.conftest import Client, Control
+
+_MANIFEST = b'{"roots": ["base"], "metadata": {"gateway": {"entrypoint": "data.base.authz"}}}'
+_POLICY = b"package base.authz\n\nallow := true\n"
 
 
 @pytest.fixture
@@ -36,6 +46,37 @@ def test_a_dry_run_runs_no_command_for_the_vaults_key(runs: Path, control: Contr
     for _ in range(2):
         viewer("POST", "/decide", asked).ok()
     assert runs.read_text() == before
+
+
+def test_status_asks_once_for_the_vaults_key(runs: Path, control: Control) -> None:
+    upstream = {"name": "openai", "provider": "openai", "secret": "sk-1", "default": True}
+    control.operator()("POST", "/upstreams", upstream, organization=ORG).ok(201)
+    settings = load_settings({"data": control.home.data.path})
+    before = runs.read_text()
+    assert status.look(settings).sealed == {}
+    assert runs.read_text().removeprefix(before) == "once\n"
+
+
+def test_dry_runs_compile_a_bundle_once(control: Control, owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def counting(files: Mapping[str, bytes], digest: str, name: str, kept: Path | None = None) -> CompiledBundle:
+        compiled.append(digest)
+        return compile_bundle(files, digest, name, kept)
+
+    for module in (cache, reexecution):
+        monkeypatch.setattr(module, "compile_bundle", counting)
+    control.home.agent("bot")
+    control.home.key()
+    files = {".manifest": _MANIFEST, "a.rego": _POLICY}
+    digest = bundle.publish(control.home.data.bundles, files)
+    found = BundleRecord(name="base", commit="c" * 40, digest=digest, author="dana", entrypoint="data.base.authz")
+    activations.activate(control.home.registry, actor=ACTOR, commit="c" * 40, author="dana", bundles=[found])
+    owner("POST", "/bindings", {"subject_kind": "agent", "subject": "bot", "bundle": "base"}).ok(201)
+    for _ in range(2):
+        answer = owner("POST", "/decide", {"agent": "bot", "call": {"action": "models.list"}}).ok()
+        assert (answer["allow"], answer["bundles"][0]["bundle"]) == (True, "base")
+    assert compiled == [digest]
 
 
 def test_a_bundle_that_is_missing_tells_nothing_of_the_machines_directories(control: Control, owner: Client) -> None:

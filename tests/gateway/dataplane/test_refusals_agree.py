@@ -120,7 +120,10 @@ def test_every_path_refuses_for_the_same_reason(home: Home) -> None:
     [call] = calls_of(home.registry, ORG, ["gpt-4o"], None, None, None)
     wrong: dict[str, list[object]] = {}
     seen: set[Refusal] = set()
-    with closing(RegistryReader(home.data.registry_db)) as reader, closing(DryRun(settings, home.vault)) as dry_run:
+    with (
+        closing(RegistryReader(home.data.registry_db)) as reader,
+        closing(DryRun(settings, home.vault, bundles.load)) as dry_run,
+    ):
         principals = Principals([ApiKeys(reader, home.peppers)])
         for above in itertools.product(_ABOVE, _ABOVE, _STOPS):
             put(home, *above)
@@ -133,7 +136,7 @@ def test_every_path_refuses_for_the_same_reason(home: Home) -> None:
                 told = {"a dry run": refusal(dry_run.principal(case.key_id, "api_key"))}
                 if above in {("active", "active", ""), ("suspended", "active", "all"), ("active", "revoked", "")}:
                     question = Question(agent=case.name, key=case.text, call={"action": "models.list"})
-                    answer = dry_runs.answer(settings, home.registry, home.vault, ORG, question)
+                    answer = dry_runs.answer(settings, home.registry, home.vault, bundles, ORG, question)
                     refused = answer["reason"] != "no_policy"
                     told["gateway decide"] = (answer["reason"], answer["detail"]) if refused else ("", "")
                 # Of agents that have ended, nobody asks what they may.
