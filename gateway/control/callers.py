@@ -26,6 +26,12 @@ class Caller:
         """What audit entries call it."""
         return f"operator:{self.operator.id}"
 
+    def check_everywhere(self, what: str) -> None:
+        """Raise `Problem` 403 for an operator of one organization; `what` says what such a one may not do."""
+        if self.organization is not None:
+            detail = f"an operator of one organization {what}"
+            raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+
     @property
     def is_here(self) -> bool:
         """True if it is a user of the gateway's machine, who may read its files, or a copy of some, as well."""

@@ -38,7 +38,7 @@ def asked(
     context: Context, caller: Caller, operation: Operation, path: Mapping[str, str], query: dict[str, str], **more: Any
 ) -> Ask[Any, Any]:
     """What the operation's function gets; `more` are the other members of `Ask`, checked."""
-    wanted = query.pop("organization", None) if operation.about != "nothing" else None
+    wanted = query.pop("organization", None) if operation.of_an_organization else None
     return Ask(
         context=context,
         caller=caller,

@@ -78,7 +78,7 @@ def _parameters(operation: Operation) -> list[Schema]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in operation.parameters
     ]
-    if operation.about != "nothing":
+    if operation.of_an_organization:
         means = "the whole gateway" if operation.about == "home" else "`default`"
         text = f"The organization's name. If it is left out: your own, or {means} for operators of the whole gateway."
         found.append(_optional("organization", "query", {"type": "string"}, text))

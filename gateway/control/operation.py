@@ -1,7 +1,7 @@
 """Operations: what the control API serves, declared at its functions; requests and answers as these see them.
 
 A function in `api/` becomes an operation by the decorator `Operation`. Its docstring is the summary, and the type of
-its request says which body and parameters it takes: `Ask[NewWebhook]`, `Ask[None, PageQuery]`. The server (`server.py`)
+its request says which body and parameters it takes: `Ask[NewAgent]`, `Ask[None, PageQuery]`. The server (`server.py`)
 carries operations out and the document (`openapi.py`) is made of them, so that the two cannot differ.
 """
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # a command imports what its own operation needs, and no more
 
     from gateway.audit.writer import AuditWriter
     from gateway.control.callers import Caller
-    from gateway.control.cursors import Cursors
     from gateway.control.permissions import Bundles
+    from gateway.control.sealing import Cursors
     from gateway.data_directory import DataDirectory
     from gateway.identity.credentials import Peppers
     from gateway.registry.database import Registry, Step
@@ -224,13 +224,14 @@ def tag(version: int, *, default: bool = False) -> str:
 
 @dataclass(kw_only=True, eq=False)
 class Operation:
-    """One method of one path, such as "GET /webhooks": the decorator of the function that carries it out.
+    """One method of one path, such as "GET /agents": the decorator of the function that carries it out.
 
     `noun` says which right it takes; by default it is the first part of the path. `summary` is by default the first
     paragraph of the function's docstring. `answer` is the schema of what it answers.
 
     `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
-    gateway if there is no parameter ("home"), or none ("nothing"). `restricts` is a change that takes something away
+    gateway if there is no parameter ("home"), none ("nothing"), or the whole gateway, for whose operators it is
+    ("gateway"). `restricts` is a change that takes something away
     and so must not wait for the log, or a function of the body that tells. `if_match` says whether the client must name
     the version that it has seen. One that `streams` answers with a feed of events (`event_streams.py`). A body has at
     most `most_bytes` and `most_values`. A `heavy` one takes seconds, so few are carried out at a time. One that
@@ -249,7 +250,7 @@ class Operation:
     heavy: bool = False
     waits_for_others: bool = False
     changes_nothing: bool = False
-    about: Literal["tenant", "home", "nothing"] = "tenant"
+    about: Literal["tenant", "home", "nothing", "gateway"] = "tenant"
     restricts: bool | Callable[[Any], bool] = False
     if_match: Literal["required", "accepted"] | None = None
     tagged: bool = False
@@ -272,7 +273,7 @@ class Operation:
 
     @cached_property
     def _types(self) -> tuple[Any, ...]:
-        """The types of its body and query, as the function's parameter names them: `Ask[NewWebhook]`."""
+        """The types of its body and query, as the function's parameter names them: `Ask[NewAgent]`."""
         asked = next(iter(self.function.__annotations__.values()))
         return get_args(eval(asked, self.function.__globals__))  # noqa: S307  # a line of this program
 
@@ -283,6 +284,11 @@ class Operation:
     @property
     def query(self) -> type[Query]:
         return next((each for each in self._types if isinstance(each, type) and issubclass(each, Query)), Query)
+
+    @property
+    def of_an_organization(self) -> bool:
+        """True if it has the parameter `organization`."""
+        return self.about in ("tenant", "home")
 
     @property
     def writes(self) -> bool:

@@ -1,4 +1,4 @@
-"""Values that a client keeps for the control API: sealed, so that it can neither read nor make them.
+"""Values that a client keeps for the control API, such as cursors: sealed, so that it can neither read nor make them.
 
 The key comes from a pepper, so what was sealed can be opened after a restart.
 """
@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.control.problems import Problem
 
 _NONCE: Final = 12
 
@@ -43,3 +45,30 @@ class Sealer:
 
 def _bound(place: tuple[str, ...]) -> bytes:
     return json.dumps(place).encode()
+
+
+_LONGEST = 1024
+
+
+class Cursors:
+    """Where a list goes on, for one list of one organization.
+
+    A client must not read them, because a position in the order of all logs would tell how much other organizations do.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._sealer = Sealer(secret, "cursors of the control API", _LONGEST)
+
+    def seal(self, position: Any, *place: str) -> str:
+        """The cursor for a position, which is JSON, in the list that `place` names."""
+        return self._sealer.seal(position, *place)
+
+    def open(self, cursor: str, *place: str) -> Any:
+        try:
+            return self._sealer.open(cursor, *place)
+        except ValueError:
+            error = {"parameter": "cursor", "message": "not a cursor of this list"}
+            hint = "send the `next` of the page before as it was, or leave the cursor out to begin anew"
+            raise Problem(
+                400, "invalid_cursor", "the cursor is not one of this list", hint=hint, errors=[error]
+            ) from None

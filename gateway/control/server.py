@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.audit.writer import AuditWriter
 from gateway.control import dispatch, openapi, operations, page, problems, requests
 from gateway.control.callers import Caller, check_access
-from gateway.control.cursors import Cursors
 from gateway.control.dashboard.app import Dashboard
 from gateway.control.dashboard.door import Reply
 from gateway.control.event_streams import EventStreams, Feed
@@ -32,6 +31,7 @@ from gateway.control.permissions import Bundles
 from gateway.control.places import ALIKE, LARGE_BYTES, THREADS, Hall, Threads, held, holders_of
 from gateway.control.problems import Problem
 from gateway.control.repeats import Repeats
+from gateway.control.sealing import Cursors
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
@@ -133,7 +133,7 @@ class ControlApi:
             "restricting": Threads("restricting", "restrictions", THREADS),
             "heavy": Threads("heavy", "requests that take seconds", MAX_HEAVY, ALIKE),
             "beside": Threads("beside", "pages beside the API", MAX_BESIDE, ALIKE),
-            "outside": Threads("outside", "upstreams and webhooks that are tried", MAX_OUTSIDE, ALIKE, waits=False),
+            "outside": Threads("outside", "servers elsewhere that are tried", MAX_OUTSIDE, ALIKE, waits=False),
         }
         self._gate = Gate(context.registry, context.peppers, later=self._threads["changing"].submit)
         self._large = Shares("bytes of large bodies", LARGE_BYTES)

@@ -23,7 +23,9 @@ DEFAULT = "default"
 
 def organization(context: Context, operation: Operation, caller: Caller, wanted: str | None) -> str | None:
     """The organization that is meant; None for the whole gateway, or if the operation is about none."""
-    if operation.about == "nothing":
+    if operation.about == "gateway":
+        caller.check_everywhere("has nothing to do with what belongs to the whole gateway")
+    if not operation.of_an_organization:
         return caller.organization
     if caller.organization is not None:
         check_visible(caller, caller.organization if wanted is None else wanted)

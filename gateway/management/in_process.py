@@ -29,8 +29,8 @@ from gateway.registry.documents import plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.control.cursors import Cursors
     from gateway.control.permissions import Bundles
+    from gateway.control.sealing import Cursors
     from gateway.identity.credentials import Peppers
     from gateway.registry.database import Registry
     from gateway.registry.publication import Warn
@@ -147,7 +147,7 @@ class _Context(Context):
 
     @cached_property
     def cursors(self) -> Cursors:
-        from gateway.control.cursors import Cursors
+        from gateway.control.sealing import Cursors
 
         return Cursors(os.urandom(32))  # none leaves this process
 

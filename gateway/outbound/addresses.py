@@ -1,6 +1,6 @@
-"""The addresses that the gateway may connect to: for upstreams, issuers and webhooks one rule (pure).
+"""The addresses that the gateway may connect to: one rule for all that operators name (pure).
 
-An operator who may add one of them could otherwise have the gateway knock on doors inside its own network. So a host's
+An operator who may name one could otherwise have the gateway knock on doors inside its own network. So a host's
 addresses are looked at when a connection is made, not when it is added, and `pool.py` connects to these very addresses:
 a name that is looked up again could lead elsewhere. A host that must be public and is not looks like one that does not
 exist, so that nobody learns from the gateway which names and ports there are inside.

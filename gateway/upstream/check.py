@@ -3,7 +3,7 @@
 The request is the provider's list of models, which costs nothing and which each family has. It is made as the data
 plane makes its own, with the same client. JSON APIs (`http`) have no request of which that is known, so for them only
 the connection and TLS are tried. No agent calls here, so there is no decision; who had it done is on record before the
-key is used (`control/upstream_checks.py`). The provider's text is shown nowhere: some repeat the key.
+key is used (`control/api/upstreams.py`). The provider's text is shown nowhere: some repeat the key.
 """
 
 from __future__ import annotations

@@ -15,18 +15,19 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import Field, WithJsonSchema
 
-from gateway.control import fleet_rights, shapes
+from gateway.control import shapes
+from gateway.control.api.keys import check_actions
 from gateway.control.api.upstreams import Secret, check_reach
-from gateway.control.callers import check_access
-from gateway.control.key_actions import check_actions
+from gateway.control.callers import Caller, check_access
 from gateway.control.operation import Answer, Ask, Operation, Reasoned, Schema
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
+from gateway.identity import operator_roles
 from gateway.registry.database import Registry
 from gateway.registry.fleet import document, export, posted
 from gateway.registry.fleet.apply import Applier
 from gateway.registry.fleet.document import Document, FleetError
-from gateway.registry.fleet.plan import Planner, Step
+from gateway.registry.fleet.plan import NAMED_ONLY, Noun, Planner, Step
 from gateway.upstream.providers.http import api, openapi
 
 _PURPOSE: Final = b"plan of a fleet file\0"
@@ -120,10 +121,61 @@ class _Sent:
         return api.dump(openapi.api_of(self.documents[upstream]))
 
 
+SECTIONS: Final = {
+    "settings": "organizations",
+    "teams": "teams",
+    "agents": "agents",
+    "spiffe_ids": "keys",
+    "public_keys": "keys",
+    "upstreams": "upstreams",
+    "routes": "routes",
+    "bindings": "bindings",
+    "limits": "limits",
+}
+"""What one must be for, to read a section or to compare with it."""
+
+_NOUNS: Final[dict[Noun, str]] = {
+    "team": "teams",
+    "agent": "agents",
+    "key": "keys",
+    "SPIFFE ID": "keys",
+    "public key": "keys",
+    "upstream": "upstreams",
+    "route": "routes",
+    "binding": "bindings",
+    "limit": "limits",
+    "organization": "organizations",
+}
+
+
+def check_comparison(caller: Caller, document: Mapping[str, Any], *, keys: bool) -> None:
+    """Raise `Problem` 403 unless the operator may read everything that this document is compared with."""
+    nouns = [noun for section, noun in SECTIONS.items() if section in document] + ["keys"] * keys
+    for noun in dict.fromkeys(nouns):
+        check_access(caller, noun, write=False)
+
+
+def check_steps(caller: Caller, steps: Sequence[Step]) -> None:
+    """Raise `Problem` 403 unless the operator may take each step.
+
+    A team that is made because something names it needs no right of its own: naming it is a step that is checked, and
+    makes the team in requests for one thing as well.
+    """
+    nouns = [_NOUNS[each.noun] for each in steps if each.noun != "team" or each.changes != NAMED_ONLY]
+    for noun in dict.fromkeys(nouns):
+        check_access(caller, noun, write=True)
+
+
+def may_change(caller: Caller, noun: str) -> bool:
+    return operator_roles.may(caller.operator.role, noun, write=True) and operator_roles.within(
+        caller.token.scopes, noun, write=True
+    )
+
+
 @Operation("GET /fleet", answer=_FLEET)
 def exported(ask: Ask) -> Answer:
     """An organization's part of the registry as a fleet file, without secrets."""
-    for noun in dict.fromkeys(fleet_rights.SECTIONS.values()):
+    for noun in dict.fromkeys(SECTIONS.values()):
         check_access(ask.caller, noun, write=False)
     return Answer(body=export.document(ask.registry, ask.tenant, of_gateway=ask.caller.organization is None))
 
@@ -144,7 +196,7 @@ def plan(ask: Ask[FleetToPlan]) -> Answer:
     """
     given = ask.body
     read = _read(ask, given)
-    fleet_rights.check_comparison(ask.caller, read.value, keys=given.with_keys)
+    check_comparison(ask.caller, read.value, keys=given.with_keys)
     check = functools.partial(_check_reach, ask)
     try:
         if given.rehearse:
@@ -173,11 +225,11 @@ def apply(ask: Ask[FleetToApply]) -> Answer:
     given = ask.body
     read = _read(ask, given)
     keys = given.keys is not None
-    fleet_rights.check_comparison(ask.caller, read.value, keys=keys)
+    check_comparison(ask.caller, read.value, keys=keys)
     planner = _planner(ask, ask.registry, read, given, keys=keys)
 
     def check(steps: Sequence[Step]) -> None:
-        fleet_rights.check_steps(ask.caller, steps)
+        check_steps(ask.caller, steps)
         _check_reach(ask, steps)
         if ask.matching is not None and not {"*", _tag(ask, given, keys, steps)} & set(ask.matching):
             detail = "the registry was changed since the plan was made"
@@ -213,7 +265,7 @@ def _planner(ask: Ask, registry: Registry, read: Document, given: FleetBody, *, 
         prune=given.prune,
         keys=keys,
         # Who only reads must not find out secrets by guessing.
-        compare_secrets=fleet_rights.may_change(ask.caller, "upstreams"),
+        compare_secrets=may_change(ask.caller, "upstreams"),
         of_gateway=ask.caller.organization is None,
         replace_revoked=given.replace_revoked,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from gateway.control import shapes
-from gateway.control.api.token_keys import check_whole
 from gateway.control.operation import Answer, Ask, Operation, Reasoned
 from gateway.control.problems import Problem
 from gateway.registry.secret_keys import peppers, vault_rotation
@@ -16,33 +15,29 @@ _LEFT = {"type": "integer", "description": "How many are not sealed under the ke
 _NUMBER = {"type": "integer"}
 
 
-@Operation("GET /vault", noun="secret-keys", about="nothing", answer=shapes.record(VaultState, left=_LEFT))
+@Operation("GET /vault", noun="secret-keys", about="gateway", answer=shapes.record(VaultState, left=_LEFT))
 def vault(ask: Ask) -> Answer:
     """Show which key secrets are sealed under, and what is sealed under which."""
-    check_whole(ask)
     found = vault_rotation.state(ask.registry, ask.context.data.keys)
     members = {name: getattr(found, name) for name in ("key", "older", "sealed", "where")}
     return Answer(body={**members, "left": found.left})
 
 
-@Operation("PUT /vault", noun="secret-keys", about="nothing", heavy=True, answer=shapes.record(Rewrapped))
+@Operation("PUT /vault", noun="secret-keys", about="gateway", heavy=True, answer=shapes.record(Rewrapped))
 def rotate(ask: Ask[Reasoned]) -> Answer:
     """Make a new key and put everything sealed under it, or go on with that."""
-    check_whole(ask)
     return Answer(body=vault_rotation.rotate(ask.change(), ask.context.data.keys, ask.actor, reason=ask.body.reason))
 
 
-@Operation("GET /peppers", noun="secret-keys", about="nothing", answer=shapes.page(shapes.record(PepperUse)))
+@Operation("GET /peppers", noun="secret-keys", about="gateway", answer=shapes.page(shapes.record(PepperUse)))
 def listed(ask: Ask) -> Answer:
     """List the peppers, and how many keys that work are hashed under each."""
-    check_whole(ask)
     return Answer(body={"items": peppers.uses(ask.registry, ask.context.data.keys), "next": None})
 
 
-@Operation("POST /peppers", noun="secret-keys", about="nothing", status=201, answer=shapes.closed({"pepper": _NUMBER}))
+@Operation("POST /peppers", noun="secret-keys", about="gateway", status=201, answer=shapes.closed({"pepper": _NUMBER}))
 def add(ask: Ask) -> Answer:
     """Make a new pepper, under which keys are hashed from now on."""
-    check_whole(ask)
     made = peppers.add(ask.change(), ask.context.data.keys, ask.actor)
     ask.context.peppers.look()  # what this process hashes from now on is under it
     return Answer(body={"pepper": made})
@@ -51,12 +46,11 @@ def add(ask: Ask) -> Answer:
 @Operation(
     "DELETE /peppers/{pepper}",
     noun="secret-keys",
-    about="nothing",
+    about="gateway",
     answer=shapes.closed({"pepper": _NUMBER, "removed": {"type": "boolean"}}),
 )
 def remove(ask: Ask) -> Answer:
     """Delete a pepper that no key which works is hashed under."""
-    check_whole(ask)
     if not re.fullmatch(r"[0-9]{1,9}", ask.path["pepper"]):
         raise Problem(404, "unknown_pepper", "a pepper is named by its number", hint="GET /api/v1/peppers lists them")
     version = int(ask.path["pepper"])

@@ -6,27 +6,34 @@ public address, over https. So what answers must have a certificate for the name
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field
 from sqlmodel import Session
 
-from gateway.control import shapes, upstream_checks
+from gateway.control import shapes
 from gateway.control.callers import Caller
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
+from gateway.dataplane.registry_view import destination_of, opened, provider_of
 from gateway.errors import GatewayError
 from gateway.outbound import addresses
 from gateway.registry import names, queries
 from gateway.registry.documents import plain
 from gateway.registry.names import PROVIDERS
+from gateway.registry.port import UpstreamRow
 from gateway.registry.records import UpstreamRecord
-from gateway.registry.upstreams.changes import add_upstream, remove_upstream
+from gateway.registry.upstreams.changes import add_upstream, remove_upstream, use
+from gateway.secrets.vault import Vault
+from gateway.upstream import check as checks
 from gateway.upstream import operations as upstream_operations
 from gateway.upstream.check import UpstreamCheck
 from gateway.upstream.operations import UpstreamOperation
 from gateway.upstream.providers.http import api, openapi
+from gateway.upstream.routing import Destination
 
 _UPSTREAM = shapes.record(UpstreamRecord, "specification")
 _OPERATION = shapes.record(UpstreamOperation)
@@ -134,9 +141,7 @@ def check_reach(caller: Caller, url: str, *, insecure: bool) -> None:
 @Operation("POST /upstreams/{upstream}/check", waits_for_others=True, answer=shapes.record(UpstreamCheck))
 def check(ask: Ask[Reasoned]) -> Answer:
     """Ask an upstream for its models with the stored key now, and say what is wrong."""
-    [found] = upstream_checks.carry_out(
-        ask.change(), ask.context.vault, **ask.by, upstreams=[ask.path["upstream"]], reason=ask.body.reason
-    )
+    [found] = _checked(ask, [ask.path["upstream"]])
     return Answer(body=found)
 
 
@@ -146,9 +151,7 @@ def check_several(ask: Ask[Several]) -> Answer:
 
     At the same time.
     """
-    found = upstream_checks.carry_out(
-        ask.change(), ask.context.vault, **ask.by, upstreams=ask.body.upstreams, reason=ask.body.reason
-    )
+    found = _checked(ask, ask.body.upstreams)
     return Answer(body={"items": found})
 
 
@@ -185,3 +188,16 @@ def _one(ask: Ask) -> UpstreamRecord:
     if (one := found.get(ask.path["upstream"])) is None:
         raise names.unknown_upstream(ask.path["upstream"], found)
     return one
+
+
+def _checked(ask: Ask[Reasoned], upstreams: Sequence[str]) -> list[UpstreamCheck]:
+    """Check these upstreams, all at the same time. Each has its entry in the outbox before anything is sent."""
+    rows = use(ask.change(), **ask.by, upstreams=upstreams, reason=ask.body.reason)
+    return asyncio.run(checks.check([_destination(row, ask.context.vault) for row in rows]))
+
+
+def _destination(row: UpstreamRow, vault: Vault) -> Destination:
+    if provider_of(row) is None:
+        message = f"this version of the gateway does not know the provider `{row.provider}` of upstream `{row.name}`"
+        raise GatewayError("invalid_provider", message, subject=row.name, hint="upgrade it")
+    return destination_of(row, opened(row, vault))

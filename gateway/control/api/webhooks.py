@@ -9,7 +9,6 @@ from pydantic import Field
 from gateway.audit import search
 from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
-from gateway.control.problems import Problem
 from gateway.registry import webhooks
 from gateway.registry.documents import plain
 from gateway.registry.records import WebhookRecord
@@ -56,9 +55,8 @@ def listed(ask: Ask[None, PageQuery]) -> Answer:
 def add(ask: Ask[NewWebhook]) -> Answer:
     """Add a webhook, which is told of what happens from now on."""
     given = ask.body
-    if (given.insecure or given.allow_private) and ask.caller.organization is not None:
-        detail = "an operator of one organization may not have the gateway send into its own network"
-        raise Problem(403, "forbidden", detail, hint="an operator of the whole gateway can")
+    if given.insecure or given.allow_private:
+        ask.caller.check_everywhere("may not have the gateway send into its own network")
     secret = signature.new_secret() if given.secret is None else given.secret
     signature.key_of(secret)
     with ask.context.log() as db:
