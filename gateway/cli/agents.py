@@ -103,6 +103,11 @@ def list_agents(
     after: Annotated[
         str | None, typer.Option("--after", metavar="AGENT", help="Only those that are newer than this one.")
     ] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Only those of this status.")] = None,
+    team: Annotated[str | None, typer.Option("--team", help="Only those of this team.")] = None,
+    search: Annotated[
+        str | None, typer.Option("--search", metavar="TEXT", help="Only those with this in their name or owner.")
+    ] = None,
 ) -> None:
     """List agents, also those that have ended, now or as they were at an earlier time.
 
@@ -115,7 +120,8 @@ def list_agents(
     agents: list[AgentRecord] = []
     more = False
     with ask.gateway() as gateway:
-        for page in gateway.pages("agents", most=limit, organization=ask.organization, at=when, after=after):
+        wanted: dict[str, Any] = {"at": when, "after": after, "status": status, "team": team, "search": search}
+        for page in gateway.pages("agents", most=limit, organization=ask.organization, **wanted):
             agents += documents.records(kind, page["items"])
             more = page["next"] is not None
         if limit is None and after is None:

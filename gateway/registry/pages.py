@@ -29,8 +29,12 @@ def agents(
     limit: int,
     status: str | None = None,
     team: str | None = None,
+    search: str | None = None,
 ) -> tuple[list[AgentRecord], bool]:
-    """The next agents, the oldest first, also those that have ended; and whether there are more."""
+    """The next agents, the oldest first, also those that have ended; and whether there are more.
+
+    `search` is a part of a name or owner, in any case, or the beginning of an id.
+    """
     with registry.read() as session:
         owner = queries.find_organization(session, organization)
         mine = select(Agent).where(Agent.organization_id == owner.id)
@@ -40,6 +44,14 @@ def agents(
             mine = mine.where(review_dates.having(owner, status, time.time_ns()))
         if team is not None:
             mine = mine.where(Agent.team == team)
+        if search is not None:
+            mine = mine.where(
+                or_(
+                    col(Agent.name).icontains(search, autoescape=True),
+                    col(Agent.owner).icontains(search, autoescape=True),
+                    col(Agent.id).startswith(search, autoescape=True),
+                )
+            )
         rows = session.exec(mine.order_by(col(Agent.id)).limit(limit + 1)).all()
         return [row_records.agent_record(owner, each) for each in rows[:limit]], len(rows) > limit
 

@@ -95,6 +95,11 @@ class AgentQuery(PageQuery):
 
     status: str | None = Field(None, description="Only those of this status.")
     team: str | None = Field(None, description="Only those of this team.")
+    search: str | None = Field(
+        None,
+        max_length=200,
+        description="Only those with this in their name or owner, or whose id begins so; not with `at`.",
+    )
     after: str | None = Field(None, description="Begin after the agent of this name or id.", min_length=1)
     at: AwareDatetime | None = Field(None, description="As they were then; a page may have fewer items, and a `next`.")
 
@@ -119,7 +124,7 @@ def standing(ask: Ask[None, StandingQuery]) -> Answer:
 def listed(ask: Ask[None, AgentQuery]) -> Answer:
     """List agents, also those that have ended, now or as they were at a time."""
     given = ask.query
-    place = (ask.tenant, "agents", given.status or "", given.team or "", str(given.at or ""))
+    place = (ask.tenant, "agents", given.status or "", given.team or "", str(given.at or ""), given.search or "")
     after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
     if after is None and given.after is not None:
         after = queries.agent(ask.registry, ask.tenant, given.after).id
@@ -134,7 +139,12 @@ def listed(ask: Ask[None, AgentQuery]) -> Answer:
         ]
         return Answer(body={"items": wanted, "next": following})
     found, more = pages.agents(
-        ask.registry, ask.tenant, after=after, limit=given.limit, status=given.status, team=given.team
+        *(ask.registry, ask.tenant),
+        after=after,
+        limit=given.limit,
+        status=given.status,
+        team=given.team,
+        search=given.search,
     )
     cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
     return Answer(body={"items": found, "next": cursor})

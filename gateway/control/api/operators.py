@@ -29,7 +29,8 @@ TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS)
 _TEXT = {"type": ["string", "null"], "description": "The token, once; null in a repeated answer."}
 NEW_TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS, token=_TEXT)
 _DEPLOYMENT = {"type": "string", "description": "The name of the gateway's deployment."}
-_ME = shapes.record(OperatorRecord, token=TOKEN, deployment=_DEPLOYMENT)
+_BASE_URL = {"type": "string", "description": "Where agents send their requests, without the path of an API."}
+_ME = shapes.record(OperatorRecord, token=TOKEN, deployment=_DEPLOYMENT, base_url=_BASE_URL)
 _VERSION = shapes.record(OperatorVersionRecord)
 
 
@@ -78,7 +79,8 @@ def _token(record: OperatorTokenRecord) -> dict[str, Any]:
 def me(ask: Ask) -> Answer:
     """Show who you are, and what your token is for."""
     deployment = queries.deployment(ask.registry)
-    return Answer(body={**plain(ask.caller.operator), "token": _token(ask.caller.token), "deployment": deployment})
+    beside = {"deployment": deployment, "base_url": ask.context.settings.data_plane}
+    return Answer(body={**plain(ask.caller.operator), "token": _token(ask.caller.token), **beside})
 
 
 @Operation("GET /operators", about="home", answer=shapes.page(_OPERATOR))

@@ -46,6 +46,7 @@ class View:
     csrf: str
     door: Asked
     warnings: list[str] = field(default_factory=list)
+    made: list[tuple[str, ...]] = field(default_factory=list)
 
     @property
     def base(self) -> str:
@@ -91,7 +92,9 @@ class View:
         if match:
             headers[b"if-match"] = match.encode()
         if method == "POST" and (once := self.form.get("once")):
-            headers[b"idempotency-key"] = once.encode("ascii", "replace")
+            # One form may make several changes, each of which has a key of its own.
+            self.made.append(path)
+            headers[b"idempotency-key"] = f"{once[:64]}-{len(self.made)}".encode("ascii", "replace")
         raw = b"" if body is None else orjson.dumps(body)
         string = _string(query).removeprefix("?").encode()
         reply = await self.door(self.caller, method, below(PREFIX, *path), string, headers, raw)

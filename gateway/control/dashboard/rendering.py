@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,6 +21,7 @@ _HERE: Final = Path(__file__).parent
 SECTIONS: Final = (
     ("", "Home", None),
     ("agents", "Agents", "agents"),
+    ("decisions", "Decisions", "audit"),
 )
 """What the navigation has: a path, a title, and the noun that the person must be able to read."""
 
@@ -73,6 +75,7 @@ def _environment() -> jinja2.Environment:
         "number": number,
         "tone": tone,
         "words": lambda text: str(text).replace("_", " "),
+        "json": pretty,
     }
     made.globals |= {"root": ROOT, "static": _static()}
     return made
@@ -93,6 +96,11 @@ def when(text: str) -> str:
         return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
     except (TypeError, ValueError):
         return str(text)
+
+
+def pretty(value: Any) -> str:
+    """JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def money(microusd: Any) -> str:

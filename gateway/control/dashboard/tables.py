@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Download
 
-Kind = Literal["text", "id", "time", "badge", "number", "money", "code", "list"]
+Kind = Literal["text", "id", "time", "badge", "number", "money", "code", "list", "lines", "act"]
 
 PAGE: Final = 50
 CSV_PAGE: Final = 500
@@ -61,8 +61,6 @@ class Table:
     next: str | None = None
     first: str | None = None
     csv: str | None = None
-    live: str | None = None
-    """The stream of events whose rows come on top."""
 
     @classmethod
     def of(
@@ -74,10 +72,15 @@ class Table:
         name: str,
         command: Sequence[str],
         empty: str,
+        of_organization: bool = True,
+        alone: bool = True,
         onward: str = "next",
         parameter: str = "cursor",
     ) -> Table:
-        """`onward` is the member with the cursor of the next page, and `parameter` where the operation takes it."""
+        """A table that is `alone` on its page is the page's file as well.
+
+        `onward` is the member with the cursor of the next page, and `parameter` where the operation takes it.
+        """
         items = reply["items"] if isinstance(reply, Mapping) else reply
         following = reply.get(onward) if isinstance(reply, Mapping) else None
         rows = [
@@ -97,27 +100,28 @@ class Table:
             name=name,
             columns=columns,
             rows=rows,
-            command=command_line(view, *command),
+            command=command_line(view, *command, of_organization=of_organization),
             empty=empty,
             next=view.again(**{parameter: following, "format": None}) if following else None,
             first=view.again(**{parameter: None}) if view.query.get(parameter) else None,
-            csv=view.again(format="csv") if rows else None,
+            csv=view.again(format="csv") if rows and alone else None,
         )
 
     def download(self) -> Download:
         """The same as a file. A cell that a spreadsheet would take for a formula is text."""
         out = io.StringIO()
         writer = csv.writer(out)
-        writer.writerow([each.title for each in self.columns])
+        kept = [number for number, each in enumerate(self.columns) if each.kind != "act"]
+        writer.writerow([self.columns[number].title for number in kept])
         for row in self.rows:
-            writer.writerow([_plain(each.value) for each in row])
+            writer.writerow([_plain(row[number].value) for number in kept])
         return Download(f"{self.name}.csv", out.getvalue().encode())
 
 
-def command_line(view: View, *words: str) -> str:
-    """The command that does or shows the same. Options without a value are given as `None` and left out."""
-    where = [] if view.organization == "default" and view.caller.organization is None else ["--org", view.organization]
-    return shlex.join(["gateway", *words, *where])
+def command_line(view: View, *words: str, of_organization: bool = True) -> str:
+    """The command that does or shows the same. Commands mean the organization `default` if none is named."""
+    named = of_organization and view.organization != "default"
+    return shlex.join(["gateway", *words, *(["--org", view.organization] if named else [])])
 
 
 def options(**given: str | None) -> list[str]:

@@ -67,7 +67,7 @@ class Told:
             self._row(noun, entry, is_end=what == "key.revoked")
             if "replaces" in entry:
                 self.retiring[str(entry["replaces"])] = str(entry.get("retires_ns"))
-        elif noun in _VERSIONED and _VERSIONED[noun] in entry and (noun != "agent" or "agent_version" in entry):
+        elif noun in _VERSIONED and _VERSIONED[noun] in entry and _OF_A_VERSION.get(noun, _VERSIONED[noun]) in entry:
             identifier = str(entry[_VERSIONED[noun]])
             self.last[noun, identifier] = entry
             if noun == "agent":
@@ -85,6 +85,8 @@ class Told:
 
 _VERSIONED: Final = {"agent": "agent", "team": "team_id", "organization": "organization_id", "operator": "operator"}
 """Things whose rows stay, and the members of their entries that name them."""
+_OF_A_VERSION: Final = {"agent": "agent_version", "operator": "role"}
+"""Members that only entries of a new version have: that an operator logs in changes nothing of it."""
 
 
 def found(registry: Registry, log: IndexedLog) -> list[Difference]:

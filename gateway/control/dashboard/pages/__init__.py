@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.control.dashboard.pages import account, agents
+from gateway.control.dashboard.pages import account, agent, agents, decisions, home
 from gateway.control.dashboard.shown import Page
 from gateway.control.problems import Problem
 
-_FILES: Final = (account, agents)
+_FILES: Final = (account, home, agents, agent, decisions)
 PAGES: Final[tuple[Page, ...]] = tuple(page for file in _FILES for page in file.PAGES)
 _TABLE: Final = [(page.pattern, page) for page in PAGES]
 

@@ -1,19 +1,14 @@
-"""The first page of all, the person's own sessions, and logging out."""
+"""The way to the first page, and logging out."""
 
 from __future__ import annotations
 
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.shown import Found, Page, Redirect, Shown
+from gateway.control.dashboard.shown import Found, Page, Redirect
 
 
 async def begin(view: View) -> Found:
     """To the home page of the person's organization."""
     return Redirect(view.link())
-
-
-async def home(view: View) -> Found:
-    status = await view.get_all("status")
-    return Shown("home.html", "Home", {"status": status})
 
 
 async def log_out(view: View) -> Found:
@@ -24,5 +19,4 @@ async def log_out(view: View) -> Found:
 PAGES = [
     Page("", begin, everywhere=True),
     Page("logout", log_out, changes=True, everywhere=True),
-    Page("", home),
 ]

@@ -1,17 +1,20 @@
-"""Agents: the list, one agent now or as it was, and what can be done with it."""
+"""Agents: the list, and registering one."""
 
 from __future__ import annotations
 
-from gateway.control.dashboard import tables
+from typing import Any
+
+from gateway.control.dashboard import forms, tables
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Found, Page, Shown
 from gateway.control.dashboard.tables import Column, Table, options
+from gateway.control.problems import Problem
 
 STATES = ("", "active", "suspended", "expired", "revoked", "retired")
 
 
 async def listed(view: View) -> Found:
-    wanted = {name: view.query.get(name) for name in ("status", "team")}
+    wanted = {name: view.query.get(name) for name in ("search", "status", "team")}
     reply = await view.get("agents", **wanted, cursor=view.query.get("cursor"), limit=tables.size(view))
     columns = [
         Column("Name", "name", href=lambda each: view.link("agents", each["name"])),
@@ -28,13 +31,61 @@ async def listed(view: View) -> Found:
         columns,
         name="agents",
         command=["agents", "list", *options(**wanted)],
-        empty="No agent is like this. An agent is registered with a name, an owner and a policy.",
+        empty="No agent is like this. Register one: it gets a name, an owner, a policy and a key.",
     )
     if view.query.get("format") == "csv":
         return table.download()
     return Shown("agents.html", "Agents", {"table": table, "states": STATES})
 
 
+async def form(view: View) -> Found:
+    return Shown("agent_new.html", "Register an agent", {"bundles": await _bundles(view), "problem": None})
+
+
+async def _bundles(view: View) -> list[str]:
+    """The bundles that judge somebody here already: names to choose from."""
+    found = await view.get("bindings", limit=500)
+    return sorted({each["bundle"] for each in found["items"]})
+
+
+async def register(view: View) -> Found:
+    """Three changes, each of which stands by itself: the agent, its binding, its key."""
+    given = view.form
+    body = {
+        "name": given.get("name", "").strip(),
+        "owner": given.get("owner", "").strip(),
+        "team": given.get("team", "").strip(),
+        "environment": given.get("environment", "").strip() or "dev",
+        "capabilities": forms.words(given.get("capabilities", "")),
+        "reason": given.get("reason", ""),
+    }
+    try:
+        agent = await view.send("POST", "agents", body=body)
+    except Problem as problem:
+        values = {"bundles": await _bundles(view), "problem": problem.document()}
+        return Shown("agent_new.html", "Register an agent", values, problem.status)
+    missing: list[dict[str, Any]] = []
+    if bundle := given.get("bundle", "").strip():
+        bound = {"subject_kind": "agent", "subject": agent["name"], "bundle": bundle, "effect": "grant"}
+        await _beside(view, missing, "bindings", bound)
+    key = await _beside(view, missing, "keys", {"agent": agent["name"]})
+    base_url = (await view.get_all("me"))["base_url"]
+    text = None if key is None else key.get("key")
+    made = {"agent": agent, "key": text, "base_url": base_url, "missing": missing, "bundle": bundle}
+    return Shown("agent_made.html", agent["name"], made, 201)
+
+
+async def _beside(view: View, missing: list[dict[str, Any]], noun: str, body: dict[str, Any]) -> Any:
+    """What belongs to the agent; if it cannot be made, the page says so, since the agent is there."""
+    try:
+        return await view.send("POST", noun, body=body)
+    except Problem as problem:
+        missing.append(problem.document())
+        return None
+
+
 PAGES = [
     Page("agents", listed),
+    Page("agents/new", form),
+    Page("agents/new", register, changes=True),
 ]

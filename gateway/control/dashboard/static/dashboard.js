@@ -19,9 +19,8 @@ each(".copier", (button) => {
   button.addEventListener("click", async (event) => {
     event.preventDefault();
     await navigator.clipboard.writeText(button.dataset.copy);
-    const before = button.textContent;
-    button.textContent = "✓";
-    setTimeout(() => { button.textContent = before; }, 1200);
+    button.classList.add("done");
+    setTimeout(() => button.classList.remove("done"), 1200);
   });
 });
 

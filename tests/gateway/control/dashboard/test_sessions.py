@@ -290,3 +290,9 @@ def test_an_operator_of_one_organization_sees_no_other(two_places: Served) -> No
     whole = two_places.person("root")
     assert "secret-bot" in whole.page("/dashboard/o/acme/agents")
     assert "dana@example.org" in text_of(whole.page("/dashboard/o/default/agents"))
+
+
+def test_a_login_is_no_edit_of_the_registry_by_hand(served: Served) -> None:
+    """It is an entry about an operator that changes nothing of it."""
+    person = served.person()
+    assert "edited the registry by hand" not in person.page(HOME)

@@ -1,0 +1,327 @@
+"""One agent, now or as it was: its identity, versions, calls and permissions, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from gateway.control.dashboard import forms, tables
+from gateway.control.dashboard.door import View
+from gateway.control.dashboard.forms import Act, Field
+from gateway.control.dashboard.pages import decisions
+from gateway.control.dashboard.shown import Found, Page, Redirect, Shown
+from gateway.control.dashboard.tables import Column, Table, command_line
+from gateway.control.problems import Problem
+
+_TABS: Final = (("", "Overview"), ("calls", "Calls"), ("versions", "Versions"), ("permissions", "Permissions"))
+_UNCOMPARED: Final = ("version", "actor", "reason", "since")
+
+_ACTS: Final[dict[str, tuple[str, tuple[str, ...], bool]]] = {
+    "suspend": (
+        "Suspend",
+        (
+            "Every request of the agent is refused from the next one on, until it is resumed.",
+            "Its keys, bindings and limits stay as they are. Calls under way end by themselves.",
+        ),
+        True,
+    ),
+    "resume": (
+        "Resume",
+        ("The agent's requests are judged again from the next one on, with the keys that it has.",),
+        False,
+    ),
+    "review": (
+        "Confirm",
+        ("You confirm that the agent is still wanted as it is. The time until the next review starts anew.",),
+        False,
+    ),
+    "retire": (
+        "Retire",
+        ("The agent's work is done: it and its keys end, for good. Its history and its log entries stay.",),
+        True,
+    ),
+    "revoke": (
+        "Revoke",
+        (
+            "The agent and all its keys end, for good, from the next request on. This cannot be undone.",
+            "Its history and its log entries stay. Its name can be used again for another agent.",
+        ),
+        True,
+    ),
+}
+"""What can be done with an agent: the verb for people, the consequence, and whether it takes something away."""
+
+
+async def overview(view: View) -> Found:
+    name, at = view.path["agent"], forms.at(view)
+    found = await view.get("agents", name, "overview", at=at)
+    states: dict[str, Any] = {"items": []}
+    if at is None and view.may("limits"):
+        states = await view.get("limits", "states", subject_kind="agent", subject=name, limit=100)
+    values = {
+        "found": found,
+        "agent": found["agent"],
+        "at": at,
+        "keys": _keys(view, name, found["keys"], at),
+        "bindings": _bindings(view, name, found["bindings"], at),
+        "limits": _limits(view, name, states),
+        "acts": [] if at else _offered(view, found["agent"]["status"]),
+        **_tabs(view, name, ""),
+    }
+    return Shown("agent.html", found["agent"]["name"], values)
+
+
+def _offered(view: View, status: str) -> list[tuple[str, str, bool]]:
+    if not view.may("agents", write=True):
+        return []
+    verbs = {"active": ("review", "suspend", "retire", "revoke"), "suspended": ("resume", "retire", "revoke")}
+    verbs["expired"] = ("retire", "revoke")
+    return [(verb, _ACTS[verb][0], _ACTS[verb][2]) for verb in verbs.get(status, ())]
+
+
+def _tabs(view: View, name: str, current: str) -> dict[str, Any]:
+    tabs = [
+        (view.link("agents", name, *([path] if path else [])), title, path == current)
+        for path, title in _TABS
+        if path != "calls" or view.may("audit")
+    ]
+    return {"tabs": tabs, "name": name}
+
+
+def _keys(view: View, name: str, keys: Any, at: str | None) -> Table:
+    acts = view.may("keys", write=True) and at is None
+
+    def rotated(each: Mapping[str, Any]) -> str | None:
+        can = acts and each["method"] == "api_key" and each["status"] in ("active", "retiring")
+        return view.link("keys", each["id"], "rotate", agent=name) if can else None
+
+    def revoked(each: Mapping[str, Any]) -> str | None:
+        can = acts and each["status"] in ("active", "retiring")
+        return view.link("keys", each["id"], "revoke", agent=name) if can else None
+
+    columns = [
+        Column("Key", "key_id", "id"),
+        Column("State", "status", "badge"),
+        Column("Kind", "method"),
+        Column("Last used", "last_used", "time"),
+        Column("Ends", "expires", "time", narrow=False),
+        Column("", lambda each: "Replace" if rotated(each) else None, "act", rotated),
+        Column("", lambda each: "Revoke" if revoked(each) else None, "act", revoked),
+    ]
+    return Table.of(
+        view,
+        keys,
+        columns if acts else columns[:-2],
+        name="keys",
+        command=["keys", "list", name],
+        alone=False,
+        empty="The agent has no key, so it cannot make a request. Create one.",
+    )
+
+
+def _bindings(view: View, name: str, bindings: Any, at: str | None) -> Table:
+    rows = [{**each["binding"], "revision": each["revision"]} for each in bindings]
+    columns = [
+        Column("Bundle", "bundle"),
+        Column("Effect", lambda each: "shadow" if each["shadow"] else each["effect"], "badge"),
+        Column("By", lambda each: f"{each['subject_kind']} {each['subject']}"),
+        Column(
+            "Revision", lambda each: each["revision"]["commit"][:12] if each["revision"] else "not in force", "code"
+        ),
+        Column("Since", "created", "time", narrow=False),
+        Column("Reason", "reason", narrow=False),
+    ]
+    when = [] if at is None else ["--at", at]
+    return Table.of(
+        view,
+        rows,
+        columns,
+        name="bindings",
+        command=["agents", "show", name, *when],
+        alone=False,
+        empty="No policy judges the agent, so all its requests are denied. Bind a bundle: gateway bind AGENT BUNDLE.",
+    )
+
+
+def _limits(view: View, name: str, states: Any) -> Table:
+    columns = [
+        Column("Limit", "limit"),
+        Column("By", lambda each: f"{each['subject_kind']} {each['subject']}"),
+        Column("Value", "value", "number"),
+        Column("Spent", "spent", "number"),
+        Column("Reserved", "reserved", "number", narrow=False),
+        Column("Left", "left", "number"),
+        Column("Starts anew", "resets_at", "time", narrow=False),
+    ]
+    return Table.of(
+        view,
+        states["items"],
+        columns,
+        name="limits",
+        command=["limits", "show", name],
+        alone=False,
+        empty="No limit holds the agent back, beside those of its policies.",
+    )
+
+
+async def calls(view: View) -> Found:
+    name = (await view.get("agents", view.path["agent"]))["name"]
+    table = await decisions.entries(view, agent=name, kind="decided")
+    if view.query.get("format") == "csv":
+        return table.download()
+    return Shown("agent_calls.html", f"{name}: calls", {"table": table, **_tabs(view, name, "calls")})
+
+
+async def versions(view: View) -> Found:
+    name = view.path["agent"]
+    found = (await view.get("agents", name, "versions", limit=500))["items"]
+    rows = [
+        {**each, "changes": list(_changes(before, each))}
+        for before, each in zip([None, *found[:-1]], found, strict=True)
+    ]
+    columns = [
+        Column("Version", "version", "number"),
+        Column("Since", "since", "time"),
+        Column("By", "actor", narrow=False),
+        Column("Changes", "changes", "lines"),
+        Column("Reason", "reason", narrow=False),
+        Column("", lambda each: "As of then", "act", lambda each: view.link("agents", name, at=each["since"])),
+    ]
+    table = Table.of(
+        view, rows[::-1], columns, name="versions", command=["agents", "history", name], empty="There are no versions."
+    )
+    if view.query.get("format") == "csv":
+        return table.download()
+    return Shown("agent_calls.html", f"{name}: versions", {"table": table, **_tabs(view, name, "versions")})
+
+
+def _changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[str]:
+    """What is different in a version, in words."""
+    if before is None:
+        yield "registered"
+        return
+    for name, value in after.items():
+        if name not in _UNCOMPARED and value != before.get(name):
+            yield f"{name.replace('_', ' ')}: {_said(before.get(name))} → {_said(value)}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={each}" for name, each in value.items()) or "none"
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value or "none")
+
+
+async def permissions(view: View) -> Found:
+    name, given = (await view.get("agents", view.path["agent"]))["name"], view.query
+    found = None
+    words = ["agents", "permissions", name, *tables.options(model=given.get("model"))]
+    if given.get("model"):
+        asked = {each: given.get(each) for each in ("model", "action", "tool", "upstream")}
+        found = await view.get("agents", name, "permissions", **asked, at=forms.at(view))
+        words += tables.options(
+            action=asked["action"], tool=asked["tool"], upstream=asked["upstream"], at=forms.at(view)
+        )
+    values = {"found": found, "command": command_line(view, *words), "at": forms.at(view)}
+    return Shown("agent_permissions.html", f"{name}: permissions", {**values, **_tabs(view, name, "permissions")})
+
+
+# --- what can be done with it -----------------------------------------------------------------------------------------
+
+
+async def _act(view: View) -> Act:
+    name, verb = view.path["agent"], view.path["verb"]
+    if verb not in _ACTS:
+        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the agent's page")
+    agent = await view.get("agents", name)
+    word, consequence, danger = _ACTS[verb]
+    since = f"It is {agent['status']} now, at version {agent['version']}, owned by {agent['owner'] or 'nobody'}."
+    return Act(
+        title=f"{word} {agent['name']}",
+        verb=word,
+        consequence=[*consequence, since],
+        command=command_line(view, "agents", verb, agent["name"]),
+        back=view.link("agents", agent["name"]),
+        section="agents",
+        danger=danger,
+        fields=[Field(name="reason", title="Reason", hint="It stays in the audit log.")],
+    )
+
+
+async def ask(view: View) -> Found:
+    return (await _act(view)).page()
+
+
+async def act(view: View) -> Found:
+    if view.path["verb"] not in _ACTS:
+        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the agent's page")
+    name = view.path["agent"]
+    await view.send("POST", "agents", name, view.path["verb"], body={"reason": view.form.get("reason", "")})
+    return Redirect(view.link("agents", name))
+
+
+async def new_key(view: View) -> Found:
+    name = view.path["agent"]
+    key = await view.send("POST", "keys", body={"agent": name, "reason": view.form.get("reason", "")})
+    return await _shown_once(view, name, key)
+
+
+async def _shown_once(view: View, name: str, key: Mapping[str, Any]) -> Found:
+    me = await view.get_all("me")
+    values = {"key": key.get("key"), "base_url": me["base_url"], "name": name, "replaces": key.get("replaces")}
+    return Shown("key_made.html", f"A key of {name}", values, 201)
+
+
+async def ask_key(view: View) -> Found:
+    key, verb = await view.get("keys", view.path["key"]), view.path["verb"]
+    name = key["agent"]
+    if verb == "rotate":
+        consequence = [
+            "A new key is made and shown once. The old one works on until the overlap is over.",
+            f"It was used last {key['last_used'] or 'never, as far as is known'}.",
+        ]
+        hint = "In hours; meanwhile both keys work."
+        fields = [Field(name="overlap", title="Overlap", value="24", hint=hint, type="number")]
+        word, command = "Replace", command_line(view, "keys", "rotate", key["key_id"])
+    elif verb == "revoke":
+        consequence = [
+            "The key ends, for good, from the next request on: whoever uses it is refused.",
+            f"It was used last {key['last_used'] or 'never, as far as is known'}.",
+        ]
+        fields, word, command = [], "Revoke", command_line(view, "keys", "revoke", key["key_id"])
+    else:
+        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the agent's page")
+    return Act(
+        title=f"{word} {key['key_id']}",
+        verb=word,
+        consequence=consequence,
+        command=command,
+        back=view.link("agents", name),
+        section="agents",
+        danger=verb == "revoke",
+        fields=[*fields, Field(name="reason", title="Reason", hint="It stays in the audit log.")],
+    ).page()
+
+
+async def act_on_key(view: View) -> Found:
+    key, verb, reason = view.path["key"], view.path["verb"], view.form.get("reason", "")
+    if verb == "rotate":
+        hours = forms.number(view.form.get("overlap", ""), "overlap") or 24
+        made = await view.send("POST", "keys", key, "rotate", body={"overlap": hours * 3600, "reason": reason})
+        return await _shown_once(view, made["agent"], made)
+    if verb != "revoke":
+        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the agent's page")
+    ended = await view.send("POST", "keys", key, "revoke", body={"reason": reason})
+    return Redirect(view.link("agents", ended["agent"]))
+
+
+PAGES = [
+    Page("agents/{agent}", overview),
+    Page("agents/{agent}/calls", calls),
+    Page("agents/{agent}/versions", versions),
+    Page("agents/{agent}/permissions", permissions),
+    Page("agents/{agent}/keys", new_key, changes=True),
+    Page("agents/{agent}/do/{verb}", ask),
+    Page("agents/{agent}/do/{verb}", act, changes=True),
+    Page("keys/{key}/{verb}", ask_key),
+    Page("keys/{key}/{verb}", act_on_key, changes=True),
+]

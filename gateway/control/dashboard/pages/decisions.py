@@ -1,0 +1,129 @@
+"""Decisions: past ones by filters, new ones as they come, and one with all that is known of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.control.dashboard import tables
+from gateway.control.dashboard.door import View
+from gateway.control.dashboard.shown import Found, Page, Shown
+from gateway.control.dashboard.tables import Column, Table, command_line, options
+from gateway.control.problems import Problem
+
+_FILTERS: Final = ("agent", "allow", "reason", "model", "since", "until")
+VERDICTS: Final = ("", "true", "false")
+
+
+def verdict(each: Mapping[str, Any]) -> str:
+    entry = each["entry"]
+    word = "allowed" if entry.get("allow") else "denied"
+    return f"dry run: {word}" if entry.get("dry_run") else word
+
+
+def reasons(entry: Mapping[str, Any]) -> list[str]:
+    """The reasons of policies; those of a leaf that was changed as they are."""
+    text = entry.get("reasons_json") or "[]"
+    try:
+        found = json.loads(str(text))
+    except ValueError:
+        return [str(text)]
+    return [str(each) for each in found] if isinstance(found, list) else [str(text)]
+
+
+def _reason(each: Mapping[str, Any]) -> Any:
+    reason = each["entry"].get("reason")
+    return None if reason == "allowed" else reason
+
+
+async def entries(view: View, **fixed: str) -> Table:
+    """A page of the log's decisions, newest first."""
+    wanted = {**{name: view.query.get(name) for name in _FILTERS}, "kind": "decided", **fixed}
+    reply = await view.get("audit", "entries", **wanted, before=view.query.get("before"), limit=tables.size(view))
+    columns = [
+        Column("Time", "time", "time", lambda each: view.link("decisions", each["id"])),
+        Column("Agent", lambda each: each["agent_name"] or each["entry"].get("agent"), "text", _agent(view)),
+        Column("Verdict", verdict, "badge"),
+        Column("Reason", _reason, "code"),
+        Column("Model", lambda each: each["entry"].get("model"), "code"),
+        Column("Said", lambda each: "; ".join(reasons(each["entry"])), narrow=False),
+        Column("Decision", "id", "id", narrow=False),
+    ]
+    said = {"true": "allow", "false": "deny"}.get(wanted["allow"] or "")
+    words = options(
+        agent=wanted["agent"],
+        kind="decided",
+        decision=said,
+        reason=wanted["reason"],
+        model=wanted["model"],
+        since=wanted["since"],
+        until=wanted["until"],
+    )
+    return Table.of(
+        view,
+        {**reply, "items": reply["items"][::-1]},
+        columns,
+        name="decisions",
+        command=["audit", "list", *words],
+        empty="No decision is like this. Each request of an agent makes one: send one, or ask for more.",
+        onward="older",
+        parameter="before",
+    )
+
+
+def _agent(view: View) -> Any:
+    def link(each: Mapping[str, Any]) -> str | None:
+        agent = each["entry"].get("agent")
+        return view.link("agents", str(agent)) if agent else None
+
+    return link
+
+
+async def listed(view: View) -> Found:
+    table = await entries(view)
+    if view.query.get("format") == "csv":
+        return table.download()
+    return Shown("decisions.html", "Decisions", {"table": table, "verdicts": VERDICTS})
+
+
+async def live(view: View) -> Found:
+    """The newest decisions, and those that come while the page is open."""
+    table = await entries(view)
+    followed = {name: view.query.get(name) for name in ("allow", "reason", "model")}
+    stream = view.link("events", kind="decided", **followed)
+    return Shown("live.html", "Live decisions", {"table": table, "stream": stream})
+
+
+async def one(view: View) -> Found:
+    identifier = view.path["decision"]
+    found = await view.get("audit", "entries", identifier, explain=True)
+    decision = found["decision"]
+    entry = (found["entry"] if decision is None else decision["decided"])["entry"]
+    values = {
+        "found": found,
+        "decision": decision,
+        "entry": entry,
+        "completed": decision and decision["completed"],
+        "reasons": reasons(entry),
+        "proof": await _proof(view, identifier),
+        "explain": command_line(view, "explain", identifier, of_organization=False),
+        "prove": command_line(view, "audit", "prove", identifier, of_organization=False),
+        "raw": entry,
+    }
+    return Shown("decision.html", "Decision", values)
+
+
+async def _proof(view: View, identifier: str) -> Any:
+    """The proof of inclusion; why there is none, if the log is not signed so far yet."""
+    try:
+        return await view.get("audit", "proof", entry=identifier)
+    except Problem as problem:
+        return {"problem": problem.detail}
+
+
+PAGES = [
+    Page("decisions", listed),
+    Page("decisions/live", live),
+    Page("decisions/{decision}", one),
+]

@@ -1,0 +1,146 @@
+"""The pages in a real browser, Debian's Chromium: no error, no violation of the content policy, and WCAG AA."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gateway.audit.intents import Decided
+from gateway.audit.writer import AuditWriter
+from gateway.control.dashboard import pages
+from gateway.identifiers import new_id
+from tests.gateway.control.dashboard.conftest import Served
+from tests.gateway.control.dashboard.test_pages import Things, both, shown
+
+__all__ = ["both"]
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+FOUND = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+pytestmark = pytest.mark.skipif(
+    FOUND is None, reason="there is no Chromium here: apt-get install chromium-headless-shell"
+)
+
+
+@dataclass
+class Browser:
+    """A page of a browser, and what it has complained of."""
+
+    page: Any
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> None:
+        answer = self.page.goto(self.url + path)
+        assert answer.status == 200, path
+        # A page of a live stream is never quiet.
+        self.page.wait_for_load_state("domcontentloaded")
+
+    def enter(self, link: str) -> None:
+        self.open(f"/dashboard/enter?link={link}")
+        self.page.click("button.primary")
+        self.page.wait_for_url("**/o/default")
+
+
+@pytest.fixture
+def browser(served: Served) -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=FOUND, args=["--no-sandbox"])
+        page = started.new_page(viewport={"width": 1280, "height": 900})
+        found = Browser(page, served.url)
+        page.on("console", lambda said: found.complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: found.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: found.complaints.append(dialog.message))
+        found.enter(served.link(served.operator("olga")))
+        yield found
+        started.close()
+
+
+def violations(browser: Browser) -> list[str]:
+    """What axe finds against WCAG 2.2 AA. Its script comes in by the debugger, which no policy of a page stops."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    found = Axe().run(browser.page, options={"runOnly": {"type": "tag", "values": tags}}).response
+    assert len(found["passes"]) > 10
+    return [f"{each['id']}: {node['html'][:120]}" for each in found["violations"] for node in each["nodes"]]
+
+
+def test_a_person_enters_registers_an_agent_and_leaves(served: Served, browser: Browser) -> None:
+    page = browser.page
+    page.click("text=Agents")
+    page.click("text=Register an agent")
+    page.fill("input[name=name]", "new-bot")
+    page.fill("input[name=owner]", "dana@example.org")
+    page.click("button:has-text('Register')")
+    page.wait_for_selector("text=new-bot is registered")
+    assert page.locator(".secret code").inner_text().startswith("aig_sk_")
+    page.click("text=To the agent")
+    page.click("text=Suspend")
+    page.fill("input[name=reason]", "in the browser")
+    page.click("button:has-text('Suspend')")
+    assert page.locator("span.badge", has_text="suspended").count() == 1
+    assert violations(browser) == []
+    page.click(".menu summary")
+    page.click("text=Log out")
+    page.wait_for_url("**/dashboard/login")
+    assert browser.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_an_error_or_a_violation(
+    served: Served, both: dict[str, Things], browser: Browser, scheme: str
+) -> None:
+    browser.page.emulate_media(color_scheme=scheme)
+    for page in shown():
+        browser.open(both["default"].of(page))
+        found = violations(browser)
+        assert (page.path, found) == (page.path, [])
+    assert browser.complaints == []
+
+
+@pytest.mark.slow
+def test_pages_fit_a_narrow_screen_and_work_without_the_script(
+    served: Served, both: dict[str, Things], browser: Browser
+) -> None:
+    browser.page.set_viewport_size({"width": 400, "height": 800})
+    for page in shown():
+        browser.open(both["default"].of(page))
+        assert browser.page.evaluate("document.documentElement.scrollWidth") <= 400, page.path
+    assert len(pages.PAGES) > len(shown())
+
+
+@pytest.mark.slow
+def test_live_decisions_come_as_they_are_made(served: Served, both: dict[str, Things], browser: Browser) -> None:
+    browser.open("/dashboard/o/default/decisions/live")
+    browser.page.wait_for_selector("[data-live-state]:text-is('live')", timeout=30_000)
+    rows = browser.page.locator("tbody tr")
+    before = rows.count()
+    writer = AuditWriter(served.home.data, boot=new_id("boot"), deployment="test")
+    evil = {"model": "<img src=x onerror=alert(1)>", "agent_name": "bob"}
+    writer.write_sync(
+        Decided(
+            organization="default",
+            event_id=new_id("dec"),
+            allow=False,
+            reason="policy_denied",
+            open=False,
+            fields=evil,
+            agent="agt_one",
+            key="key_one",
+            private=b"{}",
+        )
+    )
+    writer.close()
+    rows.nth(before).wait_for(timeout=30_000)
+    assert rows.first.inner_text().split()[1:4] == ["bob", "denied", "policy_denied"]
+    assert browser.page.locator("img").count() == 0
+    assert browser.complaints == []

@@ -1,0 +1,317 @@
+"""Every page and form by plain HTTP: for each role, with the ids of another organization, and with hostile texts."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+
+import pytest
+from typer.main import get_command
+
+from gateway.cli import build
+from gateway.control.dashboard import pages
+from gateway.control.dashboard.shown import Page
+from gateway.identity.operator_roles import ROLES
+from gateway.registry.agents import registration
+from gateway.registry.keys.changes import create_key
+from gateway.registry.organizations.changes import create_organization
+from gateway.registry.policies import bindings
+from tests.gateway.cli import remote_scripts
+from tests.gateway.conftest import ACTOR
+from tests.gateway.control.dashboard.conftest import Person, Served, text_of
+
+DECISIONS = {
+    "default": "dec_00000000-0000-7000-8000-000000000001",
+    "acme": "dec_00000000-0000-7000-8000-000000000002",
+}
+
+
+@dataclass
+class Things:
+    """What an organization has, by the names in the paths of pages."""
+
+    organization: str
+    agent: str
+    key: str
+
+    def of(self, page: Page, verb: str = "suspend") -> str:
+        """The address of a page about these things."""
+        names = {
+            "organization": self.organization,
+            "agent": self.agent,
+            "key": self.key,
+            "decision": DECISIONS[self.organization],
+            "verb": "revoke" if page.path.startswith("keys/") else verb,
+        }
+        base = "/dashboard/" if page.everywhere else "/dashboard/o/{organization}/"
+        return (base + page.path).format(**names).removesuffix("/") or "/"
+
+
+@pytest.fixture
+def both(served: Served) -> dict[str, Things]:
+    """Two organizations with the same things, and with a mark of its own each."""
+    home = served.home
+    create_organization(home.registry, actor=ACTOR, name="acme")
+    home.activate("starter")
+    found = {}
+    for name in ("default", "acme"):
+        agent = registration.register_agent(
+            home.registry,
+            actor=ACTOR,
+            organization=name,
+            name="bot",
+            owner=f"mark-of-{name}",
+            reason=f"mark-of-{name}",
+            labels={"note": f"mark-of-{name}"},
+        )
+        key = create_key(home.registry, home.peppers, actor=ACTOR, organization=name, agent="bot").record
+        bindings.bind(
+            home.registry, actor=ACTOR, organization=name, kind="agent", subject="bot", bundle="starter", effect="grant"
+        )
+        found[name] = Things(name, agent.id, key.id)
+    remote_scripts.fill(home.data)
+    return found
+
+
+def forms() -> list[Page]:
+    return [each for each in pages.PAGES if each.changes and each.path != "logout"]
+
+
+def shown() -> list[Page]:
+    return [each for each in pages.PAGES if not each.changes and each.path]
+
+
+def test_each_page_for_each_role(served: Served, both: dict[str, Things]) -> None:
+    """A page is there or refused as its operations are; a link to it is offered where it is there."""
+    mine, theirs = both["acme"], both["default"]
+    for role in ROLES:
+        person = served.person(role, role, "acme")
+        home = person.page("/dashboard/o/acme")
+        for page in shown():
+            answer = person.get(mine.of(page))
+            refused = role == "viewer" and "audit" in _nouns(page)
+            assert answer.status_code == (403 if refused else 200), (role, page.path, text_of(answer.text)[-400:])
+            assert "mark-of-default" not in answer.text
+            foreign = person.get(theirs.of(page))
+            assert (foreign.status_code, "unknown_organization" in foreign.text) == (404, True), page.path
+            inside = Things("acme", theirs.agent, theirs.key).of(page)
+            if inside != mine.of(page):
+                assert person.get(inside).status_code in (403, 404), page.path
+                assert "mark-of-default" not in person.get(inside).text
+        assert (">Decisions<" in home) == (role != "viewer")
+
+
+def _nouns(page: Page) -> set[str]:
+    return {"audit"} if page.path.startswith("decisions") or page.path.endswith("/calls") else set()
+
+
+def test_each_form_for_each_role(served: Served, both: dict[str, Things]) -> None:
+    mine, theirs = both["acme"], both["default"]
+    home = served.person("root")
+
+    def state() -> list[str]:
+        found = [home.page(each.of(page)) for each in both.values() for page in shown()[:6]]
+        return [re.sub(r'name="(csrf|once)" value="[^"]+"', "", each) for each in found]
+
+    for role in ("viewer", "auditor"):
+        person = served.person(role, role, "acme")
+        before = state()
+        for page in forms():
+            assert person.post(mine.of(page), {"name": "new"}).status_code == 403, (role, page.path)
+        assert state() == before
+    owner = served.person("owner", "owner", "acme")
+    before = state()
+    for page in forms():
+        assert owner.post(theirs.of(page)).status_code == 404, page.path
+        assert owner.post(mine.of(page), {"csrf": "LEFT OUT", "name": "new"}).status_code == 403, page.path
+        assert owner.post(mine.of(page), {"name": "new"}, sec_fetch_site="cross-site").status_code == 403, page.path
+        assert owner.get(mine.of(page)).status_code in (200, 404), page.path  # a GET changes nothing
+        if (inside := Things("acme", theirs.agent, theirs.key).of(page)) != mine.of(page):
+            assert owner.post(inside).status_code in (403, 404, 422), page.path
+    assert state() == before
+
+
+def test_an_agent_is_registered_and_runs_by_what_the_page_says(served: Served, both: dict[str, Things]) -> None:
+    person = served.person()
+    page = person.page("/dashboard/o/default/agents/new")
+    once = re.findall(r'name="once" value="([^"]+)"', page)[0]
+    fields = {"csrf": person.csrf(page), "once": once, "name": "new-bot", "owner": "dana", "bundle": "starter"}
+    made = person.post("/dashboard/o/default/agents/new", fields)
+    assert made.status_code == 201, text_of(made.text)
+    (key,) = set(re.findall(r"aig_sk_\w+", made.text))
+    assert f"OPENAI_API_KEY={key}" in made.text
+    assert "http://127.0.0.1:8080/v1" in made.text
+    again = person.post("/dashboard/o/default/agents/new", fields)  # the browser sends the form again
+    assert (again.status_code, "aig_sk_" in again.text, "shown before" in again.text) == (201, False, True)
+    agent = person.page("/dashboard/o/default/agents/new-bot")
+    assert agent.count("aig_sk_") == 3  # its public part: shown, to copy, and as the button's name
+    assert "starter" in agent
+    taken = person.post("/dashboard/o/default/agents/new", {**fields, "once": "another"})
+    assert (taken.status_code, "agent_exists" in taken.text or "exists" in taken.text) == (409, True)
+    assert 'value="dana"' in taken.text  # nothing has to be typed again
+
+
+def test_an_agent_is_suspended_resumed_and_revoked(served: Served, both: dict[str, Things]) -> None:
+    person = served.person()
+    agent = "/dashboard/o/default/agents/bot"
+    for verb, status in (("suspend", "suspended"), ("resume", "active"), ("revoke", "revoked")):
+        asked = person.page(f"{agent}/do/{verb}")
+        assert f"gateway agents {verb} bot" in asked
+        done = person.post(f"{agent}/do/{verb}", {"reason": f"because of {verb}"})
+        assert (done.status_code, done.headers["location"]) == (303, agent)
+        assert f">{status}<" in person.page(agent)
+    versions = person.page(f"{agent}/versions")
+    assert "status: suspended → active" in versions
+    assert "because of resume" in versions
+
+
+def test_a_key_is_replaced_and_revoked(served: Served, both: dict[str, Things]) -> None:
+    person, key = served.person(), both["default"].key
+    made = person.post(f"/dashboard/o/default/keys/{key}/rotate", {"overlap": "2"})
+    assert (made.status_code, len(set(re.findall(r"aig_sk_\w+", made.text)))) == (201, 1)
+    assert person.post(f"/dashboard/o/default/keys/{key}/rotate", {"overlap": "x"}).status_code == 422
+    ended = person.post(f"/dashboard/o/default/keys/{key}/revoke")
+    assert (ended.status_code, ended.headers["location"]) == (303, "/dashboard/o/default/agents/bot")
+
+
+def test_pages_go_on_by_cursor_and_files_have_the_rows(served: Served, both: dict[str, Things]) -> None:
+    for number in range(60):
+        served.home.agent(f"agent-{number:02}", owner="=1+2")
+    person = served.person()
+    first = person.page("/dashboard/o/default/agents")
+    (following,) = re.findall(r'rel="next" href="([^"]+)"', first)
+    second = person.page(following.replace("&amp;", "&"))
+    names = [re.findall(r'href="/dashboard/o/default/agents/([\w-]+)"', each) for each in (first, second)]
+    listed = [each for each in itertools.chain(*names) if each != "new"]
+    assert listed == ["bot", *(f"agent-{number:02}" for number in range(60))]
+    file = person.get("/dashboard/o/default/agents", format="csv")
+    assert file.headers["content-type"].startswith("text/csv")
+    assert len(file.text.splitlines()) == 62
+    assert ",'=1+2," in file.text  # no formula
+    assert "agent-07" in person.page("/dashboard/o/default/agents", search="ENT-07")
+    assert "agent-08" not in person.page("/dashboard/o/default/agents", search="ENT-07")
+
+
+def test_a_decision_has_its_verdicts_and_records(served: Served, both: dict[str, Things]) -> None:
+    person = served.person()
+    assert DECISIONS["default"] in person.page("/dashboard/o/default/decisions")
+    assert DECISIONS["default"] not in person.page("/dashboard/o/default/decisions", model="another")
+    page = person.page(f"/dashboard/o/default/decisions/{DECISIONS['default']}")
+    assert "Verdict of each bundle" in page
+    assert "&#34;kind&#34;: &#34;decided&#34;" in page
+
+
+def test_each_command_under_a_table_is_one(served: Served, both: dict[str, Things]) -> None:
+    """The command line takes it, with its options."""
+    person = served.person()
+    program = get_command(build())
+    seen = set()
+    filters = {"status": "active", "team": "blue", "search": "bot", "agent": "bot", "allow": "false", "model": "m"}
+    for page in shown():
+        for query in ({}, filters):
+            answer = person.get(both["acme"].of(page), **query)
+            seen |= set(re.findall(r'data-copy="(gateway [^"]+)"', answer.text))
+    assert len(seen) > 10
+    for text in sorted(seen):
+        words = shlex.split(text.replace("&#34;", '"').replace("&#39;", "'"))
+        context, left = program, words[1:]
+        with program.make_context("gateway", [], resilient_parsing=True) as root:
+            while hasattr(context, "commands"):
+                name, context, left = context.resolve_command(root, left)
+                assert context is not None, text
+            context.make_context(name, list(left), parent=root)
+
+
+# --- hostile texts ----------------------------------------------------------------------------------------------------
+
+_TEXTS = (
+    *("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><script>alert(1)</script>', "'-alert(1)-'"),
+    *("javascript:alert(1)", "{{7*7}}", "{% raw %}", "</title><script>alert(1)</script>", "<!--", "]]>", "&lt;b&gt;"),
+    *('" autofocus onfocus=alert(1) x="', "' onmouseover='alert(1)", "</textarea><script>alert(1)</script>"),
+    *("<svg/onload=alert(1)>", "<a href=javascript:alert(1)>x</a>", "<base href=//evil.example>", "${7*7}", "#{7*7}"),
+    *('<meta http-equiv=refresh content="0;url=//evil.example">', "<style>*{display:none}</style>", "\\u003cb\\u003e"),
+    *("<iframe src=//evil.example></iframe>", "<form action=//evil.example><input name=csrf>", "`${alert(1)}`", "=1+1"),
+    *("‮evil‬", "à́̂̃" * 8, "W" * 200, "<" * 100, "a b c", "<b>bold", "</div></main></body>", "&#x3C;b&#x3E;"),
+)
+
+
+def texts(most: int) -> Iterator[str]:
+    """These, and each inside a few others."""
+    made = [*_TEXTS]
+    for wrapped in ('x" {}', "x' {}", "{} -->", "</td>{}"):
+        made += [wrapped.replace("{}", each) for each in _TEXTS]
+    return (each[:240] for each in made[:most])
+
+
+class Reader(HTMLParser):
+    """What a browser would make of a page: only what our templates have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wrong: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag in ("img", "iframe", "base", "style", "object", "embed", "b"):
+            self.wrong.append(tag)
+        if tag == "script" and not (given.get("src") or "").startswith("/dashboard/static/"):
+            self.wrong.append("script")
+        for name, value in attrs:
+            if name.startswith("on") or name == "style":
+                self.wrong.append(f"{tag} {name}")
+            if name in ("href", "src", "action") and not (value or "").startswith(("/", "?", "#")):
+                self.wrong.append(f"{tag} {name}={value}")
+            if name in ("href", "src", "action") and (value or "").startswith("//"):
+                self.wrong.append(f"{tag} {name}={value}")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def hostile(served: Served, person: Person, most: int) -> None:
+    for number, text in enumerate(texts(most)):
+        if not text.isprintable():
+            continue
+        registration.register_agent(
+            served.home.registry,
+            actor=ACTOR,
+            organization="default",
+            name=f"evil-{number}",
+            owner=text,
+            labels={"note": text},
+            reason=text,
+        )
+        places = [f"agents/evil-{number}", f"agents/evil-{number}/versions", f"agents/evil-{number}/do/revoke"]
+        for place in places if number % 5 == 0 or most > 50 else places[:1]:
+            check(person.page(f"/dashboard/o/default/{place}"), text)
+    query = person.page("/dashboard/o/default/agents")
+    check(query, None)
+    for text in texts(most):
+        for place in ("agents", "decisions"):
+            answer = person.get(f"/dashboard/o/default/{place}", search=text, team=text, reason=text, model=text)
+            check(answer.text, None)
+        check(person.get(f"/dashboard/o/default/agents/{text.replace('/', '')}").text, None)
+        check(served.stranger().get("/dashboard/login", next=text).text, None)
+
+
+def check(page: str, text: str | None) -> None:
+    reader = Reader()
+    reader.feed(page)
+    assert reader.wrong == [], text
+    assert page.rstrip().endswith("</main>\n</body>\n</html>")
+    if text is not None:
+        assert text in "".join(reader.words)
+
+
+def test_hostile_texts_are_texts(served: Served) -> None:
+    hostile(served, served.person(), 30)
+
+
+@pytest.mark.slow
+def test_more_hostile_texts_are_texts(served: Served) -> None:
+    hostile(served, served.person(), 120)
