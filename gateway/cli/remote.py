@@ -21,7 +21,7 @@ from gateway.settings import PREFIX
 
 ONLY_HERE: Final = frozenset(
     {
-        *("init", "up", "top", "backup"),
+        *("init", "up", "top", "dashboard", "backup"),
         *("policies new", "policies check", "prices check", "prices update"),
         *("audit verify", "audit adopt", "audit accept-clock"),
     }
