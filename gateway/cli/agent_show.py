@@ -2,104 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import key_texts, output
+from gateway.cli import output
 from gateway.cli.asking import Of
+from gateway.cli.bindings import counts_as
+from gateway.cli.limits import in_force, known
+from gateway.cli.signing_keys import last_use, shown_scope
 from gateway.management import documents
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
-    from gateway.registry.history.as_of import AgentAt, BindingAt
-    from gateway.registry.records import AgentRecord, AgentVersionRecord, LimitRecord
+    from gateway.identity.standing import Standing
+    from gateway.management.client import Document
+    from gateway.registry.records import AgentVersionRecord
 
 Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
 At = Annotated[
     str | None, typer.Option("--at", metavar="TIME", help="As of this time: 2026-11-25T14:00:00Z, or 2h ago.")
 ]
 
-_UNCOMPARED = ("version", "since_ns", "suspends_ns", "actor", "reason", "id", "organization")
+_UNCOMPARED = ("version", "since", "suspends", "actor", "reason", "id", "organization")
 
 
 def show(ask: Of, agent: Agent, at: At = None) -> None:
     """Show an agent with its keys, bindings and limits, now or at an earlier time; a name is that of then."""
     at_ns = None if at is None else output.parse_past(at)
-    when = documents.time_text(at_ns)
-    with ask.gateway() as gateway:
-        body = gateway.get("agents", agent, "overview", organization=ask.organization, at=when).body
-        versions = _versions(gateway, ask.organization, body["agent"]["id"])
-    found, uses = _overview(body), key_texts.uses_of(body["keys"])
     now_ns = output.now_ns() if at_ns is None else at_ns
+    with ask.gateway() as gateway:
+        found = gateway.get("agents", agent, "overview", at=documents.time_text(at_ns))
+        versions = gateway.items("agents", found["agent"]["id"], "versions")
+    found |= {
+        "keys": [_as_of(each, now_ns) for each in found["keys"]],
+        "limits": [known(each) for each in found["limits"]],
+    }
     if ask.as_json:
-        activation = body["activation"] and {name: body["activation"][name] for name in ("id", "commit")}
-        output.print_json(_document(found, uses, now_ns) | {"versions": versions, "activation": activation})
+        activation = found["activation"] and {name: found["activation"][name] for name in ("id", "commit")}
+        output.print_json(_document(found, now_ns) | {"versions": versions, "activation": activation})
         return
-    parent = f"{body['parent_name']} ({found.agent.parent})" if found.agent.parent is not None else ""
-    output.print_fields([(name, output.printable(text)) for name, text in _fields(found, parent, uses, now_ns)])
+    output.print_fields([(name, output.printable(text)) for name, text in _fields(found, now_ns)])
 
 
 def history(ask: Of, agent: Agent) -> None:
     """List the versions of an agent: what changed, when, by whom and why."""
-    with ask.gateway() as gateway:
-        versions = _versions(gateway, ask.organization, agent)
-    if ask.as_json:
-        output.print_json(versions)
-        return
-    output.print_table(
-        ("VERSION", "SINCE", "ACTOR", "CHANGED", "REASON"),
-        [
-            (
-                str(each.version),
-                output.timestamp(each.since_ns),
-                each.actor,
-                output.printable("registered" if before is None else "; ".join(_changes(before, each))),
-                output.printable(each.reason),
-            )
-            for before, each in zip([None, *versions[:-1]], versions, strict=True)
-        ],
+    versions = ask.items("agents", agent, "versions")
+    before = dict(zip([each["version"] for each in versions], [None, *versions[:-1]], strict=True))
+    ask.table(
+        versions,
+        *("VERSION", "SINCE", "ACTOR"),
+        ("CHANGED", lambda each: output.printable(_changes(before[each["version"]], each))),
+        ("REASON", lambda each: output.printable(each["reason"])),
         empty="no versions",
     )
 
 
-def _versions(gateway: Client, organization: str, agent: str) -> list[AgentVersionRecord]:
+def record(agent: Document) -> AgentVersionRecord:
+    """An agent with what follows from its times."""
     from gateway.registry.records import AgentVersionRecord
 
-    found = gateway.items("agents", agent, "versions", organization=organization)
-    return documents.records(AgentVersionRecord, found)
+    return documents.record(AgentVersionRecord, {"actor": "", "reason": "", **agent})
 
 
-def _overview(body: Document) -> AgentAt:
-    """An agent with all that belonged to it at a time."""
+def standing(document: Document) -> Standing:
+    """What decides over the agents of a team beside their own states."""
     from gateway.identity.standing import Standing
-    from gateway.registry.history.as_of import AgentAt, BindingAt
-    from gateway.registry.records import AgentVersionRecord, BindingRecord, BundleRecord, KeyRecord, LimitRecord
 
-    bindings = [
-        BindingAt(
-            binding=documents.record(BindingRecord, each["binding"]),
-            revision=None if each["revision"] is None else documents.record(BundleRecord, each["revision"]),
-        )
-        for each in body["bindings"]
-    ]
-    return AgentAt(
-        agent=documents.record(AgentVersionRecord, body["agent"]),
-        team_owner=body["team_owner"],
-        standing=documents.record(Standing, body["standing"]),
-        keys=documents.records(KeyRecord, body["keys"]),
-        bindings=bindings,
-        limits=documents.records(LimitRecord, body["limits"]),
-    )
+    return documents.record(Standing, document)
 
 
-def _changes(before: AgentVersionRecord, after: AgentVersionRecord) -> Iterator[str]:
+def _as_of(key: Document, now_ns: int) -> Document:
+    """A key with its status at a time."""
+    from gateway.registry.records import KeyRecord
+
+    return key | {"status": documents.record(KeyRecord, key).status(now_ns)}
+
+
+def _changes(before: Document | None, after: Document) -> str:
     """What is different in a version, in words."""
-    old, new = output.plain(before), output.plain(after)
-    for name, value in new.items():
-        if f"{name}_ns" not in _UNCOMPARED and name not in _UNCOMPARED and value != old[name]:
-            yield f"{name.replace('_', ' ')}: {_value(old[name])} → {_value(value)}"
+    if before is None:
+        return "registered"
+    return "; ".join(
+        f"{name.replace('_', ' ')}: {_value(before[name])} → {_value(value)}"
+        for name, value in after.items()
+        if name not in _UNCOMPARED and value != before[name]
+    )
 
 
 def _value(value: Any) -> str:
@@ -110,98 +98,87 @@ def _value(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def _document(found: AgentAt, uses: Mapping[str, int], now_ns: int) -> dict[str, Any]:
-    def bound(each: BindingAt) -> dict[str, Any]:
-        binding: dict[str, Any] = output.plain(each.binding)
-        binding.pop("agents")  # it is about one of them
-        revision = each.revision
-        return binding | {"commit": revision and revision.commit, "digest": revision and revision.digest}
-
-    return {
-        **output.plain(found.agent),
-        "expired": found.agent.expired(now_ns),
-        "team_owner": found.team_owner,
-        "team_status": found.standing.team,
-        "organization_status": found.standing.organization,
-        "stopped": found.standing.stopped,
-        "keys": [key_texts.document(each, uses, now_ns) for each in found.keys],
-        "bindings": [bound(each) for each in found.bindings],
-        "limits": [output.plain(each) | {"in_force": _in_force(each, now_ns)} for each in found.limits],
+def _document(found: Document, now_ns: int) -> Document:
+    above = found["standing"]
+    judging = [each["revision"] or {"commit": None, "digest": None} for each in found["bindings"]]
+    agent: Document = found["agent"]
+    return agent | {
+        "expired": record(found["agent"]).expired(now_ns),
+        "team_owner": found["team_owner"],
+        "team_status": above["team"],
+        "organization_status": above["organization"],
+        "stopped": above["stopped"],
+        "keys": found["keys"],
+        "bindings": [
+            each["binding"] | {"commit": revision["commit"], "digest": revision["digest"]}
+            for each, revision in zip(found["bindings"], judging, strict=True)
+        ],
+        "limits": [each | {"in_force": in_force(each, now_ns)} for each in found["limits"]],
     }
 
 
-def _in_force(limit: LimitRecord, now_ns: int) -> int:
-    raised = limit.raised is not None and limit.raised_until_ns is not None and now_ns < limit.raised_until_ns
-    return limit.raised if raised and limit.raised is not None else limit.value
-
-
-def _fields(found: AgentAt, parent: str, uses: Mapping[str, int], now_ns: int) -> Iterator[tuple[str, str]]:
-    from gateway.identity import standing
+def _fields(found: Document, now_ns: int) -> Iterator[tuple[str, str]]:
+    from gateway.identity.standing import TEXTS as STATES
     from gateway.registry.agents.fields import TEXTS
 
-    agent, above = found.agent, found.standing
-    yield "name", agent.name
-    yield "id", agent.id
-    yield "organization", agent.organization
+    agent, above = record(found["agent"]), standing(found["standing"])
+    for name in ("name", "id", "organization"):
+        yield name, found["agent"][name]
     yield "status", agent.state(now_ns)
+    unconfirmed = agent.unconfirmed(now_ns)
     if refused := above.revoked or above.suspended:
-        yield "refused", standing.TEXTS[refused]
-    elif agent.status == "suspended" and agent.unconfirmed(now_ns):
-        yield "refused", standing.TEXTS["review_overdue"]
+        yield "refused", STATES[refused]
+    elif agent.status == "suspended" and unconfirmed:
+        yield "refused", STATES["review_overdue"]
     why = f" ({agent.reason})" if agent.reason else ""
     yield "version", f"{agent.version} since {output.timestamp(agent.since_ns)} by {agent.actor}{why}"
-    owner = f" (owner {found.team_owner})" if found.team_owner else ""
-    yield "team", agent.team + owner
+    yield "team", agent.team + (f" (owner {found['team_owner']})" if found["team_owner"] else "")
     yield "environment", agent.environment
     yield "owner", agent.owner
     yield "capabilities", ", ".join(agent.capabilities)
     yield "labels", ", ".join(f"{name}={value}" for name, value in agent.labels.items())
+    until = "because nobody had reviewed it" if unconfirmed else "unless it is reviewed before"
     for name, text in (
         *((each.shown or each.name, getattr(agent, each.name)) for each in TEXTS),
-        ("parent", parent),
-        ("suspends", _suspends(agent, now_ns)),
+        ("parent", "" if agent.parent is None else f"{found['parent_name']} ({agent.parent})"),
+        ("suspends", "" if agent.suspends_ns is None else f"{output.timestamp(agent.suspends_ns)}, {until}"),
         ("expires", "" if agent.expires_ns is None else output.timestamp(agent.expires_ns)),
         ("content", _kept(agent.content) if agent.content else ""),
     ):
         if text:
             yield name, text
-    for key in found.keys:
-        yield "key", key_texts.line(key, uses, now_ns)
-    for bound in found.bindings:
-        yield "binding", _binding(bound)
-    for limit in found.limits:
+    for key in found["keys"]:
+        yield "key", _key(key, now_ns)
+    for bound in found["bindings"]:
+        yield "binding", _binding(bound["binding"], bound["revision"])
+    for limit in found["limits"]:
         yield "limit", _limit(limit, now_ns)
 
 
-def _suspends(agent: AgentRecord, now_ns: int) -> str:
-    if agent.suspends_ns is None:
-        return ""
-    when = output.timestamp(agent.suspends_ns)
-    if agent.unconfirmed(now_ns):
-        return f"{when}, because nobody had reviewed it"
-    return f"{when}, unless it is reviewed before"
+def _key(key: Document, now_ns: int) -> str:
+    used = last_use(key.get("last_used"), now_ns)
+    more = filter(None, (used and f"used {used}", shown_scope(key["scope"])))
+    name = f"{key['key_id']}…" if key["method"] == "api_key" else key["key_id"]
+    return "  ".join((name, key["status"], f"({key['id']})", *more))
 
 
-def _binding(bound: BindingAt) -> str:
-    binding, revision = bound.binding, bound.revision
-    commit = binding.pinned or (revision.commit[:12] if revision else "")
-    judged = f"{binding.bundle}@{commit}" if commit else f"{binding.bundle} (not in force)"
-    whose = "" if binding.subject_kind == "agent" else f" {binding.subject}"
-    since = f"since {output.timestamp(binding.created_ns)}" + (f" by {binding.actor}" if binding.actor else "")
-    why = f" ({binding.reason})" if binding.reason else ""
-    return f"{binding.counts_as} {judged}  by {binding.subject_kind}{whose}, {since}{why}"
+def _binding(binding: Document, revision: Document | None) -> str:
+    commit = binding["pinned"] or (revision["commit"][:12] if revision else "")
+    judged = f"{binding['bundle']}@{commit}" if commit else f"{binding['bundle']} (not in force)"
+    whose = "" if binding["subject_kind"] == "agent" else f" {binding['subject']}"
+    since = f"since {binding['created']}" + (f" by {binding['actor']}" if binding["actor"] else "")
+    why = f" ({binding['reason']})" if binding["reason"] else ""
+    return f"{counts_as(binding)} {judged}  by {binding['subject_kind']}{whose}, {since}{why}"
 
 
-def _limit(limit: LimitRecord, now_ns: int) -> str:
-    value = _in_force(limit, now_ns)
-    raised = f" (raised from {limit.value})" if value != limit.value else ""
-    whose = "" if limit.subject_kind == "agent" else f" {limit.subject}"
-    part = "".join(
-        f", only {what} {text}" for what, text in (("upstream", limit.upstream), ("model", limit.model)) if text
-    )
-    by_others = ", set by the organization" if limit.by_gateway is False else ""
-    mode = ", by estimates" if limit.mode == "estimate" else ""
-    return f"{limit.limit} {value}{raised}{mode}  by {limit.subject_kind}{whose}{part}{by_others}"
+def _limit(limit: Document, now_ns: int) -> str:
+    value = in_force(limit, now_ns)
+    raised = f" (raised from {limit['value']})" if value != limit["value"] else ""
+    whose = "" if limit["subject_kind"] == "agent" else f" {limit['subject']}"
+    part = "".join(f", only {what} {limit[what]}" for what in ("upstream", "model") if limit[what])
+    by_others = ", set by the organization" if limit["by_gateway"] is False else ""
+    mode = ", by estimates" if limit["mode"] == "estimate" else ""
+    return f"{limit['limit']} {value}{raised}{mode}  by {limit['subject_kind']}{whose}{part}{by_others}"
 
 
 def _kept(content: dict[str, Any]) -> str:

@@ -1,13 +1,13 @@
-"""`gateway agents`: register, list and change agents; the other verbs are in `agent_show.py` and `agent_states.py`."""
+"""`gateway agents`: register, list and change agents; what is shown of one is in `agent_show.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import agent_show, agent_states, options, output, permissions, teams
+from gateway.cli import agent_show, options, output, permissions, teams
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.asking import App, ChangingOf, Of, Several
 from gateway.cli.options import ReplaceRevoked
@@ -16,11 +16,11 @@ from gateway.management import documents
 from gateway.registry.agents.fields import TEXTS
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client
-    from gateway.registry.records import AgentRecord
+    from gateway.management.client import Client, Document
 
 _EVERY: Final = 10**9
 """More agents than there are."""
+_SECONDS: Final = 600.0  # for the content of many calls
 
 
 def _options(more: str = "") -> Several:
@@ -63,8 +63,6 @@ def register(
     replace_revoked: ReplaceRevoked = False,
 ) -> None:
     """Register an agent. It can do nothing until it has a key and a binding."""
-    from gateway.registry.records import AgentRecord
-
     body = {
         "name": name,
         "owner": owner,
@@ -74,23 +72,24 @@ def register(
         "labels": _labels(label or []),
         **texts,
         "parent": parent,
-        "expires": None if expires is None else documents.time_text(output.parse_expiry(expires) or None),
+        "expires": _expiry(expires),
         "review_days": review_days,
-        "reason": ask.reason,
         **({"replace_revoked": True} if replace_revoked else {}),
     }
     with ask.gateway() as gateway:
-        new_team = teams.unknown_before(gateway, ask.organization, team)
-        reply = gateway.send("POST", "agents", body=body, organization=ask.organization)
-        agent = documents.record(AgentRecord, reply.body)
-        if ask.as_json:
-            output.print_json(agent)
-        else:
-            typer.echo(f"registered agent {agent.name} ({agent.id})")
-            if new_team:
-                output.note(new_team)
-            org = options.of(ask.organization)
-            output.note(f"next: `gateway keys create {agent.name}{org}` and `gateway bind {agent.name} BUNDLE{org}`")
+        new_team = teams.unknown_before(ask, gateway, team)
+        agent = gateway.send("POST", "agents", body=body)
+    org = options.of(ask.organization)
+    ask.show(
+        agent,
+        f"registered agent {agent['name']} ({agent['id']})",
+        *new_team,
+        f"next: `gateway keys create {agent['name']}{org}` and `gateway bind {agent['name']} BUNDLE{org}`",
+    )
+
+
+def _expiry(text: str | None) -> str | None:
+    return None if text is None else documents.time_text(output.parse_expiry(text) or None)
 
 
 @app.command("list")
@@ -113,53 +112,45 @@ def list_agents(
 
     All of them by name; or with --limit and --after a page, the oldest first.
     """
-    from gateway.registry.records import AgentRecord, AgentVersionRecord
-
     at_ns = None if at is None else output.parse_past(at)
-    kind, when = AgentRecord if at_ns is None else AgentVersionRecord, documents.time_text(at_ns)
-    agents: list[AgentRecord] = []
+    agents: list[Document] = []
     more = False
     with ask.gateway() as gateway:
-        wanted: dict[str, Any] = {"at": when, "after": after, "status": status, "team": team, "search": search}
-        for page in gateway.pages("agents", most=limit, organization=ask.organization, **wanted):
-            agents += documents.records(kind, page["items"])
+        wanted: dict[str, Any] = {"after": after, "status": status, "team": team, "search": search}
+        for page in gateway.pages("agents", most=limit, at=documents.time_text(at_ns), **wanted):
+            agents += page["items"]
             more = page["next"] is not None
         if limit is None and after is None:
-            agents.sort(key=lambda each: (each.name, each.id))
-        notes = _refused_all_the_same(gateway, ask.organization, agents) if at_ns is None and agents else []
+            agents.sort(key=lambda each: (each["name"], each["id"]))
+        notes = _refused_all_the_same(gateway, agents) if at_ns is None and agents else []
     if more:
-        notes.append(f"there are more: add --after {agents[-1].id}")
-    if ask.as_json:
-        output.print_json(agents)
-        if more:
-            output.note(notes[-1])
-        return
+        notes.append(f"there are more: add --after {agents[-1]['id']}")
     now_ns = output.now_ns() if at_ns is None else at_ns
-    output.print_table(
-        ("NAME", "STATUS", "VERSION", "TEAM", "ENVIRONMENT", "OWNER", "ID"),
-        [(a.name, a.state(now_ns), str(a.version), a.team, a.environment, a.owner, a.id) for a in agents],
+    ask.table(
+        agents,
+        "NAME",
+        ("STATUS", lambda each: agent_show.record(each).state(now_ns)),
+        *("VERSION", "TEAM", "ENVIRONMENT", "OWNER", "ID"),
         empty="no agents yet: type `gateway agents register NAME`" if after is None else "no agents after that one",
     )
-    for each in notes:
+    for each in notes if not ask.as_json else notes[-1:] if more else ():
         output.note(each)
 
 
-def _refused_all_the_same(gateway: Client, organization: str, agents: Sequence[AgentRecord]) -> list[str]:
+def _refused_all_the_same(gateway: Client, agents: list[Document]) -> list[str]:
     """Why agents that are active are refused: a stop, their organization, their teams."""
     from gateway.registry.agents.states import ENDED
 
-    above = agent_states.standing(gateway, organization, "")
+    above, name = gateway.get("standing", team=""), gateway.organization
     notes = []
-    if above.stopped is not None:
-        whose = "" if above.stopped == "all" else f" of organization {organization}"
+    if above["stopped"] is not None:
+        whose = "" if above["stopped"] == "all" else f" of organization {name}"
         notes.append(f"all agents{whose} are stopped, so they are refused")
-    if above.organization != "active":
-        notes.append(f"organization {organization} is {above.organization}, so its agents are refused")
-    used = {each.team for each in agents if each.status not in ENDED}
-    inactive = [
-        each for each in teams.briefly(gateway, organization) if each["status"] != "active" and each["name"] in used
-    ]
-    return [*notes, *(f"team {each['name']} is {each['status']}, so its agents are refused" for each in inactive)]
+    if above["organization"] != "active":
+        notes.append(f"organization {name} is {above['organization']}, so its agents are refused")
+    used = {each["team"] for each in agents if each["status"] not in ENDED}
+    out = [each for each in teams.briefly(gateway) if each["status"] != "active" and each["name"] in used]
+    return [*notes, *(f"team {each['name']} is {each['status']}, so its agents are refused" for each in out)]
 
 
 app.command("show")(agent_show.show)
@@ -215,8 +206,6 @@ def update(
     replace_revoked: ReplaceRevoked = False,
 ) -> None:
     """Change an agent. What is not named stays. It has a new version from its next request on."""
-    from gateway.registry.records import AgentRecord
-
     if no_redact and redact:
         raise typer.BadParameter("--redact and --no-redact exclude each other")
     given: dict[str, Any] = {
@@ -234,27 +223,15 @@ def update(
         **texts,
         "parent": parent,
     }
-    body = {member: value for member, value in given.items() if value is not None}
-    if expires is not None:
-        body["expires"] = documents.time_text(output.parse_expiry(expires) or None)
-    if review_days is not None:
-        body["review_days"] = review_days or None
+    ends = ({} if expires is None else {"expires": _expiry(expires)}) | (
+        {} if review_days is None else {"review_days": review_days or None}
+    )
+    body = output.given(given, "agents", also=ends)
     if replace_revoked and name is not None:
         body["replace_revoked"] = True
-    if not body:
-        raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway agents update --help`")
     with ask.gateway() as gateway:
-        new_team = teams.unknown_before(gateway, ask.organization, team)
-        found = gateway.change("agents", agent, body=body | {"reason": ask.reason}, organization=ask.organization)
-        updated = None if found is None else documents.record(AgentRecord, found)
-        if ask.as_json:
-            output.print_json({"agent": output.plain(updated) if updated else agent, "changed": updated is not None})
-        elif updated is None:
-            typer.echo(f"agent {agent} is like that already")
-        else:
-            typer.echo(f"updated agent {updated.name} ({updated.id}), now version {updated.version}")
-            if new_team:
-                output.note(new_team)
+        new_team = teams.unknown_before(ask, gateway, team)
+        ask.updated("agent", agent, gateway.change("agents", agent, body=body), *new_team)
 
 
 def _labels(texts: list[str]) -> dict[str, str]:
@@ -268,9 +245,78 @@ def _labels(texts: list[str]) -> dict[str, str]:
     return found
 
 
-app.command("review")(agent_states.review)
-app.command("suspend")(agent_states.suspend)
-app.command("resume")(agent_states.resume)
-app.command("revoke")(agent_states.revoke)
-app.command("retire")(agent_states.retire)
-app.command("erase-content")(agent_states.erase_content)
+@app.command()
+def review(ask: ChangingOf, agent: Agent) -> None:
+    """Confirm that an agent is still wanted as it is, which `--review-days` asks for again and again."""
+    reviewed = ask.send("POST", "agents", agent, "review")
+    ask.show(reviewed, f"reviewed agent {_named(reviewed)}, now version {reviewed['version']}")
+
+
+@app.command()
+def suspend(ask: ChangingOf, agent: Agent) -> None:
+    """Suspend an agent until it is resumed. Its next request is refused `agent_suspended`."""
+    with ask.gateway() as gateway:
+        found = gateway.change("agents", agent, verb="suspend")
+    line, notes = f"agent {agent} is suspended already", []
+    if found is not None:
+        again = f"`gateway agents resume {found['name']}{options.of(ask.organization)}`"
+        line, notes = f"suspended agent {_named(found)}", [f"next: {again} lets it go on with the same keys"]
+    ask.show({"agent": agent, "status": "suspended", "changed": found is not None}, line, *notes)
+
+
+@app.command()
+def resume(ask: ChangingOf, agent: Agent) -> None:
+    """Let a suspended agent go on, with the same keys and bindings."""
+    from gateway.identity.standing import TEXTS
+
+    line, notes = f"agent {agent} is not suspended", []
+    with ask.gateway() as gateway:
+        found = gateway.change("agents", agent, verb="resume")
+        if found is not None:
+            line = f"resumed agent {_named(found)}"
+            above = agent_show.standing(gateway.get("standing", team=found["team"]))
+            if why := above.revoked or above.suspended:
+                notes.append(f"it is refused all the same: {TEXTS[why]}")
+    ask.show({"agent": agent, "status": "active", "changed": found is not None}, line, *notes)
+
+
+@app.command()
+def revoke(ask: ChangingOf, agent: Agent) -> None:
+    """Revoke an agent and all its keys, for good. Its next request is refused."""
+    with ask.gateway() as gateway:
+        found = gateway.change("agents", agent, verb="revoke")
+    line = f"agent {agent} is already revoked" if found is None else f"revoked agent {_named(found)} and its keys"
+    ask.show({"agent": agent, "revoked": True, "changed": found is not None}, line)
+
+
+@app.command()
+def retire(ask: ChangingOf, agent: Agent) -> None:
+    """Retire an agent whose work is done: it and all its keys end, for good. Its name becomes free."""
+    with ask.gateway() as gateway:
+        found = gateway.change("agents", agent, verb="retire")
+    done = f"agent {agent} is retired already"
+    ask.show(
+        {"agent": agent, "status": "retired", "changed": found is not None},
+        done if found is None else f"retired agent {_named(found)} and revoked its keys",
+    )
+
+
+@app.command("erase-content")
+def erase_content(ask: Of, agent: Agent) -> None:
+    """Erase all content that is kept of an agent: its key is destroyed, and the rows in the log are deleted.
+
+    Without the key, copies of the log cannot be read either. Name an agent that has ended by its id.
+    """
+    found = ask.send("POST", "agents", agent, "erase-content", seconds=_SECONDS)
+    erased, count = found["agent"], found["decisions"]
+    calls = f"{count:,} {'call' if count == 1 else 'calls'}"
+    again = f"its next calls are kept under a new key: `gateway agents update {erased['name']} --no-keep-content`"
+    ask.show(
+        {"agent": erased["id"], "decisions": count},
+        f"destroyed the content key of agent {_named(erased)}; erased the content of {calls}",
+        *([again] if erased["content"] else []),
+    )
+
+
+def _named(agent: Document) -> str:
+    return f"{agent['name']} ({agent['id']})"

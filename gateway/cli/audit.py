@@ -47,10 +47,8 @@ app.command("prove")(audit_prove.prove)
 @app.command()
 def checkpoint(organization: Organization = "default", data: Data = DATA) -> None:
     """Print the newest signed checkpoint of a log, to be kept elsewhere and given to `verify --known-checkpoint`."""
-    from gateway.cli import log_requests
-
-    with gateways.client(data, output.warn) as gateway:
-        typer.echo(log_requests.checkpoint(gateway, organization), nl=False)
+    with gateways.client(data, output.warn, organization=organization) as gateway:
+        typer.echo(gateway.get("audit", "checkpoint")["checkpoint"], nl=False)
 
 
 @app.command()
@@ -196,7 +194,7 @@ def _verified(
     """Verify a copy, or the directory's own log together with `signer-state` and the live processes."""
     from gateway.audit import verify as verification
 
-    known = [_read_checkpoint(path) for path in known_checkpoint or []]
+    known = [audit_prove.read_checkpoint(path, "bad_proof") for path in known_checkpoint or []]
     live = None
     if database is None:
         known += _remembered(directory)
@@ -221,13 +219,6 @@ def _edited_by_hand(directory: DataDirectory) -> list[Difference]:
         return agreement.found(registry, db)
     output.note("the registry cannot be read, so it was not compared with the log")
     return []
-
-
-def _read_checkpoint(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise GatewayError("bad_proof", f"cannot read the checkpoint `{path}`") from error
 
 
 def _remembered(directory: DataDirectory) -> list[str]:

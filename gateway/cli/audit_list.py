@@ -8,21 +8,21 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data
 from gateway.errors import REASONS, GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.audit.search import Found
-    from gateway.cli.log_requests import Listed
+    from gateway.management.client import Client, Document
 
-_POLL_SECONDS = 0.25
-_POLL_SECONDS_ELSEWHERE = 1.0
+_POLL_SECONDS: Final = 0.25
+_POLL_SECONDS_ELSEWHERE: Final = 1.0
 _WIDTHS = (24, 14, 7, 10, 40, 24)
 _COLUMNS = ("TIME", "ORGANIZATION", "ENTRY", "KIND", "ID", "WHO", "WHAT")
 _NOT_SHOWN = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name", "about"}  # of a change
@@ -83,42 +83,78 @@ def list_entries(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """List the newest entries, oldest first. `gateway audit show ID` shows one with everything that was kept."""
-    from gateway.audit.search import Filters
-    from gateway.cli import log_requests
-
     since_ns, until_ns = _time(since, "--since"), _time(until, "--until")
     if since_ns is not None and until_ns is not None and since_ns >= until_ns:
         raise typer.BadParameter("--since is not before --until")
     if denied and decision is Answer.ALLOW:
         raise typer.BadParameter("--denied and --decision allow exclude each other")
     decision = Answer.DENY if denied else decision
-    wanted = Filters(
-        organization=organization,
-        agent=agent,
-        id=event_id or None,
-        kind=kind,
-        allow=None if decision is None else decision is Answer.ALLOW,
-        reason=reason,
-        model=model,
-        person=person,
-        since_ns=since_ns,
-        until_ns=until_ns,
-    )
+    wanted = {
+        "organization": organization,
+        "everywhere": True if organization is None else None,
+        "agent": agent,
+        "id": event_id or None,
+        "kind": kind,
+        "allow": None if decision is None else decision is Answer.ALLOW,
+        "reason": reason,
+        "model": model,
+        "person": person,
+        "since": documents.time_text(since_ns),
+        "until": documents.time_text(until_ns),
+    }
     with gateways.client(data, output.warn) as gateway:
-        page = log_requests.listed(gateway, wanted, limit)
+        page = listed(gateway, wanted, limit)
         show = _print_json if as_json else _table(heading=bool(page.entries) or follow)
         show(page.entries)
-        if page.stopped_ns is not None:
-            output.note(_stopped(page.stopped_ns, page.looked_at))
+        if page.stopped is not None:
+            output.note(_stopped(page.stopped, page.looked_at))
         elif not page.entries and not follow and not as_json:
             output.note(f"no entries{_did_you_mean(reason)}")
         try:
             while follow:
-                time.sleep(_POLL_SECONDS if gateways.chosen() is None else _POLL_SECONDS_ELSEWHERE)
+                time.sleep(_POLL_SECONDS if gateway.transport.is_here else _POLL_SECONDS_ELSEWHERE)
                 show(page.more())
                 sys.stdout.flush()
         except KeyboardInterrupt:
             pass  # the way to end it
+
+
+@dataclass(slots=True)
+class Listing:
+    """The newest entries that match, oldest first. `stopped` is the time where the search gave up, if it did."""
+
+    entries: list[Document]
+    stopped: str | None
+    looked_at: int
+    _client: Client
+    _query: Mapping[str, Any]
+    _next: str
+
+    def more(self) -> list[Document]:
+        """Those that were written since, or since this was asked."""
+        limit = self._client.transport.page
+        page = self._client.get("audit", "entries", **self._query, cursor=self._next, limit=limit)
+        self._next = page["next"]
+        found: list[Document] = page["items"]
+        return found
+
+
+def listed(gateway: Client, wanted: Mapping[str, Any], limit: int) -> Listing:
+    from gateway.audit.search import MOST_LOOKED_AT
+
+    pages: list[list[Document]] = []  # the newest first
+    following, before, left, looked_at = "", None, limit, 0
+    while True:
+        size = min(gateway.transport.page, left)
+        page = gateway.get("audit", "entries", **wanted, before=before, limit=size)
+        pages.append(page["items"])
+        following, before = following or page["next"], page["older"]
+        left, looked_at = left - len(page["items"]), looked_at + page["looked_at"]
+        gave_up = page["stopped"] is not None and looked_at >= MOST_LOOKED_AT
+        if before is None or left <= 0 or gave_up:
+            break
+    found = [each for items in reversed(pages) for each in items]
+    return Listing(found, page["stopped"] if gave_up else None, looked_at, gateway, wanted, following)
 
 
 def _time(text: str | None, option: str) -> int | None:
@@ -129,8 +165,9 @@ def _time(text: str | None, option: str) -> int | None:
         raise typer.BadParameter(f"{option}: {error.message}: {error.hint}") from error
 
 
-def _stopped(time_ns: int, looked_at: int) -> str:
-    until = output.timestamp(time_ns + 999_999)  # rounded up: an entry may be shown twice, but none is left out
+def _stopped(time: str, looked_at: int) -> str:
+    # Rounded up: an entry may be shown twice, but none is left out.
+    until = output.timestamp(output.parse_time(time) + 999_999)
     return (
         f"looked at {looked_at:,} entries, back to {until}: go on with `--until {until}`, "
         "or narrow the search with --agent or --organization"
@@ -143,29 +180,28 @@ def _did_you_mean(reason: str | None) -> str:
     return f": did you mean `--reason {similar[0]}`?" if similar and similar[0] != reason else ""
 
 
-def _print_json(listed: Iterable[Listed]) -> None:
-    for each in listed:
-        typer.echo(json.dumps(document(each.found), ensure_ascii=False))
+def _print_json(found: Iterable[Document]) -> None:
+    for each in found:
+        typer.echo(json.dumps(document(each), ensure_ascii=False))
 
 
-def document(found: Found) -> dict[str, Any]:
+def document(found: Document) -> dict[str, Any]:
     """An entry for programs."""
     from gateway.audit.entry import opened
 
-    return {"organization": found.organization, "seq": found.seq, "entry": opened(found.entry)}
+    return {"organization": found["organization"], "seq": found["seq"], "entry": opened(found["entry"])}
 
 
-def _table(*, heading: bool) -> Callable[[Iterable[Listed]], None]:
+def _table(*, heading: bool) -> Callable[[Iterable[Document]], None]:
     """A function that prints rows with fixed widths, because with `--follow` later rows are not known yet."""
     if heading:
         typer.echo(typer.style(_row(_COLUMNS), bold=True))
 
-    def show(listed: Iterable[Listed]) -> None:
-        for each in listed:
-            found = each.found
-            cells = (output.timestamp(found.time_ns), found.organization, str(found.seq), found.kind)
-            line = _row((*cells, _id(found), _who(each), what(found)))
-            typer.echo(typer.style(line, fg="red") if found.entry.get("allow") is False else line)
+    def show(found: Iterable[Document]) -> None:
+        for each in found:
+            cells = (each["time"], each["organization"], str(each["seq"]), each["kind"])
+            line = _row((*cells, _id(each), _who(each), what(each)))
+            typer.echo(typer.style(line, fg="red") if each["entry"].get("allow") is False else line)
 
     return show
 
@@ -175,27 +211,27 @@ def _row(cells: Iterable[str]) -> str:
     return "  ".join([*(cell.ljust(width) for cell, width in zip(columns, _WIDTHS, strict=True)), last]).rstrip()
 
 
-def _id(found: Found) -> str:
+def _id(found: Document) -> str:
     """The id to look an entry up by: that of the decision which a `completed` entry closes."""
-    return str(found.entry.get("decision") or found.event_id)
+    return str(found["entry"].get("decision") or found["id"])
 
 
-def _who(listed: Listed) -> str:
+def _who(found: Document) -> str:
     """The actor of an entry: an agent by its name if the log says it."""
-    entry = listed.found.entry
-    if listed.found.kind == "change":
+    entry = found["entry"]
+    if found["kind"] == "change":
         return str(entry.get("actor") or "")
-    return listed.agent_name or str(entry.get("agent") or entry.get("actor") or "")
+    return found["agent_name"] or str(entry.get("agent") or entry.get("actor") or "")
 
 
-def what(found: Found) -> str:
+def what(found: Document) -> str:
     """The entry in one line."""
-    entry = found.entry
+    entry = found["entry"]
     if not entry:
         return "not an entry: see `gateway audit verify`"
     values = {name: "" if value is None else str(value) for name, value in entry.items()}
     get = values.get
-    kind = found.kind
+    kind = found["kind"]
     if kind == "decided":
         reasons = _reasons(get("reasons_json", ""))
         call = " ".join(filter(None, (get("action"), get("model"))))

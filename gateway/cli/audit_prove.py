@@ -5,6 +5,7 @@ The gateway that has the log makes them; nothing that it says is believed but wh
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,8 @@ from gateway.management import gateways
 
 if TYPE_CHECKING:
     from gateway.audit.note import Verifier
-    from gateway.audit.proofs import Proven
+    from gateway.audit.proofs import Proof, Proven
+    from gateway.management.client import Client
 
 _NOT_PROVEN = ("bad_proof", "bad_entry")
 
@@ -71,11 +73,11 @@ def prove(
     typer.echo(f"  checked with the key {verifier}")
 
 
-def read_checkpoint(path: Path) -> str:
+def read_checkpoint(path: Path, code: str = "no_checkpoint") -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise GatewayError("no_checkpoint", f"cannot read the checkpoint `{path}`") from error
+        raise GatewayError(code, f"cannot read the checkpoint `{path}`") from error
 
 
 def _verifier(data: Path, public_key: str | None) -> Verifier:
@@ -94,23 +96,34 @@ def _proven(
 ) -> list[tuple[Path | None, Proven]]:
     """What was proven: of the entry, and with each checkpoint that was kept."""
     from gateway.audit import proofs
-    from gateway.cli import log_requests
 
     found: list[tuple[Path | None, Proven]] = []
     with gateways.client(data, output.warn) as gateway:
         if event is not None:
-            found.append(
-                (
-                    None,
-                    proofs.check(log_requests.proof(gateway, None, event.strip(), None), verifier, event.strip(), None),
-                )
-            )
+            event = event.strip()
+            found.append((None, proofs.check(_proof(gateway, entry=event), verifier, event, None)))
         for path, note in notes.items():
             organization, size = proofs.of_which_log(note)
-            found.append(
-                (path, proofs.check(log_requests.proof(gateway, organization, None, size), verifier, None, note))
-            )
+            made = _proof(gateway, organization=organization, since=size)
+            found.append((path, proofs.check(made, verifier, None, note)))
     return found
+
+
+def _proof(gateway: Client, **asked: str | int) -> Proof:
+    from gateway.audit.proofs import Proof
+
+    body = gateway.get("audit", "proof", **asked)
+    try:
+        return Proof(
+            organization=body["organization"],
+            checkpoint=body["checkpoint"],
+            index=body["index"],
+            leaf=None if body["leaf"] is None else base64.b64decode(body["leaf"], validate=True),
+            inclusion=[base64.b64decode(each, validate=True) for each in body["inclusion"]],
+            consistency=[base64.b64decode(each, validate=True) for each in body["consistency"]],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise GatewayError("unexpected_answer", "the gateway's answer is no proof") from error
 
 
 def _document(proven: list[tuple[Path | None, Proven]], verifier: Verifier) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import typer
 
 from gateway.audit.log_files import opened_log
 from gateway.cli import output
-from gateway.cli.kept_content import completing
 from gateway.data_directory import DataDirectory
+from gateway.processes import local
 
 _PAGE = 500
 _SHOWN = 20
@@ -40,9 +40,12 @@ class Decisions:
 def judged_again(database: DataDirectory | Path, data: DataDirectory) -> Decisions:
     """Judge every decision of a log again, with bundles and keys from the data directory."""
     from gateway.audit import lookup, search
+    from gateway.control import kept_requests
     from gateway.policy.reexecution import Court
+    from gateway.secrets.vault import Vault
 
-    court, found, complete = Court(data.bundles), Decisions(), completing(data)
+    complete = kept_requests.completing(lambda: local.reading(data.path), lambda: Vault.load(data.keys))
+    court, found = Court(data.bundles), Decisions()
     position = 0
     with opened_log(database) as db, output.progress("judging again") as progress:
         last = search.last_position(db)

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.audit.log_files import log_directory
-from gateway.cli import kept_content, output, remote
+from gateway.cli import files, output
 from gateway.cli.asking import Everywhere
 from gateway.cli.audit_list import document as entry_document
 from gateway.cli.audit_list import what
-from gateway.cli.key_texts import shown
+from gateway.cli.reasons_text import print_hint, verdict_line
+from gateway.cli.signing_keys import shown_scope
 from gateway.errors import GatewayError
 from gateway.identity import key_scope
 
 if TYPE_CHECKING:
-    from gateway.audit.lookup import Decision
-    from gateway.audit.search import Found
-    from gateway.control.decisions import JudgedAgain
+    from gateway.management.client import Document
 
 EventId = Annotated[
     str,
@@ -39,39 +37,43 @@ def show(
     Of a decision: what was decided and how the call ended, the input that was judged, without content, and the verdict
     of each bundle. `gateway explain ID` says which rules made them.
     """
-    from gateway.cli import log_requests
-
-    if content:
-        remote.only_here("--content")
     with ask.gateway() as gateway:
-        looked = log_requests.show(gateway, event_id)
-    found, decision, again = looked.found, looked.decision, looked.again
-    if decision is None or again is None:
-        if content:
-            message = f"`{found.event_id}` is no decision, so it has no content"
-            raise GatewayError("not_a_decision", message, subject=found.event_id)
+        looked = gateway.get("audit", "entries", event_id)
+        found, decision = looked["entry"], looked["decision"]
+        if content and decision is None:
+            message = f"`{found['id']}` is no decision, so it has no content"
+            raise GatewayError("not_a_decision", message, subject=found["id"])
+        kept = gateway.send("POST", "content", found["id"], "read", body={}) if content else None
+    if decision is None:
         if ask.as_json:
             output.print_json(entry_document(found))
-        else:
-            typer.echo(typer.style(f"{found.event_id} {found.kind}", bold=True))
-            typer.echo(f"  {output.printable(what(found))}")
-            _print_entry(found)
+            return
+        typer.echo(typer.style(f"{found['id']} {found['kind']}", bold=True))
+        typer.echo(f"  {output.printable(what(found))}")
+        _print_entry(found)
         return
-    kept = kept_content.read(log_directory(ask.data), decision) if content else None
+    if kept is not None and kept["read"] is None:
+        raise files.answer_lost(f"the content of `{found['id']}` was read", "type it again")
+    said = {} if kept is None else kept["read"]["content"]
     if ask.as_json:
-        shown = document(decision, again)
-        if kept is not None:
-            shown["content"] = kept
+        shown = document(decision) | ({} if kept is None else {"content": said})
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
-    else:
-        print_decision(decision)
-        _print_verdicts(again)
-        typer.echo(typer.style("\ninput", bold=True) + " (as kept: without content)")
-        _print_document(decision.input)
-        for part, value in (kept or {}).items():
-            redacted = kept_content.redacted(decision, part)
-            typer.echo(typer.style(f"\n{part}", bold=True) + (f" (redacted in {redacted} places)" if redacted else ""))
-            _print_document(value)
+        return
+    print_decision(decision)
+    _print_verdicts(decision)
+    typer.echo(typer.style("\ninput", bold=True) + " (as kept: without content)")
+    _print_document(decision["input"])
+    for part, value in said.items():
+        redacted = _redacted(decision, part)
+        typer.echo(typer.style(f"\n{part}", bold=True) + (f" (redacted in {redacted} places)" if redacted else ""))
+        _print_document(value)
+
+
+def _redacted(decision: Document, part: str) -> int:
+    """How many places of a part were redacted."""
+    found = decision["decided"] if part == "request" else decision["completed"]
+    count = found["entry"].get("content_redacted") if found is not None else None
+    return count if isinstance(count, int) else 0
 
 
 def _print_document(value: Any) -> None:
@@ -80,37 +82,33 @@ def _print_document(value: Any) -> None:
         typer.echo(f"  {output.printable(line)}")
 
 
-def document(decision: Decision, again: JudgedAgain) -> dict[str, Any]:
+def document(decision: Document) -> dict[str, Any]:
     """A decision for programs."""
+    completed = decision["completed"]
     return {
-        "id": decision.id,
-        "decided": entry_document(decision.decided),
-        "completed": None if decision.completed is None else entry_document(decision.completed),
-        "input": decision.input,
-        "bundles": again.bundles,
-        "judged_again": again.verdict,
-        "agrees": again.agrees,
-        "problem": again.problem or None,
+        "id": decision["decided"]["id"],
+        "decided": entry_document(decision["decided"]),
+        "completed": None if completed is None else entry_document(completed),
+        **{name: decision[name] for name in ("input", "bundles", "judged_again", "agrees")},
+        "problem": decision["problem"] or None,
     }
 
 
-def print_decision(decision: Decision) -> None:
+def print_decision(decision: Document) -> None:
     """What was decided, about whom and what, and how it ended."""
     from gateway.policy import reexecution
 
-    found = decision.decided
-    get = found.entry.get
-    before = reexecution.recorded(found.entry)
+    found = decision["decided"]
+    entry = found["entry"]
+    get = entry.get
+    before = reexecution.recorded(entry)
     verdict = "allowed" if before.allow else f"denied {before.code}"
-    typer.echo(
-        typer.style(decision.id, bold=True)
-        + " "
-        + typer.style(verdict, fg="green" if before.allow else "red", bold=True)
-    )
+    colour = "green" if before.allow else "red"
+    typer.echo(f"{typer.style(found['id'], bold=True)} {typer.style(verdict, fg=colour, bold=True)}")
     agent = f"{get('agent_name') or ''} ({get('agent')})".strip()
     call = " ".join(str(get(name)) for name in ("method", "path", "action", "model") if get(name))
     fields = [
-        ("at", output.timestamp(found.time_ns)),
+        ("at", found["time"]),
         ("agent", f"{agent}, version {get('agent_version')}" if get("agent_version") else agent),
         ("owner", _owner(decision)),
         ("key", f"{get('key')}, {method}" if (method := get("credential_method")) not in (None, "api_key") else ""),
@@ -118,16 +116,16 @@ def print_decision(decision: Decision) -> None:
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
         ("client", str(get("user_agent") or "")),
         ("trace", str(get("trace_id") or "")),
-        ("key for", _scope(found)),
+        ("key for", _scope(entry)),
         ("reasons", "; ".join(before.reasons)),
         ("obliged", json.dumps(before.obligations.document(), ensure_ascii=False) if before.obligations else ""),
-        ("changed", _changes(found)),
+        ("changed", _changes(entry)),
         ("detail", before.detail),
-        ("reserves", _reserved(found)),
-        *(("limit", line) for line in _limits(found)),
-        ("shadow", _shadows(found)),
+        ("reserves", _reserved(entry)),
+        *(("limit", line) for line in _limits(entry)),
+        ("shadow", _shadows(entry)),
         ("policies", f"commit {str(get('policy_commit'))[:12]}, {get('activation')}" if get("activation") else ""),
-        ("log", f"entry {found.seq} of `{found.organization}`"),
+        ("log", f"entry {found['seq']} of `{found['organization']}`"),
         ("end", _end(decision)),
     ]
     for name, text in fields:
@@ -135,37 +133,37 @@ def print_decision(decision: Decision) -> None:
             typer.echo(f"  {name.ljust(9)} {output.printable(text)}")
 
 
-def _owner(decision: Decision) -> str:
+def _owner(decision: Document) -> str:
     """The owner of the agent, and its team, as the input says that is kept."""
-    agent = (decision.input or {}).get("agent")
+    agent = (decision["input"] or {}).get("agent")
     if not isinstance(agent, dict):
         return ""
     team = f"team {agent['team']}" if agent.get("team") else ""
     return ", ".join(str(each) for each in (agent.get("owner"), team) if each)
 
 
-def _person(decision: Decision) -> str:
+def _person(decision: Document) -> str:
     """For whom the agent acted, as the input says that is kept."""
-    person = (decision.input or {}).get("on_behalf_of")
+    person = (decision["input"] or {}).get("on_behalf_of")
     return f"{person.get('subject')} of {person.get('issuer')}" if isinstance(person, dict) else ""
 
 
-def _changes(found: Found) -> str:
+def _changes(entry: dict[str, Any]) -> str:
     """What the gateway changed in the call before it forwarded it."""
     try:
-        edits = [str(each) for each in json.loads(str(found.entry.get("edits_json") or "[]"))]
+        edits = [str(each) for each in json.loads(str(entry.get("edits_json") or "[]"))]
     except (ValueError, TypeError):  # a log that was tampered with
         return ""
-    model = found.entry.get("forwarded_model")
+    model = entry.get("forwarded_model")
     return ", ".join(f"{each} ({model})" if each == "model" and model else each for each in edits)
 
 
-def _reserved(found: Found) -> str:
+def _reserved(entry: dict[str, Any]) -> str:
     """The most that the call could use, and where it counts."""
     from gateway.usage.prices import dollars
 
     try:
-        held = json.loads(str(found.entry.get("reservation_json") or "null"))
+        held = json.loads(str(entry.get("reservation_json") or "null"))
         if held is None:
             return ""
         amounts = f"{held['tokens']:,} tokens, {dollars(held['spend_nanousd'])}, " if held["tokens"] else ""
@@ -174,20 +172,20 @@ def _reserved(found: Found) -> str:
         return ""
 
 
-def _limits(found: Found) -> list[str]:
+def _limits(entry: dict[str, Any]) -> list[str]:
     """Each limit that the call was compared with, or that had no room for it, as it was then."""
     from gateway.audit.thresholds import limit_name, unit
     from gateway.usage.reservation import amount
 
     lines = []
     try:
-        for full in json.loads(str(found.entry.get("limits_json") or "[]")):
+        for full in json.loads(str(entry.get("limits_json") or "[]")):
             name = full["limit"]
             spent, most, held, needed = (amount(name, full[part]) for part in ("spent", "value", "reserved", "needed"))
             lines.append(
                 f"{full['subject']} {name}: {spent} of {most} spent, {held} reserved, {needed} needed: no room"
             )
-        reservation = json.loads(str(found.entry.get("reservation_json") or "{}"))
+        reservation = json.loads(str(entry.get("reservation_json") or "{}"))
         if "estimated" in reservation:
             lines.append(f"what it reserved is an estimate: it has {output.printable(str(reservation['estimated']))}")
         read = reservation.get("read", ())
@@ -203,20 +201,20 @@ def _limits(found: Found) -> list[str]:
     return lines
 
 
-def _scope(found: Found) -> str:
+def _scope(entry: dict[str, Any]) -> str:
     """What the key is for, if that is less than its agent may do; and where the call came from, if that counts."""
     try:
-        scope = key_scope.parse(str(found.entry.get("key_scope_json") or "null"))
+        scope = key_scope.parse(str(entry.get("key_scope_json") or "null"))
     except (ValueError, TypeError):  # a log that was tampered with
         return ""
-    peer = found.entry.get("peer_address")
-    return (shown(scope.document()) if scope else "") + (f" (from {peer})" if peer else "")
+    peer = entry.get("peer_address")
+    return (shown_scope(scope.document()) if scope else "") + (f" (from {peer})" if peer else "")
 
 
-def _shadows(found: Found) -> str:
+def _shadows(entry: dict[str, Any]) -> str:
     """What bundles that do not count would have decided."""
     try:
-        listed = json.loads(str(found.entry.get("shadow_json") or "[]"))
+        listed = json.loads(str(entry.get("shadow_json") or "[]"))
         return "; ".join(
             f"{each['name']} ({each['effect']}) would say {each['code']}"
             + (f" ({', '.join(each['reasons'])})" if each["reasons"] else "")
@@ -226,34 +224,33 @@ def _shadows(found: Found) -> str:
         return ""
 
 
-def _end(decision: Decision) -> str:
-    if decision.completed is not None:
-        duration = decision.completed.entry.get("duration_us")
+def _end(decision: Document) -> str:
+    completed = decision["completed"]
+    if completed is not None:
+        duration, price = completed["entry"].get("duration_us"), completed["entry"].get("price")
         took = f", {duration // 1000:,} ms" if isinstance(duration, int) else ""
-        price = decision.completed.entry.get("price")
-        return f"{what(decision.completed)}{f' by {price}' if price else ''}{took}"
-    if decision.decided.entry.get("dry_run"):
+        return f"{what(completed)}{f' by {price}' if price else ''}{took}"
+    entry = decision["decided"]["entry"]
+    if entry.get("dry_run"):
         return "a dry run: nothing was forwarded"
-    return "the call is under way, or its end is not recorded yet" if decision.decided.entry.get("open") else ""
+    return "the call is under way, or its end is not recorded yet" if entry.get("open") else ""
 
 
-def _print_verdicts(again: JudgedAgain) -> None:
-    from gateway.cli.reasons_text import print_hint, verdict_line
-
+def _print_verdicts(decision: Document) -> None:
     typer.echo(typer.style("\nverdicts", bold=True) + " (judged again from what was kept)")
-    for bundle in again.bundles:
+    for bundle in decision["bundles"]:
         reasons = f" ({'; '.join(bundle['reasons'])})" if bundle["reasons"] else ""
         typer.echo(f"  {output.printable(verdict_line(bundle) + reasons)}")
         print_hint(bundle, 2)
-    if again.problem:
-        typer.echo(f"  {output.printable(again.problem)}")
-    elif again.agrees is False:
+    if decision["problem"]:
+        typer.echo(f"  {output.printable(decision['problem'])}")
+    elif decision["agrees"] is False:
         typer.echo(typer.style("  this is not what was recorded", fg="red"))
 
 
-def _print_entry(found: Found) -> None:
+def _print_entry(found: Document) -> None:
     from gateway.audit.entry import opened
 
-    for name, value in opened(found.entry).items():
+    for name, value in opened(found["entry"]).items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         typer.echo(f"  {name.ljust(20)} {output.printable(text)}")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.asking import App, ChangingOf, Of
 from gateway.errors import GatewayError
-from gateway.management import documents, gateways
-from gateway.management.permitted import unless_forbidden
+from gateway.management.client import unless_forbidden
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gateway.management.client import Client
-    from gateway.registry.records import BindingRecord, SubjectKind
+    from gateway.management.client import Document
+    from gateway.registry.records import SubjectKind
 
 app = App(no_args_is_help=True, help="Show which policy bundles apply to whom.")
 
@@ -59,32 +56,33 @@ def bind(
     ] = False,
 ) -> None:
     """Apply a policy bundle to an agent, a team or an organization, from the next request on."""
-    kind, name, organization = parse_subject(subject, ask.organization)
+    kind, name, about = parse_subject(subject, ask.organization)
     body = {
         "subject_kind": kind,
         "subject": name,
         "bundle": bundle,
-        "effect": effect.value,
+        "effect": effect,
         "pinned": pin,
         "without_members": create,
         "shadow": shadow,
-        "reason": ask.reason,
+        "other_effect": yes,
     }
     with ask.gateway() as gateway:
         try:
-            binding = _bound(gateway, organization, body | {"other_effect": yes})
+            made = gateway.send("POST", "bindings", body=body, organization=about)
         except GatewayError as error:
             if error.code != "other_effect" or not sys.stdin.isatty():
-                raise _explained(error, ask.data) from error
+                raise
             typer.confirm(f"{error.message}. Change it?", abort=True, err=True)
-            binding = _bound(gateway, organization, body | {"other_effect": True})
-        if ask.as_json:
-            output.print_json(binding)
-        else:
-            where = f" at commit {binding.pinned}" if binding.pinned else ""
-            how = f"is now a shadow {binding.effect} of" if shadow else "now applies to"
-            counts = "" if shadow else f" as a {binding.effect}"
-            typer.echo(f"bundle {bundle}{where} {how} {kind} {binding.subject}{counts}")
+            made = gateway.send("POST", "bindings", body=body | {"other_effect": True}, organization=about)
+        # With its agents, if the token may read these.
+        whole = unless_forbidden(
+            lambda: gateway.get("bindings", made["id"], organization=about, members=True), made | {"agents": []}
+        )
+    where = f" at commit {made['pinned']}" if made["pinned"] else ""
+    how = f"is now a shadow {made['effect']} of" if shadow else "now applies to"
+    counts = "" if shadow else f" as a {made['effect']}"
+    ask.show(whole, f"bundle {bundle}{where} {how} {kind} {made['subject']}{counts}")
 
 
 def unbind(
@@ -94,18 +92,11 @@ def unbind(
     shadow: Annotated[bool, typer.Option("--shadow", help="The one that is asked and does not count.")] = False,
 ) -> None:
     """End a binding, from the next request on."""
-    kind, name, organization = parse_subject(subject, ask.organization)
-    from gateway.registry.records import BindingRecord
-
-    body = {"subject_kind": kind, "subject": name, "bundle": bundle, "shadow": shadow, "reason": ask.reason}
-    with ask.gateway() as gateway:
-        reply = gateway.send("POST", "bindings", "unbind", body=body, organization=organization)
-        binding = documents.record(BindingRecord, reply.body)
-        if ask.as_json:
-            output.print_json(binding)
-        else:
-            how = "is no longer a shadow of" if shadow else "no longer applies to"
-            typer.echo(f"bundle {bundle} {how} {kind} {binding.subject}")
+    kind, name, about = parse_subject(subject, ask.organization)
+    body = {"subject_kind": kind, "subject": name, "bundle": bundle, "shadow": shadow}
+    removed = ask.send("POST", "bindings", "unbind", body=body, organization=about)
+    how = "is no longer a shadow of" if shadow else "no longer applies to"
+    ask.show(removed | {"agents": []}, f"bundle {bundle} {how} {kind} {removed['subject']}")
 
 
 @app.command("list")
@@ -113,53 +104,21 @@ def list_bindings(
     ask: Of, agent: Annotated[str | None, typer.Argument(help="Only those that apply to this agent.")] = None
 ) -> None:
     """List the bindings in force, each with the agents that it applies to."""
-    from gateway.registry.records import BindingRecord
-
-    with ask.gateway() as gateway:
-        found = gateway.items("bindings", organization=ask.organization, agent=agent, members=True)
-    bindings = documents.records(BindingRecord, found)
-    if ask.as_json:
-        output.print_json(bindings)
-        return
-    output.print_table(
-        ("SUBJECT", "KIND", "BUNDLE", "EFFECT", "PINNED", "AGENTS", "ID"),
-        [
-            (b.subject, b.subject_kind, b.bundle, b.counts_as, b.pinned or "", output.names(b.agents, "nobody"), b.id)
-            for b in bindings
-        ],
+    ask.table(
+        ask.items("bindings", agent=agent, members=True),
+        *("SUBJECT", ("KIND", "subject_kind"), "BUNDLE", ("EFFECT", counts_as), "PINNED"),
+        ("AGENTS", lambda each: output.names(each["agents"], "nobody")),
+        "ID",
         empty="no bindings: type `gateway bind AGENT BUNDLE`",
     )
 
 
-def _bound(gateway: Client, organization: str, body: dict[str, Any]) -> BindingRecord:
-    """The binding that is made, with its agents if the token may read these."""
-    from gateway.registry.records import BindingRecord
-
-    reply = gateway.send("POST", "bindings", body=body, organization=organization)
-    identifier = reply.body["id"]
-    made = unless_forbidden(
-        lambda: gateway.get("bindings", identifier, organization=organization, members=True).body, reply.body
-    )
-    return documents.record(BindingRecord, made)
+def counts_as(binding: Document) -> str:
+    """Its effect, as lists show it."""
+    return f"shadow {binding['effect']}" if binding["shadow"] else str(binding["effect"])
 
 
-def _explained(error: GatewayError, data: Path) -> GatewayError:
-    """The error, with the missing step if the bundle is not in force and that step is known."""
-    if error.code not in ("unknown_bundle", "bundle_not_in_force") or error.subject is None:
-        return error
-    if gateways.chosen() is not None:  # that stands in the gateway's settings and repository
-        return error
-    from gateway.policy.rollout.whereabouts import missing_step
-    from gateway.processes import local
-    from gateway.settings import load_settings
-
-    with local.reading(data) as registry:
-        step = missing_step(load_settings({"data": data}), registry, error.subject)
-    message = f"bundle `{error.subject}` is not in force yet" if error.code == "unknown_bundle" else error.message
-    return GatewayError(error.code, message, subject=error.subject, hint=step) if step else error
-
-
-def parse_subject(text: str, organization: str) -> tuple[SubjectKind, str, str]:
+def parse_subject(text: str, organization: str | None) -> tuple[SubjectKind, str, str | None]:
     """Kind, name and organization of a subject. Names hold no colon, so the forms cannot be confused."""
     kind, separator, name = text.partition(":")
     if not separator:
@@ -169,7 +128,7 @@ def parse_subject(text: str, organization: str) -> tuple[SubjectKind, str, str]:
     if kind == "team" and name:
         return "team", name, organization
     if kind == "org" and name:
-        if organization not in ("default", name):
+        if organization not in (None, "default", name):
             raise GatewayError("invalid_subject", f"`{text}` and --organization {organization} contradict each other")
         return "organization", name, name
     raise GatewayError(

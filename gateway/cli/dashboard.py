@@ -29,14 +29,14 @@ def dashboard(
     It works on the gateway's machine, for whoever may read the data directory, and needs no password. Elsewhere, open
     the control plane's address in a browser and log in at the provider.
     """
-    with gateways.client(data, output.warn) as gateway:
+    with gateways.client(data, output.warn, organization=organization) as gateway:
         # A gateway that runs may have another port than its settings say.
-        runs = gateway.get("status").body["gateway"].get("control_plane")
+        runs = gateway.get("status", organization=None)["gateway"].get("control_plane")
         if not runs:
             hint = "start it with `gateway up`, then ask for the link again"
             raise GatewayError("not_running", "the gateway is not running", hint=hint)
         body = {} if operator is None else {"operator": operator}
-        made = gateway.send("POST", "login", "link", body=body, organization=organization).body
+        made = gateway.send("POST", "login", "link", body=body)
     origin = made["origin"] or runs
     link = f"{origin}{made['path']}"
     if as_json:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import files, output
 from gateway.cli.advice import advice
 from gateway.cli.asking import Of
 from gateway.cli.explain import print_advice
@@ -61,7 +60,7 @@ def decide(
     try:
         body |= _call(_read(call, route), route)
         with ask.gateway() as gateway:
-            found = gateway.send("POST", "decide", body=body, organization=ask.organization).body
+            found = gateway.send("POST", "decide", body=body, organization=ask.organization)
     except GatewayError as error:
         # Exit code 1 is kept for a denial.
         output.complain(error.message, error.hint)
@@ -82,10 +81,7 @@ def _read(call: Path | None, route: str | None) -> bytes:
         if route is not None and route.upper().startswith("GET "):
             return b""
         raise GatewayError("bad_input", "there is no call", hint="give it with -i FILE, or -i - for standard input")
-    try:
-        return sys.stdin.buffer.read() if str(call) == "-" else call.read_bytes()
-    except OSError as error:
-        raise GatewayError("bad_input", f"cannot read `{call}`: {(error.strerror or '').lower()}") from error
+    return files.read(call, code="bad_input")
 
 
 def _call(raw: bytes, route: str | None) -> dict[str, Any]:

@@ -6,27 +6,35 @@ import gc
 import json
 import os
 import sys
+import time
+import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Organization, ReplaceRevoked
+from gateway.cli import files, options, output
+from gateway.cli.options import DATA, Data, Json, ReplaceRevoked
 from gateway.cli.upstreams import key_from, openapi_document, read_secret
 from gateway.errors import GatewayError
 from gateway.management import gateways
+from gateway.management.client import ApiError, Document
 
 if TYPE_CHECKING:
-    from gateway.registry.fleet.apply import MadeKey
-    from gateway.registry.fleet.plan import Step
+    from gateway.management.client import Client, Reply
+    from gateway.registry.fleet.document import Document as FleetFile
 
-_SHOWN = 40  # new things of one noun that are printed; the others are counted
-_IN_A_LINE = 5  # removals that an error names in its own line
-_SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
+_SHOWN: Final = 40  # new things of one noun that are printed; the others are counted
+_IN_A_LINE: Final = 5  # removals that an error names in its own line
+_SIGNS: Final = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
+_DONE: Final = {"add": "added", "change": "changed", "remove": "removed"}
+_SECONDS: Final = 600.0
+"""How long a large file may take."""
+_CARRIED_OUT: Final = "already_carried_out"
+_ATTEMPTS: Final = 30
 
 
 def apply(
@@ -60,60 +68,52 @@ def apply(
     What the file leaves out stays as it is. Applied twice, a file changes nothing the second time. `gateway export`
     prints a file to begin with.
     """
-    from gateway.cli import fleet_requests
-    from gateway.cli.fleet_requests import AskedFleet
     from gateway.registry.fleet import document
 
     with _uncollected():
         try:
             named = "standard input" if str(file) == "-" else str(file)
-            read = document.read(_text(file), named)
-            if organization and read.value.get("organization", organization) != organization:
-                said = read.value["organization"]
-                raise GatewayError(
-                    "invalid_organization", f"{named} is for organization `{said}`, not `{organization}`"
-                )
-            asked = AskedFleet(
-                document=read,
-                sources=_Sources(file.parent),
-                organization=organization or read.value.get("organization"),
-                prune=prune,
-                keys=keys is not None,
-                suspend_now=yes,
-                replace_revoked=replace_revoked,
-                reason=reason,
-            )
+            read = document.read(files.read(file, document.MAX_BYTES + 1, hint="check the path"), named)
+            said = read.value.get("organization")
+            if organization and said not in (None, organization):
+                message = f"{named} is for organization `{said}`, not `{organization}`"
+                raise GatewayError("invalid_organization", message)
+            body = _body(read, file.parent) | {"prune": prune, "suspend_now": yes, "reason": reason}
+            if replace_revoked:
+                body["replace_revoked"] = True
             many = sum(len(each) for each in read.value.values() if isinstance(each, list))
             what = f"{'comparing' if dry_run else 'comparing and applying'} {many:,} items"
-            with output.working(what) as pause, gateways.client(data, output.warn) as gateway:
+            about = gateways.client(data, output.warn, organization=organization or said)
+            with output.working(what) as pause, about as gateway:
+                posting = _Posting(gateway, read.source, body)
                 if dry_run:
-                    plan = fleet_requests.rehearse(gateway, asked)
+                    plan = posting.plan(with_keys=keys is not None, rehearse=True).body
                 else:
 
-                    def confirm(steps: Sequence[Step]) -> None:
+                    def confirm(steps: Sequence[Document]) -> None:
                         pause()
                         _confirm(steps)
 
-                    key_file = _KeyFile(keys) if keys else None
-                    plan = fleet_requests.apply(gateway, asked, None if yes else confirm, key_file)
+                    asked = None if yes or not prune else confirm
+                    plan = posting.apply(asked, _KeyFile(keys) if keys else None)
         except document.FleetError as error:
             for text in error.texts()[:-1]:
                 output.complain(text)
             output.complain(error.texts()[-1], error.hint)
             raise typer.Exit(1) from error
-    steps = plan.steps
+    steps = plan["steps"]
     if as_json:
-        told = [_plain(each) for each in steps]
-        output.print_json({"organization": plan.organization, "applied": not dry_run, "steps": told})
+        told = [{name: each[name] for name in ("action", "noun", "name", "changes")} for each in steps]
+        output.print_json({"organization": plan["organization"], "applied": not dry_run, "steps": told})
         return
     _print(steps)
     output.note(_summary(steps, dry_run))
-    if keys and not dry_run and (made := sum(each.noun == "key" for each in steps)):
+    if keys and not dry_run and (made := sum(each["noun"] == "key" for each in steps)):
         output.note(f"wrote {made:,} {'key' if made == 1 else 'keys'} to {keys}: this is the only copy")
 
 
 def export(
-    organization: Organization = "default",
+    organization: options.Organization = "default",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Instead of standard output.")] = None,
     data: Data = DATA,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, which `gateway apply` takes as well.")] = False,
@@ -122,11 +122,10 @@ def export(
 
     Secret keys are in no export: those of providers stay sealed in the registry, those of agents are not known to it.
     """
-    from gateway.cli import fleet_requests
     from gateway.registry.fleet import export as exported
 
-    with gateways.client(data, output.warn) as gateway:
-        document = fleet_requests.export(gateway, organization)
+    with gateways.client(data, output.warn, organization=organization) as gateway:
+        document = gateway.send("GET", "fleet", seconds=_SECONDS)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n" if as_json else exported.text(document)
     if out is None:
         typer.echo(text, nl=False)
@@ -134,7 +133,7 @@ def export(
     try:
         out.write_text(text, "utf-8")
     except OSError as error:
-        raise GatewayError("file_unusable", f"{out} cannot be written: {(error.strerror or '').lower()}") from None
+        raise GatewayError("file_unusable", f"{out} cannot be written: {files.why(error)}") from None
 
 
 @contextmanager
@@ -151,48 +150,135 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-class _Sources:
-    """What a file refers to, seen from where the file is."""
+def _body(read: FleetFile, directory: Path) -> dict[str, Any]:
+    """The file with what its upstreams refer to, seen from where it is. Raises `FleetError` for what cannot be read."""
+    from gateway.registry.fleet import posted
+    from gateway.registry.fleet.document import FleetError, Mistake
+    from gateway.upstream.providers.http import openapi
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    mistakes: list[Mistake] = []
+    secrets: dict[str, str] = {}
+    documents: dict[str, Mapping[str, Any]] = {}
+    for item, line in read.items("upstreams"):
+        name, key = item["name"], item.get("key", {"none": True})
+        try:
+            if "none" not in key:
+                secrets[name] = read_secret(key["env"]) if "env" in key else key_from(directory / key["file"])
+            if "openapi" in item:
+                documents[name] = openapi.needed(openapi_document(directory / item["openapi"], None))
+        except GatewayError as error:
+            hint = f": {error.hint}" if error.hint else ""
+            mistakes.append(Mistake(line, f"upstream {name}: {error.message}{hint}"))
+    if mistakes:
+        raise FleetError(read.source, mistakes)
+    return {"document": read.value, "lines": posted.lines_of(read), "secrets": secrets, "openapi": documents}
 
-    def secret(self, upstream: str, key: Mapping[str, Any]) -> str | None:
-        if "none" in key:
-            return None
-        if "env" in key:
-            return read_secret(key["env"])
-        return key_from(self._directory / key["file"])
 
-    def specification(self, upstream: str, path: str) -> str:
-        from gateway.upstream.providers.http import api, openapi
+class _Posting:
+    """A fleet file on its way to a gateway, here or elsewhere."""
 
-        return api.dump(openapi.api_of(self.openapi(path)))
+    def __init__(self, gateway: Client, source: str, body: dict[str, Any]) -> None:
+        self._gateway = gateway
+        self._source = source
+        self._body = body
 
-    def openapi(self, path: str) -> dict[str, Any]:
-        return openapi_document(self._directory / path, None)
+    def plan(self, *, with_keys: bool, rehearse: bool) -> Reply:
+        """What would be done. With keys, each agent of the file without a live key would get one."""
+        more = {"with_keys": with_keys, "rehearse": rehearse}
+        return self._sent("plan", self._body | more, uuid.uuid4().hex, "")
+
+    def apply(self, confirm: Callable[[Sequence[Document]], None] | None, key_file: _KeyFile | None) -> Document:
+        """If somebody is to confirm the plan, or keys are made for it, exactly this plan is applied or none."""
+        from gateway.identity import credentials
+
+        body, match = self._body, "*"
+        made: dict[str, str] = {}
+        if key_file is not None or confirm is not None:
+            planned = self.plan(with_keys=key_file is not None, rehearse=False)
+            steps, match = planned.body["steps"], planned.tag
+            if confirm is not None and any(each["action"] == "remove" for each in steps):
+                confirm(steps)
+            if key_file is not None:
+                made = {each["name"]: credentials.generate("agent").text for each in steps if each["noun"] == "key"}
+                body = body | {"keys": made}
+        if key_file is None or not made:
+            return self._applied(body, match)
+        # The keys are on disk before they are sent: none can be in force and lost.
+        key_file.write([(agent, "", text) for agent, text in made.items()])
+        try:
+            found = self._applied(body, match)
+        except GatewayError as error:
+            if not (self._gateway.transport.is_here or _refused(error)):
+                message = f"{error.message}; whether the file was applied is not known, so its new keys are kept"
+                hint = "apply it again with another file for keys: it makes none for agents whose kept ones work"
+                raise GatewayError(error.code, message, hint=hint) from error
+            key_file.discard()
+            raise
+        key_file.write([(each["agent"], each["id"], made[each["agent"]]) for each in found["keys"]])
+        return found
+
+    def _applied(self, body: dict[str, Any], match: str) -> Document:
+        """With one idempotency key: however often it is sent, it is carried out once."""
+        key, left = uuid.uuid4().hex, _ATTEMPTS
+        while True:
+            left -= 1
+            try:
+                found: Document = self._sent("apply", body, key, match).body
+            except ApiError as error:
+                if error.code == "changed_meanwhile":
+                    raise GatewayError(error.code, error.message, hint="apply it again") from error
+                if error.code != _CARRIED_OUT or not left:
+                    raise
+                time.sleep(1)  # its answer is known when all its entries are in the log
+            else:
+                return found
+
+    def _sent(self, verb: str, body: dict[str, Any], key: str, match: str) -> Reply:
+        import orjson
+
+        from gateway.registry.fleet import posted
+        from gateway.registry.fleet.document import FleetError, Mistake
+
+        if not self._gateway.transport.is_here and len(orjson.dumps(body)) > posted.MAX_BYTES - 1024:
+            message = f"{self._source} is too large for a request: with all it names it has more than "
+            hint = "apply it in parts, or on the gateway's own machine"
+            raise GatewayError("too_large", f"{message}{posted.MAX_BYTES >> 20} MiB", hint=hint)
+        try:
+            return self._gateway.reply("POST", "fleet", verb, body=body, match=match, key=key, seconds=_SECONDS)
+        except ApiError as error:
+            if error.code != "invalid_fleet" or not error.errors:
+                raise
+            mistakes = [Mistake(int(each.get("line", 0)), str(each.get("message"))) for each in error.errors]
+            raise FleetError(self._source, mistakes, error.hint) from error
+        except FleetError as error:
+            raise FleetError(self._source, error.mistakes, error.hint) from error
+
+
+def _refused(error: GatewayError) -> bool:
+    """Whether the gateway says that it has not carried the request out; otherwise it may have."""
+    answer = error if isinstance(error, ApiError) else error.__cause__
+    return isinstance(answer, ApiError) and answer.status < 500 and answer.code != _CARRIED_OUT
 
 
 class _KeyFile:
     """Where new keys go, once: a line `agent,key id,key` for each, readable by this user only.
 
     It is on disk before the keys are in force, so none is lost; if they do not come into force, it is deleted. It is
-    written again when a gateway elsewhere has given the keys their ids.
+    written again when the gateway has given the keys their ids.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._written = False
 
-    def write(self, made: Sequence[MadeKey]) -> None:
+    def write(self, rows: Sequence[tuple[str, str, str]]) -> None:
         path = self._path.with_name(f"{self._path.name}.{os.getpid()}.new") if self._written else self._path
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write("agent,id,key\n")
-                stream.writelines(f"{each.agent},{each.id},{each.text}\n" for each in made)
-                stream.flush()
-                os.fsync(stream.fileno())
+            descriptor = files.create(path)
+            try:
+                files.write(descriptor, "".join(f"{','.join(row)}\n" for row in [("agent", "id", "key"), *rows]))
+            finally:
+                os.close(descriptor)
             path.replace(self._path)
         except FileExistsError:
             hint = "name a new file: keys that are in it would be lost"
@@ -200,32 +286,18 @@ class _KeyFile:
         except OSError as error:
             with suppress(OSError):
                 path.unlink()
-            why = (error.strerror or "").lower()
-            raise GatewayError("file_unusable", f"{path} cannot be written: {why}") from None
+            raise GatewayError("file_unusable", f"{path} cannot be written: {files.why(error)}") from None
         self._written = True
 
     def discard(self) -> None:
         self._path.unlink(missing_ok=True)
 
 
-def _text(file: Path) -> bytes:
-    from gateway.registry.fleet.document import MAX_BYTES
-
-    try:
-        if str(file) == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with file.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        why = (error.strerror or "").lower()
-        raise GatewayError("file_unusable", f"{file} cannot be read: {why}", hint="check the path") from None
-
-
-def _confirm(steps: Sequence[Step]) -> None:
+def _confirm(steps: Sequence[Document]) -> None:
     """Ask before something is removed, or refuse where nobody can be asked."""
-    removed = [each for each in steps if each.action == "remove"]
+    removed = [each for each in steps if each["action"] == "remove"]
     if not sys.stdin.isatty() or not sys.stderr.isatty():
-        named = ", ".join(f"{each.noun} {each.name}" for each in removed)
+        named = ", ".join(f"{each['noun']} {each['name']}" for each in removed)
         if len(removed) > _IN_A_LINE:
             _print(removed, to_error=True)
             named = f"these {len(removed):,}"
@@ -234,38 +306,31 @@ def _confirm(steps: Sequence[Step]) -> None:
     typer.confirm(f"{_summary(steps, dry_run=True)}. Go on?", abort=True, err=True)
 
 
-def _print(steps: Sequence[Step], to_error: bool = False) -> None:
+def _print(steps: Sequence[Document], to_error: bool = False) -> None:
     """One line for each step; of many new things alike, the first ones and how many more there are.
 
     Changes and removals are never counted only: one of them takes something away from somebody.
     """
     printed: Counter[tuple[str, str]] = Counter()
-    total = Counter((each.action, each.noun) for each in steps)
+    total = Counter((each["action"], each["noun"]) for each in steps)
     for each in steps:
-        group = each.action, each.noun
+        group = each["action"], each["noun"]
         printed[group] += 1
-        sign, colour = _SIGNS[each.action]
-        if each.action != "add" or printed[group] <= _SHOWN:
-            changes = f"  ({'; '.join(each.changes)})" if each.changes else ""
-            line = f"{sign} {each.noun} {each.name}{changes}"
+        sign, colour = _SIGNS[each["action"]]
+        if each["action"] != "add" or printed[group] <= _SHOWN:
+            changes = f"  ({'; '.join(each['changes'])})" if each["changes"] else ""
+            line = f"{sign} {each['noun']} {each['name']}{changes}"
             typer.echo(typer.style(output.printable(line), fg=colour), err=to_error)
         elif printed[group] == _SHOWN + 1:
             more = total[group] - _SHOWN
-            line = f"{sign} {more:,} more {each.noun}{'s' if more > 1 else ''}"
+            line = f"{sign} {more:,} more {each['noun']}{'s' if more > 1 else ''}"
             typer.echo(typer.style(line, fg=colour), err=to_error)
 
 
-def _summary(steps: Sequence[Step], dry_run: bool) -> str:
+def _summary(steps: Sequence[Document], dry_run: bool) -> str:
     if not steps:
         return "nothing to change: the registry is like the file"
-    counts = Counter(each.action for each in steps)
+    counts = Counter(each["action"] for each in steps)
     words = {"add": "add", "change": "change", "remove": "remove"} if dry_run else _DONE
     told = [f"{words[action]} {counts[action]:,}" for action in ("add", "change", "remove") if counts[action]]
     return ("would " if dry_run else "") + ", ".join(told)
-
-
-_DONE = {"add": "added", "change": "changed", "remove": "removed"}
-
-
-def _plain(step: Step) -> dict[str, Any]:
-    return {"action": step.action, "noun": step.noun, "name": step.name, "changes": list(step.changes)}

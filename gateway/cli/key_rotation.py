@@ -6,21 +6,39 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 
 import typer
 
-from gateway.cli import key_requests, output
+from gateway.cli import files, output
 from gateway.cli.asking import ChangingOf
-from gateway.cli.secret_out import secret_file
+from gateway.cli.signing_keys import after_loss, with_text
 from gateway.errors import GatewayError
-from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.registry.keys.rotation import Rotated, Skipped
+    from gateway.management.client import Client, Document
+    from gateway.registry.keys.rotation import Rotated
+
+_ENDED_MEANWHILE: Final = ("agent_revoked", "agent_retired")
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+"""The name of a public key."""
+
+
+class _Row(NamedTuple):
+    """A new key, as files have it."""
+
+    agent: str
+    key: str
+    key_id: str
+    replaces: str
+    old_key_works_until: str
+
+
+_Deliver: TypeAlias = Callable[[Sequence[_Row]], None]
+"""It takes new keys to where they are kept."""
 
 
 def rotate(
@@ -57,8 +75,6 @@ def rotate(
     The old key works until the overlap is over and then ends by itself. With --team or --all the keys go into a new
     file that only this user can read (CSV), and an agent whose key cannot be replaced is left as it is.
     """
-    from gateway.registry.keys.rotation import Terms
-
     if sum((key is not None, agent is not None, team is not None, everybody)) != 1:
         raise typer.BadParameter("name an agent or a key, or one of --agent, --team and --all")
     if key is not None and not _is_key(key):
@@ -66,22 +82,19 @@ def rotate(
     many = team is not None or everybody
     if many and out is None:
         raise GatewayError("no_file", "many keys are not printed", hint="add --out FILE")
-    lifetime_ns = None if expires is None else output.parse_duration(expires)
-    terms = Terms(output.parse_duration(overlap), lifetime_ns, ask.reason)
-    rotated: list[Rotated]
-    skipped: list[Skipped] = []
+    terms = {"overlap": output.seconds(overlap), "expires_in": output.seconds(expires)}
     with ask.gateway() as gateway:
-        if many:
-            with _File(out, in_force=gateways.chosen() is not None) as write:
-                rotated, skipped = key_requests.rotate_many(gateway, ask.organization, team, terms, write)
+        if many and out is not None:
+            with _new_file(out, in_force=not gateway.transport.is_here) as write:
+                rotated, skipped = _rotate_many(gateway, team, terms, write)
         else:
-            with secret_file(out, at_end=True) as put:
-                rotated = [
-                    key_requests.rotate(
-                        gateway, ask.organization, key, agent, terms, lambda found: put(found[0].new.text)
-                    )
-                ]
-        _print(rotated, skipped, out, as_json=ask.as_json)
+            with files.secret_file(out, at_end=True) as put:
+                rotated, skipped = [_rotate(gateway, key, agent, terms, lambda made: put(made[0].key))], []
+        if ask.as_json:
+            shown = [_document(each, secret=out is None) for each in rotated]
+            output.print_json({"rotated": shown, "skipped": skipped, "file": str(out) if out else None})
+        else:
+            _print(rotated, skipped, out)
 
 
 def _is_key(text: str) -> bool:
@@ -89,82 +102,122 @@ def _is_key(text: str) -> bool:
     return text.startswith(("key_", "aig_", "spiffe://")) or _THUMBPRINT.fullmatch(text) is not None
 
 
-def _print(rotated: Sequence[Rotated], skipped: Sequence[Skipped], out: Path | None, *, as_json: bool) -> None:
-    if as_json:
-        keys = [_document(each, secret=out is None) for each in rotated]
-        output.print_json({"rotated": keys, "skipped": list(skipped), "file": str(out) if out else None})
-        return
+def _rotate(gateway: Client, key: str | None, agent: str | None, terms: dict[str, Any], deliver: _Deliver) -> Document:
+    """Replace this key, or the one that this agent has. What names a key is sent without its secret."""
+    from gateway.identity.credentials import public_part
+
+    path = ("keys", public_part(key), "rotate") if key is not None else ("agents", agent or "", "keys", "rotate")
+    if gateway.transport.is_here:
+        return with_text(gateway.send("POST", *path, body=terms, deliver=_before_they_are_in_force(deliver)))
+    rotated = with_text(gateway.send("POST", *path, body=terms))
+    old = rotated["replaces"]
+    row = _Row(old["agent"], rotated["key"], rotated["id"], old["id"], old["expires"])
+    try:
+        deliver([row])
+    except GatewayError as error:  # the gateway has carried it out already
+        message = f"{error.message}; key {row.key_id} is in force, and its text is lost"
+        raise GatewayError(error.code, message, hint=after_loss(row.key_id)) from error
+    return rotated
+
+
+def _before_they_are_in_force(deliver: _Deliver) -> Callable[[Sequence[Rotated]], None]:
+    def take(made: Sequence[Rotated]) -> None:
+        deliver(
+            [
+                _Row(each.old.agent, each.new.text, each.new.record.id, each.old.id, output.timestamp(until))
+                for each in made
+                if (until := each.old.expires_ns) is not None
+            ]
+        )
+
+    return take
+
+
+def _rotate_many(
+    gateway: Client, team: str | None, terms: dict[str, Any], deliver: _Deliver
+) -> tuple[list[Document], list[dict[str, Any]]]:
+    """Here all in one transaction; elsewhere one agent after the other, so that one lost answer loses one key."""
+    from gateway.registry.agents.states import ENDED
+    from gateway.registry.keys.rotation import SKIPPED, nobody
+
+    if gateway.transport.is_here:
+        take = _before_they_are_in_force(deliver)
+        done = gateway.send("POST", "keys", "rotate", body=terms | {"team": team}, deliver=take)
+        return [with_text(each) for each in done["rotated"]], done["skipped"]
+    rotated: list[Document] = []
+    skipped: list[dict[str, Any]] = []
+    living = [each for each in gateway.items("agents", team=team) if each["status"] not in ENDED]
+    if not living:
+        raise nobody(gateway.organization or "", team)
+    for each in sorted(living, key=lambda each: str(each["name"])):
+        try:
+            rotated.append(_rotate(gateway, None, each["id"], terms, deliver))
+        except GatewayError as error:
+            if error.code in SKIPPED:
+                skipped.append({"agent": each["name"], "why": error.message})
+            elif error.code not in _ENDED_MEANWHILE:
+                raise _broken_off(error, each["name"], len(rotated)) from error
+    return rotated, skipped
+
+
+def _broken_off(error: GatewayError, agent: str, rotated: int) -> GatewayError:
+    if not rotated:
+        return error
+    kept = "the key that was rotated before stays" if rotated == 1 else f"the {rotated} keys rotated before stay"
+    message = f"at agent {agent}: {error.message}; {kept} in the file"
+    again = "the same command with another file rotates the rest"
+    return GatewayError(error.code, message, hint=f"{error.hint}; {again}" if error.hint else again)
+
+
+def _print(rotated: Sequence[Document], skipped: Sequence[dict[str, Any]], out: Path | None) -> None:
     for left in skipped:
-        output.warn(f"not rotated: {left.why}")
+        output.warn(f"not rotated: {left['why']}")
     if out is not None:
         many = "1 key; the new one is" if len(rotated) == 1 else f"{len(rotated)} keys; the new ones are"
         typer.echo(f"rotated {many} in {out}")
-    for each in rotated if out is None else ():
-        typer.echo(each.new.text)
-        assert each.old.expires_ns is not None
-        output.note(
-            f"{each.new.record.id} for agent {each.old.agent}; this is the only time the key is shown. "
-            f"{each.old.key_id} works until {output.timestamp(each.old.expires_ns)}"
-        )
+        return
+    for each in rotated:
+        typer.echo(each["key"])
+        old = each["replaces"]
+        once = f"{each['id']} for agent {old['agent']}; this is the only time the key is shown"
+        output.note(f"{once}. {old['key_id']} works until {old['expires']}")
 
 
-def _document(rotated: Rotated, *, secret: bool) -> dict[str, Any]:
-    made: dict[str, Any] = output.plain(rotated.new.record)
-    return made | {"replaces": output.plain(rotated.old)} | ({"key": rotated.new.text} if secret else {})
+def _document(rotated: Document, *, secret: bool) -> Document:
+    found = rotated.without("status", "last_used", *(() if secret else ("key",)))
+    return found | {"replaces": rotated["replaces"].without("status", "last_used")}
 
 
-_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-"""The name of a public key."""
-
-
-class _File:
-    """A new file for keys, which only this user can read. It is removed if they do not come into force.
+@contextmanager
+def _new_file(path: Path, *, in_force: bool) -> Iterator[_Deliver]:
+    """Yields what writes keys to a new file, which only this user can read. It is removed if they come to nothing.
 
     `in_force` says that they are in force when they are written, so that the file must stay.
     """
+    try:
+        descriptor = files.create(path)
+    except OSError as error:
+        kept = isinstance(error, FileExistsError)
+        hint = "name a new file: keys that are in it would be lost" if kept else "name another file"
+        raise GatewayError("file_unusable", f"cannot create `{path}`: {files.why(error)}", hint=hint) from error
+    written = False
 
-    def __init__(self, path: Path | None, *, in_force: bool) -> None:
-        self._path = path
-        self._in_force = in_force
-        self._descriptor = -1
-        self._written = False
-
-    def __enter__(self) -> Callable[[Sequence[Rotated]], None]:
-        if self._path is not None:
-            try:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                why = (error.strerror or type(error).__name__).lower()
-                kept = isinstance(error, FileExistsError)
-                hint = "name a new file: keys that are in it would be lost" if kept else "name another file"
-                raise GatewayError("file_unusable", f"cannot create `{self._path}`: {why}", hint=hint) from error
-        return self._write
-
-    def _write(self, rotated: Sequence[Rotated]) -> None:
-        if self._path is None:
-            return
+    def write(rows: Sequence[_Row]) -> None:
+        nonlocal written
         text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        if not self._written:
-            table.writerow(("agent", "key", "key_id", "replaces", "old_key_works_until"))
-        for each in rotated:
-            assert each.old.expires_ns is not None
-            until = output.timestamp(each.old.expires_ns)
-            table.writerow((each.old.agent, each.new.text, each.new.record.id, each.old.id, until))
+        csv.writer(text, lineterminator="\n").writerows([*([] if written else [_Row._fields]), *rows])
         try:
-            with open(self._descriptor, "wb", closefd=False) as stream:
-                stream.write(text.getvalue().encode())
-                stream.flush()
-                os.fsync(stream.fileno())
+            files.write(descriptor, text.getvalue())
         except OSError as error:
-            why = (error.strerror or type(error).__name__).lower()
-            raise GatewayError("file_unusable", f"cannot write `{self._path}`: {why}") from error
-        self._written = True
+            raise GatewayError("file_unusable", f"cannot write `{path}`: {files.why(error)}") from error
+        written = True
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        stays = error is None or (self._in_force and self._written)
-        if not stays and self._descriptor >= 0 and self._path is not None:
+    try:
+        yield write
+    except BaseException:
+        if not (in_force and written):
             with suppress(OSError):
-                self._path.unlink()
+                path.unlink()
+        raise
+    finally:
+        os.close(descriptor)

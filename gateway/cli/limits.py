@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
-from gateway.cli.asking import App, ChangingOf, Of
+from gateway.cli.asking import App, Asking, ChangingOf, Of
 from gateway.cli.bindings import parse_subject
-from gateway.cli.options import DATA, Data, Json, Organization
-from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gateway.registry.limits.states import LimitState
-    from gateway.registry.records import LimitRecord
+    from gateway.management.client import Document
 
 app = App(no_args_is_help=True, help="Limit requests, tokens and money of agents, teams and organizations.")
 
@@ -73,29 +67,28 @@ def set_limit(
     One that an operator of the whole gateway has set, or somebody at its machine, cannot be changed by operators of the
     organization. Theirs is another one beside it, and the lower one decides.
     """
-    named, organization = _name(subject, ask.organization, limit, upstream, model)
-    body = named | {"value": _amount(limit, value), "without_members": create, "reason": ask.reason}
+    named, about = _name(subject, ask, limit, upstream, model)
+    body = named | {"value": _amount(limit, value), "without_members": create}
     if mode:  # an older gateway has no modes
         body["mode"] = mode
-    made = _sent(ask.data, organization, body)
-    if ask.as_json:
-        output.print_json(made)
-        return
-    typer.echo(f"{_whose(made)} now has the limit {made.limit} {_shown(made.limit, made.value)}")
-    if made.mode == "estimate":
-        output.note("a call that has no bound reserves an estimate; with `--mode hard` it is refused")
-    found = _told_beside(ask.data, made)
+    made = known(ask.send("POST", "limits", body=body, organization=about))
+    line = f"{_whose(made)} now has the limit {made['limit']} {_shown(made, made['value'])}"
+    estimate = "a call that has no bound reserves an estimate; with `--mode hard` it is refused"
+    ask.show(made, line, *([estimate] if made["mode"] == "estimate" else []))
+    found = _told_beside(ask, made)
     if found is None:
         return
-    if found.spent + found.reserved:
-        used = f"{_shown(limit, found.spent + found.reserved)} of it is used already"
-        (output.warn if found.left == 0 else output.note)(f"{used}, {_shown(limit, found.left)} is left{_until(found)}")
+    if spent := found["spent"] + found["reserved"]:
+        until = "" if found["resets_at"] is None else f" until {found['resets_at']}"
+        used = f"{_shown(found, spent)} of it is used already, {_shown(found, found['left'])} is left{until}"
+        (output.warn if found["left"] == 0 else output.note)(used)
     elif upstream or model:
         output.note("what was used before does not count: calls of one upstream or model are counted from now on")
 
 
 @app.command("raise")
 def raise_limit(
+    ask: Of,
     subject: Subject,
     limit: Limit,
     value: Value,
@@ -103,27 +96,18 @@ def raise_limit(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the audit log.")],
     upstream: Upstream = "",
     model: Model = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Raise a limit for a while; it falls back by itself.
 
     Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
     organization cannot raise the gateway's.
     """
-    named, organization = _name(subject, organization, limit, upstream, model)
-    seconds = documents.seconds(output.parse_duration(duration))
-    body = named | {"value": _amount(limit, value), "for_seconds": seconds, "reason": reason}
-    made = _sent(data, organization, body, "raise")
-    if as_json:
-        output.print_json(made)
-    else:
-        assert made.raised_until_ns is not None
-        until = output.timestamp(made.raised_until_ns)
-        values = f"from {_shown(limit, made.value)} to {_shown(limit, made.raised or 0)}"
-        typer.echo(f"{made.limit} of {_whose(made)} is raised {values} until {until}")
-        _told_beside(data, made)
+    named, about = _name(subject, ask, limit, upstream, model)
+    body = named | {"value": _amount(limit, value), "for_seconds": output.seconds(duration), "reason": reason}
+    made = known(ask.send("POST", "limits", "raise", body=body, organization=about))
+    values = f"from {_shown(made, made['value'])} to {_shown(made, made['raised'] or 0)}"
+    ask.show(made, f"{made['limit']} of {_whose(made)} is raised {values} until {made['raised_until']}")
+    _told_beside(ask, made)
 
 
 @app.command("remove")
@@ -133,35 +117,23 @@ def remove_limit(ask: ChangingOf, subject: Subject, limit: Limit, upstream: Upst
     Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
     organization cannot end the gateway's.
     """
-    named, organization = _name(subject, ask.organization, limit, upstream, model)
-    removed = _sent(ask.data, organization, named | {"reason": ask.reason}, "remove")
-    if ask.as_json:
-        output.print_json(removed)
-    else:
-        typer.echo(f"{_whose(removed)} no longer has the limit {removed.limit} {_shown(limit, removed.value)}")
-        _told_beside(ask.data, removed)
+    named, about = _name(subject, ask, limit, upstream, model)
+    removed = known(ask.send("POST", "limits", "remove", body=named, organization=about))
+    value = _shown(removed, removed["value"])
+    ask.show(removed, f"{_whose(removed)} no longer has the limit {removed['limit']} {value}")
+    _told_beside(ask, removed)
 
 
 @app.command("list")
 def list_limits(ask: Of) -> None:
     """List the limits that operators have set. Those of policies stand in the policies."""
-    from gateway.registry.records import LimitRecord
-
-    with ask.gateway() as gateway:
-        found = documents.records(LimitRecord, gateway.items("limits", organization=ask.organization))
-    if ask.as_json:
-        output.print_json(found)
-        return
-    now = time.time_ns()
-    output.print_table(
-        ("SUBJECT", "LIMIT", "VALUE", "ONLY FOR", "RAISED", "REASON", "MODE", "SET BY"),
-        [
-            (
-                *(_subject(each), each.limit, _shown(each.limit, each.value), _only(each)),
-                *(_raised(each, now), _reason(each, now), each.mode, _set_by(each)),
-            )
-            for each in found
-        ],
+    now_ns = output.now_ns()
+    ask.table(
+        map(known, ask.items("limits")),
+        *(("SUBJECT", _subject), "LIMIT", ("VALUE", lambda each: _shown(each, each["value"])), ("ONLY FOR", _only)),
+        ("RAISED", lambda each: f"to {each['raised']} until {each['raised_until']}" if _raised(each, now_ns) else ""),
+        ("REASON", lambda each: output.printable(each["reason"] or "") if _raised(each, now_ns) else ""),
+        *("MODE", ("SET BY", _set_by)),
         empty="no limits: type `gateway limits set SUBJECT LIMIT VALUE`",
     )
 
@@ -172,64 +144,42 @@ def show_limits(ask: Of, subject: Subject) -> None:
 
     For an agent these are also the limits of its team and its organization.
     """
-    kind, name, organization = parse_subject(subject, ask.organization)
-    shown = _states(ask.data, organization, kind, name)
-    if ask.as_json:
-        output.print_json(shown)
-        return
-    output.print_table(
-        ("SUBJECT", "LIMIT", "VALUE", "SPENT", "RESERVED", "LEFT", "STARTS ANEW", "ONLY FOR", "MODE", "SET BY"),
-        [
-            (
-                _subject(each),
-                each.limit,
-                _shown(each.limit, each.value) + (" (raised)" if each.raised_until_ns else ""),
-                *(_shown(each.limit, amount) for amount in (each.spent, each.reserved, each.left)),
-                "" if each.resets_at_ns is None else output.timestamp(each.resets_at_ns),
-                _only(each),
-                each.mode,
-                _set_by(each),
-            )
-            for each in shown
-        ],
+    kind, name, about = parse_subject(subject, ask.organization)
+    ask.table(
+        map(known, ask.items("limits", "states", organization=about, subject_kind=kind, subject=name)),
+        *(("SUBJECT", _subject), "LIMIT"),
+        ("VALUE", lambda each: _shown(each, each["value"]) + (" (raised)" if each["raised_until"] else "")),
+        ("SPENT", lambda each: _shown(each, each["spent"])),
+        ("RESERVED", lambda each: _shown(each, each["reserved"])),
+        ("LEFT", lambda each: _shown(each, each["left"])),
+        *(("STARTS ANEW", "resets_at"), ("ONLY FOR", _only), "MODE", ("SET BY", _set_by)),
         empty=f"no limits: type `gateway limits set {subject} LIMIT VALUE`",
     )
 
 
-def _name(subject: str, organization: str, limit: str, upstream: str, model: str) -> tuple[dict[str, Any], str]:
+def _name(subject: str, ask: Asking, limit: str, upstream: str, model: str) -> tuple[dict[str, Any], str | None]:
     """Which limit of whom, as bodies name it, and in which organization."""
-    kind, name, organization = parse_subject(subject, organization)
-    named = {"subject_kind": kind, "subject": name, "limit": limit, "upstream": upstream, "model": model}
-    return named, organization
+    kind, name, about = parse_subject(subject, ask.organization)
+    return {"subject_kind": kind, "subject": name, "limit": limit, "upstream": upstream, "model": model}, about
 
 
-def _sent(data: Path, organization: str, body: dict[str, Any], *verb: str) -> LimitRecord:
-    """The limit that a change is about."""
-    from gateway.registry.records import LimitRecord
-
-    with gateways.client(data, output.warn) as gateway:
-        reply = gateway.send("POST", "limits", *verb, body=body, organization=organization)
-    return documents.record(LimitRecord, reply.body)
+def known(limit: Document) -> Document:
+    """A limit; an older gateway elsewhere does not say who has set it, and has no modes."""
+    return limit | {"by_gateway": limit.get("by_gateway"), "mode": limit.get("mode", "hard")}
 
 
-def _states(data: Path, organization: str, kind: str, subject: str) -> list[LimitState]:
-    """Where all limits stand that hold a subject back."""
-    from gateway.registry.limits.states import LimitState
-
-    with gateways.client(data, output.warn) as gateway:
-        found = gateway.items("limits", "states", organization=organization, subject_kind=kind, subject=subject)
-    return documents.records(LimitState, found)
-
-
-def _told_beside(data: Path, changed: LimitRecord) -> LimitState | None:
+def _told_beside(ask: Asking, changed: Document) -> Document | None:
     """Say that the same limit is also set by others, if it is. Returns where the changed one stands, if it does."""
-    found = _states(data, changed.organization, changed.subject_kind, changed.subject_id)
-    which = (changed.subject_kind, changed.limit, changed.upstream, changed.model)
+    if ask.as_json:
+        return None
+    about = {name: changed[name] for name in ("organization", "subject_kind")} | {"subject": changed["subject_id"]}
+    found = [known(each) for each in ask.items("limits", "states", **about)]
+    which = ("subject_kind", "limit", "upstream", "model")
     for each in found:
-        same = which == (each.subject_kind, each.limit, each.upstream, each.model)
-        if same and each.by_gateway != changed.by_gateway:
-            output.note(f"the {_set_by(each)}'s limit of {_shown(each.limit, each.value)} still holds")
-    return next((each for each in found if each.id == changed.id), None)
+        same = all(each[name] == changed[name] for name in which)
+        if same and each["by_gateway"] != changed["by_gateway"]:
+            output.note(f"the {_set_by(each)}'s limit of {_shown(each, each['value'])} still holds")
+    return next((each for each in found if each["id"] == changed["id"]), None)
 
 
 def _amount(limit: str, text: str) -> int:
@@ -254,40 +204,35 @@ def _amount(limit: str, text: str) -> int:
     raise typer.BadParameter(f"`{text[:80]}` is not a value of `{limit}`: it {ways}")
 
 
-def _shown(limit: str, value: int) -> str:
+def _shown(limit: Document, value: int) -> str:
     """A value with the dollars that it is, if it is money."""
     from gateway.usage.prices import dollars
 
-    return f"{value} ({dollars(value * 1000)})" if limit.startswith("spend_") else str(value)
+    return f"{value} ({dollars(value * 1000)})" if limit["limit"].startswith("spend_") else str(value)
 
 
-def _until(found: LimitState) -> str:
-    return "" if found.resets_at_ns is None else f" until {output.timestamp(found.resets_at_ns)}"
+def _subject(limit: Document) -> str:
+    kind = {"agent": "", "organization": "org:"}.get(limit["subject_kind"], f"{limit['subject_kind']}:")
+    return f"{kind}{limit['subject']}"
 
 
-def _subject(limit: LimitRecord | LimitState) -> str:
-    kind = {"agent": "", "organization": "org:"}.get(limit.subject_kind, f"{limit.subject_kind}:")
-    return f"{kind}{limit.subject}"
+def _only(limit: Document) -> str:
+    return " ".join(f"{what} {limit[what]}" for what in ("upstream", "model") if limit[what])
 
 
-def _only(limit: LimitRecord | LimitState) -> str:
-    return " ".join(f"{what} {text}" for what, text in (("upstream", limit.upstream), ("model", limit.model)) if text)
+def _set_by(limit: Document) -> str:
+    return {None: "-", True: "gateway", False: "organization"}[limit["by_gateway"]]
 
 
-def _set_by(limit: LimitRecord | LimitState) -> str:
-    known: bool | None = limit.by_gateway  # an older gateway elsewhere does not say
-    return "-" if known is None else "gateway" if known else "organization"
+def _whose(limit: Document) -> str:
+    return f"{limit['subject_kind']} {limit['subject']}" + (f" (only {_only(limit)})" if _only(limit) else "")
 
 
-def _whose(limit: LimitRecord) -> str:
-    return f"{limit.subject_kind} {limit.subject}" + (f" (only {_only(limit)})" if _only(limit) else "")
+def _raised(limit: Document, now_ns: int) -> bool:
+    return limit["raised_until"] is not None and now_ns < output.parse_time(limit["raised_until"])
 
 
-def _raised(limit: LimitRecord, now: int) -> str:
-    if limit.raised_until_ns is None or now >= limit.raised_until_ns:
-        return ""
-    return f"to {limit.raised} until {output.timestamp(limit.raised_until_ns)}"
-
-
-def _reason(limit: LimitRecord, now: int) -> str:
-    return output.printable(limit.reason or "") if _raised(limit, now) else ""
+def in_force(limit: Document, now_ns: int) -> int:
+    """Its value now, if it is raised for a while."""
+    value: int = limit["raised"] if limit["raised"] is not None and _raised(limit, now_ns) else limit["value"]
+    return value

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json, Reason
-from gateway.cli.secret_out import secret_file
-from gateway.errors import GatewayError
-from gateway.management import documents, gateways
+from gateway.cli import files, options, output
+from gateway.cli.asking import App, Asking
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Reply
-    from gateway.registry.records import OperatorRecord, OperatorTokenRecord
+    from gateway.management.client import Document
 
-app = typer.Typer(no_args_is_help=True, help="Add, show, change and revoke operators, who use the control API.")
-token_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke operators' tokens.")
+app = App(no_args_is_help=True, help="Add, show, change and revoke operators, who use the control API.")
+token_app = App(no_args_is_help=True, help="Create, list and revoke operators' tokens.")
 app.add_typer(token_app, name="token")
 
 
@@ -33,255 +28,156 @@ class Role(StrEnum):
 
 
 Operator = Annotated[str, typer.Argument(help="An operator's name or id.")]
+NewRole = Annotated[
+    Role, typer.Option("--role", help="owner: everything; admin: all but operators; auditor, viewer: only reading.")
+]
 Organization = Annotated[
     str | None,
     typer.Option(
         "--organization", "--org", metavar="NAME", help="One of this organization only; otherwise of the whole gateway."
     ),
 ]
+Asks: TypeAlias = Annotated[Asking, Organization, "data", "as_json"]
+Changes: TypeAlias = Annotated[Asking, "reason", Organization, "data", "as_json"]
 
 
 @app.command()
-def add(
-    name: Annotated[str, typer.Argument(help="The new operator's name.")],
-    role: Annotated[
-        Role,
-        typer.Option("--role", help="owner: everything; admin: all but operators; auditor, viewer: only reading."),
-    ],
-    reason: Reason = "",
-    organization: Organization = None,
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def add(ask: Changes, name: Annotated[str, typer.Argument(help="The new operator's name.")], role: NewRole) -> None:
     """Add an operator, who can do nothing without a token.
 
     The first one is added on the gateway's machine: there is no password.
     """
-    body = {"name": name, "role": role.value, "reason": reason}
-    with gateways.client(data, output.warn) as gateway:
-        made = _operator(gateway.send("POST", "operators", body=body, organization=organization))
-    if as_json:
-        output.print_json(made)
-    else:
-        typer.echo(f"added {made.role} {made.name} ({made.id}) of {where(made.organization)}")
-        flag = f" --org {made.organization}" if made.organization else ""
-        output.note(f"next: `gateway operators token create {made.name}{flag} --expires 30d`")
+    made = ask.send("POST", "operators", body={"name": name, "role": role})
+    of = made["organization"]
+    ask.show(
+        made,
+        f"added {made['role']} {made['name']} ({made['id']}) of {where(of)}",
+        f"next: `gateway operators token create {made['name']}{f' --org {of}' if of else ''} --expires 30d`",
+    )
 
 
 @app.command("list")
-def list_operators(organization: Organization = None, data: Data = DATA, as_json: Json = False) -> None:
+def list_operators(ask: Asks) -> None:
     """List all operators, or those of one organization, also revoked ones."""
-    from gateway.registry.records import OperatorRecord
-
-    with gateways.client(data, output.warn) as gateway:
-        items = gateway.items("operators", organization=organization, everywhere=None if organization else True)
-    listed = sorted(documents.records(OperatorRecord, items), key=lambda each: (each.name, each.id))
-    if as_json:
-        output.print_json(listed)
-        return
-    output.print_table(
-        ("NAME", "ROLE", "OF", "STATUS", "CREATED", "ID"),
-        [(o.name, o.role, where(o.organization), o.status, output.timestamp(o.created_ns), o.id) for o in listed],
+    found = ask.items("operators", everywhere=None if ask.organization else True)
+    ask.table(
+        sorted(found, key=lambda each: (each["name"], each["id"])),
+        *("NAME", "ROLE", ("OF", lambda each: where(each["organization"])), "STATUS", "CREATED", "ID"),
         empty="no operators yet: type `gateway operators add NAME --role owner`",
     )
 
 
 @app.command()
-def show(operator: Operator, organization: Organization = None, data: Data = DATA, as_json: Json = False) -> None:
+def show(ask: Asks, operator: Operator) -> None:
     """Show an operator with its tokens and its history."""
-    from gateway.registry.records import OperatorVersionRecord
-
-    with gateways.client(data, output.warn) as gateway:
-        shown = found(gateway, organization, operator)
-        tokens = _tokens(gateway, organization, shown.id)
-        items = gateway.items("operators", shown.id, "versions", organization=organization)
-        versions = documents.records(OperatorVersionRecord, items)
-    now_ns = output.now_ns()
-    if as_json:
-        listed = [output.plain(each) | {"status": each.status(now_ns)} for each in tokens]
-        output.print_json(output.plain(shown) | {"tokens": listed, "versions": versions})
-        return
-    output.print_fields(
-        [
-            ("name", shown.name),
-            ("id", shown.id),
-            ("of", where(shown.organization)),
-            ("role", shown.role),
-            ("status", shown.status),
-            *([("logs in", f"{shown.subject} at {shown.issuer}")] if shown.issuer else []),
-            ("version", f"{shown.version} since {output.timestamp(shown.since_ns)}"),
-            *(
-                (
-                    "token",
-                    f"{each.token_id}…  {each.status(now_ns)}  ({each.id}) {' '.join(each.scopes or [])}".rstrip(),
-                )
-                for each in tokens
-            ),
-        ]
+    with ask.gateway() as gateway:
+        shown = gateway.get("operators", operator)
+        tokens = gateway.items("operators", shown["id"], "tokens")
+        versions = gateway.items("operators", shown["id"], "versions")
+    ask.fields(
+        shown | {"tokens": tokens, "versions": versions},
+        ("name", shown["name"]),
+        ("id", shown["id"]),
+        ("of", where(shown["organization"])),
+        ("role", shown["role"]),
+        ("status", shown["status"]),
+        *([("logs in", f"{shown['subject']} at {shown['issuer']}")] if shown["issuer"] else []),
+        ("version", f"{shown['version']} since {shown['since']}"),
+        *(("token", _token_line(each)) for each in tokens),
     )
+
+
+def _token_line(token: Document) -> str:
+    scopes = " ".join(token["scopes"] or [])
+    return f"{token['token_id']}…  {token['status']}  ({token['id']}) {scopes}".rstrip()
 
 
 @app.command()
 def update(
+    ask: Changes,
     operator: Operator,
     role: Annotated[Role, typer.Option("--role", help="What the operator may do from now on.")],
-    reason: Reason = "",
-    organization: Organization = None,
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Give an operator another role, from the next request on. Its tokens stay."""
-    body = {"role": role.value, "reason": reason}
-    with gateways.client(data, output.warn) as gateway:
-        before = found(gateway, organization, operator)
-        # The role is meant whatever the operator is.
-        after = _operator(
-            gateway.send("PATCH", "operators", before.id, body=body, match="*", organization=organization)
-        )
-    updated = None if after.version == before.version else after
-    if as_json:
-        output.print_json({"operator": output.plain(updated) if updated else operator, "changed": updated is not None})
-    elif updated is None:
-        typer.echo(f"operator {operator} has the role {role.value} already")
-    else:
-        typer.echo(f"operator {updated.name} ({updated.id}) is now {updated.role}")
+    with ask.gateway() as gateway:
+        updated = gateway.change("operators", operator, body={"role": role})
+    ask.show(
+        {"operator": updated or operator, "changed": updated is not None},
+        f"operator {operator} has the role {role.value} already"
+        if updated is None
+        else f"operator {updated['name']} ({updated['id']}) is now {updated['role']}",
+    )
 
 
 @app.command()
-def revoke(
-    operator: Operator,
-    reason: Reason = "",
-    organization: Organization = None,
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def revoke(ask: Changes, operator: Operator) -> None:
     """Revoke an operator and all its tokens, for good. The next request with one of them is refused."""
-    with gateways.client(data, output.warn) as gateway:
-        before = found(gateway, organization, operator)
-        path = ("operators", before.id, "revoke")
-        after = _operator(gateway.send("POST", *path, body={"reason": reason}, organization=organization))
-    revoked = None if after.version == before.version else after
-    if as_json:
-        output.print_json({"operator": operator, "revoked": True, "changed": revoked is not None})
-    elif revoked is None:
-        typer.echo(f"operator {operator} is already revoked")
-    else:
-        typer.echo(f"revoked operator {revoked.name} ({revoked.id}) and all its tokens")
+    with ask.gateway() as gateway:
+        revoked = gateway.change("operators", operator, verb="revoke")
+    ask.show(
+        {"operator": operator, "revoked": True, "changed": revoked is not None},
+        f"operator {operator} is already revoked"
+        if revoked is None
+        else f"revoked operator {revoked['name']} ({revoked['id']}) and all its tokens",
+    )
 
 
 @token_app.command("create")
 def create_token(
+    ask: Changes,
     operator: Operator,
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
-    ] = None,
+    expires: options.Expires = None,
     scope: Annotated[
         list[str] | None,
         typer.Option("--scope", metavar="SCOPE", help="Only for this: read, agents:write; may be repeated."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write it to this file instead of printing it.")
-    ] = None,
-    reason: Reason = "",
-    organization: Organization = None,
-    data: Data = DATA,
-    as_json: Json = False,
+    out: options.SecretOut = None,
 ) -> None:
     """Create a token. It is printed once, alone on standard output, and cannot be shown again.
 
     With --server it must not outlive the token with which you ask.
     """
-    seconds = None if expires is None else output.parse_duration(expires) // 10**9
-    body = {"expires_in": seconds, "scopes": scope or None, "reason": reason}
-    with gateways.client(data, output.warn) as gateway, secret_file(out) as put:
-        reply = gateway.send("POST", "operators", operator, "tokens", body=body, organization=organization)
-        made, text = _token(reply.body), reply.body["token"]
-        if text is None:  # the first answer was lost, and secrets are not kept for the second
-            message = f"token {made.id} was created, but its text was lost on the way"
-            hint = f"type `gateway operators token revoke {made.id}` and create another"
-            raise GatewayError("answer_lost", message, hint=hint)
+    body = {"expires_in": output.seconds(expires), "scopes": scope or None}
+    with ask.gateway() as gateway, files.secret_file(out) as put:
+        made = gateway.send("POST", "operators", operator, "tokens", body=body)
+        if (text := made["token"]) is None:
+            hint = f"type `gateway operators token revoke {made['id']}` and create another"
+            raise files.answer_lost(f"token {made['id']} was created", hint)
         put(text)
-    if as_json:
-        output.print_json(output.plain(made) | ({"token": text} if out is None else {"file": str(out)}))
-        return
-    until = "" if made.expires_ns is None else f" until {output.timestamp(made.expires_ns)}"
-    if out is not None:
-        output.note(f"{made.id} for operator {made.operator}{until} is in {out}: this is the only copy")
-    else:
-        typer.echo(text)
-        output.note(f"{made.id} for operator {made.operator}{until}; this is the only time it is shown")
+    until = "" if made["expires"] is None else f" until {made['expires']}"
+    whose = f"{made['id']} for operator {made['operator']}{until}"
+    ask.secret(made.without("token", "status"), "token", text, out, whose, "it")
 
 
 @token_app.command("list")
-def list_tokens(
-    operator: Operator, organization: Organization = None, data: Data = DATA, as_json: Json = False
-) -> None:
+def list_tokens(ask: Asks, operator: Operator) -> None:
     """List an operator's tokens without their secrets, also dead ones."""
-    with gateways.client(data, output.warn) as gateway:
-        listed = _tokens(gateway, organization, operator)
-    now_ns = output.now_ns()
-    if as_json:
-        output.print_json([output.plain(each) | {"status": each.status(now_ns)} for each in listed])
-        return
-    output.print_table(
-        ("TOKEN", "STATUS", "CREATED", "EXPIRES", "ONLY FOR", "ID"),
-        [
-            (
-                each.token_id,
-                each.status(now_ns),
-                output.timestamp(each.created_ns),
-                "" if each.expires_ns is None else output.timestamp(each.expires_ns),
-                " ".join(each.scopes or []),
-                each.id,
-            )
-            for each in listed
-        ],
+    ask.table(
+        ask.items("operators", operator, "tokens"),
+        *(("TOKEN", "token_id"), "STATUS", "CREATED", "EXPIRES"),
+        ("ONLY FOR", lambda each: " ".join(each["scopes"] or [])),
+        "ID",
         empty=f"no tokens yet: type `gateway operators token create {operator}`",
     )
 
 
 @token_app.command("revoke")
 def revoke_token(
-    token: Annotated[str, typer.Argument(help="A token's id (otk_…), or the beginning of its text.")],
-    reason: Reason = "",
-    organization: Organization = None,
-    data: Data = DATA,
-    as_json: Json = False,
+    ask: Changes, token: Annotated[str, typer.Argument(help="A token's id (otk_…), or the beginning of its text.")]
 ) -> None:
     """Revoke a token, for good. The next request with it is refused."""
     from gateway.identity.credentials import public_part
 
-    with gateways.client(data, output.warn) as gateway:
-        before = gateway.get("operator-tokens", public_part(token), organization=organization).body
-        path = ("operator-tokens", before["id"], "revoke")
-        reply = gateway.send("POST", *path, body={"reason": reason}, organization=organization)
-    revoked = None if before["revoked"] is not None else _token(reply.body)
-    if as_json:
-        output.print_json({"token_id": public_part(token), "revoked": True, "changed": revoked is not None})
-    elif revoked is None:
-        typer.echo("the token is already revoked")
-    else:
-        typer.echo(f"revoked token {revoked.token_id} ({revoked.id}) of operator {revoked.operator}")
-
-
-def found(gateway: Client, organization: str | None, operator: str) -> OperatorRecord:
-    return _operator(gateway.get("operators", operator, organization=organization))
-
-
-def _operator(reply: Reply) -> OperatorRecord:
-    from gateway.registry.records import OperatorRecord
-
-    return documents.record(OperatorRecord, reply.body)
-
-
-def _tokens(gateway: Client, organization: str | None, operator: str) -> list[OperatorTokenRecord]:
-    return [_token(each) for each in gateway.items("operators", operator, "tokens", organization=organization)]
-
-
-def _token(document: dict[str, Any]) -> OperatorTokenRecord:
-    from gateway.registry.records import OperatorTokenRecord
-
-    return documents.record(OperatorTokenRecord, document)
+    with ask.gateway() as gateway:
+        before = gateway.get("operator-tokens", public_part(token))
+        revoked = gateway.send("POST", "operator-tokens", before["id"], "revoke")
+    changed = before["revoked"] is None
+    ask.show(
+        {"token_id": public_part(token), "revoked": True, "changed": changed},
+        f"revoked token {revoked['token_id']} ({revoked['id']}) of operator {revoked['operator']}"
+        if changed
+        else "the token is already revoked",
+    )
 
 
 def where(organization: str | None) -> str:

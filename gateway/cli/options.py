@@ -36,9 +36,9 @@ Organization = Annotated[
 ]
 
 
-def of(organization: str) -> str:
+def of(organization: str | None) -> str:
     """The option for this organization as a command of a remark needs it; nothing for the one that is meant anyway."""
-    return "" if organization == "default" else f" --org {organization}"
+    return "" if organization in (None, "default") else f" --org {organization}"
 
 
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the audit log.")]
@@ -46,16 +46,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Expires = Annotated[
     str | None, typer.Option("--expires", metavar="DURATION", help="Let it expire after 90s, 15m, 12h or 30d.")
 ]
-JwksUrl = Annotated[
-    str | None,
-    typer.Option("--jwks-url", metavar="URL", help="Where its public keys are; by default it is asked for that."),
+SecretOut = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write it to this file instead of printing it.")
 ]
-JwksFile = Annotated[
-    Path | None,
-    typer.Option("--jwks-file", metavar="FILE", help="Its public keys, for an issuer that cannot be reached."),
-]
-InsecureIssuer = Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to the gateway's machine.")]
-IssuerUrl = Annotated[str, typer.Option("--issuer", metavar="URL", help="The `iss` of its tokens, exactly.")]
 OnlyActions = Annotated[
     list[str] | None,
     typer.Option("--action", metavar="ACTION", help="Only for this: chat.completions, files.*; may be repeated."),

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli import output, tenant_states
+from gateway.cli import output, teams
 from gateway.cli import stops as stopped
 from gateway.cli.asking import App, Changing, Everywhere
-from gateway.cli.tenant_states import Yes
+from gateway.cli.teams import Yes
 from gateway.errors import GatewayError
-from gateway.management import documents
-from gateway.management.permitted import unless_forbidden
+from gateway.management.client import unless_forbidden
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client
-    from gateway.registry.organizations.given_names import GivenNameRecord
-    from gateway.registry.records import OrganizationRecord
+    from gateway.management.client import Client, Document
 
 app = App(
     no_args_is_help=True,
@@ -35,30 +32,20 @@ def create(
     ask: Changing, name: Annotated[str, typer.Argument(help="The new organization's name. It cannot be changed later.")]
 ) -> None:
     """Create an organization: its own agents, bindings, upstreams and audit log."""
-    with ask.gateway() as gateway:
-        identifier = gateway.send("POST", "organizations", body={"name": name, "reason": ask.reason}).body["id"]
-        if ask.as_json:
-            output.print_json({"id": identifier, "name": name})
-        else:
-            typer.echo(f"created organization {name} ({identifier})")
-            output.note(
-                f"next: `gateway agents register NAME --org {name}`, and `gateway upstreams add … --org {name}`"
-            )
+    identifier = ask.send("POST", "organizations", body={"name": name})["id"]
+    ask.show(
+        {"id": identifier, "name": name},
+        f"created organization {name} ({identifier})",
+        f"next: `gateway agents register NAME --org {name}`, and `gateway upstreams add … --org {name}`",
+    )
 
 
 @app.command("list")
 def list_organizations(ask: Everywhere) -> None:
     """List the organizations."""
-    from gateway.registry.records import OrganizationRecord
-
-    with ask.gateway() as gateway:
-        found = documents.records(OrganizationRecord, gateway.items("organizations"))
-    if ask.as_json:
-        output.print_json(found)
-        return
-    output.print_table(
-        ("NAME", "AGENTS", "STATUS", "CREATED", "ID"),
-        [(each.name, str(each.agents), each.status, output.timestamp(each.created_ns), each.id) for each in found],
+    ask.table(
+        ask.items("organizations"),
+        *("NAME", "AGENTS", "STATUS", "CREATED", "ID"),
         empty="no organizations yet: type `gateway orgs create NAME`",
     )
 
@@ -66,38 +53,29 @@ def list_organizations(ask: Everywhere) -> None:
 @app.command()
 def show(ask: Everywhere, name: Name) -> None:
     """Show an organization, who made it so and why, and what keeps its agents out."""
-    from gateway.registry.records import OrganizationVersionRecord
-
     with ask.gateway() as gateway:
-        found = _organization(gateway, name)
-        history = documents.records(OrganizationVersionRecord, gateway.items("organizations", name, "versions"))
+        found = gateway.get("organizations", name)
+        history = gateway.items("organizations", name, "versions")
         names = _names(gateway, name)
-        stops = [each for each in stopped.in_force(gateway) if each.organization in (None, name)]
-    if ask.as_json:
-        output.print_json({"organization": found, "stops": stops, "versions": history, "names": names})
-        return
-    review = "" if found.review_days is None else f"every {found.review_days} days, unless an agent has its own"
-    fields = [
-        ("name", found.name),
-        ("id", found.id),
-        ("status", found.status),
-        ("version", str(found.version)),
-        ("agents", str(found.agents)),
-        ("review", review),
+        stops = [each for each in stopped.in_force(gateway) if each["organization"] in (None, name)]
+    days = found["review_days"]
+    last = history[-1] if history else None  # older registries have none of the first versions
+    ask.fields(
+        {"organization": found, "stops": stops, "versions": history, "names": names},
+        *((each, found[each]) for each in ("name", "id", "status", "version", "agents")),
+        ("review", "" if days is None else f"every {days} days, unless an agent has its own"),
         ("unconfirmed", _unconfirmed(found)),
-        ("zone", found.zone),
-        ("created", output.timestamp(found.created_ns)),
-    ]
-    if history:  # older registries have none of the first versions
-        last = history[-1]
-        fields.append(("changed", f"{output.timestamp(last.since_ns)} by {last.actor}"))
-        fields.append(("reason", output.printable(last.reason)))
-    fields += [("given", _given(each)) for each in names]
-    for each in stops:
-        whose = "all agents" if each.organization is None else "its agents"
-        what = f"{whose}, since {output.timestamp(each.created_ns)} by {each.actor}: {output.printable(each.reason)}"
-        fields.append(("stopped", what))
-    output.print_fields(fields)
+        *((each, found[each]) for each in ("zone", "created")),
+        *([("changed", f"{last['since']} by {last['actor']}")] if last else []),
+        *([("reason", output.printable(last["reason"]))] if last else []),
+        *(("given", _given(each)) for each in names),
+        *(("stopped", _stopped(each)) for each in stops),
+    )
+
+
+def _stopped(stop: Document) -> str:
+    whose = "all agents" if stop["organization"] is None else "its agents"
+    return f"{whose}, since {stop['created']} by {stop['actor']}: {output.printable(stop['reason'])}"
 
 
 @app.command()
@@ -125,33 +103,22 @@ def update(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Also if agents would be suspended at once.")] = False,
 ) -> None:
     """Change an organization: its time zone, how often agents must be confirmed, and what becomes of the others."""
-    from gateway.registry.records import OrganizationRecord
-
-    if review_days is None and suspend_after is None and zone is None:
-        raise GatewayError("nothing_to_change", "nothing to change", hint="see `gateway orgs update --help`")
-    body: dict[str, Any] = {"suspend_now": yes, "reason": ask.reason}
-    if review_days is not None:
-        body["review_days"] = review_days or None
-    if suspend_after is not None:
-        body["suspend_after_days"] = _days(suspend_after) or None
+    wanted = {
+        "review_days": review_days,
+        "suspend_after_days": None if suspend_after is None else _days(suspend_after),
+        "zone": zone,
+    }
+    # No days at all is never.
+    body = {member: value or None for member, value in output.given(wanted, "orgs").items()}
     if zone is not None:
         body["zone"] = zone
     with ask.gateway() as gateway:
-        made = gateway.change("organizations", name, body=body)
-        updated = None if made is None else documents.record(OrganizationRecord, made)
-        if updated is not None and (review_days is not None or suspend_after is not None) and _never_due(updated):
-            hint = f"say how often owners must confirm them: `gateway orgs update {name} --review-days 90`"
-            output.warn("no agent is suspended unless it has a review date of its own", hint)
-        if ask.as_json:
-            output.print_json(
-                {"organization": output.plain(updated) if updated else name, "changed": updated is not None}
-            )
-        elif updated is None:
-            typer.echo(f"organization {name} is like that already")
-        else:
-            typer.echo(f"updated organization {name} ({updated.id}), now version {updated.version}")
-            if zone is not None:
-                output.note("windows of limits that have begun end as before: the zone holds for those that follow")
+        updated = gateway.change("organizations", name, body=body | {"suspend_now": yes})
+    if updated is not None and (review_days is not None or suspend_after is not None) and _never_due(updated):
+        hint = f"say how often owners must confirm them: `gateway orgs update {name} --review-days 90`"
+        output.warn("no agent is suspended unless it has a review date of its own", hint)
+    note = "windows of limits that have begun end as before: the zone holds for those that follow"
+    ask.updated("organization", name, updated, *([note] if zone is not None else []))
 
 
 def _days(text: str) -> int:
@@ -165,17 +132,17 @@ def _days(text: str) -> int:
     raise GatewayError("invalid_suspend_after", f"`{text}` is no number of days", hint="write 14d, or off for never")
 
 
-def _never_due(found: OrganizationRecord) -> bool:
+def _never_due(found: Document) -> bool:
     """Whether agents would be suspended after a review that none of them must have, unless one has its own."""
-    return found.suspend_after_days is not None and found.review_days is None
+    return found["suspend_after_days"] is not None and found["review_days"] is None
 
 
-def _unconfirmed(found: OrganizationRecord) -> str:
+def _unconfirmed(found: Document) -> str:
     """What becomes of agents that nobody confirms; empty for nothing."""
-    if found.suspend_after_days is None:
+    if found["suspend_after_days"] is None:
         return ""
     only = ", which only agents with a review date of their own have" if _never_due(found) else ""
-    return f"suspended {_day_text(found.suspend_after_days)} after the review was due{only}"
+    return f"suspended {_day_text(found['suspend_after_days'])} after the review was due{only}"
 
 
 def _day_text(days: int) -> str:
@@ -212,12 +179,8 @@ def give(
     Without that only operators of the whole gateway, and whoever is at its machine, register SPIFFE IDs and issuers.
     """
     kind, given, of = _named(trust_domain, issuer, audience)
-    from gateway.registry.organizations.given_names import GivenNameRecord
-
-    body = {"kind": kind, "name": given, "audience": of, "reason": ask.reason}
-    with ask.gateway() as gateway:
-        made = documents.record(GivenNameRecord, gateway.send("POST", "organizations", name, "names", body=body).body)
-        ask.show(output.plain(made), f"gave {_given(made)} to organization {name} ({made.id})")
+    made = ask.send("POST", "organizations", name, "names", body={"kind": kind, "name": given, "audience": of})
+    ask.show(made, f"gave {_given(made)} to organization {name} ({made['id']})")
 
 
 @app.command()
@@ -230,52 +193,38 @@ def take(
 ) -> None:
     """Take back what an organization was given. What its operators have made with it stays until it is revoked."""
     kind, given, of = _named(trust_domain, issuer, audience)
-    from gateway.registry.organizations.given_names import GivenNameRecord
-
     with ask.gateway() as gateway:
-        mine = [each for each in _names(gateway, name) if (each.kind, each.audience) == (kind, of)]
-        ids = [each.id for each in mine if each.name == given.removeprefix("spiffe://")]
-        path = ("organizations", name, "names", ids[0] if ids else given)
-        taken = documents.record(GivenNameRecord, gateway.send("DELETE", *path, reason=ask.reason).body)
-        ask.show(output.plain(taken), f"took {_given(taken)} from organization {name}")
+        mine = [each for each in _names(gateway, name) if (each["kind"], each["audience"]) == (kind, of)]
+        ids = [each["id"] for each in mine if each["name"] == given.removeprefix("spiffe://")]
+        taken = gateway.send("DELETE", "organizations", name, "names", ids[0] if ids else given)
+    ask.show(taken, f"took {_given(taken)} from organization {name}")
 
 
-def _organization(gateway: Client, name: str) -> OrganizationRecord:
-    from gateway.registry.records import OrganizationRecord
-
-    return documents.record(OrganizationRecord, gateway.get("organizations", name).body)
-
-
-def _names(gateway: Client, organization: str) -> list[GivenNameRecord]:
+def _names(gateway: Client, organization: str) -> list[Document]:
     """The trust domains and issuers that it was given; none if the token may not read them."""
-    from gateway.registry.organizations.given_names import GivenNameRecord
-
-    nothing: list[dict[str, Any]] = []
-    found = unless_forbidden(lambda: gateway.items("organizations", organization, "names"), nothing)
-    return documents.records(GivenNameRecord, found)
+    return unless_forbidden(lambda: gateway.items("organizations", organization, "names"), [])
 
 
-def _given(record: GivenNameRecord) -> str:
-    audience = f" with audience {output.printable(record.audience)}" if record.audience else ""
-    return f"{'issuer' if record.audience else 'trust domain'} {output.printable(record.name)}{audience}"
+def _given(name: Document) -> str:
+    audience = f" with audience {output.printable(name['audience'])}" if name["audience"] else ""
+    return f"{'issuer' if name['audience'] else 'trust domain'} {output.printable(name['name'])}{audience}"
 
 
 @app.command()
 def suspend(ask: Changing, name: Name) -> None:
     """Suspend an organization: every agent in it is refused `agent_suspended`, and its calls under way end."""
-    tenant_states.change("suspend", "organization", name, ask.data, ask.as_json, ask.reason)
+    teams.transition(ask, "suspend", "organization", name)
 
 
 @app.command()
 def resume(ask: Changing, name: Name) -> None:
     """Let the agents of a suspended organization go on. Those that were suspended themselves stay so."""
-    tenant_states.change("resume", "organization", name, ask.data, ask.as_json, ask.reason)
+    teams.transition(ask, "resume", "organization", name)
 
 
 @app.command()
 def revoke(ask: Changing, name: Name, yes: Yes = False) -> None:
     """Revoke an organization, for good: every agent in it is refused, and nothing brings it back."""
     if not yes:
-        with ask.gateway() as gateway:
-            tenant_states.ask_first("organization", name, _organization(gateway, name).agents)
-    tenant_states.change("revoke", "organization", name, ask.data, ask.as_json, ask.reason)
+        teams.confirm_revocation("organization", name, ask.get("organizations", name)["agents"])
+    teams.transition(ask, "revoke", "organization", name)

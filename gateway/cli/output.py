@@ -282,5 +282,18 @@ def parse_duration(text: str) -> int:
     raise GatewayError("invalid_duration", f"`{text}` is not a duration", hint="write 90s, 15m, 12h or 30d")
 
 
+def given(wanted: dict[str, Any], noun: str, also: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The members of a body of `gateway NOUN update` that its options say: at least one."""
+    found = {name: value for name, value in wanted.items() if value is not None} | (also or {})
+    if not found:
+        raise GatewayError("nothing_to_change", "nothing to change", hint=f"see `gateway {noun} update --help`")
+    return found
+
+
+def seconds(text: str | None) -> int | None:
+    """Seconds from a duration that may be left out."""
+    return None if text is None else parse_duration(text) // 1_000_000_000
+
+
 def now_ns() -> int:
     return time.time_ns()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import output, policy_state
+from gateway.cli import output
 from gateway.cli.agent_show import Agent, At
-from gateway.cli.asking import Of
+from gateway.cli.asking import Asking, Of
+from gateway.cli.audit_list import listed
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.cli.permission_requests import PermissionsAt
-    from gateway.control.permission_records import AskedCall, Judged
+    from gateway.management.client import Client, Document
+
+_PAGE: Final = 100
+"""Agents whose policies one request asks."""
 
 Model = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="As clients write it; may be repeated.")]
 Action = Annotated[
@@ -61,9 +64,7 @@ def permissions(
 
     The calls are all combinations of the models, actions and tools, with nothing else in them.
     """
-    _answer(
-        ask.data, ask.organization, None, at, (model, action, tool, upstream), as_json=ask.as_json, everyone=everyone
-    )
+    _answer(ask, None, at, _calls(model, action, tool, upstream), everyone=everyone)
 
 
 def of_agent(
@@ -76,25 +77,29 @@ def of_agent(
     at: At = None,
 ) -> None:
     """Say which of these calls an agent could make, now or at an earlier time, and what made it so."""
-    models = model or _models(ask.data, ask.organization, agent)
-    _answer(ask.data, ask.organization, agent, at, (models, action, tool, upstream), as_json=ask.as_json, everyone=True)
+    _answer(ask, agent, at, _calls(model or _models(ask, agent), action, tool, upstream), everyone=True)
 
 
-def _models(data: Path, organization: str, agent: str) -> list[str]:
+def _calls(
+    models: list[str], actions: list[str] | None, tools: list[str] | None, upstream: str | None
+) -> list[dict[str, str | None]]:
+    """The calls that are asked about: all combinations. Without an action a chat is meant."""
+    return [
+        {"model": model, "action": action or None, "tool": tool or None, "upstream": upstream}
+        for action, model, tool in product(actions or [""], models, tools or [""])
+    ]
+
+
+def _models(ask: Asking, agent: str) -> list[str]:
     """The models that an agent asked for last and, of a gateway on this machine, those that policies in force name."""
-    from gateway.audit.search import Filters
-    from gateway.cli import log_requests
-
     found: dict[str, None] = {}
-    with gateways.client(data, output.warn) as gateway:
-        listing = log_requests.listed(
-            gateway, Filters(organization=organization, agent=agent, kind="decided"), _LOOKED_AT
-        )
+    with ask.gateway() as gateway:
+        listing = listed(gateway, {"agent": agent, "kind": "decided"}, _LOOKED_AT)
         for each in reversed(listing.entries):
-            if name := str(each.found.entry.get("model") or ""):
+            if name := str(each["entry"].get("model") or ""):
                 found[name] = None
     if gateways.chosen() is None:
-        found |= dict.fromkeys(_named_by_policies(data))
+        found |= dict.fromkeys(_named_by_policies(ask.data))
     if not found:
         hint = "name one with --model"
         raise GatewayError("no_models", f"`{agent}` has called no model, and no policy names one", hint=hint)
@@ -106,77 +111,64 @@ def _named_by_policies(data: Path) -> list[str]:
     from gateway.settings import load_settings
 
     bundles = load_settings({"data": data}).data.bundles
-    active = policy_state.state(data, 1).in_force
-    refs = [] if active is None else active.bundles
-    return [name for each in refs for name in input_schema.models_named(bundle.read(bundles / each.digest))]
+    with gateways.client(data, output.warn) as gateway:
+        active = gateway.get("policies", limit=1)["in_force"]
+    refs = [] if active is None else active["bundles"]
+    return [name for each in refs for name in input_schema.models_named(bundle.read(bundles / each["digest"]))]
 
 
 def _answer(
-    data: Path,
-    organization: str,
-    agent: str | None,
-    at: str | None,
-    asked: tuple[list[str], list[str] | None, list[str] | None, str | None],
-    *,
-    as_json: bool,
-    everyone: bool,
+    ask: Asking, agent: str | None, at: str | None, asked: list[dict[str, str | None]], *, everyone: bool
 ) -> None:
-    from gateway.cli import permission_requests
-    from gateway.cli.permission_requests import Question
-
-    models, actions, tools, upstream = asked
-    question = Question(models=models, actions=actions, tools=tools, upstream=upstream)
-    at_ns = None if at is None else output.parse_past(at)
-    with gateways.client(data, output.warn) as gateway:
-        found = permission_requests.asked(gateway, organization, agent, question, at_ns)
-    if as_json:
-        typer.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
-    else:
-        _print(found, agent, everyone=everyone)
-
-
-def _named(call: AskedCall) -> str:
-    tools = "".join(f" with {each.type}:{each.name}" for each in call.tools)
-    return f"{call.action} {call.model} at {call.upstream}{tools}"
-
-
-def _print(answer: PermissionsAt, agent: str | None, *, everyone: bool) -> None:
-    found, calls = answer.permissions, answer.calls
+    """The control API answers for one call at a time: for every agent, by agent and then by call."""
+    when = None if at is None else documents.time_text(output.parse_past(at))
+    found: list[Document] = []
+    calls: list[Document] = []
+    first: Document | None = None
+    with ask.gateway() as gateway:
+        for number, call in enumerate(asked):
+            for page in _pages(gateway, agent, call | {"at": when}):
+                first = first or page
+                if page["activation"] != first["activation"]:
+                    message = "other policies came into force while the question was answered"
+                    raise GatewayError("changed_meanwhile", message, hint="ask again")
+                found += [each | {"call": number} for each in page["items"]]
+            calls.append(page["call"])
+    assert first is not None  # there is one call at least
+    found.sort(key=lambda each: (each["agent"], each["agent_id"], each["call"]))
+    if ask.as_json:
+        shown = {"calls": calls, "not_considered": first["not_considered"], "permissions": found}
+        output.print_json({"at": first["at"], "activation": first["activation"], **shown})
+        return
     typer.echo(f"asked about {'; '.join(_named(each) for each in calls)}")
-    shown = [each for each in found if everyone or each.allowed]
-    output.print_table(
-        ("AGENT", "TEAM", "CALL", "VERDICT", "BY", "REASONS"),
-        [
-            (
-                each.agent,
-                each.team,
-                _named(calls[each.call]),
-                each.code,
-                "; ".join(map(_by, each.bindings)),
-                output.printable("; ".join(each.reasons)),
-            )
-            for each in shown
-        ],
+    ask.table(
+        [each for each in found if everyone or each["allowed"]],
+        *("AGENT", "TEAM", ("CALL", lambda each: _named(calls[each["call"]])), ("VERDICT", "code")),
+        ("BY", lambda each: "; ".join(map(_by, each["bindings"]))),
+        ("REASONS", lambda each: output.printable("; ".join(each["reasons"]))),
         empty="nobody could",
     )
-    could = len({each.agent_id for each in found if each.allowed})
+    could = len({each["agent_id"] for each in found if each["allowed"]})
     if agent is None:
-        whom = len({each.agent_id for each in found})
+        whom = len({each["agent_id"] for each in found})
         more = "" if everyone or could == whom else "; --all lists the others, and why"
         output.note(f"{could} of {whom} {'agent' if whom == 1 else 'agents'} could{more}")
     output.note(_BEYOND)
 
 
-def _by(judged: Judged) -> str:
-    whose = {"agent": "its own", "team": f"team {judged.subject}", "organization": f"org {judged.subject}"}
-    return f"{judged.effect} {judged.bundle}@{judged.commit[:12]} of {whose[judged.subject_kind]}: {judged.code}"
+def _pages(gateway: Client, agent: str | None, query: dict[str, Any]) -> Iterator[Document]:
+    if agent is None:
+        yield from gateway.pages("permissions", size=_PAGE, **query)
+    else:
+        yield gateway.get("agents", agent, "permissions", **query)
 
 
-def _document(found: PermissionsAt) -> dict[str, Any]:
-    return {
-        "at": output.timestamp(found.at_ns),
-        "activation": None if found.activation is None else dataclasses.asdict(found.activation),
-        "calls": [dataclasses.asdict(each) for each in found.calls],
-        "not_considered": list(found.not_considered),
-        "permissions": [dataclasses.asdict(each) for each in found.permissions],
-    }
+def _named(call: Document) -> str:
+    tools = "".join(f" with {each['type']}:{each['name']}" for each in call["tools"])
+    return f"{call['action']} {call['model']} at {call['upstream']}{tools}"
+
+
+def _by(judged: Document) -> str:
+    of = judged["subject"]
+    whose = {"agent": "its own", "team": f"team {of}", "organization": f"org {of}"}[judged["subject_kind"]]
+    return f"{judged['effect']} {judged['bundle']}@{judged['commit'][:12]} of {whose}: {judged['code']}"

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from gateway.cli import output
-from gateway.cli.asking import Everywhere
+from gateway.cli.asking import Asking, Everywhere
 from gateway.errors import GatewayError
-from gateway.management import documents, gateways
-from gateway.registry.documents import plain
 
 if TYPE_CHECKING:
-    from gateway.policy.rollout.state import PolicyAttempt, PolicyState
+    from gateway.management.client import Document
 
 _POLL_SECONDS: Final = 1.0
 _LOOKED_AT: Final = 100
@@ -48,14 +45,14 @@ def status(
         raise GatewayError("invalid_option", "--wait needs a commit", hint="name the one to wait for")
     until = time.monotonic() + (0 if wait is None else output.parse_duration(wait) / 1e9)
     while True:
-        found = state(ask.data, _LOOKED_AT)
+        found = state(ask, _LOOKED_AT)
         fate, attempt = _fate(found, commit.lower()) if commit is not None else ("", None)
-        waiting = fate == "unknown" or (attempt is not None and attempt.outcome in _TRIED_AGAIN)
+        waiting = fate == "unknown" or (attempt is not None and attempt["outcome"] in _TRIED_AGAIN)
         if not waiting or (left := until - time.monotonic()) <= 0:
             break
         time.sleep(min(left, _POLL_SECONDS))
     if ask.as_json:
-        output.print_json({"commit": commit, "state": fate or None, **_document(found)})
+        output.print_json({"commit": commit, "state": fate or None, **found})
     elif commit is None:
         _print(found)
     else:
@@ -68,92 +65,66 @@ def history(
     ask: Everywhere, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="At most so many.")] = 20
 ) -> None:
     """List the commits that came into force or were refused, newest first, and why."""
-    found = state(ask.data, limit)
-    if ask.as_json:
-        output.print_json(found.attempts)
-        return
-    output.print_table(
-        ("WHEN", "COMMIT", "AUTHOR", "OUTCOME", "WHAT"),
-        [
-            (
-                output.timestamp(each.time_ns),
-                each.commit[:12],
-                output.printable(each.author),
-                each.outcome,
-                ", ".join(each.bundles) or output.printable(each.detail.partition("\n")[0]),
-            )
-            for each in found.attempts
-        ],
+    ask.table(
+        state(ask, limit)["attempts"],
+        ("WHEN", "time"),
+        ("COMMIT", lambda each: each["commit"][:12]),
+        ("AUTHOR", lambda each: output.printable(each["author"])),
+        "OUTCOME",
+        ("WHAT", lambda each: each["bundles"] or output.printable(each["detail"].partition("\n")[0])),
         empty="no commit has been looked at yet: `gateway up` does",
     )
 
 
-def state(data: Path, limit: int) -> PolicyState:
+def state(ask: Asking, limit: int) -> Document:
     """What is in force, and the newest attempts to bring something into force."""
-    from gateway.policy.rollout.state import OK, InForce, PolicyAttempt, PolicyState
-    from gateway.registry.records import BundleRecord
-
-    with gateways.client(data, output.warn) as gateway:
-        body = gateway.get("policies", limit=str(limit)).body
-    found = body["in_force"]
-    if found is not None:
-        found |= {"bundles": documents.records(BundleRecord, found["bundles"])}
+    found = ask.get("policies", limit=limit)
     # A gateway of a former version says nothing of its branch.
-    refused = body["refused"] if "refused" in body else (body["attempts"] or [None])[0]
-    if refused is not None and refused["outcome"] == OK:
-        refused = None
-    return PolicyState(
-        in_force=None if found is None else documents.record(InForce, found),
-        attempts=documents.records(PolicyAttempt, body["attempts"]),
-        refused=None if refused is None else documents.record(PolicyAttempt, refused),
-    )
+    refused = found["refused"] if "refused" in found else (found["attempts"] or [None])[0]
+    return found | {"refused": None if refused is None or refused["outcome"] == "ok" else refused}
 
 
-def _fate(found: PolicyState, commit: str) -> tuple[str, PolicyAttempt | None]:
+def _fate(found: Document, commit: str) -> tuple[str, Document | None]:
     """What became of a commit, and the newest attempt to bring it into force."""
-    attempt = next((each for each in found.attempts if each.commit.startswith(commit)), None)
-    if found.in_force is not None and found.in_force.commit.startswith(commit):
+    attempt = next((each for each in found["attempts"] if each["commit"].startswith(commit)), None)
+    if found["in_force"] is not None and found["in_force"]["commit"].startswith(commit):
         return "in_force", None
     if attempt is None:
         return "unknown", None
-    return ("replaced" if attempt.outcome == "ok" else "refused"), attempt
+    return ("replaced" if attempt["outcome"] == "ok" else "refused"), attempt
 
 
-def _document(found: PolicyState) -> dict[str, Any]:
-    document: dict[str, Any] = plain(found)
-    return document
-
-
-def _print(found: PolicyState) -> None:
-    active = found.in_force
+def _print(found: Document) -> None:
+    active = found["in_force"]
     if active is None:
         typer.echo("no policies are in force: everything is denied")
     else:
-        by = f" of {output.printable(active.author)}" if active.author else ""
-        typer.echo(f"in force: commit {active.commit[:12]}{by}, since {output.timestamp(active.since_ns)}")
-        typer.echo(f"bundles: {', '.join(each.name for each in active.bundles)}")
-    if (newest := found.refused) is not None:
-        typer.echo(f"refused since: commit {newest.commit[:12]} of {output.printable(newest.author)}: {newest.outcome}")
+        by = f" of {output.printable(active['author'])}" if active["author"] else ""
+        typer.echo(f"in force: commit {active['commit'][:12]}{by}, since {active['since']}")
+        typer.echo(f"bundles: {', '.join(each['name'] for each in active['bundles'])}")
+    if (newest := found["refused"]) is not None:
+        commit = f"commit {newest['commit'][:12]} of {output.printable(newest['author'])}"
+        typer.echo(f"refused since: {commit}: {newest['outcome']}")
         _print_detail(newest)
 
 
-def _print_fate(found: PolicyState, commit: str, fate: str, attempt: PolicyAttempt | None) -> None:
-    active = found.in_force
+def _print_fate(found: Document, commit: str, fate: str, attempt: Document | None) -> None:
+    active = found["in_force"]
     if fate == "in_force":
         assert active is not None
-        typer.echo(f"commit {active.commit[:12]} is in force, since {output.timestamp(active.since_ns)}")
+        typer.echo(f"commit {active['commit'][:12]} is in force, since {active['since']}")
     elif attempt is None:
         hint = "see that it is pushed to the branch that the gateway follows; --wait 5m waits for it"
         output.complain(f"the gateway has not looked at commit {commit} yet", hint)
     elif fate == "replaced":
-        other = f": commit {active.commit[:12]} is" if active is not None else ""
-        output.complain(f"commit {attempt.commit[:12]} was in force, and is not any more{other}")
+        other = f": commit {active['commit'][:12]} is" if active is not None else ""
+        output.complain(f"commit {attempt['commit'][:12]} was in force, and is not any more{other}")
     else:
-        stays = f"commit {active.commit[:12]} stays in force" if active is not None else "no policies are in force"
-        output.complain(f"commit {attempt.commit[:12]} was refused, {attempt.outcome}: {stays}")
+        stays = f"commit {active['commit'][:12]} stays in force" if active is not None else "no policies are in force"
+        output.complain(f"commit {attempt['commit'][:12]} was refused, {attempt['outcome']}: {stays}")
         _print_detail(attempt)
 
 
-def _print_detail(attempt: PolicyAttempt) -> None:
-    for line in attempt.detail.splitlines():
+def _print_detail(attempt: Document) -> None:
+    for line in attempt["detail"].splitlines():
         typer.echo(f"  {output.printable(line)}")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.audit.log_files import log_directory, opened_log
 from gateway.cli import output
 from gateway.cli.asking import App, Everywhere, Of
-from gateway.cli.usage_sums import sums
 from gateway.management import documents
 from gateway.processes import local
 
 if TYPE_CHECKING:
+    from gateway.audit.log_reader import IndexedLog
     from gateway.settings import Settings
     from gateway.usage.prices import Price
+    from gateway.usage.rollup import Rollup
 
 app = App(no_args_is_help=True, help="Show, check and update what models cost.")
 
@@ -37,18 +41,16 @@ def list_prices(
 
     path = "providers" if provider is None else "models"
     with ask.gateway() as gateway:
-        body = gateway.get("prices", path, provider=provider).body
+        body = gateway.get("prices", path, provider=provider)
     if provider is None:
-        rows = documents.records(price_documents.PricedProvider, body["items"])
-        if ask.as_json:
-            output.print_json({"version": body["version"], "providers": rows})
-            return
-        output.print_table(
-            ("PROVIDER", "MODELS", "ALSO THOSE OF"),
-            [(each.provider, str(each.models), ", ".join(each.also)) for each in rows],
+        ask.table(
+            body["items"],
+            *("PROVIDER", "MODELS", ("ALSO THOSE OF", "also")),
             empty="the table is empty",
+            document={"version": body["version"], "providers": body["items"]},
         )
-        output.note(f"the table is {body['version']}; `gateway prices list PROVIDER` shows prices")
+        if not ask.as_json:
+            output.note(f"the table is {body['version']}; `gateway prices list PROVIDER` shows prices")
         return
     found = [(each["model"], price_documents.price(each)) for each in body["items"]]
     if ask.as_json:
@@ -78,7 +80,7 @@ def show(
 
     when = None if at is None else documents.time_text(output.parse_time(at))
     with ask.gateway() as gateway:
-        body = gateway.get("prices", organization=ask.organization, model=model, upstream=upstream, at=when).body
+        body = gateway.get("prices", organization=ask.organization, model=model, upstream=upstream, at=when)
     found = [(each["at"], price_documents.price(each)) for each in body["items"]]
     if ask.as_json:
         shown = [{"at": name, **price_documents.document(price)} for name, price in found]
@@ -199,7 +201,7 @@ def _unpriced(data: Path) -> list[dict[str, Any]]:
 
     now = output.now_ns()
     by = ("organization", "upstream", "model")
-    with sums(data) as (log, rollup):
+    with _sums(data) as (log, rollup):
         rows = answer(Question(begin(now, "month", UTC), now + 1, by, {}), rollup, log)
     return [
         {**dict(zip(by, row.key, strict=True)), "requests": row.counts.requests}
@@ -244,3 +246,15 @@ def _more(price: Price) -> list[str]:
             }
             lines.append(f"{when}: " + ", ".join(f"{what} {amount(rate)}" for what, rate in shown.items()))
     return lines
+
+
+@contextmanager
+def _sums(data: Path) -> Iterator[tuple[IndexedLog, Rollup]]:
+    """The log of a data directory and the sums over it, up to date."""
+    from gateway.usage.rollup import opened
+
+    directory = log_directory(data)
+    with opened_log(directory) as log, log.snapshot(), ExitStack() as stack:
+        with output.progress("adding up") as progress:
+            rollup = stack.enter_context(opened(directory.cache, log, progress))
+        yield log, rollup

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output
 from gateway.cli.asking import App, ChangingOf, Of
 from gateway.cli.upstreams import put
 from gateway.errors import GatewayError, did_you_mean
-from gateway.management import documents
 
 if TYPE_CHECKING:
-    from gateway.registry.records import RouteRecord
+    from gateway.management.client import Document
 
 app = App(no_args_is_help=True, help="Share load between upstreams, and say which one follows if one fails.")
 
@@ -48,90 +45,56 @@ def set_route(
     ] = None,
 ) -> None:
     """Make a route, or give one other upstreams: `gateway routes set chat openai:3,groq:1 azure`."""
-    members = _members(tiers, _renames(model or []))
-    body = {"members": members, "default": default, "reason": ask.reason}
+    body = {"members": _members(tiers, _renames(model or [])), "default": default}
     with ask.gateway() as gateway:
-        made = put(gateway, "routes", name, body, ask.organization)
-        if made is None:
-            made = gateway.send("POST", "routes", body=body | {"name": name}, organization=ask.organization).body
-        route = _route(made)
-        if ask.as_json:
-            output.print_json(route)
-        else:
-            by_tier: dict[int, list[str]] = {}
-            for each in route.members:
-                by_tier.setdefault(each.tier, []).append(each.upstream)
-            order = ", then ".join(" or ".join(tier) for tier in by_tier.values())
-            typer.echo(f"route {route.name} leads to {order}" + (", also under /v1/…" if route.default else ""))
+        route = put(gateway, "routes", name, body) or gateway.send("POST", "routes", body=body | {"name": name})
+    order = ", then ".join(" or ".join(each["upstream"] for each in tier) for tier in _tiers(route))
+    ask.show(route, f"route {name} leads to {order}" + (", also under /v1/…" if route["default"] else ""))
 
 
 @app.command("list")
 def list_routes(ask: Of) -> None:
     """List the routes and where they lead."""
-    with ask.gateway() as gateway:
-        routes = [_route(each) for each in gateway.items("routes", organization=ask.organization)]
-    if ask.as_json:
-        output.print_json(routes)
-        return
-    output.print_table(
-        ("NAME", "LEADS TO", "DEFAULT", "ID"),
-        [
-            (
-                route.name,
-                " ".join(
-                    ",".join(f"{each.upstream}:{each.weight}" for each in route.members if each.tier == tier)
-                    for tier in sorted({each.tier for each in route.members})
-                )
-                or "nowhere: its upstreams were removed",
-                "yes" if route.default else "",
-                route.id,
-            )
-            for route in routes
-        ],
+    ask.table(
+        ask.items("routes"),
+        *("NAME", ("LEADS TO", _leads_to), "DEFAULT", "ID"),
         empty="no routes yet: type `gateway routes set NAME UPSTREAM OTHER`",
     )
+
+
+def _leads_to(route: Document) -> str:
+    tiers = (",".join(f"{each['upstream']}:{each['weight']}" for each in tier) for tier in _tiers(route))
+    return " ".join(tiers) or "nowhere: its upstreams were removed"
+
+
+def _tiers(route: Document) -> list[list[Document]]:
+    """The members of a route, in the order in which they are tried."""
+    found: dict[int, list[Document]] = {}
+    for each in sorted(route["members"], key=lambda one: one["tier"]):
+        found.setdefault(each["tier"], []).append(each)
+    return list(found.values())
 
 
 @app.command()
 def show(ask: Of, name: Annotated[str, typer.Argument(help="The route.")]) -> None:
     """Show the upstreams of a route: in which order they are tried, and what each calls the models."""
-    with ask.gateway() as gateway:
-        route = _route(gateway.get("routes", name, organization=ask.organization).body)
-    if ask.as_json:
-        output.print_json(route)
-        return
-    weights: dict[int, int] = {}
-    for each in route.members:
-        weights[each.tier] = weights.get(each.tier, 0) + each.weight
-    output.print_table(
-        ("TIER", "UPSTREAM", "WEIGHT", "SHARE", "MODELS"),
-        [
-            (
-                str(each.tier),
-                each.upstream,
-                str(each.weight),
-                f"{100 * each.weight / weights[each.tier]:.0f} %",
-                ", ".join(f"{before} = {after}" for before, after in each.models.items()),
-            )
-            for each in sorted(route.members, key=lambda one: one.tier)
-        ],
+    route = ask.get("routes", name)
+    weights = {tier[0]["tier"]: sum(each["weight"] for each in tier) for tier in _tiers(route)}
+    ask.table(
+        [each for tier in _tiers(route) for each in tier],
+        *("TIER", "UPSTREAM", "WEIGHT"),
+        ("SHARE", lambda each: f"{100 * each['weight'] / weights[each['tier']]:.0f} %"),
+        ("MODELS", lambda each: [f"{before} = {after}" for before, after in each["models"].items()]),
         empty="its upstreams were removed: type `gateway routes set` to give it others",
+        document=route,
     )
 
 
 @app.command()
 def remove(ask: ChangingOf, name: Annotated[str, typer.Argument(help="The route.")]) -> None:
     """Remove a route. Its upstreams stay."""
-    with ask.gateway() as gateway:
-        removed = _route(gateway.send("DELETE", "routes", name, organization=ask.organization, reason=ask.reason).body)
-        ask.show(removed, f"removed route {removed.name}")
-
-
-def _route(document: Mapping[str, Any]) -> RouteRecord:
-    from gateway.registry.records import RouteMember, RouteRecord
-
-    members = documents.records(RouteMember, document["members"])
-    return documents.record(RouteRecord, {**document, "members": members})
+    removed = ask.send("DELETE", "routes", name)
+    ask.show(removed, f"removed route {removed['name']}")
 
 
 def _members(tiers: list[str], renames: dict[str, dict[str, str]]) -> list[dict[str, Any]]:

@@ -1,24 +1,66 @@
-"""`gateway keys add-public`, `generate` and `prove`: keys of agents that sign their requests."""
+"""`gateway keys add-public`, `generate` and `prove`: keys of agents that sign; and what all kinds of keys share."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import key_requests, output
+from gateway.cli import files, output
 from gateway.cli.asking import ChangingOf
-from gateway.cli.options import DATA, Data, Expires, Json, OnlyActions, OnlyModels, OnlyNetworks, Organization, Reason
-from gateway.management import gateways
+from gateway.cli.options import Expires, OnlyActions, OnlyModels, OnlyNetworks
 
 if TYPE_CHECKING:
-    from gateway.identity.message_signatures import PrivateKey
+    from gateway.identity.message_signatures import PrivateKey, PublicKey
+    from gateway.management.client import Client, Document
 
 _MOST_PEM = 64 * 1024  # bytes
+
+
+# ---- what keys of all kinds share
+
+
+def key_body(
+    agent: str,
+    expires: str | None,
+    action: Sequence[str] | None,
+    model: Sequence[str] | None,
+    network: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Whose a new key is, how long it works, and what it is for; None: for ever, and for everything."""
+    from gateway.identity.key_scope import scope
+
+    found = {"agent": agent, "expires_in": output.seconds(expires)}
+    scoped = scope(action or (), model or (), network or ())
+    return found if scoped is None else found | {"scope": scoped.document()}
+
+
+def with_text(made: Document) -> Document:
+    """A key that was made, if its text has come with it."""
+    if made["key"] is None:
+        raise files.answer_lost(f"key {made['id']} was created", after_loss(made["id"]))
+    return made
+
+
+def after_loss(key: str) -> str:
+    return f"type `gateway keys revoke {key}` and create another"
+
+
+def shown_scope(scope: dict[str, list[str]] | None) -> str:
+    """A scope in one line; empty if there is none."""
+    return "; ".join(f"{name} {' '.join(part)}" for name, part in (scope or {}).items())
+
+
+def last_use(used: str | None, now_ns: int) -> str:
+    """When a key was used last, in one unit; empty if that is not known."""
+    return "" if used is None else f"{output.age(now_ns - output.parse_time(used))} ago"
+
+
+# ---- public keys
 
 
 class KeyType(Enum):
@@ -29,6 +71,7 @@ class KeyType(Enum):
 
 
 def add_public(
+    ask: ChangingOf,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -50,10 +93,6 @@ def add_public(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
-    reason: Reason = "",
-    organization: Organization = "default",
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Add the public key of an agent that signs its requests. Its private half stays where the agent runs.
 
@@ -61,7 +100,6 @@ def add_public(
     half is there, with --private-key or --proof. See docs/how-to/identity/signatures.md.
     """
     from gateway.identity import public_keys
-    from gateway.identity.key_scope import scope
 
     private = None if private_key is None else public_keys.read_private(private_key)
     if private is not None:
@@ -74,21 +112,29 @@ def add_public(
         key = public_keys.parse_public(sys.stdin.buffer.read(_MOST_PEM).decode("ascii", "replace"))
     else:
         key = public_keys.read_public(file)
-    scoped = scope(action or (), model or (), network or ())
-    prove = _proof(private, organization, agent) if private is not None else (lambda _: proof) if proof else None
-    body = key_requests.body(agent, expires, scoped, reason)
-    with gateways.client(data, output.warn) as gateway:
-        record = key_requests.add_public(gateway, organization, key, body, prove)
-        if as_json:
-            output.print_json(output.plain(record))
-        else:
-            typer.echo(f"added public key {record.key_id} ({record.id}) to agent {record.agent}")
+    prove = _proof(private, ask.organization, agent) if private is not None else (lambda _: proof) if proof else None
+    with ask.gateway() as gateway:
+        made = _added(gateway, key, key_body(agent, expires, action, model, network), prove)
+    ask.show(made, f"added public key {made['key_id']} ({made['id']}) to agent {made['agent']}")
 
 
-def _proof(key: PrivateKey, organization: str, agent: str) -> Callable[[str], str]:
+def _added(gateway: Client, key: PublicKey, body: dict[str, Any], prove: Callable[[str], str] | None) -> Document:
+    """`prove` makes the proof that a public key needs, for the deployment with this name."""
+    from gateway.identity.public_keys import public_pem
+
+    body = body | {"public_key": public_pem(key)}
+    # An older gateway does not say its name, and takes no proof.
+    if prove is not None and (deployment := gateway.get("me", organization=None).get("deployment")) is not None:
+        body["proof"] = prove(deployment)
+    return gateway.send("POST", "keys", "public", body=body).without("status", "last_used")
+
+
+def _proof(key: PrivateKey, organization: str | None, agent: str) -> Callable[[str], str]:
     from gateway.identity import possession
 
-    return lambda deployment: possession.prove(key, deployment=deployment, organization=organization, agent=agent)
+    return lambda deployment: possession.prove(
+        key, deployment=deployment, organization=organization or "default", agent=agent
+    )
 
 
 def prove(
@@ -128,14 +174,13 @@ def generate(
     Without --agent the public key is printed, for `gateway keys add-public` by whoever manages the gateway.
     """
     from gateway.identity import public_keys
-    from gateway.identity.key_scope import scope
     from gateway.identity.message_signatures import thumbprint
 
-    scoped = scope(action or (), model or (), network or ())
+    body = key_body(agent or "", expires, action, model, network)
     key = public_keys.generate("ed25519" if key_type is KeyType.ED25519 else "p256")
     public = key.public_key()
     if agent is None:
-        if expires is not None or scoped is not None:
+        if expires is not None or "scope" in body:
             raise typer.BadParameter("without --agent, say --expires, --action, … to `gateway keys add-public`")
         public_keys.write_private(out, key)
         pem = public_keys.public_pem(public)
@@ -145,18 +190,15 @@ def generate(
             typer.echo(pem, nl=False)
             output.note(f"the private key is in {out}; add what is printed here: `gateway keys add-public`")
         return
-    body = key_requests.body(agent, expires, scoped, ask.reason)
     with ask.gateway() as gateway:
         public_keys.write_private(out, key)
         try:
-            record = key_requests.add_public(
-                gateway, ask.organization, public, body, _proof(key, ask.organization, agent)
-            )
+            made = _added(gateway, public, body, _proof(key, ask.organization, agent))
         except BaseException:
             out.unlink()  # of no use: its public half is nobody's
             raise
-        if ask.as_json:
-            output.print_json(output.plain(record) | {"file": str(out)})
-        else:
-            typer.echo(f"added public key {record.key_id} ({record.id}) to agent {record.agent}")
-            output.note(f"the private key is in {out}: move it to where the agent runs")
+    ask.show(
+        made | {"file": str(out)},
+        f"added public key {made['key_id']} ({made['id']}) to agent {made['agent']}",
+        f"the private key is in {out}: move it to where the agent runs",
+    )

@@ -17,9 +17,7 @@ def status(ask: Everywhere) -> None:
 
     Exit codes: 0 nothing needs a person, 1 something does; each such line says what to do.
     """
-    from gateway.management import gateways
-
-    found = gateways.health(ask.data)
+    found = ask.get("status")
     if ask.as_json:
         output.print_json({name: each for name, each in found.items() if name != "lines"})
     else:

@@ -2,98 +2,69 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.options import DATA, Data, Json
-from gateway.management import documents, gateways
+from gateway.cli.asking import Asking
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client
-    from gateway.registry.records import StopRecord
+    from gateway.management.client import Client, Document
 
 Everybody = Annotated[bool, typer.Option("--all", help="The agents of all organizations.")]
 Organization = Annotated[
     str | None, typer.Option("--organization", "--org", metavar="NAME", help="The agents of one organization.")
 ]
+Stopping: TypeAlias = Annotated[Asking, Organization, "data", "as_json"]
+Resuming: TypeAlias = Annotated[Asking, Organization, "reason", "data", "as_json"]
 
 
 def stop(
+    ask: Stopping,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; `gateway status` and the log show it.")],
     everybody: Everybody = False,
-    organization: Organization = None,
-    data: Data = DATA,
-    as_json: Json = False,
 ) -> None:
     """Stop every agent at once: all requests are refused `agent_suspended`, and calls under way end.
 
     Nothing else is changed, so `gateway resume` brings back exactly what was before.
     """
-    _check_scope(everybody, organization)
-    from gateway.registry.records import StopRecord
-
-    body = {"reason": reason, "everybody": organization is None}
-    with gateways.client(data, output.warn) as gateway:
-        before = {each.id for each in in_force(gateway, organization)}
-        found = documents.record(StopRecord, gateway.send("POST", "stops", body=body, organization=organization).body)
-        begun = found.id not in before
-        if as_json:
-            output.print_json({"stop": found, "changed": begun})
-        elif begun:
-            typer.echo(f"stopped {_agents(organization)} ({found.id})")
-            output.note(f"next: `gateway resume {_flag(organization)}` lets them go on")
-        else:
-            when = output.timestamp(found.created_ns)
-            typer.echo(f"{_agents(organization)} were stopped already at {when} by {found.actor}: {found.reason}")
+    _check_scope(everybody, ask.organization)
+    with ask.gateway() as gateway:
+        before = {each["id"] for each in in_force(gateway)}
+        found = gateway.send("POST", "stops", body={"reason": reason, "everybody": ask.organization is None})
+    whom, begun = _agents(ask.organization), found["id"] not in before
+    already = f"{whom} were stopped already at {found['created']} by {found['actor']}: {found['reason']}"
+    ask.show(
+        {"stop": found, "changed": begun},
+        f"stopped {whom} ({found['id']})" if begun else already,
+        *([f"next: `gateway resume {_flag(ask.organization)}` lets them go on"] if begun else []),
+    )
 
 
-def resume(
-    everybody: Everybody = False,
-    organization: Organization = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the audit log.")] = "",
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
+def resume(ask: Resuming, everybody: Everybody = False) -> None:
     """End an emergency stop. Agents that were suspended or revoked, before or meanwhile, stay so."""
+    organization = ask.organization
     _check_scope(everybody, organization)
-    with gateways.client(data, output.warn) as gateway:
-        ended = _end(gateway, organization, reason)
-        others = in_force(gateway)
-        if as_json:
-            output.print_json({"stop": ended, "changed": ended is not None, "in_force": others})
-            return
-        if ended is None:
-            typer.echo(f"there is no stop of {_agents(organization)}")
-        else:
-            typer.echo(f"resumed {_agents(organization)}")
-        if organization is not None and gateway.get("organizations", organization).body["status"] == "suspended":
-            output.note(f"organization {organization} is suspended: `gateway orgs resume {organization}`")
-        for each in others:
-            output.note(
-                f"still stopped: {_agents(each.organization)}, by {each.actor}: {each.reason} "
-                f"(`gateway resume {_flag(each.organization)}`)"
-            )
+    with ask.gateway() as gateway:
+        mine = [each for each in in_force(gateway) if each["organization"] == organization]
+        ended = gateway.send("POST", "stops", mine[0]["id"], "resume") if mine else None
+        others = in_force(gateway, organization=None)
+        notes = []
+        if organization is not None and not ask.as_json:
+            about = gateway.get("organizations", organization, organization=None)
+            if about["status"] == "suspended":
+                notes.append(f"organization {organization} is suspended: `gateway orgs resume {organization}`")
+    for each in others:
+        said = f"still stopped: {_agents(each['organization'])}, by {each['actor']}: {each['reason']} "
+        notes.append(f"{said}(`gateway resume {_flag(each['organization'])}`)")
+    whom = _agents(organization)
+    line = f"there is no stop of {whom}" if ended is None else f"resumed {whom}"
+    ask.show({"stop": ended, "changed": ended is not None, "in_force": others}, line, *notes)
 
 
-def in_force(gateway: Client, organization: str | None = None) -> list[StopRecord]:
-    """The stops of an organization and of all, or every one."""
-    from gateway.registry.records import StopRecord
-
-    found = documents.records(StopRecord, gateway.items("stops", organization=organization))
-    return sorted(found, key=lambda each: each.organization or "")
-
-
-def _end(gateway: Client, organization: str | None, reason: str) -> StopRecord | None:
-    from gateway.registry.records import StopRecord
-
-    for each in in_force(gateway, organization):
-        if each.organization == organization:
-            body = {"reason": reason}
-            reply = gateway.send("POST", "stops", each.id, "resume", body=body, organization=organization)
-            return documents.record(StopRecord, reply.body)
-    return None
+def in_force(gateway: Client, **about: None) -> list[Document]:
+    """The stops of all, and of the organization that a command is about, or of every one."""
+    return sorted(gateway.items("stops", **about), key=lambda each: each["organization"] or "")
 
 
 def _check_scope(everybody: bool, organization: str | None) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import output
 from gateway.cli.asking import App, Changing, Everywhere
-from gateway.management import documents
 
 if TYPE_CHECKING:
-    from gateway.identity.token_keys import TokenKeyState
+    from gateway.management.client import Document
 
 app = App(no_args_is_help=True, help="Show and replace the keys that sign the gateway's own tokens.")
 
@@ -19,41 +18,18 @@ app = App(no_args_is_help=True, help="Show and replace the keys that sign the ga
 @app.command()
 def keys(ask: Everywhere) -> None:
     """List the keys that sign and verify tokens, newest first, with their ages."""
-    with ask.gateway() as gateway:
-        found = _keys(gateway.items("token-keys"))
-    if ask.as_json:
-        output.print_json(found)
-        return
     now_ns = output.now_ns()
-    output.print_table(
-        ("KEY", "AGE", "MADE", "STATE", "KID"),
-        [
-            (
-                str(each.number),
-                output.age(max(0, now_ns - each.made_ns)),
-                output.timestamp(each.made_ns),
-                _state(each),
-                each.kid,
-            )
-            for each in found
-        ],
+    ask.table(
+        ask.items("token-keys"),
+        ("KEY", "number"),
+        ("AGE", lambda each: output.age(max(0, now_ns - output.parse_time(each["made"])))),
+        *("MADE", ("STATE", _state), "KID"),
         empty="no key yet: `gateway up` makes one",
     )
 
 
-def _keys(items: list[dict[str, Any]]) -> list[TokenKeyState]:
-    from gateway.identity.token_keys import TokenKeyState
-
-    return documents.records(TokenKeyState, items)
-
-
-def _state(key: TokenKeyState) -> str:
-    if key.signs:
-        return "signs"
-    if key.fault:
-        return key.fault
-    assert key.kept_until_ns is not None
-    return f"verifies until {output.timestamp(key.kept_until_ns)}"
+def _state(key: Document) -> str:
+    return "signs" if key["signs"] else key["fault"] or f"verifies until {key['kept_until']}"
 
 
 @app.command("rotate-key")
@@ -67,17 +43,12 @@ def rotate_key(
 
     Tokens of the old key are good until they expire; then a running gateway removes its file.
     """
-    with ask.gateway() as gateway:
-        reply = gateway.send("POST", "token-keys", "rotate", body={"at_once": at_once, "reason": ask.reason}).body
-    (new,), older = _keys([reply["key"]]), _keys(reply["older"])
-    if ask.as_json:
-        output.print_json({"key": new, "older": older, "at_once": reply["at_once"]})
-        return
-    typer.echo(f"key {new.number} signs tokens now")
-    if at_once:
-        output.note("tokens of older keys are refused from the next request on; agents ask for new ones")
-    ends = [each.kept_until_ns for each in older if each.kept_until_ns is not None]
+    made = ask.send("POST", "token-keys", "rotate", body={"at_once": at_once})
+    number = made["key"]["number"]
+    notes = ["tokens of older keys are refused from the next request on; agents ask for new ones"] if at_once else []
+    ends = [each["kept_until"] for each in made["older"] if each["kept_until"] is not None]
     if ends:
-        until = output.timestamp(max(ends))
-        output.note(f"tokens of the old key are good until they expire; a running gateway removes it after {until}")
-    output.note(f"copy keys/token.{new.number} of the data directory into your backup")
+        until = f"a running gateway removes it after {max(ends)}"
+        notes.append(f"tokens of the old key are good until they expire; {until}")
+    notes.append(f"copy keys/token.{number} of the data directory into your backup")
+    ask.show(made, f"key {number} signs tokens now", *notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -12,17 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output
-from gateway.cli.asking import App, ChangingOf, Of
+from gateway.cli import files, output
+from gateway.cli.asking import App, Asking, ChangingOf, Of
 from gateway.cli.options import of
 from gateway.errors import GatewayError, did_you_mean
-from gateway.management import documents, gateways
 from gateway.settings import NO_CHECK
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client
-    from gateway.registry.records import UpstreamRecord
-    from gateway.upstream.check import UpstreamCheck
+    from gateway.management.client import Client, Document
 
 app = App(no_args_is_help=True, help="Add, list, check and remove the providers that requests go to.")
 
@@ -99,56 +95,41 @@ def add(
         "default": default,
         "insecure": insecure,
         "openapi": None if document is None else needed(document),
-        "reason": ask.reason,
     }
     with ask.gateway() as gateway:
-        made = put(gateway, "upstreams", name, body, ask.organization) if replace else None
+        made = put(gateway, "upstreams", name, body) if replace else None
         if made is None:
-            made = gateway.send("POST", "upstreams", body=body | {"name": name}, organization=ask.organization).body
-        upstream = _upstream(made)
-        if ask.as_json:
-            _print_json(upstream)
-        else:
-            path = CLIENTS_ADD.get(upstream.provider, "/v1") + "/…"
-            if document is not None:
-                served = f"/{upstream.name}/…: type `gateway upstreams show {upstream.name}` for its operations"
-            else:
-                served = f"/{upstream.name}{path}" + (f" and {path}" if upstream.default else "")
-            typer.echo(output.copyable(f"upstream {upstream.name} at {upstream.base_url}, served under {served}"))
+            made = gateway.send("POST", "upstreams", body=body | {"name": name})
+    path = CLIENTS_ADD.get(made["provider"], "/v1") + "/…"
+    served = f"/{name}{path}" + (f" and {path}" if made["default"] else "")
+    if document is not None:
+        served = f"/{name}/…: type `gateway upstreams show {name}` for its operations"
+    ask.show(made, output.copyable(f"upstream {name} at {made['base_url']}, served under {served}"))
     if not no_check:
-        _try(ask.data, ask.organization, upstream.name, ask.reason)
+        _try(ask, name)
 
 
-def _try(data: Path, organization: str, name: str, reason: str) -> None:
+def _try(ask: Asking, name: str) -> None:
     """Warn if an upstream that was just added does not work: nobody would know before an agent's first call."""
-    at = of(organization)
+    again = f"`gateway upstreams check {name}{of(ask.organization)}`"
     try:
-        with gateways.client(data, output.warn) as gateway, output.working("checking"):
-            (found,) = _checks(gateway, organization, [name], reason)
+        with ask.gateway() as gateway, output.working("checking"):
+            (found,) = _checks(gateway, [name])
     except GatewayError as error:
-        output.warn(
-            f"{name} is added, but could not be tried: {error.message}", f"`gateway upstreams check {name}{at}`"
-        )
+        output.warn(f"{name} is added, but could not be tried: {error.message}", again)
         return
-    if found.problem:
-        again = f"then `gateway upstreams check {name}{at}`"
-        output.warn(f"{name} is added, but does not work: {found.problem}", f"{found.hint}; {again}")
+    if found["problem"]:
+        output.warn(f"{name} is added, but does not work: {found['problem']}", f"{found['hint']}; then {again}")
 
 
 @app.command("list")
 def list_upstreams(ask: Of) -> None:
     """List the upstreams, without their keys."""
-    with ask.gateway() as gateway:
-        upstreams = [_upstream(each) for each in gateway.items("upstreams", organization=ask.organization)]
-    if ask.as_json:
-        _print_json(upstreams)
-        return
-    output.print_table(
-        ("NAME", "PROVIDER", "BASE URL", "DEFAULT", "KEY", "ID"),
-        [
-            (u.name, u.provider, u.base_url, "yes" if u.default else "", "sealed" if u.has_secret else "none", u.id)
-            for u in upstreams
-        ],
+    ask.table(
+        ask.items("upstreams"),
+        *("NAME", "PROVIDER", "BASE URL", "DEFAULT"),
+        ("KEY", lambda each: "sealed" if each["has_secret"] else "none"),
+        "ID",
         empty=_NONE_YET,
     )
 
@@ -156,20 +137,12 @@ def list_upstreams(ask: Of) -> None:
 @app.command()
 def show(ask: Of, name: Annotated[str, typer.Argument(help="The upstream.")]) -> None:
     """Show the requests that an upstream takes, and under which action a policy sees each."""
-    from gateway.upstream.operations import UpstreamOperation
-
-    with ask.gateway() as gateway:
-        found = gateway.items("upstreams", name, "operations", organization=ask.organization)
-    operations = documents.records(UpstreamOperation, found)
+    operations = ask.items("upstreams", name, "operations")
     if ask.as_json:
         for each in operations:
-            typer.echo(json.dumps(dataclasses.asdict(each)))
+            typer.echo(json.dumps(each))
         return
-    output.print_table(
-        ("ACTION", "METHOD", "PATH", "PARAMS"),
-        [(each.action, each.method, each.path, ", ".join(each.params)) for each in operations],
-        empty="no operations",
-    )
+    ask.table(operations, "ACTION", "METHOD", "PATH", "PARAMS", empty="no operations")
 
 
 @app.command()
@@ -182,87 +155,50 @@ def check(
     the connection is tried. The exit code is 1 if something is wrong with one of them.
     """
     with ask.gateway() as gateway, output.working("checking"):
-        names = [name] if name else [each["name"] for each in gateway.items("upstreams", organization=ask.organization)]
-        found = _checks(gateway, ask.organization, names, ask.reason)
-    if ask.as_json:
-        typer.echo(json.dumps([dataclasses.asdict(each) for each in found], indent=2, ensure_ascii=False))
-    else:
-        output.print_table(
-            ("NAME", "RESULT", "REACHED", "TLS", "KEY", "MODELS", "TRIED", "TIME"),
-            map(_checked_row, found),
-            empty=_NONE_YET,
-        )
-        for each in found:
-            if each.problem:
-                output.complain(f"{each.name}: {each.problem}", each.hint)
-    if not all(each.ok for each in found):
+        found = _checks(gateway, [name] if name else [each["name"] for each in gateway.items("upstreams")])
+    ask.table(
+        found,
+        "NAME",
+        ("RESULT", lambda each: "ok" if each["ok"] else "failed"),
+        ("REACHED", lambda each: "yes" if each["reached"] else "no"),
+        "TLS",
+        ("KEY", lambda each: "" if each["key"] == "unknown" else each["key"]),
+        *("MODELS", "TRIED"),
+        ("TIME", lambda each: f"{each['milliseconds']} ms"),
+        empty=_NONE_YET,
+    )
+    for each in found:
+        if each["problem"] and not ask.as_json:
+            output.complain(f"{each['name']}: {each['problem']}", each["hint"])
+    if not all(each["ok"] for each in found):
         raise typer.Exit(1)
 
 
-def _checks(gateway: Client, organization: str, upstreams: Sequence[str], reason: str) -> list[UpstreamCheck]:
+def _checks(gateway: Client, upstreams: Sequence[str]) -> list[Document]:
     """Try them with their stored keys, from where the gateway is; here all at the same time."""
-    from gateway.upstream.check import LONGEST_SECONDS, UpstreamCheck
+    from gateway.upstream.check import LONGEST_SECONDS
 
     if gateway.transport.is_here:
-        body = {"upstreams": list(upstreams), "reason": reason}
-        found = gateway.send("POST", "upstreams", "check", body=body, organization=organization).body["items"]
-    else:
-        found = [
-            gateway.send(
-                "POST",
-                *("upstreams", each, "check"),
-                body={"reason": reason},
-                seconds=LONGEST_SECONDS,
-                organization=organization,
-            ).body
-            for each in upstreams
-        ]
-    return documents.records(UpstreamCheck, found)
+        found: list[Document] = gateway.send("POST", "upstreams", "check", body={"upstreams": list(upstreams)})["items"]
+        return found
+    return [gateway.send("POST", "upstreams", each, "check", seconds=LONGEST_SECONDS) for each in upstreams]
 
 
-def put(gateway: Client, noun: str, name: str, body: Mapping[str, Any], organization: str) -> dict[str, Any] | None:
+def put(gateway: Client, noun: str, name: str, body: Mapping[str, Any]) -> Document | None:
     """A thing that is there already gets the body instead, whatever it is; None if there is none of this name."""
     try:
-        found: dict[str, Any] = gateway.send("PUT", noun, name, body=body, match="*", organization=organization).body
+        return gateway.send("PUT", noun, name, body=body, match="*")
     except GatewayError as error:
         if error.code != f"unknown_{noun.removesuffix('s')}":
             raise
         return None
-    return found
-
-
-def _upstream(document: Mapping[str, Any]) -> UpstreamRecord:
-    from gateway.registry.records import UpstreamRecord
-
-    return documents.record(UpstreamRecord, document)
-
-
-def _checked_row(found: UpstreamCheck) -> tuple[str, ...]:
-    result, reached = "ok" if found.ok else "failed", "yes" if found.reached else "no"
-    key, models = "" if found.key == "unknown" else found.key, "" if found.models is None else str(found.models)
-    return found.name, result, reached, found.tls, key, models, found.tried, f"{found.milliseconds} ms"
 
 
 @app.command()
 def remove(ask: ChangingOf, name: Annotated[str, typer.Argument(help="The upstream's name.")]) -> None:
     """Remove an upstream and delete its sealed key."""
-    with ask.gateway() as gateway:
-        removed = _upstream(
-            gateway.send("DELETE", "upstreams", name, organization=ask.organization, reason=ask.reason).body
-        )
-        if ask.as_json:
-            _print_json(removed)
-        else:
-            typer.echo(f"removed upstream {removed.name}")
-
-
-def _print_json(found: UpstreamRecord | list[UpstreamRecord]) -> None:
-    """Without the operations of JSON APIs, which `show` lists."""
-    listed = [
-        {name: value for name, value in output.plain(each).items() if name != "specification"}
-        for each in (found if isinstance(found, list) else [found])
-    ]
-    typer.echo(json.dumps(listed if isinstance(found, list) else listed[0], indent=2, ensure_ascii=False))
+    removed = ask.send("DELETE", "upstreams", name)
+    ask.show(removed, f"removed upstream {removed['name']}")
 
 
 def _headers(given: list[str]) -> dict[str, str]:
@@ -305,12 +241,7 @@ def read_secret(variable: str) -> str:
 
 def key_from(path: Path) -> str:
     """The provider's key that a file holds."""
-    try:
-        with path.open("rb") as stream:
-            found = stream.read(_MAX_SECRET + 2)
-    except OSError as error:
-        why = (error.strerror or "").lower()
-        raise GatewayError("invalid_key", f"{path} cannot be read: {why}", hint="check the path") from None
+    found = files.read(path, _MAX_SECRET + 2, code="invalid_key", hint="check the path")
     return _checked(found.decode("latin-1").strip(), f"file `{path}`")
 
 
@@ -335,17 +266,7 @@ def openapi_document(path: Path, provider: str | None) -> dict[str, Any]:
         raise GatewayError(
             "invalid_provider", f"--openapi and --provider {provider} exclude each other", hint="leave --provider out"
         )
-    found = openapi.load(_read(path))
+    raw = files.read(path, openapi.MAX_BYTES + 1, code="invalid_openapi", hint="check the path")
+    found = openapi.load(raw)
     openapi.api_of(found)
     return found
-
-
-def _read(path: Path) -> bytes:
-    from gateway.upstream.providers.http import openapi
-
-    try:
-        with path.open("rb") as stream:
-            return stream.read(openapi.MAX_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or "").lower()
-        raise GatewayError("invalid_openapi", f"{path} cannot be read: {reason}", hint="check the path") from None

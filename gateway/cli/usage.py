@@ -79,30 +79,25 @@ def usage(
 
     A call counts when its end is recorded. Nothing is kept but a cache of sums, which can be deleted at any time.
     """
-    from gateway.cli import log_requests
-
     if context.invoked_subcommand is not None:
         return
-    from gateway.control.usage_reports import UsageAsked
-
     _one_of("--format", format_, _FORMATS)
     if chart is not None:
         _one_of("--chart", chart, _CHARTS)
     columns = _by(by)
     if at is not None and (since is not None or until is not None):
         raise GatewayError("invalid_time", "--at excludes --since and --until", hint="leave them out")
-    asked = UsageAsked(by=columns, only=_only(only), since=_time(since), until=_time(until), at=_time(at), zone=zone)
+    times = {"since": _time(since), "until": _time(until), "at": _time(at)}
     with output.progress("adding up") as progress, gateways.client(data, output.warn, progress) as gateway:
-        found = log_requests.report(gateway, asked)
-    if found.zones != 1:
-        output.note(f"organizations have {found.zones} zones: days and months are those of UTC, or of `--zone`")
+        found = usage_reconcile.report(gateway, columns, _only(only), zone=zone, **times)
+    lines = found["items"]
+    if found["zones"] != 1:
+        output.note(f"organizations have {found['zones']} zones: days and months are those of UTC, or of `--zone`")
     shown = (["window", "from"] if at is not None else []) + columns
-    records = [
-        [*([each.window, output.timestamp(each.since_ns)] if at is not None else []), *each.key] for each in found.lines
-    ]
-    counts = [each.counts for each in found.lines]
+    records = [[*([each["window"], each["from"]] if at is not None else []), *each["key"]] for each in lines]
+    counts = [each["counts"] for each in lines]
     if format_ == "json":
-        ids = [each.agent_id for each in found.lines]
+        ids = [each["agent_id"] for each in lines]
         typer.echo(json.dumps([_document(shown, *each) for each in zip(records, counts, ids, strict=True)], indent=2))
     elif format_ == "csv":
         _print_csv(shown, records, counts)
@@ -111,7 +106,7 @@ def usage(
     else:
         _print_table(shown, records, counts, totals=at is None)
     if format_ == "table" and at is None:
-        output.note(f"from {output.timestamp(found.since_ns)} to {output.timestamp(found.until_ns)}")
+        output.note(f"from {found['from']} to {found['to']}")
 
 
 # ---- what is asked

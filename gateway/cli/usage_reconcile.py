@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import files, output
 from gateway.cli.asking import Everywhere
 from gateway.errors import GatewayError, did_you_mean
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from gateway.management.client import Client, Document
     from gateway.usage.invoices import Charged, Difference, Invoice, Place
 
 _MOST_BYTES = 256 * 1024 * 1024
@@ -92,22 +93,19 @@ def _used(
     data: Path, month: str, upstreams: Collection[str], invoice: Invoice, model_of: Callable[[str], str]
 ) -> dict[Place, Charged]:
     """What the log says was used, by the same days and models as the invoice."""
-    from gateway.cli import log_requests
-    from gateway.control.usage_reports import UsageAsked, UsageLine
     from gateway.usage.invoices import Charged, Place
 
     year, number = map(int, month.split("-"))
     since, until = f"{month}-01T00:00:00Z", f"{year + number // 12}-{number % 12 + 1:02}-01T00:00:00Z"
     by = ["day", "model", "response_model"]
-    lines: list[UsageLine] = []
+    lines: list[Document] = []
     with output.progress("adding up") as progress, gateways.client(data, output.warn, progress) as gateway:
         for each in dict.fromkeys(upstreams):
-            asked = UsageAsked(by=by, only={"upstream": each}, since=since, until=until, zone="UTC")
-            lines += log_requests.report(gateway, asked).lines
+            lines += report(gateway, by, {"upstream": each}, since=since, until=until, zone="UTC")["items"]
     found: dict[Place, Charged] = {}
     for line in lines:
-        day, model, response_model = line.key
-        counts = line.counts
+        day, model, response_model = line["key"]
+        counts = line["counts"]
         if not (counts.input or counts.output or counts.cost_nanousd):
             continue  # what was not charged is in no invoice
         named = model_of(response_model or model) if invoice.models else ""
@@ -122,13 +120,16 @@ def _used(
     return found
 
 
+def report(gateway: Client, by: Sequence[str], only: Mapping[str, str], **asked: str | None) -> Document:
+    """The sums of what was used, the counts of each line as they are added up."""
+    from gateway.usage.totals import Counts
+
+    found = gateway.get("usage", by=",".join(by), **asked, **only)
+    return found | {"items": [each | {"counts": documents.record(Counts, each["counts"])} for each in found["items"]]}
+
+
 def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MOST_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or "").lower()
-        raise GatewayError("invalid_invoice", f"{path} cannot be read: {reason}", hint="check the path") from None
+    raw = files.read(path, _MOST_BYTES + 1, code="invalid_invoice", hint="check the path")
     if len(raw) > _MOST_BYTES:
         raise GatewayError("invalid_invoice", f"{path} has more than {_MOST_BYTES} bytes", hint="split it by months")
     return raw

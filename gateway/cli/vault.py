@@ -6,7 +6,6 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.asking import App, Everywhere
-from gateway.management import documents
 
 _SECONDS = 600.0  # of everything that is sealed
 
@@ -16,21 +15,15 @@ app = App(no_args_is_help=True, help="Show and replace the key that secrets are 
 @app.command()
 def status(ask: Everywhere) -> None:
     """Show which key is in force, and what is sealed under which."""
-    from gateway.registry.secret_keys.vault_rotation import VaultState
-
-    with ask.gateway() as gateway:
-        found = documents.record(VaultState, gateway.get("vault").body)
-    if ask.as_json:
-        output.print_json(output.plain(found) | {"left": found.left})
-        return
-    output.print_fields(
-        [
-            ("key", f"{found.key}, in {found.where[found.key]}"),
-            *(("older key", f"{each}, in {found.where[each]}") for each in found.older),
-            *((name.replace("_", " "), _counts(counts, found.key)) for name, counts in found.sealed.items()),
-        ]
+    found = ask.get("vault")
+    where, key = found["where"], found["key"]
+    ask.fields(
+        found,
+        ("key", f"{key}, in {where[key]}"),
+        *(("older key", f"{each}, in {where[each]}") for each in found["older"]),
+        *((name.replace("_", " "), _counts(counts, key)) for name, counts in found["sealed"].items()),
     )
-    if found.left:
+    if found["left"] and not ask.as_json:
         output.note("next: `gateway vault rotate` puts everything under the key in force")
 
 
@@ -41,25 +34,24 @@ def rotate(ask: Everywhere) -> None:
     If that is interrupted, the same command goes on where it was. With `kek_env` or `kek_command` no key is made: give
     the new one there, before the one of today.
     """
-    from gateway.registry.secret_keys.vault_rotation import Rewrapped
-
-    with ask.gateway() as gateway:
-        done = documents.record(Rewrapped, gateway.send("PUT", "vault", body={}, seconds=_SECONDS).body)
+    done = ask.send("PUT", "vault", body={}, seconds=_SECONDS)
     if ask.as_json:
         output.print_json(done)
         return
-    if done.continued:
+    source, sealed = done["source"], done["sealed"]
+    if done["continued"]:
         output.note("a rotation was interrupted: it was gone on with, and no further key was made")
-    for each in done.unreadable:
+    for each in done["unreadable"]:
         output.warn(f"the secret of `{each}` cannot be opened by any key that is there", "it was left as it is")
-    wrapped = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in done.sealed.items())
-    typer.echo(f"key {done.key} is in force; wrapped anew: {wrapped}")
-    if done.source:
-        if not sum(done.sealed.values()):
-            output.note(f"for another key, let {done.source} give it before this one, and type this again")
-        output.note("an older key can go when `gateway vault status` shows nothing under it; backups may need it")
-        return
-    output.note("copy keys/kek into your backup; a backup of the registry from before needs the key of then")
+    wrapped = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sealed.items())
+    typer.echo(f"key {done['key']} is in force; wrapped anew: {wrapped}")
+    if source and not sum(sealed.values()):
+        output.note(f"for another key, let {source} give it before this one, and type this again")
+    output.note(
+        "an older key can go when `gateway vault status` shows nothing under it; backups may need it"
+        if source
+        else "copy keys/kek into your backup; a backup of the registry from before needs the key of then"
+    )
 
 
 def _counts(found: dict[str, int], key: str) -> str:

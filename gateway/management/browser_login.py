@@ -23,6 +23,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from gateway.errors import GatewayError
 from gateway.identity import logins
+from gateway.management import gateways
+from gateway.management.client import Client
 from gateway.management.servers import Access
 
 _LONGEST: Final = 8192
@@ -68,13 +70,9 @@ def log_in(
 
     Raises `GatewayError`: `no_login` if the gateway has no provider, and what else can go wrong.
     """
-    from gateway.management.client import Client
-    from gateway.management.http import HttpTransport
-
     verifier = secrets.token_urlsafe(48)
-    transport = HttpTransport(access)
-    client = Client(transport, warn)
-    try:
+    with gateways.over_http(access) as transport:
+        client = Client(transport, warn)
         with _Listener(wanted.port) as listener:
             asked = {
                 "code_challenge": logins.challenge(verifier),
@@ -82,7 +80,7 @@ def log_in(
                 "provider": wanted.provider,
                 "organization": wanted.organization,
             }
-            begun = client.send("POST", "login", body=asked).body
+            begun = client.send("POST", "login", body=asked)
             try:
                 url, state = str(begun["authorization_url"]), str(begun["state"])
                 login, seconds = str(begun["login"]), float(begun["expires_in"])
@@ -96,9 +94,7 @@ def log_in(
             raise GatewayError("login_denied", f"the provider has refused the login: {visit.error}")
         body = {"login": login, "code": visit.code, "code_verifier": verifier, "iss": visit.issuer}
         # Not repeated: the code is good once, so a second attempt would only hide that the answer was lost.
-        found: dict[str, Any] = client.send("POST", "login", "finish", body=body, once=True).body
-    finally:
-        transport.close()
+        found = client.send("POST", "login", "finish", body=body, once=True)
     if not isinstance(found.get("token"), str):
         raise _unexpected()
     return found
@@ -238,11 +234,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def end(access: Access) -> None:
     """End the token of a login at the gateway."""
-    from gateway.management.client import Client
-    from gateway.management.http import HttpTransport
-
-    transport = HttpTransport(access)
-    try:
+    with gateways.over_http(access) as transport:
         Client(transport).send("POST", "logout")
-    finally:
-        transport.close()

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
 from gateway.errors import GatewayError
+
+T = TypeVar("T")
+
+_NOT_FOR_THIS_TOKEN: Final = ("token_scope", "forbidden")
 
 
 class Document(dict[str, Any]):
@@ -19,6 +23,12 @@ class Document(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise incomplete([name])
+
+    def __or__(self, more: Mapping[str, Any]) -> Document:  # type: ignore[override]  # a document stays one
+        return Document({**self, **more})
+
+    def without(self, *names: str) -> Document:
+        return Document({name: value for name, value in self.items() if name not in names})
 
 
 def incomplete(missing: Sequence[str]) -> GatewayError:
@@ -83,23 +93,33 @@ class Transport(Protocol):
 
 
 class Client:
-    """Used by one thread. `warn` is told what the gateway adds to its answers."""
+    """Used by one thread. `warn` is told what the gateway adds to its answers.
 
-    def __init__(self, transport: Transport, warn: Callable[[str, str], None] | None = None) -> None:
+    With an organization it is the one that each request is about, and with a reason each change says it, unless the
+    request says otherwise.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        warn: Callable[[str, str], None] | None = None,
+        organization: str | None = None,
+        reason: str | None = None,
+    ) -> None:
         self.transport = transport
         self._warn = warn
+        self.organization = organization
+        self._reason = reason
 
-    def get(self, *path: str, **query: Any) -> Reply:
+    def get(self, *path: str, **query: Any) -> Document:
         return self.send("GET", *path, **query)
 
-    def pages(
-        self, *path: str, most: int | None = None, size: int | None = None, **query: Any
-    ) -> Iterator[dict[str, Any]]:
+    def pages(self, *path: str, most: int | None = None, size: int | None = None, **query: Any) -> Iterator[Document]:
         """The pages of a list, of `size` items each, until it ends or has `most` items."""
         left, size = most, size or self.transport.page
         while True:
             limit = size if left is None else min(size, left)
-            page = self.get(*path, **query, limit=str(limit)).body
+            page = self.get(*path, **query, limit=limit)
             if not {"items", "next"} <= page.keys():
                 raise self.transport.no_list()
             yield page
@@ -109,24 +129,30 @@ class Client:
                 return
             query["cursor"] = page["next"]
 
-    def items(self, *path: str, **query: Any) -> list[dict[str, Any]]:
+    def items(self, *path: str, **query: Any) -> list[Document]:
         """All items of a list."""
         return [each for page in self.pages(*path, **query) for each in page["items"]]
 
-    def change(self, *thing: str, verb: str = "", body: Mapping[str, Any], **query: Any) -> Document | None:
+    def change(
+        self, *thing: str, verb: str = "", body: Mapping[str, Any] | None = None, **query: Any
+    ) -> Document | None:
         """Change a thing that has versions: what it is then, or None if it was like that already.
 
         Without a verb its members become what the body says, whatever they were.
         """
-        before = self.get(*thing, **query).body["version"]
+        before = self.get(*thing, **query)["version"]
         if verb:
-            reply = self.send("POST", *thing, verb, body=body, **query)
+            found = self.send("POST", *thing, verb, body=body, **query)
         else:
-            reply = self.send("PATCH", *thing, body=body, match="*", **query)
-        found: Document = reply.body
+            found = self.send("PATCH", *thing, body=body, match="*", **query)
         return None if found["version"] == before else found
 
-    def send(
+    def send(self, method: str, *path: str, **more: Any) -> Document:
+        """The document that `reply` has."""
+        found: Document = self.reply(method, *path, **more).body
+        return found
+
+    def reply(
         self,
         method: str,
         *path: str,
@@ -139,12 +165,16 @@ class Client:
         **query: Any,
     ) -> Reply:
         """One request (`Request`); a parameter that is None is left out."""
-        given = {name: _text(value) for name, value in query.items() if value is not None}
+        query = {"organization": self.organization} | query
+        if self._reason is not None and method == "DELETE":
+            query = {"reason": self._reason} | query
+        elif self._reason is not None and method != "GET":
+            body = {"reason": self._reason, **(body or {})}
         reply = self.transport.exchange(
             Request(
                 method=method,
                 path=path,
-                query=given,
+                query={name: _text(value) for name, value in query.items() if value is not None},
                 body=body,
                 match=match,
                 once=once,
@@ -157,6 +187,16 @@ class Client:
             if self._warn is not None:
                 self._warn(text, "")
         return reply
+
+
+def unless_forbidden(ask: Callable[[], T], otherwise: T) -> T:
+    """A question beside the one that a command is about; this instead if the token is too narrow to ask it."""
+    try:
+        return ask()
+    except GatewayError as error:
+        if error.code not in _NOT_FOR_THIS_TOKEN:
+            raise
+        return otherwise
 
 
 def target(path: Sequence[str]) -> str:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from gateway.errors import GatewayError
 from gateway.management import logins, servers
+from gateway.management.client import Client, Transport
 from gateway.management.servers import Access, Server
-
-if TYPE_CHECKING:
-    from gateway.management.client import Client
 
 Warn: TypeAlias = Callable[[str, str], None]
 
@@ -33,35 +31,33 @@ def chosen() -> Server | None:
 
 
 @contextmanager
-def client(data: Path, warn: Warn, progress: Callable[[int, int], None] | None = None) -> Iterator[Client]:
+def client(
+    data: Path,
+    warn: Warn,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    organization: str | None = None,
+    reason: str | None = None,
+) -> Iterator[Client]:
     """The gateway that is chosen, for one command. On a data directory its changes are in the log when the block ends.
 
     `warn` is told what there is to know beside an answer, such as that the log does not have a restriction yet, and
-    `progress` of how far something long has come.
+    `progress` of how far something long has come. `organization` and `reason` are those of `Client`.
     """
     if (server := chosen()) is not None:
-        with _over_http(access_to(server), warn) as found:
-            yield found
+        with over_http(access_to(server)) as transport:
+            yield Client(transport, warn, organization, reason)
         return
-    from gateway.management.client import Client
     from gateway.management.in_process import InProcess
 
     with InProcess(data, warn, progress) as transport:
-        yield Client(transport, warn)
-
-
-def health(data: Path) -> dict[str, Any]:
-    """What `gateway status` says (`processes/status_answer.py`)."""
-    with client(data, _nobody) as asked:
-        found: dict[str, Any] = asked.get("status").body
-        return found
+        yield Client(transport, warn, organization, reason)
 
 
 def who(access: Access) -> dict[str, Any]:
     """The operator whose token this is, and what the token is for."""
-    with _over_http(access, _nobody) as asked:
-        found: dict[str, Any] = asked.get("me").body
-        return found
+    with over_http(access) as transport:
+        return Client(transport).get("me")
 
 
 def own_organization() -> str:
@@ -84,16 +80,11 @@ def access_to(server: Server) -> Access:
 
 
 @contextmanager
-def _over_http(access: Access, warn: Warn) -> Iterator[Client]:
-    from gateway.management.client import Client
+def over_http(access: Access) -> Iterator[Transport]:
     from gateway.management.http import HttpTransport
 
     transport = HttpTransport(access)
     try:
-        yield Client(transport, warn)
+        yield transport
     finally:
         transport.close()
-
-
-def _nobody(_what: str, _hint: str) -> None:
-    """Nobody is told."""

@@ -10,6 +10,7 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
+from gateway.errors import GatewayError
 from gateway.registry import pages, queries
 from gateway.registry.documents import plain
 from gateway.registry.history import as_of
@@ -92,8 +93,28 @@ def bind(ask: Ask[NewBinding]) -> Answer:
     """Let a bundle judge an agent, a team or the organization."""
     given = ask.body
     check_subject(ask, given.subject_kind, given.subject)
-    made = bindings.bind(ask.change(), **ask.by, kind=given.subject_kind, **given.model_dump(exclude={"subject_kind"}))
+    what = given.model_dump(exclude={"subject_kind"})
+    try:
+        made = bindings.bind(ask.change(), **ask.by, kind=given.subject_kind, **what)
+    except GatewayError as error:
+        raise _explained(ask, error) from error
     return Answer(body=shown(made), location=f"/bindings/{made.id}")
+
+
+def _explained(ask: Ask[NewBinding], error: GatewayError) -> GatewayError:
+    """The error, with the missing step if the bundle is not in force and that step is known.
+
+    It stands in the gateway's settings and repository, of which an operator of one organization is told nothing.
+    """
+    if error.code not in ("unknown_bundle", "bundle_not_in_force") or error.subject is None:
+        return error
+    if ask.caller.organization is not None:
+        return error
+    from gateway.policy.rollout.whereabouts import missing_step
+
+    step = missing_step(ask.context.settings, ask.registry, error.subject)
+    message = f"bundle `{error.subject}` is not in force yet" if error.code == "unknown_bundle" else error.message
+    return GatewayError(error.code, message, subject=error.subject, hint=step, kind=error.kind) if step else error
 
 
 @Operation("GET /bindings/{binding}", answer=_WITH_MEMBERS)

@@ -147,7 +147,7 @@ def test_a_search_that_gives_up_says_where(
         following = Filters(kind="change", until_ns=page.stopped_ns)
         assert [each.kind for each in search.matching(db, 10, following, most=3).found] == ["change"]
     monkeypatch.setattr("gateway.control.api.audit._MOST", 3)
-    monkeypatch.setattr("gateway.cli.log_requests.MOST_LOOKED_AT", 3)
+    monkeypatch.setattr("gateway.audit.search.MOST_LOOKED_AT", 3)
     done = gateway("list", "--kind", "change")
     assert (done.code, done.out) == (0, "")
     assert done.err.startswith("looked at 3 entries, back to 20")

@@ -342,6 +342,17 @@ SCRIPTS: Final = {
         apply -f NEW.yaml
         audit list --kind change -n 100 --org default
         """,
+    "approvals": """
+        approvals list
+        approvals list --json
+        approvals list --state wating
+        approvals show apr_nothing
+        approvals show apr_nothing --call
+        approvals approve apr_nothing
+        approvals deny apr_nothing
+        approvals deny apr_nothing --reason no
+        approvals revoke apr_nothing
+        """,
     "webhooks": """
         webhooks list
         webhooks list --json

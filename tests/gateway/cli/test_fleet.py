@@ -138,7 +138,7 @@ MISTAKES = [
     ("name: helper,", "name: help er,", ":11: agent help er: agent `help er` is not a name"),
     ("parent: lead", "parent: laed", ":11: agent helper: its parent `laed` is no agent: did you mean `lead`?"),
     ("key: {env: OPENAI_API_KEY}", "key: {env: OPENAI_KEY}", ":5: upstream openai: environment variable `OPENAI_KEY`"),
-    ("key: {none: true}", "key: {file: none.txt}", "none.txt cannot be read"),
+    ("key: {none: true}", "key: {file: none.txt}", "none.txt`: no such file"),
     ("provider: vllm", "provider: vlm", "unknown provider `vlm`: did you mean `vllm`?"),
     ("limit: tokens_per_day", "limit: token_per_day", "did you mean `tokens_per_day`?"),
     ("{upstream: openai}", "{upstream: opnai}", ":8: route any: unknown upstream `opnai`"),

@@ -196,6 +196,7 @@ SCRIPTS: Final = {
         bind team:marketing crm --create
         bind org:default crm --shadow
         bind nobody crm
+        bind robot nothing
         bindings list
         bindings list robot
         bindings list --json
@@ -401,7 +402,7 @@ def test_commands_say_the_same_here_and_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage.create(home.data)
-    monkeypatch.setattr("gateway.cli.permission_requests._PAGE", 1)
+    monkeypatch.setattr("gateway.cli.permissions._PAGE", 1)
     for each in (home, elsewhere.home):
         each.activate("crm")
         if script in ("permissions", "decide"):

@@ -33,6 +33,7 @@ from gateway.secrets.vault import Vault
 from tests.gateway.conftest import Home
 from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway
 from tests.rigs.cli.remote import URL, Elsewhere, nowhere
+from tests.rigs.dataplane.content import keep
 
 Command = Callable[..., tuple[int, str, str]]
 FORMS = ((), ("--json",))
@@ -45,6 +46,8 @@ class Log:
     data: Path
     decisions: dict[str, str] = field(default_factory=dict)
     """Decision ids by the model that was asked for."""
+    kept: str = ""
+    """One by a policy that reads content, with the content."""
     refusals: dict[str, str] = field(default_factory=dict)
     """Event ids by reason code."""
 
@@ -81,6 +84,8 @@ def log(run: Callable[..., None], tmp_path: Path) -> Log:
         )
         gateway.plane._policies.load(digest)
         found.decisions["content"] = (await gateway.chat("gpt-4o")).headers["x-decision-id"]
+        await keep(gateway)
+        found.kept = (await gateway.chat("gpt-4o")).headers["x-decision-id"]
         gateway.plane._teller._refusals.flush()
         await gateway.entries()
         await asyncio.to_thread(outbox.drain, gateway.registry, gateway.writer)
@@ -281,8 +286,17 @@ def test_a_decision_is_shown_the_same_elsewhere(
     assert gateway("--server", URL, "audit", "show", log.refusals["bad_credentials"]) == refused
     for (id_, form), expected in explained.items():
         assert gateway("--server", URL, "explain", id_, *form) == expected
-    content = gateway("--server", URL, "audit", "show", log.decisions["o3"], "--content")
-    assert content[0] == 2
-    assert "gateway's own machine only" in content[2]
+    kept, read = log.kept, ("--server", URL, "audit", "show", log.kept, "--content", "--json")
+    refused = gateway(*read)
+    assert (refused[0], "hello" in refused[1], "auditor" in refused[2]) == (1, False, True)
+    assert "it cannot be read" in gateway("--server", URL, "explain", kept)[2]
+    monkeypatch.setenv("AIG_TOKEN", elsewhere.token("owen"))
+    done = gateway(*read)
+    assert json.loads(done[1])["content"]["request"]["messages"] == [{"role": "user", "content": "hello"}]
+    explained = gateway("--server", URL, "explain", kept)
+    assert (explained[0], "judged again, this is the verdict" in explained[1]) == (0, True)
+    _, out, _ = gateway("--server", URL, "audit", "list", "--kind", "change", "--json", "--limit", "2")
+    entries = [json.loads(line)["entry"] for line in out.splitlines()]
+    assert [(each["what"], each["content_of"]) for each in entries] == [("content.read", kept)] * 2
     elsewhere.api.close()
     registry.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.audit import search, storage
 from gateway.audit.search import Filters
-from gateway.cli import log_requests
+from gateway.cli import audit_list
 from gateway.management import gateways
 from gateway.registry import publication, queries
 from gateway.registry.agents.changes import AgentUpdate, update_agent
@@ -37,8 +37,8 @@ async def test_bindings_and_limits_that_apply_to_an_agent_are_among_its_entries(
         closing(storage.connect_read_only(gateway.data.audit_db)) as db,
         gateways.client(gateway.data.path, lambda *said: warned.append(said)) as opened,
     ):
-        listed = log_requests.listed(opened, Filters(agent="bot", kind="change"), 100)
-        found = [each.found.entry for each in listed.entries]
+        listed = audit_list.listed(opened, {"agent": "bot", "kind": "change"}, 100)
+        found = [each["entry"] for each in listed.entries]
         mine = [(each["what"], each["subject_kind"], each["subject"]) for each in found if "subject" in each]
         with registry.read() as session:
             organization = queries.find_organization(session, ORG).id
@@ -47,5 +47,5 @@ async def test_bindings_and_limits_that_apply_to_an_agent_are_among_its_entries(
         assert other.id not in str(found)
         bind(registry, actor=ACTOR, organization=ORG, kind="team", subject="red", bundle="bot")
         publication.publish(registry, gateway.data)
-        assert [each.found.entry["subject"] for each in listed.more()] == ["red"]
+        assert [each["entry"]["subject"] for each in listed.more()] == ["red"]
         assert search.matching(db, 10, Filters(agent=other.id, kind="change")).found
