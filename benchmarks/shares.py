@@ -5,9 +5,7 @@
 The attacks are the rows of `tests/gateway/dataplane/test_shares.py` and `tests/gateway/control/test_shares.py`, and
 floods: refused requests, one after the other on 8 connections, from a process of its own. Others make one small call
 at a time, before the attack, during it, and after it, some rounds of that. A row has the medians of the calls in quiet
-and of those during the attack, and the median of the rounds' ratios. It should be 2 at most. Allowed requests without
-a pause are there to compare: they take the processor's time, of which a limit on requests hands out shares, and not
-this.
+and of those during the attack, and the median of the rounds' ratios. It should be 2 at most.
 
 The moment in which an attack begins is left out: floods and the rows of the control plane have run for one or two
 seconds when others are measured. While hundreds of connections arrive, others may wait longer.
@@ -115,7 +113,7 @@ def data_plane(directory: Path) -> Iterator[list[Row]]:
             return attack
 
         floods = {
-            "allowed requests, to compare: one agent": [request(scene.greedy[0])],
+            "allowed requests: one agent": [request(scene.greedy[0])],
             "denied requests: one agent": [request(scene.greedy[0], "o3")],
             "denied requests: one organization": [request(each, "o3") for each in scene.greedy],
             "unknown keys: one address": [request("aig_sk_nobody")],

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -82,11 +84,12 @@ class _Waiting:
     amount: int
     turn: asyncio.Future[None]
     lines: tuple[_Line, ...]
+    number: int
 
     @property
     def standing(self) -> tuple[float, ...]:
-        """The widest holder first: the lowest of all is next."""
-        return tuple(each.served for each in reversed(self.lines))
+        """The widest holder first, and then who came first: the lowest of all is next."""
+        return (*(each.served for each in reversed(self.lines)), self.number)
 
 
 @dataclass(eq=False, slots=True)
@@ -106,8 +109,9 @@ class Shares:
         self.taken = 0
         self._ratios = RATIOS if ratios is None else {**RATIOS, **ratios}
         self._held: dict[Holder, int] = {}
-        # In the order in which they came.
-        self._waiting: list[_Waiting] = []
+        # Those alike, in the order in which they came: all of them have room, or none. There may be thousands.
+        self._waiting: dict[tuple[tuple[Holder, ...], int], deque[_Waiting]] = {}
+        self._numbers = itertools.count()
         # By a holder and those behind it in the holders of a caller.
         self._lines: dict[tuple[Holder, ...], _Line] = {}
 
@@ -163,13 +167,14 @@ class Shares:
             self._grant(holders, amount)
             return
         turn = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(holders, amount, turn, tuple(self._line(holders[at:]) for at in range(len(holders))))
-        self._waiting.append(waiting)
+        lines = tuple(self._line(holders[at:]) for at in range(len(holders)))
+        waiting = _Waiting(holders, amount, turn, lines, next(self._numbers))
+        self._waiting.setdefault((holders, amount), deque()).append(waiting)
         try:
             await turn
         except BaseException:
             # Cancelled: either still in the queue, or granted in the same turn of the event loop.
-            if waiting in self._waiting:
+            if turn.cancelled():
                 self._leave(waiting)
             else:
                 self.give_back(*holders, amount=amount)
@@ -185,7 +190,10 @@ class Shares:
         return line
 
     def _leave(self, waiting: _Waiting) -> None:
-        self._waiting.remove(waiting)
+        alike = self._waiting[waiting.holders, waiting.amount]
+        alike.remove(waiting)
+        if not alike:
+            del self._waiting[waiting.holders, waiting.amount]
         for at, line in enumerate(waiting.lines):
             line.callers -= 1
             if not line.callers:
@@ -210,9 +218,12 @@ class Shares:
 
     def _serve(self) -> None:
         while self._waiting and self.taken < self.capacity:
-            able = [
-                each for each in self._waiting if not each.turn.done() and self._has_room(each.holders, each.amount)
+            firsts = [
+                next((each for each in alike if not each.turn.done()), None)  # some may have been cancelled just now
+                for (holders, amount), alike in self._waiting.items()
+                if self._has_room(holders, amount)
             ]
+            able = [each for each in firsts if each is not None]
             if not able:
                 return
             first = min(able, key=lambda each: each.standing)
@@ -221,3 +232,22 @@ class Shares:
             self._leave(first)
             self._grant(first.holders, first.amount)
             first.turn.set_result(None)
+
+
+class Turns(Shares):
+    """Places that never run out: as many as `room` are always free, so that only the rule holds anybody back."""
+
+    def __init__(self, thing: str, room: int) -> None:
+        super().__init__(thing, room)
+
+    def claim(self, *holders: Holder) -> None:
+        """Take a place whether or not there is room: others of these holders wait the longer."""
+        self._grant(holders, 1)
+
+    def give_back(self, *holders: Holder, amount: int = 1) -> None:
+        self.capacity -= amount
+        super().give_back(*holders, amount=amount)
+
+    def _grant(self, holders: tuple[Holder, ...], amount: int) -> None:
+        self.capacity += amount
+        super()._grant(holders, amount)

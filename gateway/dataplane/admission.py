@@ -3,7 +3,10 @@
 The places for requests in progress are shared by agents and organizations (`gateway/shares.py`). A limit on concurrent
 requests is held by the log, exactly and across workers, once a call is decided. Until then its body is arriving, for as
 long as the client likes, so here an agent may have no more bodies arriving in one worker than it may have calls.
-Specification: resilience.md.
+
+A worker has one processor, and a request needs it until it goes upstream and again when its answer has ended. As long
+as requests of several agents do, those of each take turns. Otherwise each step of a request would wait for as many
+requests as another agent has connections. Specification: resilience.md.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Final, TypeAlias
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
 from gateway.settings import Settings
-from gateway.shares import Holder, NoShareError, Shares
+from gateway.shares import Holder, NoShareError, Shares, Turns
 from gateway.usage import limits, reservation
 from gateway.usage.limits import Applied
 
@@ -22,6 +25,10 @@ Holders: TypeAlias = tuple[Holder, ...]
 """Everybody who answers for a request: its agent and its organization, and nobody before it is authenticated."""
 
 _RETRY: Final = b"1"
+AT_WORK: Final = 1
+"""Requests of an agent that are at work at once, beside those of others; of an organization there are three times as
+many. So few never wait."""
+_RECENT: Final = 0.5  # seconds for which others count after their request: most send another one
 
 
 def holders_of(principal: Principal) -> Holders:
@@ -42,6 +49,12 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self.requests = Shares("requests in progress", settings.max_requests)
+        # The requests that need the processor or wait for a turn, and the turns.
+        self.at_work = 0
+        self.turns = Turns("requests at work", AT_WORK)
+        # Whose request was the last to ask; until when there are several agents, and several organizations.
+        self._last: Holders = ()
+        self._several = [0.0, 0.0]
         # The number of bodies that are arriving, by the scope of a limit on concurrent requests.
         self._arriving: dict[str, int] = {}
 
@@ -53,6 +66,15 @@ class Admission:
         except NoShareError as error:
             raise refusal(error) from None
         return Place(self, holders, principal)
+
+    def rivals(self, holders: Holders) -> Holders:
+        """Those of these holders that take turns: others beside them need the processor, or did a moment ago."""
+        now = time.monotonic()
+        for at, (holder, last) in enumerate(zip(holders, self._last, strict=False)):
+            if holder != last:
+                self._several[at] = now + _RECENT
+        self._last = holders
+        return tuple([each for each, until in zip(holders, self._several, strict=True) if now < until])
 
     def expect(self, applied: tuple[Applied, ...]) -> None:
         """Count a body that is arriving; `Denied` with `limit_exceeded` if there are as many as calls may run."""
@@ -81,14 +103,40 @@ class Admission:
 class Place:
     """The place of one request."""
 
-    __slots__ = ("_admission", "_arriving", "_left", "_principal", "holders")
+    __slots__ = ("_admission", "_arriving", "_left", "_principal", "_turn", "holders", "is_at_work")
 
     def __init__(self, admission: Admission, holders: Holders, principal: Principal) -> None:
         self.holders = holders
         self._admission = admission
         self._principal = principal
         self._arriving: tuple[Applied, ...] = ()
-        self._left = False
+        self._left = self.is_at_work = False
+        self._turn: Holders = ()
+
+    async def work(self) -> None:
+        """The request needs the processor until `rest`. Wait for a turn if others need it, too."""
+        admission = self._admission
+        admission.at_work += 1
+        self.is_at_work, self._turn = True, ()
+        if admission.at_work > AT_WORK and (rivals := admission.rivals(self.holders)):
+            await admission.turns.take_in_turn(*rivals)
+            self._turn = rivals
+
+    def rest(self) -> None:
+        """The request waits for its upstream, or has ended; may be called again."""
+        if self.is_at_work:
+            self.is_at_work = False
+            self._admission.at_work -= 1
+            if self._turn:
+                self._admission.turns.give_back(*self._turn)
+
+    def go_on(self) -> None:
+        """The request needs the processor again, to end. It waits for nobody, and its holders have one turn less."""
+        if not self.is_at_work:
+            self._admission.at_work += 1
+            self.is_at_work = True
+            if self._turn:
+                self._admission.turns.claim(*self._turn)
 
     def expect_body(self) -> None:
         """The body is read from now on; `Denied` as from `Admission.expect`."""

@@ -126,8 +126,8 @@ class Judge:
             judges, principal, call, now_ns, apply, began + self._deadline,
             foreign=foreign, usage=usage, budget=self._budget, destination=destination, kept=kept,
         )  # fmt: skip
-        if (large := receiving.spooled(found.call, admitted.request.received)) is not found.call:
-            found = replace(found, call=large)
+        if found.call is not call:
+            found = replace(found, call=receiving.spooled(found.call, admitted.request.received))
         would = ""
         if judges.shadows:
             would = shadow.ask(judges.shadows, found.document, now_ns, time.monotonic() + self._deadline)

@@ -47,7 +47,7 @@ class Request:
 
     started_ns: int
     method: str
-    path: str
+    raw_path: bytes
     # The address that the connection comes from.
     peer: str | None
     # How much of the worker's budgets the body takes, in memory and on disk.
@@ -92,7 +92,8 @@ class Request:
 
     def release(self) -> None:
         """Give back everything that this request takes of what all share; may be called again."""
-        self.forget_body()
+        if not self.forgotten:
+            self.forget_body()
         self.turn.release()
         self.leave()
 
@@ -153,7 +154,8 @@ class Observed:
     @property
     def asked(self) -> Asked:
         """The request of the client, as far as that is known."""
-        return Asked(self.request.method, self.request.path, self.requested or self.model or "")
+        path = self.request.raw_path.decode("latin-1")
+        return Asked(self.request.method, path, self.requested or self.model or "")
 
 
 @frozen()
@@ -162,6 +164,7 @@ class Admitted:
 
     request: Request
     observed: Observed
+    place: Place
     # For the commitments of this attempt: once it is erased, they reveal nothing.
     salt: bytes
     target: Target

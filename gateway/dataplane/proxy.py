@@ -31,7 +31,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import aws_clients, client_headers, preconditions, receiving, rejected, wrong_server
-from gateway.dataplane.admission import Admission, holders_of
+from gateway.dataplane.admission import Admission
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
@@ -142,7 +142,7 @@ class DataPlane:
         request = Request(
             began,
             scope["method"],
-            scope["raw_path"].decode("latin-1"),
+            scope["raw_path"],
             scope["client"][0] if scope["client"] else None,
             Holding(self._held),
             Holding(self._spooled),
@@ -181,7 +181,8 @@ class DataPlane:
         request = observed.request
         denied = aws_clients.refusal(denied, scope["headers"], scope["query_string"])
         if observed.speaker is None:
-            request.speaker = wrong_route.speaker(request.path, frozenset(name for name, _ in scope["headers"]))
+            names = frozenset(name for name, _ in scope["headers"])
+            request.speaker = wrong_route.speaker(request.raw_path.decode("latin-1"), names)
         observed.outcome = denied.code
         if denied.code == "limit_exceeded" and self._measures is not None and observed.principal is not None:
             self._measures.limited(observed.principal.organization, denied.facts or ())
@@ -193,12 +194,18 @@ class DataPlane:
 
     async def _attempt(self, admitted: Admitted, client: Departure, send: Send) -> Failure | None:
         """Judge the call and carry it out at one upstream. None if the client was answered, or has gone."""
-        judged = await self._judge(admitted)
-        if isinstance(judged, Failure):
-            return judged
-        carried = Carried.of(judged)
-        del judged  # it holds the body and the documents, which nobody needs while the provider thinks
-        return await self._carry_out(carried, client, send)
+        place = admitted.place
+        try:
+            await place.work()
+            judged = await self._judge(admitted)
+            if isinstance(judged, Failure):
+                return judged
+            carried = Carried.of(judged)
+            del judged  # it holds the body and the documents, which nobody needs while the provider thinks
+            return await self._carry_out(carried, client, send)
+        finally:
+            if place.is_at_work:
+                place.rest()
 
     # Admit: steps 1 to 4
 
@@ -264,7 +271,7 @@ class DataPlane:
         if isinstance(credential, Signed):
             await self._reader.check_body(credential, request.received, principal)
         salt = random_bytes(SALT_BYTES)
-        return Admitted(request, observed, salt, target, principal, epochs, head, found, match, others)
+        return Admitted(request, observed, place, salt, target, principal, epochs, head, found, match, others)
 
     def _choose(self, principal: Principal, found: Match | Choices) -> tuple[Match, tuple[Match, ...]]:
         """The upstream of an attempt, and those that may take its place."""
@@ -290,7 +297,7 @@ class DataPlane:
             observed.panel, observed.model = found.authorization.panel, found.call.model
             keeping = None
             if self._contents is not None and principal.content is not None:
-                holding = Holding(self._held, holders_of(principal))
+                holding = Holding(self._held, admitted.place.holders)
                 keeping = self._contents.of(principal, observed.decision_id, holding)
             observed.judged_ns = time.monotonic_ns()
             # 6 record `decided`
@@ -306,12 +313,14 @@ class DataPlane:
             await self._recorder.decided(judged)
             if not found.authorization.allow:
                 raise denial(found.authorization)
-            admitted.request.turn.release()
             return judged
         except Denied as denied:
             observed.outcome = denied.code
             # From Python 3.12 on, a traceback would hold the frames that hold the failure.
             return Failure(admitted, denied.with_traceback(None), by_policy=observed.judged)
+        finally:
+            # Before the next attempt: what waits to be at work must not keep this from one that is.
+            admitted.request.turn.release()
 
     async def _look_again(self, admitted: Admitted, reading: Reading) -> tuple[Admitted, Reading]:
         while (epochs := await self._registry.epochs()) is not admitted.epochs:
@@ -359,7 +368,7 @@ class DataPlane:
         return await self._finish(passing)
 
     def _relay(self, carried: Carried, send: Send) -> Relay:
-        holding = Holding(self._held, holders_of(carried.admitted.principal))
+        holding = Holding(self._held, carried.admitted.place.holders)
         return Relay(carried, holding, self._judgements.turns, send)
 
     async def _pass_on(self, passing: _Passing) -> None:
@@ -415,6 +424,7 @@ class DataPlane:
     async def _close(self, passing: _Passing) -> bool:
         """Step 9: tell everybody who keeps count of calls, and record the end. True if the log has it."""
         carried, admitted, observed = passing.carried, passing.carried.admitted, passing.carried.admitted.observed
+        admitted.place.go_on()
         observed.answered_ns = time.monotonic_ns()
         passing.client.tell = None
         self.watch.leave(passing.watched)
@@ -436,6 +446,7 @@ class DataPlane:
             self._measures.called(observed, destination, outcome)
         if self._tracer is not None:
             self._tracer.closed(observed, outcome)
+        admitted.place.rest()  # a client may take its time to read the end
         return closed
 
     async def _finish(self, passing: _Passing) -> Failure | None:
@@ -463,6 +474,7 @@ class DataPlane:
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(admitted)
+        admitted.place.rest()
         observed.sent_ns = time.monotonic_ns()
         sent = _nothing if keep else admitted.request.forget_body
         answer = await self._client.send(outgoing, sent, destination.reach)

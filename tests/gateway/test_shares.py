@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.shares import Holder, NoShareError, Shares
+from gateway.shares import Holder, NoShareError, Shares, Turns
 
 GREEDY, OTHER = Holder("agent", "agt_greedy"), Holder("agent", "agt_other")
 TENANT = Holder("organization", "org_greedy")
@@ -160,3 +160,22 @@ async def _turns() -> None:
     assert order[-1] == "agt_greedy"
     assert shares.taken == 0
     assert shares._lines == {}, "nothing is remembered of those who have waited"
+
+
+async def test_turns_never_run_out_and_hold_back_those_who_have_theirs() -> None:
+    turns = Turns("requests at work", 1)
+    turns.take(GREEDY, TENANT)
+    waiting = [asyncio.create_task(turns.take_in_turn(GREEDY, TENANT)) for _ in range(1000)]
+    for number in range(100):
+        turns.take(Holder("agent", f"agt_{number}"))  # nobody else waits for it
+    await asyncio.sleep(0)
+    turns.claim(GREEDY, TENANT)
+    for left in (1000, 999, 998):  # what was claimed is given back first
+        turns.give_back(GREEDY, TENANT)
+        await asyncio.sleep(0)
+        assert sum(not each.done() for each in waiting) == left
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    turns.give_back(GREEDY, TENANT)
+    assert (turns.taken, turns.held(GREEDY), turns.free) == (100, 0, 1)

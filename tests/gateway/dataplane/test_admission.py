@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 
 from gateway.registry.agents.registration import register_agent
 from gateway.registry.keys.changes import create_key
@@ -97,3 +98,30 @@ async def test_a_limit_of_nothing_is_still_the_decision_of_the_log(gateway: Gate
     assert (await gateway.chat()).code == "limit_exceeded"
     (decided,) = await gateway.entries("decided")
     assert decided["allow"] is False
+
+
+async def test_calls_of_others_have_their_turns_beside_an_agent_that_never_pauses(gateway: Gateway) -> None:
+    """On 8 connections it had more than 8 calls for each one of another agent, whose steps waited for all of them."""
+    answered_calls = 0
+
+    async def greedy() -> None:
+        nonlocal answered_calls
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        with closing(writer):
+            while not over:
+                writer.write(gateway.request(chat()))
+                assert (await read_reply(reader)).status == 200
+                answered_calls += 1
+
+    over = False
+    other = gateway.request(chat(), f"Authorization: Bearer {another_agent(gateway)}")
+    flood = [asyncio.create_task(greedy()) for _ in range(8)]
+    await until(lambda: answered_calls >= 16)
+    assert (await gateway.send(other)).status == 200
+    before = answered_calls
+    for _ in range(20):
+        assert (await gateway.send(other)).status == 200
+    assert 20 <= answered_calls - before <= 20 * 5, "less than half of them, and it goes on"
+    over = True
+    await asyncio.gather(*flood)
+    assert (gateway.plane._admission.at_work, gateway.plane._admission.turns.taken) == (0, 0)

@@ -147,7 +147,7 @@ def test_the_setting_is_one_of_three_words(live: Live) -> None:
 
 def observed() -> Observed:
     budget, turn = Shares("bytes", 1), Turn(Shares("turns", 1), 1)
-    request = Request(time.monotonic_ns(), "GET", "/v1/models", None, Holding(budget), Holding(budget), turn)
+    request = Request(time.monotonic_ns(), "GET", b"/v1/models", None, Holding(budget), Holding(budget), turn)
     found = Observed(request, "dec_1", request.started_ns)
     found.outcome = "ok"
     return found
