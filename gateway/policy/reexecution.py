@@ -8,8 +8,9 @@ Specification: architecture.md, section 10.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -50,19 +51,21 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The verdict of one bundle, and why.
-
-    `unkept` are the paths of content that it can read and that the document does not have. `similar_model` is a model
-    that it would allow and whose name is nearly that of the call, or empty.
-    """
+class Asked:
+    """The verdict of one bundle. `unkept` are paths of content that it can read and that the document does not have."""
 
     judge: Judge
-    entrypoint: str
     verdict: Verdict
+    unkept: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Asked):
+    """The same, and why. `similar_model` is a model that it would allow, named nearly as that of the call, or empty."""
+
+    entrypoint: str
     explanation: pe.Explanation
     rules: tuple[pe.RuleOutcome, ...]
-    unkept: tuple[str, ...]
     similar_model: str
 
 
@@ -113,29 +116,36 @@ def judges(entry: Mapping[str, Any]) -> list[Judge]:
     return [Judge(each["name"], each["digest"], each["commit"], each["effect"]) for each in found]
 
 
+Ask: TypeAlias = Callable[[Judge, Mapping[str, Any], Mapping[str, Any] | None, int | None], Asked]
+"""One bundle, asked about a document, with the values that it drew from clock and chance, and the seed."""
+
+
 def judge_again(bundles: Path, entry: Mapping[str, Any], document: Mapping[str, Any] | None) -> Reexecution:
     """Judge once more what a `decided` entry and its private row say. Never raises for what they lack."""
+    return _judged_again(entry, document, functools.partial(_answer, bundles))
+
+
+def _judged_again(entry: Mapping[str, Any], document: Mapping[str, Any] | None, ask: Ask) -> Reexecution:
     before = recorded(entry)
     if (refusal := _outside_scope(entry)) is not None:
-        same = _same(before, refusal, changed=False)
-        return Reexecution(before, (), refusal, same, "")
+        return Reexecution(before, (), refusal, _same(before, refusal, changed=False), "")
     members = judges(entry)
     if not members:
         return Reexecution(before, (), None, None, "no bundle was asked")
     if not _is_input(document):
         return Reexecution(before, (), None, None, _NOT_KEPT)
     assert document is not None
-    drawn = _document(entry, "nondeterministic_json", {})
+    drawn, seed = _document(entry, "nondeterministic_json", {}), _integer(entry.get("seed"))
     try:
-        answers = ask(bundles, members, document, drawn, seed=_integer(entry.get("seed")))
+        answers = [ask(each, document, drawn.get(each.digest), seed) for each in members]
     except GatewayError as error:
         return Reexecution(before, (), None, None, error.message)
     verdict = _combined([(each.judge.effect, each.verdict) for each in answers], entry, document)
-    same = _same(before, verdict, changed=_changed(entry))
-    problem = (
-        "" if same else _not_comparable(before, entry, [path for each in answers for path in each.unkept], verdict)
-    )
-    return Reexecution(before, answers, verdict, same or (None if problem else False), problem)
+    explained = tuple(each for each in answers if isinstance(each, Answer))
+    if _same(before, verdict, changed=_changed(entry)):
+        return Reexecution(before, explained, verdict, True, "")
+    problem = _not_comparable(before, entry, [path for each in answers for path in each.unkept], verdict)
+    return Reexecution(before, explained, verdict, None if problem else False, problem)
 
 
 def _outside_scope(entry: Mapping[str, Any]) -> Verdict | None:
@@ -165,36 +175,18 @@ class Court:
 
     def again(self, entry: Mapping[str, Any], document: Mapping[str, Any] | None) -> tuple[bool | None, str]:
         """True if the recorded verdict comes out again; None and the reason if that cannot be said."""
-        before, members = recorded(entry), judges(entry)
-        if (refusal := _outside_scope(entry)) is not None:
-            if _same(before, refusal, changed=False):
-                return True, ""
-            return False, f"recorded {before.code}, judged again {refusal.code}"
-        if not members:
-            return None, "no bundle was asked"
-        if not _is_input(document):
-            return None, _NOT_KEPT
-        assert document is not None
-        drawn, seed = _document(entry, "nondeterministic_json", {}), _integer(entry.get("seed"))
-        found: list[tuple[Effect, Verdict]] = []
-        unkept: list[str] = []
-        try:
-            for each in members:
-                compiled = self._bundle(each)
-                found.append((each.effect, _verdict(compiled, each, document, drawn.get(each.digest), seed)))
-                unkept += _unkept(compiled, document)
-        except GatewayError as error:
-            return None, error.message
-        verdict = _combined(found, entry, document)
-        if _same(before, verdict, changed=_changed(entry)):
-            return True, ""
-        problem = _not_comparable(before, entry, unkept, verdict)
-        return (None, problem) if problem else (False, f"recorded {before.code}, judged again {verdict.code}")
+        found = _judged_again(entry, document, self._ask)
+        if found.agrees is False and found.verdict is not None:
+            return False, f"recorded {found.recorded.code}, judged again {found.verdict.code}"
+        return found.agrees, found.problem
 
-    def _bundle(self, judge: Judge) -> CompiledBundle:
+    def _ask(
+        self, judge: Judge, document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None
+    ) -> Asked:
         if judge.digest not in self._compiled:
             self._compiled[judge.digest] = _compile(self._bundles, judge)[0]
-        return self._compiled[judge.digest]
+        compiled = self._compiled[judge.digest]
+        return Asked(judge, _verdict(compiled, judge, document, drawn, seed), _unkept(compiled, document))
 
 
 def ask(
@@ -254,7 +246,7 @@ def _answer(
             if _verdict(compiled, judge, with_model(document, model), drawn, seed).code == ALLOWED:
                 meant = model
                 break
-    return Answer(judge, compiled.entrypoint, verdict, explanation, rules, _unkept(compiled, document), meant)
+    return Answer(judge, verdict, _unkept(compiled, document), compiled.entrypoint, explanation, rules, meant)
 
 
 def _moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:
