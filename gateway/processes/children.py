@@ -22,11 +22,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import gateway
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.http import sockets
 from gateway.identifiers import new_id
+from gateway.policy.rollout.child import python_path
 from gateway.processes import heartbeat
 from gateway.settings import PREFIX, Settings
 
@@ -230,10 +230,8 @@ def environment() -> dict[str, str]:
 
     Settings of an operator for the memory allocator stay.
     """
-    source = str(Path(gateway.__file__).resolve().parent.parent)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    path = inherited.get("PYTHONPATH")
-    return {**ALLOCATOR, **inherited, "PYTHONPATH": f"{source}{os.pathsep}{path}" if path else source}
+    return {**ALLOCATOR, **inherited, "PYTHONPATH": python_path()}
 
 
 def _ending(code: int) -> str:

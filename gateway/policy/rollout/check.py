@@ -11,21 +11,14 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import resource
-import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, product
-from pathlib import Path
 
-import gateway
 import policy_engine as pe
 from gateway.errors import GatewayError
 from gateway.policy import bundle as policy_bundle
@@ -33,7 +26,7 @@ from gateway.policy import input_schema
 from gateway.policy.bundle import Files, Manifest
 from gateway.policy.cache import CompiledBundle, ready
 from gateway.policy.decision import read
-from gateway.policy.rollout import doomed
+from gateway.policy.rollout import child, doomed
 from gateway.policy.rollout.decision_types import misfits
 from gateway.registry import names
 from policy_engine.bundle import Bundle, from_files
@@ -43,8 +36,7 @@ from policy_engine.testing import runner
 from policy_engine.testing.results import Outcome, Result
 
 SECONDS = 60.0
-_MEMORY = 2 * 1024 * 1024 * 1024
-_POLL_SECONDS = 0.1  # how often the parent looks at the clock and at the order to stop
+_MODULE = "gateway.policy.rollout.check"
 _MAX_LISTED = 10  # wrong rules, and failed tests, that are named one by one
 _BUILTIN_ERRORS = (EVAL_BUILTIN_ERROR, EVAL_TYPE_ERROR)
 _STRICT = "an error of a builtin ends the evaluation here, as for requests; try `policy test --strict-builtin-errors`"
@@ -101,40 +93,18 @@ def examine(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: thread
     content = {
         name: {path: base64.b64encode(data).decode() for path, data in files.items()} for name, files in bundles.items()
     }
-    command = [sys.executable, "-P", "-m", "gateway.policy.rollout.check", str(int(seconds) + 1)]
     try:
-        with tempfile.TemporaryFile() as stream:  # not a pipe, which this process would have to go on filling
-            stream.write(json.dumps(content).encode())
-            stream.seek(0)
-            child = subprocess.Popen(  # noqa: S603  # no shell, and nothing in it comes from outside
-                command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-            )
-    except OSError as error:
-        return Report((Problem("check_failed", "", f"the check could not be started: {error.strerror}"),))
-    output = _await(child, seconds, stop or threading.Event())
-    if output is None:
-        return Report((Problem("check_timeout", "", f"compiling and testing took more than {seconds:g} s"),))
-    stdout, stderr = output
-    try:
-        document = json.loads(stdout)
+        document = child.run(_MODULE, content, str(int(seconds) + 1), seconds=seconds, stop=stop)
         problems = [Problem(**each | {"values": tuple(each["values"])}) for each in document["problems"]]
         return Report(tuple(problems), document["tests"])
-    except (ValueError, TypeError, KeyError):
-        last = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-        return Report((Problem("check_failed", "", f"the check ended with exit code {child.returncode}: {last}"),))
-
-
-def _await(child: subprocess.Popen[bytes], seconds: float, stop: threading.Event) -> tuple[bytes, bytes] | None:
-    """The child's standard output and error; None if it took too long. It has ended when this returns or raises."""
-    ends = time.monotonic() + seconds
-    with child:
-        while not stop.is_set() and time.monotonic() < ends:
-            with suppress(subprocess.TimeoutExpired):
-                return child.communicate(timeout=_POLL_SECONDS)
-        child.kill()
-    if stop.is_set():
-        raise GatewayError("check_stopped", "the check of a new commit was stopped")
-    return None
+    except child.ChildError as error:
+        if error.code == "child_stopped":
+            raise GatewayError("check_stopped", "the check of a new commit was stopped") from error
+        if error.code == "child_late":
+            return Report((Problem("check_timeout", "", f"compiling and testing {error.message}"),))
+        return Report((Problem("check_failed", "", f"the check {error.message}"),))
+    except (TypeError, KeyError):
+        return Report((Problem("check_failed", "", "the check has no report"),))
 
 
 def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = None) -> Iterator[Problem]:
@@ -274,17 +244,9 @@ def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> Problem 
     return Problem(outcome, name, f"{bundle.entrypoint}: {verdict.detail}", *where, hint=hint)
 
 
-def environment() -> dict[str, str]:
-    """The child's environment: enough to find this package, and no secrets of this process."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR") if name in os.environ}
-    source = str(Path(gateway.__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    return kept | {"PYTHONPATH": f"{source}{os.pathsep}{inherited}" if inherited else source}
-
-
 def _main(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (child.MEMORY, child.MEMORY))
     content = json.loads(sys.stdin.buffer.read())
     bundles = {name: {path: base64.b64decode(text) for path, text in files.items()} for name, files in content.items()}
     tests: dict[str, int] = {}

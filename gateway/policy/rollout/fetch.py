@@ -15,10 +15,8 @@ import logging
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -27,17 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import GatewayError
-from gateway.policy.rollout.check import environment
+from gateway.policy.rollout import child
 from gateway.remotes import Remote, parse
 from gateway.settings import Settings
 
 logger = logging.getLogger("gateway.policy.rollout.fetch")
 
 SECONDS = 120.0
-_MEMORY = 2 * 1024 * 1024 * 1024
+_MODULE = "gateway.policy.rollout.fetch"
 _MAX_FILE = 512 * 1024 * 1024
 _MAX_CREDENTIAL = 64 * 1024
-_POLL_SECONDS = 0.1
 _MARK = "fetched-from"
 _SSH_OPTIONS = (
     "GlobalKnownHostsFile=/dev/null",
@@ -148,42 +145,17 @@ def fetch(settings: Settings, remote: Remote, stop: threading.Event | None = Non
         "known_hosts": str(settings.policies_known_hosts or ""),
         "certificates": str(settings.policies_ca_file or ""),
     }
-    command = [sys.executable, "-P", "-m", "gateway.policy.rollout.fetch"]
-    inherited = {name: os.environ[name] for name in ("SSH_AUTH_SOCK", "HTTPS_PROXY", "NO_PROXY") if name in os.environ}
+    inherited = ("SSH_AUTH_SOCK", "HTTPS_PROXY", "NO_PROXY")
     try:
-        with tempfile.TemporaryFile() as stream:
-            stream.write(json.dumps(order).encode())
-            stream.seek(0)
-            child = subprocess.Popen(  # noqa: S603  # no shell, and nothing in it comes from outside
-                command, stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment() | inherited,
-                start_new_session=True,  # so that `ssh` ends with it
-            )  # fmt: skip
-    except OSError as error:
-        raise _unreachable(remote, f"the fetch could not be started: {error.strerror}") from error
-    stdout, stderr = _await(child, remote, stop or threading.Event())
-    try:
-        result = json.loads(stdout)
-        problem, commit = result.get("error"), result.get("commit")
-    except ValueError:
-        last = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-        problem, commit = f"the fetch ended with exit code {child.returncode}: {last}", ""
-    if problem:
+        result = child.run(_MODULE, order, seconds=SECONDS, stop=stop, inherited=inherited)
+    except child.ChildError as error:
+        if error.code == "child_stopped":
+            raise GatewayError("fetch_stopped", "the fetch of the policies was stopped") from error
+        raise _unreachable(remote, f"the fetch {error.message}") from error
+    if problem := result.get("error"):
         secret = order["credential"]
         raise _unreachable(remote, problem.replace(secret, "…") if secret else problem)
-    return str(commit)
-
-
-def _await(child: subprocess.Popen[bytes], remote: Remote, stop: threading.Event) -> tuple[bytes, bytes]:
-    ends = time.monotonic() + SECONDS
-    with child:
-        while not stop.is_set() and time.monotonic() < ends:
-            with suppress(subprocess.TimeoutExpired):
-                return child.communicate(timeout=_POLL_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-    if stop.is_set():
-        raise GatewayError("fetch_stopped", "the fetch of the policies was stopped")
-    raise _unreachable(remote, f"it took more than {SECONDS:g} s")
+    return str(result["commit"])
 
 
 def _credential(settings: Settings, remote: Remote) -> str:
@@ -307,10 +279,10 @@ def _ssh(order: dict[str, Any]) -> Any:
                 arguments += ["-p", str(port)]
             arguments += ["--", f"{username}@{host}" if username else host, command.decode()]
             pipe = subprocess.PIPE
-            child = subprocess.Popen(  # noqa: S603  # no shell; the address was parsed
+            started = subprocess.Popen(  # noqa: S603  # no shell; the address was parsed
                 arguments, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe
             )
-            return SubprocessWrapper(child)
+            return SubprocessWrapper(started)
 
     return Vendor()
 
@@ -341,7 +313,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (child.MEMORY, child.MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE, _MAX_FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     order = json.loads(sys.stdin.buffer.read())

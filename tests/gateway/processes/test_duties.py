@@ -16,7 +16,7 @@ import pytest
 from gateway.audit.errors import unavailable
 from gateway.call import Reference
 from gateway.data_directory import DataDirectory
-from gateway.policy.rollout import check
+from gateway.policy.rollout import child
 from gateway.policy.rollout.source import GitSource
 from gateway.processes import duties as module
 from gateway.processes.duties import Duties
@@ -108,15 +108,15 @@ def test_a_start_waits_for_the_policies(duties: Duties, monkeypatch: pytest.Monk
 
 def test_a_start_waits_for_a_commit_whose_check_was_killed(duties: Duties, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first requests were answered by the policies of the commit before it."""
-    wait, killed = check._await, []
+    wait, killed = child._await, []
 
-    def kill_the_first(child: subprocess.Popen[bytes], *more: Any) -> tuple[bytes, bytes] | None:
+    def kill_the_first(started: subprocess.Popen[bytes], *more: Any) -> tuple[bytes, bytes]:
         if not killed:
-            killed.append(child.pid)
-            child.kill()
-        return wait(child, *more)
+            killed.append(started.pid)
+            started.kill()
+        return wait(started, *more)
 
-    monkeypatch.setattr(check, "_await", kill_the_first)
+    monkeypatch.setattr(child, "_await", kill_the_first)
     repository = duties._settings.repository
     write_policy(repository, "package bot.authz\n\ndefault allow := false\n")
 

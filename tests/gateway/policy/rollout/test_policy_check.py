@@ -13,8 +13,7 @@ import pytest
 from gateway.demo.demonstration import demo_files
 from gateway.errors import GatewayError
 from gateway.policy.bundle import Files
-from gateway.policy.rollout import check as policy_check
-from gateway.policy.rollout import doomed
+from gateway.policy.rollout import child, doomed
 from gateway.policy.rollout.check import check, problems_of
 from gateway.policy.rollout.source import collect
 from gateway.processes.creation import starter_files
@@ -188,7 +187,7 @@ def test_a_child_that_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     broken = tmp_path / "gateway"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise SystemExit('out of luck')")
-    monkeypatch.setattr(policy_check, "environment", lambda: {"PYTHONPATH": str(tmp_path)})
+    monkeypatch.setattr(child, "environment", lambda _: {"PYTHONPATH": str(tmp_path)})
     [problem] = check({"b": bundle(authz="allow := true")})
     assert problem.outcome == "check_failed"
     assert "out of luck" in problem.detail
@@ -202,7 +201,7 @@ def test_a_child_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    assert "sk-secret" not in policy_check.environment().values()
+    assert "sk-secret" not in child.environment().values()
 
 
 @pytest.mark.parametrize(
