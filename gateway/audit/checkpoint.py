@@ -13,9 +13,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.audit import note
+from gateway.audit import merkle, note
 from gateway.audit.errors import AuditError
 from gateway.audit.merkle import HASH_BYTES
 
@@ -65,6 +66,19 @@ def parse(text: str) -> Checkpoint:
     if len(root) != HASH_BYTES or str(checkpoint) != text:
         raise AuditError("bad_proof", f"the checkpoint's root hash is not the base64 of {HASH_BYTES} bytes")
     return checkpoint
+
+
+def check_head(size: int, root: bytes, node: merkle.Node, earlier: Iterable[Checkpoint | None]) -> None:
+    """Raise `bad_proof` unless the tree of these nodes has this root, and continues each of the earlier ones."""
+    if merkle.root(size, node) != root:
+        raise AuditError("bad_proof", "its head and its tiles disagree")
+    for each in earlier:
+        if each is None:
+            continue
+        if each.size > size:
+            raise AuditError("bad_proof", f"{each.size} entries are signed, the log has only {size}")
+        proof = merkle.consistency_proof(each.size, size, node)
+        merkle.verify_consistency(each.size, size, each.root, root, proof)
 
 
 def sign(checkpoint: Checkpoint, signer: note.Signer) -> str:

@@ -78,17 +78,10 @@ def _check_log(db: IndexedLog, head: Head, verifier: note.Verifier) -> None:
         raise AuditError("bad_proof", f"its head counts {head.size} entries, and {count} are there")
     read = db.tile_reader(head.id)
     node = tiles.node_reader(head.size, read)
-    if merkle.root(head.size, node) != head.root:
-        raise AuditError("bad_proof", "its head and its tiles disagree")
     stored = db.newest_checkpoint(head.id)
-    signed = 0
-    if stored is not None:
-        checkpoint = checkpoints.verify(stored, verifier, head.origin)
-        signed = checkpoint.size
-        if signed > head.size:
-            raise AuditError("bad_proof", f"{signed} entries are signed, it has only {head.size}")
-        proof = merkle.consistency_proof(signed, head.size, node)
-        merkle.verify_consistency(signed, head.size, checkpoint.root, head.root, proof)
+    checkpoint = None if stored is None else checkpoints.verify(stored, verifier, head.origin)
+    checkpoints.check_head(head.size, head.root, node, [checkpoint])
+    signed = 0 if checkpoint is None else checkpoint.size
     rows = db.execute("SELECT seq, leaf FROM entry WHERE log_id = ? AND seq >= ? ORDER BY seq", (head.id, signed))
     due = signed
     for seq, leaf in rows:

@@ -239,9 +239,10 @@ def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[Found, 
 
 def beginning(db: LogIndex, text: str, limit: int, organization: str | None = None) -> list[Found]:
     """The entries whose event ids begin with a text, in the order of their ids; all or those of one organization."""
-    end = text[:-1] + chr(ord(text[-1]) + 1)
     query = f"{_ALL} WHERE entry.event_id >= ? AND entry.event_id < ?{_OF} ORDER BY entry.event_id LIMIT ?"
-    return [_found(row) for row in db.execute(query, (text, end, organization, organization, limit)).fetchall()]
+    return [
+        _found(row) for row in db.execute(query, (text, _behind(text), organization, organization, limit)).fetchall()
+    ]
 
 
 def beside(db: LogIndex, text: str, organization: str | None = None) -> list[str]:
@@ -255,11 +256,18 @@ def beside(db: LogIndex, text: str, organization: str | None = None) -> list[str
 
 def _with_id(db: LogIndex, text: str, filters: Filters) -> list[Found]:
     """The entries with an id that begins with `text` which pass the other filters, oldest first."""
-    found = [each for id_ in _ids(text) for each in beginning(db, id_, MOST_LOOKED_AT, filters.organization)]
-    passing = [
-        each for each in found if _is_of(each, filters) and _passes(each, filters) and _is_for(db, each, filters.person)
-    ]
-    return sorted(passing, key=lambda each: each.position)
+    condition, values = _condition(db, filters)
+    found: list[Found] = []
+    for id_ in _ids(text):
+        bounds = {"begin": id_, "end": _behind(id_)}
+        query = f"{_ALL} WHERE entry.event_id >= :begin AND entry.event_id < :end AND {condition}"
+        found += map(_found, db.execute(query, values | bounds).fetchall())
+    return sorted((each for each in found if _is_of(each, filters)), key=lambda each: each.position)
+
+
+def _behind(text: str) -> str:
+    """The first text behind all that begin with another one."""
+    return text[:-1] + chr(ord(text[-1]) + 1)
 
 
 def _ids(text: str) -> tuple[str, ...]:
@@ -278,28 +286,6 @@ def _is_of(found: Found, filters: Filters) -> bool:
         and (filters.agent is None or entries.agent_of(found.entry) in (filters.agent, *filters.above))
         and (filters.id is None or found.event_id.startswith(_ids(filters.id)))
     )
-
-
-def _passes(found: Found, filters: Filters) -> bool:
-    """The filters that no index serves, for an entry that was read already."""
-    get = found.entry.get
-    return (
-        (filters.kind in (None, found.kind))
-        and (filters.since_ns is None or found.time_ns >= filters.since_ns)
-        and (filters.until_ns is None or found.time_ns < filters.until_ns)
-        and (filters.allow is None or (found.kind == "decided" and get("allow") is filters.allow))
-        and (filters.reason is None or filters.reason in (get("reason"), get("outcome")))
-        and (filters.model is None or get("model") == filters.model)
-    )
-
-
-def _is_for(db: LogIndex, found: Found, person: str | None) -> bool:
-    """True if an entry is of what an agent did for this person."""
-    if person is None:
-        return True
-    row = db.execute("SELECT salt FROM private WHERE entry_id = ?", (found.position,)).fetchone()
-    wanted = _commitment(person, row[0] if row else None)
-    return wanted is not None and found.entry.get("person_commitment") == wanted
 
 
 def _commitment(person: str, salt: object) -> str | None:

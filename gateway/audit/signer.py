@@ -23,7 +23,7 @@ from typing import Final
 import orjson
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import intents, merkle, note, storage, tiles
+from gateway.audit import intents, note, storage, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
 from gateway.audit.log_files import needed_log
@@ -204,15 +204,7 @@ class Signer:
             return claimed, True  # the usual case where there are many logs
         node = tiles.node_reader(head.size, db.tile_reader(head.id))
         try:
-            if merkle.root(head.size, node) != head.root:
-                raise AuditError("bad_proof", "its head and its tiles disagree")
-            for earlier in (remembered, newest):
-                if earlier is None:
-                    continue
-                if earlier.size > head.size:
-                    raise AuditError("bad_proof", f"{earlier.size} entries are signed, the log has only {head.size}")
-                proof = merkle.consistency_proof(earlier.size, head.size, node)
-                merkle.verify_consistency(earlier.size, head.size, earlier.root, head.root, proof)
+            checkpoints.check_head(head.size, head.root, node, [remembered, newest])
         except AuditError as error:
             raise _refusal(head.origin, error.message) from error
         return claimed, claimed == newest
