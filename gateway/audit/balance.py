@@ -30,6 +30,17 @@ USED: Final = tuple(f"{metric}_{window}" for metric in METRICS for window in WIN
 # A request is used as soon as it is decided, so none is ever reserved.
 RESERVED: Final = tuple(f"reserved_{metric}_{window}" for metric in METRICS[1:] for window in WINDOWS)
 
+CONCURRENT: Final = "concurrent_requests"
+COUNTERS: Final = {
+    CONCURRENT: OPEN,
+    **{f"requests_per_{each}": f"requests_{each}" for each in WINDOWS},
+    **{f"tokens_per_{each}": f"tokens_{each}" for each in WINDOWS},
+    **{f"spend_microusd_per_{each}": f"spend_nanousd_{each}" for each in WINDOWS},
+}
+"""Every limit by its name, and the counter of a balance that it holds below its value."""
+
+LIMIT_NAMES: Final = {counter: name for name, counter in COUNTERS.items()}
+
 METRIC_OF: Final = {OPEN: 0, **{name: place // _N for place, name in enumerate(USED)}}
 """The one of `METRICS` that each counter adds up. Open decisions are requests."""
 
@@ -67,6 +78,11 @@ def _utc(minute: int) -> tuple[int, ...]:
 def _month(number: int) -> int:
     """The minute at which a month begins."""
     return int(datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()) // 60
+
+
+def unit(name: str) -> int:
+    """The number of a counter's units in one of its limit's, by either name: limits of money are in micro-dollars."""
+    return 1000 if name.startswith("spend") else 1
 
 
 def place_of(counter: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.audit import thresholds
+from gateway.audit.balance import COUNTERS, unit
 from gateway.audit.balance_rows import UncountedError
 from gateway.audit.balances import Balances, beyond, differences, number, reservation_of, settled_of
 from gateway.audit.entry import Entry
@@ -90,11 +91,11 @@ class BalanceCheck:
         """True if a limit was used up as an entry says that followed the refusal of a call."""
         if "needed" not in entry:
             return False
-        counter = thresholds.counter_of(str(entry["limit_name"]))
+        counter = COUNTERS[str(entry["limit_name"])]
         minute = int(str(entry["minute"]))
         due = self._due.get(str(entry["org"]), str(entry["scope"]))
         used, reserved = due.at(counter, minute)
-        value, needed = (int(str(entry[name])) * thresholds.unit(counter) for name in ("value", "needed"))
+        value, needed = (int(str(entry[name])) * unit(counter) for name in ("value", "needed"))
         # So much is used of the window that it has begun: it is the balance's own, and nobody has to know a zone.
         ends, limit_id = due.ends(counter, minute), str(entry["limit"])
         limit = thresholds.LimitWindow(

@@ -14,13 +14,11 @@ from gateway.audit.entry import SALT_BYTES, Entry
 from gateway.audit.intents import closing_id
 
 
-class ContentCheck:
-    """The rows of content while a log is read."""
+class RowsBeside:
+    """Rows beside the entries, in the order of these: each is taken with its entry, and the others are strays."""
 
-    def __init__(self) -> None:
-        self.rows = 0
-        # By log and event: the index of the entry whose content is missing.
-        self.gone: dict[tuple[int, str], int] = {}
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._rows: Iterator[tuple[Any, ...]] = iter(())
         self._next: tuple[Any, ...] | None = None
 
@@ -32,15 +30,24 @@ class ContentCheck:
     def strays(self, before: int | None) -> Iterator[str]:
         """Findings about rows up to the entry with the row id `before` (all that are left, for None)."""
         while self._next is not None and (before is None or self._next[0] < before):
-            yield f"content belongs to no entry (row {self._next[0]})"
+            yield f"{self._what} belongs to no entry (row {self._next[0]})"
             self._next = next(self._rows, None)
 
     def take(self, row_id: int) -> tuple[Any, ...] | None:
-        """The row of this entry, if it has one."""
+        """The row of this entry without its id, if it has one."""
         if self._next is None or self._next[0] != row_id:
             return None
         row, self._next = self._next, next(self._rows, None)
         return row[1:]
+
+
+class ContentCheck:
+    """The content that entries commit to, while a log is read."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        # By log and event: the index of the entry whose content is missing.
+        self.gone: dict[tuple[int, str], int] = {}
 
     def entry(self, log_id: int, index: int, entry: Entry, row: tuple[Any, ...] | None) -> str:
         """The fault of the content of an entry, or empty."""

@@ -18,11 +18,14 @@ stands. The diagram is in architecture.md, section 10.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 from gateway.audit import grants
+from gateway.audit.draft import Draft, draft
 from gateway.audit.entry import Entry
 from gateway.audit.intents import Completed, Decided
 
@@ -79,3 +82,49 @@ def not_forwarded(decision: Decided) -> Completed:
 def unknown(organization: str, decision_id: str, agent: str | None, epoch: int) -> Completed:
     """Closes a decision whose process has died. Its usage is not known, so all that it reserved counts."""
     return Completed(organization=organization, decision_id=decision_id, agent=agent, outcome=_UNKNOWN, epoch=epoch)
+
+
+CAPACITY: Final = 10_000
+"""The closings that one writer owes. Further ones are left to recovery."""
+
+
+class Owed:
+    """The closings that one writer owes, by event id: it appends them with the next commit that succeeds.
+
+    Any thread may use it. If the process dies first, recovery closes the decisions.
+    """
+
+    def __init__(self, boot: str) -> None:
+        self._boot = boot
+        self._guard = threading.Lock()
+        self._closings: dict[str, Draft] = {}
+
+    def __len__(self) -> int:
+        return len(self._closings)
+
+    def add(self, failed: Draft, *, in_doubt: bool = False) -> None:
+        """Remember the closing that must still be recorded, if there is one, after this draft has failed.
+
+        `in_doubt`: the draft may be in the log although its caller got an error.
+        """
+        intent = failed.intent
+        if isinstance(intent, Completed):
+            closing = late(intent)
+        elif isinstance(intent, Decided) and intent.open and in_doubt:
+            closing = not_forwarded(intent)
+        else:
+            return
+        with self._guard:
+            if len(self._closings) < CAPACITY:
+                self._closings.setdefault(closing.event_id, draft(closing, self._boot))
+
+    def settle(self, event_id: str) -> None:
+        """Forget a closing: it is in the log, or can never be."""
+        if self._closings:
+            with self._guard:
+                self._closings.pop(event_id, None)
+
+    def first(self, count: int) -> list[Draft]:
+        """The oldest closings. They stay owed until they are settled."""
+        with self._guard:
+            return list(islice(self._closings.values(), count))

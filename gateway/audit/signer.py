@@ -220,15 +220,10 @@ class Signer:
         """Replace the state file. After a crash it is the old one or the new one; on return the new one is durable."""
         notes = {origin: checkpoints.sign(each, self._signer) for origin, each in state.items()}
         path = self._data.signer_state
-        temporary = path.with_name(f"{path.name}.new")
+        content = orjson.dumps({"v": 1, "notes": notes}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(orjson.dumps({"v": 1, "notes": notes}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            durable.sync(path.parent)
+            with durable.replacing(path, content):
+                pass
             self._state = state
         except OSError as error:
             raise AuditError("signer_refused", f"cannot write `{path}`: {error.strerror}", subject=str(path)) from error

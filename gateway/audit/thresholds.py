@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gateway.audit.balance import OPEN, Balance, place_of, shown_time, window_name
+from gateway.audit.balance import LIMIT_NAMES, OPEN, Balance, place_of, shown_time, unit, window_name
 from gateway.audit.balances import Balances, Held
 from gateway.audit.entry import MAX_INTEGER, Entry
 
@@ -28,7 +28,6 @@ PERCENT: Final = (50, 80, 100)
 _NEARLY: Final = 80  # percent that must be spent before a refusal counts as the last threshold
 _NAMED: Final = 6  # the length of what was read of a limit, with the name of the limit
 _TOLD: Final = 8192
-_NAMES: Final = {"spend_nanousd": "spend_microusd"}
 
 
 class LimitWindow(NamedTuple):
@@ -108,25 +107,6 @@ def is_used_up(limit: LimitWindow) -> bool:
     )
 
 
-def counter_of(name: str) -> str:
-    """The counter of a limit's name, as entries have it."""
-    metric, _, window = name.rpartition("_per_")
-    return f"{'spend_nanousd' if metric == 'spend_microusd' else metric}_{window}"
-
-
-def limit_name(counter: str) -> str:
-    """The name of a limit on a counter."""
-    if counter == OPEN:
-        return "concurrent_requests"
-    metric, _, window = counter.rpartition("_")
-    return f"{_NAMES.get(metric, metric)}_per_{window}"
-
-
-def unit(counter: str) -> int:
-    """The number of a counter's units in one of the limit's: limits of money are in micro-dollars."""
-    return 1000 if counter.startswith("spend") else 1
-
-
 def _shown(counter: str, amount: int) -> int:
     return min(-(-amount // unit(counter)), MAX_INTEGER)
 
@@ -140,7 +120,7 @@ def _reached(organization: str, limit: LimitWindow, percent: int) -> Reached:
     fields: Entry = {
         "what": WHAT,
         "limit": identifier,
-        "limit_name": limit_name(counter),
+        "limit_name": LIMIT_NAMES[counter],
         "scope": scope,
         "percent": percent,
         "value": value // unit(counter),

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from gateway.audit import entry as entries
 from gateway.audit.approval_check import ApprovalCheck
 from gateway.audit.balance_check import BalanceCheck
 from gateway.audit.checkpoint import Checkpoint
-from gateway.audit.content_check import ContentCheck
+from gateway.audit.content_check import ContentCheck, RowsBeside
 from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
@@ -131,8 +131,7 @@ class _Verification:
         self._unreadable: set[str] = set()  # decisions that the index names, but whose leaves are no entries any more
         self._balances = BalanceCheck()
         self._gone: dict[tuple[int, str], int] = {}  # by log and decision: the entry whose private row is missing
-        self._private: Iterator[tuple[Any, ...]] = iter(())
-        self._next_private: tuple[Any, ...] | None = None
+        self._private, self._contents = RowsBeside("a private row"), RowsBeside("content")
         self._approvals = ApprovalCheck()
         self._content = ContentCheck()
         # Organizations whose entries are not all there or not all readable, and findings that this would explain.
@@ -182,19 +181,16 @@ class _Verification:
         count = 0
         log = self._log
         with log.entries(last, limit) as rows, log.private_rows(last) as private, log.content_rows(last) as content:
-            self._content.begin(content)
-            self._private = private
-            self._next_private = next(self._private, None)
+            self._private.begin(private)
+            self._contents.begin(content)
             for row in rows:
                 self._entry(*row)
                 last = row[0]
                 count += 1
                 self._report.entries += 1
             if count != limit:
-                while self._next_private is not None:
-                    self._stray_private()
-                for fault in self._content.strays(None):
-                    self._depends(None, None, fault, "rows beside the log")
+                self._strays_of(self._private, None)
+                self._strays_of(self._contents, None)
         return last, count
 
     def _end(self) -> None:
@@ -223,10 +219,9 @@ class _Verification:
     def _entry(
         self, row_id: int, log_id: int, seq: Any, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: Any
     ) -> None:
-        private = self._private_of(row_id)
-        for fault in self._content.strays(row_id):
-            self._depends(None, None, fault, "rows beside the log")
-        content = self._content.take(row_id)
+        for rows in (self._private, self._contents):
+            self._strays_of(rows, row_id)
+        private, content = self._private.take(row_id), self._contents.take(row_id)
         tree = self._trees.get(log_id)
         if tree is None:
             self._found(None, None, f"entry `{event_id}` belongs to no log")
@@ -286,21 +281,9 @@ class _Verification:
         elif kind == "erasure":
             self._erased(log_id, index, entry)
 
-    def _private_of(self, row_id: int) -> tuple[Any, Any] | None:
-        """The private row of the entry with this row id: both are read in that order."""
-        while self._next_private is not None and self._next_private[0] < row_id:
-            self._stray_private()
-        if self._next_private is None or self._next_private[0] != row_id:
-            return None
-        _, salt, value = self._next_private
-        self._next_private = next(self._private, None)
-        return salt, value
-
-    def _stray_private(self) -> None:
-        assert self._next_private is not None
-        row = f"a private row belongs to no entry (row {self._next_private[0]})"
-        self._depends(None, None, row, "rows beside the log")
-        self._next_private = next(self._private, None)
+    def _strays_of(self, rows: RowsBeside, before: int | None) -> None:
+        for fault in rows.strays(before):
+            self._depends(None, None, fault, "rows beside the log")
 
     def _check_private(self, log_id: int, index: int, entry: entries.Entry, salt: Any, value: Any) -> None:
         """(6)"""

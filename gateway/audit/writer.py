@@ -8,8 +8,8 @@ waiting for the rest of it. Entries queued while another process holds the lock 
 The meaning of a failure. Before a commit is attempted, nothing was written. A commit that reports an error has an
 *unknown outcome*: all waiters get an error, and event ids are looked up before anything is appended again. A
 `completed` entry that could not be recorded is *owed*: the writer keeps it and appends it with the next commit that
-succeeds (`owed.py`). It closes a decision that may have been recorded, although its request was refused, the same way.
-Recovery closes what is owed when the process dies, because the open decision is still in the database.
+succeeds (`decision.Owed`). It closes a decision that may have been recorded, although its request was refused, the same
+way. Recovery closes what is owed when the process dies, because the open decision is still in the database.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from gateway.audit.balance_rows import Key
+from gateway.audit.decision import Owed
 from gateway.audit.draft import draft
 from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Intent
 from gateway.audit.log import Attempt, Committed, Log, UnknownOutcomeError
 from gateway.audit.log_reader import IndexedLog
-from gateway.audit.owed import Owed
 from gateway.audit.sqlite_log import BALANCES, SqliteLog
 from gateway.data_directory import DataDirectory
 from gateway.storage.file_lock import LOCK_SECONDS

@@ -174,7 +174,7 @@ def _reserved(entry: dict[str, Any]) -> str:
 
 def _limits(entry: dict[str, Any]) -> list[str]:
     """Each limit that the call was compared with, or that had no room for it, as it was then."""
-    from gateway.audit.thresholds import limit_name, unit
+    from gateway.audit.balance import LIMIT_NAMES, unit
     from gateway.usage.reservation import amount
 
     lines = []
@@ -190,7 +190,7 @@ def _limits(entry: dict[str, Any]) -> list[str]:
             lines.append(f"what it reserved is an estimate: it has {output.printable(str(reservation['estimated']))}")
         read = reservation.get("read", ())
         for scope, counter, *numbers in read:
-            name = limit_name(counter)
+            name = LIMIT_NAMES[counter]
             used, reserved, value = (int(each) for each in numbers[:3])
             amounts = (used - reserved, value, reserved)
             spent, most, held = (amount(name, -(-each // unit(counter))) for each in amounts)

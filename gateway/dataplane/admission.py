@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from typing import Final, TypeAlias
 
+from gateway.audit.balance import CONCURRENT
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
 from gateway.settings import Settings
@@ -163,6 +164,6 @@ def _concurrent(principal: Principal) -> tuple[Applied, ...]:
     found: tuple[Applied, ...] | None = principal.derived.get("concurrent")
     if found is None:
         applied = limits.prepared(principal).applied
-        made = tuple(each for each in applied if each.name == limits.CONCURRENT and not each.part)
+        made = tuple(each for each in applied if each.name == CONCURRENT and not each.part)
         found = principal.derived["concurrent"] = made
     return found

@@ -60,8 +60,9 @@ class Follower:
             if missing - self._failed.keys() or self._cache.loaded - wanted or time.monotonic() > self._retry:
                 self._failed = await asyncio.to_thread(self._cache.follow, wanted)
                 self._retry = time.monotonic() + RETRY_SECONDS
-            answers = {digest: self._failed.get(digest, "") for digest in announced}
-            await self._store.note(self._handover.answer, self._boot, answers)
+            if announced:  # nearly always there is nothing to answer, and no thread need be asked to write it
+                answers = {digest: self._failed.get(digest, "") for digest in announced}
+                await self._store.note(self._handover.answer, self._boot, answers)
             self._complain("; ".join(sorted(set(self._failed.values()))))
         except Denied as error:
             self._complain(f"{error.message}: {error.detail}")

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -64,23 +63,14 @@ def copy(source: DataDirectory, to: Path) -> int:
 def _complete_or_absent(to: Path) -> Iterator[DataDirectory]:
     """A directory beside `to` that gets its name when everything has gone well, and is deleted otherwise."""
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        holder = tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent)
-    except OSError as error:
-        raise _failed(to, error) from error
-    try:
-        made = DataDirectory(Path(holder) / to.name)
-        yield made
-        os.rename(made.path, to)
-        durable.sync(to.parent)
+        with durable.complete_or_absent(to) as made:
+            yield DataDirectory(made)
     except shutil.Error as error:  # a list of what could not be copied, each with its text
         raise _changed(to, str(error.args[0][0][2])) from error
     except FileNotFoundError as error:
         raise _changed(to, f"`{error.filename}` is gone") from error
     except (OSError, sqlite3.Error) as error:
         raise _failed(to, error) from error
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _copy_database(source: Path, to: Path) -> None:

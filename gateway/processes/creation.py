@@ -7,13 +7,9 @@ wrong, nobody sees half a gateway. Each step needs the ones before it.
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import re
-import shutil
 import socket
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -105,7 +101,7 @@ def _create(data: DataDirectory, final: Path, deployment: str, agent: str, url: 
             actor=local.actor(),
             organization=ORGANIZATION,
             name=agent,
-            owner=_login(),
+            owner=hook.login(),
             environment="dev",
         )
         bind(
@@ -167,27 +163,18 @@ def _new_directory(final: Path) -> Iterator[DataDirectory]:
     """A directory that becomes `final` if all goes well, and nothing otherwise."""
     DataDirectory(final).check_absent()
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        holder = tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent)
-    except OSError as error:
-        raise _cannot_create(final, error) from error
-    try:
-        data = DataDirectory(Path(holder) / final.name)
-        try:
+        with durable.complete_or_absent(final) as made:
+            data = DataDirectory(made)
             data.create()
             yield data
-            os.rename(data.path, final)
-            durable.sync(final.parent)
-        except (OSError, sqlite3.Error, DBAPIError) as error:
-            raise _cannot_create(final, error) from error
-        except GatewayError as error:
-            if str(data.path) not in error.message:
-                raise
-            # A place that the person has never heard of, and that is gone in a moment.
-            message = error.message.replace(str(data.path), str(final))
-            raise GatewayError(error.code, message, subject=str(final), hint=error.hint or _ELSEWHERE) from error
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
+    except (OSError, sqlite3.Error, DBAPIError) as error:
+        raise _cannot_create(final, error) from error
+    except GatewayError as error:
+        if str(data.path) not in error.message:
+            raise
+        # A place that the person has never heard of, and that is gone in a moment.
+        message = error.message.replace(str(data.path), str(final))
+        raise GatewayError(error.code, message, subject=str(final), hint=error.hint or _ELSEWHERE) from error
 
 
 def _cannot_create(final: Path, error: Exception) -> GatewayError:
@@ -204,14 +191,6 @@ def _cannot_create(final: Path, error: Exception) -> GatewayError:
 def _default_name() -> str:
     """This machine's name, so that the logs of two gateways have different names."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:63] or "gateway"
-
-
-def _login() -> str:
-    """The user's name; empty if there is none, as in some containers."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return ""
 
 
 def _base_url(data: Path) -> str:

@@ -13,8 +13,9 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from itertools import starmap
 from typing import Any
 
 from gateway.audit import clock, content_erasure, recovery, refused_note, signer, storage
@@ -125,36 +126,30 @@ class Duties:
     async def run(self, stop: asyncio.Event) -> None:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
         async with asyncio.TaskGroup() as group:  # an exception in one of them ends all, and is raised here
-            tasks = [
-                group.create_task(self.writer.watch()),
-                group.create_task(self._follow_policies()),
-                group.create_task(self._repeat("recovery", RECOVERY_SECONDS, self._recover)),
-                group.create_task(self._repeat("reported keys", RECOVERY_SECONDS, self._keys.revoke_reported)),
-                group.create_task(self._repeat("hashes", key_duties.MOVE_SECONDS, self._keys.move_hashes)),
-                group.create_task(self._repeat("retiring keys", key_duties.REMIND_SECONDS, self._keys.remind)),
-                group.create_task(
-                    self._repeat("replaced keys of tokens", key_duties.REMIND_SECONDS, self._keys.remove_replaced)
-                ),
-                group.create_task(self._repeat("outbox", OUTBOX_SECONDS, self._publish)),
-                group.create_task(
-                    self._repeat("refusals of everything", outages.Outages.SECONDS, self._look_for_outages)
-                ),
-                group.create_task(self._repeat("signing", self._settings.checkpoint_seconds, self._sign)),
-                group.create_task(self._repeat("tidying up", TIDY_SECONDS, self._tidy)),
-                group.create_task(self._repeat("expiry of content", EXPIRY_SECONDS, self._expire)),
-                group.create_task(self._repeat("reviews of agents", REVIEW_SECONDS, self._suspend_unconfirmed)),
-                group.create_task(self._repeat("adding up usage", SUMS_SECONDS, self._add_up)),
-                *(group.create_task(self._deliver(each)) for each in self._couriers),
-            ]
-            if self._settings.remote is not None:
-                tasks.append(
-                    group.create_task(self._repeat("fetch", self._settings.policies_fetch, self._fetcher.step))
-                )
+            work = [self.writer.watch(), self._follow_policies(), *map(self._deliver, self._couriers)]
+            tasks = [group.create_task(each) for each in (*work, *starmap(self._repeat, self._intervals()))]
             await stop.wait()
             self._policies.stop()
             self._fetcher.stop()
             for task in tasks:
                 task.cancel()
+
+    def _intervals(self) -> Iterator[tuple[str, float, Callable[[], None]]]:
+        """The duties that are done again and again, each with the seconds between two times."""
+        yield "recovery", RECOVERY_SECONDS, self._recover
+        yield "reported keys", RECOVERY_SECONDS, self._keys.revoke_reported
+        yield "hashes", key_duties.MOVE_SECONDS, self._keys.move_hashes
+        yield "retiring keys", key_duties.REMIND_SECONDS, self._keys.remind
+        yield "replaced keys of tokens", key_duties.REMIND_SECONDS, self._keys.remove_replaced
+        yield "outbox", OUTBOX_SECONDS, self._publish
+        yield "refusals of everything", outages.Outages.SECONDS, self._look_for_outages
+        yield "signing", self._settings.checkpoint_seconds, self._sign
+        yield "tidying up", TIDY_SECONDS, self._tidy
+        yield "expiry of content", EXPIRY_SECONDS, self._expire
+        yield "reviews of agents", REVIEW_SECONDS, self._suspend_unconfirmed
+        yield "adding up usage", SUMS_SECONDS, self._add_up
+        if self._settings.remote is not None:
+            yield "fetch", self._settings.policies_fetch, self._fetcher.step
 
     async def state(self) -> dict[str, Any]:
         """The operator's text at a start. Waits until `run` has settled the policies, but not too long."""

@@ -36,6 +36,7 @@ from gateway.outbound.client import NotConnectedError, Outgoing
 from gateway.outbound.fetch import fetch
 from gateway.policy.rollout import fetch as policy_fetch
 from gateway.policy.rollout.source import GitSource
+from gateway.policy.rollout.state import OK, attempted
 from gateway.processes import certificates, parts
 from gateway.processes.openness import Access, access
 from gateway.registry import inventory
@@ -321,20 +322,11 @@ def log_of(db: IndexedLog, head: Head) -> Log:
 
 
 def _refusal(db: IndexedLog) -> Refusal | None:
-    for found in search.activations(db, _ACTIVATIONS):
-        entry = found.entry
-        if entry.get("outcome", "ok") != "ok":
-            reason = str(entry.get("detail", ""))
-            place = _PLACE.search(reason)
-            bundle = _BUNDLE.match(reason)
-            return Refusal(
-                str(entry.get("commit", "")),
-                str(entry.get("author", "")),
-                found.time_ns,
-                str(entry["outcome"]),
-                reason,
-                f"{bundle[1]}/{place[0]}" if bundle and place else place[0] if place else "",
-            )
+    for each in attempted(db, _ACTIVATIONS):
+        if each.outcome != OK:
+            place, bundle = _PLACE.search(each.detail), _BUNDLE.match(each.detail)
+            where = f"{bundle[1]}/{place[0]}" if bundle and place else place[0] if place else ""
+            return Refusal(each.commit, each.author, each.time_ns, each.outcome, each.detail, where)
     return None
 
 

@@ -10,20 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.audit.balance import OPEN, WINDOWS
+from gateway.audit.balance import COUNTERS, unit
 from gateway.frozen import frozen
 
 if TYPE_CHECKING:
     from gateway.call import Call
     from gateway.identity.principals import BoundLimit, Principal
-
-CONCURRENT: Final = "concurrent_requests"
-_METRICS: Final = {"requests": "requests", "tokens": "tokens", "spend_microusd": "spend_nanousd"}
-COUNTERS: Final[Mapping[str, str]] = {
-    CONCURRENT: OPEN,
-    **{f"{name}_per_{each}": f"{metric}_{each}" for name, metric in _METRICS.items() for each in WINDOWS},
-}
-"""Every limit by its name, and the counter of a balance that it holds below its value."""
 
 LIMITS: Final = frozenset(COUNTERS)
 BOUNDED: Final = frozenset(name for name in COUNTERS if name.startswith(("tokens", "spend_microusd")))
@@ -105,7 +97,7 @@ class Applied:
     @property
     def unit(self) -> int:
         """The number of the counter's units in one of the limit's."""
-        return 1000 if is_spend(self.name) else 1
+        return unit(self.name)
 
 
 class Prepared(NamedTuple):
@@ -172,16 +164,15 @@ def bounded(applied: Iterable[Applied]) -> Applied | None:
 
 
 def _of_policy(principal: Principal, name: str, value: int) -> Applied:
-    factor = 1000 if is_spend(name) else 1
     where = scope("agent", principal.agent_id)
-    return Applied(name, where, COUNTERS[name], value * factor, f"agent:{principal.name}")
+    return Applied(name, where, COUNTERS[name], value * unit(name), f"agent:{principal.name}")
 
 
 def _of_registry(limit: BoundLimit, principal: Principal) -> Applied:
     kind = limit.subject_kind
     subject = {"agent": principal.agent_id, "team": principal.team}.get(kind, principal.organization)
     named = {"agent": principal.name, "team": principal.team}.get(kind, principal.organization)
-    factor = 1000 if is_spend(limit.name) else 1
+    factor = unit(limit.name)
     return Applied(
         name=limit.name,
         scope=scope(kind, subject, limit.upstream, limit.model),

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import importlib.resources
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from typing import Any, Final, NoReturn
 
 from gateway.errors import GatewayError, Hint, did_you_mean
 from gateway.settings import Settings
+from gateway.storage import durable
 from gateway.usage.prices import Model, ModelList, OwnPrices, Period, Price, PriceTable
 from gateway.usage.rates import INPUT_PARTS, NANO, ONCE, OUTPUT_PARTS, Rates
 
@@ -138,24 +138,12 @@ def read(raw: bytes, source: str, own: str = "") -> Document:
 @contextmanager
 def replacing(path: Path, raw: bytes) -> Iterator[None]:
     """Put these bytes in the place of a file, at once, if the block ends well. They are on disk before it begins."""
-    temporary = path.with_name(f"{path.name}.new")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(raw)
-            stream.flush()
-            os.fsync(stream.fileno())
-        yield
-        os.replace(temporary, path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        with durable.replacing(path, raw):
+            yield
     except OSError as error:
         why = (error.strerror or "").lower()
         raise GatewayError("prices_not_written", f"cannot write `{path}`: {why}", subject=str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _Reader:

@@ -38,7 +38,8 @@ def prepare(repository: Path) -> None:
     hook.chmod(0o755)
     with Repo(str(repository)) as repo:
         theirs, own = StackedConfig.default(), repo.get_config()
-        for key, value in ((b"name", _login()), (b"email", f"{_login()}@{_host()}")):
+        user = login() or "gateway"
+        for key, value in ((b"name", user), (b"email", f"{user}@{_host()}")):
             if not _has(theirs, key):
                 own.set((b"user",), key, value.encode())
         own.write_to_path()
@@ -57,11 +58,12 @@ def _command() -> str:
     return str(beside) if beside.exists() else shutil.which("gateway") or "gateway"
 
 
-def _login() -> str:
+def login() -> str:
+    """The user's name; empty if there is none, as in some containers."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # as in some containers
-        return "gateway"
+    except KeyError:
+        return ""
 
 
 def _host() -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.audit import search
 from gateway.audit.log_files import opened_log
+from gateway.audit.log_reader import LogIndex
 from gateway.audit.search import Found
 from gateway.data_directory import DataDirectory
 from gateway.registry import queries
@@ -69,12 +70,17 @@ def state(
     """
     # In this order, because the log has it later: what comes into force meanwhile is never said to be replaced.
     with opened_log(data) as log:
-        attempts = [_attempt(each) for each in search.activations(log, limit) if each.entry]
+        attempts = attempted(log, limit)
     active = queries.activation(registry)
     newest = attempts[0] if attempts else None
     if newest is not None and (newest.outcome == OK or not (followed is None or followed(newest.commit))):
         newest = None
     return PolicyState(in_force=None if active is None else _in_force(active), attempts=attempts, refused=newest)
+
+
+def attempted(log: LogIndex, limit: int) -> list[PolicyAttempt]:
+    """At most so many attempts, newest first, which are recent ones."""
+    return [_attempt(each) for each in search.activations(log, limit) if each.entry]
 
 
 def _attempt(found: Found) -> PolicyAttempt:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.audit import search
 from gateway.audit.log_files import opened_log
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.policy.bundle import MANIFEST
 from gateway.policy.rollout import fetch
 from gateway.policy.rollout.source import GitSource
+from gateway.policy.rollout.state import OK, attempted
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.settings import Settings
@@ -65,11 +65,8 @@ def _not_committed(settings: Settings, bundle: str) -> str:
 def _refusal(data: DataDirectory, commit: str) -> str:
     """The reason why the newest attempt to activate this commit failed, as the log has it; "" if it did not."""
     try:
-        with opened_log(data) as db:
-            entries = [found.entry for found in search.newest(db, _RECENT, "system") if found.kind == "activation"]
+        with opened_log(data) as log:
+            found = [each for each in attempted(log, _RECENT) if each.commit == commit]
     except GatewayError:
         return ""  # commands that need the log say what is wrong with it
-    for entry in reversed(entries):
-        if entry.get("commit") == commit:
-            return "" if entry["outcome"] == "ok" else f"{entry['outcome']}: {entry.get('detail', '')}".splitlines()[0]
-    return ""
+    return f"{found[0].outcome}: {found[0].detail}".splitlines()[0] if found and found[0].outcome != OK else ""

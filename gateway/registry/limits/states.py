@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.audit import balances
-from gateway.audit.balance import MINUTE_NS, Balance
+from gateway.audit.balance import COUNTERS, MINUTE_NS, Balance, unit
 from gateway.audit.log_files import opened_log
 from gateway.data_directory import DataDirectory
 from gateway.registry import queries
@@ -66,11 +66,11 @@ def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState
 def _state(limit: LimitRecord, balance: Balance, zone: str) -> LimitState:
     now = time.time_ns()
     minute = max(now // MINUTE_NS, balance.minute)
-    used, reserved = balance.at(limits.COUNTERS[limit.limit], minute)
-    unit = 1000 if limits.is_spend(limit.limit) else 1
+    used, reserved = balance.at(COUNTERS[limit.limit], minute)
+    units = unit(limit.limit)
     raised = limit.raised_until_ns is not None and now < limit.raised_until_ns
     value = max(limit.value, limit.raised or 0) if raised else limit.value
-    end = balance.ends(limits.COUNTERS[limit.limit], minute, ends(zone, minute))
+    end = balance.ends(COUNTERS[limit.limit], minute, ends(zone, minute))
     return LimitState(
         id=limit.id,
         subject_kind=limit.subject_kind,
@@ -79,9 +79,9 @@ def _state(limit: LimitRecord, balance: Balance, zone: str) -> LimitState:
         upstream=limit.upstream,
         model=limit.model,
         value=value,
-        spent=-(-(used - reserved) // unit),
-        reserved=-(-reserved // unit),
-        left=max(0, (value * unit - used) // unit),
+        spent=-(-(used - reserved) // units),
+        reserved=-(-reserved // units),
+        left=max(0, (value * units - used) // units),
         resets_at_ns=None if end is None else end * 10**9,
         raised_until_ns=limit.raised_until_ns if raised else None,
         by_gateway=limit.by_gateway,

@@ -21,10 +21,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.audit import recovery
-from gateway.audit.balance import USED, VALUES, Balance
+from gateway.audit.balance import COUNTERS, USED, VALUES, Balance
 from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
-from gateway.usage.limits import COUNTERS, Applied, is_spend
+from gateway.usage.limits import Applied, is_spend
 from gateway.usage.reservation import CallReservation
 from tests.gateway.audit.conftest import Log, Make
 
