@@ -27,7 +27,7 @@ from gateway.policy.rollout import hook
 from gateway.policy.rollout.source import create_repository, packaged_files
 from gateway.policy.rollout.sync import activate_head
 from gateway.processes import local
-from gateway.registry import names
+from gateway.registry import names, publication
 from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
 from gateway.registry.keys.changes import create_key
@@ -84,7 +84,7 @@ def create_empty(final: Path, policies: Mapping[str, bytes] | None = None) -> No
     with _new_directory(final) as data:
         registry, _, _ = _create_base(data, _default_name(), policies)
         try:
-            local.publish(registry, data)
+            publication.publish(registry, data)
         finally:
             registry.close()
 
@@ -114,7 +114,7 @@ def _create(data: DataDirectory, final: Path, deployment: str, agent: str, url: 
         )
         key = create_key(registry, peppers, actor=local.actor(), organization=ORGANIZATION, agent=registered.id)
         # 6. The entries of all this in the log.
-        local.publish(registry, data)
+        publication.publish(registry, data)
     finally:
         registry.close()
     return NewGateway(

@@ -7,7 +7,6 @@ counted in pauses of the supervisor's own, not by a clock: while the machine or 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,8 +15,6 @@ from gateway.data_directory import DataDirectory
 from gateway.identifiers import new_id
 from gateway.telemetry.catalogue import KINDS
 from gateway.telemetry.counts import Counts
-
-logger = logging.getLogger("gateway.processes.heartbeat")
 
 BEAT_SECONDS = 1.0
 SILENT_BEATS = 3

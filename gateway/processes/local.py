@@ -8,7 +8,7 @@ Specification: architecture.md, sections 8 and 10.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,23 +43,3 @@ def changing(data: Path) -> Iterator[Registry]:
 
     with reading(data) as registry, publication.changing(registry, DataDirectory(data)):
         yield registry
-
-
-@contextmanager
-def restricting(data: Path, warn: Callable[[str, str], None]) -> Iterator[Registry]:
-    """The registry, for one change that takes something away: it succeeds whether the log can be written or not.
-
-    If its entry cannot be recorded within a second, `warn` is given what is wrong and what will happen: the entry
-    stays in the outbox.
-    """
-    from gateway.registry import publication
-
-    with reading(data) as registry, publication.restricting(registry, DataDirectory(data), warn):
-        yield registry
-
-
-def publish(registry: Registry, data: DataDirectory) -> None:
-    """Move the entries that wait in the outbox into the audit log."""
-    from gateway.registry import publication
-
-    publication.publish(registry, data)

@@ -15,8 +15,8 @@ from dulwich.repo import Repo
 from gateway.data_directory import DataDirectory
 from gateway.policy.rollout.source import GitSource
 from gateway.policy.rollout.sync import PolicySync
-from gateway.processes import local
 from gateway.processes.creation import create
+from gateway.registry import publication
 from gateway.registry.database import Registry
 from gateway.storage.liveness import Presence
 from tests.gateway.conftest import Done, Run
@@ -75,7 +75,7 @@ def commit(data: DataDirectory, *, remove: bool = False) -> None:
 def look(data: DataDirectory, registry: Registry) -> str:
     """Look for a commit as a running gateway does; returns the outcome."""
     outcome = PolicySync(registry, data, GitSource(data.policies)).step().outcome
-    local.publish(registry, data)
+    publication.publish(registry, data)
     return outcome
 
 
