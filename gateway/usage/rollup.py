@@ -18,6 +18,7 @@ from typing import Final
 
 from gateway.audit import completions, search
 from gateway.audit.log_reader import LogIndex
+from gateway.pauses import Pauses
 from gateway.usage import traffic
 from gateway.usage.totals import ZERO, Counts, Subject, counts_of, subject_of
 from gateway.usage.traffic import Traffic
@@ -157,7 +158,9 @@ class Rollup:
         """
         sums: dict[tuple[int, int, Subject], Counts] = {}
         names: dict[str, str] = {}
+        pause = Pauses()  # a running gateway's log is written by another thread of the same process
         for call in found:
+            pause()
             subject, counts = subject_of(call), counts_of(call)
             seconds = call.time_ns // 10**9
             for span in (MINUTE, HOUR):
