@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -42,3 +43,15 @@ def test_the_lock_is_of_what_is_declared() -> None:
     assert len(declared) > 20
     assert [str(each) for each in declared if not each.specifier.contains(locked.get(each.name, "0"))] == []
     assert text.count("==") <= text.count("--hash=")
+
+
+def test_the_bill_of_materials_is_of_the_lock() -> None:
+    """`deploy/sbom.py` was run after the last change of `deploy/requirements.txt`."""
+    text = (ROOT / "deploy/requirements.txt").read_text("utf-8")
+    locked = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, flags=re.MULTILINE))
+    elsewhere = set(re.findall(r"^([a-z0-9-]+)==\S+ ;", text, flags=re.MULTILINE))  # needed on some systems
+    document = json.loads((ROOT / "deploy/sbom.cdx.json").read_text("utf-8"))
+    listed = {re.sub(r"[-_.]+", "-", each["name"]).lower(): each["version"] for each in document["components"]}
+    assert listed.items() <= locked.items()
+    assert locked.keys() - listed.keys() <= elsewhere
+    assert [each["name"] for each in document["components"] if not each.get("licenses")] == []
