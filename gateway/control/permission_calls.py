@@ -36,7 +36,7 @@ def calls_of(
         provider = http.provider(row.name, row.specification)
     elif row is not None:
         provider = PROVIDERS[row.provider]
-    routes = {route.action: route for route in reversed(provider.routes)}
+    routes = {name: route for route in reversed(provider.routes) for name in route.actions}
     usual = next((each for each in _CHATS if each in routes), next(iter(routes)))
     found = []
     for action in actions or [usual]:
@@ -45,7 +45,7 @@ def calls_of(
             where = f"upstream `{row.name}`" if row else "the default upstream"
             hint = did_you_mean(action, routes, Hint("`gateway upstreams show NAME` lists the actions of an upstream"))
             raise UnknownError("action", f"{where} has no action `{action}`", subject=action, hint=hint)
-        call = simplest(provider, row.name if row else "openai", route)
+        call = simplest(provider, row.name if row else "openai", route, action)
         for model in models:
             for tool in tools or [""]:
                 kind, colon, name = tool.rpartition(":")

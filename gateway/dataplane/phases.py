@@ -18,18 +18,17 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.dataplane.admission import Place
 from gateway.dataplane.content import Keeping
+from gateway.dataplane.guarding import Guarded
 from gateway.dataplane.held_bytes import Holding, Turn
 from gateway.dataplane.produced import Produced
 from gateway.dataplane.refusals import Asked
-from gateway.dataplane.usable_models import UsableModels
 from gateway.errors import PrincipalHint
 from gateway.frozen import frozen
-from gateway.identity.key_scope import MODEL_LIST
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.policy.cache import Panel
 from gateway.registry.port import Epochs
-from gateway.upstream.providers.base import Head, Provider
+from gateway.upstream.providers.base import Head, Provider, Sent
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match, Target
 from gateway.upstream.taps import Report
@@ -229,8 +228,7 @@ class Carried:
     admitted: Admitted
     # Until it is forwarded, which deletes it: it holds the body.
     call: Call
-    edits: tuple[str, ...]
-    stores: bool
+    sent: Sent
     # The usage of this call bounds the calls that continue its response.
     keeps_all: bool
     keeping: Keeping | None
@@ -240,8 +238,8 @@ class Carried:
     output_cap: int | None
     # Headers that policies have set.
     set_headers: Mapping[str, str]
-    # Of a list of models: which of them the agent may use.
-    usable: UsableModels | None
+    # Of an answer that policies filter: what the agent may use.
+    guarded: Guarded | None
 
     # Nothing of the request has reached the upstream, and nothing will.
     unsent: bool = False
@@ -265,12 +263,14 @@ class Carried:
     def of(cls, judged: Judged) -> Carried:
         """The state of a call that is let through."""
         admitted, call, found = judged.admitted, judged.reading.call, judged.authorization
-        usable = None
-        if call.action == MODEL_LIST:
-            provider, used = admitted.match.destination.provider, found.input["usage"]
-            usable = UsableModels(found.panel, admitted.principal, provider, call.upstream, used)
+        match = admitted.match
+        sent = Sent(match.endpoint, call.action, judged.reading.edits, call.stores)
+        guard = match.destination.provider.guard(sent)
+        guarded = None
+        if guard is not None:
+            guarded = Guarded(guard, found.panel, admitted.principal, found.input["usage"])
         keeps_all, obligations = call.stores and bounds.keeps_all(call), found.obligations
         return cls(
-            admitted, call, judged.reading.edits, call.stores, keeps_all, judged.keeping, judged.reservation,
-            found.now_ns, obligations.max_output_tokens, obligations.set_headers, usable,
+            admitted, call, sent, keeps_all, judged.keeping, judged.reservation,
+            found.now_ns, obligations.max_output_tokens, obligations.set_headers, guarded,
         )  # fmt: skip

@@ -345,7 +345,8 @@ class DataPlane:
     async def _carry_out(self, carried: Carried, client: Departure, send: Send) -> Failure | None:
         """Forward and relay within the time one call may take, and close the record whatever happens."""
         admitted, request = carried.admitted, carried.admitted.request
-        request.ends = request.ends or asyncio.get_running_loop().time() + self._settings.upstream_total_timeout
+        total = admitted.match.endpoint.route.lifetime.total or self._settings.upstream_total_timeout
+        request.ends = request.ends or asyncio.get_running_loop().time() + total
         passing = _Passing(carried, self._relay(carried, send), self.watch.enter(admitted.principal), client)
         try:
             await self._pass_on(passing)
@@ -374,8 +375,9 @@ class DataPlane:
     async def _pass_on(self, passing: _Passing) -> None:
         """Steps 7 and 8. Raises what has ended the call early."""
         carried, client, watched, loop = passing.carried, passing.client, passing.watched, asyncio.get_running_loop()
-        ends = carried.admitted.request.ends
-        with self._deadlines.at(min(loop.time() + self._settings.upstream_first_byte_timeout, ends)) as limit:
+        ends, lifetime = carried.admitted.request.ends, carried.sent.endpoint.route.lifetime
+        first_byte = lifetime.first_byte or self._settings.upstream_first_byte_timeout
+        with self._deadlines.at(min(loop.time() + first_byte, ends)) as limit:
             # A client that leaves ends the call at once: the upstream must not go on without a reader, but for a
             # moment in which a stream may tell of its usage. So does a revocation, as soon as it is seen.
             watched.end = limit.end_now
@@ -477,12 +479,13 @@ class DataPlane:
         admitted.place.rest()
         observed.sent_ns = time.monotonic_ns()
         sent = _nothing if keep else admitted.request.forget_body
-        answer = await self._client.send(outgoing, sent, destination.reach)
+        lifetime = carried.sent.endpoint.route.lifetime
+        answer = await self._client.send(outgoing, sent, destination.reach, lifetime.idle)
         observed.upstream_status = answer.status
         wrong: WrongServerError | None = None
         try:
             try:
-                wrong = await wrong_server.check(answer, destination, admitted.match.endpoint.route)
+                wrong = await wrong_server.check(answer, destination, carried.sent)
             finally:
                 self._breakers.answered(destination, agent, answer.status if wrong is None else wrong.reason.status)
             if wrong is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from starlette.types import Send
@@ -16,13 +15,13 @@ from gateway.dataplane.held_bytes import Holding
 from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import Produced
 from gateway.errors import Denied
-from gateway.identity.key_scope import MODEL_LIST
 from gateway.outbound.connection import Answer
 from gateway.shares import Shares
 from gateway.upstream import answer_headers, quoted_secrets, sse
 from gateway.upstream.answer_headers import Headers
-from gateway.upstream.model_list import ModelListTap
+from gateway.upstream.guards import ListTap
 from gateway.upstream.providers import rejections
+from gateway.upstream.providers.base import AnswerHead
 from gateway.upstream.taps import Tap
 from gateway.usage.reservation import CallReservation
 
@@ -59,7 +58,7 @@ class Relay:
         self._turns = turns
         self._holding = holding
         self._destination = match.destination
-        self._provider, self._endpoint = match.destination.provider, match.endpoint
+        self._provider = match.destination.provider
         self._send = send
         self._streaming = False
         self._head: Headers = []
@@ -72,9 +71,10 @@ class Relay:
         carried, observed = self._carried, self._observed
         if answer.status >= 400:
             await self._without_key(answer)
-        kind = answer.header(b"content-type")
-        tap = self._provider.tap(self._endpoint, kind, carried.edits, stores=carried.stores)
-        listed = self._list_of_models() if answer.status < 400 else None
+        given = answer.header(b"content-type")
+        kind = given.partition(b";")[0].strip().lower()
+        tap = self._provider.tap(carried.sent, AnswerHead(answer.status, answer.headers, kind))
+        listed = carried.guarded.tap() if carried.guarded is not None and answer.status < 400 else None
         tap = listed or tap
         observed.report = tap.report
         self._streaming = tap.streaming
@@ -82,7 +82,7 @@ class Relay:
         digest = evidence.BodyDigest(carried.admitted.salt, "response_body")
         said: list[bytes] | None = [] if rejected.telling(answer.status) else None
         if (keeping := carried.keeping) is not None:
-            keeping.begin_answer(kind.decode("latin-1"))
+            keeping.begin_answer(given.decode("latin-1"))
         if tap.streaming:
             await self._begin()
             if answer.status < 400:
@@ -180,23 +180,8 @@ class Relay:
         if why is not None:
             self._carried.detail = rejected.detail(why, status)
 
-    def _list_of_models(self) -> ModelListTap | None:
-        """What keeps models out of a list that this client may not use; None if all of it is for everybody."""
-        principal, usable = self._carried.admitted.principal, self._carried.usable
-        if self._endpoint.route.action != MODEL_LIST or usable is None:
-            return None
-        scope = principal.scope if principal.scope is not None and principal.scope.models else None
-        if scope is None and not usable.asks:
-            return None
-
-        def among(models: Sequence[str]) -> Collection[str]:
-            inside = [each for each in models if scope is None or scope.allows_model(each)]
-            return usable.among(inside) if usable.asks else inside
-
-        return ModelListTap(among, strict=scope is not None)
-
-    async def _finish_list(self, listed: ModelListTap) -> bytes:
-        """Policies are asked about each model, like in a long judgement: beside the event loop, and in turn."""
+    async def _finish_list(self, listed: ListTap) -> bytes:
+        """Policies are asked about each thing, like in a long judgement: beside the event loop, and in turn."""
         return await beside(self._turns, holders_of(self._carried.admitted.principal), listed.finish)
 
     async def _pass(self, tap: Tap, chunk: bytes, last: bool) -> None:
@@ -276,7 +261,7 @@ class Relay:
         """
         if self._streaming:
             denied.decision = self._observed.decision_id
-            event = self._provider.error_event(self._endpoint, denied)
+            event = self._provider.error_event(self._carried.sent, denied)
             with suppress(TimeoutError):  # of a client that has stopped reading
                 async with asyncio.timeout(_AFTER_THE_END):
                     await self._send({"type": "http.response.body", "body": event, "more_body": True})

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.errors import Denied
 from gateway.outbound.connection import Answer
 from gateway.upstream.providers import rejections
-from gateway.upstream.providers.base import Route
+from gateway.upstream.providers.base import Sent
 from gateway.upstream.providers.http.provider import NAME as HTTP
 from gateway.upstream.routing import Destination
 
@@ -34,15 +34,15 @@ class WrongServerError(Denied):
         self.hint = REMEDY.format(name=name)
 
 
-async def check(answer: Answer, destination: Destination, route: Route) -> WrongServerError | None:
+async def check(answer: Answer, destination: Destination, sent: Sent) -> WrongServerError | None:
     """The sign that this is no answer of the provider's API; None if nothing does."""
     if destination.provider.name == HTTP or not (answer.status < 300 or answer.status in _NOT_THERE):
         return None
     kind = answer.header(b"content-type").partition(b";")[0].strip().lower()
     why = ""
-    if kind in _PAGES and not route.action.endswith(".content"):  # a file may be a page
+    if kind in _PAGES and not sent.action.endswith(".content"):  # a file may be a page
         why = f"it answers with a page (status {answer.status}, {kind.decode()})"
-    elif answer.status in _NOT_THERE and route.body == "json" and not await _names_something(answer):
+    elif answer.status in _NOT_THERE and sent.endpoint.route.body == "json" and not await _names_something(answer):
         why = f"it has no such path (status {answer.status})"
     return WrongServerError(why, destination.name) if why else None
 

@@ -6,7 +6,7 @@ those that the connection must come from.
 
 A call that names several models needs each of them inside. One that names none is inside a scope with models only if
 the scope lists its action by its whole name, or if it asks for the list of models, of which the client gets only those
-inside (`gateway/upstream/model_list.py`).
+inside (`gateway/dataplane/guarding.py`).
 """
 
 from __future__ import annotations

@@ -75,14 +75,16 @@ class UpstreamClient:
     def of(cls, settings: Settings) -> UpstreamClient:
         return cls(connect_timeout=settings.upstream_connect_timeout, idle_timeout=settings.upstream_idle_timeout)
 
-    async def send(self, request: Outgoing, sent: Callable[[], None], reach: str) -> Answer:
+    async def send(
+        self, request: Outgoing, sent: Callable[[], None], reach: str, idle_timeout: float | None = None
+    ) -> Answer:
         """Send one request and wait for the head of its answer. Cancelling closes the connection.
 
         `reach` says which addresses its host may have (`outbound/addresses.py`).
         The body is taken out of `request` once there is a connection; `sent` is called when all of it was written. The
         caller limits the wait for the head and the total time, because it records what happened.
         """
-        body, method = request.body, request.method
+        body, method, idle_timeout = request.body, request.method, idle_timeout or self._idle_timeout
         target = target_of(request.url, reach)
         head = _head(method, target.line, request.headers, len(body))
         connection = self._pool.take(target.origin)
@@ -91,7 +93,7 @@ class UpstreamClient:
             connection = await self._connect(target.origin)
         if isinstance(body, bytes) and len(body) <= _PIECE:
             request.take_body()
-            connection.begin(head + body, self._idle_timeout)
+            connection.begin(head + body, idle_timeout)
             answer = None
             try:
                 answer = await connection.head()
@@ -100,11 +102,11 @@ class UpstreamClient:
                     raise
             if answer is None:
                 connection = await self._connect(target.origin)
-                connection.begin(head + body, self._idle_timeout)
+                connection.begin(head + body, idle_timeout)
                 answer = await connection.head()
         else:
             del body
-            connection.begin(head, self._idle_timeout)
+            connection.begin(head, idle_timeout)
             connection.write_beside(asyncio.create_task(_write_body(connection, request, sent)))
             answer = await connection.head()
         sent()

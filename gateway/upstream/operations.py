@@ -34,10 +34,11 @@ def operations(name: str, provider: str, specification: str | None) -> list[Upst
     family = PROVIDERS[provider]
     return [
         UpstreamOperation(
-            action=each.action,
+            action=action,
             method=each.method,
             path=f"/{name}{family.prefix}{each.path}",
             params=re.findall(r"\{(\w+)\}", each.path),
         )
         for each in family.routes
+        for action in each.actions
     ]

@@ -80,6 +80,10 @@ Silent = Callable[[bytes, Report], bool]
 """True if `ReadEvent` would show every event in these bytes and read nothing from them."""
 
 
+def nothing(document: dict[str, Any], report: Report) -> None:
+    """Read a document that reports nothing."""
+
+
 class Tap(Protocol):
     """One response on its way through. `feed` may raise `sse.EventTooLargeError`."""
 

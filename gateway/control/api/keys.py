@@ -258,10 +258,10 @@ def check_actions(registry: Registry, organization: str, scope: key_scope.KeySco
     from gateway.upstream.providers.http import provider as http
     from gateway.upstream.providers.presets import PROVIDERS
 
-    known = {route.action for provider in PROVIDERS.values() for route in provider.routes}
+    known = {each for provider in PROVIDERS.values() for route in provider.routes for each in route.actions}
     for each in queries.upstreams(registry, organization):
         if each.specification is not None:
-            known |= {route.action for route in http.provider(each.name, each.specification).routes}
+            known |= {name for route in http.provider(each.name, each.specification).routes for name in route.actions}
     for pattern in scope.actions:
         if not any(name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for name in known):
             hint = did_you_mean(

@@ -15,8 +15,9 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
+from gateway.upstream.guards import Guard
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Route, url_of, without_version
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Route, Sent, request_of, without_version
 from gateway.upstream.providers.openai import chat, media, simple
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, of_its_path
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
@@ -83,13 +84,12 @@ class Azure(OpenAI):
         return changed, (*names, MODEL_EDIT)
 
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
-        sent = dict(headers)
-        if call.body is not None:
-            sent["Content-Type"] = call.content_type
-        if secret is not None:
-            sent["api-key"] = secret
-        base_url = without_version(base_url, (_NEW, "/openai"))
-        return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)
+        return request_of(call, without_version(base_url, (_NEW, "/openai")), headers, ("api-key", secret))
+
+    def guard(self, sent: Sent) -> Guard | None:
+        """It lists models, and calls name deployments: of those that are listed, policies can say nothing."""
+        found = super().guard(sent)
+        return found and replace(found, uses=())
 
 
 def _moved(call: Call, wanted: str) -> Call:

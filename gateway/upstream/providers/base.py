@@ -6,7 +6,8 @@ A provider is data and pure functions. It does no I/O and knows no policy. In th
     read       bytes → the `Call` that policies judge
     edit       what the gateway wants changed → the same call with another body
     prepare    the call as it goes upstream: URL, headers, credential or signature of the whole request
-    tap        content type of an answer → what is read out of it on its way to the client
+    tap        what was sent, and the head of the answer → what is read out of it on its way to the client
+    guard      what was sent → how policies filter its answer, if they do
     reject     an error of the provider → whose matter it is, where its status does not say that
     error      a refusal in the shape from which the provider's own SDK makes its exception, and the same as an event
 
@@ -15,10 +16,11 @@ Specification: architecture.md, sections 6 and 7.
 
 from __future__ import annotations
 
+import abc
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from yarl import URL
@@ -27,13 +29,27 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.frozen import frozen
+from gateway.identity.key_scope import MODEL_LIST
 from gateway.outbound.client import Outgoing
+from gateway.upstream.guards import Guard
+from gateway.upstream.providers import members
 from gateway.upstream.providers.rejections import Rejection
-from gateway.upstream.taps import Tap
+from gateway.upstream.taps import DocumentTap, ReadDocument, Tap
 
 _UNQUOTED = "-._~:@,*"
 LIST = "[]"
 """The end of a name in a query whose value is a list of plain names, with commas."""
+
+
+class Lifetime(NamedTuple):
+    """The seconds that an answer may take to begin, to pause and to end; None for what the settings say."""
+
+    first_byte: float | None = None
+    idle: float | None = None
+    total: float | None = None
+
+
+_AS_SET = Lifetime()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,8 @@ class Route:
     a parameter: one segment, or a part of one, of `[A-Za-z0-9._:-]{1,128}`, without a colon where a colon follows a
     parameter in some route of the provider. `request_headers` are those of the client
     that may go upstream besides the ones the gateway sets itself, and `query` the names a query string may hold.
+
+    `read` says the action of a call. It is `action` unless the body decides: then `further` has all others it may be.
     """
 
     method: str
@@ -52,6 +70,12 @@ class Route:
     body: Literal["none", "json", "multipart"]
     query: frozenset[str] = frozenset()
     request_headers: frozenset[bytes] = frozenset()
+    further: tuple[str, ...] = ()
+    lifetime: Lifetime = _AS_SET
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        return (self.action, *self.further)
 
 
 @frozen()
@@ -80,6 +104,29 @@ class Head:
 
 
 @frozen()
+class Sent:
+    """A call without its body, while its answer is waited for.
+
+    `edits` are the names that `edit` gave: what was asked for may have to be hidden. `stores` is the call's: what the
+    answer names is kept by the provider.
+    """
+
+    endpoint: Endpoint
+    action: str
+    edits: Sequence[str] = ()
+    stores: bool = False
+
+
+@frozen()
+class AnswerHead:
+    """The head of an answer. Names of headers are in lower case; so is `kind`, the media type without parameters."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    kind: bytes
+
+
+@frozen()
 class Edits:
     """The changes that the gateway wants in a call."""
 
@@ -103,8 +150,8 @@ Capacity that was bought before (`scale`, `provisioned`, `reserved`) is one.
 """
 
 
-class Provider(Protocol):
-    """One API family, perhaps in the dialect of one maker. Implementations are immutable and shared by all requests."""
+class Provider(abc.ABC):
+    """One API family, perhaps in the dialect of one maker. Objects are immutable and shared by all requests."""
 
     # The family, as policies and the log name it.
     name: str
@@ -112,48 +159,47 @@ class Provider(Protocol):
     prefix: str
     routes: Sequence[Route]
     # Names of response headers that reach the client although those of others do not (`answer_headers.py`).
-    response_headers: frozenset[bytes]
+    response_headers: frozenset[bytes] = frozenset()
     # Service tiers that cost no more than usual.
-    usual_tiers: frozenset[str]
+    usual_tiers: frozenset[str] = USUAL_TIERS
 
-    def __hash__(self) -> int: ...
-
+    @abc.abstractmethod
     def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         """The call in this request; `Denied` where it is none or could be read in two ways.
 
         It is judged and sent only as `edit` leaves it, also without any edit: that puts a model into one place.
         """
-        ...
 
+    @abc.abstractmethod
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         """The call with these edits made, and their names for the log; the same call if nothing had to be changed.
 
         # INVARIANT: `read` makes of the new bytes exactly the new call.
         """
-        ...
 
+    @abc.abstractmethod
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
         """The request for the upstream at `base_url`; `headers` are those that go along in any case."""
-        ...
 
-    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
-        """The tap for one answer. `edits` are the names that `edit` gave: what was asked for may have to be hidden.
+    @abc.abstractmethod
+    def tap(self, sent: Sent, head: AnswerHead) -> Tap:
+        """The tap for one answer."""
 
-        `stores` is the call's: what the answer names is kept by the provider.
-        """
-        ...
+    def guard(self, sent: Sent) -> Guard | None:
+        """How the answer is filtered by what its reader may use; None if all of it is for everybody."""
+        return model_list(self, sent) if sent.action == MODEL_LIST else None
 
+    @abc.abstractmethod
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         """The subject of an error with this status and document; None if that is not known for certain."""
-        ...
 
+    @abc.abstractmethod
     def error(self, denied: Denied) -> bytes:
         """The body of a refusal, a JSON document."""
-        ...
 
-    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+    @abc.abstractmethod
+    def error_event(self, sent: Sent, denied: Denied) -> bytes:
         """The event that tells a client's SDK, in the middle of a stream, that the stream has failed."""
-        ...
 
 
 @functools.lru_cache(maxsize=1024)
@@ -181,26 +227,83 @@ def without_version(base_url: str, versions: Sequence[str]) -> str:
     return next((base_url.removesuffix(each) for each in versions if base_url.endswith(each)), base_url)
 
 
-def simplest(provider: Provider, upstream: str, route: Route) -> Call:
+def simplest(provider: Provider, upstream: str, route: Route, action: str = "") -> Call:
     """A call of a route with nothing in it, to be asked about."""
     kind = "multipart/form-data" if route.body == "multipart" else "application/json"
     path = provider.prefix + route.path
-    return Call(route.action, upstream, provider.name, route.method, path, b"", None, content_type=kind)
+    return Call(action or route.action, upstream, provider.name, route.method, path, b"", None, content_type=kind)
+
+
+_ASKS_A_MODEL = frozenset(
+    {"chat.completions", "responses", "messages", "generate_content", "embeddings", "embed_content", "completions"}
+    | {"moderations", "images.generations", "images.edits", "audio.speech", "audio.transcriptions"}
+)
+
+
+def model_list(provider: Provider, sent: Sent) -> Guard:
+    """The guard of a list of models, in OpenAI's and Anthropic's form or in Gemini's."""
+    routes = {each.action: each for each in provider.routes if each.action in _ASKS_A_MODEL}
+    return Guard(
+        lists=((("data",), "id"), (("models",), "name")),
+        prefix="models/",
+        nothing=b'{"object":"list","data":[],"models":[]}',
+        uses=tuple(simplest(provider, sent.endpoint.upstream, each) for each in routes.values()),
+        using=lambda call, model: replace(call, model=model, models=(model,), body={}),
+        inputs=(("resource", "model"), ("resource", "models")),
+        in_scope=lambda scope: scope.allows_model if scope.models else None,
+    )
 
 
 def call_of(
-    endpoint: Endpoint, head: Head, provider: str, raw: Body, body: dict[str, Any] | None, **facts: Any
+    endpoint: Endpoint,
+    head: Head,
+    provider: str,
+    raw: Body,
+    body: dict[str, Any] | None,
+    *,
+    action: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    **facts: Any,
 ) -> Call:
     """The call of a route; `body` is the object in `raw`, and `facts` are the members that it determines."""
     return Call(
-        action=endpoint.route.action,
+        action=endpoint.route.action if action is None else action,
         upstream=endpoint.upstream,
         provider=provider,
         method=endpoint.route.method,
         path=endpoint.path,
-        params=endpoint.params,
+        params=endpoint.params if params is None else params,
         query=head.query,
         raw=raw,
         body=body,
         **facts,
     )
+
+
+def call_about_model(endpoint: Endpoint, head: Head, provider: str, raw: Body, **facts: Any) -> Call:
+    """A call without a body, such as of the list of models or of the model in its path."""
+    named = endpoint.params.get("model")
+    model = None if named is None else members.model(named, "the model in the path")
+    models = () if model is None else (model,)
+    return call_of(endpoint, head, provider, raw, None, model=model, models=models, **facts)
+
+
+def request_of(
+    call: Call, base_url: str, headers: Mapping[str, str], credential: tuple[str, str | None], prefix: str = ""
+) -> Outgoing:
+    """The request of a call, with the kind of its body, and the credential in the header that is named with it.
+
+    `prefix` begins the call's path and ends the base URL.
+    """
+    sent, (name, secret) = dict(headers), credential
+    if call.body is not None:
+        sent["Content-Type"] = call.content_type
+    if secret is not None:
+        sent[name] = secret
+    return Outgoing(call.method, url_of(base_url, call.path.removeprefix(prefix), call.query), sent, call.raw)
+
+
+def document_tap(head: AnswerHead, read: ReadDocument, *, opaque: bool = False) -> Tap:
+    """The tap of one document. `opaque`: it may be a file or the like, of which nothing is read unless it is JSON."""
+    expected = head.kind == b"application/json"
+    return DocumentTap(read, expected=expected, opaque=opaque and not expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
 from gateway.call import Reference
 from gateway.upstream.taps import Report
@@ -19,9 +20,9 @@ _MOST_LISTED = 1000
 _ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,256}")
 
 
-def count(holder: object, name: str) -> int | None:
+def count(holder: Any, name: str) -> int | None:
     """The number of tokens under `name`."""
-    value = holder.get(name) if isinstance(holder, dict) else None
+    value = holder.get(name) if holder.__class__ is dict else None
     return value if value.__class__ is int and 0 <= value < _BEYOND else None
 
 

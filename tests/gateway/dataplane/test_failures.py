@@ -20,6 +20,7 @@ from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.audit.conftest import AtMost
 from tests.rigs.dataplane.failures import FailingWriter
 from tests.rigs.dataplane.requests import DONE, HELLO, USAGE
+from tests.rigs.upstream.sent import sent_to
 
 from .conftest import COMPLETION, ORG, Gateway, Start, answer, chat, stream, until, without_decision
 
@@ -294,7 +295,7 @@ async def test_a_client_that_leaves_as_the_answer_begins(gateway: Gateway) -> No
 
 def failed(code: str) -> bytes:
     """The event that ends a stream which the gateway has to break off."""
-    return PROVIDERS["openai"].error_event(Endpoint("x", PROVIDERS["openai"].routes[0], ""), Denied(code))
+    return PROVIDERS["openai"].error_event(sent_to(Endpoint("x", PROVIDERS["openai"].routes[0], "")), Denied(code))
 
 
 async def test_no_decision_without_a_record(gateway: Gateway) -> None:

@@ -16,6 +16,7 @@ from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
+from tests.rigs.upstream.sent import sent_to, tap_of
 
 PROVIDER = PROVIDERS["anthropic"]
 ENDPOINTS = {route.action: Endpoint("a", route, "/v1" + route.path) for route in PROVIDER.routes}
@@ -212,7 +213,7 @@ def test_counting_tokens_is_not_capped() -> None:
     found = PROVIDER.read(COUNT, Head(), strict_json.dump(body))
     assert found.action == "messages.count_tokens"
     assert PROVIDER.edit(found, Edits(max_output_tokens=100)) == (found, ())
-    tap = PROVIDER.tap(COUNT, b"application/json", (), stores=False)
+    tap = tap_of(PROVIDER, COUNT, b"application/json", (), stores=False)
     tap.feed(b'{"input_tokens": 12}', last=True)
     assert tap.finish() == b'{"input_tokens": 12}'
     assert tap.report.usage is None
@@ -233,7 +234,7 @@ def event(**data: Any) -> bytes:
 
 
 def test_what_is_cached_for_an_hour_is_told_apart() -> None:
-    tap = PROVIDER.tap(MESSAGES, b"application/json", (), stores=False)
+    tap = tap_of(PROVIDER, MESSAGES, b"application/json", (), stores=False)
     written = {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 7}
     usage = {"input_tokens": 1, "cache_creation_input_tokens": 9, "cache_creation": written, "service_tier": "priority"}
     tap.feed(json.dumps({"usage": usage}).encode(), last=True)
@@ -248,7 +249,7 @@ def test_a_stream() -> None:
     block = event(type="content_block_start", content_block={"type": "x", "content": [{"file_id": "file_9"}]})
     delta = event(type="message_delta", delta={}, usage={"output_tokens": 40, "input_tokens": None})
     stop = event(type="message_stop")
-    tap = PROVIDER.tap(MESSAGES, b"text/event-stream; charset=utf-8", (), stores=False)
+    tap = tap_of(PROVIDER, MESSAGES, b"text/event-stream; charset=utf-8", (), stores=False)
     assert tap.feed(start + block + delta + stop, last=True) == start + block + delta
     assert tap.finish() == stop
     report = tap.report
@@ -257,7 +258,7 @@ def test_a_stream() -> None:
 
 
 def test_of_a_stream_that_reports_without_end_little_is_kept() -> None:
-    tap = PROVIDER.tap(MESSAGES, b"text/event-stream", (), stores=False)
+    tap = tap_of(PROVIDER, MESSAGES, b"text/event-stream", (), stores=False)
     tap.feed(event(type="message_start", message={"usage": {"input_tokens": 5}}), last=False)
     tracemalloc.start()
     for number in range(500):
@@ -276,7 +277,7 @@ def test_of_a_stream_that_reports_without_end_little_is_kept() -> None:
 
 def test_a_stream_that_fails() -> None:
     failure = event(type="error", error={"type": "overloaded_error", "message": "Overloaded"})
-    tap = PROVIDER.tap(MESSAGES, b"text/event-stream", (), stores=False)
+    tap = tap_of(PROVIDER, MESSAGES, b"text/event-stream", (), stores=False)
     assert tap.feed(failure, last=True) == b""
     assert tap.finish() == failure
     assert (tap.report.failed, tap.ended) == (True, False)
@@ -290,7 +291,7 @@ def test_errors_have_the_shape_of_anthropic(code: str) -> None:
     assert document["error"].keys() == {"type", "message", "code"}
     assert document["error"]["code"] == code
     assert "internal" not in document["error"]["message"]
-    sent = PROVIDER.error_event(MESSAGES, denied)
+    sent = PROVIDER.error_event(sent_to(MESSAGES), denied)
     assert sent == b"event: error\ndata: " + PROVIDER.error(denied) + b"\n\n"
 
 
@@ -317,11 +318,11 @@ def test_a_file_is_its_uploader_s(action: str) -> None:
 def test_only_an_upload_creates_a_file() -> None:
     answer = strict_json.dump({"id": "file_1", "type": "file"})
     for action, created in (("files.create", [Reference("file", "file_1")]), ("files.retrieve", [])):
-        tap = PROVIDER.tap(ENDPOINTS[action], b"application/json", (), stores=False)
+        tap = tap_of(PROVIDER, ENDPOINTS[action], b"application/json", (), stores=False)
         assert tap.feed(answer, True) + tap.finish() == answer
         assert tap.report.created == created
 
 
 def test_the_content_of_a_file_is_opaque() -> None:
-    tap = PROVIDER.tap(ENDPOINTS["files.content"], b"application/json", (), stores=False)
+    tap = tap_of(PROVIDER, ENDPOINTS["files.content"], b"application/json", (), stores=False)
     assert (tap.feed(b"{} {}", False), tap.finish(), tap.ended) == (b"{} {", b"}", True)

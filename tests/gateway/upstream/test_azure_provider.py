@@ -13,6 +13,7 @@ from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import routes_of
+from tests.rigs.upstream.sent import tap_of
 
 PROVIDER = PROVIDERS["azure"]
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
@@ -156,7 +157,7 @@ def test_another_model_under_the_new_paths() -> None:
 def test_the_model_of_a_stream_whose_first_chunk_names_none() -> None:
     found = routes_of(PROVIDER).find("POST", OLD)
     assert found is not None
-    tap = PROVIDER.tap(Endpoint("a", found[0], OLD, found[1]), b"text/event-stream", (), stores=False)
+    tap = tap_of(PROVIDER, Endpoint("a", found[0], OLD, found[1]), b"text/event-stream", (), stores=False)
     tap.feed(b'data: {"model":"","choices":[]}\n\ndata: {"model":"gpt-4o-2024","choices":[{}]}\n\n', last=False)
     assert tap.report.model == "gpt-4o-2024"
 

@@ -16,6 +16,7 @@ from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
 from gateway.upstream.routes import routes_of
+from tests.rigs.upstream.sent import sent_to, tap_of
 
 PROVIDER = PROVIDERS["gemini"]
 USER = {"role": "user", "parts": [{"text": "hello"}]}
@@ -385,7 +386,7 @@ USAGE = Usage(9, 8, cached=4, reasoning=5, audio_input=6, image_output=2)
 
 
 def tap(content_type: bytes = b"text/event-stream", at: Endpoint = STREAM) -> Any:
-    return PROVIDER.tap(at, content_type, (), stores=False)
+    return tap_of(PROVIDER, at, content_type, (), stores=False)
 
 
 def test_the_last_event_is_held_back() -> None:
@@ -538,4 +539,4 @@ def test_errors_have_the_shape_of_google(code: str) -> None:
     assert error["code"] == denied.reason.status
     assert error["details"][0]["reason"] == code
     assert "internal" not in error["message"]
-    assert PROVIDER.error_event(STREAM, denied) == b"data: " + PROVIDER.error(denied) + b"\n\n"
+    assert PROVIDER.error_event(sent_to(STREAM), denied) == b"data: " + PROVIDER.error(denied) + b"\n\n"

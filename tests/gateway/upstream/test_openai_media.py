@@ -15,6 +15,7 @@ from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
 from gateway.upstream.routes import routes_of
+from tests.rigs.upstream.sent import tap_of
 
 PROVIDER = PROVIDERS["openai"]
 ROUTES = routes_of(PROVIDER)
@@ -42,7 +43,7 @@ def report(path: str, answer: Any, kind: bytes = DOCUMENT, method: str = "POST")
     """The report of an answer, which passes unchanged in pieces of every size."""
     raw = answer if isinstance(answer, bytes) else strict_json.dump(answer)
     for size in (1, 3, 1000):
-        tap = PROVIDER.tap(endpoint(method, path), kind, (), stores=False)
+        tap = tap_of(PROVIDER, endpoint(method, path), kind, (), stores=False)
         pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
         passed = [tap.feed(each, False) for each in pieces]
         if raw:
@@ -179,7 +180,7 @@ def test_usage_of_a_stream_of_images() -> None:
 def test_an_event_with_a_large_image() -> None:
     """An image of 12 megapixels is larger than any other event."""
     image = event(type="image_edit.completed", b64_json="iVBOR/+w" * 2_000_000, usage=IMAGE_USAGE)
-    tap = PROVIDER.tap(endpoint("POST", "/images/edits"), EVENTS, (), stores=False)
+    tap = tap_of(PROVIDER, endpoint("POST", "/images/edits"), EVENTS, (), stores=False)
     pieces = [image[at : at + 65_536] for at in range(0, len(image), 65_536)]
     assert b"".join([*(tap.feed(each, False) for each in pieces), tap.finish()]) == image
     assert tap.report.usage == Usage(50, 100, image_input=40, image_output=100)
@@ -215,7 +216,7 @@ def test_usage_of_a_stream_of_text() -> None:
 def test_a_stream_that_fails_or_breaks_off() -> None:
     failed = event(type="error", error={"message": "x"})
     for answer in (failed, event(type="transcript.text.delta", delta="x")):
-        tap = PROVIDER.tap(endpoint("POST", "/audio/transcriptions"), EVENTS, (), stores=False)
+        tap = tap_of(PROVIDER, endpoint("POST", "/audio/transcriptions"), EVENTS, (), stores=False)
         assert tap.feed(answer, True) + tap.finish() == answer
         assert not tap.ended
         assert tap.report.failed is (answer is failed)

@@ -17,6 +17,7 @@ from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
 from gateway.upstream.providers.openai.answers import read_usage
 from gateway.upstream.providers.presets import PROVIDERS
+from tests.rigs.upstream.sent import sent_to
 
 PROVIDER = PROVIDERS["openai"]
 CHAT, MODELS, MODEL = (
@@ -566,7 +567,7 @@ def test_usage_that_is_none(usage: object) -> None:
 
 
 def test_a_stream_fails_with_an_event_that_the_sdk_raises() -> None:
-    event = PROVIDER.error_event(CHAT, Denied("upstream_timeout"))
+    event = PROVIDER.error_event(sent_to(CHAT), Denied("upstream_timeout"))
     assert event.startswith(b"data: ")
     assert event.endswith(b"\n\n")
     assert json.loads(event[6:])["error"]["code"] == "upstream_timeout"

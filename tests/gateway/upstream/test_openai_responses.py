@@ -13,6 +13,7 @@ from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Edits, Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
+from tests.rigs.upstream.sent import sent_to, tap_of
 
 PROVIDER = PROVIDERS["openai"]
 ENDPOINTS = {route.action: Endpoint("openai", route, "/v1" + route.path) for route in PROVIDER.routes}
@@ -265,7 +266,7 @@ def test_a_stream(stores: bool, end: str) -> None:
     begin = event("response.created", response={"id": "resp_1", "model": "gpt-5", "usage": None})
     done = event("response.output_item.done", item=item)
     last = event(end, response={"id": "resp_1", "model": "gpt-5", "output": [item], "usage": USAGE})
-    tap = PROVIDER.tap(RESPONSES, b"text/event-stream", (), stores=stores)
+    tap = tap_of(PROVIDER, RESPONSES, b"text/event-stream", (), stores=stores)
     assert tap.feed(begin + done + last, last=True) == begin + done
     assert tap.finish() == last
     report = tap.report
@@ -277,15 +278,15 @@ def test_a_stream(stores: bool, end: str) -> None:
 
 def test_a_stream_that_fails_before_its_end() -> None:
     failure = event("error", code="server_error", message="x")
-    tap = PROVIDER.tap(RESPONSES, b"text/event-stream", (), stores=False)
+    tap = tap_of(PROVIDER, RESPONSES, b"text/event-stream", (), stores=False)
     tap.feed(failure, last=True)
     tap.finish()
     assert (tap.report.failed, tap.ended) == (True, False)
-    assert PROVIDER.error_event(RESPONSES, Denied("upstream_timeout")).startswith(b"event: error\ndata: {")
+    assert PROVIDER.error_event(sent_to(RESPONSES), Denied("upstream_timeout")).startswith(b"event: error\ndata: {")
 
 
 def test_an_answer_that_is_fetched_again_is_not_charged_again() -> None:
-    tap = PROVIDER.tap(ENDPOINTS["responses.retrieve"], b"application/json", (), stores=False)
+    tap = tap_of(PROVIDER, ENDPOINTS["responses.retrieve"], b"application/json", (), stores=False)
     tap.feed(json.dumps({"id": "resp_1", "model": "gpt-5", "usage": USAGE}).encode(), last=True)
     tap.finish()
     assert (tap.report.usage, tap.report.model, tap.report.created) == (None, "gpt-5", [])
@@ -297,7 +298,7 @@ def test_embeddings_and_moderations() -> None:
     assert PROVIDER.edit(found, Edits(max_output_tokens=10, strip_tools=frozenset({"f"}))) == (found, ())
     changed, names = PROVIDER.edit(found, Edits(model="text-embedding-3-large"))
     assert (changed.model, names) == ("text-embedding-3-large", ("model",))
-    tap = PROVIDER.tap(ENDPOINTS["embeddings"], b"application/json", (), stores=False)
+    tap = tap_of(PROVIDER, ENDPOINTS["embeddings"], b"application/json", (), stores=False)
     tap.feed(b'{"model": "m", "data": [], "usage": {"prompt_tokens": 4, "total_tokens": 4}}', last=True)
     tap.finish()
     assert (tap.report.usage, tap.report.model) == (Usage(4, 0), "m")
@@ -374,7 +375,7 @@ def test_a_conversation_is_compacted() -> None:
         "output": [{"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}],
         "usage": {"input_tokens": 9, "output_tokens": 4, "total_tokens": 13},
     }
-    tap = PROVIDER.tap(ENDPOINTS["responses.compact"], b"application/json", (), stores=found.stores)
+    tap = tap_of(PROVIDER, ENDPOINTS["responses.compact"], b"application/json", (), stores=found.stores)
     tap.feed(json.dumps(answer).encode(), last=True)
     tap.finish()
     assert tap.report.usage == Usage(input=9, output=4)

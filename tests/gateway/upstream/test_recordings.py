@@ -17,6 +17,7 @@ from gateway.upstream import strict_json
 from gateway.upstream.providers.base import Endpoint, Head
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.recordings import all_recordings
+from tests.rigs.upstream.sent import tap_of
 
 _TOTAL = re.compile(rb'"(?:total_tokens|totalTokenCount)": ?(\d+)')
 PROVIDER = PROVIDERS["openai"]
@@ -55,7 +56,7 @@ def test_usage_and_the_end_of_every_answer(recordings_dir: Path, size: int) -> N
         answer = recorded["response"].encode()
         if len(answer) // size > 20_000:
             continue
-        tap = PROVIDER.tap(CHAT, EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
+        tap = tap_of(PROVIDER, CHAT, EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
         before = b"".join(
             tap.feed(answer[at : at + size], at + size >= len(answer)) for at in range(0, len(answer), size)
         )
@@ -89,7 +90,7 @@ def test_hiding_usage_removes_one_event(recordings_dir: Path) -> None:
         if not recorded["stream"]:
             continue
         answer = recorded["response"].encode()
-        tap = PROVIDER.tap(CHAT, EVENTS, ("stream_options.include_usage",), stores=False)
+        tap = tap_of(PROVIDER, CHAT, EVENTS, ("stream_options.include_usage",), stores=False)
         shown = tap.feed(answer, True) + tap.finish()
         events = answer.split(b"\n\n")
         hidden = [event for event in events if b'"choices":[],"usage":{' in event]
@@ -105,7 +106,7 @@ def test_usage_of_the_other_speakers_in_total(recordings_dir: Path) -> None:
         if expected is None:
             continue
         answer = recorded["response"].encode()
-        tap = PROVIDER.tap(CHAT, EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
+        tap = tap_of(PROVIDER, CHAT, EVENTS if recorded["stream"] else DOCUMENT, (), stores=False)
         tap.feed(answer, True)
         tap.finish()
         assert tap.report.usage is not None, recorded["note"]
@@ -121,7 +122,7 @@ def test_the_tokens_of_every_answer_are_the_providers_own_total(recordings_dir: 
     answers = 0
     for each in all_recordings(recordings_dir):
         kind = EVENTS if each.recorded["stream"] else DOCUMENT
-        tap = PROVIDERS[each.provider].tap(each.endpoint, kind, (), stores=False)
+        tap = tap_of(PROVIDERS[each.provider], each.endpoint, kind, (), stores=False)
         tap.feed(each.answer, True)
         tap.finish()
         totals = _TOTAL.findall(each.answer)

@@ -13,6 +13,7 @@ import pytest
 from gateway.errors import Denied
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.recordings import COUNT, WITHOUT_BODY, all_recordings, as_recorded
+from tests.rigs.upstream.sent import tap_of
 
 
 def test_every_request_is_a_call(recordings_dir: Path) -> None:
@@ -52,7 +53,7 @@ def test_every_answer_passes_and_its_usage_is_read(recordings_dir: Path, size: i
         if len(answer) // size > 20_000:
             continue
         kind = b"text/event-stream" if each.recorded["stream"] else b"application/json"
-        tap = PROVIDERS[each.provider].tap(each.endpoint, kind, (), stores=False)
+        tap = tap_of(PROVIDERS[each.provider], each.endpoint, kind, (), stores=False)
         pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
         before = b"".join(tap.feed(piece, last=at == len(pieces) - 1) for at, piece in enumerate(pieces))
         held = tap.finish()

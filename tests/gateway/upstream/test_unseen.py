@@ -14,6 +14,7 @@ from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
 from gateway.upstream.providers.openai import switches
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
+from tests.rigs.upstream.sent import tap_of
 
 OPENAI, ANTHROPIC, ROUTER = PROVIDERS["openai"], PROVIDERS["anthropic"], PROVIDERS["openrouter"]
 USER = {"role": "user", "content": "hello"}
@@ -334,7 +335,7 @@ def test_instructions_for_a_summary_are_prompts() -> None:
 def test_messages_that_are_kept(given: dict[str, Any], stores: bool) -> None:
     assert read("messages", **given).stores is stores
     assert read("messages.count_tokens", **given).stores is False
-    tap = ANTHROPIC.tap(endpoint("messages"), b"application/json", (), stores=stores)
+    tap = tap_of(ANTHROPIC, endpoint("messages"), b"application/json", (), stores=stores)
     tap.feed(b'{"id":"msg_1","model":"m"}', last=True)
     tap.finish()
     assert tap.report.created == ([Reference("message", "msg_1")] if stores else [])
@@ -367,7 +368,7 @@ def test_a_stream_is_asked_for_in_one_way(value: str) -> None:
     ],
 )
 def test_an_error_is_held_back_as_the_end_of_a_stream(action: str, event: bytes) -> None:
-    tap = provider(action).tap(endpoint(action), b"text/event-stream", (), stores=False)
+    tap = tap_of(provider(action), endpoint(action), b"text/event-stream", (), stores=False)
     assert tap.feed(b'data: {"model":"m"}\n\n' + event, last=False) == b'data: {"model":"m"}\n\n'
     assert tap.report.failed
     # A stream that goes on shows it after all.

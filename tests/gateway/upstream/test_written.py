@@ -12,6 +12,7 @@ import pytest
 
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.recordings import Recording, all_recordings, as_recorded
+from tests.rigs.upstream.sent import tap_of
 
 WRITTEN = list(all_recordings(Path(__file__).parent / "written"))
 
@@ -26,7 +27,7 @@ def test_the_request_is_a_call(each: Recording) -> None:
 @pytest.mark.parametrize("each", WRITTEN, ids=lambda each: each.note)
 def test_the_answer_passes_and_its_usage_is_read(each: Recording, size: int) -> None:
     answer, kind = each.answer, each.recorded["response_headers"]["content-type"]
-    tap = PROVIDERS[each.provider].tap(each.endpoint, kind.encode(), (), stores=False)
+    tap = tap_of(PROVIDERS[each.provider], each.endpoint, kind.encode(), (), stores=False)
     pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
     before = b"".join(tap.feed(piece, last=at == len(pieces) - 1) for at, piece in enumerate(pieces))
     held = tap.finish()

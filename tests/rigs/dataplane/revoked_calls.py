@@ -14,6 +14,7 @@ from tests.gateway.dataplane.conftest import (
     stream,
     without_decision,
 )
+from tests.rigs.upstream.sent import sent_to
 
 OPENAI = b'data: {"choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n'
 
@@ -54,4 +55,4 @@ class Streaming:
 def refusal(provider: str, denied: Denied, path: str = "/chat/completions") -> bytes:
     """The event that ends a stream of this provider."""
     found = next(route for route in PROVIDERS[provider].routes if path in route.path)
-    return PROVIDERS[provider].error_event(Endpoint("x", found, ""), denied)
+    return PROVIDERS[provider].error_event(sent_to(Endpoint("x", found, "")), denied)

@@ -40,7 +40,3 @@ def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], 
 def created(document: dict[str, Any], report: Report) -> None:
     """Read the answer to an upload."""
     keep(report, "file", document.get("id"))
-
-
-def nothing(document: dict[str, Any], report: Report) -> None:
-    """Read an answer that creates nothing."""

@@ -15,9 +15,21 @@ from gateway.outbound.client import Outgoing
 from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.anthropic import files, messages
 from gateway.upstream.providers.anthropic.answers import Answers
-from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Route, call_of, url_of
+from gateway.upstream.providers.base import (
+    USUAL_TIERS,
+    AnswerHead,
+    Edits,
+    Endpoint,
+    Head,
+    Provider,
+    Route,
+    Sent,
+    call_about_model,
+    document_tap,
+    request_of,
+)
 from gateway.upstream.providers.rejections import Rejection, Why, inner, text
-from gateway.upstream.taps import DocumentTap, EventTap, Tap
+from gateway.upstream.taps import DocumentTap, EventTap, Tap, nothing
 
 _BETA, _VERSION = "anthropic-beta", "anthropic-version"
 _FORWARDED = frozenset(
@@ -36,7 +48,7 @@ _ERROR_TYPES = {
 }  # fmt: skip
 
 
-class Anthropic:
+class Anthropic(Provider):
     """The provider; see `base.Provider` for what each member promises."""
 
     name = "anthropic"
@@ -53,7 +65,6 @@ class Anthropic:
     )
     # Its priority tier is capacity that was bought before.
     usual_tiers = USUAL_TIERS | {"priority"}
-    response_headers: frozenset[bytes] = frozenset()
 
     def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
         betas = _betas(head)
@@ -61,43 +72,25 @@ class Anthropic:
             return files.read(endpoint, head, self.name, betas, raw)
         if endpoint.route.body == "json":
             return messages.read(endpoint, head, self.name, betas, raw)
-        named = endpoint.params.get("model")
-        model = None if named is None else members.model(named)
-        return call_of(
-            endpoint,
-            head,
-            self.name,
-            raw,
-            None,
-            model=model,
-            models=() if model is None else (model,),
-            betas=betas,
-            settings=settings.of(head.query, None, headers=settings.of_headers(head.headers)),
-        )
+        judged = settings.of(head.query, None, headers=settings.of_headers(head.headers))
+        return call_about_model(endpoint, head, self.name, raw, betas=betas, settings=judged)
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         return (call, ()) if call.body is None or call.action in files.ACTIONS else messages.edit(call, edits)
 
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
         sent = {_VERSION: _DEFAULT_VERSION, **headers}
-        if call.body is not None:
-            sent["Content-Type"] = call.content_type
-        if secret is not None:
-            sent["x-api-key"] = secret
-        return Outgoing(call.method, url_of(base_url, call.path.removeprefix(self.prefix), call.query), sent, call.raw)
+        return request_of(call, base_url, sent, ("x-api-key", secret), self.prefix)
 
-    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
-        kind = content_type.partition(b";")[0].strip().lower()
-        action = endpoint.route.action
-        if action in files.ACTIONS:
-            # An uploaded file is opaque, whatever its type says.
-            expected = kind == b"application/json" and action != files.CONTENT
-            read = files.created if action == files.UPLOAD else files.nothing
-            return DocumentTap(read, expected=expected, opaque=not expected)
-        answers = Answers(reports=action == messages.CREATE, stores=stores)
-        if kind == b"text/event-stream":
+    def tap(self, sent: Sent, head: AnswerHead) -> Tap:
+        if sent.action == files.CONTENT:  # which is opaque, whatever its type says
+            return DocumentTap(nothing, opaque=True)
+        if sent.action in files.ACTIONS:
+            return document_tap(head, files.created if sent.action == files.UPLOAD else nothing, opaque=True)
+        answers = Answers(reports=sent.action == messages.CREATE, stores=sent.stores)
+        if head.kind == b"text/event-stream":
             return EventTap(answers.event, answers.silent)
-        return DocumentTap(answers.document, expected=kind == b"application/json")
+        return document_tap(head, answers.document)
 
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         """It flags inputs with 400 and does not know models with 404, so a 403 is about the key or the account."""
@@ -108,7 +101,7 @@ class Anthropic:
     def error(self, denied: Denied) -> bytes:
         return orjson.dumps(_error(denied))
 
-    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+    def error_event(self, sent: Sent, denied: Denied) -> bytes:
         return b"event: error\ndata: " + orjson.dumps(_error(denied)) + b"\n\n"
 
 

@@ -18,19 +18,22 @@ from gateway.errors import Denied
 from gateway.outbound.client import Outgoing
 from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import (
-    USUAL_TIERS,
+    AnswerHead,
     Edits,
     Endpoint,
     Head,
+    Provider,
     Route,
-    call_of,
-    url_of,
+    Sent,
+    call_about_model,
+    document_tap,
+    request_of,
     without_version,
 )
 from gateway.upstream.providers.gemini import requests
 from gateway.upstream.providers.gemini.answers import Answers
 from gateway.upstream.providers.rejections import Rejection, Why, inner, text
-from gateway.upstream.taps import ArrayTap, DocumentTap, EventTap, Tap
+from gateway.upstream.taps import ArrayTap, EventTap, Tap
 
 _FORWARDED = frozenset({b"accept", b"x-server-timeout"})
 _FORM, _PAGES = frozenset({"alt"}), frozenset({"pageSize", "pageToken"})
@@ -74,14 +77,12 @@ def _model_routes(root: str) -> list[Route]:
     ]
 
 
-class Gemini:
+class Gemini(Provider):
     """The provider; see `base.Provider` for what each member promises."""
 
     name = "gemini"
     # Clients add the version to their base URL, so an upstream's base URL need not have it.
     prefix = ""
-    usual_tiers = USUAL_TIERS
-    response_headers: frozenset[bytes] = frozenset()
     routes: Sequence[Route] = tuple(_routes())
 
     def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
@@ -90,38 +91,21 @@ class Gemini:
             members.refuse("`alt` must be `sse`, `json` or absent")
         if endpoint.route.body == "json":
             return requests.read(endpoint, head, self.name, stream=stream, raw=raw)
-        model = requests.model(endpoint)
-        return call_of(
-            endpoint,
-            head,
-            self.name,
-            raw,
-            None,
-            settings=settings.of(head.query, None),
-            model=model,
-            models=() if model is None else (model,),
-        )
+        return call_about_model(endpoint, head, self.name, raw, settings=settings.of(head.query, None))
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         return (call, ()) if call.body is None else requests.edit(call, edits)
 
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
-        sent = dict(headers)
-        if call.body is not None:
-            sent["Content-Type"] = "application/json"
-        if secret is not None:
-            sent["x-goog-api-key"] = secret
-        base_url = without_version(base_url, _VERSIONS)
-        return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)
+        return request_of(call, without_version(base_url, _VERSIONS), headers, ("x-goog-api-key", secret))
 
-    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
-        kind = content_type.partition(b";")[0].strip().lower()
-        answers = Answers(reports=endpoint.route.action in (requests.GENERATE, requests.EMBED, requests.BATCH))
-        if kind == b"text/event-stream":
+    def tap(self, sent: Sent, head: AnswerHead) -> Tap:
+        answers = Answers(reports=sent.action in (requests.GENERATE, requests.EMBED, requests.BATCH))
+        if head.kind == b"text/event-stream":
             return EventTap(answers.event)
-        if endpoint.route.path.endswith(_STREAM):
-            return ArrayTap(answers.document, expected=kind == b"application/json")
-        return DocumentTap(answers.document, expected=kind == b"application/json")
+        if sent.endpoint.route.path.endswith(_STREAM):
+            return ArrayTap(answers.document, expected=head.kind == b"application/json")
+        return document_tap(head, answers.document)
 
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         error = inner(document)
@@ -133,7 +117,7 @@ class Gemini:
     def error(self, denied: Denied) -> bytes:
         return orjson.dumps(_error(denied))
 
-    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+    def error_event(self, sent: Sent, denied: Denied) -> bytes:
         return b"data: " + orjson.dumps(_error(denied)) + b"\n\n"
 
 

@@ -52,19 +52,12 @@ _EMBEDDING = Names("model", "content", "requests")
 _CONFIG = Names("maxOutputTokens", "candidateCount", "responseModalities", "routingConfig", "modelConfig")
 
 
-def model(endpoint: Endpoint) -> str | None:
-    """The model in the path."""
-    named = endpoint.params.get("model")
-    return None if named is None else members.model(named, "the model in the path")
-
-
 def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: Body) -> Call:
     """The call in this body; refused where it is none."""
     body = json_body.parse(raw)
     if not isinstance(body, dict):
         members.refuse("the body must be an object")
-    named = model(endpoint)
-    assert named is not None
+    named = members.model(endpoint.params["model"], "the model in the path")
     facts = _facts(endpoint.route.action, named, body)
     _KNOWN.check_others(body, _UNSEEN)
     check_unread(body)

@@ -18,22 +18,33 @@ from gateway.call import Call
 from gateway.errors import Denied
 from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
+from gateway.upstream.guards import Guard
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Route, url_of
+from gateway.upstream.providers.base import (
+    AnswerHead,
+    Edits,
+    Endpoint,
+    Head,
+    Provider,
+    Route,
+    Sent,
+    call_of,
+    document_tap,
+    request_of,
+)
 from gateway.upstream.providers.http.api import Api, Operation, load
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.strict_json import shown
-from gateway.upstream.taps import DocumentTap, Report, Tap
+from gateway.upstream.taps import Tap, nothing
 
 NAME = "http"
 
 
-class Http:
+class Http(Provider):
     """The provider of one upstream; see `base.Provider` for what each member promises."""
 
     name = NAME
     prefix = ""
-    usual_tiers = USUAL_TIERS
     # The headers that lead to what was made, and to the next page.
     response_headers: frozenset[bytes] = frozenset({b"link", b"location"})
 
@@ -60,35 +71,25 @@ class Http:
             if parameter.name in values and values[parameter.name] != value:
                 members.refuse(f"the parameter `{parameter.name}` is given twice, with different values")
             values[parameter.name] = value
-        return Call(
-            action=endpoint.route.action,
-            upstream=endpoint.upstream,
-            provider=self.name,
-            method=endpoint.route.method,
-            path=endpoint.path,
-            params=values,
-            query=head.query,
-            raw=raw,
-            body=body,
-        )
+        return call_of(endpoint, head, self.name, raw, body, params=values)
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         """There are no models, tools or outputs here that could be changed."""
         return call, ()
 
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
-        sent = dict(headers)
-        if call.body is not None:
-            sent["Content-Type"] = "application/json"
         if secret is not None:
             # Documents that were stored by an earlier version may let clients write this header.
-            sent = {name: value for name, value in sent.items() if name.lower() != self._header.lower()}
-            sent[self._header] = self._prefix + secret
-        return Outgoing(call.method, url_of(base_url, call.path, call.query), sent, call.raw)
+            headers = {name: value for name, value in headers.items() if name.lower() != self._header.lower()}
+            secret = self._prefix + secret
+        return request_of(call, base_url, headers, (self._header, secret))
 
-    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
-        kind = content_type.partition(b";")[0].strip().lower()
-        return DocumentTap(_nothing, expected=kind == b"application/json")
+    def tap(self, sent: Sent, head: AnswerHead) -> Tap:
+        return document_tap(head, nothing)
+
+    def guard(self, sent: Sent) -> Guard | None:
+        """Its lists are not of models."""
+        return None
 
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         """Nothing is known of such an API's errors."""
@@ -98,7 +99,7 @@ class Http:
         facts = {} if denied.facts is None else {"details": denied.facts}
         return orjson.dumps({"error": {"message": denied.text, "type": "gateway_error", "code": denied.code, **facts}})
 
-    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
+    def error_event(self, sent: Sent, denied: Denied) -> bytes:
         return b""  # its answers are documents
 
 
@@ -131,7 +132,3 @@ def _body(operation: Operation, raw: Body) -> dict[str, Any]:
     for each in operation.at("body"):
         members.check_spelling(body.get(each.name), frozenset(each.inner))
     return body
-
-
-def _nothing(document: dict[str, Any], report: Report) -> None:
-    """An answer of such an API reports nothing that the log needs."""

@@ -16,7 +16,7 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Usage
 from gateway.upstream import json_body, sse
 from gateway.upstream.providers import forms, members, settings
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Route
+from gateway.upstream.providers.base import Edits, Endpoint, Head, Route, call_of
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.edits import MODEL_EDIT
 from gateway.upstream.providers.openai.headers import FORWARDED
@@ -72,19 +72,9 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
         body = form.document()
         given = {**body, "stream": form.flag("stream"), "n": form.number("n")}
         facts = {"references": form.references(), "content_type": head.content_type}
-    return Call(
-        action=action,
-        upstream=endpoint.upstream,
-        provider=provider,
-        method=endpoint.route.method,
-        path=endpoint.path,
-        query=head.query,
-        raw=raw,
-        body=body,
-        settings=settings.of(head.query, body if action in _JSON else form.texts(), _JUDGED),
-        **_facts(action, given, endpoint.params),
-        **facts,
-    )
+    judged = settings.of(head.query, body if action in _JSON else form.texts(), _JUDGED)
+    facts |= _facts(action, given, endpoint.params)
+    return call_of(endpoint, head, provider, raw, body, settings=judged, **facts)
 
 
 def edit(call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:

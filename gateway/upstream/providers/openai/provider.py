@@ -17,7 +17,18 @@ from gateway.call import Call
 from gateway.errors import Denied
 from gateway.outbound.client import Outgoing
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import USUAL_TIERS, Edits, Endpoint, Head, Route, url_of
+from gateway.upstream.providers.base import (
+    AnswerHead,
+    Edits,
+    Endpoint,
+    Head,
+    Provider,
+    Route,
+    Sent,
+    call_about_model,
+    document_tap,
+    request_of,
+)
 from gateway.upstream.providers.openai import chat, media, responses, simple, state
 from gateway.upstream.providers.openai.answers import Answers
 from gateway.upstream.providers.openai.dialects import Dialect
@@ -25,7 +36,7 @@ from gateway.upstream.providers.openai.edits import USAGE_EDIT
 from gateway.upstream.providers.openai.headers import FORWARDED as _FORWARDED
 from gateway.upstream.providers.openai.response_answers import ResponseAnswers
 from gateway.upstream.providers.rejections import Rejection
-from gateway.upstream.taps import DocumentTap, EventTap, Tap
+from gateway.upstream.taps import DocumentTap, EventTap, Tap, nothing
 
 _BETA = "openai-beta"
 _RESUME = frozenset({"stream", "starting_after", "include_obfuscation", "beta"}) | state.INCLUDE
@@ -40,12 +51,11 @@ _ERROR_TYPES = {
 }  # fmt: skip
 
 
-class OpenAI:
+class OpenAI(Provider):
     """The provider, in one dialect; see `base.Provider` for what each member promises."""
 
     name = "openai"
     prefix = "/v1"
-    usual_tiers = USUAL_TIERS
     routes: Sequence[Route] = (
         Route("POST", "/chat/completions", chat.ACTION, "json", request_headers=_FORWARDED),
         Route("POST", "/responses", responses.CREATE, "json", _BETA_PATH, _FORWARDED),
@@ -63,7 +73,6 @@ class OpenAI:
         Route("GET", "/models", "models.list", "none", request_headers=_FORWARDED),
         Route("GET", "/models/{model}", "models.retrieve", "none", request_headers=_FORWARDED),
     )
-    response_headers: frozenset[bytes] = frozenset()
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -88,20 +97,12 @@ class OpenAI:
         streams = head.query.get("stream", "false")
         if streams not in ("true", "false"):
             members.refuse("the query parameter `stream` must be true or false")
-        named = endpoint.params.get("model")
-        return Call(
-            action=action,
-            upstream=endpoint.upstream,
-            provider=self.name,
-            method=endpoint.route.method,
-            path=endpoint.path,
-            params=endpoint.params,
-            query=head.query,
-            raw=raw,
-            body=None,
+        return call_about_model(
+            endpoint,
+            head,
+            self.name,
+            raw,
             settings=settings.of(head.query, None),
-            model=None if named is None else members.model(named),
-            models=() if named is None else (named,),
             # Responses are state: an agent sees its own.
             references=state.references(endpoint.params),
             stream=streams == "true",
@@ -121,36 +122,26 @@ class OpenAI:
         return simple.edit(call, edits)
 
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
-        sent = dict(headers)
-        if call.body is not None:
-            sent["Content-Type"] = call.content_type
-        if secret is not None:
-            sent["Authorization"] = f"Bearer {secret}"
-        return Outgoing(call.method, url_of(base_url, call.path.removeprefix(self.prefix), call.query), sent, call.raw)
+        credential = None if secret is None else f"Bearer {secret}"
+        return request_of(call, base_url, headers, ("Authorization", credential), self.prefix)
 
-    def tap(self, endpoint: Endpoint, content_type: bytes, edits: Sequence[str], *, stores: bool) -> Tap:
-        kind = content_type.partition(b";")[0].strip().lower()
-        action = endpoint.route.action
+    def tap(self, sent: Sent, head: AnswerHead) -> Tap:
+        action, streams = sent.action, head.kind == b"text/event-stream"
+        if action == state.CONTENT:  # which is opaque, whatever its type says
+            return DocumentTap(nothing, opaque=True)
         if action in state.ACTIONS:
-            # An uploaded file is opaque, whatever its type says.
-            expected = kind == b"application/json" and action != state.CONTENT
-            return DocumentTap(state.StateAnswers(action).document, expected=expected, opaque=not expected)
+            return document_tap(head, state.StateAnswers(action).document, opaque=True)
         if action in media.ACTIONS:
             sound = media.MediaAnswers()
-            if kind == b"text/event-stream":
-                return EventTap(sound.event)
-            expected = kind == b"application/json"
-            return DocumentTap(sound.document, expected=expected, opaque=not expected)
+            return EventTap(sound.event) if streams else document_tap(head, sound.document, opaque=True)
         answers: Answers | ResponseAnswers
-        if action.partition(".")[0] == responses.CREATE:
+        if _is_response(action):
             reports = action in responses.GENERATING
-            answers = ResponseAnswers(stores=stores, reports=reports, charges=self._dialect.charges)
+            answers = ResponseAnswers(stores=sent.stores, reports=reports, charges=self._dialect.charges)
         else:
             charges, caches = self._dialect.charges, self._dialect.caches
-            answers = Answers(stores=stores, hide_usage=USAGE_EDIT in edits, charges=charges, caches=caches)
-        if kind == b"text/event-stream":
-            return EventTap(answers.event, answers.silent)
-        return DocumentTap(answers.document, expected=kind == b"application/json")
+            answers = Answers(stores=sent.stores, hide_usage=USAGE_EDIT in sent.edits, charges=charges, caches=caches)
+        return EventTap(answers.event, answers.silent) if streams else document_tap(head, answers.document)
 
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         return self._dialect.reject(status, document)
@@ -158,11 +149,15 @@ class OpenAI:
     def error(self, denied: Denied) -> bytes:
         return orjson.dumps(_error(denied))
 
-    def error_event(self, endpoint: Endpoint, denied: Denied) -> bytes:
-        if endpoint.route.action.partition(".")[0] == responses.CREATE:
+    def error_event(self, sent: Sent, denied: Denied) -> bytes:
+        if _is_response(sent.action):
             failure = {"type": "error", "code": denied.code, "message": denied.text, "param": None}
             return b"event: error\ndata: " + orjson.dumps(failure) + b"\n\n"
         return b"data: " + orjson.dumps(_error(denied)) + b"\n\n"
+
+
+def _is_response(action: str) -> bool:
+    return action.partition(".")[0] == responses.CREATE
 
 
 def _error(denied: Denied) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call, Reference
 from gateway.upstream.providers import forms, members, settings
-from gateway.upstream.providers.base import Endpoint, Head, Route
+from gateway.upstream.providers.base import Endpoint, Head, Route, call_of
 from gateway.upstream.providers.openai import responses
 from gateway.upstream.providers.openai.headers import FORWARDED
 from gateway.upstream.providers.reported import keep
@@ -112,19 +112,16 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
         facts["references"] = (*facts.get("references", ()), *_files(body))
     content = _CONTENT if action.startswith("conversations.") else frozenset[str]()
     named = {*references(endpoint.params), *facts.pop("references", ())}
-    return Call(
-        action=action,
-        upstream=endpoint.upstream,
-        provider=provider,
-        method=endpoint.route.method,
-        path=endpoint.path,
-        query=head.query,
-        raw=raw,
-        body=body,
+    return call_of(
+        endpoint,
+        head,
+        provider,
+        raw,
+        body,
         settings=settings.of(head.query, body if form is None else form.texts(), content),
         stores=action in _CREATES or action == _ADD_ITEMS,
         references=tuple(sorted(named, key=lambda each: (each.kind, each.id))),
-        **{"params": endpoint.params, **facts},
+        **facts,
     )
 
 

@@ -1,0 +1,76 @@
+"""Finds the things of a provider's list that an agent may use, by asking the policies that judge its calls.
+
+Policies may demand more of every call than the simplest one has, such as an approved prompt. Then nothing passes, which
+says nothing about things, and the list stays as it is. Each call is decided all the same: the list is a help for
+clients that let people choose, and protects nothing. A key's scope protects: what is outside is not shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from gateway.call import Call
+from gateway.identity.principals import Principal
+from gateway.policy import authorization
+from gateway.policy.cache import Panel
+from gateway.upstream.guards import Guard, ListTap
+
+_SECONDS: Final = 1.0  # that a list may take; what is not asked by then stays
+
+
+class Guarded:
+    """Asks the panel that has allowed the call for the list. `tap` may be finished on any thread.
+
+    `usage` is what the agent has used, as the policies saw it when they allowed the list.
+    """
+
+    def __init__(self, guard: Guard, judges: Panel, principal: Principal, usage: Mapping[str, Any]) -> None:
+        self._guard = guard
+        self._judges = judges
+        self._principal = principal
+        self._usage = usage
+
+    def tap(self) -> ListTap | None:
+        """What keeps things out of the list that this client may not use; None if all of it is for everybody."""
+        scope = self._principal.scope
+        inside, asks = None if scope is None else self._guard.in_scope(scope), self._asks()
+        if inside is None and not asks:
+            return None
+
+        def among(named: Sequence[str]) -> Collection[str]:
+            known = [each for each in named if inside is None or inside(each)]
+            return self._usable(known) if asks else known
+
+        return ListTap(self._guard, among, strict=inside is not None)
+
+    def _asks(self) -> bool:
+        """True if there is a call to ask about, and policies that can look at what it uses."""
+        return bool(self._guard.uses) and any(
+            path[: len(wanted)] == wanted[: len(path)]
+            for member in self._judges.members
+            for path in member.bundle.input_paths
+            for wanted in self._guard.inputs
+        )
+
+    def _usable(self, named: Sequence[str]) -> Collection[str]:
+        """Those of these things that the agent may use; all of them if it could use none."""
+        every = dict.fromkeys(named)
+        now_ns, ends = time.time_ns(), time.monotonic() + _SECONDS
+        calls = [*self._guard.uses]
+        # Most things are allowed by the call that allowed the last one.
+        usable: list[str] = []
+        for each in every:
+            for place, call in enumerate(calls):
+                if time.monotonic() > ends:
+                    return every
+                if self._allows(self._guard.using(call, each), now_ns, ends):
+                    usable.append(each)
+                    calls.insert(0, calls.pop(place))
+                    break
+        return usable or every
+
+    def _allows(self, call: Call, now_ns: int, ends: float) -> bool:
+        found = authorization.decide(self._judges, self._principal, call, now_ns, ends=ends, usage=self._usage)
+        return found.allow

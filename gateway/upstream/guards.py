@@ -1,0 +1,115 @@
+"""Guards: an answer that lists things, of which a client gets those that it may use.
+
+The whole list is held back until it is complete. If a thing has to go it is written anew, otherwise it is sent as it
+came. For a key of certain things a list that cannot be read becomes an empty one: what is not known to be inside stays
+out. The salted digest in the log is of what the provider sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import orjson
+
+from gateway.call import Call
+from gateway.frozen import frozen
+from gateway.identity.key_scope import KeyScope
+from gateway.upstream.taps import MAX_DOCUMENT_BYTES, Report, json_object
+
+
+@frozen()
+class Guard:
+    """What a provider knows of such an answer. A thing is usable if one of the calls that use it would be allowed."""
+
+    # Where lists stand in the document, and the member that names a thing in them.
+    lists: tuple[tuple[tuple[str, ...], str], ...]
+    # Stands before names that calls have without it.
+    prefix: str
+    # Sent in place of a list that may not be seen.
+    nothing: bytes
+    # The simplest calls that use a thing, and such a call of the thing that is called so.
+    uses: tuple[Call, ...]
+    using: Callable[[Call, str], Call]
+    # Where policies see which thing a call uses.
+    inputs: tuple[tuple[str, ...], ...]
+    # The things that a key's scope lets through; None if it does not restrict them.
+    in_scope: Callable[[KeyScope], Callable[[str], bool] | None]
+
+
+class ListTap:
+    """The tap of one such answer. `among` says which of its things stay.
+
+    `strict`: what cannot be read as a thing may not be seen, the whole list if need be; otherwise it stays. A list that
+    is too large to be held is empty.
+    """
+
+    streaming = False
+
+    def __init__(self, guard: Guard, among: Callable[[Sequence[str]], Collection[str]], *, strict: bool) -> None:
+        self._guard = guard
+        self._among = among
+        self._strict = strict
+        self._chunks: list[bytes] = []
+        self.kept = 0
+        self.report = Report()
+        self.ended = False
+
+    def forget(self) -> bool:
+        self._chunks.clear()
+        self.kept = MAX_DOCUMENT_BYTES + 1  # nothing more is kept
+        return True
+
+    def feed(self, chunk: bytes, last: bool) -> bytes:
+        if self.kept <= MAX_DOCUMENT_BYTES:
+            self._chunks.append(chunk)
+            self.kept += len(chunk)
+        return b""
+
+    def finish(self) -> bytes:
+        """The list that the client gets. Asking about hundreds of things may take long."""
+        whole = b"".join(self._chunks) if self.kept <= MAX_DOCUMENT_BYTES else b""
+        self._chunks.clear()
+        document = json_object(whole)
+        if document is None:
+            if self._strict or self.kept > MAX_DOCUMENT_BYTES:
+                return self._guard.nothing
+            self.ended = True
+            return whole
+        lists = [
+            (holder, path[-1], name)
+            for path, name in self._guard.lists
+            if path[-1] in (holder := _holder(document, path)) and (self._strict or isinstance(holder[path[-1]], list))
+        ]
+        named = [self._name(each, name) for holder, member, name in lists for each in _elements(holder[member])]
+        stay = {*self._among([each for each in named if each])}
+        if not self._strict:
+            stay.add("")
+        changed = False
+        for holder, member, name in lists:
+            listed = holder[member]
+            holder[member] = [each for each in _elements(listed) if self._name(each, name) in stay]
+            changed |= holder[member] != listed
+        try:
+            inside = orjson.dumps(document) if changed else whole
+        except orjson.JSONEncodeError:  # it is nested more deeply than can be written
+            return self._guard.nothing
+        self.ended = True
+        return inside
+
+    def _name(self, element: Any, member: str) -> str:
+        """A thing as calls name it, by the member that names it in a list; empty if it has no name."""
+        found = element.get(member) if isinstance(element, dict) else None
+        return found.removeprefix(self._guard.prefix) if isinstance(found, str) else ""
+
+
+def _holder(document: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """The object in which the last member of a path would stand."""
+    for each in path[:-1]:
+        inner = document.get(each)
+        document = inner if isinstance(inner, dict) else {}
+    return document
+
+
+def _elements(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
