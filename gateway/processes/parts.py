@@ -12,7 +12,7 @@ STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks,)
 
 
 class Beside(Protocol):
-    """What is done on the event loop of the control process again and again. A failure is logged as one of `NAME`."""
+    """A duty on the event loop of the control process, done again and again. A failure is logged as one of `NAME`."""
 
     NAME: str
     SECONDS: float
@@ -23,4 +23,4 @@ class Beside(Protocol):
 
 
 COURIERS: Final = (Courier,)
-"""What follows the log and delivers events, each a duty on the event loop."""
+"""They follow the log and deliver events, each as a duty on the event loop."""

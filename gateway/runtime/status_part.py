@@ -11,7 +11,7 @@ from gateway.telemetry.findings import Finding
 
 
 class StatusPart(Protocol):
-    """How the things of one noun fare, as it was noted when the part was made: for one `gateway status`."""
+    """The state of the things of one noun, as it was noted when the part was made: for one `gateway status`."""
 
     name: str
     """The member of the document."""
@@ -27,5 +27,5 @@ class StatusPart(Protocol):
         ...
 
     def findings(self, tenant: Tenant, at: str) -> Iterator[Finding]:
-        """What needs a person; `at` are the options of commands about this organization."""
+        """The things that need a person; `at` are the options of commands about this organization."""
         ...

@@ -27,7 +27,7 @@ BUSY_SECONDS: Final = 1.0
 """How long a statement waits for a write of another process."""
 
 VERSION: Final = 1
-"""Of the tables: raise it with any change of them. A start of the gateway throws a file of another version away."""
+"""The tables have this version: raise it with any change. A start of the gateway throws a file of another away."""
 
 Row = tuple[Any, ...]
 _Arguments = TypeVarTuple("_Arguments")
@@ -153,8 +153,7 @@ class RuntimeStore:
                 is_old = _version(db) not in (None, VERSION)
             if is_old:
                 logger.warning("`%s` has the tables of another version, and begins anew", self.path)
-                for ending in ("", "-wal", "-shm"):
-                    self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
+                database_files.remove(self.path)
 
     def close(self) -> None:
         self._looks.shutdown()

@@ -1,4 +1,4 @@
-"""Creates the files of databases."""
+"""Creates and removes the files of databases."""
 
 from __future__ import annotations
 
@@ -13,3 +13,9 @@ def create(path: Path) -> None:
     process.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def remove(path: Path) -> None:
+    """Remove a database and the files beside it, which would be taken for those of the next one. Raises `OSError`."""
+    for ending in ("", "-journal", "-wal", "-shm"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and what to do about it."""
+    """Something that was found, and what to do about it."""
 
     level: Literal["problem", "remark"]
     message: str

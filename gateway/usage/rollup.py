@@ -19,6 +19,7 @@ from typing import Final
 from gateway.audit import completions, search
 from gateway.audit.log_reader import LogIndex
 from gateway.pauses import Pauses
+from gateway.storage import database_files
 from gateway.usage import traffic
 from gateway.usage.totals import ZERO, Counts, Subject, counts_of, subject_of
 from gateway.usage.traffic import Traffic
@@ -114,16 +115,17 @@ class Rollup:
     def traffic(
         self, span: int, since: int, until: int, *, organization: str = "", agent: str = "", model: str = ""
     ) -> list[Traffic]:
-        """How requests ended in each hour or day (`traffic.HOUR`, `traffic.DAY`, of UTC) that begins in a time.
+        """The ends of requests in each hour or day (`traffic.HOUR`, `traffic.DAY`, of UTC) that begins in a time.
 
-        Of the whole gateway, an organization, one of its agents (an id), or a model. One query, by the table's key.
+        They are those of the whole gateway, an organization, one of its agents (an id), or a model. It is one query, by
+        the table's key.
         """
         assert not agent or (organization and not model), "sums are kept for an agent of an organization, of all models"
         values = organization, agent, model, span, since, until
         return [Traffic(*row) for row in self._db.execute(traffic.READ, values)]
 
     def reached(self, log: LogIndex) -> tuple[int, int]:
-        """How far the log was read, and its newest position: what is later is not in the sums yet."""
+        """The position up to which the log was read, and its newest one: later entries are not in the sums yet."""
         (position,) = self._db.execute("SELECT position FROM cursor").fetchone()
         return position, search.last_position(log)
 
@@ -210,7 +212,7 @@ def opened(directory: Path, log: LogIndex, progress: Progress | None = None) -> 
         except sqlite3.DatabaseError:
             db.close()
             with suppress(OSError):
-                _remove(path)
+                database_files.remove(path)
             db = _open(None)
             rollup = Rollup(db)
             rollup.update(log, progress)
@@ -227,7 +229,7 @@ def advance(directory: Path, log: LogIndex, most: int) -> None:
         try:
             Rollup(db).update(log, most=most)
         except sqlite3.DatabaseError:
-            _remove(directory / NAME)
+            database_files.remove(directory / NAME)
             raise
 
 
@@ -252,7 +254,7 @@ def _kept(path: Path) -> sqlite3.Connection | None:
             return _open(path)
         except (sqlite3.Error, OSError):
             with suppress(OSError):
-                _remove(path)
+                database_files.remove(path)
     return None
 
 
@@ -275,11 +277,6 @@ def _open(path: Path | None) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _remove(path: Path) -> None:
-    for name in (path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(name).unlink(missing_ok=True)
 
 
 @contextmanager

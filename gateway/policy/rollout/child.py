@@ -22,7 +22,7 @@ import gateway
 from gateway.errors import GatewayError
 
 MEMORY = 2 * 1024 * 1024 * 1024
-_POLL_SECONDS = 0.1  # how often the parent looks at the clock and at the order to stop
+_POLL_SECONDS = 0.1  # between two looks at the clock and at the order to stop
 _INHERITED = ("PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR")
 
 
@@ -88,6 +88,6 @@ def environment(inherited: Collection[str] = ()) -> dict[str, str]:
 
 
 def python_path() -> str:
-    """Where a child finds this very package, wherever it starts, and what its parent was told of other places."""
+    """A child finds this very package there, wherever it starts, and whatever its parent finds in other places."""
     source, others = str(Path(gateway.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")
     return f"{source}{os.pathsep}{others}" if others else source
