@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from gateway.control import shapes
 from gateway.control.operation import Operation, Schema
@@ -60,7 +60,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Schema:
     if operation.public:
         found["security"] = []
     if operation.body is not None:
-        schema = _inlined(operation.body.model_json_schema())
+        schema = shapes.inlined(operation.body.model_json_schema())
         found["requestBody"] = {
             "required": bool(schema.get("required")),
             "content": {"application/json": {"schema": schema}},
@@ -82,7 +82,7 @@ def _parameters(operation: Operation) -> list[Schema]:
         means = "the whole gateway" if operation.about == "home" else "`default`"
         text = f"The organization's name. If it is left out: your own, or {means} for operators of the whole gateway."
         found.append(_optional("organization", "query", {"type": "string"}, text))
-    schema = _inlined(operation.query.model_json_schema())
+    schema = shapes.inlined(operation.query.model_json_schema())
     for name, each in schema.get("properties", {}).items():
         required = name in schema.get("required", ())
         found.append(_optional(name, "query", _not_null(each), each.get("description", "")) | {"required": required})
@@ -175,22 +175,3 @@ def _statuses(operation: Operation) -> list[int]:
     if operation.if_match == "required":
         found |= {428}
     return sorted(found)
-
-
-def _inlined(schema: Schema) -> Schema:
-    """The schema with its definitions in their places, and without titles."""
-    definitions = schema.pop("$defs", {})
-
-    def inline(value: Any, *, names: bool = False) -> Any:
-        if isinstance(value, list):
-            return [inline(each) for each in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            return inline(definitions[value["$ref"].rpartition("/")[2]])
-        return {
-            name: inline(each, names=name == "properties") for name, each in value.items() if names or name != "title"
-        }
-
-    found: Schema = inline(schema)
-    return found

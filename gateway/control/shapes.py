@@ -52,9 +52,26 @@ def or_null(schema: Schema) -> Schema:
 
 @functools.cache
 def _record(kind: type) -> Schema:
-    schema = TypeAdapter(kind).json_schema(mode="serialization")
+    return _renamed(inlined(TypeAdapter(kind).json_schema(mode="serialization")))  # type: ignore[no-any-return]
+
+
+def inlined(schema: Schema) -> Schema:
+    """The schema with its definitions in their places, and without titles."""
     definitions = schema.pop("$defs", {})
-    return _renamed(schema, definitions)  # type: ignore[no-any-return]  # an object stays one
+
+    def inline(value: Any, *, names: bool = False) -> Any:
+        if isinstance(value, list):
+            return [inline(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return inline(definitions[value["$ref"].rpartition("/")[2]])
+        return {
+            name: inline(each, names=name == "properties") for name, each in value.items() if names or name != "title"
+        }
+
+    found: Schema = inline(schema)
+    return found
 
 
 def record(kind: type, *without: str, **more: Schema) -> Schema:
@@ -76,26 +93,20 @@ def page(items: Schema) -> Schema:
     return closed({"items": {"type": "array", "items": items}, "next": following})
 
 
-def _renamed(schema: Any, definitions: dict[str, Schema]) -> Any:
-    """Names without `_ns`, which are times; definitions in their places; no titles."""
+def _renamed(schema: Any) -> Any:
+    """Names without `_ns`, which are times; every member of a record is there, and no others; nothing is described."""
     if isinstance(schema, list):
-        return [_renamed(each, definitions) for each in schema]
+        return [_renamed(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        return _renamed(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    found = {
-        name: _renamed(value, definitions)
-        for name, value in schema.items()
-        if name not in ("title", "default", "description", "properties", "required")
-    }
+    left = ("default", "description", "properties", "required")
+    found = {name: _renamed(value) for name, value in schema.items() if name not in left}
     if "properties" in schema:
         properties = {}
         for name, value in schema["properties"].items():
             if name.endswith("_ns"):
-                nullable = "anyOf" in value
-                properties[name.removesuffix("_ns")] = or_null(TIME) if nullable else TIME
+                properties[name.removesuffix("_ns")] = or_null(TIME) if "anyOf" in value else TIME
             else:
-                properties[name] = _renamed(value, definitions)
-        found |= {"properties": properties, "required": list(properties), "additionalProperties": False}
+                properties[name] = _renamed(value)
+        found |= closed(properties)
     return found
