@@ -134,7 +134,7 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Schema:
         headers["Gateway-Warning"] = {"schema": {"type": "string"}, "description": text}
     done: Schema = {
         "description": "Done." if operation.writes else "Found.",
-        "content": {"text/event-stream" if operation.streams else "application/json": {"schema": operation.answer}},
+        "content": {"text/event-stream" if operation.streams else "application/json": {"schema": operation.answered}},
     }
     if headers:
         done["headers"] = headers
@@ -157,7 +157,7 @@ def _links(operation: Operation, operations: Sequence[Operation]) -> Schema:
         if created is None:
             continue
         parameters = {f"path.{name}": f"$request.path.{name}" for name in operation.parameters}
-        member = "name" if "name" in operation.answer["properties"] else "id"
+        member = "name" if "name" in operation.answered["properties"] else "id"
         parameters[f"path.{created[1]}"] = f"$response.body#/{member}"
         if operation.tagged and other.if_match is not None:
             parameters["header.If-Match"] = "$response.header.ETag"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypedDict, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
@@ -39,6 +39,8 @@ if TYPE_CHECKING:  # a command imports what its own operation needs, and no more
 
 Schema: TypeAlias = dict[str, Any]
 
+T = TypeVar("T")
+A = TypeVar("A", covariant=True, default=Any)
 B = TypeVar("B", covariant=True, default=object)
 Q = TypeVar("Q", covariant=True, default=object)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -203,15 +205,22 @@ class Ask(Generic[B, Q]):
         return lambda session: self.check_tag(current(session))
 
 
+class Page(TypedDict, Generic[T]):
+    """A part of a list, and where it goes on."""
+
+    items: Sequence[T]
+    next: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Generic[A]):
     """What an operation answers.
 
     `body` is JSON, and `once` names a member of it that is shown once. That of a stream is a feed. `location` is the
     path of what was created, if that is what the operation does.
     """
 
-    body: Any
+    body: A
     tag: str | None = None
     location: str | None = None
     once: str | None = None
@@ -227,7 +236,8 @@ class Operation:
     """One method of one path, such as "GET /agents": the decorator of the function that carries it out.
 
     `noun` says which right it takes; by default it is the first part of the path. `summary` is by default the first
-    paragraph of the function's docstring. `answer` is the schema of what it answers.
+    paragraph of the function's docstring. `answer` is the schema of what it answers, unless that follows from the type:
+    `Answer[AgentRecord]`, `Answer[Page[AgentRecord]]`.
 
     `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
     gateway if there is no parameter ("home"), none ("nothing"), or the whole gateway, for whose operators it is
@@ -241,7 +251,7 @@ class Operation:
     """
 
     where: str = field(kw_only=False)
-    answer: Schema
+    answer: Schema | None = None
     noun: str = ""
     summary: str = ""
     status: int = 200
@@ -277,6 +287,16 @@ class Operation:
         asked = next(iter(self.function.__annotations__.values()))
         return get_args(eval(asked, self.function.__globals__))  # noqa: S307  # a line of this program
 
+    @cached_property
+    def answered(self) -> Schema:
+        """The schema of what it answers."""
+        if self.answer is not None:
+            return self.answer
+        from gateway.control import shapes
+
+        (kind,) = get_args(eval(self.function.__annotations__["return"], self.function.__globals__))  # noqa: S307
+        return shapes.page(shapes.record(*get_args(kind))) if get_origin(kind) is Page else shapes.record(kind)
+
     @property
     def body(self) -> type[Body] | None:
         return next((each for each in self._types if isinstance(each, type) and issubclass(each, Body)), None)
@@ -309,7 +329,7 @@ DECLARED: Final[defaultdict[str, list[Operation]]] = defaultdict(list)
 """The operations of each module of `api/`, in the order of its file."""
 
 
-def cut(ask: Ask[object, PageQuery], items: Sequence[Any], key: Callable[[Any], Any], *place: str) -> Answer:
+def cut(ask: Ask[object, PageQuery], items: Sequence[T], key: Callable[[T], Any], *place: str) -> Answer[Page[T]]:
     """One page of a whole list, which is in the order of `key`."""
     place = (ask.organization or "", *place)
     start = 0

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut, tag
+from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Query, Reasoned, cut, tag
 from gateway.control.problems import Problem
 from gateway.registry import pages, queries
 from gateway.registry.agents import fields as agent_fields
@@ -110,7 +110,7 @@ class AtQuery(Query):
     at: AwareDatetime | None = Field(None, description="As of this time, such as 2026-11-25T14:00:00Z.")
 
 
-def _shown(record: AgentRecord) -> Answer:
+def _shown(record: AgentRecord) -> Answer[AgentRecord]:
     return Answer(body=record, tag=tag(record.version), location=f"/agents/{record.id}")
 
 
@@ -150,8 +150,8 @@ def listed(ask: Ask[None, AgentQuery]) -> Answer:
     return Answer(body={"items": found, "next": cursor})
 
 
-@Operation("POST /agents", status=201, answer=_AGENT, tagged=True)
-def register(ask: Ask[NewAgent]) -> Answer:
+@Operation("POST /agents", status=201, tagged=True)
+def register(ask: Ask[NewAgent]) -> Answer[AgentRecord]:
     """Register an agent, which can do nothing until it has a key and a binding."""
     given = ask.body
     members = given.model_dump(exclude={"expires"})
@@ -170,8 +170,8 @@ def show(ask: Ask[None, AtQuery]) -> Answer:
     return _shown(queries.agent(ask.registry, ask.tenant, ask.path["agent"]))
 
 
-@Operation("PATCH /agents/{agent}", answer=_AGENT, if_match="required", tagged=True)
-def update(ask: Ask[AgentPatch]) -> Answer:
+@Operation("PATCH /agents/{agent}", if_match="required", tagged=True)
+def update(ask: Ask[AgentPatch]) -> Answer[AgentRecord]:
     """Change an agent, from its next request on."""
     before = queries.agent(ask.registry, ask.tenant, ask.path["agent"])
     ask.check_tag(tag(before.version))
@@ -246,8 +246,8 @@ class StandingQuery(Query):
     team: str = Field("", description="Those of this team; otherwise of none.")
 
 
-@Operation("GET /agents/{agent}/versions", answer=shapes.page(_VERSION))
-def versions(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /agents/{agent}/versions")
+def versions(ask: Ask[None, PageQuery]) -> Answer[Page[AgentVersionRecord]]:
     """All versions of an agent, with who made them and why."""
     found = queries.agent_versions(ask.registry, ask.tenant, ask.path["agent"])
     return cut(ask, found, lambda each: each.version, "versions", found[0].id)
@@ -279,31 +279,31 @@ def _transition(change: Callable[..., AgentRecord | None], ask: Ask[Reasoned]) -
     return _shown(changed or queries.agent(ask.registry, ask.tenant, reference))
 
 
-@Operation("POST /agents/{agent}/suspend", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
-def suspend(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /agents/{agent}/suspend", restricts=True, if_match="accepted", tagged=True)
+def suspend(ask: Ask[Reasoned]) -> Answer[AgentRecord]:
     """Refuse the agent's requests until it is resumed."""
     return _transition(suspend_agent, ask)
 
 
-@Operation("POST /agents/{agent}/resume", answer=_AGENT, if_match="accepted", tagged=True)
-def resume(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /agents/{agent}/resume", if_match="accepted", tagged=True)
+def resume(ask: Ask[Reasoned]) -> Answer[AgentRecord]:
     """Let a suspended agent go on."""
     return _transition(resume_agent, ask)
 
 
-@Operation("POST /agents/{agent}/review", answer=_AGENT, if_match="accepted", tagged=True)
-def review(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /agents/{agent}/review", if_match="accepted", tagged=True)
+def review(ask: Ask[Reasoned]) -> Answer[AgentRecord]:
     """Confirm that an agent is still wanted as it is."""
     return _transition(review_agent, ask)
 
 
-@Operation("POST /agents/{agent}/revoke", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
-def revoke(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /agents/{agent}/revoke", restricts=True, if_match="accepted", tagged=True)
+def revoke(ask: Ask[Reasoned]) -> Answer[AgentRecord]:
     """End an agent and its keys, for good."""
     return _transition(revoke_agent, ask)
 
 
-@Operation("POST /agents/{agent}/retire", answer=_AGENT, restricts=True, if_match="accepted", tagged=True)
-def retire(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /agents/{agent}/retire", restricts=True, if_match="accepted", tagged=True)
+def retire(ask: Ask[Reasoned]) -> Answer[AgentRecord]:
     """End an agent whose work is done, for good."""
     return _transition(retire_agent, ask)

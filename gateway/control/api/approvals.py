@@ -13,9 +13,8 @@ from gateway.approvals import reviews
 from gateway.approvals.records import RequestRecord
 from gateway.approvals.reviews import Reviewer
 from gateway.control import shapes
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
+from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned
 
-_REQUEST = shapes.record(RequestRecord)
 _TEXT = {"type": ["string", "null"]}
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 _CALL = shapes.closed(
@@ -50,8 +49,8 @@ def _reviewer(ask: Ask) -> Reviewer:
     return Reviewer(ask.actor, ask.caller.operator.id, ask.caller.operator.name)
 
 
-@Operation("GET /approvals", answer=shapes.page(_REQUEST))
-def listed(ask: Ask[None, RequestQuery]) -> Answer:
+@Operation("GET /approvals")
+def listed(ask: Ask[None, RequestQuery]) -> Answer[Page[RequestRecord]]:
     """List requests for approval, the newest first."""
     given = ask.query
     place = (ask.tenant, "approvals", given.state or "", given.agent or "")
@@ -64,8 +63,8 @@ def listed(ask: Ask[None, RequestQuery]) -> Answer:
     return Answer(body={"items": found, "next": cursor})
 
 
-@Operation("GET /approvals/{approval}", answer=_REQUEST)
-def show(ask: Ask) -> Answer:
+@Operation("GET /approvals/{approval}")
+def show(ask: Ask) -> Answer[RequestRecord]:
     """A request for approval: what the policies demand, and who has said what."""
     return Answer(body=reviews.one(ask.registry, ask.tenant, ask.path["approval"]))
 
@@ -78,22 +77,22 @@ def look(ask: Ask) -> Answer:
     return Answer(body=found)
 
 
-@Operation("POST /approvals/{approval}/approve", answer=_REQUEST)
-def approve(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /approvals/{approval}/approve")
+def approve(ask: Ask[Reasoned]) -> Answer[RequestRecord]:
     """Approve a call: it may run once, when enough people have approved it."""
     where = ask.tenant, ask.path["approval"]
     return Answer(body=reviews.approve(ask.change(), _reviewer(ask), *where, ask.body.reason))
 
 
-@Operation("POST /approvals/{approval}/deny", answer=_REQUEST, restricts=True)
-def deny(ask: Ask[Denial]) -> Answer:
+@Operation("POST /approvals/{approval}/deny", restricts=True)
+def deny(ask: Ask[Denial]) -> Answer[RequestRecord]:
     """Deny a call; that stands for the same call until the time of the request is over."""
     where = ask.tenant, ask.path["approval"]
     return Answer(body=reviews.deny(ask.change(), _reviewer(ask), *where, ask.body.reason))
 
 
-@Operation("POST /approvals/{approval}/revoke", answer=_REQUEST, restricts=True)
-def revoke(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /approvals/{approval}/revoke", restricts=True)
+def revoke(ask: Ask[Reasoned]) -> Answer[RequestRecord]:
     """Take back an approval that was not used yet."""
     where = ask.tenant, ask.path["approval"]
     return Answer(body=reviews.revoke(ask.change(), _reviewer(ask), *where, ask.body.reason))

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.upstreams import check_reach
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.identity.jose import ALGORITHMS, Algorithm
 from gateway.registry import issuers, queries
@@ -18,7 +18,6 @@ from gateway.registry.documents import plain
 from gateway.registry.issuers import IssuerRecord, IssuerUpdate, PersonTokens, RuleRecord
 
 _ISSUER = shapes.record(IssuerRecord, rules={"type": "integer", "description": "How many it has."})
-_RULE = shapes.record(RuleRecord)
 
 
 class NewPersonTokens(Body):
@@ -141,23 +140,23 @@ def remove(ask: Ask) -> Answer:
     return Answer(body=_plain(removed))
 
 
-@Operation("GET /issuers/{issuer}/rules", answer=shapes.page(_RULE))
-def rules(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /issuers/{issuer}/rules")
+def rules(ask: Ask[None, PageQuery]) -> Answer[Page[RuleRecord]]:
     """List the rules of an issuer."""
     issuer = _one(ask)
     return cut(ask, issuer.rules, lambda each: each.id, "rules", issuer.id)
 
 
-@Operation("POST /issuers/{issuer}/rules", status=201, answer=_RULE)
-def add_rule(ask: Ask[NewRule]) -> Answer:
+@Operation("POST /issuers/{issuer}/rules", status=201)
+def add_rule(ask: Ask[NewRule]) -> Answer[RuleRecord]:
     """Let an issuer's tokens with these claims be an agent, or let one act for the persons that they name."""
     given = ask.body
     made = issuers.add_rule(ask.change(), **ask.by, issuer=ask.path["issuer"], claims=given.claims, agent=given.agent)
     return Answer(body=made, location=f"/issuers/{made.issuer}/rules/{made.id}")
 
 
-@Operation("GET /issuers/{issuer}/rules/{rule}", answer=_RULE)
-def show_rule(ask: Ask) -> Answer:
+@Operation("GET /issuers/{issuer}/rules/{rule}")
+def show_rule(ask: Ask) -> Answer[RuleRecord]:
     """A rule."""
     return Answer(body=_rule(ask))
 
@@ -171,8 +170,8 @@ def _rule(ask: Ask) -> RuleRecord:
     raise Problem(404, "unknown_rule", f"issuer `{issuer.name}` has no such rule", hint=hint)
 
 
-@Operation("DELETE /issuers/{issuer}/rules/{rule}", answer=_RULE, restricts=True)
-def remove_rule(ask: Ask) -> Answer:
+@Operation("DELETE /issuers/{issuer}/rules/{rule}", restricts=True)
+def remove_rule(ask: Ask) -> Answer[RuleRecord]:
     """End a rule; the tokens that came from it end at their next use."""
     rule = _rule(ask).id
     return Answer(body=issuers.remove_rule(ask.change(), **ask.by, rule=rule))

@@ -12,7 +12,7 @@ from pydantic import Field
 from gateway.control import shapes
 from gateway.control.api.bindings import check_subject
 from gateway.control.api.times import Seconds
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.registry.limits import states as limit_states
 from gateway.registry.limits import usage_limits
@@ -21,7 +21,6 @@ from gateway.registry.limits.usage_limits import Part
 from gateway.registry.records import LimitRecord, SubjectKind
 
 LIMIT = shapes.record(LimitRecord)
-_STATE = shapes.record(LimitState)
 
 
 _VALUE = Field(json_schema_extra={"minimum": 0, "maximum": 2**53 - 1})  # `usage_limits` checks it
@@ -68,14 +67,14 @@ class NamedRaise(Raise, Named):
     """The same, with whose limit it is."""
 
 
-@Operation("GET /limits", answer=shapes.page(LIMIT))
-def listed(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /limits")
+def listed(ask: Ask[None, PageQuery]) -> Answer[Page[LimitRecord]]:
     """List the limits in force."""
     return cut(ask, usage_limits.limits(ask.registry, ask.tenant), lambda each: each.id, "limits")
 
 
-@Operation("POST /limits", status=201, answer=LIMIT)
-def set_limit(ask: Ask[NewLimit]) -> Answer:
+@Operation("POST /limits", status=201)
+def set_limit(ask: Ask[NewLimit]) -> Answer[LimitRecord]:
     """Set a limit, or give it another value; its id is a new one each time."""
     given = ask.body
     made = usage_limits.set_limit(
@@ -119,8 +118,8 @@ def _which(ask: Ask, found: LimitRecord | Named, by_gateway: bool | None, reason
     )
 
 
-@Operation("GET /limits/states", answer=shapes.page(_STATE))
-def states(ask: Ask[None, StateQuery]) -> Answer:
+@Operation("GET /limits/states")
+def states(ask: Ask[None, StateQuery]) -> Answer[Page[LimitState]]:
     """List what is spent, reserved and left of the limits that hold an agent, a team or the organization back."""
     given = ask.query
     check_subject(ask, given.subject_kind, given.subject)
@@ -129,26 +128,26 @@ def states(ask: Ask[None, StateQuery]) -> Answer:
     return cut(ask, shown, lambda each: each.id, "limit states", given.subject_kind, given.subject)
 
 
-@Operation("POST /limits/raise", answer=LIMIT)
-def raise_named(ask: Ask[NamedRaise]) -> Answer:
+@Operation("POST /limits/raise")
+def raise_named(ask: Ask[NamedRaise]) -> Answer[LimitRecord]:
     """Raise the limit of this name for a while; it falls back by itself."""
     return _raised(ask, ask.body, _named(ask, ask.body))
 
 
-@Operation("POST /limits/remove", answer=LIMIT)
-def remove_named(ask: Ask[Named]) -> Answer:
+@Operation("POST /limits/remove")
+def remove_named(ask: Ask[Named]) -> Answer[LimitRecord]:
     """End the limit of this name."""
     return Answer(body=usage_limits.remove_limit(ask.change(), **_named(ask, ask.body)))
 
 
-@Operation("GET /limits/{limit}", answer=LIMIT)
-def show(ask: Ask) -> Answer:
+@Operation("GET /limits/{limit}")
+def show(ask: Ask) -> Answer[LimitRecord]:
     """A limit in force."""
     return Answer(body=_one(ask))
 
 
-@Operation("POST /limits/{limit}/raise", answer=LIMIT)
-def raise_limit(ask: Ask[Raise]) -> Answer:
+@Operation("POST /limits/{limit}/raise")
+def raise_limit(ask: Ask[Raise]) -> Answer[LimitRecord]:
     """Raise a limit for a while; it falls back by itself, and its id is a new one."""
     found = _one(ask)
     return _raised(ask, ask.body, _which(ask, found, found.by_gateway, ask.body.reason))
@@ -159,8 +158,8 @@ def _raised(ask: Ask, given: Raise, which: _Which) -> Answer:
     return Answer(body=usage_limits.raise_limit(ask.change(), value=given.value, for_ns=for_ns, **which))
 
 
-@Operation("DELETE /limits/{limit}", answer=LIMIT)
-def remove(ask: Ask) -> Answer:
+@Operation("DELETE /limits/{limit}")
+def remove(ask: Ask) -> Answer[LimitRecord]:
     """End a limit."""
     found = _one(ask)
     return Answer(body=usage_limits.remove_limit(ask.change(), **_which(ask, found, found.by_gateway)))

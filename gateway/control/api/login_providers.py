@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlmodel import Session
 
 from gateway.control import shapes
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
+from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role
 from gateway.registry.documents import plain
@@ -16,9 +16,7 @@ from gateway.registry.operators import login_providers
 from gateway.registry.operators.login_providers import LoginProviderRecord, LoginRuleRecord
 
 _ENDED = {"type": "integer", "description": "How many tokens of logins ended with it."}
-_PROVIDER = shapes.record(LoginProviderRecord)
 _REMOVED_PROVIDER = shapes.record(LoginProviderRecord, tokens_ended=_ENDED)
-_RULE = shapes.record(LoginRuleRecord)
 _REMOVED_RULE = shapes.record(LoginRuleRecord, tokens_ended=_ENDED)
 _SESSION = "How many seconds a login is good: 300 to 86400."
 
@@ -52,18 +50,18 @@ class NewLoginRule(Reasoned):
     organization: str | None = Field(None, description="Of which they are operators; null: of the whole gateway.")
 
 
-@Operation("GET /login-providers", noun="operators", about="gateway", answer=shapes.page(_PROVIDER))
-def listed(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /login-providers", noun="operators", about="gateway")
+def listed(ask: Ask[None, PageQuery]) -> Answer[Page[LoginProviderRecord]]:
     """List the providers where operators log in."""
     return cut(ask, login_providers.providers(ask.registry), lambda each: each.name, "login-providers")
 
 
-def _shown(record: LoginProviderRecord) -> Answer:
+def _shown(record: LoginProviderRecord) -> Answer[LoginProviderRecord]:
     return Answer(body=record, tag=tag(record.version), location=f"/login-providers/{record.name}")
 
 
-@Operation("POST /login-providers", noun="operators", about="gateway", status=201, answer=_PROVIDER, tagged=True)
-def add(ask: Ask[NewLoginProvider]) -> Answer:
+@Operation("POST /login-providers", noun="operators", about="gateway", status=201, tagged=True)
+def add(ask: Ask[NewLoginProvider]) -> Answer[LoginProviderRecord]:
     """Add a provider where operators log in; it lets nobody in before there is a rule."""
     given = ask.body
     made = login_providers.add_provider(
@@ -76,21 +74,14 @@ def add(ask: Ask[NewLoginProvider]) -> Answer:
     return _shown(made)
 
 
-@Operation("GET /login-providers/{provider}", noun="operators", about="gateway", answer=_PROVIDER, tagged=True)
-def show(ask: Ask) -> Answer:
+@Operation("GET /login-providers/{provider}", noun="operators", about="gateway", tagged=True)
+def show(ask: Ask) -> Answer[LoginProviderRecord]:
     """A login provider."""
     return _shown(login_providers.provider(ask.registry, ask.path["provider"]))
 
 
-@Operation(
-    "PATCH /login-providers/{provider}",
-    noun="operators",
-    about="gateway",
-    answer=_PROVIDER,
-    if_match="required",
-    tagged=True,
-)
-def update(ask: Ask[LoginProviderPatch]) -> Answer:
+@Operation("PATCH /login-providers/{provider}", noun="operators", about="gateway", if_match="required", tagged=True)
+def update(ask: Ask[LoginProviderPatch]) -> Answer[LoginProviderRecord]:
     """Change a login provider, for logins from now on."""
     given = ask.body
     name = ask.path["provider"]
@@ -124,15 +115,15 @@ def remove(ask: Ask[None, ReasonQuery]) -> Answer:
     return Answer(body={**plain(removed), "tokens_ended": ended})
 
 
-@Operation("GET /login-providers/{provider}/rules", noun="operators", about="gateway", answer=shapes.page(_RULE))
-def rules(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /login-providers/{provider}/rules", noun="operators", about="gateway")
+def rules(ask: Ask[None, PageQuery]) -> Answer[Page[LoginRuleRecord]]:
     """List whom a provider lets in."""
     name = ask.path["provider"]
     return cut(ask, login_providers.rules(ask.registry, name), lambda each: each.id, "login-rules", name)
 
 
-@Operation("POST /login-providers/{provider}/rules", noun="operators", about="gateway", status=201, answer=_RULE)
-def add_rule(ask: Ask[NewLoginRule]) -> Answer:
+@Operation("POST /login-providers/{provider}/rules", noun="operators", about="gateway", status=201)
+def add_rule(ask: Ask[NewLoginRule]) -> Answer[LoginRuleRecord]:
     """Let people with these claims in."""
     given = ask.body
     made = login_providers.add_rule(ask.change(), actor=ask.actor, provider=ask.path["provider"], **given.model_dump())
@@ -148,8 +139,8 @@ def _rule(ask: Ask) -> LoginRuleRecord:
     raise Problem(404, "unknown_rule", f"the login provider has no rule `{wanted[:80]}`", hint=hint)
 
 
-@Operation("GET /login-providers/{provider}/rules/{rule}", noun="operators", about="gateway", answer=_RULE)
-def show_rule(ask: Ask) -> Answer:
+@Operation("GET /login-providers/{provider}/rules/{rule}", noun="operators", about="gateway")
+def show_rule(ask: Ask) -> Answer[LoginRuleRecord]:
     """A rule of logins."""
     return Answer(body=_rule(ask))
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.control import shapes
 from gateway.control.api.operators import NEW_TOKEN, TOKEN
 from gateway.control.dashboard.door import ROOT
 from gateway.control.dashboard.sessions import LINK_SECONDS, Links
@@ -51,8 +50,8 @@ def _shown(record: OperatorTokenRecord) -> dict[str, Any]:
     return {**plain(record), "status": record.status(time.time_ns())}
 
 
-@Operation("POST /login", noun="me", about="nothing", answer=shapes.record(Begun), public=True)
-async def begin(visit: Visit[NewLogin]) -> Answer:
+@Operation("POST /login", noun="me", about="nothing", public=True)
+async def begin(visit: Visit[NewLogin]) -> Answer[Begun]:
     """Begin a login: where the browser must go."""
     given = visit.body
     begun = await visit.logins.begin(

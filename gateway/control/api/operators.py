@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.times import Seconds, lifetime
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut, tag
+from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned, cut, tag
 from gateway.control.problems import Problem
 from gateway.identity.operator_roles import Role, narrower
 from gateway.registry import queries
@@ -24,14 +24,12 @@ from gateway.registry.operators import operators
 from gateway.registry.records import OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
 
 _STATUS = {"type": "string", "enum": ["active", "expired", "revoked"]}
-_OPERATOR = shapes.record(OperatorRecord)
 TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS)
 _TEXT = {"type": ["string", "null"], "description": "The token, once; null in a repeated answer."}
 NEW_TOKEN = shapes.record(OperatorTokenRecord, status=_STATUS, token=_TEXT)
 _DEPLOYMENT = {"type": "string", "description": "The name of the gateway's deployment."}
 _BASE_URL = {"type": "string", "description": "Where agents send their requests, without the path of an API."}
 _ME = shapes.record(OperatorRecord, token=TOKEN, deployment=_DEPLOYMENT, base_url=_BASE_URL)
-_VERSION = shapes.record(OperatorVersionRecord)
 
 
 class OperatorQuery(PageQuery):
@@ -67,7 +65,7 @@ class NewOperatorToken(Reasoned):
     )
 
 
-def _shown(record: OperatorRecord) -> Answer:
+def _shown(record: OperatorRecord) -> Answer[OperatorRecord]:
     return Answer(body=record, tag=tag(record.version), location=f"/operators/{record.id}")
 
 
@@ -83,8 +81,8 @@ def me(ask: Ask) -> Answer:
     return Answer(body={**plain(ask.caller.operator), "token": _token(ask.caller.token), **beside})
 
 
-@Operation("GET /operators", about="home", answer=shapes.page(_OPERATOR))
-def listed(ask: Ask[None, OperatorQuery]) -> Answer:
+@Operation("GET /operators", about="home")
+def listed(ask: Ask[None, OperatorQuery]) -> Answer[Page[OperatorRecord]]:
     """List operators, also revoked ones."""
     if ask.query.everywhere and ask.organization is None:
         every = operators.all_operators(ask.registry)
@@ -94,30 +92,30 @@ def listed(ask: Ask[None, OperatorQuery]) -> Answer:
     return cut(ask, sorted(every, key=lambda each: each.id), lambda each: each.id, *place)
 
 
-@Operation("POST /operators", about="home", status=201, answer=_OPERATOR, tagged=True)
-def add(ask: Ask[NewOperator]) -> Answer:
+@Operation("POST /operators", about="home", status=201, tagged=True)
+def add(ask: Ask[NewOperator]) -> Answer[OperatorRecord]:
     """Add an operator, who can do nothing without a token."""
     given = ask.body
     made = operators.add_operator(ask.change(), actor=ask.actor, organization=ask.organization, **given.model_dump())
     return _shown(made)
 
 
-@Operation("GET /operators/{operator}", about="home", answer=_OPERATOR, tagged=True)
-def show(ask: Ask) -> Answer:
+@Operation("GET /operators/{operator}", about="home", tagged=True)
+def show(ask: Ask) -> Answer[OperatorRecord]:
     """An operator."""
     return _shown(operators.operator(ask.registry, ask.organization, ask.path["operator"]))
 
 
-@Operation("GET /operators/{operator}/versions", about="home", answer=shapes.page(_VERSION))
-def versions(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /operators/{operator}/versions", about="home")
+def versions(ask: Ask[None, PageQuery]) -> Answer[Page[OperatorVersionRecord]]:
     """All versions of an operator, with who made them and why."""
     operator = ask.path["operator"]
     found = operators.operator_versions(ask.registry, ask.organization, operator)
     return cut(ask, found, lambda each: each.version, "operator versions", operator)
 
 
-@Operation("PATCH /operators/{operator}", about="home", answer=_OPERATOR, if_match="required", tagged=True)
-def update(ask: Ask[OperatorPatch]) -> Answer:
+@Operation("PATCH /operators/{operator}", about="home", if_match="required", tagged=True)
+def update(ask: Ask[OperatorPatch]) -> Answer[OperatorRecord]:
     """Give an operator another role."""
 
     def current(session: Session) -> str:
@@ -134,8 +132,8 @@ def update(ask: Ask[OperatorPatch]) -> Answer:
     return _shown(changed) if changed else show(ask)
 
 
-@Operation("POST /operators/{operator}/revoke", about="home", answer=_OPERATOR, restricts=True, tagged=True)
-def revoke(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /operators/{operator}/revoke", about="home", restricts=True, tagged=True)
+def revoke(ask: Ask[Reasoned]) -> Answer[OperatorRecord]:
     """End an operator and all its tokens, for good."""
     revoked = operators.revoke_operator(
         ask.change(),
@@ -147,8 +145,8 @@ def revoke(ask: Ask[Reasoned]) -> Answer:
     return _shown(revoked) if revoked else show(ask)
 
 
-@Operation("POST /operators/{operator}/readmit", about="home", answer=_OPERATOR, tagged=True)
-def readmit(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /operators/{operator}/readmit", about="home", tagged=True)
+def readmit(ask: Ask[Reasoned]) -> Answer[OperatorRecord]:
     """Let the person of a revoked operator log in again, as a new operator."""
     operator_logins.readmit(
         ask.change(),

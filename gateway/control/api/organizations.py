@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 from sqlmodel import Session
 
-from gateway.control import shapes, tenants
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
+from gateway.control import tenants
+from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.registry import queries
 from gateway.registry.database import Step
 from gateway.registry.organizations import given_names
@@ -25,10 +25,6 @@ from gateway.registry.organizations.given_names import GivenNameRecord
 from gateway.registry.organizations.queries import organization_records
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
 from gateway.usage import zones
-
-_ORGANIZATION = shapes.record(OrganizationRecord)
-_NAME = shapes.record(GivenNameRecord)
-_VERSION = shapes.record(OrganizationVersionRecord)
 
 
 class NewOrganization(Reasoned):
@@ -69,39 +65,39 @@ def _one(ask: Ask, name: str) -> OrganizationRecord:
     raise tenants.unknown(name, [each.name for each in _visible(ask)])
 
 
-@Operation("GET /organizations", about="nothing", answer=shapes.page(_ORGANIZATION))
-def listed(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /organizations", about="nothing")
+def listed(ask: Ask[None, PageQuery]) -> Answer[Page[OrganizationRecord]]:
     """List the organizations that you may see."""
     return cut(ask, _visible(ask), lambda each: each.name, "organizations")
 
 
-@Operation("POST /organizations", about="gateway", status=201, answer=_ORGANIZATION, tagged=True)
-def create(ask: Ask[NewOrganization]) -> Answer:
+@Operation("POST /organizations", about="gateway", status=201, tagged=True)
+def create(ask: Ask[NewOrganization]) -> Answer[OrganizationRecord]:
     """Create an organization."""
     name = ask.body.name
     create_organization(ask.change(), actor=ask.actor, name=name, reason=ask.body.reason)
     return _shown(_one(ask, name))
 
 
-def _shown(record: OrganizationRecord) -> Answer:
+def _shown(record: OrganizationRecord) -> Answer[OrganizationRecord]:
     return Answer(body=record, tag=tag(record.version), location=f"/organizations/{record.name}")
 
 
-@Operation("GET /organizations/{organization}", about="nothing", answer=_ORGANIZATION, tagged=True)
-def show(ask: Ask) -> Answer:
+@Operation("GET /organizations/{organization}", about="nothing", tagged=True)
+def show(ask: Ask) -> Answer[OrganizationRecord]:
     """An organization."""
     return _shown(_one(ask, ask.path["organization"]))
 
 
-@Operation("GET /organizations/{organization}/versions", about="nothing", answer=shapes.page(_VERSION))
-def versions(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /organizations/{organization}/versions", about="nothing")
+def versions(ask: Ask[None, PageQuery]) -> Answer[Page[OrganizationVersionRecord]]:
     """All versions of an organization, with who made them and why."""
     found = _one(ask, ask.path["organization"])
     return cut(ask, records.versions(ask.registry, found.name), lambda each: each.version, "versions", found.id)
 
 
-@Operation("GET /organizations/{organization}/names", about="nothing", answer=shapes.page(_NAME))
-def names_of(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /organizations/{organization}/names", about="nothing")
+def names_of(ask: Ask[None, PageQuery]) -> Answer[Page[GivenNameRecord]]:
     """List the trust domains and issuers that an organization was given."""
     found = _one(ask, ask.path["organization"])
     return cut(ask, given_names.given(ask.registry, found.name), lambda each: each.id, "names", found.id)
@@ -114,16 +110,16 @@ def _transition(change: Callable[..., OrganizationRecord | None], ask: Ask[Reaso
     return _shown(changed or found)
 
 
-@Operation("POST /organizations/{organization}/names", about="nothing", status=201, answer=_NAME)
-def give(ask: Ask[NewName]) -> Answer:
+@Operation("POST /organizations/{organization}/names", about="nothing", status=201)
+def give(ask: Ask[NewName]) -> Answer[GivenNameRecord]:
     """Give an organization a trust domain, or an issuer with an audience."""
     name = _one(ask, ask.path["organization"]).name
     made = given_names.give(ask.change(), actor=ask.actor, organization=name, **ask.body.model_dump())
     return Answer(body=made)
 
 
-@Operation("DELETE /organizations/{organization}/names/{name}", about="nothing", answer=_NAME, restricts=True)
-def take(ask: Ask[None, ReasonQuery]) -> Answer:
+@Operation("DELETE /organizations/{organization}/names/{name}", about="nothing", restricts=True)
+def take(ask: Ask[None, ReasonQuery]) -> Answer[GivenNameRecord]:
     """Take a name back from an organization; what was made with it stays."""
     name = _one(ask, ask.path["organization"]).name
     given, reason = ask.path["name"], ask.query.reason
@@ -131,10 +127,8 @@ def take(ask: Ask[None, ReasonQuery]) -> Answer:
     return Answer(body=taken)
 
 
-@Operation(
-    "PATCH /organizations/{organization}", about="nothing", answer=_ORGANIZATION, if_match="required", tagged=True
-)
-def update(ask: Ask[OrganizationPatch]) -> Answer:
+@Operation("PATCH /organizations/{organization}", about="nothing", if_match="required", tagged=True)
+def update(ask: Ask[OrganizationPatch]) -> Answer[OrganizationRecord]:
     """Change an organization's time zone, and how often its agents must be confirmed or are suspended."""
     name = ask.path["organization"]
     found = _one(ask, name)
@@ -155,16 +149,14 @@ def update(ask: Ask[OrganizationPatch]) -> Answer:
     return _shown(changed or found)
 
 
-@Operation(
-    "POST /organizations/{organization}/suspend", about="nothing", answer=_ORGANIZATION, restricts=True, tagged=True
-)
-def suspend(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /organizations/{organization}/suspend", about="nothing", restricts=True, tagged=True)
+def suspend(ask: Ask[Reasoned]) -> Answer[OrganizationRecord]:
     """Refuse the requests of all its agents until it is resumed."""
     return _transition(suspend_organization, ask)
 
 
-@Operation("POST /organizations/{organization}/resume", about="nothing", answer=_ORGANIZATION, tagged=True)
-def resume(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /organizations/{organization}/resume", about="nothing", tagged=True)
+def resume(ask: Ask[Reasoned]) -> Answer[OrganizationRecord]:
     """Let the agents of a suspended organization go on."""
 
     def check(session: Session) -> None:
@@ -175,9 +167,7 @@ def resume(ask: Ask[Reasoned]) -> Answer:
     return _transition(resume_organization, ask, check)
 
 
-@Operation(
-    "POST /organizations/{organization}/revoke", about="nothing", answer=_ORGANIZATION, restricts=True, tagged=True
-)
-def revoke(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /organizations/{organization}/revoke", about="nothing", restricts=True, tagged=True)
+def revoke(ask: Ask[Reasoned]) -> Answer[OrganizationRecord]:
     """End an organization and all that its agents may do, for good."""
     return _transition(revoke_organization, ask)

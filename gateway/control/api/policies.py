@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Operation, Query
 from gateway.policy.rollout import state
 from gateway.policy.rollout.state import PolicyState
@@ -17,8 +16,8 @@ class PoliciesQuery(Query):
     limit: int = Field(20, ge=1, le=500, description="The most attempts of the answer.")
 
 
-@Operation("GET /policies", about="gateway", answer=shapes.record(PolicyState))
-def policies(ask: Ask[None, PoliciesQuery]) -> Answer:
+@Operation("GET /policies", about="gateway")
+def policies(ask: Ask[None, PoliciesQuery]) -> Answer[PolicyState]:
     """Show which policies are in force, and which commits came into force or were refused, newest first.
 
     Of the whole gateway: one commit is in force for all organizations.

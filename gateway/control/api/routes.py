@@ -5,15 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 from sqlmodel import Session
 
-from gateway.control import shapes
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
+from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
 from gateway.registry import names, queries
 from gateway.registry.database import Registry
 from gateway.registry.records import RouteRecord
 from gateway.registry.upstreams import routes as upstream_routes
-
-_ROUTE = shapes.record(RouteRecord)
 
 
 class Member(Body):
@@ -44,19 +41,19 @@ class NewRoute(RouteBody):
     name: str
 
 
-def _shown(record: RouteRecord) -> Answer:
+def _shown(record: RouteRecord) -> Answer[RouteRecord]:
     return Answer(body=record, tag=tag(record.version, default=record.default), location=f"/routes/{record.name}")
 
 
-@Operation("GET /routes", answer=shapes.page(_ROUTE))
-def listed(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /routes")
+def listed(ask: Ask[None, PageQuery]) -> Answer[Page[RouteRecord]]:
     """List routes."""
     found = sorted(queries.routes(ask.registry, ask.tenant), key=lambda each: each.name)
     return cut(ask, found, lambda each: each.name, "routes")
 
 
-@Operation("POST /routes", status=201, answer=_ROUTE, tagged=True)
-def create(ask: Ask[NewRoute]) -> Answer:
+@Operation("POST /routes", status=201, tagged=True)
+def create(ask: Ask[NewRoute]) -> Answer[RouteRecord]:
     """Create a route."""
     name = ask.body.name
 
@@ -68,14 +65,14 @@ def create(ask: Ask[NewRoute]) -> Answer:
     return _shown(_put(ask, ask.change(absent), name))
 
 
-@Operation("GET /routes/{route}", answer=_ROUTE, tagged=True)
-def show(ask: Ask) -> Answer:
+@Operation("GET /routes/{route}", tagged=True)
+def show(ask: Ask) -> Answer[RouteRecord]:
     """A route."""
     return _shown(_one(ask))
 
 
-@Operation("PUT /routes/{route}", answer=_ROUTE, if_match="required", tagged=True)
-def replace(ask: Ask[RouteBody]) -> Answer:
+@Operation("PUT /routes/{route}", if_match="required", tagged=True)
+def replace(ask: Ask[RouteBody]) -> Answer[RouteRecord]:
     """Give a route other upstreams."""
 
     def current(session: Session) -> str:
@@ -100,8 +97,8 @@ def _put(ask: Ask[RouteBody], registry: Registry, name: str) -> RouteRecord:
     )
 
 
-@Operation("DELETE /routes/{route}", answer=_ROUTE)
-def remove(ask: Ask[None, ReasonQuery]) -> Answer:
+@Operation("DELETE /routes/{route}")
+def remove(ask: Ask[None, ReasonQuery]) -> Answer[RouteRecord]:
     """Remove a route; its upstreams stay."""
     removed = upstream_routes.remove_route(ask.change(), **ask.by, name=_one(ask).name, reason=ask.query.reason)
     return Answer(body=removed)

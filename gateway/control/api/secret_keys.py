@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gateway.control import shapes
-from gateway.control.operation import Answer, Ask, Operation, Reasoned
+from gateway.control.operation import Answer, Ask, Operation, Page, Reasoned
 from gateway.control.problems import Problem
 from gateway.registry.secret_keys import peppers, vault_rotation
 from gateway.registry.secret_keys.peppers import PepperUse
@@ -23,14 +23,15 @@ def vault(ask: Ask) -> Answer:
     return Answer(body={**members, "left": found.left})
 
 
-@Operation("PUT /vault", noun="secret-keys", about="gateway", heavy=True, answer=shapes.record(Rewrapped))
-def rotate(ask: Ask[Reasoned]) -> Answer:
+# PUT: it is many transactions, which an Idempotency-Key does not hold together, and goes on where it was.
+@Operation("PUT /vault", noun="secret-keys", about="gateway", heavy=True)
+def rotate(ask: Ask[Reasoned]) -> Answer[Rewrapped]:
     """Make a new key and put everything sealed under it, or go on with that."""
     return Answer(body=vault_rotation.rotate(ask.change(), ask.context.data.keys, ask.actor, reason=ask.body.reason))
 
 
-@Operation("GET /peppers", noun="secret-keys", about="gateway", answer=shapes.page(shapes.record(PepperUse)))
-def listed(ask: Ask) -> Answer:
+@Operation("GET /peppers", noun="secret-keys", about="gateway")
+def listed(ask: Ask) -> Answer[Page[PepperUse]]:
     """List the peppers, and how many keys that work are hashed under each."""
     return Answer(body={"items": peppers.uses(ask.registry, ask.context.data.keys), "next": None})
 

@@ -13,13 +13,11 @@ from collections.abc import Callable
 from pydantic import Field
 from sqlmodel import Session
 
-from gateway.control import shapes, tenants
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, cut
+from gateway.control import tenants
+from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned, cut
 from gateway.control.problems import Problem
 from gateway.registry import emergency_stops
 from gateway.registry.records import StopRecord
-
-_STOP = shapes.record(StopRecord)
 
 
 class NewStop(Body):
@@ -34,15 +32,15 @@ def _shown(ask: Ask, stop: StopRecord) -> StopRecord:
     return dataclasses.replace(stop, actor="", reason="") if foreign else stop
 
 
-@Operation("GET /stops", about="home", answer=shapes.page(_STOP))
-def listed(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /stops", about="home")
+def listed(ask: Ask[None, PageQuery]) -> Answer[Page[StopRecord]]:
     """List the emergency stops that are in force."""
     found = sorted(emergency_stops.stops(ask.registry, ask.organization), key=lambda each: each.id)
     return cut(ask, [_shown(ask, each) for each in found], lambda each: each.id, "stops")
 
 
-@Operation("POST /stops", about="home", answer=_STOP, restricts=True)
-def begin(ask: Ask[NewStop]) -> Answer:
+@Operation("POST /stops", about="home", restricts=True)
+def begin(ask: Ask[NewStop]) -> Answer[StopRecord]:
     """Refuse every agent of an organization, or of all, from the next request on."""
     if ask.body.everybody:
         ask.caller.check_everywhere("may not stop the agents of all")
@@ -62,14 +60,14 @@ def _one(ask: Ask) -> StopRecord:
     return found
 
 
-@Operation("GET /stops/{stop}", about="home", answer=_STOP)
-def show(ask: Ask) -> Answer:
+@Operation("GET /stops/{stop}", about="home")
+def show(ask: Ask) -> Answer[StopRecord]:
     """An emergency stop, also one that has ended."""
     return Answer(body=_shown(ask, _one(ask)))
 
 
-@Operation("POST /stops/{stop}/resume", about="home", answer=_STOP)
-def end(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /stops/{stop}/resume", about="home")
+def end(ask: Ask[Reasoned]) -> Answer[StopRecord]:
     """End an emergency stop; agents that were suspended or revoked stay so."""
     stop = _one(ask)
     if stop.organization is None:

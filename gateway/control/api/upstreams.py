@@ -16,7 +16,7 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.callers import Caller
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Reasoned, ReasonQuery, cut, tag
+from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
 from gateway.dataplane.registry_view import destination_of, opened, provider_of
 from gateway.errors import GatewayError
@@ -36,7 +36,6 @@ from gateway.upstream.providers.http import api, openapi
 from gateway.upstream.routing import Destination
 
 _UPSTREAM = shapes.record(UpstreamRecord, "specification")
-_OPERATION = shapes.record(UpstreamOperation)
 _MOST_BYTES = 4 * 1024 * 1024
 Secret: TypeAlias = Annotated[str, Field(pattern=r"^[!-~]{1,4096}$")]
 
@@ -91,8 +90,8 @@ def show(ask: Ask) -> Answer:
     return _shown(_one(ask))
 
 
-@Operation("GET /upstreams/{upstream}/operations", answer=shapes.page(_OPERATION))
-def operations(ask: Ask[None, PageQuery]) -> Answer:
+@Operation("GET /upstreams/{upstream}/operations")
+def operations(ask: Ask[None, PageQuery]) -> Answer[Page[UpstreamOperation]]:
     """The requests that an upstream takes, and under which action a policy sees each."""
     found = _one(ask)
     shown = upstream_operations.operations(found.name, found.provider, found.specification)
@@ -138,8 +137,8 @@ def check_reach(caller: Caller, url: str, *, insecure: bool) -> None:
         raise Problem(403, "forbidden", detail, hint=hint)
 
 
-@Operation("POST /upstreams/{upstream}/check", waits_for_others=True, answer=shapes.record(UpstreamCheck))
-def check(ask: Ask[Reasoned]) -> Answer:
+@Operation("POST /upstreams/{upstream}/check", waits_for_others=True)
+def check(ask: Ask[Reasoned]) -> Answer[UpstreamCheck]:
     """Ask an upstream for its models with the stored key now, and say what is wrong."""
     [found] = _checked(ask, [ask.path["upstream"]])
     return Answer(body=found)

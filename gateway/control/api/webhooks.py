@@ -91,8 +91,8 @@ def show(ask: Ask) -> Answer:
     return Answer(body=_shown(_one(ask), deliveries.states(ask.context.data.runtime_db)))
 
 
-@Operation("POST /webhooks/{webhook}/test", answer=shapes.record(Trial), waits_for_others=True)
-def try_out(ask: Ask) -> Answer:
+@Operation("POST /webhooks/{webhook}/test", waits_for_others=True)
+def try_out(ask: Ask) -> Answer[Trial]:
     """Send the event `webhook.test` to a webhook now, and say what became of it."""
     done = trial.carry_out(ask.registry, ask.context.vault, ask.tenant, _one(ask).id)
     return Answer(body=done)
