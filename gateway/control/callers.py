@@ -74,8 +74,16 @@ def actor() -> str:
     return f"local:{os.getuid()}"
 
 
+def may(caller: Caller, noun: str, *, write: bool) -> bool:
+    """True if the operator's role and token are for reading or changing things of this kind."""
+    token = caller.token
+    return operator_roles.may(caller.operator.role, noun, write=write) and operator_roles.within(
+        token.scopes, noun, write=write
+    )
+
+
 def check_access(caller: Caller, noun: str, *, write: bool) -> None:
-    """Raise `Problem` 403 unless the operator's role and token are for reading or changing things of this kind."""
+    """Raise `Problem` 403 unless the operator `may`."""
     what = f"{'change' if write else 'read'} {noun if noun != 'audit' else 'audit entries'}"
     if not operator_roles.may(caller.operator.role, noun, write=write):
         detail = f"an operator with the role {caller.operator.role} may not {what}"

@@ -329,14 +329,23 @@ DECLARED: Final[defaultdict[str, list[Operation]]] = defaultdict(list)
 """The operations of each module of `api/`, in the order of its file."""
 
 
+def position(ask: Ask[object, PageQuery], *place: str) -> Any:
+    """Where a page of the list `place` begins: after this; None for the first page."""
+    cursor = ask.query.cursor
+    return None if cursor is None else ask.context.cursors.open(cursor, ask.organization or "", *place)
+
+
+def paged(ask: Ask, items: Sequence[T], last: Any, *place: str) -> Answer[Page[T]]:
+    """A page of the list `place` that ends at the position `last`; None if no other follows."""
+    following = None if last is None else ask.context.cursors.seal(last, ask.organization or "", *place)
+    return Answer(body={"items": items, "next": following})
+
+
 def cut(ask: Ask[object, PageQuery], items: Sequence[T], key: Callable[[T], Any], *place: str) -> Answer[Page[T]]:
     """One page of a whole list, which is in the order of `key`."""
-    place = (ask.organization or "", *place)
-    start = 0
-    if ask.query.cursor is not None:
-        after = ask.context.cursors.open(ask.query.cursor, *place)
+    start, after = 0, position(ask, *place)
+    if after is not None:
         start = next((number for number, each in enumerate(items) if key(each) > after), len(items))
     shown = items[start : start + ask.query.limit]
     more = start + len(shown) < len(items)
-    cursor = ask.context.cursors.seal(key(shown[-1]), *place) if more else None
-    return Answer(body={"items": shown, "next": cursor})
+    return paged(ask, shown, key(shown[-1]) if more else None, *place)

@@ -10,7 +10,20 @@ from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Query, Reasoned, cut, tag
+from gateway.control.operation import (
+    Answer,
+    Ask,
+    Body,
+    Operation,
+    Page,
+    PageQuery,
+    Query,
+    Reasoned,
+    cut,
+    paged,
+    position,
+    tag,
+)
 from gateway.control.problems import Problem
 from gateway.registry import pages, queries
 from gateway.registry.agents import fields as agent_fields
@@ -124,20 +137,19 @@ def standing(ask: Ask[None, StandingQuery]) -> Answer:
 def listed(ask: Ask[None, AgentQuery]) -> Answer:
     """List agents, also those that have ended, now or as they were at a time."""
     given = ask.query
-    place = (ask.tenant, "agents", given.status or "", given.team or "", str(given.at or ""), given.search or "")
-    after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
+    place = ("agents", given.status or "", given.team or "", str(given.at or ""), given.search or "")
+    after = position(ask, *place)
     if after is None and given.after is not None:
         after = queries.agent(ask.registry, ask.tenant, given.after).id
     at_ns = nanoseconds(given.at)
     if at_ns is not None:
         then, last = as_of.page_at(ask.registry, ask.tenant, at_ns, after=after, limit=given.limit)
-        following = None if last is None else ask.context.cursors.seal(last, *place)
         wanted = [
             each.agent
             for each in then.agents
             if given.status in (None, each.agent.status) and given.team in (None, each.agent.team)
         ]
-        return Answer(body={"items": wanted, "next": following})
+        return paged(ask, wanted, last, *place)
     found, more = pages.agents(
         *(ask.registry, ask.tenant),
         after=after,
@@ -146,8 +158,7 @@ def listed(ask: Ask[None, AgentQuery]) -> Answer:
         team=given.team,
         search=given.search,
     )
-    cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
-    return Answer(body={"items": found, "next": cursor})
+    return paged(ask, found, found[-1].id if more else None, *place)
 
 
 @Operation("POST /agents", status=201, tagged=True)

@@ -13,7 +13,7 @@ from gateway.approvals import reviews
 from gateway.approvals.records import RequestRecord
 from gateway.approvals.reviews import Reviewer
 from gateway.control import shapes
-from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned
+from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned, paged, position
 
 _TEXT = {"type": ["string", "null"]}
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -53,14 +53,13 @@ def _reviewer(ask: Ask) -> Reviewer:
 def listed(ask: Ask[None, RequestQuery]) -> Answer[Page[RequestRecord]]:
     """List requests for approval, the newest first."""
     given = ask.query
-    place = (ask.tenant, "approvals", given.state or "", given.agent or "")
-    after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
+    place = ("approvals", given.state or "", given.agent or "")
+    after = position(ask, *place)
     states = () if given.state is None else (given.state,)
     found, more = reviews.listed(
         ask.registry, ask.tenant, states=states, agent=given.agent, after=after, limit=given.limit
     )
-    cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
-    return Answer(body={"items": found, "next": cursor})
+    return paged(ask, found, found[-1].id if more else None, *place)
 
 
 @Operation("GET /approvals/{approval}")

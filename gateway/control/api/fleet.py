@@ -18,11 +18,10 @@ from pydantic import Field, WithJsonSchema
 from gateway.control import shapes
 from gateway.control.api.keys import check_actions
 from gateway.control.api.upstreams import Secret, check_reach
-from gateway.control.callers import Caller, check_access
+from gateway.control.callers import Caller, check_access, may
 from gateway.control.operation import Answer, Ask, Operation, Reasoned, Schema
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError
-from gateway.identity import operator_roles
 from gateway.registry.database import Registry
 from gateway.registry.fleet import document, export, posted
 from gateway.registry.fleet.apply import Applier
@@ -166,12 +165,6 @@ def check_steps(caller: Caller, steps: Sequence[Step]) -> None:
         check_access(caller, noun, write=True)
 
 
-def may_change(caller: Caller, noun: str) -> bool:
-    return operator_roles.may(caller.operator.role, noun, write=True) and operator_roles.within(
-        caller.token.scopes, noun, write=True
-    )
-
-
 @Operation("GET /fleet", answer=_FLEET)
 def exported(ask: Ask) -> Answer:
     """An organization's part of the registry as a fleet file, without secrets."""
@@ -265,7 +258,7 @@ def _planner(ask: Ask, registry: Registry, read: Document, given: FleetBody, *, 
         prune=given.prune,
         keys=keys,
         # Who only reads must not find out secrets by guessing.
-        compare_secrets=may_change(ask.caller, "upstreams"),
+        compare_secrets=may(ask.caller, "upstreams", write=True),
         of_gateway=ask.caller.organization is None,
         replace_revoked=given.replace_revoked,
     )

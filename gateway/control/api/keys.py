@@ -10,7 +10,7 @@ from pydantic import Field
 
 from gateway.control import shapes
 from gateway.control.api.times import Seconds, lifetime
-from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, paged, position
 from gateway.control.problems import Problem
 from gateway.errors import Hint, UnknownError, did_you_mean
 from gateway.identity import credentials, key_scope, public_keys
@@ -111,14 +111,13 @@ def uses_of(ask: Ask) -> Mapping[str, int]:
 def listed(ask: Ask[None, KeyQuery]) -> Answer:
     """List keys without their secrets, also dead ones."""
     given = ask.query
-    place = (ask.tenant, "keys", given.agent or "", given.method or "")
-    after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
+    place = ("keys", given.agent or "", given.method or "")
+    after = position(ask, *place)
     found, more = pages.keys(
         ask.registry, ask.tenant, after=after, limit=given.limit, agent=given.agent, method=given.method
     )
-    cursor = ask.context.cursors.seal(found[-1].id, *place) if more else None
     uses = uses_of(ask)
-    return Answer(body={"items": [shown(each, uses) for each in found], "next": cursor})
+    return paged(ask, [shown(each, uses) for each in found], found[-1].id if more else None, *place)
 
 
 class _Given(TypedDict):

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 from gateway.call import Call
 from gateway.control import permissions, shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, paged, position
 from gateway.control.permission_calls import calls_of, told
 from gateway.control.permission_records import NOT_CONSIDERED, AskedCall, Permission
 from gateway.registry.documents import timestamp
@@ -65,8 +65,8 @@ def listed(ask: Ask[None, CallPageQuery]) -> Answer:
     """
     given = ask.query
     call, when, time_ns = _asked(ask)
-    place = (ask.tenant, "permissions", str(given.at or ""))
-    after = None if given.cursor is None else ask.context.cursors.open(given.cursor, *place)
+    place = ("permissions", str(given.at or ""))
+    after = position(ask, *place)
     then, last = as_of.page_at(ask.registry, ask.tenant, when, after=after, limit=given.limit)
     found: list[Permission] = []
     ends = time.monotonic() + _SECONDS
@@ -75,8 +75,7 @@ def listed(ask: Ask[None, CallPageQuery]) -> Answer:
         if time.monotonic() > ends and agent != then.agents[-1].agent.id:
             last = agent
             break
-    following = None if last is None else ask.context.cursors.seal(last, *place)
-    return _answer(call, then, time_ns, found, following)
+    return _answer(call, then, time_ns, found, paged(ask, found, last, *place).body["next"])
 
 
 @Operation("GET /agents/{agent}/permissions", heavy=True, answer=_ANSWER)
