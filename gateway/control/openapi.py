@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.control import shapes
-from gateway.control.operation import Operation, Schema
+from gateway.control.operation import Operation
+from gateway.control.shapes import Schema
 
 _TITLE: Final = "Agent Identity Gateway: control API"
 

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypedDict, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
 from gateway.audit.log_reader import IndexedLog
+from gateway.control import shapes
 from gateway.control.problems import Problem
+from gateway.control.shapes import Schema
 from gateway.identity import operator_roles
 from gateway.upstream import strict_json
 
@@ -36,8 +38,6 @@ if TYPE_CHECKING:  # a command imports what its own operation needs, and no more
     from gateway.registry.database import Registry, Step
     from gateway.secrets.vault import Vault
     from gateway.settings import Settings
-
-Schema: TypeAlias = dict[str, Any]
 
 T = TypeVar("T")
 A = TypeVar("A", covariant=True, default=Any)
@@ -292,8 +292,6 @@ class Operation:
         """The schema of what it answers."""
         if self.answer is not None:
             return self.answer
-        from gateway.control import shapes
-
         (kind,) = get_args(eval(self.function.__annotations__["return"], self.function.__globals__))  # noqa: S307
         return shapes.page(shapes.record(*get_args(kind))) if get_origin(kind) is Page else shapes.record(kind)
 

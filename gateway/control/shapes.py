@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter
 
-from gateway.control.operation import Schema
+Schema: TypeAlias = dict[str, Any]
 
 TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 

@@ -19,8 +19,9 @@ from gateway.control import shapes
 from gateway.control.api.keys import check_actions
 from gateway.control.api.upstreams import Secret, check_reach
 from gateway.control.callers import Caller, check_access, may
-from gateway.control.operation import Answer, Ask, Operation, Reasoned, Schema
+from gateway.control.operation import Answer, Ask, Operation, Reasoned
 from gateway.control.problems import Problem
+from gateway.control.shapes import Schema
 from gateway.errors import GatewayError
 from gateway.registry.database import Registry
 from gateway.registry.fleet import document, export, posted
