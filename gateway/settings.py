@@ -96,6 +96,10 @@ class Settings:
     )
     policy_deadline_ms: int = _setting(100, "how long judging one request may take", 1, 1_000, "milliseconds")
 
+    approval_hold: float = _seconds(
+        50.0, "how long a call that people must approve waits for them on its connection; 0: not at all", 0, 3600
+    )
+
     default_output_tokens: int = _setting(
         4096, "output limit of a call that has none, where a limit on tokens or spend applies", 16, 10_000_000, "tokens"
     )

@@ -38,7 +38,7 @@ MAX_SECONDS: Final = 7 * 24 * 3600
 
 _BUSY_SECONDS: Final = 10.0
 _FOUND: Final = """
-SELECT id, state, commitment, requirements, expires_ns, settled_by FROM approval_request
+SELECT id, state, salt, requirements, expires_ns, decision_id FROM approval_request
  WHERE agent_id = ? AND digest = ?
 """
 _REVIEWERS: Final = "SELECT actor FROM approval_review WHERE request_id = ? AND verdict = 'approved' ORDER BY actor"
@@ -67,10 +67,11 @@ class Request(NamedTuple):
 
     id: str
     state: str
-    commitment: str
+    salt: bytes
     requirements: list[dict[str, Any]]
     expires_ns: int
-    settled_by: str | None
+    # The decision that has asked for it.
+    decision_id: str
 
     def stands(self, now_ns: int) -> bool:
         """True while it says something about the call; one whose time is over says nothing."""
@@ -184,7 +185,7 @@ class Askings:
             ),
         )
         db.execute(_OUTBOX, (identifier, call.organization, _text(entry), now_ns))
-        return Request(identifier, "waiting", promise, demanded, expires_ns, None)
+        return Request(identifier, "waiting", salt, demanded, expires_ns, asking.decision_id)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -215,8 +216,8 @@ def _one(db: sqlite3.Connection, agent_id: str, digest: bytes) -> Request | None
     row = db.execute(_FOUND, (agent_id, digest)).fetchone()
     if row is None:
         return None
-    identifier, state, commitment, requirements, expires_ns, settled_by = row
-    return Request(identifier, state, commitment, orjson.loads(requirements), expires_ns, settled_by)
+    identifier, state, salt, requirements, expires_ns, decision_id = row
+    return Request(identifier, state, salt, orjson.loads(requirements), expires_ns, decision_id)
 
 
 def _text(value: Any) -> str:

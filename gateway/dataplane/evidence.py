@@ -66,6 +66,10 @@ def decided(judged: Judged) -> Decided:
         fields["forwarded_model"] = call.model
     if call.stores:
         fields["stores"] = True
+    if judged.approval_commitment:
+        fields["approval"], fields["approval_commitment"] = judged.approval, judged.approval_commitment
+    elif judged.approval:
+        fields["denied_approval"] = judged.approval
     if request.user_agent:
         fields["user_agent"] = request.user_agent
     if request.trace_id:

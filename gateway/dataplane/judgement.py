@@ -65,6 +65,7 @@ def judge(
     budget: Budget | None = None,
     destination: Destination | None = None,
     kept: Kept | None = None,
+    approval: Mapping[str, Any] | None = None,
 ) -> Judgement:
     """Judge a call, of a request or of anybody who asks what would become of one. Nothing is reserved or recorded here.
 
@@ -73,7 +74,7 @@ def judge(
     of. The rest is as in `authorization.decide`.
     """
     found = authorization.decide(
-        judges, principal, call, now_ns, ends=ends, usage=usage, clock=clock, foreign=foreign
+        judges, principal, call, now_ns, ends=ends, usage=usage, clock=clock, foreign=foreign, approval=approval
     )  # fmt: skip
     document = found.input
     edits: tuple[str, ...] = ()
@@ -102,19 +103,31 @@ class Judge:
         self._long: set[str] = set()
 
     async def decide(
-        self, admitted: Admitted, call: Call, judges: Panel, foreign: tuple[Reference, ...], kept: Kept | None
+        self,
+        admitted: Admitted,
+        call: Call,
+        judges: Panel,
+        foreign: tuple[Reference, ...],
+        kept: Kept | None,
+        approval: Mapping[str, Any] | None = None,
     ) -> tuple[Judgement, str]:
         """Judge the call. The text says what bundles would have decided that do not count."""
         # A bound of its tokens looks at all characters of a body, and some take a microsecond each.
         if judges.summary not in self._long and len(admitted.request.received) <= LARGE_BODY:
-            return self._decide(admitted, call, judges, foreign, kept)
+            return self._decide(admitted, call, judges, foreign, kept, approval)
         whose = holders_of(admitted.principal)
-        found = await beside(self.turns, whose, self._decide, admitted, call, judges, foreign, kept)
+        found = await beside(self.turns, whose, self._decide, admitted, call, judges, foreign, kept, approval)
         admitted.request.count_spooled(found[0].call)
         return found
 
     def _decide(
-        self, admitted: Admitted, call: Call, judges: Panel, foreign: tuple[Reference, ...], kept: Kept | None
+        self,
+        admitted: Admitted,
+        call: Call,
+        judges: Panel,
+        foreign: tuple[Reference, ...],
+        kept: Kept | None,
+        approval: Mapping[str, Any] | None,
     ) -> tuple[Judgement, str]:
         """Touches nothing of the request, so it may run beside the event loop."""
         principal, destination = admitted.principal, admitted.match.destination
@@ -124,7 +137,7 @@ class Judge:
         apply = functools.partial(obliged, destination.provider)
         found = judge(
             judges, principal, call, now_ns, apply, began + self._deadline,
-            foreign=foreign, usage=usage, budget=self._budget, destination=destination, kept=kept,
+            foreign=foreign, usage=usage, budget=self._budget, destination=destination, kept=kept, approval=approval,
         )  # fmt: skip
         if found.call is not call:
             found = replace(found, call=receiving.spooled(found.call, admitted.request.received))

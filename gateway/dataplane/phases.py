@@ -219,6 +219,12 @@ class Judged:
     reservation: CallReservation | None
     # What is done with its content; None if nothing is kept of it.
     keeping: Keeping | None
+    # The request for approval that the call makes or uses.
+    approval: str = ""
+    # What the log has of the call in the entries about its request; empty if the request is none that stands for it.
+    approval_commitment: str = ""
+    # Its decision must have an entry of its own, because a request names it.
+    told_alone: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -32,7 +32,8 @@ from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import aws_clients, client_headers, preconditions, receiving, rejected, wrong_server
 from gateway.dataplane.admission import Admission
-from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer
+from gateway.dataplane.approving import Approvals, AwaitingError
+from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer, again
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.complaints import Complaints
@@ -68,6 +69,7 @@ from gateway.outbound.client import NotConnectedError, UpstreamClient
 from gateway.outbound.connection import Answer
 from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
+from gateway.policy.decision import APPROVAL
 from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.references import References
 from gateway.settings import Settings
@@ -104,6 +106,7 @@ class DataPlane:
         tracer: Tracer | None = None,
         clients: LegacyClients | None = None,
         outages: Outages | None = None,
+        approvals: Approvals | None = None,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -117,6 +120,7 @@ class DataPlane:
         self._tracer = tracer
         self._clients = clients
         self._outages = outages
+        self._approvals = approvals
         self._complaints = Complaints()
         self._admission = Admission(settings)
         # Half of the memory is for reading one large body at a time: whatever others hold, there is room for that.
@@ -151,7 +155,11 @@ class DataPlane:
         observed = first = Observed(request, new_id("dec_"), began)
         try:
             failure = await self._attempt(await self._admit(observed, scope, receive, client), client, send)
-            if failure is not None:
+            if failure is not None and self._approvals is not None:
+                observed, failure = await self._wait_for_people(self._approvals, failure, client, send)
+            if failure is not None and isinstance(failure.denied, AwaitingError):
+                await self._teller.tell(failure, client, send)
+            elif failure is not None:
                 attempt = functools.partial(self._attempt, client=client, send=send)
                 done = await self._chooser.go_on(failure, attempt, client)
                 if isinstance(done, Failure):
@@ -206,6 +214,23 @@ class DataPlane:
         finally:
             if place.is_at_work:
                 place.rest()
+
+    async def _wait_for_people(
+        self, approvals: Approvals, failure: Failure, client: Departure, send: Send
+    ) -> tuple[Observed, Failure | None]:
+        """Let a call that people must approve wait for them; each further try is judged from the beginning."""
+        ends = approvals.ends()
+        while True:
+            admitted = failure.admitted
+            if not await approvals.hold(failure.denied, admitted.request, client, ends):
+                return admitted.observed, failure
+            place = self._admission.enter(admitted.principal)
+            admitted.request.take_place(place)
+            following = again(admitted, admitted.match, admitted.others, admitted.retries)
+            failed = await self._attempt(replace(following, place=place), client, send)
+            if failed is None:
+                return following.observed, None
+            failure = failed
 
     # Admit: steps 1 to 4
 
@@ -294,6 +319,11 @@ class DataPlane:
             kept = await self._reader.kept(principal, match, call)
             observed.judging_ns = time.monotonic_ns()
             found, shadow = await self._judgements.decide(admitted, call, judges, foreign, kept)
+            consent = None
+            if found.authorization.code == APPROVAL and self._approvals is not None:
+                consent = await self._approvals.of(admitted, call, found.authorization)
+                if (given := consent.document) is not None:
+                    found, shadow = await self._judgements.decide(admitted, call, judges, foreign, kept, given)
             observed.panel, observed.model = found.authorization.panel, found.call.model
             keeping = None
             if self._contents is not None and principal.content is not None:
@@ -309,8 +339,11 @@ class DataPlane:
                 found.output_limit,
                 found.reservation,
                 keeping,
+                *(() if consent is None else consent.told(found.authorization)),
             )
             await self._recorder.decided(judged)
+            if consent is not None and self._approvals is not None:
+                await self._approvals.settle(consent, found.authorization, observed.decision_id)
             if not found.authorization.allow:
                 raise denial(found.authorization)
             return judged

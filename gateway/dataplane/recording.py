@@ -10,6 +10,9 @@ import asyncio
 import logging
 import time
 
+import orjson
+
+from gateway.audit import grants
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import evidence, misreports
@@ -64,7 +67,7 @@ class Recorder:
         """
         principal, observed = judged.admitted.principal, judged.admitted.observed
         has_room = self._denials.has_room(principal)
-        if not has_room and not judged.authorization.allow:
+        if not has_room and not judged.authorization.allow and not judged.told_alone:
             self._count(observed, principal, judged.authorization.code)
             return
         if len(observed.request.received) <= LARGE_BODY:
@@ -85,7 +88,9 @@ class Recorder:
         if committed.recorded and committed.entry["allow"] is not True:
             self._denials.spend(principal, intent)
         if intent.allow and committed.entry["allow"] is not True:
-            # The log has the last word: a reservation can turn an allow around inside its transaction.
+            # The log has the last word: limits and approvals are looked at inside its transaction.
+            if committed.entry["reason"] == grants.REASON:
+                raise Denied(grants.REASON, reasons=orjson.loads(str(committed.entry["reasons_json"])))
             denied = refusal_of_limits(committed.entry)
             if self._measures is not None:
                 self._measures.limited(intent.organization, denied.facts or ())

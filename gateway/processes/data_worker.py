@@ -18,7 +18,9 @@ from typing import Any, Protocol, TypeVar
 
 from starlette.types import ASGIApp
 
+from gateway.approvals.asking import Askings
 from gateway.audit.writer import AuditWriter
+from gateway.dataplane.approving import Approvals
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
@@ -189,6 +191,7 @@ class DataWorker:
             tracer=traces,
             clients=self._clients,
             outages=self._outages,
+            approvals=Approvals.of_settings(settings, Askings(self._data.registry_db, vault, self._boot)),
         )
         self._run("ending the calls of who was revoked", plane.watch.run())
         self._run("measuring the load", self._measures.run(plane.load))

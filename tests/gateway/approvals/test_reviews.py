@@ -13,7 +13,7 @@ import pytest
 
 from gateway.approvals import reviews, tending
 from gateway.approvals.asking import MAX_OF_AGENT, Asking, Askings, Request
-from gateway.approvals.calls import RawCall
+from gateway.approvals.calls import RawCall, committed
 from gateway.approvals.reviews import Reviewer
 from gateway.audit import grants, signer, storage
 from gateway.audit.writer import AuditWriter
@@ -145,7 +145,8 @@ def test_somebody_approves(desk: Desk) -> None:
     made = desk.entries()
     assert [each["what"] for each in made] == [grants.REQUESTED, grants.VIEWED, grants.REVIEWED, grants.DECIDED]
     assert made[-1]["id"] == grants.grant_id(asked.id)
-    assert {each["approval_commitment"] for each in made} == {asked.commitment}
+    promised = committed(asked.salt, desk.call(b"{}").digest([BIG]))
+    assert {each["approval_commitment"] for each in made} == {promised}
     desk.askings.used(asked.id, "dec_x", time.time_ns())
     assert desk.state(asked.id) == "used"
     assert desk.ask().id != asked.id

@@ -1,0 +1,241 @@
+"""Calls that people must approve: find or make the request of one, hold its client for a while, say that it was used.
+
+A call that asks is a decision that denies; the call that runs is another one, judged from the beginning. What is here
+only brings the two together: the log decides whether an approval can be used (`gateway/audit/grants.py`). While a
+client is held its request has no place among those in progress, and nothing is reserved for it.
+Specification: docs/explanation/approvals.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.approvals.asking import Asking, Askings, Request
+from gateway.approvals.calls import MAX_BODY, RawCall, committed
+from gateway.audit.balance import shown_time
+from gateway.call import Call
+from gateway.dataplane.phases import Admitted
+from gateway.dataplane.phases import Request as Held
+from gateway.errors import Denied
+from gateway.frozen import frozen
+from gateway.http.departure import Departure
+from gateway.policy.authorization import Authorization
+from gateway.policy.decision import ALLOWED, APPROVAL
+from gateway.settings import Settings
+from gateway.shares import NoShareError, Shares
+
+logger = logging.getLogger("gateway.dataplane.approving")
+
+POLL_SECONDS: Final = 0.25
+"""How often the requests of held clients are looked at, all at once."""
+RETRY_SECONDS: Final = 10
+"""When a client that was not held shall ask again."""
+
+
+class AwaitingError(Denied):
+    """The refusal of a call whose request waits, so that it may be allowed later; `request` is its id."""
+
+    def __init__(self, request: str, **more: Any) -> None:
+        super().__init__(APPROVAL, **more)
+        self.request = request
+
+
+@frozen()
+class Consent:
+    """The request of a call. `document` is the approval that the call can use; None while there is none."""
+
+    request: Request
+    commitment: str
+    document: Mapping[str, Any] | None
+    # The request was made by this very call.
+    new: bool = False
+
+    def told(self, found: Authorization) -> tuple[str, str, bool]:
+        """The members of `Judged` that this is: which request the decision is about."""
+        if found.code not in (ALLOWED, APPROVAL):
+            return "", "", False  # other reasons deny the call, whatever people say
+        stands = self.request.state != "denied"
+        return self.request.id, self.commitment if stands else "", self.new
+
+
+class Approvals:
+    """The approvals of one worker's calls. `url` is where people review a request, with its id in the place of `{}`."""
+
+    def __init__(self, askings: Askings, hold: float, url: str, most_held: int) -> None:
+        self._askings = askings
+        self._hold = hold
+        self._url = url
+        self._held = Shares("calls that wait for people", most_held)
+        self._waiting: dict[str, set[asyncio.Future[str]]] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of_settings(cls, settings: Settings, askings: Askings) -> Approvals:
+        base = settings.control_url.rstrip("/") or f"http://{settings.control_host}:{settings.control_port}"
+        return cls(askings, settings.approval_hold, f"{base}/dashboard/approvals/{{}}", settings.max_requests)
+
+    async def of(self, admitted: Admitted, call: Call, found: Authorization) -> Consent:
+        """The request of a call that policies allow only after an approval; makes it if there is none."""
+        raw = _raw(admitted)
+        if len(raw.body) > MAX_BODY:
+            raise Denied(APPROVAL, reasons=[f"its body has more than {MAX_BODY} bytes, so nobody can review it"])
+        return await asyncio.to_thread(self._of, admitted, call, found, raw)
+
+    def _of(self, admitted: Admitted, call: Call, found: Authorization, raw: RawCall) -> Consent:
+        digest, now = raw.digest(found.approvals), time.time_ns()
+        request, new = self._askings.find(raw.agent_id, digest), False
+        if request is None or not request.stands(now):
+            observed = admitted.observed
+            asking = Asking(
+                call=raw,
+                digest=digest,
+                requirements=found.approvals,
+                key_id=admitted.principal.key_id,
+                decision_id=observed.decision_id,
+                about=_about(admitted, call),
+            )
+            request = self._askings.ask(asking, now)
+            new = request.decision_id == observed.decision_id
+        promise = committed(request.salt, digest)
+        approved = request.state == "approved" and request.stands(now)
+        return Consent(request, promise, self._askings.approval(request) if approved else None, new)
+
+    async def settle(self, consent: Consent, found: Authorization, decision: str) -> None:
+        """The decision is recorded: raises the refusal of a call that may not run, or says that the approval is used.
+
+        What people see of that may come later; the log has it already.
+        """
+        if found.code == APPROVAL:
+            raise self._denial(consent, found)
+        if not found.allow:
+            return
+        try:
+            await asyncio.to_thread(self._askings.used, consent.request.id, decision, time.time_ns())
+        except Denied as error:
+            logger.warning("that %s was used is noted later: %s", consent.request.id, error.detail)
+
+    def _denial(self, consent: Consent, found: Authorization) -> Denied:
+        """The refusal of a call that may not run, or not yet."""
+        request = consent.request
+        if request.state == "denied":
+            return Denied(APPROVAL, reasons=[*found.reasons, f"a person has denied this call ({request.id})"])
+        if request.state == "approved":
+            why = "it is approved, and its policies demand something else since then"
+            return Denied(APPROVAL, reasons=[*found.reasons, why])
+        url = self._url.replace("{}", request.id)
+        until = shown_time(request.expires_ns // 10**9)
+        told = (
+            f"the request {request.id} waits for that until {until}: {url}; send the same call again once it is given"
+        )
+        return AwaitingError(
+            request.id,
+            reasons=[*found.reasons, told],
+            headers=[(b"retry-after", b"%d" % RETRY_SECONDS)],
+            facts=[{"approval": request.id, "url": url, "expires_at": until}],
+        )
+
+    async def hold(self, denied: Denied, request: Held, client: Departure, ends: float) -> bool:
+        """Wait until people have decided about a call, at most until `ends`; true if it should be tried again.
+
+        Meanwhile the request has no place among those in progress, so it needs another one then.
+        """
+        loop = asyncio.get_running_loop()
+        if not isinstance(denied, AwaitingError) or client.gone or loop.time() >= ends:
+            return False
+        holders = request.turn.holders
+        try:
+            self._held.take(*holders)
+        except NoShareError:
+            return False  # the client comes again by itself
+        request.turn.release()
+        request.leave()
+        state: asyncio.Future[str] = loop.create_future()
+        client.tell = lambda: _set(state, "")
+        try:
+            async with asyncio.timeout_at(ends):
+                found = await self._settled(denied.request, state)
+                if found == "approved":
+                    await asyncio.sleep(POLL_SECONDS)  # its entry is about to be in the log
+        except TimeoutError:
+            return False
+        finally:
+            client.tell = None
+            self._held.give_back(*holders)
+        return not client.gone and found in ("approved", "denied")
+
+    async def _settled(self, request: str, state: asyncio.Future[str]) -> str:
+        """The state of a request that does not wait any more."""
+        waiting = self._waiting.setdefault(request, set())
+        waiting.add(state)
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        try:
+            return await state
+        finally:
+            waiting.discard(state)
+            if not waiting:
+                del self._waiting[request]
+
+    def ends(self) -> float:
+        """Until when a client that asks now is held, by the event loop's clock."""
+        return asyncio.get_running_loop().time() + self._hold
+
+    async def _look(self) -> None:
+        """Wake held clients whose requests are settled, while there are any."""
+        try:
+            while self._waiting:
+                await asyncio.sleep(POLL_SECONDS)
+                try:
+                    states = await asyncio.to_thread(self._askings.states, list(self._waiting))
+                except Denied as error:
+                    logger.warning("requests for approval cannot be looked at: %s", error.detail)
+                    continue
+                for request, held in self._waiting.items():
+                    if (state := states.get(request, "")) != "waiting":
+                        for each in held:
+                            _set(each, state)
+        finally:
+            self._looking = None
+
+
+def _set(state: asyncio.Future[str], found: str) -> None:
+    if not state.done():
+        state.set_result(found)
+
+
+def _raw(admitted: Admitted) -> RawCall:
+    principal, destination, head = admitted.principal, admitted.match.destination, admitted.head
+    return RawCall(
+        organization=principal.organization,
+        agent_id=principal.agent_id,
+        upstream_id=destination.id,
+        base_url=destination.base_url,
+        method=admitted.target.method,
+        path=admitted.target.path,
+        query=head.query,
+        headers=head.headers,
+        content_type=head.content_type,
+        body=admitted.request.received,
+    )
+
+
+def _about(admitted: Admitted, call: Call) -> dict[str, str | int | bool | None]:
+    """What lists and entries show of a call: no content."""
+    principal = admitted.principal
+    return {
+        "agent_name": principal.name,
+        "agent_version": principal.version,
+        "key": principal.key_id,
+        "action": call.action,
+        "upstream": call.upstream,
+        "provider": call.provider,
+        "model": call.model,
+        "method": call.method,
+        "path": call.path,
+        "stream": call.stream,
+        "request_bytes": len(admitted.request.received),
+    }
