@@ -140,7 +140,7 @@ def reason_codes() -> str:
         "## For clients",
         "The third column is `x-should-retry`, on which OpenAI's and Anthropic's SDKs act. `limit_exceeded` says "
         "`true` only if the limit has room again within a minute. After `outcome_unrecorded` the provider has "
-        "carried the request out, so a repetition would carry it out twice. No request gets `approval_required` yet.",
+        "carried the request out, so a repetition would carry it out twice.",
         _table(("code", "status", "retry", "means"), rows),
         "## For operators",
         "`gateway explain ID` says the same for one refusal, with more detail for `bad_credentials`. For the verdicts "

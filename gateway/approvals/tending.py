@@ -12,7 +12,10 @@ from sqlalchemy import and_, or_, text
 from sqlmodel import Session, col, select
 
 from gateway.approvals import reviews
+from gateway.approvals.status import UNDECIDED
+from gateway.audit import entry as entries
 from gateway.audit import grants
+from gateway.audit.log_reader import LogIndex
 from gateway.registry.approvals import UNSETTLED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, ApprovalRequest, EmergencyStop, Organization, Team, table
@@ -35,6 +38,16 @@ def tend(registry: Registry, used_by: Callable[[str], str], now_ns: int) -> int:
             with registry.write() as session:
                 done += sum(_settle(session, each, used_by, now_ns) for each in due)
     return done + _forget(registry, now_ns)
+
+
+def used_by(log: LogIndex) -> Callable[[str], str]:
+    """Finds the decision in the entry with this id, which says that an approval was used; empty if there is none."""
+
+    def find(event_id: str) -> str:
+        row = log.execute("SELECT leaf FROM entry WHERE event_id = ?", (event_id,)).fetchone()
+        return "" if row is None else str(entries.decode(row[0])["decision"])
+
+    return find
 
 
 def _candidates(registry: Registry, now_ns: int) -> list[str]:
@@ -80,7 +93,7 @@ def _outcome(
     if row.state == "approved" and (decision := used_by(grants.use_id(row.id))):
         return row, tenant, "used", decision, ""
     if now_ns >= row.expires_ns:
-        return row, tenant, "expired", _ACTOR, "nobody decided in time" if row.state == "waiting" else "it was not used"
+        return row, tenant, "expired", _ACTOR, UNDECIDED if row.state == "waiting" else "it was not used"
     if why := reviews.why_closed(session, tenant, row, now_ns):
         return row, tenant, "closed", _ACTOR, why
     return None

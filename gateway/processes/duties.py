@@ -18,6 +18,7 @@ from contextlib import ExitStack, closing, suppress
 from itertools import starmap
 from typing import Any
 
+from gateway.approvals import tending
 from gateway.audit import clock, content_erasure, recovery, refused_note, signer, storage
 from gateway.audit.log_files import opened_log
 from gateway.audit.writer import AuditWriter
@@ -147,6 +148,7 @@ class Duties:
         yield "tidying up", TIDY_SECONDS, self._tidy
         yield "expiry of content", EXPIRY_SECONDS, self._expire
         yield "reviews of agents", REVIEW_SECONDS, self._suspend_unconfirmed
+        yield "approvals", tending.SECONDS, self._tend_approvals
         yield "adding up usage", SUMS_SECONDS, self._add_up
         if self._settings.remote is not None:
             yield "fetch", self._settings.policies_fetch, self._fetcher.step
@@ -317,6 +319,13 @@ class Duties:
         for name in found:
             logger.warning("agent %s was not reviewed in time, and is suspended", name)
         if found:
+            self._publish()
+
+    def _tend_approvals(self) -> None:
+        """Settle requests for approval that are over. Nothing waits for that, but what people see."""
+        with opened_log(self._settings.data) as log:
+            done = tending.tend(self._registry, tending.used_by(log), time.time_ns())
+        if done:
             self._publish()
 
     def _add_up(self) -> None:

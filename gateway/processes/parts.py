@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from gateway.approvals.status import Approvals
 from gateway.runtime.status_part import StatusPart
 from gateway.webhooks.courier import Courier
 from gateway.webhooks.status import Webhooks
 
-STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks,)
+STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks, Approvals)
 
 
 class Beside(Protocol):

@@ -32,7 +32,7 @@ MAX_WEBHOOKS = 16
 POLICY_REFUSED: Final = "policy.refused"
 USUAL: Final = (
     *(THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked", "team.suspended", "team.revoked"),
-    *("organization.suspended", "organization.revoked", "agents.stopped"),
+    *("organization.suspended", "organization.revoked", "agents.stopped", grants.REQUESTED, grants.DECIDED),
 )
 """What a webhook is told of if nobody says which events."""
 
@@ -51,7 +51,7 @@ EVENTS: Final = frozenset(
         *("team.resumed", "organization.resumed", "agents.resumed", "key.added"),
         *("binding.created", "binding.removed", "limit.set", "limit.raised", "limit.removed"),
         *("policy.activated", "webhook.added", "webhook.removed"),
-        *(grants.REQUESTED, grants.DECIDED, grants.REVOKED),
+        grants.REVOKED,
     }
 )
 

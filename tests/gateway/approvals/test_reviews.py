@@ -15,6 +15,7 @@ from gateway.approvals import reviews, tending
 from gateway.approvals.asking import MAX_OF_AGENT, Asking, Askings, Request
 from gateway.approvals.calls import RawCall, committed
 from gateway.approvals.reviews import Reviewer
+from gateway.approvals.status import Approvals
 from gateway.audit import grants, signer, storage
 from gateway.audit.writer import AuditWriter
 from gateway.errors import Denied, GatewayError
@@ -249,3 +250,28 @@ def test_what_is_sealed_moves_to_a_new_key(desk: Desk) -> None:
     asked, olga = desk.ask(), desk.person("olga")
     assert vault_rotation.rotate(desk.home.registry, desk.home.data.keys, ACTOR).sealed["approvals"] == 1
     assert reviews.look(desk.home.registry, desk.home.vault, olga, ORG, asked.id)["body"] == "{}"
+
+
+def test_status_says_what_waits_and_of_what_nobody_was_told(desk: Desk) -> None:
+    from gateway.registry import inventory
+    from gateway.registry.webhooks import add_webhook
+
+    def said() -> list[str]:
+        part = Approvals(desk.home.data)
+        (tenant,) = inventory.take(desk.home.registry, time.time_ns()).tenants
+        return [each.message for each in part.findings(tenant, "")] + [text for _, text in part.lines(tenant, "", 0)]
+
+    assert said() == []
+    asked = desk.ask()
+    waits, untold, line = said()
+    assert waits == f"1 call waits for an approval in organization `{ORG}`"
+    assert "nobody is told" in untold
+    assert line.startswith("1 waiting")
+    add_webhook(
+        desk.home.registry, desk.home.vault, actor=ACTOR, organization=ORG, url="https://hooks.example/x",
+        secret="whsec_" + "A" * 32, since=0,
+    )  # fmt: skip
+    assert len(said()) == 2  # the usual events have it
+    desk.tend(asked.expires_ns)
+    (lost,) = said()
+    assert "1 call was denied in the last week because nobody decided in time" in lost
