@@ -345,14 +345,15 @@ SCRIPTS: Final = {
     "approvals": """
         approvals list
         approvals list --json
-        approvals list --state wating
+        approvals list --state waiting --agent nobody
+        approvals list --state asleep
         approvals show apr_nothing
         approvals show apr_nothing --call
         approvals approve apr_nothing
         approvals deny apr_nothing
         approvals deny apr_nothing --reason no
         approvals revoke apr_nothing
-        """,
+    """,
     "webhooks": """
         webhooks list
         webhooks list --json
