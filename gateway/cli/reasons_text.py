@@ -13,7 +13,7 @@ _MAX_VALUE: Final = 240
 
 
 def verdict_line(bundle: Mapping[str, Any]) -> str:
-    """A bundle and its verdict (`control/decisions.py`)."""
+    """A bundle and its verdict (`policy/judged_again.py`)."""
     text = "allowed" if bundle["allow"] else f"denied {bundle['reason']}"
     return f"{bundle['bundle']} ({bundle['effect']}, commit {bundle['commit'][:12]}): {text}"
 

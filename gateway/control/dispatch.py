@@ -56,7 +56,7 @@ def publishing(
 
     `warn` is told of a restriction that is not, and `owed` of any other change; without it that is an error.
     """
-    restricts = operation.restricts(body) if callable(operation.restricts) else operation.restricts
+    restricts = operation.is_restriction(body)
     if not (restricts or operation.writes):
         return nullcontext()
     from gateway.registry import publication

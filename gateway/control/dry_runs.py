@@ -17,7 +17,6 @@ from typing import Any
 
 from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
-from gateway.control.decisions import bundle_document, explained_document
 from gateway.control.permissions import Bundles
 from gateway.dataplane.dry_run import DryRun, Trial
 from gateway.errors import Denied, GatewayError, Hint
@@ -26,6 +25,7 @@ from gateway.identity.credentials import public_part
 from gateway.identity.key_scope import address
 from gateway.identity.principals import Principal
 from gateway.policy import reexecution
+from gateway.policy.judged_again import bundle_document, explained_document
 from gateway.registry import adoptions, queries
 from gateway.registry.database import Registry
 from gateway.registry.records import AgentRecord, KeyRecord

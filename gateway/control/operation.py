@@ -312,6 +312,10 @@ class Operation:
     def writes(self) -> bool:
         return self.method != "GET" and not self.changes_nothing
 
+    def is_restriction(self, body: Any) -> bool:
+        """True if, with this body, it takes something away and so must not wait for the log."""
+        return self.restricts(body) if callable(self.restricts) else self.restricts
+
     @property
     def repeatable(self) -> bool:
         """True if it takes an `Idempotency-Key`."""

@@ -102,7 +102,7 @@ class InProcess:
 
     def _publish(self, operation: Operation, body: Any) -> None:
         """Once in a block for its changes, and once for its restrictions."""
-        restricts = operation.restricts(body) if callable(operation.restricts) else operation.restricts
+        restricts = operation.is_restriction(body)
         if (restricts or operation.writes) and restricts not in self._publishing:
             self._opened.enter_context(dispatch.publishing(self._context, operation, body, self._warn, None))
             self._publishing.add(restricts)

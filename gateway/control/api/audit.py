@@ -219,9 +219,9 @@ def entry(ask: Ask[None, ShownQuery]) -> Answer:
     One entry; of a decision all that is kept, and what the bundles that judged it say when they are asked again.
     """
     # A list of entries needs neither the engine nor the registry.
-    from gateway.control.decisions import judged_again
     from gateway.control.kept_requests import completing
     from gateway.policy import reexecution
+    from gateway.policy.judged_again import judged_again
 
     data = ask.context.data
     with ask.context.log() as db, db.snapshot():

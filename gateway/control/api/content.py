@@ -65,8 +65,8 @@ def _parts(ask: Ask, db: LogIndex, decision: Decision) -> dict[str, Any]:
 
 
 def _explained(ask: Ask, db: LogIndex, decision: Decision) -> dict[str, Any]:
-    from gateway.control.decisions import judged_again
     from gateway.policy import reexecution
+    from gateway.policy.judged_again import judged_again
 
     complete = kept_requests.completing(lambda: nullcontext(ask.registry), lambda: ask.context.vault)
     filled = complete(db, decision.decided, decision.input)
