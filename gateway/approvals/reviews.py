@@ -90,9 +90,7 @@ def look(registry: Registry, vault: Vault, reviewer: Reviewer, organization: str
         if row.sealed is None:
             raise ConflictError("approval_settled", "the call is not kept any more", subject=row.id)
         found = calls.opened(vault.open(row.sealed, approvals.place(tenant.name, row.id)))
-        outbox.add_change(
-            session, organization=tenant.name, actor=reviewer.actor, what=grants.VIEWED, fields=_fields(session, row)
-        )
+        outbox.add_change(session, tenant, reviewer.actor, grants.VIEWED, _fields(session, row))
         return found
 
 
@@ -159,27 +157,13 @@ def settled(
 ) -> None:
     """The entry of what became of a request."""
     fields = {**_fields(session, row), "outcome": outcome, "expires_ns": str(row.expires_ns)}
-    outbox.add_change(
-        session,
-        organization=tenant.name,
-        actor=actor,
-        what=grants.DECIDED,
-        fields=fields,
-        reason=reason,
-        event_id=event_id,
-    )
+    outbox.add_change(session, tenant, actor, grants.DECIDED, fields, reason, event_id=event_id)
 
 
 def take_back(session: Session, tenant: Organization, row: ApprovalRequest, actor: str, reason: str) -> None:
     """The entry by which the log refuses an approval from now on."""
     outbox.add_change(
-        session,
-        organization=tenant.name,
-        actor=actor,
-        what=grants.REVOKED,
-        fields=_fields(session, row),
-        reason=reason,
-        event_id=grants.revocation_id(row.id),
+        session, tenant, actor, grants.REVOKED, _fields(session, row), reason, event_id=grants.revocation_id(row.id)
     )
 
 
@@ -308,14 +292,7 @@ def _tell_review(
     reason: str,
 ) -> None:
     fields = {**_fields(session, row), "verdict": verdict, "meets_json": outbox.document(meets)}
-    outbox.add_change(
-        session,
-        organization=tenant.name,
-        actor=reviewer.actor,
-        what=grants.REVIEWED,
-        fields=fields,
-        reason=reason,
-    )
+    outbox.add_change(session, tenant, reviewer.actor, grants.REVIEWED, fields, reason)
 
 
 def _fields(session: Session, row: ApprovalRequest) -> Fields:

@@ -13,7 +13,6 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
-from gateway.audit.intents import Fields
 from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import legacy_keys
@@ -26,7 +25,7 @@ from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, LegacyKey, Organization
 from gateway.registry.queries import bindings_in_force, find_organization, find_upstream, upstream_names
-from gateway.registry.records import KeyRecord
+from gateway.registry.records import KeyRecord, copied
 
 MAX_DAYS: Final = 366
 """An adoption is for a while, not for good."""
@@ -65,18 +64,7 @@ class AdoptionRecord:
 
     def as_key(self) -> KeyRecord:
         """It as one of its agent's keys."""
-        return KeyRecord(
-            id=self.id,
-            key_id=f"old key of {self.upstream}",
-            organization=self.organization,
-            agent=self.agent,
-            agent_id=self.agent_id,
-            created_ns=self.created_ns,
-            expires_ns=self.expires_ns,
-            revoked_ns=self.revoked_ns,
-            method="legacy",
-            actor=self.actor,
-        )
+        return copied(KeyRecord, self, key_id=f"old key of {self.upstream}", method="legacy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +127,7 @@ def start(
             )
             session.add(row)
             fields = _fields(row, agent) | ({"replaced": before.id} if before is not None else {})
-            _record(session, tenant, actor, "adoption.started", fields, reason)
+            outbox.add_change(session, tenant, actor, "adoption.started", fields, reason)
             live = [each for each in live if each is not before] + [row]
             rows.append(row)
         if len(live) > MAX_KEYS:
@@ -173,7 +161,7 @@ def stop(
         for row in rows:
             row.revoked_ns = time.time_ns()
             agent = session.get_one(Agent, row.agent_id)
-            _record(session, tenant, actor, "adoption.stopped", _fields(row, agent), reason)
+            outbox.add_change(session, tenant, actor, "adoption.stopped", _fields(row, agent), reason)
             stopped.append(record_of(tenant, row, agent))
         return stopped
 
@@ -212,18 +200,8 @@ def end_with(session: Session, agent: Agent, now_ns: int) -> None:
 
 
 def record_of(tenant: Organization, row: LegacyKey, agent: Agent) -> AdoptionRecord:
-    return AdoptionRecord(
-        id=row.id,
-        organization=tenant.name,
-        agent=agent.name,
-        agent_id=agent.id,
-        agent_status=agent.status,
-        upstream=row.upstream,
-        created_ns=row.created_ns,
-        expires_ns=row.expires_ns,
-        revoked_ns=row.revoked_ns,
-        actor=row.actor,
-    )
+    named = {"organization": tenant.name, "agent": agent.name, "agent_status": agent.status}
+    return copied(AdoptionRecord, row, **named)
 
 
 def _check_end(expires_ns: int, now_ns: int) -> None:
@@ -314,8 +292,3 @@ def _fields(row: LegacyKey, agent: Agent) -> dict[str, str | int | bool | None]:
         "upstream_name": row.upstream,
         "expires_ns": str(row.expires_ns),
     }
-
-
-def _record(session: Session, tenant: Organization, actor: str, what: str, fields: Fields, reason: str) -> None:
-    session.flush()
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)

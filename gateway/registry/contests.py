@@ -16,6 +16,7 @@ from gateway.errors import GatewayError
 from gateway.registry import outbox
 from gateway.registry.database import TellingError
 from gateway.registry.models import Contest, Organization
+from gateway.registry.records import copied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,24 +59,17 @@ class ContestedError(TellingError):
             )
         )
         for organization, actor in ((self._claimant, self._actor), (self._holder, ACTOR_GATEWAY)):
-            name = session.get_one(Organization, organization).name
+            tenant = session.get_one(Organization, organization)
             fields = {"contested": self._what}
             if organization == self._holder:
                 fields["key"] = self._credential
-            outbox.add_change(session, organization=name, actor=actor, what="credential.contested", fields=fields)
+            outbox.add_change(session, tenant, actor, "credential.contested", fields)
 
 
 def contests(session: Session) -> list[ContestRecord]:
     """All of them, the newest first."""
     names = {each.id: each.name for each in session.exec(select(Organization))}
     return [
-        ContestRecord(
-            credential=row.credential,
-            what=row.what,
-            holder=names[row.holder_id],
-            claimant=names[row.organization_id],
-            first_ns=row.first_ns,
-            last_ns=row.last_ns,
-        )
+        copied(ContestRecord, row, holder=names[row.holder_id], claimant=names[row.organization_id])
         for row in session.exec(select(Contest).order_by(col(Contest.last_ns).desc()))
     ]

@@ -13,7 +13,6 @@ from sqlalchemy import or_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select
 
-from gateway.audit.intents import SYSTEM
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.registry import change_entries as entries
@@ -21,7 +20,7 @@ from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import EmergencyStop, Organization
 from gateway.registry.queries import find_organization
-from gateway.registry.records import StopRecord
+from gateway.registry.records import StopRecord, copied
 
 
 def stop(registry: Registry, *, actor: str, organization: str | None, reason: str) -> tuple[StopRecord, bool]:
@@ -45,7 +44,7 @@ def stop(registry: Registry, *, actor: str, organization: str | None, reason: st
             created_ns=time.time_ns(),
         )
         session.add(row)
-        _tell(session, tenant, row, actor, "agents.stopped", reason)
+        outbox.add_change(session, tenant, actor, "agents.stopped", entries.emergency_stop(row), reason)
         return _record(row, tenant), True
 
 
@@ -59,7 +58,7 @@ def resume(registry: Registry, *, actor: str, organization: str | None, reason: 
             return None
         row.ended_ns, row.ended_by = time.time_ns(), actor
         session.add(row)
-        _tell(session, tenant, row, actor, "agents.resumed", reason)
+        outbox.add_change(session, tenant, actor, "agents.resumed", entries.emergency_stop(row), reason)
         return _record(row, tenant)
 
 
@@ -97,21 +96,5 @@ def _in_force(session: Session, tenant: Organization | None) -> EmergencyStop | 
     return session.exec(mine.where(column.is_(None) if tenant is None else column == tenant.id)).first()
 
 
-def _tell(
-    session: Session, tenant: Organization | None, row: EmergencyStop, actor: str, what: str, reason: str
-) -> None:
-    log = SYSTEM if tenant is None else tenant.name
-    outbox.add_change(
-        session, organization=log, actor=actor, what=what, fields=entries.emergency_stop(row), reason=reason
-    )
-
-
 def _record(row: EmergencyStop, tenant: Organization | None) -> StopRecord:
-    return StopRecord(
-        id=row.id,
-        organization=None if tenant is None else tenant.name,
-        reason=row.reason,
-        actor=row.actor,
-        created_ns=row.created_ns,
-        ended_ns=row.ended_ns,
-    )
+    return copied(StopRecord, row, organization=None if tenant is None else tenant.name)

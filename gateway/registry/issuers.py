@@ -26,6 +26,7 @@ from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
 from gateway.registry.operators import operators
 from gateway.registry.organizations import given_names
 from gateway.registry.queries import find_agent, find_organization
+from gateway.registry.records import copied
 
 MAX_JWKS: Final = 256 * 1024
 MAX_RULES: Final = 1000
@@ -387,47 +388,22 @@ def _record(
             "agent": holder.id,
             "agent_name": holder.name,
         }
-    session.flush()
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+    outbox.add_change(session, tenant, actor, what, fields, reason)
 
 
 def _issuer_record(session: Session, tenant: Organization, row: Issuer) -> IssuerRecord:
     rules = _rules(session, row)
     wanted = {each.agent_id for each in rules}
     holders = {each.id: each for each in session.exec(select(Agent).where(col(Agent.id).in_(wanted))).all()}
-    return IssuerRecord(
-        id=row.id,
-        organization=tenant.name,
-        name=row.name,
-        issuer=row.issuer,
-        audience=row.audience,
-        keys=_keys(row),
-        rules=[_rule_record(row, each, holders[each.agent_id]) for each in rules],
-        created_ns=row.created_ns,
-        purpose=_purpose(row),
-        accepts=row.accepts if row.purpose == "persons" else None,
-        max_age=row.max_age if row.purpose == "persons" else None,
-        claims=list(row.claims),
-        algorithms=list(row.algorithms),
-    )
+    found = [_rule_record(row, each, holders[each.agent_id]) for each in rules]
+    unlike = {} if row.purpose == "persons" else {"accepts": None, "max_age": None}
+    return copied(IssuerRecord, row, organization=tenant.name, keys=_keys(row), rules=found, **unlike)
 
 
 def _keys(row: Issuer) -> str:
     return "file" if row.jwks else row.jwks_url or "discovery"
 
 
-def _purpose(row: Issuer) -> Purpose:
-    return "persons" if row.purpose == "persons" else "workloads"
-
-
 def _rule_record(issuer: Issuer, rule: IssuerRule, holder: Agent) -> RuleRecord:
-    return RuleRecord(
-        id=rule.id,
-        issuer=issuer.name,
-        agent=holder.name,
-        agent_id=holder.id,
-        agent_status=holder.status,
-        claims=dict(rule.claims),
-        created_ns=rule.created_ns,
-        purpose=_purpose(issuer),
-    )
+    of_agent = {"agent": holder.name, "agent_status": holder.status}
+    return copied(RuleRecord, rule, issuer=issuer.name, purpose=issuer.purpose, **of_agent)

@@ -25,7 +25,7 @@ from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.registry import names
 from gateway.registry.database import Registry
-from gateway.registry.models import Epoch, Outbox, table
+from gateway.registry.models import Epoch, Organization, Outbox, table
 
 _GROUP: Final = 512
 """The entries that are recorded in one transaction of the log, and removed in one of the registry.
@@ -54,26 +54,31 @@ class Log(Protocol):
 
 def add_change(
     session: Session,
-    *,
-    organization: str,
+    tenant: Organization | None,
     actor: str,
     what: str,
     fields: Fields,
     reason: str = "",
+    *,
     event_id: str | None = None,
 ) -> None:
     """Put a change's entry beside the change. Call last: it records the epoch that the transaction ends with.
 
-    `event_id` is for an entry that others must be able to name.
+    It is for the log of an organization; None is the log of the deployment. `event_id` is for an entry that others must
+    be able to name.
     """
-    _add(session, "change", organization, [_change(event_id or new_id("chg"), actor, what, fields, reason)])
+    _add_changes(session, tenant, [_change(event_id or new_id("chg"), actor, what, fields, reason)])
 
 
 def add_changes(
-    session: Session, *, organization: str, actor: str, what: str, fields: Sequence[Fields], reason: str = ""
+    session: Session, tenant: Organization | None, actor: str, what: str, fields: Sequence[Fields], reason: str = ""
 ) -> None:
     """Put the entries of many changes of one kind beside them."""
-    _add(session, "change", organization, [_change(new_id("chg"), actor, what, each, reason) for each in fields])
+    _add_changes(session, tenant, [_change(new_id("chg"), actor, what, each, reason) for each in fields])
+
+
+def _add_changes(session: Session, tenant: Organization | None, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    _add(session, "change", SYSTEM if tenant is None else tenant.name, entries)
 
 
 def _change(event_id: str, actor: str, what: str, fields: Fields, reason: str) -> tuple[str, dict[str, Any]]:

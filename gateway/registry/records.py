@@ -5,16 +5,37 @@ The field names are those of the command line's `--json` output. Times are nanos
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from gateway.identity.credentials import Method
 from gateway.identity.operator_roles import Role
 from gateway.registry.agents.fields import AgentTexts
 from gateway.registry.agents.states import ENDED
 
+_R = TypeVar("_R")
 SubjectKind = Literal["agent", "team", "organization"]
 Effect = Literal["grant", "guard"]
+
+
+def copied(kind: type[_R], row: object, **more: Any) -> _R:
+    """A record, or another row, of what a row has: its members are the columns of their names, unless `more` has them.
+
+    A member that is in neither has its default.
+    """
+    every: Any = kind
+    there = {name: getattr(row, name) for name in _members(every) if name not in more and hasattr(row, name)}
+    return kind(**there, **more)
+
+
+@functools.cache
+def _members(kind: Any) -> tuple[str, ...]:
+    """The members of a record, of a row of a worker, or of a table."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(each.name for each in dataclasses.fields(kind))
+    return tuple(getattr(kind, "_fields", ()) or getattr(kind, "model_fields", ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlmodel import Session, col, select
 
@@ -28,12 +28,11 @@ from gateway.registry.records import (
     AgentVersionRecord,
     BindingRecord,
     BundleRecord,
-    Effect,
     KeyRecord,
     RouteMember,
     RouteRecord,
-    SubjectKind,
     UpstreamRecord,
+    copied,
 )
 
 _SHARED: Final = tuple(
@@ -65,75 +64,30 @@ def _members(organization: Organization, row: AgentVersion | NewAgent) -> dict[s
 
 
 def key_record(organization: Organization, holder: Agent, row: ApiKey) -> KeyRecord:
-    return KeyRecord(
-        id=row.id,
-        key_id=row.shown_id,
-        method=row.method,
-        organization=organization.name,
-        agent=holder.name,
-        agent_id=holder.id,
-        created_ns=row.created_ns,
-        expires_ns=row.expires_ns,
-        revoked_ns=row.revoked_ns,
-        scope=row.scope,
-        replaced_by=row.replaced_by,
-        actor=row.actor,
-    )
+    named = {"key_id": row.shown_id, "organization": organization.name, "agent": holder.name}
+    return copied(KeyRecord, row, **named)
 
 
 def binding_record(organization: Organization, row: Binding, agent_name: str | None) -> BindingRecord:
     """`agent_name` is that of an agent which is the subject, and None for other subjects."""
     subject = organization.name if row.subject_kind == "organization" else agent_name or row.subject
-    return BindingRecord(
-        id=row.id,
-        organization=organization.name,
-        subject_kind=cast(SubjectKind, row.subject_kind),
-        subject=subject,
-        bundle=row.bundle,
-        effect=cast(Effect, row.effect),
-        pinned=row.pinned,
-        created_ns=row.created_ns,
-        shadow=row.shadow,
-        actor=row.actor,
-        reason=row.reason,
-    )
+    return copied(BindingRecord, row, organization=organization.name, subject=subject)
 
 
 def upstream_record(organization: Organization, row: Upstream) -> UpstreamRecord:
-    return UpstreamRecord(
-        id=row.id,
-        organization=organization.name,
-        name=row.name,
-        provider=row.provider,
-        base_url=row.base_url,
-        default=row.is_default,
-        has_secret=row.secret is not None,
-        version=row.version,
-        created_ns=row.created_ns,
-        specification=row.specification,
-        headers=dict(row.headers),
-    )
+    has_secret = row.secret is not None
+    return copied(UpstreamRecord, row, organization=organization.name, default=row.is_default, has_secret=has_secret)
 
 
 def route_record(session: Session, organization: Organization, row: UpstreamRoute) -> RouteRecord:
     mine = select(Upstream.id, Upstream.name).where(Upstream.organization_id == organization.id)
     known = dict(session.exec(mine).all())
-    return RouteRecord(
-        id=row.id,
-        organization=organization.name,
-        name=row.name,
-        default=row.is_default,
-        version=row.version,
-        members=[
-            RouteMember(
-                upstream=known[each["upstream"]], tier=each["tier"], weight=each["weight"], models=each["models"]
-            )
-            for each in row.members
-            if each["upstream"] in known
-        ],
-        created_ns=row.created_ns,
-        updated_ns=row.updated_ns,
-    )
+    members = [
+        RouteMember(**{**each, "upstream": known[each["upstream"]]})
+        for each in row.members
+        if each["upstream"] in known
+    ]
+    return copied(RouteRecord, row, organization=organization.name, default=row.is_default, members=members)
 
 
 def activation_record(session: Session, row: Activation) -> ActivationRecord:
@@ -147,14 +101,8 @@ def activation_record(session: Session, row: Activation) -> ActivationRecord:
         .order_by(Bundle.name)
     )
     bundles = {each.name: bundle_record(each) for each in members}
-    return ActivationRecord(id=row.id, commit=row.revision, actor=row.actor, created_ns=row.created_ns, bundles=bundles)
+    return copied(ActivationRecord, row, commit=row.revision, bundles=bundles)
 
 
 def bundle_record(row: Bundle) -> BundleRecord:
-    return BundleRecord(
-        name=row.name,
-        commit=row.revision,
-        digest=row.digest,
-        author=row.author,
-        entrypoint=row.entrypoint,
-    )
+    return copied(BundleRecord, row, commit=row.revision)

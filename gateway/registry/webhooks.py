@@ -23,7 +23,7 @@ from gateway.registry import outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, Webhook
 from gateway.registry.queries import find_organization
-from gateway.registry.records import WebhookRecord
+from gateway.registry.records import WebhookRecord, copied
 from gateway.secrets.vault import Place, Vault
 
 MAX_WEBHOOKS = 16
@@ -116,7 +116,7 @@ def add_webhook(
         )
         session.add(row)
         fields = entries.webhook(row)
-        outbox.add_change(session, organization=tenant.name, actor=actor, what="webhook.added", fields=fields)
+        outbox.add_change(session, tenant, actor, "webhook.added", fields)
         return _record(tenant, row)
 
 
@@ -128,7 +128,7 @@ def remove_webhook(registry: Registry, *, actor: str, organization: str, webhook
         row = chosen(mine, webhook)
         session.delete(row)
         fields = entries.webhook(row)
-        outbox.add_change(session, organization=tenant.name, actor=actor, what="webhook.removed", fields=fields)
+        outbox.add_change(session, tenant, actor, "webhook.removed", fields)
         return _record(tenant, row)
 
 
@@ -155,16 +155,7 @@ def followed(registry: Registry, organization: str = "", webhook: str = "") -> l
             one = chosen([row for row, _ in rows], webhook)
             rows = [each for each in rows if each[0].id == one.id]
         return [
-            Followed(
-                id=row.id,
-                organization=tenant.name,
-                organization_id=tenant.id,
-                url=row.url,
-                reach=row.reach,
-                events=tuple(row.events),
-                since=row.since,
-                sealed=row.secret,
-            )
+            copied(Followed, row, organization=tenant.name, events=tuple(row.events), sealed=row.secret)
             for row, tenant in rows
         ]
 
@@ -211,11 +202,4 @@ def place(organization: str, identifier: str) -> Place:
 
 
 def _record(tenant: Organization, row: Webhook) -> WebhookRecord:
-    return WebhookRecord(
-        id=row.id,
-        organization=tenant.name,
-        url=row.url,
-        reach=row.reach,
-        events=list(row.events),
-        created_ns=row.created_ns,
-    )
+    return copied(WebhookRecord, row, organization=tenant.name)

@@ -194,7 +194,7 @@ def erase_content(registry: Registry, *, actor: str, organization: str, agent: s
         row.content_key = content_keys.new(vault, tenant.name, row.id) if row.content else None
         session.add(row)
         fields = {"agent": row.id, "agent_name": row.name}
-        outbox.add_change(session, organization=tenant.name, actor=actor, what="content.key_destroyed", fields=fields)
+        outbox.add_change(session, tenant, actor, "content.key_destroyed", fields)
         return agent_record(tenant, row)
 
 
@@ -207,7 +207,7 @@ def read_content(registry: Registry, *, actor: str, organization: str, agent: st
         tenant = find_organization(session, organization)
         row = find_agent(session, tenant, agent)
         fields = {"agent": row.id, "agent_name": row.name, "content_of": decision}
-        outbox.add_change(session, organization=tenant.name, actor=actor, what="content.read", fields=fields)
+        outbox.add_change(session, tenant, actor, "content.read", fields)
         return row.content_key
 
 

@@ -176,9 +176,7 @@ def create_keys(
             made.append((holders[name], row, new.text))
         session.add_all(row for _, row, _ in made)
         fields = [entries.key(holder, row) for holder, row, _ in made]
-        outbox.add_changes(
-            session, organization=tenant.name, actor=actor, what="key.created", fields=fields, reason=reason
-        )
+        outbox.add_changes(session, tenant, actor, "key.created", fields, reason)
         return [NewKey(record=key_record(tenant, holder, row), text=text) for holder, row, text in made]
 
 

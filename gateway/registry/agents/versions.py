@@ -165,7 +165,7 @@ def remember_all(
     # Plain rows: an object for each would take most of the time where they are many.
     session.execute(insert(table(AgentVersion)), [_version(row, actor, reason) for row in rows])
     fields = [{**entries.agent(row), **(before[row.name].fields() if row.name in before else {})} for row in rows]
-    outbox.add_changes(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+    outbox.add_changes(session, tenant, actor, what, fields, reason)
 
 
 def _version(row: NewAgent, actor: str, reason: str) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from gateway.registry.records import (
     BundleRecord,
     KeyRecord,
     LimitRecord,
+    copied,
 )
 
 T = TypeVar("T")
@@ -80,29 +81,24 @@ class AgentAt:
             {name: getattr(each.binding, name) for name in ("id", "bundle", "effect", "pinned", "shadow")}
             for each in self.bindings
         ]
-        return CredentialRow(
+        return copied(
+            CredentialRow,
+            its,
             key_id="key_none" if key is None else key.id,
             digest=b"",
             pepper=0,
             expires_ns=None if key is None else key.expires_ns,
             revoked_ns=None if key is None else key.revoked_ns,
             agent_id=its.id,
-            organization=its.organization,
-            name=its.name,
-            version=its.version,
-            owner=its.owner,
-            team=its.team,
-            environment=its.environment,
-            status=its.status,
             capabilities=json.dumps(its.capabilities),
             labels=json.dumps(its.labels),
             bindings=json.dumps(bindings),
             scope=None if key is None or key.scope is None else json.dumps(key.scope),
             agent_expires_ns=its.expires_ns,
+            content=None,
             organization_status=self.standing.organization,
             team_status=self.standing.team,
             stopped=self.standing.stopped,
-            suspends_ns=its.suspends_ns,
         )
 
 

@@ -68,14 +68,7 @@ def create_key(
             made.credential, peppers, holder, now, lifetime_ns, None if scope is None else scope.document(), actor
         )
         session.add(row)
-        outbox.add_change(
-            session,
-            organization=tenant.name,
-            actor=actor,
-            what="key.created",
-            fields=entries.key(holder, row),
-            reason=reason,
-        )
+        outbox.add_change(session, tenant, actor, "key.created", entries.key(holder, row), reason)
         return NewKey(record=key_record(tenant, holder, row), text=made.text)
 
 
@@ -88,14 +81,7 @@ def revoke_key(registry: Registry, *, actor: str, organization: str, key: str, r
             return None
         row.revoked_ns = time.time_ns()
         holder = find_agent(session, tenant, row.agent_id)
-        outbox.add_change(
-            session,
-            organization=tenant.name,
-            actor=actor,
-            what="key.revoked",
-            fields=entries.key(holder, row),
-            reason=reason,
-        )
+        outbox.add_change(session, tenant, actor, "key.revoked", entries.key(holder, row), reason)
         return key_record(tenant, holder, row)
 
 

@@ -68,20 +68,16 @@ def _token(session: Session, credential: str) -> OperatorToken | None:
 def _revoke_token(session: Session, row: OperatorToken, actor: str) -> Leaked:
     holder = session.exec(select(Operator).where(Operator.id == row.operator_id)).one()
     tenant = session.get(Organization, row.organization_id) if row.organization_id is not None else None
-    organization = SYSTEM if tenant is None else tenant.name
     fate: Fate = "was revoked"
     if row.revoked_ns is None:
         row.revoked_ns = time.time_ns()
         outbox.add_change(
-            session,
-            organization=organization,
-            actor=actor,
-            what="operator_token.revoked",
-            fields=entries.operator_token(holder, row),
-            reason="leaked",
+            session, tenant, actor, "operator_token.revoked", entries.operator_token(holder, row), "leaked"
         )
         fate = "revoked"
-    return Leaked(label("operator", row.credential_id), fate, holder.name, organization, row.id)
+    return Leaked(
+        label("operator", row.credential_id), fate, holder.name, SYSTEM if tenant is None else tenant.name, row.id
+    )
 
 
 def _row(session: Session, credential: str) -> ApiKey | None:
@@ -95,8 +91,6 @@ def _revoke(session: Session, row: ApiKey, actor: str, more: dict[str, str]) -> 
     if row.revoked_ns is None:
         row.revoked_ns = time.time_ns()
         fields = {**entries.key(holder, row), **more}
-        outbox.add_change(
-            session, organization=tenant.name, actor=actor, what="key.revoked", fields=fields, reason="leaked"
-        )
+        outbox.add_change(session, tenant, actor, "key.revoked", fields, "leaked")
         fate = "revoked"
     return Leaked(label("agent", row.credential_id), fate, holder.name, tenant.name, row.id)

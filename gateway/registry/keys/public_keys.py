@@ -93,9 +93,7 @@ def add_public_key(
         )
         session.add(row)
         fields = entries.key(holder, row)
-        outbox.add_change(
-            session, organization=tenant.name, actor=actor, what="key.added", fields=fields, reason=reason
-        )
+        outbox.add_change(session, tenant, actor, "key.added", fields, reason)
         return key_record(tenant, holder, row)
 
 

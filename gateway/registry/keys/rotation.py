@@ -199,8 +199,6 @@ def _rotate(
     old.expires_ns = retires if old.expires_ns is None else min(old.expires_ns, retires)
     old.replaced_by = row.id
     fields = {**entries.key(holder, row), "replaces": old.id, "retires_ns": str(old.expires_ns)}
-    outbox.add_change(
-        session, organization=tenant.name, actor=actor, what="key.rotated", fields=fields, reason=terms.reason
-    )
+    outbox.add_change(session, tenant, actor, "key.rotated", fields, terms.reason)
     new = NewKey(record=key_record(tenant, holder, row), text=made.text)
     return Rotated(new, key_record(tenant, holder, old))

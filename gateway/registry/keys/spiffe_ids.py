@@ -80,9 +80,7 @@ def add_spiffe_id(
         )
         session.add(row)
         fields = entries.key(holder, row)
-        outbox.add_change(
-            session, organization=tenant.name, actor=actor, what="key.added", fields=fields, reason=reason
-        )
+        outbox.add_change(session, tenant, actor, "key.added", fields, reason)
         return key_record(tenant, holder, row)
 
 

@@ -14,7 +14,7 @@ from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.history.zones import zones
 from gateway.registry.limits import usage_limits
-from gateway.registry.records import LimitRecord, SubjectKind
+from gateway.registry.records import LimitRecord, SubjectKind, copied
 from gateway.usage import limits
 from gateway.usage.zones import DEFAULT, ends
 
@@ -71,19 +71,13 @@ def _state(limit: LimitRecord, balance: Balance, zone: str) -> LimitState:
     raised = limit.raised_until_ns is not None and now < limit.raised_until_ns
     value = max(limit.value, limit.raised or 0) if raised else limit.value
     end = balance.ends(COUNTERS[limit.limit], minute, ends(zone, minute))
-    return LimitState(
-        id=limit.id,
-        subject_kind=limit.subject_kind,
-        subject=limit.subject,
-        limit=limit.limit,
-        upstream=limit.upstream,
-        model=limit.model,
+    return copied(
+        LimitState,
+        limit,
         value=value,
         spent=-(-(used - reserved) // units),
         reserved=-(-reserved // units),
         left=max(0, (value * units - used) // units),
         resets_at_ns=None if end is None else end * 10**9,
         raised_until_ns=limit.raised_until_ns if raised else None,
-        by_gateway=limit.by_gateway,
-        mode=limit.mode,
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from typing import cast
 
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
@@ -27,7 +26,7 @@ from gateway.registry.models import Agent, Organization, UsageLimit
 from gateway.registry.operators import operators
 from gateway.registry.policies.bindings import members_of, subject_of
 from gateway.registry.queries import find_organization, find_upstream, upstream_names
-from gateway.registry.records import LimitRecord, SubjectKind
+from gateway.registry.records import LimitRecord, SubjectKind, copied
 from gateway.usage.limits import BOUNDED, ESTIMATE, HARD, LIMITS, MAX_LIMIT, default_mode
 
 MAX_LIMITS = 32
@@ -342,27 +341,12 @@ def _record(
 ) -> None:
     # Without a reason of its own, the entry has that of a raise which is still in force.
     fields = entries.limit(row, replaced=before)
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+    outbox.add_change(session, tenant, actor, what, fields, reason)
 
 
 def limit_record(tenant: Organization, row: UsageLimit, agent: str | None) -> LimitRecord:
-    kind = cast(SubjectKind, row.subject_kind)
+    kind = row.subject_kind
     named = {"agent": agent or row.subject, "organization": tenant.name}.get(kind, row.subject)
-    return LimitRecord(
-        id=row.id,
-        organization=tenant.name,
-        subject_kind=kind,
-        subject=named,
-        subject_id=tenant.name if kind == "organization" else row.subject,
-        limit=row.name,
-        value=row.value,
-        upstream=row.upstream,
-        model=row.model,
-        raised=row.raised,
-        raised_until_ns=row.raised_until_ns,
-        reason=row.reason,
-        created_ns=row.created_ns,
-        by_gateway=row.by_gateway,
-        mode=row.mode,
-        actor=row.actor,
-    )
+    kept_under = tenant.name if kind == "organization" else row.subject
+    named_so = {"organization": tenant.name, "subject": named, "subject_id": kept_under}
+    return copied(LimitRecord, row, limit=row.name, **named_so)

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from sqlmodel import Session, col, select
 
@@ -24,8 +24,8 @@ from gateway.registry import change_entries as entries
 from gateway.registry import claim_rules, names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import LoginProvider, LoginRule, OperatorToken, Organization
-from gateway.registry.operators import operators
 from gateway.registry.queries import find_organization
+from gateway.registry.records import copied
 from gateway.secrets.vault import Place, Vault
 
 SESSION_SECONDS: Final = 8 * 3600
@@ -154,7 +154,6 @@ def update_provider(
         if session_seconds is not None:
             row.session_seconds = _checked_session(session_seconds)
         row.version += 1
-        session.flush()
         _record(session, actor, "login_provider.updated", row, reason)
         return _provider_record(session, row)
 
@@ -208,9 +207,8 @@ def add_rule(
             created_ns=time.time_ns(),
         )
         session.add(rule)
-        session.flush()
         fields = entries.login_rule(row, rule, tenant)
-        operators.record(session, tenant, actor, "login_rule.added", fields, reason)
+        outbox.add_change(session, tenant, actor, "login_rule.added", fields, reason)
         return _rule_record(row, rule, tenant)
 
 
@@ -224,9 +222,8 @@ def remove_rule(registry: Registry, *, actor: str, rule: str, reason: str = "") 
         tenant = None if found.organization_id is None else session.get_one(Organization, found.organization_id)
         found.removed_ns = time.time_ns()
         ended = _end_tokens(session, found, found.removed_ns)
-        session.flush()
         fields = {**entries.login_rule(row, found, tenant), "tokens_ended": ended}
-        operators.record(session, tenant, actor, "login_rule.removed", fields, reason)
+        outbox.add_change(session, tenant, actor, "login_rule.removed", fields, reason)
         return _rule_record(row, found, tenant), ended
 
 
@@ -299,37 +296,17 @@ def _end_tokens(session: Session, rule: LoginRule, now_ns: int) -> int:
     return len(found)
 
 
-def _record(
-    session: Session, actor: str, what: str, row: LoginProvider, reason: str, **more: str | int | bool | None
-) -> None:
-    fields = {**entries.login_provider(row), **more}
-    outbox.add_change(session, organization=SYSTEM, actor=actor, what=what, fields=fields, reason=reason)
+def _record(session: Session, actor: str, what: str, row: LoginProvider, reason: str, **more: int) -> None:
+    outbox.add_change(session, None, actor, what, {**entries.login_provider(row), **more}, reason)
 
 
 def _provider_record(session: Session, row: LoginProvider) -> LoginProviderRecord:
-    return LoginProviderRecord(
-        id=row.id,
-        name=row.name,
-        issuer=row.issuer,
-        client_id=row.client_id,
-        has_secret=row.secret is not None,
-        scopes=list(row.scopes),
-        session_seconds=row.session_seconds,
-        version=row.version,
-        created_ns=row.created_ns,
-        rules=len(live_rules(session, row)),
-    )
+    rules = len(live_rules(session, row))
+    return copied(LoginProviderRecord, row, has_secret=row.secret is not None, rules=rules)
 
 
 def _rule_record(row: LoginProvider, rule: LoginRule, tenant: Organization | None) -> LoginRuleRecord:
-    return LoginRuleRecord(
-        id=rule.id,
-        provider=row.name,
-        organization=None if tenant is None else tenant.name,
-        role=cast(Role, rule.role),
-        claims=dict(rule.claims),
-        created_ns=rule.created_ns,
-    )
+    return copied(LoginRuleRecord, rule, provider=row.name, organization=None if tenant is None else tenant.name)
 
 
 # --- what is accepted -------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 
 from sqlmodel import Session, select
 
-from gateway.audit.intents import SYSTEM
 from gateway.identifiers import new_id
 from gateway.identity import logins
 from gateway.identity.credentials import Peppers
@@ -103,7 +102,7 @@ def enter_by_link(
         row.login = login
         session.add(row)
         session.flush()
-        operators.record(session, tenant, actor, "operator.logged_in", entries.operator_token(holder, row), "link")
+        outbox.add_change(session, tenant, actor, "operator.logged_in", entries.operator_token(holder, row), "link")
         return NewToken(record=operators.token_record(tenant, holder, row), text=text)
 
 
@@ -124,7 +123,7 @@ def readmit(
         for row in barred:
             row.issuer = row.subject = None
             session.flush()
-            operators.record(session, tenant, actor, "operator.readmitted", entries.operator(row), reason)
+            outbox.add_change(session, tenant, actor, "operator.readmitted", entries.operator(row), reason)
         return operators.operator_record(tenant, named)
 
 
@@ -141,13 +140,7 @@ def record_refusal(registry: Registry, provider: str, name: str, refusal: Refusa
     if refusal.missing:
         fields["missing_claims"] = " ".join(refusal.missing)
     with registry.write() as session:
-        outbox.add_change(
-            session,
-            organization=SYSTEM,
-            actor=f"login:{name}" if name else "login",
-            what="operator_login.refused",
-            fields=fields,
-        )
+        outbox.add_change(session, None, f"login:{name}" if name else "login", "operator_login.refused", fields)
 
 
 # --- within one transaction -------------------------------------------------------------------------------------------
@@ -182,7 +175,7 @@ def _follow(
             for token in operators.live_tokens(session, row, now):
                 token.revoked_ns = now
                 fields = entries.operator_token(row, token)
-                operators.record(session, tenant, actor, "operator_token.revoked", fields, "no login rule any more")
+                outbox.add_change(session, tenant, actor, "operator_token.revoked", fields, "no login rule any more")
         elif row.role != rule.role:
             row.role = rule.role
             operators.next_version(session, tenant, row, actor, "operator.updated", f"login rule {rule.id}")
@@ -220,7 +213,7 @@ def _end(session: Session, tenant: Organization | None, holder: Operator, token:
     """End a session to make room for another one."""
     token.revoked_ns = time.time_ns()
     fields = entries.operator_token(holder, token)
-    operators.record(session, tenant, actor, "operator_token.revoked", fields, "too many logins")
+    outbox.add_change(session, tenant, actor, "operator_token.revoked", fields, "too many logins")
 
 
 def _token(
@@ -248,5 +241,5 @@ def _token(
         "login_provider_name": provider.name,
         "login_rule": rule.id,
     }
-    operators.record(session, tenant, actor, "operator.logged_in", fields)
+    outbox.add_change(session, tenant, actor, "operator.logged_in", fields)
     return NewToken(record=operators.token_record(tenant, holder, row), text=text)

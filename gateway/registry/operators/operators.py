@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from typing import Final, cast
+from typing import Final
 
 from sqlmodel import Session, col, select
 
-from gateway.audit.intents import SYSTEM, Fields
 from gateway.errors import ConflictError, ForbiddenError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import credentials, operator_roles
-from gateway.identity.operator_roles import Role
 from gateway.outbound.addresses import ANYWHERE, PUBLIC
 from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Operator, OperatorToken, OperatorVersion, Organization
 from gateway.registry.queries import find_organization
-from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenRecord, OperatorVersionRecord
+from gateway.registry.records import NewToken, OperatorRecord, OperatorTokenRecord, OperatorVersionRecord, copied
 
 MAX_LIVE_TOKENS: Final = 16
 """The most tokens of one operator that may work at a time."""
@@ -137,7 +135,7 @@ def create_token(
         row, text = new_token(peppers, holder, actor=actor, lifetime_ns=lifetime_ns, scopes=checked)
         _check_end(row, until_ns)
         session.add(row)
-        record(session, tenant, actor, "operator_token.created", entries.operator_token(holder, row), reason)
+        outbox.add_change(session, tenant, actor, "operator_token.created", entries.operator_token(holder, row), reason)
         return NewToken(record=token_record(tenant, holder, row), text=text)
 
 
@@ -154,7 +152,7 @@ def revoke_token(
         if row.revoked_ns is not None:
             return None
         row.revoked_ns = time.time_ns()
-        record(session, tenant, actor, "operator_token.revoked", entries.operator_token(holder, row), reason)
+        outbox.add_change(session, tenant, actor, "operator_token.revoked", entries.operator_token(holder, row), reason)
         return token_record(tenant, holder, row)
 
 
@@ -186,17 +184,8 @@ def operator_versions(registry: Registry, organization: str | None, reference: s
         tenant = tenant_of(session, organization)
         found = find_operator(session, tenant, reference)
         versions = select(OperatorVersion).where(OperatorVersion.operator_id == found.id)
-        return [
-            OperatorVersionRecord(
-                version=each.version,
-                role=cast(Role, each.role),
-                status=each.status,
-                actor=each.actor,
-                reason=each.reason,
-                since_ns=each.since_ns,
-            )
-            for each in session.exec(versions.order_by(col(OperatorVersion.version)))
-        ]
+        rows = session.exec(versions.order_by(col(OperatorVersion.version)))
+        return [copied(OperatorVersionRecord, each) for each in rows]
 
 
 def tokens(registry: Registry, organization: str | None, reference: str) -> list[OperatorTokenRecord]:
@@ -350,57 +339,15 @@ def next_version(
 
 def remember(session: Session, tenant: Organization | None, row: Operator, actor: str, what: str, reason: str) -> None:
     session.flush()  # the operator's row first: the history refers to it
-    session.add(
-        OperatorVersion(
-            operator_id=row.id,
-            version=row.version,
-            organization_id=row.organization_id,
-            name=row.name,
-            role=row.role,
-            status=row.status,
-            actor=actor,
-            reason=reason,
-            since_ns=row.updated_ns,
-        )
-    )
-    record(session, tenant, actor, what, entries.operator(row), reason)
-
-
-def record(
-    session: Session, tenant: Organization | None, actor: str, what: str, fields: Fields, reason: str = ""
-) -> None:
-    """The entry of a change: in the log of the organization, or that of the deployment."""
-    log = SYSTEM if tenant is None else tenant.name
-    outbox.add_change(session, organization=log, actor=actor, what=what, fields=fields, reason=reason)
+    since = {"operator_id": row.id, "since_ns": row.updated_ns}
+    session.add(copied(OperatorVersion, row, **since, actor=actor, reason=reason))
+    outbox.add_change(session, tenant, actor, what, entries.operator(row), reason)
 
 
 def operator_record(tenant: Organization | None, row: Operator) -> OperatorRecord:
-    return OperatorRecord(
-        id=row.id,
-        organization=None if tenant is None else tenant.name,
-        name=row.name,
-        role=cast(Role, row.role),
-        status=row.status,
-        version=row.version,
-        created_ns=row.created_ns,
-        since_ns=row.updated_ns,
-        issuer=row.issuer,
-        subject=row.subject,
-    )
+    return copied(OperatorRecord, row, organization=None if tenant is None else tenant.name, since_ns=row.updated_ns)
 
 
 def token_record(tenant: Organization | None, holder: Operator, row: OperatorToken) -> OperatorTokenRecord:
-    return OperatorTokenRecord(
-        id=row.id,
-        token_id=credentials.label("operator", row.credential_id),
-        organization=None if tenant is None else tenant.name,
-        operator=holder.name,
-        operator_id=holder.id,
-        created_ns=row.created_ns,
-        expires_ns=row.expires_ns,
-        revoked_ns=row.revoked_ns,
-        scopes=row.scopes,
-        actor=row.actor,
-        login_rule=row.login_rule,
-        kind=_KINDS.get((row.login or "").partition("_")[0], "token"),
-    )
+    named = {"organization": None if tenant is None else tenant.name, "operator": holder.name}
+    return copied(OperatorTokenRecord, row, token_id=credentials.label("operator", row.credential_id), **named)

@@ -29,6 +29,7 @@ from gateway.registry.organizations import teams
 from gateway.registry.records import (
     OrganizationRecord,
     TeamRecord,
+    copied,
 )
 from gateway.usage import zones
 
@@ -53,22 +54,9 @@ def remember_organization(
 ) -> None:
     """Add the version that `row` now is to the history, with its entry."""
     session.flush()  # the organization's row first: the history refers to it
-    session.add(
-        OrganizationVersion(
-            organization_id=row.id,
-            version=row.version,
-            status=row.status,
-            review_days=row.review_days,
-            suspend_after_days=row.suspend_after_days,
-            zone=row.zone,
-            actor=actor,
-            reason=reason,
-            since_ns=since_ns,
-        )
-    )
-    outbox.add_change(
-        session, organization=row.name, actor=actor, what=what, fields=entries.organization(row), reason=reason
-    )
+    since = {"organization_id": row.id, "since_ns": since_ns}
+    session.add(copied(OrganizationVersion, row, **since, actor=actor, reason=reason))
+    outbox.add_change(session, row, actor, what, entries.organization(row), reason)
 
 
 def suspend_organization(

@@ -22,6 +22,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import GivenName, Organization
 from gateway.registry.operators import operators
 from gateway.registry.queries import find_organization
+from gateway.registry.records import copied
 
 TRUST_DOMAIN: Final = "trust_domain"
 ISSUER: Final = "issuer"
@@ -165,17 +166,8 @@ def _of(session: Session, tenant: Organization) -> Sequence[GivenName]:
 
 def _record(session: Session, tenant: Organization, actor: str, what: str, row: GivenName, reason: str) -> None:
     fields = {"given": row.id, "given_kind": row.kind, "given_name": row.name, "audience": row.audience}
-    session.flush()
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+    outbox.add_change(session, tenant, actor, what, fields, reason)
 
 
 def _record_of(tenant: Organization, row: GivenName) -> GivenNameRecord:
-    return GivenNameRecord(
-        id=row.id,
-        organization=tenant.name,
-        kind="trust_domain" if row.kind == TRUST_DOMAIN else "issuer",
-        name=row.name,
-        audience=row.audience,
-        created_ns=row.created_ns,
-        actor=row.actor,
-    )
+    return copied(GivenNameRecord, row, organization=tenant.name)

@@ -10,7 +10,7 @@ from gateway.registry import emergency_stops, queries
 from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, OrganizationVersion, Team
-from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord
+from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord, copied
 
 
 def organization_records(registry: Registry, name: str | None = None) -> list[OrganizationRecord]:
@@ -29,17 +29,7 @@ def organization(registry: Registry, name: str) -> OrganizationRecord:
 
 def organization_record(session: Session, row: Organization) -> OrganizationRecord:
     living = select(func.count()).where(Agent.organization_id == row.id, col(Agent.status).not_in(ENDED))
-    return OrganizationRecord(
-        id=row.id,
-        name=row.name,
-        status=row.status,
-        review_days=row.review_days,
-        suspend_after_days=row.suspend_after_days,
-        zone=row.zone,
-        version=row.version,
-        agents=session.exec(living).one(),
-        created_ns=row.created_ns,
-    )
+    return copied(OrganizationRecord, row, agents=session.exec(living).one())
 
 
 def versions(registry: Registry, name: str) -> list[OrganizationVersionRecord]:
@@ -47,19 +37,8 @@ def versions(registry: Registry, name: str) -> list[OrganizationVersionRecord]:
     with registry.read() as session:
         owner = queries.find_organization(session, name)
         mine = select(OrganizationVersion).where(OrganizationVersion.organization_id == owner.id)
-        return [
-            OrganizationVersionRecord(
-                version=each.version,
-                status=each.status,
-                review_days=each.review_days,
-                suspend_after_days=each.suspend_after_days,
-                zone=each.zone,
-                actor=each.actor,
-                reason=each.reason,
-                since_ns=each.since_ns,
-            )
-            for each in session.exec(mine.order_by(col(OrganizationVersion.version)))
-        ]
+        rows = session.exec(mine.order_by(col(OrganizationVersion.version)))
+        return [copied(OrganizationVersionRecord, each) for each in rows]
 
 
 def suspended_by(session: Session, name: str) -> str | None:

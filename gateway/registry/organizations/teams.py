@@ -18,7 +18,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Binding, Organization, Team, TeamVersion
 from gateway.registry.organizations import states as tenant_states
 from gateway.registry.queries import find_organization
-from gateway.registry.records import TeamRecord
+from gateway.registry.records import TeamRecord, copied
 
 
 def create_team(
@@ -111,22 +111,9 @@ def check_alive(session: Session, tenant: Organization, *names: str) -> None:
 def remember(session: Session, tenant: Organization, row: Team, actor: str, what: str, reason: str) -> None:
     """Add the version that `row` now is to the history, with its entry."""
     session.flush()  # the team's row first: the history refers to it
-    session.add(
-        TeamVersion(
-            team_id=row.id,
-            version=row.version,
-            organization_id=row.organization_id,
-            name=row.name,
-            owner=row.owner,
-            description=row.description,
-            status=row.status,
-            actor=actor,
-            reason=reason,
-            since_ns=row.updated_ns,
-        )
-    )
-    fields = entries.team(row)
-    outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+    since = {"team_id": row.id, "since_ns": row.updated_ns}
+    session.add(copied(TeamVersion, row, **since, actor=actor, reason=reason))
+    outbox.add_change(session, tenant, actor, what, entries.team(row), reason)
 
 
 def _create(
@@ -181,15 +168,4 @@ def team_record(session: Session, tenant: Organization, row: Team) -> TeamRecord
 
 
 def as_record(tenant: Organization, row: Team, agents: list[str], bundles: list[str]) -> TeamRecord:
-    return TeamRecord(
-        id=row.id,
-        name=row.name,
-        organization=tenant.name,
-        status=row.status,
-        owner=row.owner,
-        description=row.description,
-        version=row.version,
-        created_ns=row.created_ns,
-        agents=agents,
-        bundles=bundles,
-    )
+    return copied(TeamRecord, row, organization=tenant.name, agents=agents, bundles=bundles)

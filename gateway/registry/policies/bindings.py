@@ -103,14 +103,7 @@ def bind(
             reason=reason or None,
         )
         session.add(row)
-        outbox.add_change(
-            session,
-            organization=tenant.name,
-            actor=actor,
-            what="binding.created",
-            fields=entries.binding(row, replaced=before),
-            reason=reason,
-        )
+        outbox.add_change(session, tenant, actor, "binding.created", entries.binding(row, replaced=before), reason)
         return dataclasses.replace(
             binding_record(tenant, row, agent.name if agent else None), agents=[each.name for each in members]
         )
@@ -141,14 +134,7 @@ def unbind(
                 hint=did_you_mean(bundle, bound, Hint("type `gateway bindings list` to see the bindings")),
             )
         row.removed_ns = time.time_ns()
-        outbox.add_change(
-            session,
-            organization=tenant.name,
-            actor=actor,
-            what="binding.removed",
-            fields=entries.binding(row),
-            reason=reason,
-        )
+        outbox.add_change(session, tenant, actor, "binding.removed", entries.binding(row), reason)
         return binding_record(tenant, row, agent.name if agent else None)
 
 

@@ -62,9 +62,8 @@ def add(registry: Registry, keys: Path, actor: str) -> int:
     the actor may not change the registry any more.
     """
     with registry.write() as session:
-        organizations = session.exec(select(Organization.name)).all()
         version = max(_files(keys), default=0) + 1
-        _record(session, organizations, actor, "pepper.added", version)
+        _record(session, actor, "pepper.added", version)
         secret_files.create(keys / f"pepper.{version}")
     return version
 
@@ -72,7 +71,6 @@ def add(registry: Registry, keys: Path, actor: str) -> int:
 def remove(registry: Registry, keys: Path, actor: str, version: int) -> None:
     """Delete the file of a pepper. Raises `GatewayError` while a living key needs it."""
     with registry.write() as session:
-        organizations = session.exec(select(Organization.name)).all()
         use = next((each for each in _uses(session, keys) if each.version == version), None)
         if use is None or not use.file:
             raise UnknownError("pepper", f"there is no pepper {version}", hint=Hint("type `gateway keys peppers`"))
@@ -84,7 +82,7 @@ def remove(registry: Registry, keys: Path, actor: str, version: int) -> None:
             many = f"{use.keys} {'key' if use.keys == 1 else 'keys'}"
             hint = "wait until they were used, or rotate or revoke them"
             raise GatewayError("pepper_in_use", f"{many} that work are hashed under pepper {version}", hint=hint)
-        _record(session, organizations, actor, "pepper.removed", version)
+        _record(session, actor, "pepper.removed", version)
         (keys / f"pepper.{version}").unlink()
 
 
@@ -105,9 +103,9 @@ def move(registry: Registry, peppers: Peppers, moved: Iterable[Rehash], actor: s
             place = row.organization_id, each.pepper
             counts[place] = counts.get(place, 0) + 1
         for (organization, pepper), count in counts.items():
-            name = session.exec(select(Organization.name).where(Organization.id == organization)).one()
+            tenant = session.get_one(Organization, organization)
             fields = {"keys": count, "pepper": pepper}
-            outbox.add_change(session, organization=name, actor=actor, what="keys.rehashed", fields=fields)
+            outbox.add_change(session, tenant, actor, "keys.rehashed", fields)
     return sum(counts.values())
 
 
@@ -119,6 +117,6 @@ def _files(keys: Path) -> set[int]:
     }
 
 
-def _record(session: Session, organizations: Iterable[str], actor: str, what: str, version: int) -> None:
-    for name in organizations:
-        outbox.add_change(session, organization=name, actor=actor, what=what, fields={"pepper": version})
+def _record(session: Session, actor: str, what: str, version: int) -> None:
+    for tenant in session.exec(select(Organization)).all():
+        outbox.add_change(session, tenant, actor, what, {"pepper": version})

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlmodel import col, update
 
-from gateway.audit.intents import SYSTEM, Fields
+from gateway.audit.intents import Fields
 from gateway.errors import UnavailableError
 from gateway.identity import token_keys
 from gateway.identity.token_keys import TokenKeyState
@@ -48,9 +48,7 @@ def rotate(registry: Registry, keys: Path, *, actor: str, at_once: bool, reason:
         if newest.number != number or not newest.signs:
             raise UnavailableError("key_file_unusable", newest.fault or "the new key is gone", subject=str(keys))
         fields: Fields = {"token_key": number, "kid": newest.kid, "at_once": at_once}
-        outbox.add_change(
-            session, organization=SYSTEM, actor=actor, what="token_key.rotated", fields=fields, reason=reason
-        )
+        outbox.add_change(session, None, actor, "token_key.rotated", fields, reason)
     return Rotation(newest, tuple(older), at_once)
 
 
@@ -63,5 +61,5 @@ def remove_replaced(registry: Registry, keys: Path, *, actor: str) -> list[Token
             token_keys.remove(keys, [each.number for each in over])
             for each in over:
                 fields: Fields = {"token_key": each.number, "kid": each.kid}
-                outbox.add_change(session, organization=SYSTEM, actor=actor, what="token_key.removed", fields=fields)
+                outbox.add_change(session, None, actor, "token_key.removed", fields)
     return over

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import literal
 from sqlmodel import Session, col, select
 
-from gateway.audit.intents import SYSTEM, Fields
+from gateway.audit.intents import Fields
 from gateway.errors import GatewayError
 from gateway.registry import approvals, names, outbox, webhooks
 from gateway.registry.agents import content_keys
@@ -164,9 +164,7 @@ def _begin(registry: Registry, source: KeySource, actor: str, reason: str) -> bo
         before = _state(found, sealed)
         if before.left or not source.outside:
             fields = {"kek": before.key, "kek_before": ", ".join(before.older)}
-            outbox.add_change(
-                session, organization=SYSTEM, actor=actor, what="vault.rotated", fields=fields, reason=reason
-            )
+            outbox.add_change(session, None, actor, "vault.rotated", fields, reason)
     return False
 
 
@@ -206,9 +204,7 @@ def _finish(
     """
     with registry.write() as session:
         fields: Fields = {"kek": vault.id, **counts}
-        outbox.add_change(
-            session, organization=SYSTEM, actor=actor, what="vault.rewrapped", fields=fields, reason=reason
-        )
+        outbox.add_change(session, None, actor, "vault.rewrapped", fields, reason)
         needed = {key for kind in KINDS.values() for key in _under(session, kind, unreadable)}
         for path in () if source.outside else retired(source.keys):
             if path.suffix[1:] not in needed:

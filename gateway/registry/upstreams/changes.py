@@ -23,6 +23,7 @@ from gateway.registry.queries import (
 )
 from gateway.registry.records import (
     UpstreamRecord,
+    copied,
 )
 from gateway.registry.row_records import upstream_record
 from gateway.registry.upstreams.routes import leave_routes
@@ -96,9 +97,7 @@ def add_upstream(
         place = Place(tenant.name, provider, row.id, row.version)
         row.secret = None if secret is None else vault.seal(secret, place)
         session.add(row)
-        outbox.add_change(
-            session, organization=tenant.name, actor=actor, what=what, fields=entries.upstream(row), reason=reason
-        )
+        outbox.add_change(session, tenant, actor, what, entries.upstream(row), reason)
         return upstream_record(tenant, row)
 
 
@@ -114,14 +113,7 @@ def remove_upstream(
         removed = upstream_record(tenant, row)
         leave_routes(session, tenant, row, actor)
         session.delete(row)
-        outbox.add_change(
-            session,
-            organization=tenant.name,
-            actor=actor,
-            what="upstream.removed",
-            fields=entries.upstream(row),
-            reason=reason,
-        )
+        outbox.add_change(session, tenant, actor, "upstream.removed", entries.upstream(row), reason)
         return removed
 
 
@@ -137,20 +129,14 @@ def use(
                 raise names.unknown_upstream(name, upstream_names(session, tenant))
             fields = change_entries.upstream(row)
             what = "upstream.checked"
-            outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+            outbox.add_change(session, tenant, actor, what, fields, reason)
             found.append(
-                UpstreamRow(
-                    id=row.id,
+                copied(
+                    UpstreamRow,
+                    row,
                     organization=tenant.name,
-                    name=row.name,
-                    provider=row.provider,
-                    base_url=row.base_url,
                     default=row.is_default,
-                    secret=row.secret,
-                    version=row.version,
-                    specification=row.specification,
                     headers=orjson.dumps(row.headers).decode(),
-                    reach=row.reach,
                 )
             )
         return found

@@ -89,7 +89,7 @@ def set_route(
         session.add(row)
         record = route_record(session, tenant, row)
         fields = entries.route(row)
-        outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+        outbox.add_change(session, tenant, actor, what, fields, reason)
         return record
 
 
@@ -104,7 +104,7 @@ def remove_route(registry: Registry, *, actor: str, organization: str, name: str
         record = route_record(session, tenant, row)
         session.delete(row)
         fields, what = entries.route(row), "route.removed"
-        outbox.add_change(session, organization=tenant.name, actor=actor, what=what, fields=fields, reason=reason)
+        outbox.add_change(session, tenant, actor, what, fields, reason)
         return record
 
 
@@ -118,7 +118,7 @@ def leave_routes(session: Session, tenant: Organization, upstream: Upstream, act
             session.add(row)
             left.append(row.name)
             fields = entries.route(row)
-            outbox.add_change(session, organization=tenant.name, actor=actor, what="route.replaced", fields=fields)
+            outbox.add_change(session, tenant, actor, "route.replaced", fields)
     return left
 
 

@@ -112,7 +112,7 @@ def test_a_revocation_does_not_wait_for_the_entries_of_others(
     control.home.agent("bot")
     with control.home.registry.write() as session:
         fields = [{"number": number} for number in range(2000)]
-        outbox.add_changes(session, organization=ORG, actor=ACTOR, what="test.done", fields=fields)
+        outbox.add_changes(session, queries.find_organization(session, ORG), ACTOR, "test.done", fields)
     monkeypatch.setattr(publication, "RESTRICTION_SECONDS", 0.01)
     with outbox._TURN:
         ended = owner("POST", "/agents/bot/revoke", {})

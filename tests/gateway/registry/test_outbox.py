@@ -175,7 +175,7 @@ def test_many_entries_are_moved_in_groups(home: Home) -> None:
     before, count = len(log.entries), 1100
     with home.registry.write() as session:
         fields = [{"number": number} for number in range(count)]
-        outbox.add_changes(session, organization=ORG, actor=ACTOR, what="test.done", fields=fields)
+        outbox.add_changes(session, queries.find_organization(session, ORG), ACTOR, "test.done", fields)
     log.fail_before = before + 600
     with pytest.raises(AuditError, match="audit_unavailable"):
         outbox.drain(home.registry, log)
