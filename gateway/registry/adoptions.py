@@ -13,18 +13,18 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
-from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint, did_you_mean
 from gateway.identifiers import new_id
 from gateway.identity import legacy_keys
 from gateway.identity.credentials import Peppers
 from gateway.identity.legacy_keys import AGENT
-from gateway.registry import outbox
+from gateway.registry import change_entries as entries
+from gateway.registry import contests, outbox
 from gateway.registry.agents import registration
 from gateway.registry.agents.states import ENDED
-from gateway.registry.contests import ContestedError
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, LegacyKey, Organization
-from gateway.registry.queries import bindings_in_force, find_organization, find_upstream, upstream_names
+from gateway.registry.queries import bindings_in_force, find_organization, find_upstream
 from gateway.registry.records import KeyRecord, copied
 
 MAX_DAYS: Final = 366
@@ -98,13 +98,7 @@ def start(
     _check_end(expires_ns, now_ns)
     with registry.together() as session:
         tenant = find_organization(session, organization)
-        if find_upstream(session, tenant, upstream) is None:
-            hint = did_you_mean(
-                upstream,
-                upstream_names(session, tenant),
-                Hint("type `gateway upstreams list` to see the upstreams"),
-            )
-            raise UnknownError("upstream", f"unknown upstream `{upstream}`", subject=upstream, hint=hint)
+        find_upstream(session, tenant, upstream)
         agent = _agent(session, tenant)
         if registered := agent is None:
             _register(registry, actor, organization, owner, replace_revoked, reason)
@@ -126,7 +120,7 @@ def start(
                 actor=actor,
             )
             session.add(row)
-            fields = _fields(row, agent) | ({"replaced": before.id} if before is not None else {})
+            fields = {**entries.adoption(row, agent), **({"replaced": before.id} if before is not None else {})}
             outbox.add_change(session, tenant, actor, "adoption.started", fields, reason)
             live = [each for each in live if each is not before] + [row]
             rows.append(row)
@@ -161,7 +155,7 @@ def stop(
         for row in rows:
             row.revoked_ns = time.time_ns()
             agent = session.get_one(Agent, row.agent_id)
-            outbox.add_change(session, tenant, actor, "adoption.stopped", _fields(row, agent), reason)
+            outbox.add_change(session, tenant, actor, "adoption.stopped", entries.adoption(row, agent), reason)
             stopped.append(record_of(tenant, row, agent))
         return stopped
 
@@ -268,9 +262,8 @@ def _end_before(
     if row.organization_id != tenant.id:
         message = "another organization adopts this key, and a call with it can mean only one"
         error = ConflictError("key_adopted", message, hint="let each organization have a key of its own")
-        what = "old key of a provider"
-        both = {"holder": row.organization_id, "claimant": tenant.id}
-        raise ContestedError(error, actor=actor, what=what, credential=row.id, **both)
+        whose = {"credential": row.id, "holder": row.organization_id}
+        contests.refuse(error, tenant, actor=actor, what="old key of a provider", **whose)
     if row.upstream != upstream:
         message = f"this key is adopted for the upstream `{row.upstream}` already"
         hint = Hint(
@@ -281,14 +274,3 @@ def _end_before(
     row.revoked_ns = now_ns
     session.flush()  # out of the unique index before the new row enters
     return row
-
-
-def _fields(row: LegacyKey, agent: Agent) -> dict[str, str | int | bool | None]:
-    return {
-        "agent": agent.id,
-        "agent_name": agent.name,
-        "key": row.id,
-        "credential_method": "legacy",
-        "upstream_name": row.upstream,
-        "expires_ns": str(row.expires_ns),
-    }

@@ -14,6 +14,10 @@ from gateway.registry.models import (
     ApiKey,
     Binding,
     EmergencyStop,
+    GivenName,
+    Issuer,
+    IssuerRule,
+    LegacyKey,
     LoginProvider,
     LoginRule,
     NewAgent,
@@ -29,17 +33,22 @@ from gateway.registry.models import (
 from gateway.registry.outbox import document
 
 
+def _of(row: object, *columns: str, **named: str) -> Fields:
+    """The columns of a row, those of `named` under another name; times and what is no single value as texts."""
+    found: dict[str, str | int | bool | None] = {}
+    for name, column in {**named, **dict(zip(columns, columns, strict=True))}.items():
+        value = getattr(row, column)
+        if name.endswith("_ns") and value is not None:
+            value = str(value)
+        found[name] = document(value) if name.endswith("_json") else value
+    return found
+
+
 def agent(row: NewAgent) -> Fields:
     return {
-        "agent": row.id,
-        "agent_name": row.name,
-        "agent_version": row.version,
-        "owner": row.owner,
-        "team": row.team,
-        "environment": row.environment,
-        "capabilities_json": document(row.capabilities),
-        "labels_json": document(row.labels),
-        **({"content_json": document(row.content)} if row.content else {}),
+        **_of(row, "owner", "team", "environment", agent="id", agent_name="name", agent_version="version"),
+        **_of(row, capabilities_json="capabilities", labels_json="labels"),
+        **(_of(row, content_json="content") if row.content else {}),
         **_if_any(
             **texts(row),
             parent=row.parent,
@@ -50,23 +59,13 @@ def agent(row: NewAgent) -> Fields:
 
 
 def team(row: Team) -> Fields:
-    return {
-        "team_id": row.id,
-        "team": row.name,
-        "team_version": row.version,
-        "owner": row.owner,
-        **_if_any(description=row.description),
-        "status": row.status,
-    }
+    described = _if_any(description=row.description)
+    return {**_of(row, "owner", "status", team_id="id", team="name", team_version="version"), **described}
 
 
 def organization(row: Organization) -> Fields:
-    return {
-        "organization_id": row.id,
-        **_if_any(review_days=row.review_days, suspend_after_days=row.suspend_after_days),
-        "status": row.status,
-        "zone": row.zone,
-    }
+    rules = _if_any(review_days=row.review_days, suspend_after_days=row.suspend_after_days)
+    return {**_of(row, "status", "zone", organization_id="id"), **rules}
 
 
 def _if_any(**members: str | int | None) -> Fields:
@@ -75,59 +74,31 @@ def _if_any(**members: str | int | None) -> Fields:
 
 
 def key(holder: Agent, row: ApiKey) -> Fields:
-    return {
-        "agent": holder.id,
-        "agent_name": holder.name,
-        "key": row.id,
-        "credential": row.shown_id,
-        "credential_method": row.method,
-        "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
-        **({"scope_json": document(row.scope)} if row.scope else {}),
-    }
+    scope = _of(row, scope_json="scope") if row.scope else {}
+    shown = _of(row, "expires_ns", key="id", credential="shown_id", credential_method="method")
+    return {**_of(holder, agent="id", agent_name="name"), **shown, **scope}
 
 
 def operator(row: Operator) -> Fields:
-    return {
-        "operator": row.id,
-        "operator_name": row.name,
-        "operator_version": row.version,
-        "role": row.role,
-        "status": row.status,
-    }
+    return _of(row, "role", "status", operator="id", operator_name="name", operator_version="version")
 
 
 def operator_token(holder: Operator, row: OperatorToken) -> Fields:
-    return {
-        "operator": holder.id,
-        "operator_name": holder.name,
-        "token": row.id,
-        "credential": label("operator", row.credential_id),
-        "expires_ns": None if row.expires_ns is None else str(row.expires_ns),
-        **({"scopes_json": document(row.scopes)} if row.scopes else {}),
-    }
+    scopes = _of(row, scopes_json="scopes") if row.scopes else {}
+    identified = _of(row, "expires_ns", token="id")  # noqa: S106
+    shown = {**identified, "credential": label("operator", row.credential_id)}
+    return {**_of(holder, operator="id", operator_name="name"), **shown, **scopes}
 
 
 def login_provider(row: LoginProvider) -> Fields:
-    return {
-        "login_provider": row.id,
-        "login_provider_name": row.name,
-        "issuer_url": row.issuer,
-        "client_id": row.client_id,
-        "has_secret": row.secret is not None,
-        "scopes_json": document(row.scopes),
-        "session_seconds": row.session_seconds,
-    }
+    named = _of(row, login_provider="id", login_provider_name="name", issuer_url="issuer", scopes_json="scopes")
+    return {**named, **_of(row, "client_id", "session_seconds"), "has_secret": row.secret is not None}
 
 
 def login_rule(provider: LoginProvider, row: LoginRule, tenant: Organization | None) -> Fields:
-    return {
-        "login_provider": provider.id,
-        "login_provider_name": provider.name,
-        "login_rule": row.id,
-        "claims_json": document(row.claims),
-        "role": row.role,
-        "scope": "all" if tenant is None else "organization",
-    }
+    scope = "all" if tenant is None else "organization"
+    named = _of(provider, login_provider="id", login_provider_name="name")
+    return {**named, **_of(row, "role", login_rule="id", claims_json="claims"), "scope": scope}
 
 
 def about(row: Binding | UsageLimit) -> str:
@@ -147,13 +118,8 @@ def above(holder: Agent) -> tuple[str, str]:
 def binding(row: Binding, replaced: Binding | None = None) -> Fields:
     """`replaced` is the binding that this one took the place of, in the same transaction."""
     return {
-        "binding": row.id,
-        "subject_kind": row.subject_kind,
-        "subject": row.subject,
+        **_of(row, "subject_kind", "subject", "bundle", "effect", "pinned", binding="id"),
         "about": about(row),
-        "bundle": row.bundle,
-        "effect": row.effect,
-        "pinned": row.pinned,
         **({"shadow": True} if row.shadow else {}),
         "replaced": None if replaced is None else replaced.id,
     }
@@ -161,20 +127,11 @@ def binding(row: Binding, replaced: Binding | None = None) -> Fields:
 
 def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
     """`replaced` is the limit that this one took the place of, in the same transaction."""
+    raised = ("raised", "raised_until_ns", "reason")
     return {
-        "limit": row.id,
-        "limit_name": row.name,
-        "value": row.value,
-        "subject_kind": row.subject_kind,
-        "subject": row.subject,
+        **_of(row, "value", "subject_kind", "subject", "model", "by_gateway", "mode", *raised, limit="id"),
+        **_of(row, limit_name="name", upstream_name="upstream"),
         "about": about(row),
-        "upstream_name": row.upstream,
-        "model": row.model,
-        "by_gateway": row.by_gateway,
-        "mode": row.mode,
-        "raised": row.raised,
-        "raised_until_ns": None if row.raised_until_ns is None else str(row.raised_until_ns),
-        "reason": row.reason,
         "replaced": None if replaced is None else replaced.id,
         "value_before": None if replaced is None else replaced.value,
         **({} if replaced is None or replaced.mode == row.mode else {"mode_before": replaced.mode}),
@@ -184,36 +141,42 @@ def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
 def emergency_stop(row: EmergencyStop) -> Fields:
     """The reason is beside these members: that of the stop, or of its end."""
     return {
-        "stop": row.id,
+        **_of(row, stop="id", stopped_ns="created_ns"),
         "scope": "all" if row.organization_id is None else "organization",
-        "stopped_ns": str(row.created_ns),
     }
 
 
 def upstream(row: Upstream) -> Fields:
-    headers = {"headers_json": document(row.headers)} if row.headers else {}
-    return {
-        "upstream": row.id,
-        "upstream_name": row.name,
-        "provider": row.provider,
-        "base_url": row.base_url,
-        "is_default": row.is_default,
-        "has_secret": row.secret is not None,
-        "secret_version": row.version,
-        "reach": row.reach,
-        **headers,
-    }
+    named = _of(row, upstream="id", upstream_name="name", secret_version="version")  # noqa: S106
+    headers = _of(row, headers_json="headers") if row.headers else {}
+    same = _of(row, "provider", "base_url", "is_default", "reach")
+    return {**named, **same, "has_secret": row.secret is not None, **headers}
 
 
 def route(row: UpstreamRoute) -> Fields:
-    return {
-        "route": row.id,
-        "route_name": row.name,
-        "is_default": row.is_default,
-        "route_version": row.version,
-        "members_json": document(row.members),
-    }
+    named = _of(row, route="id", route_name="name", route_version="version", members_json="members")
+    return {**named, **_of(row, "is_default")}
 
 
 def webhook(row: Webhook) -> Fields:
-    return {"webhook": row.id, "url": row.url, "reach": row.reach, "events_json": document(row.events)}
+    return _of(row, "url", "reach", webhook="id", events_json="events")
+
+
+def issuer(row: Issuer) -> Fields:
+    named = _of(row, issuer="id", issuer_name="name", issuer_url="issuer")
+    persons = _of(row, "accepts", "max_age", kept_claims_json="claims", algorithms_json="algorithms")
+    found = {**named, **_of(row, "audience", "jwks_url", "purpose", "reach")}
+    return {**found, **persons} if row.purpose == "persons" else found
+
+
+def issuer_rule(row: IssuerRule, holder: Agent) -> Fields:
+    return {**_of(row, rule="id", claims_json="claims"), **_of(holder, agent="id", agent_name="name")}
+
+
+def given_name(row: GivenName) -> Fields:
+    return _of(row, "audience", given="id", given_kind="kind", given_name="name")
+
+
+def adoption(row: LegacyKey, holder: Agent) -> Fields:
+    named = {**_of(holder, agent="id", agent_name="name"), "credential_method": "legacy"}
+    return {**named, **_of(row, "expires_ns", key="id", upstream_name="upstream")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import NoReturn
 
 from sqlmodel import Session, col, select
 
@@ -64,6 +65,15 @@ class ContestedError(TellingError):
             if organization == self._holder:
                 fields["key"] = self._credential
             outbox.add_change(session, tenant, actor, "credential.contested", fields)
+
+
+def refuse(
+    error: GatewayError, tenant: Organization, *, actor: str, what: str, credential: str, holder: str
+) -> NoReturn:
+    """Raise the error for something of this id that an organization has; another one than `tenant` is told."""
+    if holder == tenant.id:
+        raise error
+    raise ContestedError(error, actor=actor, what=what, credential=credential, holder=holder, claimant=tenant.id)
 
 
 def contests(session: Session) -> list[ContestRecord]:

@@ -13,19 +13,18 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
-from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.identifiers import new_id
 from gateway.identity import jose, persons
 from gateway.identity.jose import ALGORITHMS
 from gateway.identity.workload import Purpose
-from gateway.registry import claim_rules, names, outbox
-from gateway.registry.agents.states import ENDED
-from gateway.registry.contests import ContestedError
+from gateway.registry import change_entries as entries
+from gateway.registry import claim_rules, contests, names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
 from gateway.registry.operators import operators
 from gateway.registry.organizations import given_names
-from gateway.registry.queries import find_agent, find_organization
+from gateway.registry.queries import find_living, find_organization
 from gateway.registry.records import copied
 
 MAX_JWKS: Final = 256 * 1024
@@ -131,11 +130,11 @@ def add_issuer(
         given_names.check_issuer(session, tenant, actor, issuer, audience)
         if (before := session.exec(same).first()) is not None:
             error = _taken(before, tenant, issuer, audience)
-            if before.organization_id == tenant.id:
-                raise error
-            what = f"audience {audience} of {issuer}"
-            both = {"holder": before.organization_id, "claimant": tenant.id}
-            raise ContestedError(error, actor=actor, what=what, credential=before.id, **both)
+            what, whose = (
+                f"audience {audience} of {issuer}",
+                {"credential": before.id, "holder": before.organization_id},
+            )
+            contests.refuse(error, tenant, actor=actor, what=what, **whose)
         row = Issuer(
             id=new_id("iss"),
             organization_id=tenant.id,
@@ -221,11 +220,7 @@ def add_rule(
         tenant = find_organization(session, organization)
         row = find_issuer(session, tenant, issuer)
         _check_claims(claims, row.purpose)
-        holder = find_agent(session, tenant, agent)
-        if holder.status in ENDED:
-            raise ConflictError(
-                f"agent_{holder.status}", f"agent `{holder.name}` is {holder.status}", subject=holder.id
-            )
+        holder = find_living(session, tenant, agent)
         rules = _rules(session, row)
         if len(rules) >= MAX_RULES:
             raise ConflictError(
@@ -280,8 +275,7 @@ def named(found: Sequence[IssuerRecord], name: str) -> IssuerRecord:
 
 
 def unknown_rule(rule: str) -> GatewayError:
-    hint = Hint("type `gateway issuers rule list` to see the rules")
-    return UnknownError("rule", f"unknown rule `{rule[:80]}`", subject=rule[:80], hint=hint)
+    return names.unknown("rule", rule, (), Hint("type `gateway issuers rule list` to see the rules"))
 
 
 def find_issuer(session: Session, tenant: Organization, name: str) -> Issuer:
@@ -299,8 +293,7 @@ def check_key_url(url: str, *, insecure: bool) -> None:
 
 
 def _unknown(name: str, known: Sequence[str]) -> GatewayError:
-    hint = did_you_mean(name, known, Hint("type `gateway issuers list` to see the issuers"))
-    return UnknownError("issuer", f"unknown issuer `{name[:80]}`", subject=name[:80], hint=hint)
+    return names.unknown("issuer", name, known, Hint("type `gateway issuers list` to see the issuers"))
 
 
 def _find(session: Session, tenant: Organization, name: str) -> Issuer | None:
@@ -363,31 +356,11 @@ def _record(
     holder: Agent | None = None,
     reason: str = "",
 ) -> None:
-    fields: dict[str, str | int | bool | None] = {
-        "issuer": row.id,
-        "issuer_name": row.name,
-        "issuer_url": row.issuer,
-        "audience": row.audience,
-        "jwks_url": row.jwks_url,
-        "purpose": row.purpose,
-        "reach": row.reach,
-    }
+    fields = dict(entries.issuer(row))
     if what == "issuer.updated":
         fields["keys"] = _keys(row)
-    if row.purpose == "persons":
-        fields |= {
-            "accepts": row.accepts,
-            "max_age": row.max_age,
-            "kept_claims_json": outbox.document(row.claims),
-            "algorithms_json": outbox.document(row.algorithms),
-        }
     if rule is not None and holder is not None:
-        fields |= {
-            "rule": rule.id,
-            "claims_json": outbox.document(rule.claims),
-            "agent": holder.id,
-            "agent_name": holder.name,
-        }
+        fields |= entries.issuer_rule(rule, holder)
     outbox.add_change(session, tenant, actor, what, fields, reason)
 
 

@@ -191,16 +191,19 @@ def check_base_url(text: str, *, insecure: bool) -> str:
     return text.rstrip("/")
 
 
+def unknown(what: str, reference: str, known: Collection[str], hint: Hint | str) -> UnknownError:
+    """There is no such thing of this name or id. `known` are names like it, and `hint` says where to see them."""
+    shown = _shown(reference)
+    hint = did_you_mean(reference, known, hint)
+    return UnknownError(what.rpartition(" ")[2], f"unknown {what} `{shown}`", subject=shown, hint=hint)
+
+
 def unknown_upstream(name: str, known: Collection[str]) -> GatewayError:
-    """An organization has no upstream of this name, but these."""
-    hint = did_you_mean(name, known, Hint("type `gateway upstreams list` to see the upstreams"))
-    return UnknownError("upstream", f"unknown upstream `{_shown(name)}`", subject=name, hint=hint)
+    return unknown("upstream", name, known, Hint("type `gateway upstreams list` to see the upstreams"))
 
 
 def unknown_route(name: str, known: Collection[str]) -> GatewayError:
-    """An organization has no route of this name, but these."""
-    hint = did_you_mean(name, known, Hint("type `gateway routes list` to see the routes"))
-    return UnknownError("route", f"unknown route `{_shown(name)}`", subject=name, hint=hint)
+    return unknown("route", name, known, Hint("type `gateway routes list` to see the routes"))
 
 
 def check_base_of(provider: str, url: str) -> str:

@@ -7,7 +7,6 @@ the deployment as a whole (bundles, activations).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
@@ -16,10 +15,10 @@ from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
+from gateway.errors import ConflictError, Hint, UnknownError
 from gateway.identity.credentials import Method, label, public_part
-from gateway.registry import change_entries, row_records
-from gateway.registry.agents.states import ENDED
+from gateway.registry import change_entries, names, row_records
+from gateway.registry.agents.states import ENDED, ended
 from gateway.registry.database import Registry
 from gateway.registry.models import (
     NOT_ENDED,
@@ -61,9 +60,9 @@ def find_organization(session: Session, name: str) -> Organization:
         return kept[name]
     found = session.exec(select(Organization).where(Organization.name == name)).one_or_none()
     if found is None:
-        names = session.exec(select(Organization.name).limit(_LISTED)).all()
+        known = session.exec(select(Organization.name).limit(_LISTED)).all()
         create = Hint(f"type `gateway orgs list` to see the organizations, or `gateway orgs create {name}`")
-        raise _unknown("organization", name, did_you_mean(name, names, create))
+        raise names.unknown("organization", name, known, create)
     kept[name] = found
     return found
 
@@ -76,8 +75,16 @@ def find_agent(session: Session, organization: Organization, reference: str) -> 
         found = session.exec(mine.order_by(col(Agent.id).desc())).first()
     if found is None:
         living = select(Agent.name).where(Agent.organization_id == organization.id, col(Agent.status).not_in(ENDED))
-        names = session.exec(living.order_by(col(Agent.id).desc()).limit(_LISTED)).all()
-        raise _unknown("agent", reference, _suggestion(reference, names, "agents"))
+        known = session.exec(living.order_by(col(Agent.id).desc()).limit(_LISTED)).all()
+        raise names.unknown("agent", reference, known, Hint("type `gateway agents list` to see the agents"))
+    return found
+
+
+def find_living(session: Session, organization: Organization, reference: str) -> Agent:
+    """The same, if it has not ended: only such an agent can be given or changed anything."""
+    found = find_agent(session, organization, reference)
+    if found.status in ENDED:
+        raise ended(found.name, found.id, found.status)
     return found
 
 
@@ -115,7 +122,7 @@ def find_key(session: Session, organization: Organization, reference: str) -> Ap
         ).order_by(col(ApiKey.revoked_ns).is_not(None), col(ApiKey.id).desc())
     ).first()
     if found is None:
-        raise _unknown("key", public_part(reference), Hint("type `gateway keys list` to see the keys"))
+        raise names.unknown("key", public_part(reference), (), Hint("type `gateway keys list` to see the keys"))
     return found
 
 
@@ -133,7 +140,7 @@ def _find_bundle(session: Session, name: str, pinned: str | None) -> Bundle:
     in_force = active.bundles if active else {}
     if not revisions:
         known = f"bundles in force: {', '.join(sorted(in_force))}" if in_force else "no bundle is in force yet"
-        raise _unknown("bundle", name, did_you_mean(name, in_force, known))
+        raise names.unknown("bundle", name, in_force, known)
     if pinned is None:
         found = session.get(Bundle, (name, in_force[name].commit)) if name in in_force else None
         if found is None:
@@ -176,17 +183,30 @@ def needed_bundles(session: Session) -> dict[str, str]:
     rows = joined.outerjoin(Agent, col(Agent.id) == Binding.subject).where(col(Binding.id).in_(needing))
     found = {}
     for binding, organization, agent in session.exec(rows):
-        names = {"agent": agent, "team": f"team:{binding.subject}", "organization": f"org:{organization}"}
-        found[binding.bundle] = str(names[binding.subject_kind])
+        subjects = {"agent": agent, "team": f"team:{binding.subject}", "organization": f"org:{organization}"}
+        found[binding.bundle] = str(subjects[binding.subject_kind])
     return found
 
 
-def find_upstream(session: Session, organization: Organization, name: str) -> Upstream | None:
+def find_upstream(session: Session, organization: Organization, name: str) -> Upstream:
+    if (found := upstream_or_none(session, organization, name)) is None:
+        raise names.unknown_upstream(name, upstream_names(session, organization))
+    return found
+
+
+def upstream_or_none(session: Session, organization: Organization, name: str) -> Upstream | None:
     mine = select(Upstream).where(Upstream.organization_id == organization.id)
     return session.exec(mine.where(Upstream.name == name)).one_or_none()
 
 
-def find_route(session: Session, organization: Organization, name: str) -> UpstreamRoute | None:
+def find_route(session: Session, organization: Organization, name: str) -> UpstreamRoute:
+    if (found := route_or_none(session, organization, name)) is None:
+        mine = select(UpstreamRoute.name).where(UpstreamRoute.organization_id == organization.id)
+        raise names.unknown_route(name, session.exec(mine).all())
+    return found
+
+
+def route_or_none(session: Session, organization: Organization, name: str) -> UpstreamRoute | None:
     mine = select(UpstreamRoute).where(UpstreamRoute.organization_id == organization.id)
     return session.exec(mine.where(UpstreamRoute.name == name)).one_or_none()
 
@@ -397,25 +417,17 @@ def _with_members(session: Session, owner: Organization, records: list[BindingRe
         return []
     found = living_names(session, owner)
     everyone = [name for name, _ in found]
-    names = set(everyone)
+    living = set(everyone)
     teams: dict[str, list[str]] = {}
     for name, team in found:
         teams.setdefault(team, []).append(name)
 
     def members(record: BindingRecord) -> list[str]:
         if record.subject_kind == "agent":
-            return [record.subject] if record.subject in names else []
+            return [record.subject] if record.subject in living else []
         return everyone if record.subject_kind == "organization" else teams.get(record.subject, [])
 
     return [replace(record, agents=members(record)) for record in records]
-
-
-def _suggestion(reference: str, names: Iterable[str], noun: str) -> str:
-    return did_you_mean(reference, names, Hint(f"type `gateway {noun} list` to see the {noun}"))
-
-
-def _unknown(what: str, reference: str, hint: str) -> GatewayError:
-    return UnknownError(what, f"unknown {what} `{reference}`", subject=reference, hint=hint)
 
 
 def content_key(registry: Registry, organization: str, reference: str) -> bytes | None:

@@ -20,7 +20,7 @@ SubjectKind = Literal["agent", "team", "organization"]
 Effect = Literal["grant", "guard"]
 
 
-def copied(kind: type[_R], row: object, **more: Any) -> _R:
+def copied(kind: type[_R], row: object, /, **more: Any) -> _R:
     """A record, or another row, of what a row has: its members are the columns of their names, unless `more` has them.
 
     A member that is in neither has its default.

@@ -58,7 +58,7 @@ def create(ask: Ask[NewRoute]) -> Answer[RouteRecord]:
     name = ask.body.name
 
     def absent(session: Session) -> None:
-        if queries.find_route(session, queries.find_organization(session, ask.tenant), name) is not None:
+        if queries.route_or_none(session, queries.find_organization(session, ask.tenant), name) is not None:
             hint = "choose another name, or replace that route with PUT"
             raise Problem(409, "route_exists", f"route `{name}` exists already", hint=hint)
 
@@ -78,8 +78,6 @@ def replace(ask: Ask[RouteBody]) -> Answer[RouteRecord]:
     def current(session: Session) -> str:
         tenant = queries.find_organization(session, ask.tenant)
         row = queries.find_route(session, tenant, ask.path["route"])
-        if row is None:
-            raise names.unknown_route(ask.path["route"], [each.name for each in queries.routes_of(session, tenant)])
         return tag(row.version, default=row.is_default)
 
     return _shown(_put(ask, ask.change(ask.if_match(current)), _one(ask).name))

@@ -168,8 +168,6 @@ def replace(ask: Ask[UpstreamBody]) -> Answer:
     def current(session: Session) -> str:
         tenant = queries.find_organization(session, ask.tenant)
         row = queries.find_upstream(session, tenant, ask.path["upstream"])
-        if row is None:
-            raise names.unknown_upstream(ask.path["upstream"], queries.upstream_names(session, tenant))
         return tag(row.version, default=row.is_default)
 
     return _shown(_put(ask, ask.change(ask.if_match(current)), ask.path["upstream"], replace=True))

@@ -34,6 +34,7 @@ from gateway.registry.models import Agent, Organization
 from gateway.registry.organizations import teams
 from gateway.registry.queries import (
     find_agent,
+    find_living,
     find_organization,
     live_keys,
 )
@@ -91,13 +92,11 @@ def update_agent(
     """
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        row = find_agent(session, tenant, agent)
-        if row.status in agent_states.ENDED:
-            raise agent_states.ended(row.name, row.id, row.status)
+        row = find_living(session, tenant, agent)
         reviews.settle(session, tenant, row, time.time_ns())
         before = agent_record(tenant, row)
         replaced = _rename(session, tenant, row, update)
-        _apply(session, tenant, row, update)
+        _apply(row, update)
         _apply_register(session, tenant, row, update)
         _apply_content(tenant, row, update, vault)
         if agent_record(tenant, row) == before:
@@ -120,13 +119,11 @@ def _rename(session: Session, tenant: Organization, row: Agent, update: AgentUpd
     return before
 
 
-def _apply(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:
-    if update.owner is not None:
-        row.owner = names.check_text("owner", update.owner)
-    if update.team is not None:
-        row.team = names.check_name("team", update.team) if update.team else ""
-    if update.environment is not None:
-        row.environment = names.check_name("environment", update.environment) if update.environment else ""
+def _apply(row: Agent, update: AgentUpdate) -> None:
+    read = {"owner": update.owner, "team": update.team, "environment": update.environment}
+    given = {name: text for name, text in read.items() if text is not None}
+    for name, text in agent_fields.checked({**given, **update.texts}).items():
+        setattr(row, name, text)
     check_there(row.name, update, row.capabilities, row.labels)
     kept = set(row.capabilities) - set(update.remove_capabilities)
     row.capabilities = names.check_capabilities(kept | set(update.add_capabilities))
@@ -147,9 +144,7 @@ def check_there(name: str, update: AgentUpdate, capabilities: Collection[str], l
 
 
 def _apply_register(session: Session, tenant: Organization, row: Agent, update: AgentUpdate) -> None:
-    """The members of an agent that no policy reads."""
-    for name, text in agent_fields.checked(update.texts).items():
-        setattr(row, name, text)
+    """Its parent, its end and its reviews."""
     if update.parent is not None:
         row.parent = agent_versions.parent_of(session, tenant, update.parent, row) if update.parent else None
     if update.expires_ns is not None:
@@ -221,9 +216,7 @@ def review_agent(registry: Registry, *, actor: str, organization: str, agent: st
     """
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        row = find_agent(session, tenant, agent)
-        if row.status in agent_states.ENDED:
-            raise agent_states.ended(row.name, row.id, row.status)
+        row = find_living(session, tenant, agent)
         reviews.settle(session, tenant, row, time.time_ns())
         row.reviewed_ns = time.time_ns()
         add_version(session, tenant, row, actor, "agent.reviewed", reason)

@@ -8,7 +8,8 @@ loops over `TEXTS`; `docs/reference/make.py` writes the references and the schem
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,12 +48,17 @@ def texts(row: AgentTexts) -> dict[str, str]:
     return {name: getattr(row, name) for name in NAMES}
 
 
+_RULES: Final[Mapping[str, Callable[[str], str]]] = {
+    "owner": lambda text: names.check_text("owner", text),
+    "team": lambda text: names.check_name("team", text) if text else "",
+    "environment": lambda text: names.check_name("environment", text) if text else "",
+    **{each.name: functools.partial(names.check_text, each.name.replace("_", " "), limit=each.limit) for each in TEXTS},
+}
+"""What each member that is a text must be; policies read the first three."""
+
+
 def checked(given: Mapping[str, str]) -> dict[str, str]:
-    """Some of the texts, if each is acceptable; raises `TypeError` for what is no text of an agent."""
-    if unknown := given.keys() - set(NAMES):
+    """Some of the members that are texts, if each is acceptable; raises `TypeError` for what is no such member."""
+    if unknown := given.keys() - _RULES.keys():
         raise TypeError(f"an agent has no text {sorted(unknown)}")
-    return {
-        each.name: names.check_text(each.name.replace("_", " "), given[each.name], each.limit)
-        for each in TEXTS
-        if each.name in given
-    }
+    return {name: _RULES[name](text) for name, text in given.items()}

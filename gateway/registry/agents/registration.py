@@ -14,9 +14,7 @@ from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
-from gateway.identity import credentials
-from gateway.registry import change_entries as entries
-from gateway.registry import names, outbox
+from gateway.registry import names
 from gateway.registry.agents import (
     fields as agent_fields,
 )
@@ -27,11 +25,11 @@ from gateway.registry.agents import (
     versions as agent_versions,
 )
 from gateway.registry.database import Registry
-from gateway.registry.models import Agent, ApiKey, NewAgent, Organization, table
+from gateway.registry.models import Agent, NewAgent, Organization, table
 from gateway.registry.organizations import teams
 from gateway.registry.queries import find_organization
-from gateway.registry.records import AgentRecord, NewKey
-from gateway.registry.row_records import agent_record, key_record
+from gateway.registry.records import AgentRecord
+from gateway.registry.row_records import agent_record
 
 _TOGETHER: Final = 500  # values of one statement
 
@@ -54,9 +52,6 @@ def _checked(
     now_ns: int,
     *,
     name: str,
-    owner: str = "",
-    team: str = "",
-    environment: str = "",
     capabilities: Iterable[str] = (),
     labels: Mapping[str, str] | None = None,
     parent: str | None = None,
@@ -67,16 +62,13 @@ def _checked(
 ) -> dict[str, Any]:
     return {
         "name": names.check_name("agent", name),
-        "owner": names.check_text("owner", owner),
-        "team": names.check_name("team", team) if team else "",
-        "environment": names.check_name("environment", environment) if environment else "",
+        **agent_fields.checked({"owner": "", "team": "", "environment": "", **texts}),
         "capabilities": names.check_capabilities(capabilities),
         "labels": names.check_labels(labels or {}),
         "parent": parent,
         "expires_ns": agent_versions.check_expiry(expires_ns, now_ns),
         "review_days": agent_versions.check_review_days(review_days),
         "replaces": replaces,
-        **agent_fields.checked(texts),
     }
 
 
@@ -136,70 +128,6 @@ def _register(
     session.execute(insert(table(Agent)), [vars(each) for each in rows])
     agent_versions.remember_all(session, tenant, rows, actor, "agent.registered", reason, before)
     return rows
-
-
-def create_keys(
-    registry: Registry,
-    peppers: credentials.Peppers,
-    *,
-    actor: str,
-    organization: str,
-    agents: Sequence[str],
-    texts: Mapping[str, str] | None = None,
-    reason: str = "",
-) -> list[NewKey]:
-    """A key for each of these agents, which have none that is live. The returned texts are the only copies.
-
-    `texts` are keys that were made elsewhere, by agent; raises `invalid_key` for what is none, or not new.
-    """
-    given = {} if texts is None else _given(texts, agents)
-    with registry.write() as session:
-        _check_new(session, given.values())
-        tenant = find_organization(session, organization)
-        mine = select(Agent).where(Agent.organization_id == tenant.id, col(Agent.status).not_in(agent_states.ENDED))
-        holders = {each.name: each for each in session.exec(mine)}
-        teams.check_alive(session, tenant, *{holders[name].team for name in agents})
-        now_ns = time.time_ns()
-        made = []
-        for name in agents:
-            new = given[name] if given else credentials.generate("agent")
-            row = ApiKey(
-                id=new_id("key"),
-                organization_id=tenant.id,
-                agent_id=holders[name].id,
-                credential_id=new.credential.id,
-                digest=credentials.digest(new.credential, peppers.current),
-                pepper=peppers.newest,
-                created_ns=now_ns,
-                actor=actor,
-            )
-            made.append((holders[name], row, new.text))
-        session.add_all(row for _, row, _ in made)
-        fields = [entries.key(holder, row) for holder, row, _ in made]
-        outbox.add_changes(session, tenant, actor, "key.created", fields, reason)
-        return [NewKey(record=key_record(tenant, holder, row), text=text) for holder, row, text in made]
-
-
-def _given(texts: Mapping[str, str], agents: Sequence[str]) -> dict[str, credentials.NewCredential]:
-    """The keys of these agents. No message has them."""
-    found: dict[str, credentials.NewCredential] = {}
-    for name in agents:
-        text = texts.get(name, "")
-        parsed = credentials.parse(text)
-        if parsed is None or parsed.kind != "agent":
-            raise GatewayError("invalid_key", f"what was given for agent `{name}` is no new key of an agent")
-        found[name] = credentials.NewCredential(parsed, text)
-    if len({each.credential.id for each in found.values()}) < len(found):
-        raise GatewayError("invalid_key", "two of the new keys have the same id", hint="make them anew")
-    return found
-
-
-def _check_new(session: Session, made: Iterable[credentials.NewCredential]) -> None:
-    ids = [each.credential.id for each in made]
-    for start in range(0, len(ids), _TOGETHER):
-        some = col(ApiKey.credential_id).in_(ids[start : start + _TOGETHER])
-        if session.exec(select(ApiKey.id).where(some).limit(1)).first() is not None:
-            raise GatewayError("invalid_key", "one of the new keys is taken", hint="make them anew")
 
 
 def _check_free(session: Session, tenant: Organization, wanted: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from gateway.registry import change_entries as entries
 from gateway.registry import outbox
 from gateway.registry.agents import states as agent_states
 from gateway.registry.models import Agent, AgentVersion, NewAgent, Organization, table
-from gateway.registry.queries import find_agent
+from gateway.registry.queries import find_agent, find_living
 
 MAX_REVIEW_DAYS: Final = 3660
 MAX_PARENTS: Final = 8
@@ -122,10 +122,7 @@ def line_of(session: Session, tenant: Organization, reference: str) -> list[Agen
 
     The part of a line that shows that it is too long.
     """
-    found = find_agent(session, tenant, reference)
-    if found.status in agent_states.ENDED:
-        raise agent_states.ended(found.name, found.id, found.status)
-    line = [found]
+    line = [find_living(session, tenant, reference)]
     while line[-1].parent is not None and len(line) <= MAX_PARENTS:
         line.append(find_agent(session, tenant, line[-1].parent))
     return line

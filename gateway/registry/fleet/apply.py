@@ -17,7 +17,7 @@ from gateway.registry.database import Registry
 from gateway.registry.fleet import key_items
 from gateway.registry.fleet.document import FleetError, Mistake
 from gateway.registry.fleet.plan import Planner, Step, Subject
-from gateway.registry.keys.changes import revoke_key
+from gateway.registry.keys.changes import create_keys, revoke_key
 from gateway.registry.limits import usage_limits
 from gateway.registry.limits.usage_limits import Part
 from gateway.registry.organizations import teams
@@ -129,7 +129,7 @@ class Applier:
             self._set_status(step)
 
     def _create_keys(self, steps: list[Step]) -> list[NewKey]:
-        return registration.create_keys(
+        return create_keys(
             self.registry,
             self.peppers,
             actor=self.actor,

@@ -273,6 +273,23 @@ def _before_rotation(record: KeyRecord, row: ApiKey, at_ns: int) -> KeyRecord:
     return replace(record, expires_ns=row.first_expires_ns)
 
 
+_Kept = TypeVar("_Kept", Binding, UsageLimit)
+
+
+def _in_force(
+    kind: type[_Kept], session: Session, tenant: Organization, at_ns: int, subjects: Sequence[str] | None
+) -> Sequence[_Kept]:
+    """The rows that had begun and not ended, of all subjects or of these."""
+    mine = select(kind).where(
+        kind.organization_id == tenant.id,
+        kind.created_ns <= at_ns,
+        or_(col(kind.removed_ns).is_(None), col(kind.removed_ns) > at_ns),
+    )
+    if subjects is not None:
+        mine = mine.where(col(kind.subject).in_(subjects))
+    return session.exec(mine).all()
+
+
 def _bindings(
     session: Session,
     tenant: Organization,
@@ -282,15 +299,8 @@ def _bindings(
     subjects: Sequence[str] | None,
 ) -> dict[tuple[str, str], list[BindingAt]]:
     """The bindings that applied, of all subjects or of these, by subject as stored."""
-    mine = select(Binding).where(
-        Binding.organization_id == tenant.id,
-        Binding.created_ns <= at_ns,
-        or_(col(Binding.removed_ns).is_(None), col(Binding.removed_ns) > at_ns),
-    )
-    if subjects is not None:
-        mine = mine.where(col(Binding.subject).in_(subjects))
     found: dict[tuple[str, str], list[BindingAt]] = {}
-    for row in session.exec(mine):
+    for row in _in_force(Binding, session, tenant, at_ns, subjects):
         record = row_records.binding_record(tenant, row, names.get(row.subject))
         revision = activation.bundles.get(row.bundle) if activation else None
         if row.pinned is not None:
@@ -305,15 +315,8 @@ def _limits(
     session: Session, tenant: Organization, names: Mapping[str, str], at_ns: int, subjects: Sequence[str] | None
 ) -> dict[tuple[str, str], list[LimitRecord]]:
     """The limits that applied, of all subjects or of these, by subject as stored."""
-    mine = select(UsageLimit).where(
-        UsageLimit.organization_id == tenant.id,
-        UsageLimit.created_ns <= at_ns,
-        or_(col(UsageLimit.removed_ns).is_(None), col(UsageLimit.removed_ns) > at_ns),
-    )
-    if subjects is not None:
-        mine = mine.where(col(UsageLimit.subject).in_(subjects))
     found: dict[tuple[str, str], list[LimitRecord]] = {}
-    for row in session.exec(mine):
+    for row in _in_force(UsageLimit, session, tenant, at_ns, subjects):
         record = usage_limits.limit_record(tenant, row, names.get(row.subject))
         found.setdefault((row.subject_kind, row.subject), []).append(record)
     return found

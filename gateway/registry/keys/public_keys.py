@@ -6,27 +6,19 @@ again: the name that signed requests use for it says whose they are.
 
 from __future__ import annotations
 
-import time
-
 from sqlmodel import Session, select
 
 from gateway.errors import ConflictError, GatewayError, Hint
-from gateway.identifiers import new_id
 from gateway.identity import possession, public_keys
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.message_signatures import PublicKey, thumbprint
-from gateway.registry import change_entries as entries
-from gateway.registry import outbox, queries
-from gateway.registry.agents import states as agent_states
-from gateway.registry.contests import ContestedError
+from gateway.registry import contests, queries
 from gateway.registry.database import Registry
-from gateway.registry.keys.changes import MAX_LIVE_KEYS
+from gateway.registry.keys.changes import add_row, holder_of, new_row
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.operators import operators
-from gateway.registry.organizations import teams
-from gateway.registry.queries import find_agent, find_organization, live_keys
+from gateway.registry.queries import find_organization
 from gateway.registry.records import KeyRecord
-from gateway.registry.row_records import key_record
 
 
 def add_public_key(
@@ -49,10 +41,7 @@ def add_public_key(
     name = thumbprint(key)
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        holder = find_agent(session, tenant, agent)
-        if holder.status in agent_states.ENDED:
-            raise agent_states.ended(holder.name, holder.id, holder.status)
-        teams.check_alive(session, tenant, holder.team)
+        holder = holder_of(session, tenant, agent)
         _check_proof(session, tenant, holder, actor, key, proof)
         known = session.exec(select(ApiKey).where(ApiKey.credential_id == name)).first()
         if known is not None:
@@ -62,39 +51,12 @@ def add_public_key(
                 )
             hint = "make another one: each agent has its own, and a revoked one does not come back"
             error = ConflictError("key_exists", "this public key was registered before", subject=name, hint=hint)
-            if known.organization_id == tenant.id:
-                raise error
-            what = f"public key {name}"
-            both = {"holder": known.organization_id, "claimant": tenant.id}
-            raise ContestedError(error, actor=actor, what=what, credential=known.id, **both)
-        now = time.time_ns()
-        live = live_keys(session, holder, now, "signature")
-        if len(live) >= MAX_LIVE_KEYS:
-            raise ConflictError(
-                "too_many_keys",
-                f"agent `{holder.name}` has {MAX_LIVE_KEYS} live public keys already",
-                subject=holder.id,
-                hint=Hint(
-                    f"revoke one first: `gateway keys revoke {live[0].id}`", api="revoke a key of this agent first"
-                ),
-            )
-        row = ApiKey(
-            id=new_id("key"),
-            organization_id=tenant.id,
-            agent_id=holder.id,
-            credential_id=name,
-            digest=b"",
-            pepper=0,
-            public_key=public_keys.encode(key),
-            created_ns=now,
-            expires_ns=expires_ns if lifetime_ns is None else now + lifetime_ns,
-            scope=None if scope is None else scope.document(),
-            actor=actor,
-        )
-        session.add(row)
-        fields = entries.key(holder, row)
-        outbox.add_change(session, tenant, actor, "key.added", fields, reason)
-        return key_record(tenant, holder, row)
+            whose = {"credential": known.id, "holder": known.organization_id}
+            contests.refuse(error, tenant, actor=actor, what=f"public key {name}", **whose)
+        end = {"lifetime_ns": lifetime_ns, "expires_ns": expires_ns}
+        row = new_row(session, holder, "signature", actor, **end, scope=scope)
+        row.credential_id, row.public_key = name, public_keys.encode(key)
+        return add_row(session, tenant, holder, row, "key.added", reason)
 
 
 def _check_proof(

@@ -17,12 +17,11 @@ from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.identity import credentials
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox
-from gateway.registry.agents.states import ENDED, ended
 from gateway.registry.database import Registry
-from gateway.registry.keys.changes import MAX_LIVE_KEYS, new_key
+from gateway.registry.keys.changes import MAX_LIVE_KEYS, holder_of, new_key
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.organizations import teams
-from gateway.registry.queries import find_agent, find_key, find_organization, live_keys, live_members
+from gateway.registry.queries import find_key, find_organization, live_keys, live_members
 from gateway.registry.records import KeyRecord, NewKey
 from gateway.registry.row_records import key_record
 
@@ -76,10 +75,7 @@ def rotate_key(
         named = None if key is None else find_key(session, tenant, key)
         reference = agent if named is None else named.agent_id
         assert reference is not None
-        holder = find_agent(session, tenant, reference)
-        if holder.status in ENDED:
-            raise ended(holder.name, holder.id, holder.status)
-        teams.check_alive(session, tenant, holder.team)
+        holder = holder_of(session, tenant, reference)
         row = _the_key(session, holder, now) if named is None else named
         if fault := _fault(session, holder, row, now):
             raise fault

@@ -6,27 +6,18 @@ certificate says whose requests they are. When it was revoked, another agent can
 
 from __future__ import annotations
 
-import time
-from typing import Final
-
 from sqlmodel import col, select
 
-from gateway.errors import ConflictError, GatewayError, Hint
-from gateway.identifiers import new_id
+from gateway.errors import ConflictError, GatewayError
 from gateway.identity.certificates import check_spiffe_id
 from gateway.identity.key_scope import KeyScope
-from gateway.registry import change_entries as entries
-from gateway.registry import outbox
-from gateway.registry.agents import states as agent_states
-from gateway.registry.contests import ContestedError
+from gateway.registry import contests
 from gateway.registry.database import Registry
+from gateway.registry.keys.changes import add_row, holder_of, new_row
 from gateway.registry.models import ApiKey
-from gateway.registry.organizations import given_names, teams
-from gateway.registry.queries import find_agent, find_organization, live_keys
+from gateway.registry.organizations import given_names
+from gateway.registry.queries import find_organization
 from gateway.registry.records import KeyRecord
-from gateway.registry.row_records import key_record
-
-MAX_LIVE_NAMES: Final = 16
 
 
 def add_spiffe_id(
@@ -45,43 +36,18 @@ def add_spiffe_id(
     check_spiffe_id(spiffe_id)
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        holder = find_agent(session, tenant, agent)
-        if holder.status in agent_states.ENDED:
-            raise agent_states.ended(holder.name, holder.id, holder.status)
-        teams.check_alive(session, tenant, holder.team)
+        holder = holder_of(session, tenant, agent)
         given_names.check_spiffe(session, tenant, actor, spiffe_id)
         given = select(ApiKey).where(ApiKey.spiffe_id == spiffe_id, col(ApiKey.revoked_ns).is_(None))
         before = session.exec(given).first()
         if before is not None:
             error = _taken(before, tenant.id, holder.id, spiffe_id)
-            if before.organization_id == tenant.id:
-                raise error
-            both = {"holder": before.organization_id, "claimant": tenant.id}
-            raise ContestedError(error, actor=actor, what=f"SPIFFE ID {spiffe_id}", credential=before.id, **both)
-        now = time.time_ns()
-        live = live_keys(session, holder, now, "mtls")
-        if len(live) >= MAX_LIVE_NAMES:
-            message = f"agent `{holder.name}` has {MAX_LIVE_NAMES} SPIFFE IDs already"
-            hint = Hint(f"revoke one first: `gateway keys revoke {live[0].id}`", api="revoke a key of this agent first")
-            raise ConflictError("too_many_keys", message, subject=holder.id, hint=hint)
-        name = new_id("key")
-        row = ApiKey(
-            id=name,
-            organization_id=tenant.id,
-            agent_id=holder.id,
-            credential_id=name,
-            digest=b"",
-            pepper=0,
-            spiffe_id=spiffe_id,
-            created_ns=now,
-            expires_ns=expires_ns if lifetime_ns is None else now + lifetime_ns,
-            scope=None if scope is None else scope.document(),
-            actor=actor,
-        )
-        session.add(row)
-        fields = entries.key(holder, row)
-        outbox.add_change(session, tenant, actor, "key.added", fields, reason)
-        return key_record(tenant, holder, row)
+            whose = {"credential": before.id, "holder": before.organization_id}
+            contests.refuse(error, tenant, actor=actor, what=f"SPIFFE ID {spiffe_id}", **whose)
+        end = {"lifetime_ns": lifetime_ns, "expires_ns": expires_ns}
+        row = new_row(session, holder, "mtls", actor, **end, scope=scope)
+        row.credential_id, row.spiffe_id = row.id, spiffe_id
+        return add_row(session, tenant, holder, row, "key.added", reason)
 
 
 def _taken(before: ApiKey, organization_id: str, agent_id: str, spiffe_id: str) -> GatewayError:

@@ -25,7 +25,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, UsageLimit
 from gateway.registry.operators import operators
 from gateway.registry.policies.bindings import members_of, subject_of
-from gateway.registry.queries import find_organization, find_upstream, upstream_names
+from gateway.registry.queries import find_organization, find_upstream
 from gateway.registry.records import LimitRecord, SubjectKind, copied
 from gateway.usage.limits import BOUNDED, ESTIMATE, HARD, LIMITS, MAX_LIMIT, default_mode
 
@@ -82,13 +82,8 @@ def set_limit(
         tenant = find_organization(session, organization)
         stored, agent = subject_of(session, tenant, kind, subject)
         members_of(session, tenant, kind, subject, agent, actor, without_members=without_members)
-        if part.upstream and find_upstream(session, tenant, part.upstream) is None:
-            hint = did_you_mean(
-                part.upstream,
-                upstream_names(session, tenant),
-                Hint("type `gateway upstreams list` to see the upstreams"),
-            )
-            raise UnknownError("upstream", f"unknown upstream `{part.upstream}`", hint=hint)
+        if part.upstream:
+            find_upstream(session, tenant, part.upstream)
         of_gateway = _of_gateway(session, tenant, actor)
         by_gateway = of_gateway if by_gateway is None else by_gateway
         if by_gateway and not of_gateway:

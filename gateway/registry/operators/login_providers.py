@@ -16,7 +16,7 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from gateway.audit.intents import SYSTEM
-from gateway.errors import ConflictError, GatewayError, Hint, UnknownError, did_you_mean
+from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.identifiers import new_id
 from gateway.identity import operator_roles
 from gateway.identity.operator_roles import Role
@@ -252,8 +252,7 @@ def rules(registry: Registry, provider: str | None = None) -> list[LoginRuleReco
 
 
 def unknown_rule(rule: str) -> GatewayError:
-    hint = Hint("type `gateway operators login-rule list` to see the rules")
-    return UnknownError("rule", f"unknown login rule `{rule[:80]}`", subject=rule[:80], hint=hint)
+    return names.unknown("login rule", rule, (), Hint("type `gateway operators login-rule list` to see the rules"))
 
 
 def client_secret(registry: Registry, vault: Vault, provider: str) -> str | None:
@@ -272,9 +271,8 @@ def find_provider(session: Session, reference: str) -> LoginProvider:
     for each in live:
         if reference in (each.name, each.id):
             return each
-    hint = did_you_mean(reference, [each.name for each in live], Hint("type `gateway operators login-provider list`"))
-    shown = reference[:80]
-    raise UnknownError("provider", f"unknown login provider `{shown}`", subject=shown, hint=hint)
+    known = [each.name for each in live]
+    raise names.unknown("login provider", reference, known, Hint("type `gateway operators login-provider list`"))
 
 
 def live_rules(session: Session, row: LoginProvider) -> Sequence[LoginRule]:

@@ -324,8 +324,7 @@ def _find_token(
     found = session.exec(mine).first()
     if found is None:
         shown = credentials.public_part(reference)
-        hint = Hint("type `gateway operators token list NAME` to see the tokens")
-        raise UnknownError("token", f"unknown token `{shown}`", subject=shown, hint=hint)
+        raise names.unknown("token", shown, (), Hint("type `gateway operators token list NAME` to see the tokens"))
     return found
 
 
@@ -350,4 +349,6 @@ def operator_record(tenant: Organization | None, row: Operator) -> OperatorRecor
 
 def token_record(tenant: Organization | None, holder: Operator, row: OperatorToken) -> OperatorTokenRecord:
     named = {"organization": None if tenant is None else tenant.name, "operator": holder.name}
-    return copied(OperatorTokenRecord, row, token_id=credentials.label("operator", row.credential_id), **named)
+    kind = _KINDS.get((row.login or "").partition("_")[0], "token")
+    shown = credentials.label("operator", row.credential_id)
+    return copied(OperatorTokenRecord, row, token_id=shown, kind=kind, **named)

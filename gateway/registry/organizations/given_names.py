@@ -17,6 +17,7 @@ from sqlmodel import Session, select
 from gateway.errors import ConflictError, ForbiddenError, GatewayError, Hint, UnknownError
 from gateway.identifiers import new_id
 from gateway.identity.certificates import check_spiffe_id
+from gateway.registry import change_entries as entries
 from gateway.registry import claim_rules, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import GivenName, Organization
@@ -80,7 +81,7 @@ def give(
             actor=actor,
         )
         session.add(row)
-        _record(session, tenant, actor, "name.given", row, reason)
+        outbox.add_change(session, tenant, actor, "name.given", entries.given_name(row), reason)
         return _record_of(tenant, row)
 
 
@@ -96,7 +97,7 @@ def take(registry: Registry, *, actor: str, organization: str, given: str, reaso
             raise UnknownError("name", message, subject=given[:80], hint=hint)
         record = _record_of(tenant, row)
         session.delete(row)
-        _record(session, tenant, actor, "name.taken", row, reason)
+        outbox.add_change(session, tenant, actor, "name.taken", entries.given_name(row), reason)
         return record
 
 
@@ -162,11 +163,6 @@ def _shown(kind: str, name: str, audience: str) -> str:
 
 def _of(session: Session, tenant: Organization) -> Sequence[GivenName]:
     return session.exec(select(GivenName).where(GivenName.organization_id == tenant.id).order_by(GivenName.id)).all()
-
-
-def _record(session: Session, tenant: Organization, actor: str, what: str, row: GivenName, reason: str) -> None:
-    fields = {"given": row.id, "given_kind": row.kind, "given_name": row.name, "audience": row.audience}
-    outbox.add_change(session, tenant, actor, what, fields, reason)
 
 
 def _record_of(tenant: Organization, row: GivenName) -> GivenNameRecord:

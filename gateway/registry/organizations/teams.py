@@ -10,7 +10,7 @@ import time
 
 from sqlmodel import Session, col, select
 
-from gateway.errors import ConflictError, Hint, UnknownError, did_you_mean
+from gateway.errors import ConflictError, Hint
 from gateway.identifiers import new_id
 from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox, queries
@@ -90,10 +90,8 @@ def find_team(session: Session, tenant: Organization, name: str) -> Team:
     row = _row(session, tenant, name)
     if row is None:
         known = queries.team_names(session, tenant)
-        hint = did_you_mean(
-            name, known, Hint(f"type `gateway teams create {name}`, or `gateway teams list` to see them")
-        )
-        raise UnknownError("team", f"unknown team `{name}`", subject=name, hint=hint)
+        see = Hint(f"type `gateway teams create {name}`, or `gateway teams list` to see them")
+        raise names.unknown("team", name, known, see)
     return row
 
 

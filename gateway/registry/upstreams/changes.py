@@ -17,9 +17,9 @@ from gateway.registry.operators import operators
 from gateway.registry.port import UpstreamRow
 from gateway.registry.queries import (
     find_organization,
-    find_route,
     find_upstream,
-    upstream_names,
+    route_or_none,
+    upstream_or_none,
 )
 from gateway.registry.records import (
     UpstreamRecord,
@@ -61,9 +61,9 @@ def add_upstream(
         names.check_secret(secret)
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        if find_route(session, tenant, name) is not None:
+        if route_or_none(session, tenant, name) is not None:
             raise names.taken("route", name, "give the upstream another name: a base URL can mean only one of them")
-        row = find_upstream(session, tenant, name)
+        row = upstream_or_none(session, tenant, name)
         if row is not None and not replace:
             raise names.taken("upstream", name, "say --replace to give it another secret or URL")
         others = session.exec(
@@ -108,8 +108,6 @@ def remove_upstream(
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_upstream(session, tenant, name)
-        if row is None:
-            raise names.unknown_upstream(name, upstream_names(session, tenant))
         removed = upstream_record(tenant, row)
         leave_routes(session, tenant, row, actor)
         session.delete(row)
@@ -125,8 +123,7 @@ def use(
         tenant = find_organization(session, organization)
         found = []
         for name in upstreams:
-            if (row := find_upstream(session, tenant, name)) is None:
-                raise names.unknown_upstream(name, upstream_names(session, tenant))
+            row = find_upstream(session, tenant, name)
             fields = change_entries.upstream(row)
             what = "upstream.checked"
             outbox.add_change(session, tenant, actor, what, fields, reason)

@@ -20,7 +20,7 @@ from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Organization, Upstream, UpstreamRoute
-from gateway.registry.queries import find_organization, find_route, find_upstream, upstream_names
+from gateway.registry.queries import find_organization, find_route, find_upstream, route_or_none, upstream_or_none
 from gateway.registry.records import RouteRecord
 from gateway.registry.row_records import route_record
 
@@ -55,16 +55,16 @@ def set_route(
     check_members(members)
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        if find_upstream(session, tenant, name) is not None:
+        if upstream_or_none(session, tenant, name) is not None:
             raise ConflictError(
                 "upstream_exists",
                 f"`{name}` is the name of an upstream, and a base URL can mean only one of them",
                 subject=name,
                 hint="give the route another name",
             )
-        rows = [_member(session, tenant, each) for each in members]
+        rows = [find_upstream(session, tenant, each.upstream) for each in members]
         _check_family(rows)
-        row = find_route(session, tenant, name)
+        row = route_or_none(session, tenant, name)
         what = "route.created" if row is None else "route.replaced"
         now = time.time_ns()
         if default:
@@ -98,9 +98,6 @@ def remove_route(registry: Registry, *, actor: str, organization: str, name: str
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = find_route(session, tenant, name)
-        if row is None:
-            mine = select(UpstreamRoute.name).where(UpstreamRoute.organization_id == tenant.id)
-            raise names.unknown_route(name, session.exec(mine).all())
         record = route_record(session, tenant, row)
         session.delete(row)
         fields, what = entries.route(row), "route.removed"
@@ -149,13 +146,6 @@ def check_members(members: Sequence[NewMember]) -> None:
             if not _MODEL.fullmatch(model):
                 what = "the name of a model must be 1 to 200 plain characters without spaces"
                 raise GatewayError("invalid_route", what, subject=each.upstream)
-
-
-def _member(session: Session, tenant: Organization, member: NewMember) -> Upstream:
-    row = find_upstream(session, tenant, member.upstream)
-    if row is None:
-        raise names.unknown_upstream(member.upstream, upstream_names(session, tenant))
-    return row
 
 
 def _check_family(rows: Sequence[Upstream]) -> None:
