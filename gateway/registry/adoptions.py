@@ -24,7 +24,7 @@ from gateway.registry.agents import registration
 from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, LegacyKey, Organization
-from gateway.registry.queries import bindings_in_force, find_organization, find_upstream
+from gateway.registry.queries import bindings_in_force, find_organization, find_upstream, writing
 from gateway.registry.records import KeyRecord, copied
 
 MAX_DAYS: Final = 366
@@ -139,8 +139,7 @@ def stop(
     registry: Registry, *, actor: str, organization: str, upstream: str | None = None, reason: str = ""
 ) -> list[AdoptionRecord]:
     """Let the keys pass no longer, those of one upstream or all; returns them."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         live = _live(session, tenant)
         rows = [each for each in live if upstream in (None, each.upstream)]
         if not rows:

@@ -43,7 +43,7 @@ def parse_time(text: str) -> int:
         when = datetime.fromisoformat(text)
     except ValueError as error:
         raise _bad_time(text) from error
-    time_ns = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
+    time_ns = round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
     if not 0 <= time_ns < 2**63:  # otherwise the registry cannot compare with it
         raise _bad_time(text)
     return time_ns

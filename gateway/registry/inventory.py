@@ -200,7 +200,7 @@ def _upstreams(session: Session, owner: Organization) -> list[UpstreamState]:
             row_records.upstream_record(owner, row),
             row.updated_ns,
             row.secret,
-            Place(owner.name, row.provider, row.id, row.version),
+            row.place(owner.name),
         )
         for row in rows
     ]

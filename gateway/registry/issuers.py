@@ -24,7 +24,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Issuer, IssuerRule, Organization
 from gateway.registry.operators import operators
 from gateway.registry.organizations import given_names
-from gateway.registry.queries import find_living, find_organization
+from gateway.registry.queries import find_living, reading, writing
 from gateway.registry.records import copied
 
 MAX_JWKS: Final = 256 * 1024
@@ -119,8 +119,7 @@ def add_issuer(
         jose.key_set(jwks)
     else:
         check_key_url(jwks_url or issuer, insecure=insecure)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         if _find(session, tenant, name) is not None:
             hint = Hint(f"choose another name, or change its keys: `gateway issuers update {name}`")
             raise ConflictError("issuer_exists", f"issuer `{name}` exists already", subject=name, hint=hint)
@@ -170,8 +169,7 @@ def update_issuer(
     """Change what is given, for tokens from now on. Its rules stay, and so do the tokens that came from them."""
     if update.jwks:
         jose.key_set(update.jwks)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_issuer(session, tenant, name)
         if update.jwks:
             row.jwks, row.jwks_url = update.jwks, ""
@@ -201,8 +199,7 @@ def update_issuer(
 
 def remove_issuer(registry: Registry, *, actor: str, organization: str, name: str) -> IssuerRecord:
     """Trust an issuer no longer. Its rules go with it, and the tokens that came from them end."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_issuer(session, tenant, name)
         record = _issuer_record(session, tenant, row)
         row.removed_ns = time.time_ns()
@@ -216,8 +213,7 @@ def add_rule(
     registry: Registry, *, actor: str, organization: str, issuer: str, claims: Mapping[str, str], agent: str
 ) -> RuleRecord:
     """Let an issuer's tokens with these claims be an agent, or let the agent act for the persons that they name."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_issuer(session, tenant, issuer)
         _check_claims(claims, row.purpose)
         holder = find_living(session, tenant, agent)
@@ -245,8 +241,7 @@ def add_rule(
 
 def remove_rule(registry: Registry, *, actor: str, organization: str, rule: str) -> RuleRecord:
     """End a rule, and the tokens that came from it."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         mine = select(IssuerRule).where(IssuerRule.organization_id == tenant.id, col(IssuerRule.removed_ns).is_(None))
         found = session.exec(mine.where(IssuerRule.id == rule)).first()
         if found is None:
@@ -260,8 +255,7 @@ def remove_rule(registry: Registry, *, actor: str, organization: str, rule: str)
 
 def issuers(registry: Registry, organization: str) -> list[IssuerRecord]:
     """The issuers of an organization with their rules, by name."""
-    with registry.read() as session:
-        tenant = find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         mine = select(Issuer).where(Issuer.organization_id == tenant.id, col(Issuer.removed_ns).is_(None))
         return [_issuer_record(session, tenant, row) for row in session.exec(mine.order_by(Issuer.name)).all()]
 

@@ -46,6 +46,7 @@ from gateway.outbound.addresses import ANYWHERE
 from gateway.registry import approvals
 from gateway.registry.agents.fields import AgentTexts
 from gateway.registry.agents.states import ENDED, STATES
+from gateway.secrets.vault import Place
 
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")
@@ -602,6 +603,10 @@ class Upstream(SQLModel, table=True):
     headers: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
+
+    def place(self, organization: str) -> Place:
+        """The place that the secret is sealed for. An older ciphertext of this row is of no use: the version counts."""
+        return Place(organization, self.provider, self.id, self.version)
 
 
 class UpstreamRoute(SQLModel, table=True):

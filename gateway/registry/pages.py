@@ -18,6 +18,7 @@ from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Binding, Team
 from gateway.registry.organizations.teams import as_record
+from gateway.registry.queries import reading
 from gateway.registry.records import AgentRecord, BindingRecord, KeyRecord, TeamRecord
 
 
@@ -35,8 +36,7 @@ def agents(
 
     `search` is a part of a name or owner, in any case, or the beginning of an id.
     """
-    with registry.read() as session:
-        owner = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         mine = select(Agent).where(Agent.organization_id == owner.id)
         if after is not None:
             mine = mine.where(col(Agent.id) > after)
@@ -68,8 +68,7 @@ def keys(
     """The next keys of an organization or of one agent, of all kinds or one, the oldest first; and whether there are
     more.
     """
-    with registry.read() as session:
-        owner = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         mine = select(ApiKey, Agent).join(Agent, col(Agent.id) == ApiKey.agent_id)
         mine = mine.where(ApiKey.organization_id == owner.id)
         if after is not None:
@@ -84,24 +83,21 @@ def keys(
 
 def key(registry: Registry, organization: str, reference: str) -> KeyRecord:
     """One key, named by its id or by the beginning of its text."""
-    with registry.read() as session:
-        owner = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         found = queries.find_key(session, owner, reference)
         return row_records.key_record(owner, queries.find_agent(session, owner, found.agent_id), found)
 
 
 def teams(registry: Registry, organization: str) -> list[TeamRecord]:
     """Every team by name, without its agents and bundles."""
-    with registry.read() as session:
-        owner = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         rows = session.exec(select(Team).where(Team.organization_id == owner.id).order_by(Team.name))
         return [as_record(owner, each, [], []) for each in rows]
 
 
 def bindings(registry: Registry, organization: str, agent: str | None = None) -> list[BindingRecord]:
     """The bindings in force, oldest first: all, or those that apply to one agent. None says to whom it applies."""
-    with registry.read() as session:
-        owner = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         named = select(Binding, Agent.name).outerjoin(Agent, col(Agent.id) == Binding.subject)
         mine = named.where(Binding.organization_id == owner.id, col(Binding.removed_ns).is_(None))
         mine = mine.where(or_(col(Binding.subject_kind) != "agent", col(Agent.status).not_in(ENDED)))

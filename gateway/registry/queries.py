@@ -7,6 +7,8 @@ the deployment as a whole (bundles, activations).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import cast
 
@@ -52,6 +54,20 @@ _LISTED = 5000
 """Names that a mistyped one is compared with: enough for a suggestion, and quick in a large registry."""
 
 # --- rows, for changes ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(registry: Registry, organization: str) -> Iterator[tuple[Session, Organization]]:
+    """A transaction that changes something of an organization."""
+    with registry.write() as session:
+        yield session, find_organization(session, organization)
+
+
+@contextmanager
+def reading(registry: Registry, organization: str) -> Iterator[tuple[Session, Organization]]:
+    """A transaction that reads something of an organization."""
+    with registry.read() as session:
+        yield session, find_organization(session, organization)
 
 
 def find_organization(session: Session, name: str) -> Organization:
@@ -317,15 +333,13 @@ def organizations(registry: Registry) -> list[str]:
 
 def agents(registry: Registry, organization: str) -> list[AgentRecord]:
     """Every agent, also those that have ended, by name."""
-    with registry.read() as session:
-        owner = find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         return _agents_where(session, owner, true())
 
 
 def living_agents(registry: Registry, organization: str) -> list[AgentRecord]:
     """The agents that have not ended, by name."""
-    with registry.read() as session:
-        owner = find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         return _agents_where(session, owner, col(Agent.status).not_in(ENDED))
 
 
@@ -339,8 +353,7 @@ def _agents_where(session: Session, owner: Organization, condition: ColumnElemen
 
 def agent(registry: Registry, organization: str, reference: str) -> AgentRecord:
     """An agent as it is now. As it was at a time: `as_of.py`."""
-    with registry.read() as session:
-        owner = find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         return row_records.agent_record(owner, find_agent(session, owner, reference))
 
 
@@ -353,8 +366,7 @@ def above(registry: Registry, agent_id: str) -> tuple[str, ...]:
 
 def agent_versions(registry: Registry, organization: str, reference: str) -> list[AgentVersionRecord]:
     """All versions of an agent, oldest first."""
-    with registry.read() as session:
-        owner = find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         found = find_agent(session, owner, reference)
         versions = select(AgentVersion).where(AgentVersion.agent_id == found.id).order_by(col(AgentVersion.version))
         return [row_records.version_record(owner, each) for each in session.exec(versions)]
@@ -362,8 +374,7 @@ def agent_versions(registry: Registry, organization: str, reference: str) -> lis
 
 def keys(registry: Registry, organization: str, agent_reference: str | None = None) -> list[KeyRecord]:
     """The keys of an organization or of one agent, oldest first."""
-    with registry.read() as session:
-        owner = find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         mine = select(ApiKey, Agent).join(Agent).where(ApiKey.organization_id == owner.id)
         if agent_reference is not None:
             mine = mine.where(ApiKey.agent_id == find_agent(session, owner, agent_reference).id)
@@ -375,8 +386,7 @@ def bindings(registry: Registry, organization: str, agent_reference: str | None 
 
     Those of agents that have ended are left out, and each names the agents that it applies to.
     """
-    with registry.read() as session:
-        owner = find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         records = bindings_in_force(session, owner)
         if agent_reference is None:
             return records
@@ -394,8 +404,7 @@ def bindings_in_force(session: Session, owner: Organization) -> list[BindingReco
 
 
 def upstreams(registry: Registry, organization: str) -> list[UpstreamRecord]:
-    with registry.read() as session:
-        owner = find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         mine = select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name)
         return [row_records.upstream_record(owner, each) for each in session.exec(mine)]
 

@@ -22,7 +22,7 @@ from gateway.registry import change_entries as entries
 from gateway.registry import outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, Webhook
-from gateway.registry.queries import find_organization
+from gateway.registry.queries import find_organization, writing
 from gateway.registry.records import WebhookRecord, copied
 from gateway.secrets.vault import Place, Vault
 
@@ -93,8 +93,7 @@ def add_webhook(
     reach = addresses.reach_of(insecure=insecure, allow_private=allow_private)
     addresses.check_literal(addresses.check_url(url, insecure=insecure), reach)
     _check_events(events or ())
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         mine = list(session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)))
         if any(each.url == url for each in mine):
             hint = "to replace its secret, add the URL with a query such as ?2, then remove this one"
@@ -122,8 +121,7 @@ def add_webhook(
 
 def remove_webhook(registry: Registry, *, actor: str, organization: str, webhook: str) -> WebhookRecord:
     """Remove a webhook by its id, the beginning of it, or its URL. What it has not got yet is not delivered."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         mine = session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)).all()
         row = chosen(mine, webhook)
         session.delete(row)

@@ -35,8 +35,8 @@ from gateway.registry.organizations import teams
 from gateway.registry.queries import (
     find_agent,
     find_living,
-    find_organization,
     live_keys,
+    writing,
 )
 from gateway.registry.records import (
     AgentRecord,
@@ -90,8 +90,7 @@ def update_agent(
 
     The vault is needed if content is to be kept.
     """
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_living(session, tenant, agent)
         reviews.settle(session, tenant, row, time.time_ns())
         before = agent_record(tenant, row)
@@ -183,8 +182,7 @@ def erase_content(registry: Registry, *, actor: str, organization: str, agent: s
 
     An agent that has ended can be named by its id. No row of the log is deleted here.
     """
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_agent(session, tenant, agent)
         row.content_key = content_keys.new(vault, tenant.name, row.id) if row.content else None
         session.add(row)
@@ -198,8 +196,7 @@ def read_content(registry: Registry, *, actor: str, organization: str, agent: st
 
     None if the key was destroyed. Publish the entry before anything is shown.
     """
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_agent(session, tenant, agent)
         fields = {"agent": row.id, "agent_name": row.name, "content_of": decision}
         outbox.add_change(session, tenant, actor, "content.read", fields)
@@ -214,8 +211,7 @@ def review_agent(registry: Registry, *, actor: str, organization: str, agent: st
 
     One that is suspended stays so, also if that was because nobody had confirmed it.
     """
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_living(session, tenant, agent)
         reviews.settle(session, tenant, row, time.time_ns())
         row.reviewed_ns = time.time_ns()
@@ -243,8 +239,7 @@ def resume_agent(
 def _set_status(
     registry: Registry, actor: str, organization: str, agent: str, status: str, reason: str
 ) -> AgentRecord | None:
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_agent(session, tenant, agent)
         now_ns = time.time_ns()
         reviews.settle(session, tenant, row, now_ns)
@@ -274,8 +269,7 @@ def retire_agent(
 
 
 def _end(registry: Registry, actor: str, organization: str, agent: str, status: str, reason: str) -> AgentRecord | None:
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_agent(session, tenant, agent)
         if row.status == status:
             return None

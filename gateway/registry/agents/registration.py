@@ -27,7 +27,7 @@ from gateway.registry.agents import (
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, NewAgent, Organization, table
 from gateway.registry.organizations import teams
-from gateway.registry.queries import find_organization
+from gateway.registry.queries import find_organization, writing
 from gateway.registry.records import AgentRecord
 from gateway.registry.row_records import agent_record
 
@@ -87,8 +87,7 @@ def register_agent(
     may have the name of one that was revoked.
     """
     found = checked(members, time.time_ns())
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         (row,) = _register(session, tenant, actor, [found], replace_revoked, reason)
         return agent_record(tenant, row)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.errors import GatewayError
 from gateway.registry.agents import fields as agent_fields
 from gateway.registry.agents.changes import AgentUpdate
+from gateway.registry.documents import parse_time
 from gateway.registry.records import AgentRecord
 
 DEFAULT_ENVIRONMENT = "dev"
@@ -38,7 +38,7 @@ def normal(item: Mapping[str, Any]) -> dict[str, Any]:
     if "capabilities" in wanted:
         wanted["capabilities"] = sorted(set(wanted["capabilities"]))
     if wanted.get("expires"):
-        wanted["expires"] = time_text(time_of(wanted["expires"]))
+        wanted["expires"] = time_text(parse_time(wanted["expires"]))
     return wanted
 
 
@@ -48,7 +48,7 @@ def members(item: Mapping[str, Any]) -> dict[str, Any]:
     found |= {name: value for name, value in item.items() if name not in ("status", "expires")}
     for name in ("parent", "review_days"):
         found[name] = item.get(name) or None
-    found["expires_ns"] = time_of(item["expires"]) if item.get("expires") else None
+    found["expires_ns"] = parse_time(item["expires"]) if item.get("expires") else None
     return found
 
 
@@ -60,21 +60,12 @@ def update(before: Mapping[str, Any], item: Mapping[str, Any]) -> AgentUpdate:
     return AgentUpdate(
         **{name: item[name] for name in ("owner", "team", "environment", "parent", "review_days") if name in item},
         texts={name: item[name] for name in agent_fields.NAMES if name in item},
-        expires_ns=time_of(expires) if expires else None if expires is None else 0,
+        expires_ns=parse_time(expires) if expires else None if expires is None else 0,
         add_capabilities=[each for each in capabilities if each not in before["capabilities"]],
         remove_capabilities=[each for each in before["capabilities"] if each not in capabilities],
         set_labels=labels,
         remove_labels=[each for each in before["labels"] if each not in labels],
     )
-
-
-def time_of(text: str) -> int:
-    """Nanoseconds, to the millisecond, of a time in a file."""
-    try:
-        when = datetime.fromisoformat(text)
-        return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
-    except (ValueError, OverflowError):
-        raise GatewayError("invalid_time", f"`{text}` is not a time", hint="write 2026-11-25T14:00:00Z") from None
 
 
 def time_text(time_ns: int) -> str:

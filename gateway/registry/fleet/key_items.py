@@ -20,10 +20,12 @@ from gateway.identity.key_scope import KeyScope
 from gateway.identity.message_signatures import thumbprint
 from gateway.registry import queries
 from gateway.registry.database import Registry
+from gateway.registry.documents import parse_time
 from gateway.registry.fleet import agent_item
 from gateway.registry.keys.public_keys import add_public_key
 from gateway.registry.keys.spiffe_ids import add_spiffe_id
 from gateway.registry.models import Agent, ApiKey
+from gateway.registry.queries import reading
 from gateway.registry.records import KeyRecord
 
 Noun = Literal["SPIFFE ID", "public key"]
@@ -58,7 +60,7 @@ def read(item: Mapping[str, Any]) -> Said:
     key_id = check_spiffe_id(spiffe_id) if spiffe_id is not None else thumbprint(public_keys.parse_public(pem))
     scope = key_scope.scope(item.get("actions", ()), item.get("models", ()), item.get("networks", ()))
     expires = item.get("expires")
-    return Said(key_id, item["agent"], scope, agent_item.time_of(expires) if expires else None)
+    return Said(key_id, item["agent"], scope, parse_time(expires) if expires else None)
 
 
 def known(registry: Registry, organization: str, section: str) -> dict[str, KeyRecord]:
@@ -75,8 +77,7 @@ def check_return(registry: Registry, organization: str, said: Said, *, meant: bo
     """
     if meant is True or not said.key_id.startswith("spiffe://"):
         return
-    with registry.read() as session:
-        tenant = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         mine = select(ApiKey, Agent.status).join(Agent)
         found = session.exec(
             mine.where(ApiKey.organization_id == tenant.id, ApiKey.spiffe_id == said.key_id).order_by(
@@ -125,8 +126,7 @@ def _end(expires_ns: int | None) -> str:
 
 
 def _pems(registry: Registry, organization: str) -> dict[str, str]:
-    with registry.read() as session:
-        owner = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         mine = select(ApiKey.id, ApiKey.public_key).where(
             ApiKey.organization_id == owner.id, col(ApiKey.public_key).is_not(None), col(ApiKey.revoked_ns).is_(None)
         )

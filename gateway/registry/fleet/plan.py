@@ -24,8 +24,9 @@ from gateway.registry.limits import usage_limits
 from gateway.registry.models import Upstream
 from gateway.registry.organizations import queries as tenants
 from gateway.registry.organizations import teams
+from gateway.registry.queries import reading
 from gateway.registry.records import BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import Vault
 
 Action = Literal["add", "change", "remove"]
 Noun = Literal[
@@ -210,8 +211,7 @@ class Planner:
         known = {each.name: agent_item.of(each, named) for each in found}
         parents = {*named, *known, *(item["name"] for item, _ in self._document.items("agents"))}
         new = [item["name"] for item, _ in self._document.items("agents") if item["name"] not in known]
-        with self._registry.read() as session:
-            tenant = queries.find_organization(session, self._organization)
+        with reading(self._registry, self._organization) as (session, tenant):
             ended = agent_versions.predecessors(session, tenant, new)
         steps, listed = [], []
         for name, item, line in self._items("agents", lambda item: item["name"]):
@@ -431,7 +431,7 @@ class Planner:
             row = session.exec(select(Upstream).where(Upstream.id == record.id)).one()
             if row.secret is None:
                 return None
-            return self._vault.open(row.secret, Place(record.organization, row.provider, row.id, row.version))
+            return self._vault.open(row.secret, row.place(record.organization))
 
     def _routes(self) -> list[Step]:
         if "routes" not in self._document.value:

@@ -36,6 +36,7 @@ from gateway.registry.models import (
     TeamVersion,
     UsageLimit,
 )
+from gateway.registry.queries import reading
 from gateway.registry.records import (
     ActivationRecord,
     AgentVersionRecord,
@@ -112,16 +113,14 @@ class RegistryAt:
 
 def agent_at(registry: Registry, organization: str, reference: str, at_ns: int = NOW) -> RegistryAt:
     """One agent, by its id or by the name that it had then. Raises `unknown_agent` or `not_yet`."""
-    with registry.read() as session:
-        tenant = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         found = _named(session, tenant, reference, at_ns)
         return _at(session, tenant, [found], at_ns, whole=False)
 
 
 def all_at(registry: Registry, organization: str, at_ns: int = NOW) -> RegistryAt:
     """All agents, also those that had ended."""
-    with registry.read() as session:
-        tenant = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         rows = _versions(session, tenant, at_ns)
         return _at(session, tenant, sorted(rows, key=lambda row: (row.name, row.agent_id)), at_ns, whole=True)
 
@@ -130,8 +129,7 @@ def page_at(
     registry: Registry, organization: str, at_ns: int, *, after: str | None, limit: int
 ) -> tuple[RegistryAt, str | None]:
     """The next agents in the order of their ids, and the id after which there are more; None if there are none."""
-    with registry.read() as session:
-        tenant = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         begun = select(Agent.id).where(Agent.organization_id == tenant.id, Agent.created_ns <= at_ns)
         if after is not None:
             begun = begun.where(col(Agent.id) > after)
@@ -145,8 +143,7 @@ def bindings_at(registry: Registry, organization: str, at_ns: int, reference: st
     """The bindings that were in force, oldest first: all, or those that applied to one agent."""
     if reference is not None:
         return [each.binding for each in agent_at(registry, organization, reference, at_ns).agents[0].bindings]
-    with registry.read() as session:
-        tenant = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         names = {row.agent_id: row.name for row in _versions(session, tenant, at_ns)}
         found = _bindings(session, tenant, names, at_ns, None, None)
         return sorted((each.binding for some in found.values() for each in some), key=lambda each: each.id)

@@ -28,6 +28,7 @@ from gateway.registry.queries import (
     find_living,
     find_organization,
     live_keys,
+    writing,
 )
 from gateway.registry.records import (
     KeyRecord,
@@ -37,11 +38,13 @@ from gateway.registry.row_records import key_record
 
 MAX_LIVE_KEYS: Final = 2
 """One in use and one that replaces it."""
+MAX_LIVE_NAMES: Final = 16
+"""SPIFFE IDs of one agent."""
 
 _MOST: Final[Mapping[Method, tuple[int, str]]] = {
     "api_key": (MAX_LIVE_KEYS, "live keys"),
     "signature": (MAX_LIVE_KEYS, "live public keys"),
-    "mtls": (16, "SPIFFE IDs"),
+    "mtls": (MAX_LIVE_NAMES, "SPIFFE IDs"),
 }
 _TOGETHER: Final = 500  # values of one statement
 
@@ -58,8 +61,7 @@ def create_key(
     scope: KeyScope | None = None,
 ) -> NewKey:
     """A key for an agent, or for a part of what it may do. The returned text is its only copy."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         holder = holder_of(session, tenant, agent)
         made = credentials.generate("agent")
         row = new_row(session, holder, "api_key", actor, lifetime_ns=lifetime_ns, scope=scope)
@@ -102,8 +104,7 @@ def create_keys(
 
 def revoke_key(registry: Registry, *, actor: str, organization: str, key: str, reason: str = "") -> KeyRecord | None:
     """End one key, named by id or by the beginning of its text. None if it was revoked already."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_key(session, tenant, key)
         if row.revoked_ns is not None:
             return None

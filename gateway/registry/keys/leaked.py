@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from sqlmodel import Session, select
 
@@ -22,6 +22,8 @@ from gateway.registry.models import Agent, ApiKey, Operator, OperatorToken, Orga
 
 Fate: TypeAlias = Literal["revoked", "was revoked", "unknown"]
 """Revoked now, revoked before, or not a key of this gateway."""
+
+_Key = TypeVar("_Key", ApiKey, OperatorToken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,13 @@ def revoke_found(registry: Registry, peppers: Peppers, *, actor: str, found: Ite
     fates: list[Leaked] = []
     with registry.write() as session:
         for each in found:
-            row = _row(session, each.id) if each.kind == "agent" else _token(session, each.id)
+            row: ApiKey | OperatorToken | None = _row(session, ApiKey, each.id)
+            row = row if each.kind == "agent" else _row(session, OperatorToken, each.id)
             pepper = peppers.get(row.pepper) if row is not None else None
             if row is None or pepper is None or not matches(each, row.digest, pepper):
                 fates.append(Leaked(label(each.kind, each.id), "unknown"))
-            elif isinstance(row, ApiKey):
-                fates.append(_revoke(session, row, actor, {}))
             else:
-                fates.append(_revoke_token(session, row, actor))
+                fates.append(_revoke(session, row, actor, {}))
     return fates
 
 
@@ -57,40 +58,26 @@ def revoke_reported(registry: Registry, *, actor: str, reports: Iterable[tuple[s
     With each id comes the address that reported it.
     """
     with registry.write() as session:
-        rows = [(_row(session, credential), peer) for credential, peer in reports]
+        rows = [(_row(session, ApiKey, credential), peer) for credential, peer in reports]
         return [_revoke(session, row, actor, {"reported_from": peer}) for row, peer in rows if row is not None]
 
 
-def _token(session: Session, credential: str) -> OperatorToken | None:
-    return session.exec(select(OperatorToken).where(OperatorToken.credential_id == credential)).one_or_none()
+def _row(session: Session, kind: type[_Key], credential: str) -> _Key | None:
+    return session.exec(select(kind).where(kind.credential_id == credential)).one_or_none()
 
 
-def _revoke_token(session: Session, row: OperatorToken, actor: str) -> Leaked:
-    holder = session.exec(select(Operator).where(Operator.id == row.operator_id)).one()
-    tenant = session.get(Organization, row.organization_id) if row.organization_id is not None else None
+def _revoke(session: Session, row: ApiKey | OperatorToken, actor: str, more: dict[str, str]) -> Leaked:
+    tenant = None if row.organization_id is None else session.get_one(Organization, row.organization_id)
+    holder: Agent | Operator
+    if isinstance(row, ApiKey):
+        holder = agent = session.get_one(Agent, row.agent_id)
+        what, shown, fields = "key.revoked", label("agent", row.credential_id), entries.key(agent, row)
+    else:
+        holder = operator = session.get_one(Operator, row.operator_id)
+        what, shown = "operator_token.revoked", label("operator", row.credential_id)
+        fields = entries.operator_token(operator, row)
     fate: Fate = "was revoked"
     if row.revoked_ns is None:
-        row.revoked_ns = time.time_ns()
-        outbox.add_change(
-            session, tenant, actor, "operator_token.revoked", entries.operator_token(holder, row), "leaked"
-        )
-        fate = "revoked"
-    return Leaked(
-        label("operator", row.credential_id), fate, holder.name, SYSTEM if tenant is None else tenant.name, row.id
-    )
-
-
-def _row(session: Session, credential: str) -> ApiKey | None:
-    return session.exec(select(ApiKey).where(ApiKey.credential_id == credential)).one_or_none()
-
-
-def _revoke(session: Session, row: ApiKey, actor: str, more: dict[str, str]) -> Leaked:
-    mine = select(Agent, Organization).join(Organization).where(Agent.id == row.agent_id)
-    holder, tenant = session.exec(mine).one()
-    fate: Fate = "was revoked"
-    if row.revoked_ns is None:
-        row.revoked_ns = time.time_ns()
-        fields = {**entries.key(holder, row), **more}
-        outbox.add_change(session, tenant, actor, "key.revoked", fields, "leaked")
-        fate = "revoked"
-    return Leaked(label("agent", row.credential_id), fate, holder.name, tenant.name, row.id)
+        row.revoked_ns, fate = time.time_ns(), "revoked"
+        outbox.add_change(session, tenant, actor, what, {**fields, **more}, "leaked")
+    return Leaked(shown, fate, holder.name, SYSTEM if tenant is None else tenant.name, row.id)

@@ -17,7 +17,7 @@ from gateway.registry.database import Registry
 from gateway.registry.keys.changes import add_row, holder_of, new_row
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.operators import operators
-from gateway.registry.queries import find_organization
+from gateway.registry.queries import writing
 from gateway.registry.records import KeyRecord
 
 
@@ -39,8 +39,7 @@ def add_public_key(
     An operator of one organization needs a proof that the agent has that half (`identity/possession.py`).
     """
     name = thumbprint(key)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         holder = holder_of(session, tenant, agent)
         _check_proof(session, tenant, holder, actor, key, proof)
         known = session.exec(select(ApiKey).where(ApiKey.credential_id == name)).first()

@@ -21,7 +21,7 @@ from gateway.registry.database import Registry
 from gateway.registry.keys.changes import MAX_LIVE_KEYS, holder_of, new_key
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.organizations import teams
-from gateway.registry.queries import find_key, find_organization, live_keys, live_members
+from gateway.registry.queries import find_key, live_keys, live_members, writing
 from gateway.registry.records import KeyRecord, NewKey
 from gateway.registry.row_records import key_record
 
@@ -69,8 +69,7 @@ def rotate_key(
 
     `deliver` gets the new key before anything is committed: if it raises, nothing has changed.
     """
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         now = time.time_ns()
         named = None if key is None else find_key(session, tenant, key)
         reference = agent if named is None else named.agent_id
@@ -100,8 +99,7 @@ def rotate_many(
     """
     rotated: list[Rotated] = []
     skipped: list[Skipped] = []
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         now = time.time_ns()
         members = live_members(session, tenant, "organization" if team is None else "team", team or tenant.id)
         if not members:

@@ -16,7 +16,7 @@ from gateway.registry.database import Registry
 from gateway.registry.keys.changes import add_row, holder_of, new_row
 from gateway.registry.models import ApiKey
 from gateway.registry.organizations import given_names
-from gateway.registry.queries import find_organization
+from gateway.registry.queries import writing
 from gateway.registry.records import KeyRecord
 
 
@@ -34,8 +34,7 @@ def add_spiffe_id(
 ) -> KeyRecord:
     """Let clients with a certificate of this name be an agent, from the next request on."""
     check_spiffe_id(spiffe_id)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         holder = holder_of(session, tenant, agent)
         given_names.check_spiffe(session, tenant, actor, spiffe_id)
         given = select(ApiKey).where(ApiKey.spiffe_id == spiffe_id, col(ApiKey.revoked_ns).is_(None))

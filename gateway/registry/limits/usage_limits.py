@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
@@ -25,7 +26,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, UsageLimit
 from gateway.registry.operators import operators
 from gateway.registry.policies.bindings import members_of, subject_of
-from gateway.registry.queries import find_organization, find_upstream
+from gateway.registry.queries import find_upstream, reading, writing
 from gateway.registry.records import LimitRecord, SubjectKind, copied
 from gateway.usage.limits import BOUNDED, ESTIMATE, HARD, LIMITS, MAX_LIMIT, default_mode
 
@@ -78,8 +79,7 @@ def set_limit(
     check_name(name)
     _check_value(value)
     _check_mode(name, mode)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         stored, agent = subject_of(session, tenant, kind, subject)
         members_of(session, tenant, kind, subject, agent, actor, without_members=without_members)
         if part.upstream:
@@ -95,10 +95,15 @@ def set_limit(
         mode = mode or (default_mode(name) if before is None else before.mode)
         if before is not None and (before.value, before.mode) == (value, mode):
             raise ConflictError("limit_exists", f"`{name}` of {kind} `{subject}` is {value} already", subject=before.id)
-        row = _row(tenant, kind, stored, name, part, value, actor, by_gateway, mode)
-        if before is not None:
-            row.raised, row.raised_until_ns, row.reason = before.raised, before.raised_until_ns, before.reason
-        return _replace(session, tenant, actor, "limit.set", row, before, agent, reason)
+        of: dict[str, Any] = {
+            "organization_id": tenant.id,
+            "subject_kind": kind,
+            "subject": stored,
+            "by_gateway": by_gateway,
+        }
+        same = before or UsageLimit(id="", created_ns=0, name=name, value=value, **vars(part), **of)
+        row = _next(same, actor, value=value, mode=mode)
+        return _replace(session, tenant, "limit.set", row, before, agent, reason)
 
 
 def raise_limit(
@@ -126,8 +131,7 @@ def raise_limit(
         raise GatewayError("reason_missing", "a raise needs a reason", hint=Hint("say why: --reason TEXT"))
     if not 0 < for_ns <= MAX_RAISE_NS:
         raise GatewayError("invalid_duration", "a limit is raised for at most 31d", hint="to change it for good: `set`")
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         stored, agent = subject_of(session, tenant, kind, subject)
         before = _found(session, tenant, actor, kind, stored, subject, name, part, by_gateway)
         if value <= before.value:
@@ -137,9 +141,9 @@ def raise_limit(
                 subject=before.id,
                 hint=Hint("to lower it, `gateway limits set`", api="to lower it, set the limit"),
             )
-        row = _row(tenant, kind, stored, name, part, before.value, actor, before.by_gateway, before.mode)
-        row.raised, row.raised_until_ns, row.reason = value, row.created_ns + for_ns, reason
-        return _replace(session, tenant, actor, "limit.raised", row, before, agent)
+        until_ns = time.time_ns() + for_ns
+        row = _next(before, actor, raised=value, raised_until_ns=until_ns, reason=reason)
+        return _replace(session, tenant, "limit.raised", row, before, agent)
 
 
 def remove_limit(
@@ -156,19 +160,17 @@ def remove_limit(
 ) -> LimitRecord:
     """End a limit, found as in `raise_limit`: nothing but other limits holds its subject back any more."""
     check_name(name)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         stored, agent = subject_of(session, tenant, kind, subject)
         row = _found(session, tenant, actor, kind, stored, subject, name, part, by_gateway)
         row.removed_ns = time.time_ns()
-        _record(session, tenant, actor, "limit.removed", row, None, reason)
+        outbox.add_change(session, tenant, actor, "limit.removed", entries.limit(row), reason)
         return limit_record(tenant, row, agent.name if agent else None)
 
 
 def limits(registry: Registry, organization: str) -> list[LimitRecord]:
     """The limits in force, oldest first."""
-    with registry.read() as session:
-        tenant = find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         return [limit_record(tenant, row, name) for row, name in _in_force(session, tenant)]
 
 
@@ -280,37 +282,15 @@ def _found(
     return row
 
 
-def _row(
-    tenant: Organization,
-    kind: SubjectKind,
-    stored: str,
-    name: str,
-    part: Part,
-    value: int,
-    actor: str,
-    by_gateway: bool,
-    mode: str,
-) -> UsageLimit:
-    return UsageLimit(
-        id=new_id("lim"),
-        organization_id=tenant.id,
-        subject_kind=kind,
-        subject=stored,
-        name=name,
-        upstream=part.upstream,
-        model=part.model,
-        value=value,
-        created_ns=time.time_ns(),
-        actor=actor,
-        by_gateway=by_gateway,
-        mode=mode,
-    )
+def _next(row: UsageLimit, actor: str, **changed: Any) -> UsageLimit:
+    """The row that takes the place of one."""
+    new = {"id": new_id("lim"), "created_ns": time.time_ns(), "removed_ns": None, "actor": actor}
+    return copied(UsageLimit, row, **new, **changed)
 
 
 def _replace(
     session: Session,
     tenant: Organization,
-    actor: str,
     what: str,
     row: UsageLimit,
     before: UsageLimit | None,
@@ -321,22 +301,9 @@ def _replace(
         before.removed_ns = row.created_ns
         session.flush()  # the old row must be out of the unique index before the new one enters
     session.add(row)
-    _record(session, tenant, actor, what, row, before, reason)
-    return limit_record(tenant, row, agent.name if agent else None)
-
-
-def _record(
-    session: Session,
-    tenant: Organization,
-    actor: str,
-    what: str,
-    row: UsageLimit,
-    before: UsageLimit | None,
-    reason: str = "",
-) -> None:
     # Without a reason of its own, the entry has that of a raise which is still in force.
-    fields = entries.limit(row, replaced=before)
-    outbox.add_change(session, tenant, actor, what, fields, reason)
+    outbox.add_change(session, tenant, str(row.actor), what, entries.limit(row, replaced=before), reason)
+    return limit_record(tenant, row, agent.name if agent else None)
 
 
 def limit_record(tenant: Organization, row: UsageLimit, agent: str | None) -> LimitRecord:

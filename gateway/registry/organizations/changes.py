@@ -26,6 +26,7 @@ from gateway.registry.models import Organization, OrganizationVersion
 from gateway.registry.organizations import queries as tenants
 from gateway.registry.organizations import states as tenant_states
 from gateway.registry.organizations import teams
+from gateway.registry.queries import writing
 from gateway.registry.records import (
     OrganizationRecord,
     TeamRecord,
@@ -162,8 +163,7 @@ def _organization(
 
 
 def _team(registry: Registry, actor: str, organization: str, team: str, status: str, reason: str) -> TeamRecord | None:
-    with registry.write() as session:
-        tenant = queries.find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = teams.find_team(session, tenant, team)
         if row.status == status:
             return None

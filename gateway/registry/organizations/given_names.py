@@ -22,7 +22,7 @@ from gateway.registry import claim_rules, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import GivenName, Organization
 from gateway.registry.operators import operators
-from gateway.registry.queries import find_organization
+from gateway.registry.queries import reading, writing
 from gateway.registry.records import copied
 
 TRUST_DOMAIN: Final = "trust_domain"
@@ -56,8 +56,7 @@ def give(
 ) -> GivenNameRecord:
     """Let the operators of an organization use a name. No two organizations are given the same one."""
     name = _checked(kind, name, audience)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         _check_giver(session, tenant, actor)
         same = select(GivenName).where(GivenName.kind == kind, GivenName.name == name, GivenName.audience == audience)
         if (before := session.exec(same).first()) is not None:
@@ -87,8 +86,7 @@ def give(
 
 def take(registry: Registry, *, actor: str, organization: str, given: str, reason: str = "") -> GivenNameRecord:
     """Take a name back, by its id. Names that were made with it stay: revoke those, too, if they must end."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         _check_giver(session, tenant, actor)
         row = session.get(GivenName, given)
         if row is None or row.organization_id != tenant.id:
@@ -103,8 +101,7 @@ def take(registry: Registry, *, actor: str, organization: str, given: str, reaso
 
 def given(registry: Registry, organization: str) -> list[GivenNameRecord]:
     """The names of an organization, in the order in which they were given."""
-    with registry.read() as session:
-        tenant = find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         return [_record_of(tenant, row) for row in _of(session, tenant)]
 
 

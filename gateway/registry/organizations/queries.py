@@ -10,6 +10,7 @@ from gateway.registry import emergency_stops, queries
 from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, OrganizationVersion, Team
+from gateway.registry.queries import reading
 from gateway.registry.records import OrganizationRecord, OrganizationVersionRecord, copied
 
 
@@ -34,8 +35,7 @@ def organization_record(session: Session, row: Organization) -> OrganizationReco
 
 def versions(registry: Registry, name: str) -> list[OrganizationVersionRecord]:
     """All versions of an organization, oldest first."""
-    with registry.read() as session:
-        owner = queries.find_organization(session, name)
+    with reading(registry, name) as (session, owner):
         mine = select(OrganizationVersion).where(OrganizationVersion.organization_id == owner.id)
         rows = session.exec(mine.order_by(col(OrganizationVersion.version)))
         return [copied(OrganizationVersionRecord, each) for each in rows]
@@ -55,8 +55,7 @@ def suspended_by(session: Session, name: str) -> str | None:
 
 def standing(registry: Registry, organization: str, team: str) -> Standing:
     """The states that decide over the agents of a team (or of none: empty), beside their own."""
-    with registry.read() as session:
-        owner = queries.find_organization(session, organization)
+    with reading(registry, organization) as (session, owner):
         row = session.exec(select(Team).where(Team.organization_id == owner.id, Team.name == team)).one_or_none()
         stopped = {each.organization for each in emergency_stops.in_force(session)}
         scope = "all" if None in stopped else "organization" if owner.name in stopped else None

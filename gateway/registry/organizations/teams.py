@@ -17,7 +17,7 @@ from gateway.registry import names, outbox, queries
 from gateway.registry.database import Registry
 from gateway.registry.models import Binding, Organization, Team, TeamVersion
 from gateway.registry.organizations import states as tenant_states
-from gateway.registry.queries import find_organization
+from gateway.registry.queries import reading, writing
 from gateway.registry.records import TeamRecord, copied
 
 
@@ -32,8 +32,7 @@ def create_team(
     reason: str = "",
 ) -> TeamRecord:
     """A new team, with nobody in it."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         if _row(session, tenant, name) is not None:
             hint = Hint(f"to change it: `gateway teams update {name}`")
             raise ConflictError("team_exists", f"team `{name}` exists already", subject=name, hint=hint)
@@ -52,8 +51,7 @@ def update_team(
     reason: str = "",
 ) -> TeamRecord | None:
     """Change a team; None leaves a member as it is, and an empty text clears it. None if it is like that already."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_team(session, tenant, team)
         before = row.owner, row.description
         if owner is not None:
@@ -69,15 +67,13 @@ def update_team(
 
 
 def team(registry: Registry, organization: str, name: str) -> TeamRecord:
-    with registry.read() as session:
-        tenant = find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         return team_record(session, tenant, find_team(session, tenant, name))
 
 
 def teams(registry: Registry, organization: str) -> list[TeamRecord]:
     """Every team with its agents and bundles, by name."""
-    with registry.read() as session:
-        tenant = find_organization(session, organization)
+    with reading(registry, organization) as (session, tenant):
         bundles, agents = _bundles(session, tenant), _agents(session, tenant)
         rows = session.exec(select(Team).where(Team.organization_id == tenant.id).order_by(Team.name))
         return [as_record(tenant, each, agents.get(each.name, []), bundles.get(each.name, [])) for each in rows]

@@ -20,9 +20,9 @@ from gateway.registry.queries import (
     find_agent,
     find_binding,
     find_bundle,
-    find_organization,
     live_members,
     team_names,
+    writing,
 )
 from gateway.registry.records import (
     BindingRecord,
@@ -61,8 +61,7 @@ def bind(
     """
     if effect not in EFFECTS:
         raise GatewayError("invalid_effect", f"effect `{effect}` is neither grant nor guard", subject=effect)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         try:
             stored, agent = subject_of(session, tenant, kind, subject)
         except GatewayError as error:
@@ -121,8 +120,7 @@ def unbind(
     reason: str = "",
 ) -> BindingRecord:
     """End a binding. For a guard this takes a protection away, for a grant a permission, for a shadow nothing."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         stored, agent = subject_of(session, tenant, kind, subject)
         row = find_binding(session, tenant, kind, stored, bundle, shadow=shadow)
         if row is None:

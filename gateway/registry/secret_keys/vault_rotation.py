@@ -56,7 +56,7 @@ class Kind:
 
 
 KINDS: Final[dict[str, Kind]] = {
-    "upstreams": Kind(Upstream, "secret", lambda owner, row: Place(owner, row.provider, row.id, row.version)),
+    "upstreams": Kind(Upstream, "secret", lambda owner, row: row.place(owner)),
     "content_keys": Kind(Agent, "content_key", lambda owner, row: content_keys.place(owner, row.id)),
     "webhooks": Kind(Webhook, "secret", lambda owner, row: webhooks.place(owner, row.id)),
     "approvals": Kind(ApprovalRequest, "sealed", lambda owner, row: approvals.place(owner, row.id)),

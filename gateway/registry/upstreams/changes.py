@@ -16,10 +16,10 @@ from gateway.registry.models import Upstream
 from gateway.registry.operators import operators
 from gateway.registry.port import UpstreamRow
 from gateway.registry.queries import (
-    find_organization,
     find_upstream,
     route_or_none,
     upstream_or_none,
+    writing,
 )
 from gateway.registry.records import (
     UpstreamRecord,
@@ -27,7 +27,7 @@ from gateway.registry.records import (
 )
 from gateway.registry.row_records import upstream_record
 from gateway.registry.upstreams.routes import leave_routes
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import Vault
 
 
 def add_upstream(
@@ -59,8 +59,7 @@ def add_upstream(
     headers = names.check_headers(provider, headers or {})
     if secret is not None:
         names.check_secret(secret)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         if route_or_none(session, tenant, name) is not None:
             raise names.taken("route", name, "give the upstream another name: a base URL can mean only one of them")
         row = upstream_or_none(session, tenant, name)
@@ -92,10 +91,8 @@ def add_upstream(
         row.headers = headers
         row.reach = operators.reach_of(session, tenant.name, actor)
         row.is_default = default or row.is_default or not others
-        # The version is part of what the secret is bound to: an older ciphertext of this row is of no use.
         row.version += 1
-        place = Place(tenant.name, provider, row.id, row.version)
-        row.secret = None if secret is None else vault.seal(secret, place)
+        row.secret = None if secret is None else vault.seal(secret, row.place(tenant.name))
         session.add(row)
         outbox.add_change(session, tenant, actor, what, entries.upstream(row), reason)
         return upstream_record(tenant, row)
@@ -105,8 +102,7 @@ def remove_upstream(
     registry: Registry, *, actor: str, organization: str, name: str, reason: str = ""
 ) -> UpstreamRecord:
     """Delete a destination and its sealed secret. It leaves its routes; no other becomes the default by itself."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_upstream(session, tenant, name)
         removed = upstream_record(tenant, row)
         leave_routes(session, tenant, row, actor)
@@ -119,8 +115,7 @@ def use(
     registry: Registry, *, actor: str, organization: str, upstreams: Sequence[str], reason: str = ""
 ) -> list[UpstreamRow]:
     """These upstreams with their sealed secrets, for requests that no agent makes. Each gets an `upstream.checked`."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         found = []
         for name in upstreams:
             row = find_upstream(session, tenant, name)

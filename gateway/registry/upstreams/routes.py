@@ -20,7 +20,13 @@ from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Organization, Upstream, UpstreamRoute
-from gateway.registry.queries import find_organization, find_route, find_upstream, route_or_none, upstream_or_none
+from gateway.registry.queries import (
+    find_route,
+    find_upstream,
+    route_or_none,
+    upstream_or_none,
+    writing,
+)
 from gateway.registry.records import RouteRecord
 from gateway.registry.row_records import route_record
 
@@ -53,8 +59,7 @@ def set_route(
     """Make a route, or give an existing one other members. `default` None leaves that as it is."""
     names.check_served("route", name)
     check_members(members)
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         if upstream_or_none(session, tenant, name) is not None:
             raise ConflictError(
                 "upstream_exists",
@@ -95,8 +100,7 @@ def set_route(
 
 def remove_route(registry: Registry, *, actor: str, organization: str, name: str, reason: str = "") -> RouteRecord:
     """Delete a route. Its upstreams stay."""
-    with registry.write() as session:
-        tenant = find_organization(session, organization)
+    with writing(registry, organization) as (session, tenant):
         row = find_route(session, tenant, name)
         record = route_record(session, tenant, row)
         session.delete(row)
