@@ -6,6 +6,7 @@ The state of an agent at any time stays known.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,32 +16,16 @@ from sqlmodel import Session
 from gateway.audit import redaction
 from gateway.errors import GatewayError, Hint, UnknownError, did_you_mean
 from gateway.registry import adoptions, names, outbox
-from gateway.registry.agents import (
-    content_keys,
-    reviews,
-)
-from gateway.registry.agents import (
-    fields as agent_fields,
-)
-from gateway.registry.agents import (
-    states as agent_states,
-)
-from gateway.registry.agents import (
-    versions as agent_versions,
-)
+from gateway.registry.agents import content_keys, reviews
+from gateway.registry.agents import fields as agent_fields
+from gateway.registry.agents import states as agent_states
+from gateway.registry.agents import versions as agent_versions
 from gateway.registry.agents.versions import Predecessor, add_version
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization
 from gateway.registry.organizations import teams
-from gateway.registry.queries import (
-    find_agent,
-    find_living,
-    live_keys,
-    writing,
-)
-from gateway.registry.records import (
-    AgentRecord,
-)
+from gateway.registry.queries import find_agent, find_living, live_keys, writing
+from gateway.registry.records import AgentRecord
 from gateway.registry.row_records import agent_record
 from gateway.secrets.vault import Vault
 
@@ -219,65 +204,35 @@ def review_agent(registry: Registry, *, actor: str, organization: str, agent: st
         return agent_record(tenant, row)
 
 
-def suspend_agent(
-    registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
-) -> AgentRecord | None:
-    """Refuse an agent's requests from the next one on, until it is resumed. None if it is suspended already."""
-    return _set_status(registry, actor, organization, agent, "suspended", reason)
-
-
-def resume_agent(
-    registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
-) -> AgentRecord | None:
-    """Let a suspended agent go on, with the same keys and bindings. None if it is not suspended.
-
-    Raises `review_overdue` if it must be reviewed first.
-    """
-    return _set_status(registry, actor, organization, agent, "active", reason)
-
-
-def _set_status(
-    registry: Registry, actor: str, organization: str, agent: str, status: str, reason: str
+def _become(
+    registry: Registry, *, actor: str, organization: str, agent: str, status: str, reason: str = ""
 ) -> AgentRecord | None:
     with writing(registry, organization) as (session, tenant):
         row = find_agent(session, tenant, agent)
         now_ns = time.time_ns()
-        reviews.settle(session, tenant, row, now_ns)
+        ends = status in agent_states.ENDED
+        if not ends:
+            reviews.settle(session, tenant, row, now_ns)
         if row.status == status:
             return None
         if status == "active":
             reviews.check_confirmed(tenant, row, now_ns)
         agent_states.check_transition(row.name, row.id, row.status, status)
+        if ends:
+            for key in live_keys(session, row, now_ns):
+                key.revoked_ns = now_ns
+            adoptions.end_with(session, row, now_ns)
         row.status = status
-        what = "agent.suspended" if status == "suspended" else "agent.resumed"
-        add_version(session, tenant, row, actor, what, reason)
+        add_version(session, tenant, row, actor, f"agent.{agent_states.VERBS.get(status, status)}", reason)
         return agent_record(tenant, row)
 
 
-def revoke_agent(
-    registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
-) -> AgentRecord | None:
-    """End an agent and all its keys, for good. None if it was revoked already; then nothing changes."""
-    return _end(registry, actor, organization, agent, "revoked", reason)
-
-
-def retire_agent(
-    registry: Registry, *, actor: str, organization: str, agent: str, reason: str = ""
-) -> AgentRecord | None:
-    """End an agent whose work is done, and all its keys, for good. None if it was retired already."""
-    return _end(registry, actor, organization, agent, "retired", reason)
-
-
-def _end(registry: Registry, actor: str, organization: str, agent: str, status: str, reason: str) -> AgentRecord | None:
-    with writing(registry, organization) as (session, tenant):
-        row = find_agent(session, tenant, agent)
-        if row.status == status:
-            return None
-        agent_states.check_transition(row.name, row.id, row.status, status)
-        now = time.time_ns()
-        for key in live_keys(session, row, now):
-            key.revoked_ns = now
-        adoptions.end_with(session, row, now)
-        row.status = status
-        add_version(session, tenant, row, actor, f"agent.{status}", reason)
-        return agent_record(tenant, row)
+# Each answers None, and changes nothing, if the agent is so already.
+suspend_agent = functools.partial(_become, status="suspended")
+"""Refuse an agent's requests from the next one on, until it is resumed."""
+resume_agent = functools.partial(_become, status="active")
+"""Let a suspended agent go on, as it was. Raises `review_overdue` if it must be reviewed first."""
+revoke_agent = functools.partial(_become, status="revoked")
+"""End an agent and all its keys, for good."""
+retire_agent = functools.partial(_become, status="retired")
+"""End an agent whose work is done, and all its keys, for good."""

@@ -15,15 +15,9 @@ from sqlmodel import Session, col, select
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.registry import names
-from gateway.registry.agents import (
-    fields as agent_fields,
-)
-from gateway.registry.agents import (
-    states as agent_states,
-)
-from gateway.registry.agents import (
-    versions as agent_versions,
-)
+from gateway.registry.agents import fields as agent_fields
+from gateway.registry.agents import states as agent_states
+from gateway.registry.agents import versions as agent_versions
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, NewAgent, Organization, table
 from gateway.registry.organizations import teams

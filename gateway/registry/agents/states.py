@@ -27,6 +27,10 @@ ENDED: Final = tuple(state for state, following in TRANSITIONS.items() if not fo
 """The states that nothing follows. Such an agent has no authority, and another may have its name."""
 
 
+VERBS: Final = {"active": "resumed"}
+"""The name of a change that leads to a state, where it is not that of the state; of teams and organizations, too."""
+
+
 def check_transition(name: str, identifier: str, before: str, after: str) -> None:
     """Raise unless an agent of this name may go from one state to the other."""
     if after not in TRANSITIONS[before]:

@@ -100,7 +100,8 @@ class Applier:
                 case "add", "agent":
                     self._register(list(group))
                 case "add", "key":
-                    made = self._create_keys(list(group))
+                    named: dict[str, Any] = {"agents": [step.name for step in group], "texts": self.key_texts}
+                    made = create_keys(self.registry, self.peppers, **self._common, **named)
                 case _:
                     for step in group:
                         try:
@@ -117,30 +118,16 @@ class Applier:
                 found.append(registration.checked(step.item["members"], now_ns))
             except GatewayError as error:
                 raise self._located(step, error) from error
-        registration.register_agents(
-            self.registry,
-            actor=self.actor,
-            organization=self.organization,
-            agents=found,
-            replace_revoked=self.replace_revoked,
-            reason=self.reason,
-        )
+        registration.register_agents(self.registry, **self._common, agents=found, replace_revoked=self.replace_revoked)
         for step in steps:
             self._set_status(step)
 
-    def _create_keys(self, steps: list[Step]) -> list[NewKey]:
-        return create_keys(
-            self.registry,
-            self.peppers,
-            actor=self.actor,
-            organization=self.organization,
-            agents=[step.name for step in steps],
-            texts=self.key_texts,
-            reason=self.reason,
-        )
+    @property
+    def _common(self) -> dict[str, Any]:
+        return {"actor": self.actor, "organization": self.organization, "reason": self.reason}
 
     def _one(self, step: Step) -> None:
-        common: dict[str, Any] = {"actor": self.actor, "organization": self.organization, "reason": self.reason}
+        common = self._common
         match step.noun, step.action:
             case "team", "add":
                 teams.create_team(self.registry, **common, **step.item)
@@ -207,9 +194,7 @@ class Applier:
         of = Subject.of(step.item, self.organization)
         bind(
             self.registry,
-            actor=self.actor,
-            organization=self.organization,
-            reason=self.reason,
+            **self._common,
             kind=of.kind,
             subject=of.name,
             bundle=step.item["bundle"],
@@ -224,13 +209,7 @@ class Applier:
     def _set_status(self, step: Step) -> None:
         change = {"active": resume_agent, "suspended": suspend_agent}
         if (status := step.item.get("status")) is not None:
-            change[status](
-                self.registry,
-                actor=self.actor,
-                organization=self.organization,
-                agent=step.name,
-                reason=self.reason,
-            )
+            change[status](self.registry, **self._common, agent=step.name)
 
     def _located(self, step: Step, error: GatewayError) -> GatewayError:
         if not step.line:

@@ -22,18 +22,8 @@ from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, Organization
 from gateway.registry.organizations import teams
-from gateway.registry.queries import (
-    find_agent,
-    find_key,
-    find_living,
-    find_organization,
-    live_keys,
-    writing,
-)
-from gateway.registry.records import (
-    KeyRecord,
-    NewKey,
-)
+from gateway.registry.queries import find_agent, find_key, find_living, find_organization, live_keys, writing
+from gateway.registry.records import KeyRecord, NewKey
 from gateway.registry.row_records import key_record
 
 MAX_LIVE_KEYS: Final = 2

@@ -8,6 +8,7 @@ it returns. None is returned where nothing changes.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -20,22 +21,17 @@ from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox, queries
 from gateway.registry.agents import review_dates, reviews
 from gateway.registry.agents import versions as agent_versions
+from gateway.registry.agents.states import VERBS
 from gateway.registry.database import Registry
 from gateway.registry.limits import usage_limits
 from gateway.registry.models import Organization, OrganizationVersion
 from gateway.registry.organizations import queries as tenants
 from gateway.registry.organizations import states as tenant_states
 from gateway.registry.organizations import teams
-from gateway.registry.queries import writing
-from gateway.registry.records import (
-    OrganizationRecord,
-    TeamRecord,
-    copied,
-)
+from gateway.registry.records import OrganizationRecord, TeamRecord, copied
 from gateway.usage import zones
 
 _NAMED: Final = 5  # agents that an error lists
-_VERBS: Final = {"suspended": "suspended", "active": "resumed", "revoked": "revoked"}
 
 
 def create_organization(registry: Registry, *, actor: str, name: str, reason: str = "") -> str:
@@ -58,24 +54,6 @@ def remember_organization(
     since = {"organization_id": row.id, "since_ns": since_ns}
     session.add(copied(OrganizationVersion, row, **since, actor=actor, reason=reason))
     outbox.add_change(session, row, actor, what, entries.organization(row), reason)
-
-
-def suspend_organization(
-    registry: Registry, *, actor: str, organization: str, reason: str = ""
-) -> OrganizationRecord | None:
-    return _organization(registry, actor, organization, "suspended", reason)
-
-
-def resume_organization(
-    registry: Registry, *, actor: str, organization: str, reason: str = ""
-) -> OrganizationRecord | None:
-    return _organization(registry, actor, organization, "active", reason)
-
-
-def revoke_organization(
-    registry: Registry, *, actor: str, organization: str, reason: str = ""
-) -> OrganizationRecord | None:
-    return _organization(registry, actor, organization, "revoked", reason)
 
 
 def update_organization(
@@ -133,22 +111,8 @@ def _check_nobody_late(late: Sequence[str]) -> None:
         raise ConflictError("would_suspend", f"this would suspend agents at once: {shown}{more}", hint=hint)
 
 
-def suspend_team(
-    registry: Registry, *, actor: str, organization: str, team: str, reason: str = ""
-) -> TeamRecord | None:
-    return _team(registry, actor, organization, team, "suspended", reason)
-
-
-def resume_team(registry: Registry, *, actor: str, organization: str, team: str, reason: str = "") -> TeamRecord | None:
-    return _team(registry, actor, organization, team, "active", reason)
-
-
-def revoke_team(registry: Registry, *, actor: str, organization: str, team: str, reason: str = "") -> TeamRecord | None:
-    return _team(registry, actor, organization, team, "revoked", reason)
-
-
-def _organization(
-    registry: Registry, actor: str, organization: str, status: str, reason: str
+def _organization_becomes(
+    registry: Registry, *, actor: str, organization: str, status: str, reason: str = ""
 ) -> OrganizationRecord | None:
     with registry.write() as session:
         row = queries.find_organization(session, organization)
@@ -158,12 +122,20 @@ def _organization(
         row.status = status
         row.version += 1
         session.add(row)
-        remember_organization(session, row, actor, f"organization.{_VERBS[status]}", reason, time.time_ns())
+        what = f"organization.{VERBS.get(status, status)}"
+        remember_organization(session, row, actor, what, reason, time.time_ns())
         return tenants.organization_record(session, row)
 
 
-def _team(registry: Registry, actor: str, organization: str, team: str, status: str, reason: str) -> TeamRecord | None:
-    with writing(registry, organization) as (session, tenant):
+suspend_organization = functools.partial(_organization_becomes, status="suspended")
+resume_organization = functools.partial(_organization_becomes, status="active")
+revoke_organization = functools.partial(_organization_becomes, status="revoked")
+
+
+def _team_becomes(
+    registry: Registry, *, actor: str, organization: str, team: str, status: str, reason: str = ""
+) -> TeamRecord | None:
+    with queries.writing(registry, organization) as (session, tenant):
         row = teams.find_team(session, tenant, team)
         if row.status == status:
             return None
@@ -172,5 +144,10 @@ def _team(registry: Registry, actor: str, organization: str, team: str, status: 
         row.version += 1
         row.updated_ns = time.time_ns()
         session.add(row)
-        teams.remember(session, tenant, row, actor, f"team.{_VERBS[status]}", reason)
+        teams.remember(session, tenant, row, actor, f"team.{VERBS.get(status, status)}", reason)
         return teams.team_record(session, tenant, row)
+
+
+suspend_team = functools.partial(_team_becomes, status="suspended")
+resume_team = functools.partial(_team_becomes, status="active")
+revoke_team = functools.partial(_team_becomes, status="revoked")

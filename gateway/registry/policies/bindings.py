@@ -24,11 +24,7 @@ from gateway.registry.queries import (
     team_names,
     writing,
 )
-from gateway.registry.records import (
-    BindingRecord,
-    Effect,
-    SubjectKind,
-)
+from gateway.registry.records import BindingRecord, Effect, SubjectKind
 from gateway.registry.row_records import binding_record
 
 _MEANING = {

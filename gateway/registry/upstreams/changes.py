@@ -15,16 +15,8 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Upstream
 from gateway.registry.operators import operators
 from gateway.registry.port import UpstreamRow
-from gateway.registry.queries import (
-    find_upstream,
-    route_or_none,
-    upstream_or_none,
-    writing,
-)
-from gateway.registry.records import (
-    UpstreamRecord,
-    copied,
-)
+from gateway.registry.queries import find_upstream, route_or_none, upstream_or_none, writing
+from gateway.registry.records import UpstreamRecord, copied
 from gateway.registry.row_records import upstream_record
 from gateway.registry.upstreams.routes import leave_routes
 from gateway.secrets.vault import Vault

@@ -20,13 +20,7 @@ from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Organization, Upstream, UpstreamRoute
-from gateway.registry.queries import (
-    find_route,
-    find_upstream,
-    route_or_none,
-    upstream_or_none,
-    writing,
-)
+from gateway.registry.queries import find_route, find_upstream, route_or_none, upstream_or_none, writing
 from gateway.registry.records import RouteRecord
 from gateway.registry.row_records import route_record
 

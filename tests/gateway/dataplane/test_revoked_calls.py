@@ -12,13 +12,7 @@ import pytest
 
 from gateway.dataplane import watch
 from gateway.errors import Denied
-from gateway.registry.agents.changes import (
-    AgentUpdate,
-    resume_agent,
-    revoke_agent,
-    suspend_agent,
-    update_agent,
-)
+from gateway.registry.agents.changes import AgentUpdate, resume_agent, revoke_agent, suspend_agent, update_agent
 from gateway.registry.agents.registration import register_agent
 from gateway.registry.keys.changes import create_key, revoke_key
 from gateway.registry.policies.bindings import bind, unbind

@@ -25,13 +25,7 @@ from gateway.identity.credentials import Peppers, parse
 from gateway.registry import queries
 from gateway.registry.agents import changes as agent_changes
 from gateway.registry.agents import registration, reviews
-from gateway.registry.agents.changes import (
-    AgentUpdate,
-    resume_agent,
-    review_agent,
-    suspend_agent,
-    update_agent,
-)
+from gateway.registry.agents.changes import AgentUpdate, resume_agent, review_agent, suspend_agent, update_agent
 from gateway.registry.database import Registry
 from gateway.registry.history import agreement, as_of
 from gateway.registry.keys import changes as key_changes
