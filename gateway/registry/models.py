@@ -158,7 +158,7 @@ class TeamVersion(SQLModel, table=True):
     since_ns: int = Field(sa_type=BigInteger)
 
 
-class _AgentColumns(SQLModel, AgentTexts):
+class _AgentColumns(SQLModel, AgentTexts):  # type: ignore[misc]  # a table is not frozen as a record is
     """An agent and each of its versions."""
 
     organization_id: str = Field(foreign_key="organization.id")
@@ -180,7 +180,7 @@ class _AgentColumns(SQLModel, AgentTexts):
     reviewed_ns: int | None = Field(default=None, sa_type=BigInteger)
 
 
-class NewAgent(_AgentColumns):
+class NewAgent(_AgentColumns):  # type: ignore[misc]  # as above
     """The columns of an agent, without the ORM, whose objects would take most of the time of registering many."""
 
     id: str = Field(primary_key=True)
@@ -191,7 +191,7 @@ class NewAgent(_AgentColumns):
     updated_ns: int = Field(sa_type=BigInteger)
 
 
-class Agent(NewAgent, table=True):
+class Agent(NewAgent, table=True):  # type: ignore[misc]  # as above
     """An agent as it is now. One that is revoked or retired stays, and its name becomes free."""
 
     __table_args__ = (
@@ -221,7 +221,7 @@ class EmergencyStop(SQLModel, table=True):
     ended_by: str | None = None
 
 
-class AgentVersion(_AgentColumns, table=True):
+class AgentVersion(_AgentColumns, table=True):  # type: ignore[misc]  # as above
     """An agent from `since_ns` until its next version. Written once, never changed."""
 
     __tablename__ = "agent_version"

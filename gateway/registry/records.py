@@ -98,7 +98,7 @@ class TeamRecord:
     bundles: list[str]
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _NamedAgent:
     """The first members of an agent: documents have the members of a record in their order."""
 
@@ -117,7 +117,7 @@ class _NamedAgent:
     content: dict[str, Any] | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentRecord(AgentTexts, _NamedAgent):
     """An agent in its present version or an earlier one, which began at `since_ns`."""
 
@@ -142,7 +142,7 @@ class AgentRecord(AgentTexts, _NamedAgent):
         return "expired" if self.status not in ENDED and self.expired(now_ns) else self.status
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentVersionRecord(AgentRecord):
     """A version of an agent, with who made it and why; `reason` is empty if nobody said."""
 

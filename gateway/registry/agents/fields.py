@@ -30,9 +30,9 @@ def _text(help_: str, limit: int = names.MAX_TEXT, shown: str = "") -> Any:
     return dataclasses.field(default="", metadata={"help": help_, "limit": limit, "shown": shown})
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentTexts:
-    """The texts. It is not frozen and has no slots, so that tables can have it as a base."""
+    """The texts. It has no slots, so that tables can have it as a base; their own way to set a member comes first."""
 
     description: str = _text("What it does, in one line.", limit=names.MAX_DESCRIPTION)
     purpose: str = _text("What it is for, as an auditor would ask.")
