@@ -11,8 +11,8 @@ from gateway.errors import Denied, GatewayError
 from gateway.identity.certificates import Certificates, Presented
 from gateway.identity.principals import Principals
 from gateway.registry.agents.registration import register_agent
-from gateway.registry.keys.changes import MAX_LIVE_NAMES
-from gateway.registry.keys.spiffe_ids import add_spiffe_id, revoke_key
+from gateway.registry.keys.changes import MAX_LIVE_NAMES, revoke_key
+from gateway.registry.keys.spiffe_ids import add_spiffe_id
 from gateway.registry.organizations.changes import create_organization
 from gateway.registry.reader import RegistryReader
 from gateway.registry.secret_keys.peppers import uses
