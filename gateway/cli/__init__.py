@@ -69,8 +69,8 @@ _COMMANDS: Final = {
     "explain": "explain:explain",
     "decide": "decide:decide",
     "permissions": "permissions:permissions",
-    "sign-proxy": "sign_proxy:sign_proxy",
-    "mock-provider": "mock_provider:mock_provider",
+    "sign-proxy": "local_servers:sign_proxy",
+    "mock-provider": "local_servers:mock_provider",
     "completion": "completion:completion",
 }
 """Each command or noun, in the order in which a newcomer needs them: its file, and what it is called there."""

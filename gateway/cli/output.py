@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 import typer
 
 from gateway.cli import usual_verbs
-from gateway.cli.next_steps import copyable as copyable
+from gateway.cli.remote import copyable as copyable
 from gateway.errors import GatewayError
 from gateway.logs import without_keys
 from gateway.registry.documents import age as age

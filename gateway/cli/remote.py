@@ -6,6 +6,7 @@ No command falls back to a data directory when a server is named (remote.md).
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,11 @@ ONLY_HERE: Final = frozenset(
 
 NO_DIRECTORY: Final = frozenset({"demo", "mock-provider", "sign-proxy", "completion"})
 """Commands that use no gateway that is there already."""
+
+
+_NAME_IT: Final = {"login", "logout", "whoami", "keys pattern", "keys prove"}
+"""Commands whose own option says the server, or that need none."""
+_COMMAND: Final = re.compile(r"`gateway ([^`]+)`")
 
 
 def choose(
@@ -106,12 +112,6 @@ def organization(context: typer.Context, param: typer.CallbackParam, value: str)
     return gateways.own_organization()
 
 
-def only_here(option: str) -> None:
-    """Refuse an option that a command does not have for a server."""
-    if gateways.chosen() is not None:
-        raise refusal(f"{option} works on the gateway's own machine only: run it there, without a server")
-
-
 def refusal(message: str) -> typer.TyperException:
     """Wrong usage, in one line."""
     error = typer.TyperException(message)
@@ -130,3 +130,21 @@ def _was_insecure(address: str) -> bool:
 def _given(source: object) -> bool:
     """Whether an option stands in the command, and not in the environment."""
     return getattr(source, "name", "") == "COMMANDLINE"
+
+
+def copyable(text: str) -> str:
+    """The text with `gateway --server URL …` where it says `gateway …`, if the server was named by an option.
+
+    So commands that remarks and hints name can be copied. A server of `AIG_SERVER` needs none, and commands that work
+    on the gateway's own machine only stay as they are.
+    """
+    server = gateways.chosen()
+    if server is None or not server.named:
+        return text
+    return _COMMAND.sub(lambda found: f"`gateway {server.named} {found[1]}`" if _remote(found[1]) else found[0], text)
+
+
+def _remote(command: str) -> bool:
+    words = command.split()
+    begins = {" ".join(words[:count]) for count in (1, 2)}
+    return "--help" not in words and not begins & (ONLY_HERE | NO_DIRECTORY | _NAME_IT)

@@ -49,6 +49,14 @@ class Call:
     name: str
     pieces: list[str]
 
+    @property
+    def arguments(self) -> Any:
+        """The arguments as a document; none if the limit has cut them off."""
+        try:
+            return json.loads("".join(self.pieces))
+        except ValueError:
+            return {}
+
 
 @dataclass(slots=True)
 class Choice:
@@ -59,9 +67,19 @@ class Choice:
     finish: str = "stop"
 
     @property
+    def parts(self) -> list[Call | list[str]]:
+        """What other APIs than OpenAI's have as parts: each call, or the text."""
+        return [*self.calls] or [self.pieces or []]
+
+    @property
     def tokens(self) -> int:
         """Tokens of this answer: its words, and one for the name of each tool that it calls."""
         return len(self.pieces or ()) + sum(1 + len(call.pieces) for call in self.calls)
+
+
+def chat(**asked: Any) -> Document:
+    """The request of a chat completion with the members that say something."""
+    return {name: value for name, value in asked.items() if value not in (None, [])}
 
 
 def choices(request: Document, words: int = 0) -> list[Choice]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
+from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document, chat
 
 MODELS = ("gemini-mock-large", "gemini-mock-small")
 CALL = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):(?P<verb>\w+)")
@@ -29,16 +29,15 @@ def as_chat(request: Document) -> Document:
     """The chat completion that asks for the same. Raises `BadRequestError`."""
     request = _spelled(request)
     config = request.get("generationConfig") or {}
-    asked = {
-        "messages": list(_messages(request)),
-        "tools": list(_tools(request)),
-        "tool_choice": _choice((request.get("toolConfig") or {}).get("functionCallingConfig") or {}),
-        "max_tokens": config.get("maxOutputTokens"),
-        "n": config.get("candidateCount"),
-        "stop": config.get("stopSequences"),
-        "response_format": _format(config),
-    }
-    return {name: value for name, value in asked.items() if value not in (None, [])}
+    return chat(
+        messages=list(_messages(request)),
+        tools=list(_tools(request)),
+        tool_choice=_choice((request.get("toolConfig") or {}).get("functionCallingConfig") or {}),
+        max_tokens=config.get("maxOutputTokens"),
+        n=config.get("candidateCount"),
+        stop=config.get("stopSequences"),
+        response_format=_format(config),
+    )
 
 
 def _spelled(value: Any) -> Any:
@@ -126,7 +125,7 @@ def _format(config: Document) -> Document | None:
 def content(model: str, choices: list[Choice], reported: Document | None) -> Document:
     """The whole answer."""
     candidates = [
-        _candidate(index, [_part(number, each) for number, each in enumerate(_parts(choice))], choice)
+        _candidate(index, [_part(number, each) for number, each in enumerate(choice.parts)], choice)
         for index, choice in enumerate(choices)
     ]
     return {"candidates": candidates, **_tail(model, reported)}
@@ -157,18 +156,10 @@ def model(name: str) -> Document:
     return {"name": f"models/{name}", "version": "1", "displayName": name, "supportedGenerationMethods": verbs}
 
 
-def _parts(choice: Choice) -> list[Call | list[str]]:
-    return [*choice.calls] or [choice.pieces or []]
-
-
 def _part(number: int, part: Call | list[str]) -> Document:
     if not isinstance(part, Call):
         return {"text": "".join(part)}
-    try:
-        given = json.loads("".join(part.pieces))
-    except ValueError:  # cut off by the limit
-        given = {}
-    return {"functionCall": {"id": f"call_mock_{number}", "name": part.name, "args": given}}
+    return {"functionCall": {"id": f"call_mock_{number}", "name": part.name, "args": part.arguments}}
 
 
 def _candidate(index: int, parts: list[Document], ended: Choice | None) -> Document:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
+from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document, chat
 
 MODELS = ("claude-mock-large", "claude-mock-small")
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -25,16 +25,15 @@ def as_chat(request: Document, *, counting: bool = False) -> Document:
     if limit is None and not counting:
         raise BadRequestError("max_tokens: Field required", "max_tokens")
     choice = request.get("tool_choice") or {}
-    asked = {
-        "messages": list(_messages(request)),
-        "tools": [tool for each in request.get("tools") or () if (tool := _tool(each)) is not None],
-        "tool_choice": _choice(choice),
-        "parallel_tool_calls": False if choice.get("disable_parallel_tool_use") else None,
-        "max_tokens": limit,
-        "stop": request.get("stop_sequences"),
-        "response_format": _format((request.get("output_config") or {}).get("format")),
-    }
-    return {name: value for name, value in asked.items() if value not in (None, [])}
+    return chat(
+        messages=list(_messages(request)),
+        tools=[tool for each in request.get("tools") or () if (tool := _tool(each)) is not None],
+        tool_choice=_choice(choice),
+        parallel_tool_calls=False if choice.get("disable_parallel_tool_use") else None,
+        max_tokens=limit,
+        stop=request.get("stop_sequences"),
+        response_format=_format((request.get("output_config") or {}).get("format")),
+    )
 
 
 def _messages(request: Document) -> Iterator[Document]:
@@ -83,7 +82,7 @@ def message(model: str, turn: int, choice: Choice, reported: Document | None) ->
     """The whole answer."""
     return {
         **_head(model, turn),
-        "content": [_block(number, part, whole=True) for number, part in enumerate(_parts(choice))],
+        "content": [_block(number, part, whole=True) for number, part in enumerate(choice.parts)],
         "stop_reason": _STOPS[choice.finish],
         **({} if reported is None else {"usage": _usage(reported)}),
     }
@@ -97,7 +96,7 @@ def events(model: str, turn: int, choice: Choice, reported: Document | None) -> 
         "message": {**_head(model, turn), "content": [], "stop_reason": None, "usage": begun},
     }
     yield {"type": "ping"}
-    for number, part in enumerate(_parts(choice)):
+    for number, part in enumerate(choice.parts):
         block = _block(number, part, whole=False)
         yield {"type": "content_block_start", "index": number, "content_block": block}
         for piece in part.pieces if isinstance(part, Call) else part:
@@ -128,19 +127,10 @@ def model(name: str) -> Document:
     return {"type": "model", "id": name, "display_name": name, "created_at": "2023-11-14T22:13:20Z"}
 
 
-def _parts(choice: Choice) -> list[Call | list[str]]:
-    return [*choice.calls] or [choice.pieces or []]
-
-
 def _block(number: int, part: Call | list[str], *, whole: bool) -> Document:
     if not isinstance(part, Call):
         return {"type": "text", "text": "".join(part) if whole else ""}
-    given: Any = {}
-    if whole:
-        try:
-            given = json.loads("".join(part.pieces))
-        except ValueError:  # cut off by the limit
-            given = {}
+    given = part.arguments if whole else {}
     return {"type": "tool_use", "id": f"toolu_mock_{number}", "name": part.name, "input": given}
 
 

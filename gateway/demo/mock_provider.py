@@ -256,10 +256,13 @@ def _deltas(choice: Choice) -> Iterator[tuple[Document, str | None]]:
     yield {}, choice.finish
 
 
-async def _responses(send: Send, model: str, request: Document, faults: Faults) -> None:
-    asked = mock_responses.as_chat(request)
+def _one_answer(asked: Document, faults: Faults) -> tuple[Choice, Document | None]:
     [choice] = mock_answers.choices(asked, faults.words)
-    usage = mock_answers.usage(asked, [choice]) if faults.usage else None
+    return choice, mock_answers.usage(asked, [choice]) if faults.usage else None
+
+
+async def _responses(send: Send, model: str, request: Document, faults: Faults) -> None:
+    choice, usage = _one_answer(mock_responses.as_chat(request), faults)
     if request.get("stream"):
         await _stream(send, map(_named, mock_responses.events(request, choice, usage)), faults)
     else:
@@ -281,8 +284,7 @@ async def _compact(send: Send, model: str, request: Document, faults: Faults) ->
 async def _messages(send: Send, model: str, request: Document, faults: Faults) -> None:
     asked = mock_messages.as_chat(request)
     turn = mock_answers.turn(asked)
-    [choice] = mock_answers.choices(asked, faults.words)
-    usage = mock_answers.usage(asked, [choice]) if faults.usage else None
+    choice, usage = _one_answer(asked, faults)
     if request.get("stream"):
         await _stream(send, map(_named, mock_messages.events(model, turn, choice, usage)), faults)
     else:

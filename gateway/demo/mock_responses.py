@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
+from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document, chat
 
 _PREFIX = "resp_mock_"
 _CREATED = 1_700_000_000
@@ -27,15 +27,14 @@ def as_chat(request: Document) -> Document:
     form = (request.get("text") or {}).get("format")
     if isinstance(form, dict) and form.get("type") == "json_schema":
         form = {"type": "json_schema", "json_schema": form}
-    asked = {
-        "messages": list(_messages(request)),
-        "tools": [tool for each in request.get("tools") or () if (tool := _tool(each)) is not None],
-        "tool_choice": _choice(request.get("tool_choice")),
-        "parallel_tool_calls": request.get("parallel_tool_calls"),
-        "max_completion_tokens": request.get("max_output_tokens"),
-        "response_format": form,
-    }
-    return {name: value for name, value in asked.items() if value not in (None, [])}
+    return chat(
+        messages=list(_messages(request)),
+        tools=[tool for each in request.get("tools") or () if (tool := _tool(each)) is not None],
+        tool_choice=_choice(request.get("tool_choice")),
+        parallel_tool_calls=request.get("parallel_tool_calls"),
+        max_completion_tokens=request.get("max_output_tokens"),
+        response_format=form,
+    )
 
 
 def _messages(request: Document) -> Iterator[Document]:
@@ -86,7 +85,7 @@ def response(request: Document, choice: Choice, reported: Document | None) -> Do
         "incomplete_details": details,
         "output": [_COMPACTED]
         if _is_compacted(request)
-        else [_item(number, part, whole=True) for number, part in enumerate(_parts(choice))],
+        else [_item(number, part, whole=True) for number, part in enumerate(choice.parts)],
         "usage": None if reported is None else usage(reported),
     }
 
@@ -116,7 +115,7 @@ def _events(request: Document, choice: Choice, reported: Document | None) -> Ite
     if _is_compacted(request):
         yield {"type": "response.output_item.added", "output_index": 0, "item": _COMPACTED}
         yield {"type": "response.output_item.done", "output_index": 0, "item": _COMPACTED}
-    for number, part in enumerate([] if _is_compacted(request) else _parts(choice)):
+    for number, part in enumerate([] if _is_compacted(request) else choice.parts):
         item = _item(number, part, whole=False)
         place: Document = {"item_id": item["id"], "output_index": number}
         yield {"type": "response.output_item.added", "output_index": number, "item": item}
@@ -147,10 +146,6 @@ def _text_events(place: Document, pieces: list[str]) -> Iterator[Document]:
     text = "".join(pieces)
     yield {"type": "response.output_text.done", **place, "text": text, "logprobs": []}
     yield {"type": "response.content_part.done", **place, "part": _text(text)}
-
-
-def _parts(choice: Choice) -> list[Call | list[str]]:
-    return [*choice.calls] or [choice.pieces or []]
 
 
 def _item(number: int, part: Call | list[str], *, whole: bool) -> Document:

@@ -44,10 +44,6 @@ def _members(kind: Any) -> Iterator[tuple[str, bool]]:
         yield each.name, each.default is missing and each.default_factory is missing
 
 
-def records(kind: type[T], documents: list[dict[str, Any]]) -> list[T]:
-    return [record(kind, each) for each in documents]
-
-
 def nanoseconds(text: str) -> int:
     """A time, to the millisecond."""
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1) * 1_000_000
@@ -59,7 +55,3 @@ def time_text(time_ns: int | None) -> str | None:
         return None
     when = _EPOCH + timedelta(microseconds=time_ns // 1000)
     return when.isoformat().replace("+00:00", "Z")
-
-
-def seconds(duration_ns: int | None) -> int | None:
-    return None if duration_ns is None else duration_ns // 1_000_000_000

@@ -10,7 +10,7 @@ from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut
 from gateway.control.problems import Problem
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UnknownError
 from gateway.registry import pages, queries
 from gateway.registry.documents import plain
 from gateway.registry.history import as_of
@@ -113,8 +113,12 @@ def _explained(ask: Ask[NewBinding], error: GatewayError) -> GatewayError:
     from gateway.policy.rollout.whereabouts import missing_step
 
     step = missing_step(ask.context.settings, ask.registry, error.subject)
-    message = f"bundle `{error.subject}` is not in force yet" if error.code == "unknown_bundle" else error.message
-    return GatewayError(error.code, message, subject=error.subject, hint=step, kind=error.kind) if step else error
+    if not step:
+        return error
+    hint = f"{step}; {error.hint}" if error.hint else step
+    if error.code == "unknown_bundle":
+        return UnknownError("bundle", f"bundle `{error.subject}` is not in force yet", subject=error.subject, hint=hint)
+    return GatewayError(error.code, error.message, subject=error.subject, hint=hint, kind=error.kind)
 
 
 @Operation("GET /bindings/{binding}", answer=_WITH_MEMBERS)

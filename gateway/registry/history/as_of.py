@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
-from gateway.errors import NotFoundError, did_you_mean
+from gateway.errors import Hint, NotFoundError, did_you_mean
 from gateway.identity.principals import CredentialRow
 from gateway.identity.standing import Standing
 from gateway.registry import adoptions, queries, row_records
@@ -170,7 +170,7 @@ def _named(session: Session, tenant: Organization, reference: str, at_ns: int) -
 
 def _hint(session: Session, tenant: Organization, reference: str, ids: set[str], at_ns: int) -> str:
     names = [row.name for row in _versions(session, tenant, at_ns)]
-    since = f"its history: `gateway agents history {reference}`"
+    since = Hint(f"its history: `gateway agents history {reference}`", api=f"GET /api/v1/agents/{reference}/versions")
     earlier = [row.name for row in _versions(session, tenant, at_ns, ids)]
     return f"it was called `{earlier[0]}` then" if earlier else did_you_mean(reference, names, since)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlmodel import col, select
 
-from gateway.errors import ConflictError, GatewayError
+from gateway.errors import ConflictError, GatewayError, Hint
 from gateway.identity.certificates import check_spiffe_id
 from gateway.identity.key_scope import KeyScope
 from gateway.registry import contests
@@ -54,7 +54,10 @@ def _taken(before: ApiKey, organization_id: str, agent_id: str, spiffe_id: str) 
     if before.organization_id != organization_id:
         message, hint = "another organization has this SPIFFE ID", "ask whoever runs the gateway"
     elif before.agent_id == agent_id:
-        message, hint = "the agent has this SPIFFE ID already", "`gateway keys list` shows it, also if it has expired"
+        message = "the agent has this SPIFFE ID already"
+        shown = "shows it, also if it has expired"
+        hint = Hint(f"`gateway keys list` {shown}", api=f"GET /api/v1/keys {shown}")
     else:
-        message, hint = "another agent has this SPIFFE ID", f"revoke it there first: `gateway keys revoke {before.id}`"
+        message, first = "another agent has this SPIFFE ID", "revoke it there first: "
+        hint = Hint(f"{first}`gateway keys revoke {before.id}`", api=f"{first}POST /api/v1/keys/{before.id}/revoke")
     return ConflictError("key_exists", message, subject=spiffe_id, hint=hint)

@@ -123,7 +123,8 @@ def test_bindings(control: Control, owner: Client) -> None:
     other = owner("POST", "/bindings", {"subject_kind": "organization", "subject": "acme", "bundle": "base"})
     assert other.problem(422) == "invalid_subject"
     unknown = owner("POST", "/bindings", {"subject_kind": "agent", "subject": "bot", "bundle": "bass"})
-    assert (unknown.problem(422), unknown.json["hint"]) == ("unknown_bundle", "did you mean `base`?")
+    assert unknown.problem(422) == "unknown_bundle"
+    assert unknown.json["hint"].endswith("; did you mean `base`?")  # after the missing step
     assert [each["id"] for each in owner("GET", "/bindings", agent="bot").ok()["items"]] == [made["id"]]
     assert owner("DELETE", f"/bindings/{made['id']}").ok()["id"] == made["id"]
     assert owner("DELETE", f"/bindings/{made['id']}").problem(404) == "unknown_binding"
