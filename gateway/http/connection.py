@@ -14,20 +14,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
-import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.server import ServerState
 
 from gateway.errors import Denied
 from gateway.http import refusal
 from gateway.http.connections import Connections
-from gateway.http.cycle import Cycle
+from gateway.http.cycle import Cycle, FlowControl
 from gateway.http.departure import Departure
 from gateway.identity.certificates import Certificate
 from gateway.settings import Settings
@@ -76,26 +73,33 @@ class Limits:
         )
 
 
+@dataclass(slots=True, eq=False)
+class Listener:
+    """What the connections of one listener share."""
+
+    app: ASGIApp
+    limits: Limits
+    peers: Connections
+    # The seconds for which an idle connection is kept, and for which it is once the server stops.
+    keep_alive: float
+    linger: float = 0.0
+    connections: set[GuardedProtocol] = field(default_factory=set)
+    # The requests that are not answered yet.
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    # Of every answer: the date, once a second.
+    default_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
 class _RefusedError(Exception):
     """Raised in a callback of the parser; httptools wraps it, and `data_received` sends the refusal."""
 
 
 class GuardedProtocol(asyncio.Protocol):
-    """One connection. `limits` is set by `protocol_class`; all state belongs to the event loop's thread."""
+    """One connection; all state belongs to the event loop's thread."""
 
-    limits: Limits
-    # All connections of this listener.
-    peers: Connections
-    # The time that idle connections are kept once the server stops.
-    linger: float = 0.0
-
-    def __init__(
-        self, config: uvicorn.Config, server_state: ServerState, app_state: object, _loop: object = None
-    ) -> None:
-        """As uvicorn makes it."""
-        self._app: ASGIApp = cast(Any, config.loaded_app)
-        self._keep_alive = config.timeout_keep_alive
-        self._server = server_state
+    def __init__(self, server: Listener) -> None:
+        self._server = server
+        self.limits, self.peers = server.limits, server.peers
         self._loop = asyncio.get_running_loop()
         # None until the connection is made, with TLS until the handshake is over.
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
@@ -142,14 +146,14 @@ class GuardedProtocol(asyncio.Protocol):
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is a full one
-        self._server.connections.add(cast(Any, self))
+        self._server.connections.add(self)
         self.transport = transport
         self._flow = FlowControl(transport)
         peer = transport.get_extra_info("peername")
         self._client = (str(peer[0]), int(peer[1])) if peer else None
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._certificate = _client_certificate(transport)
-        self._leaving = bool(self.linger)  # the handshake ended while the server stops
+        self._leaving = bool(self._server.linger)  # the handshake ended while the server stops
         if self.handshake_ended is not None:
             self.handshake_ended()
         try:
@@ -162,7 +166,7 @@ class GuardedProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         self.peers.leave(self)
-        self._server.connections.discard(cast(Any, self))
+        self._server.connections.discard(self)
         if self._cycle is not None and not self._cycle.response_complete:
             self._cycle.disconnect()
         self._flow.resume_writing()
@@ -227,12 +231,12 @@ class GuardedProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server stops. A client is told so with its next answer, if there is one soon, and connects anew."""
-        self._leaving = bool(self.linger)
+        self._leaving = bool(self._server.linger)
         if self._cycle is not None and not self._cycle.response_complete:
             self._cycle.keep_alive = False  # the answer's head says so, if it was not sent yet
-        elif self.linger:
+        elif self._server.linger:
             self._idle_since = idle = self._loop.time()
-            self._loop.call_later(self.linger, self._close_if_idle, idle)
+            self._loop.call_later(self._server.linger, self._close_if_idle, idle)
         else:
             self.transport.close()
 
@@ -248,7 +252,7 @@ class GuardedProtocol(asyncio.Protocol):
 
     def close_if_unused(self, now: float) -> None:
         """Close the connection if it was idle for too long. The server calls this every second with the loop's time."""
-        if self._idle_since is not None and now - self._idle_since >= self._keep_alive:
+        if self._idle_since is not None and now - self._idle_since >= self._server.keep_alive:
             self.transport.close()
 
     def abort_if_stuck(self, now: float) -> None:
@@ -337,7 +341,7 @@ class GuardedProtocol(asyncio.Protocol):
             expects_continue=self._expects_continue,
             keep_alive=parser.should_keep_alive() and not self._leaving,
         )
-        task = self._loop.create_task(cycle.run(self._app))
+        task = self._loop.create_task(cycle.run(self._server.app))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
 
@@ -433,11 +437,6 @@ class GuardedProtocol(asyncio.Protocol):
             self._refuse(Denied("bad_request", reasons=["the request's body did not come in time"]))
         else:
             self.transport.close()
-
-
-def protocol_class(limits: Limits) -> type[GuardedProtocol]:
-    """A class of its own for each listener: uvicorn makes the instances, and passes no arguments of ours."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "peers": Connections(limits.connections)})
 
 
 def _too_large_head() -> Denied:

@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Scope
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
 from gateway.http import refusal
 
@@ -39,6 +38,44 @@ _FAILED_HEADERS: Final = (
     # The provider may have carried the request out, and SDKs send a failed one again.
     (b"x-should-retry", b"false"),
 )
+
+
+# With more than this of a body waiting to be taken, nothing more is read.
+_HIGH_WATER: Final = 64 * 1024
+
+
+class FlowControl:
+    """Whether one connection reads, and whether its peer takes what is written."""
+
+    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = self.write_paused = False
+        self._writable: asyncio.Event | None = None  # while writing is paused
+
+    async def drain(self) -> None:
+        if self._writable is not None:
+            await self._writable.wait()
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        if not self.write_paused:
+            self.write_paused, self._writable = True, asyncio.Event()
+
+    def resume_writing(self) -> None:
+        writable, self._writable, self.write_paused = self._writable, None, False
+        if writable is not None:
+            writable.set()
 
 
 class Cycle:
@@ -106,7 +143,7 @@ class Cycle:
         """A piece of the body. With much of it waiting to be taken, nothing more is read."""
         self._body.append(piece)
         self._held += len(piece)
-        if self._held > HIGH_WATER_LIMIT:
+        if self._held > _HIGH_WATER:
             self._flow.pause_reading()
         self._wake()
 

@@ -2,7 +2,7 @@
 
 The event loop tells nobody of a connection with TLS before its handshake is over. So its server accepts connections
 without TLS, and each begins as a `Handshake`: the loop's own protocol of TLS, which is made in the open here.
-`tests/gateway/http/test_uvicorn.py` lists the parts of uvloop that this relies on.
+`tests/gateway/http/test_tls.py` lists the parts of uvloop that this relies on.
 """
 
 from __future__ import annotations

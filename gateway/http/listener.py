@@ -1,26 +1,23 @@
-"""The HTTP listener: uvicorn's server, with connections of our own (`connection.py`).
+"""The HTTP listener: accepts connections (`connection.py`), looks after them, and ends them when it stops.
 
-It relies on the insides of uvicorn's server, which may change with any release. So uvicorn is pinned exactly, and
-`tests/gateway/http/test_uvicorn.py` lists the parts.
 Specification: architecture.md, section 7.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from email.utils import formatdate
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.http import proxies
-from gateway.http.connection import GuardedProtocol, Limits, protocol_class
+from gateway.http.connection import GuardedProtocol, Limits, Listener
+from gateway.http.connections import Connections
 from gateway.http.handshakes import Handshake
 from gateway.http.sockets import bind
 from gateway.settings import Settings
@@ -34,81 +31,7 @@ LINGER_SECONDS = 2.0
 
 # The time that a stopping server waits for a client's farewell in TLS, which many clients never send.
 _FAREWELL_SECONDS = 2.0
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        # Those that have not ended.
-        self._handshakes: set[Handshake] = set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # The process itself decides what a signal means: it has records to close before it ends.
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """With TLS uvicorn's own would leave clients a minute for the handshake, and count none of them."""
-        context = self.config.ssl
-        if context is None:
-            await super().startup(sockets)
-            return
-        protocol = cast(Any, self.config.http_protocol_class)
-
-        def connection() -> Handshake:
-            made: GuardedProtocol = protocol(config=self.config, server_state=self.server_state, app_state={})
-            return Handshake(made, context, self._handshakes)
-
-        loop = asyncio.get_running_loop()
-        self.servers = [
-            await loop.create_server(cast(Any, connection), sock=each, backlog=BACKLOG) for each in sockets or ()
-        ]
-        self.started = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self.config.ssl is None:
-            await super().shutdown(sockets)
-            return
-        if cast("type[GuardedProtocol]", self.config.http_protocol_class).linger:
-            for each in (*self.servers, *(sockets or ())):
-                each.close()
-            await self._finish_handshakes()
-        parting = asyncio.create_task(self._part())
-        try:
-            await super().shutdown(sockets)
-        finally:
-            parting.cancel()
-
-    async def _finish_handshakes(self) -> None:
-        """Wait for those that have begun, within their deadline: uvicorn does not know of these connections yet."""
-        ends = time.monotonic() + cast("type[GuardedProtocol]", self.config.http_protocol_class).limits.header_seconds
-        while time.monotonic() < ends:
-            await asyncio.sleep(0.05)  # at least once: what was just accepted has yet to begin
-            if not self._handshakes:
-                return
-
-    async def _part(self) -> None:
-        """Wait no longer for the farewell of clients that have taken all of their answers."""
-        since: dict[GuardedProtocol, float] = {}
-        while True:
-            now = time.monotonic()
-            for each in tuple(self.server_state.connections):
-                connection = cast(Any, each)
-                if not connection.closed_and_flushed:
-                    since.pop(connection, None)
-                elif now - since.setdefault(connection, now) >= _FAREWELL_SECONDS:
-                    connection.transport.abort()
-            await asyncio.sleep(0.1)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second."""
-        if counter % 10 == 0:
-            now, loop_now = time.monotonic(), asyncio.get_running_loop().time()
-            for each in tuple(self.server_state.connections):
-                connection = cast(Any, each)
-                connection.abort_if_stuck(now)
-                connection.close_if_unused(loop_now)
-        return await super().on_tick(counter)
+_POLL_SECONDS = 0.05
 
 
 async def serve(
@@ -124,39 +47,83 @@ async def serve(
 
     If `replaced` is set by then, another process listens on this address: clients that stay connected for a moment are
     told to connect anew. A cancelled request still has its closing record to write, so it gets `CLOSING_SECONDS`,
-    whatever the drain time is.
+    whatever the drain time is. Signals are the process's matter: it has records to close before it ends.
     """
-    protocol = protocol_class(limits)
-    config = uvicorn.Config(
-        proxies.in_front_of(app, settings),
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=math.ceil(settings.keep_alive),
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout),
-        ssl_context_factory=None if tls is None else lambda config, default: tls,
-    )
-    server = _Server(config)
+    shared = Listener(proxies.in_front_of(app, settings), limits, Connections(limits.connections), settings.keep_alive)
+    handshakes: set[Handshake] = set()
 
-    async def watch() -> None:
-        await stop.wait()
-        if replaced is not None and replaced.is_set():
-            protocol.linger = min(LINGER_SECONDS, settings.drain_timeout)
-        server.should_exit = True
+    def connection() -> asyncio.Protocol:
+        made = GuardedProtocol(shared)
+        return made if tls is None else Handshake(made, tls, handshakes)
 
-    watcher = asyncio.create_task(watch())
+    _look_after(shared)
+    server = await asyncio.get_running_loop().create_server(connection, sock=listener, backlog=BACKLOG)
     try:
-        await server.serve(sockets=[listener])
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await stop.wait()
+            _look_after(shared)
+        server.close()
+        listener.close()
+        if replaced is not None and replaced.is_set():
+            shared.linger = min(LINGER_SECONDS, settings.drain_timeout)
+            if tls is not None:
+                await _until_none(handshakes, limits.header_seconds)
+        await _drain(shared, settings.drain_timeout, server.wait_closed)
     finally:
-        watcher.cancel()
-        if server.server_state.tasks:
-            await asyncio.wait(server.server_state.tasks, timeout=CLOSING_SECONDS)
+        server.close()
+        if shared.tasks:
+            await asyncio.wait(shared.tasks, timeout=CLOSING_SECONDS)
+
+
+def _look_after(shared: Listener) -> None:
+    """End connections that are idle or stuck for too long; called every second."""
+    shared.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+    now, loop_now = time.monotonic(), asyncio.get_running_loop().time()
+    for each in tuple(shared.connections):
+        each.abort_if_stuck(now)
+        each.close_if_unused(loop_now)
+
+
+async def _drain(shared: Listener, seconds: float, closed: Callable[[], Awaitable[None]]) -> None:
+    """Wait until no connection and no request is left, and cancel the requests that are left after this time."""
+    for each in tuple(shared.connections):
+        each.shutdown()
+    parting = asyncio.create_task(_part(shared))
+    await asyncio.sleep(_POLL_SECONDS)
+    try:
+        async with asyncio.timeout(seconds):
+            while shared.connections or shared.tasks:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_SECONDS)
+            await closed()
+    except TimeoutError:
+        for task in tuple(shared.tasks):
+            task.cancel()
+    finally:
+        parting.cancel()
+
+
+async def _part(shared: Listener) -> None:
+    """Wait no longer for the farewell in TLS of clients that have taken all of their answers."""
+    since: dict[GuardedProtocol, float] = {}
+    while True:
+        now = time.monotonic()
+        for each in tuple(shared.connections):
+            if not each.closed_and_flushed:
+                since.pop(each, None)
+            elif now - since.setdefault(each, now) >= _FAREWELL_SECONDS:
+                each.transport.abort()
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _until_none(handshakes: Collection[Handshake], seconds: float) -> None:
+    """Wait for those that have begun, within their deadline."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        await asyncio.sleep(_POLL_SECONDS)  # at least once: what was just accepted has yet to begin
+        if not handshakes:
+            return
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:

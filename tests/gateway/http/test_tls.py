@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from gateway.errors import GatewayError
-from gateway.http import tls
+from gateway.http import handshakes, tls
 from gateway.settings import Settings, load_settings
 from tests.gateway.dataplane.authority import Authority
 
@@ -119,3 +119,8 @@ def test_the_settings_belong_together(tmp_path: Path) -> None:
     assert settings.data_plane == "https://0.0.0.0:8080"
     with pytest.raises(GatewayError, match=r"control_host `0\.0\.0\.0` is not a loopback address"):
         load_settings({**both, "control_host": "0.0.0.0"}, env={})
+
+
+def test_the_parts_of_uvloop_exist() -> None:
+    """`handshakes.py` makes the event loop's own protocol of TLS, and listens to its beginning and its end."""
+    assert {"connection_made", "connection_lost"} <= vars(handshakes.Handshake.__mro__[1]).keys()
