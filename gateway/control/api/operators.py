@@ -81,6 +81,31 @@ def me(ask: Ask) -> Answer:
     return Answer(body={**plain(ask.caller.operator), "token": _token(ask.caller.token), **beside})
 
 
+@Operation("GET /me/sessions", about="nothing", answer=shapes.page(TOKEN))
+def sessions(ask: Ask[None, PageQuery]) -> Answer:
+    """List your own tokens and sessions, without their secrets."""
+    mine = operators.tokens(ask.registry, ask.caller.organization, ask.caller.operator.id)
+    return cut(ask, [_token(each) for each in mine], lambda each: each["id"], "sessions", ask.caller.operator.id)
+
+
+@Operation("POST /me/sessions/{token}/revoke", about="nothing", answer=TOKEN, restricts=True)
+def end_session(ask: Ask[Reasoned]) -> Answer:
+    """End one of your own tokens or sessions, for good."""
+    before = operators.token(ask.registry, ask.caller.organization, ask.caller.operator.id, ask.path["token"])
+    if ask.caller.token.scopes is not None and before.id != ask.caller.token.id:
+        detail = "a token for certain things ends no other token"
+        raise Problem(403, "token_scope", detail, hint="log in, or use a token for everything")
+    revoked = operators.revoke_token(
+        ask.change(),
+        actor=ask.actor,
+        organization=ask.caller.organization,
+        operator=ask.caller.operator.id,
+        token=before.id,
+        reason=ask.body.reason,
+    )
+    return Answer(body=_token(revoked or before))
+
+
 @Operation("GET /operators", about="home")
 def listed(ask: Ask[None, OperatorQuery]) -> Answer[Page[OperatorRecord]]:
     """List operators, also revoked ones."""

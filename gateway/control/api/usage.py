@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from gateway.audit import search
 from gateway.control import shapes, usage_reports
 from gateway.control.operation import Answer, Ask, Operation, Query
 from gateway.control.usage_reports import UsageAsked, UsageLine
 from gateway.errors import ConflictError
+from gateway.registry import queries
 from gateway.registry.documents import timestamp
+from gateway.usage import rollup
 from gateway.usage.totals import Counts
+from gateway.usage.traffic import DAY, HOUR, Traffic
 
 MOST_ROWS: Final = 10_000
 """Of one answer."""
@@ -62,6 +66,50 @@ class UsageQuery(Query):
     provider: str | None = Field(None, description="Only of calls to upstreams of this provider.")
     model: str | None = Field(None, description="Only of calls of this model.")
     response_model: str | None = Field(None, description="Only of answers of this model.")
+
+
+_TRAFFIC = shapes.closed(
+    {
+        "items": {
+            "type": "array",
+            "items": shapes.closed(
+                {
+                    "from": shapes.TIME,
+                    "fate": {"type": "string", "enum": ["ended", "denied", "refused"]},
+                    "code": {"type": "string", "description": "The outcome of a call, or the reason of a refusal."},
+                    **{name: {"type": "integer"} for name in ("requests", "input", "output", "cost_nanousd")},
+                }
+            ),
+        },
+        "behind": {"type": "integer", "description": "Entries of the log that are not in the sums yet."},
+    }
+)
+
+
+class TrafficQuery(Query):
+    """Of which time, in which steps."""
+
+    span: Literal["hour", "day"] = "hour"
+    count: int = Field(24, ge=1, le=400, description="How many hours or days, up to the one under way.")
+    agent: str | None = Field(None, description="Only of this agent: its name or id.")
+
+
+@Operation("GET /usage/traffic", answer=_TRAFFIC)
+def traffic(ask: Ask[None, TrafficQuery]) -> Answer:
+    """Show how requests ended, by hour or day of UTC, from sums that are kept."""
+    given = ask.query
+    span = HOUR if given.span == "hour" else DAY
+    until = (int(time.time()) // span + 1) * span
+    agent = "" if given.agent is None else queries.agent(ask.registry, ask.tenant, given.agent).id
+    found: list[Traffic] = []
+    with ask.context.log() as log, rollup.as_kept(ask.context.data.cache) as sums:
+        reached, newest = (0, search.last_position(log)) if sums is None else sums.reached(log)
+        if sums is not None:
+            found = sums.traffic(span, until - given.count * span, until, organization=ask.tenant, agent=agent)
+    items = [{"from": timestamp(start * 10**9), **rest} for start, rest in ((e.start, e._asdict()) for e in found)]
+    for each in items:
+        del each["start"]
+    return Answer(body={"items": items, "behind": max(0, newest - reached)})
 
 
 @Operation("GET /usage", answer=_USAGE, about="home")

@@ -43,6 +43,7 @@ class Field:
     hint: str = ""
     type: str = "text"
     required: bool = False
+    choices: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

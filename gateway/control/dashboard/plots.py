@@ -8,7 +8,7 @@ from typing import Final
 
 WIDTH: Final = 600
 HEIGHT: Final = 120
-_FOOT: Final = 18
+_FOOT: Final = 20
 _LABELS: Final = 6
 
 
@@ -31,9 +31,10 @@ class Plot:
     labels: Sequence[tuple[float, str]]
     most: str
     rows: Sequence[tuple[str, str]]
+    bad: bool = False
 
 
-def bars(title: str, unit: str, values: Sequence[tuple[str, str, float, str]]) -> Plot:
+def bars(title: str, unit: str, values: Sequence[tuple[str, str, float, str]], *, bad: bool = False) -> Plot:
     """Each value has its time, a short label, its number, and the number as people read it."""
     most = max((value for _, _, value, _ in values), default=0) or 1
     step = WIDTH / max(1, len(values))
@@ -56,4 +57,5 @@ def bars(title: str, unit: str, values: Sequence[tuple[str, str, float, str]]) -
         labels=[(round(number * step, 2), values[number][1]) for number in range(0, len(values), every)],
         most=max(values, key=lambda each: each[2])[3] if values else "0",
         rows=[(time, shown) for time, _, _, shown in values],
+        bad=bad,
     )

@@ -22,6 +22,13 @@ SECTIONS: Final = (
     ("", "Home", None),
     ("agents", "Agents", "agents"),
     ("decisions", "Decisions", "audit"),
+    ("approvals", "Approvals", "approvals"),
+    ("policies", "Policies", "policies"),
+    ("usage", "Usage", "usage"),
+    ("limits", "Limits", "limits"),
+    ("upstreams", "Upstreams", "upstreams"),
+    ("log", "Log", "audit"),
+    ("organization", "Organization", "operators"),
 )
 """What the navigation has: a path, a title, and the noun that the person must be able to read."""
 

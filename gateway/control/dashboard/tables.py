@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Download
 
-Kind = Literal["text", "id", "time", "badge", "number", "money", "code", "list", "lines", "act"]
+Kind = Literal["text", "id", "time", "badge", "number", "money", "code", "list", "lines", "act", "pre"]
 
 PAGE: Final = 50
 CSV_PAGE: Final = 500

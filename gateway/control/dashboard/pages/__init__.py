@@ -5,11 +5,37 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.control.dashboard.pages import account, agent, agents, decisions, home
+from gateway.control.dashboard.pages import (
+    account,
+    agent,
+    agents,
+    approvals,
+    decisions,
+    home,
+    limits,
+    log,
+    organization,
+    policies,
+    upstreams,
+    usage,
+)
 from gateway.control.dashboard.shown import Page
 from gateway.control.problems import Problem
 
-_FILES: Final = (account, home, agents, agent, decisions)
+_FILES: Final = (
+    account,
+    home,
+    agents,
+    agent,
+    decisions,
+    approvals,
+    policies,
+    usage,
+    limits,
+    upstreams,
+    log,
+    organization,
+)
 PAGES: Final[tuple[Page, ...]] = tuple(page for file in _FILES for page in file.PAGES)
 _TABLE: Final = [(page.pattern, page) for page in PAGES]
 

@@ -1,0 +1,79 @@
+"""Approvals: what waits for a person, what it would run, and saying yes or no."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gateway.control.dashboard import listing, tables
+from gateway.control.dashboard.door import View
+from gateway.control.dashboard.forms import Field
+from gateway.control.dashboard.shown import Found, Page, Redirect, Shown
+from gateway.control.dashboard.tables import Column, Table, command_line, options
+from gateway.control.problems import Problem
+
+_STATES: Final = ("", "waiting", "approved", "denied", "expired", "closed", "used", "revoked")
+_VERBS: Final = ("approve", "deny", "revoke")
+
+
+async def listed(view: View) -> Found:
+    wanted = {name: view.query.get(name) for name in ("state", "agent")}
+    reply = await view.get("approvals", **wanted, cursor=view.query.get("cursor"), limit=tables.size(view))
+    columns = [
+        Column("Asked", "created", "time", lambda each: view.link("approvals", each["id"])),
+        Column("Agent", "agent_name", href=lambda each: view.link("agents", each["agent"])),
+        Column("State", "state", "badge"),
+        Column("Why", lambda each: [str(need.get("reason", "")) for need in each["requirements"]], "lines"),
+        Column("Missing", lambda each: sum(each["missing"]), "number"),
+        Column("Ends", "expires", "time"),
+        Column("Id", "id", "id", narrow=False),
+    ]
+    table = Table.of(
+        view,
+        reply,
+        columns,
+        name="approvals",
+        command=["approvals", "list", *options(**wanted)],
+        empty="Nothing waits for a person here. A policy asks for one with require_approval.",
+    )
+    filters = [
+        Field(name="state", title="State", value=wanted["state"] or "", choices=_STATES),
+        Field(name="agent", title="Agent", value=wanted["agent"] or ""),
+    ]
+    return listing.page(view, "Approvals", "approvals", [("", table)], filters=filters)
+
+
+async def one(view: View) -> Found:
+    return await _shown(view, None)
+
+
+async def look(view: View) -> Found:
+    """The whole call, which is sealed until somebody looks; the log has it who did."""
+    call = await view.send("POST", "approvals", view.path["approval"], "look")
+    return await _shown(view, call)
+
+
+async def _shown(view: View, call: Any) -> Found:
+    found = await view.get("approvals", view.path["approval"])
+    values = {
+        "found": found,
+        "call": call,
+        "may": view.may("approvals", write=True),
+        "command": command_line(view, "approvals", "show", found["id"]),
+    }
+    return Shown("approval.html", "Approval", values)
+
+
+async def say(view: View) -> Found:
+    verb = view.path["verb"]
+    if verb not in _VERBS:
+        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the approval's page")
+    await view.send("POST", "approvals", view.path["approval"], verb, body={"reason": view.form.get("reason", "")})
+    return Redirect(view.link("approvals", view.path["approval"]))
+
+
+PAGES = [
+    Page("approvals", listed),
+    Page("approvals/{approval}", one),
+    Page("approvals/{approval}/look", look, changes=True),
+    Page("approvals/{approval}/say/{verb}", say, changes=True),
+]
