@@ -129,7 +129,7 @@ class Context:
 
 
 class By(TypedDict):
-    """Who makes a change, and in which organization: what every change takes."""
+    """The actor of a change and its organization, which every change takes."""
 
     actor: str
     organization: str
@@ -240,14 +240,14 @@ class Operation:
     `Answer[AgentRecord]`, `Answer[Page[AgentRecord]]`.
 
     `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
-    gateway if there is no parameter ("home"), none ("nothing"), or the whole gateway, for whose operators it is
-    ("gateway"). `restricts` is a change that takes something away
-    and so must not wait for the log, or a function of the body that tells. `if_match` says whether the client must name
-    the version that it has seen. One that `streams` answers with a feed of events (`event_streams.py`). A body has at
-    most `most_bytes` and `most_values`. A `heavy` one takes seconds, so few are carried out at a time. One that
-    `waits_for_others` takes as long as a server elsewhere likes, so it has a place of its own or is refused. One that
-    `changes_nothing` is a POST only because it has a body. A `public` one needs no token: its function gets a `Visit`
-    (`logins.py`), and is awaited. One that is only `here` is for commands on the gateway's machine, and not served.
+    gateway if there is no parameter ("home"), none ("nothing"), or the whole gateway, and only its operators may
+    ("gateway"). `restricts` is a change that takes something away and so must not wait for the log, or a function of
+    the body that tells. `if_match` says whether the client must name the version that it has seen. One that `streams`
+    answers with a feed of events (`event_streams.py`). A body has at most `most_bytes` and `most_values`. A `heavy` one
+    takes seconds, so few are carried out at a time. One that `waits_for_others` takes as long as a server elsewhere
+    likes, so it has a place of its own or is refused. One that `changes_nothing` is a POST only because it has a body.
+    A `public` one needs no token: its function gets a `Visit` (`logins.py`), and is awaited. One that is only `here` is
+    for commands on the gateway's machine, and not served.
     """
 
     where: str = field(kw_only=False)
@@ -295,11 +295,11 @@ class Operation:
         (kind,) = get_args(eval(self.function.__annotations__["return"], self.function.__globals__))  # noqa: S307
         return shapes.page(shapes.record(*get_args(kind))) if get_origin(kind) is Page else shapes.record(kind)
 
-    @property
+    @cached_property
     def body(self) -> type[Body] | None:
         return next((each for each in self._types if isinstance(each, type) and issubclass(each, Body)), None)
 
-    @property
+    @cached_property
     def query(self) -> type[Query]:
         return next((each for each in self._types if isinstance(each, type) and issubclass(each, Query)), Query)
 
@@ -332,7 +332,7 @@ DECLARED: Final[defaultdict[str, list[Operation]]] = defaultdict(list)
 
 
 def position(ask: Ask[object, PageQuery], *place: str) -> Any:
-    """Where a page of the list `place` begins: after this; None for the first page."""
+    """The position after which a page of the list `place` begins; None for the first page."""
     cursor = ask.query.cursor
     return None if cursor is None else ask.context.cursors.open(cursor, ask.organization or "", *place)
 

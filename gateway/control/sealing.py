@@ -51,7 +51,7 @@ _LONGEST = 1024
 
 
 class Cursors:
-    """Where a list goes on, for one list of one organization.
+    """Cursors: each is the position at which one list of one organization goes on.
 
     A client must not read them, because a position in the order of all logs would tell how much other organizations do.
     """

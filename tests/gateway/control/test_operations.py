@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from types import NoneType
 
 import pytest
 
 from gateway.control import dispatch, operations
-from gateway.control.operation import Operation
+from gateway.control.operation import Body, Operation, Query
 from gateway.control.operations import PREFIX, matchers
 
 EVERY = operations.every()
@@ -30,6 +31,9 @@ def test_commands_find_the_operations_of_the_server() -> None:
 def test_every_operation_says_what_it_does() -> None:
     for each in EVERY:
         assert re.fullmatch(r"[A-Z`].*[^.]", each.summary), each.where
+        assert re.fullmatch(r"(GET|POST|PUT|PATCH|DELETE) (/[a-z-]+|/\{[a-z]+\})+", each.where)
+        kinds = [kind for kind in each._types if kind not in (object, NoneType)]
+        assert all(issubclass(kind, Body | Query) for kind in kinds), each.where
 
 
 def _target(operation: Operation) -> bytes:
