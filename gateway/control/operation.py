@@ -135,6 +135,13 @@ class By(TypedDict):
     organization: str
 
 
+class ByHome(TypedDict):
+    """The same where the whole gateway may be meant, which is no organization."""
+
+    actor: str
+    organization: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask(Generic[B, Q]):
     """One request of an operator, checked: its body and its query are of these types, or there are none.
@@ -175,6 +182,10 @@ class Ask(Generic[B, Q]):
     @property
     def by(self) -> By:
         return By(actor=self.actor, organization=self.tenant)
+
+    @property
+    def by_home(self) -> ByHome:
+        return ByHome(actor=self.actor, organization=self.organization)
 
     def change(self, *conditions: Step) -> Registry:
         """For one change, under the conditions of every change and these."""

@@ -121,7 +121,7 @@ def listed(ask: Ask[None, OperatorQuery]) -> Answer[Page[OperatorRecord]]:
 def add(ask: Ask[NewOperator]) -> Answer[OperatorRecord]:
     """Add an operator, who can do nothing without a token."""
     given = ask.body
-    made = operators.add_operator(ask.change(), actor=ask.actor, organization=ask.organization, **given.model_dump())
+    made = operators.add_operator(ask.change(), **ask.by_home, **given.model_dump())
     return _shown(made)
 
 
@@ -148,11 +148,7 @@ def update(ask: Ask[OperatorPatch]) -> Answer[OperatorRecord]:
         return tag(operators.find_operator(session, tenant, ask.path["operator"]).version)
 
     changed = operators.update_operator(
-        ask.change(ask.if_match(current)),
-        actor=ask.actor,
-        organization=ask.organization,
-        operator=ask.path["operator"],
-        **ask.body.model_dump(),
+        ask.change(ask.if_match(current)), **ask.by_home, operator=ask.path["operator"], **ask.body.model_dump()
     )
     return _shown(changed) if changed else show(ask)
 
@@ -161,11 +157,7 @@ def update(ask: Ask[OperatorPatch]) -> Answer[OperatorRecord]:
 def revoke(ask: Ask[Reasoned]) -> Answer[OperatorRecord]:
     """End an operator and all its tokens, for good."""
     revoked = operators.revoke_operator(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.organization,
-        operator=ask.path["operator"],
-        reason=ask.body.reason,
+        ask.change(), **ask.by_home, operator=ask.path["operator"], reason=ask.body.reason
     )
     return _shown(revoked) if revoked else show(ask)
 
@@ -173,13 +165,7 @@ def revoke(ask: Ask[Reasoned]) -> Answer[OperatorRecord]:
 @Operation("POST /operators/{operator}/readmit", about="home", tagged=True)
 def readmit(ask: Ask[Reasoned]) -> Answer[OperatorRecord]:
     """Let the person of a revoked operator log in again, as a new operator."""
-    operator_logins.readmit(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.organization,
-        operator=ask.path["operator"],
-        reason=ask.body.reason,
-    )
+    operator_logins.readmit(ask.change(), **ask.by_home, operator=ask.path["operator"], reason=ask.body.reason)
     return show(ask)
 
 
@@ -200,8 +186,7 @@ def create_token(ask: Ask[NewOperatorToken]) -> Answer:
     made = operators.create_token(
         ask.change(),
         ask.context.peppers,
-        actor=ask.actor,
-        organization=ask.organization,
+        **ask.by_home,
         operator=ask.path["operator"],
         lifetime_ns=lifetime(given.expires_in),
         scopes=given.scopes,
@@ -233,12 +218,5 @@ def revoke_token(ask: Ask[Reasoned]) -> Answer:
 def _revoked(ask: Ask[Reasoned], operator: str | None) -> Answer:
     """The token in the path: of this operator, or of any that the request is about."""
     reference = ask.path["token"]
-    operators.revoke_token(
-        ask.change(),
-        actor=ask.actor,
-        organization=ask.organization,
-        operator=operator,
-        token=reference,
-        reason=ask.body.reason,
-    )
+    operators.revoke_token(ask.change(), **ask.by_home, operator=operator, token=reference, reason=ask.body.reason)
     return Answer(body=_token(operators.token(ask.registry, ask.organization, operator, reference)))
