@@ -66,7 +66,7 @@ def record(agent: Document) -> AgentVersionRecord:
 
 
 def standing(document: Document) -> Standing:
-    """What decides over the agents of a team beside their own states."""
+    """The states above the agents of a team."""
     from gateway.identity.standing import Standing
 
     return documents.record(Standing, document)
@@ -80,7 +80,7 @@ def _as_of(key: Document, now_ns: int) -> Document:
 
 
 def _changes(before: Document | None, after: Document) -> str:
-    """What is different in a version, in words."""
+    """The differences of a version from the one before, in words."""
     if before is None:
         return "registered"
     return "; ".join(

@@ -138,7 +138,7 @@ def list_agents(
 
 
 def _refused_all_the_same(gateway: Client, agents: list[Document]) -> list[str]:
-    """Why agents that are active are refused: a stop, their organization, their teams."""
+    """The causes that refuse agents which are active: a stop, their organization, their teams."""
     from gateway.registry.agents.states import ENDED
 
     above, name = gateway.get("standing", team=""), gateway.organization

@@ -1,4 +1,4 @@
-"""What nearly every command is told: which gateway and organization it is for, why, and how it answers.
+"""The options that nearly every command has: which gateway and organization it is for, why, and how it answers.
 
 A command takes all of that as its first parameter, `ask`, and an `App` gives it the options. So each option has one
 place, and a command lists only what is its own. It sends one request or several, and says how the answer is shown.
@@ -33,7 +33,7 @@ Field: TypeAlias = str | tuple[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What the options said. A command without such an option gives no reason, and names no organization."""
+    """The values of the options. A command without such an option gives no reason, and names no organization."""
 
     data: Path
     as_json: bool = False

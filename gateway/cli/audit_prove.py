@@ -94,7 +94,7 @@ def _verifier(data: Path, public_key: str | None) -> Verifier:
 def _proven(
     data: Path, verifier: Verifier, event: str | None, notes: dict[Path, str]
 ) -> list[tuple[Path | None, Proven]]:
-    """What was proven: of the entry, and with each checkpoint that was kept."""
+    """The proofs that hold: of the entry, and with each checkpoint that was kept."""
     from gateway.audit import proofs
 
     found: list[tuple[Path | None, Proven]] = []

@@ -20,7 +20,7 @@ _SHOWN = 20
 
 @dataclass(slots=True)
 class Decisions:
-    """What came out: how many agree, how many cannot be compared and why, and those that were decided otherwise."""
+    """The outcome: how many agree, how many cannot be compared and why, and those that were decided otherwise."""
 
     agree: int = 0
     apart: Counter[str] = field(default_factory=Counter)

@@ -70,7 +70,7 @@ def show(
 
 
 def _redacted(decision: Document, part: str) -> int:
-    """How many places of a part were redacted."""
+    """The number of places in a part that were redacted."""
     found = decision["decided"] if part == "request" else decision["completed"]
     count = found["entry"].get("content_redacted") if found is not None else None
     return count if isinstance(count, int) else 0
@@ -95,7 +95,7 @@ def document(decision: Document) -> dict[str, Any]:
 
 
 def print_decision(decision: Document) -> None:
-    """What was decided, about whom and what, and how it ended."""
+    """Print the decision, about whom and what it was, and how it ended."""
     from gateway.policy import reexecution
 
     found = decision["decided"]
@@ -143,13 +143,13 @@ def _owner(decision: Document) -> str:
 
 
 def _person(decision: Document) -> str:
-    """For whom the agent acted, as the input says that is kept."""
+    """The person for whom the agent acted, as the input says that is kept."""
     person = (decision["input"] or {}).get("on_behalf_of")
     return f"{person.get('subject')} of {person.get('issuer')}" if isinstance(person, dict) else ""
 
 
 def _changes(entry: dict[str, Any]) -> str:
-    """What the gateway changed in the call before it forwarded it."""
+    """The changes that the gateway made in the call before it forwarded it."""
     try:
         edits = [str(each) for each in json.loads(str(entry.get("edits_json") or "[]"))]
     except (ValueError, TypeError):  # a log that was tampered with
@@ -212,7 +212,7 @@ def _scope(entry: dict[str, Any]) -> str:
 
 
 def _shadows(entry: dict[str, Any]) -> str:
-    """What bundles that do not count would have decided."""
+    """The verdicts of bundles that do not count."""
     try:
         listed = json.loads(str(entry.get("shadow_json") or "[]"))
         return "; ".join(

@@ -23,12 +23,12 @@ def read(path: Path, most: int = -1, *, code: str = "file_unusable", hint: str =
 
 
 def text(path: Path, most: int, *, code: str = "file_unusable") -> str:
-    """What a file holds, such as a secret, without the blanks around it."""
+    """The text of a file, such as a secret, without the blanks around it."""
     return read(path, most, code=code).decode("utf-8", "replace").strip()
 
 
 def why(error: OSError) -> str:
-    """What the system says of it, for a message."""
+    """The reason that the system gives, for a message."""
     return (error.strerror or type(error).__name__).lower()
 
 

@@ -32,7 +32,7 @@ _IN_A_LINE: Final = 5  # removals that an error names in its own line
 _SIGNS: Final = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
 _DONE: Final = {"add": "added", "change": "changed", "remove": "removed"}
 _SECONDS: Final = 600.0
-"""How long a large file may take."""
+"""The time that a large file may take."""
 _CARRIED_OUT: Final = "already_carried_out"
 _ATTEMPTS: Final = 30
 
@@ -183,7 +183,7 @@ class _Posting:
         self._body = body
 
     def plan(self, *, with_keys: bool, rehearse: bool) -> Reply:
-        """What would be done. With keys, each agent of the file without a live key would get one."""
+        """The steps that applying would take. With keys, each agent of the file without a live key would get one."""
         more = {"with_keys": with_keys, "rehearse": rehearse}
         return self._sent("plan", self._body | more, uuid.uuid4().hex, "")
 
@@ -255,13 +255,13 @@ class _Posting:
 
 
 def _refused(error: GatewayError) -> bool:
-    """Whether the gateway says that it has not carried the request out; otherwise it may have."""
+    """True if the gateway says that it has not carried the request out; otherwise it may have."""
     answer = error if isinstance(error, ApiError) else error.__cause__
     return isinstance(answer, ApiError) and answer.status < 500 and answer.code != _CARRIED_OUT
 
 
 class _KeyFile:
-    """Where new keys go, once: a line `agent,key id,key` for each, readable by this user only.
+    """The file of new keys, written once: a line `agent,key id,key` for each, readable by this user only.
 
     It is on disk before the keys are in force, so none is lost; if they do not come into force, it is deleted. It is
     written again when the gateway has given the keys their ids.

@@ -262,7 +262,7 @@ def _meaning(rule: Document) -> str:
 
 
 def _keys(jwks_url: str | None, path: Path | None) -> dict[str, Any]:
-    """Where an issuer's public keys are, as bodies have it. A URL beside a file is refused."""
+    """The place of an issuer's public keys, as bodies have it. A URL beside a file is refused."""
     if path is None:
         return {} if jwks_url is None else {"jwks_url": jwks_url}
     from gateway.identity import jose

@@ -103,7 +103,7 @@ def _is_key(text: str) -> bool:
 
 
 def _rotate(gateway: Client, key: str | None, agent: str | None, terms: dict[str, Any], deliver: _Deliver) -> Document:
-    """Replace this key, or the one that this agent has. What names a key is sent without its secret."""
+    """Replace this key, or the one that this agent has. The name of a key is sent without its secret."""
     from gateway.identity.credentials import public_part
 
     path = ("keys", public_part(key), "rotate") if key is not None else ("agents", agent or "", "keys", "rotate")

@@ -158,7 +158,7 @@ def show_limits(ask: Of, subject: Subject) -> None:
 
 
 def _name(subject: str, ask: Asking, limit: str, upstream: str, model: str) -> tuple[dict[str, Any], str | None]:
-    """Which limit of whom, as bodies name it, and in which organization."""
+    """A limit of a subject, as bodies name it, and the organization."""
     kind, name, about = parse_subject(subject, ask.organization)
     return {"subject_kind": kind, "subject": name, "limit": limit, "upstream": upstream, "model": model}, about
 

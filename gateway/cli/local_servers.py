@@ -76,7 +76,7 @@ def _serve(
     close: Callable[[], Awaitable[None]] = _nothing,
     **config: Any,
 ) -> None:
-    """Listen until Ctrl-C. Whoever reads the line may connect at once."""
+    """Listen until Ctrl-C. A reader of the line may connect at once."""
     import uvicorn
 
     from gateway.http.listener import BACKLOG

@@ -138,7 +138,7 @@ def _never_due(found: Document) -> bool:
 
 
 def _unconfirmed(found: Document) -> str:
-    """What becomes of agents that nobody confirms; empty for nothing."""
+    """The fate of agents that nobody confirms; empty for none."""
     if found["suspend_after_days"] is None:
         return ""
     only = ", which only agents with a review date of their own have" if _never_due(found) else ""

@@ -77,7 +77,7 @@ def history(
 
 
 def state(ask: Asking, limit: int) -> Document:
-    """What is in force, and the newest attempts to bring something into force."""
+    """The policies in force, and the newest attempts to bring something into force."""
     found = ask.get("policies", limit=limit)
     # A gateway of a former version says nothing of its branch.
     refused = found["refused"] if "refused" in found else (found["attempts"] or [None])[0]
@@ -85,7 +85,7 @@ def state(ask: Asking, limit: int) -> Document:
 
 
 def _fate(found: Document, commit: str) -> tuple[str, Document | None]:
-    """What became of a commit, and the newest attempt to bring it into force."""
+    """The fate of a commit, and the newest attempt to bring it into force."""
     attempt = next((each for each in found["attempts"] if each["commit"].startswith(commit)), None)
     if found["in_force"] is not None and found["in_force"]["commit"].startswith(commit):
         return "in_force", None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_PEM = 64 * 1024  # bytes
 
 
-# ---- what keys of all kinds share
+# ---- shared by keys of all kinds
 
 
 def key_body(
@@ -31,7 +31,7 @@ def key_body(
     model: Sequence[str] | None,
     network: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """Whose a new key is, how long it works, and what it is for; None: for ever, and for everything."""
+    """The agent of a new key, its lifetime, and its scope; None: for ever, and for everything."""
     from gateway.identity.key_scope import scope
 
     found = {"agent": agent, "expires_in": output.seconds(expires)}

@@ -109,7 +109,7 @@ def briefly(gateway: Client) -> list[Document]:
 
 
 def unknown_before(ask: Asking, gateway: Client, team: str | None) -> list[str]:
-    """What to say after a change that names a team which has no row yet; nothing if it has one, or none is named."""
+    """The remark after a change that names a team which has no row yet; none if it has one, or no team is named."""
     known = [each["name"] for each in briefly(gateway)] if team else []
     if not team or team in known:
         return []

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,36 +40,6 @@ def up(
     """
     from gateway import logs
 
-    try:
-        _up(data, host, port, control_host, control_port, workers, insecure, requests, create)
-    except GatewayError as error:
-        if sys.stderr.isatty():
-            raise
-        # Whoever collects the lines of a service reads JSON, or nothing.
-        logs.configure("supervisor")
-        logging.getLogger("gateway").error("%s: %s" if error.hint else "%s%s", error.message, error.hint)
-        raise typer.Exit(1) from error
-
-
-def _up(
-    data: Path,
-    host: str | None,
-    port: int | None,
-    control_host: str | None,
-    control_port: int | None,
-    workers: int | None,
-    insecure: bool | None,
-    requests: bool | None,
-    create: bool,
-) -> None:
-    import asyncio
-
-    from gateway import logs
-    from gateway.data_directory import DataDirectory
-    from gateway.processes import openness
-    from gateway.processes.supervisor import Supervisor
-    from gateway.settings import load_settings
-
     flags = {
         "data": data,
         "host": host,
@@ -80,6 +50,26 @@ def _up(
         "insecure": insecure,
         "log_requests": None if requests is None else "always" if requests else "never",
     }
+    try:
+        _up(data, flags, create)
+    except GatewayError as error:
+        if sys.stderr.isatty():
+            raise
+        # Whoever collects the lines of a service reads JSON, or nothing.
+        logs.configure("supervisor")
+        logging.getLogger("gateway").error("%s: %s" if error.hint else "%s%s", error.message, error.hint)
+        raise typer.Exit(1) from error
+
+
+def _up(data: Path, flags: dict[str, Any], create: bool) -> None:
+    import asyncio
+
+    from gateway import logs
+    from gateway.data_directory import DataDirectory
+    from gateway.processes import openness
+    from gateway.processes.supervisor import Supervisor
+    from gateway.settings import load_settings
+
     settings = load_settings(flags)
     if create and not os.path.lexists(data):
         from gateway.processes.creation import create_empty

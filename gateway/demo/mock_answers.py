@@ -68,7 +68,7 @@ class Choice:
 
     @property
     def parts(self) -> list[Call | list[str]]:
-        """What other APIs than OpenAI's have as parts: each call, or the text."""
+        """The parts of the answer, as other APIs than OpenAI's have them: each call, or the text."""
         return [*self.calls] or [self.pieces or []]
 
     @property

@@ -34,7 +34,7 @@ _READ = {
 
 
 class Reading(Body):
-    """What it is read for."""
+    """The purpose of the reading."""
 
     explain: bool = Field(False, description="To judge the decision again, and to show values of it.")
 
