@@ -33,6 +33,9 @@ class RawCall:
 
     organization: str
     agent_id: str
+    # For whom the agent acts: the agents that have handed their rights on, and the person (issuer and subject).
+    delegation: Sequence[Any]
+    person: tuple[str, str] | None
     upstream_id: str
     base_url: str
     method: str
@@ -55,6 +58,8 @@ class RawCall:
             _DOMAIN,
             self.organization,
             self.agent_id,
+            self.delegation,
+            self.person,
             self.upstream_id,
             self.base_url,
             self.method,
@@ -72,6 +77,8 @@ class RawCall:
         """The call as reviewers see it, as text to be sealed."""
         body = self.body if isinstance(self.body, bytes) else self.body.read()
         document = {
+            "delegation": list(self.delegation),
+            "on_behalf_of": None if self.person is None else {"issuer": self.person[0], "subject": self.person[1]},
             "method": self.method,
             "path": self.path,
             "query": dict(self.query),

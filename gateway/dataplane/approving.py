@@ -209,9 +209,12 @@ def _set(state: asyncio.Future[str], found: str) -> None:
 
 def _raw(admitted: Admitted) -> RawCall:
     principal, destination, head = admitted.principal, admitted.match.destination, admitted.head
+    person = principal.person
     return RawCall(
         organization=principal.organization,
         agent_id=principal.agent_id,
+        delegation=principal.document["delegation"],
+        person=None if person is None else (str(person["issuer"]), str(person["subject"])),
         upstream_id=destination.id,
         base_url=destination.base_url,
         method=admitted.target.method,

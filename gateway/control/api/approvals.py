@@ -19,6 +19,8 @@ _TEXT = {"type": ["string", "null"]}
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 _CALL = shapes.closed(
     {
+        "delegation": {"type": "array", "description": "The agents that have handed their rights on to the caller."},
+        "on_behalf_of": shapes.or_null(shapes.closed({"issuer": {"type": "string"}, "subject": {"type": "string"}})),
         "method": {"type": "string"},
         "path": {"type": "string"},
         "query": _TEXTS,

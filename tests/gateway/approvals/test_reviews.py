@@ -48,6 +48,8 @@ class Desk:
         found: dict[str, Any] = {
             "organization": ORG,
             "agent_id": self.agent,
+            "delegation": [],
+            "person": None,
             "upstream_id": "ups_a",
             "base_url": "http://127.0.0.1:1",
             "method": "POST",
@@ -119,6 +121,8 @@ def test_every_part_of_a_call_makes_it_another(desk: Desk) -> None:
     for name, value in {
         "organization": "acme",
         "agent_id": "agt_b",
+        "delegation": [{"agent": "agt_c"}],
+        "person": ("https://login.example", "7"),
         "upstream_id": "ups_b",
         "base_url": "http://127.0.0.1:2",
         "method": "PUT",
