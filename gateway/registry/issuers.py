@@ -177,22 +177,14 @@ def update_issuer(
             check_key_url(update.jwks_url or row.issuer, insecure=update.insecure)
             row.jwks, row.jwks_url = "", update.jwks_url
             row.reach = operators.reach_of(session, tenant.name, actor)
-        if (update.max_age, update.claims, update.algorithms) != (None, None, None):
+        given = {name: getattr(update, name) for name in ("max_age", "claims", "algorithms")}
+        if changed := {name: value for name, value in given.items() if value is not None}:
             if row.purpose != "persons":
                 what = f"issuer `{name}` says who a program is: it has no age, claims or algorithms to change"
                 raise GatewayError("invalid_issuer", what, subject=name)
-            tokens = PersonTokens(
-                kind=row.accepts,
-                max_age=row.max_age if update.max_age is None else update.max_age,
-                claims=row.claims if update.claims is None else update.claims,
-                algorithms=row.algorithms if update.algorithms is None else update.algorithms,
-            )
-            _check_persons(tokens)
-            row.max_age, row.claims, row.algorithms = (
-                tokens.max_age,
-                _distinct(tokens.claims),
-                _distinct(tokens.algorithms),
-            )
+            _check_persons(copied(PersonTokens, row, kind=row.accepts, **changed))
+            for member, value in changed.items():
+                setattr(row, member, value if member == "max_age" else _distinct(value))
         _record(session, tenant, actor, "issuer.updated", row, reason=reason)
         return _issuer_record(session, tenant, row)
 
@@ -219,9 +211,8 @@ def add_rule(
         holder = find_living(session, tenant, agent)
         rules = _rules(session, row)
         if len(rules) >= MAX_RULES:
-            raise ConflictError(
-                "too_many_rules", f"issuer `{row.name}` has {MAX_RULES} rules already", subject=row.name
-            )
+            message = f"issuer `{row.name}` has {MAX_RULES} rules already"
+            raise ConflictError("too_many_rules", message, subject=row.name)
         for other in rules:
             if other.claims == dict(claims) and (row.purpose == "workloads" or other.agent_id == holder.id):
                 what = f"rule `{other.id}` of issuer `{row.name}` has the same claims"

@@ -115,14 +115,7 @@ def agent_at(registry: Registry, organization: str, reference: str, at_ns: int =
     """One agent, by its id or by the name that it had then. Raises `unknown_agent` or `not_yet`."""
     with reading(registry, organization) as (session, tenant):
         found = _named(session, tenant, reference, at_ns)
-        return _at(session, tenant, [found], at_ns, whole=False)
-
-
-def all_at(registry: Registry, organization: str, at_ns: int = NOW) -> RegistryAt:
-    """All agents, also those that had ended."""
-    with reading(registry, organization) as (session, tenant):
-        rows = _versions(session, tenant, at_ns)
-        return _at(session, tenant, sorted(rows, key=lambda row: (row.name, row.agent_id)), at_ns, whole=True)
+        return _at(session, tenant, [found], at_ns)
 
 
 def page_at(
@@ -135,7 +128,7 @@ def page_at(
             begun = begun.where(col(Agent.id) > after)
         ids = session.exec(begun.order_by(col(Agent.id)).limit(limit + 1)).all()
         rows = _versions(session, tenant, at_ns, ids[:limit]) if ids else []
-        found = _at(session, tenant, sorted(rows, key=lambda row: row.agent_id), at_ns, whole=False)
+        found = _at(session, tenant, sorted(rows, key=lambda row: row.agent_id), at_ns)
         return found, ids[limit - 1] if len(ids) > limit else None
 
 
@@ -189,17 +182,16 @@ def _versions(
     return list(session.exec(select(AgentVersion).join(newest, joined)))
 
 
-def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at_ns: int, *, whole: bool) -> RegistryAt:
-    """`whole` says that the rows are all agents, so that what they have need not be looked for one by one."""
+def _at(session: Session, tenant: Organization, rows: Sequence[AgentVersion], at_ns: int) -> RegistryAt:
     activation = activation_at(session, at_ns)
     names = {row.agent_id: row.name for row in rows}
-    subjects = None if whole else sorted({tenant.id, *names, *(row.team for row in rows)})
-    keys = _keys(session, tenant, names, at_ns, None if whole else list(names))
+    subjects = sorted({tenant.id, *names, *(row.team for row in rows)})
+    keys = _keys(session, tenant, names, at_ns)
     bindings = _bindings(session, tenant, names, at_ns, activation, subjects)
     limits = _limits(session, tenant, names, at_ns, subjects)
     teams = _teams(session, tenant, at_ns)
     owner, stopped = _organization(session, tenant, at_ns), _stopped(session, tenant, at_ns)
-    created = _created(session, tenant, None if whole else list(names))
+    created = _created(session, tenant, names)
     moment_ns = time.time_ns() if at_ns == NOW else at_ns
     agents = []
     for row in rows:
@@ -233,24 +225,16 @@ def activation_at(session: Session, at_ns: int) -> ActivationRecord | None:
     return None if row is None else row_records.activation_record(session, row)
 
 
-def _keys(
-    session: Session, tenant: Organization, names: Mapping[str, str], at_ns: int, agents: Sequence[str] | None
-) -> dict[str, list[KeyRecord]]:
-    """The keys that had been created, of all agents or of these, by their agents.
-
-    Later changes of them are left out.
-    """
+def _keys(session: Session, tenant: Organization, names: Mapping[str, str], at_ns: int) -> dict[str, list[KeyRecord]]:
+    """The keys of these agents that had been created, by their agents. Later changes of them are left out."""
     mine = select(ApiKey, Agent).join(Agent).where(ApiKey.organization_id == tenant.id, ApiKey.created_ns <= at_ns)
-    if agents is not None:
-        mine = mine.where(col(ApiKey.agent_id).in_(agents))
+    mine = mine.where(col(ApiKey.agent_id).in_(names))
     records = [
         _before_rotation(row_records.key_record(tenant, holder, row), row, at_ns)
         for row, holder in session.exec(mine.order_by(col(ApiKey.id)))
     ]
     adopted = adoptions.of(session, tenant)
-    records += [
-        each.as_key() for each in adopted if each.created_ns <= at_ns and (agents is None or each.agent_id in agents)
-    ]
+    records += [each.as_key() for each in adopted if each.created_ns <= at_ns and each.agent_id in names]
     known = {each.id for each in records}
     found: dict[str, list[KeyRecord]] = {}
     for each in records:
@@ -332,9 +316,9 @@ def _organization(session: Session, tenant: Organization, at_ns: int) -> Organiz
     return session.exec(begun.order_by(col(OrganizationVersion.version).desc())).first()
 
 
-def _created(session: Session, tenant: Organization, agents: Sequence[str] | None) -> dict[str, int]:
+def _created(session: Session, tenant: Organization, agents: Iterable[str]) -> dict[str, int]:
     mine = select(Agent.id, Agent.created_ns).where(Agent.organization_id == tenant.id)
-    return dict(session.exec(mine if agents is None else mine.where(col(Agent.id).in_(agents))).all())
+    return dict(session.exec(mine.where(col(Agent.id).in_(agents))).all())
 
 
 def _confirmed(
