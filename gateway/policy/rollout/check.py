@@ -30,8 +30,10 @@ from gateway.policy.rollout import child, doomed
 from gateway.policy.rollout.decision_types import misfits
 from gateway.registry import names
 from policy_engine.bundle import Bundle, from_files
+from policy_engine.codegen.context import Options
+from policy_engine.engine import from_modules
 from policy_engine.errors import EVAL_BUILTIN_ERROR, EVAL_CANCEL_ERROR, EVAL_TYPE_ERROR
-from policy_engine.syntax.parser import parse_module
+from policy_engine.syntax.parser import parse_modules
 from policy_engine.testing import runner
 from policy_engine.testing.results import Outcome, Result
 
@@ -137,8 +139,9 @@ def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = Non
 def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]) -> Iterator[Problem]:
     # 1. No bundle may define anything that belongs to another one.
     everything = from_files(files.items(), tests=True)
-    for file, source in everything.modules.items():
-        package = parse_module(source, file).package
+    trees = parse_modules(everything.modules)
+    for file, tree in trees.items():
+        package = tree.package
         path = "/".join(package.path)
         if not any(f"{path}/".startswith(f"{root}/") for root in manifest.roots):
             detail = f"package {path.replace('/', '.')} is in none of the roots"
@@ -147,7 +150,7 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
             return
     # 2. Exactly what would be published compiles, and can answer with a decision.
     content = from_files(files.items(), tests=False)
-    policies = pe.compile(content.modules, content.data)
+    policies = from_modules({file: trees[file] for file in content.modules}, content.data, options=Options())
     wrong = list(misfits(policies, manifest.entrypoint))
     for each in wrong[:_MAX_LISTED]:
         outcome = "unsupported" if each.unsupported else "bad_decision"
