@@ -1,4 +1,4 @@
-"""One small request beside the hot path: to an issuer, a login provider or a receiver of webhooks.
+"""One small request beside the hot path: to an issuer, a login provider or a receiver of events.
 
 It has one limit of time for all of it, and one of bytes. It follows no redirect, reads no proxy from the environment,
 and connects only to addresses that were checked (`addresses.py`). The connection serves nothing else: what was sent is

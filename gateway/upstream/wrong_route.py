@@ -40,7 +40,7 @@ _KNOWN_APIS = {
     **dict.fromkeys(("agents", "sessions", "environments", "deployments", "deployment_runs", "dreams"), _AGENTS),
     **dict.fromkeys(("triggers", "automations", "reasoningEngines"), _AGENTS),
     **dict.fromkeys(("organization", "organizations", "projects", "compliance", "user_profiles", "tunnels"), _ACCOUNT),
-    **dict.fromkeys(("webhook_endpoints", "webhook_event_types", "webhooks", "safety", "credits", "key"), _ACCOUNT),
+    **dict.fromkeys(("safety", "credits", "key"), _ACCOUNT),
     **dict.fromkeys(("vaults", "credentials"), "credentials that are kept at a provider"),
     **dict.fromkeys(("fine_tuning", "fine-tuning", "fine-tunes", "finetune", "tunedModels", "tuningJobs"), _TUNING),
     **dict.fromkeys(("auth_tokens", "authTokens", "client_secrets"), "tokens that lead past this gateway"),
@@ -212,6 +212,8 @@ def _unserved(path: str) -> str:
     if _LOCATIONS in path:
         return _VERTEX
     for segment in path.split("/"):
+        if segment.startswith("webhook"):
+            return _ACCOUNT
         name, colon, verb = segment.partition(":")
         if called := _KNOWN_APIS.get(colon + verb if colon and verb else name) or _KNOWN_APIS.get(name):
             return called

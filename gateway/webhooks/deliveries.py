@@ -1,4 +1,4 @@
-"""Deliveries to webhooks that are due: how far each webhook has followed the log, and what it has not got yet.
+"""Deliveries that are due: how far each webhook has followed the log, and what it has not got yet.
 
 The log is the queue: a webhook's place in it moves on only when the events before it are rows here, and no more than
 `MOST` of them wait at a time. A row goes when its event was delivered, or was tried for `GIVEN_UP_SECONDS`. What is
@@ -90,7 +90,7 @@ class Round:
     found: list[tuple[str, Sequence[int], int]] = field(default_factory=list)
     """For a webhook: the positions of entries that it gets, and how far it has followed the log."""
     known: Sequence[str] | None = None
-    """All webhooks, if others are to be forgotten."""
+    """The ids of all receivers, if others are to be forgotten."""
 
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.found) or self.known is not None
@@ -181,15 +181,15 @@ def _failed(made: Transaction, done: Outcome) -> bool:
     return bool(given_up)
 
 
-def _keep_only(made: Transaction, webhooks: Sequence[str]) -> None:
-    """Forget what belongs to webhooks that were removed."""
-    marks = ", ".join("?" * len(webhooks))
-    made.run(f"DELETE FROM receiver WHERE id NOT IN ({marks})", webhooks)  # noqa: S608
-    made.run(f"DELETE FROM delivery WHERE receiver NOT IN ({marks})", webhooks)  # noqa: S608
+def _keep_only(made: Transaction, receivers: Sequence[str]) -> None:
+    """Forget what belongs to receivers that were removed."""
+    marks = ", ".join("?" * len(receivers))
+    made.run(f"DELETE FROM receiver WHERE id NOT IN ({marks})", receivers)  # noqa: S608
+    made.run(f"DELETE FROM delivery WHERE receiver NOT IN ({marks})", receivers)  # noqa: S608
 
 
 def states(path: Path) -> dict[str, State]:
-    """How all webhooks fare, by their ids; empty if none was ever followed."""
+    """How every webhook fares, by their ids; empty if none was ever followed."""
     rows = seen(
         path,
         "SELECT id, failures, success_ns, error_ns, error, given_up, "

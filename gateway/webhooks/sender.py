@@ -1,18 +1,27 @@
-"""One delivery: a POST that was accepted, or why not. No body of an answer is read (`outbound/fetch.py`)."""
+"""One delivery: a POST that was accepted, or why not; or a trial, outside of the deliveries (webhooks.md).
+
+No body of an answer is read (`outbound/fetch.py`).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from yarl import URL
 
 from gateway.errors import Denied
+from gateway.identifiers import new_id
 from gateway.outbound import addresses
 from gateway.outbound.client import NotConnectedError, Outgoing
 from gateway.outbound.fetch import fetch
-from gateway.webhooks import signature
+from gateway.registry.database import Registry
+from gateway.registry.webhooks import followed
+from gateway.secrets.vault import Vault
+from gateway.webhooks import events, signature
 
 SECONDS: Final = 10.0
 
@@ -37,3 +46,26 @@ async def send(url: str, reach: str, secret: str, event_id: str, body: bytes) ->
     if 200 <= status < 300:
         return ""
     return f"it answered with status {status}" + (", and redirects are not followed" if 300 <= status < 400 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The outcome: `error` says why the receiver has not accepted it, and is empty if it has."""
+
+    webhook: str
+    url: str
+    event: str
+    accepted: bool
+    error: str
+    milliseconds: int
+
+
+def try_out(registry: Registry, vault: Vault, organization: str, webhook: str) -> Trial:
+    """Send it and wait for the answer, at most as long as a delivery waits. Call it from a thread without a loop."""
+    [found] = followed(registry, organization, webhook)
+    secret = vault.open(found.sealed, found.place)
+    event_id, began = new_id("evt"), time.time_ns()
+    body = events.body(events.TEST, began, {"organization": found.organization, "webhook": found.id})
+    error = asyncio.run(send(found.url, found.reach, secret, event_id, body))
+    milliseconds = (time.time_ns() - began) // 1_000_000
+    return Trial(found.id, found.url, event_id, not error, error, milliseconds)

@@ -12,8 +12,8 @@ from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, c
 from gateway.registry import webhooks
 from gateway.registry.documents import plain
 from gateway.registry.records import WebhookRecord
-from gateway.webhooks import deliveries, signature, trial
-from gateway.webhooks.trial import Trial
+from gateway.webhooks import deliveries, sender, signature
+from gateway.webhooks.sender import Trial
 
 _STATE = shapes.closed(
     {
@@ -94,7 +94,7 @@ def show(ask: Ask) -> Answer:
 @Operation("POST /webhooks/{webhook}/test", waits_for_others=True)
 def try_out(ask: Ask) -> Answer[Trial]:
     """Send the event `webhook.test` to a webhook now, and say what became of it."""
-    done = trial.carry_out(ask.registry, ask.context.vault, ask.tenant, _one(ask).id)
+    done = sender.try_out(ask.registry, ask.context.vault, ask.tenant, _one(ask).id)
     return Answer(body=done)
 
 

@@ -17,10 +17,9 @@ from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
 from gateway.upstream.guards import Guard
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Route, Sent, request_of, without_version
+from gateway.upstream.providers.base import MODEL_EDIT, Edits, Endpoint, Head, Route, Sent, request_of, without_version
 from gateway.upstream.providers.openai import chat, media, simple
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, of_its_path
-from gateway.upstream.providers.openai.edits import MODEL_EDIT
 from gateway.upstream.providers.openai.provider import OpenAI
 
 _VERSION = "api-version"

@@ -126,6 +126,13 @@ class AnswerHead:
     kind: bytes
 
 
+USAGE_EDIT, CAP_EDIT, TOOLS_EDIT, MODEL_EDIT = (
+    *("stream_options.include_usage", "max_output_tokens"),
+    *("strip_tools", "model"),
+)
+"""The log's names of changes in a call."""
+
+
 @frozen()
 class Edits:
     """The changes that the gateway wants in a call."""

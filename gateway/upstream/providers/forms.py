@@ -264,7 +264,7 @@ def _value(part: _Part, raw: bytes) -> tuple[str, str | Upload]:
 
 
 def _decoded(raw: bytes, begin: int, end: int) -> str:
-    """The text that stands there. No step works on more than a window of it: see `large_json.py`."""
+    """The text that stands there. No step works on more than a window of it: see `json_body.py`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     pause, text = Pauses(), ""
     for at in range(begin, end, WINDOW):

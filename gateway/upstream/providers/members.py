@@ -88,15 +88,21 @@ def refuse(reason: str) -> NoReturn:
     raise Denied("bad_request", reasons=[reason])
 
 
+def parsed(raw: Body) -> dict[str, Any]:
+    """The JSON object that a request body is."""
+    found = json_body.parse(raw)
+    if not isinstance(found, dict):
+        refuse("the body must be an object")
+    return found
+
+
 def body(raw: Body, names: frozenset[str], unseen: Mapping[str, str], theirs: frozenset[str]) -> dict[str, Any]:
     """The JSON object that a request body is, with its `names` spelled as documented.
 
     `unseen` are members by which it would do what no policy could see, and what to do instead; `theirs` those whose
     content belongs to the client.
     """
-    found = json_body.parse(raw)
-    if not isinstance(found, dict):
-        refuse("the body must be an object")
+    found = parsed(raw)
     check_names(found, names)
     for name, instead in unseen.items():
         if found.get(name) is not None:

@@ -16,16 +16,11 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.prompts import digest
 
 CREATE = "messages"
 COUNT = "messages.count_tokens"
-
-CAP_EDIT = "max_output_tokens"
-TOOLS_EDIT = "strip_tools"
-MODEL_EDIT = "model"
-"""The log's names of changes in a body."""
 
 _ROLES = frozenset({"user", "assistant", "system"})
 _MAX_LIMIT = members.EXACT

@@ -15,7 +15,7 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.gemini import tools
 from gateway.upstream.providers.gemini.contents import Contents, modalities
 from gateway.upstream.providers.gemini.spelling import Names, camel, check_unread, put, several, spelled
@@ -24,11 +24,6 @@ GENERATE = "generate_content"
 COUNT = "generate_content.count_tokens"
 EMBED = "embed_content"
 BATCH = "embed_content.batch"
-
-CAP_EDIT = "max_output_tokens"
-TOOLS_EDIT = "strip_tools"
-MODEL_EDIT = "model"
-"""The log's names of changes in a call."""
 
 _MODEL = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PREFIXES = ("", "models/", "publishers/google/models/")
@@ -54,9 +49,7 @@ _CONFIG = Names("maxOutputTokens", "candidateCount", "responseModalities", "rout
 
 def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: Body) -> Call:
     """The call in this body; refused where it is none."""
-    body = json_body.parse(raw)
-    if not isinstance(body, dict):
-        members.refuse("the body must be an object")
+    body = members.parsed(raw)
     named = members.model(endpoint.params["model"], "the model in the path")
     facts = _facts(endpoint.route.action, named, body)
     _KNOWN.check_others(body, _UNSEEN)

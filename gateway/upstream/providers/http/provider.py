@@ -17,7 +17,6 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.outbound.client import Outgoing
-from gateway.upstream import json_body
 from gateway.upstream.guards import Guard
 from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import (
@@ -121,9 +120,7 @@ def _route(action: str, operation: Operation) -> Route:
 
 
 def _body(operation: Operation, raw: Body) -> dict[str, Any]:
-    body = json_body.parse(raw)
-    if not isinstance(body, dict):
-        members.refuse("the body must be an object")
+    body = members.parsed(raw)
     declared = {each.name for each in operation.at("body")}
     for name in body:
         if name not in declared:

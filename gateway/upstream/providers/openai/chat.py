@@ -15,11 +15,10 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, USAGE_EDIT, Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai import switches
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
-from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, USAGE_EDIT
 from gateway.upstream.providers.prompts import digest
 from gateway.upstream.strict_json import shown
 
@@ -80,9 +79,7 @@ _OWN = _THEIRS - {"chat_template_kwargs"}
 
 def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
-    body = json_body.parse(raw)
-    if not isinstance(body, dict):
-        members.refuse("the body must be an object")
+    body = members.parsed(raw)
     members.check_names(body, _CALL_NAMES)
     for name, value in body.items():
         if name in _UNSEEN:

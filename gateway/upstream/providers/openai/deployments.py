@@ -13,7 +13,7 @@ from dataclasses import replace
 from gateway.call import Call
 from gateway.upstream import json_body
 from gateway.upstream.providers import members
-from gateway.upstream.providers.openai.edits import MODEL_EDIT
+from gateway.upstream.providers.base import MODEL_EDIT
 
 DEPLOYMENT = "deployment"
 """The parameter of the routes that name one."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from gateway.upstream.providers.openai import rejections
 
+FORWARDED = frozenset({b"accept", b"openai-beta", b"idempotency-key", b"x-client-request-id"})
+"""The headers of clients that go upstream with every request."""
+
 LIMITS = ("max_completion_tokens", "max_tokens")
 """The names of the output limit. If the client gives several, they must agree."""
 

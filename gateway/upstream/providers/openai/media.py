@@ -16,10 +16,9 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Usage
 from gateway.upstream import json_body, sse
 from gateway.upstream.providers import forms, members, settings
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Route, call_of
+from gateway.upstream.providers.base import MODEL_EDIT, Edits, Endpoint, Head, Route, call_of
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
-from gateway.upstream.providers.openai.edits import MODEL_EDIT
-from gateway.upstream.providers.openai.headers import FORWARDED
+from gateway.upstream.providers.openai.dialects import FORWARDED
 from gateway.upstream.providers.openai.response_answers import is_whole
 from gateway.upstream.providers.prompts import digest
 from gateway.upstream.providers.reported import check, count, text
@@ -62,9 +61,7 @@ def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
     action = endpoint.route.action
     facts: dict[str, Any] = {}
     if endpoint.route.body == "json":
-        given = body = json_body.parse(raw)
-        if not isinstance(body, dict):
-            members.refuse("the body must be an object")
+        given = body = members.parsed(raw)
         members.check_names(body, _READ)
         members.check_unread(body, _READ, frozenset())
     else:

@@ -18,6 +18,7 @@ from gateway.errors import Denied
 from gateway.outbound.client import Outgoing
 from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.base import (
+    USAGE_EDIT,
     AnswerHead,
     Edits,
     Endpoint,
@@ -31,9 +32,8 @@ from gateway.upstream.providers.base import (
 )
 from gateway.upstream.providers.openai import chat, media, responses, simple, state
 from gateway.upstream.providers.openai.answers import Answers
+from gateway.upstream.providers.openai.dialects import FORWARDED as _FORWARDED
 from gateway.upstream.providers.openai.dialects import Dialect
-from gateway.upstream.providers.openai.edits import USAGE_EDIT
-from gateway.upstream.providers.openai.headers import FORWARDED as _FORWARDED
 from gateway.upstream.providers.openai.response_answers import ResponseAnswers
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import DocumentTap, EventTap, Tap, nothing

@@ -15,8 +15,7 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
-from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.prompts import digest
 from gateway.usage.bounds import COMPACTION_TRIGGER, has_compaction_trigger
 

@@ -10,9 +10,8 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, USAGE_EDIT, Edits, Endpoint, Head, call_of
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
-from gateway.upstream.providers.openai.edits import CAP_EDIT, MODEL_EDIT, USAGE_EDIT
 
 EMBEDDINGS, MODERATIONS, COMPLETIONS = "embeddings", "moderations", "completions"
 

@@ -15,7 +15,7 @@ from gateway.call import Call, Reference
 from gateway.upstream.providers import forms, members, settings
 from gateway.upstream.providers.base import Endpoint, Head, Route, call_of
 from gateway.upstream.providers.openai import responses
-from gateway.upstream.providers.openai.headers import FORWARDED
+from gateway.upstream.providers.openai.dialects import FORWARDED
 from gateway.upstream.providers.reported import keep
 from gateway.upstream.taps import Report
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.body import WINDOW, SpooledBody
 from gateway.errors import Denied
-from gateway.upstream import large_json, strict_json
+from gateway.upstream import json_body, strict_json
 
 TEXTS = st.text(st.sampled_from('ab\\"/{}[],:\n\u00e9\u4e2d\U0001f600\ud7ff\x7f 1'), max_size=12)
 VALUES = st.recursive(
@@ -54,8 +54,8 @@ def outcome(parse: Any, raw: Any) -> tuple[str, str]:
 
 
 def same(raw: bytes, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_json, "_LONG", 3)
-    found, what = outcome(large_json.parse, cast(SpooledBody, Pieces(raw, sizes)))
+    monkeypatch.setattr(json_body, "_LONG", 3)
+    found, what = outcome(json_body.parse, cast(SpooledBody, Pieces(raw, sizes)))
     if "name of a member" in what:
         return  # the one thing that only large bodies may not have
     expected, value = outcome(strict_json.parse, raw)
@@ -87,9 +87,9 @@ def test_anything_is_read_alike(parts: list[str], end: bytes, sizes: list[int]) 
 @given(VALUES)
 def test_what_is_written_in_steps_is_read_alike(value: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(large_json, "_LONG", 3)
-        patch.setattr(large_json, "WINDOW", 2)
-        assert large_json.dump(value) == strict_json.dump(value)
+        patch.setattr(json_body, "_LONG", 3)
+        patch.setattr(json_body, "WINDOW", 2)
+        assert json_body.dump(value, cast(SpooledBody, None)) == strict_json.dump(value)
 
 
 @settings(max_examples=15)
@@ -103,7 +103,7 @@ def test_what_lies_across_a_window_is_read_whole(offset: int, unit: str) -> None
         raw = b'{"a":["' + b"x" * (before + offset) + unit.encode() * 3 + b'"], "b": 1}'
         body = SpooledBody(Path("/tmp"))
         body.write([raw])
-        assert large_json.parse(body) == strict_json.parse(raw)
+        assert json_body.parse(body) == strict_json.parse(raw)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +127,5 @@ def test_a_hostile_body_is_refused(raw: bytes, code: str, tmp_path: Path) -> Non
     body = SpooledBody(tmp_path)
     body.write([raw])
     with pytest.raises(Denied) as caught:
-        large_json.parse(body)
+        json_body.parse(body)
     assert caught.value.code == code
