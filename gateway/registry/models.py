@@ -2,10 +2,10 @@
 
 The command line and the control process use them; data workers do not. There are seven sorts:
 
-- what has authority (`organization`, `team`, `agent`, `api_key`, `legacy_key`, `issuer`, `issuer_rule`, `binding`,
-  `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by a trigger
-  in the same transaction, so that all caches of it are read again;
-- what never changes once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
+- rows that have authority (`organization`, `team`, `agent`, `api_key`, `legacy_key`, `issuer`, `issuer_rule`,
+  `binding`, `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by
+  a trigger in the same transaction, so that all caches of it are read again;
+- rows that never change once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
 - `webhook`: who is told of what happens, which gives nobody any authority;
 - `operator`, `operator_version`, `operator_token`, `login_provider`, `login_rule`: who may use the control API, which

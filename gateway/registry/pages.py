@@ -1,7 +1,7 @@
 """Lists as the control API shows them (control-api.md).
 
 Those of agents and keys may be long, so a page begins after an id. None names the agents that a team or a binding has:
-that would be as long again. Who wants them, asks for them: `members` of `GET /teams` and `GET /bindings`.
+that would be as long again. Callers ask for them: `members` of `GET /teams` and `GET /bindings`.
 """
 
 from __future__ import annotations

@@ -27,14 +27,14 @@ from gateway.registry.records import WebhookRecord, copied
 from gateway.secrets.vault import Place, Vault
 
 MAX_WEBHOOKS = 16
-"""How many an organization may have."""
+"""The most that an organization may have."""
 
 POLICY_REFUSED: Final = "policy.refused"
 USUAL: Final = (
     *(THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked", "team.suspended", "team.revoked"),
     *("organization.suspended", "organization.revoked", "agents.stopped", grants.REQUESTED, grants.DECIDED),
 )
-"""What a webhook is told of if nobody says which events."""
+"""The events that a webhook is told of if nobody says which."""
 
 EVENTS: Final = frozenset(
     {
@@ -120,7 +120,7 @@ def add_webhook(
 
 
 def remove_webhook(registry: Registry, *, actor: str, organization: str, webhook: str) -> WebhookRecord:
-    """Remove a webhook by its id, the beginning of it, or its URL. What it has not got yet is not delivered."""
+    """Remove a webhook by its id, the beginning of it, or its URL. Waiting deliveries are dropped."""
     with writing(registry, organization) as (session, tenant):
         mine = session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)).all()
         row = chosen(mine, webhook)

@@ -54,7 +54,7 @@ _RULES: Final[Mapping[str, Callable[[str], str]]] = {
     "environment": lambda text: names.check_name("environment", text) if text else "",
     **{each.name: functools.partial(names.check_text, each.name.replace("_", " "), limit=each.limit) for each in TEXTS},
 }
-"""What each member that is a text must be; policies read the first three."""
+"""The rule of each member that is a text; policies read the first three."""
 
 
 def checked(given: Mapping[str, str]) -> dict[str, str]:

@@ -50,7 +50,7 @@ def add_spiffe_id(
 
 
 def _taken(before: ApiKey, organization_id: str, agent_id: str, spiffe_id: str) -> GatewayError:
-    """Who has the name already; nothing of another organization is told."""
+    """The error that says who has the name already; it tells nothing of another organization."""
     if before.organization_id != organization_id:
         message, hint = "another organization has this SPIFFE ID", "ask whoever runs the gateway"
     elif before.agent_id == agent_id:

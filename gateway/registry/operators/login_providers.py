@@ -159,7 +159,7 @@ def update_provider(
 
 
 def remove_provider(registry: Registry, *, actor: str, name: str, reason: str = "") -> tuple[LoginProviderRecord, int]:
-    """Nobody logs in there any more; its rules go, and the tokens of its logins end. How many that were is returned."""
+    """Nobody logs in there any more; its rules go, and the tokens of its logins end. Returns their number, too."""
     with registry.write() as session:
         row = find_provider(session, name)
         found = _provider_record(session, row)
@@ -213,7 +213,7 @@ def add_rule(
 
 
 def remove_rule(registry: Registry, *, actor: str, rule: str, reason: str = "") -> tuple[LoginRuleRecord, int]:
-    """End a rule, and the tokens of the logins that it has let in. How many that were is returned."""
+    """End a rule, and the tokens of the logins that it has let in. Returns their number, too."""
     with registry.write() as session:
         found = session.exec(select(LoginRule).where(LoginRule.id == rule, col(LoginRule.removed_ns).is_(None))).first()
         if found is None:

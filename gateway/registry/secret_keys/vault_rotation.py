@@ -75,7 +75,7 @@ class VaultState:
 
     @property
     def left(self) -> int:
-        """How many things are not sealed under the key in force."""
+        """The number of things that are not sealed under the key in force."""
         return sum(count for found in self.sealed.values() for key, count in found.items() if key != self.key)
 
 
@@ -169,7 +169,7 @@ def _begin(registry: Registry, source: KeySource, actor: str, reason: str) -> bo
 
 
 def _unfinished(keys: Path) -> bool:
-    """True if a rotation was interrupted after the new key was in place. What an earlier end has left is removed."""
+    """True if a rotation was interrupted after the new key was in place. Removes files that an earlier end has left."""
     with suppress(FileNotFoundError):
         (keys / _NEXT).unlink()
     current = identity(secret_files.read(keys / FILE)).hex()
@@ -199,7 +199,7 @@ def _finish(
 ) -> None:
     """Delete the files of keys that nothing is sealed under any more. Looks under the registry's lock.
 
-    What no key opens needs none of them. With a source outside they stay: a process that was not restarted yet may
+    Rows that no key opens need none of them. With a source outside they stay: a process that was not restarted yet may
     still seal under the one in `keys/kek`.
     """
     with registry.write() as session:
@@ -231,7 +231,7 @@ def _rows(session: Session, kind: Kind, ids: Sequence[str]) -> Iterator[tuple[_R
 
 
 def _under(session: Session, kind: Kind, without: Sequence[str]) -> dict[str, int]:
-    """How many rows are sealed under which key, without those of these ids."""
+    """The number of rows that are sealed under each key, without those of these ids."""
     column = col(getattr(kind.table, kind.column))
     found = session.exec(select(kind.table.id, column).where(column.is_not(None))).all()
     return dict(Counter(sealed_under(sealed) for identifier, sealed in found if identifier not in without))
