@@ -1,7 +1,7 @@
 """The content of calls of agents that opted in, on its way into the log: redacted, sealed, and capped in size.
 
 The request is kept as it was judged, the answer as the client got it: of an event stream the texts that its pieces make
-(`stream_texts.py`), because a pattern could not match what is spread over two events. A part is kept whole or not at
+(`stream_texts`), because a pattern could not match what is spread over two events. A part is kept whole or not at
 all; then the entry says why (`content_omitted`). An answer counts in the worker's budget of held bytes until its entry
 is durable. Specification: content.md.
 """
@@ -17,7 +17,6 @@ from gateway.audit import content
 from gateway.audit.content import ANSWER, REQUEST, Sealed
 from gateway.audit.redaction import Redactor
 from gateway.body import Body
-from gateway.dataplane import stream_texts
 from gateway.dataplane.held_bytes import Holding
 from gateway.errors import GatewayError
 from gateway.identity.principals import KeptContent, Principal
@@ -153,7 +152,7 @@ class Keeping:
         members: Members = {}
         try:
             if stream:
-                text = orjson.dumps(redactor.document(stream_texts.read(raw)))
+                text = orjson.dumps(redactor.document(stream_texts(raw)))
             else:
                 document: Any = orjson.loads(raw)
                 text = orjson.dumps(redactor.document(document)) if redactor else raw
@@ -171,3 +170,60 @@ class Keeping:
             part=part,
         )
         return Sealed(agent=self._agent, data=sealed, days=self._setting.days), members
+
+
+_TEXTS: Final = frozenset(
+    {
+        *("arguments", "code", "content", "data", "delta", "error", "message", "name", "partial_json"),
+        *("reasoning", "reasoning_content", "refusal", "text", "thinking", "transcript"),
+    }
+)
+_DOCUMENTS: Final = frozenset({"args", "input"})  # of tool calls that come whole
+_INDEXES: Final = ("output_index", "content_index", "index")
+# Characters of a place. No provider's has a tenth of them, and each of a hundred thousand members may be below it.
+_LONGEST: Final = 1024
+
+
+def stream_texts(raw: bytes) -> dict[str, Any]:
+    """The texts of a stream by their places, and the number of its events: pieces that belong together, put together.
+
+    Every provider's events are JSON objects in which the same place gets one piece after the other. A place is named by
+    the members on the way to it and by the indexes that the objects on that way give themselves. Members that only
+    describe the stream (ids, models, times, usage) are in the log's entry and are left out.
+    """
+    events = 0
+    texts: dict[str, list[str]] = {}
+    for event in raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
+        data = b"\n".join(line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
+        if not data:
+            continue
+        events += 1
+        try:
+            document = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            if data != b"[DONE]":
+                texts.setdefault("data", []).append(data.decode("utf-8", "replace"))
+            continue
+        kind = document.get("type") if isinstance(document, dict) else None
+        _collect(document, kind if isinstance(kind, str) else "", texts)
+    return {"events": events, "texts": {place: "".join(pieces) for place, pieces in texts.items()}}
+
+
+def _collect(value: Any, place: str, texts: dict[str, list[str]]) -> None:
+    if len(place) > _LONGEST:
+        return
+    if isinstance(value, dict):
+        place += "".join(f"[{value[name]}]" for name in _INDEXES if isinstance(value.get(name), int))
+        for name, each in value.items():
+            inner = f"{place}.{name}" if place else name
+            if isinstance(each, str):
+                if name in _TEXTS:
+                    texts.setdefault(inner, []).append(each)
+            elif name in _DOCUMENTS and each:
+                texts.setdefault(inner, []).append(orjson.dumps(each).decode())
+            else:
+                _collect(each, inner, texts)
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            indexed = isinstance(each, dict) and isinstance(each.get("index"), int)
+            _collect(each, place if indexed else f"{place}[{at}]", texts)

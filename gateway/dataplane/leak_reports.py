@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import GatewayError
 from gateway.identity import credentials
-from gateway.identity.api_keys import KeySource
 from gateway.identity.credentials import Credential, Peppers
+from gateway.identity.principals import CredentialSource
 from gateway.pace import Pace, Rate
 from gateway.runtime import leaks
 from gateway.runtime.store import RuntimeStore
@@ -49,7 +49,7 @@ _RECEIVED: Final = {"status": "received"}
 class LeakReports:
     """The ASGI application in front of the data plane. Owned by the event loop's thread."""
 
-    def __init__(self, app: ASGIApp, source: KeySource, peppers: Peppers, store: RuntimeStore) -> None:
+    def __init__(self, app: ASGIApp, source: CredentialSource, peppers: Peppers, store: RuntimeStore) -> None:
         self._app = app
         self._source = source
         self._peppers = peppers

@@ -2,7 +2,7 @@
 
 Otherwise a few connections on which one denied request follows the other would take most of a worker's time, and
 everybody's calls would wait for it. So each agent, its organization, and each address that nobody has authenticated
-from, has a pace of refusals that have no entry of their own. (The others have one: `denials.py`.) Beyond it a refusal
+from, has a pace of refusals that have no entry of their own. (The others have one: `refusals.py`.) Beyond it a refusal
 is the same, but it is told later: one after the other, at that pace. Specification: resilience.md.
 """
 

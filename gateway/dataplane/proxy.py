@@ -14,7 +14,7 @@ or in a cancelled task, passes through step 9. Two laws:
 
 This is the hot path, so it is pure ASGI with hand-made messages. `gateway/http/connection.py` guards connections and
 `preconditions.py` checks heads; `receiving.py` and `reading.py` make a call of a body, `judgement.py` asks the
-policies, `recording.py` writes the records, `relay.py` passes the answer on, `telling.py` says what has failed.
+policies, `recording.py` writes the records, `relay.py` passes the answer on, `refusal_answers.py` says what has failed.
 """
 
 from __future__ import annotations
@@ -30,34 +30,31 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import aws_clients, client_headers, preconditions, receiving, rejected, wrong_server
+from gateway.dataplane import client_headers, preconditions, receiving, refusal_answers, upstream_errors
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.approving import Approvals, AwaitingError
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer, again
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
-from gateway.dataplane.complaints import Complaints
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.deadline import Deadlines
-from gateway.dataplane.denials import Denials
-from gateway.dataplane.denied_texts import denial
 from gateway.dataplane.held_bytes import Holding, Turn
-from gateway.dataplane.judgement import Judge
+from gateway.dataplane.judgement import Judge, denial
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
 from gateway.dataplane.phases import Admitted, Carried, Judged, Observed, Reading, Request
 from gateway.dataplane.reading import Reader, check_upstream
 from gateway.dataplane.recording import Recorder
-from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.refusal_answers import Teller
+from gateway.dataplane.refusals import Denials, Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.relay import Relay
 from gateway.dataplane.request_log import RequestLog
-from gateway.dataplane.telling import Teller
 from gateway.dataplane.tracing import Tracer
+from gateway.dataplane.upstream_errors import Complaints, WrongServerError
 from gateway.dataplane.watch import Watch, Watched
-from gateway.dataplane.wrong_server import WrongServerError
 from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
@@ -187,7 +184,7 @@ class DataPlane:
     async def _refuse(self, observed: Observed, denied: Denied, scope: Scope, send: Send) -> None:
         """Answer with a refusal. `__call__` keeps no name for it: its traceback holds that frame and the request."""
         request = observed.request
-        denied = aws_clients.refusal(denied, scope["headers"], scope["query_string"])
+        denied = refusal_answers.for_aws(denied, scope["headers"], scope["query_string"])
         if observed.speaker is None:
             names = frozenset(name for name, _ in scope["headers"])
             request.speaker = wrong_route.speaker(request.raw_path.decode("latin-1"), names)
@@ -518,16 +515,16 @@ class DataPlane:
         wrong: WrongServerError | None = None
         try:
             try:
-                wrong = await wrong_server.check(answer, destination, carried.sent)
+                wrong = await upstream_errors.wrong_server(answer, destination, carried.sent)
             finally:
                 self._breakers.answered(destination, agent, answer.status if wrong is None else wrong.reason.status)
             if wrong is not None:
                 raise wrong
             if answer.status in (401, 403):
-                found = await rejected.of_forbidden(answer, destination) if answer.status == 403 else None
+                found = await upstream_errors.of_forbidden(answer, destination) if answer.status == 403 else None
                 observed.rejected = found.why if found is not None else None
                 if found is None or not found.of_client:
-                    raise rejected.refusal(answer.status, found, credential=destination.secret is not None)
+                    raise upstream_errors.refusal(answer.status, found, credential=destination.secret is not None)
             preconditions.answer(answer)
         except BaseException:
             answer.close()

@@ -15,16 +15,15 @@ import orjson
 from gateway.audit import grants
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import evidence, misreports
+from gateway.dataplane import costs, evidence
 from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import refusal as refusal_of_limits
 from gateway.dataplane.costs import Costs
-from gateway.dataplane.denials import Denials
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.phases import Carried, Judged, Observed
 from gateway.dataplane.reading import LARGE_BODY
-from gateway.dataplane.refusals import Refusals
+from gateway.dataplane.refusals import Denials, Refusals
 from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.identity.principals import Principal
 from gateway.runtime.references import References
@@ -128,12 +127,12 @@ class Recorder:
     def _reckon(self, carried: Carried) -> None:
         """Say what the call has cost, if what was reported of it can be charged by."""
         observed = carried.admitted.observed
-        if found := misreports.fault(carried):
-            misreports.withdraw(carried, found)
+        if found := costs.fault(carried):
+            costs.withdraw(carried, found)
         elif self._costs is not None and (cost := self._costs.of(carried)) is not None:
             observed.cost_nanousd, observed.price = cost.nanousd, cost.price
-            if cost.nanousd > misreports.MOST_NANOUSD:
-                misreports.withdraw(carried, misreports.IMPOSSIBLE)
+            if cost.nanousd > costs.MOST_NANOUSD:
+                costs.withdraw(carried, costs.IMPOSSIBLE)
         reservation, usage = carried.reservation, observed.report.usage
         if reservation is not None and reservation.estimate is not None and usage is not None:
             reservation.estimate.learn(usage.input + usage.output, observed.cost_nanousd or 0)

@@ -2,7 +2,7 @@
 
 Refusals without a principal (an unknown key, a malformed request) are only counted: one entry per reason and interval
 in the `system` log. Refusals of a known key go to its organization's log: the first ten a minute one by one, the rest
-in aggregate. So do denials of policies and limits beyond their agent's pace (`denials.py`): one entry per agent, reason
+in aggregate. So do denials of policies and limits beyond their agent's pace (`Denials`): one entry per agent, reason
 and interval. Recording a refusal delays no answer, and what could not be written is tried again at the next interval.
 An entry says what was asked for: method, path and model of the first few different requests that it counts.
 
@@ -18,16 +18,19 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.audit import refused_note
 from gateway.audit.entry import document
 from gateway.audit.errors import AuditError
-from gateway.audit.intents import SYSTEM, Refused
+from gateway.audit.intents import SYSTEM, Decided, Refused
 from gateway.audit.writer import AuditWriter, Committed
+from gateway.dataplane.admission import holders_of
 from gateway.errors import Denied, PrincipalHint, looks_like
 from gateway.identifiers import uuid7
+from gateway.identity.principals import Principal
 from gateway.logs import clean
+from gateway.pace import Pace, Rate
 
 INTERVAL = 10.0
 NOTE_SECONDS = 1.0
@@ -253,3 +256,38 @@ def _intent(key: _Key, count: _Count) -> Refused:
         key=key.key,
         fields=fields,
     )
+
+
+AGENT: Final = Rate(at_once=600, each_second=1)
+ORGANIZATION: Final = Rate(at_once=2400, each_second=4)
+UNIT: Final = 4096
+"""An entry counts once, and once more for each of so many bytes that are kept of it."""
+
+
+class Denials:
+    """Which denials of policies and limits have entries of their own, in one worker; for its event loop.
+
+    A denial costs its agent nothing, and an entry is kept for good: without a pace, an agent that repeats a denied call
+    fills the disk on which everybody's calls must be recorded. So each agent, and above it its organization, has a pace
+    (`gateway/pace.py`) of entries and of their bytes, of which `workers` have a part each. Calls are judged beyond it
+    as well, and an allowed one is always recorded before it is forwarded.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        agent, organization = (Rate(each.at_once, each.each_second / workers) for each in (AGENT, ORGANIZATION))
+        self._pace = Pace({"agent": agent, "organization": organization})
+
+    def has_room(self, principal: Principal) -> bool:
+        """True if the next denial of this agent has an entry of its own."""
+        return self._pace.has_room(*holders_of(principal))
+
+    def spend(self, principal: Principal, entry: Decided) -> None:
+        """Count a denial that has an entry of its own."""
+        self._pace.spend(*holders_of(principal), amount=1 + _size(entry) // UNIT)
+
+
+def _size(entry: Decided) -> int:
+    """About how many bytes are kept of a decision, in the log and beside it."""
+    texts = sum(len(each) for each in entry.fields.values() if each.__class__ is str)
+    kept = 0 if entry.content is None else len(entry.content.data)
+    return texts + sum(map(len, entry.reasons)) + len(entry.private or b"") + kept

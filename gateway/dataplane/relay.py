@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from starlette.types import Send
 
-from gateway.dataplane import evidence, rejected
+from gateway.dataplane import evidence, upstream_errors
 from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.held_bytes import Holding
@@ -80,7 +80,7 @@ class Relay:
         self._streaming = tap.streaming
         self._head = self._response_head(answer, whole=not (tap.streaming or listed))
         digest = evidence.BodyDigest(carried.admitted.salt, "response_body")
-        said: list[bytes] | None = [] if rejected.telling(answer.status) else None
+        said: list[bytes] | None = [] if upstream_errors.telling(answer.status) else None
         if (keeping := carried.keeping) is not None:
             keeping.begin_answer(given.decode("latin-1"))
         if tap.streaming:
@@ -175,10 +175,10 @@ class Relay:
 
     def _tell_apart(self, status: int, said: bytes) -> None:
         """Note what the provider's error is about, if it says so."""
-        found = rejected.read(self._destination, status, said) if self._observed.rejected is None else None
+        found = upstream_errors.read(self._destination, status, said) if self._observed.rejected is None else None
         why = self._observed.rejected = found.why if found is not None else self._observed.rejected
         if why is not None:
-            self._carried.detail = rejected.detail(why, status)
+            self._carried.detail = upstream_errors.detail(why, status)
 
     async def _finish_list(self, listed: ListTap) -> bytes:
         """Policies are asked about each thing, like in a long judgement: beside the event loop, and in turn."""

@@ -6,13 +6,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from gateway.errors import Denied
 from gateway.identity.credentials import Credential, Peppers, Rehash, matches
-from gateway.identity.principals import CredentialRow, Found, Principal
-
-
-class KeySource(Protocol):
-    """The part of the registry that `ApiKeys` needs; `gateway.registry.port.RegistryPort` has it."""
-
-    async def credential(self, credential_id: str) -> CredentialRow | None: ...
+from gateway.identity.principals import CredentialSource, Found, Principal, Uses
 
 
 class _Hash(NamedTuple):
@@ -21,10 +15,8 @@ class _Hash(NamedTuple):
     version: int
 
 
-class Notes(Protocol):
-    """The record of used keys, which `gateway.runtime.key_uses.KeyUses` keeps."""
-
-    def note(self, key: str, expires_ns: int | None) -> None: ...
+class Notes(Uses, Protocol):
+    """The same, and the keys that move to a newer pepper."""
 
     def wants(self, credential: str, pepper: int) -> bool: ...
 
@@ -36,7 +28,7 @@ class ApiKeys:
 
     method: ClassVar[Literal["api_key"]] = "api_key"
 
-    def __init__(self, source: KeySource, peppers: Peppers, notes: Notes | None = None) -> None:
+    def __init__(self, source: CredentialSource, peppers: Peppers, notes: Notes | None = None) -> None:
         self._source = source
         self._peppers = peppers
         self._notes = notes

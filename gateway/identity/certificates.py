@@ -12,13 +12,13 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar, Final, Literal, Protocol
+from typing import ClassVar, Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from gateway.errors import Denied, GatewayError
-from gateway.identity.principals import CredentialRow, Found, Principal
+from gateway.identity.principals import CredentialSource, Found, Principal, Uses
 
 MAX_SPIFFE_ID: Final = 2048
 
@@ -78,24 +78,12 @@ class _Read:
     fault: str = ""
 
 
-class NameSource(Protocol):
-    """The part of the registry that `Certificates` needs; `gateway.registry.port.RegistryPort` has it."""
-
-    async def workload(self, spiffe_id: str) -> CredentialRow | None: ...
-
-
-class Uses(Protocol):
-    """Keeps when credentials are used; `gateway.runtime.key_uses.KeyUses` does."""
-
-    def note(self, key: str, expires_ns: int | None) -> None: ...
-
-
 class Certificates:
     """A `CredentialKind`."""
 
     method: ClassVar[Literal["mtls"]] = "mtls"
 
-    def __init__(self, source: NameSource, uses: Uses | None = None) -> None:
+    def __init__(self, source: CredentialSource, uses: Uses | None = None) -> None:
         self._source = source
         self._uses = uses
 

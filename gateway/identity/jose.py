@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import re
+import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -20,7 +21,6 @@ from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
 from gateway.errors import GatewayError
-from gateway.identity.folding import ascii_lower
 
 Algorithm: TypeAlias = Literal["EdDSA", "ES256", "RS256"]
 
@@ -34,6 +34,18 @@ _MAX_KID = 256
 _MAX_KEYS = 100
 _RSA_BITS = range(2048, 8193)
 _MAX_DEPTH = 16  # of a header or claims; the longest chain of agents is nested most deeply
+
+
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def ascii_lower(text: str) -> str:
+    """Lower case for comparisons that let somebody in: of ASCII letters only.
+
+    `str.lower` maps letters of other scripts to ASCII ones (the Kelvin sign becomes a `k`), so somebody else's address
+    or domain would be equal to the one that a rule names.
+    """
+    return text.translate(_LOWER)
 
 
 class InvalidTokenError(GatewayError):

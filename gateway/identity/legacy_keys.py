@@ -11,13 +11,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal, Protocol
+from typing import ClassVar, Final, Literal
 
 from gateway.errors import Denied, GatewayError
 from gateway.identity.credentials import Peppers
-from gateway.identity.principals import CredentialRow, Found, Principal
+from gateway.identity.principals import CredentialSource, Found, Principal
 from gateway.identity.tokens import is_token
 
 AGENT: Final = "legacy"
@@ -28,12 +27,6 @@ MIN_LENGTH: Final = 20
 
 _OWN: Final = "aig_"
 _FORM: Final = re.compile(f"[!-~]{{{MIN_LENGTH},512}}")
-
-
-class LegacySource(Protocol):
-    """The part of the registry that `LegacyKeys` needs; `gateway.registry.port.RegistryPort` has it."""
-
-    async def legacy(self, digests: Sequence[bytes]) -> CredentialRow | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +71,7 @@ class LegacyKeys:
 
     method: ClassVar[Literal["legacy"]] = "legacy"
 
-    def __init__(self, source: LegacySource, peppers: Peppers) -> None:
+    def __init__(self, source: CredentialSource, peppers: Peppers) -> None:
         self._source = source
         self._peppers = peppers
 

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.identity import persons, workload
-from gateway.identity.folding import ascii_lower
-from gateway.identity.jose import Compact, InvalidTokenError, Key
+from gateway.identity.jose import Compact, InvalidTokenError, Key, ascii_lower
 from gateway.identity.operator_roles import ROLES, Role
 from gateway.identity.persons import EMAIL_DOMAIN
 from gateway.identity.workload import Issuer

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from gateway.identity import workload
-from gateway.identity.folding import ascii_lower
-from gateway.identity.jose import Compact, InvalidTokenError, Key
+from gateway.identity.jose import Compact, InvalidTokenError, Key, ascii_lower
 from gateway.identity.workload import Issuer, Rule
 
 ClaimValue: TypeAlias = str | int | bool | list[str]

@@ -188,6 +188,26 @@ class Found:
     right: Right | None = None
 
 
+class CredentialSource(Protocol):
+    """The part of the registry in which kinds of credentials look; `gateway.registry.port.RegistryPort` has it."""
+
+    async def credential(self, credential_id: str) -> CredentialRow | None: ...
+
+    async def legacy(self, digests: Sequence[bytes]) -> CredentialRow | None: ...
+
+    async def workload(self, spiffe_id: str) -> CredentialRow | None: ...
+
+    async def holder(self, credential: str) -> CredentialRow | None: ...
+
+    async def right(self, rule: str) -> Right | None: ...
+
+
+class Uses(Protocol):
+    """Keeps when credentials are used; `gateway.runtime.key_uses.KeyUses` does."""
+
+    def note(self, key: str, expires_ns: int | None) -> None: ...
+
+
 class CredentialKind(Protocol):
     """The credentials of one kind: how they are looked up and checked."""
 

@@ -27,7 +27,7 @@ from gateway.body import Body
 from gateway.errors import Denied, PrincipalHint
 from gateway.identity import message_signatures, public_keys
 from gateway.identity.message_signatures import MAX_LIFETIME, PublicKey, algorithm_of
-from gateway.identity.principals import CredentialRow, Found, Principal
+from gateway.identity.principals import CredentialSource, Found, Principal, Uses
 
 HEADERS: Final = frozenset({b"signature", b"signature-input"})
 """A request with one of these presents a signature."""
@@ -173,22 +173,10 @@ def _is_form(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip(b" \t").lower().startswith(b"multipart/")
 
 
-class KeySource(Protocol):
-    """The part of the registry that `Signatures` needs; `gateway.registry.port.RegistryPort` has it."""
-
-    async def credential(self, credential_id: str) -> CredentialRow | None: ...
-
-
 class Nonces(Protocol):
     """Remembers nonces that were used, in all workers; `gateway.runtime.nonces.Nonces` does."""
 
     async def use(self, key: str, nonce: str, expires: int) -> bool: ...
-
-
-class Uses(Protocol):
-    """Keeps when keys are used; `gateway.runtime.key_uses.KeyUses` does."""
-
-    def note(self, key: str, expires_ns: int | None) -> None: ...
 
 
 class Signatures:
@@ -196,7 +184,7 @@ class Signatures:
 
     method: ClassVar[Literal["signature"]] = "signature"
 
-    def __init__(self, source: KeySource, nonces: Nonces, uses: Uses | None = None) -> None:
+    def __init__(self, source: CredentialSource, nonces: Nonces, uses: Uses | None = None) -> None:
         self._source = source
         self._nonces = nonces
         self._uses = uses

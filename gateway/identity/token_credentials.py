@@ -12,23 +12,14 @@ import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 from gateway.errors import Denied, GatewayError
 from gateway.identity import tokens
 from gateway.identity.jose import InvalidTokenError
-from gateway.identity.persons import Right
-from gateway.identity.principals import CredentialRow, Found, Principal
+from gateway.identity.principals import CredentialSource, Found, Principal
 from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Token
-
-
-class TokenSource(Protocol):
-    """The part of the registry that `Tokens` needs; `gateway.registry.port.RegistryPort` has it."""
-
-    async def holder(self, credential: str) -> CredentialRow | None: ...
-
-    async def right(self, rule: str) -> Right | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +45,7 @@ class Tokens:
 
     method: ClassVar[Literal["token"]] = "token"
 
-    def __init__(self, source: TokenSource, keys: TokenKeys, deployment: str, capacity: int = 4096) -> None:
+    def __init__(self, source: CredentialSource, keys: TokenKeys, deployment: str, capacity: int = 4096) -> None:
         self._source = source
         self._keys = keys
         self._deployment = deployment

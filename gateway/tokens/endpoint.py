@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.dataplane import preconditions
 from gateway.dataplane.patience import Patience
 from gateway.dataplane.receiving import ClientGoneError
+from gateway.dataplane.refusal_answers import challenge
 from gateway.dataplane.refusals import Refusals
-from gateway.dataplane.telling import challenge
 from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.identity import authentication, signatures

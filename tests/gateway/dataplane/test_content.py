@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from gateway.cli import main
-from gateway.dataplane import stream_texts
+from gateway.dataplane.content import stream_texts
 from gateway.policy import bundle as policy_bundle
 from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
@@ -245,7 +245,7 @@ def test_texts_of_streams_of_other_providers() -> None:
         (gemini, {"candidates[0].content.parts[0].text": "Hello"}),
     ):
         raw = b"".join(b"event: x\r\ndata: " + orjson.dumps(each) + b"\r\n\r\n" for each in events)
-        assert stream_texts.read(raw) == {"events": len(events), "texts": texts}
+        assert stream_texts(raw) == {"events": len(events), "texts": texts}
 
 
 def _public_key(data: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.audit import storage
-from gateway.dataplane import denials
+from gateway.dataplane import refusals
 from gateway.pace import Rate
 from gateway.policy import reexecution
 from gateway.policy.input import MAX_KEPT
@@ -21,7 +21,7 @@ ROOM = 3
 
 @pytest.fixture(autouse=True)
 def pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(denials, "AGENT", Rate(ROOM, 1e-9))
+    monkeypatch.setattr(refusals, "AGENT", Rate(ROOM, 1e-9))
 
 
 async def judged(gateway: Gateway, reason: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.dataplane.denied_texts import _asked
+from gateway.dataplane.judgement import _asked
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from gateway.audit.intents import Decided
 from gateway.cli import main
 from gateway.cli.audit_reexecute import judged_again
 from gateway.data_directory import DataDirectory
-from gateway.dataplane.denials import Denials
+from gateway.dataplane.refusals import Denials
 from gateway.policy.reexecution import judge_again
 from tests.gateway.dataplane.conftest import Gateway
 from tests.rigs.dataplane.explain import bind_all, request

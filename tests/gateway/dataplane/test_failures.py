@@ -80,7 +80,7 @@ async def test_a_refused_credential_is_the_operators_business(
         status,
     )
     assert completed["detail"] == f"it refuses the gateway's key (status {status})"
-    told = [record.getMessage() for record in caplog.records if record.name == "gateway.dataplane.complaints"]
+    told = [record.getMessage() for record in caplog.records if record.name == "gateway.dataplane.upstream_errors"]
     assert len(told) == 1, "once, however many calls fail"
     assert "`openai`" in told[0]
     assert f"it refuses the gateway's key (status {status})" in told[0]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.dataplane import denials, patience
+from gateway.dataplane import patience, refusals
 from gateway.dataplane.patience import LONGEST, RATES, Patience
 from gateway.errors import PrincipalHint
 from gateway.pace import Rate
@@ -45,7 +45,7 @@ def test_an_organization_has_its_pace() -> None:
 
 
 async def test_a_refusal_that_waits_keeps_nobody_waiting(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(denials, "AGENT", Rate(2, 1e-9))
+    monkeypatch.setattr(refusals, "AGENT", Rate(2, 1e-9))
     monkeypatch.setattr(patience, "RATES", {**RATES, "agent": Rate(2, 1e-3), "address": Rate(2, 1e-3)})
     monkeypatch.setattr(patience, "LONGEST", 3600.0)
     stranger = "Authorization: Bearer aig_sk_nobody"

@@ -10,7 +10,7 @@ import orjson
 import pytest
 import yaml
 
-from gateway.dataplane import rejected
+from gateway.dataplane import upstream_errors
 from gateway.dataplane.measures import NO_CREDIT
 from gateway.runtime import contacts
 from gateway.upstream.providers.http.api import Api
@@ -78,7 +78,7 @@ def test_each_error_is_told_to_the_one_who_can_act(run: Run, caplog: pytest.LogC
         assert calls == [sum(case["provider"] == "deepseek" for case in CASES)]
 
     run(test)
-    lines = [each.getMessage() for each in caplog.records if each.name == "gateway.dataplane.complaints"]
+    lines = [each.getMessage() for each in caplog.records if each.name == "gateway.dataplane.upstream_errors"]
     assert any("`the-deepseek` refuses calls: the account has no credit left" in each for each in lines)
     assert any("see to the billing" in each for each in lines)
     assert not any("another key" in each for each in lines if "credit" in each or "country" in each)
@@ -115,7 +115,7 @@ async def test_another_upstream_is_asked_for_a_model_that_one_may_not_use(gatewa
 
 def test_an_api_of_another_kind_means_its_own_matters_by_402() -> None:
     with_http = Destination("up_crm", "default", "crm", Http("crm", Api(())), "https://crm.example", False, None)
-    assert rejected.read(with_http, 402, b'{"error": {"code": "card_declined"}}') is None
+    assert upstream_errors.read(with_http, 402, b'{"error": {"code": "card_declined"}}') is None
 
 
 @pytest.mark.parametrize("status", [402, 403])
@@ -129,7 +129,7 @@ async def test_another_upstream_is_asked_if_the_account_of_one_is_empty(gateway:
 
 
 async def test_a_403_that_cannot_be_read_is_the_operators(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rejected, "_SECONDS", 0.3)
+    monkeypatch.setattr(upstream_errors, "_SECONDS", 0.3)
     body = orjson.dumps(FLAGGED["body"])
     large = orjson.dumps({**FLAGGED["body"], "more": "x" * MAX_BYTES})
 

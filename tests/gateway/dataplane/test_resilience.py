@@ -12,6 +12,7 @@ from gateway.registry.upstreams import routes as upstream_routes
 from gateway.registry.upstreams.changes import remove_upstream
 from gateway.registry.upstreams.routes import NewMember
 from gateway.runtime import contacts
+from tests.rigs.dataplane.obligations import put_into_force
 from tests.rigs.dataplane.requests import DONE, HELLO, USAGE
 from tests.rigs.dataplane.resilience import add, ask, hang, reset, route
 
@@ -147,6 +148,18 @@ async def test_a_member_that_knows_the_model_by_another_name_is_judged_by_that_n
         assert backup.seen[0].json["model"] == "gpt-4o-prod"
         _, (two, _) = await pairs(gateway)
         assert (two["model"], two["forwarded_model"]) == ("gpt-4o", "gpt-4o-prod")
+
+
+@pytest.mark.slow
+async def test_a_model_that_a_route_renames_and_a_policy_replaces_is_recorded_as_it_was_asked(gateway: Gateway) -> None:
+    """The entry had the route's name as the one that the client had named."""
+    put_into_force(gateway)  # which puts another model in the place of `gpt-4o`
+    async with route(gateway, models={"gpt-old": "gpt-4o"}) as backup:
+        gateway.upstream.handler = answer(ERROR, 500)
+        assert (await ask(gateway, "gpt-old")).status == 200
+        assert backup.seen[0].json["model"] == "gpt-4o-mini"
+        _, (two, _) = await pairs(gateway)
+        assert (two["model"], two["forwarded_model"]) == ("gpt-old", "gpt-4o-mini")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.identity import jose, logins, persons
-from gateway.identity.folding import ascii_lower
+from gateway.identity.jose import ascii_lower
 
 KELVIN = "\u212a"  # `str.lower` makes it a `k`
 

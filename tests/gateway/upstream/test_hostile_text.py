@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import marks
-from gateway.dataplane import stream_texts
+from gateway.dataplane.content import stream_texts
 from gateway.errors import Denied
 from gateway.upstream import sse
 from gateway.upstream.providers import members
@@ -38,7 +38,7 @@ def _name(text: str) -> object:
 
 def _texts(size: int) -> object:
     event = {"a" * size: {f"b{number}": 1 for number in range(size // 8)}}
-    return stream_texts.read(b"data: " + orjson.dumps(event) + b"\n\n")
+    return stream_texts(b"data: " + orjson.dumps(event) + b"\n\n")
 
 
 def _fed(tap: Tap, first: bytes, piece: bytes, size: int) -> object:

@@ -1,11 +1,19 @@
-"""Tells a client that its request has failed: by a refusal of the gateway, or by the provider's own answer."""
+"""Tells a client that its request has failed: by a refusal of the gateway, or by the provider's own answer.
+
+Requests that are signed for AWS (SigV4), as boto3 and Anthropic's client for Bedrock send them, are refused in AWS's
+own shape, the only one in which these clients read an error, with what to use instead: the gateway serves none of their
+paths, and their signature is no credential of an agent.
+Specification: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import orjson
 from starlette.types import Send
 
 from gateway.dataplane.attempts import Failure
-from gateway.dataplane.aws_clients import SignedForAwsError
 from gateway.dataplane.patience import Patience
 from gateway.dataplane.phases import Observed
 from gateway.dataplane.refusals import EXPLAINED, Refusals
@@ -14,6 +22,36 @@ from gateway.http import refusal
 from gateway.http.departure import Departure
 from gateway.identity.principals import Principal
 from gateway.upstream.answer_headers import Headers
+
+_SIGNED = b"aws4-"  # SigV4 and SigV4a
+_IN_QUERY = b"x-amz-algorithm=aws4-"
+_INSTEAD = (
+    "this gateway takes no requests that are signed for AWS: for Claude use Anthropic's own client with the base URL "
+    "/NAME, and for models of Bedrock a client of OpenAI's with the base URL /NAME/v1 of an upstream of the provider "
+    "`bedrock-compatible`, each with the agent's key as its API key"
+)
+
+
+class SignedForAwsError(Denied):
+    """The refusal of such a request, whatever it was refused for."""
+
+    def __init__(self, denied: Denied) -> None:
+        headers = [(b"x-amzn-errortype", b"AccessDeniedException"), *denied.headers]
+        super().__init__(
+            denied.code, denied.detail, reasons=[*denied.reasons, _INSTEAD], headers=headers,
+            principal_hint=denied.principal_hint,
+        )  # fmt: skip
+
+    def body(self) -> bytes:
+        return orjson.dumps({"__type": "AccessDeniedException", "message": self.text, "code": self.code})
+
+
+def for_aws(denied: Denied, headers: Iterable[tuple[bytes, bytes]], query: bytes) -> Denied:
+    """The refusal as the client can read it; others stay as they are."""
+    if isinstance(denied, SignedForAwsError):
+        return denied
+    signed = any(name == b"authorization" and value[:5].lower() == _SIGNED for name, value in headers)
+    return SignedForAwsError(denied) if signed or _IN_QUERY in query.lower() else denied
 
 
 class Teller:
