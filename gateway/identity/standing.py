@@ -6,10 +6,7 @@ let in only if all of them let it in. Requests, dry runs and permissions all ask
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from gateway.identity.principals import CredentialRow
+from typing import Final, NamedTuple, Protocol
 
 
 class Standing(NamedTuple):
@@ -36,8 +33,29 @@ class Standing(NamedTuple):
         return "team_suspended" if self.team not in (None, "active") else ""
 
 
-def refusal(of: CredentialRow, now_ns: int, *, expiry: bool = True) -> tuple[str, str] | None:
-    """The reason code and the log's detail of the refusal that follows from a row's states; None if they let in.
+class States(Protocol):
+    """The states of a credential's row, of its agent, and of what is above that."""
+
+    @property
+    def revoked_ns(self) -> int | None: ...
+    @property
+    def expires_ns(self) -> int | None: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def agent_expires_ns(self) -> int | None: ...
+    @property
+    def suspends_ns(self) -> int | None: ...
+    @property
+    def organization_status(self) -> str: ...
+    @property
+    def team_status(self) -> str | None: ...
+    @property
+    def stopped(self) -> str | None: ...
+
+
+def refusal(of: States, now_ns: int, *, expiry: bool = True) -> tuple[str, str] | None:
+    """The reason code and the log's detail of the refusal that follows from these states; None if they let in.
 
     The first one counts: the key is revoked; the agent is revoked or retired; its organization or its team is revoked;
     the key has expired, the agent has; a stop is in force; the organization or the team is suspended; the agent's

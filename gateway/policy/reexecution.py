@@ -122,7 +122,7 @@ Ask: TypeAlias = Callable[[Judge, Mapping[str, Any], Mapping[str, Any] | None, i
 
 def judge_again(bundles: Path, entry: Mapping[str, Any], document: Mapping[str, Any] | None) -> Reexecution:
     """Judge once more what a `decided` entry and its private row say. Never raises for what they lack."""
-    return _judged_again(entry, document, functools.partial(_answer, bundles))
+    return _judged_again(entry, document, functools.partial(_answer, bundles, kept={}))
 
 
 def _judged_again(entry: Mapping[str, Any], document: Mapping[str, Any] | None, ask: Ask) -> Reexecution:
