@@ -233,7 +233,7 @@ def _answer(
     document: Mapping[str, Any],
     drawn: Mapping[str, Any] | None,
     seed: int | None,
-    kept: Mapping[str, CompiledBundle],
+    kept: Mapping[str, CompiledBundle] = MappingProxyType({}),
 ) -> Answer:
     compiled, files = _compile(bundles, judge, kept)
     explanation = compiled.explain(document, limits=_EXPLAINING, **_moment(document, drawn, seed))

@@ -7,6 +7,7 @@ that would be as long again. Callers ask for them: `members` of `GET /teams` and
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from sqlalchemy import or_
 from sqlmodel import col, select
@@ -54,6 +55,17 @@ def agents(
             )
         rows = session.exec(mine.order_by(col(Agent.id)).limit(limit + 1)).all()
         return [row_records.agent_record(owner, each) for each in rows[:limit]], len(rows) > limit
+
+
+def keys_of(registry: Registry, organization: str, agents: Sequence[str]) -> dict[str, list[str]]:
+    """The ids of the keys of each of these agents, by the agent's id; ids of no agent here are left out."""
+    with registry.read() as session:
+        owner = queries.find_organization(session, organization)
+        mine = select(Agent.id, ApiKey.id).outerjoin(ApiKey, col(ApiKey.agent_id) == Agent.id)
+        found: dict[str, list[str]] = {}
+        for agent, key in session.exec(mine.where(Agent.organization_id == owner.id, col(Agent.id).in_(agents))):
+            found.setdefault(agent, []).extend([] if key is None else [key])
+        return found
 
 
 def keys(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -120,6 +120,12 @@ def read(path: Path) -> Uses:
     found = Uses(seen(path, "SELECT key, used_ns FROM key_use"))
     found.since_ns = found.pop(_SINCE, None)
     return found
+
+
+def of(path: Path, keys: Sequence[str]) -> dict[str, int]:
+    """When these keys were used last; those of which nothing is known are left out."""
+    marks = ", ".join("?" * len(keys))
+    return dict(seen(path, f"SELECT key, used_ns FROM key_use WHERE key IN ({marks})", tuple(keys)))  # noqa: S608
 
 
 def waiting(path: Path, limit: int) -> list[Rehash]:

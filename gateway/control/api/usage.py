@@ -12,8 +12,9 @@ from gateway.control import shapes, usage_reports
 from gateway.control.operation import Answer, Ask, Operation, Query
 from gateway.control.usage_reports import UsageAsked, UsageLine
 from gateway.errors import ConflictError
-from gateway.registry import queries
+from gateway.registry import pages, queries
 from gateway.registry.documents import timestamp
+from gateway.runtime import key_uses
 from gateway.usage import rollup
 from gateway.usage.totals import Counts
 from gateway.usage.traffic import DAY, HOUR, Traffic
@@ -110,6 +111,55 @@ def traffic(ask: Ask[None, TrafficQuery]) -> Answer:
     for each in items:
         del each["start"]
     return Answer(body={"items": items, "behind": max(0, newest - reached)})
+
+
+_ACTIVITY = shapes.closed(
+    {
+        "items": {
+            "type": "array",
+            "items": shapes.closed(
+                {
+                    "agent": {"type": "string", "description": "Its id."},
+                    "last_used": {"anyOf": [shapes.TIME, {"type": "null"}], "description": "Of its keys, to the hour."},
+                    **{name: {"type": "integer"} for name in ("requests", "refused", "cost_nanousd")},
+                }
+            ),
+        },
+    }
+)
+
+
+class ActivityQuery(Query):
+    """Of whom, and how far back."""
+
+    agents: str = Field(description="Ids of agents, with commas; at most 500.", min_length=1, max_length=500 * 41)
+    days: int = Field(30, ge=1, le=400, description="Days of UTC, up to today.")
+
+
+@Operation("GET /usage/activity", answer=_ACTIVITY)
+def activity(ask: Ask[None, ActivityQuery]) -> Answer:
+    """Show when agents were seen last, and what they have done lately; ids of no agent here are left out."""
+    ask.check_also_reads("keys")
+    wanted = sorted(set(ask.query.agents.split(",")))[:500]
+    keys = pages.keys_of(ask.registry, ask.tenant, wanted)
+    uses = key_uses.of(ask.context.data.runtime_db, [key for each in keys.values() for key in each])
+    until = (int(time.time()) // DAY + 1) * DAY
+    items = []
+    with rollup.as_kept(ask.context.data.cache) as sums:
+        for agent, held in keys.items():
+            since = until - ask.query.days * DAY
+            rows = [] if sums is None else sums.traffic(DAY, since, until, organization=ask.tenant, agent=agent)
+            last = max((uses[key] for key in held if key in uses), default=None)
+            items.append(
+                {
+                    "agent": agent,
+                    "last_used": None if last is None else timestamp(last),
+                    "requests": sum(each.requests for each in rows),
+                    "refused": sum(each.requests for each in rows if each.fate != "ended"),
+                    "cost_nanousd": sum(each.cost_nanousd for each in rows),
+                }
+            )
+    return Answer(body={"items": items})
 
 
 @Operation("GET /usage", answer=_USAGE, about="home")

@@ -13,9 +13,8 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from gateway.control.callers import Caller
+from gateway.control.callers import Caller, may
 from gateway.control.operations import PREFIX
-from gateway.identity import operator_roles
 
 ROOT: Final = "/dashboard"
 
@@ -63,10 +62,7 @@ class View:
 
     def may(self, noun: str, *, write: bool = False) -> bool:
         """True if it makes sense to offer this to the person; the operation decides."""
-        token = self.caller.token
-        return operator_roles.may(self.caller.operator.role, noun, write=write) and operator_roles.within(
-            token.scopes, noun, write=write
-        )
+        return may(self.caller, noun, write=write)
 
     async def get(self, *path: str, **query: Any) -> Any:
         """What an operation answers about this organization."""

@@ -169,7 +169,8 @@ def fleet(chance: random.Random, me: Tenant, other: Tenant, agent: str) -> dict[
 _PREFIXES = {"operator": "opr_", "token": "otk_", "agent": "agt_", "key": "key_", "binding": "bnd_", "limit": "lim_"}
 _PREFIXES |= {"upstream": "ups_", "route": "rte_", "issuer": "iss_", "rule": "rul_", "webhook": "whk_", "stop": "stp_"}
 _PREFIXES |= {"approval": "apr_"}
-_LEFT_OUT = {"/events", "/logout"}  # the one does not end, the other ends the token of all that follows
+# The first does not end, and the others can end the token of all that follows.
+_LEFT_OUT = {"/events", "/logout", "/me/sessions/{token}/revoke"}
 
 
 def of_document(

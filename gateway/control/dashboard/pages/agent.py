@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from gateway.control.dashboard import forms, tables
+from gateway.control.dashboard import forms, tables, traffic
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Act, Field
 from gateway.control.dashboard.pages import decisions
+from gateway.control.dashboard.plots import Plot
 from gateway.control.dashboard.shown import Found, Page, Redirect, Shown
 from gateway.control.dashboard.tables import Column, Table, command_line
 from gateway.control.problems import Problem
@@ -56,8 +58,12 @@ async def overview(view: View) -> Found:
     name, at = view.path["agent"], forms.at(view)
     found = await view.get("agents", name, "overview", at=at)
     states: dict[str, Any] = {"items": []}
-    if at is None and view.may("limits"):
-        states = await view.get("limits", "states", subject_kind="agent", subject=name, limit=100)
+    plots: list[Plot] = []
+    if at is None:
+        states, plots = await asyncio.gather(
+            view.get("limits", "states", subject_kind="agent", subject=name, limit=100),
+            traffic.plots_of(view, "day", 30, name),
+        )
     values = {
         "found": found,
         "agent": found["agent"],
@@ -65,6 +71,7 @@ async def overview(view: View) -> Found:
         "keys": _keys(view, name, found["keys"], at),
         "bindings": _bindings(view, name, found["bindings"], at),
         "limits": _limits(view, name, states),
+        "plots": plots,
         "acts": [] if at else _offered(view, found["agent"]["status"]),
         **_tabs(view, name, ""),
     }

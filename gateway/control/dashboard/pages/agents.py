@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.control.dashboard import forms, tables
@@ -16,12 +17,23 @@ STATES = ("", "active", "suspended", "expired", "revoked", "retired")
 async def listed(view: View) -> Found:
     wanted = {name: view.query.get(name) for name in ("search", "status", "team")}
     reply = await view.get("agents", **wanted, cursor=view.query.get("cursor"), limit=tables.size(view))
+    known: dict[str, Any] = {}
+    if reply["items"] and view.may("usage") and view.may("keys"):
+        found = await view.get("usage", "activity", agents=",".join(each["id"] for each in reply["items"]))
+        known = {each["agent"]: each for each in found["items"]}
+
+    def of(name: str) -> Callable[[Mapping[str, Any]], Any]:
+        return lambda each: known.get(each["id"], {}).get(name)
+
     columns = [
         Column("Name", "name", href=lambda each: view.link("agents", each["name"])),
         Column("State", "status", "badge"),
         Column("Owner", "owner"),
         Column("Team", "team", href=lambda each: view.link("agents", team=each["team"]) if each["team"] else None),
         Column("Environment", "environment", narrow=False),
+        Column("Last seen", of("last_used"), "time"),
+        Column("Requests, 30 days", of("requests"), "number", narrow=False),
+        Column("Spend, 30 days", lambda each: (of("cost_nanousd")(each) or 0) // 1000, "money", narrow=False),
         Column("Since", "since", "time", narrow=False),
         Column("Id", "id", "id", narrow=False),
     ]

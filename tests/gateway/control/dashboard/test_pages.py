@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
+import httpx
 import pytest
 from typer.main import get_command
 
@@ -23,6 +24,7 @@ from gateway.registry.operators import operators
 from gateway.registry.organizations.changes import create_organization
 from gateway.registry.policies import bindings
 from gateway.registry.upstreams import changes as upstreams
+from gateway.usage import rollup
 from tests.gateway.cli import remote_scripts
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.dashboard.conftest import Person, Served, text_of
@@ -363,3 +365,24 @@ def test_hostile_texts_are_texts(served: Served) -> None:
 @pytest.mark.slow
 def test_more_hostile_texts_are_texts(served: Served) -> None:
     hostile(served, served.person(), 120)
+
+
+def test_traffic_and_activity_are_the_sums_that_are_kept(served: Served, both: dict[str, Things]) -> None:
+    """Of an organization's own agents, whatever ids are named."""
+    mine, theirs = both["acme"], both["default"]
+    operator = operators.operator(served.home.registry, "acme", "mark-of-acme")
+    made = operators.create_token(
+        served.home.registry, served.home.peppers, actor=ACTOR, organization="acme", operator=operator.id
+    )
+    with httpx.Client(
+        base_url=f"{served.url}/api/v1", headers={"authorization": f"Bearer {made.text}"}, timeout=30
+    ) as http:
+        before = http.get("/usage/traffic").json()
+        assert (before["items"], before["behind"] > 0) == ([], True)  # no sums yet
+        with served.api._context.log() as log:
+            rollup.advance(served.home.data.cache, log, 1000)
+        after = http.get("/usage/traffic", params={"span": "day", "count": "30"}).json()
+        assert [(each["fate"], each["requests"]) for each in after["items"]] == [("ended", 1)]
+        found = http.get("/usage/activity", params={"agents": f"{mine.agent},{theirs.agent}"}).json()
+        assert [each["agent"] for each in found["items"]] == [mine.agent]
+        assert found["items"][0]["last_used"] is None
