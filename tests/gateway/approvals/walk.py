@@ -227,6 +227,16 @@ async def walk(world: World, steps: int, seed: int, progress: Callable[[int], No
     return model
 
 
+async def hundred(world: World) -> None:
+    """One approved call, sent by a hundred clients at once to all workers: it runs once."""
+    before = world.requests().keys()
+    assert await world.send("hundred") == 403
+    (request,) = world.requests().keys() - before
+    assert await world.act(reviews.approve, request)
+    found = Counter(await asyncio.gather(*(world.send("hundred") for _ in range(100))))
+    assert (found[200], found[403], world.ran()["hundred"]) == (1, 99, 1), found
+
+
 async def _processes(steps: int, seed: int, directory: Path) -> Model:
     """The walk on a gateway of two workers, which die now and then."""
     from tests.gateway.dataplane.processes import Live, request, write_policy
@@ -285,6 +295,7 @@ async def _processes(steps: int, seed: int, directory: Path) -> Model:
             with closing(AuditWriter(data, boot="boot_walk", deployment=str(deployment))) as writer:
                 world = World(data, registry, writer, upstream, send, demand, kill)
                 model = await walk(world, steps, seed, lambda done: print(f"{done} steps", flush=True))
+                await hundred(world)
         await asyncio.to_thread(live.stop)
         await asyncio.to_thread(live.check_log)
         return model

@@ -348,3 +348,14 @@ def test_a_broken_registry_denies(home: Home) -> None:
         at_once(reader.credential("x" * 12))
     assert caught.value.code == "registry_unavailable"
     reader.close()
+
+
+def test_a_registry_of_the_first_revision_is_migrated(home: Home) -> None:
+    """What later revisions have added is taken away, as far as rows and tables say; then it comes back."""
+    execute(home, "DROP TABLE approval_review")
+    execute(home, "DROP TABLE approval_request")
+    execute(home, f"UPDATE alembic_version SET version_num = '{FIRST_REVISION}'")
+    home.registry.migrate()
+    assert home.registry.revision() == REVISION
+    with home.registry.read() as session:
+        assert session.connection().exec_driver_sql("SELECT count(*) FROM approval_request").scalar() == 0
