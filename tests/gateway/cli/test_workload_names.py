@@ -51,8 +51,9 @@ def test_one_agent_at_a_time_has_a_name(home: Home) -> None:
         ("other", ORG, "another agent has this SPIFFE ID"),
         ("bot", "evil", "another organization has this SPIFFE ID"),
     ):
-        with pytest.raises(GatewayError, match=why):
+        with pytest.raises(GatewayError, match=why) as refused:
             add(home, agent, organization=organization)
+        assert "`gateway" not in getattr(refused.value.hint, "api", refused.value.hint)
     with pytest.raises(GatewayError):
         revoke_key(home.registry, actor=ACTOR, organization="evil", key=NAME)
     revoke_key(home.registry, actor=ACTOR, organization=ORG, key=NAME)
