@@ -211,6 +211,17 @@ class Ask(Generic[B, Q]):
                 detail = f"this token is for {', '.join(scopes or ())}: it may not read {noun}"
                 raise Problem(403, "token_scope", detail, hint="use a token for that")
 
+    def as_seen(self, find: Callable[[Session, Any, str], Any], name: str) -> Step:
+        """The condition that what `find` finds in the organization is as the client has seen it."""
+        from gateway.registry.queries import find_organization
+
+        def current(session: Session) -> str:
+            tenant = None if self.organization is None else find_organization(session, self.organization)
+            row = find(session, tenant, name)
+            return tag(row.version, default=getattr(row, "is_default", False))
+
+        return self.if_match(current)
+
     def if_match(self, current: Callable[[Session], str]) -> Step:
         """The condition that the thing is as the client has seen it."""
         return lambda session: self.check_tag(current(session))

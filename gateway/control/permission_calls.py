@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.call import Call, Tool
-from gateway.control.permission_records import AskedCall, AskedTool
 from gateway.errors import Hint, UnknownError, did_you_mean
 from gateway.registry import names, queries
 from gateway.registry.database import Registry
 from gateway.upstream.providers.base import simplest
 from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedTool:
+    """A tool that a call would have."""
+
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedCall:
+    """A call that is asked about, as people are told of it."""
+
+    action: str
+    upstream: str
+    provider: str
+    model: str
+    tools: list[AskedTool]
+
 
 _CHATS: Final = ("chat.completions", "messages", "generate_content", "responses")
 

@@ -11,12 +11,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from gateway.call import Call
-from gateway.control.permission_records import Judged, Permission
 from gateway.dataplane.judgement import judge
 from gateway.dataplane.obliged import described
 from gateway.errors import GatewayError
@@ -28,6 +27,41 @@ from gateway.policy.decision import ALLOWED
 from gateway.registry.history.as_of import AgentAt, RegistryAt
 from gateway.registry.port import ActiveSet, BundleRef
 from gateway.registry.records import BundleRecord, KeyRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What one binding said of a call: `code` is `allowed` or a reason code."""
+
+    binding: str
+    subject_kind: str
+    subject: str
+    bundle: str
+    effect: str
+    commit: str
+    code: str
+    reasons: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """Whether an agent could make a call, with the key that it would have used, and what made it so.
+
+    `code` is `allowed`, a reason code of the data plane, or why no policy was asked: `agent_suspended`, `no_key` and
+    the like. `call` counts from 0.
+    """
+
+    agent: str
+    agent_id: str
+    version: int
+    team: str
+    call: int
+    allowed: bool
+    code: str
+    reasons: list[str]
+    key: str | None
+    bindings: list[Judged]
+
 
 _SECONDS: Final = 30.0
 _KEPT: Final = 32

@@ -187,7 +187,7 @@ def update(ask: Ask[AgentPatch]) -> Answer[AgentRecord]:
     before = queries.agent(ask.registry, ask.tenant, ask.path["agent"])
     ask.check_tag(tag(before.version))
     given = ask.body
-    conditions = [_matching(ask)]
+    conditions = [ask.as_seen(queries.find_agent, ask.path["agent"])]
     clears_labels = "labels" in given.model_fields_set and None in (given.labels or {"": None}).values()
     if "capabilities" in given.model_fields_set or clears_labels:
         # They are changed by what differs from the version that was read, so it must still be that one.
@@ -234,14 +234,6 @@ def _update(given: AgentPatch, before: AgentRecord) -> AgentUpdate:
     )
 
 
-def _matching(ask: Ask) -> Callable[[Session], None]:
-    def current(session: Session) -> str:
-        tenant = queries.find_organization(session, ask.tenant)
-        return tag(queries.find_agent(session, tenant, ask.path["agent"]).version)
-
-    return ask.if_match(current)
-
-
 def _unchanged(ask: Ask, before: AgentRecord) -> Callable[[Session], None]:
     def check(session: Session) -> None:
         tenant = queries.find_organization(session, ask.tenant)
@@ -285,7 +277,7 @@ def erase(ask: Ask) -> Answer:
 
 def _transition(change: Callable[..., AgentRecord | None], ask: Ask[Reasoned]) -> Answer:
     reference, reason = ask.path["agent"], ask.body.reason
-    registry = ask.change(_matching(ask))
+    registry = ask.change(ask.as_seen(queries.find_agent, ask.path["agent"]))
     changed = change(registry, **ask.by, agent=reference, reason=reason)
     return _shown(changed or queries.agent(ask.registry, ask.tenant, reference))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, ReasonQuery, cut, tag
@@ -85,13 +84,9 @@ def update(ask: Ask[LoginProviderPatch]) -> Answer[LoginProviderRecord]:
     """Change a login provider, for logins from now on."""
     given = ask.body
     name = ask.path["provider"]
-
-    def current(session: Session) -> str:
-        return tag(login_providers.find_provider(session, name).version)
-
     named = given.model_fields_set
     changed = login_providers.update_provider(
-        ask.change(ask.if_match(current)),
+        ask.change(ask.if_match(lambda session: tag(login_providers.find_provider(session, name).version))),
         ask.context.vault,
         actor=ask.actor,
         name=name,

@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 from pydantic import Field
-from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.api.times import Seconds, lifetime
@@ -142,13 +141,12 @@ def versions(ask: Ask[None, PageQuery]) -> Answer[Page[OperatorVersionRecord]]:
 @Operation("PATCH /operators/{operator}", about="home", if_match="required", tagged=True)
 def update(ask: Ask[OperatorPatch]) -> Answer[OperatorRecord]:
     """Give an operator another role."""
-
-    def current(session: Session) -> str:
-        tenant = None if ask.organization is None else queries.find_organization(session, ask.organization)
-        return tag(operators.find_operator(session, tenant, ask.path["operator"]).version)
-
+    operator = ask.path["operator"]
     changed = operators.update_operator(
-        ask.change(ask.if_match(current)), **ask.by_home, operator=ask.path["operator"], **ask.body.model_dump()
+        ask.change(ask.as_seen(operators.find_operator, operator)),
+        **ask.by_home,
+        operator=operator,
+        **ask.body.model_dump(),
     )
     return _shown(changed) if changed else show(ask)
 

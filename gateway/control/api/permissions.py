@@ -12,11 +12,14 @@ from gateway.call import Call
 from gateway.control import permissions, shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, paged, position
-from gateway.control.permission_calls import calls_of, told
-from gateway.control.permission_records import NOT_CONSIDERED, AskedCall, Permission
+from gateway.control.permission_calls import AskedCall, calls_of, told
+from gateway.control.permissions import Permission
 from gateway.registry.documents import timestamp
 from gateway.registry.history import as_of
 from gateway.registry.history.as_of import RegistryAt
+
+NOT_CONSIDERED: Final = ("limits", "usage", "networks", "tokens of issuers", "persons")
+"""What the answer does not know."""
 
 _MOST: Final = 100
 """Agents whose policies one request asks."""

@@ -74,13 +74,7 @@ def show(ask: Ask) -> Answer[RouteRecord]:
 @Operation("PUT /routes/{route}", if_match="required", tagged=True)
 def replace(ask: Ask[RouteBody]) -> Answer[RouteRecord]:
     """Give a route other upstreams."""
-
-    def current(session: Session) -> str:
-        tenant = queries.find_organization(session, ask.tenant)
-        row = queries.find_route(session, tenant, ask.path["route"])
-        return tag(row.version, default=row.is_default)
-
-    return _shown(_put(ask, ask.change(ask.if_match(current)), _one(ask).name))
+    return _shown(_put(ask, ask.change(ask.as_seen(queries.find_route, ask.path["route"])), _one(ask).name))
 
 
 def _put(ask: Ask[RouteBody], registry: Registry, name: str) -> RouteRecord:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
-from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Query, Reasoned, cut, tag
-from gateway.registry import pages, queries
+from gateway.registry import pages
 from gateway.registry.documents import plain
 from gateway.registry.organizations import teams
 from gateway.registry.organizations.changes import resume_team, revoke_team, suspend_team
@@ -94,15 +93,14 @@ def _team(ask: Ask) -> TeamRecord:
 @Operation("PATCH /teams/{team}", answer=_TEAM, if_match="required", tagged=True)
 def update(ask: Ask[TeamPatch]) -> Answer:
     """Change a team's owner or description."""
-
-    def current(session: Session) -> str:
-        tenant = queries.find_organization(session, ask.tenant)
-        return tag(teams.find_team(session, tenant, ask.path["team"]).version)
-
     sent = ask.body.model_fields_set
     texts = {name: getattr(ask.body, name) or "" for name in ("owner", "description") if name in sent}
     changed = teams.update_team(
-        ask.change(ask.if_match(current)), **ask.by, team=ask.path["team"], reason=ask.body.reason, **texts
+        ask.change(ask.as_seen(teams.find_team, ask.path["team"])),
+        **ask.by,
+        team=ask.path["team"],
+        reason=ask.body.reason,
+        **texts,
     )
     return _shown(changed or _team(ask))
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field
-from sqlmodel import Session
 
 from gateway.control import shapes
 from gateway.control.callers import Caller
@@ -164,13 +163,8 @@ class Several(Reasoned):
 def replace(ask: Ask[UpstreamBody]) -> Answer:
     """Replace an upstream, its secret as well."""
     _one(ask)
-
-    def current(session: Session) -> str:
-        tenant = queries.find_organization(session, ask.tenant)
-        row = queries.find_upstream(session, tenant, ask.path["upstream"])
-        return tag(row.version, default=row.is_default)
-
-    return _shown(_put(ask, ask.change(ask.if_match(current)), ask.path["upstream"], replace=True))
+    name = ask.path["upstream"]
+    return _shown(_put(ask, ask.change(ask.as_seen(queries.find_upstream, name)), name, replace=True))
 
 
 @Operation("DELETE /upstreams/{upstream}", answer=_UPSTREAM, restricts=True)
