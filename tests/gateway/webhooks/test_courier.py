@@ -42,7 +42,7 @@ async def settle(courier: Courier) -> None:
 
 def forget_pauses(home: Home) -> None:
     with closing(sqlite3.connect(home.data.runtime_db)) as db, db:
-        db.execute("UPDATE webhook SET next_ns = 0")
+        db.execute("UPDATE receiver SET next_ns = 0")
         db.execute("UPDATE delivery SET next_ns = 0")
 
 
