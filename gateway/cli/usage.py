@@ -90,7 +90,7 @@ def usage(
     times = {"since": _time(since), "until": _time(until), "at": _time(at)}
     with output.progress("adding up") as progress, gateways.client(data, output.warn, progress) as gateway:
         found = usage_reconcile.report(gateway, columns, _only(only), zone=zone, **times)
-    lines = found["items"]
+    lines, span = found["items"], f"from {found['from']} to {found['to']}"  # before anything is printed
     if found["zones"] != 1:
         output.note(f"organizations have {found['zones']} zones: days and months are those of UTC, or of `--zone`")
     shown = (["window", "from"] if at is not None else []) + columns
@@ -106,7 +106,7 @@ def usage(
     else:
         _print_table(shown, records, counts, totals=at is None)
     if format_ == "table" and at is None:
-        output.note(f"from {found['from']} to {found['to']}")
+        output.note(span)
 
 
 # ---- what is asked
