@@ -88,7 +88,7 @@ _TRAFFIC = shapes.closed(
 
 
 class TrafficQuery(Query):
-    """Of which time, in which steps."""
+    """The time that is meant, and its steps."""
 
     span: Literal["hour", "day"] = "hour"
     count: int = Field(24, ge=1, le=400, description="How many hours or days, up to the one under way.")
@@ -130,7 +130,7 @@ _ACTIVITY = shapes.closed(
 
 
 class ActivityQuery(Query):
-    """Of whom, and how far back."""
+    """The agents that are meant, and how far back."""
 
     agents: str = Field(description="Ids of agents, with commas; at most 500.", min_length=1, max_length=500 * 41)
     days: int = Field(30, ge=1, le=400, description="Days of UTC, up to today.")

@@ -1,8 +1,8 @@
 """The dashboard as an ASGI application: from a browser's request to its page, and back (dashboard.md).
 
-A request has a place (`sessions.py`), a session or none, and a page (`pages/`). What needs no session is here: static
-files and the ways in. A change is a POST that carries the session's own token in its form and comes from one of our own
-pages. Whatever a page asks goes through `door.py`.
+A request has a place (`sessions.py`), a session or none, and a page (`pages/`). Static files and ways in, which need
+no session, are here. A change is a POST that carries the session's own token in its form and comes from one of our own
+pages. Pages ask through `door.py` alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FIELDS: Final = 200
 _STATIC: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _OWN_PATH: Final = re.compile(r"/dashboard/[!-\[\]-~]*")
-"""What a login may lead to: no other site, and no `//`, which would be one."""
+"""A login leads nowhere else: to no other site, and to no `//`, which would be one."""
 
 HEADERS: Final = (
     (
@@ -189,7 +189,7 @@ class Dashboard:
         return _Response(found.status, rendering.page(view, found))
 
     async def _entered(self, way: entrance.Way, scope: Scope, receive: Receive, place: Place) -> _Response:
-        """What needs no session. The ways in are few at a time, and their requests small."""
+        """A visit without a session. The ways in are few at a time, and their requests small."""
         address = address_of(scope["client"][0] if scope.get("client") else "")
         with held(self._visits, address):
             visit = entrance.Visit(

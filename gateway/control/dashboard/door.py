@@ -1,7 +1,7 @@
-"""How a page asks: operations of the API, in this process, as the person who looks at it, and nothing else.
+"""Pages ask operations of the API, in this process, as the person who looks at them, and nothing else.
 
-A page has no query and no right of its own. What it shows is what the API answers this person, as JSON, and a refusal
-is the API's.
+A page has no query and no right of its own. It shows the API's answer to this person, which is JSON, and the API's
+refusals.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class View:
 
     @property
     def base(self) -> str:
-        """Where the pages of the organization are."""
+        """The path of the organization's pages."""
         return f"{ROOT}/o/{quote(self.organization, safe='')}"
 
     def link(self, *path: str, **query: Any) -> str:
@@ -65,16 +65,12 @@ class View:
         return may(self.caller, noun, write=write)
 
     async def get(self, *path: str, **query: Any) -> Any:
-        """What an operation answers about this organization."""
+        """The answer of an operation about this organization."""
         return (await self._ask("GET", path, {"organization": self.organization, **query})).document
 
     async def get_all(self, *path: str, **query: Any) -> Any:
-        """What an operation answers that is about no organization, or about the caller's own place."""
+        """The answer of an operation that is about no organization, or about the caller's own place."""
         return (await self._ask("GET", path, query)).document
-
-    async def tag(self, *path: str) -> str:
-        """The entity tag of a thing as it is now."""
-        return (await self._ask("GET", path, {"organization": self.organization})).tag
 
     async def send(self, method: str, *path: str, body: Any = None, match: str = "", **query: Any) -> Any:
         """A change, under the key of its form: one that was sent twice is made once."""

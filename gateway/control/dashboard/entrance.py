@@ -42,7 +42,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entered:
-    """What becomes of it: a page, or where the browser goes; `session` is the token of a session that has begun."""
+    """The outcome: a page, or another address for the browser; `session` is the token of a session that has begun."""
 
     template: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)

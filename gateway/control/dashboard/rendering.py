@@ -30,7 +30,7 @@ SECTIONS: Final = (
     ("log", "Log", "audit"),
     ("organization", "Organization", "operators"),
 )
-"""What the navigation has: a path, a title, and the noun that the person must be able to read."""
+"""The parts of the navigation: a path, a title, and the noun that the person must be able to read."""
 
 GOOD: Final = frozenset(
     {"active", "allowed", "allow", "ok", "completed", "in force", "live", "true", "grant", "ready", "success"}

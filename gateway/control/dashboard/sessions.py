@@ -26,9 +26,9 @@ from gateway.settings import is_loopback
 IDLE_SECONDS: Final = 3600
 """A session that was not used for so long has ended."""
 LINK_SECONDS: Final = 300
-"""How long a link is good that `gateway dashboard` prints."""
+"""The life of a link that `gateway dashboard` prints."""
 LINK_SESSION_SECONDS: Final = 12 * 3600
-"""How long a session lasts that such a link has begun. One of a login lasts as long as its provider's rows say."""
+"""The life of a session that such a link has begun. One of a login lasts as long as its provider's rows say."""
 _RENEW_SECONDS: Final = 60
 _LONGEST: Final = 4096
 _SESSION: Final = "aig_session"
@@ -37,7 +37,7 @@ _LOGIN: Final = "aig_login"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the browser thinks it is. Over plain HTTP that can only be this machine."""
+    """The origin that the browser sees. Over plain HTTP that can only be this machine."""
 
     origin: str
 
@@ -73,14 +73,14 @@ class Place:
 
 
 class Cookies:
-    """What is in the cookies of this gateway's pages, and how they are set."""
+    """The contents of the cookies of this gateway's pages."""
 
     def __init__(self, secret: bytes) -> None:
         self._sealer = Sealer(secret, "sessions of browsers", _LONGEST)
         self._csrf = hmac.digest(secret, b"forms of the dashboard", "sha256")
 
     def csrf(self, caller: Caller) -> str:
-        """What the forms of a session carry."""
+        """The token that the forms of a session carry."""
         return hmac.new(self._csrf, caller.token.id.encode(), "sha256").hexdigest()
 
     def session(self, scope: Scope, place: Place) -> tuple[str, int] | None:
@@ -121,7 +121,7 @@ class Cookies:
 
 
 class Links:
-    """What a link of `gateway dashboard` holds: made in the command's process, opened in the one that serves."""
+    """The contents of a link of `gateway dashboard`: made in the command's process, opened in the one that serves."""
 
     def __init__(self, secret: bytes) -> None:
         self._sealer = Sealer(secret, "links to the dashboard", 1024)

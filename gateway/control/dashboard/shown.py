@@ -1,4 +1,4 @@
-"""What a page is, and what its function makes of a visit."""
+"""A page, and the things that its function can make of a visit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """What was asked is done: the browser goes on to a page of ours."""
+    """The request is carried out: the browser goes on to a page of ours."""
 
     to: str
     logs_out: bool = False

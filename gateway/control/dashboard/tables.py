@@ -34,7 +34,7 @@ class Column:
     kind: Kind = "text"
     href: Callable[[Mapping[str, Any]], str | None] | None = None
     narrow: bool = True
-    """Whether a narrow screen has it."""
+    """True if a narrow screen has it."""
 
     def of(self, item: Mapping[str, Any]) -> Any:
         return self.value(item) if callable(self.value) else item.get(self.value)
@@ -51,7 +51,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """What the template `_table.html` shows."""
+    """A table as the macro in `_parts.html` shows it."""
 
     name: str
     columns: Sequence[Column]
@@ -130,7 +130,7 @@ def options(**given: str | None) -> list[str]:
 
 
 def size(view: View) -> int:
-    """How many items a page of a table asks for; more for a file."""
+    """The number of items that a page of a table asks for; more for a file."""
     return CSV_PAGE if view.query.get("format") == "csv" else PAGE
 
 

@@ -51,7 +51,7 @@ _ACTS: Final[dict[str, tuple[str, tuple[str, ...], bool]]] = {
         True,
     ),
 }
-"""What can be done with an agent: the verb for people, the consequence, and whether it takes something away."""
+"""The acts on an agent: the verb for people, the consequence, and whether it takes something away."""
 
 
 async def overview(view: View) -> Found:
@@ -203,7 +203,7 @@ async def versions(view: View) -> Found:
 
 
 def _changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[str]:
-    """What is different in a version, in words."""
+    """The differences of a version, in words."""
     if before is None:
         yield "registered"
         return
@@ -232,7 +232,7 @@ async def permissions(view: View) -> Found:
     return Shown("agent_permissions.html", f"{name}: permissions", {**values, **_tabs(view, name, "permissions")})
 
 
-# --- what can be done with it -----------------------------------------------------------------------------------------
+# --- acts -----------------------------------------------------------------------------------------------------------
 
 
 async def _act(view: View) -> Act:

@@ -88,7 +88,7 @@ async def register(view: View) -> Found:
 
 
 async def _beside(view: View, missing: list[dict[str, Any]], noun: str, body: dict[str, Any]) -> Any:
-    """What belongs to the agent; if it cannot be made, the page says so, since the agent is there."""
+    """A thing that belongs to the agent; if it cannot be made, the page says so, since the agent is there."""
     try:
         return await view.send("POST", noun, body=body)
     except Problem as problem:
