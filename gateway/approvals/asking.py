@@ -87,7 +87,7 @@ class Asking:
     requirements: tuple[Requirement, ...]
     key_id: str
     decision_id: str
-    # What lists and entries may show of it: no content.
+    # The facts that lists and entries may show: no content.
     about: Fields
 
     @property

@@ -33,7 +33,7 @@ class RawCall:
 
     organization: str
     agent_id: str
-    # For whom the agent acts: the agents that have handed their rights on, and the person (issuer and subject).
+    # The agent acts for these: the agents that have handed their rights on, and the person (issuer and subject).
     delegation: Sequence[Any]
     person: tuple[str, str] | None
     upstream_id: str
@@ -90,7 +90,7 @@ class RawCall:
 
 
 def opened(text: str) -> dict[str, Any]:
-    """What `RawCall.shown` has made: the body as text, or as base64 where it is none."""
+    """The document that `RawCall.shown` has made: the body as text, or as base64 where it is none."""
     found: dict[str, Any] = orjson.loads(text)
     raw = base64.b64decode(found.pop("body"))
     try:
@@ -100,7 +100,7 @@ def opened(text: str) -> dict[str, Any]:
 
 
 def committed(salt: bytes, digest: bytes) -> str:
-    """What the log has of a call: nothing can be told from it without the salt."""
+    """The commitment to a call in the log: nothing can be told from it without the salt."""
     return commitment(salt, "approval_call", digest)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewRecord:
-    """What one person said. `meets` has the numbers of the requirements that the person counts for."""
+    """The word of one person. `meets` has the numbers of the requirements that the person counts for."""
 
     actor: str
     name: str

@@ -1,7 +1,7 @@
-"""What people do with requests for approval: list, look at the call, approve, deny, revoke.
+"""The acts of people on requests for approval: list, look at the call, approve, deny, revoke.
 
-As in the registry's own changes each function is one transaction with its audit entries. Who may do this at all is the
-control API's to check; who counts for a requirement is checked here, when a review is made and again when the quorum is
+As in the registry's own changes each function is one transaction with its audit entries. The control API checks roles
+and scopes. This file checks that a person counts for a requirement, when a review is made and again when the quorum is
 counted. Any doubt leaves a request as it is, and then it expires, which denies.
 Specification: docs/explanation/approvals.md.
 """
@@ -40,12 +40,12 @@ from gateway.secrets.vault import Vault
 
 NOUN: Final = "approvals"
 GRANT_SECONDS: Final = 3600
-"""How long an approval can be used."""
+"""The time for which an approval can be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """Who acts: an operator, or a user of the gateway's machine, whose `id` is the actor."""
+    """The person who acts: an operator, or a user of the gateway's machine, whose `id` is the actor."""
 
     actor: str
     id: str
@@ -82,7 +82,7 @@ def one(registry: Registry, organization: str, request: str) -> RequestRecord:
 
 
 def look(registry: Registry, vault: Vault, reviewer: Reviewer, organization: str, request: str) -> dict[str, Any]:
-    """The whole call, for somebody who may review it. That they looked is an entry."""
+    """The whole call, for somebody who may review it. Each look is an entry."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
         row = _find(session, tenant, request)
@@ -252,7 +252,7 @@ def _counts(
 
 
 def _missing(session: Session, tenant: Organization, row: ApprovalRequest) -> list[int]:
-    """How many more people each requirement needs. Reviews of people who may not review any more do not count."""
+    """The number of people that each requirement still needs, without those who may not review any more."""
     given = select(ApprovalReview).where(ApprovalReview.request_id == row.id, ApprovalReview.verdict == "approved")
     reviews = [each for each in session.exec(given).all() if _still_may(session, tenant, each.actor)]
     found: list[int] = []

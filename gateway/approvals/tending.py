@@ -1,6 +1,6 @@
 """The control process's care for requests: it writes down what has expired, was closed or used. It decides nothing.
 
-Whoever needs to know whether a request stands looks at the time and the log. So it does not matter when this runs.
+Callers that need to know if a request stands look at the time and the log. So it does not matter when this runs.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _settle(session: Session, request: str, used_by: Callable[[str], str], now_n
     session.flush()
     if state == "closed" and was_approved:
         reviews.take_back(session, tenant, row, by, why)
-    elif state != "used":  # of which the log told when it happened
+    elif state != "used":  # the log told of a use when it happened
         reviews.settled(session, tenant, row, by, state, why)
     return True
 

@@ -1,6 +1,6 @@
 """Calls that people must approve: find or make the request of one, hold its client for a while, say that it was used.
 
-A call that asks is a decision that denies; the call that runs is another one, judged from the beginning. What is here
+A call that asks is a decision that denies; the call that runs is another one, judged from the beginning. This file
 only brings the two together: the log decides whether an approval can be used (`gateway/audit/grants.py`). While a
 client is held its request has no place among those in progress, and nothing is reserved for it.
 Specification: docs/explanation/approvals.md.
@@ -31,7 +31,7 @@ from gateway.shares import NoShareError, Shares
 logger = logging.getLogger("gateway.dataplane.approving")
 
 POLL_SECONDS: Final = 0.25
-"""How often the requests of held clients are looked at, all at once."""
+"""The requests of held clients are looked at so often, all at once."""
 RETRY_SECONDS: Final = 10
 """When a client that was not held shall ask again."""
 
@@ -107,7 +107,7 @@ class Approvals:
     async def settle(self, consent: Consent, found: Authorization, decision: str) -> None:
         """The decision is recorded: raises the refusal of a call that may not run, or says that the approval is used.
 
-        What people see of that may come later; the log has it already.
+        Lists may show that later; the log has it already.
         """
         if found.code == APPROVAL:
             raise self._denial(consent, found)
@@ -227,7 +227,7 @@ def _raw(admitted: Admitted) -> RawCall:
 
 
 def _about(admitted: Admitted, call: Call) -> dict[str, str | int | bool | None]:
-    """What lists and entries show of a call: no content."""
+    """The facts of a call that lists and entries show: no content."""
     principal = admitted.principal
     return {
         "agent_name": principal.name,

@@ -1,4 +1,4 @@
-"""What the registry knows of requests for approval besides their rows: their states, and what is sealed for them.
+"""Facts about requests for approval besides their rows: their states, and the place that their calls are sealed for.
 
 `gateway/approvals/` has the changes. Specification: docs/explanation/approvals.md.
 """

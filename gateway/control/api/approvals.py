@@ -33,7 +33,7 @@ _CALL = shapes.closed(
 
 
 class RequestQuery(PageQuery):
-    """Which requests are wanted."""
+    """A choice of requests."""
 
     state: Literal["waiting", "approved", "denied", "expired", "closed", "used", "revoked"] | None = Field(
         None, description="Only those in this state."
@@ -42,7 +42,7 @@ class RequestQuery(PageQuery):
 
 
 class Denial(Body):
-    """Why a call may not run."""
+    """The reason of a denial."""
 
     reason: str = Field(description="Why; it stays in the audit log.", min_length=1)
 
