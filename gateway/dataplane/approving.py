@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from gateway.approvals.asking import Asking, Askings, Request
 from gateway.approvals.calls import MAX_BODY, RawCall, committed
@@ -49,6 +50,7 @@ class Consent:
     """The request of a call. `document` is the approval that the call can use; None while there is none."""
 
     request: Request
+    organization: str
     commitment: str
     document: Mapping[str, Any] | None
     # The request was made by this very call.
@@ -63,12 +65,12 @@ class Consent:
 
 
 class Approvals:
-    """The approvals of one worker's calls. `url` is where people review a request, with its id in the place of `{}`."""
+    """The approvals of one worker's calls. `dashboard` is the address of the pages where people review them."""
 
-    def __init__(self, askings: Askings, hold: float, url: str, most_held: int) -> None:
+    def __init__(self, askings: Askings, hold: float, dashboard: str, most_held: int) -> None:
         self._askings = askings
         self._hold = hold
-        self._url = url
+        self._dashboard = dashboard
         self._held = Shares("calls that wait for people", most_held)
         self._waiting: dict[str, set[asyncio.Future[str]]] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -76,7 +78,7 @@ class Approvals:
     @classmethod
     def of_settings(cls, settings: Settings, askings: Askings) -> Approvals:
         base = settings.control_url.rstrip("/") or f"http://{settings.control_host}:{settings.control_port}"
-        return cls(askings, settings.approval_hold, f"{base}/dashboard/approvals/{{}}", settings.max_requests)
+        return cls(askings, settings.approval_hold, f"{base}/dashboard", settings.max_requests)
 
     async def of(self, admitted: Admitted, call: Call, found: Authorization) -> Consent:
         """The request of a call that policies allow only after an approval; makes it if there is none."""
@@ -102,7 +104,7 @@ class Approvals:
             new = request.decision_id == observed.decision_id
         promise = committed(request.salt, digest)
         approved = request.state == "approved" and request.stands(now)
-        return Consent(request, promise, self._askings.approval(request) if approved else None, new)
+        return Consent(request, raw.organization, promise, self._askings.approval(request) if approved else None, new)
 
     async def settle(self, consent: Consent, found: Authorization, decision: str) -> None:
         """The decision is recorded: raises the refusal of a call that may not run, or says that the approval is used.
@@ -126,7 +128,7 @@ class Approvals:
         if request.state == "approved":
             why = "it is approved, and its policies demand something else since then"
             return Denied(APPROVAL, reasons=[*found.reasons, why])
-        url = self._url.replace("{}", request.id)
+        url = f"{self._dashboard}/o/{quote(consent.organization, safe='')}/approvals/{request.id}"
         until = shown_time(request.expires_ns // 10**9)
         told = (
             f"the request {request.id} waits for that until {until}: {url}; send the same call again once it is given"

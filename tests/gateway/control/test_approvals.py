@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
-from gateway.approvals.asking import Asking, Askings
-from gateway.approvals.calls import RawCall
 from gateway.audit import grants
 from gateway.audit.entry import decode
 from gateway.audit.log_files import opened_log
-from gateway.identifiers import new_id
 from gateway.policy.approvals import Requirement
 from gateway.registry.organizations.changes import create_organization
+from tests.gateway.approvals.asked import asked
 from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.conftest import Client, Control
 
 
 def ask(control: Control, *demanded: Requirement, body: bytes = b'{"model":"m"}') -> str:
     """A request for approval, as a worker makes it."""
-    home = control.home
-    call = RawCall(
-        organization=ORG,
-        agent_id=home.agent("bot", owner="dana") if not _agents(control) else _agents(control)[0],
-        delegation=[],
-        person=None,
-        upstream_id="ups_a",
-        base_url="http://127.0.0.1:1",
-        method="POST",
-        path="/v1/chat/completions",
-        query={},
-        headers={"openai-beta": "x"},
-        content_type="application/json",
-        body=body,
-    )
-    requirements = demanded or (Requirement("big"),)
-    asking = Asking(
-        call=call,
-        digest=call.digest(requirements),
-        requirements=requirements,
-        key_id="",
-        decision_id=new_id("dec"),
-        about={"action": "chat.completions", "model": "m", "method": "POST", "path": call.path},
-    )
-    return Askings(home.data.registry_db, home.vault, "boot_a").ask(asking, time.time_ns()).id
+    home, found = control.home, _agents(control)
+    return asked(home, found[0] if found else home.agent("bot", owner="dana"), *demanded, body=body)
 
 
 def _agents(control: Control) -> list[str]:

@@ -107,7 +107,7 @@ async def test_a_call_asks_is_approved_and_runs_once(gateway: Gateway) -> None:
     message = first.json["error"]["message"]
     assert request in message
     assert "big models cost much" in message
-    assert f"/dashboard/approvals/{request}" in message
+    assert f"/dashboard/o/{ORG}/approvals/{request}" in message
     assert first.json["error"]["details"][0]["approval"] == request
     assert (first.headers["retry-after"], first.headers["x-should-retry"]) == ("10", "false")
     assert (await gateway.chat("gpt-big")).status == 403
@@ -297,7 +297,7 @@ async def test_a_client_that_is_not_held_comes_again(
         await ask(gateway.port, gateway.key, streamed)
     request = await waiting(gateway)
     assert request in str(caught.value)
-    assert "/dashboard/approvals/" in str(caught.value)
+    assert f"/dashboard/o/{ORG}/approvals/{request}" in str(caught.value)
     await act(gateway, reviews.approve, request)
     assert await ask(gateway.port, gateway.key, streamed) == "hi"
     assert len(gateway.upstream.seen) == 1

@@ -14,6 +14,8 @@ from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
 from gateway.control.dashboard import pages
 from gateway.identifiers import new_id
+from gateway.policy.approvals import Requirement
+from tests.gateway.approvals.asked import asked
 from tests.gateway.control.dashboard.conftest import Served
 from tests.gateway.control.dashboard.test_pages import Things, both, shown
 
@@ -91,6 +93,30 @@ def test_a_person_enters_registers_an_agent_and_leaves(served: Served, browser: 
     page.click(".menu summary")
     page.click("text=Log out")
     page.wait_for_url("**/dashboard/login")
+    assert browser.complaints == []
+
+
+@pytest.mark.slow
+def test_a_reviewer_looks_and_approves(served: Served, browser: Browser) -> None:
+    """The whole call is shown by a form, which the pages that are opened by their addresses leave out."""
+    evil = "<img src=x onerror=alert(1)>" + "W" * 300
+    agent = served.home.agent("bot", owner="dana")
+    request = asked(served.home, agent, Requirement(evil[:200]), body=evil.encode(), model=evil[:200])
+    page = browser.page
+    browser.open("/dashboard/o/default/approvals?state=waiting")
+    page.click("tbody tr a")
+    page.click("text=Look at the whole call")
+    page.wait_for_selector("text=What will run")
+    assert page.locator("pre").first.inner_text() == evil
+    assert violations(browser) == []
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.locator("form", has_text="Approved, the call runs").locator("input[name=reason]").fill("fine")
+    page.click("button:text-is('Approve')")
+    page.wait_for_url(f"**/approvals/{request}")
+    assert page.locator(".head span.badge").inner_text() == "approved"
+    assert violations(browser) == []
+    assert page.locator("img").count() == 0
     assert browser.complaints == []
 
 

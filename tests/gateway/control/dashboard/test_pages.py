@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from gateway.cli import build
 from gateway.control.dashboard import pages
 from gateway.control.dashboard.shown import Page
 from gateway.identity.operator_roles import ROLES
+from gateway.policy.approvals import Requirement
 from gateway.registry.agents import registration
 from gateway.registry.keys.changes import create_key
 from gateway.registry.limits import usage_limits
@@ -25,6 +28,7 @@ from gateway.registry.organizations.changes import create_organization
 from gateway.registry.policies import bindings
 from gateway.registry.upstreams import changes as upstreams
 from gateway.usage import rollup
+from tests.gateway.approvals.asked import asked
 from tests.gateway.cli import remote_scripts
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.dashboard.conftest import Person, Served, text_of
@@ -33,6 +37,10 @@ DECISIONS = {
     "default": "dec_00000000-0000-7000-8000-000000000001",
     "acme": "dec_00000000-0000-7000-8000-000000000002",
 }
+
+
+VERBS = {"keys": ("revoke", "rotate"), "approvals": ("deny", "approve", "revoke")}
+"""The forms that share a path, by its beginning."""
 
 
 @dataclass
@@ -45,12 +53,13 @@ class Things:
     limit: str
     operator: str
     token: str
+    approval: str
 
     def inside(self, other: Things) -> Things:
         """What another organization has, as if it were this one's."""
         return replace(other, organization=self.organization)
 
-    def of(self, page: Page, verb: str = "suspend") -> str:
+    def of(self, page: Page, verb: str = "") -> str:
         """The address of a page about these things."""
         names = {
             "organization": self.organization,
@@ -61,8 +70,8 @@ class Things:
             "operator": self.operator,
             "token": self.token,
             "upstream": "openai",
-            "approval": "apr_01938c5e-0000-7000-8000-000000000000",
-            "verb": {"keys": "revoke", "approvals": "deny"}.get(page.path.partition("/")[0], verb),
+            "approval": self.approval,
+            "verb": verb or VERBS.get(page.path.partition("/")[0], ("suspend",))[0],
         }
         base = "/dashboard/" if page.everywhere else "/dashboard/o/{organization}/"
         return (base + page.path).format(**names).removesuffix("/") or "/"
@@ -116,7 +125,9 @@ def both(served: Served) -> dict[str, Things]:
         token = operators.create_token(
             home.registry, home.peppers, actor=ACTOR, organization=name, operator=holder.id
         ).record
-        found[name] = Things(name, agent.id, key.id, limit.id, holder.id, token.id)
+        demanded = Requirement(f"mark-of-{name}", quorum=2)
+        approval = asked(home, agent.id, demanded, organization=name, model=f"mark-of-{name}")
+        found[name] = Things(name, agent.id, key.id, limit.id, holder.id, token.id, approval)
     remote_scripts.fill(home.data)
     return found
 
@@ -130,9 +141,8 @@ def forms() -> list[Page]:
 
 
 def shown() -> list[Page]:
-    """Those that are there: no approval is, and each person's sessions are its own."""
-    absent = ("approvals/{approval}", "sessions/{token}")
-    return [each for each in pages.PAGES if not each.changes and each.path and not each.path.startswith(absent)]
+    """Those that are there: each person's sessions are its own."""
+    return [each for each in pages.PAGES if not each.changes and each.path and "sessions/{token}" not in each.path]
 
 
 def test_each_page_for_each_role(served: Served, both: dict[str, Things]) -> None:
@@ -160,29 +170,55 @@ def test_each_page_for_each_role(served: Served, both: dict[str, Things]) -> Non
 def test_each_form_for_each_role(served: Served, both: dict[str, Things]) -> None:
     mine, theirs = both["acme"], both["default"]
     home = served.person("root")
+    cases = [(each, verb) for each in forms() for verb in VERBS.get(each.path.partition("/")[0], ("",))]
 
     def state() -> list[str]:
-        found = [home.page(each.of(page)) for each in both.values() for page in shown()[:6]]
+        looked_at = [*shown()[:6], *(each for each in shown() if each.path == "approvals/{approval}")]
+        found = [home.page(each.of(page)) for each in both.values() for page in looked_at]
         return [re.sub(r'name="(csrf|once)" value="[^"]+"', "", each) for each in found]
 
     for role in ("viewer", "auditor"):
         person = served.person(role, role, "acme")
         before = state()
-        for page in forms():
+        for page, verb in cases:
             # Sessions are everybody's own, so that of another operator is none.
             status = 404 if page.path.startswith("sessions") else 403
-            assert person.post(mine.of(page), {"name": "new"}).status_code == status, (role, page.path)
+            answer = person.post(mine.of(page, verb), {"name": "new", "reason": "x"})
+            assert answer.status_code == status, (role, page.path, verb)
         assert state() == before
     owner = served.person("owner", "owner", "acme")
     before = state()
-    for page in forms():
-        assert owner.post(theirs.of(page)).status_code == 404, page.path  # before anything is asked
-        assert owner.post(mine.of(page), {"csrf": "LEFT OUT", "name": "new"}).status_code == 403, page.path
-        assert owner.post(mine.of(page), {"name": "new"}, sec_fetch_site="cross-site").status_code == 403, page.path
-        assert owner.get(mine.of(page)).status_code in (200, 404), page.path  # a GET changes nothing
-        if (inside := mine.inside(theirs).of(page)) != mine.of(page):
-            assert owner.post(inside).status_code in (403, 404, 422), page.path
+    for page, verb in cases:
+        path = mine.of(page, verb)
+        assert owner.post(theirs.of(page, verb)).status_code == 404, path  # before anything is asked
+        assert owner.post(path, {"csrf": "LEFT OUT", "name": "new"}).status_code == 403, path
+        assert owner.post(path, {"name": "new"}, sec_fetch_site="cross-site").status_code == 403, path
+        assert owner.get(path).status_code in (200, 404), path  # a GET changes nothing
+        if (inside := mine.inside(theirs).of(page, verb)) != path:
+            assert owner.post(inside, {"reason": "x"}).status_code in (403, 404, 422), path
     assert state() == before
+
+
+def test_two_people_look_and_approve_a_call(served: Served, both: dict[str, Things]) -> None:
+    """From the link of the refusal, by the login page, to the call and an answer."""
+    things = both["acme"]
+    path = f"/dashboard/o/acme/approvals/{things.approval}"
+    away = served.stranger().get(path)
+    assert (away.status_code, away.headers["location"]) == (303, f"/dashboard/login?{urlencode({'next': path})}")
+    (body,) = re.findall(r"<pre>(.*?)</pre>", served.person("root").post(f"{path}/look").text)
+    assert html.unescape(body) == '{"model":"m"}'
+    for number, (name, state) in enumerate((("ada", "waiting"), ("bea", "approved"))):
+        person = served.person(name, "admin", "acme")
+        page = person.page(path)
+        assert (f"{2 - number} missing" in page, "mark-of-acme" in page, "<pre>" in page) == (True, True, False)
+        assert f'href="{path}"' in person.page("/dashboard/o/acme/approvals", state="waiting")
+        done = person.post(f"{path}/say/approve", {"reason": f"fine for {name}"})
+        assert (done.status_code, done.headers["location"]) == (303, path)
+        assert (f">{state}<" in person.page(path), f"fine for {name}" in person.page(path)) == (True, True)
+    again = person.post(f"{path}/say/deny", {"reason": "too late"})
+    assert (again.status_code, "approval_settled" in again.text) == (409, True)
+    assert person.post(f"{path}/say/revoke", {"reason": "oops"}).status_code == 303
+    assert ">revoked<" in person.page(path)
 
 
 def test_an_agent_is_registered_and_runs_by_what_the_page_says(served: Served, both: dict[str, Things]) -> None:
@@ -327,7 +363,7 @@ def hostile(served: Served, person: Person, most: int) -> None:
     for number, text in enumerate(texts(most)):
         if not text.isprintable():
             continue
-        registration.register_agent(
+        made = registration.register_agent(
             served.home.registry,
             actor=ACTOR,
             organization="default",
@@ -336,11 +372,18 @@ def hostile(served: Served, person: Person, most: int) -> None:
             labels={"note": text},
             reason=text,
         )
+        approval = asked(served.home, made.id, Requirement(text), body=text.encode(), model=text)
+        if number % 5 == 0 or most > 50:
+            check(person.post(f"/dashboard/o/default/approvals/{approval}/look").text, text)
+            person.post(f"/dashboard/o/default/approvals/{approval}/say/deny", {"reason": text})
+            page = person.page(f"/dashboard/o/default/approvals/{approval}")
+            check(page, text)
+            assert ">denied<" in page
         places = [f"agents/evil-{number}", f"agents/evil-{number}/versions", f"agents/evil-{number}/do/revoke"]
         for place in places if number % 5 == 0 or most > 50 else places[:1]:
             check(person.page(f"/dashboard/o/default/{place}"), text)
-    query = person.page("/dashboard/o/default/agents")
-    check(query, None)
+    for place in ("agents", "approvals", "approvals?state=denied"):
+        check(person.page(f"/dashboard/o/default/{place}"), None)
     for text in texts(most):
         for place in ("agents", "decisions"):
             answer = person.get(f"/dashboard/o/default/{place}", search=text, team=text, reason=text, model=text)
