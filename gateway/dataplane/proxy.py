@@ -340,7 +340,12 @@ class DataPlane:
             )
             await self._recorder.decided(judged)
             if consent is not None and self._approvals is not None:
-                await self._approvals.settle(consent, found.authorization, observed.decision_id)
+                try:
+                    await self._approvals.settle(consent, found.authorization, observed.decision_id)
+                except asyncio.CancelledError:
+                    if found.authorization.allow:  # as in `decided`: the log has an open decision
+                        await self._recorder.completed(Carried.of(judged), "gateway_stopped")
+                    raise
             if not found.authorization.allow:
                 raise denial(found.authorization)
             return judged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from typing import Any
@@ -315,4 +316,22 @@ async def test_a_held_client_that_leaves_leaves_nothing_behind(start: Start) -> 
     await until(lambda: not approvals._waiting and approvals._held.taken == 0)
     await act(gateway, reviews.approve, request)
     assert gateway.upstream.seen == []
+    assert gateway.open_decisions() == 0
+
+
+async def test_a_stop_while_its_use_is_noted_closes_the_record(start: Start) -> None:
+    """From its decision on a call has an end in the log, also while lists are yet to show that its approval is used."""
+    gateway = await start(approval_hold=0.0, drain_timeout=0.0)
+    assert (await gateway.chat("gpt-big")).status == 403
+    await act(gateway, reviews.approve, await waiting(gateway))
+    with closing(sqlite3.connect(gateway.data.registry_db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        running = asyncio.create_task(gateway.chat("gpt-big"))
+        await until(gateway.open_decisions)
+        gateway.stop.set()
+        await gateway.serving
+        other.execute("ROLLBACK")
+    await asyncio.gather(running, return_exceptions=True)
+    assert gateway.upstream.seen == []
+    assert [each["outcome"] for each in await gateway.entries("completed")] == ["gateway_stopped"]
     assert gateway.open_decisions() == 0
