@@ -1,8 +1,9 @@
 """Guards: an answer that lists things, of which a client gets those that it may use.
 
 The whole list is held back until it is complete. If a thing has to go it is written anew, otherwise it is sent as it
-came. For a key of certain things a list that cannot be read becomes an empty one: what is not known to be inside stays
-out. The salted digest in the log is of what the provider sent.
+came. For a key of certain things it is always written anew, and a list that cannot be read becomes an empty one: what
+is not known to be inside stays out, such as the first of two members with one name. The salted digest in the log is of
+what the provider sent.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class ListTap:
         stay = {*self._among([each for each in named if each])}
         if not self._strict:
             stay.add("")
-        changed = False
+        changed = self._strict
         for holder, member, name in lists:
             listed = holder[member]
             holder[member] = [each for each in _elements(listed) if self._name(each, name) in stay]

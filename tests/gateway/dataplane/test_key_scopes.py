@@ -94,6 +94,14 @@ async def test_the_list_of_models_has_those_of_the_key(gateway: Gateway) -> None
         listing = await gateway.send(gateway.request(None, key))
         assert listing.json["data"] == []
         assert b"gpt-5" not in listing.body
+    for twice in (
+        b'{"data": [{"id": "gpt-5"}], "data": [{"id": "gpt-4o"}]}',
+        b'{"data": [{"id": "gpt-5", "id": "gpt-4o"}]}',
+    ):
+        gateway.upstream.handler = answer(twice)
+        listing = await gateway.send(gateway.request(None, key))
+        assert listing.json["data"] == [{"id": "gpt-4o"}]
+        assert b"gpt-5" not in listing.body, "clients may read the first of two members"
     gateway.upstream.handler = answer({"error": {"message": "later", "code": None}}, status=429)
     assert (await gateway.send(gateway.request(None, key))).json["error"]["message"] == "later"
     one = await gateway.send(gateway.request(None, key, path="/v1/models/gpt-5"))
