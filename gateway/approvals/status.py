@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any, Final
 
 from sqlalchemy import func
@@ -27,7 +26,7 @@ class Approvals:
 
     name = "approvals"
 
-    def __init__(self, data: DataDirectory) -> None:
+    def __init__(self, data: DataDirectory, registry: Registry) -> None:
         self._waiting: dict[str, tuple[int, int]] = {}
         self._undecided: dict[str, int] = {}
         now = time.time_ns()
@@ -35,7 +34,7 @@ class Approvals:
         counted = select(Organization.name, func.count(), func.min(row.created_ns)).join(
             row, col(row.organization_id) == Organization.id
         )
-        with closing(Registry.open(data)) as registry, registry.read() as session:
+        with registry.read() as session:
             waiting = counted.where(row.state == "waiting", row.expires_ns > now)
             for name, many, since in session.exec(waiting.group_by(Organization.name)):
                 self._waiting[name] = many, since

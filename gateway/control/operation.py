@@ -96,7 +96,7 @@ class Context:
     vault: Vault
     cursors: Cursors
     bundles: Bundles
-    health: Callable[[str | None], Mapping[str, Any]] | None = None
+    health: Callable[[str | None, Registry], Mapping[str, Any]] | None = None
     """What `gateway status` says, or the part of an organization, if the process of this API can tell. Blocks."""
     followed: Callable[[str], bool] | None = None
     """Tells whether the branch that policies come from has a commit, if the process of this API can tell."""

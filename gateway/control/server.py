@@ -152,7 +152,7 @@ class ControlApi:
         source: KeySource | None = None,
         stop: asyncio.Event | None = None,
         writer: AuditWriter | None = None,
-        health: Callable[[str | None], Mapping[str, Any]] | None = None,
+        health: Callable[[str | None, Registry], Mapping[str, Any]] | None = None,
         followed: Callable[[str], bool] | None = None,
         settings: Settings | None = None,
     ) -> ControlApi:

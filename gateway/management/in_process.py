@@ -157,10 +157,10 @@ class _Context(Context):
 
         return Bundles(self.data.bundles)
 
-    def _health(self, organization: str | None) -> Mapping[str, Any]:
+    def _health(self, organization: str | None, registry: Registry) -> Mapping[str, Any]:
         from gateway.processes import status_answer
 
-        return status_answer.answer(self.settings, organization)
+        return status_answer.answer(self.settings, organization, registry)
 
     def _followed(self, commit: str) -> bool:
         from gateway.policy.rollout import whereabouts

@@ -171,16 +171,21 @@ class Facts:
         return sum(each.organization == organization for each in self.clients)
 
 
-def look(settings: Settings) -> Facts:
-    """Read everything. Raises `GatewayError` if there is no gateway there, or its registry cannot be read."""
+def look(settings: Settings, opened: Registry | None = None) -> Facts:
+    """Read everything. Raises `GatewayError` if there is no gateway there, or its registry cannot be read.
+
+    `opened` is the registry, if it is open: another one would have to learn its statements anew, which takes longest.
+    """
     data = settings.data
     now_ns = time.time_ns()
-    registry = Registry.open(data)
+    registry = opened or Registry.open(data)
     try:
         found = inventory.take(registry, now_ns)
         edited = _edited(registry, data)
+        nouns = [each(data, registry) for each in parts.STATUS]
     finally:
-        registry.close()
+        if opened is None:
+            registry.close()
     logs, refusal = _logs(data)
     vault = Vault.tried(KeySource.of(settings))
     return Facts(
@@ -194,7 +199,7 @@ def look(settings: Settings) -> Facts:
         sealed=inventory.sealed_faults((each for tenant in found.tenants for each in tenant.upstreams), vault),
         keys=_key_faults(data, vault),
         certificates=certificates.expiring(settings, now_ns),
-        parts=[each(data) for each in parts.STATUS],
+        parts=nouns,
         edited=edited,
         outages=outages.read(data.runtime_db, members(data), now_ns),
         uses=key_uses.read(data.runtime_db),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from gateway.processes import findings, status
 from gateway.processes.openness import Access
 from gateway.processes.status import Facts, Logs, Policies, Process, count
+from gateway.registry.database import Registry
 from gateway.registry.documents import age, plain, timestamp
 from gateway.registry.inventory import Inventory, Tenant
 from gateway.runtime.contacts import OpenBreaker
@@ -23,9 +24,9 @@ _OF_AN_ORGANIZATION: Final = ("agents", "stops", "outages", "suspended", "upstre
 """The members of the document that say nothing but what belongs to the organizations in it."""
 
 
-def answer(settings: Settings, organization: str | None = None) -> dict[str, Any]:
+def answer(settings: Settings, organization: str | None = None, registry: Registry | None = None) -> dict[str, Any]:
     """All of it, or the part of an organization, as JSON values. Blocks, for seconds if a listener does not answer."""
-    facts = status.look(settings)
+    facts = status.look(settings, registry)
     if organization is not None:
         return _answer_for(facts, organization, settings)
     judged = findings.judge(facts, settings)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from gateway.data_directory import DataDirectory
+from gateway.registry.database import Registry
 from gateway.registry.inventory import Tenant
 from gateway.telemetry.findings import Finding
 
@@ -16,7 +17,7 @@ class StatusPart(Protocol):
     name: str
     """The member of the document."""
 
-    def __init__(self, data: DataDirectory) -> None: ...
+    def __init__(self, data: DataDirectory, registry: Registry) -> None: ...
 
     def rows(self, tenant: Tenant) -> list[Any]:
         """The things of an organization in the document."""

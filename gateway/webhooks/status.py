@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.data_directory import DataDirectory
+from gateway.registry.database import Registry
 from gateway.registry.inventory import Tenant
 from gateway.telemetry.findings import Finding
 from gateway.webhooks.deliveries import fares, states
@@ -16,7 +17,7 @@ class Webhooks:
 
     name = "webhooks"
 
-    def __init__(self, data: DataDirectory) -> None:
+    def __init__(self, data: DataDirectory, registry: Registry) -> None:
         self._states = states(data.runtime_db)
 
     def rows(self, tenant: Tenant) -> list[Any]:

@@ -65,4 +65,4 @@ def show(ask: Ask) -> Answer:
     """
     if ask.context.health is None:
         raise Problem(503, "overloaded", "this process does not know the gateway's state", hint="try again")
-    return Answer(body=ask.context.health(ask.caller.organization))
+    return Answer(body=ask.context.health(ask.caller.organization, ask.registry))

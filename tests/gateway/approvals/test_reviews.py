@@ -261,7 +261,7 @@ def test_status_says_what_waits_and_of_what_nobody_was_told(desk: Desk) -> None:
     from gateway.registry.webhooks import add_webhook
 
     def said() -> list[str]:
-        part = Approvals(desk.home.data)
+        part = Approvals(desk.home.data, desk.home.registry)
         (tenant,) = inventory.take(desk.home.registry, time.time_ns()).tenants
         return [each.message for each in part.findings(tenant, "")] + [text for _, text in part.lines(tenant, "", 0)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from gateway.processes import findings, status
 from gateway.processes.creation import create
 from gateway.processes.status import Facts, Log, Logs, Process
 from gateway.processes.version import version
+from gateway.registry.database import Registry
 from gateway.registry.inventory import AgentState, Tenant
 from gateway.settings import Settings
 
@@ -101,6 +103,21 @@ def test_every_line_says_what_to_do(facts: Facts, settings: Settings) -> None:
     assert all(each.todo for each in found)
     where = f" --data {settings.data.path}"
     assert found[0].todo == f"type `gateway up{where}`"
+
+
+def test_a_process_that_asks_again_has_its_statements_already(settings: Settings) -> None:
+    """Most of the time that a status takes goes into a registry's first statements."""
+    with closing(Registry.open(settings.data)) as registry:
+        known = registry._engine._compiled_cache
+        assert known is not None
+        before = len(known)
+        first = status.look(settings, registry)
+        learned = len(known)
+        assert learned - before > 20
+        again = status.look(settings, registry)
+        assert len(known) == learned
+    assert again.inventory == first.inventory
+    assert again.inventory == status.look(settings).inventory
 
 
 def test_an_old_or_broken_key_of_tokens(facts: Facts, settings: Settings) -> None:
