@@ -104,6 +104,7 @@ def list_agents(
     ] = None,
     status: Annotated[str | None, typer.Option("--status", help="Only those of this status.")] = None,
     team: Annotated[str | None, typer.Option("--team", help="Only those of this team.")] = None,
+    owner: Annotated[str | None, typer.Option("--owner", metavar="OWNER", help="Only those of this owner.")] = None,
     search: Annotated[
         str | None, typer.Option("--search", metavar="TEXT", help="Only those with this in their name or owner.")
     ] = None,
@@ -116,7 +117,8 @@ def list_agents(
     agents: list[Document] = []
     more = False
     with ask.gateway() as gateway:
-        wanted: dict[str, Any] = {"after": after, "status": status, "team": team, "search": search}
+        wanted: dict[str, Any] = {"after": after, "status": status, "team": team}
+        wanted |= {"owner": owner, "search": search}
         for page in gateway.pages("agents", most=limit, at=documents.time_text(at_ns), **wanted):
             agents += page["items"]
             more = page["next"] is not None

@@ -31,20 +31,23 @@ def agents(
     limit: int,
     status: str | None = None,
     team: str | None = None,
+    owner: str | None = None,
     search: str | None = None,
 ) -> tuple[list[AgentRecord], bool]:
     """The next agents, the oldest first, also those that have ended; and whether there are more.
 
     `search` is a part of a name or owner, in any case, or the beginning of an id.
     """
-    with reading(registry, organization) as (session, owner):
-        mine = select(Agent).where(Agent.organization_id == owner.id)
+    with reading(registry, organization) as (session, whole):
+        mine = select(Agent).where(Agent.organization_id == whole.id)
         if after is not None:
             mine = mine.where(col(Agent.id) > after)
         if status is not None:
-            mine = mine.where(review_dates.having(owner, status, time.time_ns()))
+            mine = mine.where(review_dates.having(whole, status, time.time_ns()))
         if team is not None:
             mine = mine.where(Agent.team == team)
+        if owner is not None:
+            mine = mine.where(Agent.owner == owner)
         if search is not None:
             mine = mine.where(
                 or_(
@@ -54,7 +57,7 @@ def agents(
                 )
             )
         rows = session.exec(mine.order_by(col(Agent.id)).limit(limit + 1)).all()
-        return [row_records.agent_record(owner, each) for each in rows[:limit]], len(rows) > limit
+        return [row_records.agent_record(whole, each) for each in rows[:limit]], len(rows) > limit
 
 
 def keys_of(registry: Registry, organization: str, agents: Sequence[str]) -> dict[str, list[str]]:

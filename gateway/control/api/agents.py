@@ -108,6 +108,7 @@ class AgentQuery(PageQuery):
 
     status: str | None = Field(None, description="Only those of this status.")
     team: str | None = Field(None, description="Only those of this team.")
+    owner: str | None = Field(None, max_length=200, description="Only those of this owner.")
     search: str | None = Field(
         None,
         max_length=200,
@@ -137,7 +138,7 @@ def standing(ask: Ask[None, StandingQuery]) -> Answer:
 def listed(ask: Ask[None, AgentQuery]) -> Answer:
     """List agents, also those that have ended, now or as they were at a time."""
     given = ask.query
-    place = ("agents", given.status or "", given.team or "", str(given.at or ""), given.search or "")
+    place = ("agents", given.status or "", given.team or "", str(given.at or ""), given.search or "", given.owner or "")
     after = position(ask, *place)
     if after is None and given.after is not None:
         after = queries.agent(ask.registry, ask.tenant, given.after).id
@@ -147,7 +148,9 @@ def listed(ask: Ask[None, AgentQuery]) -> Answer:
         wanted = [
             each.agent
             for each in then.agents
-            if given.status in (None, each.agent.status) and given.team in (None, each.agent.team)
+            if given.status in (None, each.agent.status)
+            and given.team in (None, each.agent.team)
+            and given.owner in (None, each.agent.owner)
         ]
         return paged(ask, wanted, last, *place)
     found, more = pages.agents(
@@ -156,6 +159,7 @@ def listed(ask: Ask[None, AgentQuery]) -> Answer:
         limit=given.limit,
         status=given.status,
         team=given.team,
+        owner=given.owner,
         search=given.search,
     )
     return paged(ask, found, found[-1].id if more else None, *place)

@@ -1,12 +1,13 @@
-"""Agents: the list, and registering one."""
+"""Agents: the list, those of the person who looks, and registering one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.control.dashboard import forms, tables
+from gateway.control.dashboard import forms, listing, tables
 from gateway.control.dashboard.door import View
+from gateway.control.dashboard.forms import Field
 from gateway.control.dashboard.shown import Found, Page, Shown
 from gateway.control.dashboard.tables import Column, Table, options
 from gateway.control.problems import Problem
@@ -16,6 +17,24 @@ STATES = ("", "active", "suspended", "expired", "revoked", "retired")
 
 async def listed(view: View) -> Found:
     wanted = {name: view.query.get(name) for name in ("search", "status", "team")}
+    empty = "No agent is like this. Register one: it gets a name, an owner, a policy and a key."
+    table = await _table(view, wanted, "agents", empty)
+    if view.query.get("format") == "csv":
+        return table.download()
+    return Shown("agents.html", "Agents", {"table": table, "states": STATES})
+
+
+async def mine(view: View) -> Found:
+    """Those whose owner is called as the person's operator is, which has no address, or as the person says."""
+    operator = view.caller.operator.name
+    owner = view.query.get("owner") or operator
+    table = await _table(view, {"owner": owner}, "my-agents", f"No agent has the owner {owner}.")
+    said = f"An operator has no address, so your operator's name, {operator}, is compared, or the owner that you name."
+    filters = [Field(name="owner", title="Owner", value=owner)]
+    return listing.page(view, "My agents", "agents", [("", table)], filters=filters, notes=[("", said)])
+
+
+async def _table(view: View, wanted: Mapping[str, str | None], name: str, empty: str) -> Table:
     reply = await view.get("agents", **wanted, cursor=view.query.get("cursor"), limit=tables.size(view))
     known: dict[str, Any] = {}
     if reply["items"] and view.may("usage") and view.may("keys"):
@@ -37,17 +56,8 @@ async def listed(view: View) -> Found:
         Column("Since", "since", "time", narrow=False),
         Column("Id", "id", "id", narrow=False),
     ]
-    table = Table.of(
-        view,
-        reply,
-        columns,
-        name="agents",
-        command=["agents", "list", *options(**wanted)],
-        empty="No agent is like this. Register one: it gets a name, an owner, a policy and a key.",
-    )
-    if view.query.get("format") == "csv":
-        return table.download()
-    return Shown("agents.html", "Agents", {"table": table, "states": STATES})
+    command = ["agents", "list", *options(**wanted)]
+    return Table.of(view, reply, columns, name=name, command=command, empty=empty)
 
 
 async def form(view: View) -> Found:
@@ -98,6 +108,7 @@ async def _beside(view: View, missing: list[dict[str, Any]], noun: str, body: di
 
 PAGES = [
     Page("agents", listed),
+    Page("mine", mine),
     Page("agents/new", form),
     Page("agents/new", register, changes=True),
 ]

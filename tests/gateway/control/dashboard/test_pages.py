@@ -241,6 +241,20 @@ def test_an_agent_is_registered_and_runs_by_what_the_page_says(served: Served, b
     assert 'value="dana"' in taken.text  # nothing has to be typed again
 
 
+def test_my_agents_are_those_of_my_name(served: Served, both: dict[str, Things]) -> None:
+    for name, owner in (("hers", "dana@example.org"), ("near", "dana@example.org.uk"), ("none", "")):
+        served.home.agent(name, owner=owner)
+    served.home.agent("mine", owner="dana")
+    dana = served.person("dana", "viewer", "default")
+    page = dana.page("/dashboard/o/default/mine")
+    assert re.findall(r'href="/dashboard/o/default/agents/([\w-]+)"', page) == ["mine"]
+    page = dana.page("/dashboard/o/default/mine", owner="dana@example.org")
+    assert re.findall(r'href="/dashboard/o/default/agents/([\w-]+)"', page) == ["hers"]
+    assert "gateway agents list --owner dana@example.org<" in page
+    assert len(dana.get("/dashboard/o/default/mine", format="csv").text.splitlines()) == 2
+    assert "No agent has the owner nobody" in served.person("nobody").page("/dashboard/o/default/mine")
+
+
 def test_an_agent_is_suspended_resumed_and_revoked(served: Served, both: dict[str, Things]) -> None:
     person = served.person()
     agent = "/dashboard/o/default/agents/bot"
