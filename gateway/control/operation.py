@@ -268,6 +268,7 @@ class Operation:
     answers with a feed of events (`event_streams.py`). A body has at most `most_bytes` and `most_values`. A `heavy` one
     takes seconds, so few are carried out at a time. One that `waits_for_others` takes as long as a server elsewhere
     likes, so it has a place of its own or is refused. One that `changes_nothing` is a POST only because it has a body.
+    The answer of one that `reveals` what is sealed is kept for no repeated request.
     A `public` one needs no token: its function gets a `Visit` (`logins.py`), and is awaited. One that is only `here` is
     for commands on the gateway's machine, and not served.
     """
@@ -282,6 +283,7 @@ class Operation:
     heavy: bool = False
     waits_for_others: bool = False
     changes_nothing: bool = False
+    reveals: bool = False
     about: Literal["tenant", "home", "nothing", "gateway"] = "tenant"
     restricts: bool | Callable[[Any], bool] = False
     if_match: Literal["required", "accepted"] | None = None
@@ -341,7 +343,7 @@ class Operation:
     @property
     def repeatable(self) -> bool:
         """True if it takes an `Idempotency-Key`."""
-        return self.method == "POST" and self.writes and not self.public
+        return self.method == "POST" and self.writes and not self.public and not self.reveals
 
     @cached_property
     def parameters(self) -> list[str]:

@@ -70,7 +70,7 @@ def show(ask: Ask) -> Answer[RequestRecord]:
     return Answer(body=reviews.one(ask.registry, ask.tenant, ask.path["approval"]))
 
 
-@Operation("POST /approvals/{approval}/look", answer=_CALL)
+@Operation("POST /approvals/{approval}/look", answer=_CALL, reveals=True)
 def look(ask: Ask) -> Answer:
     """The whole call that waits, for somebody who may review it; the log has it that they looked."""
     registry, vault = ask.change(), ask.context.vault
