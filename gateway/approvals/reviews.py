@@ -8,6 +8,7 @@ Specification: docs/explanation/approvals.md.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -208,7 +209,7 @@ def _review(
     if why := why_closed(session, tenant, row, now):
         raise ConflictError("approval_settled", why, subject=row.id)
     meets = _check_may_review(session, tenant, row, reviewer)
-    if session.get(ApprovalReview, (row.id, reviewer.actor)) is not None:
+    if _person(session, reviewer.actor) in {_person(session, each.actor) for each in _reviews(session, row)}:
         raise ConflictError("reviewed_before", "you have reviewed it already", subject=row.id)
     session.add(
         ApprovalReview(
@@ -237,11 +238,8 @@ def _counts(
     session: Session, tenant: Organization, row: ApprovalRequest, requirement: dict[str, Any], reviewer: Reviewer
 ) -> bool:
     """True if a person's word counts for a requirement."""
-    if requirement["four_eyes"]:
-        agent = session.get(Agent, row.agent_id)
-        first = session.get(AgentVersion, (row.agent_id, 1))
-        if agent is None or first is None or agent.owner == reviewer.name or first.actor == reviewer.actor:
-            return False
+    if requirement["four_eyes"] and _is_responsible(session, row, reviewer):
+        return False
     operators, teams = requirement["operators"], requirement["teams"]
     if not operators and not teams:
         return True
@@ -251,10 +249,43 @@ def _counts(
     return any(each.owner == reviewer.name for each in session.exec(owned))
 
 
+def _is_responsible(session: Session, row: ApprovalRequest, reviewer: Reviewer) -> bool:
+    """True if the person owns the agent, or did when it asked, has registered it, or has made the key that it used."""
+    agent, key = session.get(Agent, row.agent_id), session.get(ApiKey, row.key_id)
+    first = session.get(AgentVersion, (row.agent_id, 1))
+    asked = session.get(AgentVersion, (row.agent_id, row.call.get("agent_version", 1)))
+    if agent is None or first is None:
+        return True
+    owners = {agent.owner, *([] if asked is None else [asked.owner])}
+    actors = {first.actor, *([] if key is None or key.actor is None else [key.actor])}
+    mine = _person(session, reviewer.actor)
+    people = [_person(session, f"operator:{each.id}") for each in _named(session, owners)]
+    return reviewer.name in owners or mine in [*people, *(_person(session, each) for each in actors)]
+
+
+def _named(session: Session, names: set[str | None]) -> Sequence[Operator]:
+    return session.exec(select(Operator).where(col(Operator.name).in_(names))).all()
+
+
+def _reviews(session: Session, row: ApprovalRequest) -> Sequence[ApprovalReview]:
+    return session.exec(select(ApprovalReview).where(ApprovalReview.request_id == row.id)).all()
+
+
+def _person(session: Session, actor: str) -> tuple[str, ...]:
+    """The person who acts, who may have several actors: a login gives an operator for each organization and one for
+    all, and `gateway dashboard` one for a user of the gateway's machine.
+    """
+    row = session.get(Operator, actor.removeprefix("operator:"))
+    if row is not None and row.issuer is not None and row.subject is not None:
+        return row.issuer, row.subject
+    here = row is not None and row.organization_id is None and re.fullmatch(r"local-\d+", row.name)
+    return (row.name.replace("-", ":") if row is not None and here else actor,)
+
+
 def _missing(session: Session, tenant: Organization, row: ApprovalRequest) -> list[int]:
     """The number of people that each requirement still needs, without those who may not review any more."""
-    given = select(ApprovalReview).where(ApprovalReview.request_id == row.id, ApprovalReview.verdict == "approved")
-    reviews = [each for each in session.exec(given).all() if _still_may(session, tenant, each.actor)]
+    given = [each for each in _reviews(session, row) if each.verdict == "approved"]
+    reviews = [each for each in given if _still_may(session, tenant, each.actor)]
     found: list[int] = []
     for number, each in enumerate(row.requirements):
         people = sum(

@@ -22,7 +22,9 @@ from gateway.errors import Denied, GatewayError
 from gateway.identifiers import new_id
 from gateway.policy.approvals import Requirement
 from gateway.registry import outbox
-from gateway.registry.agents.changes import suspend_agent
+from gateway.registry.agents.changes import AgentUpdate, suspend_agent, update_agent
+from gateway.registry.keys.changes import create_key
+from gateway.registry.models import Operator
 from gateway.registry.operators.operators import add_operator, revoke_operator
 from gateway.registry.organizations.teams import create_team
 from gateway.registry.secret_keys import vault_rotation
@@ -192,6 +194,35 @@ def test_four_eyes(desk: Desk) -> None:
     for each in (desk.person("dana"), here):
         refused("not_an_approver", lambda each=each: reviews.approve(desk.home.registry, each, ORG, asked.id))  # type: ignore[misc]
     assert reviews.approve(desk.home.registry, desk.person("olga"), ORG, asked.id).state == "approved"
+
+
+def test_one_person_is_one_however_many_operators(desk: Desk) -> None:
+    """A login gives one operator for the organization and one for all; a user of the machine has one besides."""
+    olga, of_all = desk.person("olga"), desk.person("olga", "owner", None)
+    local, mine = Reviewer("local:7", "local:7", "local:7"), desk.person("local-7", "owner", None)
+    with desk.home.registry.write() as session:
+        for each in (olga, of_all):
+            row = session.get(Operator, each.id)
+            assert row is not None
+            row.issuer, row.subject = "https://login.example", "7"
+    for one, other in ((olga, of_all), (mine, local)):
+        asked = desk.ask(one.actor.encode(), Requirement("big", quorum=2))
+        assert reviews.approve(desk.home.registry, one, ORG, asked.id).missing == [1]
+        refused("reviewed_before", lambda a=asked, o=other: reviews.approve(desk.home.registry, o, ORG, a.id))  # type: ignore[misc]
+        assert desk.state(asked.id) == "waiting"
+
+
+def test_four_eyes_are_not_those_of_whoever_made_the_call_possible(desk: Desk) -> None:
+    """The owner who hands the agent on while its call waits, whoever has made its key, the same person elsewhere."""
+    dana, kim, olga = desk.person("dana"), desk.person("kim"), desk.person("olga")
+    local = desk.person(ACTOR.replace(":", "-"), "owner", None)
+    made = create_key(desk.home.registry, desk.home.peppers, actor=kim.actor, organization=ORG, agent="bot", reason="")
+    desk.key = made.record.id
+    asked = desk.ask(b"{}", Requirement("big", four_eyes=True))
+    update_agent(desk.home.registry, actor=dana.actor, organization=ORG, agent="bot", update=AgentUpdate(owner="x"))
+    for each in (dana, kim, local):
+        refused("not_an_approver", lambda each=each: reviews.approve(desk.home.registry, each, ORG, asked.id))  # type: ignore[misc]
+    assert reviews.approve(desk.home.registry, olga, ORG, asked.id).state == "approved"
 
 
 def test_another_organizations_request_is_not_there(desk: Desk) -> None:
