@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +68,10 @@ def show(
         said = f": {output.printable(review['reason'])}" if review["reason"] else ""
         typer.echo(f"{review['verdict']} by {review['name']} at {review['created']}{said}")
     if whole is not None:
+        typer.echo(f"{whole['method']} {output.printable(whole['path'])}")
+        for name in ("query", "on_behalf_of", "delegation"):
+            if whole[name]:
+                typer.echo(f"{name}: {output.printable(json.dumps(whole[name]))}")
         for name, value in whole["headers"].items():
             typer.echo(f"{name}: {output.printable(value)}")
         # The exact text: what is shown is what runs.

@@ -83,6 +83,7 @@ def _environment() -> jinja2.Environment:
         "tone": tone,
         "words": lambda text: str(text).replace("_", " "),
         "json": pretty,
+        "visible": visible,
     }
     made.globals |= {"root": ROOT, "static": _static()}
     return made
@@ -108,6 +109,11 @@ def when(text: str) -> str:
 def pretty(value: Any) -> str:
     """JSON for people."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def visible(text: str) -> str:
+    """A text whose every character is seen: none is hidden, and none changes the direction of the others."""
+    return "".join(each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text)
 
 
 def money(microusd: Any) -> str:

@@ -6,6 +6,7 @@ import html
 import itertools
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
@@ -13,8 +14,11 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+from sqlmodel import select
 from typer.main import get_command
 
+from gateway.approvals.asking import Asking, Askings
+from gateway.approvals.calls import RawCall
 from gateway.cli import build
 from gateway.control.dashboard import pages
 from gateway.control.dashboard.shown import Page
@@ -23,6 +27,7 @@ from gateway.policy.approvals import Requirement
 from gateway.registry.agents import registration
 from gateway.registry.keys.changes import create_key
 from gateway.registry.limits import usage_limits
+from gateway.registry.models import RepeatableRequest
 from gateway.registry.operators import operators
 from gateway.registry.organizations.changes import create_organization
 from gateway.registry.policies import bindings
@@ -443,3 +448,40 @@ def test_traffic_and_activity_are_the_sums_that_are_kept(served: Served, both: d
         found = http.get("/usage/activity", params={"agents": f"{mine.agent},{theirs.agent}"}).json()
         assert [each["agent"] for each in found["items"]] == [mine.agent]
         assert found["items"][0]["last_used"] is None
+
+
+def test_a_reviewer_sees_the_whole_call_which_is_kept_nowhere_else(served: Served) -> None:
+    """All that the approval is for is on the page, nothing of it hides, and no repeated request keeps it unsealed."""
+    home, demanded = served.home, (Requirement("big"),)
+    person, agent = served.person("olga"), home.agent("bot")
+    body = 'password-"\u202etfel\u202c \u200b"'
+    call = RawCall(
+        organization="default",
+        agent_id=agent,
+        delegation=[{"agent": "agt_delegating"}],
+        person=("https://login.example", "person-7"),
+        upstream_id="ups_a",
+        base_url="http://127.0.0.1:1",
+        method="POST",
+        path="/v1/chat/completions",
+        query={"include[]": "query-value"},
+        headers={},
+        content_type="application/json",
+        body=body.encode(),
+    )
+    asked = Askings(home.data.registry_db, home.vault, "boot_a").ask(
+        Asking(
+            call=call, digest=call.digest(demanded), requirements=demanded, key_id="", decision_id="dec_x", about={}
+        ),
+        time.time_ns(),
+    )
+    page = f"/dashboard/o/default/approvals/{asked.id}"
+    once = re.findall(r'name="once" value="([^"]+)"', person.page(page))[0]
+    for _ in range(2):
+        shown = text_of(person.post(f"{page}/look", {"once": once}).text)
+        for part in ("agt_delegating", "person-7", "query-value", r"\u202etfel\u202c \u200b"):
+            assert part in shown, part
+    for path in home.data.path.glob("registry.db*"):
+        assert b"password-" not in path.read_bytes()
+    with home.registry.read() as session:
+        assert session.exec(select(RepeatableRequest)).all() == []
