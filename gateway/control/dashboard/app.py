@@ -149,7 +149,7 @@ class Dashboard:
     ) -> _Response:
         csrf = self._cookies.csrf(caller)
         form = await _form(scope, receive) if changes else {}
-        if changes and not hmac.compare_digest(form.pop("csrf", ""), csrf):
+        if changes and not hmac.compare_digest(form.pop("csrf", "").encode(), csrf.encode()):
             raise Problem(
                 403, "csrf", "the form was not made in this session", hint="load the page again, then send it"
             )

@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -113,11 +112,16 @@ class Cookies:
 
     def _opened(self, scope: Scope, place: Place, name: str) -> Any:
         text = b"; ".join(value for name, value in scope["headers"] if name == b"cookie").decode("latin-1")
-        try:
-            found = SimpleCookie(text).get(_named(place, name))
-            return None if found is None else self._sealer.open(found.value, name, place.origin)
-        except (CookieError, ValueError):
-            return None
+        # Not `SimpleCookie`: it gives up at the first cookie that it does not like, and all programs of this machine,
+        # whatever their ports, put theirs on the same host.
+        for part in text.split(";"):
+            given, _, value = part.strip(" \t").partition("=")
+            if given == _named(place, name):
+                try:
+                    return self._sealer.open(value, name, place.origin)
+                except ValueError:
+                    continue
+        return None
 
 
 class Links:

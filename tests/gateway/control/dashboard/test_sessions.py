@@ -111,6 +111,15 @@ def test_a_session_that_somebody_else_chose_is_none(served: Served) -> None:
     assert "chosen" not in [each.value for each in person.http.cookies.jar]
 
 
+@pytest.mark.parametrize(
+    "other", ['x={"a":"b"}', 'x="open', "x[y]=1", "a b=c", "aig_session=none", "=", "x", '"', "aig_session"]
+)
+def test_cookies_of_other_programs_on_the_same_host_end_no_session(served: Served, other: str) -> None:
+    mine = f"aig_session={served.person().http.cookies['aig_session']}"
+    for cookies in (f"{other}; {mine}", f"{mine}; {other}"):
+        assert served.stranger().http.get(HOME, headers={"cookie": cookies}).status_code == 200, cookies
+
+
 def test_what_happens_to_an_operator_counts_at_the_next_request(served: Served) -> None:
     person = served.person("vera", "admin")
     assert "Register an agent" in person.page(f"{HOME}/agents")
@@ -155,6 +164,7 @@ def test_a_cookie_opens_no_api_and_a_token_no_page(served: Served) -> None:
         ({"csrf": "LEFT OUT", "other": "field"}, {}, "csrf"),
         ({"csrf": ""}, {}, "csrf"),
         ({"csrf": "0" * 64}, {}, "csrf"),
+        ({"csrf": "ü"}, {}, "csrf"),
         ({}, {"origin": "https://evil.example"}, "cross_site"),
         ({}, {"origin": "null"}, "cross_site"),
         ({}, {"sec_fetch_site": "cross-site"}, "cross_site"),
