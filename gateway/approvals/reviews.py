@@ -263,7 +263,7 @@ def _is_responsible(session: Session, row: ApprovalRequest, reviewer: Reviewer) 
     return reviewer.name in owners or mine in [*people, *(_person(session, each) for each in actors)]
 
 
-def _named(session: Session, names: set[str | None]) -> Sequence[Operator]:
+def _named(session: Session, names: set[str]) -> Sequence[Operator]:
     return session.exec(select(Operator).where(col(Operator.name).in_(names))).all()
 
 
