@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
-from gateway.errors import GatewayError
+from gateway.management import dashboard as links
 from gateway.management import gateways
 
 
@@ -30,15 +30,7 @@ def dashboard(
     the control plane's address in a browser and log in at the provider.
     """
     with gateways.client(data, output.warn, organization=organization) as gateway:
-        # A gateway that runs may have another port than its settings say.
-        runs = gateway.get("status", organization=None)["gateway"].get("control_plane")
-        if not runs:
-            hint = "start it with `gateway up`, then ask for the link again"
-            raise GatewayError("not_running", "the gateway is not running", hint=hint)
-        body = {} if operator is None else {"operator": operator}
-        made = gateway.send("POST", "login", "link", body=body)
-    origin = made["origin"] or runs
-    link = f"{origin}{made['path']}"
+        link, made = links.link(gateway, operator)
     if as_json:
         output.print_json({"url": link, "operator": made["operator"], "expires_in": made["expires_in"]})
     else:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from gateway.cli import output
 
 
-def demo() -> None:
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running until Ctrl-C, and print a link to the dashboard.")
+    ] = False,
+) -> None:
     """Show everything at work: two agents, their policies, a gateway, a mock provider and the audit log.
 
     Everything happens in a temporary directory and on 127.0.0.1. Exits with 0 only if every step succeeded.
@@ -18,7 +24,7 @@ def demo() -> None:
         mark = typer.style("✓", fg="green") if ok else typer.style("✗", fg="red", bold=True)
         typer.echo(f"{mark} {text}")
 
-    failed = Demo(typer.echo, show).run()
+    failed = Demo(typer.echo, show, keep=keep).run()
     if failed:
         output.complain(f"{failed} of the steps above failed")
         raise typer.Exit(1)

@@ -26,7 +26,7 @@ from gateway.audit.report import Report
 from gateway.audit.verify import verify
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import dashboard, gateways
 from gateway.policy.rollout.source import packaged_files
 from gateway.processes.children import environment
 from gateway.processes.creation import create_empty
@@ -62,7 +62,9 @@ class UnexpectedError(Exception):
 class Demo:
     """One run. `say` prints a line, `show` a step's line with its mark."""
 
-    def __init__(self, say: Callable[[str], None], show: Callable[[bool, str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], show: Callable[[bool, str], None], *, keep: bool = False) -> None:
+        """With `keep` everything goes on running after the steps, until this process is stopped."""
+        self._keep = keep
         self._say = say
         self._show = show
         self._directory = Path()
@@ -95,19 +97,33 @@ class Demo:
             for name, key in self._keys.items():
                 client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=START_SECONDS)
                 self._clients[name] = stack.enter_context(client)
-            return sum(not self._do(step) for step in self._steps())
+            failed = sum(not self._do(step) for step in self._steps())
+            if self._keep:
+                self._tell_how_to_look(base_url)
+                _until_stopped()
+            return failed
 
     def _steps(self) -> list[Step]:
-        return [
+        steps = [
             Step("support asks, with its approved system prompt", self._allowed_call),
             Step("support asks for a stream", self._allowed_stream),
             Step("support asks a model that it may not use", self._wrong_model),
             Step("support asks with a system prompt that nobody approved", self._wrong_prompt),
             Step("support is revoked, and its next call is refused", self._revoked),
             Step("analytics goes on", self._other_agent),
+        ]
+        stopping = [
             Step("the audit log is verified", self._verified),
             Step("one byte of the log is changed, and found", self._tampered),
         ]
+        return steps if self._keep else [*steps, *stopping]
+
+    def _tell_how_to_look(self, base_url: str) -> None:
+        with self._gateway() as gateway:
+            link, _ = dashboard.link(gateway)
+        self._say(f"dashboard {link}")
+        self._say(f"analytics still works: OPENAI_BASE_URL={base_url} OPENAI_API_KEY={self._keys['analytics']}")
+        self._say(f"commands work with --data {self._data.path}; all is removed when you press Ctrl-C")
 
     def _do(self, step: Step) -> bool:
         """Run one step and print its line. If it raises an exception, that is its outcome, and the demo goes on."""
@@ -234,6 +250,15 @@ class Demo:
 
     def _report(self) -> Report:
         return verify(self._data, signer.load_verifier(signer.public_key_path(self._data)))
+
+
+def _until_stopped() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    asked: list[int] = []
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _frame: asked.append(number))
+    while not asked:
+        time.sleep(0.1)
 
 
 def _openai() -> Any:

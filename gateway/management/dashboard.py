@@ -1,0 +1,22 @@
+"""The link by which a user of the gateway's machine enters its dashboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.management.client import Client, Document
+
+
+def link(gateway: Client, operator: str | None = None) -> tuple[str, Document]:
+    """It, and what the gateway says of it. Raises `GatewayError` if the gateway is not running."""
+    # A gateway that runs may have another port than its settings say.
+    runs = gateway.get("status", organization=None)["gateway"].get("control_plane")
+    if not runs:
+        hint = "start it with `gateway up`, then ask for the link again"
+        raise GatewayError("not_running", "the gateway is not running", hint=hint)
+    body: dict[str, Any] = {} if operator is None else {"operator": operator}
+    made: Document = gateway.send("POST", "login", "link", body=body)
+    return f"{made['origin'] or runs}{made['path']}", made
