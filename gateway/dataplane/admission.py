@@ -53,7 +53,8 @@ class Admission:
         # The requests that need the processor or wait for a turn, and the turns.
         self.at_work = 0
         self.turns = Turns("requests at work", AT_WORK)
-        # Whose request was the last to ask; until when there are several agents, and several organizations.
+        # The holders of the last request that asked, and the times until which several agents and several organizations
+        # take turns.
         self._last: Holders = ()
         self._several = [0.0, 0.0]
         # The number of bodies that are arriving, by the scope of a limit on concurrent requests.

@@ -1,4 +1,4 @@
-"""Which upstream a request goes to, and what happens when that fails: fallbacks, retries, and who is told what.
+"""Chooses the upstream of a request and handles its failure: fallbacks, retries, and the answer to the client.
 
 A request makes one attempt after the other until one has an answer for the client. Each is judged and recorded like a
 request of its own: it has its own decision and its own closing, and goes through the same steps of `proxy.py`. This
@@ -64,10 +64,10 @@ class KeptAnswer:
 
 @dataclass(slots=True)
 class Failure:
-    """How an attempt failed. The client was sent nothing of it, and its record is closed."""
+    """A failed attempt. The client was sent nothing of it, and its record is closed."""
 
     admitted: Admitted
-    # What the client is told if no other attempt follows: this refusal or, if there is one, the provider's own answer.
+    # If no other attempt follows, the client gets the provider's own answer, or this refusal if there is none.
     denied: Denied
     answer: KeptAnswer | None = None
     # A recorded decision denies this attempt: nothing was sent.
@@ -130,7 +130,7 @@ class Chooser:
             if failed is None:
                 return following.observed
             if not failed.by_policy and failed.denied.code not in _OF_THE_UPSTREAM:
-                return failed  # what this gateway itself cannot do ends the request, whatever happened before
+                return failed  # a failure of this gateway itself ends the request, whatever happened before
             failure = failed
 
     async def _after(self, failure: Failure, client: Departure) -> Admitted | None:

@@ -42,7 +42,7 @@ class CircuitOpenError(Denied):
 class _Breaker:
     failures: int = 0
     first: float = 0.0  # when the first of these failures happened
-    pause: float = 0.0  # how long it is or was open; 0 while it is closed
+    pause: float = 0.0  # seconds that it is or was open; 0 while it is closed
     until: float = 0.0  # when the next probe may go
     probing: bool = False
     # The agents whose calls have failed, the number that found no connection, and if others are held back as well.

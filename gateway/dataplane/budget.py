@@ -1,6 +1,6 @@
 """Between a request and the limits: what a call reserves, its output limit where it has none, what it is settled at.
 
-`gateway/dataplane/proxy.py` asks in steps 5, 6 and 9. What limits are is in `gateway/usage/`.
+`gateway/dataplane/proxy.py` asks in steps 5, 6 and 9. `gateway/usage/` defines the limits.
 Specification: limits.md.
 """
 
@@ -48,7 +48,7 @@ _WHOLE: Final = frozenset({"ok", "cap_exceeded"})
 
 
 class Budget:
-    """What one worker needs to count calls and to hold limits. May be used from several threads."""
+    """Counts the calls of one worker and holds them to limits. May be used from several threads."""
 
     def __init__(self, standing: Standing, prices: PriceBook, *, default_output: int) -> None:
         self._standing = standing
@@ -57,7 +57,7 @@ class Budget:
         self._estimates = Estimates()
 
     def usage(self, principal: Principal, now_ns: int) -> Mapping[str, Any]:
-        """What the agent has used, as policies see it."""
+        """The agent's usage, as policies see it."""
         return self._standing.usage(principal.organization, "agent:" + principal.agent_id, now_ns)
 
     def with_output_limit(
@@ -92,7 +92,7 @@ class Budget:
         destination: Destination,
         kept: Kept | None = None,
     ) -> tuple[Authorization, CallReservation | None]:
-        """What the call reserves as it will be forwarded; or the authorization refused, if a limit cannot hold it."""
+        """The call's reservation, as it will be forwarded; or the authorization, refused, if a limit cannot hold it."""
         of_agent = limits.prepared(principal)
         if found.limits or of_agent.partial:
             applied = self._applying(found, principal, call)
@@ -284,7 +284,7 @@ def _or_estimate(limit: Applied) -> str:
 
 
 def _unpriced(prices: Sequence[Price | None], call: Call, destination: Destination) -> str:
-    """What a call asks for that the price of one of its models says nothing of, so that it may be any; else empty."""
+    """Name the tier or region that a model of the call has no price for, so that it may cost anything; else empty."""
     tier, region = call.service_tier or "", bounds.region(call)
     if not tier and not region:
         return ""
@@ -299,7 +299,7 @@ def _unpriced(prices: Sequence[Price | None], call: Call, destination: Destinati
 
 
 def settled(carried: Carried, outcome: str) -> Amounts | None:
-    """What a call that has ended is settled at: by its usage if all of that is known, otherwise None: in full."""
+    """The amounts that an ended call is settled at, by its usage; None, for all that it reserved, if any is unknown."""
     reservation, observed = carried.reservation, carried.admitted.observed
     usage = observed.report.usage
     if carried.unsent:
@@ -313,11 +313,11 @@ def settled(carried: Carried, outcome: str) -> Amounts | None:
     if outcome in _WHOLE or carried.ran_to_end:
         if carried.misreported or (tokens is None and spend is None):
             return None
-        # What costs something and reports no tokens is not sold by them, such as seconds of sound.
+        # A call that costs something and reports no tokens is not sold by them, but by seconds of sound, for instance.
         return 1, tokens or 0, reservation.spend_nanousd if spend is None else spend
     if (part := of_what_came(carried, outcome)) is not None:
         return 1, max(tokens or 0, part.tokens), max(spend or 0, part.spend_nanousd)
-    # What was reported before the answer broke off may be less than what the provider charges for, but not more.
+    # The usage reported before the answer broke off may be less than the provider charges for, but not more.
     return 1, max(tokens or 0, reservation.tokens), max(spend or 0, reservation.spend_nanousd)
 
 
@@ -331,7 +331,7 @@ class Part(NamedTuple):
 
 
 def of_what_came(carried: Carried, outcome: str) -> Part | None:
-    """What a stream has used at most whose client has left; None where only the reservation says so."""
+    """The most that a stream whose client has left can have used; None where only the reservation bounds it."""
     reservation, produced = carried.reservation, carried.produced
     if outcome != "client_disconnected" or carried.ran_to_end or not carried.left:
         return None

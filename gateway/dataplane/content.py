@@ -31,7 +31,7 @@ _MAX_KEYS: Final = 4096
 
 
 class Contents:
-    """Which content one worker keeps, with the opened keys of its agents."""
+    """Decides which content one worker keeps, and holds the opened keys of its agents."""
 
     def __init__(self, vault: Vault, most: int) -> None:
         """`most` is the size of a part that is kept, in bytes."""
@@ -40,7 +40,7 @@ class Contents:
         self._keys: dict[bytes, bytes] = {}  # by their sealed forms
 
     def of(self, principal: Principal, decision: str, holding: Holding) -> Keeping:
-        """What is to be done with the content of one call of an agent that opted in. `holding` is for its answer."""
+        """The `Keeping` for the content of one call of an agent that opted in. `holding` is for its answer."""
         setting = principal.content
         assert setting is not None
         return Keeping(principal, decision, setting, self._key(principal, setting), self._most, holding)
@@ -79,7 +79,7 @@ class Keeping:
         self._kind = ""
         self._pieces: list[bytes] = []
         self._size = 0
-        # Why the answer is not kept; empty if it is.
+        # The reason why the answer is not kept; empty if it is.
         self._omitted = ""
         # The request is kept as it was judged, so that the decision can be computed again.
         self.whole = False
@@ -97,7 +97,7 @@ class Keeping:
     def settings(self, kept_input: bytes) -> bytes:
         """The part of an input that the log keeps, without what the patterns match in the settings of the call.
 
-        Ids of end users stand there, for instance. Of what is redacted the decision cannot be computed again.
+        Ids of end users stand there, for instance. A decision cannot be computed again from redacted settings.
         """
         redactor = Redactor(self._setting.redact)
         if not redactor:
@@ -157,7 +157,7 @@ class Keeping:
                 document: Any = orjson.loads(raw)
                 text = orjson.dumps(redactor.document(document)) if redactor else raw
                 text = text if redactor.count else raw
-        except (ValueError, RecursionError, orjson.JSONEncodeError):  # of which the last is no ValueError
+        except (ValueError, RecursionError, orjson.JSONEncodeError):  # `JSONEncodeError` is no ValueError
             return None, {_OMITTED: "not_json"}
         if redactor.count:
             members["content_redacted"] = redactor.count

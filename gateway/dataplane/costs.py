@@ -74,7 +74,7 @@ class Costs:
         if report.service_tier is not None:
             tier = priced_tier(report.service_tier, carried.admitted.match.destination.provider.usual_tiers, price)
         if tier or region or report.tools or report.further:
-            # What no price is known of may cost more than any price says.
+            # A tool or model without a known price may cost more than any price says.
             besides = self._besides(carried, price, tier, region) if price.knows(tier, region) else None
             if besides is None:
                 return None
@@ -89,7 +89,7 @@ class Costs:
         return Cost(min(nanousd + more, MOST), price.name)
 
     def _besides(self, carried: Carried, price: Price, tier: str, region: str) -> tuple[int, Usage | None] | None:
-        """What a call costs besides the tokens of its own model, and its usage without what that is for.
+        """The cost of a call besides the tokens of its own model, and its usage without the part that this cost covers.
 
         None if the answer names something that no price is known of.
         """

@@ -38,7 +38,7 @@ class Deadlines:
     def _look(self) -> None:
         self._timer, self._looks = None, _NEVER
         now = self._loop.time()
-        for each in [each for each in self._running if each.ends <= now]:  # which changes the set
+        for each in [each for each in self._running if each.ends <= now]:  # a copy: `expire` changes the set
             each.expire()
         self.look_at(min((each.ends for each in self._running), default=_NEVER))
 

@@ -53,7 +53,7 @@ def decided(judged: Judged) -> Decided:
         if delegation := principal.document["delegation"]:
             fields["delegation_json"] = document(delegation)
         if (person := principal.token.person) is not None:
-            # Who it is stands in the private input only.
+            # Only the private input names the person.
             fields["person_right"] = person.right
             fields["person_commitment"] = _commitment(admitted.salt, "person", person.subject.encode())
     if principal.scope is not None:
@@ -91,7 +91,7 @@ def decided(judged: Judged) -> Decided:
         content, members = keeping.request(call.raw)
         fields |= members
         if keeping.whole and "unkept_json" in fields:
-            # What the bundles read of content is kept, exactly as they read it.
+            # The log keeps the content that the bundles read, exactly as they read it.
             del fields["unkept_json"]
             fields["recomputable"] = not authorization.left_out
         private = keeping.settings(private)

@@ -1,4 +1,4 @@
-"""What the limits would make of a call that is judged but not made: what it would reserve, and what is left of each.
+"""Applies the limits to a call that is judged but not made: its reservation, and the room left in each limit.
 
 The balances are read as the last commit left them. Nothing is reserved, so another call may take what is left.
 """
@@ -31,9 +31,9 @@ NO_TEXT: Final = "the input counts as if it had no text: give the request's body
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a call would reserve, and every limit that applies to it, as `CallReservation.standing` tells of each.
+    """The amounts that a call would reserve, and every limit that applies to it, as in `CallReservation.standing`.
 
-    `output_limit` is the one that the gateway would set. `remark` says what was assumed.
+    `output_limit` is the one that the gateway would set. `remark` names the assumptions.
     """
 
     tokens: int
@@ -55,7 +55,7 @@ class Limits:
         self._standing.close()
 
     def asked(self, judged: Judgement) -> tuple[Authorization, Forecast | None]:
-        """What was judged, refused if a limit has no room for the call; and what the limits say."""
+        """The judged authorization, refused if a limit has no room for the call; and the forecast of the limits."""
         found, call, reservation = judged.authorization, judged.call, judged.reservation
         if reservation is None:
             return found, None
@@ -78,7 +78,7 @@ class Limits:
 
 
 def call_of(document: Mapping[str, Any], simplest: Call) -> Call:
-    """The call that an input document describes. What the document does not say is as in the simplest call."""
+    """The call that an input document describes. Parts that the document leaves out are as in the simplest call."""
     resource, request = document["resource"], document["request"]
     body = request.get("body")
     return replace(

@@ -17,7 +17,7 @@ from gateway.policy import authorization
 from gateway.policy.cache import Panel
 from gateway.upstream.guards import Guard, ListTap
 
-_SECONDS: Final = 1.0  # that a list may take; what is not asked by then stays
+_SECONDS: Final = 1.0  # for judging a list; a list that takes longer stays whole
 
 
 class Guarded:
@@ -33,7 +33,7 @@ class Guarded:
         self._usage = usage
 
     def tap(self) -> ListTap | None:
-        """What keeps things out of the list that this client may not use; None if all of it is for everybody."""
+        """The tap that removes things from the list that this client may not use; None if nothing is restricted."""
         scope = self._principal.scope
         inside, asks = None if scope is None else self._guard.in_scope(scope), self._asks()
         if inside is None and not asks:

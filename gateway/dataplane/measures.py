@@ -27,7 +27,7 @@ MAX_MODELS = 50
 MAX_ACTIONS = 200
 OTHER = "other"
 NO_CREDIT = "no_credit"
-"""What calls are counted under that the upstream refuses because the account has no credit (`upstream_errors.py`)."""
+"""The outcome counted for calls that the upstream refuses because the account has no credit (`upstream_errors.py`)."""
 _LONGEST = 128  # characters of a label
 _SPACE = 1024 * 1024
 _SPACE_OF_AGENT = 512

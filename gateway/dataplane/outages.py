@@ -58,7 +58,7 @@ _NEUTRAL: Final = frozenset({"client_disconnected", "gateway_stopped", "revoked"
 _GATEWAY: Final = Scope("gateway")
 
 _Of: TypeAlias = tuple[Principal | None, Match | None, Panel | None]
-"""Whose request it is, where it goes, and which bundles have judged it, as far as it has come."""
+"""A request's principal, its upstream, and the bundles that have judged it; None for those it has not reached yet."""
 
 
 class Outage(NamedTuple):

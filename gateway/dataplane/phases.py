@@ -49,7 +49,7 @@ class Request:
     raw_path: bytes
     # The address that the connection comes from.
     peer: str | None
-    # How much of the worker's budgets the body takes, in memory and on disk.
+    # The body's share of the worker's budgets, in memory and on disk.
     holding: Holding
     spooled: Holding
     # For reading a body that is on disk.
@@ -61,12 +61,12 @@ class Request:
     # For the log; empty if the client does not say.
     trace_id: str = ""
     user_agent: str = ""
-    # What the tracer keeps of this request, if there is one.
+    # The tracer's own state of this request, if there is a tracer.
     trace: object | None = None
     received: Body = b""
-    # What was received is gone, so the call cannot be sent again.
+    # The received body is gone, so the call cannot be sent again.
     forgotten: bool = False
-    # How long the client's body was waited for.
+    # The time that the gateway waited for the client's body.
     waited_ns: int = 0
     # When the time for all attempts is over, by the event loop's clock; 0 before the first.
     ends: float = 0.0
@@ -99,7 +99,7 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class Observed:
-    """How far an attempt has come and how it has ended, for measures, traces, the request log and the client."""
+    """The progress and the end of an attempt, for measures, traces, the request log and the client."""
 
     request: Request
     decision_id: str
@@ -131,13 +131,13 @@ class Observed:
     # The status that the client sees; None until a head was sent.
     status: int | None = None
     upstream_status: int | None = None
-    # What the provider's error is about, if that is known.
+    # The subject of the provider's error, if that is known.
     rejected: Why | None = None
     report: Report = field(default_factory=Report)
-    # What it has cost in nano-dollars, and by which price; None while that is not known.
+    # Its cost in nano-dollars, None while that is not known, and the name of the price.
     cost_nanousd: int | None = None
     price: str = ""
-    # How it ended: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
+    # Its end: the reason code of a refusal, or the outcome in the `completed` entry. A defect says nothing else.
     outcome: str = "gateway_error"
 
     @property
@@ -170,9 +170,9 @@ class Admitted:
     principal: Principal
     # The state of the registry that this request is judged by.
     epochs: Epochs
-    # What else of the head counts; its headers go upstream in any case.
+    # The rest of the head that counts; its headers go upstream in any case.
     head: Head
-    # What the path means in the registry, which upstream of it this attempt goes to, and those that take its place if
+    # The meaning of the path in the registry, the match that this attempt uses, and the matches that take its place if
     # it fails, in order.
     found: Match | Choices
     match: Match
@@ -180,7 +180,7 @@ class Admitted:
     # From the second attempt on: which one this is, and the decision of the first.
     attempt: int = 1
     retry_of: str = ""
-    # How often the same upstream was tried again.
+    # The number of times that the same upstream was tried again.
     retries: int = 0
 
     @property
@@ -211,17 +211,17 @@ class Judged:
     admitted: Admitted
     reading: Reading
     authorization: Authorization
-    # What bundles that do not count would have decided, as JSON text.
+    # The decisions of shadow bundles, which do not count, as JSON text.
     shadow: str
     # The output limit that the gateway has set because a limit needs one.
     output_limit: int | None
-    # What it counts as, from the decision to its settlement; None if it is refused.
+    # The amounts that it counts as, from the decision to its settlement; None if it is refused.
     reservation: CallReservation | None
-    # What is done with its content; None if nothing is kept of it.
+    # Keeps its content; None if nothing is kept of it.
     keeping: Keeping | None
     # The request for approval that the call makes or uses.
     approval: str = ""
-    # What the log has of the call in the entries about its request; empty if the request is none that stands for it.
+    # The commitment to the call in the log's entries about its request; empty if no request stands for the call.
     approval_commitment: str = ""
     # Its decision must have an entry of its own, because a request names it.
     told_alone: bool = False
@@ -244,25 +244,25 @@ class Carried:
     output_cap: int | None
     # Headers that policies have set.
     set_headers: Mapping[str, str]
-    # Of an answer that policies filter: what the agent may use.
+    # Filters an answer by what the agent may use, if policies want that.
     guarded: Guarded | None
 
     # Nothing of the request has reached the upstream, and nothing will.
     unsent: bool = False
     response_bytes: int = 0
     response_commitment: str | None = None
-    # Which time limit ended it: connect, first_byte, idle or total.
+    # The time limit that ended it: connect, first_byte, idle or total.
     timeout: str = ""
-    # What has come of a stream whose provider stops when its connection is closed; None if that bounds nothing.
+    # Counts the received part of a stream whose provider stops when its connection is closed; None if that is no bound.
     produced: Produced | None = None
     # The client has left a stream that runs on for its usage, of which so many tokens had come; and it came to its end.
     left: bool = False
     came_before: int = 0
     ran_to_end: bool = False
-    # Why its usage is not charged by, and what was reported, as JSON text; empty if it is.
+    # The reason why it is not charged by its reported usage, and that usage as JSON text; both empty if it is.
     misreported: str = ""
     reported: str = ""
-    # Why it failed, for the log alone.
+    # The reason for its failure, for the log alone.
     detail: str = ""
 
     @classmethod

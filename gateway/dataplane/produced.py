@@ -2,7 +2,7 @@
 
 A token has at least one byte. So the bytes of all that comes in the events is a bound, but for the members that
 providers write around a model's text: names, ids, kinds, times. Those that are known not to be the model's are left
-out; whatever else there is counts. What goes on at the provider after that is in the docstring of `MARGIN`.
+out; whatever else there is counts. The docstring of `MARGIN` says what goes on at the provider after that.
 Specification: limits.md.
 """
 
@@ -16,7 +16,7 @@ from gateway.usage.bounds import text_size
 
 MARGIN: Final = 256
 """Tokens that an answer may still have had when its connection was closed: those on their way, and those that are made
-until the provider notices. That takes a round trip and its next event. Makers whose streams stop so make 50 to 250
+until the provider notices. Noticing takes a round trip and its next event. Makers whose streams stop so make 50 to 250
 tokens a second, so these are a second or more of the fastest; and what came in the last second counts twice besides."""
 OF_AN_EVENT: Final = 4
 """Tokens of an event with a part of an answer that are no text of it, such as the beginning of a call of a tool."""

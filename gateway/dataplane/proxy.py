@@ -4,7 +4,7 @@
     judge       4 read it into a call         5 decide         6 record `decided`
     carry out   7 forward          8 relay    9 record `completed`
 
-`DataPlane.__call__` calls these three in order, and each returns what the next one needs (`phases.py`). Where an
+`DataPlane.__call__` calls these three in order, and each returns what the next one needs (`phases.py`). If an
 upstream fails, `attempts.py` may have the last two done again for another one. A failure before step 6 is a refusal,
 and nothing has left the gateway. From step 6 on there is an open decision, and every way out, also after a disconnect
 or in a cancelled task, passes through step 9. Two laws:
@@ -492,7 +492,7 @@ class DataPlane:
         if failure is None and kept is not None:
             return await kept.complete(admitted, relay.end)
         if failure is None:
-            with suppress(TimeoutError), self._deadlines.at(admitted.request.ends):  # of a client that reads no more
+            with suppress(TimeoutError), self._deadlines.at(admitted.request.ends):  # the client may not read on
                 await relay.end()
             return None
         if kept is not None or not relay.begun:

@@ -30,7 +30,7 @@ LARGE_BODY = 64 * 1024
 
 REPORT_USAGE = Edits(report_usage=True)
 
-# What a body on disk may take of memory while it is read and judged, times its size: its values, the longest string
+# A body on disk may take so many times its size of memory while it is read and judged: its values, the longest string
 # again while it is put together, and the edited body. With letters beyond the Basic Multilingual Plane it may be more.
 _READING = 4
 

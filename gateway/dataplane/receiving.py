@@ -1,4 +1,4 @@
-"""Step 4 of a request, its first half: receive the body. What grows beyond `SPOOLED` waits on disk, not in memory."""
+"""Step 4 of a request, its first half: receive the body. Beyond `SPOOLED` bytes it waits on disk, not in memory."""
 
 from __future__ import annotations
 

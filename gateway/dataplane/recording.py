@@ -1,6 +1,6 @@
 """Steps 6 and 9 of a request: write its two records, and remember what it has created.
 
-What stands in them is `evidence.py`, and when they are written `proxy.py`. A record that may be in the log is closed
+`evidence.py` composes them, and `proxy.py` decides when they are written. A record that may be in the log is closed
 whatever happens, also if the task that waits for it is cancelled.
 """
 
@@ -56,7 +56,7 @@ class Recorder:
 
     @property
     def waiting(self) -> int:
-        """How many entries wait for a commit."""
+        """The number of entries that wait for a commit."""
         return self._writer.waiting
 
     async def decided(self, judged: Judged) -> None:

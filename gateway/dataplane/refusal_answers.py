@@ -116,5 +116,5 @@ def challenge(denied: Denied) -> bytes:
 
 
 def owner(principal: Principal | None) -> PrincipalHint | None:
-    """Whose the request is, as far as that is known."""
+    """The owner of the request, as far as that is known."""
     return PrincipalHint.of(principal) if principal else None

@@ -111,8 +111,8 @@ class Refusals:
     def add(self, denied: Denied, owner: PrincipalHint | None = None, asked: Asked = _NOTHING) -> str:
         """Count one refusal; returns the id by which an operator finds the entry that will count it.
 
-        `owner` made the request, if the refusal itself does not name its principal. Where a client must not learn why,
-        it is one id for all of them: that of the first such entry of an interval, which the others name.
+        `owner` made the request, if the refusal itself does not name its principal. Refusals that a client must not
+        tell apart share one id: that of the first such entry of an interval, which the others name.
         """
         seen = looks_like(denied.detail) if denied.code == "bad_credentials" else ""
         alike = seen if seen in ("unknown", "malformed") else ""
@@ -265,7 +265,7 @@ UNIT: Final = 4096
 
 
 class Denials:
-    """Which denials of policies and limits have entries of their own, in one worker; for its event loop.
+    """Decides which denials of policies and limits get entries of their own, in one worker; for its event loop.
 
     A denial costs its agent nothing, and an entry is kept for good: without a pace, an agent that repeats a denied call
     fills the disk on which everybody's calls must be recorded. So each agent, and above it its organization, has a pace

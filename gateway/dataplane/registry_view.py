@@ -27,7 +27,7 @@ from gateway.upstream.routing import Choices, Destination, Match, Member, Pool, 
 logger = logging.getLogger("gateway.dataplane.registry_view")
 
 RETRY_SECONDS = 2.0
-"""How soon a secret that cannot be opened is tried again."""
+"""The pause before a secret that cannot be opened is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class RegistryView:
         if epoch != self._table_epoch or time.monotonic() >= self._retry:
             # Before anything is waited for: while this request reads, others use the table that there is.
             self._retry = time.monotonic() + RETRY_SECONDS
-            # What is read now is at least as new as the epoch that the caller has seen.
+            # These reads are at least as new as the epoch that the caller has seen.
             rows = [row for row in await self._registry.upstreams() if provider_of(row) is not None]
             missed = self._vault.missed(row.secret for row in rows)
             if missed and self._asking is None:

@@ -237,7 +237,7 @@ class Relay:
     async def _take_rest(self, answer: Answer, tap: Tap, digest: evidence.BodyDigest) -> None:
         """Let a finished stream end by itself, so that the connection can be reused.
 
-        What still comes, such as a second end for other clients, is held back with the first.
+        Bytes that still come, such as a second end for other clients, are held back with the first.
         """
         taken = 0
         with suppress(TimeoutError, Denied):
@@ -262,7 +262,7 @@ class Relay:
         if self._streaming:
             denied.decision = self._observed.decision_id
             event = self._provider.error_event(self._carried.sent, denied)
-            with suppress(TimeoutError):  # of a client that has stopped reading
+            with suppress(TimeoutError):  # the client may have stopped reading
                 async with asyncio.timeout(_AFTER_THE_END):
                     await self._send({"type": "http.response.body", "body": event, "more_body": True})
 

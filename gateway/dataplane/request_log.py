@@ -106,7 +106,7 @@ class RequestLog:
             if lost:
                 texts.append(self._form.remark(f"{lost} more requests"))
             for piece in _pieces(texts):
-                with suppress(OSError):  # whoever read this has gone
+                with suppress(OSError):  # the log's reader may have gone
                     os.write(self._descriptor, piece)
             self._writing = False
 

@@ -1,4 +1,4 @@
-"""What the data plane tells a tracer of a request, and whether there is one: `spans.py` is it, where it is installed.
+"""The interface by which the data plane tells a tracer of a request. `spans.py` implements it, if it is installed.
 
 Off, as it is by default, nothing of OpenTelemetry is imported.
 """

@@ -1,9 +1,9 @@
 """Errors of upstreams: what they are about, and who is told. Their status alone says neither.
 
 A 403 is read before anything is decided: it is mostly about the gateway's own key, and then the client gets 502 and
-nothing of it. What the provider's rules (`providers/rejections.py`) know for certain to be about the client's request
-reaches the client, put together anew. Other errors reach the client as they are; what they say of the account is for
-the log.
+nothing of it. An error that is about the client's request for certain, by the provider's rules
+(`providers/rejections.py`), reaches the client, put together anew. Other errors reach the client as they are; what
+they say of the account is for the log.
 
 Some answers are no provider's: a page for people, or a path that the server does not have. Mostly the base URL is
 wrong, or a portal or a proxy answers in the provider's place. The call has failed then, whatever the status says:
