@@ -1,4 +1,4 @@
-"""Who asks for an operation, and what role and token are for: an operator, or a user of the gateway's machine."""
+"""The caller of an operation, an operator or a user of the gateway's machine, and what its role and token allow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """What audit entries call it."""
+        """Its name in audit entries."""
         return f"operator:{self.operator.id}"
 
     def check_everywhere(self, what: str) -> None:

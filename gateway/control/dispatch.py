@@ -37,7 +37,7 @@ def find(
 def asked(
     context: Context, caller: Caller, operation: Operation, path: Mapping[str, str], query: dict[str, str], **more: Any
 ) -> Ask[Any, Any]:
-    """What the operation's function gets; `more` are the other members of `Ask`, checked."""
+    """The `Ask` for the operation's function; `more` are its other members, checked."""
     wanted = query.pop("organization", None) if operation.of_an_organization else None
     return Ask(
         context=context,

@@ -28,13 +28,13 @@ logger = logging.getLogger("gateway.control.event_streams")
 MOST: Final = 32
 """Streams that may be open at a time."""
 THREADS: Final = 4
-"""That read for all of them, so that streams keep no request waiting."""
+"""The threads that read for all streams, so that these keep no request waiting."""
 
 LOOK_SECONDS: Final = 1.0
-"""How often a feed is asked for what is new, and whether the client may still see it."""
+"""The pause between two reads of a feed; each also checks that the client may still see it."""
 HEARTBEAT_SECONDS: Final = 15.0
 SEND_SECONDS: Final = 20.0
-"""How long a client may take for one piece."""
+"""The time that a client may take for one piece."""
 RECONNECT_MS: Final = 3000
 
 _PIECE: Final = 32 * 1024
@@ -54,7 +54,7 @@ class Batch:
 
 class Feed(Protocol):
     def next(self) -> Batch:
-        """What has come since the last call. Blocks."""
+        """Return the events since the last call. Blocks."""
 
 
 class EventStreams:

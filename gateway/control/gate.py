@@ -1,4 +1,4 @@
-"""Who asks the control API: an operator's token, checked; and how often an address may fail at that.
+"""Checks the operator's token of a request to the control API, and limits how often an address may fail at that.
 
 All wrong tokens get the same answer, and it takes the same work, whether their id exists or not. After some failures an
 address is refused for a while without a look at the registry, except with a token that was right from there before: a
@@ -31,7 +31,7 @@ from gateway.shares import network_of
 logger = logging.getLogger("gateway.control.gate")
 
 FAILURES: Final = 10
-"""How often an address may fail within `WINDOW_SECONDS`."""
+"""The number of times that an address may fail within `WINDOW_SECONDS`."""
 WINDOW_SECONDS: Final = 60.0
 _ADDRESSES: Final = 10_000
 _GOOD: Final = 1024
@@ -115,14 +115,14 @@ class Gate:
 
 
 class Failures:
-    """How often addresses have failed lately, or done something else that is limited. Threads share it."""
+    """Counts how often addresses have failed lately, or done something else that is limited. Threads share it."""
 
     def __init__(self, clock: Callable[[], float], what: str = "wrong tokens", most: int = FAILURES) -> None:
         self._clock = clock
         self._what = what
         self._most = most
         self._guard = threading.Lock()
-        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and since when
+        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()  # a count, and the time it began
         self._good: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     def check(self, address: str, token: bytes) -> None:

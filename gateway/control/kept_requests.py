@@ -23,7 +23,7 @@ Complete: TypeAlias = Callable[[LogIndex, Found, Input], Input]
 def completing(registry: Callable[[], AbstractContextManager[Registry]], vault: Callable[[], Vault]) -> Complete:
     """A function that puts the request into the input of a decision, where the log keeps it as it was judged.
 
-    The registry and the vault are opened when they are needed. What cannot be opened is left out.
+    The registry and the vault are opened when they are needed. A request that cannot be opened is left out.
     """
     keys: dict[str, bytes | None] = {}
 
@@ -45,7 +45,7 @@ def completing(registry: Callable[[], AbstractContextManager[Registry]], vault: 
 
 
 def parts(db: LogIndex, decided: Found, key: bytes | None) -> dict[str, str]:
-    """What is kept of a decision's content, part by part. Raises `content_unreadable`."""
+    """The kept parts of a decision's content, by their names. Raises `content_unreadable`."""
     return {
         part: content.unseal(
             key,

@@ -47,12 +47,12 @@ logger = logging.getLogger("gateway.control.logins")
 T = TypeVar("T")
 
 TICKET_SECONDS: Final = 600
-"""How long a person may take."""
+"""The time that a person may take."""
 MAX_FINISHING: Final = 16
-"""How many logins may wait for their provider at a time."""
+"""The most logins that may wait for their provider at a time."""
 _THREADS: Final = 8
 MAX_BEGUN: Final = 30
-"""How many logins an address may begin in a minute."""
+"""The most logins that an address may begin in a minute."""
 _LONGEST_TICKET: Final = 2048
 
 
@@ -100,7 +100,7 @@ class _RefusedError(Exception):
 
 
 def redirect_uri(port: int) -> str:
-    """Where the browser brings the code: to this machine, and nowhere else (RFC 8252, section 7.3)."""
+    """The URL that the browser brings the code to: on this machine, and nowhere else (RFC 8252, section 7.3)."""
     return f"http://127.0.0.1:{port}/callback"
 
 
@@ -333,7 +333,7 @@ Record: TypeAlias = Callable[[LoginProviderRecord | None, str, int], Awaitable[N
 
 @dataclass(slots=True)
 class _Kind:
-    """How many are not recorded yet, and until when they wait, by the monotonic clock."""
+    """Refused logins alike: `held` are not recorded yet, and wait until `until`, by the monotonic clock."""
 
     provider: LoginProviderRecord | None
     why: str

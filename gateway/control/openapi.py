@@ -149,7 +149,7 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Schema:
 
 
 def _links(operation: Operation, operations: Sequence[Operation]) -> Schema:
-    """What can be done next with the thing that an operation has created: the operations on the paths below its own."""
+    """The links from an operation that creates a thing to the operations on that thing: those on the paths below."""
     if operation.status != 201:
         return {}
     found: Schema = {}
@@ -167,7 +167,7 @@ def _links(operation: Operation, operations: Sequence[Operation]) -> Schema:
 
 
 def _statuses(operation: Operation) -> list[int]:
-    """What an operation may answer if it cannot do what it was asked."""
+    """The error statuses that an operation may answer with."""
     found = {400, 401, 403, 404, 413, 415, 422, 429, 500, 503}
     if operation.method != "GET":
         found |= {409}

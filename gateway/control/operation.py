@@ -85,7 +85,7 @@ class PageQuery(Query):
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What operations work with."""
+    """The objects that operations work with."""
 
     registry: Registry
     data: DataDirectory
@@ -97,7 +97,7 @@ class Context:
     cursors: Cursors
     bundles: Bundles
     health: Callable[[str | None, Registry], Mapping[str, Any]] | None = None
-    """What `gateway status` says, or the part of an organization, if the process of this API can tell. Blocks."""
+    """The status as in `gateway status`, or an organization's part of it, if this API's process can tell. Blocks."""
     followed: Callable[[str], bool] | None = None
     """Tells whether the branch that policies come from has a commit, if the process of this API can tell."""
     progress: Callable[[int, int], None] | None = None
@@ -236,10 +236,10 @@ class Page(TypedDict, Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer(Generic[A]):
-    """What an operation answers.
+    """The answer of an operation.
 
-    `body` is JSON, and `once` names a member of it that is shown once. That of a stream is a feed. `location` is the
-    path of what was created, if that is what the operation does.
+    `body` is JSON, and `once` names a member of it that is shown once. A stream's body is a feed. `location` is the
+    path of the thing that the operation has created, if it creates one.
     """
 
     body: A

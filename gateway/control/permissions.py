@@ -1,4 +1,4 @@
-"""Which agents could make a call at a time: the policies of then are asked, for every agent and every call.
+"""Finds the agents that could make a call at a time: asks the policies of then, for every agent and every call.
 
 The calls are the simplest of their kind: an action, an upstream, a model and at most one tool, with no messages and no
 usage so far. The clock of the policies stands at that time. Limits are not asked, because what was used then is not
@@ -31,7 +31,7 @@ from gateway.registry.records import BundleRecord, KeyRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What one binding said of a call: `code` is `allowed` or a reason code."""
+    """The verdict of one binding on a call: `code` is `allowed` or a reason code."""
 
     binding: str
     subject_kind: str
@@ -45,7 +45,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permission:
-    """Whether an agent could make a call, with the key that it would have used, and what made it so.
+    """The finding that an agent could or could not make a call, with the key it would have used, and the reasons.
 
     `code` is `allowed`, a reason code of the data plane, or why no policy was asked: `agent_suspended`, `no_key` and
     the like. `call` counts from 0.
@@ -163,7 +163,7 @@ class _Court:
         return _permission(agent, number, found.code, [each for each in reasons if each], key.id, judged)
 
     def _judged(self, agent: AgentAt, panel: Panel, found: Authorization) -> Iterator[Judged]:
-        """What each binding says of the call as it would have been forwarded."""
+        """The verdict of each binding on the call as it would have been forwarded."""
         counting = [each.binding for each in agent.bindings if not each.binding.shadow]
         for binding, member in zip(counting, panel.members, strict=True):
             ends = time.monotonic() + _SECONDS

@@ -1,4 +1,4 @@
-"""What the control API answers when it cannot do what it was asked: problem details (RFC 9457).
+"""The control API's answers to requests that it cannot carry out: problem details (RFC 9457).
 
 `code` is stable and for programs, `detail` says what is wrong, `hint` what to do, and `errors` name the members of a
 body or the parameters that are wrong. Nothing in them tells whether another organization has something.
@@ -84,7 +84,7 @@ def of(error: GatewayError, noun: str = "", *, named: Collection[str] = (), comm
 
 
 def _hint(error: GatewayError, noun: str) -> str:
-    """What to do next, for programs that do not type commands."""
+    """The hint on what to do next, for programs that do not type commands."""
     hint = error.hint.api if isinstance(error.hint, Hint) else error.hint
     if not hint and isinstance(error, UnknownError) and f"{error.thing}s" == noun:
         return f"GET /api/v1/{noun} lists them"

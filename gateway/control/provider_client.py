@@ -1,7 +1,7 @@
-"""What the gateway asks an OpenID Connect provider where operators log in: where things are, and a token for a code.
+"""Asks an OpenID Connect provider where operators log in for its metadata, and for a token in exchange for a code.
 
 All of it is small, comes by https (or from this machine, for a provider there), within a few seconds and without
-redirects. Where things are is asked again after ten minutes; what was told last counts for an hour.
+redirects. The metadata is fetched again after ten minutes; the last that was fetched counts for an hour.
 Sources: OpenID Connect Discovery 1.0; RFC 6749, sections 2.3.1, 4.1.3 and 5; RFC 7636; RFC 8414; RFC 9207.
 """
 
@@ -48,7 +48,7 @@ class CodeRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """Where a provider's parts are, and what it can do."""
+    """The URLs of a provider's parts, and its capabilities."""
 
     authorization: str
     token: str
@@ -60,7 +60,7 @@ class Metadata:
 
 @dataclass(slots=True)
 class _Kept:
-    """What a provider has said last. Times are of the monotonic clock."""
+    """A provider's last metadata. Times are of the monotonic clock."""
 
     metadata: Metadata | None = None
     fetched: float = float("-inf")
@@ -77,7 +77,7 @@ class ProviderClient:
         self._keys = IssuerKeys()
 
     async def metadata(self, provider: LoginProviderRecord) -> Metadata:
-        """Where the provider's parts are. Raises `ProviderUnavailableError`."""
+        """The provider's metadata, fetched if it is due. Raises `ProviderUnavailableError`."""
         kept = self._kept.setdefault((provider.id, provider.issuer), _Kept())
         if self._due(kept) or (kept.metadata is None and kept.turn.locked()):
             async with kept.turn:

@@ -40,7 +40,7 @@ _KEY: Final = re.compile(r"[!-~]{1,128}")
 
 
 class Repeats:
-    """What is known of the requests with one key of one operator. Without a key nothing is."""
+    """Recognizes requests with the same idempotency key of one operator. Does nothing without a key."""
 
     def __init__(self, operator: str, key: str | None, digest: bytes) -> None:
         self._operator = operator

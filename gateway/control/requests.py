@@ -1,4 +1,4 @@
-"""What a request to the control API holds: its path, parameters, headers and body, read and checked."""
+"""Reads and checks the parts of a request to the control API: its path, parameters, headers and body."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def validated_body(operation: Operation, headers: Mapping[bytes, bytes], raw: by
         raise Problem(
             415, "unsupported_media_type", "the body must be JSON", hint="send content-type: application/json"
         )
-    strict_json.parse(raw, operation.most_values)  # whatever parsers could read differently is refused here
+    strict_json.parse(raw, operation.most_values)  # refuses JSON that parsers could read differently
     return body_of(operation, raw)
 
 

@@ -20,7 +20,7 @@ _NONCE: Final = 12
 
 
 class Sealer:
-    """For one purpose. What is sealed for one place opens in no other."""
+    """Seals values for one purpose. A value sealed for one place opens in no other."""
 
     def __init__(self, secret: bytes, purpose: str, most: int) -> None:
         self._key = AESGCM(hmac.digest(secret, purpose.encode(), "sha256"))

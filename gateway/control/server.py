@@ -60,10 +60,10 @@ MAX_VISITS: Final = 32
 """Requests without a token; they are no part of the others, so they keep no operator out."""
 _LONGEST_WARNING: Final = 1000
 _CHECKED_BY_CONTENT: Final = ("me", "fleet")
-"""What everybody may ask for, or may ask for what its function finds to be allowed."""
+"""Nouns that every caller may ask for: the function itself checks what it may answer, if need be."""
 _VISIT_BYTES: Final = 16 * 1024
 _VISIT_SECONDS: Final = 10.0
-_READING: Final = ("GET", "HEAD")  # what is the same for everybody; the listener leaves the body out for HEAD
+_READING: Final = ("GET", "HEAD")  # pages that are the same for everybody; the listener leaves the body out for HEAD
 
 _ALWAYS: Final = (
     ("cache-control", "no-store"),
@@ -93,7 +93,7 @@ class _Stream:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What a thread gets."""
+    """A request as it is handed to a thread."""
 
     operation: Operation
     path: Mapping[str, str]
@@ -237,7 +237,7 @@ class ControlApi:
     async def _asked(
         self, caller: Caller, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes], body: bytes
     ) -> Reply:
-        """What the API would answer a person whose session was looked at: for the pages of the dashboard."""
+        """The API's answer to a person whose session was checked already: for the pages of the dashboard."""
         operation, names = dispatch.find(method, path.encode(), self._table)
         hall = self._restricting if operation.restricts else self._ordinary
         holders = holders_of(caller)
@@ -288,7 +288,7 @@ class ControlApi:
             yield await requests.read(receive, headers, most)
 
     async def _visited(self, operation: Operation, scope: Scope, receive: Receive, stranger: Holder) -> _Response:
-        """What needs no token. Its request is small, and its function does not block."""
+        """Answer an operation that needs no token. Its request is small, and its function does not block."""
         with held(self._visits, stranger):
             return await self._visit(operation, scope, receive, stranger.id)
 

@@ -1,4 +1,4 @@
-"""Which organization a request is about, and whether its operator has anything to do with it.
+"""Finds the organization that a request is about, and refuses operators who have nothing to do with it.
 
 An operator of one organization can name only that one: any other is answered like one that is not there, without a look
 at the registry, so that not even the time tells the two apart.

@@ -41,7 +41,7 @@ class UsageAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageLine:
-    """What was used: a value for each member of `by`, an agent by its name. `window` is of `at` only."""
+    """Amounts that were used. `key` has a value for each member of `by`; agents stand by name. `window` is for `at`."""
 
     key: Sequence[str]
     counts: Counts
@@ -138,7 +138,7 @@ def _time(text: str, zone: tzinfo) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        return parse_time(text)  # which refuses it
+        return parse_time(text)  # refuses it
     return parse_time(text if when.tzinfo else when.replace(tzinfo=zone).isoformat())
 
 
