@@ -53,12 +53,12 @@ Ends: TypeAlias = tuple[int, int, int]
 VALUES: Final = ("minute", OPEN, *USED, *RESERVED)
 """The parts of a balance, in this order. `minute` is counted from 1970."""
 
-_USED: Final = 2  # where `USED` and `RESERVED` begin in `VALUES`
+_USED: Final = 2  # the positions at which `USED` and `RESERVED` begin in `VALUES`
 _RESERVED: Final = _USED + len(USED)
 _PLACE: Final = {name: place for place, name in enumerate(USED)}
 
 OWN: Final = ("hour_begin", "day_begin", "month_begin", "hour_end", "day_end", "month_end")
-"""Further parts of a balance whose windows are not those of UTC: where they begin and end, as `minute` is counted."""
+"""Further parts of a balance whose windows are not those of UTC: their begins and ends, counted as `minute` is."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -119,7 +119,7 @@ class Balance:
     )
 
     def __init__(self, values: list[int] | None = None) -> None:
-        self.read_at = 0  # which reading of the database it is from (`Balances`)
+        self.read_at = 0  # the number of the database reading it is from (`Balances`)
         self._take(values or [0] * len(VALUES))
 
     def _take(self, values: list[int]) -> None:

@@ -19,7 +19,7 @@ _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
 """The errors that a reservation that this program did not write can end in."""
 
 _BEYOND_MEMBERS = ("beyond_tokens", "beyond_nanousd")
-_ESTIMATE = "estimate"  # what a limit says that was compared with and does not hold exactly
+_ESTIMATE = "estimate"  # marks a limit in `read` that accepts estimates, so does not hold exactly
 
 _LONGEST = (60, 26 * 60, 32 * 1440)
 """The most minutes that an hour, a day and a month can have, whatever clocks do."""
@@ -31,7 +31,7 @@ class BalanceCheck:
     def __init__(self) -> None:
         self._due = Balances()
         self._told: set[str] = set()  # thresholds that the log tells of
-        # Those that are reached and whose entries have not been met yet, with their organizations.
+        # Thresholds that are reached and whose entries have not been met yet, with their organizations.
         self._owed: dict[str, tuple[str, Entry]] = {}
 
     def opened(self, entry: Entry) -> str:

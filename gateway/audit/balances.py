@@ -89,7 +89,7 @@ class Balances:
         self._made: tuple[str | None, Held | None] = None, None
         # The reservations of the open decisions that were met here; None if one counts in no balance.
         self._open: dict[str, Held | None] = {}
-        self.left: Sequence[Group] = ()  # what the last transaction has changed
+        self.left: Sequence[Group] = ()  # the groups that the last transaction has changed
         # The last thresholds that the log tells of, so that they are not looked for again (`thresholds.py`).
         self.told: dict[object, int] = {}
 
@@ -145,7 +145,7 @@ class Balances:
         key = organization, scopes
         group = self._groups.get(key)
         if group is None:
-            if len(self._groups) >= _GROUPS:  # which models a call names decides which limits of models it counts for
+            if len(self._groups) >= _GROUPS:  # clients make groups: a call counts for the limits of the models it names
                 self._groups.clear()
             keys = [(organization, scope) for scope in key[1]]
             group = self._groups[key] = Group(keys, [self.get(*each) for each in keys])
@@ -242,7 +242,7 @@ class Balances:
     def write(self, write: Write) -> None:
         """Write all that is not written, in a transaction that does nothing else."""
         self.current()
-        self._take_changed()  # what other processes have appended: the rows will be said to contain it
+        self._take_changed()  # the entries of other processes: the rows will be said to contain them
         self._write(write)
 
     def _write(self, write: Write) -> None:

@@ -36,7 +36,7 @@ class Ahead(NamedTuple):
 
     @property
     def until(self) -> str:
-        """Until when the log stands still. Unlike the distance, this text stays the same."""
+        """A text with the time until which the log stands still. Unlike the distance, it stays the same."""
         return f"nothing is recorded there until {shown_time(self.time_ns // 1_000_000_000)}"
 
 

@@ -23,17 +23,17 @@ Scalar: TypeAlias = str | int | bool | None
 Entry: TypeAlias = dict[str, Scalar]
 
 VERSION: Final = 1
-MAX_LEAF: Final = 65_535  # what the uint16 length prefix of an entry bundle can say (C2SP tlog-tiles)
+MAX_LEAF: Final = 65_535  # the most that the uint16 length prefix of an entry bundle can say (C2SP tlog-tiles)
 MAX_INTEGER: Final = 2**53 - 1
 MAX_STRING: Final = 4 * 1024
 MAX_DOCUMENT: Final = 48 * 1024  # for members whose name ends in `_json`
 MAX_MEMBERS: Final = 128
 SALT_BYTES: Final = 32
-_INNER: Final = bytes(each ^ 0x36 for each in range(256))  # what HMAC makes of each byte of its key
+_INNER: Final = bytes(each ^ 0x36 for each in range(256))  # translates the key of HMAC for its inner hash
 _OUTER: Final = bytes(each ^ 0x5C for each in range(256))
 _INNER_REST: Final = bytes(64 - SALT_BYTES).translate(_INNER)  # a key is filled up to a block of the hash
 _OUTER_REST: Final = bytes(64 - SALT_BYTES).translate(_OUTER)
-ACTOR_GATEWAY: Final = "gateway"  # who acted, where it was neither an agent nor a person
+ACTOR_GATEWAY: Final = "gateway"  # the actor, if neither an agent nor a person acted
 
 _STRING = (str,)
 _INTEGER = (int,)

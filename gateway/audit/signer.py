@@ -192,7 +192,7 @@ class Signer:
         newest = None if stored is None else self._own(stored, head.origin)
         remembered = self._state.get(head.origin)
         if newest is not None and remembered is None:
-            # A checkpoint is remembered before it is stored, so this memory was lost. What was signed last is unknown:
+            # A checkpoint is remembered before it is stored, so this memory was lost. The last signed size is unknown:
             # an older copy of the database would be continued, and a second history signed.
             raise AuditError(
                 "signer_refused",

@@ -60,7 +60,7 @@ def parse_path(text: str) -> Tile:
     raise AuditError("bad_proof", f"`{text}` is not the path of a tile")
 
 
-# -- which tiles there are ---------------------------------------------------------------------------------------------
+# -- existing tiles ----------------------------------------------------------------------------------------------------
 
 
 def width(level: int, number: int, size: int) -> int:

@@ -44,7 +44,7 @@ class _Log:
     frontier: list[bytes]
     time_ns: int
     begin: int  # the size at the start of the transaction
-    hashes: list[bytes] = field(default_factory=list)  # of the leaves from `begin` on
+    hashes: list[bytes] = field(default_factory=list)  # the leaf hashes from `begin` on
     edge: dict[int, bytes] | None = None  # the partial tiles at `begin`, by level; None if they have not been read
 
 
@@ -88,7 +88,7 @@ class Transaction:
         self.kept = Kept(db) if kept is None else kept
         self.balances = self.kept.balances
         self._logs = self.kept.logs
-        self._now = 0  # what the clock said last
+        self._now = 0  # the last time of the clock
         self._last: int | None = None  # the last entry that was appended
         self._changes = db.total_changes  # the expected value: it grows by one for each row that is written here
 

@@ -52,7 +52,7 @@ class TreeCheck:
         self._frontier: list[bytes] = []
         self._partial: dict[int, bytes] = {}  # the growing tile of each level
         self._pending: list[bytes] = []  # leaf hashes of the growing tile of level 0
-        self._stored = b""  # that tile as it is stored
+        self._stored = b""  # the growing tile of level 0 as it is stored
         self._last_time = 0
         self._roots: dict[int, bytes] = {}  # at signed sizes that the system log has not told of yet
         self._sound = 0  # the largest size whose root was signed and right

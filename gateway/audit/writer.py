@@ -42,10 +42,10 @@ logger = logging.getLogger("gateway.audit.writer")
 
 QUEUE: Final = 4096  # intents that may wait: about a second of work
 BATCH: Final = 512
-HOLD_SECONDS: Final = 0.001  # how long a busy loop may add to a group before the group is committed
-IDLE_SECONDS: Final = 0.2  # how soon balances are written if there are no entries to write
-OWED_SECONDS: Final = 1.0  # how soon what is owed is tried again if there is no other traffic
-RECENT_SECONDS: Final = 5.0  # how long a commit counts as proof that the log can be written
+HOLD_SECONDS: Final = 0.001  # the time that a busy loop may add to a group before the group is committed
+IDLE_SECONDS: Final = 0.2  # the pause before balances are written if there are no entries to write
+OWED_SECONDS: Final = 1.0  # the pause before owed entries are tried again if there is no other traffic
+RECENT_SECONDS: Final = 5.0  # the time for which a commit counts as proof that the log can be written
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +56,7 @@ class _Job(Attempt):
     """
 
     waiter: Future[Committed] | asyncio.Future[Any] | None = None
-    in_doubt: bool = False  # whether it may be in the log although `error` is set
+    in_doubt: bool = False  # true if it may be in the log although `error` is set
 
 
 class AuditWriter:
@@ -83,16 +83,16 @@ class AuditWriter:
         self._capacity = capacity
         self._observe = observe
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
-        self._guard = threading.Lock()  # for what submitters and the thread share: the next three
+        self._guard = threading.Lock()  # guards the next three, which submitters and the thread share
         self._closed = False  # nothing is queued after the last job
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._queued = 0  # jobs that wait, gathered ones too
         self._owed = Owed(boot)
-        self._still: dict[str, str] = {}  # why logs of these organizations cannot be written, as it was logged
-        self._complaint = ""  # why nothing can be written, as it was logged last
+        self._still: dict[str, str] = {}  # organization to the logged reason why its log cannot be written
+        self._complaint = ""  # the last logged reason why nothing can be written
         self._committed = -RECENT_SECONDS  # when a commit succeeded last
         self._check: asyncio.Future[None] | None = None  # the check under way
-        self._in_hand: list[_Job] = []  # what the thread has taken from the queue and not answered
+        self._in_hand: list[_Job] = []  # jobs that the thread has taken from the queue and not answered
         self._death: Future[None] = Future()  # gets the exception that ended the thread
         self._death.set_running_or_notify_cancel()
         # The values of the balances that the last commits left, and when; None if nobody wants to know.
@@ -109,7 +109,7 @@ class AuditWriter:
         Raises `bad_entry` at once, and `audit_unavailable` if the queue is full.
         """
         waiter: Future[Committed] = Future()
-        waiter.set_running_or_notify_cancel()  # what is queued will be written and cannot be cancelled
+        waiter.set_running_or_notify_cancel()  # a queued entry will be written and cannot be cancelled
         self._enqueue(_Job(draft(intent, self.boot), waiter=waiter))
         return waiter
 

@@ -350,7 +350,7 @@ class RefusedLogins:
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
     def add(self, provider: LoginProviderRecord | None, why: str) -> None:
-        """One that was refused. Nothing if there is no reason: then its entry is written already."""
+        """Count a refused login. Does nothing without a reason: then its entry is written already."""
         if not why:
             return
         key = ("" if provider is None else provider.id, why)

@@ -33,7 +33,7 @@ def every() -> list[Operation]:
 
 
 def table(noun: str) -> Iterator[tuple[re.Pattern[bytes], Operation]]:
-    """Those whose paths begin with a noun, in the order of trial. A file is imported if those before have it not."""
+    """Yield operations whose paths begin with a noun, in order of trial. A file is imported if those before lack it."""
     for file in _ELSEWHERE.get(noun, (noun.replace("-", "_"),)):
         if file in _files():
             yield from matchers(_of(file))

@@ -24,7 +24,7 @@ _LONGEST = 1000
 _STATUS: Final[Mapping[Kind, int]] = {"invalid": 422, "not_found": 404, "conflict": 409, "forbidden": 403}
 
 
-class Problem(Exception):  # as the specification calls it
+class Problem(Exception):  # the specification's name
     """An answer that is a problem."""
 
     def __init__(

@@ -34,7 +34,7 @@ logger = logging.getLogger("gateway.dataplane.approving")
 POLL_SECONDS: Final = 0.25
 """The requests of held clients are looked at so often, all at once."""
 RETRY_SECONDS: Final = 10
-"""When a client that was not held shall ask again."""
+"""The time after which a client that was not held shall ask again."""
 
 
 class AwaitingError(Denied):
@@ -183,7 +183,7 @@ class Approvals:
                 del self._waiting[request]
 
     def ends(self) -> float:
-        """Until when a client that asks now is held, by the event loop's clock."""
+        """Return the time until which a client that asks now is held, by the event loop's clock."""
         return asyncio.get_running_loop().time() + self._hold
 
     async def _look(self) -> None:

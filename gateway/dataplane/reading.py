@@ -65,7 +65,7 @@ class Reader:
             before, admitted = admitted.match, await self._keep_to_state(admitted, admitted.found, call)
             if admitted.match != before:
                 observed.match = admitted.match
-                return await self.read(admitted)  # as the upstream reads it that has what the call names
+                return await self.read(admitted)  # the upstream that has the state may read it differently
         return admitted, reading
 
     async def foreign(self, principal: Principal, match: Match, call: Call) -> tuple[Reference, ...]:

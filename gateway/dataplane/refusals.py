@@ -100,7 +100,7 @@ class Refusals:
         self._tell = tell
         self._counts: dict[_Key, _Count] = {}
         self._unrecorded: dict[str, Refused] = {}  # entries that are not durable yet, by event id
-        self._in_flight: set[str] = set()  # those of them that the writer has
+        self._in_flight: set[str] = set()  # the ids of those that the writer has
         self._changed = False  # since the last note
         # The id that clients are told of refusals that they must not tell apart, in this interval.
         self._alike: dict[str, str] = {}

@@ -49,7 +49,7 @@ class RegistryView:
         self._active: ActiveSet | None = None
         # By row and version: a secret and why it cannot be used. Opening one once is enough.
         self._secrets: dict[tuple[str, int], Opened] = {}
-        # When the secrets that cannot be used are tried again.
+        # The time at which secrets that cannot be used are tried again.
         self._retry = float("inf")
         # Runs the command that gives keys.
         self._asking: asyncio.Task[None] | None = None

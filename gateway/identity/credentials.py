@@ -30,7 +30,7 @@ from gateway.storage import secret_files
 logger = logging.getLogger("gateway.identity.credentials")
 
 Method = Literal["legacy", "api_key", "signature", "mtls", "token"]
-"""How an agent shows who it is."""
+"""The method by which an agent proves its identity."""
 
 Kind = Literal["agent", "operator"]
 

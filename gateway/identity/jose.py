@@ -33,7 +33,7 @@ _FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _MAX_KID = 256
 _MAX_KEYS = 100
 _RSA_BITS = range(2048, 8193)
-_MAX_DEPTH = 16  # of a header or claims; the longest chain of agents is nested most deeply
+_MAX_DEPTH = 16  # levels in a header or claims; the longest chain of agents is nested most deeply
 
 
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)

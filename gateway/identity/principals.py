@@ -103,10 +103,10 @@ class Principal:
     bindings: tuple[BoundBundle, ...]
     authority_epoch: int
     document: dict[str, Any]
-    # When the key expires, and when the agent does.
+    # The times at which the key and the agent expire.
     expires_ns: int | None = None
     agent_expires_ns: int | None = None
-    # From when on the agent is suspended, because nobody has confirmed it.
+    # The time from which the agent is suspended, because nobody has confirmed it.
     suspends_ns: int | None = None
     # None unless its content is kept.
     content: KeptContent | None = None
@@ -151,13 +151,13 @@ class CredentialRow(NamedTuple):
     content_key: bytes | None = None
     scope: str | None = None
     agent_expires_ns: int | None = None
-    public_key: bytes | None = None  # of an agent that signs; such a row has no digest
+    public_key: bytes | None = None  # the key of an agent that signs; such a row has no digest
     organization_status: str = "active"
     team_status: str | None = None
     stopped: str | None = None
     adopting: bool | int = False
-    upstream: str | None = None  # of a provider's key (`legacy_keys.py`); such a row has no digest either
-    zone: str = "UTC"  # of the organization
+    upstream: str | None = None  # set for a provider's key (`legacy_keys.py`); such a row has no digest either
+    zone: str = "UTC"  # the organization's
     # From then on it is suspended, because nobody has confirmed it; as `registry/review_dates.py` says it.
     suspends_ns: int | None = None
 
@@ -337,7 +337,7 @@ def refusal_of(found: Found, *, expiry: bool = True, now_ns: int | None = None) 
         return _denied(found.row, *why)
     for row in found.before:
         if standing.refusal(row, now_ns, expiry=expiry) is not None:
-            # The agent that acts is alive. What has become of the other one is not for it to know.
+            # The agent that acts is alive. It must not learn what has become of the other one.
             return Denied("bad_credentials", "delegator_dead", principal_hint=PrincipalHint.of(row))
     if found.token is not None and found.token.person is not None and found.right is None:
         hint = PrincipalHint.of(found.row)

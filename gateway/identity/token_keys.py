@@ -58,7 +58,7 @@ class TokenKeys:
 
     def public(self) -> bytes:
         """The public keys as a JWK set, newest first."""
-        with suppress(GatewayError):  # what was known a moment ago is published then
+        with suppress(GatewayError):  # the keys known a moment ago are published then
             self._look()
         keys = [self._keys[each] for each in sorted(self._keys, reverse=True)]
         documents = [

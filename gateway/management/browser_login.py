@@ -1,6 +1,6 @@
 """A login in the person's browser, as the command line sees it (login.md; RFC 8252, sections 6 to 8).
 
-The browser goes to the provider and comes back to a port of 127.0.0.1 with a code. Who else learns the code can do
+The browser goes to the provider and comes back to a port of 127.0.0.1 with a code. Others who learn the code can do
 nothing with it: the verifier leaves this process only for the gateway. A visit with another `state` is none of this
 login, and the wait goes on.
 """
@@ -46,7 +46,7 @@ _OTHER: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the person has said: which provider, of which organization, and which port; 0 is any that is free."""
+    """The person's choice of a provider, of its organization, and of a port; 0 is any that is free."""
 
     provider: str | None = None
     organization: str | None = None
@@ -56,7 +56,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """What the browser has brought."""
+    """The answer that the browser has brought from the provider."""
 
     code: str = field(default="", repr=False)
     issuer: str | None = None
@@ -132,7 +132,7 @@ def _unexpected() -> GatewayError:
 
 
 class _Listener:
-    """Where the browser comes back to. `take` is called by any thread."""
+    """The port that the browser comes back to. `take` is called by any thread."""
 
     def __init__(self, port: int) -> None:
         self._visits: queue.SimpleQueue[_Visit] = queue.SimpleQueue()

@@ -1,4 +1,4 @@
-"""What a command asks of a gateway: requests to its operations (`control/api/`), by one of two transports.
+"""Sends the requests of commands to a gateway's operations (`control/api/`), by one of two transports.
 
 With a server they go over HTTP (`http.py`), otherwise they are carried out in this process (`in_process.py`). A command
 cannot tell the two apart: both answer with the same documents and raise the same `GatewayError`s.
@@ -19,7 +19,7 @@ _NOT_FOR_THIS_TOKEN: Final = ("token_scope", "forbidden")
 
 
 class Document(dict[str, Any]):
-    """An object in an answer. What a gateway of another version leaves out is an error that says so."""
+    """An object in an answer. A member that a gateway of another version leaves out is an error that says so."""
 
     def __missing__(self, name: str) -> Any:
         raise incomplete([name])
@@ -78,7 +78,7 @@ class ApiError(GatewayError):
 
 
 class Transport(Protocol):
-    """How requests get to their operations."""
+    """Carries requests to their operations."""
 
     page: int
     """The most items of one page."""

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_SAID: Final[Mapping[str, Any]] = {"by_gateway": None, "mode": "hard"}
-"""What an older gateway does not say and commands can do without: they show that it is not known."""
+"""Members that an older gateway leaves out and commands can do without: they show that it is not known."""
 
 
 def record(kind: type[T], document: Mapping[str, Any]) -> T:

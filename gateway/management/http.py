@@ -22,7 +22,8 @@ PAGE: Final = 500
 ATTEMPTS: Final = 3
 PAUSE_SECONDS: Final = 0.3
 
-# What a control API says of a member of a body that it does not know; commands send no others.
+# A control API's text about a member of a body that it does not know. Only an older one does not know a member that a
+# command sends.
 _NO_MEMBER: Final = "there is no such member"
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 _HEADERS: Final = {
@@ -129,7 +130,7 @@ class HttpTransport:
         return GatewayError("server_unreachable", f"cannot reach {self._origin}: {why}", hint=hint)
 
     def no_list(self) -> GatewayError:
-        """What answers is no gateway."""
+        """The error for a server that answers and is no gateway."""
         hint = "name its control listener, by default the port 8081, and not the one of agents"
         return GatewayError("not_a_gateway", f"{self._origin} does not answer as a control API", hint=hint)
 

@@ -1,6 +1,6 @@
 """Requests to the gateway of a data directory, carried out in this process: no HTTP, no event loop and no thread.
 
-The caller is this machine's user, with all rights. What an operation touches is opened when it touches it: a copy of
+The caller is this machine's user, with all rights. A store is opened when an operation touches it: a copy of
 the log has no registry beside it, and a vault whose key is somewhere else is no matter of a list of agents.
 """
 

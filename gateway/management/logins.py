@@ -1,4 +1,4 @@
-"""What `gateway login` keeps: for each server the operator's token, in a file that only this user can read.
+"""Keeps the logins of `gateway login`: each server's operator token, in a file that only this user can read.
 
 The files are in `$XDG_CONFIG_HOME/agent-identity-gateway/`, or `~/.config/agent-identity-gateway/`. One that others may
 read is refused, because its token may be known to them.

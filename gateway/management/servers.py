@@ -1,4 +1,4 @@
-"""Which gateway commands are for: the one of a data directory, or one elsewhere, by its control API (remote.md).
+"""Finds the gateway that a command is for: that of a data directory, or one elsewhere, by its control API (remote.md).
 
 An address is an origin, `https://gw.example:8081`. Plain HTTP would show the token to everybody on the way, so it is
 only for this machine, unless the user says otherwise.

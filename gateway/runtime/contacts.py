@@ -1,4 +1,4 @@
-"""How each upstream answered last, and which breakers are open: kept for `gateway status`, written by workers.
+"""The last contact with each upstream, and the open breakers: kept for `gateway status`, written by workers.
 
 All workers share one row for each upstream; the newest wins. Open circuit breakers have a row for each worker, which
 goes when the breaker closes.
@@ -24,7 +24,7 @@ INSERT INTO upstream_contact VALUES (?, ?, ?, ?) ON CONFLICT (upstream) DO UPDAT
 
 @frozen()
 class Contact:
-    """When an upstream last answered well and when a call to it last failed (0: never), and how that failed."""
+    """The times of the last good answer of an upstream and of the last failed call (0: never), and that failure."""
 
     success_ns: int = 0
     error_ns: int = 0
@@ -44,7 +44,7 @@ def write(
     store: RuntimeStore, worker: str, contacts: Iterable[tuple[str, Contact]], breakers: dict[str, OpenBreaker] | None
 ) -> None:
     """Merge what a worker has seen; `breakers` replaces its open ones. Blocks; raises `GatewayError`."""
-    # As one: nobody who reads in between finds this worker without its open breakers.
+    # In one transaction, so that no reader finds this worker without its open breakers.
     with store.transaction() as made:
         made.run_for(_MERGE, [(each, seen.success_ns, seen.error_ns, seen.error) for each, seen in contacts])
         if breakers is not None:
@@ -54,7 +54,7 @@ def write(
 
 
 def read(path: Path) -> dict[str, Contact]:
-    """What all workers have seen, by the upstream's id; empty if nothing was ever written."""
+    """Return the last contacts of all workers, by upstream id; empty if nothing was ever written."""
     rows = seen(path, "SELECT upstream, success_ns, error_ns, error FROM upstream_contact")
     return {upstream: Contact(*values) for upstream, *values in rows}
 

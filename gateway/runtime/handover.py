@@ -1,4 +1,4 @@
-"""How a new activation reaches the data workers without a gap (architecture.md, sections 11 and 13).
+"""Brings a new activation to the data workers without a gap (architecture.md, sections 11 and 13).
 
 The control process announces revisions; every live worker loads them and answers; only then is the activation written,
 and its epoch bump switches all workers with their next request. None of it must survive a restart. A worker can still
@@ -21,7 +21,7 @@ _SAID = "SELECT digest, problem FROM loaded WHERE boot = ?"
 
 
 class Handover:
-    """What both sides tell each other. All of it blocks, and raises `GatewayError`."""
+    """The messages between the control process and the workers. Every method blocks, and may raise `GatewayError`."""
 
     def __init__(self, store: RuntimeStore) -> None:
         self._store = store

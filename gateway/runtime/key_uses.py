@@ -1,6 +1,6 @@
-"""When each key was used last, and hashes that move to the newest pepper: what a worker knows of keys.
+"""Notes the uses of keys by a worker: the last use of each key, and hashes that move to the newest pepper.
 
-A request only writes to memory. What is new is written to the file every few seconds, and once more when the worker
+A request only writes to memory. New uses are written to the file every few seconds, and once more when the worker
 ends: for each key at most once an hour, and once a minute in the last day before the key expires. So a last use is
 known to the hour. All workers share one row for each key; the newest wins.
 
@@ -21,7 +21,7 @@ from gateway.runtime.notes import Notes
 from gateway.runtime.store import RuntimeStore, seen
 
 LOOK_SECONDS: Final = 30.0
-"""How often a worker looks for a new pepper."""
+"""The time between two looks of a worker for a new pepper."""
 
 _SECOND: Final = 1_000_000_000
 _HOUR: Final = 3600 * _SECOND
@@ -40,7 +40,7 @@ _Taken = tuple[dict[str, int], dict[str, Rehash]]
 
 
 class KeyUses(Notes[_Taken]):
-    """What one worker has seen."""
+    """The uses of keys that one worker has seen."""
 
     SECONDS = 3.0
     WHAT = "when keys are used"
@@ -116,14 +116,14 @@ class Uses(dict[str, int]):
 
 
 def read(path: Path) -> Uses:
-    """What all workers have seen."""
+    """Return the last uses of keys that all workers have seen."""
     found = Uses(seen(path, "SELECT key, used_ns FROM key_use"))
     found.since_ns = found.pop(_SINCE, None)
     return found
 
 
 def of(path: Path, keys: Sequence[str]) -> dict[str, int]:
-    """When these keys were used last; those of which nothing is known are left out."""
+    """Return the times at which these keys were used last; keys of which nothing is known are left out."""
     marks = ", ".join("?" * len(keys))
     return dict(seen(path, f"SELECT key, used_ns FROM key_use WHERE key IN ({marks})", tuple(keys)))  # noqa: S608
 

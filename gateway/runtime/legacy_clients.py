@@ -1,8 +1,8 @@
-"""Which programs still use a provider's key, and which have moved to a key of their own (moving.md).
+"""Finds the programs that still use a provider's key, and those that have moved to a key of their own (moving.md).
 
 While an organization adopts a provider's key, its calls are counted by client: the product that the User-Agent names,
 and a keyed hash of the address that the connection comes from. The address itself is not kept. A request only writes to
-memory; what is new is written to `runtime.db` every few seconds, and once more when the worker ends. An organization
+memory; new calls are written to `runtime.db` every few seconds, and once more when the worker ends. An organization
 has a limited number of clients, and the calls of all others are counted together.
 
 A client has moved when it is seen with an agent's key after its last call with the provider's. If calls with the
@@ -27,11 +27,11 @@ from gateway.runtime.notes import Notes
 from gateway.runtime.store import BUSY_SECONDS, RuntimeStore, Transaction, seen
 
 MAX_CLIENTS: Final = 500
-"""Of one organization. Also how many of each sort a worker keeps between two writes."""
+"""The most clients of one organization, and the most of each sort that a worker keeps between two writes."""
 KEEP_NS: Final = 180 * 86_400_000_000_000
 QUIET_NS: Final = 86_400_000_000_000
 
-_LAST_SECONDS: Final = 10.0  # what the last write does not write is lost
+_LAST_SECONDS: Final = 10.0  # for the last write; calls that it cannot write are lost
 _MAX_MODELS: Final = 8
 _MAX_NAME: Final = 64
 # The first product of a User-Agent (RFC 9110, section 10.1.5) without its version: `curl` of `curl/8.5.0`.
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class _Calls:
-    """What a worker has seen of a client since the last write."""
+    """The calls of a client that a worker has seen since the last write."""
 
     first_ns: int
     last_ns: int = 0
@@ -89,7 +89,7 @@ _Taken = tuple[dict[Place, _Calls], dict[Place, tuple[int, str]]]
 
 
 class LegacyClients(Notes[_Taken]):
-    """What one worker has seen."""
+    """The calls that one worker has seen, by client."""
 
     SECONDS = 3.0
     WHAT = "which programs use a provider's key"
@@ -182,12 +182,12 @@ def product(user_agent: str) -> str:
 
 
 def hashed(peer: str, peppers: Peppers) -> str:
-    """What stands for an address. Only the pepper's owner can tell whether it is this one."""
+    """Return the hash that stands for an address. Only the pepper's owner can tell whether it is this one."""
     return hmac.digest(peppers.all[0], b"legacy client\x00" + peer.encode(), "sha256").hex()[:12]
 
 
 def read(path: Path, organization: str | None = None) -> list[Client]:
-    """What all workers have seen, the newest first, the others last."""
+    """Return the clients that all workers have seen, the newest first, the others last."""
     found = [Client(*row) for row in seen(path, "SELECT * FROM legacy_client")]
     return sorted((each for each in found if organization in (None, each.organization)), key=place_in_lists)
 
@@ -213,7 +213,7 @@ def document(client: Client) -> dict[str, Any]:
 
 
 def place_text(client: Client) -> str:
-    """What tells a client from the others of its organization."""
+    """Return the text that tells a client from the others of its organization."""
     return f"{client.product} {client.peer}"
 
 

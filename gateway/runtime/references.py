@@ -3,7 +3,7 @@
 Rows live in `runtime.db`. They are written before the client sees the end of the answer that created the state, so that
 it can refer to it at once, also through another worker. The log lists the same state (`created_json` of a `completed`
 entry). A lost row makes a reference foreign, which denies. Rows are forgotten after `KEEP_DAYS`, for which OpenAI keeps
-answers; the control process sees to that. What a provider keeps until it is deleted is never forgotten.
+answers; the control process sees to that. State that a provider keeps until it is deleted is never forgotten.
 Specification: architecture.md, sections 6 and 13.
 """
 

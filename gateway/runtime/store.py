@@ -24,7 +24,7 @@ from gateway.storage.opened_file import OpenedFile
 logger = logging.getLogger("gateway.runtime.store")
 
 BUSY_SECONDS: Final = 1.0
-"""How long a statement waits for a write of another process."""
+"""The time that a statement waits for a write of another process."""
 
 VERSION: Final = 1
 """The tables have this version: raise it with any change. A start of the gateway throws a file of another away."""
@@ -103,7 +103,7 @@ CREATE TABLE IF NOT EXISTS delivery (
 
 
 class Transaction:
-    """What is written in it is written together, or not at all."""
+    """Its statements are written together, or not at all."""
 
     __slots__ = ("_db",)
 
@@ -272,10 +272,10 @@ def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
 
 
 def seen(path: Path, statement: str, values: Sequence[object] = ()) -> list[Row]:
-    """What the store at this path holds, for those who only look at it, such as `gateway status`. Blocks.
+    """Read rows of the store at this path, for those who only look at it, such as `gateway status`. Blocks.
 
-    It is empty if nothing was ever written there, and if the file is of no use, which a start of the gateway complains
-    of.
+    Returns no rows if nothing was ever written there, or if the file is of no use; a start of the gateway complains of
+    such a file.
     """
     if path.exists():
         with suppress(sqlite3.Error), closing(_connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:

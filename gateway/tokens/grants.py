@@ -1,4 +1,4 @@
-"""Which token is given for what: an agent's own, another's behalf (agent or person), or an outside issuer's word.
+"""Grants tokens: to an agent for itself, on behalf of another agent or of a person, or on an outside issuer's word.
 
 Every way ends in `_issue`: a token names the credentials that it came from, may do no more than they, and ends no
 later. It is recorded in the audit log before it is given out. See tokens.md and persons.md.
@@ -59,7 +59,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a new token comes from, checked: who will act, for whom, by which chain, within which scopes, until when."""
+    """The checked origin of a new token: the agent that will act, the chain behind it, the person, scopes and end."""
 
     agent: AgentRow
     organization: str
@@ -125,7 +125,7 @@ class Grants:
             raise Refusal("invalid_client", "the credential is not that of the client_id", 401)
         return await self._issue(source, request, epochs)
 
-    # Where a token comes from
+    # Sources of tokens
 
     async def _exchange(
         self, request: TokenRequest, credential: Presented | None, peer: str | None, epochs: Epochs
@@ -292,7 +292,7 @@ class Grants:
         agent = AgentRow(row.agent_id, row.name, row.status)
         return Source(agent, row.organization, (Link(row.agent_id, rule.id),), (), found.expires, facts)
 
-    # What is given
+    # Issuing
 
     async def _issue(self, source: Source, request: TokenRequest, epochs: Epochs) -> Issued:
         wanted = request.get("scope")
@@ -370,7 +370,7 @@ class Grants:
             fields["for_agent"] = token.actor
         private = salt = None
         if token.person is not None:
-            # Who it is stands beside the log, so that it can be erased.
+            # The person's subject stands beside the log, so that it can be erased.
             subject, salt = token.person.subject, os.urandom(SALT_BYTES)
             private = canonical({"person": subject})
             fields["person_right"] = token.person.right
@@ -412,7 +412,7 @@ _TEXTS = {
     "claim_value": "a claim that is to be kept is neither a text, a whole number, true, false nor a list of texts",
     "claims_too_long": "the claims that are to be kept are too long",
 }
-"""What may be told: it helps an operator who sets this up, and says nothing that a token's holder does not know."""
+"""Texts for the client. They help an operator who sets this up, and say nothing that a token's holder does not know."""
 
 
 def _ends(principal: Principal) -> float:

@@ -1,6 +1,6 @@
 """The public keys of outside issuers: fetched from where an operator said, kept, and fetched again now and then.
 
-Only requests for tokens wait for this, never those with a credential. What is fetched is small, comes by https (or from
+Only requests for tokens wait for this, never those with a credential. A document is small, comes by https (or from
 this machine, for tests), within a few seconds and without redirects. The set is fetched again after ten minutes, and at
 most once a minute for a token whose key is not in it, so that tokens with made-up keys cause no flood at the issuer. If
 the issuer cannot be reached, its last set counts for an hour. See tokens.md.
@@ -32,9 +32,9 @@ logger = logging.getLogger("gateway.tokens.issuer_keys")
 FRESH_SECONDS = 600.0
 KEPT_SECONDS = 3600.0
 UNKNOWN_SECONDS = 60.0
-"""How soon the keys are fetched again because of a token with an unknown one."""
+"""The least time between two fetches because of tokens with an unknown key."""
 RETRY_SECONDS = 5.0
-"""How soon a fetch that failed is tried again."""
+"""The pause before a failed fetch is tried again."""
 MAX_BYTES = 256 * 1024
 _SECONDS = 5.0
 _MAX_ISSUERS = 1024
@@ -122,7 +122,7 @@ class IssuerKeys:
             kept.fetched, kept.fault = kept.tried, ""
 
     async def _discovered(self, issuer: Issuer) -> str:
-        """Where the issuer says that its keys are (OpenID Connect Discovery, section 4)."""
+        """Return the URL of the issuer's keys, from its metadata (OpenID Connect Discovery, section 4)."""
         document: Any = orjson.loads(await self._get(issuer, issuer.issuer.rstrip("/") + _DISCOVERY))
         if not isinstance(document, dict) or document.get("issuer") != issuer.issuer:
             raise ValueError("its discovery document is another issuer's")

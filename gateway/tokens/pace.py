@@ -1,4 +1,4 @@
-"""How many tokens an agent gets in a minute from one worker.
+"""Limits the tokens that an agent gets in a minute from one worker.
 
 Each is an entry of the log, and no limit of requests counts them: without a bound one agent could fill the log of all.
 """
@@ -21,7 +21,7 @@ class TokenPace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and since when
+        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()  # a count, and the time it began
 
     def wait(self, agent: str) -> int:
         """Count a token; 0 if the agent may have it, otherwise how many seconds it waits for the next one."""

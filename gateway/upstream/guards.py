@@ -21,9 +21,9 @@ from gateway.upstream.taps import MAX_DOCUMENT_BYTES, Report, json_object
 
 @frozen()
 class Guard:
-    """What a provider knows of such an answer. A thing is usable if one of the calls that use it would be allowed."""
+    """A provider's description of such an answer. A thing is usable if a call that uses it would be allowed."""
 
-    # Where lists stand in the document, and the member that names a thing in them.
+    # The paths of lists in the document, each with the member that names a thing in it.
     lists: tuple[tuple[tuple[str, ...], str], ...]
     # Stands before names that calls have without it.
     prefix: str
@@ -32,7 +32,7 @@ class Guard:
     # The simplest calls that use a thing, and such a call of the thing that is called so.
     uses: tuple[Call, ...]
     using: Callable[[Call, str], Call]
-    # Where policies see which thing a call uses.
+    # The paths at which policies see the thing that a call uses.
     inputs: tuple[tuple[str, ...], ...]
     # The things that a key's scope lets through; None if it does not restrict them.
     in_scope: Callable[[KeyScope], Callable[[str], bool] | None]

@@ -31,7 +31,7 @@ _LONG = 2 * WINDOW
 """A string of at least so many bytes is cut out. It is longer than a window, however it lies."""
 
 _COLON = re.compile(r'"[ \t\n\r]*:')  # after the name of a member
-_MAX_TOKEN = 4096  # of a number, or of something that is no JSON
+_MAX_TOKEN = 4096  # the longest number; a longer token may also be no JSON
 _HIGH = ("d8", "d9", "da", "db")
 
 

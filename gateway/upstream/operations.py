@@ -20,7 +20,7 @@ class UpstreamOperation:
 
 
 def operations(name: str, provider: str, specification: str | None) -> list[UpstreamOperation]:
-    """Those of an upstream: of a JSON API as its document has them, of others as their provider has them."""
+    """Return the operations of an upstream: for a JSON API those of its document, otherwise those of its provider."""
     if specification is not None:
         return [
             UpstreamOperation(

@@ -41,7 +41,7 @@ class EventSplitter:
     def __init__(self) -> None:
         self._buffer = bytearray()  # grows in place: an event in a million pieces costs no more than one in a thousand
         self._searched = 0
-        self._lines = 0  # of the unfinished event, or more: CRLF may count as two
+        self._lines = 0  # at least those of the unfinished event: CRLF may count as two
 
     @property
     def rest(self) -> bytes:

@@ -124,7 +124,7 @@ class DocumentTap:
         self._read = read
         self._expected = expected
         self._copy: list[bytes] = []
-        self._whole = not opaque  # whether the copy has everything until now
+        self._whole = not opaque  # true if the copy has everything until now
         self.kept = 0
         self._held = b""
         self.report = Report()

@@ -1,8 +1,8 @@
-"""Deliveries that are due: how far each webhook has followed the log, and what it has not got yet.
+"""Deliveries that are due: each webhook's place in the log, and the events that it has not got yet.
 
 The log is the queue: a webhook's place in it moves on only when the events before it are rows here, and no more than
-`MOST` of them wait at a time. A row goes when its event was delivered, or was tried for `GIVEN_UP_SECONDS`. What is
-lost with the file is delivered again from the place where the webhook was added: at least once, never not at all.
+`MOST` of them wait at a time. A row goes when its event was delivered, or was tried for `GIVEN_UP_SECONDS`. If the
+file is lost, events are delivered again from the place where the webhook was added: at least once, never not at all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LAST_SECONDS: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How a webhook fares. A time of 0 is never; `failures` are those in a row; `waiting` counts events to deliver."""
+    """The state of a webhook. A time of 0 is never; `failures` are those in a row; `waiting` events are undelivered."""
 
     failures: int = 0
     success_ns: int = 0
@@ -59,7 +59,7 @@ def state_of(document: Mapping[str, Any]) -> State:
 
 
 def fares(state: State, now_ns: int) -> str:
-    """How the deliveries to a webhook go, in a few words."""
+    """Describe the deliveries to a webhook in a few words."""
     good = f"accepted {age(now_ns - state.success_ns)} ago" if state.success_ns else "none yet"
     if state.failures:
         good += f"; failed {age(now_ns - state.error_ns)} ago: {state.error}"
@@ -67,7 +67,7 @@ def fares(state: State, now_ns: int) -> str:
 
 
 def pause(failures: int) -> int:
-    """How many seconds to wait after so many failures in a row."""
+    """Return the seconds to wait after so many failures in a row."""
     return int(min(_FIRST_SECONDS * 4 ** (failures - 1), _LAST_SECONDS))
 
 
@@ -160,7 +160,7 @@ def _failed(made: Transaction, done: Outcome) -> bool:
     where = "WHERE receiver = ? AND position = ?"
     rows = made.rows(f"SELECT attempts, first_ns FROM delivery {where}", key)  # noqa: S608
     if not rows:
-        return False  # of a webhook that was removed
+        return False  # its webhook was removed
     ((attempts, first_ns),) = rows
     given_up = done.time_ns - first_ns > GIVEN_UP_SECONDS * 10**9
     if given_up:
@@ -189,7 +189,7 @@ def _keep_only(made: Transaction, receivers: Sequence[str]) -> None:
 
 
 def states(path: Path) -> dict[str, State]:
-    """How every webhook fares, by their ids; empty if none was ever followed."""
+    """Return the state of every webhook, by id; empty if none ever followed the log."""
     rows = seen(
         path,
         "SELECT id, failures, success_ns, error_ns, error, given_up, "

@@ -193,7 +193,7 @@ class Provider(abc.ABC):
         """The tap for one answer."""
 
     def guard(self, sent: Sent) -> Guard | None:
-        """How the answer is filtered by what its reader may use; None if all of it is for everybody."""
+        """The guard that filters the answer by what its reader may use; None if all of it is for everybody."""
         return model_list(self, sent) if sent.action == MODEL_LIST else None
 
     @abc.abstractmethod

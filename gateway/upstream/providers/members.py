@@ -187,7 +187,7 @@ def check_unread(body: dict[str, Any], read: frozenset[str], theirs: frozenset[s
     """Refuse members that nobody reads and that name a model, a tool, a limit or kept state, at any depth.
 
     `read` are those whose tools, limits and state are known; only some of them may name a model, and are read for it.
-    Those in `theirs` hold what is the client's own.
+    Members in `theirs` hold the client's own data.
     """
     for name, value in body.items():
         if name not in read and (unread := _unread(name) if len(name) <= _REMEMBERED else _unread.__wrapped__(name)):

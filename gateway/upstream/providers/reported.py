@@ -11,7 +11,7 @@ from gateway.upstream.taps import Report
 
 _BEYOND = 2**53  # no number of tokens
 _MAX_NAME = 256
-_MOST_KEPT = 1000  # of one answer: each is a row in `runtime.db`
+_MOST_KEPT = 1000  # references from one answer: each is a row in `runtime.db`
 # Names of numbers of tokens; `tokens_per_second` is none. Tokens read from a cache are left out: that makes a call
 # cheaper, so nothing is lost if it cannot be read.
 _OF_TOKENS = re.compile(r"(?!.*(?:cached|cache_read|cache_hit)).*(?:tokens|token_count|tokencount)$", re.IGNORECASE)

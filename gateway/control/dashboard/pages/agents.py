@@ -25,7 +25,7 @@ async def listed(view: View) -> Found:
 
 
 async def mine(view: View) -> Found:
-    """Those whose owner is called as the person's operator is, which has no address, or as the person says."""
+    """The page of agents whose owner has the name of the person's operator, or the name that the person gives."""
     operator = view.caller.operator.name
     owner = view.query.get("owner") or operator
     table = await _table(view, {"owner": owner}, "my-agents", f"No agent has the owner {owner}.")

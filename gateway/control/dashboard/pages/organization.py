@@ -139,7 +139,7 @@ async def operator(view: View) -> Found:
 
 
 async def sessions(view: View) -> Found:
-    """Those of the person who looks, whatever their role."""
+    """The page of the sessions of the person who looks, whatever their role."""
     found = await view.get_all("me", "sessions", cursor=view.query.get("cursor"), limit=tables.size(view))
     me = view.caller.operator
     words = ["operators", "token", "list", me.name, *(["--org", me.organization] if me.organization else [])]

@@ -83,7 +83,7 @@ class Anthropic(Provider):
         return request_of(call, base_url, sent, ("x-api-key", secret), self.prefix)
 
     def tap(self, sent: Sent, head: AnswerHead) -> Tap:
-        if sent.action == files.CONTENT:  # which is opaque, whatever its type says
+        if sent.action == files.CONTENT:  # opaque, whatever its type says
             return DocumentTap(nothing, opaque=True)
         if sent.action in files.ACTIONS:
             return document_tap(head, files.created if sent.action == files.UPLOAD else nothing, opaque=True)

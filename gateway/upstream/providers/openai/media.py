@@ -103,7 +103,7 @@ def _facts(action: str, given: Mapping[str, Any], path: Mapping[str, str]) -> di
             members.model(named)
         # The parts of a form stay as they are.
         named = deployment(path[DEPLOYMENT], [] if named is None or action in _JSON else [named])
-    elif named is not None or action != IMAGES:  # which has a default, and can be given a model by a policy
+    elif named is not None or action != IMAGES:  # images have a default model, and a policy can give one
         named = members.model(named)
     facts: dict[str, Any] = {
         "model": named,

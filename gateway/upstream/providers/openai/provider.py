@@ -127,7 +127,7 @@ class OpenAI(Provider):
 
     def tap(self, sent: Sent, head: AnswerHead) -> Tap:
         action, streams = sent.action, head.kind == b"text/event-stream"
-        if action == state.CONTENT:  # which is opaque, whatever its type says
+        if action == state.CONTENT:  # opaque, whatever its type says
             return DocumentTap(nothing, opaque=True)
         if action in state.ACTIONS:
             return document_tap(head, state.StateAnswers(action).document, opaque=True)

@@ -21,7 +21,7 @@ _FREE = frozenset(
     {"function_call", "custom_tool_call", "mcp_call", "computer_call", "local_shell_call", "apply_patch_call"}
     | {"tool_search_call"}
 )
-_MOST_TOOLS = 32  # that are told of
+_MOST_TOOLS = 32  # the most tools that are reported
 
 # The acts of searches on pages that they have found.
 _READING = frozenset({"open_page", "find_in_page", "find"})

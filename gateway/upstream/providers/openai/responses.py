@@ -242,7 +242,7 @@ def _definitions(body: dict[str, Any], items: list[dict[str, Any]]) -> Iterator[
     """The definitions of tools: those listed, and those that items bring along."""
     yield from _flat(body.get("tools"))
     for item in items:
-        if item.get("type") != _LISTING:  # what a server has
+        if item.get("type") != _LISTING:  # a listing has the tools of a server
             yield from _flat(item.get("tools"))
 
 
