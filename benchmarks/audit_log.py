@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gateway.audit import storage, writer
+from gateway.audit import sqlite_log, storage
 from gateway.audit.intents import Changed, Completed, Decided
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
@@ -130,7 +130,7 @@ def together(directory: Path, lock: str) -> None:
 
 def second_writer(data: DataDirectory, lock: str) -> AuditWriter:
     if lock == "busy handler":
-        writer.FileLock = NoLock  # type: ignore[misc, assignment]  # the comparison, not a use of it
+        sqlite_log.FileLock = NoLock  # type: ignore[misc, assignment]  # the comparison, not a use of it
     return AuditWriter(data, boot="boot_b", deployment="benchmark")
 
 
