@@ -14,7 +14,7 @@ import pytest
 
 from tests.gateway.dataplane.processes import Live
 
-PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).resolve().parents[2] / "gateway" / "clients" / "programs"
 SAID = "You said: hello there"
 Program = Callable[..., dict[str, Any]]
 
