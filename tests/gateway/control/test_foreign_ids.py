@@ -17,6 +17,7 @@ from sqlalchemy import Engine, event
 from gateway.registry import publication
 from gateway.registry.operators import login_providers
 from gateway.registry.organizations.given_names import give
+from tests.gateway.approvals.asked import asked
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
 from tests.gateway.control.conftest import Control, document_of
@@ -58,6 +59,8 @@ def made(control: Control, other: Tenant) -> dict[str, str]:
         "id"
     ]
     found["event"] = ask("GET", "/audit/entries").ok()["items"][0]["id"]
+    found["approval"] = asked(control.home, agent, organization=other.name)
+    publication.publish(registry, control.home.data)
     found["token"] = ask("POST", f"/operators/{found['operator']}/tokens", {"expires_in": 60}).ok(201)["id"]
     return found
 
