@@ -20,7 +20,7 @@ from gateway.approvals import calls
 from gateway.approvals.records import RequestRecord, ReviewRecord
 from gateway.audit import grants
 from gateway.audit.intents import Fields
-from gateway.errors import ConflictError, ForbiddenError, UnknownError
+from gateway.errors import ConflictError, ForbiddenError, Hint, UnknownError
 from gateway.identity import operator_roles
 from gateway.registry import approvals, names, outbox
 from gateway.registry.agents.states import ENDED
@@ -192,7 +192,10 @@ def why_closed(session: Session, tenant: Organization, row: ApprovalRequest, now
 def _find(session: Session, tenant: Organization, request: str) -> ApprovalRequest:
     row = session.get(ApprovalRequest, request)
     if row is None or row.organization_id != tenant.id:
-        raise UnknownError("approval", f"unknown request for approval `{request[:64]}`", subject=request[:64])
+        hint = Hint("type `gateway approvals list` to see their ids")
+        raise UnknownError(
+            "approval", f"unknown request for approval `{request[:64]}`", subject=request[:64], hint=hint
+        )
     return row
 
 

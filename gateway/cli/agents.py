@@ -133,7 +133,7 @@ def list_agents(
         "NAME",
         ("STATUS", lambda each: agent_show.record(each).state(now_ns)),
         *("VERSION", "TEAM", "ENVIRONMENT", "OWNER", "ID"),
-        empty="no agents yet: type `gateway agents register NAME`" if after is None else "no agents after that one",
+        empty=_nothing(after, any((status, team, owner, search))),
     )
     for each in notes if not ask.as_json else notes[-1:] if more else ():
         output.note(each)
@@ -322,3 +322,10 @@ def erase_content(ask: Of, agent: Agent) -> None:
 
 def _named(agent: Document) -> str:
     return f"{agent['name']} ({agent['id']})"
+
+
+def _nothing(after: str | None, filtered: bool) -> str:
+    """The sentence about an empty list of agents."""
+    if after is not None:
+        return "no agents after that one"
+    return "no agent is like that" if filtered else "no agents yet: type `gateway agents register NAME`"

@@ -242,6 +242,7 @@ def test_a_list_says_that_everybody_is_stopped_or_suspended(at: Run) -> None:
     assert at("agents", "list", "--json").err == ""
     at("orgs", "create", "acme")
     assert at("agents", "list", "--org", "acme").err == "no agents yet: type `gateway agents register NAME`\n"
+    assert at("agents", "list", "--org", "acme", "--owner", "nobody").err == "no agent is like that\n"
 
 
 def test_pages_of_agents(at: Run, home: Home) -> None:
