@@ -29,7 +29,7 @@ from gateway.identity.message_signatures import PrivateKey, content_digest
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.keys.public_keys import add_public_key
-from gateway.runtime.nonces import Nonces
+from gateway.runtime.nonces import UsedNonces
 from gateway.runtime.store import RuntimeStore
 
 HOST = "gateway"
@@ -71,7 +71,7 @@ def parts(directory: Path, key: PrivateKey) -> Iterator[tuple[str, float]]:
 
     async def use() -> float:
         with closing(RuntimeStore(directory / f"{kind}.db")) as store:
-            nonces = Nonces(store)
+            nonces = UsedNonces(store)
             began = time.process_time_ns()
             for number in range(CALLS):
                 await nonces.use("key", str(number), 1)

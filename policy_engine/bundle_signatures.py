@@ -24,7 +24,7 @@ from policy_engine.builtins import gojson
 from policy_engine.builtins.encoding_base64 import Base64Error, decode_url, encode_url
 from policy_engine.builtins.jwt.keys import ALGORITHMS
 from policy_engine.builtins.jwt.signatures import SigningError, sign, verify
-from policy_engine.builtins.jwt.tokens import Token, TokenError, split
+from policy_engine.builtins.jwt.tokens import JwtToken, TokenError, split
 from policy_engine.builtins.octets import from_bytes
 from policy_engine.bundle_files import SIGNATURES, File, checked
 from policy_engine.documents import read_document
@@ -78,7 +78,7 @@ class BundleKey:
             _refuse(f"{min(signed)} is signed, but is not in the bundle")
         return list(contents.items())
 
-    def _signed_files(self, token: Token) -> dict[str, tuple[str, str]]:
+    def _signed_files(self, token: JwtToken) -> dict[str, tuple[str, str]]:
         """File name → digest and hash function, from a token whose signature and scope are valid."""
         key = _verification_key(self.key, self.algorithm)
         try:
@@ -154,7 +154,7 @@ def _refuse(text: str, hint: str = "", place: str = SIGNATURES) -> NoReturn:
 # ---- the token
 
 
-def _token(content: bytes) -> Token:
+def _token(content: bytes) -> JwtToken:
     document = read_document(SIGNATURES, content)
     if not isinstance(document, dict):
         _refuse(f"{SIGNATURES} is not an object")

@@ -27,7 +27,7 @@ from policy_engine.facts import Facts
 from policy_engine.impossible import Impossible
 from policy_engine.location import Location
 from policy_engine.members import Member
-from policy_engine.queries import Rows, Shape
+from policy_engine.queries import Rows, RowShape
 from policy_engine.values import Value
 
 Document = tuple[Code, Callable[[Query], Value]]
@@ -130,12 +130,12 @@ class Compiled:
             unit = self.unit(self.program, watch)
             return unit.code, unit.value(path)
 
-    def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, Shape]:
+    def query(self, text: str, *, capture: bool) -> tuple[Code, Rows, RowShape]:
         """The function for a query's rows."""
         with depth_refused():
             return self._query(text, capture)
 
-    def _query(self, text: str, capture: bool) -> tuple[Code, Rows, Shape]:
+    def _query(self, text: str, capture: bool) -> tuple[Code, Rows, RowShape]:
         if self._cache is None:
             unit, rows, shape = queries.prepare(self.program, text, self.unit, capture=capture)
             return unit.code, rows, shape
@@ -143,12 +143,12 @@ class Compiled:
         stored = self._cache.get(kind, text)
         if stored is not None:
             code, rows = image.restore(stored[0], self._builtins)
-            return code, rows, Shape(*stored[1:])
+            return code, rows, RowShape(*stored[1:])
         unit, rows, shape = queries.prepare(self.program, text, Unit, capture=capture)
         self._store(kind, text, unit, rows, shape.variables, shape.captures, shape.lone)
         return unit.code, rows, shape
 
-    def profiled(self, text: str, profile: Profile) -> tuple[Code, Rows, Shape]:
+    def profiled(self, text: str, profile: Profile) -> tuple[Code, Rows, RowShape]:
         """The function for a query's rows, whose times `profile` collects."""
         with depth_refused():
             unit, rows, shape = queries.prepare(
@@ -156,7 +156,7 @@ class Compiled:
             )
         return unit.code, rows, shape
 
-    def recording_query(self, text: str) -> tuple[Code, Rows, Shape]:
+    def recording_query(self, text: str) -> tuple[Code, Rows, RowShape]:
         """The function for a query's rows that records its steps."""
         with depth_refused():
             unit, rows, shape = queries.prepare(self.program, text, partial(self.unit, watch=Recording))

@@ -46,13 +46,13 @@ from policy_engine.explanation import Explanation
 from policy_engine.facts import Facts
 from policy_engine.impossible import Impossible
 from policy_engine.members import Member
-from policy_engine.queries import Rows, Shape
+from policy_engine.queries import Rows, RowShape
 from policy_engine.syntax import nodes, parser
 from policy_engine.syntax.constants import constant_value
-from policy_engine.types import ANY, Function
+from policy_engine.types import ANY, FunctionType
 from policy_engine.values import UNDEFINED, Value, to_json
 
-Declaration = Function | int
+Declaration = FunctionType | int
 """A host function's type, or just how many operands it takes."""
 
 
@@ -123,7 +123,7 @@ def _builtins(
             name: item for name, item in table.items() if name in capabilities or item.infix or "internal." in name
         }
     for name, (declaration, function) in functions.items():
-        decl = declaration if isinstance(declaration, Function) else Function((ANY,) * declaration, ANY)
+        decl = declaration if isinstance(declaration, FunctionType) else FunctionType((ANY,) * declaration, ANY)
         effect = name in TABLE and TABLE[name].effect
         table[name] = Builtin(name, decl, _guarded(name, function), effect=effect)
     return table
@@ -435,7 +435,7 @@ class PreparedQuery:
         self._strict = strict
         self._query = query
         self._plain = policies._compiled.query(query, capture=False)
-        self._captured: tuple[Code, Rows, Shape] | None = None
+        self._captured: tuple[Code, Rows, RowShape] | None = None
 
     def bindings(self, input: Value = UNDEFINED) -> list[dict[str, Value]]:  # noqa: A002
         """The query's variables at each of its solutions, as JSON values. Raises `PolicyError`."""
@@ -494,7 +494,7 @@ class PreparedQuery:
         return [value, *beginning(code, start, policies._data, policies._indexes[self._strict])]
 
 
-def _results(shape: Shape, rows: list[tuple[Value, ...]]) -> list[tuple[list[Value], dict[str, Value]]]:
+def _results(shape: RowShape, rows: list[tuple[Value, ...]]) -> list[tuple[list[Value], dict[str, Value]]]:
     """The values of a query's expressions, and its variables, at each solution that counts."""
     captures = shape.captures
     results = []

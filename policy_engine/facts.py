@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policy_engine.compiler import recursion
-from policy_engine.compiler.program import Path, Program, Rule, dotted
+from policy_engine.compiler.program import NormalRule, Path, Program, dotted
 from policy_engine.syntax import nodes
 
 
@@ -24,7 +24,7 @@ class Facts:
 
 def find(program: Program, path: Path) -> Facts:
     """The dependencies of a decision at a path below `data`."""
-    seen: set[Rule] = set()
+    seen: set[NormalRule] = set()
     pending = list(recursion.matching(program.tree, tuple([nodes.Scalar(step) for step in path])))
     inputs: set[Path] = set()
     data: set[Path] = {path}  # the document of a package contains the base data below its path

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from policy_engine import domains
 from policy_engine.compiler.generated_names import is_generated
-from policy_engine.compiler.program import Clause, Group, Kind, Path, Program, Rule, dotted
+from policy_engine.compiler.program import Clause, Kind, NormalRule, Path, Program, RuleGroup, dotted
 from policy_engine.compiler.suggestions import did_you_mean
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
@@ -130,7 +130,7 @@ class _Search:
             self._clause(rule, clause)
         self._given = self._calls
 
-    def _clause(self, rule: Rule, clause: Clause) -> None:
+    def _clause(self, rule: NormalRule, clause: Clause) -> None:
         scope = _Scope(loc=clause.loc or rule.loc)
         for number, arg in enumerate(rule.args or ()):
             given = self._given.get(dotted(rule.path), [])
@@ -302,7 +302,7 @@ class _Search:
             node, base = below, under
         return len(ref.path), ANYTHING if node.group is None else self._rule(node.group), False
 
-    def _rule(self, group: Group) -> Domain:
+    def _rule(self, group: RuleGroup) -> Domain:
         found = domains.union(iter(self._documents.get(group.path, [ANYTHING])))
         if group.kind is Kind.COMPLETE:
             return found

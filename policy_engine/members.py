@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from policy_engine.compiler.program import Clause, Path, Program, Rule
+from policy_engine.compiler.program import Clause, NormalRule, Path, Program
 from policy_engine.location import Location
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Scalar
@@ -43,7 +43,7 @@ def find(program: Program, package: Path) -> Iterator[Member]:
     yield from sorted(found, key=lambda member: member.location)
 
 
-def _path(rule: Rule) -> tuple[str, ...]:
+def _path(rule: NormalRule) -> tuple[str, ...]:
     """The steps of a rule's path up to the first that is no constant string."""
     path = list(rule.path)
     for step in rule.suffix:
@@ -53,7 +53,7 @@ def _path(rule: Rule) -> tuple[str, ...]:
     return tuple(path[: next((i for i, step in enumerate(path) if not isinstance(step, str)), len(path))])
 
 
-def _constant(rule: Rule, clause: Clause) -> Value:
+def _constant(rule: NormalRule, clause: Clause) -> Value:
     """The clause's value if that is a constant at a constant path."""
     if len(_path(rule)) != len(rule.path) + len(rule.suffix):
         return UNDEFINED

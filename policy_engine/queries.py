@@ -14,7 +14,7 @@ from policy_engine.values import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RowShape:
     """The columns of a query's rows.
 
     `variables` has their names. `captures` has the variable with the value of each expression, or None if the value can
@@ -31,7 +31,7 @@ Rows = Callable[[Query], list[tuple[Value, ...]]]
 
 def prepare(
     program: Program, text: str, unit: Callable[[Program], Unit], *, capture: bool = False
-) -> tuple[Unit, Rows, Shape]:
+) -> tuple[Unit, Rows, RowShape]:
     """Compile a query in the unit for its program. Raises `PolicyError`.
 
     With `capture` the rows contain the values of the query's expressions.
@@ -43,7 +43,7 @@ def prepare(
     extended, normal, names = compile_query(program, body)
     home = unit(extended)
     lone = len(written) == 1 and not _iterates(written[0])
-    return home, home.query(normal, tuple(names.values())), Shape(tuple(names), tuple(captures), lone)
+    return home, home.query(normal, tuple(names.values())), RowShape(tuple(names), tuple(captures), lone)
 
 
 def _iterates(expr: nodes.Expr) -> bool:

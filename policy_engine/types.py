@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class ScalarType:
     """null, boolean, number or string."""
 
     name: str
@@ -25,7 +25,7 @@ class Compound:
 
 
 @dataclass(frozen=True, slots=True)
-class Array(Compound):
+class ArrayType(Compound):
     """`static` types come first, by position; `dynamic` is the type of the rest (None: nothing may follow)."""
 
     static: tuple[Type, ...] = ()
@@ -33,7 +33,7 @@ class Array(Compound):
 
 
 @dataclass(frozen=True, slots=True)
-class Object(Compound):
+class ObjectType(Compound):
     """`static` properties by key, and the types of all other keys and values (None: there are no others)."""
 
     static: tuple[tuple[Any, Type], ...] = ()
@@ -41,7 +41,7 @@ class Object(Compound):
 
 
 @dataclass(frozen=True, slots=True)
-class Set:
+class SetType:
     of: Type
 
 
@@ -53,7 +53,7 @@ class Any_(Compound):
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class FunctionType:
     """`result` is None for a function that is only called for its effect (`print`). `variadic` repeats the last."""
 
     args: tuple[Type, ...]
@@ -86,28 +86,28 @@ class Recursive:
     types: Mapping[str, Type] = field(repr=False)
 
 
-Type: TypeAlias = Scalar | Array | Object | Set | Any_ | Function | Named | Unknown | Recursive
+Type: TypeAlias = ScalarType | ArrayType | ObjectType | SetType | Any_ | FunctionType | Named | Unknown | Recursive
 
-NULL: Final = Scalar("null")
-BOOLEAN: Final = Scalar("boolean")
-NUMBER: Final = Scalar("number")
-STRING: Final = Scalar("string")
+NULL: Final = ScalarType("null")
+BOOLEAN: Final = ScalarType("boolean")
+NUMBER: Final = ScalarType("number")
+STRING: Final = ScalarType("string")
 ANY: Final = Any_()
 UNKNOWN: Final = Unknown()
 
 
-def array(of: Type) -> Array:
+def array(of: Type) -> ArrayType:
     """An array of any length."""
-    return Array((), of)
+    return ArrayType((), of)
 
 
-def set_(of: Type) -> Set:
-    return Set(of)
+def set_(of: Type) -> SetType:
+    return SetType(of)
 
 
-def object_(key: Type = ANY, value: Type = ANY) -> Object:
+def object_(key: Type = ANY, value: Type = ANY) -> ObjectType:
     """An object with any keys of a type."""
-    return Object((), (key, value))
+    return ObjectType((), (key, value))
 
 
 def union(*members: Type) -> Any_:
@@ -129,23 +129,23 @@ def unfolded(type_: Type) -> Type:
 def to_json(type_: Type) -> Mapping[str, Any]:
     """The type as OPA's capabilities file writes it."""
     match type_:
-        case Scalar(name):
+        case ScalarType(name):
             return {"type": name}
         case Named(name, inner, description):
             described = {"description": description} if description else {}
             return {**to_json(inner), "name": name, **described}
-        case Array(static, dynamic):
+        case ArrayType(static, dynamic):
             result: dict[str, Any] = {"type": "array"}
             if dynamic is not None:
                 result["dynamic"] = to_json(dynamic)
             if static:
                 result["static"] = [to_json(item) for item in static]
             return result
-        case Set(of):
+        case SetType(of):
             return {"type": "set", "of": to_json(of)}
         case Any_(of):
             return {"type": "any", "of": [to_json(item) for item in of]} if of else {"type": "any"}
-        case Object(properties, rest):
+        case ObjectType(properties, rest):
             result = {"type": "object"}
             if rest is not None:
                 result["dynamic"] = {"key": to_json(rest[0]), "value": to_json(rest[1])}
@@ -154,7 +154,7 @@ def to_json(type_: Type) -> Mapping[str, Any]:
             return result
         case Unknown() | Recursive():
             raise ValueError("a declaration has no such types")
-        case Function(args, returned, variadic):
+        case FunctionType(args, returned, variadic):
             result = {"type": "function"}
             if args:
                 result["args"] = [to_json(item) for item in args]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.call import Usage
-from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.base import Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import routes_of
 
@@ -46,7 +46,7 @@ class Recording:
     provider: str
     base: str
     endpoint: Endpoint
-    head: Head
+    head: RequestHead
 
     @property
     def body(self) -> bytes:
@@ -120,5 +120,5 @@ def _place(recorded: dict[str, Any]) -> Recording:
                 assert query.keys() <= route.query, path
                 base = path[:at] + ("" if prefix else provider.prefix)
                 endpoint = Endpoint("x", route, prefix + path[at:], params)
-                return Recording(recorded["note"], recorded, name, base, endpoint, Head(query))
+                return Recording(recorded["note"], recorded, name, base, endpoint, RequestHead(query))
     raise AssertionError(f"no route of {name} for {path}")

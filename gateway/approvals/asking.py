@@ -62,7 +62,7 @@ UPDATE approval_request SET state = 'used', settled_ns = ?, settled_by = ?, dige
 """
 
 
-class Request(NamedTuple):
+class AskedRequest(NamedTuple):
     """The request of a call, as a worker sees it."""
 
     id: str
@@ -105,12 +105,12 @@ class Askings:
         self._boot = boot
         self._turn = threading.Lock()
 
-    def find(self, agent_id: str, digest: bytes) -> Request | None:
+    def find(self, agent_id: str, digest: bytes) -> AskedRequest | None:
         """The request of this call of an agent, if there is one that stands or could."""
         with self._opened() as db:
             return _one(db, agent_id, digest)
 
-    def approval(self, request: Request) -> dict[str, Any]:
+    def approval(self, request: AskedRequest) -> dict[str, Any]:
         """The member `approval` of the input document of a call that uses this request."""
         with self._opened() as db:
             reviewers = [actor for (actor,) in db.execute(_REVIEWERS, (request.id,))]
@@ -121,7 +121,7 @@ class Askings:
             "expires_ns": request.expires_ns,
         }
 
-    def ask(self, asking: Asking, now_ns: int) -> Request:
+    def ask(self, asking: Asking, now_ns: int) -> AskedRequest:
         """The request of this call: the one that stands, or a new one. Raises `Denied` if too many wait."""
         agent = asking.call.agent_id
         with self._writing() as db:
@@ -149,7 +149,7 @@ class Askings:
         with self._opened() as db:
             return dict(db.execute(f"SELECT id, state FROM approval_request WHERE id IN ({marks})", [*requests]))  # noqa: S608
 
-    def _add(self, db: sqlite3.Connection, asking: Asking, organization_id: str, now_ns: int) -> Request:
+    def _add(self, db: sqlite3.Connection, asking: Asking, organization_id: str, now_ns: int) -> AskedRequest:
         call, identifier = asking.call, new_id("apr")
         salt = os.urandom(SALT_BYTES)
         promise = committed(salt, asking.digest)
@@ -185,7 +185,7 @@ class Askings:
             ),
         )
         db.execute(_OUTBOX, (identifier, call.organization, _text(entry), now_ns))
-        return Request(identifier, "waiting", salt, demanded, expires_ns, asking.decision_id)
+        return AskedRequest(identifier, "waiting", salt, demanded, expires_ns, asking.decision_id)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -212,12 +212,12 @@ class Askings:
             db.execute("COMMIT")
 
 
-def _one(db: sqlite3.Connection, agent_id: str, digest: bytes) -> Request | None:
+def _one(db: sqlite3.Connection, agent_id: str, digest: bytes) -> AskedRequest | None:
     row = db.execute(_FOUND, (agent_id, digest)).fetchone()
     if row is None:
         return None
     identifier, state, salt, requirements, expires_ns, decision_id = row
-    return Request(identifier, state, salt, orjson.loads(requirements), expires_ns, decision_id)
+    return AskedRequest(identifier, state, salt, orjson.loads(requirements), expires_ns, decision_id)
 
 
 def _text(value: Any) -> str:

@@ -21,7 +21,7 @@ UNDECIDED: Final = "nobody decided in time"
 _LOOKED_AT_NS: Final = 7 * 86_400 * 10**9
 
 
-class Approvals:
+class ApprovalsStatus:
     """Implements `StatusPart`."""
 
     name = "approvals"

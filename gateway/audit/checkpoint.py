@@ -81,7 +81,7 @@ def check_head(size: int, root: bytes, node: merkle.Node, earlier: Iterable[Chec
         merkle.verify_consistency(each.size, size, each.root, root, proof)
 
 
-def sign(checkpoint: Checkpoint, signer: note.Signer) -> str:
+def sign(checkpoint: Checkpoint, signer: note.NoteSigner) -> str:
     """The checkpoint as a note, signed under the log's own name."""
     return note.sign(str(checkpoint), [signer.named(checkpoint.origin)])
 

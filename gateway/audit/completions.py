@@ -62,7 +62,7 @@ def between(db: LogIndex, since_ns: int, until_ns: int) -> Iterator[Completion]:
         yield from (each for each in found if since_ns <= each.time_ns < until_ns)
 
 
-class Refusal(NamedTuple):
+class RefusedRequests(NamedTuple):
     """Requests that were refused for one reason: one denial, or a count of those that were refused `undecided`."""
 
     organization: str
@@ -74,7 +74,7 @@ class Refusal(NamedTuple):
     requests: int
 
 
-def refusals(db: LogIndex, position: int, end: int) -> Iterator[Refusal]:
+def refusals(db: LogIndex, position: int, end: int) -> Iterator[RefusedRequests]:
     """The refusals after a position, and up to another one. Dry runs are none."""
     for organization, time_ns, kind, leaf in db.execute(_REFUSED, (position, end, _DENIED)):
         entry = _decoded(leaf)
@@ -82,7 +82,7 @@ def refusals(db: LogIndex, position: int, end: int) -> Iterator[Refusal]:
             continue
         reason, agent, model = (str(entry.get(name) or "") for name in ("reason", "agent", "model"))
         count = entry.get("count", 1)
-        yield Refusal(
+        yield RefusedRequests(
             organization, time_ns, kind == "refused", reason, agent, model, count if isinstance(count, int) else 1
         )
 

@@ -21,10 +21,10 @@ from gateway.audit.intents import (
     Denial,
     Erased,
     Fields,
+    HeadSigned,
     Intent,
     Recovered,
     Refused,
-    Signed,
 )
 from gateway.identifiers import uuid7
 
@@ -79,7 +79,7 @@ def draft(intent: Intent, boot: str) -> Draft:
         salt, private = _private(intent, entry)
     elif isinstance(intent, Activated):
         entry |= {"actor": intent.actor, "activation": intent.activation, "outcome": intent.outcome}
-    elif isinstance(intent, Signed):
+    elif isinstance(intent, HeadSigned):
         entry |= {"origin": intent.origin, "size": intent.size, "root": intent.root}
     elif isinstance(intent, Erased):
         entry |= {"actor": intent.actor, "what": "content", "why": intent.why}

@@ -175,7 +175,7 @@ class Activated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signed:
+class HeadSigned:
     """A log's head was signed. Recorded in the `SYSTEM` log, which thus shows if another log's tail is missing."""
 
     kind: ClassVar[str] = "checkpoint"
@@ -217,7 +217,7 @@ class Erased:
     fields: Fields = field(default_factory=dict)
 
 
-Intent: TypeAlias = Decided | Completed | Refused | Changed | Activated | Signed | Recovered | Erased
+Intent: TypeAlias = Decided | Completed | Refused | Changed | Activated | HeadSigned | Recovered | Erased
 
 
 def closing_id(decision_id: str) -> str:

@@ -46,7 +46,7 @@ class UnreadableError(AuditError):
         self.why = str(why)
 
 
-class Answer(Protocol):
+class FoundRows(Protocol):
     """The rows that an index has found. Close it, or read it to its end."""
 
     def fetchone(self) -> Any: ...
@@ -58,7 +58,7 @@ class Answer(Protocol):
 class LogIndex(Protocol):
     """The tables of `storage.py`, asked in SQL. The writer's own connection is one as well."""
 
-    def execute(self, statement: str, values: Any = ..., /) -> Answer: ...
+    def execute(self, statement: str, values: Any = ..., /) -> FoundRows: ...
 
     def create_function(self, name: str, narg: int, func: Callable[..., Any], /, *, deterministic: bool) -> None: ...
 

@@ -14,7 +14,7 @@ from gateway.audit import search
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import closing_id
 from gateway.audit.log_reader import IndexedLog, LogIndex
-from gateway.audit.search import Found
+from gateway.audit.search import FoundEntry
 from gateway.errors import Hint, UnknownError
 
 _SHOWN: Final = 3
@@ -27,8 +27,8 @@ class Decision:
     `input` is the document that was judged, without its content; None if it is not kept any more.
     """
 
-    decided: Found
-    completed: Found | None
+    decided: FoundEntry
+    completed: FoundEntry | None
     input: dict[str, Any] | None
 
     @property
@@ -36,7 +36,7 @@ class Decision:
         return self.decided.event_id
 
 
-def event(db: LogIndex, text: str, organization: str | None = None) -> Found:
+def event(db: LogIndex, text: str, organization: str | None = None) -> FoundEntry:
     """The entry with this event id. The beginning is enough if no other id begins so; `dec_` may be left out.
 
     With an organization there are only the entries of its log.
@@ -59,9 +59,9 @@ def event(db: LogIndex, text: str, organization: str | None = None) -> Found:
     raise UnknownError("event", f"the log has no entry `{text}`", subject=text, hint=hint)
 
 
-def decision(db: LogIndex, found: Found) -> Decision:
+def decision(db: LogIndex, found: FoundEntry) -> Decision:
     """The decision that an entry opens or closes. Raises `not_a_decision` for any other entry."""
-    decided: Found | None = found
+    decided: FoundEntry | None = found
     if found.kind == "completed":
         decided = search.by_event(db, str(found.entry.get("decision")), found.organization)
     if decided is None or decided.kind != "decided":
@@ -84,7 +84,7 @@ def checkpoint(db: IndexedLog, organization: str) -> str:
     return note
 
 
-def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[Found, dict[str, Any] | None]]:
+def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[FoundEntry, dict[str, Any] | None]]:
     """The next decisions after a position, in order, each with its input as far as it is kept."""
     return [(found, _document(kept)) for found, kept in search.decided_after(db, position, limit)]
 

@@ -53,18 +53,18 @@ class Verifier:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Signer:
+class NoteSigner:
     """A private key and its name. It has no repr: a key must not reach a log by accident."""
 
     name: str
     seed: bytes
 
     @classmethod
-    def generate(cls, name: str) -> Signer:
+    def generate(cls, name: str) -> NoteSigner:
         return cls(check_name(name), Ed25519PrivateKey.generate().private_bytes_raw())
 
-    def named(self, name: str) -> Signer:
-        return Signer(check_name(name), self.seed)
+    def named(self, name: str) -> NoteSigner:
+        return NoteSigner(check_name(name), self.seed)
 
     @property
     def verifier(self) -> Verifier:
@@ -84,14 +84,14 @@ def parse_verifier(text: str) -> Verifier:
     return Verifier(name, public)
 
 
-def parse_signer(text: str) -> Signer:
+def parse_signer(text: str) -> NoteSigner:
     """The key written as `PRIVATE+KEY+<name>+<id>+<base64>`. No part of it ever appears in an error."""
     problem = "the signing key is not written `PRIVATE+KEY+<name>+<id>+<base64>`"
     text = text.strip()
     if not text.startswith(_PRIVATE):
         raise AuditError("bad_key", problem)
     name, seed, identifier = _parse_key(text.removeprefix(_PRIVATE), problem)
-    signer = Signer(name, seed)
+    signer = NoteSigner(name, seed)
     if key_id(name, signer.verifier.public) != identifier:
         raise AuditError("bad_key", "the signing key's id does not belong to its name and key")
     return signer
@@ -105,7 +105,7 @@ def _parse_key(text: str, problem: str) -> tuple[str, bytes, bytes]:
     return check_name(parts[0]), data[1:], bytes.fromhex(parts[1])
 
 
-def sign(text: str, signers: Sequence[Signer]) -> str:
+def sign(text: str, signers: Sequence[NoteSigner]) -> str:
     """The note: `text` and one signature line per signer."""
     _check_text(text)
     lines = []

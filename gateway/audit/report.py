@@ -21,7 +21,7 @@ MAX_FINDINGS: Final = 100  # kept one by one; further ones are only counted
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LogFault:
     """A fault that only a damaged log has. `index` is the entry concerned, or the first of several."""
 
     origin: str
@@ -71,20 +71,20 @@ class Report:
 
     public_key: str
     logs: list[LogReport] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[LogFault] = field(default_factory=list)
     more_findings: int = 0
-    consequences: list[Finding] = field(default_factory=list)
+    consequences: list[LogFault] = field(default_factory=list)
     more_consequences: int = 0
     entries: int = 0
     private_rows: int = 0
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: LogFault) -> None:
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
         else:
             self.more_findings += 1
 
-    def follow(self, finding: Finding) -> None:
+    def follow(self, finding: LogFault) -> None:
         """Add a consequence of a finding."""
         if len(self.consequences) < MAX_FINDINGS:
             self.consequences.append(finding)

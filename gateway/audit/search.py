@@ -25,7 +25,7 @@ _MOST_NAMES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundEntry:
     """One entry. `position` is its place in the order of all logs together."""
 
     position: int
@@ -63,14 +63,14 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FoundPage:
     """The entries that a search has found, oldest first.
 
     `stopped_ns` is the time of the entry at which it gave up, if it did. `older` is the position before which a search
     goes on; None if it has seen everything.
     """
 
-    found: list[Found]
+    found: list[FoundEntry]
     stopped_ns: int | None = None
     looked_at: int = 0
     older: int | None = None
@@ -84,12 +84,14 @@ _ALL = _SELECT.format(leaf="entry.leaf")
 _OF = " AND (? IS NULL OR log.organization = ?)"
 
 
-def newest(db: LogIndex, limit: int, organization: str | None = None) -> list[Found]:
+def newest(db: LogIndex, limit: int, organization: str | None = None) -> list[FoundEntry]:
     """The last entries, all or those of one organization, oldest first."""
     return matching(db, limit, Filters(organization=organization)).found
 
 
-def matching(db: LogIndex, limit: int, filters: Filters, most: int = MOST_LOOKED_AT, before: int | None = None) -> Page:
+def matching(
+    db: LogIndex, limit: int, filters: Filters, most: int = MOST_LOOKED_AT, before: int | None = None
+) -> FoundPage:
     """The last entries that match, oldest first; only those before a position, if one is given.
 
     The entries are walked from the newest one: an agent's by `entry_agent`, part by part, a log's by its sequence, all
@@ -98,7 +100,7 @@ def matching(db: LogIndex, limit: int, filters: Filters, most: int = MOST_LOOKED
     """
     if filters.id is not None:
         found = [each for each in _with_id(db, filters.id, filters) if before is None or each.position < before]
-        return Page(found[-limit:], older=found[-limit].position if len(found) > limit else None)
+        return FoundPage(found[-limit:], older=found[-limit].position if len(found) > limit else None)
     condition, values = _condition(db, filters)
     statement = _SELECT.format(leaf=f"CASE WHEN {condition} THEN entry.leaf END")
     found = []
@@ -118,10 +120,10 @@ def matching(db: LogIndex, limit: int, filters: Filters, most: int = MOST_LOOKED
         rows.close()
         if older is not None:
             break
-    return Page(found[::-1], stopped, looked_at, older)
+    return FoundPage(found[::-1], stopped, looked_at, older)
 
 
-def after(db: LogIndex, position: int, filters: Filters, most: int = 1000) -> tuple[list[Found], int]:
+def after(db: LogIndex, position: int, filters: Filters, most: int = 1000) -> tuple[list[FoundEntry], int]:
     """The next entries that match and were written after this position, oldest first, and the position to go on from.
 
     Not always all of them: `most` entries are looked at.
@@ -134,9 +136,9 @@ def after(db: LogIndex, position: int, filters: Filters, most: int = 1000) -> tu
     return [each for each in found if _is_of(each, filters)], rows[-1][0] if rows else position
 
 
-def activations(db: LogIndex, limit: int) -> list[Found]:
+def activations(db: LogIndex, limit: int) -> list[FoundEntry]:
     """The last entries about commits that were put into force or refused, newest first, if they are recent."""
-    found: list[Found] = []
+    found: list[FoundEntry] = []
     logs = db.execute("SELECT id, size FROM log WHERE organization = ? ORDER BY epoch DESC", (SYSTEM,)).fetchall()
     for log_id, size in logs:
         statement = f"{_ALL} WHERE entry.log_id = ? AND entry.seq >= ? AND entry.kind = 'activation'"
@@ -164,7 +166,7 @@ def last_position(db: LogIndex) -> int:
     return position or 0
 
 
-def by_event(db: LogIndex, event_id: str, organization: str | None = None) -> Found | None:
+def by_event(db: LogIndex, event_id: str, organization: str | None = None) -> FoundEntry | None:
     """The entry with this event id, such as a decision's; with an organization, only if it is in its log."""
     row = db.execute(f"{_ALL} WHERE entry.event_id = ?", (event_id,)).fetchone()
     return None if row is None or organization not in (None, row[1]) else _found(row)
@@ -182,11 +184,11 @@ class AgentNames:
         # By organization and agent: the position up to which entries have been read, and what it was called then.
         self._known: dict[tuple[str, str], tuple[int, str]] = {}
 
-    def of(self, db: LogIndex, page: Iterable[Found]) -> list[str]:
+    def of(self, db: LogIndex, page: Iterable[FoundEntry]) -> list[str]:
         """A name for each entry of a page, oldest first; empty where the log does not say it."""
         return [self._name(db, found) for found in page]
 
-    def _name(self, db: LogIndex, found: Found) -> str:
+    def _name(self, db: LogIndex, found: FoundEntry) -> str:
         decision = found.entry.get("decision")
         if isinstance(decision, str):
             opened = by_event(db, decision, found.organization)
@@ -205,7 +207,7 @@ class AgentNames:
         self._known[found.organization, agent] = found.position, name
         return name
 
-    def _called(self, db: LogIndex, agent: str, before: Found) -> str:
+    def _called(self, db: LogIndex, agent: str, before: FoundEntry) -> str:
         """The last name of an agent in the entries of the same organization before this one; empty if not found."""
         first, name = self._known.get((before.organization, agent), (0, ""))
         if first > before.position:
@@ -225,7 +227,7 @@ def private_input(db: LogIndex, position: int) -> bytes | None:
     return row[0] if row and isinstance(row[0], bytes) else None
 
 
-def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[Found, bytes | None]]:
+def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[FoundEntry, bytes | None]]:
     """The next decisions after a position, in order, with the input documents that are kept beside them."""
     columns = _SELECT.format(leaf="entry.leaf, private.input")
     query = f"{columns} LEFT JOIN private ON private.entry_id = entry.id"
@@ -237,7 +239,7 @@ def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[Found, 
 # ---- by id
 
 
-def beginning(db: LogIndex, text: str, limit: int, organization: str | None = None) -> list[Found]:
+def beginning(db: LogIndex, text: str, limit: int, organization: str | None = None) -> list[FoundEntry]:
     """The entries whose event ids begin with a text, in the order of their ids; all or those of one organization."""
     query = f"{_ALL} WHERE entry.event_id >= ? AND entry.event_id < ?{_OF} ORDER BY entry.event_id LIMIT ?"
     return [
@@ -254,10 +256,10 @@ def beside(db: LogIndex, text: str, organization: str | None = None) -> list[str
     return [name for (name,) in [*before.fetchall(), *behind.fetchall()]]
 
 
-def _with_id(db: LogIndex, text: str, filters: Filters) -> list[Found]:
+def _with_id(db: LogIndex, text: str, filters: Filters) -> list[FoundEntry]:
     """The entries with an id that begins with `text` which pass the other filters, oldest first."""
     condition, values = _condition(db, filters)
-    found: list[Found] = []
+    found: list[FoundEntry] = []
     for id_ in _ids(text):
         bounds = {"begin": id_, "end": _behind(id_)}
         query = f"{_ALL} WHERE entry.event_id >= :begin AND entry.event_id < :end AND {condition}"
@@ -279,7 +281,7 @@ def _ids(text: str) -> tuple[str, ...]:
 # ---- filters
 
 
-def _is_of(found: Found, filters: Filters) -> bool:
+def _is_of(found: FoundEntry, filters: Filters) -> bool:
     """The filters that an index serves, for an entry that was read already."""
     return (
         (filters.organization in (None, found.organization))
@@ -418,10 +420,10 @@ def _first_at(db: LogIndex, column: str, at_or_after: str, size: int, value: int
     return low
 
 
-def _found(row: tuple[int, str, int, str, int, bytes, str]) -> Found:
+def _found(row: tuple[int, str, int, str, int, bytes, str]) -> FoundEntry:
     position, organization, seq, kind, time_ns, leaf, event_id = row
     try:
         entry = entries.decode(leaf)
     except AuditError:
         entry = {}
-    return Found(position, organization, seq, kind, time_ns, entry, event_id)
+    return FoundEntry(position, organization, seq, kind, time_ns, entry, event_id)

@@ -47,7 +47,7 @@ def public_key_path(data: DataDirectory) -> Path:
 def create_key(data: DataDirectory, deployment: str) -> note.Verifier:
     """Create the deployment's signing key, with the public key beside it. Never overwrites."""
     checkpoints.origin(deployment, intents.SYSTEM, 1)  # the name must be able to begin an origin
-    signer = note.Signer.generate(deployment)
+    signer = note.NoteSigner.generate(deployment)
     _create(key_path(data), f"{signer.encode()}\n", 0o600)
     _create(public_key_path(data), f"{signer.verifier}\n", 0o644)
     return signer.verifier
@@ -79,7 +79,7 @@ def load_state(data: DataDirectory) -> dict[str, str]:
     return notes
 
 
-class Signer:
+class HeadSigner:
     """Signs the heads of one data directory. Use it as a context manager, or `close` it; one thread at a time."""
 
     def __init__(self, data: DataDirectory) -> None:
@@ -105,7 +105,7 @@ class Signer:
             raise
         self._verifier = self._signer.verifier
 
-    def __enter__(self) -> Signer:
+    def __enter__(self) -> HeadSigner:
         return self
 
     def __exit__(
@@ -234,10 +234,10 @@ class Signer:
             storage.store_checkpoints(self._data, notes)
 
 
-def _announcement(signed: Checkpoint) -> intents.Signed:
+def _announcement(signed: Checkpoint) -> intents.HeadSigned:
     """The system log's entry about a checkpoint. The id follows from its content, so that it is recorded once."""
     name = hashlib.sha256(f"{signed.origin} {signed.size}".encode()).hexdigest()[:32]
-    return intents.Signed(
+    return intents.HeadSigned(
         event_id=f"ckp_{name}",
         origin=signed.origin,
         size=signed.size,

@@ -21,7 +21,7 @@ from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM
 from gateway.audit.log_reader import Head, LogReader
-from gateway.audit.report import Finding, LogReport, Report
+from gateway.audit.report import LogFault, LogReport, Report
 
 _BYTES = merkle.HASH_BYTES
 _PAGE: Final = 500  # checkpoints that are read at once; there may be millions
@@ -41,7 +41,7 @@ class TreeCheck:
         self.head = head
         self.log = LogReport(head.origin, head.organization)
         self.is_incomplete = False  # entries are missing, or were changed
-        self.dependent: list[Finding] = []  # findings that this would explain
+        self.dependent: list[LogFault] = []  # findings that this would explain
         self._reader = log
         self._report = report
         self._next = 0  # the index that must come now
@@ -267,7 +267,7 @@ class TreeCheck:
         return self._reader.stored_tile(self.head.id, level, number)
 
     def _found(self, index: int | None, message: str) -> None:
-        self._report.add(Finding(self.head.origin, index, message))
+        self._report.add(LogFault(self.head.origin, index, message))
 
     def _depends(self, index: int, message: str) -> None:
-        self.dependent.append(Finding(self.head.origin, index, message, "heads"))
+        self.dependent.append(LogFault(self.head.origin, index, message, "heads"))

@@ -45,7 +45,7 @@ from gateway.audit.errors import AuditError
 from gateway.audit.intents import SYSTEM, closing_id
 from gateway.audit.log_files import opened_log
 from gateway.audit.log_reader import LogReader, UnreadableError
-from gateway.audit.report import MAX_FINDINGS, Finding, OpenDecision, Report
+from gateway.audit.report import MAX_FINDINGS, LogFault, OpenDecision, Report
 from gateway.audit.tree_check import TreeCheck
 from gateway.data_directory import DataDirectory
 
@@ -98,12 +98,12 @@ def verify_log(
     try:
         work.run(progress)
     except UnreadableError as error:
-        report.add(Finding(*work.place, f"the database is damaged: {error.why}"))
+        report.add(LogFault(*work.place, f"the database is damaged: {error.why}"))
     except AuditError as error:  # a head that cannot be read as one; the subject is its log
-        report.add(Finding(error.subject or "", None, error.message))
+        report.add(LogFault(error.subject or "", None, error.message))
     except (TypeError, ValueError) as error:
         # Only a changed file holds a value of another type than its column's. Most of these are found one by one.
-        report.add(Finding(*work.place, f"the database is damaged, a value has the wrong type: {error}"))
+        report.add(LogFault(*work.place, f"the database is damaged, a value has the wrong type: {error}"))
     work.explain()
     return report
 
@@ -136,7 +136,7 @@ class _Verification:
         self._content = ContentCheck()
         # Organizations whose entries are not all there or not all readable, and findings that this would explain.
         self._incomplete: set[str] = set()
-        self._dependent: dict[str | None, list[Finding]] = {}
+        self._dependent: dict[str | None, list[LogFault]] = {}
         self._more_dependent: Counter[str | None] = Counter()  # beyond the first `MAX_FINDINGS` of each
 
     def run(self, progress: Progress | None) -> None:
@@ -198,7 +198,7 @@ class _Verification:
         self.place = ("", None)
         for origin, lost in self._known.items():
             if size := max(checkpoint.size for checkpoint in lost):
-                self._report.add(Finding(origin, 0, f"the log is missing; {size} entries of it are signed"))
+                self._report.add(LogFault(origin, 0, f"the log is missing; {size} entries of it are signed"))
         for tree in self._trees.values():
             tree.finish()
         for (log_id, _), index in self._gone.items():  # (6)
@@ -384,7 +384,7 @@ class _Verification:
     ) -> None:
         """A finding that entries of this organization would explain if they are missing (None: of any)."""
         tree = None if log_id is None else self._trees.get(log_id)
-        finding = Finding("" if tree is None else tree.head.origin, index, message, about)
+        finding = LogFault("" if tree is None else tree.head.origin, index, message, about)
         found = self._dependent.setdefault(organization, [])
         if len(found) < MAX_FINDINGS:
             found.append(finding)
@@ -409,4 +409,4 @@ class _Verification:
 
     def _found(self, log_id: int | None, index: int | None, message: str) -> None:
         tree = None if log_id is None else self._trees.get(log_id)
-        self._report.add(Finding("" if tree is None else tree.head.origin, index, message))
+        self._report.add(LogFault("" if tree is None else tree.head.origin, index, message))

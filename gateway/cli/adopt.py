@@ -18,8 +18,8 @@ from gateway.errors import GatewayError
 from gateway.management import documents
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
-    from gateway.runtime.legacy_clients import Client as LegacyClient
+    from gateway.management.client import AnswerDocument, ManagementClient
+    from gateway.runtime.legacy_clients import LegacyClient
 
 app = App(no_args_is_help=True, help="Let programs go on with an old provider key for a while, and see which still do.")
 
@@ -158,7 +158,7 @@ def stop(
     )
 
 
-def _started(gateway: Client, keys: Sequence[str], body: dict[str, Any]) -> dict[str, Any]:
+def _started(gateway: ManagementClient, keys: Sequence[str], body: dict[str, Any]) -> dict[str, Any]:
     """Here all or none; elsewhere one key after the other, and if it breaks off, the same command does the rest."""
     from gateway.identity import legacy_keys
 
@@ -175,9 +175,9 @@ def _started(gateway: Client, keys: Sequence[str], body: dict[str, Any]) -> dict
     return {"adoptions": adoptions, "registered": registered, "granted": granted}
 
 
-def _client(document: Document) -> LegacyClient:
+def _client(document: AnswerDocument) -> LegacyClient:
     """The way back from `legacy_clients.document`."""
-    from gateway.runtime.legacy_clients import Client as LegacyClient
+    from gateway.runtime.legacy_clients import LegacyClient
 
     moved = document["moved"]
     return LegacyClient(
@@ -206,7 +206,7 @@ def _from_input() -> list[str]:
     return keys
 
 
-def _until(adoption: Document, now_ns: int) -> str:
+def _until(adoption: AnswerDocument, now_ns: int) -> str:
     end, state = adoption["expires"], adoption["state"]
     if state == "running":
         left = output.parse_time(end) - now_ns

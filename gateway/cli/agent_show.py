@@ -16,7 +16,7 @@ from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.identity.standing import Standing
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
     from gateway.registry.records import AgentVersionRecord
 
 Agent = Annotated[str, typer.Argument(help="An agent's name or id.")]
@@ -58,28 +58,28 @@ def history(ask: Of, agent: Agent) -> None:
     )
 
 
-def record(agent: Document) -> AgentVersionRecord:
+def record(agent: AnswerDocument) -> AgentVersionRecord:
     """An agent with what follows from its times."""
     from gateway.registry.records import AgentVersionRecord
 
     return documents.record(AgentVersionRecord, {"actor": "", "reason": "", **agent})
 
 
-def standing(document: Document) -> Standing:
+def standing(document: AnswerDocument) -> Standing:
     """The states above the agents of a team."""
     from gateway.identity.standing import Standing
 
     return documents.record(Standing, document)
 
 
-def _as_of(key: Document, now_ns: int) -> Document:
+def _as_of(key: AnswerDocument, now_ns: int) -> AnswerDocument:
     """A key with its status at a time."""
     from gateway.registry.records import KeyRecord
 
     return key | {"status": documents.record(KeyRecord, key).status(now_ns)}
 
 
-def _changes(before: Document | None, after: Document) -> str:
+def _changes(before: AnswerDocument | None, after: AnswerDocument) -> str:
     """The differences of a version from the one before, in words."""
     if before is None:
         return "registered"
@@ -98,10 +98,10 @@ def _value(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def _document(found: Document, now_ns: int) -> Document:
+def _document(found: AnswerDocument, now_ns: int) -> AnswerDocument:
     above = found["standing"]
     judging = [each["revision"] or {"commit": None, "digest": None} for each in found["bindings"]]
-    agent: Document = found["agent"]
+    agent: AnswerDocument = found["agent"]
     return agent | {
         "expired": record(found["agent"]).expired(now_ns),
         "team_owner": found["team_owner"],
@@ -117,7 +117,7 @@ def _document(found: Document, now_ns: int) -> Document:
     }
 
 
-def _fields(found: Document, now_ns: int) -> Iterator[tuple[str, str]]:
+def _fields(found: AnswerDocument, now_ns: int) -> Iterator[tuple[str, str]]:
     from gateway.identity.standing import TEXTS as STATES
     from gateway.registry.agents.fields import TEXTS
 
@@ -155,14 +155,14 @@ def _fields(found: Document, now_ns: int) -> Iterator[tuple[str, str]]:
         yield "limit", _limit(limit, now_ns)
 
 
-def _key(key: Document, now_ns: int) -> str:
+def _key(key: AnswerDocument, now_ns: int) -> str:
     used = last_use(key.get("last_used"), now_ns)
     more = filter(None, (used and f"used {used}", shown_scope(key["scope"])))
     name = f"{key['key_id']}…" if key["method"] == "api_key" else key["key_id"]
     return "  ".join((name, key["status"], f"({key['id']})", *more))
 
 
-def _binding(binding: Document, revision: Document | None) -> str:
+def _binding(binding: AnswerDocument, revision: AnswerDocument | None) -> str:
     commit = binding["pinned"] or (revision["commit"][:12] if revision else "")
     judged = f"{binding['bundle']}@{commit}" if commit else f"{binding['bundle']} (not in force)"
     whose = "" if binding["subject_kind"] == "agent" else f" {binding['subject']}"
@@ -171,7 +171,7 @@ def _binding(binding: Document, revision: Document | None) -> str:
     return f"{counts_as(binding)} {judged}  by {binding['subject_kind']}{whose}, {since}{why}"
 
 
-def _limit(limit: Document, now_ns: int) -> str:
+def _limit(limit: AnswerDocument, now_ns: int) -> str:
     value = in_force(limit, now_ns)
     raised = f" (raised from {limit['value']})" if value != limit["value"] else ""
     whose = "" if limit["subject_kind"] == "agent" else f" {limit['subject']}"

@@ -16,7 +16,7 @@ from gateway.management import documents
 from gateway.registry.agents.fields import TEXTS
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 _EVERY: Final = 10**9
 """More agents than there are."""
@@ -114,7 +114,7 @@ def list_agents(
     All of them by name; or with --limit and --after a page, the oldest first.
     """
     at_ns = None if at is None else output.parse_past(at)
-    agents: list[Document] = []
+    agents: list[AnswerDocument] = []
     more = False
     with ask.gateway() as gateway:
         wanted: dict[str, Any] = {"after": after, "status": status, "team": team}
@@ -139,7 +139,7 @@ def list_agents(
         output.note(each)
 
 
-def _refused_all_the_same(gateway: Client, agents: list[Document]) -> list[str]:
+def _refused_all_the_same(gateway: ManagementClient, agents: list[AnswerDocument]) -> list[str]:
     """The causes that refuse agents which are active: a stop, their organization, their teams."""
     from gateway.registry.agents.states import ENDED
 
@@ -320,7 +320,7 @@ def erase_content(ask: Of, agent: Agent) -> None:
     )
 
 
-def _named(agent: Document) -> str:
+def _named(agent: AnswerDocument) -> str:
     return f"{agent['name']} ({agent['id']})"
 
 

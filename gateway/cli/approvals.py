@@ -12,7 +12,7 @@ from gateway.cli.asking import App, ChangingOf, Of
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
 
 app = App(no_args_is_help=True, help="Approve or deny calls that policies do not let run without a person.")
 
@@ -105,7 +105,7 @@ def revoke(ask: ChangingOf, approval: Approval) -> None:
     ask.show(ask.send("POST", "approvals", approval, "revoke"), f"{approval} is revoked")
 
 
-def _call(found: Document) -> str:
+def _call(found: AnswerDocument) -> str:
     call = found["call"]
     what = f"{call.get('action')} of {call.get('model')}" if call.get("model") else ""
     return output.printable(what or f"{call.get('method')} {call.get('path')}")

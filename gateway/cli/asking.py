@@ -21,7 +21,7 @@ from gateway.cli import options, output
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,7 +32,7 @@ Field: TypeAlias = str | tuple[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class GivenOptions:
     """The values of the options. A command without such an option gives no reason, and names no organization."""
 
     data: Path
@@ -40,19 +40,19 @@ class Asking:
     organization: str | None = None
     reason: str | None = None
 
-    def gateway(self) -> AbstractContextManager[Client]:
+    def gateway(self) -> AbstractContextManager[ManagementClient]:
         """The gateway that is meant, for several requests of one command."""
         return gateways.client(self.data, output.warn, organization=self.organization, reason=self.reason)
 
-    def get(self, *path: str, **query: Any) -> Document:
+    def get(self, *path: str, **query: Any) -> AnswerDocument:
         with self.gateway() as gateway:
             return gateway.get(*path, **query)
 
-    def items(self, *path: str, **query: Any) -> list[Document]:
+    def items(self, *path: str, **query: Any) -> list[AnswerDocument]:
         with self.gateway() as gateway:
             return gateway.items(*path, **query)
 
-    def send(self, method: str, *path: str, **more: Any) -> Document:
+    def send(self, method: str, *path: str, **more: Any) -> AnswerDocument:
         with self.gateway() as gateway:
             return gateway.send(method, *path, **more)
 
@@ -65,7 +65,7 @@ class Asking:
         for each in notes:
             output.note(each)
 
-    def secret(self, document: Document, name: str, secret: str, out: Path | None, whose: str, it: str) -> None:
+    def secret(self, document: AnswerDocument, name: str, secret: str, out: Path | None, whose: str, it: str) -> None:
         """A secret that was made, alone on standard output; or where it was written."""
         if self.as_json:
             output.print_json(document | ({name: secret} if out is None else {"file": str(out)}))
@@ -75,7 +75,7 @@ class Asking:
             typer.echo(secret)
             output.note(f"{whose}; this is the only time {it} is shown")
 
-    def updated(self, what: str, name: str, changed: Document | None, *notes: str) -> None:
+    def updated(self, what: str, name: str, changed: AnswerDocument | None, *notes: str) -> None:
         """The answer of `update`: the thing as it is now, or None if it was like that already."""
         if changed is None:
             self.show({what: name, "changed": False}, f"{what} {name} is like that already")
@@ -118,13 +118,13 @@ def text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-Everywhere: TypeAlias = Annotated[Asking, "data", "as_json"]
+Everywhere: TypeAlias = Annotated[GivenOptions, "data", "as_json"]
 """Asks about the whole gateway."""
-Changing: TypeAlias = Annotated[Asking, "reason", "data", "as_json"]
+Changing: TypeAlias = Annotated[GivenOptions, "reason", "data", "as_json"]
 """Changes the whole gateway."""
-Of: TypeAlias = Annotated[Asking, "organization", "data", "as_json"]
+Of: TypeAlias = Annotated[GivenOptions, "organization", "data", "as_json"]
 """Asks about an organization."""
-ChangingOf: TypeAlias = Annotated[Asking, "reason", "organization", "data", "as_json"]
+ChangingOf: TypeAlias = Annotated[GivenOptions, "reason", "organization", "data", "as_json"]
 """Changes something of an organization."""
 
 _OPTIONS: dict[str, tuple[Any, object]] = {
@@ -160,7 +160,7 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     signature = inspect.signature(function, eval_str=True)
     own = list(signature.parameters.values())
-    if not own or get_origin(own[0].annotation) is not Annotated or get_args(own[0].annotation)[0] is not Asking:
+    if not own or get_origin(own[0].annotation) is not Annotated or get_args(own[0].annotation)[0] is not GivenOptions:
         return function
     shared = [
         (each, *_OPTIONS[each]) if isinstance(each, str) else ("organization", each, None)
@@ -173,7 +173,7 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
         for name, texts in several.items():
             given = {each: values.pop(each) for each in texts}
             values[name] = {each: text for each, text in given.items() if text is not None}
-        return function(Asking(**{name: values.pop(name) for name, *_ in shared}), **values)
+        return function(GivenOptions(**{name: values.pop(name) for name, *_ in shared}), **values)
 
     options_: list[tuple[str, Any, object]] = []
     for each in own[1:]:

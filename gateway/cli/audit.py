@@ -117,7 +117,7 @@ def adopt(known_checkpoint: Known = None, data: Data = DATA) -> None:
 
     directory = log_directory(data)
     verifier = _verifier(directory, None, None)
-    with signer.Signer(directory) as found:
+    with signer.HeadSigner(directory) as found:
         report = _verified(directory, None, verifier, known_checkpoint)
         if report.status == "tampered":
             _print_report(report)

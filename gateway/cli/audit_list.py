@@ -19,7 +19,7 @@ from gateway.errors import REASONS, GatewayError
 from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 _POLL_SECONDS: Final = 0.25
 _POLL_SECONDS_ELSEWHERE: Final = 1.0
@@ -28,7 +28,7 @@ _COLUMNS = ("TIME", "ORGANIZATION", "ENTRY", "KIND", "ID", "WHO", "WHAT")
 _NOT_SHOWN = {"v", "id", "kind", "time", "org", "boot", "actor", "epoch", "what", "agent_name", "about"}  # of a change
 
 
-class Kind(enum.StrEnum):
+class EntryKind(enum.StrEnum):
     """The kinds of entries. `gateway/audit/entry.py` has their members; importing it here would slow every command."""
 
     DECIDED = "decided"
@@ -42,7 +42,7 @@ class Kind(enum.StrEnum):
     EPOCH = "epoch"
 
 
-class Answer(enum.StrEnum):
+class DecisionOutcome(enum.StrEnum):
     """How a decision went."""
 
     ALLOW = "allow"
@@ -58,8 +58,8 @@ def list_entries(
         str | None,
         typer.Option("--id", metavar="ID", help="Only ids that begin so; a decision together with its end."),
     ] = None,
-    kind: Annotated[Kind | None, typer.Option("--kind", help="Only entries of this kind.")] = None,
-    decision: Annotated[Answer | None, typer.Option("--decision", help="Only decisions that went so.")] = None,
+    kind: Annotated[EntryKind | None, typer.Option("--kind", help="Only entries of this kind.")] = None,
+    decision: Annotated[DecisionOutcome | None, typer.Option("--decision", help="Only decisions that went so.")] = None,
     denied: Annotated[bool, typer.Option("--denied", help="The same as --decision deny.")] = False,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="CODE", help="Only this reason code, or outcome of a call.")
@@ -86,16 +86,16 @@ def list_entries(
     since_ns, until_ns = _time(since, "--since"), _time(until, "--until")
     if since_ns is not None and until_ns is not None and since_ns >= until_ns:
         raise typer.BadParameter("--since is not before --until")
-    if denied and decision is Answer.ALLOW:
+    if denied and decision is DecisionOutcome.ALLOW:
         raise typer.BadParameter("--denied and --decision allow exclude each other")
-    decision = Answer.DENY if denied else decision
+    decision = DecisionOutcome.DENY if denied else decision
     wanted = {
         "organization": organization,
         "everywhere": True if organization is None else None,
         "agent": agent,
         "id": event_id or None,
         "kind": kind,
-        "allow": None if decision is None else decision is Answer.ALLOW,
+        "allow": None if decision is None else decision is DecisionOutcome.ALLOW,
         "reason": reason,
         "model": model,
         "person": person,
@@ -123,26 +123,26 @@ def list_entries(
 class Listing:
     """The newest entries that match, oldest first. `stopped` is the time where the search gave up, if it did."""
 
-    entries: list[Document]
+    entries: list[AnswerDocument]
     stopped: str | None
     looked_at: int
-    _client: Client
+    _client: ManagementClient
     _query: Mapping[str, Any]
     _next: str
 
-    def more(self) -> list[Document]:
+    def more(self) -> list[AnswerDocument]:
         """Those that were written since, or since this was asked."""
         limit = self._client.transport.page
         page = self._client.get("audit", "entries", **self._query, cursor=self._next, limit=limit)
         self._next = page["next"]
-        found: list[Document] = page["items"]
+        found: list[AnswerDocument] = page["items"]
         return found
 
 
-def listed(gateway: Client, wanted: Mapping[str, Any], limit: int) -> Listing:
+def listed(gateway: ManagementClient, wanted: Mapping[str, Any], limit: int) -> Listing:
     from gateway.audit.search import MOST_LOOKED_AT
 
-    pages: list[list[Document]] = []  # the newest first
+    pages: list[list[AnswerDocument]] = []  # the newest first
     following, before, left, looked_at = "", None, limit, 0
     while True:
         size = min(gateway.transport.page, left)
@@ -180,24 +180,24 @@ def _did_you_mean(reason: str | None) -> str:
     return f": did you mean `--reason {similar[0]}`?" if similar and similar[0] != reason else ""
 
 
-def _print_json(found: Iterable[Document]) -> None:
+def _print_json(found: Iterable[AnswerDocument]) -> None:
     for each in found:
         typer.echo(json.dumps(document(each), ensure_ascii=False))
 
 
-def document(found: Document) -> dict[str, Any]:
+def document(found: AnswerDocument) -> dict[str, Any]:
     """An entry for programs."""
     from gateway.audit.entry import opened
 
     return {"organization": found["organization"], "seq": found["seq"], "entry": opened(found["entry"])}
 
 
-def _table(*, heading: bool) -> Callable[[Iterable[Document]], None]:
+def _table(*, heading: bool) -> Callable[[Iterable[AnswerDocument]], None]:
     """A function that prints rows with fixed widths, because with `--follow` later rows are not known yet."""
     if heading:
         typer.echo(typer.style(_row(_COLUMNS), bold=True))
 
-    def show(found: Iterable[Document]) -> None:
+    def show(found: Iterable[AnswerDocument]) -> None:
         for each in found:
             cells = (each["time"], each["organization"], str(each["seq"]), each["kind"])
             line = _row((*cells, _id(each), _who(each), what(each)))
@@ -211,12 +211,12 @@ def _row(cells: Iterable[str]) -> str:
     return "  ".join([*(cell.ljust(width) for cell, width in zip(columns, _WIDTHS, strict=True)), last]).rstrip()
 
 
-def _id(found: Document) -> str:
+def _id(found: AnswerDocument) -> str:
     """The id to look an entry up by: that of the decision which a `completed` entry closes."""
     return str(found["entry"].get("decision") or found["id"])
 
 
-def _who(found: Document) -> str:
+def _who(found: AnswerDocument) -> str:
     """The actor of an entry: an agent by its name if the log says it."""
     entry = found["entry"]
     if found["kind"] == "change":
@@ -224,7 +224,7 @@ def _who(found: Document) -> str:
     return found["agent_name"] or str(entry.get("agent") or entry.get("actor") or "")
 
 
-def what(found: Document) -> str:
+def what(found: AnswerDocument) -> str:
     """The entry in one line."""
     entry = found["entry"]
     if not entry:

@@ -20,7 +20,7 @@ from gateway.management import gateways
 if TYPE_CHECKING:
     from gateway.audit.note import Verifier
     from gateway.audit.proofs import Proof, Proven
-    from gateway.management.client import Client
+    from gateway.management.client import ManagementClient
 
 _NOT_PROVEN = ("bad_proof", "bad_entry")
 
@@ -109,7 +109,7 @@ def _proven(
     return found
 
 
-def _proof(gateway: Client, **asked: str | int) -> Proof:
+def _proof(gateway: ManagementClient, **asked: str | int) -> Proof:
     from gateway.audit.proofs import Proof
 
     body = gateway.get("audit", "proof", **asked)

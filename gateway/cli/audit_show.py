@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 from gateway.identity import key_scope
 
 if TYPE_CHECKING:
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
 
 EventId = Annotated[
     str,
@@ -69,7 +69,7 @@ def show(
         _print_document(value)
 
 
-def _redacted(decision: Document, part: str) -> int:
+def _redacted(decision: AnswerDocument, part: str) -> int:
     """The number of places in a part that were redacted."""
     found = decision["decided"] if part == "request" else decision["completed"]
     count = found["entry"].get("content_redacted") if found is not None else None
@@ -82,7 +82,7 @@ def _print_document(value: Any) -> None:
         typer.echo(f"  {output.printable(line)}")
 
 
-def document(decision: Document) -> dict[str, Any]:
+def document(decision: AnswerDocument) -> dict[str, Any]:
     """A decision for programs."""
     completed = decision["completed"]
     return {
@@ -94,7 +94,7 @@ def document(decision: Document) -> dict[str, Any]:
     }
 
 
-def print_decision(decision: Document) -> None:
+def print_decision(decision: AnswerDocument) -> None:
     """Print the decision, about whom and what it was, and how it ended."""
     from gateway.policy import reexecution
 
@@ -133,7 +133,7 @@ def print_decision(decision: Document) -> None:
             typer.echo(f"  {name.ljust(9)} {output.printable(text)}")
 
 
-def _owner(decision: Document) -> str:
+def _owner(decision: AnswerDocument) -> str:
     """The owner of the agent, and its team, as the input says that is kept."""
     agent = (decision["input"] or {}).get("agent")
     if not isinstance(agent, dict):
@@ -142,7 +142,7 @@ def _owner(decision: Document) -> str:
     return ", ".join(str(each) for each in (agent.get("owner"), team) if each)
 
 
-def _person(decision: Document) -> str:
+def _person(decision: AnswerDocument) -> str:
     """The person for whom the agent acted, as the input says that is kept."""
     person = (decision["input"] or {}).get("on_behalf_of")
     return f"{person.get('subject')} of {person.get('issuer')}" if isinstance(person, dict) else ""
@@ -224,7 +224,7 @@ def _shadows(entry: dict[str, Any]) -> str:
         return ""
 
 
-def _end(decision: Document) -> str:
+def _end(decision: AnswerDocument) -> str:
     completed = decision["completed"]
     if completed is not None:
         duration, price = completed["entry"].get("duration_us"), completed["entry"].get("price")
@@ -236,7 +236,7 @@ def _end(decision: Document) -> str:
     return "the call is under way, or its end is not recorded yet" if entry.get("open") else ""
 
 
-def _print_verdicts(decision: Document) -> None:
+def _print_verdicts(decision: AnswerDocument) -> None:
     typer.echo(typer.style("\nverdicts", bold=True) + " (judged again from what was kept)")
     for bundle in decision["bundles"]:
         reasons = f" ({'; '.join(bundle['reasons'])})" if bundle["reasons"] else ""
@@ -248,7 +248,7 @@ def _print_verdicts(decision: Document) -> None:
         typer.echo(typer.style("  this is not what was recorded", fg="red"))
 
 
-def _print_entry(found: Document) -> None:
+def _print_entry(found: AnswerDocument) -> None:
     from gateway.audit.entry import opened
 
     for name, value in opened(found["entry"]).items():

@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.management.client import unless_forbidden
 
 if TYPE_CHECKING:
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
     from gateway.registry.records import SubjectKind
 
 app = App(no_args_is_help=True, help="Show which policy bundles apply to whom.")
@@ -113,7 +113,7 @@ def list_bindings(
     )
 
 
-def counts_as(binding: Document) -> str:
+def counts_as(binding: AnswerDocument) -> str:
     """Its effect, as lists show it."""
     return f"shadow {binding['effect']}" if binding["shadow"] else str(binding["effect"])
 

@@ -15,7 +15,7 @@ from gateway.cli.reasons_text import print_answers
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 
 def explain(ask: Everywhere, event_id: EventId) -> None:
@@ -51,12 +51,12 @@ def explain(ask: Everywhere, event_id: EventId) -> None:
         raise typer.Exit(1)
 
 
-def _with_content(gateway: Client, decision: Document) -> Document:
+def _with_content(gateway: ManagementClient, decision: AnswerDocument) -> AnswerDocument:
     """A decision by policies that read content, judged again with what is kept of it, if that is to be had.
 
     Values of it will be printed, so that it was read is recorded first.
     """
-    decided: Document = decision["decided"]
+    decided: AnswerDocument = decision["decided"]
     if "content_commitment" not in decided["entry"] or not any(each["unkept"] for each in decision["bundles"]):
         return decision
     try:
@@ -68,11 +68,11 @@ def _with_content(gateway: Client, decision: Document) -> Document:
     if read is None or read["again"] is None:
         return decision
     output.note("policies read what was said, so it was read for this: the log has an entry about it")
-    judged: Document = read["again"]
+    judged: AnswerDocument = read["again"]
     return decision | judged
 
 
-def _explain_refusal(found: Document, *, as_json: bool) -> None:
+def _explain_refusal(found: AnswerDocument, *, as_json: bool) -> None:
     """Requests that were refused before any policy was asked, or denied and only counted."""
     entry, identifier = found["entry"], found["id"]
     code, detail = str(entry.get("reason")), str(entry.get("detail") or "")
@@ -100,7 +100,7 @@ def print_advice(code: str, detail: str = "") -> None:
         typer.echo(f"  {'next'.ljust(9)} {known.step}")
 
 
-def _print_agreement(decision: Document, recorded: str) -> None:
+def _print_agreement(decision: AnswerDocument, recorded: str) -> None:
     verdict, problem = decision["judged_again"], decision["problem"]
     typer.echo()
     if decision["agrees"]:

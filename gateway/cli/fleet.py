@@ -21,10 +21,10 @@ from gateway.cli.options import DATA, Data, Json, ReplaceRevoked
 from gateway.cli.upstreams import key_from, openapi_document, read_secret
 from gateway.errors import GatewayError
 from gateway.management import gateways
-from gateway.management.client import ApiError, Document
+from gateway.management.client import AnswerDocument, ApiError
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Reply
+    from gateway.management.client import ManagementClient, Reply
     from gateway.registry.fleet.document import Document as FleetFile
 
 _SHOWN: Final = 40  # new things of one noun that are printed; the others are counted
@@ -90,7 +90,7 @@ def apply(
                     plan = posting.plan(with_keys=keys is not None, rehearse=True).body
                 else:
 
-                    def confirm(steps: Sequence[Document]) -> None:
+                    def confirm(steps: Sequence[AnswerDocument]) -> None:
                         pause()
                         _confirm(steps)
 
@@ -177,7 +177,7 @@ def _body(read: FleetFile, directory: Path) -> dict[str, Any]:
 class _Posting:
     """A fleet file on its way to a gateway, here or elsewhere."""
 
-    def __init__(self, gateway: Client, source: str, body: dict[str, Any]) -> None:
+    def __init__(self, gateway: ManagementClient, source: str, body: dict[str, Any]) -> None:
         self._gateway = gateway
         self._source = source
         self._body = body
@@ -187,7 +187,9 @@ class _Posting:
         more = {"with_keys": with_keys, "rehearse": rehearse}
         return self._sent("plan", self._body | more, uuid.uuid4().hex, "")
 
-    def apply(self, confirm: Callable[[Sequence[Document]], None] | None, key_file: _KeyFile | None) -> Document:
+    def apply(
+        self, confirm: Callable[[Sequence[AnswerDocument]], None] | None, key_file: _KeyFile | None
+    ) -> AnswerDocument:
         """If somebody is to confirm the plan, or keys are made for it, exactly this plan is applied or none."""
         from gateway.identity import credentials
 
@@ -217,13 +219,13 @@ class _Posting:
         key_file.write([(each["agent"], each["id"], made[each["agent"]]) for each in found["keys"]])
         return found
 
-    def _applied(self, body: dict[str, Any], match: str) -> Document:
+    def _applied(self, body: dict[str, Any], match: str) -> AnswerDocument:
         """With one idempotency key: however often it is sent, it is carried out once."""
         key, left = uuid.uuid4().hex, _ATTEMPTS
         while True:
             left -= 1
             try:
-                found: Document = self._sent("apply", body, key, match).body
+                found: AnswerDocument = self._sent("apply", body, key, match).body
             except ApiError as error:
                 if error.code == "changed_meanwhile":
                     raise GatewayError(error.code, error.message, hint="apply it again") from error
@@ -293,7 +295,7 @@ class _KeyFile:
         self._path.unlink(missing_ok=True)
 
 
-def _confirm(steps: Sequence[Document]) -> None:
+def _confirm(steps: Sequence[AnswerDocument]) -> None:
     """Ask before something is removed, or refuse where nobody can be asked."""
     removed = [each for each in steps if each["action"] == "remove"]
     if not sys.stdin.isatty() or not sys.stderr.isatty():
@@ -306,7 +308,7 @@ def _confirm(steps: Sequence[Document]) -> None:
     typer.confirm(f"{_summary(steps, dry_run=True)}. Go on?", abort=True, err=True)
 
 
-def _print(steps: Sequence[Document], to_error: bool = False) -> None:
+def _print(steps: Sequence[AnswerDocument], to_error: bool = False) -> None:
     """One line for each step; of many new things alike, the first ones and how many more there are.
 
     Changes and removals are never counted only: one of them takes something away from somebody.
@@ -327,7 +329,7 @@ def _print(steps: Sequence[Document], to_error: bool = False) -> None:
             typer.echo(typer.style(line, fg=colour), err=to_error)
 
 
-def _summary(steps: Sequence[Document], dry_run: bool) -> str:
+def _summary(steps: Sequence[AnswerDocument], dry_run: bool) -> str:
     if not steps:
         return "nothing to change: the registry is like the file"
     counts = Counter(each["action"] for each in steps)

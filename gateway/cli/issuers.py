@@ -15,7 +15,7 @@ from gateway.cli.asking import App, ChangingOf, Of
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 app = App(no_args_is_help=True, help="Trust issuers of tokens, such as GitHub Actions or a Kubernetes cluster.")
 rules = App(no_args_is_help=True, help="Say which of an issuer's tokens are which agent.")
@@ -35,7 +35,7 @@ JwksFile = Annotated[
 ]
 
 
-class Kind(enum.StrEnum):
+class TokenKind(enum.StrEnum):
     """The tokens that an issuer makes for persons."""
 
     ID = "id_token"
@@ -61,7 +61,7 @@ def add_persons(
             "--audience", help="The `aud` that its tokens must have; of an id_token the application's client id."
         ),
     ],
-    kind: Annotated[Kind, typer.Option("--token", help="Which of its tokens agents exchange.")] = Kind.ID,
+    kind: Annotated[TokenKind, typer.Option("--token", help="Which of its tokens agents exchange.")] = TokenKind.ID,
     max_age: Annotated[
         str, typer.Option("--max-age", metavar="AGE", help="How long after it was issued one is taken: 10m, 8h.")
     ] = "1h",
@@ -220,7 +220,7 @@ def list_rules(ask: Of, issuer: Annotated[str | None, typer.Argument(help="Only 
     )
 
 
-def _agent(rule: Document) -> str:
+def _agent(rule: AnswerDocument) -> str:
     status = "" if rule["agent_status"] == "active" else f" ({rule['agent_status']})"
     return f"{rule['agent']}{status}"
 
@@ -238,22 +238,22 @@ def remove_rule(ask: Of, rule: Annotated[str, typer.Argument(help="The rule's id
     ask.show(removed, f"removed rule {removed['id']}, which said: {_meaning(removed)}")
 
 
-def _listed(gateway: Client) -> list[Document]:
+def _listed(gateway: ManagementClient) -> list[AnswerDocument]:
     """The issuers with their rules, of which their own documents have the number only."""
     return [
         each | {"rules": _rules(gateway, each["name"]) if each["rules"] else []} for each in gateway.items("issuers")
     ]
 
 
-def _rules(gateway: Client, issuer: str) -> list[Document]:
+def _rules(gateway: ManagementClient, issuer: str) -> list[AnswerDocument]:
     return gateway.items("issuers", issuer, "rules")
 
 
-def _seen(issuer: Document) -> str:
+def _seen(issuer: AnswerDocument) -> str:
     return ", ".join(issuer["claims"]) or "none but the subject"
 
 
-def _meaning(rule: Document) -> str:
+def _meaning(rule: AnswerDocument) -> str:
     claims = shown_claims(rule["claims"])
     if rule["purpose"] == "persons":
         who = f"whose token of {rule['issuer']} has {claims}" if claims else f"of {rule['issuer']}"

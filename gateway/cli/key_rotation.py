@@ -19,7 +19,7 @@ from gateway.cli.signing_keys import after_loss, with_text
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
     from gateway.registry.keys.rotation import Rotated
 
 _ENDED_MEANWHILE: Final = ("agent_revoked", "agent_retired")
@@ -102,7 +102,9 @@ def _is_key(text: str) -> bool:
     return text.startswith(("key_", "aig_", "spiffe://")) or _THUMBPRINT.fullmatch(text) is not None
 
 
-def _rotate(gateway: Client, key: str | None, agent: str | None, terms: dict[str, Any], deliver: _Deliver) -> Document:
+def _rotate(
+    gateway: ManagementClient, key: str | None, agent: str | None, terms: dict[str, Any], deliver: _Deliver
+) -> AnswerDocument:
     """Replace this key, or the one that this agent has. The name of a key is sent without its secret."""
     from gateway.identity.credentials import public_part
 
@@ -134,8 +136,8 @@ def _before_they_are_in_force(deliver: _Deliver) -> Callable[[Sequence[Rotated]]
 
 
 def _rotate_many(
-    gateway: Client, team: str | None, terms: dict[str, Any], deliver: _Deliver
-) -> tuple[list[Document], list[dict[str, Any]]]:
+    gateway: ManagementClient, team: str | None, terms: dict[str, Any], deliver: _Deliver
+) -> tuple[list[AnswerDocument], list[dict[str, Any]]]:
     """Here all in one transaction; elsewhere one agent after the other, so that one lost answer loses one key."""
     from gateway.registry.agents.states import ENDED
     from gateway.registry.keys.rotation import SKIPPED, nobody
@@ -144,7 +146,7 @@ def _rotate_many(
         take = _before_they_are_in_force(deliver)
         done = gateway.send("POST", "keys", "rotate", body=terms | {"team": team}, deliver=take)
         return [with_text(each) for each in done["rotated"]], done["skipped"]
-    rotated: list[Document] = []
+    rotated: list[AnswerDocument] = []
     skipped: list[dict[str, Any]] = []
     living = [each for each in gateway.items("agents", team=team) if each["status"] not in ENDED]
     if not living:
@@ -169,7 +171,7 @@ def _broken_off(error: GatewayError, agent: str, rotated: int) -> GatewayError:
     return GatewayError(error.code, message, hint=f"{error.hint}; {again}" if error.hint else again)
 
 
-def _print(rotated: Sequence[Document], skipped: Sequence[dict[str, Any]], out: Path | None) -> None:
+def _print(rotated: Sequence[AnswerDocument], skipped: Sequence[dict[str, Any]], out: Path | None) -> None:
     for left in skipped:
         output.warn(f"not rotated: {left['why']}")
     if out is not None:
@@ -183,7 +185,7 @@ def _print(rotated: Sequence[Document], skipped: Sequence[dict[str, Any]], out: 
         output.note(f"{once}. {old['key_id']} works until {old['expires']}")
 
 
-def _document(rotated: Document, *, secret: bool) -> Document:
+def _document(rotated: AnswerDocument, *, secret: bool) -> AnswerDocument:
     found = rotated.without("status", "last_used", *(() if secret else ("key",)))
     return found | {"replaces": rotated["replaces"].without("status", "last_used")}
 

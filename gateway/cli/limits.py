@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.asking import App, Asking, ChangingOf, Of
+from gateway.cli.asking import App, ChangingOf, GivenOptions, Of
 from gateway.cli.bindings import parse_subject
 
 if TYPE_CHECKING:
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
 
 app = App(no_args_is_help=True, help="Limit requests, tokens and money of agents, teams and organizations.")
 
@@ -157,18 +157,18 @@ def show_limits(ask: Of, subject: Subject) -> None:
     )
 
 
-def _name(subject: str, ask: Asking, limit: str, upstream: str, model: str) -> tuple[dict[str, Any], str | None]:
+def _name(subject: str, ask: GivenOptions, limit: str, upstream: str, model: str) -> tuple[dict[str, Any], str | None]:
     """A limit of a subject, as bodies name it, and the organization."""
     kind, name, about = parse_subject(subject, ask.organization)
     return {"subject_kind": kind, "subject": name, "limit": limit, "upstream": upstream, "model": model}, about
 
 
-def known(limit: Document) -> Document:
+def known(limit: AnswerDocument) -> AnswerDocument:
     """A limit; an older gateway elsewhere does not say who has set it, and has no modes."""
     return limit | {"by_gateway": limit.get("by_gateway"), "mode": limit.get("mode", "hard")}
 
 
-def _told_beside(ask: Asking, changed: Document) -> Document | None:
+def _told_beside(ask: GivenOptions, changed: AnswerDocument) -> AnswerDocument | None:
     """Say that the same limit is also set by others, if it is. Returns where the changed one stands, if it does."""
     if ask.as_json:
         return None
@@ -204,35 +204,35 @@ def _amount(limit: str, text: str) -> int:
     raise typer.BadParameter(f"`{text[:80]}` is not a value of `{limit}`: it {ways}")
 
 
-def _shown(limit: Document, value: int) -> str:
+def _shown(limit: AnswerDocument, value: int) -> str:
     """A value with the dollars that it is, if it is money."""
     from gateway.usage.prices import dollars
 
     return f"{value} ({dollars(value * 1000)})" if limit["limit"].startswith("spend_") else str(value)
 
 
-def _subject(limit: Document) -> str:
+def _subject(limit: AnswerDocument) -> str:
     kind = {"agent": "", "organization": "org:"}.get(limit["subject_kind"], f"{limit['subject_kind']}:")
     return f"{kind}{limit['subject']}"
 
 
-def _only(limit: Document) -> str:
+def _only(limit: AnswerDocument) -> str:
     return " ".join(f"{what} {limit[what]}" for what in ("upstream", "model") if limit[what])
 
 
-def _set_by(limit: Document) -> str:
+def _set_by(limit: AnswerDocument) -> str:
     return {None: "-", True: "gateway", False: "organization"}[limit["by_gateway"]]
 
 
-def _whose(limit: Document) -> str:
+def _whose(limit: AnswerDocument) -> str:
     return f"{limit['subject_kind']} {limit['subject']}" + (f" (only {_only(limit)})" if _only(limit) else "")
 
 
-def _raised(limit: Document, now_ns: int) -> bool:
+def _raised(limit: AnswerDocument, now_ns: int) -> bool:
     return limit["raised_until"] is not None and now_ns < output.parse_time(limit["raised_until"])
 
 
-def in_force(limit: Document, now_ns: int) -> int:
+def in_force(limit: AnswerDocument, now_ns: int) -> int:
     """Its value now, if it is raised for a while."""
     value: int = limit["raised"] if limit["raised"] is not None and _raised(limit, now_ns) else limit["value"]
     return value

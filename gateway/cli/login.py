@@ -14,7 +14,7 @@ from gateway.cli.options import Json
 from gateway.errors import GatewayError
 from gateway.management import gateways, logins, servers
 from gateway.management.logins import Login
-from gateway.management.servers import Access, Server
+from gateway.management.servers import Server, ServerAccess
 
 Address = Annotated[
     str | None, typer.Option("--server", metavar="URL", help="Where its control API is: https://gw.example:8081.")
@@ -68,10 +68,10 @@ def login(
         raise remote.refusal("a login with a token needs no browser: leave --with-token and --token-file out")
     session = None
     if chosen.token_file is None and not with_token and (asked or sys.stdin.isatty()):
-        access = Access(origin=chosen.origin, token="", ca_file=trusted)
+        access = ServerAccess(origin=chosen.origin, token="", ca_file=trusted)
         session = _session(access, provider, organization, port, opens_browser=browser is not False, must=asked)
     token = session or _given(chosen)
-    me = gateways.who(Access(origin=chosen.origin, token=token, ca_file=trusted))
+    me = gateways.who(ServerAccess(origin=chosen.origin, token=token, ca_file=trusted))
     path = logins.store(
         Login(
             origin=chosen.origin,
@@ -89,7 +89,7 @@ def login(
 
 
 def _session(
-    access: Access, provider: str | None, organization: str | None, port: int, *, opens_browser: bool, must: bool
+    access: ServerAccess, provider: str | None, organization: str | None, port: int, *, opens_browser: bool, must: bool
 ) -> str | None:
     """The token of a login in the browser; None if the gateway has no provider, and the person did not ask for one."""
     from gateway.management import browser_login
@@ -138,7 +138,9 @@ def _end_session(chosen: Server) -> bool:
         known = logins.find(chosen.origin)
         if known is None or not known.session:
             return False
-        browser_login.end(Access(origin=chosen.origin, token=known.token, ca_file=chosen.ca_file or known.ca_file))
+        browser_login.end(
+            ServerAccess(origin=chosen.origin, token=known.token, ca_file=chosen.ca_file or known.ca_file)
+        )
     except GatewayError as error:
         if error.code == "bad_credentials":  # it has ended already
             return False

@@ -15,7 +15,7 @@ from gateway.cli.operators import app as operators
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 providers = App(no_args_is_help=True, help="Let operators log in with an OpenID Connect provider.")
 rules = App(no_args_is_help=True, help="Say whom a login provider lets in, and what they may do.")
@@ -195,22 +195,22 @@ def readmit(ask: Changes, operator: Operator) -> None:
     )
 
 
-def _rules(gateway: Client, provider: str | None) -> list[Document]:
+def _rules(gateway: ManagementClient, provider: str | None) -> list[AnswerDocument]:
     """The rules of one provider, or of all."""
     named = [each["name"] for each in gateway.items(_NOUN)] if provider is None else [provider]
     return [each for name in named for each in gateway.items(_NOUN, name, "rules")]
 
 
-def _kind(provider: Document) -> str:
+def _kind(provider: AnswerDocument) -> str:
     return "with a secret" if provider["has_secret"] else "public"
 
 
-def _meaning(rule: Document) -> str:
+def _meaning(rule: AnswerDocument) -> str:
     who = f"whoever has {shown_claims(rule['claims'])} at {rule['provider']}"
     return f"{who} is {rule['role']} of {where(rule['organization'])}"
 
 
-def _hours(provider: Document) -> str:
+def _hours(provider: AnswerDocument) -> str:
     seconds = provider["session_seconds"]
     for size, unit in ((3600, "h"), (60, "m")):
         if seconds % size == 0:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from gateway.cli import files, options, output
-from gateway.cli.asking import App, Asking
+from gateway.cli.asking import App, GivenOptions
 
 if TYPE_CHECKING:
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
 
 app = App(no_args_is_help=True, help="Add, show, change and revoke operators, who use the control API.")
 token_app = App(no_args_is_help=True, help="Create, list and revoke operators' tokens.")
@@ -37,8 +37,8 @@ Organization = Annotated[
         "--organization", "--org", metavar="NAME", help="One of this organization only; otherwise of the whole gateway."
     ),
 ]
-Asks: TypeAlias = Annotated[Asking, Organization, "data", "as_json"]
-Changes: TypeAlias = Annotated[Asking, "reason", Organization, "data", "as_json"]
+Asks: TypeAlias = Annotated[GivenOptions, Organization, "data", "as_json"]
+Changes: TypeAlias = Annotated[GivenOptions, "reason", Organization, "data", "as_json"]
 
 
 @app.command()
@@ -87,7 +87,7 @@ def show(ask: Asks, operator: Operator) -> None:
     )
 
 
-def _token_line(token: Document) -> str:
+def _token_line(token: AnswerDocument) -> str:
     scopes = " ".join(token["scopes"] or [])
     return f"{token['token_id']}…  {token['status']}  ({token['id']}) {scopes}".rstrip()
 

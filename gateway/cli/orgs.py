@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 from gateway.management.client import unless_forbidden
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 app = App(
     no_args_is_help=True,
@@ -73,7 +73,7 @@ def show(ask: Everywhere, name: Name) -> None:
     )
 
 
-def _stopped(stop: Document) -> str:
+def _stopped(stop: AnswerDocument) -> str:
     whose = "all agents" if stop["organization"] is None else "its agents"
     return f"{whose}, since {stop['created']} by {stop['actor']}: {output.printable(stop['reason'])}"
 
@@ -132,12 +132,12 @@ def _days(text: str) -> int:
     raise GatewayError("invalid_suspend_after", f"`{text}` is no number of days", hint="write 14d, or off for never")
 
 
-def _never_due(found: Document) -> bool:
+def _never_due(found: AnswerDocument) -> bool:
     """Whether agents would be suspended after a review that none of them must have, unless one has its own."""
     return found["suspend_after_days"] is not None and found["review_days"] is None
 
 
-def _unconfirmed(found: Document) -> str:
+def _unconfirmed(found: AnswerDocument) -> str:
     """The fate of agents that nobody confirms; empty for none."""
     if found["suspend_after_days"] is None:
         return ""
@@ -200,12 +200,12 @@ def take(
     ask.show(taken, f"took {_given(taken)} from organization {name}")
 
 
-def _names(gateway: Client, organization: str) -> list[Document]:
+def _names(gateway: ManagementClient, organization: str) -> list[AnswerDocument]:
     """The trust domains and issuers that it was given; none if the token may not read them."""
     return unless_forbidden(lambda: gateway.items("organizations", organization, "names"), [])
 
 
-def _given(name: Document) -> str:
+def _given(name: AnswerDocument) -> str:
     audience = f" with audience {output.printable(name['audience'])}" if name["audience"] else ""
     return f"{'issuer' if name['audience'] else 'trust domain'} {output.printable(name['name'])}{audience}"
 

@@ -11,13 +11,13 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.agent_show import Agent, At
-from gateway.cli.asking import Asking, Of
+from gateway.cli.asking import GivenOptions, Of
 from gateway.cli.audit_list import listed
 from gateway.errors import GatewayError
 from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 _PAGE: Final = 100
 """Agents whose policies one request asks."""
@@ -90,7 +90,7 @@ def _calls(
     ]
 
 
-def _models(ask: Asking, agent: str) -> list[str]:
+def _models(ask: GivenOptions, agent: str) -> list[str]:
     """The models that an agent asked for last and, of a gateway on this machine, those that policies in force name."""
     found: dict[str, None] = {}
     with ask.gateway() as gateway:
@@ -118,13 +118,13 @@ def _named_by_policies(data: Path) -> list[str]:
 
 
 def _answer(
-    ask: Asking, agent: str | None, at: str | None, asked: list[dict[str, str | None]], *, everyone: bool
+    ask: GivenOptions, agent: str | None, at: str | None, asked: list[dict[str, str | None]], *, everyone: bool
 ) -> None:
     """The control API answers for one call at a time: for every agent, by agent and then by call."""
     when = None if at is None else documents.time_text(output.parse_past(at))
-    found: list[Document] = []
-    calls: list[Document] = []
-    first: Document | None = None
+    found: list[AnswerDocument] = []
+    calls: list[AnswerDocument] = []
+    first: AnswerDocument | None = None
     with ask.gateway() as gateway:
         for number, call in enumerate(asked):
             for page in _pages(gateway, agent, call | {"at": when}):
@@ -156,19 +156,19 @@ def _answer(
     output.note(_BEYOND)
 
 
-def _pages(gateway: Client, agent: str | None, query: dict[str, Any]) -> Iterator[Document]:
+def _pages(gateway: ManagementClient, agent: str | None, query: dict[str, Any]) -> Iterator[AnswerDocument]:
     if agent is None:
         yield from gateway.pages("permissions", size=_PAGE, **query)
     else:
         yield gateway.get("agents", agent, "permissions", **query)
 
 
-def _named(call: Document) -> str:
+def _named(call: AnswerDocument) -> str:
     tools = "".join(f" with {each['type']}:{each['name']}" for each in call["tools"])
     return f"{call['action']} {call['model']} at {call['upstream']}{tools}"
 
 
-def _by(judged: Document) -> str:
+def _by(judged: AnswerDocument) -> str:
     of = judged["subject"]
     whose = {"agent": "its own", "team": f"team {of}", "organization": f"org {of}"}[judged["subject_kind"]]
     return f"{judged['effect']} {judged['bundle']}@{judged['commit'][:12]} of {whose}: {judged['code']}"

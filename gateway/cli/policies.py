@@ -20,7 +20,7 @@ from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.policy.rollout.candidates import Candidate
-    from gateway.policy.rollout.check import Problem
+    from gateway.policy.rollout.check import CommitProblem
     from gateway.settings import Settings
     from policy_engine.reports import Finding
 
@@ -90,7 +90,7 @@ def check(
     except GatewayError as error:
         output.complain(error.message, error.hint)
         raise typer.Exit(2) from error
-    problems: list[Problem] = []
+    problems: list[CommitProblem] = []
     tests: Mapping[str, int] = {}
     try:
         bundles = candidate.bundles()
@@ -122,20 +122,20 @@ def check(
         raise typer.Exit(1)
 
 
-def _problem(error: GatewayError) -> Problem:
-    from gateway.policy.rollout.check import Problem
+def _problem(error: GatewayError) -> CommitProblem:
+    from gateway.policy.rollout.check import CommitProblem
 
-    return Problem(error.code, "", error.message, hint=error.hint)
+    return CommitProblem(error.code, "", error.message, hint=error.hint)
 
 
-def _needs(settings: Settings | None, candidate: Candidate, names: list[str]) -> list[Problem]:
+def _needs(settings: Settings | None, candidate: Candidate, names: list[str]) -> list[CommitProblem]:
     """What a gateway asks of a commit beyond what is in it: a signature, and the bundles that its bindings name."""
     if settings is None:
         return []
     from gateway.policy.rollout.sync import missing_bundles, signature_problem
     from gateway.processes import local
 
-    found: list[Problem] = []
+    found: list[CommitProblem] = []
     if settings.policies_signers is not None and candidate.source is not None:
         problem = signature_problem(candidate.source, candidate.commit, settings.policies_signers)
         found += [problem] if problem else []
@@ -148,7 +148,7 @@ def _path(directory: Path, bundle: str, file: str) -> str:
     return str(directory / bundle / file)
 
 
-def _finding(directory: Path, problem: Problem) -> Finding:
+def _finding(directory: Path, problem: CommitProblem) -> Finding:
     from policy_engine.reports import Finding
 
     where = _path(directory, problem.bundle, problem.file) if problem.file else ""

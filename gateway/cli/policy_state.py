@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gateway.cli import output
-from gateway.cli.asking import Asking, Everywhere
+from gateway.cli.asking import Everywhere, GivenOptions
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
 
 _POLL_SECONDS: Final = 1.0
 _LOOKED_AT: Final = 100
@@ -76,7 +76,7 @@ def history(
     )
 
 
-def state(ask: Asking, limit: int) -> Document:
+def state(ask: GivenOptions, limit: int) -> AnswerDocument:
     """The policies in force, and the newest attempts to bring something into force."""
     found = ask.get("policies", limit=limit)
     # A gateway of a former version says nothing of its branch.
@@ -84,7 +84,7 @@ def state(ask: Asking, limit: int) -> Document:
     return found | {"refused": None if refused is None or refused["outcome"] == "ok" else refused}
 
 
-def _fate(found: Document, commit: str) -> tuple[str, Document | None]:
+def _fate(found: AnswerDocument, commit: str) -> tuple[str, AnswerDocument | None]:
     """The fate of a commit, and the newest attempt to bring it into force."""
     attempt = next((each for each in found["attempts"] if each["commit"].startswith(commit)), None)
     if found["in_force"] is not None and found["in_force"]["commit"].startswith(commit):
@@ -94,7 +94,7 @@ def _fate(found: Document, commit: str) -> tuple[str, Document | None]:
     return ("replaced" if attempt["outcome"] == "ok" else "refused"), attempt
 
 
-def _print(found: Document) -> None:
+def _print(found: AnswerDocument) -> None:
     active = found["in_force"]
     if active is None:
         typer.echo("no policies are in force: everything is denied")
@@ -108,7 +108,7 @@ def _print(found: Document) -> None:
         _print_detail(newest)
 
 
-def _print_fate(found: Document, commit: str, fate: str, attempt: Document | None) -> None:
+def _print_fate(found: AnswerDocument, commit: str, fate: str, attempt: AnswerDocument | None) -> None:
     active = found["in_force"]
     if fate == "in_force":
         assert active is not None
@@ -125,6 +125,6 @@ def _print_fate(found: Document, commit: str, fate: str, attempt: Document | Non
         _print_detail(attempt)
 
 
-def _print_detail(attempt: Document) -> None:
+def _print_detail(attempt: AnswerDocument) -> None:
     for line in attempt["detail"].splitlines():
         typer.echo(f"  {output.printable(line)}")

@@ -197,12 +197,12 @@ def _settings(data: Path) -> Settings:
 
 def _unpriced(data: Path) -> list[dict[str, Any]]:
     """What was called this month and used tokens that no price was known for."""
-    from gateway.usage.usage_report import Question, answer, begin
+    from gateway.usage.usage_report import UsageQuestion, answer, begin
 
     now = output.now_ns()
     by = ("organization", "upstream", "model")
     with _sums(data) as (log, rollup):
-        rows = answer(Question(begin(now, "month", UTC), now + 1, by, {}), rollup, log)
+        rows = answer(UsageQuestion(begin(now, "month", UTC), now + 1, by, {}), rollup, log)
     return [
         {**dict(zip(by, row.key, strict=True)), "requests": row.counts.requests}
         for row in rows

@@ -12,7 +12,7 @@ from gateway.cli.upstreams import put
 from gateway.errors import GatewayError, did_you_mean
 
 if TYPE_CHECKING:
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
 
 app = App(no_args_is_help=True, help="Share load between upstreams, and say which one follows if one fails.")
 
@@ -62,14 +62,14 @@ def list_routes(ask: Of) -> None:
     )
 
 
-def _leads_to(route: Document) -> str:
+def _leads_to(route: AnswerDocument) -> str:
     tiers = (",".join(f"{each['upstream']}:{each['weight']}" for each in tier) for tier in _tiers(route))
     return " ".join(tiers) or "nowhere: its upstreams were removed"
 
 
-def _tiers(route: Document) -> list[list[Document]]:
+def _tiers(route: AnswerDocument) -> list[list[AnswerDocument]]:
     """The members of a route, in the order in which they are tried."""
-    found: dict[int, list[Document]] = {}
+    found: dict[int, list[AnswerDocument]] = {}
     for each in sorted(route["members"], key=lambda one: one["tier"]):
         found.setdefault(each["tier"], []).append(each)
     return list(found.values())

@@ -16,7 +16,7 @@ from gateway.cli.options import Expires, OnlyActions, OnlyModels, OnlyNetworks
 
 if TYPE_CHECKING:
     from gateway.identity.message_signatures import PrivateKey, PublicKey
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 _MOST_PEM = 64 * 1024  # bytes
 
@@ -39,7 +39,7 @@ def key_body(
     return found if scoped is None else found | {"scope": scoped.document()}
 
 
-def with_text(made: Document) -> Document:
+def with_text(made: AnswerDocument) -> AnswerDocument:
     """A key that was made, if its text has come with it."""
     if made["key"] is None:
         raise files.answer_lost(f"key {made['id']} was created", after_loss(made["id"]))
@@ -118,7 +118,9 @@ def add_public(
     ask.show(made, f"added public key {made['key_id']} ({made['id']}) to agent {made['agent']}")
 
 
-def _added(gateway: Client, key: PublicKey, body: dict[str, Any], prove: Callable[[str], str] | None) -> Document:
+def _added(
+    gateway: ManagementClient, key: PublicKey, body: dict[str, Any], prove: Callable[[str], str] | None
+) -> AnswerDocument:
     """`prove` makes the proof that a public key needs, for the deployment with this name."""
     from gateway.identity.public_keys import public_pem
 

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from gateway.cli.asking import Asking
+from gateway.cli.asking import GivenOptions
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 Everybody = Annotated[bool, typer.Option("--all", help="The agents of all organizations.")]
 Organization = Annotated[
     str | None, typer.Option("--organization", "--org", metavar="NAME", help="The agents of one organization.")
 ]
-Stopping: TypeAlias = Annotated[Asking, Organization, "data", "as_json"]
-Resuming: TypeAlias = Annotated[Asking, Organization, "reason", "data", "as_json"]
+Stopping: TypeAlias = Annotated[GivenOptions, Organization, "data", "as_json"]
+Resuming: TypeAlias = Annotated[GivenOptions, Organization, "reason", "data", "as_json"]
 
 
 def stop(
@@ -62,7 +62,7 @@ def resume(ask: Resuming, everybody: Everybody = False) -> None:
     ask.show({"stop": ended, "changed": ended is not None, "in_force": others}, line, *notes)
 
 
-def in_force(gateway: Client, **about: None) -> list[Document]:
+def in_force(gateway: ManagementClient, **about: None) -> list[AnswerDocument]:
     """The stops of all, and of the organization that a command is about, or of every one."""
     return sorted(gateway.items("stops", **about), key=lambda each: each["organization"] or "")
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gateway.cli import options, output
-from gateway.cli.asking import App, Asking, ChangingOf, Of
+from gateway.cli.asking import App, ChangingOf, GivenOptions, Of
 from gateway.errors import GatewayError, did_you_mean
 from gateway.management.client import unless_forbidden
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 app = App(no_args_is_help=True, help="Create, show, change, suspend and revoke teams.")
 
@@ -97,18 +97,18 @@ def revoke(ask: ChangingOf, team: Team, yes: Yes = False) -> None:
     transition(ask, "revoke", "team", team)
 
 
-def _whole(gateway: Client, team: Document) -> Document:
+def _whole(gateway: ManagementClient, team: AnswerDocument) -> AnswerDocument:
     """A team that has been changed, with its agents and bundles if the token may read these."""
     alone = team | {"agents": [], "bundles": []}
     return unless_forbidden(lambda: gateway.get("teams", team["name"], members=True), alone)
 
 
-def briefly(gateway: Client) -> list[Document]:
+def briefly(gateway: ManagementClient) -> list[AnswerDocument]:
     """The teams without their agents and bundles; none if the token may not read teams."""
     return unless_forbidden(lambda: gateway.items("teams"), [])
 
 
-def unknown_before(ask: Asking, gateway: Client, team: str | None) -> list[str]:
+def unknown_before(ask: GivenOptions, gateway: ManagementClient, team: str | None) -> list[str]:
     """The remark after a change that names a team which has no row yet; none if it has one, or no team is named."""
     known = [each["name"] for each in briefly(gateway)] if team else []
     if not team or team in known:
@@ -123,7 +123,7 @@ def unknown_before(ask: Asking, gateway: Client, team: str | None) -> list[str]:
 _DONE: Final = {"suspend": "suspended", "resume": "resumed", "revoke": "revoked"}
 
 
-def transition(ask: Asking, verb: str, what: str, name: str) -> None:
+def transition(ask: GivenOptions, verb: str, what: str, name: str) -> None:
     """Change the state of `what` (`organization` or `team`), and say what was done."""
     status = "active" if verb == "resume" else _DONE[verb]
     with ask.gateway() as gateway:

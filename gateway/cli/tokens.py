@@ -10,7 +10,7 @@ from gateway.cli import output
 from gateway.cli.asking import App, Changing, Everywhere
 
 if TYPE_CHECKING:
-    from gateway.management.client import Document
+    from gateway.management.client import AnswerDocument
 
 app = App(no_args_is_help=True, help="Show and replace the keys that sign the gateway's own tokens.")
 
@@ -28,7 +28,7 @@ def keys(ask: Everywhere) -> None:
     )
 
 
-def _state(key: Document) -> str:
+def _state(key: AnswerDocument) -> str:
     return "signs" if key["signs"] else key["fault"] or f"verifies until {key['kept_until']}"
 
 

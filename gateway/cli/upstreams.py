@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import files, output
-from gateway.cli.asking import App, Asking, ChangingOf, Of
+from gateway.cli.asking import App, ChangingOf, GivenOptions, Of
 from gateway.cli.options import of
 from gateway.errors import GatewayError, did_you_mean
 from gateway.settings import NO_CHECK
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 app = App(no_args_is_help=True, help="Add, list, check and remove the providers that requests go to.")
 
@@ -109,7 +109,7 @@ def add(
         _try(ask, name)
 
 
-def _try(ask: Asking, name: str) -> None:
+def _try(ask: GivenOptions, name: str) -> None:
     """Warn if an upstream that was just added does not work: nobody would know before an agent's first call."""
     again = f"`gateway upstreams check {name}{of(ask.organization)}`"
     try:
@@ -174,17 +174,19 @@ def check(
         raise typer.Exit(1)
 
 
-def _checks(gateway: Client, upstreams: Sequence[str]) -> list[Document]:
+def _checks(gateway: ManagementClient, upstreams: Sequence[str]) -> list[AnswerDocument]:
     """Try them with their stored keys, from where the gateway is; here all at the same time."""
     from gateway.upstream.check import LONGEST_SECONDS
 
     if gateway.transport.is_here:
-        found: list[Document] = gateway.send("POST", "upstreams", "check", body={"upstreams": list(upstreams)})["items"]
+        found: list[AnswerDocument] = gateway.send("POST", "upstreams", "check", body={"upstreams": list(upstreams)})[
+            "items"
+        ]
         return found
     return [gateway.send("POST", "upstreams", each, "check", seconds=LONGEST_SECONDS) for each in upstreams]
 
 
-def put(gateway: Client, noun: str, name: str, body: Mapping[str, Any]) -> Document | None:
+def put(gateway: ManagementClient, noun: str, name: str, body: Mapping[str, Any]) -> AnswerDocument | None:
     """A thing that is there already gets the body instead, whatever it is; None if there is none of this name."""
     try:
         return gateway.send("PUT", noun, name, body=body, match="*")

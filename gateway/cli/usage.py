@@ -17,7 +17,7 @@ from gateway.errors import GatewayError, did_you_mean
 from gateway.management import gateways
 
 if TYPE_CHECKING:
-    from gateway.usage.totals import Counts
+    from gateway.usage.totals import UsageCounts
 
 app = App(invoke_without_command=True, help="Show how much was used and what it cost.")
 app.command("reconcile")(usage_reconcile.reconcile)
@@ -157,20 +157,20 @@ def _only(given: Sequence[str] | None) -> dict[str, str]:
 # ---- how it is shown
 
 
-def _document(names: Sequence[str], record: Sequence[str], counts: Counts, agent: str | None) -> dict[str, Any]:
+def _document(names: Sequence[str], record: Sequence[str], counts: UsageCounts, agent: str | None) -> dict[str, Any]:
     document: dict[str, Any] = dict(zip(names, record, strict=True))
     if agent is not None:
         document["agent_id"] = agent
     return document | _numbers(counts)
 
 
-def _numbers(counts: Counts) -> dict[str, int]:
+def _numbers(counts: UsageCounts) -> dict[str, int]:
     found = counts._asdict()
     cost = found.pop("cost_nanousd")
     return {**found, "cost_microusd": -(-cost // 1000)}
 
 
-def _print_csv(names: Sequence[str], records: Sequence[Sequence[str]], counts: Sequence[Counts]) -> None:
+def _print_csv(names: Sequence[str], records: Sequence[Sequence[str]], counts: Sequence[UsageCounts]) -> None:
     from gateway.usage.totals import ZERO
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -188,7 +188,7 @@ _ALWAYS = ("requests", "input", "output")
 
 
 def _print_table(
-    names: Sequence[str], records: Sequence[Sequence[str]], counts: Sequence[Counts], *, totals: bool
+    names: Sequence[str], records: Sequence[Sequence[str]], counts: Sequence[UsageCounts], *, totals: bool
 ) -> None:
     from gateway.usage.prices import dollars
     from gateway.usage.totals import ZERO
@@ -203,7 +203,7 @@ def _print_table(
     ]
     heads = [*(name.replace("_", " ").upper() for name in members), "COST"]
 
-    def numbers(each: Counts) -> list[str]:
+    def numbers(each: UsageCounts) -> list[str]:
         return [*(f"{getattr(each, name):,}" for name in members), dollars(each.cost_nanousd)]
 
     lines = [(*map(output.printable, record), *numbers(each)) for record, each in zip(records, counts, strict=True)]
@@ -222,7 +222,7 @@ def _print_table(
         )
 
 
-def _print_chart(what: str, records: Sequence[Sequence[str]], counts: Sequence[Counts]) -> None:
+def _print_chart(what: str, records: Sequence[Sequence[str]], counts: Sequence[UsageCounts]) -> None:
     """A bar for each row, as long as its share of the largest."""
     from gateway.usage.prices import dollars
 

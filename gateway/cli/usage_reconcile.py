@@ -17,8 +17,8 @@ from gateway.management import documents, gateways
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from gateway.management.client import Client, Document
-    from gateway.usage.invoices import Charged, Difference, Invoice, Place
+    from gateway.management.client import AnswerDocument, ManagementClient
+    from gateway.usage.invoices import Charged, Invoice, InvoiceDifference, InvoiceUnit
 
 _MOST_BYTES = 256 * 1024 * 1024
 _NANO = 10**9
@@ -91,25 +91,25 @@ def _models(data: Path, provider: str) -> Callable[[str], str]:
 
 def _used(
     data: Path, month: str, upstreams: Collection[str], invoice: Invoice, model_of: Callable[[str], str]
-) -> dict[Place, Charged]:
+) -> dict[InvoiceUnit, Charged]:
     """What the log says was used, by the same days and models as the invoice."""
-    from gateway.usage.invoices import Charged, Place
+    from gateway.usage.invoices import Charged, InvoiceUnit
 
     year, number = map(int, month.split("-"))
     since, until = f"{month}-01T00:00:00Z", f"{year + number // 12}-{number % 12 + 1:02}-01T00:00:00Z"
     by = ["day", "model", "response_model"]
-    lines: list[Document] = []
+    lines: list[AnswerDocument] = []
     with output.progress("adding up") as progress, gateways.client(data, output.warn, progress) as gateway:
         for each in dict.fromkeys(upstreams):
             lines += report(gateway, by, {"upstream": each}, since=since, until=until, zone="UTC")["items"]
-    found: dict[Place, Charged] = {}
+    found: dict[InvoiceUnit, Charged] = {}
     for line in lines:
         day, model, response_model = line["key"]
         counts = line["counts"]
         if not (counts.input or counts.output or counts.cost_nanousd):
             continue  # what was not charged is in no invoice
         named = model_of(response_model or model) if invoice.models else ""
-        one = found.setdefault(Place(day if invoice.days else "", named), Charged())
+        one = found.setdefault(InvoiceUnit(day if invoice.days else "", named), Charged())
         for what, value in (
             ("requests", counts.requests),
             ("input", counts.input),
@@ -120,12 +120,16 @@ def _used(
     return found
 
 
-def report(gateway: Client, by: Sequence[str], only: Mapping[str, str], **asked: str | None) -> Document:
+def report(
+    gateway: ManagementClient, by: Sequence[str], only: Mapping[str, str], **asked: str | None
+) -> AnswerDocument:
     """The sums of what was used, the counts of each line as they are added up."""
-    from gateway.usage.totals import Counts
+    from gateway.usage.totals import UsageCounts
 
     found = gateway.get("usage", by=",".join(by), **asked, **only)
-    return found | {"items": [each | {"counts": documents.record(Counts, each["counts"])} for each in found["items"]]}
+    return found | {
+        "items": [each | {"counts": documents.record(UsageCounts, each["counts"])} for each in found["items"]]
+    }
 
 
 def _bytes(path: Path) -> bytes:
@@ -148,7 +152,7 @@ def _shown(what: str, value: int | None) -> str:
     return dollars(value) if value >= 0 else f"-{dollars(-value)}"
 
 
-def _document(invoice: Invoice, used: dict[Place, Charged], found: list[Difference]) -> dict[str, Any]:
+def _document(invoice: Invoice, used: dict[InvoiceUnit, Charged], found: list[InvoiceDifference]) -> dict[str, Any]:
     from gateway.usage.invoices import COUNTS, total
 
     def number(what: str, value: int | None) -> int | None:
@@ -178,7 +182,11 @@ _MEMBERS = {"requests": "requests", "input": "input", "output": "output", "cost"
 
 
 def _print(
-    invoice: Invoice, used: dict[Place, Charged], found: list[Difference], month: str, upstreams: Collection[str]
+    invoice: Invoice,
+    used: dict[InvoiceUnit, Charged],
+    found: list[InvoiceDifference],
+    month: str,
+    upstreams: Collection[str],
 ) -> None:
     from gateway.usage.invoices import COUNTS, total
 

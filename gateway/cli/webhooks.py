@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import files, options, output
-from gateway.cli.asking import App, Asking, Of
+from gateway.cli.asking import App, GivenOptions, Of
 from gateway.errors import GatewayError
 
 app = App(no_args_is_help=True, help="Tell other programs of limits, refused policies and revoked agents.")
@@ -81,7 +81,7 @@ def remove(ask: Of, webhook: Webhook) -> None:
 
 
 @app.command("test")
-def try_out(ask: Annotated[Asking, "organization", "data"], webhook: Webhook) -> None:
+def try_out(ask: Annotated[GivenOptions, "organization", "data"], webhook: Webhook) -> None:
     """Send the event `webhook.test` to a webhook now. Exit codes: 0 it was accepted, 1 it was not."""
     done = ask.send("POST", "webhooks", webhook, "test")
     if not done["accepted"]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from gateway.audit import content
 from gateway.audit.log_reader import LogIndex
-from gateway.audit.search import Found
+from gateway.audit.search import FoundEntry
 from gateway.errors import Denied, GatewayError
 from gateway.registry import queries
 from gateway.registry.agents import content_keys
@@ -17,7 +17,7 @@ from gateway.secrets.vault import Vault
 from gateway.upstream import strict_json
 
 Input: TypeAlias = dict[str, Any] | None
-Complete: TypeAlias = Callable[[LogIndex, Found, Input], Input]
+Complete: TypeAlias = Callable[[LogIndex, FoundEntry, Input], Input]
 
 
 def completing(registry: Callable[[], AbstractContextManager[Registry]], vault: Callable[[], Vault]) -> Complete:
@@ -27,7 +27,7 @@ def completing(registry: Callable[[], AbstractContextManager[Registry]], vault: 
     """
     keys: dict[str, bytes | None] = {}
 
-    def complete(db: LogIndex, decided: Found, document: Input) -> Input:
+    def complete(db: LogIndex, decided: FoundEntry, document: Input) -> Input:
         entry = decided.entry
         if document is None or "content_commitment" not in entry or "content_redacted" in entry:
             return document
@@ -44,7 +44,7 @@ def completing(registry: Callable[[], AbstractContextManager[Registry]], vault: 
     return complete
 
 
-def parts(db: LogIndex, decided: Found, key: bytes | None) -> dict[str, str]:
+def parts(db: LogIndex, decided: FoundEntry, key: bytes | None) -> dict[str, str]:
     """The kept parts of a decision's content, by their names. Raises `content_unreadable`."""
     return {
         part: content.unseal(
@@ -59,7 +59,7 @@ def parts(db: LogIndex, decided: Found, key: bytes | None) -> dict[str, str]:
     }
 
 
-def key(vault: Callable[[], Vault], sealed: bytes | None, decided: Found) -> bytes | None:
+def key(vault: Callable[[], Vault], sealed: bytes | None, decided: FoundEntry) -> bytes | None:
     """The key of the agent of a decision; None if it was destroyed."""
     if sealed is None:
         return None

@@ -38,7 +38,7 @@ from gateway.registry import publication
 from gateway.registry.operators import login_providers
 from gateway.registry.operators import logins as operator_logins
 from gateway.registry.operators.login_providers import LoginProviderRecord
-from gateway.registry.operators.logins import Refusal
+from gateway.registry.operators.logins import LoginRefusal
 from gateway.registry.records import NewToken
 from gateway.shares import Shares, address_of
 
@@ -221,7 +221,9 @@ class Logins:
         # Its entry is written already.
         raise _RefusedError("", provider)
 
-    def _enter(self, ticket: _Ticket, provider: LoginProviderRecord, claims: Mapping[str, Any]) -> NewToken | Refusal:
+    def _enter(
+        self, ticket: _Ticket, provider: LoginProviderRecord, claims: Mapping[str, Any]
+    ) -> NewToken | LoginRefusal:
         """In a thread: let the person in, or record why not."""
         context = self._context
         # The token is made when this fails at its end, and whoever has logged in gets it.
@@ -234,7 +236,7 @@ class Logins:
                 claims=claims,
                 wanted=ticket.wanted,
             )
-            if isinstance(entered, Refusal):
+            if isinstance(entered, LoginRefusal):
                 operator_logins.record_refusal(context.registry, provider.id, provider.name, entered)
         return entered
 
@@ -286,7 +288,7 @@ class Logins:
     async def _record(self, provider: LoginProviderRecord | None, why: str, count: int) -> None:
         """The entry of so many logins that were refused. They stay refused if it cannot be written."""
         identifier, name = ("", "") if provider is None else (provider.id, provider.name)
-        refusal = Refusal(why=why)
+        refusal = LoginRefusal(why=why)
         try:
             await self.in_thread(
                 lambda: operator_logins.record_refusal(self._context.registry, identifier, name, refusal, count)

@@ -30,7 +30,7 @@ from gateway.registry.records import BundleRecord, KeyRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class JudgedBinding:
     """The verdict of one binding on a call: `code` is `allowed` or a reason code."""
 
     binding: str
@@ -60,7 +60,7 @@ class Permission:
     code: str
     reasons: list[str]
     key: str | None
-    bindings: list[Judged]
+    bindings: list[JudgedBinding]
 
 
 _SECONDS: Final = 30.0
@@ -162,7 +162,7 @@ class _Court:
         reasons = found.reasons or ((self._why(agent, found),) if found.code != ALLOWED else ())
         return _permission(agent, number, found.code, [each for each in reasons if each], key.id, judged)
 
-    def _judged(self, agent: AgentAt, panel: Panel, found: Authorization) -> Iterator[Judged]:
+    def _judged(self, agent: AgentAt, panel: Panel, found: Authorization) -> Iterator[JudgedBinding]:
         """The verdict of each binding on the call as it would have been forwarded."""
         counting = [each.binding for each in agent.bindings if not each.binding.shadow]
         for binding, member in zip(counting, panel.members, strict=True):
@@ -170,7 +170,7 @@ class _Court:
             verdict, _ = authorization.asked(
                 member.bundle, member.ref.name, member.effect, found.input, self._at_ns, found.seed, ends
             )
-            yield Judged(
+            yield JudgedBinding(
                 binding=binding.id,
                 subject_kind=binding.subject_kind,
                 subject=binding.subject,
@@ -188,7 +188,7 @@ class _Court:
 
 
 def _permission(
-    agent: AgentAt, number: int, code: str, reasons: Sequence[str], key: str | None, judged: list[Judged]
+    agent: AgentAt, number: int, code: str, reasons: Sequence[str], key: str | None, judged: list[JudgedBinding]
 ) -> Permission:
     return Permission(
         agent=agent.agent.name,

@@ -22,7 +22,7 @@ from yarl import URL
 from gateway.errors import Denied, GatewayError
 from gateway.identity import logins
 from gateway.identity.jose import Key
-from gateway.identity.workload import Issuer
+from gateway.identity.workload import WorkloadIssuer
 from gateway.outbound.addresses import ANYWHERE
 from gateway.outbound.client import Outgoing
 from gateway.outbound.fetch import fetch
@@ -104,9 +104,11 @@ class ProviderClient:
         else:
             kept.fetched, kept.fault = kept.tried, ""
 
-    async def keys(self, provider: LoginProviderRecord, found: Metadata, kid: str | None) -> tuple[Issuer, list[Key]]:
+    async def keys(
+        self, provider: LoginProviderRecord, found: Metadata, kid: str | None
+    ) -> tuple[WorkloadIssuer, list[Key]]:
         """The provider as an issuer of tokens for this client, and its keys. Raises `ProviderUnavailableError`."""
-        issuer = Issuer(
+        issuer = WorkloadIssuer(
             id=provider.id,
             organization="",
             name=provider.name,

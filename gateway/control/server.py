@@ -21,7 +21,7 @@ from gateway.audit.writer import AuditWriter
 from gateway.control import dispatch, openapi, operations, page, problems, requests
 from gateway.control.callers import Caller, check_access
 from gateway.control.dashboard.app import Dashboard
-from gateway.control.dashboard.door import Reply
+from gateway.control.dashboard.door import OperationReply
 from gateway.control.event_streams import EventStreams, Feed
 from gateway.control.gate import Gate
 from gateway.control.logins import Logins, Visit
@@ -236,7 +236,7 @@ class ControlApi:
 
     async def _asked(
         self, caller: Caller, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Reply:
+    ) -> OperationReply:
         """The API's answer to a person whose session was checked already: for the pages of the dashboard."""
         operation, names = dispatch.find(method, path.encode(), self._table)
         hall = self._restricting if operation.restricts else self._ordinary
@@ -247,7 +247,7 @@ class ControlApi:
             asked = _Request(operation, names, query, headers, body)
             found = await self._threads_for(operation).run(holders, self._carry_out, asked, caller)
         warnings = [value for name, value in found.headers if name == "gateway-warning"]
-        return Reply(orjson.loads(found.body), dict(found.headers).get("etag", ""), warnings)
+        return OperationReply(orjson.loads(found.body), dict(found.headers).get("etag", ""), warnings)
 
     async def read_beside(self, scope: Scope, noun: str, work: Callable[[Caller], T]) -> T:
         """Do `work`, which blocks, for an operator who may read things of this kind: for pages beside the API.

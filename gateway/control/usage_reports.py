@@ -17,8 +17,8 @@ from gateway.registry.documents import parse_time
 from gateway.registry.history import zones as zone_history
 from gateway.usage import rollup, zones
 from gateway.usage.rollup import Progress, Rollup
-from gateway.usage.totals import Counts
-from gateway.usage.usage_report import DIMENSIONS, UNITS, Question, Row, answer, begin
+from gateway.usage.totals import UsageCounts
+from gateway.usage.usage_report import DIMENSIONS, UNITS, UsageQuestion, UsageRow, answer, begin
 
 KNOWN: Final = (*DIMENSIONS, *UNITS)
 
@@ -44,7 +44,7 @@ class UsageLine:
     """Amounts that were used. `key` has a value for each member of `by`; agents stand by name. `window` is for `at`."""
 
     key: Sequence[str]
-    counts: Counts
+    counts: UsageCounts
     agent_id: str | None
     window: str
     since_ns: int
@@ -89,13 +89,13 @@ def report(
         lines = [
             _line(asked.by, row, names, window, since_ns)
             for window, (since_ns, until_ns) in windows.items()
-            for row in answer(Question(since_ns, until_ns, asked.by, only, place), sums, log)
+            for row in answer(UsageQuestion(since_ns, until_ns, asked.by, only, place), sums, log)
         ]
     since_ns, until_ns = next(iter(windows.values()))
     return UsageReport(lines=lines, since_ns=since_ns, until_ns=until_ns, zones=apart)
 
 
-def _line(by: Sequence[str], row: Row, names: Mapping[str, str], window: str, since_ns: int) -> UsageLine:
+def _line(by: Sequence[str], row: UsageRow, names: Mapping[str, str], window: str, since_ns: int) -> UsageLine:
     key = [names.get(value, value) if name == "agent" else value for name, value in zip(by, row.key, strict=True)]
     agent = dict(zip(by, row.key, strict=True)).get("agent")
     return UsageLine(key=key, counts=row.counts, agent_id=agent, window=window, since_ns=since_ns)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from gateway.approvals.asking import Asking, Askings, Request
+from gateway.approvals.asking import AskedRequest, Asking, Askings
 from gateway.approvals.calls import MAX_BODY, RawCall, committed
 from gateway.audit.balance import shown_time
 from gateway.call import Call
@@ -49,7 +49,7 @@ class AwaitingError(Denied):
 class Consent:
     """The request of a call. `document` is the approval that the call can use; None while there is none."""
 
-    request: Request
+    request: AskedRequest
     organization: str
     commitment: str
     document: Mapping[str, Any] | None

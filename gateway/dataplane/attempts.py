@@ -33,7 +33,7 @@ from gateway.identity.principals import Principal
 from gateway.outbound.client import NotConnectedError
 from gateway.settings import Settings
 from gateway.upstream.providers.rejections import Why
-from gateway.upstream.routing import Choices, Match, Member
+from gateway.upstream.routing import Choices, Match, PoolMember
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 # An error of a provider that is larger than this is not kept while others are tried.
@@ -191,7 +191,7 @@ def again(before: Admitted, match: Match, others: tuple[Match, ...], retries: in
     )
 
 
-def drawn(members: Sequence[tuple[Member, Match]], draws: random.Random) -> list[Match]:
+def drawn(members: Sequence[tuple[PoolMember, Match]], draws: random.Random) -> list[Match]:
     """The members in the order in which a request tries them: by tier and, within one, drawn by weight."""
     order: list[Match] = []
     for tier in sorted({member.tier for member, _ in members}):

@@ -27,13 +27,13 @@ from gateway.policy.decision import Verdict
 from gateway.policy.obligations import Obligations, together
 from gateway.upstream.routing import Destination
 from gateway.usage import bounds, limits, windows
-from gateway.usage.bounds import Kept
+from gateway.usage.bounds import KeptState
 from gateway.usage.estimates import UNKNOWN_TOKENS, Estimate, Estimates
 from gateway.usage.limits import Applied
 from gateway.usage.price_book import PriceBook
 from gateway.usage.prices import Price
 from gateway.usage.reservation import CallReservation, WorstCase, ceiling
-from gateway.usage.standing import Standing
+from gateway.usage.standing import StandingBalances
 
 LEAST_OUTPUT: Final = 16
 """The smallest output limit that the gateway sets: some providers take no smaller one."""
@@ -50,7 +50,7 @@ _WHOLE: Final = frozenset({"ok", "cap_exceeded"})
 class Budget:
     """Counts the calls of one worker and holds them to limits. May be used from several threads."""
 
-    def __init__(self, standing: Standing, prices: PriceBook, *, default_output: int) -> None:
+    def __init__(self, standing: StandingBalances, prices: PriceBook, *, default_output: int) -> None:
         self._standing = standing
         self._prices = prices
         self._default_output = default_output
@@ -67,7 +67,7 @@ class Budget:
         call: Call,
         destination: Destination,
         apply: Apply,
-        kept: Kept | None = None,
+        kept: KeptState | None = None,
     ) -> tuple[Authorization, int | None]:
         """The authorization with an output limit of the gateway's own, where a limit needs one and the call has none.
 
@@ -90,7 +90,7 @@ class Budget:
         principal: Principal,
         call: Call,
         destination: Destination,
-        kept: Kept | None = None,
+        kept: KeptState | None = None,
     ) -> tuple[Authorization, CallReservation | None]:
         """The call's reservation, as it will be forwarded; or the authorization, refused, if a limit cannot hold it."""
         of_agent = limits.prepared(principal)
@@ -121,7 +121,7 @@ class Budget:
         applied: tuple[Applied, ...],
         scopes: tuple[str, ...],
         strict: Applied,
-        kept: Kept | None,
+        kept: KeptState | None,
     ) -> tuple[Authorization, CallReservation | None]:
         """The same for a call that has to stay within limits, of which `strict` needs to know the most it can use."""
         bound = bounds.of(call, kept, preset=destination.preset)
@@ -226,7 +226,7 @@ class Budget:
         call: Call,
         destination: Destination,
         now_ns: int,
-        kept: Kept | None,
+        kept: KeptState | None,
     ) -> int:
         """The most output tokens that all of these limits have room for at this moment; less than 1 if they have none.
 
@@ -321,7 +321,7 @@ def settled(carried: Carried, outcome: str) -> Amounts | None:
     return 1, max(tokens or 0, reservation.tokens), max(spend or 0, reservation.spend_nanousd)
 
 
-class Part(NamedTuple):
+class ChargedPart(NamedTuple):
     """The most that a call can be charged at whose client has left: what had come, and what was still to come."""
 
     tokens: int
@@ -330,7 +330,7 @@ class Part(NamedTuple):
     margin: int
 
 
-def of_what_came(carried: Carried, outcome: str) -> Part | None:
+def of_what_came(carried: Carried, outcome: str) -> ChargedPart | None:
     """The most that a stream whose client has left can have used; None where only the reservation bounds it."""
     reservation, produced = carried.reservation, carried.produced
     if outcome != "client_disconnected" or carried.ran_to_end or not carried.left:
@@ -342,7 +342,7 @@ def of_what_came(carried: Carried, outcome: str) -> Part | None:
     if (usage := carried.admitted.observed.report.usage) is not None:
         worst = worst._replace(input_tokens=usage.input)
     tokens, spend = worst.input_tokens + came + margin, worst.cost(came, margin)
-    return Part(min(tokens, reservation.tokens), min(spend, reservation.spend_nanousd), came, margin)
+    return ChargedPart(min(tokens, reservation.tokens), min(spend, reservation.spend_nanousd), came, margin)
 
 
 def refusal(entry: Entry) -> Denied:

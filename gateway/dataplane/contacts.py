@@ -6,7 +6,7 @@ import time
 
 from gateway.runtime import contacts
 from gateway.runtime.contacts import Contact, OpenBreaker
-from gateway.runtime.notes import Notes
+from gateway.runtime.notes import BufferedNotes
 from gateway.runtime.store import RuntimeStore
 from gateway.upstream.providers.rejections import CLIENTS, Why
 
@@ -15,7 +15,7 @@ _LONGEST_ERROR = 300
 _Taken = tuple[list[tuple[str, Contact]], dict[str, OpenBreaker] | None]
 
 
-class Contacts(Notes[_Taken]):
+class Contacts(BufferedNotes[_Taken]):
     """The answers that one worker has seen."""
 
     SECONDS = 1.0

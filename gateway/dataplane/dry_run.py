@@ -35,7 +35,7 @@ from gateway.secrets.vault import Vault
 from gateway.settings import Settings
 from gateway.upstream import routing
 from gateway.upstream.providers import forms
-from gateway.upstream.providers.base import Head, Route, simplest
+from gateway.upstream.providers.base import RequestHead, Route, simplest
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Choices, Destination, Match
 
@@ -120,7 +120,7 @@ class DryRun:
         check_upstream(principal, led)
         match = led if isinstance(led, Match) else _usual(led)
         provider = match.destination.provider
-        head = Head(
+        head = RequestHead(
             preconditions.query(asked.encode("utf-8", "replace"), match.endpoint.route.query),
             content_type=forms.content_type(raw) if match.endpoint.route.body == "multipart" else "",
         )

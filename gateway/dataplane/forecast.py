@@ -24,7 +24,7 @@ from gateway.policy.decision import Verdict
 from gateway.settings import Settings
 from gateway.usage import bounds
 from gateway.usage.price_book import PriceBook
-from gateway.usage.standing import Standing
+from gateway.usage.standing import StandingBalances
 
 NO_TEXT: Final = "the input counts as if it had no text: give the request's body, and --route"
 
@@ -48,7 +48,7 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._data = settings.data
-        self._standing = Standing(self._data, dict)
+        self._standing = StandingBalances(self._data, dict)
         self.budget = Budget(self._standing, PriceBook(settings), default_output=settings.default_output_tokens)
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from gateway.policy.authorization import CHANGED_TWICE, NOT_ENFORCED, Apply, Aut
 from gateway.policy.cache import Panel
 from gateway.shares import Shares
 from gateway.upstream.routing import Destination
-from gateway.usage.bounds import Kept
+from gateway.usage.bounds import KeptState
 from gateway.usage.reservation import CallReservation
 
 # Bundles that take longer than this are asked beside the event loop from the next request on.
@@ -65,7 +65,7 @@ def judge(
     clock: Mapping[str, Any] | None = None,
     budget: Budget | None = None,
     destination: Destination | None = None,
-    kept: Kept | None = None,
+    kept: KeptState | None = None,
     approval: Mapping[str, Any] | None = None,
 ) -> Judgement:
     """Judge a call, of a request or of anybody who asks what would become of one. Nothing is reserved or recorded here.
@@ -109,7 +109,7 @@ class Judge:
         call: Call,
         judges: Panel,
         foreign: tuple[Reference, ...],
-        kept: Kept | None,
+        kept: KeptState | None,
         approval: Mapping[str, Any] | None = None,
     ) -> tuple[Judgement, str]:
         """Judge the call. The text says what bundles would have decided that do not count."""
@@ -127,7 +127,7 @@ class Judge:
         call: Call,
         judges: Panel,
         foreign: tuple[Reference, ...],
-        kept: Kept | None,
+        kept: KeptState | None,
         approval: Mapping[str, Any] | None,
     ) -> tuple[Judgement, str]:
         """Touches nothing of the request, so it may run beside the event loop."""

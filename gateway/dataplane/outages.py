@@ -21,7 +21,7 @@ from gateway.errors import REASONS
 from gateway.identity.principals import Principal
 from gateway.policy.cache import Panel
 from gateway.runtime import streaks
-from gateway.runtime.notes import Notes
+from gateway.runtime.notes import BufferedNotes
 from gateway.runtime.store import RuntimeStore
 from gateway.runtime.streaks import Kind, Scope, Streak
 from gateway.upstream.routing import Match
@@ -84,7 +84,7 @@ class Outage(NamedTuple):
 _Taken = tuple[list[tuple[Scope, Streak]], list[Scope]]
 
 
-class Outages(Notes[_Taken]):
+class Outages(BufferedNotes[_Taken]):
     """The streaks of one worker."""
 
     SECONDS = 5.0

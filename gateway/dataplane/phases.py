@@ -28,10 +28,10 @@ from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.policy.cache import Panel
 from gateway.registry.port import Epochs
-from gateway.upstream.providers.base import Head, Provider, Sent
+from gateway.upstream.providers.base import Provider, RequestHead, Sent
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match, Target
-from gateway.upstream.taps import Report
+from gateway.upstream.taps import ProviderReport
 from gateway.usage import bounds
 from gateway.usage.reservation import CallReservation
 
@@ -133,7 +133,7 @@ class Observed:
     upstream_status: int | None = None
     # The subject of the provider's error, if that is known.
     rejected: Why | None = None
-    report: Report = field(default_factory=Report)
+    report: ProviderReport = field(default_factory=ProviderReport)
     # Its cost in nano-dollars, None while that is not known, and the name of the price.
     cost_nanousd: int | None = None
     price: str = ""
@@ -171,7 +171,7 @@ class Admitted:
     # The state of the registry that this request is judged by.
     epochs: Epochs
     # The rest of the head that counts; its headers go upstream in any case.
-    head: Head
+    head: RequestHead
     # The meaning of the path in the registry, the match that this attempt uses, and the matches that take its place if
     # it fails, in order.
     found: Match | Choices

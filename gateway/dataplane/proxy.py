@@ -63,7 +63,7 @@ from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
 from gateway.outbound.client import NotConnectedError, UpstreamClient
-from gateway.outbound.connection import Answer
+from gateway.outbound.connection import UpstreamAnswer
 from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
 from gateway.policy.decision import APPROVAL
@@ -73,7 +73,7 @@ from gateway.settings import Settings
 from gateway.shares import Shares
 from gateway.upstream import routing, wrong_route
 from gateway.upstream.providers import rejections
-from gateway.upstream.providers.base import Head
+from gateway.upstream.providers.base import RequestHead
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match
 
@@ -263,7 +263,7 @@ class DataPlane:
         match, others = self._choose(principal, found)
         observed.match = match
         route = match.endpoint.route
-        head = Head(
+        head = RequestHead(
             preconditions.query(scope["query_string"], route.query),
             client_headers.forwarded(
                 headers, signatures.passed_on(route.request_headers, credential), principal.agent_id
@@ -500,7 +500,7 @@ class DataPlane:
         await relay.break_off(failure)
         return None
 
-    async def _forward(self, carried: Carried) -> Answer:
+    async def _forward(self, carried: Carried) -> UpstreamAnswer:
         admitted, observed, call = carried.admitted, carried.admitted.observed, carried.call
         del carried.call
         destination, agent = admitted.match.destination, admitted.principal.agent_id

@@ -23,7 +23,7 @@ from gateway.shares import Shares
 from gateway.upstream.providers.base import Edits
 from gateway.upstream.routing import Choices, Match
 from gateway.usage import bounds
-from gateway.usage.bounds import Kept
+from gateway.usage.bounds import KeptState
 
 LARGE_BODY = 64 * 1024
 """Work on a larger body is done beside the event loop. Smaller ones cost less than handing them over."""
@@ -75,7 +75,7 @@ class Reader:
         upstream = match.destination.id
         return await self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
 
-    async def kept(self, principal: Principal, match: Match, call: Call) -> Kept | None:
+    async def kept(self, principal: Principal, match: Match, call: Call) -> KeptState | None:
         """The usage of the response that the call continues, if its agent has made it here at this upstream."""
         if not call.references or (response := bounds.previous_response(call)) is None:
             return None

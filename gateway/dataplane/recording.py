@@ -28,7 +28,7 @@ from gateway.errors import Denied, GatewayError, PrincipalHint
 from gateway.identity.principals import Principal
 from gateway.runtime.references import References
 from gateway.shares import Shares
-from gateway.usage.bounds import Kept
+from gateway.usage.bounds import KeptState
 
 logger = logging.getLogger("gateway.dataplane.recording")
 
@@ -147,7 +147,7 @@ class Recorder:
             await asyncio.to_thread(self._references.remember, *whose, created)
             usage, model = observed.report.usage, observed.model
             if carried.keeps_all and observed.outcome == "ok" and usage is not None and model is not None:
-                kept = Kept(model, usage.input + usage.output)
+                kept = KeptState(model, usage.input + usage.output)
                 for each in created:
                     if each.kind == "response":
                         await asyncio.to_thread(self._references.remember_usage, *whose, each.id, kept)

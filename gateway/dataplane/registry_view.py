@@ -18,11 +18,11 @@ import orjson
 
 from gateway.errors import Denied, GatewayError
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, UpstreamRow
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import SealedPlace, Vault
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
-from gateway.upstream.routing import Choices, Destination, Match, Member, Pool, RouteTable, Target
+from gateway.upstream.routing import Choices, Destination, Match, Pool, PoolMember, RouteTable, Target
 
 logger = logging.getLogger("gateway.dataplane.registry_view")
 
@@ -119,7 +119,7 @@ def opened(row: UpstreamRow, vault: Vault, *, ask: bool = True) -> Opened:
     if row.secret is None:
         return Opened(None, "")
     try:
-        place = Place(row.organization, row.provider, row.id, row.version)
+        place = SealedPlace(row.organization, row.provider, row.id, row.version)
         return Opened(vault.open(row.secret, place, ask=ask), "")
     except GatewayError as error:
         return Opened(None, error.message)
@@ -146,7 +146,7 @@ def destination_of(row: UpstreamRow, secret: Opened) -> Destination:
 
 def _pool(row: RouteRow) -> Pool:
     members = [
-        Member(each["upstream"], each["weight"], each["tier"], tuple(each["models"].items()))
+        PoolMember(each["upstream"], each["weight"], each["tier"], tuple(each["models"].items()))
         for each in orjson.loads(row.members)
     ]
     return Pool(row.organization, row.name, row.default, tuple(members))

@@ -34,7 +34,7 @@ from gateway.processes.creation import create_empty
 if TYPE_CHECKING:
     import openai
 
-    from gateway.management.client import Client
+    from gateway.management.client import ManagementClient
 
 START_SECONDS = 60.0  # what a very busy machine needs; an idle one takes two
 # The log's text about the denied model, and the text it is changed to in order to be caught.
@@ -48,7 +48,7 @@ def demo_files() -> dict[str, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DemoStep:
     """One line of the demo: what is tried, and a function that does it and returns the outcome in a few words."""
 
     title: str
@@ -103,18 +103,18 @@ class Demo:
                 _until_stopped()
             return failed
 
-    def _steps(self) -> list[Step]:
+    def _steps(self) -> list[DemoStep]:
         steps = [
-            Step("support asks, with its approved system prompt", self._allowed_call),
-            Step("support asks for a stream", self._allowed_stream),
-            Step("support asks a model that it may not use", self._wrong_model),
-            Step("support asks with a system prompt that nobody approved", self._wrong_prompt),
-            Step("support is revoked, and its next call is refused", self._revoked),
-            Step("analytics goes on", self._other_agent),
+            DemoStep("support asks, with its approved system prompt", self._allowed_call),
+            DemoStep("support asks for a stream", self._allowed_stream),
+            DemoStep("support asks a model that it may not use", self._wrong_model),
+            DemoStep("support asks with a system prompt that nobody approved", self._wrong_prompt),
+            DemoStep("support is revoked, and its next call is refused", self._revoked),
+            DemoStep("analytics goes on", self._other_agent),
         ]
         stopping = [
-            Step("the audit log is verified", self._verified),
-            Step("one byte of the log is changed, and found", self._tampered),
+            DemoStep("the audit log is verified", self._verified),
+            DemoStep("one byte of the log is changed, and found", self._tampered),
         ]
         return steps if self._keep else [*steps, *stopping]
 
@@ -125,7 +125,7 @@ class Demo:
         self._say(f"analytics still works: OPENAI_BASE_URL={base_url} OPENAI_API_KEY={self._keys['analytics']}")
         self._say(f"commands work with --data {self._data.path}; all is removed when you press Ctrl-C")
 
-    def _do(self, step: Step) -> bool:
+    def _do(self, step: DemoStep) -> bool:
         """Run one step and print its line. If it raises an exception, that is its outcome, and the demo goes on."""
         try:
             said, ok = step.run(), True
@@ -181,7 +181,7 @@ class Demo:
                 gateway.send("POST", "bindings", body={"subject_kind": "agent", "subject": name, "bundle": name})
                 self._keys[name] = gateway.send("POST", "keys", body={"agent": name})["key"]
 
-    def _gateway(self) -> AbstractContextManager[Client]:
+    def _gateway(self) -> AbstractContextManager[ManagementClient]:
         return gateways.client(self._data.path, lambda what, hint: self._say(f"{what}: {hint}"))
 
     # The steps

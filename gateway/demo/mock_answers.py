@@ -42,7 +42,7 @@ class BadRequestError(Exception):
 
 
 @dataclass(slots=True)
-class Call:
+class ToolCall:
     """One call of a tool; `pieces` are the tokens of its arguments."""
 
     kind: str
@@ -63,11 +63,11 @@ class Choice:
     """One of `n` answers: text in tokens, or calls of tools."""
 
     pieces: list[str] | None = None
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     finish: str = "stop"
 
     @property
-    def parts(self) -> list[Call | list[str]]:
+    def parts(self) -> list[ToolCall | list[str]]:
         """The parts of the answer, as other APIs than OpenAI's have them: each call, or the text."""
         return [*self.calls] or [self.pieces or []]
 
@@ -136,11 +136,11 @@ def _limited(choice: Choice, limit: int | None) -> Choice:
         return choice
     if choice.pieces is not None:
         return Choice(choice.pieces[:limit], finish="length")
-    calls: list[Call] = []
+    calls: list[ToolCall] = []
     for call in choice.calls:
         if limit < 1:
             break
-        calls.append(Call(call.kind, call.name, call.pieces[: limit - 1]))
+        calls.append(ToolCall(call.kind, call.name, call.pieces[: limit - 1]))
         limit -= 1 + len(call.pieces)
     return Choice(calls=calls, finish="length")
 
@@ -181,7 +181,7 @@ def _stops(request: Document) -> list[str]:
 # Tools
 
 
-def _calls(request: Document, messages: list[Document]) -> list[Call]:
+def _calls(request: Document, messages: list[Document]) -> list[ToolCall]:
     tools = request.get("tools") or []
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise BadRequestError("`tools` must be a list of objects", "tools")
@@ -211,7 +211,7 @@ def _calls(request: Document, messages: list[Document]) -> list[Call]:
             raise BadRequestError("`tool_choice` is none, auto, required or names a tool", "tool_choice")
 
 
-def _call(tool: Document) -> Call:
+def _call(tool: Document) -> ToolCall:
     kind = tool.get("type")
     definition = tool.get(str(kind))
     if kind not in ("function", "custom") or not isinstance(definition, dict):
@@ -220,7 +220,7 @@ def _call(tool: Document) -> Call:
     if not isinstance(name, str) or not name:
         raise BadRequestError("a tool must have a name", "tools")
     given = json.dumps(instance(definition.get("parameters") or {"type": "object"})) if kind == "function" else "mock"
-    return Call(kind, name, _WORD.findall(given))
+    return ToolCall(kind, name, _WORD.findall(given))
 
 
 def _asks_for(text: str, name: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document, chat
+from gateway.demo.mock_answers import BadRequestError, Choice, Document, ToolCall, chat
 
 MODELS = ("gemini-mock-large", "gemini-mock-small")
 CALL = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):(?P<verb>\w+)")
@@ -156,8 +156,8 @@ def model(name: str) -> Document:
     return {"name": f"models/{name}", "version": "1", "displayName": name, "supportedGenerationMethods": verbs}
 
 
-def _part(number: int, part: Call | list[str]) -> Document:
-    if not isinstance(part, Call):
+def _part(number: int, part: ToolCall | list[str]) -> Document:
+    if not isinstance(part, ToolCall):
         return {"text": "".join(part)}
     return {"functionCall": {"id": f"call_mock_{number}", "name": part.name, "args": part.arguments}}
 

@@ -33,7 +33,7 @@ _KEPT |= {"conversations": ("conv_mock_", "conversation")}
 
 
 @dataclass(slots=True)
-class Reply:
+class MockReply:
     body: bytes
     kind: bytes = b"application/json"
     status: int = 200
@@ -47,14 +47,14 @@ class MockMedia:
         self._kept: dict[str, Document] = {}
         self._contents: dict[str, bytes] = {}
 
-    async def answer(self, scope: Scope, body: bytes) -> Reply | None:
+    async def answer(self, scope: Scope, body: bytes) -> MockReply | None:
         """The answer to a request; None if it is for another part of the API."""
         path = scope["path"].removeprefix("/v1/").split("/")
         match scope["method"], path:
             case "POST", ["images", ("generations" | "edits" | "variations")]:
                 return _images(await _members(scope, body))
             case "POST", ["audio", "speech"]:
-                return Reply(b"ID3" + str(_json(body).get("input")).encode(), b"audio/mpeg")
+                return MockReply(b"ID3" + str(_json(body).get("input")).encode(), b"audio/mpeg")
             case "POST", ["audio", ("transcriptions" | "translations")]:
                 return _transcription(await _members(scope, body))
             case "POST", [("files" | "vector_stores" | "conversations") as kind]:
@@ -63,7 +63,7 @@ class MockMedia:
                 return self._about(method, identifier, rest, body)
         return None
 
-    async def _create(self, kind: str, given: Mapping[str, Any]) -> Reply:
+    async def _create(self, kind: str, given: Mapping[str, Any]) -> MockReply:
         prefix, name = _KEPT[kind]
         identifier = f"{prefix}{next(self._numbers)}"
         made: Document = {"id": identifier, "object": name, "created_at": _CREATED}
@@ -82,38 +82,40 @@ class MockMedia:
         else:
             made |= {"metadata": given.get("metadata") or {}}
         self._kept[identifier] = made
-        return Reply(orjson.dumps(made))
+        return MockReply(orjson.dumps(made))
 
-    def _about(self, method: str, identifier: str, rest: list[str], body: bytes) -> Reply:
+    def _about(self, method: str, identifier: str, rest: list[str], body: bytes) -> MockReply:
         found = self._kept.get(identifier)
         if found is None:
-            return Reply(
+            return MockReply(
                 orjson.dumps({"error": {"message": f"no {identifier}", "type": "invalid_request_error"}}), status=404
             )
         match method, rest:
             case "GET", []:
-                return Reply(orjson.dumps(found))
+                return MockReply(orjson.dumps(found))
             case "DELETE", []:
                 del self._kept[identifier]
-                return Reply(orjson.dumps({"id": identifier, "object": f"{found['object']}.deleted", "deleted": True}))
+                return MockReply(
+                    orjson.dumps({"id": identifier, "object": f"{found['object']}.deleted", "deleted": True})
+                )
             case "GET", ["content"]:
-                return Reply(self._contents[identifier], b"application/octet-stream")
+                return MockReply(self._contents[identifier], b"application/octet-stream")
             case "POST", ["files"]:
                 made = {"id": _json(body).get("file_id"), "object": "vector_store.file", "created_at": _CREATED}
                 made |= {"vector_store_id": identifier, "status": "completed", "usage_bytes": 0}
-                return Reply(orjson.dumps(made))
+                return MockReply(orjson.dumps(made))
             case _:
                 page = {"object": "list", "data": [], "has_more": False, "search_query": []}
-                return Reply(orjson.dumps(page | {"first_id": None, "last_id": None}))
+                return MockReply(orjson.dumps(page | {"first_id": None, "last_id": None}))
 
 
-def _images(given: Mapping[str, Any]) -> Reply:
+def _images(given: Mapping[str, Any]) -> MockReply:
     image = {"b64_json": base64.b64encode(_PNG).decode()}
     images = [image] * int(given.get("n") or 1)
-    return Reply(orjson.dumps({"created": _CREATED, "data": images, "usage": _IMAGE_USAGE}))
+    return MockReply(orjson.dumps({"created": _CREATED, "data": images, "usage": _IMAGE_USAGE}))
 
 
-def _transcription(given: Mapping[str, Any]) -> Reply:
+def _transcription(given: Mapping[str, Any]) -> MockReply:
     file = given.get("file")
     if not isinstance(file, UploadFile):
         raise BadRequestError("`file` must be a file", "file")
@@ -122,10 +124,10 @@ def _transcription(given: Mapping[str, Any]) -> Reply:
         usage = {"type": "tokens", "input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
         events: list[Document] = [{"type": "transcript.text.delta", "delta": word} for word in text.split()]
         events.append({"type": "transcript.text.done", "text": text, "usage": usage})
-        return Reply(b"".join(b"data: %s\n\n" % orjson.dumps(each) for each in events), b"text/event-stream")
+        return MockReply(b"".join(b"data: %s\n\n" % orjson.dumps(each) for each in events), b"text/event-stream")
     if given.get("response_format") == "text":
-        return Reply(text.encode(), b"text/plain")
-    return Reply(orjson.dumps({"text": text, "usage": {"type": "duration", "seconds": 7}}))
+        return MockReply(text.encode(), b"text/plain")
+    return MockReply(orjson.dumps({"text": text, "usage": {"type": "duration", "seconds": 7}}))
 
 
 async def _members(scope: Scope, body: bytes) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document, chat
+from gateway.demo.mock_answers import BadRequestError, Choice, Document, ToolCall, chat
 
 MODELS = ("claude-mock-large", "claude-mock-small")
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -99,8 +99,8 @@ def events(model: str, turn: int, choice: Choice, reported: Document | None) -> 
     for number, part in enumerate(choice.parts):
         block = _block(number, part, whole=False)
         yield {"type": "content_block_start", "index": number, "content_block": block}
-        for piece in part.pieces if isinstance(part, Call) else part:
-            if isinstance(part, Call):
+        for piece in part.pieces if isinstance(part, ToolCall) else part:
+            if isinstance(part, ToolCall):
                 delta = {"type": "input_json_delta", "partial_json": piece}
             else:
                 delta = {"type": "text_delta", "text": piece}
@@ -127,8 +127,8 @@ def model(name: str) -> Document:
     return {"type": "model", "id": name, "display_name": name, "created_at": "2023-11-14T22:13:20Z"}
 
 
-def _block(number: int, part: Call | list[str], *, whole: bool) -> Document:
-    if not isinstance(part, Call):
+def _block(number: int, part: ToolCall | list[str], *, whole: bool) -> Document:
+    if not isinstance(part, ToolCall):
         return {"type": "text", "text": "".join(part) if whole else ""}
     given = part.arguments if whole else {}
     return {"type": "tool_use", "id": f"toolu_mock_{number}", "name": part.name, "input": given}

@@ -19,7 +19,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.demo import mock_answers, mock_gemini, mock_messages, mock_responses
-from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document
+from gateway.demo.mock_answers import BadRequestError, Choice, Document, ToolCall
 from gateway.demo.mock_media import MockMedia
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-small")
@@ -222,7 +222,7 @@ def _message(choice: Choice) -> Document:
     return message
 
 
-def _call(number: int, call: Call, given: str) -> Document:
+def _call(number: int, call: ToolCall, given: str) -> Document:
     inside = {"name": call.name, "arguments" if call.kind == "function" else "input": given}
     return {"id": f"call_mock_{number}", "type": call.kind, call.kind: inside}
 

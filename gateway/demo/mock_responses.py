@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.demo.mock_answers import BadRequestError, Call, Choice, Document, chat
+from gateway.demo.mock_answers import BadRequestError, Choice, Document, ToolCall, chat
 
 _PREFIX = "resp_mock_"
 _CREATED = 1_700_000_000
@@ -119,7 +119,7 @@ def _events(request: Document, choice: Choice, reported: Document | None) -> Ite
         item = _item(number, part, whole=False)
         place: Document = {"item_id": item["id"], "output_index": number}
         yield {"type": "response.output_item.added", "output_index": number, "item": item}
-        if isinstance(part, Call):
+        if isinstance(part, ToolCall):
             yield from _call_events(place, part)
         else:
             yield from _text_events(place, part)
@@ -129,7 +129,7 @@ def _events(request: Document, choice: Choice, reported: Document | None) -> Ite
     yield {"type": f"response.{whole['status']}", "response": whole}
 
 
-def _call_events(place: Document, call: Call) -> Iterator[Document]:
+def _call_events(place: Document, call: ToolCall) -> Iterator[Document]:
     kind, member = (
         ("function_call_arguments", "arguments") if call.kind == "function" else ("custom_tool_call_input", "input")
     )
@@ -148,9 +148,9 @@ def _text_events(place: Document, pieces: list[str]) -> Iterator[Document]:
     yield {"type": "response.content_part.done", **place, "part": _text(text)}
 
 
-def _item(number: int, part: Call | list[str], *, whole: bool) -> Document:
+def _item(number: int, part: ToolCall | list[str], *, whole: bool) -> Document:
     status = "completed" if whole else "in_progress"
-    if isinstance(part, Call):
+    if isinstance(part, ToolCall):
         given = "".join(part.pieces) if whole else ""
         call = {"status": status, "call_id": f"call_mock_{number}", "name": part.name}
         if part.kind == "function":

@@ -49,7 +49,7 @@ _REASONS = {400: b"Bad Request", 413: b"Content Too Large", 503: b"Service Unava
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """The limits of one listener's connections; `refused` is called with the reason code of every refusal made here."""
 
     header_bytes: int
@@ -61,7 +61,7 @@ class Limits:
     refused: Callable[[str], None] = lambda code: None
 
     @classmethod
-    def of(cls, settings: Settings, refused: Callable[[str], None] = lambda code: None) -> Limits:
+    def of(cls, settings: Settings, refused: Callable[[str], None] = lambda code: None) -> ConnectionLimits:
         return cls(
             settings.max_header_bytes,
             settings.header_timeout,
@@ -78,7 +78,7 @@ class Listener:
     """What the connections of one listener share."""
 
     app: ASGIApp
-    limits: Limits
+    limits: ConnectionLimits
     peers: Connections
     # The seconds for which an idle connection is kept, and for which it is once the server stops.
     keep_alive: float

@@ -16,7 +16,7 @@ from email.utils import formatdate
 from starlette.types import ASGIApp
 
 from gateway.http import proxies
-from gateway.http.connection import GuardedProtocol, Limits, Listener
+from gateway.http.connection import ConnectionLimits, GuardedProtocol, Listener
 from gateway.http.connections import Connections
 from gateway.http.handshakes import Handshake
 from gateway.http.sockets import bind
@@ -38,7 +38,7 @@ async def serve(
     app: ASGIApp,
     listener: socket.socket,
     settings: Settings,
-    limits: Limits,
+    limits: ConnectionLimits,
     stop: asyncio.Event,
     replaced: asyncio.Event | None = None,
     tls: ssl.SSLContext | None = None,

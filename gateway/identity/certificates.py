@@ -29,7 +29,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
+class PresentedCertificate:
     """A certificate that has the right form and time. Its owner was not looked up yet."""
 
     method: ClassVar[Literal["mtls"]] = "mtls"
@@ -52,7 +52,7 @@ class Certificate:
         self._der = der
         self._read: _Read | None = None
 
-    def presented(self) -> Presented:
+    def presented(self) -> PresentedCertificate:
         """The credential that the certificate is; `Denied` if it names no workload, or is not in its time.
 
         It is read once. Its time is looked at for every request: a connection may outlive it.
@@ -72,7 +72,7 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    presented: Presented
+    presented: PresentedCertificate
     not_before_ns: int
     not_after_ns: int
     fault: str = ""
@@ -91,12 +91,12 @@ class Certificates:
         row = await self._source.workload(lookup)
         return None if row is None else Found(row, lookup)
 
-    def check(self, presented: Presented, proof: str | None) -> None:
+    def check(self, presented: PresentedCertificate, proof: str | None) -> None:
         """The handshake has proved the name: there is nothing else to check."""
         if proof != presented.spiffe_id:
             raise Denied("bad_credentials", "unknown_workload")
 
-    async def admit(self, presented: Presented, principal: Principal) -> None:
+    async def admit(self, presented: PresentedCertificate, principal: Principal) -> None:
         """A certificate may be used any number of times; when its name was used last is noted."""
         if self._uses is not None:
             self._uses.note(principal.key_id, principal.expires_ns)
@@ -143,9 +143,9 @@ def _read(der: bytes) -> _Read:
         x509.UnsupportedGeneralNameType,
         UnsupportedAlgorithm,
     ):
-        return _Read(Presented(""), 0, 0, "the client's certificate cannot be read")
+        return _Read(PresentedCertificate(""), 0, 0, "the client's certificate cannot be read")
     # The second that the certificate names is still in its time (RFC 5280, section 4.1.2.5).
-    return _Read(Presented(name), _ns(not_before), _ns(not_after) + _SECOND, fault)
+    return _Read(PresentedCertificate(name), _ns(not_before), _ns(not_after) + _SECOND, fault)
 
 
 def _name(extensions: x509.Extensions) -> tuple[str, str]:

@@ -30,7 +30,7 @@ _FORM: Final = re.compile(f"[!-~]{{{MIN_LENGTH},512}}")
 
 
 @dataclass(frozen=True, slots=True)
-class LegacyKey:
+class PresentedLegacyKey:
     """A text that may be a provider's key, not looked up yet. It is its own lookup."""
 
     method: ClassVar[Literal["legacy"]] = "legacy"
@@ -38,18 +38,18 @@ class LegacyKey:
     material: bytes = field(repr=False)  # the SHA-256 of the text
 
     @property
-    def lookup(self) -> LegacyKey:
+    def lookup(self) -> PresentedLegacyKey:
         return self
 
 
-def presented(text: str) -> LegacyKey | None:
+def presented(text: str) -> PresentedLegacyKey | None:
     """The key that a text may be; None if it has a form of the gateway's own, or cannot be anybody's key."""
     if text.startswith(_OWN) or is_token(text) or not _FORM.fullmatch(text):
         return None
-    return LegacyKey(hashlib.sha256(text.encode()).digest())
+    return PresentedLegacyKey(hashlib.sha256(text.encode()).digest())
 
 
-def check(text: str) -> LegacyKey:
+def check(text: str) -> PresentedLegacyKey:
     """The key that an operator gives. Raises `GatewayError`, which does not show it."""
     found = presented(text)
     if found is not None:
@@ -61,7 +61,7 @@ def check(text: str) -> LegacyKey:
     raise GatewayError("invalid_key", what, hint="give the key that programs send to the provider today")
 
 
-def digest(key: LegacyKey, pepper: bytes) -> bytes:
+def digest(key: PresentedLegacyKey, pepper: bytes) -> bytes:
     """The hash of a key, as the registry stores it. It cannot be that of a key of the gateway's own."""
     return hmac.digest(pepper, b"legacy\x00" + key.material, "sha256")
 
@@ -75,17 +75,17 @@ class LegacyKeys:
         self._source = source
         self._peppers = peppers
 
-    async def find(self, lookup: LegacyKey) -> Found | None:
+    async def find(self, lookup: PresentedLegacyKey) -> Found | None:
         row = await self._source.legacy([digest(lookup, pepper) for pepper in self._peppers.all])
         # It may be hashed under a pepper that was added meanwhile. A look-up happens once a second at most.
         if row is None and self._peppers.get(self._peppers.newest + 1) is not None:
             row = await self._source.legacy([digest(lookup, pepper) for pepper in self._peppers.all])
         return None if row is None else Found(row, True)
 
-    def check(self, presented: LegacyKey, proof: bool | None) -> None:
+    def check(self, presented: PresentedLegacyKey, proof: bool | None) -> None:
         """A key that is found by the hash of its whole text needs no further proof."""
         if proof is None:
             raise Denied("bad_credentials", "malformed")  # as where no organization is moving
 
-    async def admit(self, presented: LegacyKey, principal: Principal) -> None:
+    async def admit(self, presented: PresentedLegacyKey, principal: Principal) -> None:
         """It may be used any number of times until its end."""

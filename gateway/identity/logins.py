@@ -18,7 +18,7 @@ from gateway.identity import persons, workload
 from gateway.identity.jose import Compact, InvalidTokenError, Key, ascii_lower
 from gateway.identity.operator_roles import ROLES, Role
 from gateway.identity.persons import EMAIL_DOMAIN
-from gateway.identity.workload import Issuer
+from gateway.identity.workload import WorkloadIssuer
 
 MAX_AGE: Final = 300
 """Seconds since an id_token was made: the gateway gets it when the code is exchanged."""
@@ -32,7 +32,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
 _MAX_NAME = 40
 
 
-class Rule(NamedTuple):
+class OperatorRule(NamedTuple):
     """The claims that make somebody an operator with a role; `organization` is None for one of the whole gateway."""
 
     id: str
@@ -54,7 +54,7 @@ def challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
-def verify(compact: Compact, issuer: Issuer, keys: Iterable[Key], now: float, nonce: str) -> Mapping[str, Any]:
+def verify(compact: Compact, issuer: WorkloadIssuer, keys: Iterable[Key], now: float, nonce: str) -> Mapping[str, Any]:
     """The claims of an id_token that was made for the login with this nonce; raises `InvalidTokenError`.
 
     `issuer.audience` is the client id. Everything but the nonce is as for persons for whom agents act.
@@ -66,20 +66,20 @@ def verify(compact: Compact, issuer: Issuer, keys: Iterable[Key], now: float, no
     return claims
 
 
-def admitted(rules: Iterable[Rule], claims: Mapping[str, Any]) -> dict[str | None, Rule]:
+def admitted(rules: Iterable[OperatorRule], claims: Mapping[str, Any]) -> dict[str | None, OperatorRule]:
     """The rules by which the claims make somebody an operator: for each place the rule with the highest role, the
     oldest of several.
 
     Roles are in an order: each may do what the next one may.
     """
-    found: dict[str | None, Rule] = {}
+    found: dict[str | None, OperatorRule] = {}
     for rule in sorted(rules, key=lambda each: (ROLES.index(each.role), each.id)):
         if rule.claims and all(_meets(claims, name, value) for name, value in rule.claims.items()):
             found.setdefault(rule.organization, rule)
     return found
 
 
-def chosen(found: Mapping[str | None, Rule], wanted: str | None) -> Rule | None:
+def chosen(found: Mapping[str | None, OperatorRule], wanted: str | None) -> OperatorRule | None:
     """The rule that counts: for the organization that the person wants, if it wants one.
 
     Otherwise the one for the whole gateway, or else for the only organization. Raises `ManyPlacesError`.
@@ -91,7 +91,7 @@ def chosen(found: Mapping[str | None, Rule], wanted: str | None) -> Rule | None:
     return next(iter(found.values()), None)
 
 
-def missing(rules: Iterable[Rule], claims: Mapping[str, Any]) -> list[str]:
+def missing(rules: Iterable[OperatorRule], claims: Mapping[str, Any]) -> list[str]:
     """The names of claims that rules ask for and the token lacks: the provider may have to be told to add them."""
     names = {name for rule in rules for name in rule.claims}
     return sorted(name for name in names if _value(claims, name) is None)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from gateway.identity import workload
 from gateway.identity.jose import Compact, InvalidTokenError, Key, ascii_lower
-from gateway.identity.workload import Issuer, Rule
+from gateway.identity.workload import Rule, WorkloadIssuer
 
 ClaimValue: TypeAlias = str | int | bool | list[str]
 
@@ -53,7 +53,7 @@ class Right(NamedTuple):
     issuer: str
 
 
-def verify(compact: Compact, issuer: Issuer, keys: Iterable[Key], now: float, kind: str) -> workload.Workload:
+def verify(compact: Compact, issuer: WorkloadIssuer, keys: Iterable[Key], now: float, kind: str) -> workload.Workload:
     """The content of a person's token; raises `InvalidTokenError`.
 
     `kind` is what the agent says that it is: `id_token`, `access_token` or, for either, `jwt`. Only the kind counts

@@ -174,7 +174,7 @@ def _is_form(content_type: bytes) -> bool:
 
 
 class Nonces(Protocol):
-    """Remembers nonces that were used, in all workers; `gateway.runtime.nonces.Nonces` does."""
+    """Remembers nonces that were used, in all workers; `gateway.runtime.nonces.UsedNonces` does."""
 
     async def use(self, key: str, nonce: str, expires: int) -> bool: ...
 

@@ -24,7 +24,7 @@ _TYPES = ("", "jwt", "at+jwt")
 _MAX_AUDIENCES = 32
 
 
-class Issuer(NamedTuple):
+class WorkloadIssuer(NamedTuple):
     """An issuer as the registry has it. Its keys are in `jwks`, if that is not empty, or at `jwks_url`, or where its
     discovery document says.
 
@@ -71,7 +71,7 @@ def issuer_of(compact: Compact) -> str:
     return found
 
 
-def verify(compact: Compact, issuer: Issuer, keys: Iterable[Key], now: float) -> Workload:
+def verify(compact: Compact, issuer: WorkloadIssuer, keys: Iterable[Key], now: float) -> Workload:
     """The content of an issuer's token; raises `InvalidTokenError`, `unknown_key` if none of `keys` is the token's."""
     if compact.typ not in _TYPES:
         raise InvalidTokenError("type")

@@ -24,8 +24,8 @@ from urllib.parse import parse_qs, urlsplit
 from gateway.errors import GatewayError
 from gateway.identity import logins
 from gateway.management import gateways
-from gateway.management.client import Client
-from gateway.management.servers import Access
+from gateway.management.client import ManagementClient
+from gateway.management.servers import ServerAccess
 
 _LONGEST: Final = 8192
 _VISIT_SECONDS: Final = 10
@@ -64,7 +64,7 @@ class _Visit:
 
 
 def log_in(
-    access: Access, wanted: Wanted, tell: Callable[[str], None], warn: Callable[[str, str], None] | None = None
+    access: ServerAccess, wanted: Wanted, tell: Callable[[str], None], warn: Callable[[str, str], None] | None = None
 ) -> dict[str, Any]:
     """The token of a login, as the control API answers it. `tell` gets what the person must know. Blocks.
 
@@ -72,7 +72,7 @@ def log_in(
     """
     verifier = secrets.token_urlsafe(48)
     with gateways.over_http(access) as transport:
-        client = Client(transport, warn)
+        client = ManagementClient(transport, warn)
         with _Listener(wanted.port) as listener:
             asked = {
                 "code_challenge": logins.challenge(verifier),
@@ -232,7 +232,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Nothing: a request's line has the code."""
 
 
-def end(access: Access) -> None:
+def end(access: ServerAccess) -> None:
     """End the token of a login at the gateway."""
     with gateways.over_http(access) as transport:
-        Client(transport).send("POST", "logout")
+        ManagementClient(transport).send("POST", "logout")

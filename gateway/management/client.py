@@ -18,17 +18,17 @@ T = TypeVar("T")
 _NOT_FOR_THIS_TOKEN: Final = ("token_scope", "forbidden")
 
 
-class Document(dict[str, Any]):
+class AnswerDocument(dict[str, Any]):
     """An object in an answer. A member that a gateway of another version leaves out is an error that says so."""
 
     def __missing__(self, name: str) -> Any:
         raise incomplete([name])
 
-    def __or__(self, more: Mapping[str, Any]) -> Document:  # type: ignore[override]  # a document stays one
-        return Document({**self, **more})
+    def __or__(self, more: Mapping[str, Any]) -> AnswerDocument:  # type: ignore[override]  # a document stays one
+        return AnswerDocument({**self, **more})
 
-    def without(self, *names: str) -> Document:
-        return Document({name: value for name, value in self.items() if name not in names})
+    def without(self, *names: str) -> AnswerDocument:
+        return AnswerDocument({name: value for name, value in self.items() if name not in names})
 
 
 def incomplete(missing: Sequence[str]) -> GatewayError:
@@ -40,7 +40,7 @@ def incomplete(missing: Sequence[str]) -> GatewayError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ApiRequest:
     """One request. `path` has its parts as they are, and `match` is an entity tag, or empty.
 
     One that must be sent `once` is not repeated. `key` is its idempotency key, if it was sent before, and its answer
@@ -85,14 +85,14 @@ class Transport(Protocol):
     is_here: bool
     """True if they are carried out in this process."""
 
-    def exchange(self, request: Request) -> Reply:
+    def exchange(self, request: ApiRequest) -> Reply:
         """Raises `GatewayError` with the code, the text and the hint of the problem."""
 
     def no_list(self) -> GatewayError:
         """The error for an answer that should be a page of a list, and is none."""
 
 
-class Client:
+class ManagementClient:
     """Used by one thread. `warn` is told what the gateway adds to its answers.
 
     With an organization it is the one that each request is about, and with a reason each change says it, unless the
@@ -111,10 +111,12 @@ class Client:
         self.organization = organization
         self._reason = reason
 
-    def get(self, *path: str, **query: Any) -> Document:
+    def get(self, *path: str, **query: Any) -> AnswerDocument:
         return self.send("GET", *path, **query)
 
-    def pages(self, *path: str, most: int | None = None, size: int | None = None, **query: Any) -> Iterator[Document]:
+    def pages(
+        self, *path: str, most: int | None = None, size: int | None = None, **query: Any
+    ) -> Iterator[AnswerDocument]:
         """The pages of a list, of `size` items each, until it ends or has `most` items."""
         left, size = most, size or self.transport.page
         while True:
@@ -129,13 +131,13 @@ class Client:
                 return
             query["cursor"] = page["next"]
 
-    def items(self, *path: str, **query: Any) -> list[Document]:
+    def items(self, *path: str, **query: Any) -> list[AnswerDocument]:
         """All items of a list."""
         return [each for page in self.pages(*path, **query) for each in page["items"]]
 
     def change(
         self, *thing: str, verb: str = "", body: Mapping[str, Any] | None = None, **query: Any
-    ) -> Document | None:
+    ) -> AnswerDocument | None:
         """Change a thing that has versions: what it is then, or None if it was like that already.
 
         Without a verb its members become what the body says, whatever they were.
@@ -147,9 +149,9 @@ class Client:
             found = self.send("PATCH", *thing, body=body, match="*", **query)
         return None if found["version"] == before else found
 
-    def send(self, method: str, *path: str, **more: Any) -> Document:
+    def send(self, method: str, *path: str, **more: Any) -> AnswerDocument:
         """The document that `reply` has."""
-        found: Document = self.reply(method, *path, **more).body
+        found: AnswerDocument = self.reply(method, *path, **more).body
         return found
 
     def reply(
@@ -164,14 +166,14 @@ class Client:
         deliver: Callable[[Any], None] | None = None,
         **query: Any,
     ) -> Reply:
-        """One request (`Request`); a parameter that is None is left out."""
+        """One request (`ApiRequest`); a parameter that is None is left out."""
         query = {"organization": self.organization} | query
         if self._reason is not None and method == "DELETE":
             query = {"reason": self._reason} | query
         elif self._reason is not None and method != "GET":
             body = {"reason": self._reason, **(body or {})}
         reply = self.transport.exchange(
-            Request(
+            ApiRequest(
                 method=method,
                 path=path,
                 query={name: _text(value) for name, value in query.items() if value is not None},

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.management.client import Client, Document
+    from gateway.management.client import AnswerDocument, ManagementClient
 
 
-def link(gateway: Client, operator: str | None = None) -> tuple[str, Document]:
+def link(gateway: ManagementClient, operator: str | None = None) -> tuple[str, AnswerDocument]:
     """It, and what the gateway says of it. Raises `GatewayError` if the gateway is not running."""
     # A gateway that runs may have another port than its settings say.
     runs = gateway.get("status", organization=None)["gateway"].get("control_plane")
@@ -18,5 +18,5 @@ def link(gateway: Client, operator: str | None = None) -> tuple[str, Document]:
         hint = "start it with `gateway up`, then ask for the link again"
         raise GatewayError("not_running", "the gateway is not running", hint=hint)
     body: dict[str, Any] = {} if operator is None else {"operator": operator}
-    made: Document = gateway.send("POST", "login", "link", body=body)
+    made: AnswerDocument = gateway.send("POST", "login", "link", body=body)
     return f"{made['origin'] or runs}{made['path']}", made

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from gateway.errors import GatewayError
 from gateway.management import logins, servers
-from gateway.management.client import Client, Transport
-from gateway.management.servers import Access, Server
+from gateway.management.client import ManagementClient, Transport
+from gateway.management.servers import Server, ServerAccess
 
 Warn: TypeAlias = Callable[[str, str], None]
 
@@ -38,26 +38,26 @@ def client(
     *,
     organization: str | None = None,
     reason: str | None = None,
-) -> Iterator[Client]:
+) -> Iterator[ManagementClient]:
     """The gateway that is chosen, for one command. On a data directory its changes are in the log when the block ends.
 
     `warn` is told what there is to know beside an answer, such as that the log does not have a restriction yet, and
-    `progress` of how far something long has come. `organization` and `reason` are those of `Client`.
+    `progress` of how far something long has come. `organization` and `reason` are those of `ManagementClient`.
     """
     if (server := chosen()) is not None:
         with over_http(access_to(server)) as transport:
-            yield Client(transport, warn, organization, reason)
+            yield ManagementClient(transport, warn, organization, reason)
         return
     from gateway.management.in_process import InProcess
 
     with InProcess(data, warn, progress) as transport:
-        yield Client(transport, warn, organization, reason)
+        yield ManagementClient(transport, warn, organization, reason)
 
 
-def who(access: Access) -> dict[str, Any]:
+def who(access: ServerAccess) -> dict[str, Any]:
     """The operator whose token this is, and what the token is for."""
     with over_http(access) as transport:
-        return Client(transport).get("me")
+        return ManagementClient(transport).get("me")
 
 
 def own_organization() -> str:
@@ -67,7 +67,7 @@ def own_organization() -> str:
     return who(access_to(server)).get("organization") or "default"
 
 
-def access_to(server: Server) -> Access:
+def access_to(server: Server) -> ServerAccess:
     """The server with the token that was given, or else that of a login."""
     login = logins.find(server.origin)
     ca_file = server.ca_file or (login.ca_file if login else None)
@@ -76,11 +76,11 @@ def access_to(server: Server) -> Access:
         message = f"there is no token for {server.origin}"
         hint = f"type `gateway login --server {server.origin}`, or set {servers.TOKEN}"
         raise GatewayError("no_token", message, hint=hint)
-    return Access(origin=server.origin, token=token, ca_file=ca_file)
+    return ServerAccess(origin=server.origin, token=token, ca_file=ca_file)
 
 
 @contextmanager
-def over_http(access: Access) -> Iterator[Transport]:
+def over_http(access: ServerAccess) -> Iterator[Transport]:
     from gateway.management.http import HttpTransport
 
     transport = HttpTransport(access)

@@ -14,8 +14,8 @@ from typing import Final
 import httpx
 
 from gateway.errors import GatewayError
-from gateway.management.client import ApiError, Document, Reply, Request, target
-from gateway.management.servers import Access
+from gateway.management.client import AnswerDocument, ApiError, ApiRequest, Reply, target
+from gateway.management.servers import ServerAccess
 
 PREFIX: Final = "/api/v1"
 PAGE: Final = 500
@@ -39,7 +39,7 @@ class HttpTransport:
     page = PAGE
     is_here = False
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ServerAccess) -> None:
         self._origin = access.origin
         plain = access.origin.startswith("http://")
         self._http = httpx.Client(
@@ -55,7 +55,7 @@ class HttpTransport:
     def close(self) -> None:
         self._http.close()
 
-    def exchange(self, request: Request) -> Reply:
+    def exchange(self, request: ApiRequest) -> Reply:
         headers = {"if-match": request.match} if request.match else {}
         if request.method == "POST":
             headers["idempotency-key"] = request.key or uuid.uuid4().hex
@@ -72,7 +72,7 @@ class HttpTransport:
         if response.status_code >= 300:
             raise self._failure(response)
         try:
-            found = response.json(object_hook=Document)
+            found = response.json(object_hook=AnswerDocument)
         except ValueError as error:
             raise self.no_list() from error
         if not isinstance(found, dict):
@@ -135,7 +135,7 @@ class HttpTransport:
         return GatewayError("not_a_gateway", f"{self._origin} does not answer as a control API", hint=hint)
 
 
-def _trusted(access: Access) -> ssl.SSLContext | bool:
+def _trusted(access: ServerAccess) -> ssl.SSLContext | bool:
     if access.ca_file is None:
         return True
     try:

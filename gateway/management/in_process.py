@@ -23,7 +23,7 @@ from gateway.control.operation import Answer, Context, Operation
 from gateway.control.problems import Problem
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.management.client import ApiError, Document, Reply, Request, incomplete, target
+from gateway.management.client import AnswerDocument, ApiError, ApiRequest, Reply, incomplete, target
 from gateway.registry.documents import plain
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class InProcess:
     ) -> None:
         self._opened.__exit__(kind, error, trace)
 
-    def exchange(self, request: Request) -> Reply:
+    def exchange(self, request: ApiRequest) -> Reply:
         try:
             return self._carried_out(request)
         except Problem as problem:
@@ -73,7 +73,7 @@ class InProcess:
     def no_list(self) -> GatewayError:
         return incomplete(["items"])
 
-    def _carried_out(self, request: Request) -> Reply:
+    def _carried_out(self, request: ApiRequest) -> Reply:
         operation, path = dispatch.find(
             request.method, (operations.PREFIX + target(request.path)).encode(), operations.table(request.path[0])
         )
@@ -98,7 +98,7 @@ class InProcess:
         answer: Answer = operation.function(ask)
         if operation.streams:
             return Reply(answer.body, "")
-        return Reply(json.loads(orjson.dumps(plain(answer.body)), object_hook=Document), answer.tag or "")
+        return Reply(json.loads(orjson.dumps(plain(answer.body)), object_hook=AnswerDocument), answer.tag or "")
 
     def _publish(self, operation: Operation, body: Any) -> None:
         """Once in a block for its changes, and once for its restrictions."""

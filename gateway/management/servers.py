@@ -42,7 +42,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class ServerAccess:
     """A server with the token for it; the token is empty for a login."""
 
     origin: str

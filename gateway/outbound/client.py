@@ -21,8 +21,8 @@ from yarl import URL
 from gateway.body import Body
 from gateway.errors import Denied
 from gateway.outbound.addresses import RefusedAddressError
-from gateway.outbound.connection import Answer, Origin, UpstreamConnection
-from gateway.outbound.pool import Pool, target_of
+from gateway.outbound.connection import Origin, UpstreamAnswer, UpstreamConnection
+from gateway.outbound.pool import ConnectionPool, target_of
 from gateway.settings import Settings
 
 _KEEP_IDLE = 30.0  # seconds
@@ -69,7 +69,7 @@ class UpstreamClient:
         """
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
-        self._pool = Pool(_KEEP_IDLE, connect_timeout, tls)
+        self._pool = ConnectionPool(_KEEP_IDLE, connect_timeout, tls)
 
     @classmethod
     def of(cls, settings: Settings) -> UpstreamClient:
@@ -77,7 +77,7 @@ class UpstreamClient:
 
     async def send(
         self, request: Outgoing, sent: Callable[[], None], reach: str, idle_timeout: float | None = None
-    ) -> Answer:
+    ) -> UpstreamAnswer:
         """Send one request and wait for the head of its answer. Cancelling closes the connection.
 
         `reach` says which addresses its host may have (`outbound/addresses.py`).

@@ -53,7 +53,7 @@ class _SurplusError(_BrokenError):
     """Another answer has come, for which nobody has asked. The first one is whole."""
 
 
-class Answer:
+class UpstreamAnswer:
     """An upstream's response after its head has arrived; its body is read piece by piece."""
 
     __slots__ = (
@@ -216,7 +216,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_bytes = self._silent_bytes = self._informational = 0
         # Gets its result when `_answer` or `_failure` is set; None while no request waits for a head.
         self._head: asyncio.Future[None] | None = None
-        self._answer: Answer | None = None
+        self._answer: UpstreamAnswer | None = None
         self._failure: tuple[str, str] | None = None
         self._idle_timeout = 0.0
         # The body ends where the connection does; and whether another request may follow on it.
@@ -261,7 +261,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._paused is not None:
             await self._paused
 
-    async def head(self) -> Answer:
+    async def head(self) -> UpstreamAnswer:
         """The answer, once its head has arrived. `Denied` with `upstream_error`."""
         assert self._head is not None
         try:
@@ -287,7 +287,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._reading_paused = False
             self._transport.resume_reading()
 
-    def end(self, answer: Answer) -> None:
+    def end(self, answer: UpstreamAnswer) -> None:
         """Nobody reads this answer any longer."""
         if self._answer is not answer:
             return
@@ -428,7 +428,7 @@ class UpstreamConnection(asyncio.Protocol):
         # An answer that announces chunks and can have none may send an end of them, which would fall into the next
         # answer.
         self._reusable = not (self._until_end or (coding and status == 204)) and parser.should_keep_alive()
-        self._answer = Answer(self, status, self._headers, self._idle_timeout)
+        self._answer = UpstreamAnswer(self, status, self._headers, self._idle_timeout)
 
     def on_body(self, piece: bytes) -> None:
         answer = self._answer

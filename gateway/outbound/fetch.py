@@ -12,7 +12,7 @@ import ssl
 from typing import Final
 
 from gateway.outbound.client import Outgoing, UpstreamClient
-from gateway.outbound.connection import Answer
+from gateway.outbound.connection import UpstreamAnswer
 
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway", "Connection": "close"}
 
@@ -37,7 +37,7 @@ async def fetch(
             await client.close()
 
 
-async def _body(answer: Answer, most: int) -> bytes:
+async def _body(answer: UpstreamAnswer, most: int) -> bytes:
     found = bytearray()
     while piece := await answer.read():
         found += piece

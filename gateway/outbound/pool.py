@@ -30,7 +30,7 @@ _MAX_NAMES = 1024  # that are remembered
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class UrlTarget:
     """A URL's parts for the connection and the request's head."""
 
     origin: Origin
@@ -39,7 +39,7 @@ class Target:
 
 
 @functools.lru_cache(maxsize=1024)
-def target_of(url: URL, reach: str) -> Target:
+def target_of(url: URL, reach: str) -> UrlTarget:
     """`ValueError` if no request could be sent to this URL as it is written."""
     host, port = url.raw_host, url.port
     if not host or port is None or url.scheme not in ("http", "https"):
@@ -47,7 +47,9 @@ def target_of(url: URL, reach: str) -> Target:
     path, name = url.raw_path_qs, url.host_port_subcomponent
     if not all(each and each.isascii() and each.isprintable() and " " not in each for each in (path, name)):
         raise ValueError("the upstream's URL has characters that must be escaped")
-    return Target(Origin(host.rstrip("."), port, url.scheme == "https", reach), f" {path} HTTP/1.1\r\nHost: {name}\r\n")
+    return UrlTarget(
+        Origin(host.rstrip("."), port, url.scheme == "https", reach), f" {path} HTTP/1.1\r\nHost: {name}\r\n"
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -58,7 +60,7 @@ def _verifying(*_authorities: str | None) -> ssl.SSLContext:
     return made
 
 
-class Pool:
+class ConnectionPool:
     """Belongs to one event loop."""
 
     def __init__(self, keep_idle: float, connect_timeout: float, tls: ssl.SSLContext | None = None) -> None:

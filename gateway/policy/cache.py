@@ -48,7 +48,7 @@ class CompiledBundle:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PanelMember:
     """A bundle on a panel, and how its verdict counts."""
 
     effect: Effect
@@ -82,7 +82,7 @@ class Panel:
 
     activation_id: str
     commit: str
-    members: tuple[Member, ...] = ()
+    members: tuple[PanelMember, ...] = ()
     summary: str = "[]"
     content: tuple[str, ...] = ()
     nondeterministic: bool = False
@@ -171,7 +171,7 @@ class PolicyCache:
         counting = [each for each in bindings if not each.shadow]
         if all(each.effect != "grant" for each in counting):
             raise Denied("no_policy", "no bundle is bound with the effect grant")
-        members: list[Member] = []
+        members: list[PanelMember] = []
         for each in counting:
             ref = active.find(each.bundle, each.pinned)
             if ref is None:
@@ -180,7 +180,7 @@ class PolicyCache:
             bundle = self.get(ref.digest)
             if bundle.entrypoint != ref.entrypoint:
                 raise Denied("policy_not_loaded", f"bundle {ref.digest[:12]} has another entrypoint than was recorded")
-            members.append(Member(each.effect, ref, bundle))
+            members.append(PanelMember(each.effect, ref, bundle))
         return Panel(
             activation_id=active.activation_id,
             commit=active.commit,
@@ -242,7 +242,7 @@ def digests(active: ActiveSet) -> set[str]:
     return {ref.digest for refs in (active.bundles, active.pinned) for ref in refs.values()}
 
 
-def _summary(member: Member) -> dict[str, str]:
+def _summary(member: PanelMember) -> dict[str, str]:
     ref = member.ref
     return {"name": ref.name, "digest": ref.digest, "commit": ref.commit, "effect": member.effect}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.policy.reexecution import Answer, Failed, Reexecution, RuleOutcome
+    from gateway.policy.reexecution import ExplainedVerdict, Failed, Reexecution, RuleOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ def judged_again(again: Reexecution, *, explained: bool = False) -> JudgedAgain:
     )
 
 
-def bundle_document(answer: Answer) -> dict[str, Any]:
+def bundle_document(answer: ExplainedVerdict) -> dict[str, Any]:
     """The verdict of one bundle."""
     judge, verdict = answer.judge, answer.verdict
     return {
@@ -54,7 +54,7 @@ def bundle_document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def explained_document(answer: Answer) -> dict[str, Any]:
+def explained_document(answer: ExplainedVerdict) -> dict[str, Any]:
     """The verdict of one bundle with its rules: those that held and those that did not, by place."""
     error = answer.explanation.error
     return {

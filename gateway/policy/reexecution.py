@@ -41,7 +41,7 @@ Failed: TypeAlias = pe.Failed
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class RecordedBundle:
     """A bundle that judges, as the log names it: `bundles_json` of a `decided` entry."""
 
     name: str
@@ -51,16 +51,16 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BundleVerdict:
     """The verdict of one bundle. `unkept` are paths of content that it can read and that the document does not have."""
 
-    judge: Judge
+    judge: RecordedBundle
     verdict: Verdict
     unkept: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Asked):
+class ExplainedVerdict(BundleVerdict):
     """The same, and why. `similar_model` is a model that it would allow, named nearly as that of the call, or empty."""
 
     entrypoint: str
@@ -91,7 +91,7 @@ class Reexecution:
     """
 
     recorded: Recorded
-    answers: tuple[Answer, ...]
+    answers: tuple[ExplainedVerdict, ...]
     verdict: Verdict | None
     agrees: bool | None
     problem: str
@@ -110,13 +110,13 @@ def recorded(entry: Mapping[str, Any]) -> Recorded:
     )
 
 
-def judges(entry: Mapping[str, Any]) -> list[Judge]:
+def judges(entry: Mapping[str, Any]) -> list[RecordedBundle]:
     """The bundles that judged, according to a `decided` entry."""
     found = _document(entry, "bundles_json", [])
-    return [Judge(each["name"], each["digest"], each["commit"], each["effect"]) for each in found]
+    return [RecordedBundle(each["name"], each["digest"], each["commit"], each["effect"]) for each in found]
 
 
-Ask: TypeAlias = Callable[[Judge, Mapping[str, Any], Mapping[str, Any] | None, int | None], Asked]
+Ask: TypeAlias = Callable[[RecordedBundle, Mapping[str, Any], Mapping[str, Any] | None, int | None], BundleVerdict]
 """One bundle, asked about a document, with the values that it drew from clock and chance, and the seed."""
 
 
@@ -141,7 +141,7 @@ def _judged_again(entry: Mapping[str, Any], document: Mapping[str, Any] | None, 
     except GatewayError as error:
         return Reexecution(before, (), None, None, error.message)
     verdict = _combined([(each.judge.effect, each.verdict) for each in answers], entry, document)
-    explained = tuple(each for each in answers if isinstance(each, Answer))
+    explained = tuple(each for each in answers if isinstance(each, ExplainedVerdict))
     if _same(before, verdict, changed=_changed(entry)):
         return Reexecution(before, explained, verdict, True, "")
     problem = _not_comparable(before, entry, [path for each in answers for path in each.unkept], verdict)
@@ -181,23 +181,23 @@ class Court:
         return found.agrees, found.problem
 
     def _ask(
-        self, judge: Judge, document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None
-    ) -> Asked:
+        self, judge: RecordedBundle, document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None
+    ) -> BundleVerdict:
         if judge.digest not in self._compiled:
             self._compiled[judge.digest] = _compile(self._bundles, judge)[0]
         compiled = self._compiled[judge.digest]
-        return Asked(judge, _verdict(compiled, judge, document, drawn, seed), _unkept(compiled, document))
+        return BundleVerdict(judge, _verdict(compiled, judge, document, drawn, seed), _unkept(compiled, document))
 
 
 def ask(
     bundles: Path,
-    members: Sequence[Judge],
+    members: Sequence[RecordedBundle],
     document: Mapping[str, Any],
     drawn: Mapping[str, Mapping[str, Any]],
     *,
     seed: int | None,
     compiled: Mapping[str, CompiledBundle] = MappingProxyType({}),
-) -> tuple[Answer, ...]:
+) -> tuple[ExplainedVerdict, ...]:
     """The answer of each bundle to a document; `drawn` are the values of clock and chance, by the bundle's digest.
 
     `compiled` are bundles that the caller has, by their digests. Raises `GatewayError` if a bundle is not there any
@@ -217,7 +217,7 @@ def _is_input(document: Mapping[str, Any] | None) -> bool:
 
 
 def _compile(
-    bundles: Path, judge: Judge, compiled: Mapping[str, CompiledBundle] = MappingProxyType({})
+    bundles: Path, judge: RecordedBundle, compiled: Mapping[str, CompiledBundle] = MappingProxyType({})
 ) -> tuple[CompiledBundle, Mapping[str, bytes]]:
     """The bundle as it judged, and its files. Raises `GatewayError` if it is not there any more, or was changed."""
     files = policy_bundle.read(bundles / judge.digest)
@@ -229,12 +229,12 @@ def _compile(
 
 def _answer(
     bundles: Path,
-    judge: Judge,
+    judge: RecordedBundle,
     document: Mapping[str, Any],
     drawn: Mapping[str, Any] | None,
     seed: int | None,
     kept: Mapping[str, CompiledBundle] = MappingProxyType({}),
-) -> Answer:
+) -> ExplainedVerdict:
     compiled, files = _compile(bundles, judge, kept)
     explanation = compiled.explain(document, limits=_EXPLAINING, **_moment(document, drawn, seed))
     content = from_files(files.items(), tests=False)
@@ -246,7 +246,7 @@ def _answer(
             if _verdict(compiled, judge, with_model(document, model), drawn, seed).code == ALLOWED:
                 meant = model
                 break
-    return Answer(judge, verdict, _unkept(compiled, document), compiled.entrypoint, explanation, rules, meant)
+    return ExplainedVerdict(judge, verdict, _unkept(compiled, document), compiled.entrypoint, explanation, rules, meant)
 
 
 def _moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def _moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: 
 
 def _verdict(
     compiled: CompiledBundle,
-    judge: Judge,
+    judge: RecordedBundle,
     document: Mapping[str, Any],
     drawn: Mapping[str, Any] | None,
     seed: int | None,

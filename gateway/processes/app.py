@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import logs
 from gateway.errors import GatewayError
 from gateway.http import listener, refusal
-from gateway.http.connection import Limits
+from gateway.http.connection import ConnectionLimits
 from gateway.processes.background import Background
 from gateway.settings import Settings, load_settings
 
@@ -57,7 +57,7 @@ async def _control(
     async with AsyncExitStack() as stack:  # closed in reverse order, the duties last
         stack.push_async_callback(asyncio.to_thread, duties.close)
         await asyncio.to_thread(duties.begin)
-        limits = Limits.of(settings)
+        limits = ConnectionLimits.of(settings)
         # Opened after the duties, which have migrated the registry.
         others = _not_here(settings.data_plane)
         source = KeySource.of(settings)

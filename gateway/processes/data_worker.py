@@ -34,7 +34,7 @@ from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.request_log import RequestLog
 from gateway.dataplane.tracing import tracer
 from gateway.http import listener, tls
-from gateway.http.connection import Limits
+from gateway.http.connection import ConnectionLimits
 from gateway.http.health import Health
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.certificates import Certificates
@@ -52,7 +52,7 @@ from gateway.processes.background import Background
 from gateway.registry.reader import RegistryReader
 from gateway.runtime.key_uses import KeyUses
 from gateway.runtime.legacy_clients import LegacyClients
-from gateway.runtime.nonces import Nonces
+from gateway.runtime.nonces import UsedNonces
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
@@ -63,7 +63,7 @@ from gateway.tokens.endpoint import TokenEndpoint
 from gateway.tokens.grants import Grants
 from gateway.tokens.issuer_keys import IssuerKeys
 from gateway.usage.price_book import PriceBook
-from gateway.usage.standing import Standing
+from gateway.usage.standing import StandingBalances
 
 
 class _Closable(Protocol):
@@ -138,7 +138,7 @@ class DataWorker:
 
     def _authentication(self) -> tuple[Principals, Tokens]:
         """Every kind of credential that agents can have."""
-        nonces = Nonces(self._store)
+        nonces = UsedNonces(self._store)
         tokens = Tokens(self._reader, self._token_keys, self._deployment)
         principals = Principals(
             [
@@ -168,7 +168,7 @@ class DataWorker:
         settings = self._settings
         if (traces := tracer(settings)) is not None:
             self._stack.push_async_callback(asyncio.to_thread, traces.close)
-        standing = self._keep(Standing(self._data, self.writer.balances))
+        standing = self._keep(StandingBalances(self._data, self.writer.balances))
         requests = None
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = self._keep(RequestLog("data"))
@@ -218,8 +218,8 @@ class DataWorker:
         """Let the supervisor hear that the event loop turns; the settings came by standard input, beats go out."""
         self._run("telling the supervisor that this loop turns", heartbeat.beat(sys.stdout.fileno()))
 
-    def limits(self) -> Limits:
-        return Limits.of(self._settings, self._refusals.add_code)
+    def limits(self) -> ConnectionLimits:
+        return ConnectionLimits.of(self._settings, self._refusals.add_code)
 
     async def _registry_readable(self) -> bool:
         return (await self._reader.epochs()).value >= 0

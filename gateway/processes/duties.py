@@ -37,7 +37,7 @@ from gateway.registry.agents import reviews
 from gateway.registry.database import Registry
 from gateway.runtime import legacy_clients, streaks
 from gateway.runtime.handover import Handover
-from gateway.runtime.nonces import Nonces
+from gateway.runtime.nonces import UsedNonces
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
@@ -80,7 +80,7 @@ class Duties:
         self._live = members(data)
         with ExitStack() as opened:
             opened.enter_context(closing(self._live.join(boot)))
-            self._signer = opened.enter_context(signer.Signer(data))
+            self._signer = opened.enter_context(signer.HeadSigner(data))
             storage.migrate(data)
             recovery.check(data, signer.load_verifier(signer.public_key_path(data)))
             self._signer.check()
@@ -304,7 +304,7 @@ class Duties:
         """Remove the rows of `runtime.db` that nobody needs any more."""
         Handover(self._store).forget_dead(self._live)
         References(self._store).forget_old(time.time_ns())
-        Nonces(self._store).forget_old(time.time())
+        UsedNonces(self._store).forget_old(time.time())
         legacy_clients.forget_old(self._store, time.time_ns())
         streaks.forget_old(self._store, self._live)
         self.metrics.tidy()

@@ -23,7 +23,7 @@ from gateway.telemetry.collection import Key, Totals
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class AgentLoad:
     """One agent, or all those without metrics of their own (`other`, of no organization)."""
 
     organization: str
@@ -40,7 +40,7 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class UpstreamLoad:
     """One upstream. Latencies are means of the calls that have ended between the looks; None if none has."""
 
     organization: str
@@ -69,8 +69,8 @@ class Load:
     entries_per_commit: float | None
     waiting_entries: int
     held_bytes: int
-    agents: list[Agent] = field(default_factory=list)
-    upstreams: list[Upstream] = field(default_factory=list)
+    agents: list[AgentLoad] = field(default_factory=list)
+    upstreams: list[UpstreamLoad] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class _Change:
         return round(total * family.unit / sum(counts), 6) if sum(counts) else None
 
 
-def _agents(totals: Totals, change: _Change) -> list[Agent]:
+def _agents(totals: Totals, change: _Change) -> list[AgentLoad]:
     """The busiest first."""
     at = KINDS["agent"].offset
     outcomes, tokens, cost = slice(0, len(OUTCOMES)), at("aig_agent_tokens"), at("aig_agent_cost_usd")
@@ -143,7 +143,7 @@ def _agents(totals: Totals, change: _Change) -> list[Agent]:
         if kind == "agent":
             ended = dict(zip(OUTCOMES, numbers[outcomes], strict=True))
             found.append(
-                Agent(
+                AgentLoad(
                     labels[0],
                     labels[1],
                     change.rate([(kind, labels)], outcomes),
@@ -159,7 +159,7 @@ def _agents(totals: Totals, change: _Change) -> list[Agent]:
     return sorted(found, key=lambda each: (-each.requests_per_second, -each.requests, each.name))
 
 
-def _upstreams(data: DataDirectory, registry: Registry, totals: Totals, change: _Change) -> list[Upstream]:
+def _upstreams(data: DataDirectory, registry: Registry, totals: Totals, change: _Change) -> list[UpstreamLoad]:
     seen, breakers = contacts.read(data.runtime_db), status.open_breakers(data)
     found = []
     for id_, organization, name in upstreams(registry):
@@ -169,7 +169,7 @@ def _upstreams(data: DataDirectory, registry: Registry, totals: Totals, change: 
         count = sum(totals.blocks[key][0] for key in calls)
         state = "ok" if contact.success_ns >= contact.error_ns else "failing"
         found.append(
-            Upstream(
+            UpstreamLoad(
                 organization,
                 name,
                 "open" if breakers.get(id_) else state if contact != Contact() else "unused",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from gateway.approvals.status import Approvals
+from gateway.approvals.status import ApprovalsStatus
 from gateway.runtime.status_part import StatusPart
 from gateway.webhooks.courier import Courier
 from gateway.webhooks.status import Webhooks
 
-STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks, Approvals)
+STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks, ApprovalsStatus)
 
 
 class Beside(Protocol):

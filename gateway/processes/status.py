@@ -45,8 +45,8 @@ from gateway.registry.history import agreement
 from gateway.registry.inventory import Inventory
 from gateway.runtime import contacts, handover, key_uses, legacy_clients
 from gateway.runtime.contacts import Contact, OpenBreaker
-from gateway.runtime.key_uses import Uses
-from gateway.runtime.legacy_clients import Client
+from gateway.runtime.key_uses import LastUses
+from gateway.runtime.legacy_clients import LegacyClient
 from gateway.runtime.status_part import StatusPart
 from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Vault
@@ -83,7 +83,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedCommit:
     """The last commit that was not put into force. `place` is `bundle/file:line` where the reason names one."""
 
     commit: str
@@ -103,11 +103,11 @@ class Policies:
     head: str = ""
     author: str = ""
     problem: str = ""
-    refusal: Refusal | None = None
+    refusal: RefusedCommit | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class LogStatus:
     """One log: its entries, how many of them its newest checkpoint signs, and since when the others wait for one.
 
     `time_ns` is that of its last entry; `clock_accepted` says that it goes on although the clock is behind that.
@@ -125,7 +125,7 @@ class Log:
 class Logs:
     """All logs. `signed_ns` is when anything was signed last; `open` counts decisions whose outcome is not recorded."""
 
-    logs: list[Log] = field(default_factory=list)
+    logs: list[LogStatus] = field(default_factory=list)
     signed_ns: int | None = None
     open: int = 0
     problem: str = ""
@@ -152,9 +152,9 @@ class Facts:
     # Further nouns.
     parts: Sequence[StatusPart] = ()
     # When keys (their ids) were used last.
-    uses: Uses = field(default_factory=Uses)
+    uses: LastUses = field(default_factory=LastUses)
     # Those that still use a provider's key.
-    clients: list[Client] = field(default_factory=list)
+    clients: list[LegacyClient] = field(default_factory=list)
     # Rows of the registry that are not as the log says.
     edited: list[str] = field(default_factory=list)
     # Those of whom every request is refused.
@@ -282,7 +282,7 @@ def _any_certificate() -> ssl.SSLContext:
     return made
 
 
-def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
+def _policies(settings: Settings, refusal: RefusedCommit | None) -> Policies:
     where, ref = str(settings.policies_repository or settings.repository), settings.policies_ref
     fetched = policy_fetch.state(settings)
     if why := policy_fetch.missing(settings):
@@ -296,7 +296,7 @@ def _policies(settings: Settings, refusal: Refusal | None) -> Policies:
     return Policies(where, ref, head.commit, head.author, problem, refusal)
 
 
-def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
+def _logs(data: DataDirectory) -> tuple[Logs, RefusedCommit | None]:
     try:
         with opened_log(data) as db, db.snapshot():
             logs = [log_of(db, head) for head in db.heads()]
@@ -311,7 +311,7 @@ def _logs(data: DataDirectory) -> tuple[Logs, Refusal | None]:
     return Logs(logs, signed_ns, still_open), refusal
 
 
-def log_of(db: IndexedLog, head: Head) -> Log:
+def log_of(db: IndexedLog, head: Head) -> LogStatus:
     """The signed part of a log."""
     note = db.newest_checkpoint(head.id)
     signed = 0
@@ -323,15 +323,15 @@ def log_of(db: IndexedLog, head: Head) -> Log:
             signed = 0
     row = db.execute("SELECT time_ns FROM entry WHERE log_id = ? AND seq = ?", (head.id, signed)).fetchone()
     accepted = clock.is_accepted(db, head.id, head.time_ns)
-    return Log(head.organization, head.size, signed, row[0] if row else None, head.time_ns, accepted)
+    return LogStatus(head.organization, head.size, signed, row[0] if row else None, head.time_ns, accepted)
 
 
-def _refusal(db: IndexedLog) -> Refusal | None:
+def _refusal(db: IndexedLog) -> RefusedCommit | None:
     for each in attempted(db, _ACTIVATIONS):
         if each.outcome != OK:
             place, bundle = _PLACE.search(each.detail), _BUNDLE.match(each.detail)
             where = f"{bundle[1]}/{place[0]}" if bundle and place else place[0] if place else ""
-            return Refusal(each.commit, each.author, each.time_ns, each.outcome, each.detail, where)
+            return RefusedCommit(each.commit, each.author, each.time_ns, each.outcome, each.detail, where)
     return None
 
 

@@ -246,7 +246,7 @@ def _live(session: Session, tenant: Organization) -> list[LegacyKey]:
 def _end_before(
     session: Session,
     tenant: Organization,
-    key: legacy_keys.LegacyKey,
+    key: legacy_keys.PresentedLegacyKey,
     upstream: str,
     peppers: Peppers,
     now_ns: int,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.secrets.vault import Place
+from gateway.secrets.vault import SealedPlace
 
 STATES: Final = ("waiting", "approved", "denied", "expired", "closed", "used", "revoked")
 UNSETTLED: Final = "state IN ('waiting', 'approved')"
@@ -17,6 +17,6 @@ VERDICTS: Final = ("approved", "denied")
 _PROVIDER: Final = "approval"
 
 
-def place(organization: str, request: str) -> Place:
+def place(organization: str, request: str) -> SealedPlace:
     """The place that the call of a request is sealed for."""
-    return Place(organization, _PROVIDER, request, 1)
+    return SealedPlace(organization, _PROVIDER, request, 1)

@@ -26,7 +26,7 @@ from gateway.registry.records import (
     UpstreamRecord,
     WebhookRecord,
 )
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import SealedPlace, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class UpstreamState:
     record: UpstreamRecord
     updated_ns: int
     secret: bytes | None
-    place: Place
+    place: SealedPlace
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ from gateway.outbound.addresses import ANYWHERE
 from gateway.registry import approvals
 from gateway.registry.agents.fields import AgentTexts
 from gateway.registry.agents.states import ENDED, STATES
-from gateway.secrets.vault import Place
+from gateway.secrets.vault import SealedPlace
 
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard")
@@ -604,9 +604,9 @@ class Upstream(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
 
-    def place(self, organization: str) -> Place:
+    def place(self, organization: str) -> SealedPlace:
         """The place that the secret is sealed for. An older ciphertext of this row is of no use: the version counts."""
-        return Place(organization, self.provider, self.id, self.version)
+        return SealedPlace(organization, self.provider, self.id, self.version)
 
 
 class UpstreamRoute(SQLModel, table=True):

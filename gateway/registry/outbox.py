@@ -41,7 +41,7 @@ _TABLE: Final = table(Outbox)
 _EPOCH: Final = table(Epoch)
 
 
-class Log(Protocol):
+class OutboxLog(Protocol):
     """The part of the audit log that draining needs; `gateway.audit.writer.AuditWriter` is one."""
 
     def write_all_sync(self, intents: Sequence[Intent], seconds: float | None = None) -> Sequence[object]:
@@ -97,7 +97,7 @@ def document(value: list[Any] | dict[str, Any]) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def drain(registry: Registry, log: Log, seconds: float | None = None) -> int:
+def drain(registry: Registry, log: OutboxLog, seconds: float | None = None) -> int:
     """Move the entries that wait now into the log, oldest first; returns how many. Raises what the log raises.
 
     Entries that are in the log by then are removed from the outbox; the others wait for the next call. If it takes

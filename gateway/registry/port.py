@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from gateway.errors import GatewayError, Hint
 from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
-from gateway.identity.workload import Issuer, Rule
+from gateway.identity.workload import Rule, WorkloadIssuer
 
 REVISION = max(each.name[1:5] for each in Path(__file__).parent.glob("migrations/versions/r[0-9]*.py"))
 """The migration whose tables the implementations read, the last one; a worker refuses any other."""
@@ -127,7 +127,7 @@ class RegistryPort(Protocol):
         """The agent of an organization that has this id, or the one that has not ended and has this name."""
         ...
 
-    async def issuers(self, issuer: str) -> list[Issuer]:
+    async def issuers(self, issuer: str) -> list[WorkloadIssuer]:
         """The issuers that are registered for tokens with this `iss`, of all organizations."""
         ...
 

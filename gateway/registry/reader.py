@@ -18,7 +18,7 @@ from typing import Any
 from gateway.errors import Denied, UnavailableError
 from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
-from gateway.identity.workload import Issuer, Rule
+from gateway.identity.workload import Rule, WorkloadIssuer
 from gateway.registry import credential_rows
 from gateway.registry.credential_rows import CredentialRows
 from gateway.registry.port import (
@@ -165,8 +165,8 @@ class RegistryReader:
         rows = self._all(_AGENT, (organization, reference, reference))
         return AgentRow._make(rows[0]) if rows else None
 
-    async def issuers(self, issuer: str) -> list[Issuer]:
-        rows = [Issuer._make(row) for row in self._all(_ISSUERS, (issuer,))]
+    async def issuers(self, issuer: str) -> list[WorkloadIssuer]:
+        rows = [WorkloadIssuer._make(row) for row in self._all(_ISSUERS, (issuer,))]
         return [
             row._replace(claims=tuple(json.loads(str(row.claims))), algorithms=tuple(json.loads(str(row.algorithms))))
             for row in rows

@@ -24,7 +24,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, Webhook
 from gateway.registry.queries import find_organization, writing
 from gateway.registry.records import WebhookRecord, copied
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import SealedPlace, Vault
 
 MAX_WEBHOOKS = 16
 """The most that an organization may have."""
@@ -72,7 +72,7 @@ class Followed:
     sealed: bytes = field(repr=False)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SealedPlace:
         return place(self.organization, self.id)
 
 
@@ -195,8 +195,8 @@ def chosen(rows: Sequence[_W], wanted: str) -> _W:
     raise UnknownError("webhook", f"{what} has the id or URL `{wanted}`", subject=wanted, hint=hint)
 
 
-def place(organization: str, identifier: str) -> Place:
-    return Place(organization, "webhook", identifier, _VERSION)
+def place(organization: str, identifier: str) -> SealedPlace:
+    return SealedPlace(organization, "webhook", identifier, _VERSION)
 
 
 def _record(tenant: Organization, row: Webhook) -> WebhookRecord:

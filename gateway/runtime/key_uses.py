@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.identity.credentials import Peppers, Rehash
-from gateway.runtime.notes import Notes
+from gateway.runtime.notes import BufferedNotes
 from gateway.runtime.store import RuntimeStore, seen
 
 LOOK_SECONDS: Final = 30.0
@@ -39,7 +39,7 @@ _SINCE: Final = ""
 _Taken = tuple[dict[str, int], dict[str, Rehash]]
 
 
-class KeyUses(Notes[_Taken]):
+class KeyUses(BufferedNotes[_Taken]):
     """The uses of keys that one worker has seen."""
 
     SECONDS = 3.0
@@ -109,15 +109,15 @@ class KeyUses(Notes[_Taken]):
         self._begun = True
 
 
-class Uses(dict[str, int]):
+class LastUses(dict[str, int]):
     """When keys (their ids) were used last, and since when that is kept; None if it never was."""
 
     since_ns: int | None = None
 
 
-def read(path: Path) -> Uses:
+def read(path: Path) -> LastUses:
     """Return the last uses of keys that all workers have seen."""
-    found = Uses(seen(path, "SELECT key, used_ns FROM key_use"))
+    found = LastUses(seen(path, "SELECT key, used_ns FROM key_use"))
     found.since_ns = found.pop(_SINCE, None)
     return found
 

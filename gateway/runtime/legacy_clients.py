@@ -23,8 +23,8 @@ import orjson
 
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principal
-from gateway.runtime.notes import Notes
-from gateway.runtime.store import BUSY_SECONDS, RuntimeStore, Transaction, seen
+from gateway.runtime.notes import BufferedNotes
+from gateway.runtime.store import BUSY_SECONDS, RuntimeStore, StoreTransaction, seen
 
 MAX_CLIENTS: Final = 500
 """The most clients of one organization, and the most of each sort that a worker keeps between two writes."""
@@ -44,7 +44,7 @@ UPDATE legacy_client SET moved_ns = ?, agent = ?
 """
 
 
-class Place(NamedTuple):
+class ClientTraits(NamedTuple):
     """A client as it is told apart. `peer` is the address in memory, and its hash in the file."""
 
     organization: str
@@ -62,7 +62,7 @@ class _Calls:
     models: set[str] = field(default_factory=set)
 
 
-class Client(NamedTuple):
+class LegacyClient(NamedTuple):
     """A client as the file has it. The one without product and peer is all others. `models` is a JSON array."""
 
     organization: str
@@ -85,10 +85,10 @@ class Client(NamedTuple):
         return self.moved_ns is not None and (not self.returned or now_ns - self.last_ns > QUIET_NS)
 
 
-_Taken = tuple[dict[Place, _Calls], dict[Place, tuple[int, str]]]
+_Taken = tuple[dict[ClientTraits, _Calls], dict[ClientTraits, tuple[int, str]]]
 
 
-class LegacyClients(Notes[_Taken]):
+class LegacyClients(BufferedNotes[_Taken]):
     """The calls that one worker has seen, by client."""
 
     SECONDS = 3.0
@@ -98,13 +98,13 @@ class LegacyClients(Notes[_Taken]):
         super().__init__(store)
         self._wait = BUSY_SECONDS
         self._peppers = peppers
-        self._calls: dict[Place, _Calls] = {}
-        self._moved: dict[Place, tuple[int, str]] = {}
+        self._calls: dict[ClientTraits, _Calls] = {}
+        self._moved: dict[ClientTraits, tuple[int, str]] = {}
 
     def note(self, principal: Principal, user_agent: str, peer: str | None, model: str | None) -> None:
         """A request of an organization that adopts a key was authenticated, whatever became of it."""
         now = time.time_ns()
-        place = Place(principal.organization, product(user_agent), peer or "")
+        place = ClientTraits(principal.organization, product(user_agent), peer or "")
         if principal.upstream is None:
             if place in self._moved or len(self._moved) < MAX_CLIENTS:
                 self._moved[place] = now, principal.name
@@ -112,7 +112,7 @@ class LegacyClients(Notes[_Taken]):
         found = self._calls.get(place)
         if found is None:
             if len(self._calls) >= MAX_CLIENTS:
-                place = Place(principal.organization, "", "")
+                place = ClientTraits(principal.organization, "", "")
             found = self._calls.setdefault(place, _Calls(now))
         found.calls += 1
         found.last_ns = now
@@ -149,18 +149,18 @@ class LegacyClients(Notes[_Taken]):
             for place, (seen_ns, agent) in moved.items():
                 made.run(_MOVE, (seen_ns, agent, *self._hashed(place), seen_ns))
 
-    def _hashed(self, place: Place) -> Place:
+    def _hashed(self, place: ClientTraits) -> ClientTraits:
         return place._replace(peer=hashed(place.peer, self._peppers)) if place.peer else place
 
 
-def _add(made: Transaction, place: Place, seen: _Calls) -> None:
+def _add(made: StoreTransaction, place: ClientTraits, seen: _Calls) -> None:
     rows = made.rows(_ROW, place)
     if not rows:
         ((many,),) = made.rows("SELECT count(*) FROM legacy_client WHERE organization = ?", (place.organization,))
         if many >= MAX_CLIENTS:
-            place = Place(place.organization, "", "")
+            place = ClientTraits(place.organization, "", "")
             rows = made.rows(_ROW, place)
-    before = Client(*rows[0]) if rows else Client(*place, 0, seen.first_ns, 0, "[]", None, None, 0)
+    before = LegacyClient(*rows[0]) if rows else LegacyClient(*place, 0, seen.first_ns, 0, "[]", None, None, 0)
     names = dict.fromkeys([*orjson.loads(before.models), *sorted(seen.models)])
     came_back = before.moved_ns is not None and seen.last_ns > before.moved_ns
     after = before._replace(
@@ -186,18 +186,18 @@ def hashed(peer: str, peppers: Peppers) -> str:
     return hmac.digest(peppers.all[0], b"legacy client\x00" + peer.encode(), "sha256").hex()[:12]
 
 
-def read(path: Path, organization: str | None = None) -> list[Client]:
+def read(path: Path, organization: str | None = None) -> list[LegacyClient]:
     """Return the clients that all workers have seen, the newest first, the others last."""
-    found = [Client(*row) for row in seen(path, "SELECT * FROM legacy_client")]
+    found = [LegacyClient(*row) for row in seen(path, "SELECT * FROM legacy_client")]
     return sorted((each for each in found if organization in (None, each.organization)), key=place_in_lists)
 
 
-def place_in_lists(client: Client) -> tuple[bool, int, str]:
+def place_in_lists(client: LegacyClient) -> tuple[bool, int, str]:
     """The newest first, the others last. Times are told to the millisecond, so those of one are in order of names."""
     return client.others, -(client.last_ns // 1_000_000), place_text(client)
 
 
-def document(client: Client) -> dict[str, Any]:
+def document(client: LegacyClient) -> dict[str, Any]:
     """A client as operators are shown it; names that end in `_ns` are times."""
     return {
         "client": None if client.others else client.product,
@@ -212,7 +212,7 @@ def document(client: Client) -> dict[str, Any]:
     }
 
 
-def place_text(client: Client) -> str:
+def place_text(client: LegacyClient) -> str:
     """Return the text that tells a client from the others of its organization."""
     return f"{client.product} {client.peer}"
 

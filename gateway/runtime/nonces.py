@@ -21,7 +21,7 @@ DELETE FROM nonce WHERE (key, nonce) IN (SELECT key, nonce FROM nonce WHERE expi
 """
 
 
-class Nonces:
+class UsedNonces:
     def __init__(self, store: RuntimeStore) -> None:
         self._store = store
 

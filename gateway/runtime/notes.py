@@ -14,7 +14,7 @@ logger = logging.getLogger("gateway.runtime.notes")
 _Taken = TypeVar("_Taken")
 
 
-class Notes(Generic[_Taken]):
+class BufferedNotes(Generic[_Taken]):
     """Used from its event loop's thread only, but for `_write` and `close`."""
 
     SECONDS: ClassVar[float]

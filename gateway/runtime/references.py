@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from gateway.call import Reference
 from gateway.errors import GatewayError
 from gateway.runtime.store import RuntimeStore, denied
-from gateway.usage.bounds import Kept
+from gateway.usage.bounds import KeptState
 
 _ADD_USAGE = "INSERT OR IGNORE INTO response_usage VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FIND_USAGE = "SELECT agent, model, tokens FROM response_usage WHERE organization = ? AND upstream = ? AND id = ?"
@@ -61,15 +61,15 @@ class References:
         except GatewayError as error:
             raise denied("references", error) from error
 
-    async def usage_of(self, organization: str, upstream: str, agent: str, response: str) -> Kept | None:
+    async def usage_of(self, organization: str, upstream: str, agent: str, response: str) -> KeptState | None:
         """The model that was asked for a response of this agent, and what that call has used; None if not known."""
         try:
             found = await self._store.look(self._store.rows, _FIND_USAGE, (organization, upstream, response))
         except GatewayError as error:
             raise denied("references", error) from error
-        return Kept(found[0][1], found[0][2]) if found and found[0][0] == agent else None
+        return KeptState(found[0][1], found[0][2]) if found and found[0][0] == agent else None
 
-    def remember_usage(self, organization: str, upstream: str, agent: str, response: str, kept: Kept) -> None:
+    def remember_usage(self, organization: str, upstream: str, agent: str, response: str, kept: KeptState) -> None:
         """Record what the call has used that made a response."""
         self._store.run(_ADD_USAGE, (organization, upstream, response, agent, *kept, time.time_ns()))
 

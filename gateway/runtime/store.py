@@ -102,7 +102,7 @@ CREATE TABLE IF NOT EXISTS delivery (
 """
 
 
-class Transaction:
+class StoreTransaction:
     """Its statements are written together, or not at all."""
 
     __slots__ = ("_db",)
@@ -190,14 +190,14 @@ class RuntimeStore:
             raise self._error(error) from error
 
     @contextmanager
-    def transaction(self, *, seconds: float = BUSY_SECONDS, durable: bool = False) -> Iterator[Transaction]:
+    def transaction(self, *, seconds: float = BUSY_SECONDS, durable: bool = False) -> Iterator[StoreTransaction]:
         """Wait so many seconds for writes of other processes; if `durable`, no loss of power undoes it afterwards."""
         with self._explained(), self._writer() as db:
             db.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             try:
                 db.execute("BEGIN IMMEDIATE")
-                yield Transaction(db)
+                yield StoreTransaction(db)
                 db.execute("COMMIT")
             finally:
                 if db.in_transaction:

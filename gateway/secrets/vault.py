@@ -39,7 +39,7 @@ _HEAD = len(_FORMAT) + _ID
 _MINIMUM = _HEAD + _NONCE + _WRAPPED + _NONCE + 16
 
 
-class Place(NamedTuple):
+class SealedPlace(NamedTuple):
     """The row a secret belongs to. A secret that is sealed for one place opens in no other."""
 
     organization: str
@@ -141,7 +141,7 @@ class Vault:
         except GatewayError as error:
             return error
 
-    def seal(self, secret: str, place: Place) -> bytes:
+    def seal(self, secret: str, place: SealedPlace) -> bytes:
         """Seal a secret for its place. Call it inside the transaction that stores it."""
         self.look()
         bound = place.associated_data
@@ -152,7 +152,7 @@ class Vault:
             _FORMAT + self._id + wrap_nonce + wrapped + nonce + AESGCM(data_key).encrypt(nonce, secret.encode(), bound)
         )
 
-    def open(self, sealed: bytes, place: Place, *, ask: bool = True) -> str:
+    def open(self, sealed: bytes, place: SealedPlace, *, ask: bool = True) -> str:
         """The secret that was sealed for this place; raises `GatewayError` for anything else.
 
         Without `ask` the source is not asked for a key that is missed, so this never blocks.
@@ -163,7 +163,7 @@ class Vault:
         except InvalidTag:
             raise _unreadable(place, "it is damaged or belongs to another row") from None
 
-    def rewrap(self, sealed: bytes, place: Place) -> bytes | None:
+    def rewrap(self, sealed: bytes, place: SealedPlace) -> bytes | None:
         """The same secret with its data key under the key that seals now; None if it is already.
 
         The secret is not opened. Raises `GatewayError` as `open` does.
@@ -175,7 +175,7 @@ class Vault:
         wrapped = self._key.encrypt(wrap_nonce, data_key, place.associated_data)
         return _FORMAT + self._id + wrap_nonce + wrapped + nonce + ciphertext
 
-    def _unwrap(self, sealed: bytes, place: Place, ask: bool = True) -> tuple[bytes, bytes, bytes]:
+    def _unwrap(self, sealed: bytes, place: SealedPlace, ask: bool = True) -> tuple[bytes, bytes, bytes]:
         """The data key of a sealed secret, and the nonce and the ciphertext that belong to it."""
         if len(sealed) < _MINIMUM or not sealed.startswith(_FORMAT):
             raise _unreadable(place, "it is damaged")
@@ -202,7 +202,7 @@ def sealed_under(sealed: bytes) -> str:
     return sealed[len(_FORMAT) : _HEAD].hex() if len(sealed) >= _MINIMUM and sealed.startswith(_FORMAT) else ""
 
 
-def _unreadable(place: Place, why: str, hint: str = "add the upstream again with its secret") -> GatewayError:
+def _unreadable(place: SealedPlace, why: str, hint: str = "add the upstream again with its secret") -> GatewayError:
     return GatewayError(
         "secret_unreadable", f"the secret of `{place.row}` cannot be opened: {why}", subject=place.row, hint=hint
     )

@@ -29,7 +29,7 @@ _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """One metric. With `values`, it has a number for each, told apart by the label `label`.
 
     A histogram has a number for each of its `bounds`, one for what is beyond them, and the sum. `unit` is what one of
@@ -50,11 +50,11 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class BlockKind:
     """A kind of block: its labels, and its metrics in the order of their numbers."""
 
     labels: tuple[str, ...]
-    families: tuple[Family, ...]
+    families: tuple[MetricFamily, ...]
 
     @property
     def slots(self) -> int:
@@ -70,61 +70,63 @@ class Kind:
         raise KeyError(name)
 
 
-def _seconds(name: str, text: str, bounds: tuple[int, ...]) -> Family:
-    return Family(name, "histogram", text, bounds=bounds, unit=MICROSECOND)
+def _seconds(name: str, text: str, bounds: tuple[int, ...]) -> MetricFamily:
+    return MetricFamily(name, "histogram", text, bounds=bounds, unit=MICROSECOND)
 
 
-KINDS: Final[dict[str, Kind]] = {
-    "request": Kind(
+KINDS: Final[dict[str, BlockKind]] = {
+    "request": BlockKind(
         ("organization", "upstream", "action", "model", "outcome", "reason"),
-        (Family("aig_requests", "counter", "Requests of agents, each once, by how they ended."),),
+        (MetricFamily("aig_requests", "counter", "Requests of agents, each once, by how they ended."),),
     ),
-    "refusal": Kind(
+    "refusal": BlockKind(
         ("reason",),
-        (Family("aig_refusals", "counter", "Requests refused before a decision, also by the listener."),),
+        (MetricFamily("aig_refusals", "counter", "Requests refused before a decision, also by the listener."),),
     ),
-    "model": Kind(
+    "model": BlockKind(
         ("organization", "upstream", "model"),
         (
-            Family("aig_tokens", "counter", "Tokens, as upstreams report them.", "kind", TOKENS),
-            Family("aig_cost_usd", "counter", "Cost of calls that have a price, in dollars.", unit=NANODOLLAR),
+            MetricFamily("aig_tokens", "counter", "Tokens, as upstreams report them.", "kind", TOKENS),
+            MetricFamily("aig_cost_usd", "counter", "Cost of calls that have a price, in dollars.", unit=NANODOLLAR),
         ),
     ),
-    "upstream": Kind(
+    "upstream": BlockKind(
         ("organization", "upstream"),
         (
             _seconds("aig_upstream_call_duration_seconds", "From sending a call to the end of its answer.", _SLOW),
             _seconds("aig_upstream_first_byte_seconds", "From sending a call to the answer's first byte.", _SLOW),
         ),
     ),
-    "call": Kind(
+    "call": BlockKind(
         ("organization", "upstream", "outcome"),
-        (Family("aig_upstream_calls", "counter", "Calls to upstreams, retries and fallbacks too, by outcome."),),
+        (MetricFamily("aig_upstream_calls", "counter", "Calls to upstreams, retries and fallbacks too, by outcome."),),
     ),
-    "agent": Kind(
+    "agent": BlockKind(
         ("organization", "agent"),
         (
-            Family("aig_agent_requests", "counter", "Requests by agent.", "outcome", OUTCOMES),
-            Family("aig_agent_tokens", "counter", "Tokens by agent.", "kind", ("input", "output")),
-            Family("aig_agent_cost_usd", "counter", "Cost by agent, in dollars.", unit=NANODOLLAR),
+            MetricFamily("aig_agent_requests", "counter", "Requests by agent.", "outcome", OUTCOMES),
+            MetricFamily("aig_agent_tokens", "counter", "Tokens by agent.", "kind", ("input", "output")),
+            MetricFamily("aig_agent_cost_usd", "counter", "Cost by agent, in dollars.", unit=NANODOLLAR),
         ),
     ),
-    "limit": Kind(
+    "limit": BlockKind(
         ("organization", "subject", "limit"),
-        (Family("aig_limit_refusals", "counter", "Calls that a limit had no room for, by whose limit it was."),),
+        (MetricFamily("aig_limit_refusals", "counter", "Calls that a limit had no room for, by whose limit it was."),),
     ),
-    "worker": Kind(
+    "worker": BlockKind(
         (),
         (
             _seconds("aig_added_latency_seconds", "Time of requests in the gateway: not upstream, no upload.", _FAST),
             _seconds("aig_policy_duration_seconds", "Time that judging a request takes.", _FAST),
             _seconds("aig_audit_commit_duration_seconds", "Time of one commit of the audit log.", _FAST),
-            Family("aig_audit_commit_entries", "histogram", "Entries that share one commit.", bounds=_SIZES),
-            Family("aig_audit_queue_entries", "gauge", "Entries that wait for a commit."),
-            Family("aig_requests_in_flight", "gauge", "Requests in progress."),
-            Family("aig_held_bytes", "gauge", "Bytes of bodies that are held.", "where", ("memory", "disk")),
-            Family("aig_workers_stalled", "counter", "Data workers replaced because their event loop stood still."),
-            Family("aig_metrics_lost", "counter", "Series that are not counted for want of space."),
+            MetricFamily("aig_audit_commit_entries", "histogram", "Entries that share one commit.", bounds=_SIZES),
+            MetricFamily("aig_audit_queue_entries", "gauge", "Entries that wait for a commit."),
+            MetricFamily("aig_requests_in_flight", "gauge", "Requests in progress."),
+            MetricFamily("aig_held_bytes", "gauge", "Bytes of bodies that are held.", "where", ("memory", "disk")),
+            MetricFamily(
+                "aig_workers_stalled", "counter", "Data workers replaced because their event loop stood still."
+            ),
+            MetricFamily("aig_metrics_lost", "counter", "Series that are not counted for want of space."),
         ),
     ),
 }

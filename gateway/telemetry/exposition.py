@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, Family, Kind
+from gateway.telemetry.catalogue import KINDS, MAX_LIMITED, BlockKind, MetricFamily
 from gateway.telemetry.collection import Key, Totals
 
 OTHER = "other"
@@ -97,7 +97,7 @@ class _Collected(Collector):
             yield gauge
 
 
-def _metric(family: Family, kind: Kind, blocks: Sequence[tuple[tuple[str, ...], list[int]]]) -> Metric:
+def _metric(family: MetricFamily, kind: BlockKind, blocks: Sequence[tuple[tuple[str, ...], list[int]]]) -> Metric:
     if family.type == "histogram":
         histogram = HistogramMetricFamily(family.name, family.help, labels=kind.labels)
         bounds = [*(repr(round(float(bound * family.unit), 9)) for bound in family.bounds), "+Inf"]

@@ -27,7 +27,7 @@ from gateway.identity.signatures import Signed
 from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Link, Token
-from gateway.identity.workload import Issuer, Purpose
+from gateway.identity.workload import Purpose, WorkloadIssuer
 from gateway.registry.port import AgentRow, Epochs, RegistryPort
 from gateway.tokens.form import TYPES, Refusal, TokenRequest
 from gateway.tokens.issuer_keys import IssuerKeys
@@ -247,7 +247,7 @@ class Grants:
         facts = {"issuer": issuer.id, "issuer_name": issuer.name}
         return replace(own, expires=min(own.expires, found.expires), facts=facts, person=person)
 
-    async def _issuer_of(self, compact: Compact, purpose: Purpose, organization: str | None = None) -> Issuer:
+    async def _issuer_of(self, compact: Compact, purpose: Purpose, organization: str | None = None) -> WorkloadIssuer:
         """The registered issuer that a token names; raises `InvalidTokenError`, also if it is for the other purpose.
 
         The registry lets no two have the same issuer and audience; a token for several audiences may name two. Those of
@@ -262,7 +262,7 @@ class Grants:
             raise InvalidTokenError("workload" if purpose == "persons" else "person")
         return found[0]
 
-    async def _keys_of(self, issuer: workload.Issuer, compact: jose.Compact) -> tuple[jose.Key, ...]:
+    async def _keys_of(self, issuer: workload.WorkloadIssuer, compact: jose.Compact) -> tuple[jose.Key, ...]:
         try:
             return await self._issuers.of(issuer, compact.kid)
         except Denied as denied:

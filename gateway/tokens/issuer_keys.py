@@ -21,7 +21,7 @@ from yarl import URL
 from gateway.errors import Denied, GatewayError
 from gateway.identity import jose
 from gateway.identity.jose import Key
-from gateway.identity.workload import Issuer
+from gateway.identity.workload import WorkloadIssuer
 from gateway.outbound import addresses
 from gateway.outbound.client import Outgoing
 from gateway.outbound.fetch import fetch
@@ -52,7 +52,7 @@ class _Kept:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-def reach_of(issuer: Issuer, url: str) -> str | None:
+def reach_of(issuer: WorkloadIssuer, url: str) -> str | None:
     """The addresses from which keys may be fetched there; None if they may not be fetched there at all.
 
     By https, or from this machine if an operator has said that it is meant. An issuer elsewhere must not have the
@@ -73,7 +73,7 @@ class IssuerKeys:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, str], _Kept] = {}
 
-    async def of(self, issuer: Issuer, kid: str | None) -> tuple[Key, ...]:
+    async def of(self, issuer: WorkloadIssuer, kid: str | None) -> tuple[Key, ...]:
         """The keys of an issuer, with the one of this name if it has it. Raises `Denied` if none can be had."""
         place = (issuer.id, issuer.jwks_url, issuer.jwks)
         kept = self._kept.get(place)
@@ -107,7 +107,7 @@ class IssuerKeys:
         known = kid is None or any(each.kid == kid for each in kept.keys)
         return not known and now - kept.tried >= UNKNOWN_SECONDS
 
-    async def _fetch(self, issuer: Issuer, kept: _Kept) -> None:
+    async def _fetch(self, issuer: WorkloadIssuer, kept: _Kept) -> None:
         kept.tried = time.monotonic()
         try:
             async with asyncio.timeout(_SECONDS):
@@ -121,7 +121,7 @@ class IssuerKeys:
         else:
             kept.fetched, kept.fault = kept.tried, ""
 
-    async def _discovered(self, issuer: Issuer) -> str:
+    async def _discovered(self, issuer: WorkloadIssuer) -> str:
         """Return the URL of the issuer's keys, from its metadata (OpenID Connect Discovery, section 4)."""
         document: Any = orjson.loads(await self._get(issuer, issuer.issuer.rstrip("/") + _DISCOVERY))
         if not isinstance(document, dict) or document.get("issuer") != issuer.issuer:
@@ -131,7 +131,7 @@ class IssuerKeys:
             raise ValueError("its discovery document has no jwks_uri")
         return url
 
-    async def _get(self, issuer: Issuer, url: str) -> bytes:
+    async def _get(self, issuer: WorkloadIssuer, url: str) -> bytes:
         reach = reach_of(issuer, url)
         if reach is None:
             raise ValueError("keys are fetched by https only")

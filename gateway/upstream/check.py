@@ -24,7 +24,7 @@ from gateway.identity.key_scope import MODEL_LIST
 from gateway.outbound.addresses import RefusedAddressError
 from gateway.outbound.client import Outgoing, UpstreamClient
 from gateway.outbound.fetch import fetch
-from gateway.upstream.providers.base import Endpoint, Head, plain_url
+from gateway.upstream.providers.base import Endpoint, RequestHead, plain_url
 from gateway.upstream.routing import Destination
 
 CONNECT_SECONDS: Final = 10.0
@@ -96,7 +96,7 @@ def _list_of_models(upstream: Destination, secret: str | None) -> Outgoing | Non
         return None
     # Azure's older path demands the date of a version.
     path, route = next((each for each in listing if "/v1/" in each[0]), listing[0])
-    head = Head({name: value for name, value in _WHOLE.items() if name in route.query})
+    head = RequestHead({name: value for name, value in _WHOLE.items() if name in route.query})
     call = provider.read(Endpoint(upstream.name, route, path), head, b"")
     return provider.prepare(call, upstream.base_url, secret, upstream.headers)
 

@@ -16,7 +16,7 @@ import orjson
 from gateway.call import Call
 from gateway.frozen import frozen
 from gateway.identity.key_scope import KeyScope
-from gateway.upstream.taps import MAX_DOCUMENT_BYTES, Report, json_object
+from gateway.upstream.taps import MAX_DOCUMENT_BYTES, ProviderReport, json_object
 
 
 @frozen()
@@ -53,7 +53,7 @@ class ListTap:
         self._strict = strict
         self._chunks: list[bytes] = []
         self.kept = 0
-        self.report = Report()
+        self.report = ProviderReport()
         self.ended = False
 
     def forget(self) -> bool:

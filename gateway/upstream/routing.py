@@ -82,7 +82,7 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PoolMember:
     """An upstream (its id) of a pool. A tier is tried when all before it failed; within one, weights draw the order."""
 
     upstream: str
@@ -98,7 +98,7 @@ class Pool:
     organization: str
     name: str
     default: bool
-    members: tuple[Member, ...]
+    members: tuple[PoolMember, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Choices:
     """The second half of a request to a pool: its members that serve the request, and what it means at each."""
 
     pool: str
-    members: tuple[tuple[Member, Match], ...]
+    members: tuple[tuple[PoolMember, Match], ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -243,7 +243,7 @@ def _without_version(destination: Destination, method: str, path: str) -> Match 
 _WAYS = (_match, _own, _without_version)
 
 
-def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: str, path: str) -> Choices | None:
+def _choices(pool: Pool, members: Iterable[tuple[PoolMember, Destination]], method: str, path: str) -> Choices | None:
     """The match of a request to a pool at each of these members that serves it; None if none does.
 
     A request must be the same one at all of them: what one member's route lets through, all others let through too.
@@ -258,9 +258,9 @@ def _choices(pool: Pool, members: Iterable[tuple[Member, Destination]], method: 
 
 
 def _matches(
-    members: Iterable[tuple[Member, Destination]], match_at: Callable[[Destination], Match | None]
-) -> list[tuple[Member, Match]]:
-    found: list[tuple[Member, Match]] = []
+    members: Iterable[tuple[PoolMember, Destination]], match_at: Callable[[Destination], Match | None]
+) -> list[tuple[PoolMember, Match]]:
+    found: list[tuple[PoolMember, Match]] = []
     for member, destination in members:
         match = match_at(destination)
         if match is not None and (not found or _alike(found[0][1], match)):

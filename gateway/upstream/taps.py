@@ -33,7 +33,7 @@ class TooManyValuesError(ValueError):
 
 
 @dataclass(slots=True)
-class Report:
+class ProviderReport:
     """The facts that a provider reports in its answer."""
 
     usage: Usage | None = None
@@ -74,20 +74,20 @@ class Event(enum.Enum):
     PERHAPS_LAST = enum.auto()
 
 
-ReadDocument = Callable[[dict[str, Any], Report], None]
-ReadEvent = Callable[[bytes, Report], Event]
-Silent = Callable[[bytes, Report], bool]
+ReadDocument = Callable[[dict[str, Any], ProviderReport], None]
+ReadEvent = Callable[[bytes, ProviderReport], Event]
+Silent = Callable[[bytes, ProviderReport], bool]
 """True if `ReadEvent` would show every event in these bytes and read nothing from them."""
 
 
-def nothing(document: dict[str, Any], report: Report) -> None:
+def nothing(document: dict[str, Any], report: ProviderReport) -> None:
     """Read a document that reports nothing."""
 
 
 class Tap(Protocol):
     """One response on its way through. `feed` may raise `sse.EventTooLargeError`."""
 
-    report: Report
+    report: ProviderReport
     # The head is sent before the body begins, and the body may become shorter.
     streaming: bool
     # The answer is complete: a stream's terminal event was seen, a document was read to its end.
@@ -127,7 +127,7 @@ class DocumentTap:
         self._whole = not opaque  # true if the copy has everything until now
         self.kept = 0
         self._held = b""
-        self.report = Report()
+        self.report = ProviderReport()
         self.ended = False
 
     def forget(self) -> bool:
@@ -222,7 +222,7 @@ class EventTap:
         self._silent = silent
         self._splitter = sse.EventSplitter()
         self._held = bytearray()  # grows in place: a million comments may follow what may be the last event
-        self.report = Report()
+        self.report = ProviderReport()
         self.ended = False
 
     @property

@@ -81,7 +81,7 @@ def asks_a_model(call: Call) -> bool:
     return call.model is not None or bool(call.references)
 
 
-class Kept(NamedTuple):
+class KeptState(NamedTuple):
     """The provider's state of an earlier call: the model that it asked, and the tokens that it has used."""
 
     model: str
@@ -125,7 +125,7 @@ MAKERS: Final = frozenset({"openai", "anthropic", "gemini", "vertex"})
 """The names of models mean something at these. A deployment of Azure has any name, and so have others' models."""
 
 
-def of(call: Call, kept: Kept | None = None, *, preset: str = "openai") -> Bound:
+def of(call: Call, kept: KeptState | None = None, *, preset: str = "openai") -> Bound:
     """The bound of a call, as it will be forwarded. `kept` is what the response has used that it continues.
 
     All of that may be input of this call, but no more, if it asks the same model: others make other tokens of it.
@@ -169,7 +169,7 @@ def unbounded(call: Call) -> str:
 _IN_THE_WINDOW: Final = frozenset({"image", "audio", "video", "file", "response", "conversation", "item", "message"})
 
 
-def _rest(call: Call, found: media.Found | None) -> list[str]:
+def _rest(call: Call, found: media.FoundMedia | None) -> list[str]:
     """The kinds of content and of state in a call of which nothing but its model's window can say how much they are."""
     rest = sorted({each.kind for each in call.references})
     if found is None:

@@ -42,7 +42,7 @@ _CURRENCIES = ("amount_currency", "currency")
 COUNTS: Final = ("requests", "input", "output", "cost")
 
 
-class Place(NamedTuple):
+class InvoiceUnit(NamedTuple):
     """The unit for which two sums are compared. `day` is empty if the file has no days."""
 
     day: str
@@ -63,10 +63,10 @@ class Charged:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class InvoiceDifference:
     """One count of one day and model that is not the same. A side that has nothing of the model is None."""
 
-    place: Place
+    place: InvoiceUnit
     what: str
     charged: int | None
     used: int | None
@@ -79,7 +79,7 @@ class Invoice:
     `days` and `models` say whether the rows are of single ones: sums of all have an empty name.
     """
 
-    charged: Mapping[Place, Charged]
+    charged: Mapping[InvoiceUnit, Charged]
     columns: Mapping[str, Sequence[str]]
     days: bool
     models: bool
@@ -103,7 +103,7 @@ def read(raw: bytes, source: str, month: str, model_of: Callable[[str], str]) ->
         raise _bad(source, "it is empty")
     at = {_plain(name): index for index, name in reversed(list(enumerate(rows[0])))}
     columns = _columns(at, source)
-    charged: dict[Place, Charged] = {}
+    charged: dict[InvoiceUnit, Charged] = {}
     left_out = 0
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(rows[0]):
@@ -121,13 +121,15 @@ def read(raw: bytes, source: str, month: str, model_of: Callable[[str], str]) ->
         values = {what: [cells[each] for each in columns[what]] for what in COUNTS if what in columns}
         if not any(cell for each in values.values() for cell in each):
             continue  # a day without use
-        one = charged.setdefault(Place(day, model), Charged())
+        one = charged.setdefault(InvoiceUnit(day, model), Charged())
         for what, given in values.items():
             one.add(what, sum(_number(each, what, source, place) for each in given))
     return Invoice(charged, columns, "date" in columns, any(place.model for place in charged), left_out)
 
 
-def differences(invoice: Invoice, used: Mapping[Place, Charged], tolerance_nanousd: int) -> list[Difference]:
+def differences(
+    invoice: Invoice, used: Mapping[InvoiceUnit, Charged], tolerance_nanousd: int
+) -> list[InvoiceDifference]:
     """The differences, in the order of days and models. Costs may differ by the tolerance in each row."""
     found = []
     for place in sorted({*invoice.charged, *used}):
@@ -139,7 +141,7 @@ def differences(invoice: Invoice, used: Mapping[Place, Charged], tolerance_nanou
             own = None if ours is None else getattr(ours, what)
             apart = abs((charged or 0) - (own or 0))
             if apart > (tolerance_nanousd if what == "cost" else 0):
-                found.append(Difference(place, what, charged, own))
+                found.append(InvoiceDifference(place, what, charged, own))
     return found
 
 

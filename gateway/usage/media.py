@@ -32,7 +32,7 @@ _ARGUMENTS: Final = frozenset({"input", "args", "arguments", "parameters", "inpu
 _DEFINITIONS: Final = frozenset({"tools", "functions", "response_format", "text", "tool_choice", "metadata"})
 
 
-class Found(NamedTuple):
+class FoundMedia(NamedTuple):
     """The media of a body: `body` is without it. `kinds` were found, and `unbounded` of them have no bound."""
 
     body: dict[str, Any]
@@ -50,7 +50,7 @@ class _Part(NamedTuple):
     detail: str = ""
 
 
-def find(call: Call) -> Found:
+def find(call: Call) -> FoundMedia:
     """The images and documents of a call that has some."""
     assert call.body is not None
     shape = _SHAPES.get(call.provider)
@@ -79,7 +79,7 @@ def find(call: Call) -> Found:
         return {}
 
     body = {name: value if name in _DEFINITIONS else without(value) for name, value in call.body.items()}
-    return Found(body, tokens, frozenset(kinds), frozenset(unbounded))
+    return FoundMedia(body, tokens, frozenset(kinds), frozenset(unbounded))
 
 
 # --- Shapes: how an API writes an image or a document --------------------------------------------------------------

@@ -42,7 +42,7 @@ _DOCUMENT = frozenset({"$schema", "v", "version", "source", "date", "providers",
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class PriceFile:
     """One file, read. `organizations` and `upstreams` are empty in the table itself."""
 
     version: str
@@ -70,7 +70,7 @@ def load(settings: Settings) -> PriceTable:
     )
 
 
-def newest(updated: Path) -> Document:
+def newest(updated: Path) -> PriceFile:
     """The table that was updated, or the one that ships with the package if that is newer or the only one."""
     own = shipped()
     if not updated.exists():
@@ -80,12 +80,12 @@ def newest(updated: Path) -> Document:
 
 
 @functools.cache
-def shipped() -> Document:
+def shipped() -> PriceFile:
     """The table that comes with the package."""
     return read(importlib.resources.files(__package__).joinpath(SHIPPED).read_bytes(), SHIPPED)
 
 
-def own_prices(path: Path, table: Document) -> Document:
+def own_prices(path: Path, table: PriceFile) -> PriceFile:
     """An operator's own prices. The version has the digest of the file, so that no two contents share one."""
     raw = _bytes_of(path)
     found = read(raw, str(path), own=hashlib.sha256(raw).hexdigest()[:12])
@@ -104,7 +104,7 @@ def own_prices(path: Path, table: Document) -> Document:
     return found
 
 
-def read(raw: bytes, source: str, own: str = "") -> Document:
+def read(raw: bytes, source: str, own: str = "") -> PriceFile:
     """The document in these bytes. `own` is the digest of an operator's file; `source` names the file in errors."""
     try:
         document = json.loads(raw, parse_float=Decimal, object_pairs_hook=_unique)
@@ -125,7 +125,7 @@ def read(raw: bytes, source: str, own: str = "") -> Document:
         organizations[name] = OwnPrices(
             reader.lists(node, where, "upstreams", name), reader.lists(node, where, "providers", name)
         )
-    return Document(
+    return PriceFile(
         version=reader.version,
         date=reader.text(document, "", "date", default=""),
         source=reader.text(document, "", "source", default=""),

@@ -21,7 +21,7 @@ from gateway.audit.log_reader import LogIndex
 from gateway.pauses import Pauses
 from gateway.storage import database_files
 from gateway.usage import traffic
-from gateway.usage.totals import ZERO, Counts, Subject, counts_of, subject_of
+from gateway.usage.totals import ZERO, UsageCounts, UsageSubject, counts_of, subject_of
 from gateway.usage.traffic import Traffic
 
 MINUTE: Final = 60
@@ -31,8 +31,8 @@ NAME: Final = "usage.db"
 _SCHEMA: Final = 2
 _BATCH = 5000
 _BUSY_SECONDS = 60.0
-_DIMENSIONS: Final = Subject._fields
-_COUNTS: Final = Counts._fields
+_DIMENSIONS: Final = UsageSubject._fields
+_COUNTS: Final = UsageCounts._fields
 
 # Providers may report anything, and integers of databases have 64 bits: what was added up stops here.
 _MOST: Final = 2**62
@@ -91,7 +91,7 @@ class Rollup:
 
     def rows(
         self, span: int, since: int, until: int, dimensions: Sequence[str], only: Mapping[str, str], *, times: bool
-    ) -> Iterator[tuple[int, tuple[str, ...], Counts]]:
+    ) -> Iterator[tuple[int, tuple[str, ...], UsageCounts]]:
         """The sums by these members of a subject from one start on and before another, with the start if `times`.
 
         `only` are members of a subject that must have a value.
@@ -109,7 +109,7 @@ class Rollup:
         for row in self._db.execute(query, (span, since, until, *only.values())):
             if row[-1] is not None:  # there was something to add up
                 upper, lower = row[len(columns) : -len(_COUNTS)], row[-len(_COUNTS) :]
-                counts = Counts(*((high << _HALF) + low for high, low in zip(upper, lower, strict=True)))
+                counts = UsageCounts(*((high << _HALF) + low for high, low in zip(upper, lower, strict=True)))
                 yield row[0], row[1 : len(columns)], counts
 
     def traffic(
@@ -158,7 +158,7 @@ class Rollup:
 
         Nothing is added if it was read further meanwhile.
         """
-        sums: dict[tuple[int, int, Subject], Counts] = {}
+        sums: dict[tuple[int, int, UsageSubject], UsageCounts] = {}
         names: dict[str, str] = {}
         pause = Pauses()  # a running gateway's log is written by another thread of the same process
         for call in found:
@@ -188,7 +188,7 @@ class Rollup:
             self._db.executemany("INSERT OR REPLACE INTO agent VALUES (?, ?)", names.items())
             self._db.execute("UPDATE cursor SET position = ?, event = ?", (position, event))
 
-    def _id(self, subject: Subject) -> int:
+    def _id(self, subject: UsageSubject) -> int:
         marks = ", ".join("?" * len(subject))
         names = ", ".join(_DIMENSIONS)
         self._db.execute(f"INSERT OR IGNORE INTO subject ({names}) VALUES ({marks})", subject)  # noqa: S608
@@ -290,9 +290,9 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def naive(log: LogIndex, since_ns: int, until_ns: int) -> dict[Subject, Counts]:
+def naive(log: LogIndex, since_ns: int, until_ns: int) -> dict[UsageSubject, UsageCounts]:
     """The same sums for any two times, read from the log itself: slow, for parts of a minute and to check by."""
-    found: dict[Subject, Counts] = {}
+    found: dict[UsageSubject, UsageCounts] = {}
     for call in completions.between(log, since_ns, until_ns):
         subject = subject_of(call)
         found[subject] = found.get(subject, ZERO).plus(counts_of(call))

@@ -25,7 +25,7 @@ _NEVER: Final = [-1], 0.0
 _COUNTERS: Final = 2 + len(USED)  # where those of `VALUES` end that say what is used
 
 
-class Standing:
+class StandingBalances:
     """The balances of one data directory as one worker sees them; may be used from several threads.
 
     `shown` gives those that the worker's own commits left (`AuditWriter.balances`); others are read from the database.

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from gateway.audit.completions import Completion
 
 
-class Subject(NamedTuple):
+class UsageSubject(NamedTuple):
     """The subject of usage. `agent` is an id, whose name is kept apart: names can be given again."""
 
     organization: str
@@ -24,7 +24,7 @@ class Subject(NamedTuple):
     """The model that has answered, as the provider calls it; empty if it did not say."""
 
 
-class Counts(NamedTuple):
+class UsageCounts(NamedTuple):
     """How much. `priced` are the requests whose cost is known."""
 
     requests: int = 0
@@ -43,16 +43,16 @@ class Counts(NamedTuple):
     def tokens(self) -> tuple[int, int]:
         return self.input, self.output
 
-    def plus(self, other: Counts) -> Counts:
-        return Counts(*map(sum, zip(self, other, strict=True)))
+    def plus(self, other: UsageCounts) -> UsageCounts:
+        return UsageCounts(*map(sum, zip(self, other, strict=True)))
 
 
-ZERO: Final = Counts()
+ZERO: Final = UsageCounts()
 
 
-def subject_of(call: Completion) -> Subject:
+def subject_of(call: Completion) -> UsageSubject:
     text = {name: value for name, value in call.decided.items() if isinstance(value, str)}.get
-    return Subject(
+    return UsageSubject(
         organization=call.organization,
         team=text("team", ""),
         agent=str(call.completed.get("agent") or ""),
@@ -63,12 +63,12 @@ def subject_of(call: Completion) -> Subject:
     )
 
 
-def counts_of(call: Completion) -> Counts:
+def counts_of(call: Completion) -> UsageCounts:
     def count(name: str) -> int:
         value = call.completed.get(name)
         return value if isinstance(value, int) and value > 0 else 0
 
-    return Counts(
+    return UsageCounts(
         requests=1,
         priced=int("cost_nanousd" in call.completed),
         input=count("input_tokens"),

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
-from gateway.audit.completions import Completion, Refusal
+from gateway.audit.completions import Completion, RefusedRequests
 from gateway.usage.totals import counts_of, subject_of
 
 HOUR: Final = 3600
@@ -62,7 +62,7 @@ class Traffic(NamedTuple):
     cost_nanousd: int
 
 
-def rows_of(calls: Iterable[Completion], refusals: Iterable[Refusal]) -> Iterator[tuple[str | int, ...]]:
+def rows_of(calls: Iterable[Completion], refusals: Iterable[RefusedRequests]) -> Iterator[tuple[str | int, ...]]:
     """The rows by which these are added (`ADD`)."""
     found: defaultdict[tuple[str, str, str, int, Fate, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for call in calls:

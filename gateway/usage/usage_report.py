@@ -10,15 +10,15 @@ from typing import Final
 
 from gateway.audit.log_reader import LogIndex
 from gateway.usage.rollup import HOUR, MINUTE, Rollup, naive
-from gateway.usage.totals import ZERO, Counts, Subject
+from gateway.usage.totals import ZERO, UsageCounts, UsageSubject
 
 UNITS: Final = ("minute", "hour", "day", "month")
-DIMENSIONS: Final = Subject._fields
+DIMENSIONS: Final = UsageSubject._fields
 _NS: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class UsageQuestion:
     """A question: usage from one time on and before another one, by these units and members of a subject.
 
     `only` are members of a subject that must have a value. Times are nanoseconds since 1970.
@@ -32,23 +32,23 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UsageRow:
     """One line of an answer: a value for each member that was asked for, and how much."""
 
     key: tuple[str, ...]
-    counts: Counts
+    counts: UsageCounts
 
 
-def answer(question: Question, rollup: Rollup, log: LogIndex) -> list[Row]:
+def answer(question: UsageQuestion, rollup: Rollup, log: LogIndex) -> list[UsageRow]:
     """The rows, in the order of time and then of names.
 
     Whole minutes or hours come from the sums; parts of a minute at both ends from the log itself.
     """
     dimensions = [name for name in question.by if name not in UNITS]
     units = [name for name in question.by if name in UNITS]
-    found: dict[tuple[str, ...], Counts] = {}
+    found: dict[tuple[str, ...], UsageCounts] = {}
 
-    def add(start: int, values: Mapping[str, str], counts: Counts) -> None:
+    def add(start: int, values: Mapping[str, str], counts: UsageCounts) -> None:
         when = {unit: label(start, unit, question.zone) for unit in units}
         key = tuple(when[name] if name in when else values[name] for name in question.by)
         found[key] = found.get(key, ZERO).plus(counts)
@@ -72,7 +72,7 @@ def answer(question: Question, rollup: Rollup, log: LogIndex) -> list[Row]:
                 named = subject._asdict()
                 if all(named[name] == value for name, value in question.only.items()):
                     add(since_ns // _NS, named, counts)
-    return [Row(key, found[key]) for key in sorted(found)]
+    return [UsageRow(key, found[key]) for key in sorted(found)]
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -101,7 +101,7 @@ def begin(at_ns: int, unit: str, zone: tzinfo) -> int:
     return int(when.timestamp()) * _NS
 
 
-def _in_hours(question: Question, since: int, until: int) -> bool:
+def _in_hours(question: UsageQuestion, since: int, until: int) -> bool:
     """True if sums of hours are fine enough: for both ends, the units and the zone."""
     if since % HOUR or until % HOUR or "minute" in question.by:
         return False

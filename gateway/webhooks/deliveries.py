@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.registry.documents import age, parse_time
-from gateway.runtime.store import RuntimeStore, Transaction, seen
+from gateway.runtime.store import RuntimeStore, StoreTransaction, seen
 
 MOST: Final = 200
 GIVEN_UP_SECONDS: Final = 3 * 86400
@@ -22,7 +22,7 @@ _LAST_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class WebhookState:
     """The state of a webhook. A time of 0 is never; `failures` are those in a row; `waiting` events are undelivered."""
 
     failures: int = 0
@@ -33,7 +33,7 @@ class State:
     waiting: int = 0
 
 
-def state_document(state: State) -> dict[str, Any]:
+def state_document(state: WebhookState) -> dict[str, Any]:
     """A state for programs, with times of None for never (`registry/documents.py` writes them)."""
     return {
         "waiting": state.waiting,
@@ -45,10 +45,10 @@ def state_document(state: State) -> dict[str, Any]:
     }
 
 
-def state_of(document: Mapping[str, Any]) -> State:
+def state_of(document: Mapping[str, Any]) -> WebhookState:
     """The way back from `state_document`, as JSON has it."""
     success, failure = (parse_time(document[name]) if document[name] else 0 for name in ("success", "failure"))
-    return State(
+    return WebhookState(
         failures=document["failures"],
         success_ns=success,
         error_ns=failure,
@@ -58,7 +58,7 @@ def state_of(document: Mapping[str, Any]) -> State:
     )
 
 
-def fares(state: State, now_ns: int) -> str:
+def fares(state: WebhookState, now_ns: int) -> str:
     """Describe the deliveries to a webhook in a few words."""
     good = f"accepted {age(now_ns - state.success_ns)} ago" if state.success_ns else "none yet"
     if state.failures:
@@ -137,7 +137,7 @@ class Deliveries:
         return failed
 
 
-def _add(made: Transaction, webhook: str, positions: Sequence[int], position: int, now_ns: int) -> None:
+def _add(made: StoreTransaction, webhook: str, positions: Sequence[int], position: int, now_ns: int) -> None:
     made.run_for(
         "INSERT OR IGNORE INTO delivery (receiver, position, first_ns) VALUES (?, ?, ?)",
         [(webhook, each, now_ns) for each in positions],
@@ -148,13 +148,13 @@ def _add(made: Transaction, webhook: str, positions: Sequence[int], position: in
     )
 
 
-def _delivered(made: Transaction, done: Outcome) -> None:
+def _delivered(made: StoreTransaction, done: Outcome) -> None:
     key = done.webhook, done.position
     made.run("DELETE FROM delivery WHERE receiver = ? AND position = ?", key)
     made.run("UPDATE receiver SET failures = 0, next_ns = 0, success_ns = ? WHERE id = ?", (done.time_ns, done.webhook))
 
 
-def _failed(made: Transaction, done: Outcome) -> bool:
+def _failed(made: StoreTransaction, done: Outcome) -> bool:
     """Note that an attempt has failed. True if it was the last one: the event is given up."""
     key = done.webhook, done.position
     where = "WHERE receiver = ? AND position = ?"
@@ -181,18 +181,18 @@ def _failed(made: Transaction, done: Outcome) -> bool:
     return bool(given_up)
 
 
-def _keep_only(made: Transaction, receivers: Sequence[str]) -> None:
+def _keep_only(made: StoreTransaction, receivers: Sequence[str]) -> None:
     """Forget what belongs to receivers that were removed."""
     marks = ", ".join("?" * len(receivers))
     made.run(f"DELETE FROM receiver WHERE id NOT IN ({marks})", receivers)  # noqa: S608
     made.run(f"DELETE FROM delivery WHERE receiver NOT IN ({marks})", receivers)  # noqa: S608
 
 
-def states(path: Path) -> dict[str, State]:
+def states(path: Path) -> dict[str, WebhookState]:
     """Return the state of every webhook, by id; empty if none ever followed the log."""
     rows = seen(
         path,
         "SELECT id, failures, success_ns, error_ns, error, given_up, "
         "(SELECT count(*) FROM delivery WHERE receiver = id) FROM receiver",
     )
-    return {identifier: State(*values) for identifier, *values in rows}
+    return {identifier: WebhookState(*values) for identifier, *values in rows}

@@ -49,7 +49,7 @@ async def send(url: str, reach: str, secret: str, event_id: str, body: bytes) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class DeliveryTrial:
     """The outcome: `error` says why the receiver has not accepted it, and is empty if it has."""
 
     webhook: str
@@ -60,7 +60,7 @@ class Trial:
     milliseconds: int
 
 
-def try_out(registry: Registry, vault: Vault, organization: str, webhook: str) -> Trial:
+def try_out(registry: Registry, vault: Vault, organization: str, webhook: str) -> DeliveryTrial:
     """Send it and wait for the answer, at most as long as a delivery waits. Call it from a thread without a loop."""
     [found] = followed(registry, organization, webhook)
     secret = vault.open(found.sealed, found.place)
@@ -68,4 +68,4 @@ def try_out(registry: Registry, vault: Vault, organization: str, webhook: str) -
     body = events.body(events.TEST, began, {"organization": found.organization, "webhook": found.id})
     error = asyncio.run(send(found.url, found.reach, secret, event_id, body))
     milliseconds = (time.time_ns() - began) // 1_000_000
-    return Trial(found.id, found.url, event_id, not error, error, milliseconds)
+    return DeliveryTrial(found.id, found.url, event_id, not error, error, milliseconds)

@@ -156,10 +156,10 @@ _COUNTABLE: Final = t.union(t.STRING, t.array(t.ANY), t.object_(), t.set_(t.ANY)
 _COUNTED: Final = " or ".join(f"{{0}}.__class__ is {cls}" for cls in ("list", "str", "dict"))
 
 BUILTINS: Final = (
-    Builtin("count", t.Function((_COUNTABLE,), t.NUMBER), count, inline=InPlace("len({0})", (None,), _COUNTED)),
-    Builtin("max", t.Function((_ITEMS,), t.ANY), max_, context=True),
-    Builtin("min", t.Function((_ITEMS,), t.ANY), min_, context=True),
-    Builtin("product", t.Function((_NUMBERS,), t.NUMBER), product, context=True),
-    Builtin("sort", t.Function((_ITEMS,), t.array(t.ANY)), sort_, context=True),
-    Builtin("sum", t.Function((_NUMBERS,), t.NUMBER), sum_, context=True),
+    Builtin("count", t.FunctionType((_COUNTABLE,), t.NUMBER), count, inline=InPlace("len({0})", (None,), _COUNTED)),
+    Builtin("max", t.FunctionType((_ITEMS,), t.ANY), max_, context=True),
+    Builtin("min", t.FunctionType((_ITEMS,), t.ANY), min_, context=True),
+    Builtin("product", t.FunctionType((_NUMBERS,), t.NUMBER), product, context=True),
+    Builtin("sort", t.FunctionType((_ITEMS,), t.array(t.ANY)), sort_, context=True),
+    Builtin("sum", t.FunctionType((_NUMBERS,), t.NUMBER), sum_, context=True),
 )

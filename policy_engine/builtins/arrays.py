@@ -6,7 +6,7 @@ from typing import Final
 
 from policy_engine.builtins.operands import array, integer
 from policy_engine.builtins.table import Builtin, Context
-from policy_engine.types import ANY, NUMBER, Function
+from policy_engine.types import ANY, NUMBER, FunctionType
 from policy_engine.types import array as array_of
 from policy_engine.values import Value
 
@@ -44,8 +44,8 @@ def slice_(operand: Value, start: Value, stop: Value) -> Value:
 _ARRAY: Final = array_of(ANY)
 
 BUILTINS: Final = (
-    Builtin("array.concat", Function((_ARRAY, _ARRAY), _ARRAY), concat, context=True),
-    Builtin("array.flatten", Function((_ARRAY,), _ARRAY), flatten, context=True),
-    Builtin("array.reverse", Function((_ARRAY,), _ARRAY), reverse),
-    Builtin("array.slice", Function((_ARRAY, NUMBER, NUMBER), _ARRAY), slice_),
+    Builtin("array.concat", FunctionType((_ARRAY, _ARRAY), _ARRAY), concat, context=True),
+    Builtin("array.flatten", FunctionType((_ARRAY,), _ARRAY), flatten, context=True),
+    Builtin("array.reverse", FunctionType((_ARRAY,), _ARRAY), reverse),
+    Builtin("array.slice", FunctionType((_ARRAY, NUMBER, NUMBER), _ARRAY), slice_),
 )

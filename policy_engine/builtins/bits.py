@@ -46,12 +46,12 @@ def _shift(bits: Value, name: str) -> int:
     return shift
 
 
-_BINARY: Final = t.Function((t.NUMBER, t.NUMBER), t.NUMBER)
+_BINARY: Final = t.FunctionType((t.NUMBER, t.NUMBER), t.NUMBER)
 
 BUILTINS: Final = (
     Builtin("bits.and", _BINARY, and_),
     Builtin("bits.lsh", _BINARY, lsh),
-    Builtin("bits.negate", t.Function((t.NUMBER,), t.NUMBER), negate),
+    Builtin("bits.negate", t.FunctionType((t.NUMBER,), t.NUMBER), negate),
     Builtin("bits.or", _BINARY, or_),
     Builtin("bits.rsh", _BINARY, rsh),
     Builtin("bits.xor", _BINARY, xor),

@@ -75,11 +75,11 @@ def _is(name: str) -> Builtin:
     def check(value: Value) -> bool:
         return type_name(value) == name
 
-    return Builtin(f"is_{name}", t.Function((t.ANY,), t.BOOLEAN), check, cost=Cost.NOTHING)
+    return Builtin(f"is_{name}", t.FunctionType((t.ANY,), t.BOOLEAN), check, cost=Cost.NOTHING)
 
 
 BUILTINS: Final = (
-    Builtin("to_number", t.Function((t.union(t.NULL, t.BOOLEAN, t.NUMBER, t.STRING),), t.NUMBER), to_number),
+    Builtin("to_number", t.FunctionType((t.union(t.NULL, t.BOOLEAN, t.NUMBER, t.STRING),), t.NUMBER), to_number),
     *map(_is, ("array", "boolean", "null", "number", "object", "set", "string")),
-    Builtin("type_name", t.Function((t.ANY,), t.STRING), type_name, cost=Cost.NOTHING),
+    Builtin("type_name", t.FunctionType((t.ANY,), t.STRING), type_name, cost=Cost.NOTHING),
 )

@@ -13,7 +13,7 @@ from typing import Final
 from policy_engine.builtins.octets import to_bytes
 from policy_engine.builtins.operands import string
 from policy_engine.builtins.table import Builtin
-from policy_engine.types import BOOLEAN, STRING, Function
+from policy_engine.types import BOOLEAN, STRING, FunctionType
 from policy_engine.values import Value
 
 
@@ -40,14 +40,14 @@ def hmac_equal(first: Value, second: Value) -> Value:
 
 
 BUILTINS: Final = (
-    Builtin("crypto.hmac.equal", Function((STRING, STRING), BOOLEAN), hmac_equal),
+    Builtin("crypto.hmac.equal", FunctionType((STRING, STRING), BOOLEAN), hmac_equal),
     *(
-        Builtin(name, Function((STRING, STRING), STRING), _mac(name, algorithm))
+        Builtin(name, FunctionType((STRING, STRING), STRING), _mac(name, algorithm))
         for algorithm in ("md5", "sha1", "sha256", "sha512")
         for name in (f"crypto.hmac.{algorithm}",)
     ),
     *(
-        Builtin(name, Function((STRING,), STRING), _digest(name, algorithm))
+        Builtin(name, FunctionType((STRING,), STRING), _digest(name, algorithm))
         for algorithm in ("md5", "sha1", "sha256")
         for name in (f"crypto.{algorithm}",)
     ),

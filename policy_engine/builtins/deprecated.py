@@ -46,21 +46,21 @@ def _cast(kind: str, result: t.Type) -> Builtin:
             wrong(f"cast_{kind}", 1, value, kind)
         return value
 
-    return Builtin(f"cast_{kind}", t.Function((t.ANY,), result), check, deprecated=True)
+    return Builtin(f"cast_{kind}", t.FunctionType((t.ANY,), result), check, deprecated=True)
 
 
 _ITEMS: Final = t.union(t.array(t.ANY), t.set_(t.ANY))
 _ANY_SET: Final = t.set_(t.ANY)
 
 BUILTINS: Final = (
-    Builtin("all", t.Function((_ITEMS,), t.BOOLEAN), all_, deprecated=True),
-    Builtin("any", t.Function((_ITEMS,), t.BOOLEAN), any_, deprecated=True),
-    Builtin("cast_array", t.Function((t.ANY,), t.array(t.ANY)), cast_array, deprecated=True),
+    Builtin("all", t.FunctionType((_ITEMS,), t.BOOLEAN), all_, deprecated=True),
+    Builtin("any", t.FunctionType((_ITEMS,), t.BOOLEAN), any_, deprecated=True),
+    Builtin("cast_array", t.FunctionType((t.ANY,), t.array(t.ANY)), cast_array, deprecated=True),
     _cast("boolean", t.BOOLEAN),
     _cast("null", t.NULL),
     _cast("object", t.object_()),
-    Builtin("cast_set", t.Function((t.ANY,), _ANY_SET), cast_set, deprecated=True),
+    Builtin("cast_set", t.FunctionType((t.ANY,), _ANY_SET), cast_set, deprecated=True),
     _cast("string", t.STRING),
-    Builtin("re_match", t.Function((t.STRING, t.STRING), t.BOOLEAN), re_match, context=True, deprecated=True),
-    Builtin("set_diff", t.Function((_ANY_SET, _ANY_SET), _ANY_SET), set_diff, context=True, deprecated=True),
+    Builtin("re_match", t.FunctionType((t.STRING, t.STRING), t.BOOLEAN), re_match, context=True, deprecated=True),
+    Builtin("set_diff", t.FunctionType((_ANY_SET, _ANY_SET), _ANY_SET), set_diff, context=True, deprecated=True),
 )

@@ -10,7 +10,7 @@ from policy_engine.builtins.octets import from_bytes, to_bytes
 from policy_engine.builtins.operands import string
 from policy_engine.builtins.table import Builtin
 from policy_engine.errors import BuiltinError
-from policy_engine.types import BOOLEAN, STRING, Function
+from policy_engine.types import BOOLEAN, STRING, FunctionType
 from policy_engine.values import Value, type_name
 
 
@@ -106,12 +106,12 @@ def hex_decode(operand: Value) -> Value:
         raise BuiltinError(f"hex.decode: {str(error).lower()}") from None
 
 
-_TEXT_TO_TEXT: Final = Function((STRING,), STRING)
+_TEXT_TO_TEXT: Final = FunctionType((STRING,), STRING)
 
 BUILTINS: Final = (
     Builtin("base64.decode", _TEXT_TO_TEXT, base64_decode),
     Builtin("base64.encode", _TEXT_TO_TEXT, base64_encode),
-    Builtin("base64.is_valid", Function((STRING,), BOOLEAN), base64_is_valid),
+    Builtin("base64.is_valid", FunctionType((STRING,), BOOLEAN), base64_is_valid),
     Builtin("base64url.decode", _TEXT_TO_TEXT, base64url_decode),
     Builtin("base64url.encode", _TEXT_TO_TEXT, base64url_encode),
     Builtin("base64url.encode_no_pad", _TEXT_TO_TEXT, base64url_encode_no_pad),

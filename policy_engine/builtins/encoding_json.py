@@ -8,7 +8,7 @@ from policy_engine.builtins import gojson
 from policy_engine.builtins.operands import object_, operand_error, shown, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, BOOLEAN, STRING, Function, Object
+from policy_engine.types import ANY, BOOLEAN, STRING, FunctionType, ObjectType
 from policy_engine.values import UNDEFINED, Value, sorted_items, type_name
 
 
@@ -63,11 +63,11 @@ def is_valid(ctx: Context, operand: Value) -> Value:
 
 _SHORT: Final = 256
 
-_OPTIONS: Final = Object((("indent", STRING), ("prefix", STRING), ("pretty", BOOLEAN)), (STRING, ANY))
+_OPTIONS: Final = ObjectType((("indent", STRING), ("prefix", STRING), ("pretty", BOOLEAN)), (STRING, ANY))
 
 BUILTINS: Final = (
-    Builtin("json.is_valid", Function((STRING,), BOOLEAN), is_valid, context=True),
-    Builtin("json.marshal", Function((ANY,), STRING), marshal, context=True),
-    Builtin("json.marshal_with_options", Function((ANY, _OPTIONS), STRING), marshal_with_options, context=True),
-    Builtin("json.unmarshal", Function((STRING,), ANY), unmarshal, context=True),
+    Builtin("json.is_valid", FunctionType((STRING,), BOOLEAN), is_valid, context=True),
+    Builtin("json.marshal", FunctionType((ANY,), STRING), marshal, context=True),
+    Builtin("json.marshal_with_options", FunctionType((ANY, _OPTIONS), STRING), marshal_with_options, context=True),
+    Builtin("json.unmarshal", FunctionType((STRING,), ANY), unmarshal, context=True),
 )

@@ -256,4 +256,4 @@ def _too_large(digits: str) -> bool:
     return any(int(digits[:end]) > _LARGEST for end in range(1, min(len(digits), 16)))
 
 
-BUILTINS: Final = (Builtin("sprintf", t.Function((t.STRING, t.array(t.ANY)), t.STRING), sprintf, context=True),)
+BUILTINS: Final = (Builtin("sprintf", t.FunctionType((t.STRING, t.array(t.ANY)), t.STRING), sprintf, context=True),)

@@ -245,9 +245,9 @@ def _literal(char: str) -> str:
 BUILTINS: Final = (
     Builtin(
         "glob.match",
-        t.Function((t.STRING, t.union(t.NULL, t.array(t.STRING)), t.STRING), t.BOOLEAN),
+        t.FunctionType((t.STRING, t.union(t.NULL, t.array(t.STRING)), t.STRING), t.BOOLEAN),
         match,
         context=True,
     ),
-    Builtin("glob.quote_meta", t.Function((t.STRING,), t.STRING), quote_meta),
+    Builtin("glob.quote_meta", t.FunctionType((t.STRING,), t.STRING), quote_meta),
 )

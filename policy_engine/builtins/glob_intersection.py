@@ -26,7 +26,7 @@ Ranges = tuple[tuple[int, int], ...]
 """Ranges of code points, sorted and not touching each other."""
 
 
-class Token(NamedTuple):
+class GlobToken(NamedTuple):
     """A set of characters and its repetition: `` for once, `+` or `*`."""
 
     ranges: Ranges
@@ -58,7 +58,7 @@ class _Overlaps:
         self._ctx = ctx
         self._known: dict[tuple[int, int], bool] = {}
 
-    def __call__(self, a: Token, b: Token) -> bool:
+    def __call__(self, a: GlobToken, b: GlobToken) -> bool:
         pair = (id(a.ranges), id(b.ranges))  # equal ones are the same
         found = self._known.get(pair)
         if found is None:
@@ -81,21 +81,21 @@ def _overlap(a: Ranges, b: Ranges) -> bool:
     return False
 
 
-def _simplified(tokens: list[Token]) -> list[Token]:
+def _simplified(tokens: list[GlobToken]) -> list[GlobToken]:
     """Neighbours that repeat the same characters become one."""
-    simple: list[Token] = []
+    simple: list[GlobToken] = []
     for token in tokens:
         last = simple[-1] if simple else None
         if last and last.flag and token.flag and last.ranges is token.ranges:
-            simple[-1] = Token(token.ranges, "+" if "+" in (last.flag, token.flag) else "*")
+            simple[-1] = GlobToken(token.ranges, "+" if "+" in (last.flag, token.flag) else "*")
         else:
             simple.append(token)
     return simple
 
 
 def _trimmed(
-    first: list[Token], second: list[Token], overlap: Callable[[Token, Token], bool]
-) -> tuple[list[Token], list[Token]] | None:
+    first: list[GlobToken], second: list[GlobToken], overlap: Callable[[GlobToken, GlobToken], bool]
+) -> tuple[list[GlobToken], list[GlobToken]] | None:
     """Both without their common plain tokens at the ends, of which one stays on each side; None if two differ."""
     start = 0
     while start < min(len(first), len(second)) and not first[start].flag and not second[start].flag:
@@ -121,7 +121,9 @@ class _Overlay:
     on until the rests match.
     """
 
-    def __init__(self, first: list[Token], second: list[Token], overlap: Callable[[Token, Token], bool]) -> None:
+    def __init__(
+        self, first: list[GlobToken], second: list[GlobToken], overlap: Callable[[GlobToken, GlobToken], bool]
+    ) -> None:
         self.tokens = (first, second)
         self.overlap = overlap
         sizes = (len(first) + 1, len(second) + 1)
@@ -176,8 +178,8 @@ class _Parser:
         self._known = known
         self._at = 0
 
-    def tokens(self, ctx: Context) -> list[Token]:
-        found: list[Token] = []
+    def tokens(self, ctx: Context) -> list[GlobToken]:
+        found: list[GlobToken] = []
         while self._at < len(self._text):
             if len(found) % _UNPAID == 0:
                 ctx.charge(_TOKEN * _UNPAID)
@@ -186,7 +188,7 @@ class _Parser:
             flag = ""
             if self._text[self._at : self._at + 1] in ("+", "*"):
                 flag, _ = self._next()
-            found.append(Token(self._known.setdefault(ranges, ranges), flag))
+            found.append(GlobToken(self._known.setdefault(ranges, ranges), flag))
         return found
 
     def _ranges(self, ctx: Context, char: str) -> Ranges:
@@ -260,4 +262,4 @@ def _merged(ranges: list[tuple[int, int]]) -> Ranges:
     return tuple(merged)
 
 
-BUILTINS: Final = (Builtin(_NAME, t.Function((t.STRING, t.STRING), t.BOOLEAN), globs_match, context=True),)
+BUILTINS: Final = (Builtin(_NAME, t.FunctionType((t.STRING, t.STRING), t.BOOLEAN), globs_match, context=True),)

@@ -144,9 +144,9 @@ _NODES: Final = t.union(t.array(t.ANY), t.set_(t.ANY))
 _GRAPH: Final = t.object_(t.ANY, _NODES)
 
 BUILTINS: Final = (
-    Builtin("graph.reachable", t.Function((_GRAPH, _NODES), t.set_(t.ANY)), reachable, context=True),
+    Builtin("graph.reachable", t.FunctionType((_GRAPH, _NODES), t.set_(t.ANY)), reachable, context=True),
     Builtin(
-        "graph.reachable_paths", t.Function((_GRAPH, _NODES), t.set_(t.array(t.ANY))), reachable_paths, context=True
+        "graph.reachable_paths", t.FunctionType((_GRAPH, _NODES), t.set_(t.array(t.ANY))), reachable_paths, context=True
     ),
-    Builtin("walk", t.Function((t.ANY,), t.Array((t.array(t.ANY), t.ANY))), walk, context=True, relation=True),
+    Builtin("walk", t.FunctionType((t.ANY,), t.ArrayType((t.array(t.ANY), t.ANY))), walk, context=True, relation=True),
 )

@@ -15,7 +15,7 @@ from policy_engine.builtins.json_paths import segments
 from policy_engine.builtins.operands import INT64_MAX, INT64_MIN, NUMBERS, array, frozen, int64, shown
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, STRING, Function, Object
+from policy_engine.types import ANY, STRING, FunctionType, ObjectType
 from policy_engine.types import array as array_of
 from policy_engine.values import UNDEFINED, Charge, Set, Value, equal, freeze, thaw, type_name
 
@@ -294,6 +294,6 @@ def _index(node: list[Value], key: Value) -> int:
 _NO_INDEX: Final = "the path names an element of an array by something else than an integer without leading zeros"
 
 
-_OPERATION: Final = Object((("op", STRING), ("path", ANY)), (ANY, ANY))
+_OPERATION: Final = ObjectType((("op", STRING), ("path", ANY)), (ANY, ANY))
 
-BUILTINS: Final = (Builtin(_NAME, Function((ANY, array_of(_OPERATION)), ANY), patch, context=True),)
+BUILTINS: Final = (Builtin(_NAME, FunctionType((ANY, array_of(_OPERATION)), ANY), patch, context=True),)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from policy_engine.builtins.operands import charge_made, charged, few_charged, frozen, object_, operand_error, wrong
 from policy_engine.builtins.table import Builtin, Context
-from policy_engine.types import ANY, STRING, Function, set_, union
+from policy_engine.types import ANY, STRING, FunctionType, set_, union
 from policy_engine.types import array as array_of
 from policy_engine.types import object_ as object_of
 from policy_engine.values import UNDEFINED, Set, Value, freeze, type_name
@@ -107,6 +107,6 @@ _PATH: Final = union(STRING, array_of(ANY))
 _PATHS: Final = union(array_of(_PATH), set_(_PATH))
 
 BUILTINS: Final = (
-    Builtin("json.filter", Function((_OBJECT, _PATHS), _OBJECT), filter_, context=True),
-    Builtin("json.remove", Function((_OBJECT, _PATHS), _OBJECT), remove, context=True),
+    Builtin("json.filter", FunctionType((_OBJECT, _PATHS), _OBJECT), filter_, context=True),
+    Builtin("json.remove", FunctionType((_OBJECT, _PATHS), _OBJECT), remove, context=True),
 )

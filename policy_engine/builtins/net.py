@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from policy_engine.builtins.operands import charged, frozen, shown, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, BOOLEAN, STRING, Array, Function, object_, set_, union
+from policy_engine.types import ANY, BOOLEAN, STRING, ArrayType, FunctionType, object_, set_, union
 from policy_engine.types import array as array_of
 from policy_engine.values import Set, Value, sorted_items, type_name
 
@@ -290,22 +290,22 @@ _PLACES: Final = union(
     object_(STRING, _TEXT_OR_MANY),
     set_(_TEXT_OR_MANY),
 )
-_TWO_TEXTS: Final = Function((STRING, STRING), BOOLEAN)
+_TWO_TEXTS: Final = FunctionType((STRING, STRING), BOOLEAN)
 
 BUILTINS: Final = (
     Builtin("net.cidr_contains", _TWO_TEXTS, cidr_contains),
     Builtin(
         "net.cidr_contains_matches",
-        Function((_PLACES, _PLACES), set_(Array((ANY, ANY)))),
+        FunctionType((_PLACES, _PLACES), set_(ArrayType((ANY, ANY)))),
         cidr_contains_matches,
         context=True,
     ),
-    Builtin("net.cidr_expand", Function((STRING,), set_(STRING)), cidr_expand, context=True),
+    Builtin("net.cidr_expand", FunctionType((STRING,), set_(STRING)), cidr_expand, context=True),
     Builtin("net.cidr_intersects", _TWO_TEXTS, cidr_intersects),
-    Builtin("net.cidr_is_valid", Function((STRING,), BOOLEAN), cidr_is_valid),
+    Builtin("net.cidr_is_valid", FunctionType((STRING,), BOOLEAN), cidr_is_valid),
     Builtin(
         "net.cidr_merge",
-        Function((union(array_of(union(STRING)), set_(STRING)),), set_(STRING)),
+        FunctionType((union(array_of(union(STRING)), set_(STRING)),), set_(STRING)),
         cidr_merge,
         context=True,
     ),

@@ -13,7 +13,7 @@ from policy_engine.builtins import resolver
 from policy_engine.builtins.operands import string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, STRING, Function, set_
+from policy_engine.types import ANY, STRING, FunctionType, set_
 from policy_engine.types import object_ as object_of
 from policy_engine.values import Set, Value
 
@@ -49,7 +49,7 @@ def runtime(ctx: Context) -> Value:
 
 BUILTINS: Final = (
     Builtin(
-        "net.lookup_ip_addr", Function((STRING,), set_(STRING)), lookup_ip_addr, context=True, nondeterministic=True
+        "net.lookup_ip_addr", FunctionType((STRING,), set_(STRING)), lookup_ip_addr, context=True, nondeterministic=True
     ),
-    Builtin("opa.runtime", Function((), object_of(STRING, ANY)), runtime, context=True, nondeterministic=True),
+    Builtin("opa.runtime", FunctionType((), object_of(STRING, ANY)), runtime, context=True, nondeterministic=True),
 )

@@ -109,7 +109,7 @@ def intn(ctx: Context, key: Value, limit: Value) -> int:
     return ctx.remember("rand.intn", (key, limit), lambda: ctx.random_bits(bits, f"rand.intn {key}-{size}") % size)  # type: ignore[no-any-return]
 
 
-_UNARY: Final = t.Function((t.NUMBER,), t.NUMBER)
+_UNARY: Final = t.FunctionType((t.NUMBER,), t.NUMBER)
 _RANGE: Final = t.array(t.NUMBER)
 
 BUILTINS: Final = (
@@ -117,7 +117,7 @@ BUILTINS: Final = (
     Builtin("ceil", _UNARY, ceil),
     Builtin("floor", _UNARY, floor),
     Builtin("round", _UNARY, round_),
-    Builtin("numbers.range", t.Function((t.NUMBER, t.NUMBER), _RANGE), range_, context=True),
-    Builtin("numbers.range_step", t.Function((t.NUMBER, t.NUMBER, t.NUMBER), _RANGE), range_step, context=True),
-    Builtin("rand.intn", t.Function((t.STRING, t.NUMBER), t.NUMBER), intn, context=True, nondeterministic=True),
+    Builtin("numbers.range", t.FunctionType((t.NUMBER, t.NUMBER), _RANGE), range_, context=True),
+    Builtin("numbers.range_step", t.FunctionType((t.NUMBER, t.NUMBER, t.NUMBER), _RANGE), range_step, context=True),
+    Builtin("rand.intn", t.FunctionType((t.STRING, t.NUMBER), t.NUMBER), intn, context=True, nondeterministic=True),
 )

@@ -20,7 +20,7 @@ from policy_engine.builtins.operands import (
 )
 from policy_engine.builtins.table import Builtin, Context, InPlace
 from policy_engine.errors import EVAL_TYPE_ERROR, BuiltinError
-from policy_engine.types import ANY, BOOLEAN, Function, set_, union
+from policy_engine.types import ANY, BOOLEAN, FunctionType, set_, union
 from policy_engine.types import array as array_of
 from policy_engine.types import object_ as object_of
 from policy_engine.values import UNDEFINED, Set, Value, equal, freeze, type_name
@@ -192,17 +192,17 @@ _OBJECT: Final = object_of(ANY, ANY)
 _KEYS: Final = union(array_of(ANY), object_of(ANY, ANY), set_(ANY))
 
 BUILTINS: Final = (
-    Builtin("object.filter", Function((_OBJECT, _KEYS), _OBJECT), filter_, context=True),
+    Builtin("object.filter", FunctionType((_OBJECT, _KEYS), _OBJECT), filter_, context=True),
     Builtin(
         "object.get",
-        Function((_OBJECT, ANY, ANY), ANY),
+        FunctionType((_OBJECT, ANY, ANY), ANY),
         get,
         context=True,
         inline=InPlace("{0}.get({1}, {2})", (dict, str, None)),
     ),
-    Builtin("object.keys", Function((_OBJECT,), set_(ANY)), keys, context=True),
-    Builtin("object.remove", Function((_OBJECT, _KEYS), _OBJECT), remove, context=True),
-    Builtin("object.subset", Function((_KEYS, _KEYS), BOOLEAN), subset, context=True),
-    Builtin("object.union", Function((_OBJECT, _OBJECT), _OBJECT), union_, context=True),
-    Builtin("object.union_n", Function((array_of(_OBJECT),), _OBJECT), union_n, context=True),
+    Builtin("object.keys", FunctionType((_OBJECT,), set_(ANY)), keys, context=True),
+    Builtin("object.remove", FunctionType((_OBJECT, _KEYS), _OBJECT), remove, context=True),
+    Builtin("object.subset", FunctionType((_KEYS, _KEYS), BOOLEAN), subset, context=True),
+    Builtin("object.union", FunctionType((_OBJECT, _OBJECT), _OBJECT), union_, context=True),
+    Builtin("object.union_n", FunctionType((array_of(_OBJECT),), _OBJECT), union_n, context=True),
 )

@@ -213,9 +213,9 @@ def cross_product(ctx: Context, parts: Value, name: str) -> list[list[str]]:
 
 _ANY_SET: Final = t.set_(t.ANY)
 _NUMBER_OR_SET: Final = t.union(t.NUMBER, _ANY_SET)
-_ARITHMETIC: Final = t.Function((t.NUMBER, t.NUMBER), t.NUMBER)
-_COMPARISON: Final = t.Function((t.ANY, t.ANY), t.BOOLEAN)
-_SETS: Final = t.Function((_ANY_SET, _ANY_SET), _ANY_SET)
+_ARITHMETIC: Final = t.FunctionType((t.NUMBER, t.NUMBER), t.NUMBER)
+_COMPARISON: Final = t.FunctionType((t.ANY, t.ANY), t.BOOLEAN)
+_SETS: Final = t.FunctionType((_ANY_SET, _ANY_SET), _ANY_SET)
 _WORD: Final = 1 << 62
 _WORDS: Final = f"-{_WORD} < {{0}} < {_WORD} and -{_WORD} < {{1}} < {_WORD}"
 """Sums of longer integers are charged, because a policy may keep every one of them."""
@@ -224,7 +224,7 @@ BUILTINS: Final = (
     Builtin("plus", _ARITHMETIC, plus, context=True, infix="+", inline=InPlace("{0} + {1}", (int, int), _WORDS)),
     Builtin(
         "minus",
-        t.Function((_NUMBER_OR_SET, _NUMBER_OR_SET), _NUMBER_OR_SET),
+        t.FunctionType((_NUMBER_OR_SET, _NUMBER_OR_SET), _NUMBER_OR_SET),
         minus,
         context=True,
         infix="-",
@@ -245,8 +245,8 @@ BUILTINS: Final = (
     Builtin("gt", _COMPARISON, gt, infix=">", cost=Cost.COMPARISON, fails=False),
     Builtin("gte", _COMPARISON, gte, infix=">=", cost=Cost.COMPARISON, fails=False),
     Builtin(
-        "internal.member_2", t.Function((t.ANY, t.ANY), t.BOOLEAN), member_2, context=True, infix="in", fails=False
+        "internal.member_2", t.FunctionType((t.ANY, t.ANY), t.BOOLEAN), member_2, context=True, infix="in", fails=False
     ),
-    Builtin("internal.member_3", t.Function((t.ANY, t.ANY, t.ANY), t.BOOLEAN), member_3, context=True, infix="in"),
-    Builtin("internal.template_string", t.Function((t.array(t.ANY),), t.STRING), template_string, context=True),
+    Builtin("internal.member_3", t.FunctionType((t.ANY, t.ANY, t.ANY), t.BOOLEAN), member_3, context=True, infix="in"),
+    Builtin("internal.template_string", t.FunctionType((t.array(t.ANY),), t.STRING), template_string, context=True),
 )

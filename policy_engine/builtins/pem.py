@@ -13,14 +13,14 @@ _END: Final = re.compile(r"(?:\A|\n)-----END ([^\n]*?)-----[ \t\r]*(?:\n|\Z)")
 _HEADER: Final = re.compile(r"[^\n:]*:[^\n]*\n")
 
 
-class Block(NamedTuple):
+class PemBlock(NamedTuple):
     label: str
     content: bytes
     end: int
     """The position behind the block."""
 
 
-def blocks(text: str) -> Iterator[Block]:
+def blocks(text: str) -> Iterator[PemBlock]:
     """All sound blocks. Every part of the text is looked at once."""
     block = first_block(text)
     while block is not None:
@@ -28,7 +28,7 @@ def blocks(text: str) -> Iterator[Block]:
         block = first_block(text, block.end)
 
 
-def first_block(text: str, at: int = 0) -> Block | None:
+def first_block(text: str, at: int = 0) -> PemBlock | None:
     """The first sound block from a place on, where a line begins; None if there is none."""
     while (begin := _BEGIN.search(text, at)) is not None:
         # An empty block ends on the line that follows, so its line break belongs to both.
@@ -38,7 +38,7 @@ def first_block(text: str, at: int = 0) -> Block | None:
         if end.group(1) == begin.group(1):
             content = _content(text[begin.end() : max(begin.end(), end.start() + 1)])
             if content is not None:
-                return Block(begin.group(1), content, end.end())
+                return PemBlock(begin.group(1), content, end.end())
         at = end.end() - 1 if text[end.end() - 1] == "\n" else end.end()
     return None
 

@@ -13,7 +13,7 @@ from policy_engine.builtins.octets import from_bytes, to_bytes
 from policy_engine.builtins.operands import charged, int64, number, object_, operand_error, wrong
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, NUMBER, STRING, Function
+from policy_engine.types import ANY, NUMBER, STRING, FunctionType
 from policy_engine.types import object_ as object_of
 from policy_engine.values import Value
 
@@ -122,4 +122,6 @@ def _authorization(config: dict[Any, Value], when: str, names: str, canonical: b
 
 _OBJECT: Final = object_of(STRING, ANY)
 
-BUILTINS: Final = (Builtin(_NAME, Function((_OBJECT, _OBJECT, NUMBER), object_of(ANY, ANY)), sign_req, context=True),)
+BUILTINS: Final = (
+    Builtin(_NAME, FunctionType((_OBJECT, _OBJECT, NUMBER), object_of(ANY, ANY)), sign_req, context=True),
+)

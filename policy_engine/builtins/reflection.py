@@ -55,9 +55,12 @@ _STEPS: Final = 4
 """For a character: it becomes tokens, a tree and JSON."""
 
 BUILTINS: Final = (
-    Builtin("rego.metadata.chain", t.Function((), t.array(t.ANY)), chain),
-    Builtin("rego.metadata.rule", t.Function((), t.ANY), rule),
+    Builtin("rego.metadata.chain", t.FunctionType((), t.array(t.ANY)), chain),
+    Builtin("rego.metadata.rule", t.FunctionType((), t.ANY), rule),
     Builtin(
-        "rego.parse_module", t.Function((t.STRING, t.STRING), t.object_(t.STRING, t.ANY)), parse_module, context=True
+        "rego.parse_module",
+        t.FunctionType((t.STRING, t.STRING), t.object_(t.STRING, t.ANY)),
+        parse_module,
+        context=True,
     ),
 )

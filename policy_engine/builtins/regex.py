@@ -339,14 +339,14 @@ _TEXTS: Final = t.array(t.STRING)
 BUILTINS: Final = (
     Builtin(
         "regex.find_all_string_submatch_n",
-        t.Function((t.STRING, t.STRING, t.NUMBER), t.array(_TEXTS)),
+        t.FunctionType((t.STRING, t.STRING, t.NUMBER), t.array(_TEXTS)),
         find_all_string_submatch_n,
         context=True,
     ),
-    Builtin("regex.find_n", t.Function((t.STRING, t.STRING, t.NUMBER), _TEXTS), find_n, context=True),
-    Builtin("regex.is_valid", t.Function((t.STRING,), t.BOOLEAN), is_valid, context=True),
-    Builtin("regex.match", t.Function((t.STRING, t.STRING), t.BOOLEAN), match, context=True),
-    Builtin("regex.replace", t.Function((t.STRING, t.STRING, t.STRING), t.STRING), replace, context=True),
-    Builtin("regex.split", t.Function((t.STRING, t.STRING), _TEXTS), split, context=True),
-    Builtin("regex.template_match", t.Function((t.STRING,) * 4, t.BOOLEAN), template_match, context=True),
+    Builtin("regex.find_n", t.FunctionType((t.STRING, t.STRING, t.NUMBER), _TEXTS), find_n, context=True),
+    Builtin("regex.is_valid", t.FunctionType((t.STRING,), t.BOOLEAN), is_valid, context=True),
+    Builtin("regex.match", t.FunctionType((t.STRING, t.STRING), t.BOOLEAN), match, context=True),
+    Builtin("regex.replace", t.FunctionType((t.STRING, t.STRING, t.STRING), t.STRING), replace, context=True),
+    Builtin("regex.split", t.FunctionType((t.STRING, t.STRING), _TEXTS), split, context=True),
+    Builtin("regex.template_match", t.FunctionType((t.STRING,) * 4, t.BOOLEAN), template_match, context=True),
 )

@@ -75,6 +75,6 @@ def _identifier_order(identifier: str) -> tuple[int, int, str]:
 
 
 BUILTINS: Final = (
-    Builtin("semver.compare", t.Function((t.STRING, t.STRING), t.NUMBER), compare),
-    Builtin("semver.is_valid", t.Function((t.ANY,), t.BOOLEAN), is_valid),
+    Builtin("semver.compare", t.FunctionType((t.STRING, t.STRING), t.NUMBER), compare),
+    Builtin("semver.is_valid", t.FunctionType((t.ANY,), t.BOOLEAN), is_valid),
 )

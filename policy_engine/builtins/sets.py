@@ -32,7 +32,7 @@ def union(ctx: Context, sets: Value) -> Set:
     return Set.of(members)
 
 
-_SETS: Final = t.Function((t.set_(t.set_(t.ANY)),), t.set_(t.ANY))
+_SETS: Final = t.FunctionType((t.set_(t.set_(t.ANY)),), t.set_(t.ANY))
 
 BUILTINS: Final = (
     Builtin("intersection", _SETS, intersection, context=True),

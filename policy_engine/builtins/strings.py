@@ -374,35 +374,35 @@ def _pair(ctx: Context, name: str, text: Value, other: Value) -> None:
     charge_made(ctx, len(text), ascii_only=text.isascii())
 
 
-_TEXT: Final = t.Function((t.STRING,), t.STRING)
-_TEXTS: Final = t.Function((t.STRING, t.STRING), t.STRING)
-_TEST: Final = t.Function((t.STRING, t.STRING), t.BOOLEAN)
+_TEXT: Final = t.FunctionType((t.STRING,), t.STRING)
+_TEXTS: Final = t.FunctionType((t.STRING, t.STRING), t.STRING)
+_TEST: Final = t.FunctionType((t.STRING, t.STRING), t.BOOLEAN)
 _COLLECTION: Final = t.union(t.array(t.STRING), t.set_(t.STRING))
 _ONE_OR_MANY: Final = t.union(t.STRING, t.array(t.STRING), t.set_(t.STRING))
-_ANY_MATCH: Final = t.Function((_ONE_OR_MANY, _ONE_OR_MANY), t.BOOLEAN)
+_ANY_MATCH: Final = t.FunctionType((_ONE_OR_MANY, _ONE_OR_MANY), t.BOOLEAN)
 _PATTERNS: Final = t.object_(t.STRING, t.STRING)
 _LENGTH: Final = "len({0}) < 256"
 """The longest text that is searched or copied in place, without charge."""
 _ASCII: Final = f"{_LENGTH} and {{0}}.isascii()"
 
 BUILTINS: Final = (
-    Builtin("concat", t.Function((t.STRING, _COLLECTION), t.STRING), concat, context=True),
+    Builtin("concat", t.FunctionType((t.STRING, _COLLECTION), t.STRING), concat, context=True),
     Builtin("contains", _TEST, contains, context=True, inline=InPlace("{1} in {0}", (str, str), _LENGTH)),
     Builtin("endswith", _TEST, endswith, cost=Cost.NOTHING, inline=InPlace("{0}.endswith({1})", (str, str))),
-    Builtin("format_int", t.Function((t.NUMBER, t.NUMBER), t.STRING), format_int),
-    Builtin("indexof", t.Function((t.STRING, t.STRING), t.NUMBER), indexof, context=True),
-    Builtin("indexof_n", t.Function((t.STRING, t.STRING), t.array(t.NUMBER)), indexof_n, context=True),
+    Builtin("format_int", t.FunctionType((t.NUMBER, t.NUMBER), t.STRING), format_int),
+    Builtin("indexof", t.FunctionType((t.STRING, t.STRING), t.NUMBER), indexof, context=True),
+    Builtin("indexof_n", t.FunctionType((t.STRING, t.STRING), t.array(t.NUMBER)), indexof_n, context=True),
     Builtin("lower", _TEXT, lower, context=True, inline=InPlace("{0}.lower()", (str,), _ASCII)),
     Builtin(
         "replace",
-        t.Function((t.STRING, t.STRING, t.STRING), t.STRING),
+        t.FunctionType((t.STRING, t.STRING, t.STRING), t.STRING),
         replace,
         context=True,
         inline=InPlace("{0}.replace({1}, {2})", (str, str, str), f"{_LENGTH} and 0 < len({{1}}) >= len({{2}})"),
     ),
     Builtin(
         "split",
-        t.Function((t.STRING, t.STRING), t.array(t.STRING)),
+        t.FunctionType((t.STRING, t.STRING), t.array(t.STRING)),
         split,
         context=True,
         inline=InPlace("{0}.split({1})", (str, str), f"{_LENGTH} and {{1}}"),
@@ -410,11 +410,13 @@ BUILTINS: Final = (
     Builtin("startswith", _TEST, startswith, cost=Cost.NOTHING, inline=InPlace("{0}.startswith({1})", (str, str))),
     Builtin("strings.any_prefix_match", _ANY_MATCH, any_prefix_match, context=True),
     Builtin("strings.any_suffix_match", _ANY_MATCH, any_suffix_match, context=True),
-    Builtin("strings.count", t.Function((t.STRING, t.STRING), t.NUMBER), count, context=True),
-    Builtin("strings.replace_n", t.Function((_PATTERNS, t.STRING), t.STRING), replace_n, context=True),
+    Builtin("strings.count", t.FunctionType((t.STRING, t.STRING), t.NUMBER), count, context=True),
+    Builtin("strings.replace_n", t.FunctionType((_PATTERNS, t.STRING), t.STRING), replace_n, context=True),
     Builtin("strings.reverse", _TEXT, reverse, context=True),
-    Builtin("strings.split_n", t.Function((t.STRING, t.STRING, t.NUMBER), t.array(t.STRING)), split_n, context=True),
-    Builtin("substring", t.Function((t.STRING, t.NUMBER, t.NUMBER), t.STRING), substring),
+    Builtin(
+        "strings.split_n", t.FunctionType((t.STRING, t.STRING, t.NUMBER), t.array(t.STRING)), split_n, context=True
+    ),
+    Builtin("substring", t.FunctionType((t.STRING, t.NUMBER, t.NUMBER), t.STRING), substring),
     Builtin("trim", _TEXTS, trim, context=True),
     Builtin("trim_left", _TEXTS, trim_left, context=True),
     Builtin(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from policy_engine.types import Function
+from policy_engine.types import FunctionType
 from policy_engine.values import Value
 
 
@@ -85,7 +85,7 @@ class Builtin:
     """
 
     name: str
-    decl: Function
+    decl: FunctionType
     function: Callable[..., Any]
     context: bool = False
     nondeterministic: bool = False

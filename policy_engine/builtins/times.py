@@ -20,7 +20,7 @@ from policy_engine.builtins.layouts.parser import LayoutError, parse
 from policy_engine.builtins.operands import INT64_MAX, INT64_MIN, NUMBERS, integer, number, string, wrong
 from policy_engine.builtins.table import Builtin, Context, Cost
 from policy_engine.errors import BuiltinError
-from policy_engine.types import NUMBER, STRING, Array, Function, union
+from policy_engine.types import NUMBER, STRING, ArrayType, FunctionType, union
 from policy_engine.values import Value, exact
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -253,18 +253,18 @@ def _load_zone(name: str) -> tzinfo | None:
 _ZONE_NAME: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
 
 _NS: Final = NUMBER
-_NS_ZONE: Final = Array((NUMBER, STRING))
+_NS_ZONE: Final = ArrayType((NUMBER, STRING))
 _INSTANT: Final = union(_NS, _NS_ZONE)
 
 BUILTINS: Final = (
-    Builtin("time.add_date", Function((NUMBER, NUMBER, NUMBER, NUMBER), NUMBER), add_date),
-    Builtin("time.clock", Function((_INSTANT,), Array((NUMBER,) * 3)), clock, cost=Cost.NOTHING),
-    Builtin("time.date", Function((_INSTANT,), Array((NUMBER,) * 3)), date, cost=Cost.NOTHING),
-    Builtin("time.diff", Function((_INSTANT, _INSTANT), Array((NUMBER,) * 6)), diff),
-    Builtin("time.format", Function((union(_NS, _NS_ZONE, Array((NUMBER, STRING, STRING))),), STRING), format_),
-    Builtin("time.now_ns", Function((), NUMBER), now_ns, context=True, nondeterministic=True),
-    Builtin("time.parse_duration_ns", Function((STRING,), NUMBER), parse_duration_ns),
-    Builtin("time.parse_ns", Function((STRING, STRING), NUMBER), parse_ns),
-    Builtin("time.parse_rfc3339_ns", Function((STRING,), NUMBER), parse_rfc3339_ns),
-    Builtin("time.weekday", Function((_INSTANT,), STRING), weekday, cost=Cost.NOTHING),
+    Builtin("time.add_date", FunctionType((NUMBER, NUMBER, NUMBER, NUMBER), NUMBER), add_date),
+    Builtin("time.clock", FunctionType((_INSTANT,), ArrayType((NUMBER,) * 3)), clock, cost=Cost.NOTHING),
+    Builtin("time.date", FunctionType((_INSTANT,), ArrayType((NUMBER,) * 3)), date, cost=Cost.NOTHING),
+    Builtin("time.diff", FunctionType((_INSTANT, _INSTANT), ArrayType((NUMBER,) * 6)), diff),
+    Builtin("time.format", FunctionType((union(_NS, _NS_ZONE, ArrayType((NUMBER, STRING, STRING))),), STRING), format_),
+    Builtin("time.now_ns", FunctionType((), NUMBER), now_ns, context=True, nondeterministic=True),
+    Builtin("time.parse_duration_ns", FunctionType((STRING,), NUMBER), parse_duration_ns),
+    Builtin("time.parse_ns", FunctionType((STRING, STRING), NUMBER), parse_ns),
+    Builtin("time.parse_rfc3339_ns", FunctionType((STRING,), NUMBER), parse_rfc3339_ns),
+    Builtin("time.weekday", FunctionType((_INSTANT,), STRING), weekday, cost=Cost.NOTHING),
 )

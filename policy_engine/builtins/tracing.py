@@ -31,7 +31,7 @@ def trace(ctx: Context, message: Value) -> bool:
 
 
 BUILTINS: Final = (
-    Builtin("internal.print", t.Function((t.array(t.set_(t.ANY)),), None), print_sets, context=True, effect=True),
-    Builtin("print", t.Function((), None, variadic=t.ANY), print_, context=True, effect=True),
-    Builtin("trace", t.Function((t.STRING,), t.BOOLEAN), trace, context=True, effect=True),
+    Builtin("internal.print", t.FunctionType((t.array(t.set_(t.ANY)),), None), print_sets, context=True, effect=True),
+    Builtin("print", t.FunctionType((), None, variadic=t.ANY), print_, context=True, effect=True),
+    Builtin("trace", t.FunctionType((t.STRING,), t.BOOLEAN), trace, context=True, effect=True),
 )

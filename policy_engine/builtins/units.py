@@ -96,7 +96,7 @@ def _error(name: str, why: str) -> BuiltinError:
     return BuiltinError(f"{name}: {name}: {why}")
 
 
-_PARSE: Final = t.Function((t.STRING,), t.NUMBER)
+_PARSE: Final = t.FunctionType((t.STRING,), t.NUMBER)
 
 BUILTINS: Final = (
     Builtin("units.parse", _PARSE, parse),

@@ -16,7 +16,7 @@ from policy_engine.builtins.operands import charge_made, shown, string
 from policy_engine.builtins.percent import EscapeError
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import BOOLEAN, STRING, Function
+from policy_engine.types import BOOLEAN, STRING, FunctionType
 from policy_engine.types import object_ as object_of
 from policy_engine.values import Charge, Value, type_name
 
@@ -237,6 +237,6 @@ def _zone_octet(found: re.Match[str]) -> str:
 
 
 BUILTINS: Final = (
-    Builtin("uri.is_valid", Function((STRING,), BOOLEAN), is_valid, context=True),
-    Builtin("uri.parse", Function((STRING,), object_of(STRING, STRING)), parse, context=True),
+    Builtin("uri.is_valid", FunctionType((STRING,), BOOLEAN), is_valid, context=True),
+    Builtin("uri.parse", FunctionType((STRING,), object_of(STRING, STRING)), parse, context=True),
 )

@@ -11,7 +11,7 @@ from policy_engine.builtins.operands import charge_made, charged, object_, opera
 from policy_engine.builtins.percent import EscapeError
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import STRING, Function, set_, union
+from policy_engine.types import STRING, FunctionType, set_, union
 from policy_engine.types import array as array_of
 from policy_engine.types import object_ as object_of
 from policy_engine.values import Charge, Set, Value, sorted_items
@@ -94,8 +94,8 @@ _PARAMETERS: Final = object_of(STRING, array_of(STRING))
 _MANY: Final = union(STRING, array_of(STRING), set_(STRING))
 
 BUILTINS: Final = (
-    Builtin("urlquery.decode", Function((STRING,), STRING), decode, context=True),
-    Builtin("urlquery.decode_object", Function((STRING,), _PARAMETERS), decode_object, context=True),
-    Builtin("urlquery.encode", Function((STRING,), STRING), encode, context=True),
-    Builtin("urlquery.encode_object", Function((object_of(STRING, _MANY),), STRING), encode_object, context=True),
+    Builtin("urlquery.decode", FunctionType((STRING,), STRING), decode, context=True),
+    Builtin("urlquery.decode_object", FunctionType((STRING,), _PARAMETERS), decode_object, context=True),
+    Builtin("urlquery.encode", FunctionType((STRING,), STRING), encode, context=True),
+    Builtin("urlquery.encode_object", FunctionType((object_of(STRING, _MANY),), STRING), encode_object, context=True),
 )

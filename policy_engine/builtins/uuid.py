@@ -74,6 +74,6 @@ def rfc4122(ctx: Context, key: Value) -> str:
 
 
 BUILTINS: Final = (
-    Builtin("uuid.parse", t.Function((t.STRING,), t.object_(t.STRING, t.ANY)), parse),
-    Builtin("uuid.rfc4122", t.Function((t.STRING,), t.STRING), rfc4122, context=True, nondeterministic=True),
+    Builtin("uuid.parse", t.FunctionType((t.STRING,), t.object_(t.STRING, t.ANY)), parse),
+    Builtin("uuid.rfc4122", t.FunctionType((t.STRING,), t.STRING), rfc4122, context=True, nondeterministic=True),
 )

@@ -37,7 +37,9 @@ Iterations = Annotated[
     typer.Option("--iterations", "-n", min=1, show_default=False, help="Decisions per run, instead of a duration."),
 ]
 Count = Annotated[int, typer.Option("--count", min=1, help="How many runs; each gets a line of the table.")]
-Output = Annotated[evaluate.Format, typer.Option("--format", "-f", help="pretty is for people, json for programs.")]
+Output = Annotated[
+    evaluate.EvaluationFormat, typer.Option("--format", "-f", help="pretty is for people, json for programs.")
+]
 Fail = Annotated[bool, typer.Option("--fail/--no-fail", help="Exit with 1 if the query is undefined.")]
 
 
@@ -61,7 +63,7 @@ def bench(
     seconds: Duration = 1.0,
     iterations: Iterations = None,
     count: Count = 1,
-    output_format: Output = evaluate.Format.PRETTY,
+    output_format: Output = evaluate.EvaluationFormat.PRETTY,
     strict: evaluate.Strict = False,
     fail: Fail = True,
     verification_key: signing.VerificationKey = "",
@@ -88,7 +90,7 @@ def bench(
     except PolicyError as error:
         show(standard_error(), error, sources)
         raise typer.Exit(2) from None
-    if output_format is evaluate.Format.JSON:
+    if output_format is evaluate.EvaluationFormat.JSON:
         typer.echo(evaluate.indented(_document(query, prepared, runs)))
     else:
         _print(query, prepared, runs)

@@ -93,7 +93,7 @@ def report_findings(form: Format, findings: list[Finding], sources: Mapping[str,
     report(form, console, findings=findings, sources=sources)
 
 
-def require_policies(units: list[loading.Unit], paths: list[Path]) -> None:
+def require_policies(units: list[loading.LoadedUnit], paths: list[Path]) -> None:
     """Exit with 2 if there is nothing to look at: a mistyped directory must not look like success."""
     if not any(unit.modules for unit in units):
         where = ", ".join(f"`{path}`" for path in paths)
@@ -101,7 +101,7 @@ def require_policies(units: list[loading.Unit], paths: list[Path]) -> None:
         raise typer.Exit(2)
 
 
-def note_gateway(units: list[loading.Unit], form: Format) -> None:
+def note_gateway(units: list[loading.LoadedUnit], form: Format) -> None:
     """Say what has not been looked at, if a bundle is one for the gateway."""
     bundles = [unit.name for unit in units if unit.for_gateway]
     if bundles and form is Format.PRETTY:
@@ -115,7 +115,7 @@ def patterns(options: list[str]) -> list[str]:
     return [pattern for option in options for pattern in option.split(",") if pattern]
 
 
-def _check_roots(unit: loading.Unit, packages: Mapping[str, tuple[str, ...]]) -> None:
+def _check_roots(unit: loading.LoadedUnit, packages: Mapping[str, tuple[str, ...]]) -> None:
     """Raise `PolicyError` for modules outside their bundle's roots, which the gateway rejects too.
 
     Such a module could define documents that another bundle owns. Only such modules are read again, for the place.

@@ -11,12 +11,12 @@ from policy_engine import compile as compile_policies
 from policy_engine.cli import evaluate, loading
 from policy_engine.cli.check import Ignore, patterns
 from policy_engine.cli.diagnostics import show, standard_error, standard_output
-from policy_engine.cli.parse import Format
+from policy_engine.cli.parse import ParseFormat
 from policy_engine.cli.tables import show_table
 from policy_engine.compiler.program import dotted
 from policy_engine.errors import PolicyError
 
-Output = Annotated[Format, typer.Option("--format", "-f", help="pretty is for people, json for programs.")]
+Output = Annotated[ParseFormat, typer.Option("--format", "-f", help="pretty is for people, json for programs.")]
 
 _PACKAGE: Final = "deps_of_query"
 
@@ -27,7 +27,7 @@ def deps(
     data: evaluate.Data = (),  # type: ignore[assignment]
     bundles: evaluate.Bundles = (),  # type: ignore[assignment]
     ignore: Ignore = (),  # type: ignore[assignment]
-    output_format: Output = Format.PRETTY,
+    output_format: Output = ParseFormat.PRETTY,
 ) -> None:
     """Show the base documents (input and data) and the virtual documents (rules) that a query depends on.
 
@@ -47,7 +47,7 @@ def deps(
     base = [dotted(path, "input") for path in facts.input_paths]
     base += [dotted(path) for path in facts.data_paths if path[:1] != (_PACKAGE,)]
     virtual = [dotted(path) for path in facts.rules if path[:1] != (_PACKAGE,)]
-    if output_format is Format.JSON:
+    if output_format is ParseFormat.JSON:
         typer.echo(evaluate.indented({"base": base, "virtual": virtual}))
     else:
         rows = [list(row) for row in zip_longest(base, virtual, fillvalue="")]

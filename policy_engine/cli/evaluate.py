@@ -19,7 +19,7 @@ from policy_engine.syntax import nodes, parser
 from policy_engine.values import UNDEFINED, Value, dumps, quote
 
 
-class Format(enum.StrEnum):
+class EvaluationFormat(enum.StrEnum):
     JSON = "json"
     PRETTY = "pretty"
     RAW = "raw"
@@ -44,7 +44,7 @@ Input = Annotated[
 ]
 StdinInput = Annotated[bool, typer.Option("--stdin-input", "-I", help="Read the input document from standard input.")]
 Output = Annotated[
-    Format,
+    EvaluationFormat,
     typer.Option(
         "--format", "-f", help="json is for programs, pretty for people, raw for scripts: strings as they are."
     ),
@@ -75,7 +75,7 @@ def evaluate(
     bundles: Bundles = (),  # type: ignore[assignment]
     input_file: Input = None,
     stdin_input: StdinInput = False,
-    output_format: Output = Format.JSON,
+    output_format: Output = EvaluationFormat.JSON,
     strict: Strict = False,
     fail: Fail = False,
     fail_defined: FailDefined = False,
@@ -85,7 +85,7 @@ def evaluate(
     signing_alg: signing.Algorithm = "RS256",
     scope: signing.Scope = "",
     cache: Cache = None,
-    explain: explaining.Wanted = explaining.Explanation.OFF,
+    explain: explaining.Wanted = explaining.ExplanationMode.OFF,
     profiled: profiling.Wanted = False,
     profile_sort: profiling.Sort = profiling.Order.TIME,
     profile_limit: profiling.Limit = 10,
@@ -111,21 +111,21 @@ def evaluate(
         prepared = policies.prepare(query, strict_builtin_errors=strict)
         results, profile = prepared.profile(document) if profiled else (prepared.results(document), None)
         answers = _answers(query, results)
-        steps = prepared.steps(document) if explain is not explaining.Explanation.OFF else []
+        steps = prepared.steps(document) if explain is not explaining.ExplanationMode.OFF else []
     except PolicyError as error:
-        if output_format is Format.JSON:
+        if output_format is EvaluationFormat.JSON:
             typer.echo(indented({"errors": [_error(single) for single in error.errors]}))
         else:
             show(standard_error(), error, sources)
         raise typer.Exit(2) from None
-    if output_format is Format.JSON:
+    if output_format is EvaluationFormat.JSON:
         found: dict[str, Any] = {"result": answers} if answers else {}
         if profile is not None:
             found |= profiling.profile_document(profile, profile_sort, profile_limit)
-        if explain is not explaining.Explanation.OFF:
+        if explain is not explaining.ExplanationMode.OFF:
             found["explanation"] = list(explaining.lines(steps, explain, sources))
         typer.echo(indented(found))
-    elif output_format is Format.RAW:
+    elif output_format is EvaluationFormat.RAW:
         for line in explaining.lines(steps, explain, sources):
             _print(line)
         typer.echo("".join(f"{' '.join(map(_raw, _values(answer)))}\n" for answer in answers), nl=False)

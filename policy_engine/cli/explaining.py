@@ -12,14 +12,14 @@ from policy_engine.codegen.steps import Step
 from policy_engine.testing.failures import failure_of
 
 
-class Explanation(enum.StrEnum):
+class ExplanationMode(enum.StrEnum):
     OFF = "off"
     FAILS = "fails"
     FULL = "full"
 
 
 Wanted = Annotated[
-    Explanation,
+    ExplanationMode,
     typer.Option(
         "--explain",
         help="Also show the expressions that failed (fails), or all that were evaluated (full), with their values.",
@@ -27,13 +27,13 @@ Wanted = Annotated[
 ]
 
 
-def lines(steps: Sequence[Step], wanted: Explanation, sources: Mapping[str, str]) -> Iterator[str]:
+def lines(steps: Sequence[Step], wanted: ExplanationMode, sources: Mapping[str, str]) -> Iterator[str]:
     """A line for each step, indented as deep as its rule was asked for.
 
     The expressions inside of others, as in `every`, belong to the full explanation only.
     """
     for step in steps:
-        if wanted is Explanation.FULL or (not step.succeeded and step.place.level == 1):
+        if wanted is ExplanationMode.FULL or (not step.succeeded and step.place.level == 1):
             failure = failure_of(step, steps, sources, reasons=False)
             what = f"`{failure.text}` holds" if step.succeeded else failure.message
             where = failure.location if failure.location.file else f"query:{failure.location.row}"

@@ -14,7 +14,7 @@ from policy_engine import compile as compile_policies
 from policy_engine.bundle_files import DATA_FILES, belongs, source_files
 from policy_engine.cli.diagnostics import show, standard_error, standard_output
 from policy_engine.cli.evaluate import indented
-from policy_engine.cli.parse import Format
+from policy_engine.cli.parse import ParseFormat
 from policy_engine.cli.tables import show_table
 from policy_engine.compiler.program import dotted
 from policy_engine.errors import BUNDLE_ERROR, PolicyError
@@ -25,10 +25,10 @@ Where = Annotated[
     Path, typer.Argument(metavar="PATH", show_default=False, help="A bundle (directory, .tar.gz) or a Rego module.")
 ]
 Annotations = Annotated[bool, typer.Option("--annotations", "-a", help="Also list the METADATA of packages and rules.")]
-Output = Annotated[Format, typer.Option("--format", "-f", help="pretty is for people, json for programs.")]
+Output = Annotated[ParseFormat, typer.Option("--format", "-f", help="pretty is for people, json for programs.")]
 
 
-def inspect(path: Where, *, annotations: Annotations = False, output_format: Output = Format.PRETTY) -> None:
+def inspect(path: Where, *, annotations: Annotations = False, output_format: Output = ParseFormat.PRETTY) -> None:
     """Show what a bundle contains: its manifest with the roots, and the files of each namespace.
 
     Signatures are not verified. Exits with 2 if something cannot be read or, with --annotations, does not compile.
@@ -44,7 +44,7 @@ def inspect(path: Where, *, annotations: Annotations = False, output_format: Out
     except PolicyError as error:
         show(standard_error(), error, sources)
         raise typer.Exit(2) from None
-    if output_format is Format.JSON:
+    if output_format is ParseFormat.JSON:
         typer.echo(indented(found))
     else:
         _print(standard_output(), found)

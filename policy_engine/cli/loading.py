@@ -30,7 +30,7 @@ ARCHIVES = (".tar.gz", ".tgz")
 
 
 @dataclass(slots=True)
-class Unit:
+class LoadedUnit:
     """Modules and data that are compiled together. `modules` have paths relative to the working directory.
 
     `roots` are the parts of `data` that a bundle's manifest claims; None if it claims all or there is no manifest.
@@ -46,13 +46,13 @@ class Unit:
 
 def load(
     paths: Sequence[Path], key: BundleKey | None = None, ignore: Collection[str] = (), *, bundles: bool = False
-) -> list[Unit]:
+) -> list[LoadedUnit]:
     """The units at `paths`. Raises `PolicyError` with everything that cannot be read.
 
     With `bundles` every directory is one bundle. `ignore` are patterns: files and directories below `paths` with a
     matching name are left out, bundles too. Files inside a bundle are never left out: the gateway would load them.
     """
-    units: list[Unit] = []
+    units: list[LoadedUnit] = []
     loose: list[tuple[Path, str]] = []
     errors: list[PolicyError] = []
     for path in paths:
@@ -81,7 +81,7 @@ def load_as_one(
     ignore: Collection[str] = (),
     *,
     bundles: Sequence[Path] = (),
-) -> Unit:
+) -> LoadedUnit:
     """Everything at `paths`, and `bundles` (directories and archives read as one bundle each), merged for one query.
 
     Raises `PolicyError`, also if two units have data at the same path.
@@ -89,7 +89,7 @@ def load_as_one(
     found = [item for path in paths for item in _find(path, key, ignore)]
     units = [_bundle(item, key) for item in (*map(_existing, bundles), *found) if isinstance(item, Path)]
     units.append(_files([item for item in found if not isinstance(item, Path)], key))
-    one = Unit(", ".join(str(path) for path in (*bundles, *paths)))
+    one = LoadedUnit(", ".join(str(path) for path in (*bundles, *paths)))
     modules: dict[str, str] = {}
     data: dict[str, Value] = {}
     for unit in units:
@@ -146,7 +146,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         raise PolicyError(BUNDLE_ERROR, f"cannot read `{entry.path}`: {error.strerror}") from None
 
 
-def _bundle(path: Path, key: BundleKey | None) -> Unit:
+def _bundle(path: Path, key: BundleKey | None) -> LoadedUnit:
     """A bundle, its files named relative to the working directory."""
     prefix = f"{path}:" if path.name.endswith(ARCHIVES) else f"{path}/"
     try:
@@ -157,10 +157,10 @@ def _bundle(path: Path, key: BundleKey | None) -> Unit:
     roots = content.manifest.get("roots")
     metadata = content.manifest.get("metadata")
     for_gateway = isinstance(metadata, dict) and "gateway" in metadata
-    return Unit(str(path), modules, content.data, None if roots is None else tuple(roots), for_gateway)
+    return LoadedUnit(str(path), modules, content.data, None if roots is None else tuple(roots), for_gateway)
 
 
-def _files(loose: Sequence[tuple[Path, str]], key: BundleKey | None) -> Unit:
+def _files(loose: Sequence[tuple[Path, str]], key: BundleKey | None) -> LoadedUnit:
     if loose and key is not None:
         hint = "name the signed bundle, or leave the key out"
         raise PolicyError(SIGNATURE_ERROR, f"`{loose[0][0]}` is not in a bundle, so no signature covers it", hint=hint)
@@ -181,7 +181,7 @@ def _files(loose: Sequence[tuple[Path, str]], key: BundleKey | None) -> Unit:
             errors.append(error)
     if errors:
         raise combine(errors)
-    return Unit("", modules, data)
+    return LoadedUnit("", modules, data)
 
 
 def _below(prefix: str, error: PolicyError) -> PolicyError:

@@ -19,16 +19,18 @@ from policy_engine.syntax.visitor import children
 from policy_engine.values import to_term
 
 
-class Format(enum.StrEnum):
+class ParseFormat(enum.StrEnum):
     JSON = "json"
     PRETTY = "pretty"
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A Rego module.")]
-Output = Annotated[Format, typer.Option("--format", "-f", help="pretty is an indented tree, json that of `opa parse`.")]
+Output = Annotated[
+    ParseFormat, typer.Option("--format", "-f", help="pretty is an indented tree, json that of `opa parse`.")
+]
 
 
-def parse(file: File, *, output_format: Output = Format.PRETTY) -> None:
+def parse(file: File, *, output_format: Output = ParseFormat.PRETTY) -> None:
     """Parse a module and show its syntax tree. Exits with 2 if it cannot be read or parsed."""
     sources: dict[str, str] = {}
     try:
@@ -41,7 +43,7 @@ def parse(file: File, *, output_format: Output = Format.PRETTY) -> None:
     except PolicyError as error:
         show(standard_error(), error, sources)
         raise typer.Exit(2) from None
-    typer.echo(indented(opa_json.module(tree)) if output_format is Format.JSON else "\n".join(_lines(tree, 0)))
+    typer.echo(indented(opa_json.module(tree)) if output_format is ParseFormat.JSON else "\n".join(_lines(tree, 0)))
 
 
 def _lines(node: Node, depth: int) -> Iterator[str]:

@@ -31,7 +31,7 @@ from policy_engine.testing.results import Outcome, Result
 from policy_engine.testing.runner import TIMEOUT, Suite, prepare, run
 
 
-class Output(enum.StrEnum):
+class TestOutput(enum.StrEnum):
     """The form of the output: a report of `reports.Format`, or coverage for CI systems."""
 
     PRETTY = "pretty"
@@ -44,7 +44,12 @@ class Output(enum.StrEnum):
     COBERTURA = "cobertura"
 
 
-COVERAGE = {Output.PRETTY: as_json, Output.JSON: as_json, Output.LCOV: lcov, Output.COBERTURA: cobertura}
+COVERAGE = {
+    TestOutput.PRETTY: as_json,
+    TestOutput.JSON: as_json,
+    TestOutput.LCOV: lcov,
+    TestOutput.COBERTURA: cobertura,
+}
 FINE = {Outcome.PASSED, Outcome.SKIPPED}
 
 
@@ -70,7 +75,7 @@ Timeout = Annotated[
     float, typer.Option(parser=parse_duration, metavar="DURATION", show_default="5s", help="Time limit of one test.")
 ]
 OutputFormat = Annotated[
-    Output,
+    TestOutput,
     typer.Option(
         "--format",
         "-f",
@@ -107,7 +112,7 @@ def run_tests(
     verbose: Verbose = False,
     matching: Matching = "",
     timeout: Timeout = TIMEOUT,
-    output_format: OutputFormat = Output.PRETTY,
+    output_format: OutputFormat = TestOutput.PRETTY,
     strict: Strict = False,
     skips_are_fine: SkipsAreFine = False,
     fail_on_empty: FailOnEmpty = False,
@@ -129,7 +134,7 @@ def run_tests(
     Exits with 1 if a test fails, has an error or is skipped, with 2 if the policies cannot be loaded, there are none,
     or no test matches --run.
     """
-    coverage = coverage or threshold > 0 or output_format in (Output.LCOV, Output.COBERTURA)
+    coverage = coverage or threshold > 0 or output_format in (TestOutput.LCOV, TestOutput.COBERTURA)
     if coverage and output_format not in COVERAGE:
         raise typer.BadParameter(f"{output_format} is no format of coverage: write json, lcov or cobertura")
     form = Format.PRETTY if coverage else Format(output_format)
@@ -138,7 +143,7 @@ def run_tests(
         lambda: loading.load(paths, key, patterns(ignore), bundles=bundles), paths, schema, form, coverage=coverage
     )
     # Coverage is read by programs, so failed tests go where it does not.
-    console = standard_error() if output_format in (Output.LCOV, Output.COBERTURA) else standard_output()
+    console = standard_error() if output_format in (TestOutput.LCOV, TestOutput.COBERTURA) else standard_output()
     pretty = Pretty(console, sources, verbose=verbose and not coverage)
     results: list[Result] = []
     for suite in suites:
@@ -176,7 +181,7 @@ def _complain_nothing_matches(matching: str, suites: list[Suite]) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _covered(coverages: list[Coverage], output: Output, threshold: float, *, verbose: bool) -> bool:
+def _covered(coverages: list[Coverage], output: TestOutput, threshold: float, *, verbose: bool) -> bool:
     """Print the coverage and return true if it reaches the threshold.
 
     Otherwise print, as OPA does, only that it is too low, and with `verbose` the lines that are not covered.
@@ -194,8 +199,13 @@ def _covered(coverages: list[Coverage], output: Output, threshold: float, *, ver
 
 
 def _prepare(
-    load: Callable[[], list[loading.Unit]], paths: list[Path], schema: Path | None, form: Format, *, coverage: bool
-) -> tuple[list[loading.Unit], list[Suite], dict[str, str]]:
+    load: Callable[[], list[loading.LoadedUnit]],
+    paths: list[Path],
+    schema: Path | None,
+    form: Format,
+    *,
+    coverage: bool,
+) -> tuple[list[loading.LoadedUnit], list[Suite], dict[str, str]]:
     """Compile everything before the first test runs: a partial report would look like a complete one."""
     suites: list[Suite] = []
     findings: list[Finding] = []

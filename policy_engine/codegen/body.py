@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from policy_engine.codegen import frame as frames
 from policy_engine.codegen.conditions import compare, compare_operand, give_up, match_pattern, operator
 from policy_engine.codegen.context import CODE
-from policy_engine.codegen.frame import Action, Frame, Function, tuple_of
+from policy_engine.codegen.frame import Action, Frame, FunctionFrame, tuple_of
 from policy_engine.codegen.lookahead import Loop
 from policy_engine.codegen.refs import hoist, loop, value_of
 from policy_engine.codegen.tables import table_keys
@@ -29,7 +29,7 @@ Demand = tuple[Term, str]
 
 
 def solutions(
-    fn: Function, body: Body, action: Action, before: Sequence[Demand] = (), after: Sequence[Demand] = ()
+    fn: FunctionFrame, body: Body, action: Action, before: Sequence[Demand] = (), after: Sequence[Demand] = ()
 ) -> None:
     """Write a block that runs `action` at the solutions of `body`. The variables that it binds are unknown after it.
 
@@ -63,7 +63,7 @@ def solutions(
     fn.frames.pop()
 
 
-def _close(fn: Function, frame: Frame) -> None:
+def _close(fn: FunctionFrame, frame: Frame) -> None:
     """End what a body has opened, from the inside out; a flag that is set leads out of every loop."""
     action = frame.action
     for number in range(len(frame.opened) - 1, -1, -1):
@@ -85,7 +85,7 @@ def _close(fn: Function, frame: Frame) -> None:
 # ---- expressions
 
 
-def _expr(fn: Function, expr: Expr) -> None:
+def _expr(fn: FunctionFrame, expr: Expr) -> None:
     """Write one expression: what follows runs once for each of its solutions."""
     fn.writer.place = expr.loc
     fn.observer.reached(fn.writer, expr.loc)
@@ -99,7 +99,7 @@ def _expr(fn: Function, expr: Expr) -> None:
     fn.observer.succeeded(fn.writer, expr.loc)
 
 
-def _what(fn: Function, expr: Expr) -> None:
+def _what(fn: FunctionFrame, expr: Expr) -> None:
     if expr.negated:
         fn.fail_if(_exists(fn, (Expr(expr.what, loc=expr.loc),)))
         return
@@ -125,7 +125,7 @@ def _what(fn: Function, expr: Expr) -> None:
             fn.fail_if(f"{value} is not True and falsy({value})")
 
 
-def _exists(fn: Function, *alternatives: Body) -> str:
+def _exists(fn: FunctionFrame, *alternatives: Body) -> str:
     """Write a search for a solution of one of some bodies; the result is the variable that says if there is one."""
     flag = fn.name("n")
     fn.line(f"{flag} = False")
@@ -138,7 +138,7 @@ def _exists(fn: Function, *alternatives: Body) -> str:
     return flag
 
 
-def _every(fn: Function, every: nodes.Every) -> None:
+def _every(fn: FunctionFrame, every: nodes.Every) -> None:
     """`every` holds unless some member has no solution of the body."""
     source = value_of(fn, every.domain)
     fn.fail_if(f"not is_collection({source})")
@@ -160,7 +160,7 @@ def _every(fn: Function, every: nodes.Every) -> None:
     fn.fail_if(f"not {holds}")
 
 
-def _call(fn: Function, call: nodes.Call) -> None:
+def _call(fn: FunctionFrame, call: nodes.Call) -> None:
     """A call that is a whole expression, perhaps with its result as one operand more."""
     arity = fn.names.arity(call)
     output = call.args[arity] if len(call.args) > arity else None
@@ -178,7 +178,7 @@ def _call(fn: Function, call: nodes.Call) -> None:
         fn.fail_if(f"{result} is not True and falsy({result})")
 
 
-def _relation(fn: Function, call: nodes.Call, output: Term | None) -> None:
+def _relation(fn: FunctionFrame, call: nodes.Call, output: Term | None) -> None:
     """`walk(x, [path, value])`: a loop over what the builtin yields."""
     args = call.args[: fn.names.arity(call)]
     item = fn.name("v")
@@ -199,14 +199,14 @@ def _relation(fn: Function, call: nodes.Call, output: Term | None) -> None:
 # ---- equality
 
 
-def _side(fn: Function, term: Term) -> str:
+def _side(fn: FunctionFrame, term: Term) -> str:
     """A side of `=` or a whole expression: the name of its value, which may be undefined."""
     value = _comprehension(fn, term) if isinstance(term, COMPREHENSIONS) else value_of(fn, term)
     fn.observer.saw(fn.writer, term, value)
     return value
 
 
-def _unify(fn: Function, a: Term, b: Term) -> None:
+def _unify(fn: FunctionFrame, a: Term, b: Term) -> None:
     """`a = b`: bind variables that are unbound, and compare all others."""
     if fn.is_open(b) and not fn.is_open(a):
         a, b = b, a
@@ -225,7 +225,7 @@ def _unify(fn: Function, a: Term, b: Term) -> None:
         match_pattern(fn, a, _looking_ahead(fn, b, a))
 
 
-def _looking_ahead(fn: Function, term: Term, other: Term) -> str:
+def _looking_ahead(fn: FunctionFrame, term: Term, other: Term) -> str:
     """The name of the value of one side of `term = other`; loops in it know what follows."""
     if isinstance(term, nodes.Ref) and fn.rest is not None and fn.observer.joins:
         fn.pending = Loop(term, other, fn.rest, exact=fn.observer.exact)
@@ -234,7 +234,7 @@ def _looking_ahead(fn: Function, term: Term, other: Term) -> str:
     return value
 
 
-def _unify_patterns(fn: Function, a: Term, b: Term) -> None:
+def _unify_patterns(fn: FunctionFrame, a: Term, b: Term) -> None:
     """Two patterns with unbound variables on both sides: unify their parts, first those with one side known."""
     pairs = _pairs(a, b)
     if pairs is None:
@@ -268,7 +268,7 @@ def _pairs(a: Term, b: Term) -> list[tuple[Term, Term]] | None:
 # ---- comprehensions
 
 
-def _comprehension(fn: Function, term: Term) -> str:
+def _comprehension(fn: FunctionFrame, term: Term) -> str:
     """A comprehension; the result is the name of its value."""
     result, target = fn.name("v"), fn.name("c")
     empty = "[]" if isinstance(term, nodes.ArrayComprehension) else "{}"
@@ -284,7 +284,7 @@ def _comprehension(fn: Function, term: Term) -> str:
     return result
 
 
-def _fill(fn: Function, term: Term, target: Callable[[], str]) -> None:
+def _fill(fn: FunctionFrame, term: Term, target: Callable[[], str]) -> None:
     """Run a comprehension's body, and add each solution to the collection `target()`."""
 
     def add() -> None:
@@ -301,7 +301,7 @@ def _fill(fn: Function, term: Term, target: Callable[[], str]) -> None:
     solutions(fn, body, Action(add))
 
 
-def _from_table(fn: Function, term: Term, keys: tuple[str, ...], target: str, empty: str) -> None:
+def _from_table(fn: FunctionFrame, term: Term, keys: tuple[str, ...], target: str, empty: str) -> None:
     """Look a comprehension's collection up in a table, if there is one (see tables.py)."""
 
     def place() -> str:
@@ -324,7 +324,7 @@ def _from_table(fn: Function, term: Term, keys: tuple[str, ...], target: str, em
 # ---- `with`
 
 
-def _with(fn: Function, withs: tuple[nodes.With, ...]) -> str:
+def _with(fn: FunctionFrame, withs: tuple[nodes.With, ...]) -> str:
     """Write the contexts that `with` makes, one after the other; the result is the last one's variable."""
     values = [
         None if isinstance(item.value, (FunctionValue, DocumentValue)) else fn.definite(value_of(fn, item.value))
@@ -338,7 +338,7 @@ def _with(fn: Function, withs: tuple[nodes.With, ...]) -> str:
     return context
 
 
-def _replaced(fn: Function, context: str, item: nodes.With, value: str | None) -> str:
+def _replaced(fn: FunctionFrame, context: str, item: nodes.With, value: str | None) -> str:
     """An expression for the context that one `with` makes of another."""
     names, head = fn.names, item.target.head if isinstance(item.target, nodes.Ref) else item.target
     assert isinstance(head, nodes.Var)

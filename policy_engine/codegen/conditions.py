@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from policy_engine.codegen.frame import Function
+from policy_engine.codegen.frame import FunctionFrame
 from policy_engine.codegen.terms import key, named_operand
 from policy_engine.compiler.terms import builtin_name
 from policy_engine.syntax import nodes
@@ -20,7 +20,7 @@ from policy_engine.values import Set
 ORDER: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
-def compare(fn: Function, value: str, other: str, term: Term) -> None:
+def compare(fn: FunctionFrame, value: str, other: str, term: Term) -> None:
     """Go on only if a value, which may be undefined, equals that of a term, whose name is `other`."""
     differs = f"differs({fn.rare}, {value}, {other})"
     if not isinstance(term, nodes.Scalar):
@@ -35,7 +35,7 @@ def compare(fn: Function, value: str, other: str, term: Term) -> None:
         fn.fail_if(differs)
 
 
-def compare_operand(fn: Function, value: str, term: Term) -> None:
+def compare_operand(fn: FunctionFrame, value: str, term: Term) -> None:
     """Go on only if a value equals an operand."""
     compare(fn, value, named_operand(fn, term), term)
 
@@ -43,7 +43,7 @@ def compare_operand(fn: Function, value: str, term: Term) -> None:
 # ---- operators
 
 
-def operator(fn: Function, call: nodes.Call) -> bool:
+def operator(fn: FunctionFrame, call: nodes.Call) -> bool:
     """Write a call of an operator as a condition; false if it is none of those that have a form of their own."""
     name = builtin_name(call)
     if name in fn.names.mock_slots:
@@ -70,7 +70,7 @@ def operator(fn: Function, call: nodes.Call) -> bool:
     return True
 
 
-def _one_of(fn: Function, item: Term, collection: Term) -> bool:
+def _one_of(fn: FunctionFrame, item: Term, collection: Term) -> bool:
     """`item in {"a", "b"}`: only a string can be in a collection of strings."""
     members = constant_value(collection)
     if members is None or members[0].__class__ not in (list, Set) or not all(isinstance(m, str) for m in members[0]):
@@ -89,7 +89,7 @@ def _is(term: Term, cls: type) -> bool:
 # ---- patterns
 
 
-def match_pattern(fn: Function, pattern: Term, value: str) -> None:
+def match_pattern(fn: FunctionFrame, pattern: Term, value: str) -> None:
     """Match a value against a pattern. A variable is bound only to a value that is defined."""
     if not fn.is_open(pattern):
         compare_operand(fn, value, pattern)
@@ -119,14 +119,14 @@ def match_pattern(fn: Function, pattern: Term, value: str) -> None:
             give_up(fn, pattern)
 
 
-def give_up(fn: Function, *patterns: Term) -> None:
+def give_up(fn: FunctionFrame, *patterns: Term) -> None:
     """Never go on. The lines behind may still mention the variables of the patterns."""
     fn.fail_if("True")
     for pattern in patterns:
         fn.env.update(dict.fromkeys(fn.unbound(pattern), "None"))
 
 
-def _expect(fn: Function, condition: str, value: str) -> None:
+def _expect(fn: FunctionFrame, condition: str, value: str) -> None:
     """Fail if a condition holds, with an error if the value is none that Rego has."""
     fn.line(f"if {condition}:")
     fn.line(f" known({value})")

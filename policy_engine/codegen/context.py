@@ -401,7 +401,7 @@ class Code:
         self.fns: tuple[Any, ...] = ()
 
 
-class Node:
+class DataNode:
     """A place in `data` where rules are: `rule` gives the document of a group, `children` lie below a package."""
 
     __slots__ = ("children", "is_function", "number", "path", "rule")
@@ -411,4 +411,4 @@ class Node:
         self.path = path
         self.rule: Callable[[Query], Value] | None = None
         self.is_function = False
-        self.children: dict[object, Node] = {}
+        self.children: dict[object, DataNode] = {}

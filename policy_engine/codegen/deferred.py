@@ -9,14 +9,14 @@ bound before, with one loop at most. Such rules are written when they are first 
 from __future__ import annotations
 
 from policy_engine.codegen.names import Names
-from policy_engine.compiler.program import Rule
+from policy_engine.compiler.program import NormalRule
 from policy_engine.compiler.terms import builtin_name, is_simple, walk_terms
 from policy_engine.compiler.variables import own_vars
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Term
 
 
-def can_wait(names: Names, rule: Rule) -> bool:
+def can_wait(names: Names, rule: NormalRule) -> bool:
     """True if writing a rule's function certainly cannot fail, and needs nothing else."""
     if len(rule.clauses) != 1 or rule.suffix or names.mock_slots or names.observer.exact:
         return False

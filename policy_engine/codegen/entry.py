@@ -23,12 +23,12 @@ from typing import Any, Final
 
 from policy_engine.codegen.context import DATA
 from policy_engine.codegen.export import FEW, SHORT, WORD, shallow
-from policy_engine.codegen.frame import Access, Function, Join, tuple_of
+from policy_engine.codegen.frame import Access, FunctionFrame, Join, tuple_of
 from policy_engine.codegen.groups import document
 from policy_engine.codegen.joins import MOST_UNCHARGED
 from policy_engine.codegen.names import Names
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Group
+from policy_engine.compiler.program import RuleGroup
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
 
@@ -56,12 +56,12 @@ def entry_factory(function: Callable[..., Any]) -> Callable[..., Any] | None:
     return found
 
 
-def write_entry(names: Names, writer: Writer, group: Group) -> None:
+def write_entry(names: Names, writer: Writer, group: RuleGroup) -> None:
     """The factory of the entry for a complete rule, a set or an object; none if that is too long."""
     rules = deciding()
     invariants = DataInvariants(rules)
     access = EntryAccess(invariants)
-    document(Function(names, rules, access), group)
+    document(FunctionFrame(names, rules, access), group)
     if len(rules.lines) <= MOST_LINES:
         write_factory(writer, names.function(group), invariants.lines, rules.lines, opened=access.opened)
 
@@ -126,12 +126,12 @@ class EntryAccess(Access):
         self.fresh: dict[str, str] = {}
         """Variables for new collections, and the conditions under which nothing in these must be copied."""
 
-    def context(self, fn: Function) -> str:
+    def context(self, fn: FunctionFrame) -> str:
         if fn.context == "q":
             self.opened = True
         return fn.context
 
-    def rare_context(self, fn: Function) -> str:
+    def rare_context(self, fn: FunctionFrame) -> str:
         return LAZY if fn.context == "q" else fn.context
 
     def begin_local(self) -> None:
@@ -139,17 +139,17 @@ class EntryAccess(Access):
 
     # ---- base data
 
-    def root(self, fn: Function, root: str) -> str:
+    def root(self, fn: FunctionFrame, root: str) -> str:
         if fn.context != "q":
             return super().root(fn, root)
         return "input" if root == "input" else self.invariants.name("data", f"b[{DATA - 1}]")
 
-    def step(self, fn: Function, value: str, step: Term, member: str, base: bool) -> str:
+    def step(self, fn: FunctionFrame, value: str, step: Term, member: str, base: bool) -> str:
         if base and value in self.invariants and isinstance(step, nodes.Scalar) and isinstance(step.value, str):
             return self.invariants.name((value, step.value), member)
         return super().step(fn, value, step, member, base)
 
-    def contains(self, fn: Function, item: str, collection: str) -> str:
+    def contains(self, fn: FunctionFrame, item: str, collection: str) -> str:
         if collection not in self.invariants:
             return super().contains(fn, item, collection)
         cell = self.invariants.name(("texts", collection), f"texts({collection})")
@@ -160,13 +160,13 @@ class EntryAccess(Access):
 
     # Loops inside of a loop are charged, so the outermost need not be charged if it is short.
 
-    def members(self, fn: Function, collection: str) -> str:
+    def members(self, fn: FunctionFrame, collection: str) -> str:
         if fn.loops or fn.context != "q":
             return super().members(fn, collection)
         few = f"{collection}.__class__ is list and len({collection}) <= {MOST_UNCHARGED}"
         return f"{collection} if {few} else members({fn.rare}, {collection})"
 
-    def joined(self, fn: Function, collection: str, join: Join) -> str:
+    def joined(self, fn: FunctionFrame, collection: str, join: Join) -> str:
         if fn.loops or collection not in self.invariants:
             return super().joined(fn, collection, join)
         cell = self.invariants.name(("table", collection, join.name), f"tabled(b, {collection}, {join.name})")
@@ -177,7 +177,7 @@ class EntryAccess(Access):
 
     # ---- the value
 
-    def made(self, fn: Function, name: str, term: Term) -> None:
+    def made(self, fn: FunctionFrame, name: str, term: Term) -> None:
         # Nothing else refers to a new collection, so the caller can have it if nothing in it must be copied.
         match term:
             case nodes.Object(pairs) if len(pairs) <= FEW and all(_is_short(key) for key, _ in pairs):
@@ -191,16 +191,16 @@ class EntryAccess(Access):
             if variables:  # without any it is a constant, which all decisions share
                 self.fresh[name] = " and ".join([IS_SHORT.format(name=name) for name in variables])
 
-    def give(self, fn: Function, value: str) -> None:
+    def give(self, fn: FunctionFrame, value: str) -> None:
         if value in self.fresh:
             fn.line(f"if {self.fresh[value]}: return {value}")
         self.copy(fn, value)
 
-    def give_set(self, fn: Function) -> None:
+    def give_set(self, fn: FunctionFrame) -> None:
         fn.line("r = listing(c)")
         fn.line(f"return {self.exported(fn, 'Set.of(c)')} if r is None else r")
 
-    def copy(self, fn: Function, value: str) -> None:
+    def copy(self, fn: FunctionFrame, value: str) -> None:
         """Return a copy of a value to the caller."""
         if value in ("True", "False", "U"):
             fn.line(f"return {value}")
@@ -212,7 +212,7 @@ class EntryAccess(Access):
         """The expression for a copy of a small value, or None."""
         return f"shallow({value})"
 
-    def exported(self, fn: Function, value: str) -> str:
+    def exported(self, fn: FunctionFrame, value: str) -> str:
         """The expression for a copy of any value."""
         return f"export({value}, {fn.rare})"
 

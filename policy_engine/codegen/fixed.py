@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from policy_engine.builtins import TABLE
 from policy_engine.compiler import calls
-from policy_engine.compiler.program import Group, Kind, Program, Rule, dotted
+from policy_engine.compiler.program import Kind, NormalRule, Program, RuleGroup, dotted
 from policy_engine.compiler.recursion import dependencies, rule_terms
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -24,9 +24,9 @@ class Fixed:
     def __init__(self, program: Program, replaced: Collection[str]) -> None:
         self._program = program
         self._replaced = replaced
-        self._known: dict[Rule, bool] = {}
+        self._known: dict[NormalRule, bool] = {}
 
-    def __contains__(self, group: Group) -> bool:
+    def __contains__(self, group: RuleGroup) -> bool:
         """True if a group's document is fixed, and more than a constant."""
         return (
             group.kind is not Kind.FUNCTION
@@ -34,7 +34,7 @@ class Fixed:
             and all(map(self._rule, (*group.rules, *group.defaults)))
         )
 
-    def _rule(self, rule: Rule) -> bool:
+    def _rule(self, rule: NormalRule) -> bool:
         # Chains of rules may be longer than Python's stack is deep; there are no cycles.
         pending = [rule]
         while pending:
@@ -58,7 +58,7 @@ class Fixed:
         usual = builtin is TABLE.get(name) and not builtin.nondeterministic and not builtin.effect
         return usual and name not in self._replaced
 
-    def _is_plain(self, rule: Rule) -> bool:
+    def _is_plain(self, rule: NormalRule) -> bool:
         """True if the rule itself reads no input, and calls only functions that always give the same."""
         return all(map(self._is_plain_term, rule_terms(rule)))
 
@@ -76,6 +76,6 @@ class Fixed:
         return True
 
 
-def _is_constant(rule: Rule) -> bool:
+def _is_constant(rule: NormalRule) -> bool:
     value = rule.clauses[0].value
     return rule.key is None and value is not None and constant_value(value) is not None

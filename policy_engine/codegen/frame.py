@@ -65,57 +65,57 @@ class Access:
         """`remember` are lines that store the value `{0}` where the next call finds it."""
         self._remember = remember
 
-    def context(self, fn: Function) -> str:
+    def context(self, fn: FunctionFrame) -> str:
         """The context, where it is always needed."""
         return fn.context
 
-    def rare_context(self, fn: Function) -> str:
+    def rare_context(self, fn: FunctionFrame) -> str:
         """The context in an expression that few decisions evaluate."""
         return fn.context
 
     def begin_local(self) -> None:
         """A local function begins."""
 
-    def root(self, fn: Function, root: str) -> str:
+    def root(self, fn: FunctionFrame, root: str) -> str:
         """The input or data document of the current context."""
         key = (fn.context, root)
         if key not in fn.refs:
             fn.refs[key] = fn.new(f"{fn.ctx}[{INPUT if root == 'input' else DATA}]")
         return fn.refs[key]
 
-    def step(self, fn: Function, value: str, step: Term, member: str, base: bool) -> str:
+    def step(self, fn: FunctionFrame, value: str, step: Term, member: str, base: bool) -> str:
         """The name of the member at one step, given its expression. `base`: the value is base data."""
         return fn.new(member)
 
-    def members(self, fn: Function, collection: str) -> str:
+    def members(self, fn: FunctionFrame, collection: str) -> str:
         """The expression that a loop over a collection's members iterates over."""
         return f"members({fn.ctx}, {collection})"
 
-    def joined(self, fn: Function, collection: str, join: Join) -> str:
+    def joined(self, fn: FunctionFrame, collection: str, join: Join) -> str:
         """The expression that a loop with a join index iterates over."""
         return f"joined({fn.ctx}, {collection}, {join.name}, {join.slot}, {tuple_of(join.keys)})"
 
-    def contains(self, fn: Function, item: str, collection: str) -> str:
+    def contains(self, fn: FunctionFrame, item: str, collection: str) -> str:
         """The expression for `item in collection`."""
         test = "listed" if collection in fn.from_base and fn.context == "q" else "member"
         return f"{test}({fn.ctx}, {item}, {collection})"
 
-    def made(self, fn: Function, name: str, term: Term) -> None:
+    def made(self, fn: FunctionFrame, name: str, term: Term) -> None:
         """A variable has got the value of a term."""
 
-    def give(self, fn: Function, value: str) -> None:
+    def give(self, fn: FunctionFrame, value: str) -> None:
         """Return a value from the function."""
         for line in self._remember:
             fn.line(line.format(value))
         fn.line(f"return {value}")
 
-    def give_set(self, fn: Function) -> None:
+    def give_set(self, fn: FunctionFrame) -> None:
         """Return the set whose members are in `c`."""
         fn.line("r = Set.of(c)")
         self.give(fn, "r")
 
 
-class Function:
+class FunctionFrame:
     """The knowledge at one point of a Python function. `repeated`: it is called many times, as if in a loop."""
 
     def __init__(self, names: Names, writer: Writer, access: Access | None = None, *, repeated: bool = False) -> None:

@@ -18,7 +18,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from policy_engine.codegen.context import NC, Query
-from policy_engine.codegen.shapes import Key, Pattern, Shape, pattern, shape_of
+from policy_engine.codegen.shapes import FunctionPattern, Key, Shape, pattern, shape_of
 from policy_engine.values import Value
 
 _numbers = itertools.count(1)
@@ -38,7 +38,7 @@ class Functions:
         self.sources: dict[str, str] = {}
         self.waiting: dict[str, Later] = {}
         """The source or code of each stand-in."""
-        self._patterns: dict[Key, Pattern | None] = {}
+        self._patterns: dict[Key, FunctionPattern | None] = {}
         self._lock = threading.Lock()
         weakref.finalize(self, forget, self.sources)
 

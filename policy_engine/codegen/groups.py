@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 from policy_engine.codegen.body import solutions
 from policy_engine.codegen.context import DATA, INDEXES, MASKED
-from policy_engine.codegen.frame import Access, Action, Function, tuple_of
+from policy_engine.codegen.frame import Access, Action, FunctionFrame, tuple_of
 from policy_engine.codegen.index import Index
 from policy_engine.codegen.names import Lookup, Names, RuleFunction
 from policy_engine.codegen.refs import value_of
 from policy_engine.codegen.terms import key, named_operand, operand
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Clause, Group, Kind, Rule, Tree
+from policy_engine.compiler.program import Clause, Kind, NormalRule, RuleGroup, Tree
 from policy_engine.compiler.recursion import compatible, rule_terms
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
@@ -34,7 +34,7 @@ WIDE = 64
 """The most children of a place for which code is written."""
 
 
-def write_group(names: Names, writer: Writer, group: Group) -> None:
+def write_group(names: Names, writer: Writer, group: RuleGroup) -> None:
     """The function for a group's whole document, or for calls of it."""
     params = _params(group)
     with writer.block(f"def {names.function(group)}({', '.join(['q', *params])}):"):
@@ -42,12 +42,12 @@ def write_group(names: Names, writer: Writer, group: Group) -> None:
         if group.kind is Kind.FUNCTION:
             if _calls_functions(group):
                 writer.line("charge(q, 1)")  # loops charge the rest; this is what ends calls that double
-            one_value(Function(names, writer, repeated=True), group, params)
+            one_value(FunctionFrame(names, writer, repeated=True), group, params)
             return
         _write_mask(names, writer, group, [])
         place = f"[{names.slot(group)}]"
         if not names.is_fixed(group):
-            document(Function(names, writer, Access(f"q{place} = {{0}}")), group)
+            document(FunctionFrame(names, writer, Access(f"q{place} = {{0}}")), group)
             return
         writer.line(f"d = q[{INDEXES}]")
         with writer.block("if d is not None:"):
@@ -67,7 +67,7 @@ def write_rule(names: Names, writer: Writer, needed: RuleFunction) -> None:
     params = _params(group) if is_one else ["c"]
     with writer.block(f"def {needed.name}({', '.join(['q', *params])}):"):
         names.observer.begin(writer)
-        fn = Function(names, writer, repeated=group.kind is Kind.FUNCTION)
+        fn = FunctionFrame(names, writer, repeated=group.kind is Kind.FUNCTION)
         if not is_one:
             _collect(fn, rule, [], lambda: _add(fn, rule))
             return
@@ -97,7 +97,7 @@ def write_lookup(names: Names, writer: Writer, needed: Lookup) -> None:
         writer.line("if r is not NC: return r")
         rules = [rule for rule in group.rules if _can_match(rule, pattern)]
         if not names.is_fixed(group):
-            _part(Function(names, writer, Access("m[k] = {0}"), repeated=True), group, rules, known)
+            _part(FunctionFrame(names, writer, Access("m[k] = {0}"), repeated=True), group, rules, known)
             return
         place = (group.number, *(None if step is None else constant_value(step) for step in pattern))
         writer.line(f"d = parts(q[{INDEXES}], {names.constants.named('j', place, place)})")
@@ -112,12 +112,12 @@ def write_lookup(names: Names, writer: Writer, needed: Lookup) -> None:
 
 
 @contextmanager
-def _making(names: Names, writer: Writer, remember: str, keep: str) -> Iterator[Function]:
+def _making(names: Names, writer: Writer, remember: str, keep: str) -> Iterator[FunctionFrame]:
     """The lines around those that make a fixed document, which is kept in `d`, in a context of its own (see `kept`)."""
     writer.line("p = q")
     writer.line("if d is not None: q = aside(q)")
     with writer.block("try:"):
-        fn = Function(names, writer, Access(remember, f"if d is not None: {keep}"))
+        fn = FunctionFrame(names, writer, Access(remember, f"if d is not None: {keep}"))
         fn.depth = 1
         yield fn
     with writer.block("except PolicyError:"):
@@ -147,11 +147,11 @@ def write_extent(names: Names, writer: Writer, tree: Tree) -> None:
         writer.line("return r")
 
 
-def _params(group: Group) -> list[str]:
+def _params(group: RuleGroup) -> list[str]:
     return [f"a{i}" for i in range(group.arity)] if group.kind is Kind.FUNCTION else []
 
 
-def _write_mask(names: Names, writer: Writer, group: Group, known: list[str]) -> None:
+def _write_mask(names: Names, writer: Writer, group: RuleGroup, known: list[str]) -> None:
     """If some `with` replaces the document, return the replacement in a context that has one."""
     if names.is_masked(group):
         value = f"base_at(q[{DATA}], {names.path(group.path)})"
@@ -163,7 +163,7 @@ def _write_mask(names: Names, writer: Writer, group: Group, known: list[str]) ->
 # ---- one value
 
 
-def document(fn: Function, group: Group) -> None:
+def document(fn: FunctionFrame, group: RuleGroup) -> None:
     """The whole document of a complete rule, a set or an object."""
     if group.kind is Kind.COMPLETE:
         one_value(fn, group, [])
@@ -178,7 +178,7 @@ def document(fn: Function, group: Group) -> None:
         fn.give("r")
 
 
-def one_value(fn: Function, group: Group, params: list[str]) -> None:
+def one_value(fn: FunctionFrame, group: RuleGroup, params: list[str]) -> None:
     """A complete rule's or function's value: the one on which all rules that apply agree, else the default."""
     rules, index = group.rules, fn.names.index(group)
     if index is not None or len(rules) > MANY:
@@ -205,7 +205,7 @@ def one_value(fn: Function, group: Group, params: list[str]) -> None:
         fn.give("U")
 
 
-def _one_of_many(fn: Function, group: Group, params: list[str], index: Index | None) -> None:
+def _one_of_many(fn: FunctionFrame, group: RuleGroup, params: list[str], index: Index | None) -> None:
     """The value of many rules, or of those that an index chooses. Each is a function that returns a value or NC."""
     chosen = _choose(fn, group, params, index)
     call = f"f({', '.join([fn.ctx, *params])})"
@@ -224,7 +224,7 @@ def _one_of_many(fn: Function, group: Group, params: list[str], index: Index | N
         fn.give("r")
 
 
-def _choose(fn: Function, group: Group, params: list[str], index: Index | None) -> str:
+def _choose(fn: FunctionFrame, group: RuleGroup, params: list[str], index: Index | None) -> str:
     """The functions of the rules that may apply."""
     table, rest = fn.names.dispatch(group, index)
     if index is None:
@@ -245,12 +245,12 @@ def _choose(fn: Function, group: Group, params: list[str], index: Index | None) 
     return chosen
 
 
-def _value(fn: Function, clause: Clause) -> str:
+def _value(fn: FunctionFrame, clause: Clause) -> str:
     assert clause.value is not None
     return named_operand(fn, clause.value)
 
 
-def _conflict(fn: Function, group: Group, loc: Location) -> str:
+def _conflict(fn: FunctionFrame, group: RuleGroup, loc: Location) -> str:
     """The place and the message of the error for two different values."""
     text = "complete rules must not produce multiple outputs"
     if group.kind is Kind.FUNCTION:
@@ -258,7 +258,7 @@ def _conflict(fn: Function, group: Group, loc: Location) -> str:
     return f"{fn.names.constants.loc(loc)}, {fn.names.constants.value(text)}"
 
 
-def _chain(fn: Function, group: Group, rule: Rule, params: list[str], *, alone: bool = False) -> None:
+def _chain(fn: FunctionFrame, group: RuleGroup, rule: NormalRule, params: list[str], *, alone: bool = False) -> None:
     """A rule and its `else` parts: the value of the first that applies must agree with that of other rules in `r`.
 
     `alone`: there is no other rule.
@@ -278,7 +278,14 @@ def _chain(fn: Function, group: Group, rule: Rule, params: list[str], *, alone: 
 
 
 def _agreeing(
-    fn: Function, rule: Rule, clause: Clause, params: list[str], target: str, conflict: str, *, alone: bool = False
+    fn: FunctionFrame,
+    rule: NormalRule,
+    clause: Clause,
+    params: list[str],
+    target: str,
+    conflict: str,
+    *,
+    alone: bool = False,
 ) -> None:
     """Run one body and merge its values into `target`. A constant value needs one solution only."""
 
@@ -299,13 +306,13 @@ def _agreeing(
     _clause(fn, rule, clause, params, Action(merge, bool(flag), flag, assigns))
 
 
-def _clause(fn: Function, rule: Rule, clause: Clause, params: list[str], action: Action) -> None:
+def _clause(fn: FunctionFrame, rule: NormalRule, clause: Clause, params: list[str], action: Action) -> None:
     """One body, run with the function's operands matched against the rule's arguments."""
     _observe(fn, rule, clause, action)
     solutions(fn, clause.body, action, tuple(zip(rule.args or (), params, strict=False)))
 
 
-def _observe(fn: Function, rule: Rule, clause: Clause, action: Action) -> None:
+def _observe(fn: FunctionFrame, rule: NormalRule, clause: Clause, action: Action) -> None:
     """Tell the observer that a rule is tried, and what it gives."""
     fn.observer.tries(fn.writer, clause)
     write = action.write
@@ -323,7 +330,7 @@ def _observe(fn: Function, rule: Rule, clause: Clause, action: Action) -> None:
 # ---- collections
 
 
-def _members(fn: Function, group: Group, index: Index | None) -> None:
+def _members(fn: FunctionFrame, group: RuleGroup, index: Index | None) -> None:
     """Collect in `c` what the rules define. Many rules are functions, from which an index may choose."""
     if index is None and len(group.rules) <= MANY:
         for rule in group.rules:
@@ -333,7 +340,7 @@ def _members(fn: Function, group: Group, index: Index | None) -> None:
         fn.line(f"f({fn.ctx}, c)")
 
 
-def _part(fn: Function, group: Group, rules: list[Rule], known: list[str]) -> None:
+def _part(fn: FunctionFrame, group: RuleGroup, rules: list[NormalRule], known: list[str]) -> None:
     """The part of a set's or object's document at the known steps."""
     if all(len(_head(rule)) == len(known) for rule in rules):
         fn.line("r = NC")
@@ -350,7 +357,7 @@ def _part(fn: Function, group: Group, rules: list[Rule], known: list[str]) -> No
     fn.give("r")
 
 
-def _add_part(fn: Function, rule: Rule, last: str) -> None:
+def _add_part(fn: FunctionFrame, rule: NormalRule, last: str) -> None:
     """Give the value at the last step. A member of a set is that step itself, with the text of the step."""
     value = _value(fn, rule.clauses[0]) if rule.key is None else last
     loc, text = fn.names.constants.loc(rule.loc), fn.names.constants.value("object keys must be unique")
@@ -358,7 +365,7 @@ def _add_part(fn: Function, rule: Rule, last: str) -> None:
 
 
 def _collect(
-    fn: Function, rule: Rule, known: list[str], write: Callable[[], None], assigns: tuple[str, ...] = ()
+    fn: FunctionFrame, rule: NormalRule, known: list[str], write: Callable[[], None], assigns: tuple[str, ...] = ()
 ) -> None:
     """Run the body of a rule of a set or an object, at the known steps of its head."""
     demands = tuple(zip(_head(rule), known, strict=False))
@@ -369,7 +376,7 @@ def _collect(
     solutions(fn, rule.clauses[0].body, action, before, after)
 
 
-def _add(fn: Function, rule: Rule) -> None:
+def _add(fn: FunctionFrame, rule: NormalRule) -> None:
     """Add to `c`: a member of a set, or what is at a path of an object."""
     if not rule.suffix:
         assert rule.key is not None
@@ -386,7 +393,7 @@ def _add(fn: Function, rule: Rule) -> None:
 # ---- properties of rules
 
 
-def _calls_functions(group: Group) -> bool:
+def _calls_functions(group: RuleGroup) -> bool:
     """True if a function calls another function of the policies."""
     return any(
         isinstance(term, nodes.Call) and isinstance(term.operator, nodes.Ref)
@@ -412,17 +419,17 @@ def _is_pattern(term: Term) -> bool:
             return False
 
 
-def _head(rule: Rule) -> tuple[Term, ...]:
+def _head(rule: NormalRule) -> tuple[Term, ...]:
     """The steps below the group's path that a rule defines, a set's member included."""
     return (*rule.suffix, *([rule.key] if rule.key is not None else []))
 
 
-def _can_match(rule: Rule, pattern: tuple[Term | None, ...]) -> bool:
+def _can_match(rule: NormalRule, pattern: tuple[Term | None, ...]) -> bool:
     steps = tuple(step if step is not None else nodes.Var("$") for step in pattern)
     return compatible(_head(rule), steps)
 
 
-def _same_constant(rules: list[Rule]) -> bool:
+def _same_constant(rules: list[NormalRule]) -> bool:
     """True if every rule gives the same constant and none has an `else`: then the first solution decides."""
     values = [constant_value(rule.clauses[0].value) if rule.clauses[0].value is not None else None for rule in rules]
     first = values[0] if values else None

@@ -18,12 +18,12 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
-from policy_engine.codegen.context import Code, Node, Query
+from policy_engine.codegen.context import Code, DataNode, Query
 from policy_engine.codegen.functions import Functions, codes_of, late, remembered
 from policy_engine.codegen.metering import callee, of_query
 from policy_engine.codegen.namespace import NAMESPACE
+from policy_engine.codegen.shapes import FunctionPattern, Shape, pattern, shape_of
 from policy_engine.codegen.shapes import Key as ShapeKey
-from policy_engine.codegen.shapes import Pattern, Shape, pattern, shape_of
 from policy_engine.codegen.unit import Unit
 from policy_engine.location import Location
 from policy_engine.values import Key, Number, Set, freeze
@@ -98,7 +98,7 @@ def restore(image: Image, builtins: Mapping[str, Builtin]) -> tuple[Code, Entry]
     name, slots, patterns, functions, nodes, constants, mocks = image
     namespace: dict[str, Any] = {"__builtins__": {}, **NAMESPACE}
     owner = Functions(namespace)
-    known = [Pattern(*item) for item in patterns]
+    known = [FunctionPattern(*item) for item in patterns]
     for function, item in functions:
         if isinstance(item, CodeType):
             owner.install(function, item)
@@ -143,7 +143,7 @@ class _Writer:
             return "key", self.written(item.value)
         if cls is Number:
             return "number", item.text
-        if cls is Node:
+        if cls is DataNode:
             return "node", item.number
         if self._is_own(item):
             return "function", item.__name__
@@ -154,7 +154,7 @@ class _Writer:
     def _is_own(self, item: Any) -> bool:
         return item.__class__ is FunctionType and item.__globals__ is self.unit.namespace
 
-    def node(self, node: Node) -> tuple[Any, ...]:
+    def node(self, node: DataNode) -> tuple[Any, ...]:
         children = [(self.written(key), child.number) for key, child in node.children.items()]
         return node.number, self.written(node.path), node.is_function, self.unit.names.rules.get(node.number), children
 
@@ -164,12 +164,12 @@ class _Reader:
 
     def __init__(self, namespace: dict[str, Any], builtins: Mapping[str, Builtin]) -> None:
         self.namespace = namespace
-        self.nodes: dict[int, Node] = {}
+        self.nodes: dict[int, DataNode] = {}
         self.builtins = builtins
 
     def add_nodes(self, written: list[tuple[Any, ...]]) -> None:
         for number, path, is_function, rule, _ in written:
-            node = self.nodes[number] = Node(number, self.value(path))
+            node = self.nodes[number] = DataNode(number, self.value(path))
             node.is_function = is_function
             if rule is not None:
                 node.rule = remembered(self.namespace, *rule)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from policy_engine.compiler.program import Rule
+from policy_engine.compiler.program import NormalRule
 from policy_engine.compiler.terms import builtin_name
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -55,7 +55,7 @@ class _Demand:
     beginning: bool = False
 
 
-def find(rules: list[Rule]) -> Index | None:
+def find(rules: list[NormalRule]) -> Index | None:
     """The most selective index of a group's rules; None if none is worth it."""
     if len(rules) < FEWEST:
         return None
@@ -78,7 +78,7 @@ def find(rules: list[Rule]) -> Index | None:
     return best
 
 
-def without_decided(rule: Rule, number: int, index: Index) -> Rule:
+def without_decided(rule: NormalRule, number: int, index: Index) -> NormalRule:
     """A rule without the comparisons of the input with a text that hold wherever the index has chosen the rule."""
     if index.lengths or number in index.rest or isinstance(index.place, int) or len(rule.clauses) != 1:
         return rule
@@ -108,7 +108,7 @@ def _build(place: Place, by_rule: dict[int, frozenset[str]], count: int, beginni
     return Index(place, merged, tuple(rest), lengths)
 
 
-def _demands(rule: Rule) -> Iterator[_Demand]:
+def _demands(rule: NormalRule) -> Iterator[_Demand]:
     """The demands of a rule."""
     for number, arg in enumerate(rule.args or ()):
         if (texts := _texts(arg)) is not None:
@@ -117,7 +117,7 @@ def _demands(rule: Rule) -> Iterator[_Demand]:
         yield from _body_demands(rule)
 
 
-def _body_demands(rule: Rule) -> Iterator[_Demand]:
+def _body_demands(rule: NormalRule) -> Iterator[_Demand]:
     places: dict[str, Place] = {}
     for number, arg in enumerate(rule.args or ()):
         if isinstance(arg, nodes.Var):

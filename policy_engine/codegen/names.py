@@ -12,13 +12,13 @@ from collections import deque
 from typing import NamedTuple
 
 from policy_engine.codegen.constants import Constants
-from policy_engine.codegen.context import MEMO, Code, Node
+from policy_engine.codegen.context import MEMO, Code, DataNode
 from policy_engine.codegen.fixed import Fixed
 from policy_engine.codegen.functions import remembered
 from policy_engine.codegen.index import Index, find, without_decided
 from policy_engine.codegen.observer import Observer
 from policy_engine.compiler import calls
-from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree
+from policy_engine.compiler.program import Kind, NormalRule, Path, Program, RuleGroup, Tree
 from policy_engine.compiler.recursion import rule_terms
 from policy_engine.compiler.terms import builtin_name
 from policy_engine.syntax import nodes
@@ -32,7 +32,7 @@ class Lookup(NamedTuple):
     `pattern` has a constant for each step that every caller knows, None for those that are parameters.
     """
 
-    group: Group
+    group: RuleGroup
     name: str
     pattern: tuple[Term | None, ...]
 
@@ -40,7 +40,7 @@ class Lookup(NamedTuple):
 class RuleFunction(NamedTuple):
     """The function for one of the rules of a group that are tried one after the other."""
 
-    group: Group
+    group: RuleGroup
     number: int
 
     @property
@@ -48,18 +48,18 @@ class RuleFunction(NamedTuple):
         return f"g{self.group.number}_r{self.number}"
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> NormalRule:
         return self.group.rules[self.number]
 
 
-Needed = Group | Tree | Lookup | RuleFunction
+Needed = RuleGroup | Tree | Lookup | RuleFunction
 """A function to be written. A group stands for the function of its document, a tree for that of the whole document at
 its
 place, rules and base data.
 """
 
-Lookups = dict[tuple[Group, tuple[object, ...]], str]
-State = tuple[set[str], Lookups, dict[int, Node]]
+Lookups = dict[tuple[RuleGroup, tuple[object, ...]], str]
+State = tuple[set[str], Lookups, dict[int, DataNode]]
 
 
 class Names:
@@ -78,15 +78,15 @@ class Names:
         """Functions that must be compiled when an index first chooses them."""
         self.tables: dict[str, dict[str | None, list[str]] | list[str]] = {}
         """Names of rules' functions by the string that an index looks up, or in order. To be filled in by unit.py."""
-        self.asked: set[Group] = set()
+        self.asked: set[RuleGroup] = set()
         """The groups whose whole documents other rules ask for."""
-        self.nodes: dict[int, Node] = {}
+        self.nodes: dict[int, DataNode] = {}
         self.rules: dict[int, tuple[str, int]] = {}
         """For the number of a node the function that gives its document, and the slot where that is remembered."""
         self._written: set[str] = set()
         self._lookups: Lookups = {}
-        self._slots: dict[Group, int] = {}
-        self._indexes: dict[Group, Index | None] = {}
+        self._slots: dict[RuleGroup, int] = {}
+        self._indexes: dict[RuleGroup, Index | None] = {}
         self._fixed = Fixed(program, self.mock_slots)
         self._masked = {
             number
@@ -104,14 +104,14 @@ class Names:
         self._written.add(name)
         return True
 
-    def function(self, group: Group) -> str:
+    def function(self, group: RuleGroup) -> str:
         """The function for a group's document, or for calls of it."""
         name = f"g{group.number}"
         if self.is_new(name):
             self.needed.append(group)
         return name
 
-    def lookup(self, group: Group, path: tuple[Term, ...]) -> tuple[str, list[int]]:
+    def lookup(self, group: RuleGroup, path: tuple[Term, ...]) -> tuple[str, list[int]]:
         """The lookup for some known steps, and which of them it takes as parameters.
 
         A constant is built into the function only where some rule's head has a constant at that place.
@@ -141,7 +141,7 @@ class Names:
         """The function for a document in a context without a `with`."""
         return self.extent(tree) if tree.group is None else self.function(tree.group)
 
-    def dispatch(self, group: Group, index: Index | None) -> tuple[str, str]:
+    def dispatch(self, group: RuleGroup, index: Index | None) -> tuple[str, str]:
         """One function for each rule of a group: the name of the table of those that an index chooses, and of the rest.
 
         Without an index the rest is all of them, and they are compiled with everything else.
@@ -161,14 +161,14 @@ class Names:
                 }
         return table, rest
 
-    def undecided(self, function: RuleFunction) -> Rule:
+    def undecided(self, function: RuleFunction) -> NormalRule:
         """The rule of a function, without what an index has decided when it chooses the function."""
         index = self.index(function.group)
         if index is None or self.observer.whole:
             return function.rule
         return without_decided(function.rule, function.number, index)
 
-    def index(self, group: Group) -> Index | None:
+    def index(self, group: RuleGroup) -> Index | None:
         """The index of a group's rules; None if none is worth it."""
         if not self.observer.indexed:
             return None
@@ -195,7 +195,7 @@ class Names:
         assert found is not None
         return self.constants.value(found[0])
 
-    def slot(self, group: Group) -> int:
+    def slot(self, group: RuleGroup) -> int:
         """The slot of a context for a group's document."""
         if group not in self._slots:
             self._slots[group] = self.new_slot()
@@ -214,10 +214,10 @@ class Names:
         """The constant for a place in the tree of virtual documents. All functions below it are written, too."""
         return self.constants.named("d", tree.number, self._node(tree))
 
-    def _node(self, tree: Tree) -> Node:
+    def _node(self, tree: Tree) -> DataNode:
         node = self.nodes.get(tree.number)
         if node is None:
-            node = self.nodes[tree.number] = Node(tree.number, tree.path)
+            node = self.nodes[tree.number] = DataNode(tree.number, tree.path)
             if tree.group is not None:
                 node.is_function = tree.group.kind is Kind.FUNCTION
                 if not node.is_function:
@@ -230,7 +230,7 @@ class Names:
 
     # ---- facts about the program
 
-    def group_of(self, call: nodes.Call) -> Group:
+    def group_of(self, call: nodes.Call) -> RuleGroup:
         """The function of the policies that a call calls."""
         group = calls.find_function(self.program, call)
         assert group is not None
@@ -245,7 +245,7 @@ class Names:
         """True if the document at a path below `data` is base data alone."""
         return self.program.tree.is_base(path)
 
-    def is_fixed(self, group: Group) -> bool:
+    def is_fixed(self, group: RuleGroup) -> bool:
         """True if a group's document is kept with the data."""
         return not self.observer.exact and group in self._fixed
 
@@ -272,11 +272,11 @@ class Names:
 
     # ---- `with`
 
-    def is_masked(self, group: Group) -> bool:
+    def is_masked(self, group: RuleGroup) -> bool:
         """True if some `with` replaces a group's document, or one that it is a part of."""
         return self.number(group) in self._masked
 
-    def number(self, group: Group) -> int:
+    def number(self, group: RuleGroup) -> int:
         """The number of a group's place."""
         tree = self.program.tree.find(group.path)
         assert tree is not None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from policy_engine.codegen.constants import Constants
 from policy_engine.codegen.context import Code
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Clause, Group, Rule, dotted
+from policy_engine.compiler.program import Clause, NormalRule, RuleGroup, dotted
 from policy_engine.location import Location
 from policy_engine.syntax.nodes import Expr, Term
 
@@ -54,10 +54,10 @@ class Observer:
     def ranges(self, writer: Writer, step: Term, value: str) -> None:
         """A loop over a value follows, for an unbound step of a reference in the expression."""
 
-    def gave(self, writer: Writer, rule: Rule, clause: Clause, value: Callable[[], str]) -> None:
+    def gave(self, writer: Writer, rule: NormalRule, clause: Clause, value: Callable[[], str]) -> None:
         """A rule gives a value. `value()` writes what it takes to name the value, or the member of a set."""
 
-    def whole_function(self, group: Group, lines: list[str]) -> list[str]:
+    def whole_function(self, group: RuleGroup, lines: list[str]) -> list[str]:
         """The lines of a group's function, or of one for a part of its document."""
         return lines
 
@@ -79,7 +79,7 @@ class Traced(Observer):
         if loc.row:
             writer.line(f"{f'if {condition}: ' if condition else ''}h[{self._place(loc)}] = 1")
 
-    def gave(self, writer: Writer, rule: Rule, clause: Clause, value: Callable[[], str]) -> None:
+    def gave(self, writer: Writer, rule: NormalRule, clause: Clause, value: Callable[[], str]) -> None:
         note = self.constants.value(f"{dotted(rule.path)} at {clause.loc}")
         writer.line(f"run_of(q).fire({note})")
 
@@ -102,6 +102,6 @@ class Covering(Traced):
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
         """It has been noted when it was reached."""
 
-    def gave(self, writer: Writer, rule: Rule, clause: Clause, value: Callable[[], str]) -> None:
+    def gave(self, writer: Writer, rule: NormalRule, clause: Clause, value: Callable[[], str]) -> None:
         super().gave(writer, rule, clause, value)
         self.reached(writer, clause.loc)

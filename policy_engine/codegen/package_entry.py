@@ -23,11 +23,11 @@ from typing import Final
 
 from policy_engine.codegen.context import DATA
 from policy_engine.codegen.entry import LAZY, MOST_LINES, DataInvariants, EntryAccess, deciding, write_factory
-from policy_engine.codegen.frame import Access, Function
+from policy_engine.codegen.frame import Access, FunctionFrame
 from policy_engine.codegen.groups import document
 from policy_engine.codegen.names import Names
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Group, Kind, Tree
+from policy_engine.compiler.program import Kind, RuleGroup, Tree
 
 MOST_RULES: Final = 64
 """The most documents of rules in a package that is worth an entry."""
@@ -83,7 +83,7 @@ class _Package:
                 self.body.line(f"v = {self._function(child.group)}(q, input)")
                 self.body.line(f"if v is not U: {name}[{key}] = v")
 
-    def _function(self, group: Group) -> str:
+    def _function(self, group: RuleGroup) -> str:
         """The name of a function for a copy of a group's document."""
         name = f"w{group.number}"
         slot = f"q[{self.names.slot(group)}]"
@@ -91,7 +91,7 @@ class _Package:
         with self.functions.block(f"def {name}(q, input):"):
             begun = len(lines)
             access = PackageAccess(self.invariants, self.export, slot if group in self.names.asked else "")
-            fn = Function(self.names, self.functions, access)
+            fn = FunctionFrame(self.names, self.functions, access)
             worth_it = not self.names.is_fixed(group) and begun <= MOST_LINES_OF_ALL
             if worth_it:
                 access.look_up(fn)
@@ -116,21 +116,21 @@ class PackageAccess(EntryAccess):
         self._export = export
         self._slot = slot
 
-    def look_up(self, fn: Function) -> None:
+    def look_up(self, fn: FunctionFrame) -> None:
         """Give the value that another rule has asked for before."""
         if self._slot:
             fn.line(f"r = {self._slot}")
             with fn.writer.block("if r is not NC:"):
                 self.copy(fn, "r")
 
-    def give(self, fn: Function, value: str) -> None:
+    def give(self, fn: FunctionFrame, value: str) -> None:
         if self._slot:
             fn.line(f"{self._slot} = {value}")
             self.copy(fn, value)
         else:
             super().give(fn, value)
 
-    def give_set(self, fn: Function) -> None:
+    def give_set(self, fn: FunctionFrame) -> None:
         if self._slot:
             Access.give_set(self, fn)
         else:
@@ -139,5 +139,5 @@ class PackageAccess(EntryAccess):
     def small_copy(self, value: str) -> str:
         return f"shallow({value}, False)"
 
-    def exported(self, fn: Function, value: str) -> str:
+    def exported(self, fn: FunctionFrame, value: str) -> str:
         return f"exported(q, {self._export}, {value})"

@@ -13,7 +13,7 @@ from policy_engine.codegen.constants import Constants
 from policy_engine.codegen.context import Code
 from policy_engine.codegen.observer import Observer
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Group, dotted
+from policy_engine.compiler.program import RuleGroup, dotted
 from policy_engine.location import NOWHERE, Location
 
 
@@ -129,7 +129,7 @@ class Profiling(Observer):
             writer.line(f"reach({self.constants.loc(loc)})")
             self._last = (writer, loc)
 
-    def whole_function(self, group: Group, lines: list[str]) -> list[str]:
+    def whole_function(self, group: RuleGroup, lines: list[str]) -> list[str]:
         header, *body = lines
         enter = f" enter({self.constants.value(dotted(group.path))}, {self.constants.loc(group.loc)})"
         return [header, enter, " try:", *(f" {line}" for line in body), " finally: leave()"]

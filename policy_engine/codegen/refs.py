@@ -11,11 +11,11 @@ from typing import Final
 
 from policy_engine.codegen import joins
 from policy_engine.codegen.conditions import give_up, match_pattern
-from policy_engine.codegen.frame import Function, Join
+from policy_engine.codegen.frame import FunctionFrame, Join
 from policy_engine.codegen.lookahead import fixed_refs
 from policy_engine.codegen.terms import call_value, named_operand, operand
 from policy_engine.compiler.calls import constant_path
-from policy_engine.compiler.program import Group, Kind, Path, Tree
+from policy_engine.compiler.program import Kind, Path, RuleGroup, Tree
 from policy_engine.compiler.terms import ROOTS
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
@@ -28,8 +28,8 @@ MOST_HOISTED = 8
 """References that are read before a loop for those in it."""
 
 
-def value_of(fn: Function, term: Term) -> str:
-    """The name of the value of a reference, a call or an operand; it may be undefined (see `Function.maybe`)."""
+def value_of(fn: FunctionFrame, term: Term) -> str:
+    """The name of the value of a reference, a call or an operand; it may be undefined (see `FunctionFrame.maybe`)."""
     if isinstance(term, nodes.Ref):
         assert isinstance(term.head, nodes.Var)
         return ref(fn, term.head, term.path)
@@ -44,7 +44,7 @@ def value_of(fn: Function, term: Term) -> str:
     return name
 
 
-def ref(fn: Function, head: nodes.Var, path: Sequence[Term]) -> str:
+def ref(fn: FunctionFrame, head: nodes.Var, path: Sequence[Term]) -> str:
     """A reference. Its unbound variables open loops."""
     if head.name == "data":
         return _data(fn, path)
@@ -57,13 +57,13 @@ def ref(fn: Function, head: nodes.Var, path: Sequence[Term]) -> str:
     return _steps(fn, start, path, (start,))
 
 
-def loop(fn: Function, header: str) -> None:
+def loop(fn: FunctionFrame, header: str) -> None:
     """Open a `for`; what follows in this body stands inside."""
     hoist(fn, fn.rest or ())
     fn.open_loop(header)
 
 
-def hoist(fn: Function, body: Body) -> None:
+def hoist(fn: FunctionFrame, body: Body) -> None:
     """Read constant paths in input and base data before a loop, whose body follows and would read them each time.
 
     Reading has no effect and no errors, so it does no harm where the body turns out not to need it.
@@ -77,8 +77,10 @@ def hoist(fn: Function, body: Body) -> None:
 # ---- steps
 
 
-def _steps(fn: Function, start: str, path: Sequence[Term], place: tuple[object, ...] | None, base: bool = False) -> str:
-    """Follow a path from a value. `place` is the key of the value in `Function.refs`, None if it has none.
+def _steps(
+    fn: FunctionFrame, start: str, path: Sequence[Term], place: tuple[object, ...] | None, base: bool = False
+) -> str:
+    """Follow a path from a value. `place` is the key of the value in `FunctionFrame.refs`, None if it has none.
 
     `base` says that the value is base data, whose keys are all strings.
     """
@@ -103,7 +105,7 @@ def _steps(fn: Function, start: str, path: Sequence[Term], place: tuple[object, 
     return value
 
 
-def _member(fn: Function, value: str, step: Term, element: str, base: bool) -> str:
+def _member(fn: FunctionFrame, value: str, step: Term, element: str, base: bool) -> str:
     """The expression for one step."""
     function = "base_step" if base else "step"
     if isinstance(step, nodes.Scalar) and step.value.__class__ is int and step.value >= 0:
@@ -117,7 +119,7 @@ def _member(fn: Function, value: str, step: Term, element: str, base: bool) -> s
     return f"{value}.get({element}, U) if {usual} else {function}({fn.rare}, {value}, {element})"
 
 
-def _iterate(fn: Function, value: str, step: Term, join: Join | None) -> str:
+def _iterate(fn: FunctionFrame, value: str, step: Term, join: Join | None) -> str:
     """Open a loop over a collection and match its keys; the result is the member. See `_join` for `join`."""
     member = fn.name("v")
     if isinstance(step, nodes.Var) and step.is_wildcard:
@@ -130,7 +132,7 @@ def _iterate(fn: Function, value: str, step: Term, join: Join | None) -> str:
     return member
 
 
-def _join(fn: Function, value: str, step: Term, left: int, base: bool) -> Join | None:
+def _join(fn: FunctionFrame, value: str, step: Term, left: int, base: bool) -> Join | None:
     """The join index for the loop over a step, `left` steps before its reference's end; None if it is not worth one.
 
     One is worth it for base data, whose tables last, and for loops that may run many times.
@@ -154,7 +156,7 @@ def _join(fn: Function, value: str, step: Term, left: int, base: bool) -> Join |
     return Join(name, slot, [value_of(fn, term) for _, term in equalities])
 
 
-def _is_ready(fn: Function, term: Term) -> bool:
+def _is_ready(fn: FunctionFrame, term: Term) -> bool:
     """True if a term can be evaluated now, without a loop or a rule."""
     match term:
         case nodes.Scalar():
@@ -172,7 +174,7 @@ def _is_ready(fn: Function, term: Term) -> bool:
 # ---- documents
 
 
-def _data(fn: Function, path: Sequence[Term]) -> str:
+def _data(fn: FunctionFrame, path: Sequence[Term]) -> str:
     """A reference into data: walk the rules' tree as far as the path is constant."""
     node: Tree | None = fn.names.program.tree
     for number, step in enumerate(path):
@@ -192,7 +194,7 @@ def _data(fn: Function, path: Sequence[Term]) -> str:
     return _virtual(fn, node, ()) if node.group is None else _group(fn, node.group, ())
 
 
-def _whole(fn: Function, path: Path) -> str:
+def _whole(fn: FunctionFrame, path: Path) -> str:
     """A base document of which some `with` replaces a part."""
     key = (fn.context, "whole", *path)
     if key not in fn.refs:
@@ -200,7 +202,7 @@ def _whole(fn: Function, path: Path) -> str:
     return fn.refs[key]
 
 
-def _virtual(fn: Function, node: Tree, path: Sequence[Term]) -> str:
+def _virtual(fn: FunctionFrame, node: Tree, path: Sequence[Term]) -> str:
     """A reference that reaches a package or beyond: documents of rules and data, put together as needed."""
     if not path:
         return fn.new_maybe(f"{fn.names.extent(node)}({fn.ctx})")
@@ -221,7 +223,7 @@ def _virtual(fn: Function, node: Tree, path: Sequence[Term]) -> str:
     return fn.new_maybe(f"full({fn.ctx}, {value})")
 
 
-def _group(fn: Function, group: Group, path: Sequence[Term]) -> str:
+def _group(fn: FunctionFrame, group: RuleGroup, path: Sequence[Term]) -> str:
     """A reference to a rule's document, or to a part of it."""
     if group.kind is Kind.FUNCTION:
         return fn.new_maybe("U")

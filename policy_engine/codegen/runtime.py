@@ -17,7 +17,7 @@ from policy_engine.codegen.context import (
     MASKED,
     NC,
     ROOT,
-    Node,
+    DataNode,
     Query,
     U,
     charge,
@@ -57,7 +57,7 @@ class Cursor:
 
     __slots__ = ("base", "node")
 
-    def __init__(self, node: Node, base: Value) -> None:
+    def __init__(self, node: DataNode, base: Value) -> None:
         self.node = node
         self.base = base
 
@@ -74,7 +74,7 @@ def by_beginning(table: dict[str, Any], text: str, lengths: tuple[int, ...], res
 # ---- documents
 
 
-def extent(q: Query, node: Node) -> Value:
+def extent(q: Query, node: DataNode) -> Value:
     """The whole document at a place where rules are."""
     return together(q, node, base_at(q[DATA], node.path))
 
@@ -84,12 +84,12 @@ def full(q: Query, value: Any) -> Value:
     return together(q, value.node, value.base) if value.__class__ is Cursor else value
 
 
-def together(q: Query, node: Node, base: Value) -> Value:
+def together(q: Query, node: DataNode, base: Value) -> Value:
     """The documents of rules at a place and below it, put over the base document there."""
     return base if node.number in q[MASKED] else _overlaid(q, node, with_stored(q, base, node.path))
 
 
-def _overlaid(q: Query, node: Node, base: Value) -> Value:
+def _overlaid(q: Query, node: DataNode, base: Value) -> Value:
     """The same for a part of a larger document.
 
     Rules that a `with` hides leave their packages behind, as in OPA: objects, empty if there is nothing else in them.
@@ -112,7 +112,7 @@ def _overlaid(q: Query, node: Node, base: Value) -> Value:
     return result
 
 
-def cursor(q: Query, node: Node) -> Cursor:
+def cursor(q: Query, node: DataNode) -> Cursor:
     return Cursor(node, base_at(q[DATA], node.path))
 
 
@@ -381,7 +381,7 @@ def constant(value: Value) -> Callable[..., Value]:
     return lambda q, *args: value
 
 
-def document(node: Node) -> Callable[..., Value]:
+def document(node: DataNode) -> Callable[..., Value]:
     """The function in whose place `with f as data.document` puts a document, evaluated where the function is called."""
     return lambda q, *args: extent(q, node)
 

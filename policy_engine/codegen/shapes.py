@@ -42,7 +42,7 @@ def shape_of(text: str) -> Shape:
     return Shape((pattern, *parts[::2]), tuple(numbers))
 
 
-class Pattern:
+class FunctionPattern:
     """The code of one function, for others of its shape, and the names in it."""
 
     def __init__(self, code: CodeType, names: tuple[str, ...]) -> None:
@@ -61,7 +61,7 @@ class Pattern:
         return _renamed(self.origin, names, slots, file, line - self.origin.co_firstlineno)
 
 
-def pattern(code: CodeType, shape: Shape) -> Pattern | None:
+def pattern(code: CodeType, shape: Shape) -> FunctionPattern | None:
     """The code of a function as a pattern; None if no other code can be made of it.
 
     Slots must be among the constants of the code, where some versions of Python have no small numbers, and no other
@@ -72,7 +72,7 @@ def pattern(code: CodeType, shape: Shape) -> Pattern | None:
         literals = {int(number) for part in shape.key[1:] for number in _NUMBER.findall(str(part))}
         if slots & literals or not slots <= _integers(code):
             return None
-    return Pattern(code, shape.names)
+    return FunctionPattern(code, shape.names)
 
 
 def _integers(code: CodeType) -> set[int]:

@@ -19,7 +19,7 @@ from policy_engine.codegen.context import Code, Query, run_of
 from policy_engine.codegen.observer import Observer
 from policy_engine.codegen.writer import Writer
 from policy_engine.compiler.generated_names import is_generated, source_name
-from policy_engine.compiler.program import Clause, Group, Rule, dotted
+from policy_engine.compiler.program import Clause, NormalRule, RuleGroup, dotted
 from policy_engine.compiler.terms import expr_terms, walk_terms
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
@@ -34,7 +34,7 @@ MOST_VALUES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TermPart:
     """A variable or a term of an expression. A term has a place in the text and no name."""
 
     name: str
@@ -42,7 +42,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class ProgramPlace:
     """An expression in the compiled program. `level` is 1 in a rule's body, more in a body inside of that.
 
     `number` grows along the body of `clause`, which is None in a query.
@@ -51,7 +51,7 @@ class Place:
     location: Location
     level: int
     number: int
-    variables: tuple[Part, ...]
+    variables: tuple[TermPart, ...]
     clause: Clause | None
 
 
@@ -65,12 +65,12 @@ class Step:
     rule: str
     depth: int
     caller: Step | None
-    place: Place
-    values: dict[Part, Value]
+    place: ProgramPlace
+    values: dict[TermPart, Value]
     succeeded: bool = False
 
     @property
-    def undefined(self) -> Part | None:
+    def undefined(self) -> TermPart | None:
         """The term that made the step fail because it is undefined."""
         return next((part for part, value in self.values.items() if value is UNDEFINED and not self.succeeded), None)
 
@@ -80,11 +80,11 @@ class Steps:
 
     def __init__(self) -> None:
         self.all: list[Step] = []
-        self.reached: Counter[Place] = Counter()
+        self.reached: Counter[ProgramPlace] = Counter()
         self.tried: Counter[Clause] = Counter()
         self.held: Counter[Clause] = Counter()
         self.given: defaultdict[Clause, list[Value]] = defaultdict(list)
-        self._rules: list[tuple[str, Step | None, dict[Place, Step]]] = [("", None, {})]
+        self._rules: list[tuple[str, Step | None, dict[ProgramPlace, Step]]] = [("", None, {})]
         """The rules that are being evaluated: name, who asked, and the last step at each place."""
         self._last: Step | None = None
 
@@ -94,7 +94,7 @@ class Steps:
     def leave(self) -> None:
         _, self._last, _ = self._rules.pop()
 
-    def reach(self, place: Place, values: tuple[Value, ...]) -> None:
+    def reach(self, place: ProgramPlace, values: tuple[Value, ...]) -> None:
         rule, caller, latest = self._rules[-1]
         found = dict(zip(place.variables, values, strict=True))
         self._last = latest[place] = Step(rule, len(self._rules) - 1, caller, place, found)
@@ -102,10 +102,10 @@ class Steps:
             self.all.append(self._last)
         self.reached[place] += 1
 
-    def saw(self, place: Place, term: Part, value: Value) -> None:
+    def saw(self, place: ProgramPlace, term: TermPart, value: Value) -> None:
         self._rules[-1][2][place].values[term] = value
 
-    def succeed(self, place: Place) -> None:
+    def succeed(self, place: ProgramPlace) -> None:
         self._rules[-1][2][place].succeeded = True
 
     def gave(self, clause: Clause, value: Value) -> None:
@@ -152,7 +152,7 @@ class Recording(Observer):
         self._clause, self._numbers = clause, itertools.count(1)
         writer.line(f"h.tried[{self.constants.named('p', clause, clause)}] += 1")
 
-    def gave(self, writer: Writer, rule: Rule, clause: Clause, value: Callable[[], str]) -> None:
+    def gave(self, writer: Writer, rule: NormalRule, clause: Clause, value: Callable[[], str]) -> None:
         writer.line(f"h.gave({self.constants.named('p', clause, clause)}, {value()})")
 
     def binds(self, writer: Writer, expr: Expr, env: Mapping[str, str], depth: int) -> None:
@@ -168,11 +168,11 @@ class Recording(Observer):
             names |= dict.fromkeys(new, expr.loc)
             todo += new
         shown = {
-            name: Part("" if is_generated(name) else source_name(name), self._made.get(name, (expr.loc,))[0])
+            name: TermPart("" if is_generated(name) else source_name(name), self._made.get(name, (expr.loc,))[0])
             for name in names
             if env.get(name, "None") != "None" and not name.startswith("$")
         }
-        place = Place(expr.loc, depth, next(self._numbers), tuple(shown.values()), self._clause)
+        place = ProgramPlace(expr.loc, depth, next(self._numbers), tuple(shown.values()), self._clause)
         self._open.append(self.constants.named("p", place, place))
         writer.line(f"h.reach({self._open[-1]}, ({''.join(f'{env[name]}, ' for name in shown)}))")
 
@@ -192,13 +192,13 @@ class Recording(Observer):
             self._saw(writer, before if whole[1:3] < before[3:5] <= whole[3:5] else whole, value)
 
     def _saw(self, writer: Writer, loc: Location, value: str) -> None:
-        part = Part("", loc)
+        part = TermPart("", loc)
         writer.line(f"h.saw({self._open[-1]}, {self.constants.named('p', part, part)}, {value})")
 
     def succeeded(self, writer: Writer, loc: Location, condition: str = "") -> None:
         writer.line(f"h.succeed({self._open.pop()})")
 
-    def whole_function(self, group: Group, lines: list[str]) -> list[str]:
+    def whole_function(self, group: RuleGroup, lines: list[str]) -> list[str]:
         header, *body = lines
         enter = f" steps(q).enter({self.constants.value(dotted(group.path))})"
         return [header, enter, " try:", *(f" {line}" for line in body), " finally: steps(q).leave()"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from policy_engine.codegen.frame import Function
+from policy_engine.codegen.frame import FunctionFrame
 from policy_engine.codegen.names import Names
 from policy_engine.compiler.recursion import all_terms, body_terms
 from policy_engine.compiler.terms import bodies, builtin_name
@@ -28,7 +28,7 @@ MOST_TABLES = 2
 """The most comprehensions nested in each other that have tables."""
 
 
-def table_keys(fn: Function, comprehension: Term) -> tuple[str, ...]:
+def table_keys(fn: FunctionFrame, comprehension: Term) -> tuple[str, ...]:
     """The outer variables by which a comprehension is looked up; none if it gets no table."""
     if not fn.loops or fn.tables >= MOST_TABLES or fn.observer.exact:
         return ()

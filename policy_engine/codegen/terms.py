@@ -6,7 +6,7 @@ Writing a term may write statements first; the result is a Python name or consta
 from __future__ import annotations
 
 from policy_engine.codegen.context import FNS, RUN
-from policy_engine.codegen.frame import Function
+from policy_engine.codegen.frame import FunctionFrame
 from policy_engine.codegen.inline import in_place
 from policy_engine.codegen.metering import First, callee
 from policy_engine.codegen.writer import Place
@@ -18,7 +18,7 @@ from policy_engine.syntax.nodes import Term
 from policy_engine.values import freeze
 
 
-def operand(fn: Function, term: Term) -> str:
+def operand(fn: FunctionFrame, term: Term) -> str:
     """A term without references in it: an expression for its value, which is defined."""
     constants = fn.names.constants
     if isinstance(term, nodes.Scalar):
@@ -45,12 +45,12 @@ def operand(fn: Function, term: Term) -> str:
             raise AssertionError(f"no operand: {type(term).__name__}")
 
 
-def named_operand(fn: Function, term: Term) -> str:
+def named_operand(fn: FunctionFrame, term: Term) -> str:
     """A name or constant for an operand."""
     return fn.named(operand(fn, term))
 
 
-def key(fn: Function, term: Term) -> str:
+def key(fn: FunctionFrame, term: Term) -> str:
     """An expression for an operand as an object's key."""
     if (found := constant_value(term)) is not None:
         return fn.names.constants.value(freeze(found[0]))
@@ -63,7 +63,7 @@ def key(fn: Function, term: Term) -> str:
 # ---- calls
 
 
-def call_value(fn: Function, call: nodes.Call) -> str:
+def call_value(fn: FunctionFrame, call: nodes.Call) -> str:
     """The result of a call with exactly its operands; it may be undefined."""
     args = [named_operand(fn, arg) for arg in call.args]
     result = fn.maybe_undefined(fn.name("v"))
@@ -78,7 +78,7 @@ def call_value(fn: Function, call: nodes.Call) -> str:
     return result
 
 
-def _first_known(fn: Function, call: nodes.Call, args: list[str]) -> Place | None:
+def _first_known(fn: FunctionFrame, call: nodes.Call, args: list[str]) -> Place | None:
     """The outermost place before a loop where the operands of a call are known; None if the call has to stay."""
     name = builtin_name(call)
     if fn.observer.exact or not fn.before or fn.names.has_effect(name):
@@ -90,7 +90,7 @@ def _first_known(fn: Function, call: nodes.Call, args: list[str]) -> Place | Non
     return next((place for place in fn.before if all(map(place.knows, (fn.context, *args)))), None)
 
 
-def _call(fn: Function, result: str, call: nodes.Call, args: list[str]) -> None:
+def _call(fn: FunctionFrame, result: str, call: nodes.Call, args: list[str]) -> None:
     """Write a call, whose result may be undefined."""
     names, name = fn.names, builtin_name(call)
     if name is None:
@@ -119,7 +119,7 @@ def _call(fn: Function, result: str, call: nodes.Call, args: list[str]) -> None:
         fn.line(f"if {result} is None: {result} = True")
 
 
-def _try(fn: Function, result: str, value: str, call: nodes.Call) -> None:
+def _try(fn: FunctionFrame, result: str, value: str, call: nodes.Call) -> None:
     fn.line(f"try: {result} = {value}")
     failed = f"failed({fn.rare}, e, {fn.names.constants.loc(call.loc)})"
     fn.line(f"except BuiltinError as e: {result} = {failed}")

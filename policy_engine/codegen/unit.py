@@ -19,7 +19,7 @@ from policy_engine.codegen.constants import Constants
 from policy_engine.codegen.context import Code, Query
 from policy_engine.codegen.deferred import can_wait
 from policy_engine.codegen.entry import factory_name, write_entry
-from policy_engine.codegen.frame import Action, Function, tuple_of
+from policy_engine.codegen.frame import Action, FunctionFrame, tuple_of
 from policy_engine.codegen.functions import Functions, forget, late
 from policy_engine.codegen.groups import write_extent, write_group, write_lookup, write_rule
 from policy_engine.codegen.metering import of_query
@@ -29,7 +29,7 @@ from policy_engine.codegen.observer import Observer
 from policy_engine.codegen.package_entry import write_package
 from policy_engine.codegen.refs import DOCUMENTS, value_of
 from policy_engine.codegen.writer import Writer
-from policy_engine.compiler.program import Group, Kind, Path, Program, Tree
+from policy_engine.compiler.program import Kind, Path, Program, RuleGroup, Tree
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body
@@ -67,7 +67,7 @@ class Unit:
     def query(self, body: Body, variables: tuple[str, ...]) -> Callable[[Query], list[tuple[Value, ...]]]:
         """A function that gives the values of variables at each solution of a body in normal form."""
 
-        def write(fn: Function) -> None:
+        def write(fn: FunctionFrame) -> None:
             fn.line("c = []")
             row = Action(lambda: fn.line(f"c.append({tuple_of([fn.env[name] for name in variables])})"))
             solutions(fn, body, row)
@@ -103,13 +103,13 @@ class Unit:
             if writer.lines:
                 self.functions.define([writer.text()])
 
-    def _own(self, write: Callable[[Function], None]) -> Callable[[Query], Any]:
+    def _own(self, write: Callable[[FunctionFrame], None]) -> Callable[[Query], Any]:
         """A new function of a context. It lives only as long as its caller keeps it."""
         with self._writing():
             writer = Writer()
             with writer.block("def entry(q):"):
                 self.names.observer.begin(writer)
-                write(Function(self.names, writer))
+                write(FunctionFrame(self.names, writer))
             source = self.functions.define([writer.text()])
             function = self.namespace.pop("entry")
         weakref.finalize(function, forget, self.functions.sources, source)
@@ -179,7 +179,7 @@ class Unit:
             case Lookup():
                 write_lookup(names, writer, needed)
                 writer.lines = names.observer.whole_function(needed.group, writer.lines)
-            case Group():
+            case RuleGroup():
                 write_group(names, writer, needed)
                 writer.lines = names.observer.whole_function(needed, writer.lines)
             case Tree():

@@ -16,7 +16,7 @@ from policy_engine.compiler import calls, expand, names, recursion, safety, tree
 from policy_engine.compiler.annotations import check as check_annotations
 from policy_engine.compiler.annotations import read as read_annotations
 from policy_engine.compiler.generated_names import FreshNames, is_generated
-from policy_engine.compiler.program import Clause, ModuleInfo, Program, Rule, Tree
+from policy_engine.compiler.program import Clause, ModuleInfo, NormalRule, Program, Tree
 from policy_engine.compiler.resolver import Resolver
 from policy_engine.compiler.terms import ROOTS
 from policy_engine.compiler.typecheck import rules as typecheck
@@ -116,7 +116,7 @@ def compile_query(program: Program, body: nodes.Body) -> tuple[Program, nodes.Bo
     clause = Clause(None, resolver.body(body)[0])
     if errors := [*errors, *resolver.scopes.unused]:
         raise combine(errors)
-    query.rules.append(Rule((), (), None, None, [clause], False, NOWHERE, info))
+    query.rules.append(NormalRule((), (), None, None, [clause], False, NOWHERE, info))
     variables = {}
     for expr in clause.body:
         for var in expr_vars(expr):

@@ -8,7 +8,7 @@ from typing import Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.generated_names import source_name
-from policy_engine.compiler.program import Group, Kind, Path, Program, dotted
+from policy_engine.compiler.program import Kind, Path, Program, RuleGroup, dotted
 from policy_engine.compiler.suggestions import did_you_mean
 from policy_engine.compiler.terms import (
     HOLD_BODIES,
@@ -27,8 +27,8 @@ from policy_engine.compiler.terms import (
     with_args,
 )
 from policy_engine.compiler.typecheck import messages
-from policy_engine.compiler.typecheck.documents import Documents, Node
-from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.compiler.typecheck.documents import DocumentNode, Documents
+from policy_engine.compiler.typecheck.scope import TypeScope
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Body, Expr, Term
@@ -101,13 +101,13 @@ def arity(program: Program) -> Callable[[nodes.Call], int]:
     return count
 
 
-def find_function(program: Program, call: nodes.Call) -> Group | None:
+def find_function(program: Program, call: nodes.Call) -> RuleGroup | None:
     """The group of the policy's function that a call names."""
     group = _find_group(program, call)
     return group if group is not None and group.kind is Kind.FUNCTION else None
 
 
-def _find_group(program: Program, call: nodes.Call) -> Group | None:
+def _find_group(program: Program, call: nodes.Call) -> RuleGroup | None:
     """The group that a call names, function or not."""
     assert isinstance(call.operator, nodes.Ref)
     node = program.tree.find(function_path(call.operator))
@@ -120,7 +120,7 @@ class Checker:
     def __init__(self, program: Program, errors: list[PolicyError]) -> None:
         self.program = program
         self.errors = errors
-        self.types = Scope((), Documents(Node()))
+        self.types = TypeScope((), Documents(DocumentNode()))
         self.package = ""
         """The prefix of the functions that the current rule can call by their short names."""
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from policy_engine.compiler import imports
 from policy_engine.compiler.annotations import Annotations
 from policy_engine.compiler.imports import rule_name
-from policy_engine.compiler.program import Clause, ModuleInfo, Path, Program, Rule, dotted
+from policy_engine.compiler.program import Clause, ModuleInfo, NormalRule, Path, Program, dotted
 from policy_engine.compiler.resolver import Resolver
 from policy_engine.compiler.scopes import BindingKind, Local, declared_names, variables
 from policy_engine.compiler.terms import EVALUATED, ROOTS, equality, map_term, walk_terms
@@ -68,7 +68,7 @@ def _function_names(program: Program) -> set[str]:
 class RuleResolver(Resolver):
     """Resolves the rules of one module."""
 
-    def rule(self, info: ModuleInfo, rule: nodes.Rule) -> Rule:
+    def rule(self, info: ModuleInfo, rule: nodes.Rule) -> NormalRule:
         """A rule in the compiler's form."""
         self.current = (info, rule)
         head = rule.head
@@ -108,7 +108,7 @@ class RuleResolver(Resolver):
             part = part.else_
         if self.strict:
             self._report_unused_arguments(arguments)
-        return Rule(path, suffix, args, key, clauses, rule.default, rule.loc, info)
+        return NormalRule(path, suffix, args, key, clauses, rule.default, rule.loc, info)
 
     def _arguments(self, terms: tuple[Term, ...] | None) -> tuple[tuple[Term, ...] | None, Body, dict[str, Local]]:
         """A function's arguments, the statements that compare them, and the names that they declare."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.generated_names import FreshNames
-from policy_engine.compiler.typecheck.documents import Documents, Node
+from policy_engine.compiler.typecheck.documents import DocumentNode, Documents
 from policy_engine.errors import PolicyError
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes
@@ -36,7 +36,7 @@ class Clause:
 
 
 @dataclass(slots=True, eq=False)
-class Rule:
+class NormalRule:
     """One rule in normal form. `clauses` is the rule itself and then its `else` parts, in order.
 
     `key` is the member term of `contains`. `args` is None unless the rule is a function: `f() := 1` is none.
@@ -56,7 +56,7 @@ class Rule:
 class RuleSet:
     """Rules that references to one place reach: all of the place, or those that match a constant step."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[NormalRule, ...]
 
 
 _NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -80,7 +80,7 @@ class Kind(enum.Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class RuleGroup:
     """All rules of one path. `number` is the group's position in the program.
 
     A complete rule or function has at most one default rule, a set or object none.
@@ -89,8 +89,8 @@ class Group:
     number: int
     path: Path
     kind: Kind
-    rules: list[Rule] = field(default_factory=list)
-    defaults: list[Rule] = field(default_factory=list)
+    rules: list[NormalRule] = field(default_factory=list)
+    defaults: list[NormalRule] = field(default_factory=list)
     conflicts: bool = False
     """Its rules conflict, so nothing is known about the document."""
 
@@ -118,7 +118,7 @@ class Tree:
 
     path: Path
     number: int = -1
-    group: Group | None = None
+    group: RuleGroup | None = None
     children: dict[object, Tree] = field(default_factory=dict)
 
     def find(self, path: Path) -> Tree | None:
@@ -137,7 +137,7 @@ class Tree:
             node = node.children.get(freeze(step.value))
         return node is None
 
-    def groups(self) -> Iterator[Group]:
+    def groups(self) -> Iterator[RuleGroup]:
         """This node's group and all below it."""
         if self.group is not None:
             yield self.group
@@ -160,8 +160,8 @@ class Program:
 
     modules: list[ModuleInfo]
     tree: Tree
-    groups: list[Group]
-    rules: list[Rule]
+    groups: list[RuleGroup]
+    rules: list[NormalRule]
     names: FreshNames
     builtins: Mapping[str, Builtin]
     """The builtins these modules may use: the engine's, less what capabilities exclude, and the host's."""
@@ -175,32 +175,32 @@ class Program:
     """True if a document is called as if it were a function."""
     mocked: set[str] = field(default_factory=set)
     """Names of functions (builtins by name, groups as `data.…`) that any `with` replaces."""
-    functions: dict[str, Group] = field(default_factory=dict)
+    functions: dict[str, RuleGroup] = field(default_factory=dict)
     """The functions of the policies by their full names."""
     masked: set[Path] = field(default_factory=set)
     """Paths of documents that any `with` replaces."""
-    dependencies: dict[Rule, list[RuleSet]] = field(default_factory=dict)
+    dependencies: dict[NormalRule, list[RuleSet]] = field(default_factory=dict)
     """The rules that each rule depends on. Filled by the recursion stage, like `ordered`."""
-    ordered: list[tuple[Rule, Clause]] = field(default_factory=list)
+    ordered: list[tuple[NormalRule, Clause]] = field(default_factory=list)
     """All clauses with their rules, each after its dependencies."""
     unresolved: set[Clause] = field(default_factory=set)
     """Clauses whose names could not be resolved. Later stages skip them."""
     broken: set[Clause] = field(default_factory=set)
     """Clauses with an error. Their values may be anything."""
-    documents: Documents = field(default_factory=lambda: Documents(Node()))
+    documents: Documents = field(default_factory=lambda: Documents(DocumentNode()))
     """The types of the rules' documents, against which queries are checked."""
     types: dict[Clause, Type] = field(default_factory=dict)
     """The type of what each clause adds to the document at its rule's ground path. Filled by the type stage."""
 
-    def valid_clauses(self, errors: list[PolicyError]) -> Iterator[tuple[Rule, Clause]]:
+    def valid_clauses(self, errors: list[PolicyError]) -> Iterator[tuple[NormalRule, Clause]]:
         """The clauses without errors. A clause is broken if `errors` grows while the caller looks at it."""
         return self._clauses(self.broken, errors)
 
-    def resolved_clauses(self, errors: list[PolicyError]) -> Iterator[tuple[Rule, Clause]]:
+    def resolved_clauses(self, errors: list[PolicyError]) -> Iterator[tuple[NormalRule, Clause]]:
         """The same, and the clauses with errors whose names are all known."""
         return self._clauses(self.unresolved, errors)
 
-    def _clauses(self, left_out: set[Clause], errors: list[PolicyError]) -> Iterator[tuple[Rule, Clause]]:
+    def _clauses(self, left_out: set[Clause], errors: list[PolicyError]) -> Iterator[tuple[NormalRule, Clause]]:
         for rule in self.rules:
             for clause in rule.clauses:
                 if clause not in left_out:

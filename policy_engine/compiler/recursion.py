@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from policy_engine.compiler import graph
 from policy_engine.compiler.generated_names import as_written
-from policy_engine.compiler.program import Clause, Group, Kind, Program, Rule, RuleSet, Tree, dotted
+from policy_engine.compiler.program import Clause, Kind, NormalRule, Program, RuleGroup, RuleSet, Tree, dotted
 from policy_engine.compiler.terms import (
     HOLD_BODIES,
     HOLD_OPERANDS,
@@ -39,7 +39,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
     """Order the clauses by their dependencies and report cycles."""
     touched = Touched(program.tree, functions=True)
     own: dict[Clause, list[RuleSet]] = {}
-    rule_of: dict[Clause, Rule] = {}
+    rule_of: dict[Clause, NormalRule] = {}
     for rule in program.rules:
         head = _head_terms(rule)
         found: dict[RuleSet, None] = {}
@@ -72,7 +72,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
     program.broken.update(cycles)
 
 
-def _name(rule: Rule) -> str:
+def _name(rule: NormalRule) -> str:
     """A rule's reference as written in the policy."""
     text = dotted(rule.path)
     for step in rule.suffix:
@@ -94,9 +94,9 @@ class Touched:
         self.tree = tree
         self.functions = functions
         self._below: dict[Tree, RuleSet] = {}
-        self._groups: dict[Group, RuleSet] = {}
+        self._groups: dict[RuleGroup, RuleSet] = {}
         self._members: dict[tuple[object, ...], RuleSet] = {}
-        self._placed: dict[Group, dict[object, list[Rule]]] = {}
+        self._placed: dict[RuleGroup, dict[object, list[NormalRule]]] = {}
 
     def by_terms(self, program: Program, terms: Iterable[Term]) -> list[RuleSet]:
         """The rules that terms refer to or call."""
@@ -147,7 +147,7 @@ class Touched:
                 yield self._whole(node.group)
             yield self._all_below(node)
 
-    def _whole(self, group: Group) -> RuleSet:
+    def _whole(self, group: RuleGroup) -> RuleSet:
         """All rules of a group."""
         if group not in self._groups:
             self._groups[group] = RuleSet((*group.rules, *group.defaults))
@@ -160,7 +160,7 @@ class Touched:
             self._below[node] = RuleSet(tuple([rule for rule in rules if self.functions or rule.args is None]))
         return self._below[node]
 
-    def _inside(self, group: Group, path: tuple[Term, ...]) -> Iterator[RuleSet]:
+    def _inside(self, group: RuleGroup, path: tuple[Term, ...]) -> Iterator[RuleSet]:
         """The rules of a group that a reference into its document can reach.
 
         Rules without a constant suffix match every path and form a set of their own.
@@ -188,13 +188,13 @@ class Touched:
         yield self._members[group, key]
 
 
-def dependencies(program: Program, rule: Rule) -> Iterator[Rule]:
+def dependencies(program: Program, rule: NormalRule) -> Iterator[NormalRule]:
     """The rules that one rule depends on."""
     for rule_set in Touched(program.tree).by_terms(program, rule_terms(rule)):
         yield from rule_set.rules
 
 
-def matching(tree: Tree, path: tuple[Term, ...], *, functions: bool = False) -> Iterator[Rule]:
+def matching(tree: Tree, path: tuple[Term, ...], *, functions: bool = False) -> Iterator[NormalRule]:
     """The rules that a reference below `data` can reach."""
     for rule_set in Touched(tree, functions=functions).by_path(path):
         yield from rule_set.rules
@@ -211,7 +211,7 @@ def compatible(suffix: tuple[Term, ...], path: tuple[Term, ...]) -> bool:
     return all(b is None or equal(a, b[0]) for a, b in pairs)
 
 
-def rule_terms(rule: Rule) -> Iterator[Term]:
+def rule_terms(rule: NormalRule) -> Iterator[Term]:
     """Every term of a rule, at any depth; lazily, for callers that stop early."""
     for clause in rule.clauses:
         for expr in clause.body:
@@ -221,7 +221,7 @@ def rule_terms(rule: Rule) -> Iterator[Term]:
     yield from _head_terms(rule)
 
 
-def _head_terms(rule: Rule) -> list[Term]:
+def _head_terms(rule: NormalRule) -> list[Term]:
     steps = (*rule.suffix, *([rule.key] if rule.key is not None else []))
     return [term for step in steps for term in all_terms(step)]
 

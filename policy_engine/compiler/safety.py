@@ -12,7 +12,7 @@ from dataclasses import replace
 from policy_engine.compiler.bindings import Arity, bindings, outputs
 from policy_engine.compiler.generated_names import is_capture, is_internal, source_name
 from policy_engine.compiler.ordering import Statement, arrange
-from policy_engine.compiler.program import Clause, Program, Rule
+from policy_engine.compiler.program import Clause, NormalRule, Program
 from policy_engine.compiler.suggestions import ITERATE, advice, did_you_mean
 from policy_engine.compiler.terms import (
     COMPREHENSIONS,
@@ -55,7 +55,7 @@ class Safety:
         self.arity = arity
         self.errors: dict[str, PolicyError] = {}
 
-    def head(self, rule: Rule, clause: Clause, known: AbstractSet[str]) -> None:
+    def head(self, rule: NormalRule, clause: Clause, known: AbstractSet[str]) -> None:
         """Report variables of a rule's head that its body does not mention."""
         terms = [clause.value] if clause.value is not None else []
         if clause is rule.clauses[0]:
@@ -207,7 +207,7 @@ class Safety:
             self.errors[source_name(name)] = error
 
 
-def _names_around(program: Program, rule: Rule, clause: Clause) -> Iterator[str]:
+def _names_around(program: Program, rule: NormalRule, clause: Clause) -> Iterator[str]:
     """The names that a rule's author may have meant."""
     yield from ROOTS
     package = rule.module.package

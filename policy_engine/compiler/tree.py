@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from policy_engine.compiler.generated_names import as_written
-from policy_engine.compiler.program import Group, Kind, Path, Program, Rule, Tree, dotted
+from policy_engine.compiler.program import Kind, NormalRule, Path, Program, RuleGroup, Tree, dotted
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
@@ -20,10 +20,10 @@ from policy_engine.values import order_key, thaw
 
 def build(program: Program, errors: list[PolicyError]) -> None:
     """Fill `program.groups` and `program.tree`, and report rules that conflict."""
-    written: dict[Path, list[Rule]] = {}
+    written: dict[Path, list[NormalRule]] = {}
     for rule in program.rules:
         written.setdefault(rule.path, []).append(rule)
-    conflicting: set[Rule] = set()
+    conflicting: set[NormalRule] = set()
     for path, rules in written.items():
         if _check_kinds(path, rules, errors):
             conflicting.update(rules)
@@ -31,7 +31,7 @@ def build(program: Program, errors: list[PolicyError]) -> None:
     _check_packages(program, written, errors)
     program.broken.update(clause for rule in conflicting for clause in rule.clauses)
     open_ended = {rule.path for rule in program.rules if rule.args is None and (rule.suffix or rule.key is not None)}
-    by_path: dict[Path, list[Rule]] = {}
+    by_path: dict[Path, list[NormalRule]] = {}
     for rule in program.rules:
         if rule.args is None:
             _move_up(rule, open_ended)
@@ -42,7 +42,9 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         ordinary = [rule for rule in rules if not rule.default]
         # OPA ignores defaults of single members of an object.
         defaults = [rule for rule in rules if rule.default and not rule.suffix]
-        group = Group(len(program.groups), path, _kind(rules[0]), ordinary, defaults, not conflicting.isdisjoint(rules))
+        group = RuleGroup(
+            len(program.groups), path, _kind(rules[0]), ordinary, defaults, not conflicting.isdisjoint(rules)
+        )
         program.groups.append(group)
         if group.kind is Kind.FUNCTION:
             program.functions[group.name] = group
@@ -51,7 +53,7 @@ def build(program: Program, errors: list[PolicyError]) -> None:
         node.number = number
 
 
-def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> bool:
+def _check_kinds(path: Path, rules: list[NormalRule], errors: list[PolicyError]) -> bool:
     """Report the first rule of a path that conflicts with an earlier one; true if there is one."""
     first = rules[0]
     for rule in rules:
@@ -69,14 +71,14 @@ def _check_kinds(path: Path, rules: list[Rule], errors: list[PolicyError]) -> bo
     return False
 
 
-def _shape(rule: Rule) -> tuple[object, ...]:
+def _shape(rule: NormalRule) -> tuple[object, ...]:
     """The properties that all rules of one path must share."""
     if rule.args is None:
         return _kind(rule), rule.key is not None
     return Kind.FUNCTION, len(rule.args), bool(rule.suffix)
 
 
-def _described(rule: Rule) -> str:
+def _described(rule: NormalRule) -> str:
     if rule.args is not None:
         if rule.suffix:
             return "an object of functions"
@@ -86,7 +88,7 @@ def _described(rule: Rule) -> str:
     return "an object" if rule.suffix else "a single value"
 
 
-def _move_up(rule: Rule, open_ended: set[Path]) -> None:
+def _move_up(rule: NormalRule, open_ended: set[Path]) -> None:
     """Move a rule into the group of an open-ended rule above it."""
     for length in range(1, len(rule.path)):
         if rule.path[:length] in open_ended:
@@ -111,7 +113,7 @@ def _sorted(tree: Tree) -> list[Tree]:
     return found
 
 
-def _kind(rule: Rule) -> Kind:
+def _kind(rule: NormalRule) -> Kind:
     if rule.args is not None:
         return Kind.FUNCTION
     if rule.suffix:
@@ -119,13 +121,13 @@ def _kind(rule: Rule) -> Kind:
     return Kind.SET if rule.key is not None else Kind.COMPLETE
 
 
-def _check_overlaps(written: dict[Path, list[Rule]], errors: list[PolicyError]) -> list[Rule]:
+def _check_overlaps(written: dict[Path, list[NormalRule]], errors: list[PolicyError]) -> list[NormalRule]:
     """Report rules inside of the value of another rule. Returns all rules involved.
 
     A head with variables defines an object, which may contain other rules but no functions.
     """
     closed = {path for path, rules in written.items() if any(not rule.suffix for rule in rules)}
-    below: dict[Path, list[Rule]] = {}
+    below: dict[Path, list[NormalRule]] = {}
     for path, rules in written.items():
         room = closed if rules[0].args is None else written
         above = next((path[:length] for length in range(len(path) - 1, 0, -1) if path[:length] in room), None)
@@ -142,7 +144,7 @@ def _check_overlaps(written: dict[Path, list[Rule]], errors: list[PolicyError]) 
     return [rule for path, found in below.items() for rule in (*written[path], *found)]
 
 
-def _check_packages(program: Program, written: dict[Path, list[Rule]], errors: list[PolicyError]) -> None:
+def _check_packages(program: Program, written: dict[Path, list[NormalRule]], errors: list[PolicyError]) -> None:
     """Report packages with the path of a rule."""
     for info in program.modules:
         for rule in written.get(info.package, ()):
@@ -153,12 +155,12 @@ def _check_packages(program: Program, written: dict[Path, list[Rule]], errors: l
                 errors.append(PolicyError(TYPE_ERROR, text, rule.loc, hint="give one of the two another name"))
 
 
-def _full_name(rule: Rule) -> str:
+def _full_name(rule: NormalRule) -> str:
     """The full name of a rule, with its variables as written."""
     steps = tuple([constant_term(thaw(step), rule.loc) for step in rule.path])
     return to_text(nodes.Ref(nodes.Var("data"), (*steps, *map(as_written, rule.suffix))))
 
 
-def _order(rule: Rule) -> tuple[Any, ...]:
+def _order(rule: NormalRule) -> tuple[Any, ...]:
     """Sort key: by name, in the order of values; heads with variables come last."""
     return (*((0, order_key(thaw(step))) for step in rule.path), *((1,) for _ in rule.suffix[:1]))

@@ -87,7 +87,7 @@ class Token(NamedTuple):
     loc: Location
 
 
-class Frame:
+class OpenBracket:
     """An open bracket."""
 
     __slots__ = ("bracket", "delimiter", "every", "index")
@@ -134,7 +134,7 @@ class Lexer:
         """The depth of nested brackets."""
 
         self._keywords = KEYWORDS
-        self._frames = [Frame(-1, "")]
+        self._frames = [OpenBracket(-1, "")]
         self._after_else = False
         # The beginning and the end of the current line.
         self._breaks = [match.end() for match in _NEWLINE.finditer(source)]
@@ -297,7 +297,7 @@ class Lexer:
                 kind += "_ADJ"
             elif text == "[":
                 self.braces.append(index)
-            frames.append(Frame(index, text))
+            frames.append(OpenBracket(index, text))
         return kind
 
     def _behind_contains(self) -> bool:
@@ -327,7 +327,7 @@ class Lexer:
 
     def _open_template(self, text: str, loc: Location) -> None:
         self._check_depth(loc)
-        self._frames.append(Frame(len(self.tokens), "$", text[1]))
+        self._frames.append(OpenBracket(len(self.tokens), "$", text[1]))
         self.tokens.append(Token("TSTART", text, loc))
 
     def _template_text(self, position: int, delimiter: str) -> int:
@@ -346,7 +346,7 @@ class Lexer:
             self.mates[self._frames.pop().index] = len(tokens)
             tokens.append(Token("TEND", stop, loc))
         elif stop == "{":
-            self._frames.append(Frame(len(tokens), "{", delimiter))
+            self._frames.append(OpenBracket(len(tokens), "{", delimiter))
             tokens.append(Token("TOPEN", stop, loc))
         else:
             self._illegal(self._locate(end, end))

@@ -33,13 +33,13 @@ _TIME: Final = re.compile(
 
 
 @dataclass(slots=True)
-class Node:
+class YamlNode:
     """A node of the document, and its row there. `items` are those of a `seq`, or the keys and values of a `map`."""
 
     kind: str
     row: int
     event: yaml.ScalarEvent | None = None
-    items: list[Node] = field(default_factory=list)
+    items: list[YamlNode] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -49,7 +49,7 @@ class Node:
     def is_null(self) -> bool:
         return self.event is not None and _scalar(self.event) is None
 
-    def pairs(self) -> Iterator[tuple[Node, Node]]:
+    def pairs(self) -> Iterator[tuple[YamlNode, YamlNode]]:
         return zip(self.items[::2], self.items[1::2], strict=True)
 
 
@@ -65,7 +65,7 @@ class Document:
         """Rows and messages."""
         self._nodes = 0
 
-    def _is(self, kind: str, node: Node | None, name: str) -> bool:
+    def _is(self, kind: str, node: YamlNode | None, name: str) -> bool:
         if node is None or node.is_null:
             return False
         if node.kind != kind:
@@ -74,10 +74,10 @@ class Document:
             self.errors.append((node.row, f"{name} must be {names[kind]}, found {found}"))
         return node.kind == kind
 
-    def fields(self, node: Node | None, name: str, depth: int = 0) -> dict[str, Node]:
+    def fields(self, node: YamlNode | None, name: str, depth: int = 0) -> dict[str, YamlNode]:
         """The members of a mapping by their keys as they are written."""
-        own: dict[str, Node] = {}
-        merged: dict[str, Node] = {}
+        own: dict[str, YamlNode] = {}
+        merged: dict[str, YamlNode] = {}
         rows: dict[str, int] = {}
         for key, item in node.pairs() if node and self._is("map", node, name) else ():
             if key.text in rows:
@@ -93,16 +93,16 @@ class Document:
                 merged |= self.fields(mapping, name, depth + 1)
         return merged | own
 
-    def items(self, node: Node | None, name: str) -> list[Node]:
+    def items(self, node: YamlNode | None, name: str) -> list[YamlNode]:
         return node.items if node and self._is("seq", node, name) else []
 
-    def text(self, node: Node | None, name: str) -> str:
+    def text(self, node: YamlNode | None, name: str) -> str:
         if node is None or not self._is("scalar", node, name) or node.event is None:
             return ""
         value = reader.scalar(node.event)
         return value if node.event.tag and value.__class__ is str else node.text
 
-    def flag(self, node: Node | None, name: str) -> bool:
+    def flag(self, node: YamlNode | None, name: str) -> bool:
         value = _scalar(node.event) if node and node.event else None
         if value.__class__ is not bool and value not in ("y", "Y", "yes", "on", "n", "N", "no", "off", None):
             self.errors.append((node.row if node else 0, f"{name} must be true or false, found `{value}`"))
@@ -110,11 +110,11 @@ class Document:
             self._is("scalar", node, name)
         return value in (True, "y", "Y", "yes", "on")
 
-    def mapping(self, node: Node | None, name: str) -> dict[str, Any]:
+    def mapping(self, node: YamlNode | None, name: str) -> dict[str, Any]:
         """A mapping whose own keys are text whatever they look like; for those further in see `value`."""
         return {key: self.value(item) for key, item in self.fields(node, name).items()}
 
-    def value(self, node: Node, depth: int = 0) -> Any:
+    def value(self, node: YamlNode, depth: int = 0) -> Any:
         """Any value as JSON. Its keys must be strings."""
         self._count(node, depth)
         if node.event:
@@ -126,20 +126,20 @@ class Document:
                 raise YAMLError(f"key `{key.text}` is not a string", key.row)
         return {name: self.value(item, depth + 1) for name, item in self.fields(node, "", depth).items()}
 
-    def _count(self, node: Node, depth: int) -> None:
+    def _count(self, node: YamlNode, depth: int) -> None:
         """Aliases and merged mappings let a short text stand for a huge value."""
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise YAMLError("nesting too deep" if depth > MAX_DEPTH else "too many aliases", node.row)
 
 
-def _compose(text: str) -> Node | None:
+def _compose(text: str) -> YamlNode | None:
     """The tree of the first document; an alias is the very node that its anchor names."""
     import yaml
 
-    root: Node | None = None
-    open_nodes: list[Node] = []
-    anchors: dict[str, Node] = {}
+    root: YamlNode | None = None
+    open_nodes: list[YamlNode] = []
+    anchors: dict[str, YamlNode] = {}
     for event in events.events(text):
         if isinstance(event, yaml.CollectionEndEvent):
             open_nodes.pop()
@@ -158,21 +158,21 @@ def _compose(text: str) -> Node | None:
     return root
 
 
-def _node(event: yaml.NodeEvent) -> Node:
+def _node(event: yaml.NodeEvent) -> YamlNode:
     import yaml
 
     row = event.start_mark.line + 1 if event.start_mark else 1
     if isinstance(event, yaml.ScalarEvent):
-        return Node("scalar", row, event)
-    return Node("map" if isinstance(event, yaml.MappingStartEvent) else "seq", row)
+        return YamlNode("scalar", row, event)
+    return YamlNode("map" if isinstance(event, yaml.MappingStartEvent) else "seq", row)
 
 
-def _is_merge(key: Node) -> bool:
+def _is_merge(key: YamlNode) -> bool:
     event = key.event
     return event is not None and event.value == "<<" and (event.implicit[0] or event.tag == _MERGE)
 
 
-def _is_string(key: Node) -> bool:
+def _is_string(key: YamlNode) -> bool:
     return key.event is not None and _scalar(key.event).__class__ is str and not _time(key.event)
 
 

@@ -90,6 +90,8 @@ class Object(Collection):
 
 @dataclass(slots=True)
 class Set(Collection):
+    """Has the name of the value that it makes (`values.Set`), as each node of a collection has."""
+
     items: tuple[Term, ...]
 
 

@@ -27,7 +27,7 @@ STARTS = ("module", "query", "value")
 END = "$END"
 
 
-class Rule(NamedTuple):
+class GrammarRule(NamedTuple):
     """One alternative of the grammar. `callback` is "" if the alternative passes on the value of its only symbol."""
 
     symbol: str
@@ -39,7 +39,7 @@ class Table(NamedTuple):
     """`states[s]` maps a symbol to a state to go to (0 or more), or to `~r`, which means: reduce by `rules[r]`."""
 
     states: list[dict[str, int]]
-    rules: list[Rule]
+    rules: list[GrammarRule]
     starts: dict[str, int]
 
 
@@ -53,7 +53,7 @@ def table() -> Table:
     raw: dict[str, Any] = json.loads(content) if content is not None else _make(grammar)
     if content is None and directory:
         private_files.write(directory, name, json.dumps(raw, separators=(",", ":")).encode())
-    return Table(raw["states"], [Rule(*rule) for rule in raw["rules"]], raw["starts"])
+    return Table(raw["states"], [GrammarRule(*rule) for rule in raw["rules"]], raw["starts"])
 
 
 def _key(grammar: str) -> str:

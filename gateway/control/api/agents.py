@@ -65,7 +65,7 @@ def _with_texts(kind: Any, default: str | None) -> Callable[[type[T]], type[T]]:
 
 
 @_with_texts(str, "")
-class NewAgent(Reasoned):
+class AgentRegistration(Reasoned):
     """An agent to register."""
 
     name: str
@@ -166,7 +166,7 @@ def listed(ask: Ask[None, AgentQuery]) -> Answer:
 
 
 @Operation("POST /agents", status=201, tagged=True)
-def register(ask: Ask[NewAgent]) -> Answer[AgentRecord]:
+def register(ask: Ask[AgentRegistration]) -> Answer[AgentRecord]:
     """Register an agent, which can do nothing until it has a key and a binding."""
     given = ask.body
     members = given.model_dump(exclude={"expires"})

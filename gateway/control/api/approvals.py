@@ -41,7 +41,7 @@ class RequestQuery(PageQuery):
     agent: str | None = Field(None, description="Only those of this agent.")
 
 
-class Denial(Body):
+class DenialReason(Body):
     """The reason of a denial."""
 
     reason: str = Field(description="Why; it stays in the audit log.", min_length=1)
@@ -86,7 +86,7 @@ def approve(ask: Ask[Reasoned]) -> Answer[RequestRecord]:
 
 
 @Operation("POST /approvals/{approval}/deny", restricts=True)
-def deny(ask: Ask[Denial]) -> Answer[RequestRecord]:
+def deny(ask: Ask[DenialReason]) -> Answer[RequestRecord]:
     """Deny a call; that stands for the same call until the time of the request is over."""
     where = ask.tenant, ask.path["approval"]
     return Answer(body=reviews.deny(ask.change(), _reviewer(ask), *where, ask.body.reason))

@@ -14,7 +14,7 @@ import orjson
 from pydantic import AwareDatetime, Field
 
 from gateway.audit import lookup, proofs, search, signer
-from gateway.audit.search import Filters, Found
+from gateway.audit.search import Filters, FoundEntry
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
 from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query
@@ -147,7 +147,7 @@ def entries(ask: Ask[None, EntryQuery]) -> Answer:
     if given.cursor is not None and before is not None:
         raise Problem(400, "invalid_parameter", "`cursor` and `before` exclude each other", hint="send one of them")
     with ask.context.log() as db, db.snapshot():
-        page = search.Page([])
+        page = search.FoundPage([])
         if given.cursor is None:
             position = search.last_position(db)
             page = search.matching(db, given.limit, filters, _MOST, before)
@@ -190,7 +190,7 @@ def _above(ask: Ask, agent: str) -> tuple[str, ...]:
         raise
 
 
-def item(found: Found, agent_name: str) -> dict[str, Any]:
+def item(found: FoundEntry, agent_name: str) -> dict[str, Any]:
     # The entry stays as the log has it: no member of it is renamed.
     entry = _as_it_is(found.entry)
     return {

@@ -33,7 +33,7 @@ _READ = {
 }
 
 
-class Reading(Body):
+class ContentReading(Body):
     """The purpose of the reading."""
 
     explain: bool = Field(False, description="To judge the decision again, and to show values of it.")
@@ -48,7 +48,7 @@ _ANSWER = {
 
 
 @Operation("POST /content/{event}/read", answer=_ANSWER, about="home", heavy=True)
-def read(ask: Ask[Reading]) -> Answer:
+def read(ask: Ask[ContentReading]) -> Answer:
     """Read what was said in a call, if it is kept; that it is read is recorded."""
     with ask.context.log() as db:
         decision = lookup.decision(db, lookup.event(db, ask.path["event"], ask.organization))

@@ -34,7 +34,7 @@ _NEW_KEY = shapes.record(KeyRecord, status=_STATUS, last_used=_USED, key=_TEXT)
 _ROTATED = shapes.record(KeyRecord, status=_STATUS, last_used=_USED, key=_TEXT, replaces=KEY)
 
 
-class KeyScope(Body):
+class KeyScopeBody(Body):
     """What a key is for; a part without anything restricts nothing."""
 
     actions: list[str] = Field(default_factory=list)
@@ -42,15 +42,15 @@ class KeyScope(Body):
     networks: list[str] = Field(default_factory=list)
 
 
-class NewKey(Reasoned):
+class KeyRequest(Reasoned):
     """A key to create."""
 
     agent: str = Field(description="The name or id of the agent.")
     expires_in: Seconds | None = Field(None, description="In seconds.")
-    scope: KeyScope | None = None
+    scope: KeyScopeBody | None = None
 
 
-class NewPublicKey(NewKey):
+class NewPublicKey(KeyRequest):
     """A public key to add; the private half stays where the agent runs."""
 
     public_key: str = Field(description="Ed25519 or P-256, as PEM.", max_length=16384)
@@ -61,7 +61,7 @@ class NewPublicKey(NewKey):
     )
 
 
-class NewSpiffeId(NewKey):
+class NewSpiffeId(KeyRequest):
     """A name in certificates that is to mean an agent."""
 
     spiffe_id: str = Field(description="`spiffe://TRUST-DOMAIN/PATH`, as in the certificate.", max_length=2048)
@@ -70,7 +70,7 @@ class NewSpiffeId(NewKey):
 _MOST_OVERLAP = 31 * 86400
 
 
-class Rotation(Reasoned):
+class KeyRotation(Reasoned):
     """How a key is replaced."""
 
     overlap: int = Field(
@@ -81,7 +81,7 @@ class Rotation(Reasoned):
     expires_in: Seconds | None = Field(None, description="In seconds; null: as long as the old one was made for.")
 
 
-class Rotations(Rotation):
+class Rotations(KeyRotation):
     """Whose keys are replaced."""
 
     team: str | None = Field(None, description="Those of this team's agents; null: of all.")
@@ -131,7 +131,7 @@ class _Given(TypedDict):
     reason: str
 
 
-def _given(ask: Ask[NewKey]) -> _Given:
+def _given(ask: Ask[KeyRequest]) -> _Given:
     given = ask.body
     scope = None
     if given.scope is not None:
@@ -141,7 +141,7 @@ def _given(ask: Ask[NewKey]) -> _Given:
 
 
 @Operation("POST /keys", status=201, answer=_NEW_KEY)
-def create(ask: Ask[NewKey]) -> Answer:
+def create(ask: Ask[KeyRequest]) -> Answer:
     """Create a key, which is shown once."""
     made = create_key(ask.change(), ask.context.peppers, **_given(ask))
     body = {**shown(made.record, {}), "key": made.text}
@@ -179,7 +179,7 @@ def show(ask: Ask) -> Answer:
     answer=_ROTATED,
 )
 @Operation("POST /keys/{key}/rotate", status=201, answer=_ROTATED)
-def rotate(ask: Ask[Rotation]) -> Answer:
+def rotate(ask: Ask[KeyRotation]) -> Answer:
     """Create a key that replaces this one, which works until the overlap is over."""
     made = key_rotation.rotate_key(
         ask.change(),
@@ -222,7 +222,7 @@ def leaked(ask: Ask[Texts]) -> Answer:
     return Answer(body={"items": fates})
 
 
-def _terms(ask: Ask[Rotation]) -> key_rotation.Terms:
+def _terms(ask: Ask[KeyRotation]) -> key_rotation.Terms:
     given = ask.body
     if not (ask.caller.is_here or 1 <= given.overlap <= _MOST_OVERLAP):
         detail = f"/overlap: it must be from 1 to {_MOST_OVERLAP}"

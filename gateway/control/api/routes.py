@@ -13,7 +13,7 @@ from gateway.registry.records import RouteRecord
 from gateway.registry.upstreams import routes as upstream_routes
 
 
-class Member(Body):
+class RouteMemberBody(Body):
     """An upstream of a route."""
 
     upstream: str
@@ -31,7 +31,7 @@ class Member(Body):
 class RouteBody(Reasoned):
     """All of a route."""
 
-    members: list[Member]
+    members: list[RouteMemberBody]
     default: bool | None = Field(None, description="Serve it under `/v1/…` as well; null leaves that as it is.")
 
 

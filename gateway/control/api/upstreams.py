@@ -144,7 +144,7 @@ def check(ask: Ask[Reasoned]) -> Answer[UpstreamCheck]:
 
 
 @Operation("POST /upstreams/check", answer={}, here=True)
-def check_several(ask: Ask[Several]) -> Answer:
+def check_several(ask: Ask[SeveralUpstreams]) -> Answer:
     """The same for several at the same time.
 
     At the same time.
@@ -153,7 +153,7 @@ def check_several(ask: Ask[Several]) -> Answer:
     return Answer(body={"items": found})
 
 
-class Several(Reasoned):
+class SeveralUpstreams(Reasoned):
     """Which upstreams are tried."""
 
     upstreams: list[str]

@@ -16,7 +16,7 @@ from gateway.registry import pages, queries
 from gateway.registry.documents import timestamp
 from gateway.runtime import key_uses
 from gateway.usage import rollup
-from gateway.usage.totals import Counts
+from gateway.usage.totals import UsageCounts
 from gateway.usage.traffic import DAY, HOUR, Traffic
 
 MOST_ROWS: Final = 10_000
@@ -32,7 +32,7 @@ _ROW = shapes.closed(
         "agent_id": {"type": ["string", "null"]},
         "window": {"type": "string", "description": "Of `at`: minute, hour, day or month; otherwise empty."},
         "from": shapes.TIME,
-        "counts": shapes.closed({name: {"type": "integer"} for name in Counts._fields}),
+        "counts": shapes.closed({name: {"type": "integer"} for name in UsageCounts._fields}),
     }
 )
 _USAGE = shapes.closed(

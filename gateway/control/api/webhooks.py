@@ -13,7 +13,7 @@ from gateway.registry import webhooks
 from gateway.registry.documents import plain
 from gateway.registry.records import WebhookRecord
 from gateway.webhooks import deliveries, sender, signature
-from gateway.webhooks.sender import Trial
+from gateway.webhooks.sender import DeliveryTrial
 
 _STATE = shapes.closed(
     {
@@ -80,8 +80,8 @@ def _one(ask: Ask) -> WebhookRecord:
     return webhooks.chosen(webhooks.webhooks(ask.registry, ask.tenant), ask.path["webhook"])
 
 
-def _shown(record: WebhookRecord, states: dict[str, deliveries.State]) -> dict[str, Any]:
-    state = states.get(record.id, deliveries.State())
+def _shown(record: WebhookRecord, states: dict[str, deliveries.WebhookState]) -> dict[str, Any]:
+    state = states.get(record.id, deliveries.WebhookState())
     return {**plain(record), "state": plain(deliveries.state_document(state))}
 
 
@@ -92,7 +92,7 @@ def show(ask: Ask) -> Answer:
 
 
 @Operation("POST /webhooks/{webhook}/test", waits_for_others=True)
-def try_out(ask: Ask) -> Answer[Trial]:
+def try_out(ask: Ask) -> Answer[DeliveryTrial]:
     """Send the event `webhook.test` to a webhook now, and say what became of it."""
     done = sender.try_out(ask.registry, ask.context.vault, ask.tenant, _one(ask).id)
     return Answer(body=done)

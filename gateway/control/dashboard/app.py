@@ -24,8 +24,8 @@ from gateway.control.callers import Caller
 from gateway.control.dashboard import entrance, pages, rendering
 from gateway.control.dashboard.door import ROOT, Asked, View
 from gateway.control.dashboard.entrance import Entrance
-from gateway.control.dashboard.sessions import Cookies, Place
-from gateway.control.dashboard.shown import Download, Page, Redirect, Shown
+from gateway.control.dashboard.sessions import BrowserOrigin, Cookies
+from gateway.control.dashboard.shown import Download, Redirect, Shown, ShownPage
 from gateway.control.logins import Logins
 from gateway.control.operation import Context
 from gateway.control.operations import PREFIX
@@ -112,7 +112,7 @@ class Dashboard:
         )
         if method in ("GET", "HEAD") and (static := self._static.get(target)) is not None:
             return static
-        place = Place.of(scope, self._control_url)
+        place = BrowserOrigin.of(scope, self._control_url)
         if method not in ("GET", "HEAD", "POST"):
             raise Problem(405, "wrong_method", "pages take GET and POST", headers=[("allow", "GET, HEAD, POST")])
         changes = method == "POST"
@@ -145,7 +145,7 @@ class Dashboard:
         return response
 
     async def _page(
-        self, caller: Caller, place: Place, scope: Scope, receive: Receive, target: str, changes: bool
+        self, caller: Caller, place: BrowserOrigin, scope: Scope, receive: Receive, target: str, changes: bool
     ) -> _Response:
         csrf = self._cookies.csrf(caller)
         form = await _form(scope, receive) if changes else {}
@@ -172,7 +172,7 @@ class Dashboard:
             return _Response(problem.status, rendering.page(view, shown))
         return found
 
-    async def _shown(self, page: Page, view: View, place: Place) -> _Response:
+    async def _shown(self, page: ShownPage, view: View, place: BrowserOrigin) -> _Response:
         if view.caller.organization not in (None, view.organization):
             detail = f"unknown organization `{requests.shown(view.organization)}`"
             raise Problem(404, "unknown_organization", detail, hint="you are an operator of another one")
@@ -188,11 +188,11 @@ class Dashboard:
             return _Response(200, found.body, found.media_type, headers)
         return _Response(found.status, rendering.page(view, found))
 
-    async def _entered(self, way: entrance.Way, scope: Scope, receive: Receive, place: Place) -> _Response:
+    async def _entered(self, way: entrance.Way, scope: Scope, receive: Receive, place: BrowserOrigin) -> _Response:
         """A visit without a session. The ways in are few at a time, and their requests small."""
         address = address_of(scope["client"][0] if scope.get("client") else "")
         with held(self._visits, address):
-            visit = entrance.Visit(
+            visit = entrance.PageVisit(
                 place=place,
                 scope=scope,
                 address=address.id,

@@ -19,7 +19,7 @@ from gateway.control.operations import PREFIX
 ROOT: Final = "/dashboard"
 
 
-class Reply(NamedTuple):
+class OperationReply(NamedTuple):
     """The answer of an operation: its JSON, its entity tag, and what there is to know beside it."""
 
     document: Any
@@ -27,7 +27,7 @@ class Reply(NamedTuple):
     warnings: list[str]
 
 
-Asked: TypeAlias = Callable[[Caller, str, str, bytes, Mapping[bytes, bytes], bytes], Awaitable[Reply]]
+Asked: TypeAlias = Callable[[Caller, str, str, bytes, Mapping[bytes, bytes], bytes], Awaitable[OperationReply]]
 """An operation, by its caller, method, path, query, headers and body."""
 
 
@@ -79,7 +79,7 @@ class View:
 
     async def _ask(
         self, method: str, path: tuple[str, ...], query: Mapping[str, Any], body: Any = None, match: str = ""
-    ) -> Reply:
+    ) -> OperationReply:
         headers = {b"content-type": b"application/json"}
         if match:
             headers[b"if-match"] = match.encode()

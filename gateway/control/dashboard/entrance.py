@@ -16,24 +16,24 @@ from typing import Any, Final, TypeAlias
 from starlette.types import Scope
 
 from gateway.control.dashboard.door import ROOT
-from gateway.control.dashboard.sessions import LINK_SESSION_SECONDS, Cookies, Links, Place
+from gateway.control.dashboard.sessions import LINK_SESSION_SECONDS, BrowserOrigin, Cookies, Links
 from gateway.control.logins import TICKET_SECONDS, Logins
 from gateway.control.operation import Context
 from gateway.control.problems import Problem
 from gateway.identity import logins as login_rules
 from gateway.registry import publication
 from gateway.registry.operators import logins as operator_logins
-from gateway.registry.operators.logins import Refusal
+from gateway.registry.operators.logins import LoginRefusal
 from gateway.registry.records import NewToken
 
 _LONGEST_NEXT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class PageVisit:
     """A request without a session."""
 
-    place: Place
+    place: BrowserOrigin
     scope: Scope
     address: str
     query: Mapping[str, str]
@@ -61,12 +61,12 @@ class Entrance:
         self._cookies = cookies
         self._links = Links(context.peppers.current)
 
-    async def choose(self, visit: Visit) -> Entered:
+    async def choose(self, visit: PageVisit) -> Entered:
         """The page with the ways in."""
         values = {"providers": await self._logins.providers(), "next": visit.query.get("next", "")[:_LONGEST_NEXT]}
         return Entered(template="login.html", values=values)
 
-    async def begin(self, visit: Visit) -> Entered:
+    async def begin(self, visit: PageVisit) -> Entered:
         """To the provider."""
         verifier = secrets.token_urlsafe(48)
         begun = await self._logins.begin(
@@ -88,7 +88,7 @@ class Entrance:
         values = {"to": begun.authorization_url, "provider": begun.provider}
         return Entered(template="leave.html", values=values, cookies=[cookie])
 
-    async def finish(self, visit: Visit) -> Entered:
+    async def finish(self, visit: PageVisit) -> Entered:
         """Back from the provider, with a code."""
         begun = self._cookies.login(visit.scope, visit.place)
         given = visit.query
@@ -106,23 +106,23 @@ class Entrance:
         )
         return self._entered(visit, made, begun["next"])
 
-    async def show_link(self, visit: Visit) -> Entered:
+    async def show_link(self, visit: PageVisit) -> Entered:
         """A link, which is used by the button of this page alone."""
         link = visit.query.get("link", "")
         if self._links.open(link) is None:
             raise _bad_link()
         return Entered(template="enter.html", values={"link": link})
 
-    async def use_link(self, visit: Visit) -> Entered:
+    async def use_link(self, visit: PageVisit) -> Entered:
         opened = self._links.open(visit.form.get("link", ""))
         if opened is None:
             raise _bad_link()
         made = await self._logins.in_thread(lambda: self._use(*opened))
-        if isinstance(made, Refusal):
+        if isinstance(made, LoginRefusal):
             raise _bad_link()
         return self._entered(visit, made, "")
 
-    def _use(self, login: str, operator: str) -> NewToken | Refusal:
+    def _use(self, login: str, operator: str) -> NewToken | LoginRefusal:
         context = self._context
         with publication.changing(context.registry, context.data, writer=context.writer, warn=lambda *_: None):
             return operator_logins.enter_by_link(
@@ -133,12 +133,12 @@ class Entrance:
                 lifetime_ns=LINK_SESSION_SECONDS * 10**9,
             )
 
-    def _entered(self, visit: Visit, made: NewToken, wanted: str) -> Entered:
+    def _entered(self, visit: PageVisit, made: NewToken, wanted: str) -> Entered:
         cookies = [self._cookies.begin(visit.place, made.text), self._cookies.end_login(visit.place)]
         return Entered(to=wanted or f"{ROOT}/", cookies=cookies, session=made.text)
 
 
-Way: TypeAlias = Callable[[Entrance, Visit], Awaitable[Entered]]
+Way: TypeAlias = Callable[[Entrance, PageVisit], Awaitable[Entered]]
 
 WAYS: Final[dict[tuple[str, bool], Way]] = {
     (f"{ROOT}/login", False): Entrance.choose,

@@ -35,7 +35,7 @@ _LOGIN: Final = "aig_login"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BrowserOrigin:
     """The origin that the browser sees. Over plain HTTP that can only be this machine."""
 
     origin: str
@@ -45,7 +45,7 @@ class Place:
         return self.origin.startswith("https://")
 
     @classmethod
-    def of(cls, scope: Scope, control_url: str) -> Place:
+    def of(cls, scope: Scope, control_url: str) -> BrowserOrigin:
         """Raises `Problem` unless the request names this gateway: by `control_url`, or as this machine."""
         hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1:
@@ -82,7 +82,7 @@ class Cookies:
         """The token that the forms of a session carry."""
         return hmac.new(self._csrf, caller.token.id.encode(), "sha256").hexdigest()
 
-    def session(self, scope: Scope, place: Place) -> tuple[str, int] | None:
+    def session(self, scope: Scope, place: BrowserOrigin) -> tuple[str, int] | None:
         """The token of the session that a request belongs to, and when it was used before; None if there is none."""
         found = self._opened(scope, place, _SESSION)
         if found is None:
@@ -90,27 +90,27 @@ class Cookies:
         token, used = found
         return None if time.time() - used > IDLE_SECONDS else (token, used)
 
-    def begin(self, place: Place, token: str) -> str:
+    def begin(self, place: BrowserOrigin, token: str) -> str:
         return _cookie(place, _SESSION, self._sealer.seal([token, int(time.time())], _SESSION, place.origin))
 
-    def renewed(self, place: Place, token: str, used: int) -> str | None:
+    def renewed(self, place: BrowserOrigin, token: str, used: int) -> str | None:
         return self.begin(place, token) if time.time() - used >= _RENEW_SECONDS else None
 
-    def end(self, place: Place) -> str:
+    def end(self, place: BrowserOrigin) -> str:
         return _cookie(place, _SESSION, "", 0)
 
-    def begin_login(self, place: Place, login: Mapping[str, Any], seconds: int) -> str:
+    def begin_login(self, place: BrowserOrigin, login: Mapping[str, Any], seconds: int) -> str:
         return _cookie(place, _LOGIN, self._sealer.seal(dict(login), _LOGIN, place.origin), seconds)
 
-    def login(self, scope: Scope, place: Place) -> Mapping[str, Any] | None:
+    def login(self, scope: Scope, place: BrowserOrigin) -> Mapping[str, Any] | None:
         """The login that this browser has begun."""
         found: Mapping[str, Any] | None = self._opened(scope, place, _LOGIN)
         return found
 
-    def end_login(self, place: Place) -> str:
+    def end_login(self, place: BrowserOrigin) -> str:
         return _cookie(place, _LOGIN, "", 0)
 
-    def _opened(self, scope: Scope, place: Place, name: str) -> Any:
+    def _opened(self, scope: Scope, place: BrowserOrigin, name: str) -> Any:
         text = b"; ".join(value for name, value in scope["headers"] if name == b"cookie").decode("latin-1")
         # Not `SimpleCookie`: it gives up at the first cookie that it does not like, and all programs of this machine,
         # whatever their ports, put theirs on the same host.
@@ -142,12 +142,12 @@ class Links:
         return None if expires <= time.time() else (login, operator)
 
 
-def _named(place: Place, name: str) -> str:
+def _named(place: BrowserOrigin, name: str) -> str:
     """Browsers take a name with this prefix only over TLS, for the whole of one host and from nowhere else."""
     return f"__Host-{name}" if place.secure else name
 
 
-def _cookie(place: Place, name: str, value: str, seconds: int | None = None) -> str:
+def _cookie(place: BrowserOrigin, name: str, value: str, seconds: int | None = None) -> str:
     """Lax: a link in a message must find the person logged in, and no page changes anything when it is only read."""
     parts = [f"{_named(place, name)}={value}", "Path=/", "HttpOnly", "SameSite=Lax"]
     parts += ["Secure"] if place.secure else []

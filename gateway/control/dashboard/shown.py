@@ -43,7 +43,7 @@ _SEGMENT: Final = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ShownPage:
     """A page, or with `changes` what one of its forms does. Its path is below that of an organization, or of all."""
 
     path: str

@@ -48,7 +48,7 @@ _MEANT = f'if it is meant, `{policy_bundle.MANIFEST}` says so: `"impossible": tr
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class CommitProblem:
     """The reason why a commit is not put into force: an outcome code for the log, the bundle, and what to correct.
 
     `file` is the path inside the bundle and `row` the line, if the problem has a place. `hint` says what to do next
@@ -75,19 +75,23 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BundlesReport:
     """The findings in some bundles. `tests` is how many tests each bundle has, of those that compile."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[CommitProblem, ...]
     tests: Mapping[str, int] = field(default_factory=dict)
 
 
-def check(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None) -> list[Problem]:
+def check(
+    bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None
+) -> list[CommitProblem]:
     """Everything that is wrong with these bundles; an empty list if they may be put into force. As for `examine`."""
     return list(examine(bundles, seconds, stop).problems)
 
 
-def examine(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None) -> Report:
+def examine(
+    bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None
+) -> BundlesReport:
     """The problems of these bundles: none if they may be put into force. Blocks.
 
     Raises `GatewayError` (`check_stopped`) soon after `stop` is set, and nothing else.
@@ -97,36 +101,36 @@ def examine(bundles: Mapping[str, Files], seconds: float = SECONDS, stop: thread
     }
     try:
         document = child.run(_MODULE, content, str(int(seconds) + 1), seconds=seconds, stop=stop)
-        problems = [Problem(**each | {"values": tuple(each["values"])}) for each in document["problems"]]
-        return Report(tuple(problems), document["tests"])
+        problems = [CommitProblem(**each | {"values": tuple(each["values"])}) for each in document["problems"]]
+        return BundlesReport(tuple(problems), document["tests"])
     except child.ChildError as error:
         if error.code == "child_stopped":
             raise GatewayError("check_stopped", "the check of a new commit was stopped") from error
         if error.code == "child_late":
-            return Report((Problem("check_timeout", "", f"compiling and testing {error.message}"),))
-        return Report((Problem("check_failed", "", f"the check {error.message}"),))
+            return BundlesReport((CommitProblem("check_timeout", "", f"compiling and testing {error.message}"),))
+        return BundlesReport((CommitProblem("check_failed", "", f"the check {error.message}"),))
     except (TypeError, KeyError):
-        return Report((Problem("check_failed", "", "the check has no report"),))
+        return BundlesReport((CommitProblem("check_failed", "", "the check has no report"),))
 
 
-def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = None) -> Iterator[Problem]:
+def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = None) -> Iterator[CommitProblem]:
     """The report of `examine`, but made in this process. Counts each bundle's tests in `tests`."""
     manifests: dict[str, Manifest] = {}
     for name, files in bundles.items():
         try:
             names.check_name("bundle", name)
         except GatewayError as error:
-            yield Problem("bad_name", name, error.message, hint=error.hint)
+            yield CommitProblem("bad_name", name, error.message, hint=error.hint)
             continue
         try:
             manifests[name] = policy_bundle.manifest(files[policy_bundle.MANIFEST], name)
         except GatewayError as error:
-            yield Problem(error.code, name, error.message, policy_bundle.MANIFEST, hint=error.hint)
+            yield CommitProblem(error.code, name, error.message, policy_bundle.MANIFEST, hint=error.hint)
     for (one, its), (other, others) in combinations(manifests.items(), 2):
         for root, rival in product(its.roots, others.roots):
             if policy_bundle.overlap(root, rival):
                 detail = f"its root `{root}` overlaps `{rival}` of bundle {other}"
-                yield Problem(
+                yield CommitProblem(
                     "roots_overlap", one, detail, policy_bundle.MANIFEST, hint="give each bundle its own root"
                 )
     for name, manifest in manifests.items():
@@ -136,7 +140,7 @@ def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = Non
             yield from _compile_errors(name, error)
 
 
-def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]) -> Iterator[Problem]:
+def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]) -> Iterator[CommitProblem]:
     # 1. No bundle may define anything that belongs to another one.
     everything = from_files(files.items(), tests=True)
     trees = parse_modules(everything.modules)
@@ -146,7 +150,7 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
         if not any(f"{path}/".startswith(f"{root}/") for root in manifest.roots):
             detail = f"package {path.replace('/', '.')} is in none of the roots"
             hint = f"rename the package, or list `{path}` in the `roots` of `{policy_bundle.MANIFEST}`"
-            yield Problem("roots_overlap", name, detail, *package.loc._replace(file=file), hint=hint)
+            yield CommitProblem("roots_overlap", name, detail, *package.loc._replace(file=file), hint=hint)
             return
     # 2. Exactly what would be published compiles, and can answer with a decision.
     content = from_files(files.items(), tests=False)
@@ -154,9 +158,9 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
     wrong = list(misfits(policies, manifest.entrypoint))
     for each in wrong[:_MAX_LISTED]:
         outcome = "unsupported" if each.unsupported else "bad_decision"
-        yield Problem(outcome, name, each.message, *each.location, hint=each.hint)
+        yield CommitProblem(outcome, name, each.message, *each.location, hint=each.hint)
     if len(wrong) > _MAX_LISTED:
-        yield Problem("bad_decision", name, f"{len(wrong) - _MAX_LISTED} more rules cannot be part of a decision")
+        yield CommitProblem("bad_decision", name, f"{len(wrong) - _MAX_LISTED} more rules cannot be part of a decision")
     if wrong:
         return
     if problem := _probe(ready(policies, manifest, ""), name, policies):
@@ -176,23 +180,25 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
     yield from _failures(name, results)
 
 
-def _doomed(name: str, policies: pe.Policies, manifest: Manifest, content: Bundle) -> Iterator[Problem]:
+def _doomed(name: str, policies: pe.Policies, manifest: Manifest, content: Bundle) -> Iterator[CommitProblem]:
     for said, hint, where in doomed.unreachable(policies, manifest.entrypoint, content.modules):
-        yield Problem("no_network", name, said, *where, hint=hint)
+        yield CommitProblem("no_network", name, said, *where, hint=hint)
     if slow := doomed.too_slow(ready(policies, manifest, "")):
         hint = "`policy eval --profile` shows where the time goes"
-        yield Problem("too_slow", name, slow, hint=hint)
+        yield CommitProblem("too_slow", name, slow, hint=hint)
 
 
-def _conditions(name: str, policies: pe.Policies, content: Bundle) -> Iterator[Problem]:
+def _conditions(name: str, policies: pe.Policies, content: Bundle) -> Iterator[CommitProblem]:
     """Conditions that no request meets, or, if there are none, values of the input whose types fit nothing."""
     found = input_schema.impossible(policies)
     if found is None:
         return
     for each in found[:_MAX_LISTED]:
-        yield Problem("impossible", name, each.message, *each.location, hint=each.hint or _MEANT)
+        yield CommitProblem("impossible", name, each.message, *each.location, hint=each.hint or _MEANT)
     if len(found) > _MAX_LISTED:
-        yield Problem("impossible", name, f"{len(found) - _MAX_LISTED} more conditions are never met", hint=_MEANT)
+        yield CommitProblem(
+            "impossible", name, f"{len(found) - _MAX_LISTED} more conditions are never met", hint=_MEANT
+        )
     if found or any("schemas" in each["annotations"] for each in policies.annotations()):
         return  # a policy that declares schemas of its own names some that are not here
     try:
@@ -201,16 +207,18 @@ def _conditions(name: str, policies: pe.Policies, content: Bundle) -> Iterator[P
         # The type checker takes members that may be absent for ones that are there: objects may be equal all the same.
         certain = [each for each in error.errors if each.message.count("object<") < 2]
         for one in certain[:_MAX_LISTED]:
-            yield Problem("impossible", name, one.message, *(one.location or pe.Location()), hint=one.hint or _MEANT)
+            yield CommitProblem(
+                "impossible", name, one.message, *(one.location or pe.Location()), hint=one.hint or _MEANT
+            )
 
 
-def _compile_errors(name: str, error: pe.PolicyError) -> Iterator[Problem]:
+def _compile_errors(name: str, error: pe.PolicyError) -> Iterator[CommitProblem]:
     for each in error.errors:
         detail = f"{each.code}: {each.message}"
-        yield Problem("compile_failed", name, detail, *(each.location or pe.Location()), hint=each.hint)
+        yield CommitProblem("compile_failed", name, detail, *(each.location or pe.Location()), hint=each.hint)
 
 
-def _failures(name: str, results: list[Result]) -> Iterator[Problem]:
+def _failures(name: str, results: list[Result]) -> Iterator[CommitProblem]:
     from policy_engine.reports.findings import findings_in  # the reports need a terminal library
 
     bad = [each for each in results if each.outcome in (Outcome.FAILED, Outcome.ERROR)]
@@ -220,12 +228,12 @@ def _failures(name: str, results: list[Result]) -> Iterator[Problem]:
     for result in bad[:_MAX_LISTED]:
         for found in findings_in(result):
             hint = _STRICT if found.code in _BUILTIN_ERRORS else found.hint
-            yield Problem(outcome, name, found.message, *found.location, hint=hint, values=found.values)
+            yield CommitProblem(outcome, name, found.message, *found.location, hint=hint, values=found.values)
     if len(bad) > _MAX_LISTED:
-        yield Problem(outcome, name, f"{len(bad) - _MAX_LISTED} more of {len(results)} tests fail")
+        yield CommitProblem(outcome, name, f"{len(bad) - _MAX_LISTED} more of {len(results)} tests fail")
 
 
-def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> Problem | None:
+def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> CommitProblem | None:
     """Decide an empty input: that finds a member that no decision has, or a missing package, before any request."""
     try:
         value = bundle.decide({}, now_ns=0, seed=0, limits=_PROBE).value
@@ -235,7 +243,7 @@ def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> Problem 
         packages = sorted({".".join(("data", *path)) for path in policies.packages().values()})
         hint = f"`entrypoint` can be {', '.join(packages[:_MAX_LISTED])}" if packages else "the bundle has no modules"
         detail = f"there is no package {bundle.entrypoint}"
-        return Problem("bad_entrypoint", name, detail, policy_bundle.MANIFEST, hint=hint)
+        return CommitProblem("bad_entrypoint", name, detail, policy_bundle.MANIFEST, hint=hint)
     verdict = read(value, "guard")
     if verdict.code not in ("policy_bad_decision", "policy_unsupported"):
         return None
@@ -244,7 +252,7 @@ def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> Problem 
     meant = _NAME.search(verdict.detail)
     places = [each.location for each in policies.members(bundle.entrypoint) if meant and each.path[:1] == (meant[0],)]
     where = places[0] if len(places) == 1 else pe.Location()
-    return Problem(outcome, name, f"{bundle.entrypoint}: {verdict.detail}", *where, hint=hint)
+    return CommitProblem(outcome, name, f"{bundle.entrypoint}: {verdict.detail}", *where, hint=hint)
 
 
 def _main(seconds: int) -> None:

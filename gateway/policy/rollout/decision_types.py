@@ -45,7 +45,7 @@ class Either:
     kinds: tuple[Wanted, ...]
 
 
-Wanted: TypeAlias = types.Scalar | Many | Closed | Either
+Wanted: TypeAlias = types.ScalarType | Many | Closed | Either
 
 _TEXTS: Final = Many(types.STRING)
 _APPROVERS: Final = Closed({"teams": _TEXTS, "operators": _TEXTS}, "a member of `approvers`")
@@ -149,9 +149,9 @@ def _document(member: Member) -> object:
 
 def _least(wanted: Wanted, type_: types.Type) -> object:
     match wanted:
-        case types.Scalar(name):
+        case types.ScalarType(name):
             return {"boolean": False, "number": 1, "string": "allowed"}[name]
-        case Closed(members) if isinstance(type_, types.Object):
+        case Closed(members) if isinstance(type_, types.ObjectType):
             return {key: _least(members[key], value) for key, value in type_.static if key in members}
         case Many():
             return []
@@ -170,14 +170,14 @@ def _fit(type_: types.Type, wanted: Wanted, where: str) -> None:
     match wanted:
         case Either(kinds):
             _fit_either(type_, kinds, wanted, where)
-        case Many(of) if isinstance(type_, types.Set):
+        case Many(of) if isinstance(type_, types.SetType):
             _fit(type_.of, of, f"{where}[_]")
-        case Many(of) if isinstance(type_, types.Array):
+        case Many(of) if isinstance(type_, types.ArrayType):
             for item in (*type_.static, *([] if type_.dynamic is None else [type_.dynamic])):
                 _fit(item, of, f"{where}[_]")
-        case Closed() if isinstance(type_, types.Object):
+        case Closed() if isinstance(type_, types.ObjectType):
             _fit_closed(type_, wanted, where)
-        case types.Scalar() if type_ == wanted:
+        case types.ScalarType() if type_ == wanted:
             pass
         case _:
             raise _Wrong(f"`{where}` must be {_text(wanted)}, and is {_type_text(type_)}", "")
@@ -199,7 +199,7 @@ def _fit_any(kinds: tuple[types.Type, ...], wanted: Wanted, where: str) -> None:
 
 def _fit_either(type_: types.Type, kinds: Iterable[Wanted], wanted: Wanted, where: str) -> None:
     for kind in kinds:
-        if isinstance(kind, Closed) and isinstance(type_, types.Object):
+        if isinstance(kind, Closed) and isinstance(type_, types.ObjectType):
             _fit(type_, kind, where)  # its error says more than that neither kind fits
             return
         try:
@@ -210,7 +210,7 @@ def _fit_either(type_: types.Type, kinds: Iterable[Wanted], wanted: Wanted, wher
     raise _Wrong(f"`{where}` must be {_text(wanted)}, and is {_type_text(type_)}", "")
 
 
-def _fit_closed(type_: types.Object, wanted: Closed, where: str) -> None:
+def _fit_closed(type_: types.ObjectType, wanted: Closed, where: str) -> None:
     prefix = "" if wanted is DECISION else f"{where}."
     names = set()
     for key, value in type_.static:
@@ -239,7 +239,7 @@ def _unknown(where: str, name: str, closed: Closed) -> _Wrong:
 
 def _text(wanted: Wanted) -> str:
     match wanted:
-        case types.Scalar(name):
+        case types.ScalarType(name):
             return f"a {name}"
         case Many(of):
             return f"a set of {_plural(of)}"
@@ -251,7 +251,7 @@ def _text(wanted: Wanted) -> str:
 
 def _plural(wanted: Wanted) -> str:
     match wanted:
-        case types.Scalar(name):
+        case types.ScalarType(name):
             return f"{name}s"
         case Either(kinds):
             return " or ".join(map(_plural, kinds))
@@ -263,13 +263,13 @@ def _plural(wanted: Wanted) -> str:
 
 def _type_text(type_: types.Type) -> str:
     match type_:
-        case types.Scalar("null"):
+        case types.ScalarType("null"):
             return "null"
-        case types.Scalar(name):
+        case types.ScalarType(name):
             return f"a {name}"
-        case types.Set():
+        case types.SetType():
             return "a set"
-        case types.Array():
+        case types.ArrayType():
             return "an array"
         case _:
             return "an object"

@@ -36,7 +36,7 @@ _LEAST_RSA_BITS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class AllowedSigner:
     """One line of the file: whose key it is, and from when until when it may sign (seconds since 1970)."""
 
     principals: str
@@ -45,7 +45,7 @@ class Signer:
     before: float | None = None
 
 
-def load(path: Path) -> list[Signer]:
+def load(path: Path) -> list[AllowedSigner]:
     """The signers in a file. Raises `GatewayError` (`policies_signers`) if it cannot be read or understood."""
     where = str(path)
     try:
@@ -53,7 +53,7 @@ def load(path: Path) -> list[Signer]:
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is not UTF-8").lower()
         raise GatewayError("policies_signers", f"cannot read policies_signers `{where}`: {reason}") from error
-    signers: list[Signer] = []
+    signers: list[AllowedSigner] = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
@@ -67,7 +67,7 @@ def load(path: Path) -> list[Signer]:
     return signers
 
 
-def _signer(line: str) -> Iterator[Signer]:
+def _signer(line: str) -> Iterator[AllowedSigner]:
     """The signer of a line: principals, options, key type, key, comment. None for another namespace's."""
     fields = line.split(None, 1)
     if len(fields) < 2:
@@ -95,7 +95,7 @@ def _signer(line: str) -> Iterator[Signer]:
         raise ValueError("the key is not base64 of an SSH public key") from error
     if kind != words[0]:
         raise ValueError(f"the key is of the type {kind!r}, not {words[0]!r}")
-    yield Signer(principals, key, after, before)
+    yield AllowedSigner(principals, key, after, before)
 
 
 def _words(text: str) -> list[str]:
@@ -130,7 +130,7 @@ def _time(text: str) -> float:
     return (when.replace(tzinfo=UTC) if text.endswith("Z") else when.astimezone()).timestamp()
 
 
-def verify(signature: bytes | None, payload: bytes, when: float, signers: list[Signer]) -> str:
+def verify(signature: bytes | None, payload: bytes, when: float, signers: list[AllowedSigner]) -> str:
     """The principals of the signer of a commit. `when` is the commit's time, which must lie within the key's.
 
     Raises `GatewayError`: `unsigned`, `bad_signature` or `unknown_signer`.

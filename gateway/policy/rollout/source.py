@@ -64,7 +64,7 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedCommit:
     """A commit's signature (None if it has none), the bytes that are signed, and its time in seconds since 1970."""
 
     signature: bytes | None
@@ -120,11 +120,11 @@ class GitSource:
 
             return collect({path: mode for path, (mode, _) in files.items()}, content, self._path, passed_over)
 
-    def signed(self, commit: str) -> Signed:
+    def signed(self, commit: str) -> SignedCommit:
         """A commit's signature, and what it is a signature of."""
         with self._open() as repo:
             found = _peel(repo, ObjectID(commit.encode()))
-            return Signed(found.gpgsig, found.raw_without_sig(), float(found.commit_time))
+            return SignedCommit(found.gpgsig, found.raw_without_sig(), float(found.commit_time))
 
     def branches_with(self, bundle: str) -> list[str]:
         """The other branches whose newest commit has a bundle of this name."""

@@ -13,7 +13,7 @@ from typing import Final
 from gateway.audit import search
 from gateway.audit.log_files import opened_log
 from gateway.audit.log_reader import LogIndex
-from gateway.audit.search import Found
+from gateway.audit.search import FoundEntry
 from gateway.data_directory import DataDirectory
 from gateway.registry import queries
 from gateway.registry.database import Registry
@@ -83,7 +83,7 @@ def attempted(log: LogIndex, limit: int) -> list[PolicyAttempt]:
     return [_attempt(each) for each in search.activations(log, limit) if each.entry]
 
 
-def _attempt(found: Found) -> PolicyAttempt:
+def _attempt(found: FoundEntry) -> PolicyAttempt:
     entry = found.entry
     bundles = json.loads(str(entry.get("bundles_json") or "[]"))
     return PolicyAttempt(

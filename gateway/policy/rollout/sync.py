@@ -23,7 +23,7 @@ from gateway.policy import bundle as policy_bundle
 from gateway.policy.bundle import Files
 from gateway.policy.rollout import check as policy_check
 from gateway.policy.rollout import signatures
-from gateway.policy.rollout.check import Problem
+from gateway.policy.rollout.check import CommitProblem
 from gateway.policy.rollout.source import GitSource, Revision
 from gateway.registry import queries
 from gateway.registry.database import Registry
@@ -46,12 +46,12 @@ _NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SyncOutcome:
     """The fate of the commit that the ref names: `activated`, `unchanged`, or the code of why it was refused."""
 
     commit: str
     outcome: str
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[CommitProblem, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -78,7 +78,7 @@ class PolicySync:
     signers: Path | None = None  # the file of those who may sign commits, if commits must be signed
     # The commit that was refused last, and the names of its bundles. In memory only: after a restart, perhaps of
     # another version, it is checked again.
-    _refused: Outcome | None = None
+    _refused: SyncOutcome | None = None
     _names: frozenset[str] = _NOBODY
     # When a check that failed because of this machine may be repeated.
     _pause: float = FIRST_PAUSE
@@ -93,13 +93,13 @@ class PolicySync:
         source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
         return cls(registry, settings.data, source, live, actor=GATEWAY, signers=settings.policies_signers)
 
-    def step(self) -> Outcome:
+    def step(self) -> SyncOutcome:
         """Look at the ref once and bring its commit into force. Raises `GatewayError` if the commit cannot be read."""
         # 1. Is there anything new?
         revision = self.source.head()
         active = queries.activation(self.registry)
         if active is not None and active.commit == revision.commit:
-            return Outcome(revision.commit, "unchanged")
+            return SyncOutcome(revision.commit, "unchanged")
         if self._refused is not None and self._refused.commit == revision.commit and not self._may_be_cured():
             return self._refused
         # 2. May its author change policies, and is it fit to be in force?
@@ -110,7 +110,7 @@ class PolicySync:
         except GatewayError as error:
             if error.code == "policies_unreadable":
                 raise  # that is the repository's fault, not the commit's: another look may help
-            return self._refuse(revision, [Problem(error.code, "", _advice(error))])
+            return self._refuse(revision, [CommitProblem(error.code, "", _advice(error))])
         self._names = frozenset(bundles)
         problems = self._missing(self._names)
         if not problems and self._fit != revision.commit:
@@ -131,10 +131,10 @@ class PolicySync:
             if error.code not in ("not_loaded", "not_recordable", "bundle_missing"):
                 raise
             bundle = error.subject if error.code == "bundle_missing" else None
-            return self._refuse(revision, [Problem(error.code, bundle or "", error.message)])
+            return self._refuse(revision, [CommitProblem(error.code, bundle or "", error.message)])
         self._retract()
         logger.info("policies: commit %s is in force: %s", revision.commit[:12], ", ".join(sorted(bundles)))
-        return Outcome(revision.commit, "activated")
+        return SyncOutcome(revision.commit, "activated")
 
     def stop(self) -> None:
         """End the check that runs in another thread, and every later one, because this process is about to end."""
@@ -153,13 +153,13 @@ class PolicySync:
             case outcome:
                 return outcome in _OF_THE_MACHINE and time.monotonic() >= self._retry
 
-    def _signature(self, commit: str) -> Problem | None:
+    def _signature(self, commit: str) -> CommitProblem | None:
         return None if self.signers is None else signature_problem(self.source, commit, self.signers)
 
-    def _missing(self, names: Collection[str]) -> list[Problem]:
+    def _missing(self, names: Collection[str]) -> list[CommitProblem]:
         """A commit without a bundle that somebody is bound to would have all of their requests refused."""
         if not names:
-            return [Problem("no_bundles", "", "the commit holds no bundle: no directory with a `.manifest`")]
+            return [CommitProblem("no_bundles", "", "the commit holds no bundle: no directory with a `.manifest`")]
         return missing_bundles(self.registry, names)
 
     def _hand_over(self, wanted: set[str]) -> None:
@@ -176,9 +176,9 @@ class PolicySync:
         with closing(RuntimeStore(self.data.runtime_db)) as store:
             Handover(store).announce(())
 
-    def _refuse(self, revision: Revision, problems: list[Problem]) -> Outcome:
+    def _refuse(self, revision: Revision, problems: list[CommitProblem]) -> SyncOutcome:
         """Keep what is in force and record why: once for each reason, however often the commit is tried again."""
-        outcome = Outcome(revision.commit, problems[0].outcome, tuple(problems))
+        outcome = SyncOutcome(revision.commit, problems[0].outcome, tuple(problems))
         before = self._refused if self._refused and self._refused.commit == revision.commit else None
         if before is None or before.outcome != outcome.outcome:
             detail = "\n".join(map(str, problems))
@@ -197,21 +197,21 @@ class PolicySync:
         return outcome
 
 
-def missing_bundles(registry: Registry, names: Collection[str]) -> list[Problem]:
+def missing_bundles(registry: Registry, names: Collection[str]) -> list[CommitProblem]:
     """The bundles that somebody is bound to and that are not among these names."""
     with registry.read() as session:
         missing = activations.missing_bundles(session, names)
-    return [Problem("bundle_missing", name, why) for name, why in missing.items()]
+    return [CommitProblem("bundle_missing", name, why) for name, why in missing.items()]
 
 
-def signature_problem(source: GitSource, commit: str, signers: Path) -> Problem | None:
+def signature_problem(source: GitSource, commit: str, signers: Path) -> CommitProblem | None:
     """The fault of a commit's signature; None if it is. Raises `GatewayError` if the file cannot be used."""
     known = signatures.load(signers)
     signed = source.signed(commit)
     try:
         signatures.verify(signed.signature, signed.payload, signed.when, known)
     except GatewayError as error:
-        return Problem(error.code, "", error.message, hint=error.hint)
+        return CommitProblem(error.code, "", error.message, hint=error.hint)
     return None
 
 
@@ -223,7 +223,7 @@ def activate_head(registry: Registry, data: DataDirectory) -> str:
     return outcome.commit
 
 
-def _in_a_line(revision: Revision, outcome: Outcome) -> tuple[str, str, str]:
+def _in_a_line(revision: Revision, outcome: SyncOutcome) -> tuple[str, str, str]:
     """A refusal for the gateway's output: the commit, the outcome, and why; the log has all that was found."""
     first, *more = outcome.problems
     why = " ".join(str(first).split())

@@ -11,7 +11,7 @@ import os
 from typing import Final
 
 from gateway.audit.content import KEY_BYTES
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import SealedPlace, Vault
 
 _PROVIDER: Final = "content"
 
@@ -26,6 +26,6 @@ def opened(vault: Vault, sealed: bytes, organization: str, agent: str) -> bytes:
     return base64.b64decode(vault.open(sealed, place(organization, agent)))
 
 
-def place(organization: str, agent: str) -> Place:
+def place(organization: str, agent: str) -> SealedPlace:
     """The place that an agent's key is sealed for."""
-    return Place(organization, _PROVIDER, agent, 1)
+    return SealedPlace(organization, _PROVIDER, agent, 1)

@@ -26,7 +26,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import LoginProvider, LoginRule, OperatorToken, Organization
 from gateway.registry.queries import find_organization
 from gateway.registry.records import copied
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import SealedPlace, Vault
 
 SESSION_SECONDS: Final = 8 * 3600
 SESSIONS: Final = range(300, 24 * 3600 + 1)
@@ -72,9 +72,9 @@ class LoginProviderRecord:
     rules: int
 
 
-def place(row: str) -> Place:
+def place(row: str) -> SealedPlace:
     """The place that the client secret of a provider is sealed for."""
-    return Place(SYSTEM, "login", row, 1)
+    return SealedPlace(SYSTEM, "login", row, 1)
 
 
 def add_provider(

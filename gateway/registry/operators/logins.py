@@ -16,7 +16,7 @@ from sqlmodel import Session, select
 from gateway.identifiers import new_id
 from gateway.identity import logins
 from gateway.identity.credentials import Peppers
-from gateway.identity.logins import ManyPlacesError, Rule
+from gateway.identity.logins import ManyPlacesError, OperatorRule
 from gateway.identity.operator_roles import Role
 from gateway.registry import change_entries as entries
 from gateway.registry import outbox
@@ -29,7 +29,7 @@ _SECOND: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class LoginRefusal:
     """The reason why somebody whom the provider knows was not let in: a word for the log, and what the token lacked
     for it.
 
@@ -44,19 +44,19 @@ class Refusal:
 
 def enter(
     registry: Registry, peppers: Peppers, *, login: str, provider: str, claims: Mapping[str, Any], wanted: str | None
-) -> NewToken | Refusal:
+) -> NewToken | LoginRefusal:
     """Let a person in, or not. `login` is the id of the login, which gives one token only; `provider` the id of the
     provider that made the claims; `wanted` the organization that the person wants to work in.
     """
     with registry.write() as session:
         row = session.get(LoginProvider, provider)
         if row is None or row.removed_ns is not None:
-            return Refusal(why="provider_removed")
+            return LoginRefusal(why="provider_removed")
         if session.exec(select(OperatorToken.id).where(OperatorToken.login == login)).first() is not None:
-            return Refusal(why="used_before")
+            return LoginRefusal(why="used_before")
         tenants = {each.id: each for each in session.exec(select(Organization))}
         rules = [
-            Rule(each.id, _name(tenants, each.organization_id), cast(Role, each.role), each.claims)
+            OperatorRule(each.id, _name(tenants, each.organization_id), cast(Role, each.role), each.claims)
             for each in login_providers.live_rules(session, row)
         ]
         admitted = logins.admitted(rules, claims)
@@ -65,36 +65,36 @@ def enter(
         try:
             rule = logins.chosen(admitted, wanted)
         except ManyPlacesError as error:
-            return Refusal(why="which_organization", organizations=tuple(error.organizations))
+            return LoginRefusal(why="which_organization", organizations=tuple(error.organizations))
         if rule is None:
             known = next((each.id for each in mine if each.status == "active"), None)
-            return Refusal(why="no_rule", operator=known, missing=tuple(logins.missing(rules, claims)))
+            return LoginRefusal(why="no_rule", operator=known, missing=tuple(logins.missing(rules, claims)))
         tenant = next((each for each in tenants.values() if each.name == rule.organization), None)
         here = [each for each in mine if _name(tenants, each.organization_id) == rule.organization]
         holder = next((each for each in here if each.status == "active"), None)
         if holder is None:
             if here:  # somebody has ended the operator of this person
-                return Refusal(why="operator_revoked", operator=here[-1].id)
+                return LoginRefusal(why="operator_revoked", operator=here[-1].id)
             holder = _added(session, row, tenant, rule, claims)
         return _token(session, peppers, row, tenant, holder, rule, login)
 
 
 def enter_by_link(
     registry: Registry, peppers: Peppers, *, login: str, operator: str, lifetime_ns: int
-) -> NewToken | Refusal:
+) -> NewToken | LoginRefusal:
     """Let in whoever has a link that was made on the gateway's machine. `login` is its id; it gives one token only."""
     with registry.write() as session:
         if session.exec(select(OperatorToken.id).where(OperatorToken.login == login)).first() is not None:
-            return Refusal(why="used_before", operator=operator)
+            return LoginRefusal(why="used_before", operator=operator)
         holder = session.get(Operator, operator)
         if holder is None or holder.status != "active" or holder.issuer is not None:
-            return Refusal(why="operator_revoked", operator=operator)
+            return LoginRefusal(why="operator_revoked", operator=operator)
         tenant = session.get(Organization, holder.organization_id) if holder.organization_id else None
         # Sessions make room for a new one; what programs use stays.
         working = operators.live_tokens(session, holder, time.time_ns())
         browsers = [each for each in working if (each.login or "").startswith("brw_")]
         if len(working) >= operators.MAX_LIVE_TOKENS and not browsers:
-            return Refusal(why="too_many_tokens", operator=operator)
+            return LoginRefusal(why="too_many_tokens", operator=operator)
         actor = f"operator:{holder.id}"
         if len(working) >= operators.MAX_LIVE_TOKENS:
             _end(session, tenant, holder, browsers[0], actor)
@@ -127,7 +127,7 @@ def readmit(
         return operators.operator_record(tenant, named)
 
 
-def record_refusal(registry: Registry, provider: str, name: str, refusal: Refusal, count: int = 1) -> None:
+def record_refusal(registry: Registry, provider: str, name: str, refusal: LoginRefusal, count: int = 1) -> None:
     """The entry of logins that were refused: of one, or of so many for the same reason."""
     fields: dict[str, str | int | bool | None] = {
         "login_provider": provider or None,
@@ -161,7 +161,7 @@ def _follow(
     provider: LoginProvider,
     mine: list[Operator],
     tenants: Mapping[str, Organization],
-    admitted: Mapping[str | None, Rule],
+    admitted: Mapping[str | None, OperatorRule],
 ) -> None:
     """Make the person's operators what the claims give now."""
     actor = f"login:{provider.name}"
@@ -182,7 +182,11 @@ def _follow(
 
 
 def _added(
-    session: Session, provider: LoginProvider, tenant: Organization | None, rule: Rule, claims: Mapping[str, Any]
+    session: Session,
+    provider: LoginProvider,
+    tenant: Organization | None,
+    rule: OperatorRule,
+    claims: Mapping[str, Any],
 ) -> Operator:
     """The operator of a person who logs in for the first time."""
     name = base = logins.suggested_name(claims, provider.name)
@@ -222,7 +226,7 @@ def _token(
     provider: LoginProvider,
     tenant: Organization | None,
     holder: Operator,
-    rule: Rule,
+    rule: OperatorRule,
     login: str,
 ) -> NewToken:
     """The token of this login. If the person has many that work, the oldest one ends."""

@@ -33,7 +33,7 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApprovalRequest, LoginProvider, Organization, Upstream, Webhook
 from gateway.registry.operators import login_providers
 from gateway.secrets.key_source import FILE, FoundKey, KeySource, retired
-from gateway.secrets.vault import Place, Vault, identity, sealed_under
+from gateway.secrets.vault import SealedPlace, Vault, identity, sealed_under
 from gateway.storage import durable, secret_files
 
 BATCH: Final = 200  # rows in one transaction, so that no other change waits long
@@ -43,7 +43,7 @@ _Row: TypeAlias = Any  # of a table of `KINDS`
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SealedKind:
     """Something that is sealed: its table, the column that has it, and what it is sealed for in an organization.
 
     A table that is `owned` by none gets an empty text for its organization.
@@ -51,16 +51,16 @@ class Kind:
 
     table: type[Any]
     column: str
-    place: Callable[[str, _Row], Place]
+    place: Callable[[str, _Row], SealedPlace]
     owned: bool = True
 
 
-KINDS: Final[dict[str, Kind]] = {
-    "upstreams": Kind(Upstream, "secret", lambda owner, row: row.place(owner)),
-    "content_keys": Kind(Agent, "content_key", lambda owner, row: content_keys.place(owner, row.id)),
-    "webhooks": Kind(Webhook, "secret", lambda owner, row: webhooks.place(owner, row.id)),
-    "approvals": Kind(ApprovalRequest, "sealed", lambda owner, row: approvals.place(owner, row.id)),
-    "login_providers": Kind(LoginProvider, "secret", lambda _, row: login_providers.place(row.id), owned=False),
+KINDS: Final[dict[str, SealedKind]] = {
+    "upstreams": SealedKind(Upstream, "secret", lambda owner, row: row.place(owner)),
+    "content_keys": SealedKind(Agent, "content_key", lambda owner, row: content_keys.place(owner, row.id)),
+    "webhooks": SealedKind(Webhook, "secret", lambda owner, row: webhooks.place(owner, row.id)),
+    "approvals": SealedKind(ApprovalRequest, "sealed", lambda owner, row: approvals.place(owner, row.id)),
+    "login_providers": SealedKind(LoginProvider, "secret", lambda _, row: login_providers.place(row.id), owned=False),
 }
 
 
@@ -212,13 +212,13 @@ def _finish(
     durable.sync(source.keys)
 
 
-def _ids(registry: Registry, kind: Kind) -> list[str]:
+def _ids(registry: Registry, kind: SealedKind) -> list[str]:
     table, column = kind.table, col(getattr(kind.table, kind.column))
     with registry.read() as session:
         return list(session.exec(select(table.id).where(column.is_not(None)).order_by(table.id)))
 
 
-def _rows(session: Session, kind: Kind, ids: Sequence[str]) -> Iterator[tuple[_Row, Place]]:
+def _rows(session: Session, kind: SealedKind, ids: Sequence[str]) -> Iterator[tuple[_Row, SealedPlace]]:
     """The rows of these ids as they are now, each with what it is sealed for."""
     table: Any = kind.table
     if kind.owned:
@@ -230,7 +230,7 @@ def _rows(session: Session, kind: Kind, ids: Sequence[str]) -> Iterator[tuple[_R
             yield row, kind.place(organization, row)
 
 
-def _under(session: Session, kind: Kind, without: Sequence[str]) -> dict[str, int]:
+def _under(session: Session, kind: SealedKind, without: Sequence[str]) -> dict[str, int]:
     """The number of rows that are sealed under each key, without those of these ids."""
     column = col(getattr(kind.table, kind.column))
     found = session.exec(select(kind.table.id, column).where(column.is_not(None))).all()

@@ -17,7 +17,16 @@ from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
 from gateway.upstream.guards import Guard
 from gateway.upstream.providers import members
-from gateway.upstream.providers.base import MODEL_EDIT, Edits, Endpoint, Head, Route, Sent, request_of, without_version
+from gateway.upstream.providers.base import (
+    MODEL_EDIT,
+    Edits,
+    Endpoint,
+    RequestHead,
+    Route,
+    Sent,
+    request_of,
+    without_version,
+)
 from gateway.upstream.providers.openai import chat, media, simple
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, of_its_path
 from gateway.upstream.providers.openai.provider import OpenAI
@@ -54,7 +63,7 @@ class Azure(OpenAI):
     prefix = ""
     routes: Sequence[Route] = tuple(_routes())
 
-    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
+    def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         version = head.query.get(_VERSION)
         if not endpoint.route.path.startswith(_NEW):
             if version is None or not _DATE.fullmatch(version):

@@ -90,7 +90,7 @@ class Endpoint:
 
 
 @frozen()
-class Head:
+class RequestHead:
     """The head of a request besides its path: only what the route lists.
 
     `query` holds each name once, with values without escapes; a list has a name that ends in `LIST`. `headers` are
@@ -171,7 +171,7 @@ class Provider(abc.ABC):
     usual_tiers: frozenset[str] = USUAL_TIERS
 
     @abc.abstractmethod
-    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
+    def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         """The call in this request; `Denied` where it is none or could be read in two ways.
 
         It is judged and sent only as `edit` leaves it, also without any edit: that puts a model into one place.
@@ -263,7 +263,7 @@ def model_list(provider: Provider, sent: Sent) -> Guard:
 
 def call_of(
     endpoint: Endpoint,
-    head: Head,
+    head: RequestHead,
     provider: str,
     raw: Body,
     body: dict[str, Any] | None,
@@ -287,7 +287,7 @@ def call_of(
     )
 
 
-def call_about_model(endpoint: Endpoint, head: Head, provider: str, raw: Body, **facts: Any) -> Call:
+def call_about_model(endpoint: Endpoint, head: RequestHead, provider: str, raw: Body, **facts: Any) -> Call:
     """A call without a body, such as of the list of models or of the model in its path."""
     named = endpoint.params.get("model")
     model = None if named is None else members.model(named, "the model in the path")

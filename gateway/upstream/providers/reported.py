@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from gateway.call import Reference
-from gateway.upstream.taps import Report
+from gateway.upstream.taps import ProviderReport
 
 _BEYOND = 2**53  # no number of tokens
 _MAX_NAME = 256
@@ -26,7 +26,7 @@ def count(holder: Any, name: str) -> int | None:
     return value if value.__class__ is int and 0 <= value < _BEYOND else None
 
 
-def check(report: Report, usage: object, *, whole: bool = True) -> None:
+def check(report: ProviderReport, usage: object, *, whole: bool = True) -> None:
     """Note it if a provider's usage cannot be charged by: what is wrong in it, or missing, would count as nothing.
 
     `whole` says whether it has what an answer needs, as far as is known by now. A number of tokens is an integer from
@@ -60,7 +60,7 @@ def nanodollars(value: object, per_dollar: int = 1) -> int | None:
     return int((Decimal(str(value)) * 10**9 / per_dollar).to_integral_value(ROUND_CEILING))
 
 
-def used(report: Report, tool: str, times: int | None) -> None:
+def used(report: ProviderReport, tool: str, times: int | None) -> None:
     """Report how often a tool was used. Later values win, and what was not used is not told of."""
     if times:
         report.tools[tool] = times
@@ -71,7 +71,7 @@ def text(value: object) -> str | None:
     return value[:_MAX_NAME] if isinstance(value, str) else None
 
 
-def keep(report: Report, kind: str, identifier: object) -> None:
+def keep(report: ProviderReport, kind: str, identifier: object) -> None:
     """Report state that the provider keeps under `identifier`. A thing beyond what is remembered is foreign later."""
     if isinstance(identifier, str) and _ID.fullmatch(identifier) and len(report.created) < _MOST_KEPT:
         reference = Reference(kind, identifier)

@@ -37,12 +37,12 @@ _DOCUMENT: Final = t.union(t.STRING, t.object_())
 _TREE: Final = t.object_()
 
 _DECLARATIONS: Final = {
-    "is_valid": t.Function((_DOCUMENT, _DOCUMENT), t.BOOLEAN),
-    "parse": t.Function((_DOCUMENT, _DOCUMENT), t.Array((_TREE, _TREE))),
-    "parse_and_verify": t.Function((_DOCUMENT, _DOCUMENT), t.Array((t.BOOLEAN, _TREE, _TREE))),
-    "parse_query": t.Function((t.STRING,), _TREE),
-    "parse_schema": t.Function((t.STRING,), _TREE),
-    "schema_is_valid": t.Function((_DOCUMENT,), t.BOOLEAN),
+    "is_valid": t.FunctionType((_DOCUMENT, _DOCUMENT), t.BOOLEAN),
+    "parse": t.FunctionType((_DOCUMENT, _DOCUMENT), t.ArrayType((_TREE, _TREE))),
+    "parse_and_verify": t.FunctionType((_DOCUMENT, _DOCUMENT), t.ArrayType((t.BOOLEAN, _TREE, _TREE))),
+    "parse_query": t.FunctionType((t.STRING,), _TREE),
+    "parse_schema": t.FunctionType((t.STRING,), _TREE),
+    "schema_is_valid": t.FunctionType((_DOCUMENT,), t.BOOLEAN),
 }
 
 BUILTINS: Final = tuple(

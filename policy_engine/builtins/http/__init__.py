@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from policy_engine.builtins import gojson
 from policy_engine.builtins.http import request_object
-from policy_engine.builtins.http.options import NAME, Options, RequestError, host_of, read_options
+from policy_engine.builtins.http.options import NAME, RequestError, RequestOptions, host_of, read_options
 from policy_engine.builtins.jwt.tokens import digest_of
 from policy_engine.builtins.network import require_network
 from policy_engine.builtins.octets import from_bytes
@@ -18,7 +18,7 @@ from policy_engine.builtins.operands import object_
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.builtins.yaml import reader
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, STRING, Function
+from policy_engine.types import ANY, STRING, FunctionType
 from policy_engine.types import object_ as object_of
 from policy_engine.values import Value
 
@@ -51,7 +51,7 @@ def _failed(code: str, message: str) -> dict[str, Value]:
     return {"status_code": 0, "error": {"code": code, "message": message}}
 
 
-def _answer(ctx: Context, options: Options) -> Value:
+def _answer(ctx: Context, options: RequestOptions) -> Value:
     """Send the request; the result is the answer, or the failure, that the query remembers."""
     require_network(ctx, NAME)
     from policy_engine.builtins.http import transport
@@ -74,7 +74,7 @@ def _answer(ctx: Context, options: Options) -> Value:
     }
 
 
-def _decoded(ctx: Context, text: str, content_type: str, options: Options) -> Value:
+def _decoded(ctx: Context, text: str, content_type: str, options: RequestOptions) -> Value:
     """The value that the body is, null if it is none."""
     media_type = content_type.partition(";")[0].strip().lower()
     is_json = media_type == "application/json" or (media_type.startswith("application/") and "+json" in media_type)
@@ -91,7 +91,7 @@ def _decoded(ctx: Context, text: str, content_type: str, options: Options) -> Va
 BUILTINS: Final = (
     Builtin(
         NAME,
-        Function((object_of(STRING, ANY),), object_of(ANY, ANY)),
+        FunctionType((object_of(STRING, ANY),), object_of(ANY, ANY)),
         send,
         context=True,
         nondeterministic=True,

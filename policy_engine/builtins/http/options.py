@@ -53,7 +53,7 @@ class TLS:
 
 
 @dataclass(slots=True)
-class Options:
+class RequestOptions:
     method: str
     url: str
     target: uri.URI
@@ -69,7 +69,7 @@ class Options:
     force_yaml: bool
 
 
-def read_options(given: dict[Any, Value], ctx: Context) -> Options:
+def read_options(given: dict[Any, Value], ctx: Context) -> RequestOptions:
     """Raises `RequestError`, and `BuiltinError` for what OPA calls a wrong operand."""
     for keyword in ("cache", "force_cache"):
         _flag(given, keyword)
@@ -92,7 +92,7 @@ def read_options(given: dict[Any, Value], ctx: Context) -> Options:
         target = uri.split(texts["url"], ctx.charge)
     except uri.URIError as error:
         raise RequestError(str(error)) from None
-    return Options(
+    return RequestOptions(
         method,
         texts["url"],
         target,

@@ -21,7 +21,7 @@ from typing import Final
 from urllib.parse import urljoin
 
 from policy_engine.builtins import resolver, uri
-from policy_engine.builtins.http.options import LONGEST, TLS, Options, RequestError, host_of, sendable
+from policy_engine.builtins.http.options import LONGEST, TLS, RequestError, RequestOptions, host_of, sendable
 from policy_engine.builtins.octets import to_bytes
 
 LARGEST_BODY: Final = 16 << 20
@@ -39,7 +39,7 @@ class Response:
     body: bytes
 
 
-def send(options: Options) -> Response:
+def send(options: RequestOptions) -> Response:
     """The answer to a request. Raises `RequestError`."""
     end = time.monotonic() + LONGEST
     delay = _FIRST_DELAY
@@ -54,7 +54,7 @@ def send(options: Options) -> Response:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _follow(options: Options, end: float) -> Response:
+def _follow(options: RequestOptions, end: float) -> Response:
     for _ in range(_REDIRECTS):
         response = _exchange(options, end)
         location = next((value for name, value in response.headers if name.lower() == "location"), "")
@@ -64,7 +64,7 @@ def _follow(options: Options, end: float) -> Response:
     raise _failure(options, f"stopped after {_REDIRECTS} redirects")
 
 
-def _redirected(options: Options, status: int, location: str) -> Options:
+def _redirected(options: RequestOptions, status: int, location: str) -> RequestOptions:
     """The next request. Headers that identify the policy to one host are not sent to another."""
     url = urljoin(options.url, location)
     try:
@@ -81,7 +81,7 @@ def _redirected(options: Options, status: int, location: str) -> Options:
     return replace(options, url=url, target=target, headers=headers, host=host, method=method, body=b"")
 
 
-def _failure(options: Options, text: str) -> RequestError:
+def _failure(options: RequestOptions, text: str) -> RequestError:
     """Go's form of an error about a URL, without the password in it."""
     url = options.url
     user = options.target.user or ""
@@ -91,7 +91,7 @@ def _failure(options: Options, text: str) -> RequestError:
     return RequestError(f'{options.method.capitalize()} "{url}": {text}', RequestError.NETWORK)
 
 
-def _exchange(options: Options, end: float) -> Response:
+def _exchange(options: RequestOptions, end: float) -> Response:
     """One request and its answer."""
     target = options.target
     if target.scheme not in ("http", "https"):
@@ -131,7 +131,7 @@ def _described(error: Exception) -> str:
 class _Connection(http.client.HTTPConnection):
     """To the addresses that the host had within the time, over TLS if there is a context for it."""
 
-    def __init__(self, options: Options, port: int, context: ssl.SSLContext | None, end: float) -> None:
+    def __init__(self, options: RequestOptions, port: int, context: ssl.SSLContext | None, end: float) -> None:
         super().__init__(options.target.hostname, port)
         self._options = options
         self._context = context
@@ -179,7 +179,7 @@ def _cut_off(connection: _Connection, end: float) -> Iterator[threading.Event]:
         timer.cancel()
 
 
-def _converse(connection: _Connection, options: Options, headers: dict[str, str]) -> Response:
+def _converse(connection: _Connection, options: RequestOptions, headers: dict[str, str]) -> Response:
     target = options.target
     path = (target.escaped_path or "/") + (f"?{target.query}" if target.query else "")
     connection.putrequest(options.method, _ascii(path), skip_host=True, skip_accept_encoding=True)

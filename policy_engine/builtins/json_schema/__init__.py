@@ -53,11 +53,11 @@ def _json(value: Value, ctx: Context) -> Value:
 
 
 _DOCUMENT: Final = t.union(t.STRING, t.object_())
-_ERROR: Final = t.Object((("desc", t.STRING), ("error", t.STRING), ("field", t.STRING), ("type", t.STRING)))
-_MATCH: Final = t.Array((t.BOOLEAN, t.array(_ERROR)))
-_VERDICT: Final = t.Array((t.BOOLEAN, t.union(t.NULL, t.STRING)))
+_ERROR: Final = t.ObjectType((("desc", t.STRING), ("error", t.STRING), ("field", t.STRING), ("type", t.STRING)))
+_MATCH: Final = t.ArrayType((t.BOOLEAN, t.array(_ERROR)))
+_VERDICT: Final = t.ArrayType((t.BOOLEAN, t.union(t.NULL, t.STRING)))
 
 BUILTINS: Final = (
-    Builtin("json.match_schema", t.Function((_DOCUMENT, _DOCUMENT), _MATCH), match_schema, context=True),
-    Builtin("json.verify_schema", t.Function((_DOCUMENT,), _VERDICT), verify_schema, context=True),
+    Builtin("json.match_schema", t.FunctionType((_DOCUMENT, _DOCUMENT), _MATCH), match_schema, context=True),
+    Builtin("json.verify_schema", t.FunctionType((_DOCUMENT,), _VERDICT), verify_schema, context=True),
 )

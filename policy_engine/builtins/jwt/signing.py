@@ -17,7 +17,7 @@ from policy_engine.builtins.octets import to_bytes
 from policy_engine.builtins.operands import string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, STRING, Function
+from policy_engine.types import ANY, STRING, FunctionType
 from policy_engine.types import object_ as object_of
 from policy_engine.values import Value
 
@@ -86,14 +86,14 @@ _OBJECT: Final = object_of(STRING, ANY)
 BUILTINS: Final = (
     Builtin(
         "io.jwt.encode_sign",
-        Function((_OBJECT, _OBJECT, _OBJECT), STRING),
+        FunctionType((_OBJECT, _OBJECT, _OBJECT), STRING),
         encode_sign,
         context=True,
         nondeterministic=True,
     ),
     Builtin(
         "io.jwt.encode_sign_raw",
-        Function((STRING, STRING, STRING), STRING),
+        FunctionType((STRING, STRING, STRING), STRING),
         encode_sign_raw,
         context=True,
         nondeterministic=True,

@@ -19,7 +19,7 @@ from policy_engine.builtins.octets import from_bytes, to_bytes
 from policy_engine.builtins.operands import NUMBERS, charge_made, charge_text, charged, object_, shown, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, BOOLEAN, STRING, Array, Function
+from policy_engine.types import ANY, BOOLEAN, STRING, ArrayType, FunctionType
 from policy_engine.types import object_ as object_of
 from policy_engine.values import Value, compare, exact, sorted_items, to_term, type_name
 
@@ -29,7 +29,7 @@ class TokenError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class JwtToken:
     """The three parts as they were sent."""
 
     header: str
@@ -41,13 +41,13 @@ class Token:
         return to_bytes(f"{self.header}.{self.payload}")
 
 
-def split(text: str) -> Token:
+def split(text: str) -> JwtToken:
     if "." not in text:
         raise TokenError("encoded JWT had no period separators")
     parts = text.split(".")
     if len(parts) != 3:
         raise TokenError(f"encoded JWT must have 3 sections, found {len(parts)}")
-    return Token(*parts)
+    return JwtToken(*parts)
 
 
 def _decoded(part: str, what: str = "") -> bytes:
@@ -67,7 +67,7 @@ def _document(ctx: Context, octets: bytes) -> dict[Any, Value]:
     return value
 
 
-def _header(ctx: Context, token: Token) -> dict[Any, Value]:
+def _header(ctx: Context, token: JwtToken) -> dict[Any, Value]:
     octets = _decoded(token.header, "header")
     try:
         header = _document(ctx, octets)
@@ -110,7 +110,7 @@ def _verify_secret(algorithm: str) -> Builtin:
             raise BuiltinError(f"{name}: {error}") from None
         return hmac.compare_digest(signature, hmac.digest(key, token.signed(), digest))
 
-    return Builtin(name, Function((STRING, STRING), BOOLEAN), verify_secret, context=True)
+    return Builtin(name, FunctionType((STRING, STRING), BOOLEAN), verify_secret, context=True)
 
 
 def _verify_key(algorithm: str) -> Builtin:
@@ -133,7 +133,7 @@ def _verify_key(algorithm: str) -> Builtin:
             for key in _paid(ctx, _candidates(header, candidates), message)
         )
 
-    return Builtin(name, Function((STRING, STRING), BOOLEAN), verify_key, context=True)
+    return Builtin(name, FunctionType((STRING, STRING), BOOLEAN), verify_key, context=True)
 
 
 class _Header:
@@ -216,7 +216,7 @@ class _Constraints:
             raise TokenError("no key constraint")
         return self
 
-    def verify(self, ctx: Context, header: _Header, token: Token, signature: bytes) -> bool:
+    def verify(self, ctx: Context, header: _Header, token: JwtToken, signature: bytes) -> bool:
         secret = VerificationKey(to_bytes(self.secret))
         candidates = [secret] if self.keys is None else _candidates(header, self.keys)
         message = token.signed()
@@ -318,10 +318,12 @@ _ANY_OBJECT: Final = object_of(ANY, ANY)
 _BY_KEY: Final = ("EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 
 BUILTINS: Final = (
-    Builtin("io.jwt.decode", Function((STRING,), Array((_ANY_OBJECT, _ANY_OBJECT, STRING))), decode, context=True),
+    Builtin(
+        "io.jwt.decode", FunctionType((STRING,), ArrayType((_ANY_OBJECT, _ANY_OBJECT, STRING))), decode, context=True
+    ),
     Builtin(
         "io.jwt.decode_verify",
-        Function((STRING, object_of(STRING, ANY)), Array((BOOLEAN, _ANY_OBJECT, _ANY_OBJECT))),
+        FunctionType((STRING, object_of(STRING, ANY)), ArrayType((BOOLEAN, _ANY_OBJECT, _ANY_OBJECT))),
         decode_verify,
         context=True,
         nondeterministic=True,

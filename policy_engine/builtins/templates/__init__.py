@@ -63,4 +63,6 @@ def _checked(text: str) -> str:
     return text
 
 
-BUILTINS: Final = (Builtin(_NAME, t.Function((t.STRING, t.object_(t.STRING, t.ANY)), t.STRING), render, context=True),)
+BUILTINS: Final = (
+    Builtin(_NAME, t.FunctionType((t.STRING, t.object_(t.STRING, t.ANY)), t.STRING), render, context=True),
+)

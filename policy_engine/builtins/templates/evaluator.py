@@ -18,13 +18,13 @@ from policy_engine.builtins.templates.parser import (
     Branch,
     Command,
     Fields,
-    Function,
     Literal,
     Node,
     Operand,
-    Output,
     Pipe,
     TemplateError,
+    TemplateFunction,
+    TemplateOutput,
     line_at,
     parse,
 )
@@ -101,7 +101,7 @@ class Evaluation:
             self._ctx.charge(1)
             if isinstance(node, str):
                 self._write(node)
-            elif isinstance(node, Output):
+            elif isinstance(node, TemplateOutput):
                 value = self._pipe(node.pipe)
                 if not node.pipe.names:
                     if value.__class__ is list or value.__class__ is dict:
@@ -184,7 +184,7 @@ class Evaluation:
 
     def _command(self, command: Command, piped: Any) -> Any:
         first, *rest = command.operands
-        if isinstance(first, Function):
+        if isinstance(first, TemplateFunction):
             return self._call(command, first.name, rest, piped)
         if rest or piped is not _NOTHING:
             self._fail(command, "an operand that is no function has arguments")
@@ -219,7 +219,7 @@ class Evaluation:
     def _value(self, operand: Operand) -> Any:
         if isinstance(operand, Literal):
             return operand.value
-        if isinstance(operand, Function):
+        if isinstance(operand, TemplateFunction):
             return self._call(Command((operand,), operand.at), operand.name, (), _NOTHING)
         if operand.start is None:
             value = self._dot

@@ -35,12 +35,12 @@ class Fields:
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class TemplateFunction:
     name: str
     at: int
 
 
-Operand: TypeAlias = "Literal | Fields | Function"
+Operand: TypeAlias = "Literal | Fields | TemplateFunction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Pipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class TemplateOutput:
     pipe: Pipe
 
 
@@ -82,7 +82,7 @@ class Jump:
     kind: str
 
 
-Node: TypeAlias = "str | Output | Branch | Jump"
+Node: TypeAlias = "str | TemplateOutput | Branch | Jump"
 
 FUNCTIONS: Final = frozenset(
     ("and", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or", "print", "printf", "println",
@@ -116,7 +116,7 @@ _TOKEN: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class TemplateToken:
     kind: str
     text: str
     at: int
@@ -137,7 +137,7 @@ class Parser:
         self._template = template
         self._look_at_clock = look_at_clock
         self._at = 0
-        self._tokens: list[Token] = []
+        self._tokens: list[TemplateToken] = []
         self._names = ["$"]
         self._depth = 0
         self._loops = 0
@@ -190,8 +190,8 @@ class Parser:
             self._at = comment.end()
             self._skip_space(comment["rtrim"])
 
-    def _read_tokens(self) -> list[Token]:
-        tokens: list[Token] = []
+    def _read_tokens(self) -> list[TemplateToken]:
+        tokens: list[TemplateToken] = []
         spaced = False
         while True:
             found = _TOKEN.match(self._template, self._at)
@@ -210,7 +210,7 @@ class Parser:
             if kind == "end":
                 self._fail('unexpected "-" in operand')
             if kind != "space":
-                tokens.append(Token(kind, text, at, spaced))
+                tokens.append(TemplateToken(kind, text, at, spaced))
             spaced = kind == "space"
 
     def _bad_character(self) -> NoReturn:
@@ -234,7 +234,7 @@ class Parser:
             return Jump(word)
         if word in ("define", "template", "block"):
             self._fail(f"`{word}` is not supported: put everything into one template")
-        return Output(self._whole_pipe("command"))
+        return TemplateOutput(self._whole_pipe("command"))
 
     def _branch(self, kind: str) -> Branch:
         outer = len(self._names)
@@ -313,7 +313,7 @@ class Parser:
                 return Literal(_CONSTANTS[token.text], token.at)
             if token.text not in FUNCTIONS:
                 self._fail(f'function "{token.text}" not defined')
-            return Function(token.text, token.at)
+            return TemplateFunction(token.text, token.at)
         if token.text == "(":
             self._deeper()
             inner = self._pipe("parenthesized pipeline")

@@ -13,11 +13,11 @@ from policy_engine.builtins.octets import from_bytes
 from policy_engine.builtins.operands import charge_made, charged, object_, string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.builtins.x509.certificates import Malformed, certificate_json, certificates, request, request_json
-from policy_engine.builtins.x509.chains import OptionError, Options, verified_chain
+from policy_engine.builtins.x509.chains import ChainOptions, OptionError, verified_chain
 from policy_engine.builtins.x509.extensions import b64
 from policy_engine.builtins.x509.private_keys import go_json, jwk, load, private_keys
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, BOOLEAN, STRING, Array, Function
+from policy_engine.types import ANY, BOOLEAN, STRING, ArrayType, FunctionType
 from policy_engine.types import array as array_of
 from policy_engine.types import object_ as object_of
 from policy_engine.values import Value
@@ -52,7 +52,7 @@ def _certificates(ctx: Context, text: str) -> list[x509.Certificate]:
 def parse_and_verify_certificates(ctx: Context, operand: Value) -> Value:
     """[true, chain from leaf to root] of certificates given from root to leaf; [false, []] if no chain holds."""
     text = string(operand, "crypto.x509.parse_and_verify_certificates", 1)
-    return _verified(ctx, text, Options(), with_uri_strings=True)
+    return _verified(ctx, text, ChainOptions(), with_uri_strings=True)
 
 
 def parse_and_verify_certificates_with_options(ctx: Context, operand: Value, options: Value) -> Value:
@@ -65,12 +65,12 @@ def parse_and_verify_certificates_with_options(ctx: Context, operand: Value, opt
     except (Malformed, Base64Error):
         return [False, []]
     try:
-        return _verified(ctx, text, Options.read(ctx, demanded), with_uri_strings=False)
+        return _verified(ctx, text, ChainOptions.read(ctx, demanded), with_uri_strings=False)
     except OptionError as error:
         raise BuiltinError(f"{name}: {error}") from None
 
 
-def _verified(ctx: Context, text: str, options: Options, *, with_uri_strings: bool) -> Value:
+def _verified(ctx: Context, text: str, options: ChainOptions, *, with_uri_strings: bool) -> Value:
     try:
         chain = verified_chain(ctx, _certificates(ctx, text), options)
         shown = [certificate_json(ctx, certificate, with_uri_strings=with_uri_strings) for certificate in chain or ()]
@@ -173,30 +173,30 @@ def parse_private_keys(ctx: Context, operand: Value) -> Value:
 
 _STRUCTURE: Final = object_of(STRING, ANY)
 _STRUCTURES: Final = array_of(_STRUCTURE)
-_READ: Final = Function((STRING,), _STRUCTURE)
-_VERDICT: Final = Array((BOOLEAN, _STRUCTURES))
+_READ: Final = FunctionType((STRING,), _STRUCTURE)
+_VERDICT: Final = ArrayType((BOOLEAN, _STRUCTURES))
 
 BUILTINS: Final = (
-    Builtin("crypto.parse_private_keys", Function((STRING,), _STRUCTURES), parse_private_keys, context=True),
+    Builtin("crypto.parse_private_keys", FunctionType((STRING,), _STRUCTURES), parse_private_keys, context=True),
     Builtin(
         "crypto.x509.parse_and_verify_certificates",
-        Function((STRING,), _VERDICT),
+        FunctionType((STRING,), _VERDICT),
         parse_and_verify_certificates,
         context=True,
     ),
     Builtin(
         "crypto.x509.parse_and_verify_certificates_with_options",
-        Function((STRING, _STRUCTURE), _VERDICT),
+        FunctionType((STRING, _STRUCTURE), _VERDICT),
         parse_and_verify_certificates_with_options,
         context=True,
     ),
     Builtin(
         "crypto.x509.parse_certificate_request",
-        Function((STRING,), _STRUCTURE),
+        FunctionType((STRING,), _STRUCTURE),
         parse_certificate_request,
         context=True,
     ),
-    Builtin("crypto.x509.parse_certificates", Function((STRING,), _STRUCTURES), parse_certificates, context=True),
-    Builtin("crypto.x509.parse_keypair", Function((STRING, STRING), _STRUCTURE), parse_keypair, context=True),
+    Builtin("crypto.x509.parse_certificates", FunctionType((STRING,), _STRUCTURES), parse_certificates, context=True),
+    Builtin("crypto.x509.parse_keypair", FunctionType((STRING, STRING), _STRUCTURE), parse_keypair, context=True),
     Builtin("crypto.x509.parse_rsa_private_key", _READ, parse_rsa_private_key, context=True),
 )

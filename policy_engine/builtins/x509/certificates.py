@@ -257,7 +257,7 @@ def _attributes(content: bytes) -> Value:
     return shown or None
 
 
-def _pair(node: der.Node) -> Value:
+def _pair(node: der.DerNode) -> Value:
     if node.tag != der.SEQUENCE:
         raise der.DERError("asn1: structure error")
     oid, value, *_ = der.nodes(node.content)

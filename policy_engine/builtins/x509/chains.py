@@ -52,7 +52,7 @@ class OptionError(ValueError):
 
 
 @dataclass(slots=True)
-class Options:
+class ChainOptions:
     """The demands that a policy can make of a chain."""
 
     host: str = ""
@@ -60,7 +60,7 @@ class Options:
     usages: tuple[int, ...] = ()
 
     @classmethod
-    def read(cls, ctx: Context, options: dict[Any, Value]) -> Options:
+    def read(cls, ctx: Context, options: dict[Any, Value]) -> ChainOptions:
         self = cls()
         for name, value in charged(ctx, sorted_items(options, ctx.charge)):
             if name == "DNSName":
@@ -100,7 +100,7 @@ def _usages(ctx: Context, value: Value) -> tuple[int, ...]:
 
 
 def verified_chain(
-    ctx: Context, certificates: list[x509.Certificate], options: Options
+    ctx: Context, certificates: list[x509.Certificate], options: ChainOptions
 ) -> list[x509.Certificate] | None:
     """The first chain that holds, from the leaf to the root, None if there is none."""
     if len(certificates) < 2:

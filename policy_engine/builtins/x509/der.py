@@ -18,19 +18,19 @@ class DERError(ValueError):
     """Octets that are not DER."""
 
 
-class Node(NamedTuple):
+class DerNode(NamedTuple):
     tag: int
     content: bytes
     raw: bytes
     """The content with tag and length before it."""
 
 
-def nodes(octets: bytes) -> list[Node]:
+def nodes(octets: bytes) -> list[DerNode]:
     """The values that stand side by side."""
     return list(each(octets))
 
 
-def each(octets: bytes) -> Iterator[Node]:
+def each(octets: bytes) -> Iterator[DerNode]:
     """The same one by one. Tags beyond 30 do not occur in certificates."""
     at = 0
     while at < len(octets):
@@ -38,7 +38,7 @@ def each(octets: bytes) -> Iterator[Node]:
         end = begin + length
         if end > len(octets) or octets[at] & 0x1F == 0x1F:
             raise DERError("asn1: structure error")
-        yield Node(octets[at], octets[begin:end], octets[at:end])
+        yield DerNode(octets[at], octets[begin:end], octets[at:end])
         at = end
 
 

@@ -9,7 +9,7 @@ from policy_engine.builtins.operands import string
 from policy_engine.builtins.table import Builtin, Context
 from policy_engine.builtins.yaml import reader, writer
 from policy_engine.errors import BuiltinError
-from policy_engine.types import ANY, BOOLEAN, STRING, Function
+from policy_engine.types import ANY, BOOLEAN, STRING, FunctionType
 from policy_engine.values import Value, type_name
 
 
@@ -44,7 +44,7 @@ def marshal(ctx: Context, operand: Value) -> Value:
 
 
 BUILTINS: Final = (
-    Builtin("yaml.is_valid", Function((STRING,), BOOLEAN), is_valid, context=True),
-    Builtin("yaml.marshal", Function((ANY,), STRING), marshal, context=True),
-    Builtin("yaml.unmarshal", Function((STRING,), ANY), unmarshal, context=True),
+    Builtin("yaml.is_valid", FunctionType((STRING,), BOOLEAN), is_valid, context=True),
+    Builtin("yaml.marshal", FunctionType((ANY,), STRING), marshal, context=True),
+    Builtin("yaml.unmarshal", FunctionType((STRING,), ANY), unmarshal, context=True),
 )

@@ -22,13 +22,13 @@ from policy_engine.types import (
     STRING,
     UNKNOWN,
     Any_,
-    Array,
-    Function,
+    ArrayType,
+    FunctionType,
     Named,
-    Object,
+    ObjectType,
     Recursive,
-    Scalar,
-    Set,
+    ScalarType,
+    SetType,
     Type,
     Unknown,
     unfolded,
@@ -86,19 +86,19 @@ def of_json(value: Value) -> Type:
     if cls is bool:
         return BOOLEAN
     if cls is list:
-        return Array(tuple([of_json(item) for item in value]))
+        return ArrayType(tuple([of_json(item) for item in value]))
     if cls is dict:
         return object_type([(key_of(key), of_json(item)) for key, item in value.items()], None)
     return NUMBER
 
 
-def object_type(properties: list[tuple[Any, Type]], rest: tuple[Type, Type] | None) -> Object:
+def object_type(properties: list[tuple[Any, Type]], rest: tuple[Type, Type] | None) -> ObjectType:
     """An object type; properties are kept in the order of their keys."""
     if all(key.__class__ is str for key, _ in properties):
         properties.sort(key=lambda item: item[0])
     else:
         properties.sort(key=lambda item: order_key(thaw(item[0])))
-    return Object(tuple(properties), rest)
+    return ObjectType(tuple(properties), rest)
 
 
 def order(type_: Type) -> tuple[Any, ...]:
@@ -109,18 +109,18 @@ def order(type_: Type) -> tuple[Any, ...]:
 def _order(type_: Type, part: Callable[[Type], Any]) -> tuple[Any, ...]:
     """The key, with `part` of the types in the type."""
     match unnamed(type_):
-        case Scalar(name):
+        case ScalarType(name):
             return (_RANKS[name],)
-        case Array(static, rest):
+        case ArrayType(static, rest):
             return (4, _NOTHING if rest is None else part(rest), tuple([part(item) for item in static]))
-        case Object(static, rest):
+        case ObjectType(static, rest):
             dynamic = () if rest is None else (part(rest[0]), part(rest[1]))
             return (5, dynamic, tuple([(order_key(thaw(key)), part(value)) for key, value in static]))
-        case Set(of):
+        case SetType(of):
             return (6, part(of))
         case Any_(of):
             return (7, tuple([part(item) for item in of]))
-        case Function(args, result, variadic):
+        case FunctionType(args, result, variadic):
             tail = [_NOTHING if item is None else part(item) for item in (result, variadic)]
             return (8, len(args), tuple([part(item) for item in args]), *tail)
         case Recursive(name):
@@ -163,7 +163,7 @@ def _ordered(*types: Type) -> Callable[[Type], Any]:
 def size(type_: Type) -> int:
     """The number of types in a type, counting repetitions."""
     match type_:
-        case Array() | Object() | Any_():
+        case ArrayType() | ObjectType() | Any_():
             found: int | None = type_.memo.get("size")
             if found is None:
                 parts = type_.of if isinstance(type_, Any_) else _parts(type_)
@@ -171,11 +171,11 @@ def size(type_: Type) -> int:
                 if found > _FEW:
                     type_.memo["size"] = found
             return found
-        case Set(of):
+        case SetType(of):
             return 1 + size(of)
         case Named(_, inner):
             return size(inner)
-        case Function(args, result, _):
+        case FunctionType(args, result, _):
             return 1 + sum(map(size, args)) + (0 if result is None else size(result))
         case _:
             return 1
@@ -194,7 +194,7 @@ def either(a: Type, b: Type) -> Type:
         return b
     if b is UNKNOWN:
         return a
-    if isinstance(a, Function) or isinstance(b, Function):
+    if isinstance(a, FunctionType) or isinstance(b, FunctionType):
         return _either_function(a, b)
     if isinstance(b, Any_) and not isinstance(a, Any_):
         a, b = b, a
@@ -243,11 +243,11 @@ def _places(union: Any_) -> list[tuple[Any, ...]]:
 
 
 def _either_function(a: Type, b: Type) -> Type:
-    if not isinstance(a, Function) or not isinstance(b, Function) or len(a.args) != len(b.args):
+    if not isinstance(a, FunctionType) or not isinstance(b, FunctionType) or len(a.args) != len(b.args):
         return UNKNOWN
     args = tuple([either(x, y) for x, y in zip(a.args, b.args, strict=True)])
     result = either(a.result or UNKNOWN, b.result or UNKNOWN)
-    return Function(args, None if result is UNKNOWN else result)
+    return FunctionType(args, None if result is UNKNOWN else result)
 
 
 def union(types: Iterable[Type]) -> Type:
@@ -262,7 +262,7 @@ def contains(a: Type, b: Type) -> bool:
     """True if `a` is `b`, or a union that has it as a member."""
     a = unnamed(a)
     if isinstance(a, Any_):
-        return not isinstance(b, Function) and (not a.of or any(_same(item, b) for item in a.of))
+        return not isinstance(b, FunctionType) and (not a.of or any(_same(item, b) for item in a.of))
     return _same(a, b)
 
 
@@ -277,11 +277,11 @@ def keys(type_: Type) -> Type:
     if type_ is ANY:
         return ANY
     match unfolded(type_):
-        case Array():
+        case ArrayType():
             return NUMBER
-        case Set(of):
+        case SetType(of):
             return of
-        case (Object() | Any_()) as type_:
+        case (ObjectType() | Any_()) as type_:
             found: Type | None = type_.memo.get("keys")
             if found is None:
                 found = type_.memo["keys"] = _keys(type_)
@@ -290,7 +290,7 @@ def keys(type_: Type) -> Type:
             return UNKNOWN
 
 
-def _keys(type_: Object | Any_) -> Type:
+def _keys(type_: ObjectType | Any_) -> Type:
     if isinstance(type_, Any_):
         return union(keys(item) for item in type_.of) if type_.of else ANY
     found = union(of_key(key) for key, _ in type_.static)
@@ -302,9 +302,9 @@ def values(type_: Type) -> Type:
     if type_ is ANY:
         return ANY
     match unfolded(type_):
-        case Set(of):
+        case SetType(of):
             return of
-        case (Array() | Object() | Any_()) as type_:
+        case (ArrayType() | ObjectType() | Any_()) as type_:
             found: Type | None = type_.memo.get("values")
             if found is None:
                 found = type_.memo["values"] = _values(type_)
@@ -313,10 +313,10 @@ def values(type_: Type) -> Type:
             return UNKNOWN
 
 
-def _values(type_: Array | Object | Any_) -> Type:
+def _values(type_: ArrayType | ObjectType | Any_) -> Type:
     if isinstance(type_, Any_):
         return union(values(item) for item in type_.of) if type_.of else ANY
-    if isinstance(type_, Array):
+    if isinstance(type_, ArrayType):
         return union(type_.static if type_.dynamic is None else (*type_.static, type_.dynamic))
     found = union(value for _, value in type_.static)
     return found if type_.dynamic is None else either(found, type_.dynamic[1])
@@ -327,11 +327,11 @@ def select(type_: Type, key: Any) -> Type:
     if type_ is ANY:
         return ANY
     match unfolded(type_):
-        case Array() as type_:
+        case ArrayType() as type_:
             return element(type_, key) if key.__class__ is int else UNKNOWN
-        case Object() as type_:
+        case ObjectType() as type_:
             return _property(type_, key)
-        case Set(of):
+        case SetType(of):
             found = of_key(key)
             return found if of == found or (isinstance(of, Any_) and contains(of, found)) else UNKNOWN
         case Any_(of) as type_:
@@ -347,7 +347,7 @@ def select(type_: Type, key: Any) -> Type:
             return UNKNOWN
 
 
-def _property(type_: Object, key: Any) -> Type:
+def _property(type_: ObjectType, key: Any) -> Type:
     properties: dict[Any, Type] | None = type_.memo.get("properties")
     if properties is None:
         properties = type_.memo["properties"] = dict(type_.static)
@@ -358,7 +358,7 @@ def _property(type_: Object, key: Any) -> Type:
     return rest[1] if rest is not None and contains(rest[0], of_key(key)) else UNKNOWN
 
 
-def element(type_: Array, index: int) -> Type:
+def element(type_: ArrayType, index: int) -> Type:
     """The type of an array's element."""
     if not 0 <= index < _MAX_INDEX:
         return UNKNOWN
@@ -367,7 +367,7 @@ def element(type_: Array, index: int) -> Type:
     return UNKNOWN if type_.dynamic is None else type_.dynamic
 
 
-_KNOWN: Final = frozenset((Scalar, Any_, Recursive))
+_KNOWN: Final = frozenset((ScalarType, Any_, Recursive))
 
 
 def is_unknown(type_: Type) -> bool:
@@ -375,14 +375,14 @@ def is_unknown(type_: Type) -> bool:
     if type_.__class__ in _KNOWN:
         return False
     match type_:
-        case Array() | Object():
+        case ArrayType() | ObjectType():
             found: bool | None = type_.memo.get("unknown")
             if found is None:
                 found = type_.memo["unknown"] = any(map(is_unknown, _parts(type_)))
             return found
-        case Set(of):
+        case SetType(of):
             return is_unknown(of)
-        case Function(args, result, _):
+        case FunctionType(args, result, _):
             return result is None or any(map(is_unknown, args)) or is_unknown(result)
         case Named(_, inner):
             return is_unknown(inner)
@@ -390,16 +390,16 @@ def is_unknown(type_: Type) -> bool:
             return True
 
 
-def has_values(type_: Object) -> bool:
+def has_values(type_: ObjectType) -> bool:
     """True if all properties of an object are values: no functions of a package, and none unknown."""
     found: bool | None = type_.memo.get("values only")
     if found is None:
-        found = not any(isinstance(value, (Unknown, Function)) for _, value in type_.static)
+        found = not any(isinstance(value, (Unknown, FunctionType)) for _, value in type_.static)
         type_.memo["values only"] = found
     return found
 
 
-def _parts(type_: Array | Object) -> Iterable[Type]:
-    if isinstance(type_, Array):
+def _parts(type_: ArrayType | ObjectType) -> Iterable[Type]:
+    if isinstance(type_, ArrayType):
         return type_.static if type_.dynamic is None else (*type_.static, type_.dynamic)
     return (*(value for _, value in type_.static), *(type_.dynamic or ()))

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 from policy_engine.builtins.json_schema.references import SchemaError
 from policy_engine.compiler.annotations import Annotations
-from policy_engine.compiler.program import Clause, Program, Rule, dotted
+from policy_engine.compiler.program import Clause, NormalRule, Program, dotted
 from policy_engine.compiler.typecheck import algebra, schemas
-from policy_engine.compiler.typecheck.documents import Documents, Node
+from policy_engine.compiler.typecheck.documents import DocumentNode, Documents
 from policy_engine.errors import COMPILE_ERROR, TYPE_ERROR, PolicyError
 from policy_engine.syntax import metadata_fields, nodes, printer
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.metadata import Annotation
 from policy_engine.syntax.nodes import Term
-from policy_engine.types import ANY, Object, Type, unfolded
+from policy_engine.types import ANY, ObjectType, Type, unfolded
 from policy_engine.values import Value, freeze
 
 _INPUT = "schema"
@@ -60,11 +60,11 @@ class Schemas:
         self._types: dict[int, Type | str] = {}
         """The types of schemas, or the text of their errors, by identity."""
         self._declared: dict[int, list[_Declaration]] = {}
-        self._layers: dict[tuple[int, ...], Node] = {}
+        self._layers: dict[tuple[int, ...], DocumentNode] = {}
         self._annotations = Annotations(program)
         self._annotated = any(item.schemas for item in program.annotations)
 
-    def over(self, documents: Documents, rule: Rule, clause: Clause, errors: list[PolicyError]) -> Documents:
+    def over(self, documents: Documents, rule: NormalRule, clause: Clause, errors: list[PolicyError]) -> Documents:
         """The documents, with the types that the annotations of a rule declare. An `else` has no annotations."""
         if not self._annotated:
             return documents
@@ -78,7 +78,7 @@ class Schemas:
         if key in self._layers:
             return documents.under(self._layers[key])
         before = len(errors)
-        layer = Node()
+        layer = DocumentNode()
         result = documents.under(layer)
         for declaration in declarations:
             text = self._declare(layer, result, declaration)
@@ -101,7 +101,7 @@ class Schemas:
                     found.append(_Declaration(head, path, self._named.get(name), name))
         return found
 
-    def _declare(self, layer: Node, documents: Documents, declaration: _Declaration) -> str:
+    def _declare(self, layer: DocumentNode, documents: Documents, declaration: _Declaration) -> str:
         """Put a declared type into a layer of documents. Returns the text of an error, or ""."""
         if declaration.name is not None and declaration.name not in (self._named or ()):
             return f"undefined schema: {dotted(declaration.name, _INPUT)}"
@@ -137,11 +137,11 @@ def _override(whole: Type, keys: list[object], type_: Type) -> Type:
     if not keys:
         return type_
     whole = unfolded(whole)
-    if not isinstance(whole, Object):
-        whole = Object((), (ANY, ANY))
+    if not isinstance(whole, ObjectType):
+        whole = ObjectType((), (ANY, ANY))
     key, *below = keys
     properties = dict(whole.static)
-    inner = properties.get(key, Object((), whole.dynamic))
+    inner = properties.get(key, ObjectType((), whole.dynamic))
     properties[key] = _override(inner, below, type_)
     return algebra.object_type(list(properties.items()), whole.dynamic)
 

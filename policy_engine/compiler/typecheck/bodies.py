@@ -14,18 +14,18 @@ from policy_engine.builtins.table import Builtin
 from policy_engine.compiler.program import Path, dotted
 from policy_engine.compiler.terms import COMPREHENSIONS, ROOTS, FunctionValue, bodies, closures, function_path, heads
 from policy_engine.compiler.typecheck import algebra, messages, references
-from policy_engine.compiler.typecheck.documents import Node
-from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.compiler.typecheck.documents import DocumentNode
+from policy_engine.compiler.typecheck.scope import TypeScope
 from policy_engine.compiler.typecheck.unify import fit, learn, meet
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import Location
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Expr, Term
 from policy_engine.syntax.parser import parse_term
-from policy_engine.types import ANY, UNKNOWN, Array, Function, Object, Set, Type, unnamed
+from policy_engine.types import ANY, UNKNOWN, ArrayType, FunctionType, ObjectType, SetType, Type, unnamed
 from policy_engine.values import freeze
 
-Dependents = Callable[[Path], Node | None]
+Dependents = Callable[[Path], DocumentNode | None]
 """The documents that depend on a document, with the type of any value; None if there are none."""
 
 _WITH_BODIES: Final = frozenset((nodes.Every, nodes.Negation, nodes.Conjunction, nodes.Disjunction))
@@ -42,7 +42,7 @@ class Bodies:
         self.dependents = dependents
         self._wanted: dict[str, tuple[Type, ...]] = {}
 
-    def check(self, scope: Scope) -> list[PolicyError]:
+    def check(self, scope: TypeScope) -> list[PolicyError]:
         """Check a scope's body; afterwards the scope has the types of its variables."""
         errors: list[PolicyError] = []
         for expr in scope.body:
@@ -52,7 +52,7 @@ class Bodies:
                 errors += self._expr(expr, scope)
         return errors
 
-    def _expr(self, expr: Expr, scope: Scope) -> list[PolicyError]:
+    def _expr(self, expr: Expr, scope: TypeScope) -> list[PolicyError]:
         """Check closures, then references, then the expression itself, each with the types learned before."""
         what = expr.what
         if what.__class__ in _WITH_BODIES:
@@ -74,12 +74,12 @@ class Bodies:
 
     # ---- comprehensions
 
-    def _closures(self, expr: Expr, scope: Scope) -> list[PolicyError]:
+    def _closures(self, expr: Expr, scope: TypeScope) -> list[PolicyError]:
         """Check the bodies of the comprehensions of an expression, and note the types of their values."""
         errors: list[PolicyError] = []
         for comprehension in _comprehensions(expr):
             (body,) = bodies(comprehension)
-            inner = Scope(body, scope.documents, scope)
+            inner = TypeScope(body, scope.documents, scope)
             found = self.check(inner)
             scope.results[id(comprehension)] = UNKNOWN if found else _type_of_heads(comprehension, inner)
             errors += found
@@ -87,7 +87,7 @@ class Bodies:
 
     # ---- references
 
-    def _references(self, expr: Expr, scope: Scope) -> Iterator[PolicyError]:
+    def _references(self, expr: Expr, scope: TypeScope) -> Iterator[PolicyError]:
         """Check references in an expression and its bodies, but not in comprehensions.
 
         Around `every`, `and` and `or` a `with` must not name functions, as in OPA.
@@ -107,7 +107,7 @@ class Bodies:
                 if error is not None:
                     yield error
 
-    def _named_functions(self, item: nodes.With, scope: Scope) -> Iterator[PolicyError]:
+    def _named_functions(self, item: nodes.With, scope: TypeScope) -> Iterator[PolicyError]:
         names = [_target_name(item.target)]
         if isinstance(item.value, FunctionValue):
             names.append(str(item.value.value))
@@ -118,7 +118,7 @@ class Bodies:
 
     # ---- calls and equalities
 
-    def _call(self, call: nodes.Call, scope: Scope, loc: Location) -> _Failure | None:
+    def _call(self, call: nodes.Call, scope: TypeScope, loc: Location) -> _Failure | None:
         operator = call.operator
         if isinstance(operator, nodes.Var):
             if operator.name == "eq" and len(call.args) == 2:
@@ -126,7 +126,7 @@ class Bodies:
             return self._builtin(operator.name, call.args, scope, loc)
         return self._function(operator, call.args, scope, loc)
 
-    def _equality(self, sides: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
+    def _equality(self, sides: tuple[Term, ...], scope: TypeScope, loc: Location) -> _Failure | None:
         a, b = sides
         if isinstance(b, nodes.Call):
             return self._call(nodes.Call(b.operator, (*b.args, a)), scope, loc)
@@ -138,7 +138,7 @@ class Bodies:
         unknown = algebra.is_unknown(a_type) or algebra.is_unknown(b_type)
         return messages.match_error(loc, a_type, b_type), unknown
 
-    def _builtin(self, name: str, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
+    def _builtin(self, name: str, args: tuple[Term, ...], scope: TypeScope, loc: Location) -> _Failure | None:
         if name == "internal.print":
             return None  # the compiler generates its operand, which the declaration does not describe
         decl = self.builtins[name].decl
@@ -147,11 +147,13 @@ class Bodies:
             wanted = self._wanted[name] = tuple([unnamed(arg) for arg in _with_result(decl)])
         return _operands(scope, name, args, wanted, _with_result(decl), loc)
 
-    def _function(self, operator: nodes.Ref, args: tuple[Term, ...], scope: Scope, loc: Location) -> _Failure | None:
+    def _function(
+        self, operator: nodes.Ref, args: tuple[Term, ...], scope: TypeScope, loc: Location
+    ) -> _Failure | None:
         found = scope.documents.find("data", operator.path)
         if found is ANY:
             return None  # the function has an error, or a `with` may change it
-        if not isinstance(found, Function):
+        if not isinstance(found, FunctionType):
             # A `with` replaces the package by a document without this function.
             name = dotted(function_path(operator))
             hint = "it is a rule or a document, and used without parentheses"
@@ -161,13 +163,13 @@ class Bodies:
 
     # ---- with
 
-    def _replaced(self, expr: Expr, scope: Scope) -> Scope:
+    def _replaced(self, expr: Expr, scope: TypeScope) -> TypeScope:
         """The scope under an expression's `with`: a replaced document has its old type or the replacement's.
 
         Documents that depend on a replaced one have any type, unless they are replaced themselves.
         """
-        layer = Node()
-        changed: list[Node] = []
+        layer = DocumentNode()
+        changed: list[DocumentNode] = []
         for item in expr.withs:
             target = item.target
             root, path = (target.name, ()) if isinstance(target, nodes.Var) else (_root(target), target.path)
@@ -175,7 +177,7 @@ class Bodies:
                 continue  # results of builtins are not checked again
             names = tuple([freeze(step.value) for step in path if isinstance(step, nodes.Scalar)])
             before = scope.documents.find(root, path)
-            if not isinstance(before, Function):
+            if not isinstance(before, FunctionType):
                 after = scope.type_of(item.value)
                 layer.put((root, *names), ANY if after is UNKNOWN else algebra.either(before, after))
             if root == "data" and (dependents := self.dependents(names)) is not None:
@@ -187,7 +189,7 @@ class Bodies:
             documents = documents.under(dependents)
         return scope.over(documents.under(layer))
 
-    def _withs(self, expr: Expr, scope: Scope) -> _Failure | None:
+    def _withs(self, expr: Expr, scope: TypeScope) -> _Failure | None:
         """The error of the first function replaced by one with other operands."""
         for item in expr.withs:
             if not isinstance(item.value, FunctionValue):
@@ -203,12 +205,12 @@ class Bodies:
                 return error, False
         return None
 
-    def _function_type(self, name: str, scope: Scope) -> Function | None:
+    def _function_type(self, name: str, scope: TypeScope) -> FunctionType | None:
         if name in self.builtins:
             return self.builtins[name].decl
         path = parse_term(name)  # steps may be quoted
         found = scope.documents.find("data", path.path) if isinstance(path, nodes.Ref) else None
-        return found if isinstance(found, Function) else None
+        return found if isinstance(found, FunctionType) else None
 
 
 def _target_name(target: nodes.Var | nodes.Ref) -> str:
@@ -220,13 +222,18 @@ def _root(ref: nodes.Ref) -> str:
     return ref.head.name if isinstance(ref.head, nodes.Var) else ""
 
 
-def _with_result(decl: Function) -> tuple[Type, ...]:
+def _with_result(decl: FunctionType) -> tuple[Type, ...]:
     """The types of a function's operands and, last, of its output."""
     return decl.args if decl.result is None else (*decl.args, decl.result)
 
 
 def _operands(
-    scope: Scope, name: str, args: tuple[Term, ...], wanted: tuple[Type, ...], declared: tuple[Type, ...], loc: Location
+    scope: TypeScope,
+    name: str,
+    args: tuple[Term, ...],
+    wanted: tuple[Type, ...],
+    declared: tuple[Type, ...],
+    loc: Location,
 ) -> _Failure | None:
     """Match the operands of a call, and its output if given, with the declared types, up to the first that fails.
 
@@ -243,16 +250,16 @@ def _operands(
     return None
 
 
-def _type_of_heads(term: Term, scope: Scope) -> Type:
+def _type_of_heads(term: Term, scope: TypeScope) -> Type:
     """The type of a comprehension whose body has been checked."""
     types = [scope.type_of(head) for head in heads(term)]
     match term:
         case nodes.ArrayComprehension():
-            return Array((), None if types[0] is UNKNOWN else types[0])
+            return ArrayType((), None if types[0] is UNKNOWN else types[0])
         case nodes.SetComprehension():
-            return Set(types[0])
+            return SetType(types[0])
         case _:
-            return Object((), (types[0], types[1]))
+            return ObjectType((), (types[0], types[1]))
 
 
 def _comprehensions(expr: Expr) -> Iterator[Term]:

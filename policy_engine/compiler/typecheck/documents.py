@@ -11,24 +11,24 @@ from policy_engine.compiler.typecheck import algebra
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
-from policy_engine.types import ANY, STRING, UNKNOWN, Any_, Object, Set, Type
+from policy_engine.types import ANY, STRING, UNKNOWN, Any_, ObjectType, SetType, Type
 from policy_engine.values import freeze, thaw
 
 Path = tuple[object, ...]
 """Steps below a root in frozen form; `UNKNOWN` is a step that is not constant."""
 
 
-class Node:
+class DocumentNode:
     """A node of a tree of documents. Without a type it is a package or a part of a path."""
 
     __slots__ = ("_extent", "children", "type")
 
     def __init__(self) -> None:
-        self.children: dict[object, Node] = {}
+        self.children: dict[object, DocumentNode] = {}
         self.type: Type | None = None
-        self._extent: Object | None = None
+        self._extent: ObjectType | None = None
 
-    def child(self, step: Term) -> Node | None:
+    def child(self, step: Term) -> DocumentNode | None:
         """The node that a constant step of a reference leads to."""
         if isinstance(step, nodes.Scalar):
             return self.children.get(freeze(step.value))
@@ -44,14 +44,14 @@ class Node:
             self._extent = algebra.object_type(parts, (STRING, ANY))
         return self._extent
 
-    def walk(self, path: Path) -> Iterator[Node]:
+    def walk(self, path: Path) -> Iterator[DocumentNode]:
         """The nodes on a path, created where missing. Invalidates their extents."""
         node = self
         for step in path:
             node._extent = None
             following = node.children.get(step)
             if following is None:
-                following = node.children[step] = Node()
+                following = node.children[step] = DocumentNode()
             node = following
             yield node
         node._extent = None
@@ -73,14 +73,14 @@ class Node:
         """Merge a rule's type with those of other rules at its path, and into enclosing objects."""
         node = self
         for number, node in enumerate(self.walk(path), 1):
-            if isinstance(node.type, Object) and number < len(path):
+            if isinstance(node.type, ObjectType) and number < len(path):
                 node.type = _with_part(node.type, path[number:], type_)
         if node.type is ANY:
             return  # another rule of this path has an error
         node.type = type_ if node.type is None else merge(node.type, type_)
-        if isinstance(type_, Object):
+        if isinstance(type_, ObjectType):
             for below, part in node.leaves():
-                if isinstance(node.type, Object):
+                if isinstance(node.type, ObjectType):
                     node.type = _with_part(node.type, below, part)
 
 
@@ -89,13 +89,13 @@ def _shows(key: object) -> bool:
     return key.__class__ is str or (key is not UNKNOWN and thaw(key) is not None)
 
 
-def _with_part(whole: Object, path: Path, type_: Type) -> Object:
+def _with_part(whole: ObjectType, path: Path, type_: Type) -> ObjectType:
     """An object type, with a value of a type somewhere below it."""
-    value = type_ if len(path) == 1 else _with_part(Object(), path[1:], type_)
+    value = type_ if len(path) == 1 else _with_part(ObjectType(), path[1:], type_)
     key = algebra.of_key(path[0])
     if whole.dynamic is not None:
         key, value = algebra.either(whole.dynamic[0], key), algebra.either(whole.dynamic[1], value)
-    return Object(whole.static, (key, value))
+    return ObjectType(whole.static, (key, value))
 
 
 def merge(a: Type, b: Type) -> Type:
@@ -104,17 +104,17 @@ def merge(a: Type, b: Type) -> Type:
         return a
     if isinstance(a, Any_) and not isinstance(b, Any_):
         a, b = b, a
-    if isinstance(a, Set) and isinstance(b, Set):
-        return Set(algebra.either(a.of, b.of))
-    if isinstance(a, Object) and not a.static and a.dynamic is not None:
-        if isinstance(b, Object) and not b.static and b.dynamic is not None:
-            return Object((), (algebra.either(a.dynamic[0], b.dynamic[0]), merge(a.dynamic[1], b.dynamic[1])))
+    if isinstance(a, SetType) and isinstance(b, SetType):
+        return SetType(algebra.either(a.of, b.of))
+    if isinstance(a, ObjectType) and not a.static and a.dynamic is not None:
+        if isinstance(b, ObjectType) and not b.static and b.dynamic is not None:
+            return ObjectType((), (algebra.either(a.dynamic[0], b.dynamic[0]), merge(a.dynamic[1], b.dynamic[1])))
         if isinstance(b, Any_):
             for number, item in enumerate(b.of):
-                if isinstance(item, Object) and not item.static and item.dynamic is not None:
+                if isinstance(item, ObjectType) and not item.static and item.dynamic is not None:
                     key = algebra.either(item.dynamic[0], a.dynamic[0])
                     value = algebra.either(item.dynamic[1], a.dynamic[1])
-                    return Any_((*b.of[:number], Object((), (key, value)), *b.of[number + 1 :]))
+                    return Any_((*b.of[:number], ObjectType((), (key, value)), *b.of[number + 1 :]))
     return algebra.either(a, b)
 
 
@@ -135,14 +135,14 @@ class Documents:
 
     __slots__ = ("layers",)
 
-    def __init__(self, *layers: Node) -> None:
+    def __init__(self, *layers: DocumentNode) -> None:
         self.layers = layers
 
-    def under(self, layer: Node) -> Documents:
+    def under(self, layer: DocumentNode) -> Documents:
         """These documents with another layer above."""
         return Documents(layer, *self.layers)
 
-    def roots(self, root: str) -> list[Node]:
+    def roots(self, root: str) -> list[DocumentNode]:
         """The layers' nodes of `data` or `input`."""
         return [layer.children[root] for layer in self.layers if root in layer.children]
 
@@ -159,7 +159,7 @@ class Documents:
         return ANY
 
 
-def _packages(node: Node, path: Path) -> int:
+def _packages(node: DocumentNode, path: Path) -> int:
     for number, step in enumerate(path):
         following = node.children.get(step)
         if following is None or following.type is not None:
@@ -168,7 +168,7 @@ def _packages(node: Node, path: Path) -> int:
     return len(path)
 
 
-def _find(node: Node, path: tuple[Term, ...]) -> Type | None:
+def _find(node: DocumentNode, path: tuple[Term, ...]) -> Type | None:
     """The type of a reference in one layer; None if the layer does not define it."""
     for number, step in enumerate(path):
         constant = isinstance(step, nodes.Scalar) or constant_value(step) is not None

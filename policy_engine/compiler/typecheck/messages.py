@@ -8,12 +8,24 @@ from difflib import get_close_matches
 from policy_engine.compiler.generated_names import is_generated, is_internal
 from policy_engine.compiler.terms import COMPREHENSIONS, bodies, closures, map_term, subterms
 from policy_engine.compiler.typecheck import type_budget
-from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.compiler.typecheck.scope import TypeScope
 from policy_engine.errors import TYPE_ERROR, PolicyError
 from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax import nodes, printer
 from policy_engine.syntax.nodes import Body, Term
-from policy_engine.types import UNKNOWN, Any_, Array, Function, Named, Object, Recursive, Scalar, Set, Type, unnamed
+from policy_engine.types import (
+    UNKNOWN,
+    Any_,
+    ArrayType,
+    FunctionType,
+    Named,
+    ObjectType,
+    Recursive,
+    ScalarType,
+    SetType,
+    Type,
+    unnamed,
+)
 from policy_engine.values import Value, number_text, order_key, sorted_items, thaw, to_term
 
 
@@ -21,21 +33,21 @@ def type_text(type_: Type | None) -> str:
     """A type in OPA's notation; `???` if it is unknown."""
     type_budget.step()
     match type_:
-        case Scalar(name):
+        case ScalarType(name):
             return name
         case Named(name, inner):
             return f"{name}: {type_text(inner)}"
-        case Array(static, rest):
+        case ArrayType(static, rest):
             return f"array{_listed(map(type_text, static))}{'' if rest is None else f'[{type_text(rest)}]'}"
-        case Object(static, rest):
+        case ObjectType(static, rest):
             properties = [f"{_key_text(thaw(key))}: {type_text(value)}" for key, value in static]
             tail = "" if rest is None else f"[{type_text(rest[0])}: {type_text(rest[1])}]"
             return f"object{_listed(properties)}{tail}"
-        case Set(of):
+        case SetType(of):
             return f"set[{type_text(of)}]"
         case Any_(of):
             return f"any{_listed(map(type_text, of))}"
-        case Function(args, result, variadic):
+        case FunctionType(args, result, variadic):
             wanted = args_text([unnamed(arg) for arg in args], None if variadic is None else unnamed(variadic))
             return f"{wanted} => {type_text(None if result is None else unnamed(result))}"
         case Recursive(name):
@@ -81,14 +93,14 @@ def call_error(
 ) -> PolicyError:
     """The operands of a call do not fit the function."""
     error = _error(loc, f"{name}: {what}", f"have: {args_text(have)}", f"want: {args_text(wanted, variadic)}")
-    if name in ("plus", "rem") and Scalar("string") in have:
+    if name in ("plus", "rem") and ScalarType("string") in have:
         error.hint = (
             '`+` and `%` take numbers: texts are joined by `concat`, `sprintf` or a template string, `$"{x} and {y}"`'
         )
     return error
 
 
-def function_error(loc: Location, name: str, found: Function) -> PolicyError:
+def function_error(loc: Location, name: str, found: FunctionType) -> PolicyError:
     """A function is used like a document."""
     return _error(loc, _uncalled(name), name, "^" * len(name), f"have: {type_text(found)}")
 
@@ -97,12 +109,12 @@ def _uncalled(name: str) -> str:
     return f"function {name} used as reference, not called"
 
 
-def unsupported_error(scope: Scope, ref: nodes.Ref, position: int, have: Type) -> PolicyError:
+def unsupported_error(scope: TypeScope, ref: nodes.Ref, position: int, have: Type) -> PolicyError:
     """The value before step `position` of a reference has no parts."""
     text = term_text(scope, ref)
     before = term_text(scope, nodes.Ref(ref.head, ref.path[:position]))
     said = f"undefined ref: {text}"
-    if isinstance(have, Function):
+    if isinstance(have, FunctionType):
         last = ref.path[-1]
         iterated = isinstance(last, nodes.Var) and is_internal(last.name)  # `some … in`
         said = _uncalled(term_text(scope, nodes.Ref(ref.head, ref.path[:-1])) if iterated else text)
@@ -110,7 +122,7 @@ def unsupported_error(scope: Scope, ref: nodes.Ref, position: int, have: Type) -
 
 
 def step_error(
-    scope: Scope, ref: nodes.Ref, position: int, have: Type | None, want: Type, one_of: Iterable[object] = ()
+    scope: TypeScope, ref: nodes.Ref, position: int, have: Type | None, want: Type, one_of: Iterable[object] = ()
 ) -> PolicyError:
     """The value before step `position` of a reference has no such part. `have` is None for a constant step."""
     text = term_text(scope, ref)
@@ -134,12 +146,12 @@ def _error(loc: Location, message: str, *details: str) -> PolicyError:
     return PolicyError(TYPE_ERROR, "\n\t".join((message, *details)), loc)
 
 
-def term_text(scope: Scope, term: Term) -> str:
+def term_text(scope: TypeScope, term: Term) -> str:
     """A term as written in the policy, with intermediate values put back and comprehensions abbreviated."""
     return printer.to_text(_original(scope, term))
 
 
-def _original(scope: Scope, term: Term) -> Term:
+def _original(scope: TypeScope, term: Term) -> Term:
     if isinstance(term, nodes.Var):
         if is_generated(term.name):
             found = next((expr for expr in _definitions(scope) if _defines(expr, term.name)), None)
@@ -170,7 +182,7 @@ def _metadata_function(term: nodes.Array | nodes.Object) -> str:
     return "rule" if width == len("rego.metadata.rule()") else ""
 
 
-def _original_part(scope: Scope, part: Term) -> str | nodes.Expr:
+def _original_part(scope: TypeScope, part: Term) -> str | nodes.Expr:
     """A part of a template string, from the text or set that the compiler replaced it with."""
     part = _original(scope, part)
     match part:
@@ -189,7 +201,7 @@ def _defines(call: nodes.Call, name: str) -> bool:
     return isinstance(target, nodes.Var) and target.name == name
 
 
-def _definitions(scope: Scope | None) -> Iterator[nodes.Call]:
+def _definitions(scope: TypeScope | None) -> Iterator[nodes.Call]:
     """The equalities of a body and of the bodies around it."""
     while scope is not None:
         yield from _equalities(scope.body)

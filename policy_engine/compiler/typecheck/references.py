@@ -9,18 +9,18 @@ from collections.abc import Iterable
 
 from policy_engine.compiler.terms import ROOTS
 from policy_engine.compiler.typecheck import algebra, messages
-from policy_engine.compiler.typecheck.documents import Node
-from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.compiler.typecheck.documents import DocumentNode
+from policy_engine.compiler.typecheck.scope import TypeScope
 from policy_engine.compiler.typecheck.unify import fit, learn
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
-from policy_engine.types import ANY, STRING, UNKNOWN, Any_, Function, Object, Type, unfolded
+from policy_engine.types import ANY, STRING, UNKNOWN, Any_, FunctionType, ObjectType, Type, unfolded
 
 _NAMES_ONLY = 2
 """The steps below `data` that are always names: at least one of the package and one of the rule."""
 
 
-def check(scope: Scope, ref: nodes.Ref) -> PolicyError | None:
+def check(scope: TypeScope, ref: nodes.Ref) -> PolicyError | None:
     """The error of a reference in normal form that cannot have a value."""
     assert isinstance(ref.head, nodes.Var)
     name = ref.head.name
@@ -33,11 +33,11 @@ def check(scope: Scope, ref: nodes.Ref) -> PolicyError | None:
     return _check_value(scope, ref, found, 0)
 
 
-def _check_document(scope: Scope, ref: nodes.Ref, root: str) -> PolicyError | None:
+def _check_document(scope: TypeScope, ref: nodes.Ref, root: str) -> PolicyError | None:
     trees = scope.documents.roots(root)
     if trees:
         found = scope.documents.find(root, ref.path)
-        if isinstance(found, Function):
+        if isinstance(found, FunctionType):
             return messages.function_error(ref.loc, messages.term_text(scope, ref), found)
     for tree in trees:
         done, error = _check_layer(scope, ref, tree)
@@ -46,7 +46,7 @@ def _check_document(scope: Scope, ref: nodes.Ref, root: str) -> PolicyError | No
     return _check_value(scope, ref, ANY, 0)
 
 
-def _check_layer(scope: Scope, ref: nodes.Ref, node: Node) -> tuple[bool, PolicyError | None]:
+def _check_layer(scope: TypeScope, ref: nodes.Ref, node: DocumentNode) -> tuple[bool, PolicyError | None]:
     """(defined, error): the layer of documents defines the reference, and the error in it, if any."""
     for number, step in enumerate(ref.path):
         if node.type is not None:
@@ -68,7 +68,7 @@ def _check_layer(scope: Scope, ref: nodes.Ref, node: Node) -> tuple[bool, Policy
     return True, None
 
 
-def _check_value(scope: Scope, ref: nodes.Ref, type_: Type, start: int) -> PolicyError | None:
+def _check_value(scope: TypeScope, ref: nodes.Ref, type_: Type, start: int) -> PolicyError | None:
     """Follow a reference's path from step `start` into a value."""
     for number in range(start, len(ref.path)):
         step = ref.path[number]
@@ -98,7 +98,7 @@ def _check_value(scope: Scope, ref: nodes.Ref, type_: Type, start: int) -> Polic
 def _names(type_: Type) -> Iterable[object]:
     """The known keys of an object, or of the objects in a union."""
     match unfolded(type_):
-        case Object(static):
+        case ObjectType(static):
             return [key for key, _ in static]
         case Any_(of):
             return {key: None for item in of for key in _names(item)}

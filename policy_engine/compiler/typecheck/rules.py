@@ -9,17 +9,17 @@ import itertools
 from collections.abc import Sequence
 
 from policy_engine.compiler import recursion
-from policy_engine.compiler.program import Clause, Path, Program, Rule, RuleSet
+from policy_engine.compiler.program import Clause, NormalRule, Path, Program, RuleSet
 from policy_engine.compiler.terms import walk_terms
 from policy_engine.compiler.typecheck import type_budget
 from policy_engine.compiler.typecheck.annotated import Schemas
 from policy_engine.compiler.typecheck.bodies import Bodies
-from policy_engine.compiler.typecheck.documents import Node
-from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.compiler.typecheck.documents import DocumentNode
+from policy_engine.compiler.typecheck.scope import TypeScope
 from policy_engine.errors import PolicyError
 from policy_engine.syntax import nodes
 from policy_engine.syntax.nodes import Term
-from policy_engine.types import ANY, UNKNOWN, Function, Object, Set, Type
+from policy_engine.types import ANY, UNKNOWN, FunctionType, ObjectType, SetType, Type
 from policy_engine.values import freeze
 
 
@@ -33,7 +33,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
         found = clause in program.broken
         if not found:
             documents = schemas.over(program.documents, rule, clause, errors)
-            scope = Scope(clause.body, documents)
+            scope = TypeScope(clause.body, documents)
             wrong = checker.check(scope)
             errors += wrong
             found = bool(wrong)
@@ -44,7 +44,7 @@ def check(program: Program, errors: list[PolicyError]) -> None:
         type_ = _type(rule, clause, scope)
         for step in reversed(rule.suffix[len(ground) :]):
             key = scope.type_of(step)
-            type_ = UNKNOWN if UNKNOWN in (key, type_) else Object((), (key, type_))
+            type_ = UNKNOWN if UNKNOWN in (key, type_) else ObjectType((), (key, type_))
         if type_ is not UNKNOWN:
             program.types[clause] = type_
             tree.insert(("data", *rule.path, *ground), type_)
@@ -55,7 +55,7 @@ def check_query(query: Program, errors: list[PolicyError]) -> None:
     type_budget.begin(0)
     checker = Bodies(query.builtins, Dependents(query).layer)
     for _, clause in query.valid_clauses(errors):
-        errors += checker.check(Scope(clause.body, query.documents))
+        errors += checker.check(TypeScope(clause.body, query.documents))
 
 
 def _scalars(steps: Sequence[Term]) -> Path:
@@ -68,11 +68,11 @@ def _key(step: Term) -> object:
     return freeze(step.value) if isinstance(step, nodes.Scalar) else UNKNOWN
 
 
-def _type(rule: Rule, clause: Clause, scope: Scope) -> Type:
+def _type(rule: NormalRule, clause: Clause, scope: TypeScope) -> Type:
     """The type of a clause's value, or of the set or function that it is part of."""
     if rule.key is not None:
         member = scope.type_of(rule.key)
-        return UNKNOWN if member is UNKNOWN else Set(member)
+        return UNKNOWN if member is UNKNOWN else SetType(member)
     assert clause.value is not None
     if rule.args is None:
         return scope.type_of(clause.value)
@@ -81,7 +81,7 @@ def _type(rule: Rule, clause: Clause, scope: Scope) -> Type:
             if isinstance(term, nodes.Var) and scope.find(term.name) is UNKNOWN:
                 scope.bind(term.name, ANY)
     result = scope.type_of(clause.value)
-    return Function(tuple([scope.type_of(arg) for arg in rule.args]), None if result is UNKNOWN else result)
+    return FunctionType(tuple([scope.type_of(arg) for arg in rule.args]), None if result is UNKNOWN else result)
 
 
 class Dependents:
@@ -89,14 +89,14 @@ class Dependents:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._users: dict[Rule | RuleSet, list[Rule | RuleSet]] | None = None
-        self._known: dict[Path, Node | None] = {}
+        self._users: dict[NormalRule | RuleSet, list[NormalRule | RuleSet]] | None = None
+        self._known: dict[Path, DocumentNode | None] = {}
 
-    def layer(self, target: Path) -> Node | None:
+    def layer(self, target: Path) -> DocumentNode | None:
         """A layer with any type for documents that depend on a target; None if there are none."""
         if target not in self._known:
             paths = self._paths(target)
-            layer = Node() if paths else None
+            layer = DocumentNode() if paths else None
             for path in paths:
                 assert layer is not None
                 layer.put(("data", *path), ANY)
@@ -107,7 +107,7 @@ class Dependents:
         """The ground paths of all rules that depend on rules at or below a path, without those rules."""
         users = self._all_users()
         steps = tuple([nodes.Scalar(step) for step in target])
-        replaced: set[Rule | RuleSet] = set(recursion.matching(self._program.tree, steps, functions=True))
+        replaced: set[NormalRule | RuleSet] = set(recursion.matching(self._program.tree, steps, functions=True))
         node = self._program.tree.find(target)
         if node is not None and node.group is not None:
             replaced.update((*node.group.rules, *node.group.defaults))
@@ -116,9 +116,9 @@ class Dependents:
             new = set(users.get(pending.pop(), ())) - found
             found |= new
             pending += new
-        return {(*rule.path, *_scalars(rule.suffix)) for rule in found - replaced if isinstance(rule, Rule)}
+        return {(*rule.path, *_scalars(rule.suffix)) for rule in found - replaced if isinstance(rule, NormalRule)}
 
-    def _all_users(self) -> dict[Rule | RuleSet, list[Rule | RuleSet]]:
+    def _all_users(self) -> dict[NormalRule | RuleSet, list[NormalRule | RuleSet]]:
         if self._users is None:
             self._users = {}
             for rule, rule_sets in self._program.dependencies.items():

@@ -20,8 +20,8 @@ from policy_engine.types import (
     NUMBER,
     STRING,
     UNKNOWN,
-    Array,
-    Object,
+    ArrayType,
+    ObjectType,
     Recursive,
     Type,
     array,
@@ -93,7 +93,11 @@ class _Reader:
         if "array" in schema.types or _items(schema):
             if schema.each_item is not None:
                 return array(self.inner(schema.each_item))
-            return Array(tuple([self.inner(item) for item in schema.first_items])) if schema.first_items else array(ANY)
+            return (
+                ArrayType(tuple([self.inner(item) for item in schema.first_items]))
+                if schema.first_items
+                else array(ANY)
+            )
         return ANY
 
     def referenced(self, target: Schema, reference: str) -> Type:
@@ -116,7 +120,7 @@ class _Reader:
         result: Type = UNKNOWN
         if schema.types:
             own = self.type(replace(schema, any_of=[]))
-            if isinstance(own, Object) and own.dynamic is None:
+            if isinstance(own, ObjectType) and own.dynamic is None:
                 result = own
         for item in schema.any_of:
             result = algebra.either(self.type(item), result)

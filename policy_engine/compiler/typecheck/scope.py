@@ -10,10 +10,10 @@ from policy_engine.compiler.typecheck.documents import Documents, along
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Body, Term
-from policy_engine.types import ANY, BOOLEAN, NULL, NUMBER, STRING, UNKNOWN, Array, Object, Set, Type
+from policy_engine.types import ANY, BOOLEAN, NULL, NUMBER, STRING, UNKNOWN, ArrayType, ObjectType, SetType, Type
 
 
-class Scope:
+class TypeScope:
     """The types known in one body. The body of a comprehension has its own scope inside the outer one.
 
     `types` are those of the variables seen first in this body. `results` holds the types of the comprehensions that
@@ -22,22 +22,22 @@ class Scope:
 
     __slots__ = ("body", "documents", "outer", "results", "types")
 
-    def __init__(self, body: Body, documents: Documents, outer: Scope | None = None) -> None:
+    def __init__(self, body: Body, documents: Documents, outer: TypeScope | None = None) -> None:
         self.body = body
         self.documents = documents
         self.outer = outer
         self.types: dict[str, Type] = {}
         self.results: dict[int, Type] = {}
 
-    def over(self, documents: Documents) -> Scope:
+    def over(self, documents: Documents) -> TypeScope:
         """This scope with other documents; it shares the variables."""
-        scope = Scope(self.body, documents, self.outer)
+        scope = TypeScope(self.body, documents, self.outer)
         scope.types, scope.results = self.types, self.results
         return scope
 
     def find(self, name: str) -> Type:
         """The type of a variable."""
-        scope: Scope | None = self
+        scope: TypeScope | None = self
         while scope is not None:
             found = scope.types.get(name)
             if found is not None:
@@ -61,16 +61,16 @@ class Scope:
             case nodes.Scalar(value):
                 return of_scalar(value)
             case nodes.Array(items):
-                return Array(tuple([self.type_of(item) for item in items]), None if items else ANY)
+                return ArrayType(tuple([self.type_of(item) for item in items]), None if items else ANY)
             case nodes.Set(items):
                 found = algebra.union(self.type_of(item) for item in items)
-                return Set(ANY if found is UNKNOWN else found)
+                return SetType(ANY if found is UNKNOWN else found)
             case nodes.Object(pairs):
                 return self._object(pairs)
             case _:
                 return self.results.get(id(term), UNKNOWN)
 
-    def _object(self, pairs: Iterable[tuple[Term, Term]]) -> Object:
+    def _object(self, pairs: Iterable[tuple[Term, Term]]) -> ObjectType:
         static: dict[object, Type] = {}
         computed: list[tuple[Type, Type]] = []
         for key, value in pairs:

@@ -9,7 +9,7 @@ from typing import Final
 
 from policy_engine.compiler.terms import ROOTS
 from policy_engine.compiler.typecheck import algebra, type_budget
-from policy_engine.compiler.typecheck.scope import Scope
+from policy_engine.compiler.typecheck.scope import TypeScope
 from policy_engine.syntax import nodes
 from policy_engine.syntax.constants import constant_value
 from policy_engine.syntax.nodes import Term
@@ -17,12 +17,12 @@ from policy_engine.types import (
     ANY,
     UNKNOWN,
     Any_,
-    Array,
-    Function,
-    Object,
+    ArrayType,
+    FunctionType,
+    ObjectType,
     Recursive,
-    Scalar,
-    Set,
+    ScalarType,
+    SetType,
     Type,
     object_,
     unfolded,
@@ -33,7 +33,7 @@ _ANY_OBJECT: Final = object_()
 
 def fit(a: Type, b: Type) -> bool:
     """True if a value can have both types. An unknown type fits nothing."""
-    if type(a) is Scalar and type(b) is Scalar:
+    if type(a) is ScalarType and type(b) is ScalarType:
         return a.name == b.name
     if a is UNKNOWN or b is UNKNOWN:
         return False
@@ -46,32 +46,32 @@ def fit(a: Type, b: Type) -> bool:
     if isinstance(b, Any_):
         return _fits_union(b, a)
     match a, b:
-        case Array(), Array():
+        case ArrayType(), ArrayType():
             return _arrays_fit(a, b)
-        case Object(), Object():
+        case ObjectType(), ObjectType():
             return _objects_fit(a, b)
-        case Set(x), Set(y):
+        case SetType(x), SetType(y):
             return fit(x, y)
-        case Function(x_args), Function(y_args):
+        case FunctionType(x_args), FunctionType(y_args):
             return len(x_args) == len(y_args) and all(map(fit, x_args, y_args))
         case _:
             return False
 
 
 def _fits_union(union: Any_, other: Type) -> bool:
-    if isinstance(other, Function):
+    if isinstance(other, FunctionType):
         return False
     return not union.of or any(fit(item, other) for item in union.of)
 
 
-def _arrays_fit(a: Array, b: Array) -> bool:
+def _arrays_fit(a: ArrayType, b: ArrayType) -> bool:
     for index in range(max(len(a.static), len(b.static))):
         if not fit(algebra.element(a, index), algebra.element(b, index)):
             return False
     return a.dynamic is None or b.dynamic is None or fit(a.dynamic, b.dynamic)
 
 
-def _objects_fit(a: Object, b: Object) -> bool:
+def _objects_fit(a: ObjectType, b: ObjectType) -> bool:
     # If one of the two is open, a property that the other lacks is allowed.
     if a == _ANY_OBJECT or b == _ANY_OBJECT:
         return algebra.has_values(a) and algebra.has_values(b)  # a shortcut of the rest
@@ -85,12 +85,12 @@ def _objects_fit(a: Object, b: Object) -> bool:
     return a_rest is UNKNOWN or b_rest is UNKNOWN or fit(a_rest, b_rest)
 
 
-def _rest(type_: Object) -> Type:
+def _rest(type_: ObjectType) -> Type:
     """The type of an object's other values; unknown if there are none."""
     return UNKNOWN if type_.dynamic is None else type_.dynamic[1]
 
 
-def learn(scope: Scope, term: Term, type_: Type, *, union: bool = False) -> bool:
+def learn(scope: TypeScope, term: Term, type_: Type, *, union: bool = False) -> bool:
     """Match a term with a type; true if they fit. Variables without a type get one.
 
     `union`: the type is one member of a union, and variables collect the types of all members.
@@ -110,7 +110,7 @@ def learn(scope: Scope, term: Term, type_: Type, *, union: bool = False) -> bool
     return fit(scope.type_of(term), type_)
 
 
-def _learn_collection(scope: Scope, term: Term, type_: Type, union: bool) -> bool:
+def _learn_collection(scope: TypeScope, term: Term, type_: Type, union: bool) -> bool:
     type_ = unfolded(type_)
     if isinstance(type_, Any_):
         if type_.of:
@@ -121,19 +121,19 @@ def _learn_collection(scope: Scope, term: Term, type_: Type, union: bool) -> boo
             learn(scope, item, ANY, union=True)
         return True
     match term, type_:
-        case nodes.Array(items), Array(static, rest):
+        case nodes.Array(items), ArrayType(static, rest):
             if len(items) != len(static) and rest is None:
                 return False
             return all(learn(scope, item, algebra.element(type_, i), union=union) for i, item in enumerate(items))
-        case nodes.Set(items), Set(of):
+        case nodes.Set(items), SetType(of):
             return all(learn(scope, item, of, union=union) for item in items)
-        case nodes.Object(), Object():
+        case nodes.Object(), ObjectType():
             return _learn_object(scope, term, type_, union)
         case _:
             return False
 
 
-def _learn_object(scope: Scope, term: nodes.Object, type_: Object, union: bool) -> bool:
+def _learn_object(scope: TypeScope, term: nodes.Object, type_: ObjectType, union: bool) -> bool:
     if len(term.pairs) != len(type_.static) and _rest(type_) is UNKNOWN:
         return False
     for key, value in term.pairs:
@@ -158,7 +158,7 @@ def _members(term: Term) -> tuple[Term, ...]:
             return ()
 
 
-def meet(scope: Scope, a: Term, a_type: Type, b: Term, b_type: Type) -> bool:
+def meet(scope: TypeScope, a: Term, a_type: Type, b: Term, b_type: Type) -> bool:
     """Match two terms; true if their types fit. A variable without a type gets the other side's type."""
     a_unknown, b_unknown = algebra.is_unknown(a_type), algebra.is_unknown(b_type)
     if a_unknown and not b_unknown:
@@ -184,7 +184,7 @@ def meet(scope: Scope, a: Term, a_type: Type, b: Term, b_type: Type) -> bool:
             return False
 
 
-def _meet_objects(scope: Scope, a: nodes.Object, b: nodes.Object) -> bool:
+def _meet_objects(scope: TypeScope, a: nodes.Object, b: nodes.Object) -> bool:
     shared = [(x, y) for key, x in a.pairs for other, y in b.pairs if key == other]
     if not len(a.pairs) == len(b.pairs) == len(shared):
         return False

@@ -7,7 +7,7 @@ from policy_engine.location import NOWHERE, Location
 from policy_engine.syntax.automaton import Unexpected
 from policy_engine.syntax.bodies import SAME_ROW
 from policy_engine.syntax.diagnosis.layout import Layout
-from policy_engine.syntax.diagnosis.mistakes import Blame, Explanation, foreign_word, second_expression
+from policy_engine.syntax.diagnosis.mistakes import Blame, MistakeReason, foreign_word, second_expression
 from policy_engine.syntax.reading import Reading
 
 
@@ -32,7 +32,7 @@ class Attempt:
                 self.reading.tokens = self.tokens.copy()
                 return self.blame()
             starts = self.starts if self.reading.start == "module" else ()
-            return Explanation(self.layout, self.mates, error.index, error.accepts, starts).blame()
+            return MistakeReason(self.layout, self.mates, error.index, error.accepts, starts).blame()
         except PolicyError as error:
             return self.blame_at(error.location or NOWHERE, error.message, error.hint)
         return None

@@ -139,7 +139,7 @@ def second_expression(tokens: Sequence[Token], index: int) -> Blame:
     return Blame(index, f"{what}: expressions are separated by a new line or `;`{call}")
 
 
-class Explanation:
+class MistakeReason:
     """The reason why the token at `index` cannot follow those before it."""
 
     def __init__(

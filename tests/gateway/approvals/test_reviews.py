@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from gateway.approvals import reviews, tending
-from gateway.approvals.asking import MAX_OF_AGENT, Asking, Askings, Request
+from gateway.approvals.asking import MAX_OF_AGENT, AskedRequest, Asking, Askings
 from gateway.approvals.calls import RawCall, committed
 from gateway.approvals.reviews import Reviewer
-from gateway.approvals.status import Approvals
+from gateway.approvals.status import ApprovalsStatus
 from gateway.audit import grants, signer, storage
 from gateway.audit.writer import AuditWriter
 from gateway.errors import Denied, GatewayError
@@ -63,7 +63,7 @@ class Desk:
         }
         return RawCall(**found | members)
 
-    def ask(self, body: bytes = b"{}", *requirements: Requirement, now_ns: int | None = None) -> Request:
+    def ask(self, body: bytes = b"{}", *requirements: Requirement, now_ns: int | None = None) -> AskedRequest:
         call, demanded = self.call(body), requirements or (BIG,)
         asking = Asking(
             call=call,
@@ -292,7 +292,7 @@ def test_status_says_what_waits_and_of_what_nobody_was_told(desk: Desk) -> None:
     from gateway.registry.webhooks import add_webhook
 
     def said() -> list[str]:
-        part = Approvals(desk.home.data, desk.home.registry)
+        part = ApprovalsStatus(desk.home.data, desk.home.registry)
         (tenant,) = inventory.take(desk.home.registry, time.time_ns()).tenants
         return [each.message for each in part.findings(tenant, "")] + [text for _, text in part.lines(tenant, "", 0)]
 

@@ -46,7 +46,7 @@ class Log:
 
     def sign(self) -> None:
         writer = self.writer()
-        with signer.Signer(self.data) as each:
+        with signer.HeadSigner(self.data) as each:
             each.sign_all(writer)
         writer.close()
 

@@ -12,7 +12,7 @@ from gateway.audit import writer as writers
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import IDLE_SECONDS, AuditWriter
 from gateway.usage.reservation import CallReservation
-from gateway.usage.standing import Standing
+from gateway.usage.standing import StandingBalances
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -168,7 +168,7 @@ def test_no_call_of_a_group_is_allowed_then(log: Log, make: Make) -> None:
 @pytest.mark.usefixtures("busy")
 def test_a_reader_counts_no_entry_twice(log: Log, make: Make) -> None:
     writer = log.writer()
-    standing = Standing(log.data, dict)
+    standing = StandingBalances(log.data, dict)
     for number in range(1, 4):
         call(writer, make)
         assert standing.balance("default", "all", now=True).values()[2] == number

@@ -19,7 +19,7 @@ from gateway.audit.errors import AuditError
 from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
 from gateway.usage.reservation import CallReservation
-from gateway.usage.standing import Standing
+from gateway.usage.standing import StandingBalances
 
 if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
@@ -64,7 +64,7 @@ class Turns:
         self._behind = [0, 0, 0]
         self._writers: list[AuditWriter | None] = [None, None, None]
         self._open: list[tuple[Decided, AuditWriter]] = []
-        self._reader = Standing(log.data, dict)
+        self._reader = StandingBalances(log.data, dict)
 
     def take(self) -> str:
         place = self._draw.randrange(3)

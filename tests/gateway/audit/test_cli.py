@@ -378,7 +378,7 @@ def test_a_lost_memory_is_adopted_from_a_log_that_verifies(
 def test_nothing_is_adopted_beside_a_running_gateway(log: Log, make: Make, gateway: Callable[..., Done]) -> None:
     fill(log, make)
     log.sign()
-    with signer.Signer(log.data):
+    with signer.HeadSigner(log.data):
         log.data.signer_state.unlink()
         done = gateway("adopt")
     assert (done.code, "another process signs with this key" in done.err) == (1, True)

@@ -15,9 +15,9 @@ from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
 
 ORIGIN = "test/default/audit/1"
-SIGNER = note.Signer("test", bytes(range(32)))
-WITNESS = note.Signer("witness.example/w1", bytes(32))
-OTHER = note.Signer("test", b"\x01" * 32)
+SIGNER = note.NoteSigner("test", bytes(range(32)))
+WITNESS = note.NoteSigner("witness.example/w1", bytes(32))
+OTHER = note.NoteSigner("test", b"\x01" * 32)
 HEAD = Checkpoint(ORIGIN, 1234, bytes(range(32)))
 SIGNED = checkpoints.sign(HEAD, SIGNER)
 
@@ -26,7 +26,7 @@ EXAMPLE_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10T
 
 
 def test_keys_are_read_back() -> None:
-    for signer in (SIGNER, WITNESS, note.Signer.generate("dev")):
+    for signer in (SIGNER, WITNESS, note.NoteSigner.generate("dev")):
         assert note.parse_signer(signer.encode()) == signer
         assert note.parse_verifier(str(signer.verifier)) == signer.verifier
 
@@ -69,7 +69,7 @@ def test_an_error_about_a_signing_key_does_not_show_it() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\u2003b", "a\n", "a\x00"])
 def test_names_that_no_key_may_have(name: str) -> None:
     with pytest.raises(AuditError):
-        note.Signer.generate(name)
+        note.NoteSigner.generate(name)
 
 
 TEXTS = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]) | st.just("\n"), max_size=60).map(

@@ -98,7 +98,7 @@ def test_what_was_changed_on_the_way_proves_nothing(log: Log, kept: dict[int, st
     ):
         refused(dataclasses.replace(proof, **other), log, one, None)
     assert "of another entry" in refused(proof, log, two, None)
-    stranger = note.Signer.generate("test").verifier
+    stranger = note.NoteSigner.generate("test").verifier
     refused(proof, log, one, None, verifier=stranger)
     for changed in ([], grown.consistency[1:], [bytes(32), *grown.consistency[1:]], made(log, since=3).consistency):
         refused(dataclasses.replace(grown, consistency=changed), log, None, kept[7])
@@ -133,7 +133,7 @@ def test_the_command(log: Log, kept: dict[int, str], make: Make, gateway: Callab
     assert (document["entry"]["index"], document["entry"]["entry"]["id"]) == (5, asked)
     old.write_text(kept[3].replace("\n3\n", "\n2\n"))
     assert gateway("--known-checkpoint", str(old)).code == 1
-    assert gateway(asked, "--public-key", str(note.Signer.generate("test").verifier)).code == 1
+    assert gateway(asked, "--public-key", str(note.NoteSigner.generate("test").verifier)).code == 1
     assert gateway().code == 2
     assert gateway("dec_nothing").code == 2
     assert gateway(log.writer().write_sync(make.change()).event_id).code == 3

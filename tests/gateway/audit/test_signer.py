@@ -49,7 +49,7 @@ def test_every_log_is_signed_the_system_log_last(log: Log, make: Make) -> None:
     writer = log.writer()
     for organization in ("default", "acme", "acme"):
         writer.write_sync(make.change(organization=organization))
-    with signer.Signer(log.data) as each:
+    with signer.HeadSigner(log.data) as each:
         signed = each.sign_all(writer)
         assert [(head.origin, head.size) for head in signed] == [
             ("test/default/audit/1", 1),
@@ -123,7 +123,7 @@ def test_without_its_memory_it_signs_nothing(log: Log, make: Make) -> None:
     log.data.signer_state.unlink()
     for _ in range(2):
         assert "was signed before" in refused(log)
-        with signer.Signer(log.data) as each, pytest.raises(AuditError, match="does not say how far"):
+        with signer.HeadSigner(log.data) as each, pytest.raises(AuditError, match="does not say how far"):
             each.check()
     assert notes(log) == before
     assert not log.data.signer_state.exists()
@@ -147,7 +147,7 @@ def test_a_log_that_is_gone_is_noticed(log: Log, make: Make) -> None:
         log.tamper(f"DELETE FROM {table} WHERE {'id' if table == 'log' else 'log_id'} = 1")
     assert "the log is missing" in refused(log)
     log.tamper("DELETE FROM log")
-    with signer.Signer(log.data) as each, pytest.raises(AuditError, match="the log is missing"):
+    with signer.HeadSigner(log.data) as each, pytest.raises(AuditError, match="the log is missing"):
         each.check()
 
 
@@ -156,7 +156,7 @@ def test_what_was_adopted_must_be_continued(log: Log, make: Make) -> None:
     writer.write_sync(make.change())
     log.sign()
     log.data.signer_state.unlink()
-    with signer.Signer(log.data) as each:
+    with signer.HeadSigner(log.data) as each:
         forgotten = each.forgotten()
         assert [checkpoint.origin for checkpoint in forgotten] == ["test/default/audit/1", "test/system/audit/1"]
         each.adopt(forgotten)
@@ -208,7 +208,7 @@ def test_a_memory_that_was_forged_is_refused(log: Log, make: Make) -> None:
     log.writer().write_sync(make.change())
     log.sign()
     state = json.loads(log.data.signer_state.read_text())
-    forger = note.Signer.generate("test")
+    forger = note.NoteSigner.generate("test")
     [origin, *_] = state["notes"]
     state["notes"][origin] = checkpoints.sign(checkpoints.Checkpoint(origin, 1, bytes(32)), forger)
     log.data.signer_state.write_text(json.dumps(state))
@@ -216,7 +216,7 @@ def test_a_memory_that_was_forged_is_refused(log: Log, make: Make) -> None:
 
 
 def test_only_one_process_signs(log: Log) -> None:
-    with signer.Signer(log.data):
+    with signer.HeadSigner(log.data):
         assert "another process signs" in refused(log)
     log.sign()
 
@@ -243,9 +243,9 @@ def test_keys_are_created_once_and_for_their_owner_only(log: Log) -> None:
 def test_a_key_that_others_may_read_is_not_used(log: Log) -> None:
     signer.key_path(log.data).chmod(0o640)
     with pytest.raises(AuditError, match="open to other users"):
-        signer.Signer(log.data)
+        signer.HeadSigner(log.data)
     signer.key_path(log.data).chmod(0o600)
-    signer.Signer(log.data).close()
+    signer.HeadSigner(log.data).close()
 
 
 def test_a_deployment_that_cannot_begin_an_origin_gets_no_key(log: Log) -> None:
@@ -263,7 +263,7 @@ def test_a_key_that_cannot_be_read(log: Log, content: bytes | None) -> None:
         if content is not None:
             path.write_bytes(content)
     with pytest.raises(AuditError) as caught:
-        signer.Signer(log.data)
+        signer.HeadSigner(log.data)
     assert caught.value.code == "bad_key"
     with pytest.raises(AuditError) as caught:
         signer.load_verifier(signer.public_key_path(log.data))

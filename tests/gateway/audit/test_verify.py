@@ -48,7 +48,7 @@ class Original:
         storage.create(self.data)
         self.verifier = signer.create_key(self.data, "test")
         writer = AuditWriter(self.data, boot="boot_one", deployment="test")
-        with signer.Signer(self.data) as each:
+        with signer.HeadSigner(self.data) as each:
             for count in (100, 156, CHANGES - 256):
                 for waiting in [writer.submit(make.change()) for _ in range(count)]:
                     waiting.result(10)
@@ -333,17 +333,17 @@ def test_a_tile_that_is_too_long_is_found(copy: Copy, level: int, number: int, l
 
 
 def test_another_key_verifies_nothing(copy: Copy) -> None:
-    other = note.Signer.generate("test").verifier
+    other = note.NoteSigner.generate("test").verifier
     report = verify.verify(copy.path, other)
     assert report.exit_code == 1
     assert ("default", 99) in found(report)
-    renamed = verify.verify(copy.path, note.Signer.generate("other").verifier)
+    renamed = verify.verify(copy.path, note.NoteSigner.generate("other").verifier)
     assert any("not a log of `other`" in each.message for each in renamed.findings)
 
 
 def test_a_checkpoint_that_this_key_did_not_sign_is_no_evidence(copy: Copy) -> None:
     head = checkpoints.Checkpoint("test/default/audit/1", 5, bytes(32))
-    forged = checkpoints.sign(head, note.Signer.generate("test"))
+    forged = checkpoints.sign(head, note.NoteSigner.generate("test"))
     with pytest.raises(AuditError):
         copy.verify(known=[forged])
 

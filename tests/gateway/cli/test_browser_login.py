@@ -17,7 +17,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.management import browser_login, logins
 from gateway.management.browser_login import Wanted, log_in
-from gateway.management.servers import Access
+from gateway.management.servers import ServerAccess
 from gateway.registry.operators import login_providers, operators
 from tests.gateway.conftest import ACTOR, Done, Run
 from tests.rigs.control.logins import Rig, bare, rig  # noqa: F401  # fixtures
@@ -37,7 +37,7 @@ def visited(there: Rig, visit: Any) -> Iterator[dict[str, Any]]:
             found["thread"].start()
 
     try:
-        found["token"] = log_in(Access(origin=there.url, token=""), Wanted(opens_browser=False), tell)
+        found["token"] = log_in(ServerAccess(origin=there.url, token=""), Wanted(opens_browser=False), tell)
     except GatewayError as error:
         found["error"] = error
     found["thread"].join(30)
@@ -111,7 +111,7 @@ def test_a_port_that_is_taken(rig: Rig) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(GatewayError, match="cannot listen on 127"):
-            log_in(Access(origin=rig.url, token=""), Wanted(port=taken.getsockname()[1]), print)
+            log_in(ServerAccess(origin=rig.url, token=""), Wanted(port=taken.getsockname()[1]), print)
 
 
 @pytest.fixture

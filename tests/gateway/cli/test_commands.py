@@ -17,7 +17,7 @@ from gateway.identity.api_keys import ApiKeys
 from gateway.identity.principals import Principals
 from gateway.processes import local
 from gateway.registry.reader import RegistryReader
-from gateway.secrets.vault import Place
+from gateway.secrets.vault import SealedPlace
 from gateway.storage.file_lock import FileLock
 from tests.gateway.conftest import Home, Run, at_once
 from tests.rigs.cli.commands import logged
@@ -152,7 +152,7 @@ def test_an_upstreams_key_is_sealed_and_never_shown(at: Run, home: Home) -> None
     reader = RegistryReader(home.data.registry_db)
     row = next(each for each in at_once(reader.upstreams()) if each.name == "openai")
     reader.close()
-    place = Place(row.organization, row.provider, row.id, row.version)
+    place = SealedPlace(row.organization, row.provider, row.id, row.version)
     assert home.vault.open(row.secret or b"", place) == secret
     assert at("upstreams", "remove", "openai").out == "removed upstream openai\n"
     assert [each["name"] for each in at("upstreams", "list", "--json").json] == ["local"]

@@ -14,7 +14,7 @@ from gateway import cli, ownership
 from gateway.audit.log_files import log_directory
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
-from gateway.management.client import Request
+from gateway.management.client import ApiRequest
 from gateway.management.in_process import InProcess
 from gateway.processes.creation import create
 from gateway.processes.openness import access, too_open
@@ -96,7 +96,7 @@ def test_an_operation_that_opens_no_registry_reads_nothing_of_another_users_eith
     everything(here)
     for method, path in (("GET", ("adoptions", "clients")), ("GET", ("token-keys",)), ("GET", ("usage",))):
         with pytest.raises(GatewayError) as refused, InProcess(here, lambda *_said: None) as transport:
-            transport.exchange(Request(method=method, path=path))
+            transport.exchange(ApiRequest(method=method, path=path))
         assert refused.value.code == "data_foreign"
 
 

@@ -462,7 +462,7 @@ def test_proofs_are_checked_here_and_nothing_is_believed(
     data = elsewhere.home.data
     remote_scripts.fill(data)
     writer = AuditWriter(data, boot=new_id("boot"), deployment="test")
-    with signer.Signer(data) as signing:
+    with signer.HeadSigner(data) as signing:
         signing.sign_all(writer)
         kept = tmp_path / "kept.checkpoint"
         kept.write_text(there("audit", "checkpoint").out)

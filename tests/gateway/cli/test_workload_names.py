@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from gateway.errors import Denied, GatewayError
-from gateway.identity.certificates import Certificates, Presented
+from gateway.identity.certificates import Certificates, PresentedCertificate
 from gateway.identity.principals import Principals
 from gateway.registry.agents.registration import register_agent
 from gateway.registry.keys.changes import MAX_LIVE_NAMES, revoke_key
@@ -98,12 +98,12 @@ def test_a_principal_ends_with_its_name_and_no_other_agent_takes_its_place(home:
         def epoch() -> int:
             return at_once(reader.epochs()).authority
 
-        before = at_once(principals.get(Presented(NAME), epoch()))
+        before = at_once(principals.get(PresentedCertificate(NAME), epoch()))
         assert (before.name, before.method, before.strength) == ("bot", "mtls", 2)
         assert before.document["credential"] == {"id": before.key_id, "method": "mtls", "strength": 2}
         revoke_key(home.registry, actor=ACTOR, organization=ORG, key=NAME)
         with pytest.raises(Denied) as caught:
-            at_once(principals.get(Presented(NAME), epoch()))
+            at_once(principals.get(PresentedCertificate(NAME), epoch()))
         assert caught.value.detail == "revoked"
         add(home, "other")
         for _ in range(2):  # before and after the other agent is in the cache
@@ -113,7 +113,7 @@ def test_a_principal_ends_with_its_name_and_no_other_agent_takes_its_place(home:
             with pytest.raises(Denied) as caught:
                 at_once(principals.refresh(before, epoch()))
             assert caught.value.detail == "revoked"
-            assert at_once(principals.get(Presented(NAME), epoch())).name == "other"
+            assert at_once(principals.get(PresentedCertificate(NAME), epoch())).name == "other"
         with pytest.raises(Denied) as caught:
-            at_once(principals.get(Presented(f"{NAME}2"), epoch()))
+            at_once(principals.get(PresentedCertificate(f"{NAME}2"), epoch()))
         assert caught.value.detail == "unknown_workload"

@@ -16,7 +16,7 @@ from starlette.types import Message, Scope
 from gateway.control import event_streams
 from gateway.control.server import ControlApi
 from gateway.http import listener
-from gateway.http.connection import Limits
+from gateway.http.connection import ConnectionLimits
 from gateway.registry.models import OperatorToken
 from gateway.registry.operators import operators
 from gateway.registry.organizations.changes import create_organization
@@ -318,7 +318,7 @@ async def test_over_a_socket(control: Control) -> None:
     stop = asyncio.Event()
     api = await asyncio.to_thread(lambda: ControlApi.open(control.api._app, control.home.data, "1", None, stop))
     opened = listener.listen("127.0.0.1", 0)
-    serving = asyncio.create_task(listener.serve(api, opened, settings, Limits.of(settings), stop))
+    serving = asyncio.create_task(listener.serve(api, opened, settings, ConnectionLimits.of(settings), stop))
     async with asyncio.timeout(WAIT):
         reading, writing = await asyncio.open_connection(*opened.getsockname())
         writing.write(head.encode())

@@ -98,7 +98,7 @@ def test_a_checkpoint_to_keep_elsewhere(control: Control, owner: Client, acme: C
     assert acme("GET", "/audit/checkpoint", organization="default").problem(404) == "unknown_organization"
     data = control.home.data
     writer = AuditWriter(data, boot=new_id("boot"), deployment="test")
-    with signer.Signer(data) as each:
+    with signer.HeadSigner(data) as each:
         each.sign_all(writer)
     writer.close()
     found = acme("GET", "/audit/checkpoint").ok()

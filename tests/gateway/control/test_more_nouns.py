@@ -14,7 +14,7 @@ from gateway.identity.message_signatures import thumbprint
 from gateway.policy import cache
 from gateway.registry import emergency_stops
 from gateway.registry.organizations.changes import create_organization, suspend_organization
-from gateway.runtime.legacy_clients import LegacyClients, Place, _Calls
+from gateway.runtime.legacy_clients import ClientTraits, LegacyClients, _Calls
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.gateway.control.conftest import Client, Control
@@ -165,9 +165,9 @@ def test_adoptions(control: Control, owner: Client, acme: Client) -> None:
     assert owner("POST", "/adoptions", {**asked, "upstream": "opena"}).problem(422) == "unknown_upstream"
     place = control.home.data.runtime_db
     clients = LegacyClients(RuntimeStore(place), control.home.peppers)
-    clients._calls[Place(ORG, "OpenAI/Python", "10.1.2.3")] = _Calls(1, 2, 7, {"gpt-4o"})
-    clients._moved[Place(ORG, "curl", "10.1.2.4")] = (9, "bot")
-    clients._calls[Place(ORG, "curl", "10.1.2.4")] = _Calls(1, 2, 1, set())
+    clients._calls[ClientTraits(ORG, "OpenAI/Python", "10.1.2.3")] = _Calls(1, 2, 7, {"gpt-4o"})
+    clients._moved[ClientTraits(ORG, "curl", "10.1.2.4")] = (9, "bot")
+    clients._calls[ClientTraits(ORG, "curl", "10.1.2.4")] = _Calls(1, 2, 1, set())
     clients.close()
     (seen,) = owner("GET", "/adoptions/clients").ok()["items"]
     assert (seen["client"], seen["calls"], seen["models"], seen["moved"]) == ("OpenAI/Python", 7, ["gpt-4o"], None)

@@ -13,7 +13,7 @@ from gateway.dataplane import client_headers, preconditions
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
 from gateway.policy.input import build_input
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
+from gateway.upstream.providers.base import Edits, Endpoint, Provider, RequestHead
 from gateway.upstream.providers.http import openapi
 from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.presets import PROVIDERS
@@ -51,7 +51,7 @@ def forwarded(seen: Seen) -> tuple[Call, Seen]:
         if (match := routes_of(provider).find(method, its_path)) is not None:
             route, params = match
             lines = {each.encode(): value.encode("latin-1") for each, value in seen.headers.items()}
-            head = Head(
+            head = RequestHead(
                 preconditions.query(query, route.query),
                 client_headers.forwarded(lines, route.request_headers, "agt_1"),
                 seen.content_type,

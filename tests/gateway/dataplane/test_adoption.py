@@ -19,7 +19,7 @@ from gateway.registry.organizations.changes import suspend_organization
 from gateway.registry.policies.bindings import bind
 from gateway.registry.reader import RegistryReader
 from gateway.runtime import legacy_clients
-from gateway.runtime.legacy_clients import MAX_CLIENTS, QUIET_NS, Client, LegacyClients, hashed, product
+from gateway.runtime.legacy_clients import MAX_CLIENTS, QUIET_NS, LegacyClient, LegacyClients, hashed, product
 from gateway.runtime.store import RuntimeStore
 from tests.gateway.conftest import Home, at_once
 from tests.gateway.dataplane.conftest import ACTOR, ORG, UPSTREAM_KEY, Gateway, Start
@@ -45,7 +45,7 @@ def bearer(key: str) -> str:
     return f"Authorization: Bearer {key}"
 
 
-def clients(gateway: Gateway) -> list[Client]:
+def clients(gateway: Gateway) -> list[LegacyClient]:
     noted = gateway.plane._clients
     assert noted is not None
     noted.close()
@@ -263,7 +263,7 @@ def test_clients_beyond_the_cap_are_counted_together(home: Home) -> None:
 def test_several_programs_behind_one_client_have_moved_after_a_quiet_day(home: Home) -> None:
     noted = LegacyClients(RuntimeStore(home.data.runtime_db), home.peppers)
 
-    def call(upstream: str | None, name: str = "legacy") -> Client:
+    def call(upstream: str | None, name: str = "legacy") -> LegacyClient:
         noted.note(principal(upstream, name), "curl/8", "10.0.0.1", "m")
         noted.close()
         (found,) = legacy_clients.read(home.data.runtime_db)

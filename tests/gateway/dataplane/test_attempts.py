@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane.attempts import drawn
-from gateway.upstream.routing import Match, Member
+from gateway.upstream.routing import Match, PoolMember
 
 
-def pool(*members: tuple[str, int, int]) -> tuple[tuple[Member, Match], ...]:
+def pool(*members: tuple[str, int, int]) -> tuple[tuple[PoolMember, Match], ...]:
     """Members by name, weight and tier. The content of a match does not matter here: the name stands for it."""
-    return tuple((Member(name, weight, tier), cast(Match, name)) for name, weight, tier in members)
+    return tuple((PoolMember(name, weight, tier), cast(Match, name)) for name, weight, tier in members)
 
 
 def test_the_first_draw_follows_the_weights() -> None:

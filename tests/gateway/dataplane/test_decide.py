@@ -23,7 +23,7 @@ from gateway.registry.agents.registration import register_agent
 from gateway.registry.keys.changes import revoke_key
 from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
-from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.base import Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Prepared, chat
 from tests.rigs.dataplane.decide import Command, command  # noqa: F401  # fixtures among them
@@ -281,7 +281,7 @@ _MESSAGES = [{"role": "user", "content": "hi"}]
 def test_a_call_without_a_body_is_changed_as_one_with_a_body(provider: str, path: str, body: dict[str, Any]) -> None:
     family = PROVIDERS[provider]
     [route] = [each for each in family.routes if (each.method, each.path) == ("POST", path)]
-    real = family.read(Endpoint(provider, route, family.prefix + path), Head(), json.dumps(body).encode())
+    real = family.read(Endpoint(provider, route, family.prefix + path), RequestHead(), json.dumps(body).encode())
     wanted = Obligations(max_output_tokens=50, strip_tools=frozenset({"shell"}), model="other")
     expected, names = obliged(family, real, wanted)
     found, named = described(replace(real, raw=b"", body=None), wanted)

@@ -10,7 +10,7 @@ from subprocess import PIPE
 import httpx
 import pytest
 
-from gateway.demo.demonstration import Demo, Step
+from gateway.demo.demonstration import Demo, DemoStep
 
 from .processes import COMMAND, environment
 
@@ -61,6 +61,6 @@ def test_a_step_that_fails_is_shown_and_counted() -> None:
         raise RuntimeError("out of order\nindeed")
 
     demo = Demo(lambda line: None, lambda ok, text: shown.append((ok, text)))
-    assert not demo._do(Step("something", broken))
-    assert demo._do(Step("something else", lambda: "fine"))
+    assert not demo._do(DemoStep("something", broken))
+    assert demo._do(DemoStep("something else", lambda: "fine"))
     assert shown == [(False, "something: RuntimeError: out of order indeed"), (True, "something else: fine")]

@@ -26,7 +26,7 @@ from gateway.dataplane.phases import Admitted, Carried, Judged, Observed, Readin
 from gateway.dataplane.relay import Relay
 from gateway.errors import Denied
 from gateway.outbound.client import Outgoing
-from gateway.outbound.connection import Answer
+from gateway.outbound.connection import UpstreamAnswer
 from tests.rigs.dataplane.large_bodies import MEBIBYTE, image
 from tests.rigs.dataplane.requests import DONE, HELLO
 from tests.rigs.dataplane.resilience import add, ask, hang, reset, route
@@ -37,7 +37,7 @@ Run = Callable[..., None]
 Kind = Callable[[], Awaitable[None]]
 
 # Everything that a call is held by while it is in progress.
-OF_CALLS = (Request, Observed, Admitted, Reading, Judged, Carried, Relay, Answer, Outgoing, SpooledBody, Denied)
+OF_CALLS = (Request, Observed, Admitted, Reading, Judged, Carried, Relay, UpstreamAnswer, Outgoing, SpooledBody, Denied)
 ROUNDS = 3
 # Some memory differs from one moment to the next, such as the log's last batch; here it is spread over all calls.
 BYTES_PER_CALL = 256

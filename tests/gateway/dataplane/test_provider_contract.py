@@ -19,9 +19,9 @@ from gateway.upstream.providers.base import (
     AnswerHead,
     Edits,
     Endpoint,
-    Head,
     Lifetime,
     Provider,
+    RequestHead,
     Route,
     Sent,
     call_of,
@@ -31,7 +31,7 @@ from gateway.upstream.providers.base import (
 )
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.rejections import Rejection
-from gateway.upstream.taps import Event, EventTap, Report, Tap, nothing
+from gateway.upstream.taps import Event, EventTap, ProviderReport, Tap, nothing
 from tests.gateway.dataplane.conftest import Gateway, Start, answer, stream
 from tests.rigs.dataplane.obligations import put_into_force
 
@@ -40,7 +40,7 @@ _POST = Route("POST", "/rpc", "tools", "json", further=(LIST, CALL))
 _LISTEN = Route("GET", "/rpc", "tools.listen", "none", lifetime=Lifetime(first_byte=60.0, idle=60.0, total=60.0))
 
 
-def show(event: bytes, report: Report) -> Event:
+def show(event: bytes, report: ProviderReport) -> Event:
     return Event.PERHAPS_LAST
 
 
@@ -51,7 +51,7 @@ class Tools(Provider):
     prefix = ""
     routes: Sequence[Route] = (_POST, _LISTEN)
 
-    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
+    def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         if endpoint.route is _LISTEN:
             return call_of(endpoint, head, self.name, raw, None)
         body = members.body(raw, frozenset({"method", "name"}), {}, frozenset())

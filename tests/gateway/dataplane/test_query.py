@@ -6,7 +6,7 @@ import pytest
 
 from gateway.dataplane import preconditions
 from gateway.errors import Denied
-from gateway.upstream.providers.base import Endpoint, Head, url_of
+from gateway.upstream.providers.base import Endpoint, RequestHead, url_of
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import routes_of
 
@@ -42,7 +42,7 @@ def test_the_provider_gets_the_list(path: str) -> None:
     provider = PROVIDERS["openai"]
     found = routes_of(provider).find("GET", path)
     assert found is not None
-    head = Head(preconditions.query(b"include%5B%5D=a.b&include%5B%5D=c", found[0].query))
+    head = RequestHead(preconditions.query(b"include%5B%5D=a.b&include%5B%5D=c", found[0].query))
     call = provider.read(Endpoint("x", found[0], path, found[1]), head, b"")
     sent = provider.prepare(call, "http://x/v1", None, {})
     assert str(sent.url) == f"http://x{path}?include%5B%5D=a.b&include%5B%5D=c"

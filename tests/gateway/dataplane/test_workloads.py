@@ -147,7 +147,7 @@ def test_an_issuer_elsewhere_names_no_place_on_this_machine(
     issuer: str, jwks_url: str, url: str, wanted: str | None
 ) -> None:
     """Its discovery document is no operator's word."""
-    registered = workload.Issuer("iss_1", ORG, "one", issuer, "aud", jwks_url, "", reach=ANYWHERE)
+    registered = workload.WorkloadIssuer("iss_1", ORG, "one", issuer, "aud", jwks_url, "", reach=ANYWHERE)
     assert issuer_keys.reach_of(registered, url) == wanted
     # An operator of one organization has no word in this.
     assert issuer_keys.reach_of(registered._replace(reach=PUBLIC), url) in (None, PUBLIC)

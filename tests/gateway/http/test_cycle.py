@@ -48,7 +48,9 @@ def exchanges(*applications: Application, method: bytes = b"GET", more: bytes = 
 
         listener = server.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        serving = asyncio.create_task(server.serve(application, listener, SETTINGS, server.Limits.of(SETTINGS), stop))
+        serving = asyncio.create_task(
+            server.serve(application, listener, SETTINGS, server.ConnectionLimits.of(SETTINGS), stop)
+        )
         got = []
         for _ in applications:
             reader, writer = await asyncio.open_connection(*listener.getsockname())

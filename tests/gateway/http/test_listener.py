@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from gateway.http import listener, tls
-from gateway.http.connection import Limits
+from gateway.http.connection import ConnectionLimits
 from gateway.settings import Settings
 from tests.gateway.dataplane.authority import Authority
 
@@ -53,7 +53,7 @@ async def serving(app: Application) -> AsyncIterator[tuple[str, int]]:
     opened = listener.listen("127.0.0.1", 0)
     address = opened.getsockname()
     stop = asyncio.Event()
-    task = asyncio.create_task(listener.serve(app, opened, SETTINGS, Limits.of(SETTINGS), stop))
+    task = asyncio.create_task(listener.serve(app, opened, SETTINGS, ConnectionLimits.of(SETTINGS), stop))
     try:
         yield address
     finally:
@@ -158,7 +158,7 @@ def test_handshakes_that_do_not_end_count_for_their_address(tmp_path: Path) -> N
     async def main() -> None:
         listening = listener.listen("127.0.0.1", 0)
         stop = asyncio.Event()
-        limits = Limits.of(settings, refused.append)
+        limits = ConnectionLimits.of(settings, refused.append)
         task = asyncio.create_task(listener.serve(short, listening, settings, limits, stop, tls=tls.context(settings)))
         try:
             await attack(listening.getsockname())

@@ -13,7 +13,7 @@ from gateway.identity import jose, persons, tokens
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.persons import Person
 from gateway.identity.tokens import Token
-from gateway.identity.workload import Issuer, Rule
+from gateway.identity.workload import Rule, WorkloadIssuer
 from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import Signer
 from tests.rigs.identity.tokens import keys, link, token
@@ -23,10 +23,10 @@ __all__ = ["keys"]
 SIGNER = Signer(Ed25519PrivateKey.generate(), "EdDSA", "k")
 NOW = 1_000_000
 CLAIMS = {"iss": "https://x.example", "aud": "app", "sub": "00u1", "iat": NOW - 10, "exp": NOW + 600}
-ISSUER = Issuer("iss_1", "default", "idp", "https://x.example", "app", "", "", "persons", "id_token", 3600)
+ISSUER = WorkloadIssuer("iss_1", "default", "idp", "https://x.example", "app", "", "", "persons", "id_token", 3600)
 
 
-def verified(issuer: Issuer = ISSUER, kind: str = "jwt", typ: str = "JWT", **changed: Any) -> str:
+def verified(issuer: WorkloadIssuer = ISSUER, kind: str = "jwt", typ: str = "JWT", **changed: Any) -> str:
     """The subject of a token with these claims, or why it is refused; a claim that is None is left out."""
     key = jose.public_key(
         {"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": corpus.text(SIGNER.key.public_key().public_bytes_raw())}
@@ -79,7 +79,7 @@ ACCESS = ISSUER._replace(accepts="access_token")
     ],
 )
 def test_what_a_person_s_token_must_be(
-    issuer: Issuer, kind: str, typ: str, changed: dict[str, Any], found: str
+    issuer: WorkloadIssuer, kind: str, typ: str, changed: dict[str, Any], found: str
 ) -> None:
     assert verified(issuer, kind, typ, **changed) == found
 

@@ -15,7 +15,7 @@ from gateway.identity import jose, token_keys, token_scope, tokens, workload
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.token_keys import TokenKeys
-from gateway.identity.workload import Issuer, Rule
+from gateway.identity.workload import Rule, WorkloadIssuer
 from tests.gateway.corpus import tokens as corpus
 from tests.gateway.corpus.tokens import WRONG_TIMES, Signer
 from tests.rigs.identity.tokens import keys, link, token  # noqa: F401  # fixtures among them
@@ -151,7 +151,7 @@ def test_a_clock_may_be_a_little_ahead() -> None:
         {"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": corpus.text(key.key.public_key().public_bytes_raw())}
     )
     assert public is not None
-    issuer = Issuer("iss_1", "default", "ci", "https://x.example", "gateway", "", "")
+    issuer = WorkloadIssuer("iss_1", "default", "ci", "https://x.example", "gateway", "", "")
     now = 1_000_000
     claims = {"iss": issuer.issuer, "aud": "gateway", "sub": "s", "exp": now + 60}
     for name, value, valid in (("nbf", now + 29, True), ("nbf", now + 31, False), ("iat", now + 31, False)):

@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from gateway.errors import Denied
-from gateway.identity.workload import Issuer
+from gateway.identity.workload import WorkloadIssuer
 from gateway.outbound.addresses import ANYWHERE, PUBLIC, is_inside_name
 from gateway.outbound.client import NotConnectedError, Outgoing, UpstreamClient
 from gateway.tokens.issuer_keys import IssuerKeys
@@ -87,14 +87,14 @@ async def test_a_connection_for_one_reach_does_not_serve_another() -> None:
 
 
 def test_keys_of_a_tenants_issuer_come_from_outside() -> None:
-    async def fault(issuer: Issuer) -> str:
+    async def fault(issuer: WorkloadIssuer) -> str:
         with pytest.raises(Denied) as denied:
             await IssuerKeys().of(issuer, None)
         return denied.value.detail
 
     with listening() as (port, server):
         for host in (*INSIDE, NOWHERE):
-            issuer = Issuer("iss_1", "default", "ci", f"https://{host}:{port}", "aud", "", "", reach=PUBLIC)
+            issuer = WorkloadIssuer("iss_1", "default", "ci", f"https://{host}:{port}", "aud", "", "", reach=PUBLIC)
             assert "public address" in asyncio.run(fault(issuer)), host
         assert nobody_came(server)
 

@@ -16,7 +16,7 @@ from gateway.dataplane.obliged import obliged
 from gateway.policy.authorization import Authorization
 from gateway.policy.obligations import HEADERS, NOTHING
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.base import Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def read(body: dict[str, Any], provider: str = "openai", action: str = "chat.com
     route = next(route for route in speaker.routes if route.action == action)
     path = "/v1" + route.path.replace("{model}", "gpt-4o")
     params = {"model": "gpt-4o"} if "{model}" in route.path else {}
-    return speaker.read(Endpoint(provider, route, path, params), Head(), strict_json.dump(body) if body else b"")
+    return speaker.read(Endpoint(provider, route, path, params), RequestHead(), strict_json.dump(body) if body else b"")
 
 
 def chat(**members: Any) -> Call:

@@ -12,7 +12,7 @@ from gateway.data_directory import DataDirectory
 from gateway.dataplane.outages import Outage, Scope
 from gateway.processes import findings, status
 from gateway.processes.creation import create
-from gateway.processes.status import Facts, Log, Logs, Process
+from gateway.processes.status import Facts, Logs, LogStatus, Process
 from gateway.processes.version import version
 from gateway.registry.database import Registry
 from gateway.registry.inventory import AgentState, Tenant
@@ -81,7 +81,7 @@ def test_a_log_that_is_not_signed_in_time(
     age: int, running: bool, expected: int, facts: Facts, settings: Settings
 ) -> None:
     """It is signed every ten seconds while the gateway runs; of a stopped one it is enough that it is stopped."""
-    logs = Logs([Log("default", 12, 7, facts.now_ns - age * SECOND)])
+    logs = Logs([LogStatus("default", 12, 7, facts.now_ns - age * SECOND)])
     process = UP if running else Process(running=False)
     found = said(replace(facts, logs=logs, process=process), settings)
     assert [message for _, message in found if "signed" in message] == [

@@ -14,12 +14,12 @@ from gateway.errors import GatewayError
 from gateway.registry.secret_keys import vault_rotation
 from gateway.secrets import key_source, vault
 from gateway.secrets.key_source import KeySource
-from gateway.secrets.vault import Place, Vault, identity
+from gateway.secrets.vault import SealedPlace, Vault, identity
 from gateway.settings import load_settings
 from tests.gateway.conftest import ACTOR, Home
 from tests.rigs.registry.vault_rotation import ALL, content_key, fill, secrets
 
-PLACE = Place("default", "openai", "ups_1", 1)
+PLACE = SealedPlace("default", "openai", "ups_1", 1)
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 
 

@@ -12,17 +12,17 @@ from gateway.errors import GatewayError
 from gateway.registry.port import UpstreamRow
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstreams.changes import add_upstream
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import SealedPlace, Vault
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 VAULT = Vault(bytes(range(32)))
-PLACE = Place("default", "openai", "ups_1", 1)
+PLACE = SealedPlace("default", "openai", "ups_1", 1)
 
 parts = st.text(st.characters(codec="utf-8", exclude_characters="|"), max_size=20)
-places = st.builds(Place, parts, parts, parts, st.integers(0, 1000))
+places = st.builds(SealedPlace, parts, parts, parts, st.integers(0, 1000))
 
 
-def refusal(sealed: bytes, place: Place = PLACE, vault: Vault = VAULT) -> str:
+def refusal(sealed: bytes, place: SealedPlace = PLACE, vault: Vault = VAULT) -> str:
     with pytest.raises(GatewayError) as caught:
         vault.open(sealed, place)
     assert caught.value.code == "secret_unreadable"
@@ -30,7 +30,7 @@ def refusal(sealed: bytes, place: Place = PLACE, vault: Vault = VAULT) -> str:
 
 
 @given(secret=st.text(st.characters(codec="utf-8")), place=places)
-def test_open_undoes_seal(secret: str, place: Place) -> None:
+def test_open_undoes_seal(secret: str, place: SealedPlace) -> None:
     sealed = VAULT.seal(secret, place)
     assert VAULT.open(sealed, place) == secret
     assert len(secret) < 4 or secret.encode() not in sealed
@@ -38,7 +38,7 @@ def test_open_undoes_seal(secret: str, place: Place) -> None:
 
 
 @given(place=places, other=places)
-def test_it_opens_in_no_other_place(place: Place, other: Place) -> None:
+def test_it_opens_in_no_other_place(place: SealedPlace, other: SealedPlace) -> None:
     sealed = VAULT.seal("sk-secret", place)
     if other != place:
         assert "belongs to another row" in refusal(sealed, other)
@@ -54,7 +54,7 @@ def test_it_opens_in_no_other_place(place: Place, other: Place) -> None:
     ],
     ids=lambda place: "|".join(map(str, place)),
 )
-def test_each_part_of_the_place_counts(other: Place) -> None:
+def test_each_part_of_the_place_counts(other: SealedPlace) -> None:
     assert "belongs to another row" in refusal(VAULT.seal("sk-secret", PLACE), other)
 
 
@@ -108,8 +108,8 @@ def add(home: Home, name: str, secret: str, **more: object) -> None:
     )
 
 
-def place_of(row: UpstreamRow) -> Place:
-    return Place(row.organization, row.provider, row.id, row.version)
+def place_of(row: UpstreamRow) -> SealedPlace:
+    return SealedPlace(row.organization, row.provider, row.id, row.version)
 
 
 def test_a_ciphertext_moved_to_another_row_does_not_open(home: Home) -> None:

@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.registry.models import Agent, Upstream
 from gateway.registry.secret_keys import vault_rotation
 from gateway.secrets.key_source import retired
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import SealedPlace, Vault
 from gateway.storage import secret_files
 from tests.gateway.conftest import ACTOR, ORG, Home
 from tests.rigs.registry.vault_rotation import ALL, UPSTREAMS, add, content_key, fill, secrets
@@ -95,7 +95,7 @@ def test_a_secret_that_no_key_opens_is_named_and_left(home: Home) -> None:
     with home.registry.write() as session:
         broken = session.get(Upstream, _id(home, "up-0"))
         assert broken is not None
-        broken.secret = other.seal("sk-lost", Place(ORG, "openai", broken.id, broken.version))
+        broken.secret = other.seal("sk-lost", SealedPlace(ORG, "openai", broken.id, broken.version))
     done = rotate(home)
     assert (done.sealed["upstreams"], done.unreadable) == (UPSTREAMS - 1, [_id(home, "up-0")])
     assert retired(home.data.keys) == []
@@ -135,7 +135,7 @@ def secrets_of(home: Home, name: str) -> str:
         row = session.get(Upstream, _id(home, name))
         assert row is not None
         assert row.secret is not None
-        return Vault.load(home.data.keys).open(row.secret, Place(ORG, "openai", row.id, row.version))
+        return Vault.load(home.data.keys).open(row.secret, SealedPlace(ORG, "openai", row.id, row.version))
 
 
 def _id(home: Home, name: str) -> str:

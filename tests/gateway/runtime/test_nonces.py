@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Denied, GatewayError
-from gateway.runtime.nonces import KEEP_SECONDS, Nonces
+from gateway.runtime.nonces import KEEP_SECONDS, UsedNonces
 from gateway.runtime.store import RuntimeStore
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Nonces]:
+def opened(path: Path) -> Iterator[UsedNonces]:
     with closing(RuntimeStore(path)) as store:
-        yield Nonces(store)
+        yield UsedNonces(store)
 
 
 def test_two_workers_share_what_was_used(tmp_path: Path) -> None:
     path = tmp_path / "runtime.db"
 
-    async def use(nonces: Nonces, nonce: str, key: str = "key_1") -> bool:
+    async def use(nonces: UsedNonces, nonce: str, key: str = "key_1") -> bool:
         return await nonces.use(key, nonce, 1000)
 
     async def test() -> None:

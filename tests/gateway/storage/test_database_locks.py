@@ -71,7 +71,7 @@ def write(data: DataDirectory) -> None:
     writer = AuditWriter(data, boot="boot_a", deployment="test")
     with closing(Registry.open(data)) as registry:
         create_organization(registry, actor=ACTOR, name="acme")
-    with signer.Signer(data) as each:
+    with signer.HeadSigner(data) as each:
         each.sign_all(writer)
     recovery.recover(writer, ())
     writer.close()

@@ -13,7 +13,7 @@ import uvloop
 from yarl import URL
 
 from gateway.outbound.addresses import ANYWHERE
-from gateway.outbound.client import Answer, Outgoing, UpstreamClient
+from gateway.outbound.client import Outgoing, UpstreamAnswer, UpstreamClient
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -119,7 +119,7 @@ def outgoing(port: int, method: str = "POST", body: Any = b"{}", path: str = "/v
 def nothing() -> None: ...
 
 
-async def fetch(client: UpstreamClient, request: Outgoing, *, head_only: bool = False) -> tuple[Answer, bytes]:
+async def fetch(client: UpstreamClient, request: Outgoing, *, head_only: bool = False) -> tuple[UpstreamAnswer, bytes]:
     answer = await client.send(request, nothing, ANYWHERE)
     assert not head_only, f"a head with status {answer.status} was not refused"
     try:

@@ -13,7 +13,7 @@ import pytest
 from gateway.call import Call, Reference, Tool, Usage
 from gateway.errors import REASONS, Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
 from tests.rigs.upstream.sent import sent_to, tap_of
@@ -26,8 +26,8 @@ USER = {"role": "user", "content": "hello"}
 PLAIN = {"model": "claude-sonnet-4-6", "max_tokens": 1000, "messages": [USER]}
 
 
-def read(head: Head | None = None, **given: Any) -> Call:
-    return PROVIDER.read(MESSAGES, head or Head(), strict_json.dump(PLAIN | given))
+def read(head: RequestHead | None = None, **given: Any) -> Call:
+    return PROVIDER.read(MESSAGES, head or RequestHead(), strict_json.dump(PLAIN | given))
 
 
 def in_message(*blocks: Any, role: str = "user") -> Any:
@@ -112,7 +112,7 @@ def test_system_prompts_in_order() -> None:
 
 
 def test_features_that_a_header_switches_on() -> None:
-    head = Head({"beta": "true"}, {"anthropic-beta": "files-api-2025-04-14, mcp-client-2025-11-20"})
+    head = RequestHead({"beta": "true"}, {"anthropic-beta": "files-api-2025-04-14, mcp-client-2025-11-20"})
     found = read(head)
     assert found.betas == ("files-api-2025-04-14", "mcp-client-2025-11-20")
     outgoing = PROVIDER.prepare(found, "https://a.example/v1", "s3cret", head.headers)
@@ -130,7 +130,7 @@ def test_features_that_a_header_switches_on() -> None:
 )
 def test_headers_that_cannot_be_judged(headers: dict[str, str]) -> None:
     with pytest.raises(Denied) as caught:
-        read(Head({}, headers))
+        read(RequestHead({}, headers))
     assert caught.value.code == "bad_request"
 
 
@@ -204,13 +204,13 @@ def test_edits(given: dict[str, Any], edits: Edits, wanted: dict[str, Any] | Non
     changed, made = PROVIDER.edit(before, edits)
     assert made == names
     assert changed.body == (before.body if wanted is None else PLAIN | wanted)
-    assert PROVIDER.read(MESSAGES, Head(), changed.raw) == changed
+    assert PROVIDER.read(MESSAGES, RequestHead(), changed.raw) == changed
     assert PROVIDER.edit(changed, edits) == (changed, ())
 
 
 def test_counting_tokens_is_not_capped() -> None:
     body = {"model": "claude-sonnet-4-6", "messages": [USER]}
-    found = PROVIDER.read(COUNT, Head(), strict_json.dump(body))
+    found = PROVIDER.read(COUNT, RequestHead(), strict_json.dump(body))
     assert found.action == "messages.count_tokens"
     assert PROVIDER.edit(found, Edits(max_output_tokens=100)) == (found, ())
     tap = tap_of(PROVIDER, COUNT, b"application/json", (), stores=False)
@@ -220,12 +220,12 @@ def test_counting_tokens_is_not_capped() -> None:
 
 
 def test_models() -> None:
-    listed = PROVIDER.read(MODELS, Head({"limit": "20"}), b"")
+    listed = PROVIDER.read(MODELS, RequestHead({"limit": "20"}), b"")
     assert (listed.action, listed.model, listed.models) == ("models.list", None, ())
     outgoing = PROVIDER.prepare(listed, "https://a.example/v1", None, {"anthropic-version": "2024-01-01"})
     assert (outgoing.method, str(outgoing.url)) == ("GET", "https://a.example/v1/models?limit=20")
     assert outgoing.headers == {"anthropic-version": "2024-01-01"}
-    named = PROVIDER.read(Endpoint("a", MODEL.route, "/v1/models/m", {"model": "m"}), Head(), b"")
+    named = PROVIDER.read(Endpoint("a", MODEL.route, "/v1/models/m", {"model": "m"}), RequestHead(), b"")
     assert (named.action, named.model, named.models) == ("models.retrieve", "m", ("m",))
 
 
@@ -300,7 +300,7 @@ def test_errors_have_the_shape_of_anthropic(code: str) -> None:
 
 def test_an_upload() -> None:
     request = httpx.Request("POST", "http://x", files={"file": ("a.txt", b"hello", "text/plain")})
-    head = Head(headers={"anthropic-beta": "files-api-2025-04-14"}, content_type=request.headers["content-type"])
+    head = RequestHead(headers={"anthropic-beta": "files-api-2025-04-14"}, content_type=request.headers["content-type"])
     call = PROVIDER.read(ENDPOINTS["files.create"], head, request.read())
     assert (call.action, call.stores, call.modalities) == ("files.create", True, ("file",))
     assert call.betas == ("files-api-2025-04-14",)
@@ -312,7 +312,7 @@ def test_an_upload() -> None:
 @pytest.mark.parametrize("action", ["files.retrieve", "files.content", "files.delete"])
 def test_a_file_is_its_uploader_s(action: str) -> None:
     endpoint = replace(ENDPOINTS[action], params={"file_id": "file_1"})
-    assert PROVIDER.read(endpoint, Head(), b"").references == (Reference("file", "file_1"),)
+    assert PROVIDER.read(endpoint, RequestHead(), b"").references == (Reference("file", "file_1"),)
 
 
 def test_only_an_upload_creates_a_file() -> None:

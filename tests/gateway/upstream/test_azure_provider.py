@@ -10,18 +10,18 @@ import pytest
 from gateway.call import Call, Reference
 from gateway.errors import Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import routes_of
 from tests.rigs.upstream.sent import tap_of
 
 PROVIDER = PROVIDERS["azure"]
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
-DATED = Head({"api-version": "2024-10-21"})
+DATED = RequestHead({"api-version": "2024-10-21"})
 OLD, NEW = "/openai/deployments/gpt-4o/chat/completions", "/openai/v1/chat/completions"
 
 
-def read(path: str, head: Head, body: dict[str, Any] | None, method: str = "POST") -> Call:
+def read(path: str, head: RequestHead, body: dict[str, Any] | None, method: str = "POST") -> Call:
     found = routes_of(PROVIDER).find(method, path)
     assert found is not None
     raw = b"" if body is None else strict_json.dump(body)
@@ -90,13 +90,13 @@ def test_no_other_model_is_named(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize("version", [None, "", "latest", "2024", "2024-10-21-beta", "2024-10-21x"])
 def test_a_deployment_needs_a_version(version: str | None) -> None:
     with pytest.raises(Denied) as caught:
-        read(OLD, Head({} if version is None else {"api-version": version}), CHAT)
+        read(OLD, RequestHead({} if version is None else {"api-version": version}), CHAT)
     assert "must have an `api-version`" in caught.value.text
 
 
 @pytest.mark.parametrize("version", [None, "v1", "preview", "latest"])
 def test_the_new_paths(version: str | None) -> None:
-    head = Head({} if version is None else {"api-version": version})
+    head = RequestHead({} if version is None else {"api-version": version})
     assert read(NEW, head, CHAT | {"model": "my-deployment"}).model == "my-deployment"
     response = read("/openai/v1/responses/resp_1", head, None, "GET")
     assert response.references == (Reference("response", "resp_1"),)
@@ -117,10 +117,10 @@ def test_responses_of_older_clients() -> None:
     ("path", "head", "url"),
     [
         (OLD, DATED, f"https://r.openai.azure.com{OLD}?api-version=2024-10-21"),
-        (NEW, Head(), f"https://r.openai.azure.com{NEW}"),
+        (NEW, RequestHead(), f"https://r.openai.azure.com{NEW}"),
     ],
 )
-def test_what_goes_upstream(path: str, head: Head, url: str) -> None:
+def test_what_goes_upstream(path: str, head: RequestHead, url: str) -> None:
     sent = PROVIDER.prepare(read(path, head, CHAT | {"model": "gpt-4o"}), "https://r.openai.azure.com", "secret", {})
     assert str(sent.url) == url
     assert sent.headers == {"Content-Type": "application/json", "api-key": "secret"}
@@ -150,7 +150,7 @@ def test_a_model_that_cannot_stand_in_a_path() -> None:
 
 
 def test_another_model_under_the_new_paths() -> None:
-    changed, names = PROVIDER.edit(read(NEW, Head(), CHAT | {"model": "a"}), Edits(model="b"))
+    changed, names = PROVIDER.edit(read(NEW, RequestHead(), CHAT | {"model": "a"}), Edits(model="b"))
     assert (names, changed.model, changed.path) == (("model",), "b", NEW)
 
 
@@ -168,7 +168,7 @@ def test_a_form_goes_to_the_deployment_and_stays_as_it_is() -> None:
         path = "/openai/deployments/whisper/audio/transcriptions"
         found = routes_of(PROVIDER).find("POST", path)
         assert found is not None
-        head = Head(DATED.query, content_type=request.headers["content-type"])
+        head = RequestHead(DATED.query, content_type=request.headers["content-type"])
         call = PROVIDER.read(Endpoint("a", found[0], path, found[1]), head, request.read())
         assert (call.model, call.action) == ("whisper", "audio.transcriptions")
         changed, names = PROVIDER.edit(call, Edits(model="other"))

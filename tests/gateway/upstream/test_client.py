@@ -20,7 +20,7 @@ from gateway.body import SpooledBody
 from gateway.errors import Denied
 from gateway.outbound import connection as connection_module
 from gateway.outbound.addresses import ANYWHERE
-from gateway.outbound.client import Answer, NotConnectedError, Outgoing, UpstreamClient
+from gateway.outbound.client import NotConnectedError, Outgoing, UpstreamAnswer, UpstreamClient
 from tests.gateway.dataplane.authority import Authority, Pair
 
 from .raw_upstream import OK, Upstream, fetch, nothing, outgoing, run, saying
@@ -325,7 +325,7 @@ def test_nothing_of_a_call_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """However it ends: nothing waits for the garbage collector."""
     seen: list[weakref.ref[Any]] = []
 
-    class Watched(Answer):
+    class Watched(UpstreamAnswer):
         __slots__ = ("__weakref__",)
 
         def __init__(self, *arguments: Any) -> None:
@@ -336,7 +336,7 @@ def test_nothing_of_a_call_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     class Connection(connection_module.UpstreamConnection):
         """One that can be referred to weakly."""
 
-    monkeypatch.setattr(connection_module, "Answer", Watched)
+    monkeypatch.setattr(connection_module, "UpstreamAnswer", Watched)
     monkeypatch.setattr("gateway.outbound.pool.UpstreamConnection", Connection)
 
     async def test(upstream: Upstream, client: UpstreamClient) -> None:

@@ -12,7 +12,7 @@ import pytest
 from gateway.call import Call, Reference, Tool, Usage
 from gateway.errors import REASONS, Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
 from gateway.upstream.routes import routes_of
@@ -34,8 +34,8 @@ def endpoint(verb: str = "generateContent", model: str = FLASH, root: str = "/v1
 GENERATE, STREAM = endpoint(), endpoint("streamGenerateContent")
 
 
-def read(at: Endpoint = GENERATE, head: Head | None = None, **given: Any) -> Call:
-    return PROVIDER.read(at, head or Head(), strict_json.dump(PLAIN | given))
+def read(at: Endpoint = GENERATE, head: RequestHead | None = None, **given: Any) -> Call:
+    return PROVIDER.read(at, head or RequestHead(), strict_json.dump(PLAIN | given))
 
 
 def parts(*given: Any) -> Any:
@@ -52,13 +52,13 @@ def test_a_plain_call() -> None:
 
 @pytest.mark.parametrize("query", [{}, {"alt": "sse"}, {"alt": "json"}])
 def test_a_stream_is_named_by_its_path(query: dict[str, str]) -> None:
-    found = read(STREAM, Head(query))
+    found = read(STREAM, RequestHead(query))
     assert (found.action, found.stream, found.query) == ("generate_content", True, query)
 
 
 def test_another_form_of_answer_is_refused() -> None:
     with pytest.raises(Denied) as caught:
-        read(STREAM, Head({"alt": "proto"}))
+        read(STREAM, RequestHead({"alt": "proto"}))
     assert "`alt` must be `sse`" in caught.value.text
 
 
@@ -226,7 +226,7 @@ def test_models_are_listed_and_looked_up() -> None:
     for path, model in [("/v1beta/models", None), ("/v1/models/" + FLASH, FLASH)]:
         found = routes_of(PROVIDER).find("GET", path)
         assert found is not None
-        call = PROVIDER.read(Endpoint("g", found[0], path, found[1]), Head(), b"")
+        call = PROVIDER.read(Endpoint("g", found[0], path, found[1]), RequestHead(), b"")
         assert (call.model, call.body) == (model, None)
         assert call.action == ("models.list" if model is None else "models.retrieve")
         assert PROVIDER.edit(call, Edits(max_output_tokens=1)) == (call, ())
@@ -234,7 +234,7 @@ def test_models_are_listed_and_looked_up() -> None:
 
 def test_the_counting_of_tokens() -> None:
     whole = {"model": "models/" + FLASH, **PLAIN, "tools": [{"googleSearch": {}}], "systemInstruction": USER}
-    found = PROVIDER.read(endpoint("countTokens"), Head(), strict_json.dump({"generateContentRequest": whole}))
+    found = PROVIDER.read(endpoint("countTokens"), RequestHead(), strict_json.dump({"generateContentRequest": whole}))
     assert found.action == "generate_content.count_tokens"
     assert (found.tools, found.messages, len(found.system_prompts)) == ((Tool("googleSearch", ""),), 1, 1)
     assert read(endpoint("countTokens")).messages == 1
@@ -244,22 +244,24 @@ def test_the_counting_of_tokens() -> None:
         ({"generateContentRequest": {"generate_content_request": whole}}, "must not hold another one"),
     ]:
         with pytest.raises(Denied) as caught:
-            PROVIDER.read(endpoint("countTokens"), Head(), strict_json.dump(given))
+            PROVIDER.read(endpoint("countTokens"), RequestHead(), strict_json.dump(given))
         assert says in caught.value.text
 
 
 def test_embeddings() -> None:
     one = {"model": "models/" + FLASH, "content": {"parts": [{"inlineData": {"mimeType": "image/png"}}]}}
-    found = PROVIDER.read(endpoint("embedContent"), Head(), strict_json.dump(one))
+    found = PROVIDER.read(endpoint("embedContent"), RequestHead(), strict_json.dump(one))
     assert (found.action, found.model, found.modalities, found.messages) == ("embed_content", FLASH, ("image",), 0)
     several = {"requests": [one, {"content": {"parts": [FILE]}}]}
-    found = PROVIDER.read(endpoint("batchEmbedContents"), Head(), strict_json.dump(several))
+    found = PROVIDER.read(endpoint("batchEmbedContents"), RequestHead(), strict_json.dump(several))
     assert (found.action, found.modalities, found.references) == (
         "embed_content.batch", ("image", "video"), (FILE_REFERENCE,),
     )  # fmt: skip
     with pytest.raises(Denied) as caught:
         PROVIDER.read(
-            endpoint("batchEmbedContents"), Head(), strict_json.dump({"requests": [one, {"model": "models/other"}]})
+            endpoint("batchEmbedContents"),
+            RequestHead(),
+            strict_json.dump({"requests": [one, {"model": "models/other"}]}),
         )
     assert "as in the path" in caught.value.text
 
@@ -314,7 +316,7 @@ def test_edits(given: dict[str, Any], edits: Edits, expected: dict[str, Any] | N
         return
     assert changed.body == PLAIN | expected
     assert len(names) == 1
-    assert PROVIDER.read(GENERATE, Head(), changed.raw) == changed
+    assert PROVIDER.read(GENERATE, RequestHead(), changed.raw) == changed
 
 
 @pytest.mark.parametrize("root", ["/v1beta", "/v1", "/v1beta1/publishers/google"])
@@ -323,7 +325,7 @@ def test_another_model(root: str, named: dict[str, str]) -> None:
     call = read(endpoint(root=root), **named)
     changed, names = PROVIDER.edit(call, Edits(model="gemini-2.5-pro"))
     assert names == ("model",)
-    assert changed == PROVIDER.read(endpoint(model="gemini-2.5-pro", root=root), Head(), changed.raw)
+    assert changed == PROVIDER.read(endpoint(model="gemini-2.5-pro", root=root), RequestHead(), changed.raw)
     assert (changed.raw == call.raw) == (not named)
     sent = PROVIDER.prepare(changed, "https://g.example", "secret", {})
     assert str(sent.url) == f"https://g.example{root}/models/gemini-2.5-pro:generateContent"
@@ -332,10 +334,10 @@ def test_another_model(root: str, named: dict[str, str]) -> None:
 @pytest.mark.parametrize("root", ["/v1beta", "/v1beta1/publishers/google"])
 def test_another_model_in_a_batch(root: str) -> None:
     raw = strict_json.dump({"requests": [{"model": "models/" + FLASH, "content": {}}, {"content": {}}]})
-    asked = PROVIDER.read(endpoint("batchEmbedContents", root=root), Head(), raw)
+    asked = PROVIDER.read(endpoint("batchEmbedContents", root=root), RequestHead(), raw)
     changed, _ = PROVIDER.edit(asked, Edits(model="other"))
     assert changed.body == {"requests": [{"model": "models/other", "content": {}}, {"content": {}}]}
-    assert changed == PROVIDER.read(endpoint("batchEmbedContents", "other", root=root), Head(), changed.raw)
+    assert changed == PROVIDER.read(endpoint("batchEmbedContents", "other", root=root), RequestHead(), changed.raw)
 
 
 def test_a_model_that_cannot_stand_in_a_path() -> None:
@@ -344,7 +346,7 @@ def test_a_model_that_cannot_stand_in_a_path() -> None:
 
 
 def test_what_goes_upstream() -> None:
-    sent = PROVIDER.prepare(read(STREAM, Head({"alt": "sse"})), "https://g.example", "secret", {"accept": "*/*"})
+    sent = PROVIDER.prepare(read(STREAM, RequestHead({"alt": "sse"})), "https://g.example", "secret", {"accept": "*/*"})
     assert str(sent.url) == f"https://g.example/v1beta/models/{FLASH}:streamGenerateContent?alt=sse"
     assert sent.headers == {"accept": "*/*", "Content-Type": "application/json", "x-goog-api-key": "secret"}
 

@@ -16,7 +16,7 @@ import pytest
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import routes_of
 
@@ -149,7 +149,7 @@ def judged(call: Call) -> dict[str, Any]:
 def read(path: str, raw: bytes) -> Call:
     found = routes_of(PROVIDER).find("POST", path)
     assert found is not None
-    return PROVIDER.read(Endpoint("g", found[0], path, found[1]), Head(), raw)
+    return PROVIDER.read(Endpoint("g", found[0], path, found[1]), RequestHead(), raw)
 
 
 @pytest.mark.parametrize("round_", range(4))

@@ -12,7 +12,7 @@ import yaml
 from gateway.call import Call
 from gateway.errors import Denied, GatewayError
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, RequestHead
 from gateway.upstream.providers.http import api, openapi
 from gateway.upstream.providers.http.provider import Http
 from gateway.upstream.providers.http.provider import provider as provider_of
@@ -70,7 +70,7 @@ TABLE = RouteTable([Destination("ups_1", "default", "crm", PROVIDER, "https://cr
 
 def read(method: str, path: str, body: Any = None, *, query: dict[str, str] | None = None, **headers: str) -> Call:
     endpoint = TABLE.resolve("default", target(method, path.encode())).endpoint
-    return PROVIDER.read(endpoint, Head(query or {}, headers), b"" if body is None else strict_json.dump(body))
+    return PROVIDER.read(endpoint, RequestHead(query or {}, headers), b"" if body is None else strict_json.dump(body))
 
 
 def test_what_a_document_says() -> None:
@@ -246,7 +246,7 @@ components:
 def search(body: dict[str, Any]) -> Call:
     stored = api.load(api.dump(openapi.read(NESTED.encode())))
     route = Http("x", stored).routes[0]
-    return Http("x", stored).read(Endpoint("x", route, "/search"), Head(), strict_json.dump(body))
+    return Http("x", stored).read(Endpoint("x", route, "/search"), RequestHead(), strict_json.dump(body))
 
 
 def test_declared_members_are_known_at_any_depth() -> None:
@@ -289,7 +289,7 @@ def test_a_client_never_writes_the_header_of_a_credential(header: str) -> None:
     )
     old = Http("x", stored)
     sent = {"x-token": "mine", "accept": "*/*"}
-    call = old.read(Endpoint("x", old.routes[0], "/a"), Head(headers=sent), b"")
+    call = old.read(Endpoint("x", old.routes[0], "/a"), RequestHead(headers=sent), b"")
     assert old.prepare(call, "https://x.example", "s3cret", sent).headers == {"accept": "*/*", "X-Token": "s3cret"}
 
 

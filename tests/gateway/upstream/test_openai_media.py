@@ -11,7 +11,7 @@ import pytest
 from gateway.call import Call, Reference, Usage
 from gateway.errors import Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
 from gateway.upstream.routes import routes_of
@@ -30,12 +30,12 @@ def endpoint(method: str, path: str) -> Endpoint:
 
 
 def json(path: str, method: str = "POST", /, **given: Any) -> Call:
-    return PROVIDER.read(endpoint(method, path), Head(), strict_json.dump(given))
+    return PROVIDER.read(endpoint(method, path), RequestHead(), strict_json.dump(given))
 
 
 def form(path: str, /, files: Any, **fields: Any) -> Call:
     request = httpx.Request("POST", "http://x", data=fields, files=files)
-    head = Head(content_type=request.headers["content-type"])
+    head = RequestHead(content_type=request.headers["content-type"])
     return PROVIDER.read(endpoint("POST", path), head, request.read())
 
 
@@ -141,7 +141,7 @@ def test_what_is_no_call_is_refused(path: str, given: dict[str, Any]) -> None:
 def test_a_model_in_json_can_be_changed_and_one_in_a_form_cannot() -> None:
     changed, names = PROVIDER.edit(json("/audio/speech", model="tts", input="x"), Edits(model="tts-2"))
     assert (changed.model, names) == ("tts-2", ("model",))
-    assert PROVIDER.read(endpoint("POST", "/audio/speech"), Head(), changed.raw) == changed
+    assert PROVIDER.read(endpoint("POST", "/audio/speech"), RequestHead(), changed.raw) == changed
     call = form("/audio/transcriptions", {"file": PNG}, model="whisper-1")
     assert PROVIDER.edit(call, Edits(model="other", max_output_tokens=1, report_usage=True)) == (call, ())
 
@@ -260,7 +260,7 @@ BATCH = Reference("file_batch", "vsfb_1")
     ],
 )
 def test_what_a_path_names(method: str, path: str, action: str, references: list[Reference]) -> None:
-    call = PROVIDER.read(endpoint(method, path), Head(), b"")
+    call = PROVIDER.read(endpoint(method, path), RequestHead(), b"")
     assert (call.action, list(call.references), call.stores, call.body) == (action, references, False, None)
 
 

@@ -14,7 +14,7 @@ import rfc8785
 from gateway.call import Call, Reference, Tool
 from gateway.errors import REASONS, Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
+from gateway.upstream.providers.base import Edits, Endpoint, Provider, RequestHead
 from gateway.upstream.providers.openai.answers import read_usage
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.rigs.upstream.sent import sent_to
@@ -28,7 +28,7 @@ USER = {"role": "user", "content": "hello"}
 
 
 def call(body: Any, endpoint: Endpoint = CHAT, provider: Provider = PROVIDER) -> Call:
-    return provider.read(endpoint, Head(), strict_json.dump(body))
+    return provider.read(endpoint, RequestHead(), strict_json.dump(body))
 
 
 def chat(**members: Any) -> Call:
@@ -44,17 +44,17 @@ def test_a_plain_call() -> None:
 
 
 def test_the_list_of_models_has_no_body() -> None:
-    found = PROVIDER.read(MODELS, Head(), b"")
+    found = PROVIDER.read(MODELS, RequestHead(), b"")
     assert (found.action, found.body, found.raw, found.model, found.models) == ("models.list", None, b"", None, ())
 
 
 def test_a_model_is_named_in_the_path() -> None:
     endpoint = Endpoint("openai", MODEL.route, "/v1/models/gpt-4o", {"model": "gpt-4o"})
-    found = PROVIDER.read(endpoint, Head(), b"")
+    found = PROVIDER.read(endpoint, RequestHead(), b"")
     assert (found.action, found.model, found.models) == ("models.retrieve", "gpt-4o", ("gpt-4o",))
     assert found.params == {"model": "gpt-4o"}
     with pytest.raises(Denied, match="malformed"):
-        PROVIDER.read(Endpoint("openai", MODEL.route, "/v1/models/aig_sk_x", {"model": "aig_sk_x"}), Head(), b"")
+        PROVIDER.read(Endpoint("openai", MODEL.route, "/v1/models/aig_sk_x", {"model": "aig_sk_x"}), RequestHead(), b"")
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_capping_the_output(provider: Provider, given: dict[str, Any], cap: int,
     assert (capped.body, edits) == (plain | wanted, ("max_output_tokens",))
     # A capped call is a fixed point, and the bytes that are sent say the same.
     assert provider.edit(capped, Edits(max_output_tokens=cap)) == (capped, ())
-    assert provider.read(CHAT, Head(), capped.raw) == capped
+    assert provider.read(CHAT, RequestHead(), capped.raw) == capped
     assert capped.max_output_tokens is not None
     assert capped.max_output_tokens <= cap
 
@@ -458,7 +458,7 @@ def test_asking_for_usage(given: dict[str, Any], options: dict[str, Any] | None)
     assert edits == ("stream_options.include_usage",)
     assert asked.body is not None
     assert asked.body["stream_options"] == options
-    assert PROVIDER.read(CHAT, Head(), asked.raw) == asked
+    assert PROVIDER.read(CHAT, RequestHead(), asked.raw) == asked
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
@@ -492,7 +492,7 @@ def test_stripping_tools(given: dict[str, Any], unwanted: set[str], wanted: dict
         return
     assert edits == ("strip_tools",)
     assert stripped.body == {"model": "gpt-4o", "messages": [USER], **wanted}
-    assert PROVIDER.read(CHAT, Head(), stripped.raw) == stripped
+    assert PROVIDER.read(CHAT, RequestHead(), stripped.raw) == stripped
     assert PROVIDER.edit(stripped, Edits(strip_tools=frozenset(unwanted))) == (stripped, ())
 
 
@@ -502,7 +502,7 @@ def test_another_model() -> None:
     changed, edits = PROVIDER.edit(before, Edits(model="gpt-4o-mini"))
     assert edits == ("model",)
     assert (changed.model, changed.models) == ("gpt-4o-mini", ("gpt-4o-mini",))
-    assert PROVIDER.read(CHAT, Head(), changed.raw) == changed
+    assert PROVIDER.read(CHAT, RequestHead(), changed.raw) == changed
     assert PROVIDER.edit(changed, Edits(model="gpt-4o-mini")) == (changed, ())
 
 
@@ -538,7 +538,7 @@ def test_what_goes_upstream() -> None:
     assert "s3cret" not in repr(outgoing)
     assert outgoing.take_body() == chat().raw
     assert outgoing.take_body() == b""
-    listed = PROVIDER.prepare(PROVIDER.read(MODELS, Head(), b""), "https://api.example/v1", None, {})
+    listed = PROVIDER.prepare(PROVIDER.read(MODELS, RequestHead(), b""), "https://api.example/v1", None, {})
     assert (listed.method, str(listed.url), listed.headers) == ("GET", "https://api.example/v1/models", {})
 
 

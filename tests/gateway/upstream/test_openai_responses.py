@@ -10,7 +10,7 @@ import pytest
 from gateway.call import Call, Reference, Tool, Usage
 from gateway.errors import Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head
+from gateway.upstream.providers.base import Edits, Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
 from tests.rigs.upstream.sent import sent_to, tap_of
@@ -24,11 +24,11 @@ QUESTION = {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "w",
 
 
 def read(endpoint: Endpoint = RESPONSES, **given: Any) -> Call:
-    return PROVIDER.read(endpoint, Head(), strict_json.dump(PLAIN | given))
+    return PROVIDER.read(endpoint, RequestHead(), strict_json.dump(PLAIN | given))
 
 
 def call(action: str, **given: Any) -> Call:
-    return PROVIDER.read(ENDPOINTS[action], Head(), strict_json.dump(given))
+    return PROVIDER.read(ENDPOINTS[action], RequestHead(), strict_json.dump(given))
 
 
 def test_a_plain_call() -> None:
@@ -140,7 +140,7 @@ def test_references(given: dict[str, Any], references: list[tuple[str, str]]) ->
 def test_the_routes_of_a_response_refer_to_it() -> None:
     for action in ("responses.retrieve", "responses.delete", "responses.cancel", "responses.input_items"):
         endpoint = Endpoint("openai", ENDPOINTS[action].route, "/v1/responses/resp_1", {"response_id": "resp_1"})
-        found = PROVIDER.read(endpoint, Head(), b"")
+        found = PROVIDER.read(endpoint, RequestHead(), b"")
         assert (found.action, found.references) == (action, (Reference("response", "resp_1"),))
 
 
@@ -242,7 +242,7 @@ def test_edits(given: dict[str, Any], edits: Edits, wanted: dict[str, Any] | Non
     changed, made = PROVIDER.edit(before, edits)
     assert made == names
     assert changed.body == (before.body if wanted is None else PLAIN | wanted)
-    assert PROVIDER.read(RESPONSES, Head(), changed.raw) == changed
+    assert PROVIDER.read(RESPONSES, RequestHead(), changed.raw) == changed
     assert PROVIDER.edit(changed, edits) == (changed, ())
 
 
@@ -330,7 +330,7 @@ def test_older_completions_report_usage_in_streams_when_asked() -> None:
     found = call("completions", model="m", prompt="a", stream=True)
     changed, names = PROVIDER.edit(found, Edits(report_usage=True))
     assert names == ("stream_options.include_usage",)
-    assert PROVIDER.read(ENDPOINTS["completions"], Head(), changed.raw) == changed
+    assert PROVIDER.read(ENDPOINTS["completions"], RequestHead(), changed.raw) == changed
 
 
 @pytest.mark.parametrize("action", ["embeddings", "completions"])

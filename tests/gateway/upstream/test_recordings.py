@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.base import Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.recordings import all_recordings
 from tests.rigs.upstream.sent import tap_of
@@ -39,7 +39,7 @@ def test_every_request_is_a_call(recordings_dir: Path) -> None:
     for recorded in chats(recordings_dir, *SPEAKERS):
         body = recorded["request"]
         raw = json.dumps(body).encode()
-        call = PROVIDER.read(CHAT, Head(), raw)
+        call = PROVIDER.read(CHAT, RequestHead(), raw)
         assert call.model == recorded["expect"]["model"], recorded["note"]
         assert call.messages == len(body["messages"])
         assert call.stream == bool(body.get("stream"))

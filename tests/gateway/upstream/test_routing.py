@@ -12,7 +12,7 @@ from gateway.registry import names
 from gateway.upstream.providers.openai.dialects import OPENAI
 from gateway.upstream.providers.openai.provider import OpenAI
 from gateway.upstream.providers.presets import PROVIDERS
-from gateway.upstream.routing import Choices, Destination, Member, Pool, RouteTable, target
+from gateway.upstream.routing import Choices, Destination, Pool, PoolMember, RouteTable, target
 
 
 def upstream(name: str, organization: str = "default", *, default: bool = False, fault: str = "") -> Destination:
@@ -242,7 +242,7 @@ def test_a_route_asks_groq_under_its_own_paths_only_where_no_other_member_has_th
     path = target("POST", b"/fast/openai/v1/chat/completions")
 
     def asked(*members: Destination) -> list[tuple[str, bool]]:
-        pool = Pool("default", "fast", False, tuple(Member(each.id, 1, 1) for each in members))
+        pool = Pool("default", "fast", False, tuple(PoolMember(each.id, 1, 1) for each in members))
         found = RouteTable([groq, azure], [pool]).resolve("default", path)
         assert isinstance(found, Choices)
         return [(match.destination.name, "api-version" in match.endpoint.route.query) for _, match in found.members]

@@ -18,7 +18,7 @@ import policy_engine as pe
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.policy.input import build_input
-from gateway.upstream.providers.base import Edits, Head
+from gateway.upstream.providers.base import Edits, RequestHead
 from gateway.upstream.providers.gemini.spelling import camel
 from gateway.upstream.providers.presets import PROVIDERS
 from tests.rigs.upstream.said import CONTENTS, PAGE, PLAIN, USER, documented, not_judged, read
@@ -252,7 +252,7 @@ def test_settings_have_bounds() -> None:
 
 
 def test_the_query_and_a_profile_are_settings() -> None:
-    head = Head({"beta": "true"}, {"anthropic-user-profile-id": "uprof_1"})
+    head = RequestHead({"beta": "true"}, {"anthropic-user-profile-id": "uprof_1"})
     call = read("anthropic", "messages", PLAIN["anthropic", "messages"], head)
     assert call.settings == {"beta": "true", "anthropic-user-profile-id": "uprof_1"}
     assert PROVIDERS["anthropic"].edit(call, Edits(max_output_tokens=1))[0].settings == call.settings

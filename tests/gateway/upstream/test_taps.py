@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.call import Reference, Usage
 from gateway.upstream import taps
-from gateway.upstream.providers.openai.answers import Answers, read_usage
+from gateway.upstream.providers.openai.answers import OpenAIAnswers, read_usage
 from gateway.upstream.taps import DocumentTap, EventTap, Tap
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -30,7 +30,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def events(*, hide_usage: bool = False, stores: bool = False) -> EventTap:
-    answers = Answers(stores=stores, hide_usage=hide_usage)
+    answers = OpenAIAnswers(stores=stores, hide_usage=hide_usage)
     return EventTap(answers.event, answers.silent)
 
 
@@ -82,7 +82,7 @@ def test_events_that_say_nothing_pass_together_as_they_do_one_by_one(
     pieces: list[bytes], sizes: list[int], hide_usage: bool
 ) -> None:
     chunks = cut(FIRST + b"".join(pieces), [10 * size for size in sizes])
-    together, single = events(hide_usage=hide_usage), EventTap(Answers(stores=False, hide_usage=hide_usage).event)
+    together, single = events(hide_usage=hide_usage), EventTap(OpenAIAnswers(stores=False, hide_usage=hide_usage).event)
     passed, one_by_one = run(together, chunks), run(single, chunks)
     assert b"".join(passed) == b"".join(one_by_one)
     assert passed[1].lstrip(b"\n") == one_by_one[1].lstrip(b"\n")
@@ -90,7 +90,7 @@ def test_events_that_say_nothing_pass_together_as_they_do_one_by_one(
 
 
 def test_a_byte_order_mark_before_a_document_is_skipped() -> None:
-    tap = DocumentTap(Answers(stores=False).document, expected=True)
+    tap = DocumentTap(OpenAIAnswers(stores=False).document, expected=True)
     body = b"\xef\xbb\xbf" + orjson.dumps({"model": "m", "usage": USAGE})
     sent, held = run(tap, [body[:2], body[2:]])
     assert sent + held == body
@@ -207,20 +207,20 @@ def test_a_document_whose_end_comes_as_a_surprise(body: bytes, sizes: list[int])
 
 
 def test_usage_of_a_document() -> None:
-    tap = DocumentTap(Answers(stores=False).document)
+    tap = DocumentTap(OpenAIAnswers(stores=False).document)
     run(tap, cut(orjson.dumps({"model": "m", "usage": USAGE}), [10, 10]))
     assert (tap.report.usage, tap.report.model) == (Usage(7, 3), "m")
 
 
 def test_an_empty_body() -> None:
-    tap = DocumentTap(Answers(stores=False).document)
+    tap = DocumentTap(OpenAIAnswers(stores=False).document)
     assert run(tap, []) == (b"", b"")
     assert tap.report.usage is None
 
 
 def test_a_huge_document_is_relayed_without_being_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taps, "MAX_DOCUMENT_BYTES", 100)
-    tap = DocumentTap(Answers(stores=False).document)
+    tap = DocumentTap(OpenAIAnswers(stores=False).document)
     body = orjson.dumps({"usage": USAGE, "pad": "x" * 200})
     before, after = run(tap, cut(body, [50] * 5))
     assert before + after == body
@@ -231,7 +231,7 @@ def test_a_document_of_very_many_values_is_relayed_unread(monkeypatch: pytest.Mo
     """Reading it would stop the event loop for seconds."""
     monkeypatch.setattr(taps, "MAX_VALUES", 100)
     body = orjson.dumps({"usage": USAGE, "pad": [[]] * 200})
-    tap = DocumentTap(Answers(stores=False).document, expected=True)
+    tap = DocumentTap(OpenAIAnswers(stores=False).document, expected=True)
     before, after = run(tap, cut(body, [50] * 5))
     assert before + after == body
     assert (tap.report.usage, tap.ended) == (None, True)
@@ -243,7 +243,7 @@ def test_a_document_of_very_many_values_is_relayed_unread(monkeypatch: pytest.Mo
 
 def test_a_document_that_was_cut_off() -> None:
     for body, expected, ended in ((b'{"a":', True, False), (b'{"a":', False, True), (b"[1]", True, True)):
-        tap = DocumentTap(Answers(stores=False).document, expected=expected)
+        tap = DocumentTap(OpenAIAnswers(stores=False).document, expected=expected)
         run(tap, [body])
         assert tap.ended == ended, body
 
@@ -255,7 +255,7 @@ def test_a_document_that_was_cut_off() -> None:
 def test_only_plain_ids_are_kept(identifier: object, kept: bool) -> None:
     """They are written into the log, whose entries have a size."""
     document = {"model": "m", "choices": [{"message": {"audio": {"id": identifier}}}]}
-    tap = DocumentTap(Answers(stores=False).document)
+    tap = DocumentTap(OpenAIAnswers(stores=False).document)
     run(tap, [orjson.dumps(document)])
     assert tap.report.created == ([Reference("audio", str(identifier))] if kept else [])
 

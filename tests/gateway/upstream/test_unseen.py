@@ -10,7 +10,7 @@ import pytest
 from gateway.call import Call, Reference, Tool
 from gateway.errors import Denied
 from gateway.upstream import strict_json
-from gateway.upstream.providers.base import Edits, Endpoint, Head, Provider
+from gateway.upstream.providers.base import Edits, Endpoint, Provider, RequestHead
 from gateway.upstream.providers.openai import switches
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.providers.prompts import digest
@@ -39,8 +39,8 @@ def endpoint(action: str) -> Endpoint:
     return Endpoint("u", route, "/v1" + route.path)
 
 
-def read(action: str, head: Head | None = None, **given: Any) -> Call:
-    return provider(action).read(endpoint(action), head or Head(), strict_json.dump(PLAIN[action] | given))
+def read(action: str, head: RequestHead | None = None, **given: Any) -> Call:
+    return provider(action).read(endpoint(action), head or RequestHead(), strict_json.dump(PLAIN[action] | given))
 
 
 def refused(action: str, **given: Any) -> str:
@@ -99,7 +99,7 @@ def test_what_switches_on_a_tool_is_one(given: dict[str, Any], tools: list[Tool]
         assert (changed, names) == (call, ())
     else:
         assert (changed.body, names) == (PLAIN["chat.completions"] | left, ("strip_tools",))
-        assert ROUTER.read(endpoint("chat.completions"), Head(), changed.raw) == changed
+        assert ROUTER.read(endpoint("chat.completions"), RequestHead(), changed.raw) == changed
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_the_limit_is_that_of_the_longest_attempt() -> None:
         "max_tokens": 50,
         "fallbacks": [{"model": "x", "max_tokens": 50}, {"model": "y"}],
     }
-    assert ANTHROPIC.read(endpoint("messages"), Head(), call.raw) == call
+    assert ANTHROPIC.read(endpoint("messages"), RequestHead(), call.raw) == call
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_another_model_is_the_only_one_that_answers(action: str, given: dict[str
     assert names == ("model",)
     assert call.models[0] == "n"
     assert set(call.models) <= {"n", *([given["moderation"]["model"]] if "moderation" in given else [])}
-    assert provider(action).read(endpoint(action), Head(), call.raw) == call
+    assert provider(action).read(endpoint(action), RequestHead(), call.raw) == call
     assert provider(action).edit(call, Edits(model="n")) == (call, ())
     assert given == before
 
@@ -343,19 +343,19 @@ def test_messages_that_are_kept(given: dict[str, Any], stores: bool) -> None:
 
 @pytest.mark.parametrize("action", ["chat.completions", "responses", "embeddings"])
 def test_features_of_openai_are_seen(action: str) -> None:
-    head = Head(headers={"openai-beta": "assistants=v2, responses_multi_agent=v1"})
+    head = RequestHead(headers={"openai-beta": "assistants=v2, responses_multi_agent=v1"})
     assert read(action, head).betas == ("assistants=v2", "responses_multi_agent=v1")
     with pytest.raises(Denied):
-        read(action, Head(headers={"openai-beta": "a b"}))
+        read(action, RequestHead(headers={"openai-beta": "a b"}))
 
 
 @pytest.mark.parametrize("value", ["True", "1", "", "yes", "true "])
 def test_a_stream_is_asked_for_in_one_way(value: str) -> None:
     route = next(each for each in OPENAI.routes if each.action == "responses.retrieve")
     target = Endpoint("u", route, "/v1/responses/resp_1", {"response_id": "resp_1"})
-    assert OPENAI.read(target, Head({"stream": "true"}), b"").stream is True
+    assert OPENAI.read(target, RequestHead({"stream": "true"}), b"").stream is True
     with pytest.raises(Denied):
-        OPENAI.read(target, Head({"stream": value}), b"")
+        OPENAI.read(target, RequestHead({"stream": value}), b"")
 
 
 @pytest.mark.parametrize(

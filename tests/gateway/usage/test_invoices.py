@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.usage.invoices import Charged, Difference, Place, differences, read
+from gateway.usage.invoices import Charged, InvoiceDifference, InvoiceUnit, differences, read
 
 # As OpenAI exports usage, and costs by line item; as Anthropic exports usage.
 OPENAI_USAGE = """\
@@ -27,28 +27,28 @@ usage_input_tokens_cache_write_5m,usage_input_tokens_cache_write_1h,usage_input_
 """
 
 
-def rows(text: str, month: str = "2026-11") -> dict[Place, Charged]:
+def rows(text: str, month: str = "2026-11") -> dict[InvoiceUnit, Charged]:
     return dict(read(text.encode(), "invoice.csv", month, str.lower).charged)
 
 
 def test_an_export_of_openais_usage() -> None:
-    assert rows(OPENAI_USAGE) == {Place("2026-11-01", "gpt-4o-2024-08-06"): Charged(4, 1010, 55)}
+    assert rows(OPENAI_USAGE) == {InvoiceUnit("2026-11-01", "gpt-4o-2024-08-06"): Charged(4, 1010, 55)}
     assert read(OPENAI_USAGE.encode(), "x", "2026-11", str).left_out == 1
 
 
 def test_an_export_of_openais_costs() -> None:
-    assert rows(OPENAI_COSTS) == {Place("2026-11-01", "gpt-4o-2024-08-06"): Charged(cost=3_075_000)}
+    assert rows(OPENAI_COSTS) == {InvoiceUnit("2026-11-01", "gpt-4o-2024-08-06"): Charged(cost=3_075_000)}
 
 
 def test_an_export_of_anthropics_usage() -> None:
-    place = Place("2026-11-01", "claude-sonnet-4-5-20250929")
+    place = InvoiceUnit("2026-11-01", "claude-sonnet-4-5-20250929")
     assert rows(ANTHROPIC_USAGE) == {place: Charged(None, 4123, 50)}
 
 
 def test_any_file_with_the_usual_names() -> None:
     text = '\ufeffDay;Model Name;Prompt Tokens;Total Cost\n2026-11-03;O1;"1,000";$1,234.50\n'
-    assert rows(text) == {Place("2026-11-03", "o1"): Charged(input=1000, cost=1_234_500_000_000)}
-    assert rows("model,cost\no1,1\nO1,2\n") == {Place("", "o1"): Charged(cost=3_000_000_000)}
+    assert rows(text) == {InvoiceUnit("2026-11-03", "o1"): Charged(input=1000, cost=1_234_500_000_000)}
+    assert rows("model,cost\no1,1\nO1,2\n") == {InvoiceUnit("", "o1"): Charged(cost=3_000_000_000)}
 
 
 @pytest.mark.parametrize(
@@ -73,15 +73,15 @@ def test_what_cannot_be_compared_is_refused(text: str, message: str) -> None:
 
 
 def test_what_does_not_match_is_listed() -> None:
-    day, other = Place("2026-11-01", "gpt-4o-2024-08-06"), Place("2026-11-02", "o1")
+    day, other = InvoiceUnit("2026-11-01", "gpt-4o-2024-08-06"), InvoiceUnit("2026-11-02", "o1")
     invoice = read(OPENAI_USAGE.encode(), "x", "2026-11", str)
     same = {day: Charged(4, 1010, 55, 99)}
     assert differences(invoice, same, 0) == []
     used = {day: Charged(4, 1000, 55, 99), other: Charged(1, 0, 7, 5)}
     assert differences(invoice, used, 0) == [
-        Difference(day, "input", 1010, 1000),
-        Difference(other, "requests", None, 1),
-        Difference(other, "output", None, 7),
+        InvoiceDifference(day, "input", 1010, 1000),
+        InvoiceDifference(other, "requests", None, 1),
+        InvoiceDifference(other, "output", None, 7),
     ]
     assert [each.used for each in differences(invoice, {}, 0)] == [None, None, None]
     costs = read(OPENAI_COSTS.encode(), "x", "2026-11", str)

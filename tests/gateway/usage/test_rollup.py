@@ -14,8 +14,8 @@ import pytest
 from gateway.audit import storage
 from gateway.usage import rollup
 from gateway.usage.rollup import NAME, Rollup, naive
-from gateway.usage.totals import ZERO, Counts
-from gateway.usage.usage_report import Question, answer, begin, label
+from gateway.usage.totals import ZERO, UsageCounts
+from gateway.usage.usage_report import UsageQuestion, answer, begin, label
 
 from .conftest import NS, Call, Log
 
@@ -52,9 +52,9 @@ def some_calls(dice: random.Random, number: int) -> list[Call]:
     ]
 
 
-def plain(db: sqlite3.Connection, question: Question) -> dict[tuple[str, ...], Counts]:
+def plain(db: sqlite3.Connection, question: UsageQuestion) -> dict[tuple[str, ...], UsageCounts]:
     """The same answer in the simplest way: second by second from the log."""
-    found: dict[tuple[str, ...], Counts] = {}
+    found: dict[tuple[str, ...], UsageCounts] = {}
     for time_ns in {time for (time,) in db.execute("SELECT time_ns FROM entry WHERE kind = 'completed'")}:
         if not question.since_ns <= time_ns < question.until_ns:
             continue
@@ -72,12 +72,12 @@ def plain(db: sqlite3.Connection, question: Question) -> dict[tuple[str, ...], C
 ZONES: list[tzinfo] = [UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata"), ZoneInfo("Australia/Lord_Howe")]
 
 
-def questions(dice: random.Random, number: int) -> Iterator[Question]:
+def questions(dice: random.Random, number: int) -> Iterator[UsageQuestion]:
     names = ["organization", "team", "agent", "upstream", "model", "response_model", "minute", "hour", "day", "month"]
     for _ in range(number):
         step = dice.choice((1, NS, 60 * NS, 3600 * NS, 86400 * NS))
         since, until = sorted(dice.randrange(0, DAYS * 86400 * NS + step, step) for _ in range(2))
-        yield Question(
+        yield UsageQuestion(
             START * NS + since,
             START * NS + until,
             dice.sample(names, dice.randint(0, 3)),
@@ -106,7 +106,7 @@ def test_sums_equal_a_plain_reading_at_any_time(log: Log, seed: int, monkeypatch
 
 
 def test_the_file_is_made_again_if_it_is_damaged_or_of_another_log(log: Log) -> None:
-    question = Question(0, 2**62, [], {})
+    question = UsageQuestion(0, 2**62, [], {})
     log.add(some_calls(random.Random(1), 20))
 
     def requests() -> int:
@@ -143,7 +143,7 @@ def test_without_a_place_for_the_file_the_answer_is_the_same(log: Log) -> None:
     log.add([Call(START * NS)])
     log.data.cache.write_text("not a directory")
     with sums(log) as (db, found):
-        assert [row.counts.requests for row in answer(Question(0, 2**62, [], {}), found, db)] == [1]
+        assert [row.counts.requests for row in answer(UsageQuestion(0, 2**62, [], {}), found, db)] == [1]
 
 
 def test_a_unit_begins_by_the_clock_on_the_wall() -> None:
@@ -167,12 +167,12 @@ def test_absurd_counts_of_one_organization_leave_the_sums_of_others_readable(log
     absurd = [Call(START * NS + number * 60 * NS, "acme", input=most, cost=most) for number in range(1100)]
     log.add([*absurd, Call((START + 70_000) * NS)])
     with sums(log) as (db, found):
-        rows = answer(Question(START * NS, (START + 86400) * NS, ["organization"], {}), found, db)
+        rows = answer(UsageQuestion(START * NS, (START + 86400) * NS, ["organization"], {}), found, db)
         assert [(*row.key, row.counts.input, row.counts.cost_nanousd) for row in rows] == [
             ("acme", 1100 * most, 1100 * most),
             ("default", 10, 1000),
         ]
     log.add([Call((START + 70_000) * NS, "acme", input=most) for _ in range(1100)])
     with sums(log) as (db, found):
-        in_one_minute = Question((START + 69_960) * NS, (START + 70_020) * NS, ["organization"], {})
+        in_one_minute = UsageQuestion((START + 69_960) * NS, (START + 70_020) * NS, ["organization"], {})
         assert [row.counts.input for row in answer(in_one_minute, found, db)] == [2**62, 10]

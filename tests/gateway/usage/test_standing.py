@@ -12,7 +12,7 @@ from gateway.audit import storage
 from gateway.audit.balance import MINUTE_NS, USED, VALUES, Balance
 from gateway.audit.balances import Key
 from gateway.data_directory import DataDirectory
-from gateway.usage.standing import Standing
+from gateway.usage.standing import StandingBalances
 
 MINUTE = 29_500_000  # 2026-02-02T06:40
 KEY: Key = ("acme", "agent:agt_1")
@@ -44,7 +44,7 @@ def log(tmp_path: Path) -> DataDirectory:
 
 @pytest.mark.parametrize("later", [0, 1, 25, 1440, 44_640])
 def test_the_usage_of_the_last_commit_in_this_window_and_in_later_ones(log: DataDirectory, later: int) -> None:
-    standing = Standing(log, lambda: {KEY: (SHOWN, time.monotonic())})
+    standing = StandingBalances(log, lambda: {KEY: (SHOWN, time.monotonic())})
     now = MINUTE + later
     assert standing.usage(*KEY, now * MINUTE_NS + 1) == document(SHOWN, now)
     standing.close()
@@ -54,7 +54,7 @@ def test_the_usage_of_the_last_commit_in_this_window_and_in_later_ones(log: Data
 def test_what_is_older_than_a_second_is_read_again(
     log: DataDirectory, shown: dict[Key, tuple[list[int], float]]
 ) -> None:
-    standing = Standing(log, lambda: shown)
+    standing = StandingBalances(log, lambda: shown)
     assert standing.usage(*KEY, MINUTE * MINUTE_NS) == document(STORED, MINUTE)
     assert standing.usage("acme", "agent:agt_2", MINUTE * MINUTE_NS) == document([0] * len(VALUES), MINUTE)
     standing.close()

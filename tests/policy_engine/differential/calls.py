@@ -13,7 +13,7 @@ from typing import Any
 
 from policy_engine import types
 from policy_engine.builtins import TABLE
-from policy_engine.types import ANY, BOOLEAN, NUMBER, STRING, Any_, Array, Object, Scalar, Type, unnamed
+from policy_engine.types import ANY, BOOLEAN, NUMBER, STRING, Any_, ArrayType, ObjectType, ScalarType, Type, unnamed
 from policy_engine.values import Set, Value
 from tests.oracle import rego_source
 from tests.policy_engine.differential.operands import OPERANDS, arguments
@@ -256,7 +256,7 @@ class Calls:
 def _sort(type_: Type) -> type:
     """A rough kind of type, to choose calls as operands."""
     type_ = unnamed(type_)
-    return type_.__class__ if not isinstance(type_, Scalar) else {NUMBER: int, STRING: str}.get(type_, bool)
+    return type_.__class__ if not isinstance(type_, ScalarType) else {NUMBER: int, STRING: str}.get(type_, bool)
 
 
 def _fits(value: Value, type_: Type) -> bool:
@@ -265,10 +265,10 @@ def _fits(value: Value, type_: Type) -> bool:
         return False
     if isinstance(type_, Any_):
         return not type_.of or any(_fits(value, member) for member in type_.of)
-    if isinstance(type_, Scalar):
+    if isinstance(type_, ScalarType):
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         return numeric if type_ == NUMBER else isinstance(value, {STRING: str, BOOLEAN: bool}.get(type_, type(None)))
-    return isinstance(value, {Array: list, Object: dict}.get(type_.__class__, Set))
+    return isinstance(value, {ArrayType: list, ObjectType: dict}.get(type_.__class__, Set))
 
 
 def _result(name: str) -> type:
@@ -279,7 +279,7 @@ def _result(name: str) -> type:
 
 RESULTS: dict[type, list[str]] = {
     sort: [name for name in NAMES if _result(name) in (sort, Any_)]
-    for sort in (int, str, bool, Array, Object, types.Set)
+    for sort in (int, str, bool, ArrayType, ObjectType, types.SetType)
 }
 RESULTS[Any_] = NAMES
 """The kind of a call's result → the builtins."""

@@ -11,7 +11,7 @@ from gateway.registry.operators import login_providers
 from gateway.registry.queries import find_agent, find_organization
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstreams.changes import add_upstream
-from gateway.secrets.vault import Place, Vault
+from gateway.secrets.vault import SealedPlace, Vault
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once
 
 UPSTREAMS = 5
@@ -80,7 +80,7 @@ def secrets(home: Home, vault: Vault) -> set[str]:
     finally:
         reader.close()
     return {
-        vault.open(row.secret, Place(row.organization, row.provider, row.id, row.version))
+        vault.open(row.secret, SealedPlace(row.organization, row.provider, row.id, row.version))
         for row in rows
         if row.secret is not None
     }

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from gateway.call import Call
-from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.base import Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "policies.md").read_text("utf-8")
 
 
-def read(provider: str, action: str, body: dict[str, Any], head: Head | None = None) -> Call:
+def read(provider: str, action: str, body: dict[str, Any], head: RequestHead | None = None) -> Call:
     family = PROVIDERS[provider]
     route = next(each for each in family.routes if each.action == action)
     params = dict.fromkeys(re.findall(r"\{(\w+)\}", route.path), "m")
     path = family.prefix + re.sub(r"\{(\w+)\}", "m", route.path)
     query = {"api-version": "2024-10-21"} if provider == "azure" else {}
-    return family.read(Endpoint("u", route, path, params), head or Head(query), json.dumps(body).encode())
+    return family.read(Endpoint("u", route, path, params), head or RequestHead(query), json.dumps(body).encode())
 
 
 USER = {"role": "user", "content": "hello"}

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from gateway.call import Call
-from gateway.upstream.providers.base import Endpoint, Head
+from gateway.upstream.providers.base import Endpoint, RequestHead
 from gateway.upstream.providers.presets import PROVIDERS
 
 
@@ -15,4 +15,4 @@ def read(name: str, action: str, body: dict[str, Any]) -> Call:
     route = next(each for each in provider.routes if each.action == action)
     params = {"model": "m"} if "{model}" in route.path else {}
     path = provider.prefix + route.path.replace("{model}", "m")
-    return provider.read(Endpoint("u", route, path, params), Head(), json.dumps(body).encode())
+    return provider.read(Endpoint("u", route, path, params), RequestHead(), json.dumps(body).encode())

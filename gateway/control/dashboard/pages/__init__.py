@@ -19,7 +19,7 @@ from gateway.control.dashboard.pages import (
     upstreams,
     usage,
 )
-from gateway.control.dashboard.shown import Page
+from gateway.control.dashboard.shown import ShownPage
 from gateway.control.problems import Problem
 
 _FILES: Final = (
@@ -36,11 +36,11 @@ _FILES: Final = (
     log,
     organization,
 )
-PAGES: Final[tuple[Page, ...]] = tuple(page for file in _FILES for page in file.PAGES)
+PAGES: Final[tuple[ShownPage, ...]] = tuple(page for file in _FILES for page in file.PAGES)
 _TABLE: Final = [(page.pattern, page) for page in PAGES]
 
 
-def find(target: str, changes: bool) -> tuple[Page, dict[str, str]]:
+def find(target: str, changes: bool) -> tuple[ShownPage, dict[str, str]]:
     """The page at a path as it was sent, and the names in the path. Each part is decoded by itself."""
     for pattern, page in _TABLE:
         if page.changes == changes and (found := pattern.fullmatch(target)) is not None:

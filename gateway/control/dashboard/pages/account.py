@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.shown import Found, Page, Redirect
+from gateway.control.dashboard.shown import Found, Redirect, ShownPage
 
 
 async def begin(view: View) -> Found:
@@ -17,6 +17,6 @@ async def log_out(view: View) -> Found:
 
 
 PAGES = [
-    Page("", begin, everywhere=True),
-    Page("logout", log_out, changes=True, everywhere=True),
+    ShownPage("", begin, everywhere=True),
+    ShownPage("logout", log_out, changes=True, everywhere=True),
 ]

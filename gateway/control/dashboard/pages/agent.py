@@ -11,7 +11,7 @@ from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Act, Field
 from gateway.control.dashboard.pages import decisions
 from gateway.control.dashboard.plots import Plot
-from gateway.control.dashboard.shown import Found, Page, Redirect, Shown
+from gateway.control.dashboard.shown import Found, Redirect, Shown, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line
 from gateway.control.problems import Problem
 
@@ -322,13 +322,13 @@ async def act_on_key(view: View) -> Found:
 
 
 PAGES = [
-    Page("agents/{agent}", overview),
-    Page("agents/{agent}/calls", calls),
-    Page("agents/{agent}/versions", versions),
-    Page("agents/{agent}/permissions", permissions),
-    Page("agents/{agent}/keys", new_key, changes=True),
-    Page("agents/{agent}/do/{verb}", ask),
-    Page("agents/{agent}/do/{verb}", act, changes=True),
-    Page("keys/{key}/{verb}", ask_key),
-    Page("keys/{key}/{verb}", act_on_key, changes=True),
+    ShownPage("agents/{agent}", overview),
+    ShownPage("agents/{agent}/calls", calls),
+    ShownPage("agents/{agent}/versions", versions),
+    ShownPage("agents/{agent}/permissions", permissions),
+    ShownPage("agents/{agent}/keys", new_key, changes=True),
+    ShownPage("agents/{agent}/do/{verb}", ask),
+    ShownPage("agents/{agent}/do/{verb}", act, changes=True),
+    ShownPage("keys/{key}/{verb}", ask_key),
+    ShownPage("keys/{key}/{verb}", act_on_key, changes=True),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.control.dashboard import forms, listing, tables
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Field
-from gateway.control.dashboard.shown import Found, Page, Shown
+from gateway.control.dashboard.shown import Found, Shown, ShownPage
 from gateway.control.dashboard.tables import Column, Table, options
 from gateway.control.problems import Problem
 
@@ -107,8 +107,8 @@ async def _beside(view: View, missing: list[dict[str, Any]], noun: str, body: di
 
 
 PAGES = [
-    Page("agents", listed),
-    Page("mine", mine),
-    Page("agents/new", form),
-    Page("agents/new", register, changes=True),
+    ShownPage("agents", listed),
+    ShownPage("mine", mine),
+    ShownPage("agents/new", form),
+    ShownPage("agents/new", register, changes=True),
 ]

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.control.dashboard import listing, tables
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Field
-from gateway.control.dashboard.shown import Found, Page, Redirect, Shown
+from gateway.control.dashboard.shown import Found, Redirect, Shown, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line, options
 from gateway.control.problems import Problem
 
@@ -72,8 +72,8 @@ async def say(view: View) -> Found:
 
 
 PAGES = [
-    Page("approvals", listed),
-    Page("approvals/{approval}", one),
-    Page("approvals/{approval}/look", look, changes=True),
-    Page("approvals/{approval}/say/{verb}", say, changes=True),
+    ShownPage("approvals", listed),
+    ShownPage("approvals/{approval}", one),
+    ShownPage("approvals/{approval}/look", look, changes=True),
+    ShownPage("approvals/{approval}/say/{verb}", say, changes=True),
 ]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway.control.dashboard import tables
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.shown import Found, Page, Shown
+from gateway.control.dashboard.shown import Found, Shown, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line, options
 from gateway.control.problems import Problem
 
@@ -123,7 +123,7 @@ async def _proof(view: View, identifier: str) -> Any:
 
 
 PAGES = [
-    Page("decisions", listed),
-    Page("decisions/live", live),
-    Page("decisions/{decision}", one),
+    ShownPage("decisions", listed),
+    ShownPage("decisions/live", live),
+    ShownPage("decisions/{decision}", one),
 ]

@@ -6,7 +6,7 @@ import asyncio
 
 from gateway.control.dashboard import traffic
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.shown import Found, Page, Shown
+from gateway.control.dashboard.shown import Found, Shown, ShownPage
 
 
 async def home(view: View) -> Found:
@@ -15,5 +15,5 @@ async def home(view: View) -> Found:
 
 
 PAGES = [
-    Page("", home),
+    ShownPage("", home),
 ]

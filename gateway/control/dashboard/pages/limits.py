@@ -9,7 +9,7 @@ from gateway.control.dashboard import forms, listing, tables
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Act, Field
 from gateway.control.dashboard.listing import Adding
-from gateway.control.dashboard.shown import Found, Page, Redirect
+from gateway.control.dashboard.shown import Found, Redirect, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line
 
 _NAMES = (
@@ -89,8 +89,8 @@ async def remove(view: View) -> Found:
 
 
 PAGES = [
-    Page("limits", listed),
-    Page("limits", set_limit, changes=True),
-    Page("limits/{limit}/remove", ask),
-    Page("limits/{limit}/remove", remove, changes=True),
+    ShownPage("limits", listed),
+    ShownPage("limits", set_limit, changes=True),
+    ShownPage("limits/{limit}/remove", ask),
+    ShownPage("limits/{limit}/remove", remove, changes=True),
 ]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from gateway.control.dashboard import listing, tables
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Field
-from gateway.control.dashboard.shown import Found, Page
+from gateway.control.dashboard.shown import Found, ShownPage
 from gateway.control.dashboard.tables import Column, Table, options
 from gateway.control.problems import Problem
 
@@ -89,5 +89,5 @@ async def listed(view: View) -> Found:
 
 
 PAGES = [
-    Page("log", listed),
+    ShownPage("log", listed),
 ]

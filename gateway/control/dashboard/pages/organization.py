@@ -10,7 +10,7 @@ from urllib.parse import quote
 from gateway.control.dashboard import listing, tables
 from gateway.control.dashboard.door import ROOT, View
 from gateway.control.dashboard.forms import Act, Field
-from gateway.control.dashboard.shown import Found, Page, Redirect
+from gateway.control.dashboard.shown import Found, Redirect, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line
 from gateway.control.problems import Problem
 
@@ -187,12 +187,12 @@ async def revoke_session(view: View) -> Found:
 
 
 PAGES = [
-    Page("organizations", choose, everywhere=True),
-    Page("organization", show),
-    Page("operators/{operator}", operator),
-    Page("sessions", sessions),
-    Page("sessions/{token}/revoke", ask_session),
-    Page("sessions/{token}/revoke", revoke_session, changes=True),
-    Page("tokens/{token}/revoke", ask_token),
-    Page("tokens/{token}/revoke", revoke_token, changes=True),
+    ShownPage("organizations", choose, everywhere=True),
+    ShownPage("organization", show),
+    ShownPage("operators/{operator}", operator),
+    ShownPage("sessions", sessions),
+    ShownPage("sessions/{token}/revoke", ask_session),
+    ShownPage("sessions/{token}/revoke", revoke_session, changes=True),
+    ShownPage("tokens/{token}/revoke", ask_token),
+    ShownPage("tokens/{token}/revoke", revoke_token, changes=True),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.control.dashboard import listing, tables
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.shown import Found, Page
+from gateway.control.dashboard.shown import Found, ShownPage
 from gateway.control.dashboard.tables import Column, Table
 
 
@@ -76,5 +76,5 @@ async def show(view: View) -> Found:
 
 
 PAGES = [
-    Page("policies", show),
+    ShownPage("policies", show),
 ]

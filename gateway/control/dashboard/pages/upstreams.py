@@ -8,7 +8,7 @@ import json
 from gateway.control.dashboard import listing, tables
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Act
-from gateway.control.dashboard.shown import Found, Page
+from gateway.control.dashboard.shown import Found, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line
 
 
@@ -85,7 +85,7 @@ async def check(view: View) -> Found:
 
 
 PAGES = [
-    Page("upstreams", listed),
-    Page("upstreams/{upstream}/check", ask),
-    Page("upstreams/{upstream}/check", check, changes=True),
+    ShownPage("upstreams", listed),
+    ShownPage("upstreams/{upstream}/check", ask),
+    ShownPage("upstreams/{upstream}/check", check, changes=True),
 ]

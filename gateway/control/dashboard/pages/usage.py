@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.control.dashboard import listing, traffic
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Field
-from gateway.control.dashboard.shown import Found, Page
+from gateway.control.dashboard.shown import Found, ShownPage
 from gateway.control.dashboard.tables import Column, Table, options
 
 _BY: Final = ("agent", "model", "agent,model", "team", "upstream", "provider", "day")
@@ -59,5 +59,5 @@ async def report(view: View) -> Found:
 
 
 PAGES = [
-    Page("usage", report),
+    ShownPage("usage", report),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.call import Usage
 from gateway.upstream import sse
 from gateway.upstream.providers.reported import check, count, keep, text, used
-from gateway.upstream.taps import Event, Report, json_object
+from gateway.upstream.taps import Event, ProviderReport, json_object
 
 _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _HOUR = "ephemeral_1h_input_tokens"  # in `cache_creation`
@@ -32,7 +32,7 @@ _SEARCH, _FETCH, _CONTAINER = "web_search", "web_fetch", "code_execution"
 _MARKS = (b"message_start", b"message_delta", b"message_stop", b"error", b"file_id", b"code_execution")
 
 
-class Answers:
+class AnthropicAnswers:
     """Reads the answers to one call. `reports`: the call generates something, so usage and model are reported.
 
     `stores`: the provider keeps the message, so that later calls can name it.
@@ -46,7 +46,7 @@ class Answers:
         # By the price, this is a tier; `service_tier` says whose capacity was used.
         self._speed = ""
 
-    def document(self, document: dict[str, Any], report: Report) -> None:
+    def document(self, document: dict[str, Any], report: ProviderReport) -> None:
         """Read an answer that is one document, or the message at the start of a stream."""
         if not self._reports:
             return
@@ -60,11 +60,11 @@ class Answers:
             self._block(block, report)
         self._read_usage(document.get("usage"), report)
 
-    def silent(self, events: bytes, report: Report) -> bool:
+    def silent(self, events: bytes, report: ProviderReport) -> bool:
         """True if nothing is read from any of these events, and none is the last one."""
         return not any(mark in events for mark in _MARKS)
 
-    def event(self, event: bytes, report: Report) -> Event:
+    def event(self, event: bytes, report: ProviderReport) -> Event:
         """Read one event of a stream. Its `event` line and its data say the same."""
         if self.silent(event, report):
             return Event.SHOW
@@ -86,26 +86,26 @@ class Answers:
             return Event.PERHAPS_LAST  # SDKs read no further
         return Event.SHOW
 
-    def _container(self, holder: object, report: Report) -> None:
+    def _container(self, holder: object, report: ProviderReport) -> None:
         container = holder.get("container") if isinstance(holder, dict) else None
         if isinstance(container, dict):
             keep(report, "container", container.get("id"))
 
-    def _block(self, block: object, report: Report) -> None:
+    def _block(self, block: object, report: ProviderReport) -> None:
         """A block of content: files, and whether code has run."""
         _read_files(block, report)
         if isinstance(block, dict) and block.get("type") == "server_tool_use" and text(block.get("name")) in _CODE:
             self._runs_code = True
             self._tools(report)
 
-    def _tools(self, report: Report) -> None:
+    def _tools(self, report: ProviderReport) -> None:
         """Code that has run is charged, unless the same answer has read the web."""
         if self._runs_code and not self._reads_web:
             report.tools[_CONTAINER] = 1
         else:
             report.tools.pop(_CONTAINER, None)
 
-    def _read_usage(self, usage: object, report: Report) -> None:
+    def _read_usage(self, usage: object, report: ProviderReport) -> None:
         """Later values win: a stream reports what it knows at its start, and all of it at its end."""
         if not isinstance(usage, dict):
             return
@@ -151,7 +151,7 @@ def _counts(usage: dict[str, Any]) -> dict[str, int]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _read_iterations(iterations: list[Any], report: Report) -> None:
+def _read_iterations(iterations: list[Any], report: ProviderReport) -> None:
     """The calls to models that one answer took, of which the numbers of the whole have some only."""
     if len(iterations) > _MOST_ITERATIONS:
         report.tools["iterations"] = len(iterations)  # a cost without some of them would be too low
@@ -173,7 +173,7 @@ def _read_iterations(iterations: list[Any], report: Report) -> None:
     report.further = tuple(further)
 
 
-def _read_files(block: object, report: Report) -> None:
+def _read_files(block: object, report: ProviderReport) -> None:
     """Files that code of the provider has written: later calls can name them."""
     waiting = [block]  # instead of recursion: what comes may be nested more deeply than calls can be
     while waiting:

@@ -11,15 +11,15 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call, Reference
 from gateway.upstream.providers import forms, settings
-from gateway.upstream.providers.base import Endpoint, Head, call_of
+from gateway.upstream.providers.base import Endpoint, RequestHead, call_of
 from gateway.upstream.providers.reported import keep
-from gateway.upstream.taps import Report
+from gateway.upstream.taps import ProviderReport
 
 UPLOAD, RETRIEVE, CONTENT, DELETE = "files.create", "files.retrieve", "files.content", "files.delete"
 ACTIONS = frozenset({UPLOAD, RETRIEVE, CONTENT, DELETE})
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
+def read(endpoint: Endpoint, head: RequestHead, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
     """The call in this request; `Denied` where it is none."""
     named = endpoint.params.get("file_id")
     body = form = None
@@ -37,6 +37,6 @@ def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], 
     return call_of(endpoint, head, provider, raw, body, betas=betas, settings=judged, **facts)
 
 
-def created(document: dict[str, Any], report: Report) -> None:
+def created(document: dict[str, Any], report: ProviderReport) -> None:
     """Read the answer to an upload."""
     keep(report, "file", document.get("id"))

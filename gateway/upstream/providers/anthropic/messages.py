@@ -16,7 +16,7 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, RequestHead, call_of
 from gateway.upstream.providers.prompts import digest
 
 CREATE = "messages"
@@ -87,7 +87,7 @@ _REFERENCES = frozenset({"mcp_tool_reference", "mcp_toolset_reference"})
 _TOOL_KINDS = frozenset({"custom", "function", _TOOLSET, "tool_reference", "tool_definition"}) | _REFERENCES
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
+def read(endpoint: Endpoint, head: RequestHead, provider: str, betas: tuple[str, ...], raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _CALL_NAMES, _UNSEEN, _THEIRS)
     facts = _facts(body, creates=endpoint.route.action == CREATE)

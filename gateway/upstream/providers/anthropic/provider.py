@@ -14,14 +14,14 @@ from gateway.errors import Denied
 from gateway.outbound.client import Outgoing
 from gateway.upstream.providers import members, settings
 from gateway.upstream.providers.anthropic import files, messages
-from gateway.upstream.providers.anthropic.answers import Answers
+from gateway.upstream.providers.anthropic.answers import AnthropicAnswers
 from gateway.upstream.providers.base import (
     USUAL_TIERS,
     AnswerHead,
     Edits,
     Endpoint,
-    Head,
     Provider,
+    RequestHead,
     Route,
     Sent,
     call_about_model,
@@ -66,7 +66,7 @@ class Anthropic(Provider):
     # Its priority tier is capacity that was bought before.
     usual_tiers = USUAL_TIERS | {"priority"}
 
-    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
+    def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         betas = _betas(head)
         if endpoint.route.action in files.ACTIONS:
             return files.read(endpoint, head, self.name, betas, raw)
@@ -87,7 +87,7 @@ class Anthropic(Provider):
             return DocumentTap(nothing, opaque=True)
         if sent.action in files.ACTIONS:
             return document_tap(head, files.created if sent.action == files.UPLOAD else nothing, opaque=True)
-        answers = Answers(reports=sent.action == messages.CREATE, stores=sent.stores)
+        answers = AnthropicAnswers(reports=sent.action == messages.CREATE, stores=sent.stores)
         if head.kind == b"text/event-stream":
             return EventTap(answers.event, answers.silent)
         return document_tap(head, answers.document)
@@ -111,7 +111,7 @@ def _error(denied: Denied) -> dict[str, object]:
     return {"type": "error", "error": {"type": kind, "message": denied.text, "code": denied.code, **facts}}
 
 
-def _betas(head: Head) -> tuple[str, ...]:
+def _betas(head: RequestHead) -> tuple[str, ...]:
     """The features that the client switches on, in order. Refuses a version that is no date."""
     if not _DATE.fullmatch(head.headers.get(_VERSION, _DEFAULT_VERSION)):
         members.refuse("`anthropic-version` must be a date")

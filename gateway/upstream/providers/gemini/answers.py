@@ -11,7 +11,7 @@ from typing import Any
 from gateway.call import Usage
 from gateway.upstream import sse
 from gateway.upstream.providers.reported import check, count, text, used
-from gateway.upstream.taps import Event, Report, json_object
+from gateway.upstream.taps import Event, ProviderReport, json_object
 
 _COUNTED = (
     *("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
@@ -37,7 +37,7 @@ _CHUNKS = "groundingChunks"
 _MOST_CANDIDATES = 1000
 
 
-class Answers:
+class GeminiAnswers:
     """Reads the answers to one call. `reports`: the call is billed, so its usage and model are reported."""
 
     def __init__(self, *, reports: bool) -> None:
@@ -48,7 +48,7 @@ class Answers:
         self._running: set[int] = set()
         self._blocked = False
 
-    def document(self, document: dict[str, Any], report: Report) -> None:
+    def document(self, document: dict[str, Any], report: ProviderReport) -> None:
         """Read an answer that is one document, or one part of a stream."""
         if document.get("error"):
             report.failed = True
@@ -64,7 +64,7 @@ class Answers:
         feedback = document.get("promptFeedback")
         self._blocked = self._blocked or (isinstance(feedback, dict) and bool(feedback.get("blockReason")))
 
-    def event(self, event: bytes, report: Report) -> Event:
+    def event(self, event: bytes, report: ProviderReport) -> Event:
         """Read one event of a stream."""
         document = json_object(sse.data_of(event))
         if document is None:
@@ -73,7 +73,7 @@ class Answers:
         complete = self._blocked or (bool(self._seen) and not self._running)
         return Event.PERHAPS_LAST if complete else Event.SHOW
 
-    def _grounding(self, metadata: object, report: Report) -> None:
+    def _grounding(self, metadata: object, report: ProviderReport) -> None:
         """The searches and maps of a candidate. A stream may repeat what is known, so the largest number counts."""
         if not isinstance(metadata, dict):
             return
@@ -84,7 +84,7 @@ class Answers:
         if any(isinstance(each, dict) and each.get("maps") is not None for each in _listed(metadata.get(_CHUNKS))):
             used(report, "google_maps", 1)
 
-    def _candidate(self, candidate: dict[str, Any], report: Report) -> None:
+    def _candidate(self, candidate: dict[str, Any], report: ProviderReport) -> None:
         if candidate.get("groundingMetadata"):
             self._grounding(candidate["groundingMetadata"], report)
         index = candidate.get("index")
@@ -96,7 +96,7 @@ class Answers:
         if candidate.get("finishReason") and len(self._seen) < _MOST_CANDIDATES:
             self._running.discard(index)
 
-    def _read_usage(self, usage: object, report: Report) -> None:
+    def _read_usage(self, usage: object, report: ProviderReport) -> None:
         """Later values win: each part of a stream reports what it knows."""
         if not isinstance(usage, dict):
             return

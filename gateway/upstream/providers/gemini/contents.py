@@ -23,7 +23,7 @@ _ROLES = frozenset({"user", "model", "function"})
 _MAX_DEPTH = 4  # of parts within parts: the result of a function may hold some
 
 
-class Contents:
+class GeminiContents:
     """Everything that the messages of one call bring."""
 
     def __init__(self) -> None:

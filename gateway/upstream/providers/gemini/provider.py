@@ -21,8 +21,8 @@ from gateway.upstream.providers.base import (
     AnswerHead,
     Edits,
     Endpoint,
-    Head,
     Provider,
+    RequestHead,
     Route,
     Sent,
     call_about_model,
@@ -31,7 +31,7 @@ from gateway.upstream.providers.base import (
     without_version,
 )
 from gateway.upstream.providers.gemini import requests
-from gateway.upstream.providers.gemini.answers import Answers
+from gateway.upstream.providers.gemini.answers import GeminiAnswers
 from gateway.upstream.providers.rejections import Rejection, Why, inner, text
 from gateway.upstream.taps import ArrayTap, EventTap, Tap
 
@@ -85,7 +85,7 @@ class Gemini(Provider):
     prefix = ""
     routes: Sequence[Route] = tuple(_routes())
 
-    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
+    def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         stream = endpoint.route.path.endswith(_STREAM)
         if head.query.get("alt", "json") not in ("json", "sse"):
             members.refuse("`alt` must be `sse`, `json` or absent")
@@ -100,7 +100,7 @@ class Gemini(Provider):
         return request_of(call, without_version(base_url, _VERSIONS), headers, ("x-goog-api-key", secret))
 
     def tap(self, sent: Sent, head: AnswerHead) -> Tap:
-        answers = Answers(reports=sent.action in (requests.GENERATE, requests.EMBED, requests.BATCH))
+        answers = GeminiAnswers(reports=sent.action in (requests.GENERATE, requests.EMBED, requests.BATCH))
         if head.kind == b"text/event-stream":
             return EventTap(answers.event)
         if sent.endpoint.route.path.endswith(_STREAM):

@@ -15,9 +15,9 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, RequestHead, call_of
 from gateway.upstream.providers.gemini import tools
-from gateway.upstream.providers.gemini.contents import Contents, modalities
+from gateway.upstream.providers.gemini.contents import GeminiContents, modalities
 from gateway.upstream.providers.gemini.spelling import Names, camel, check_unread, put, several, spelled
 
 GENERATE = "generate_content"
@@ -47,7 +47,7 @@ _EMBEDDING = Names("model", "content", "requests")
 _CONFIG = Names("maxOutputTokens", "candidateCount", "responseModalities", "routingConfig", "modelConfig")
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, *, stream: bool, raw: Body) -> Call:
+def read(endpoint: Endpoint, head: RequestHead, provider: str, *, stream: bool, raw: Body) -> Call:
     """The call in this body; refused where it is none."""
     body = members.parsed(raw)
     named = members.model(endpoint.params["model"], "the model in the path")
@@ -130,7 +130,7 @@ def _generation(action: str, named: str, body: dict[str, Any]) -> dict[str, Any]
         if "generateContentRequest" in request:
             members.refuse("`generateContentRequest` must not hold another one")
         _check_model(request, named)
-    contents, prompts = Contents(), []
+    contents, prompts = GeminiContents(), []
     contents.messages(request.get("contents"), "contents")
     if not contents.roles:
         members.refuse("`contents` must hold at least one content")
@@ -153,7 +153,7 @@ def _generation(action: str, named: str, body: dict[str, Any]) -> dict[str, Any]
 
 
 def _embedding(named: str, body: dict[str, Any]) -> dict[str, Any]:
-    contents = Contents()
+    contents = GeminiContents()
     for each in _embeddings(body):
         _check_model(each, named)
         if "content" in each:

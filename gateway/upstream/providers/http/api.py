@@ -27,7 +27,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """One request that the API knows. `body`: it takes a JSON object."""
 
     name: str
@@ -44,7 +44,7 @@ class Operation:
 class Api:
     """The content of an OpenAPI document. The credential goes into `header`, after `prefix`."""
 
-    operations: tuple[Operation, ...]
+    operations: tuple[ApiOperation, ...]
     header: str = "Authorization"
     prefix: str = "Bearer "
 
@@ -58,7 +58,8 @@ def load(text: str) -> Api:
     """The API that `dump` has written."""
     stored = orjson.loads(text)
     operations = tuple(
-        Operation(**{**each, "parameters": tuple(map(_parameter, each["parameters"]))}) for each in stored["operations"]
+        ApiOperation(**{**each, "parameters": tuple(map(_parameter, each["parameters"]))})
+        for each in stored["operations"]
     )
     return Api(operations, stored["header"], stored["prefix"])
 

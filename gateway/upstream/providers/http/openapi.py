@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from gateway.errors import GatewayError
-from gateway.upstream.providers.http.api import Api, Operation, Parameter
+from gateway.upstream.providers.http.api import Api, ApiOperation, Parameter
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_OPERATIONS = 5_000
@@ -152,7 +152,7 @@ class _Reader:
         if len(self.faults) >= _MAX_FAULTS:
             raise _bad(self.faults)
 
-    def operations(self) -> Iterator[Operation]:
+    def operations(self) -> Iterator[ApiOperation]:
         names: dict[str, str] = {}
         paths = self._object(self._document.get("paths"), "paths")
         for path, item in paths.items():
@@ -181,7 +181,7 @@ class _Reader:
 
     def _operation(
         self, name: str, where: str, method: str, path: str, shared: Mapping[str, Any], found: Mapping[str, Any]
-    ) -> Operation | None:
+    ) -> ApiOperation | None:
         if not _PATH.fullmatch(path):
             self._fault(f"{where}: the path may have letters, digits, `.`, `_`, `:`, `-` and {{parameters}}")
             return None
@@ -202,7 +202,7 @@ class _Reader:
         self._keep(len(parameters))
         if body is not None and method in ("get", "delete"):
             self._fault(f"{where}: a body has no meaning for this method")
-        return Operation(name, method.upper(), path, tuple(parameters), body is not None)
+        return ApiOperation(name, method.upper(), path, tuple(parameters), body is not None)
 
     def _parameter(self, value: object, where: str) -> Parameter | None:
         found = self._object(value, where)

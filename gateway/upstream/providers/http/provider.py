@@ -23,15 +23,15 @@ from gateway.upstream.providers.base import (
     AnswerHead,
     Edits,
     Endpoint,
-    Head,
     Provider,
+    RequestHead,
     Route,
     Sent,
     call_of,
     document_tap,
     request_of,
 )
-from gateway.upstream.providers.http.api import Api, Operation, load
+from gateway.upstream.providers.http.api import Api, ApiOperation, load
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.strict_json import shown
 from gateway.upstream.taps import Tap, nothing
@@ -52,7 +52,7 @@ class Http(Provider):
         self._operations = {f"{upstream}.{each.name}": each for each in api.operations}
         self.routes: Sequence[Route] = tuple(map(_route, self._operations, self._operations.values()))
 
-    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
+    def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         operation = self._operations[endpoint.route.action]
         body = _body(operation, raw) if operation.body else None
         values: dict[str, Any] = dict(endpoint.params)
@@ -108,7 +108,7 @@ def provider(upstream: str, specification: str) -> Http:
     return Http(upstream, load(specification))
 
 
-def _route(action: str, operation: Operation) -> Route:
+def _route(action: str, operation: ApiOperation) -> Route:
     return Route(
         method=operation.method,
         path=operation.path,
@@ -119,7 +119,7 @@ def _route(action: str, operation: Operation) -> Route:
     )
 
 
-def _body(operation: Operation, raw: Body) -> dict[str, Any]:
+def _body(operation: ApiOperation, raw: Body) -> dict[str, Any]:
     body = members.parsed(raw)
     declared = {each.name for each in operation.at("body")}
     for name in body:

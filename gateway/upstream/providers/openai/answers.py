@@ -8,7 +8,7 @@ from typing import Any
 from gateway.call import Usage
 from gateway.upstream import sse
 from gateway.upstream.providers.reported import check, count, keep, nanodollars, text, used
-from gateway.upstream.taps import Event, Report, json_object
+from gateway.upstream.taps import Event, ProviderReport, json_object
 
 _END = b"[DONE]"
 # Members of usage that count the searches that servers have made. Perplexity, xAI and OpenRouter have these names.
@@ -28,7 +28,7 @@ _DETAILS = ("prompt_tokens_details", "prompt_token_details")
 _SEARCHING = ("-search-preview", "-search-api")
 
 
-class Answers:
+class OpenAIAnswers:
     """Reads the answers to one call. `stores`: the call asked the provider to keep the completion.
 
     `hide_usage`: the gateway asked for the event that holds nothing but usage, and the client did not. `charges`: where
@@ -50,7 +50,7 @@ class Answers:
         self._caches = caches
         self._cache_names = frozenset({*caches, _CACHE_WRITE, _DETAILS[1]})
 
-    def document(self, document: dict[str, Any], report: Report) -> None:
+    def document(self, document: dict[str, Any], report: ProviderReport) -> None:
         """Read an answer that is one document, or one chunk of a stream."""
         if report.model is None:
             # Azure's first chunk has an empty one.
@@ -77,7 +77,7 @@ class Answers:
             return usage
         return _with_cache(usage, document["usage"], self._caches)
 
-    def silent(self, events: bytes, report: Report) -> bool:
+    def silent(self, events: bytes, report: ProviderReport) -> bool:
         """True if nothing is read from any of these events, and none is the last one."""
         # `find` is the quickest search.
         if report.model is None or events.find(b'"error"') >= 0 or events.find(b'"audio"') >= 0:
@@ -86,7 +86,7 @@ class Answers:
             return False
         return events.find(b'"usage"') < 0 or events.count(b'"usage"') == events.count(b'"usage":null')
 
-    def event(self, event: bytes, report: Report) -> Event:
+    def event(self, event: bytes, report: ProviderReport) -> Event:
         """Read one event of a stream."""
         if self.silent(event, report):
             return Event.SHOW
@@ -169,7 +169,7 @@ def _with_cache(usage: Usage, told: dict[str, Any], names: tuple[str, ...]) -> U
     return replace(usage, cached=cached, cache_write=written)
 
 
-def read_charge(usage: dict[str, Any], charges: tuple[str, int], report: Report) -> None:
+def read_charge(usage: dict[str, Any], charges: tuple[str, int], report: ProviderReport) -> None:
     """The charge that the server reports. With a key of one's own, a router's provider charges beside it."""
     name, per_dollar = charges
     charged = nanodollars(usage.get(name), per_dollar)
@@ -180,7 +180,7 @@ def read_charge(usage: dict[str, Any], charges: tuple[str, int], report: Report)
     report.charged = charged
 
 
-def _read_tools(usage: dict[str, Any], report: Report) -> None:
+def _read_tools(usage: dict[str, Any], report: ProviderReport) -> None:
     """The searches that the provider has made for an answer."""
     if not _COUNTS.issuperset(usage):
         for name in _SEARCHES:
@@ -192,7 +192,7 @@ def _read_tools(usage: dict[str, Any], report: Report) -> None:
         report.tools.setdefault(_WEB_SEARCH + "_preview", 1)
 
 
-def _read_message(choice: object, report: Report) -> None:
+def _read_message(choice: object, report: ProviderReport) -> None:
     """The parts of a message besides its text.
 
     Audio of an answer can be named in later calls instead of being sent again. Groq tells of the tools that it has run.

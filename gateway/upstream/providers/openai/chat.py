@@ -15,7 +15,16 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, USAGE_EDIT, Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import (
+    CAP_EDIT,
+    MODEL_EDIT,
+    TOOLS_EDIT,
+    USAGE_EDIT,
+    Edits,
+    Endpoint,
+    RequestHead,
+    call_of,
+)
 from gateway.upstream.providers.openai import switches
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.dialects import LIMITS, Dialect
@@ -77,7 +86,7 @@ _READ = _CALL_NAMES | {"response_format", "function_call", "reasoning"}
 _OWN = _THEIRS - {"chat_template_kwargs"}
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, dialect: Dialect, raw: Body) -> Call:
+def read(endpoint: Endpoint, head: RequestHead, provider: str, dialect: Dialect, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.parsed(raw)
     members.check_names(body, _CALL_NAMES)

@@ -16,13 +16,13 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Usage
 from gateway.upstream import json_body, sse
 from gateway.upstream.providers import forms, members, settings
-from gateway.upstream.providers.base import MODEL_EDIT, Edits, Endpoint, Head, Route, call_of
+from gateway.upstream.providers.base import MODEL_EDIT, Edits, Endpoint, RequestHead, Route, call_of
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 from gateway.upstream.providers.openai.dialects import FORWARDED
 from gateway.upstream.providers.openai.response_answers import is_whole
 from gateway.upstream.providers.prompts import digest
 from gateway.upstream.providers.reported import check, count, text
-from gateway.upstream.taps import Event, Report, json_object
+from gateway.upstream.taps import Event, ProviderReport, json_object
 
 IMAGES, EDITS, VARIATIONS = "images.generations", "images.edits", "images.variations"
 SPEECH, TRANSCRIPTIONS, TRANSLATIONS = "audio.speech", "audio.transcriptions", "audio.translations"
@@ -56,7 +56,7 @@ _DONE = b"[DONE]"
 _IMAGE = re.compile(rb'"b64_json"\s*:\s*"')
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
+def read(endpoint: Endpoint, head: RequestHead, provider: str, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     action = endpoint.route.action
     facts: dict[str, Any] = {}
@@ -141,7 +141,7 @@ def _params(given: Mapping[str, Any]) -> dict[str, Any]:
 class MediaAnswers:
     """Reads the answers to one call."""
 
-    def document(self, document: dict[str, Any], report: Report) -> None:
+    def document(self, document: dict[str, Any], report: ProviderReport) -> None:
         """Read an answer that is one document, or an event of a stream."""
         if report.model is None:
             report.model = text(document.get("model"))
@@ -160,7 +160,7 @@ class MediaAnswers:
             # Of several images each event reports its own.
             report.usage = found if report.usage is None else report.usage.plus(found)
 
-    def event(self, event: bytes, report: Report) -> Event:
+    def event(self, event: bytes, report: ProviderReport) -> Event:
         """Read one event of a stream. The last one is known when the stream ends: there may be several images."""
         if not any(mark in event for mark in _MARKS) and _DONE not in event:
             return Event.SHOW

@@ -22,8 +22,8 @@ from gateway.upstream.providers.base import (
     AnswerHead,
     Edits,
     Endpoint,
-    Head,
     Provider,
+    RequestHead,
     Route,
     Sent,
     call_about_model,
@@ -31,7 +31,7 @@ from gateway.upstream.providers.base import (
     request_of,
 )
 from gateway.upstream.providers.openai import chat, media, responses, simple, state
-from gateway.upstream.providers.openai.answers import Answers
+from gateway.upstream.providers.openai.answers import OpenAIAnswers
 from gateway.upstream.providers.openai.dialects import FORWARDED as _FORWARDED
 from gateway.upstream.providers.openai.dialects import Dialect
 from gateway.upstream.providers.openai.response_answers import ResponseAnswers
@@ -77,12 +77,12 @@ class OpenAI(Provider):
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
-    def read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
+    def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         betas = members.features(head.headers.get(_BETA), _BETA)
         call = self._read(endpoint, head, raw)
         return replace(call, betas=betas) if betas else call
 
-    def _read(self, endpoint: Endpoint, head: Head, raw: Body) -> Call:
+    def _read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         action = endpoint.route.action
         if action == chat.ACTION:
             return chat.read(endpoint, head, self.name, self._dialect, raw)
@@ -134,13 +134,15 @@ class OpenAI(Provider):
         if action in media.ACTIONS:
             sound = media.MediaAnswers()
             return EventTap(sound.event) if streams else document_tap(head, sound.document, opaque=True)
-        answers: Answers | ResponseAnswers
+        answers: OpenAIAnswers | ResponseAnswers
         if _is_response(action):
             reports = action in responses.GENERATING
             answers = ResponseAnswers(stores=sent.stores, reports=reports, charges=self._dialect.charges)
         else:
             charges, caches = self._dialect.charges, self._dialect.caches
-            answers = Answers(stores=sent.stores, hide_usage=USAGE_EDIT in sent.edits, charges=charges, caches=caches)
+            answers = OpenAIAnswers(
+                stores=sent.stores, hide_usage=USAGE_EDIT in sent.edits, charges=charges, caches=caches
+            )
         return EventTap(answers.event, answers.silent) if streams else document_tap(head, answers.document)
 
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:

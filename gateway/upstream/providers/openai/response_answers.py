@@ -9,7 +9,7 @@ from gateway.upstream import sse
 from gateway.upstream.providers.openai import response_tools
 from gateway.upstream.providers.openai.answers import read_charge
 from gateway.upstream.providers.reported import check, count, keep, text
-from gateway.upstream.taps import Event, Report, json_object
+from gateway.upstream.taps import Event, ProviderReport, json_object
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 # Marks of the events that are worth parsing: ends, failures, and output that later calls can refer to.
@@ -30,7 +30,7 @@ class ResponseAnswers:
         self._reports = reports
         self._charges = charges
 
-    def document(self, document: dict[str, Any], report: Report) -> None:
+    def document(self, document: dict[str, Any], report: ProviderReport) -> None:
         """Read a response, which is an answer by itself or stands in an event."""
         if report.model is None:
             report.model = text(document.get("model"))
@@ -51,11 +51,11 @@ class ResponseAnswers:
                 read_charge(document["usage"], self._charges, report)
         report.service_tier = text(document.get("service_tier")) or report.service_tier
 
-    def silent(self, events: bytes, report: Report) -> bool:
+    def silent(self, events: bytes, report: ProviderReport) -> bool:
         """True if nothing is read from any of these events, and none is the last one."""
         return not (any(mark in events for mark in _MARKS) or _DONE in events or (self._stores and _ITEMS in events))
 
-    def event(self, event: bytes, report: Report) -> Event:
+    def event(self, event: bytes, report: ProviderReport) -> Event:
         """Read one event of a stream."""
         if self.silent(event, report):
             return Event.SHOW
@@ -76,7 +76,7 @@ class ResponseAnswers:
             return Event.PERHAPS_LAST  # SDKs read no further
         return Event.END if kind in _ENDS else Event.SHOW
 
-    def _item(self, item: object, report: Report) -> None:
+    def _item(self, item: object, report: ProviderReport) -> None:
         """The state that an item of the output leaves behind: itself, a container, and the files in it."""
         if not isinstance(item, dict):
             return

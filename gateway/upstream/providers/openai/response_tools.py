@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.call import Usage
 from gateway.upstream.providers.reported import count, text
-from gateway.upstream.taps import Report
+from gateway.upstream.taps import ProviderReport
 
 _SEARCH, _PREVIEW, _IMAGES = "web_search", "web_search_preview", "image_generation"
 
@@ -27,7 +27,7 @@ _MOST_TOOLS = 32  # the most tools that are reported
 _READING = frozenset({"open_page", "find_in_page", "find"})
 
 
-def read(document: dict[str, Any], report: Report) -> None:
+def read(document: dict[str, Any], report: ProviderReport) -> None:
     """Report the tools that were used, and the tokens of images, which are added to the usage of the answer."""
     output, listed = document.get("output"), document.get("tools")
     items = [each for each in output if isinstance(each, dict)] if isinstance(output, list) else []

@@ -15,7 +15,7 @@ from gateway.body import Body
 from gateway.call import Call, Reference, Tool
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, TOOLS_EDIT, Edits, Endpoint, RequestHead, call_of
 from gateway.upstream.providers.prompts import digest
 from gateway.usage.bounds import COMPACTION_TRIGGER, has_compaction_trigger
 
@@ -91,7 +91,7 @@ _COMPLETED_BY = {"reasoning": "encrypted_content", "compaction": "encrypted_cont
 _QUESTION, _QUESTION_NAMES = "mcp_approval_request", ("id", "server_label", "name", "arguments")
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
+def read(endpoint: Endpoint, head: RequestHead, provider: str, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _CALL_NAMES, _UNSEEN, _THEIRS)
     if endpoint.route.action == COMPACT and _has(body, "max_output_tokens"):

@@ -10,7 +10,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.upstream import json_body
 from gateway.upstream.providers import members, settings
-from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, USAGE_EDIT, Edits, Endpoint, Head, call_of
+from gateway.upstream.providers.base import CAP_EDIT, MODEL_EDIT, USAGE_EDIT, Edits, Endpoint, RequestHead, call_of
 from gateway.upstream.providers.openai.deployments import DEPLOYMENT, deployment
 
 EMBEDDINGS, MODERATIONS, COMPLETIONS = "embeddings", "moderations", "completions"
@@ -38,7 +38,7 @@ _MAX_LIMIT = members.EXACT
 _MAX_ANSWERS = 128
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
+def read(endpoint: Endpoint, head: RequestHead, provider: str, raw: Body) -> Call:
     """The call in this body; `Denied` where it is none."""
     body = members.body(raw, _NAMES, _UNSEEN, _THEIRS)
     facts = _facts(endpoint.route.action, body, endpoint.params)

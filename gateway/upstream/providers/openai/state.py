@@ -13,11 +13,11 @@ from typing import Any
 from gateway.body import Body
 from gateway.call import Call, Reference
 from gateway.upstream.providers import forms, members, settings
-from gateway.upstream.providers.base import Endpoint, Head, Route, call_of
+from gateway.upstream.providers.base import Endpoint, RequestHead, Route, call_of
 from gateway.upstream.providers.openai import responses
 from gateway.upstream.providers.openai.dialects import FORWARDED
 from gateway.upstream.providers.reported import keep
-from gateway.upstream.taps import Report
+from gateway.upstream.taps import ProviderReport
 
 UPLOAD, CONTENT = "files.create", "files.content"
 
@@ -91,7 +91,7 @@ def references(params: Mapping[str, str]) -> tuple[Reference, ...]:
     return tuple(Reference(_OWNED[name], value) for name, value in params.items() if name in _OWNED)
 
 
-def read(endpoint: Endpoint, head: Head, provider: str, raw: Body) -> Call:
+def read(endpoint: Endpoint, head: RequestHead, provider: str, raw: Body) -> Call:
     """The call in this request; `Denied` where it is none."""
     action, body, form = endpoint.route.action, None, None
     facts: dict[str, Any] = {}
@@ -143,7 +143,7 @@ class StateAnswers:
     def __init__(self, action: str) -> None:
         self._action = action
 
-    def document(self, document: dict[str, Any], report: Report) -> None:
+    def document(self, document: dict[str, Any], report: ProviderReport) -> None:
         if self._action in _CREATES:
             keep(report, _CREATES[self._action], document.get("id"))
         elif self._action == _ADD_ITEMS:

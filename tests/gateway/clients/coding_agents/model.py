@@ -19,7 +19,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from gateway.demo import mock_answers, mock_provider
-from gateway.demo.mock_answers import Call, Choice, Document
+from gateway.demo.mock_answers import Choice, Document, ToolCall
 from gateway.demo.mock_documents import instance
 from gateway.http.listener import BACKLOG
 from gateway.http.sockets import bind
@@ -60,7 +60,7 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in content or ())
 
 
-def _call(tools: Any, wanted: dict[str, str], value: str) -> Call | None:
+def _call(tools: Any, wanted: dict[str, str], value: str) -> ToolCall | None:
     """The call of one of the tools that are wanted, if there is one, with whatever else it demands."""
     for tool in tools:
         definition = tool.get(tool["type"]) or {}
@@ -69,7 +69,7 @@ def _call(tools: Any, wanted: dict[str, str], value: str) -> Call | None:
             properties = {name: schema["properties"][name] for name in schema.get("required") or ()}
             needed = instance({"type": "object", "properties": properties, "required": [*properties]})
             given = {**needed, member: value}
-            return Call("function", definition["name"], _WORD.findall(json.dumps(given)))
+            return ToolCall("function", definition["name"], _WORD.findall(json.dumps(given)))
     return None
 
 

@@ -21,7 +21,7 @@ from gateway.approvals.asking import Asking, Askings
 from gateway.approvals.calls import RawCall
 from gateway.cli import build
 from gateway.control.dashboard import pages
-from gateway.control.dashboard.shown import Page
+from gateway.control.dashboard.shown import ShownPage
 from gateway.identity.operator_roles import ROLES
 from gateway.policy.approvals import Requirement
 from gateway.registry.agents import registration
@@ -64,7 +64,7 @@ class Things:
         """What another organization has, as if it were this one's."""
         return replace(other, organization=self.organization)
 
-    def of(self, page: Page, verb: str = "") -> str:
+    def of(self, page: ShownPage, verb: str = "") -> str:
         """The address of a page about these things."""
         names = {
             "organization": self.organization,
@@ -141,11 +141,11 @@ NOT_FOR_VIEWERS = ("decisions", "agents/{agent}/calls", "log", "organization", "
 """Pages of what viewers may not read: the log and operators."""
 
 
-def forms() -> list[Page]:
+def forms() -> list[ShownPage]:
     return [each for each in pages.PAGES if each.changes and each.path != "logout"]
 
 
-def shown() -> list[Page]:
+def shown() -> list[ShownPage]:
     """Those that are there: each person's sessions are its own."""
     return [each for each in pages.PAGES if not each.changes and each.path and "sessions/{token}" not in each.path]
 

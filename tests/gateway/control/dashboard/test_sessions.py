@@ -15,7 +15,7 @@ from gateway.audit import search
 from gateway.audit import storage as audit_storage
 from gateway.control.dashboard import sessions
 from gateway.control.dashboard.app import HEADERS, own_path
-from gateway.control.dashboard.sessions import Cookies, Place
+from gateway.control.dashboard.sessions import BrowserOrigin, Cookies
 from gateway.control.problems import Problem
 from gateway.registry import publication
 from gateway.registry.operators import login_providers, operators
@@ -243,16 +243,16 @@ def test_plain_http_is_for_this_machine_alone(host: str, url: str, origin: str |
     scope = {"headers": [(b"host", host.encode())]}
     if origin is None:
         with pytest.raises(Problem, match="not served under this name"):
-            Place.of(scope, url)
+            BrowserOrigin.of(scope, url)
         return
-    place = Place.of(scope, url)
+    place = BrowserOrigin.of(scope, url)
     assert place.origin == origin
     cookie = Cookies(b"x" * 32).begin(place, "token")
     assert (cookie.startswith("__Host-aig_session="), "; Secure" in cookie) == (place.secure, place.secure)
 
 
 def test_a_cookie_of_one_origin_is_none_of_another() -> None:
-    cookies, here, there = Cookies(b"x" * 32), Place("http://127.0.0.1:1"), Place("http://127.0.0.1:2")
+    cookies, here, there = Cookies(b"x" * 32), BrowserOrigin("http://127.0.0.1:1"), BrowserOrigin("http://127.0.0.1:2")
     cookie = cookies.begin(here, "token").partition(";")[0].encode()
     assert cookies.session({"headers": [(b"cookie", cookie)]}, here) is not None
     assert cookies.session({"headers": [(b"cookie", cookie)]}, there) is None

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.policy.rollout.check import problems_of
 from gateway.policy.rollout.decision_types import DECISION, Closed, Either, Many, Wanted
-from policy_engine.types import Scalar
+from policy_engine.types import ScalarType
 from tests.cases import read_yaml
 
 HERE = Path(__file__).parent
@@ -52,7 +52,7 @@ def _compare(wanted: Wanted, schema: dict[str, Any], where: str) -> None:
     if "$ref" in schema:
         schema = SCHEMA["$defs"][schema["$ref"].removeprefix("#/$defs/")]
     match wanted:
-        case Scalar(name):
+        case ScalarType(name):
             kinds = {schema["type"]} if "type" in schema else {type(each).__name__ for each in _constants(schema)}
             assert kinds <= {name, {"number": "integer", "string": "str"}.get(name, name)}, where
         case Many(of):

@@ -150,7 +150,7 @@ def test_a_binding_that_is_made_while_a_commit_is_checked(
     without_b(repository)
     check = policy_check.check
 
-    def bind_meanwhile(*arguments: Any, **more: Any) -> list[policy_check.Problem]:
+    def bind_meanwhile(*arguments: Any, **more: Any) -> list[policy_check.CommitProblem]:
         found = check(*arguments, **more)
         bind(home.registry, actor=ACTOR, organization="default", kind="agent", subject="bot", bundle="b")
         return found
@@ -170,9 +170,9 @@ def test_a_check_that_this_machine_could_not_do_is_repeated(
     clock = [1000.0]
     tries: list[float] = []
 
-    def fail(*_: object, **__: object) -> list[policy_check.Problem]:
+    def fail(*_: object, **__: object) -> list[policy_check.CommitProblem]:
         tries.append(clock[0])
-        return [policy_check.Problem(outcome, "", "it is too busy")]
+        return [policy_check.CommitProblem(outcome, "", "it is too busy")]
 
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     with monkeypatch.context() as patch:

@@ -91,7 +91,7 @@ def test_what_ssh_keygen_signs(signing: Signing) -> None:
     assert refusal(other, b"anything", signers) == "bad_signature", "it was not made for git"
 
 
-def refusal(signature: bytes | None, payload: bytes, signers: list[signatures.Signer]) -> str:
+def refusal(signature: bytes | None, payload: bytes, signers: list[signatures.AllowedSigner]) -> str:
     with pytest.raises(GatewayError) as error:
         signatures.verify(signature, payload, 0, signers)
     return error.value.code
