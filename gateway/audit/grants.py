@@ -20,6 +20,7 @@ DECIDED: Final = "approval.decided"
 REVOKED: Final = "approval.revoked"
 VIEWED: Final = "approval.viewed"
 USED: Final = "approval.used"
+NOTICED: Final = "approval.noticed"
 """The members `what` of their `change` entries."""
 
 GRANTED: Final = "granted"
@@ -41,6 +42,18 @@ def revocation_id(approval: str) -> str:
 def use_id(approval: str) -> str:
     """The event id of the entry that says that an approval was used."""
     return "use_" + approval.removeprefix(PREFIX)
+
+
+def notices_of(request: str) -> str:
+    """The beginning of the event ids of all notices of the entry that asks for an approval."""
+    return f"ntc_{request.removeprefix(PREFIX)}-"
+
+
+def notice_id(request: str, webhook: str) -> str:
+    """The event id of the entry that says that a webhook has accepted the notice of a request: once, however often it
+    was delivered. The end of a webhook's id is random.
+    """
+    return notices_of(request) + webhook[-12:]
 
 
 def needs_one(decision: Mapping[str, Any]) -> bool:

@@ -67,6 +67,10 @@ def show(
     for review in found["reviews"]:
         said = f": {output.printable(review['reason'])}" if review["reason"] else ""
         typer.echo(f"{review['verdict']} by {review['name']} at {review['created']}{said}")
+    for notice in found["notices"]:
+        typer.echo(f"notice to {output.printable(notice['to'])} ({notice['webhook']}): {_fared(notice)}")
+    if not found["notices"]:
+        typer.echo("notice: nobody was told; see `gateway webhooks add`")
     if whole is not None:
         typer.echo(f"{whole['method']} {output.printable(whole['path'])}")
         for name in ("query", "on_behalf_of", "delegation"):
@@ -109,3 +113,11 @@ def _call(found: AnswerDocument) -> str:
     call = found["call"]
     what = f"{call.get('action')} of {call.get('model')}" if call.get("model") else ""
     return output.printable(what or f"{call.get('method')} {call.get('path')}")
+
+
+def _fared(notice: AnswerDocument) -> str:
+    """The state of a notice, and why, if it failed."""
+    times = "" if notice["attempts"] < 2 else f" {notice['attempts']} times"
+    return (
+        f"failed{times}: {output.printable(notice['error'])}" if notice["state"] == "failed" else str(notice["state"])
+    )

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from sqlmodel import col, select
 
+from gateway.approvals import status as approvals
 from gateway.audit import balances
 from gateway.audit.balance import MINUTE_NS
 from gateway.audit.log_files import opened_log
@@ -29,6 +30,7 @@ from gateway.settings import Settings
 from gateway.storage.liveness import members
 from gateway.telemetry import collection
 from gateway.telemetry.exposition import Bounds, Gauge, render
+from gateway.webhooks.notices import STATES
 
 
 class Metrics:
@@ -51,6 +53,7 @@ class Metrics:
                 *self._of_upstreams(),
                 *self._of_policies(),
                 *self._of_log(),
+                *self._of_approvals(),
             ]
             # One organization's agents take no series from another's page.
             bounds = self._bounds.setdefault(organization, Bounds(self._settings.metrics_agents, MAX_MODELS))
@@ -95,6 +98,20 @@ class Metrics:
         if active is not None:
             age.set(max(0.0, (time.time_ns() - active.created_ns) / 1e9))
         return [age]
+
+    def _of_approvals(self) -> list[Gauge]:
+        of = ("organization",)
+        waits = Gauge("aig_approvals_waiting", "Calls that wait for people.", of)
+        untold = Gauge("aig_approvals_untold", "Calls that wait for people, and nobody was told of them.", of)
+        states = Gauge("aig_approval_notices", "Notices of calls that wait, by their state.", (*of, "state"))
+        with suppress(GatewayError):  # `/readyz` and the duties say what is wrong
+            found = approvals.waiting(self._registry, self._settings.data, time.time_ns())
+            for name, mine in found.items():
+                waits.set(mine.many, name)
+                untold.set(mine.untold, name)
+                for state in STATES:
+                    states.set(mine.notices[state], name, state)
+        return [waits, untold, states]
 
     def _of_log(self) -> list[Gauge]:
         checkpoint = Gauge("aig_audit_checkpoint_age_seconds", "Time since anything of the log was signed.")

@@ -27,7 +27,9 @@ BUSY_SECONDS: Final = 1.0
 """The time that a statement waits for a write of another process."""
 
 VERSION: Final = 1
-"""The tables have this version: raise it with any change. A start of the gateway throws a file of another away."""
+"""The tables have this version: raise it with any change but a new table. A start of the gateway throws a file of
+another away.
+"""
 
 Row = tuple[Any, ...]
 _Arguments = TypeVarTuple("_Arguments")
@@ -99,6 +101,8 @@ CREATE TABLE IF NOT EXISTS delivery (
   receiver TEXT NOT NULL, position INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
   first_ns INTEGER NOT NULL, next_ns INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (receiver, position)
 ) WITHOUT ROWID;
+-- The deliveries under way: each receiver has one at a time.
+CREATE TABLE IF NOT EXISTS delivery_sent (receiver TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 

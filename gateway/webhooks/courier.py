@@ -28,7 +28,7 @@ from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Vault
 from gateway.shared_threads import SharedThreads
 from gateway.shares import Holder, Kind, Shares
-from gateway.webhooks import deliveries, events, sender
+from gateway.webhooks import deliveries, events, notices, sender
 from gateway.webhooks.deliveries import Deliveries, Outcome, Round
 
 logger = logging.getLogger("gateway.webhooks.courier")
@@ -57,6 +57,9 @@ class Courier:
         self._deliveries = Deliveries(store)
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._known: tuple[str, ...] | None = None
+        # The deliveries that are under way, and those that were written down as such; the last run may have left some.
+        self._sent: dict[str, int] = {}
+        self._noted: dict[str, int] | None = None
         self._outcomes: deque[Outcome] = deque()
         self._threads = SharedThreads("webhooks", "entries that are read for webhooks", THREADS, _ALIKE)
         self._sending = Shares("deliveries under way", SENDING, _ALIKE)
@@ -118,12 +121,17 @@ class Courier:
 
     def _write(self, done: Round, now_ns: int) -> None:
         """Write it down, with how deliveries went since the last time."""
+        sent = dict(self._sent)
         done.outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        done.sent = None if sent == self._noted else sent
         try:
+            # First: what is not in the queue any more was accepted if the log or its outbox says so.
+            notices.record(self._registry, self._data, done.outcomes)
             failed = self._deliveries.write(done, now_ns)
         except BaseException:
             self._outcomes.extendleft(reversed(done.outcomes))
             raise
+        self._noted = sent
         for each, given_up in failed:
             if given_up:
                 logger.error("webhook %s: %s was given up: %s", each.webhook, each.event_id, each.error)
@@ -141,12 +149,15 @@ class Courier:
                 event_id, body, secret, error = await self._threads.run((holder,), self._read, webhook, position)
                 if not error:
                     async with self._sending.wait(holder):
+                        self._sent[webhook.id] = position
                         error = await sender.send(webhook.url, webhook.reach, secret, event_id, body)
                 self._outcomes.append(Outcome(webhook.id, position, event_id, error, time.time_ns()))
                 if error:
                     return
         except Exception as error:  # noqa: BLE001  # whatever it is: nobody would notice a webhook that is not served
             logger.error("webhook %s: %s: %s", webhook.id, type(error).__name__, error)
+        finally:
+            self._sent.pop(webhook.id, None)
 
     def _read(self, webhook: Followed, position: int) -> tuple[str, bytes, str, str]:
         """The id, body and secret of a delivery; and why it cannot be made, if it cannot."""

@@ -91,9 +91,11 @@ class Round:
     """For a webhook: the positions of entries that it gets, and how far it has followed the log."""
     known: Sequence[str] | None = None
     """The ids of all receivers, if others are to be forgotten."""
+    sent: Mapping[str, int] | None = None
+    """The deliveries under way, by receiver, if they are others than were written down."""
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.found) or self.known is not None
+        return bool(self.outcomes or self.found) or self.known is not None or self.sent is not None
 
 
 class Deliveries:
@@ -134,6 +136,9 @@ class Deliveries:
                 _add(made, webhook, positions, position, now_ns)
             if done.known is not None:
                 _keep_only(made, done.known)
+            if done.sent is not None:
+                made.run("DELETE FROM delivery_sent")
+                made.run_for("INSERT INTO delivery_sent (receiver, position) VALUES (?, ?)", [*done.sent.items()])
         return failed
 
 
@@ -186,6 +191,31 @@ def _keep_only(made: StoreTransaction, receivers: Sequence[str]) -> None:
     marks = ", ".join("?" * len(receivers))
     made.run(f"DELETE FROM receiver WHERE id NOT IN ({marks})", receivers)  # noqa: S608
     made.run(f"DELETE FROM delivery WHERE receiver NOT IN ({marks})", receivers)  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The queues of all receivers at one moment. `attempts` has only deliveries that wait or are under way."""
+
+    # The place in the log, and why the last attempt failed that did.
+    receivers: Mapping[str, tuple[int, str]]
+    attempts: Mapping[tuple[str, int], int]
+    sent: Mapping[str, int]
+
+
+def queues(path: Path) -> Queues:
+    """Read all of it in one statement, so that no delivery ends in between."""
+    rows = seen(
+        path,
+        "SELECT 0, id, position, 0, error FROM receiver "
+        "UNION ALL SELECT 1, receiver, position, attempts, '' FROM delivery "
+        "UNION ALL SELECT 2, receiver, position, 0, '' FROM delivery_sent",
+    )
+    return Queues(
+        receivers={each: (position, error) for kind, each, position, _, error in rows if kind == 0},
+        attempts={(each, position): attempts for kind, each, position, attempts, _ in rows if kind == 1},
+        sent={each: position for kind, each, position, _, _ in rows if kind == 2},
+    )
 
 
 def states(path: Path) -> dict[str, WebhookState]:

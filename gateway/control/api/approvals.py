@@ -5,6 +5,7 @@ Owners and admins review, if the policy that demands the approval counts them. N
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,10 +14,15 @@ from gateway.approvals import reviews
 from gateway.approvals.records import RequestRecord
 from gateway.approvals.reviews import Reviewer
 from gateway.control import shapes
-from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned, paged, position
+from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, paged, position
+from gateway.registry.documents import plain
+from gateway.webhooks import notices
+from gateway.webhooks.notices import NoticeRecord, Told
 
 _TEXT = {"type": ["string", "null"]}
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_STATE = {"type": "string", "enum": list(notices.STATES)}
+_APPROVAL = shapes.record(RequestRecord, notices={"type": "array", "items": shapes.record(NoticeRecord, state=_STATE)})
 _CALL = shapes.closed(
     {
         "delegation": {"type": "array", "description": "The agents that have handed their rights on to the caller."},
@@ -51,8 +57,14 @@ def _reviewer(ask: Ask) -> Reviewer:
     return Reviewer(ask.actor, ask.caller.operator.id, ask.caller.operator.name)
 
 
-@Operation("GET /approvals")
-def listed(ask: Ask[None, RequestQuery]) -> Answer[Page[RequestRecord]]:
+def _shown(ask: Ask[Any, Any], found: Sequence[RequestRecord]) -> list[dict[str, Any]]:
+    """Requests with what became of telling people of them."""
+    told = notices.of_requests(ask.registry, ask.context.data, ask.tenant, [each.id for each in found])
+    return [{**plain(each), "notices": plain(told.get(each.id, Told()).notices)} for each in found]
+
+
+@Operation("GET /approvals", answer=shapes.page(_APPROVAL))
+def listed(ask: Ask[None, RequestQuery]) -> Answer:
     """List requests for approval, the newest first."""
     given = ask.query
     place = ("approvals", given.state or "", given.agent or "")
@@ -61,13 +73,14 @@ def listed(ask: Ask[None, RequestQuery]) -> Answer[Page[RequestRecord]]:
     found, more = reviews.listed(
         ask.registry, ask.tenant, states=states, agent=given.agent, after=after, limit=given.limit
     )
-    return paged(ask, found, found[-1].id if more else None, *place)
+    return paged(ask, _shown(ask, found), found[-1].id if more else None, *place)
 
 
-@Operation("GET /approvals/{approval}")
-def show(ask: Ask) -> Answer[RequestRecord]:
-    """A request for approval: what the policies demand, and who has said what."""
-    return Answer(body=reviews.one(ask.registry, ask.tenant, ask.path["approval"]))
+@Operation("GET /approvals/{approval}", answer=_APPROVAL)
+def show(ask: Ask) -> Answer:
+    """A request for approval: what the policies demand, who has said what, and who was told of it."""
+    [found] = _shown(ask, [reviews.one(ask.registry, ask.tenant, ask.path["approval"])])
+    return Answer(body=found)
 
 
 @Operation("POST /approvals/{approval}/look", answer=_CALL, reveals=True)

@@ -33,7 +33,20 @@ SECTIONS: Final = (
 """The parts of the navigation: a path, a title, and the noun that the person must be able to read."""
 
 GOOD: Final = frozenset(
-    {"active", "allowed", "allow", "ok", "completed", "in force", "live", "true", "grant", "ready", "success"}
+    {
+        "active",
+        "allowed",
+        "allow",
+        "ok",
+        "accepted",
+        "completed",
+        "in force",
+        "live",
+        "true",
+        "grant",
+        "ready",
+        "success",
+    }
 )
 BAD: Final = frozenset(
     {"revoked", "denied", "deny", "problem", "failed", "rejected", "expired", "false", "error", "compromised"}

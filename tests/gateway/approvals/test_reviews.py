@@ -310,3 +310,4 @@ def test_status_says_what_waits_and_of_what_nobody_was_told(desk: Desk) -> None:
     desk.tend(asked.expires_ns)
     (lost,) = said()
     assert "1 call was denied in the last week because nobody decided in time" in lost
+    assert "nobody was told of 1 of them" in lost

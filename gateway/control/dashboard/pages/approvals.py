@@ -23,6 +23,7 @@ async def listed(view: View) -> Found:
         Column("Agent", "agent_name", href=lambda each: view.link("agents", each["agent"])),
         Column("State", "state", "badge"),
         Column("Why", lambda each: [str(need.get("reason", "")) for need in each["requirements"]], "lines"),
+        Column("Told", lambda each: sum(one["state"] == "accepted" for one in each["notices"]), "number"),
         Column("Missing", lambda each: sum(each["missing"]), "number"),
         Column("Ends", "expires", "time"),
         Column("Id", "id", "id", narrow=False),
