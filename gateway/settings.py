@@ -203,6 +203,11 @@ class Settings:
         return url(self.host, self.port, "http" if self.tls_cert is None else "https")
 
     @property
+    def dashboard(self) -> str:
+        """The address of the dashboard, as people's browsers know it."""
+        return f"{self.control_url or f'http://{self.control_host}:{self.control_port}'}/dashboard"
+
+    @property
     def own_prices(self) -> Path:
         """The file with the operator's own prices, which need not exist if it is not named."""
         return self.prices_file or self.data.prices

@@ -33,6 +33,10 @@ def add(
         Path | None,
         typer.Option("--secret-file", metavar="FILE", help="The secret that signs, `whsec_…`; else one is made."),
     ] = None,
+    shape: Annotated[
+        str,
+        typer.Option("--shape", metavar="SHAPE", help="What the receiver takes: generic (signed), slack or teams."),
+    ] = "generic",
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow a receiver on this machine, and plain HTTP to it.")
     ] = False,
@@ -43,9 +47,11 @@ def add(
     """Add a webhook: it is told of what happens from now on. A secret that is made is shown this once."""
     given = None if secret_file is None else files.text(secret_file, _MAX_SECRET, code="secret_missing")
     body = {"url": url, "events": event or None, "secret": given, "insecure": insecure, "allow_private": allow_private}
+    if shape != "generic":
+        body["shape"] = shape
     made = ask.send("POST", "webhooks", body=body)
     secret, identifier = made["secret"], made["id"]
-    if secret is None and given is None:
+    if secret is None and given is None and shape == "generic":
         hint = f"type `gateway webhooks remove {identifier}` and add it anew"
         raise files.answer_lost(f"webhook {identifier} was added", hint, "secret")
     ask.show(
@@ -65,7 +71,7 @@ def list_webhooks(ask: Of) -> None:
     found = ask.items("webhooks")
     ask.table(
         found,
-        *("ID", "URL", "EVENTS"),
+        *("ID", "URL", "SHAPE", "EVENTS"),
         ("WAITING", lambda each: each["state"]["waiting"]),
         ("LAST DELIVERY", lambda each: output.printable(fares(state_of(each["state"]), now_ns))),
         empty="no webhooks: type `gateway webhooks add URL`",

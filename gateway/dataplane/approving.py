@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 from gateway.approvals.asking import AskedRequest, Asking, Askings
 from gateway.approvals.calls import MAX_BODY, RawCall, committed
@@ -26,6 +25,7 @@ from gateway.frozen import frozen
 from gateway.http.departure import Departure
 from gateway.policy.authorization import Authorization
 from gateway.policy.decision import ALLOWED, APPROVAL
+from gateway.registry.approvals import page
 from gateway.settings import Settings
 from gateway.shares import NoShareError, Shares
 
@@ -77,8 +77,7 @@ class Approvals:
 
     @classmethod
     def of_settings(cls, settings: Settings, askings: Askings) -> Approvals:
-        base = settings.control_url.rstrip("/") or f"http://{settings.control_host}:{settings.control_port}"
-        return cls(askings, settings.approval_hold, f"{base}/dashboard", settings.max_requests)
+        return cls(askings, settings.approval_hold, settings.dashboard, settings.max_requests)
 
     async def of(self, admitted: Admitted, call: Call, found: Authorization) -> Consent:
         """The request of a call that policies allow only after an approval; makes it if there is none."""
@@ -128,7 +127,7 @@ class Approvals:
         if request.state == "approved":
             why = "it is approved, and its policies demand something else since then"
             return Denied(APPROVAL, reasons=[*found.reasons, why])
-        url = f"{self._dashboard}/o/{quote(consent.organization, safe='')}/approvals/{request.id}"
+        url = page(self._dashboard, consent.organization, request.id)
         until = shown_time(request.expires_ns // 10**9)
         told = (
             f"the request {request.id} waits for that until {until}: {url}; send the same call again once it is given"

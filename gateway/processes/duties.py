@@ -97,7 +97,8 @@ class Duties:
         self._keys = KeyDuties(self._registry, self.writer, self._store, data.keys)
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
-        self._couriers = [each(self._registry, KeySource.of(settings), data, self._store) for each in COURIERS]
+        made = self._registry, KeySource.of(settings), data, self._store, settings.dashboard
+        self._couriers = [each(*made) for each in COURIERS]
         self._herald = outages.Herald(data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from gateway.secrets.vault import SealedPlace
 
@@ -20,3 +21,8 @@ _PROVIDER: Final = "approval"
 def place(organization: str, request: str) -> SealedPlace:
     """The place that the call of a request is sealed for."""
     return SealedPlace(organization, _PROVIDER, request, 1)
+
+
+def page(dashboard: str, organization: str, request: str) -> str:
+    """The address of the page where people review a request. Whoever opens it must log in."""
+    return f"{dashboard}/o/{quote(organization, safe='')}/approvals/{quote(request, safe='')}"

@@ -686,8 +686,9 @@ class Epoch(SQLModel, table=True):
 class Webhook(SQLModel, table=True):
     """A receiver of events, and the sealed secret that signs them. Removal deletes the row.
 
-    `reach` says which addresses its host may have (`gateway/outbound/addresses.py`). `since` is the position in the log
-    after which it is told of entries.
+    `shape` is what it takes; where nothing is signed its URL is sealed, and `url` shows only the host. `reach` says
+    which addresses its host may have (`gateway/outbound/addresses.py`). `since` is the position in the log after which
+    it is told of entries.
     """
 
     __table_args__ = (Index("webhook_url", "organization_id", "url", unique=True),)
@@ -695,6 +696,7 @@ class Webhook(SQLModel, table=True):
     organization_id: str = Field(foreign_key="organization.id")
     url: str
     reach: str
+    shape: str = Field(default="generic", sa_column_kwargs={"server_default": "generic"})
     events: list[str] = Field(sa_column=Column(JSON, nullable=False))
     secret: bytes = Field(sa_type=LargeBinary)
     since: int = Field(sa_type=BigInteger)

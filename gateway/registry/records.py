@@ -364,12 +364,16 @@ class RouteRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookRecord:
-    """A receiver of events. `reach` says which addresses its host may have."""
+    """A receiver of events. `reach` says which addresses its host may have.
+
+    `shape` is what it takes. Of one whose URL is a secret, `url` shows the host alone.
+    """
 
     id: str
     organization: str
     url: str
     reach: str
+    shape: str
     events: list[str]
     created_ns: int
 

@@ -6,10 +6,12 @@ authority: nothing that an agent may do depends on them.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
 
@@ -55,6 +57,10 @@ EVENTS: Final = frozenset(
     }
 )
 
+Shape = Literal["generic", "slack", "teams"]
+GENERIC: Final = "generic"
+"""What a receiver takes. All but the first check no signature: whoever knows their URL may post to it."""
+
 _VERSION = 1  # of the secret, which never changes
 
 
@@ -67,6 +73,7 @@ class Followed:
     organization_id: str
     url: str
     reach: str
+    shape: str
     events: tuple[str, ...]
     since: int
     sealed: bytes = field(repr=False)
@@ -74,6 +81,10 @@ class Followed:
     @property
     def place(self) -> SealedPlace:
         return place(self.organization, self.id)
+
+    def target(self, opened: str) -> tuple[str, str]:
+        """Where to deliver, and what signs it, if anything does; `opened` is what was sealed."""
+        return (self.url, opened) if self.shape == GENERIC else (opened, "")
 
 
 def add_webhook(
@@ -88,16 +99,21 @@ def add_webhook(
     events: Sequence[str] | None = None,
     secret: str,
     since: int,
+    shape: Shape = GENERIC,
 ) -> WebhookRecord:
-    """Add a webhook, for the usual events if none are given. `since` is the last position of the log."""
+    """Add a webhook, for the usual events if none are given. `since` is the last position of the log.
+
+    If its shape has no signature, the URL is what is sealed, and no secret is kept.
+    """
     reach = addresses.reach_of(insecure=insecure, allow_private=allow_private)
     addresses.check_literal(addresses.check_url(url, insecure=insecure), reach)
     _check_events(events or ())
+    sealed, shown = (secret, url) if shape == GENERIC else (url, _hidden(url))
     with writing(registry, organization) as (session, tenant):
         mine = list(session.exec(select(Webhook).where(Webhook.organization_id == tenant.id)))
-        if any(each.url == url for each in mine):
+        if any(each.url == shown for each in mine):
             hint = "to replace its secret, add the URL with a query such as ?2, then remove this one"
-            raise ConflictError("webhook_exists", "there is a webhook with this URL already", subject=url, hint=hint)
+            raise ConflictError("webhook_exists", "there is a webhook with this URL already", subject=shown, hint=hint)
         if len(mine) >= MAX_WEBHOOKS:
             raise ConflictError(
                 "too_many_webhooks", f"organization `{organization}` has {MAX_WEBHOOKS} webhooks already"
@@ -106,10 +122,11 @@ def add_webhook(
         row = Webhook(
             id=identifier,
             organization_id=tenant.id,
-            url=url,
+            url=shown,
             reach=reach,
+            shape=shape,
             events=sorted(set(events or USUAL)),
-            secret=vault.seal(secret, place(tenant.name, identifier)),
+            secret=vault.seal(sealed, place(tenant.name, identifier)),
             since=since,
             created_ns=time.time_ns(),
         )
@@ -165,6 +182,15 @@ def agent_name(registry: Registry, organization_id: str, agent: str) -> str:
         return row.name if row is not None and row.organization_id == organization_id else agent
 
 
+def _hidden(url: str) -> str:
+    """A URL that is a secret, so that people can tell it from others and nobody can use it."""
+    try:
+        found = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{found.scheme}://{found.netloc}/...{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+
+
 def _check_events(given: Collection[str]) -> None:
     """Raise unless these are events: a mistyped one would never be told."""
     for each in given:
@@ -186,7 +212,7 @@ _W = TypeVar("_W", bound=_Named)
 
 def chosen(rows: Sequence[_W], wanted: str) -> _W:
     """The one with this id, the beginning of it, or this URL."""
-    found = [row for row in rows if wanted in (row.id, row.url)]
+    found = [row for row in rows if wanted in (row.id, row.url) or row.url == _hidden(wanted)]
     found = found or [row for row in rows if len(wanted) > len("whk_") and row.id.startswith(wanted)]
     if len(found) == 1:
         return found[0]

@@ -39,6 +39,7 @@ SENDING: Final = 32
 """Deliveries under way."""
 _ALIKE: Final[dict[Kind, int]] = {"organization": 1}
 
+_NOWHERE: Final = "", ""
 _STEP: Final = 5000  # entries that one webhook is taken past at a time
 
 
@@ -49,11 +50,15 @@ class Courier:
     SECONDS = 2.0
     """The interval at which the log is looked at."""
 
-    def __init__(self, registry: Registry, source: KeySource, data: DataDirectory, store: RuntimeStore) -> None:
+    def __init__(
+        self, registry: Registry, source: KeySource, data: DataDirectory, store: RuntimeStore, dashboard: str = ""
+    ) -> None:
+        """`dashboard` is the address of the pages that events lead to."""
         self._registry = registry
         self._source = source
         self._vault: Vault | None = None
         self._data = data
+        self._dashboard = dashboard
         self._deliveries = Deliveries(store)
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._known: tuple[str, ...] | None = None
@@ -146,11 +151,11 @@ class Courier:
             for position in positions:
                 if webhook.id not in (self._known or ()):
                     return
-                event_id, body, secret, error = await self._threads.run((holder,), self._read, webhook, position)
+                event_id, body, target, error = await self._threads.run((holder,), self._read, webhook, position)
                 if not error:
                     async with self._sending.wait(holder):
                         self._sent[webhook.id] = position
-                        error = await sender.send(webhook.url, webhook.reach, secret, event_id, body)
+                        error = await sender.send(target[0], webhook.reach, target[1], event_id, body)
                 self._outcomes.append(Outcome(webhook.id, position, event_id, error, time.time_ns()))
                 if error:
                     return
@@ -159,19 +164,20 @@ class Courier:
         finally:
             self._sent.pop(webhook.id, None)
 
-    def _read(self, webhook: Followed, position: int) -> tuple[str, bytes, str, str]:
-        """The id, body and secret of a delivery; and why it cannot be made, if it cannot."""
+    def _read(self, webhook: Followed, position: int) -> tuple[str, bytes, tuple[str, str], str]:
+        """The id, body and target of a delivery; and why it cannot be made, if it cannot."""
         with opened_log(self._data) as db:
             found = search.of_kinds(db, events.KINDS, position - 1, position)
         if not found:
-            return "", b"", "", "its entry is not in the log any more"
+            return "", b"", _NOWHERE, "its entry is not in the log any more"
         entry: Entry = found[0][1]
         agent = events.agent_of(entry)
-        body = events.payload(entry, agent and agent_name(self._registry, webhook.organization_id, agent))
+        named = agent and agent_name(self._registry, webhook.organization_id, agent)
+        body = events.payload(entry, named, self._dashboard, webhook.shape)
         try:
             # Once: a source may be a command.
             self._vault = self._vault or Vault.load(self._source.keys, self._source)
-            secret = self._vault.open(webhook.sealed, webhook.place)
+            target = webhook.target(self._vault.open(webhook.sealed, webhook.place))
         except GatewayError as error:
-            return "", b"", "", error.message
-        return str(entry["id"]), body, secret, ""
+            return "", b"", _NOWHERE, error.message
+        return str(entry["id"]), body, target, ""

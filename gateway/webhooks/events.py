@@ -15,7 +15,9 @@ import orjson
 from gateway.audit import entry as entries
 from gateway.audit.intents import SYSTEM
 from gateway.audit.thresholds import WHAT as THRESHOLD
-from gateway.registry.webhooks import EVENTS, POLICY_REFUSED
+from gateway.registry import approvals
+from gateway.registry.webhooks import EVENTS, GENERIC, POLICY_REFUSED
+from gateway.webhooks import shapes
 
 TEST: Final = "webhook.test"
 
@@ -50,8 +52,11 @@ def agent_of(entry: Mapping[str, Any]) -> str:
     return scope.partition(" ")[0].removeprefix("agent:") if scope.startswith("agent:") else ""
 
 
-def payload(entry: Mapping[str, Any], agent_name: str = "") -> bytes:
-    """The body of a delivery. `agent_name` is the name of `agent_of`. Equal entries make equal bytes."""
+def payload(entry: Mapping[str, Any], agent_name: str = "", dashboard: str = "", shape: str = GENERIC) -> bytes:
+    """The body of a delivery. `agent_name` is the name of `agent_of`. Equal entries make equal bytes.
+
+    `dashboard` is the address of the pages that an event of an approval leads to.
+    """
     left_out = _UNTOLD if entry["org"] == SYSTEM and event_of(entry) in _OF_ALL else _LEFT_OUT
     if entry.get("outcome") == _OF_SOMEBODY:
         left_out |= {"detail"}
@@ -63,7 +68,14 @@ def payload(entry: Mapping[str, Any], agent_name: str = "") -> bytes:
         data["subject"] = f"{'org' if kind == 'organization' else kind}:{agent_name if kind == 'agent' else name}"
         if calls:
             data["calls"] = calls
-    return body(event_of(entry), int(entry["time"]), data)
+    if dashboard and (approval := entry.get("approval")):
+        data["url"] = approvals.page(dashboard, str(entry["org"]), str(approval))
+    return shaped(shape, event_of(entry), int(entry["time"]), data)
+
+
+def shaped(shape: str, event: str, time_ns: int, data: Mapping[str, Any]) -> bytes:
+    """An event as a receiver of this shape takes it."""
+    return body(event, time_ns, data) if shape == GENERIC else shapes.message(shape, event, data)
 
 
 def body(event: str, time_ns: int, data: Mapping[str, Any]) -> bytes:

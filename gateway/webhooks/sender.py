@@ -27,11 +27,11 @@ SECONDS: Final = 10.0
 
 
 async def send(url: str, reach: str, secret: str, event_id: str, body: bytes) -> str:
-    """Deliver once. Returns why the receiver has not accepted it; empty if it has."""
+    """Deliver once, signed if there is a secret. Returns why the receiver has not accepted it; empty if it has."""
     host = urlsplit(url).hostname or ""
     if addresses.literal(host) is not None and (why := addresses.refusal(host, reach)):
         return why
-    headers = signature.headers(secret, event_id, int(time.time()), body)
+    headers = signature.headers(secret, event_id, int(time.time()), body) if secret else signature.UNSIGNED
     try:
         status, _ = await fetch(Outgoing("POST", URL(url), headers, body), reach, seconds=SECONDS, most=0)
     except TimeoutError:
@@ -63,9 +63,10 @@ class DeliveryTrial:
 def try_out(registry: Registry, vault: Vault, organization: str, webhook: str) -> DeliveryTrial:
     """Send it and wait for the answer, at most as long as a delivery waits. Call it from a thread without a loop."""
     [found] = followed(registry, organization, webhook)
-    secret = vault.open(found.sealed, found.place)
+    url, secret = found.target(vault.open(found.sealed, found.place))
     event_id, began = new_id("evt"), time.time_ns()
-    body = events.body(events.TEST, began, {"organization": found.organization, "webhook": found.id})
-    error = asyncio.run(send(found.url, found.reach, secret, event_id, body))
+    data = {"organization": found.organization, "webhook": found.id}
+    body = events.shaped(found.shape, events.TEST, began, data)
+    error = asyncio.run(send(url, found.reach, secret, event_id, body))
     milliseconds = (time.time_ns() - began) // 1_000_000
     return DeliveryTrial(found.id, found.url, event_id, not error, error, milliseconds)

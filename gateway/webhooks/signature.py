@@ -17,6 +17,9 @@ from gateway.errors import GatewayError, Hint
 _PREFIX: Final = "whsec_"
 _LEAST, _MOST, _USUAL = 24, 64, 32
 
+UNSIGNED: Final = {"content-type": "application/json", "user-agent": "agent-identity-gateway"}
+"""The headers of every delivery."""
+
 
 def new_secret() -> str:
     return _PREFIX + base64.b64encode(os.urandom(_USUAL)).decode()
@@ -45,6 +48,5 @@ def headers(secret: str, event_id: str, seconds: int, body: bytes) -> dict[str, 
         "webhook-id": event_id,
         "webhook-timestamp": str(seconds),
         "webhook-signature": f"v1,{digest}",
-        "content-type": "application/json",
-        "user-agent": "agent-identity-gateway",
+        **UNSIGNED,
     }

@@ -9,6 +9,7 @@ from pydantic import Field
 from gateway.audit import search
 from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, cut
+from gateway.errors import GatewayError, Hint
 from gateway.registry import webhooks
 from gateway.registry.documents import plain
 from gateway.registry.records import WebhookRecord
@@ -28,7 +29,7 @@ _STATE = shapes.closed(
 _WEBHOOK = shapes.record(WebhookRecord, state=_STATE)
 _SECRET = {
     "type": ["string", "null"],
-    "description": "The secret that was made, once; null if it was given, and in a repeated answer.",
+    "description": "The secret that was made, once; null if it was given, if none is needed, and in a repeated answer.",
 }
 _NEW = shapes.record(WebhookRecord, state=_STATE, secret=_SECRET)
 
@@ -38,7 +39,14 @@ class NewWebhook(Body):
 
     url: str = Field(description="Where to send events, over https.")
     events: list[str] | None = Field(None, description="Only these; null for the usual ones.", min_length=1)
-    secret: str | None = Field(None, description="What signs deliveries, `whsec_…`; null to have one made.")
+    secret: str | None = Field(
+        None, description="What signs deliveries, `whsec_…`; null to have one made. Only of the generic shape."
+    )
+    shape: webhooks.Shape = Field(
+        "generic",
+        description="What the receiver takes: the event and a signature, or a message for a webhook of Slack or Teams, "
+        "whose URL is a secret and never shown.",
+    )
     insecure: bool = Field(False, description="Allow a receiver on the gateway's machine, and plain HTTP to it.")
     allow_private: bool = Field(False, description="Allow private addresses: a receiver in the gateway's network.")
 
@@ -57,6 +65,10 @@ def add(ask: Ask[NewWebhook]) -> Answer:
     given = ask.body
     if given.insecure or given.allow_private:
         ask.caller.check_everywhere("may not have the gateway send into its own network")
+    signed = given.shape == webhooks.GENERIC
+    if not signed and given.secret is not None:
+        hint = Hint("leave --secret-file out", api="leave the secret out")
+        raise GatewayError("invalid_secret", f"deliveries in the shape {given.shape} are not signed", hint=hint)
     secret = signature.new_secret() if given.secret is None else given.secret
     signature.key_of(secret)
     with ask.context.log() as db:
@@ -71,8 +83,9 @@ def add(ask: Ask[NewWebhook]) -> Answer:
         events=given.events,
         secret=secret,
         since=since,
+        shape=given.shape,
     )
-    body = {**_shown(made, {}), "secret": secret if given.secret is None else None}
+    body = {**_shown(made, {}), "secret": secret if given.secret is None and signed else None}
     return Answer(body=body, location=f"/webhooks/{made.id}", once="secret")
 
 

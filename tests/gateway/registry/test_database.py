@@ -354,6 +354,7 @@ def test_a_registry_of_the_first_revision_is_migrated(home: Home) -> None:
     """What later revisions have added is taken away, as far as rows and tables say; then it comes back."""
     execute(home, "DROP TABLE approval_review")
     execute(home, "DROP TABLE approval_request")
+    execute(home, "ALTER TABLE webhook DROP COLUMN shape")
     execute(home, f"UPDATE alembic_version SET version_num = '{FIRST_REVISION}'")
     home.registry.migrate()
     assert home.registry.revision() == REVISION
