@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,14 +18,39 @@ if TYPE_CHECKING:
     from gateway.management.client import AnswerDocument, ManagementClient
 
 
-def explain(ask: Everywhere, event_id: EventId) -> None:
+def explain(
+    ask: Everywhere,
+    event_id: EventId,
+    commit: Annotated[
+        str | None,
+        typer.Option(
+            "--commit",
+            metavar="REF",
+            show_default=False,
+            help="Judge it by this revision instead: a commit, branch or tag of the policies, or `in-force`.",
+        ),
+    ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            "--bundle", metavar="NAME", show_default=False, help="With --commit: only this bundle is another one."
+        ),
+    ] = None,
+) -> None:
     """Explain a decision: which rules made it, and which expression failed in those that did not hold.
 
     It is evaluated again by the bundles that judged it, from the input that the log keeps. If they read content and it
     is kept, that is read, too, and the reading recorded. Of a refusal that no policy
     made, it says which check refused and what to do. Exit codes: 0 explained, 1 there is no such decision, or the
     policies do not give the recorded verdict again.
+
+    With --commit it says what another revision of the policies would have decided, and why. Nothing is recorded.
     """
+    if commit is not None:
+        _explain_by(ask, event_id, commit, bundle)
+        return
+    if bundle is not None:
+        raise GatewayError("invalid_option", "--bundle needs --commit", hint="name the revision that is to judge")
     with ask.gateway() as gateway:
         looked = gateway.get("audit", "entries", event_id, explain=True)
         found, decision = looked["entry"], looked["decision"]
@@ -49,6 +74,40 @@ def explain(ask: Everywhere, event_id: EventId) -> None:
         _print_agreement(decision, code)
     if decision["agrees"] is False:
         raise typer.Exit(1)
+
+
+def _explain_by(ask: Everywhere, event_id: str, commit: str, bundle: str | None) -> None:
+    """Print the verdict of another revision beside the recorded one."""
+    found = ask.get("audit", "entries", event_id, "verdict", commit=commit, bundle=bundle, explain=True)
+    for each in found["notes"]:
+        output.note(each)
+    if ask.as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    recorded, now = found["recorded"], found["judged_again"]
+    typer.echo(typer.style(found["id"], bold=True) + f" judged by {output.printable(commit)}")
+    for name, verdict in (("recorded", recorded), ("now", now)):
+        if verdict is not None:
+            word = "allowed" if verdict["allow"] else f"denied {verdict['reason']}"
+            reasons = f" ({'; '.join(verdict['reasons'])})" if verdict["reasons"] else ""
+            typer.echo(f"  {name.ljust(9)} {output.printable(word + reasons)}")
+    print_answers(found["bundles"])
+    typer.echo()
+    sign, colour, text = retrial_outcome(found)
+    typer.echo(f"{typer.style(sign, fg=colour)} {output.printable(text)}")
+    if now is None:
+        raise typer.Exit(1)
+
+
+def retrial_outcome(found: AnswerDocument) -> tuple[str, str, str]:
+    """A sign, its colour, and the outcome of a decision that another revision judged."""
+    if found["judged_again"] is None:
+        return "!", "yellow", f"this revision cannot judge it: {found['problem']}"
+    if found["agrees"]:
+        return "✓", "green", "this revision gives the same verdict"
+    if found["agrees"] is None:
+        return "!", "yellow", f"this need not be what it would have been: {found['problem']}"
+    return "✗", "red", "this revision gives another verdict"
 
 
 def _with_content(gateway: ManagementClient, decision: AnswerDocument) -> AnswerDocument:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gateway.policy.reexecution import ExplainedVerdict, Failed, Reexecution, RuleOutcome
+
+MAX_SOURCES: Final = 512 * 1024
+"""Characters of modules that are shown with one bundle's explanation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +27,16 @@ class JudgedAgain:
     problem: str
 
 
-def judged_again(again: Reexecution, *, explained: bool = False) -> JudgedAgain:
+def judged_again(again: Reexecution, *, explained: bool = False, sources: bool = False) -> JudgedAgain:
+    """With `sources`, what is explained stands beside the lines that it is about."""
     verdict = again.verdict
     return JudgedAgain(
-        bundles=[explained_document(each) if explained else bundle_document(each) for each in again.answers],
+        bundles=[
+            explained_document(each) | ({"sources": _sources(each)} if sources else {})
+            if explained
+            else bundle_document(each)
+            for each in again.answers
+        ],
         verdict=None
         if verdict is None
         else {"allow": verdict.code == "allowed", "reason": verdict.code, "reasons": list(verdict.reasons)},
@@ -63,6 +72,17 @@ def explained_document(answer: ExplainedVerdict) -> dict[str, Any]:
         "error": None if error is None else f"{answer.judge.name}/{error}",
         "rules": [_rule_document(answer.judge.name, each) for each in answer.rules],
     }
+
+
+def _sources(answer: ExplainedVerdict) -> dict[str, str]:
+    """The modules that its rules are in, by their places in the repository; those that are too long are left out."""
+    left, found = MAX_SOURCES, {}
+    for file in dict.fromkeys(each.location.file for each in answer.rules if each.tried):
+        text = answer.sources.get(file, "")
+        if 0 < len(text) <= left:
+            left -= len(text)
+            found[f"{answer.judge.name}/{file}"] = text
+    return found
 
 
 def _rule_document(bundle: str, rule: RuleOutcome) -> dict[str, Any]:

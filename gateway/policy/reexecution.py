@@ -61,12 +61,16 @@ class BundleVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedVerdict(BundleVerdict):
-    """The same, and why. `similar_model` is a model that it would allow, named nearly as that of the call, or empty."""
+    """The same, and why. `similar_model` is a model that it would allow, named nearly as that of the call, or empty.
+
+    `sources` are the texts of its modules, by their paths inside the bundle.
+    """
 
     entrypoint: str
     explanation: pe.Explanation
     rules: tuple[pe.RuleOutcome, ...]
     similar_model: str
+    sources: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +250,10 @@ def _answer(
             if _verdict(compiled, judge, with_model(document, model), drawn, seed).code == ALLOWED:
                 meant = model
                 break
-    return ExplainedVerdict(judge, verdict, _unkept(compiled, document), compiled.entrypoint, explanation, rules, meant)
+    unkept = _unkept(compiled, document)
+    return ExplainedVerdict(
+        judge, verdict, unkept, compiled.entrypoint, explanation, rules, meant, sources=content.modules
+    )
 
 
 def _moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class ShownQuery(Query):
     explain: bool = Field(
         False, description="Also which rules held and where others failed; judged without what was said, if it is kept."
     )
+    sources: bool = Field(False, description="With `explain`: also the modules that these rules are in, as `sources`.")
 
 
 class ProofQuery(Query):
@@ -234,7 +235,11 @@ def entry(ask: Ask[None, ShownQuery]) -> Answer:
         if not explained:  # an explanation shows values, and what was said is not for showing
             complete = completing(lambda: nullcontext(ask.registry), lambda: ask.context.vault)
             judged = complete(db, decision.decided, judged)
-    again = judged_again(reexecution.judge_again(data.bundles, decision.decided.entry, judged), explained=explained)
+    again = judged_again(
+        reexecution.judge_again(data.bundles, decision.decided.entry, judged),
+        explained=explained,
+        sources=ask.query.sources,
+    )
     shown = {
         "decided": item(decision.decided, name),
         "completed": None if decision.completed is None else item(decision.completed, name),

@@ -86,7 +86,7 @@ class GitSource:
             name = self._ref.encode()
             for candidate in (Ref(b"refs/heads/" + name), Ref(b"refs/tags/" + name), Ref(name)):
                 if candidate in repo.refs:
-                    commit = _peel(repo, repo.refs[candidate])
+                    commit = peel(repo, repo.refs[candidate])
                     break
             else:
                 if not _is_commit_id(self._ref) or ObjectID(name) not in repo.object_store:
@@ -104,7 +104,7 @@ class GitSource:
                             "commit the policies there, or set policies_ref to the branch to follow",
                         ),
                     )
-                commit = _peel(repo, ObjectID(name))
+                commit = peel(repo, ObjectID(name))
             author = commit.author.decode("utf-8", "replace")
             return Revision(commit.id.decode("ascii"), "".join(filter(str.isprintable, author))[:200])
 
@@ -123,7 +123,7 @@ class GitSource:
     def signed(self, commit: str) -> SignedCommit:
         """A commit's signature, and what it is a signature of."""
         with self._open() as repo:
-            found = _peel(repo, ObjectID(commit.encode()))
+            found = peel(repo, ObjectID(commit.encode()))
             return SignedCommit(found.gpgsig, found.raw_without_sig(), float(found.commit_time))
 
     def branches_with(self, bundle: str) -> list[str]:
@@ -152,7 +152,7 @@ class GitSource:
                 if identifier not in seen:
                     seen.add(identifier)
                     with suppress(KeyError):  # a shallow clone lacks the parents of its oldest commits
-                        waiting += _peel(repo, identifier).parents
+                        waiting += peel(repo, identifier).parents
             return False
 
     def names(self, commit: str) -> list[str]:
@@ -163,7 +163,7 @@ class GitSource:
     def _files(self, repo: Repo, commit: str) -> dict[str, tuple[int, ObjectID]]:
         """Mode and id of every file by path under the policies' directory. Links and submodules are files here."""
         files: dict[str, tuple[int, ObjectID]] = {}
-        directories = [("", self._top(repo, _peel(repo, ObjectID(commit.encode())).tree))]
+        directories = [("", self._top(repo, peel(repo, ObjectID(commit.encode())).tree))]
         entries = 0
         while directories:
             prefix, identifier = directories.pop()
@@ -329,7 +329,8 @@ def _tree(repo: Repo, identifier: ObjectID) -> Tree:
     return found
 
 
-def _peel(repo: Repo, identifier: ObjectID) -> Commit:
+def peel(repo: Repo, identifier: ObjectID) -> Commit:
+    """The commit with this id, or the one that the tag with it names."""
     found = git_objects.read(repo.object_store, identifier, _MAX_COMMIT)
     for _ in range(_MAX_TAGS):
         if isinstance(found, Tag):

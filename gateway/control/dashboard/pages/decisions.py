@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.control.api.retrials import IN_FORCE
 from gateway.control.dashboard import tables
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Found, Shown, ShownPage
+from gateway.control.dashboard.sources import explained
 from gateway.control.dashboard.tables import Column, Table, command_line, options
 from gateway.control.problems import Problem
 
@@ -97,10 +99,12 @@ async def live(view: View) -> Found:
 
 async def one(view: View) -> Found:
     identifier = view.path["decision"]
-    found = await view.get("audit", "entries", identifier, explain=True)
+    found = await view.get("audit", "entries", identifier, explain=True, sources=True)
     decision = found["decision"]
     entry = (found["entry"] if decision is None else decision["decided"])["entry"]
     values = {
+        "bundles": [] if decision is None else explained(decision["bundles"]),
+        "commits": await _commits(view) if decision and decision["bundles"] else [],
         "found": found,
         "decision": decision,
         "entry": entry,
@@ -112,6 +116,32 @@ async def one(view: View) -> Found:
         "raw": entry,
     }
     return Shown("decision.html", "Decision", values)
+
+
+async def _commits(view: View) -> list[tuple[str, str]]:
+    """The revisions that a person can choose, with a word on each; all but the first are the whole gateway's."""
+    found = [(IN_FORCE, "what is in force now")]
+    if view.caller.organization is not None or not view.may("policies"):
+        return found
+    state = await view.get_all("policies", limit=20)
+    known = {each["commit"]: f"{each['outcome']}, {each['author']}" for each in reversed(state["attempts"])}
+    return found + [(commit, word) for commit, word in reversed(known.items())]
+
+
+async def again(view: View) -> Found:
+    """The decision as another revision of its bundles would have made it."""
+    identifier, commit = view.path["decision"], view.query.get("commit", IN_FORCE).strip() or IN_FORCE
+    bundle = view.query.get("bundle", "").strip() or None
+    found = await view.get("audit", "entries", identifier, "verdict", commit=commit, bundle=bundle, explain=True)
+    words = ["explain", found["id"], *options(commit=commit, bundle=bundle)]
+    values = {
+        "found": found,
+        "bundles": explained(found["bundles"]),
+        "commits": await _commits(view),
+        "bundle": bundle or "",
+        "command": command_line(view, *words, of_organization=False),
+    }
+    return Shown("decision_again.html", "Another revision", values)
 
 
 async def _proof(view: View, identifier: str) -> Any:
@@ -126,4 +156,5 @@ PAGES = [
     ShownPage("decisions", listed),
     ShownPage("decisions/live", live),
     ShownPage("decisions/{decision}", one),
+    ShownPage("decisions/{decision}/again", again),
 ]

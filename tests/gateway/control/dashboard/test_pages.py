@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from html.parser import HTMLParser
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -36,6 +36,7 @@ from tests.gateway.approvals.asked import asked
 from tests.gateway.cli import remote_scripts
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.dashboard.conftest import Person, Served, text_of
+from tests.gateway.control.dashboard.policies import Policies
 
 DECISIONS = {
     "default": "dec_00000000-0000-7000-8000-000000000001",
@@ -58,6 +59,8 @@ class Things:
     operator: str
     token: str
     approval: str
+    decision: str
+    commit: str
 
     def names(self) -> dict[str, str]:
         """What stands in the paths of pages about these things."""
@@ -70,7 +73,9 @@ class Things:
             "organization": self.organization,
             "agent": self.agent,
             "key": self.key,
-            "decision": DECISIONS[self.organization],
+            "decision": self.decision,
+            "commit": self.commit,
+            "file": quote("starter/authz.rego", safe=""),
             "limit": self.limit,
             "operator": self.operator,
             "token": self.token,
@@ -87,7 +92,9 @@ def both(served: Served) -> dict[str, Things]:
     """Two organizations with the same things, and with a mark of its own each."""
     home = served.home
     create_organization(home.registry, actor=ACTOR, name="acme")
-    home.activate("starter")
+    policies = Policies.made(home)
+    revisions = policies.activate()
+    remote_scripts.fill(home.data)
     found = {}
     for name in ("default", "acme"):
         agent = registration.register_agent(
@@ -132,8 +139,10 @@ def both(served: Served) -> dict[str, Things]:
         ).record
         demanded = Requirement(f"mark-of-{name}", quorum=2)
         approval = asked(home, agent.id, demanded, organization=name, model=f"mark-of-{name}")
-        found[name] = Things(name, agent.id, key.id, limit.id, holder.id, token.id, approval)
-    remote_scripts.fill(home.data)
+        decision = policies.decided(revisions, organization=name, reasons=("no web search", f"mark-of-{name}"))
+        found[name] = Things(
+            name, agent.id, key.id, limit.id, holder.id, token.id, approval, decision, revisions[0].commit
+        )
     return found
 
 
@@ -382,7 +391,7 @@ def test_traffic_and_activity_are_the_sums_that_are_kept(served: Served, both: d
         with served.api._context.log() as log:
             rollup.advance(served.home.data.cache, log, 1000)
         after = http.get("/usage/traffic", params={"span": "day", "count": "30"}).json()
-        assert [(each["fate"], each["requests"]) for each in after["items"]] == [("ended", 1)]
+        assert [(each["fate"], each["requests"]) for each in after["items"]] == [("denied", 1), ("ended", 1)]
         found = http.get("/usage/activity", params={"agents": f"{mine.agent},{theirs.agent}"}).json()
         assert [each["agent"] for each in found["items"]] == [mine.agent]
         assert found["items"][0]["last_used"] is None
