@@ -42,6 +42,7 @@ SELECT id, state, salt, requirements, expires_ns, decision_id FROM approval_requ
  WHERE agent_id = ? AND digest = ?
 """
 _REVIEWERS: Final = "SELECT actor FROM approval_review WHERE request_id = ? AND verdict = 'approved' ORDER BY actor"
+_RESPONSIBLE: Final = "SELECT owner, team FROM agent WHERE id = ?"
 _DETACH: Final = "UPDATE approval_request SET digest = NULL WHERE agent_id = ? AND digest = ? AND expires_ns <= ?"
 _COUNT: Final = """
 SELECT count(*), count(*) FILTER (WHERE agent_id = ?) FROM approval_request INDEXED BY approval_request_unsettled
@@ -155,8 +156,10 @@ class Askings:
         promise = committed(salt, asking.digest)
         expires_ns = now_ns + asking.seconds * 10**9
         demanded = documents(asking.requirements)
+        owner, team = db.execute(_RESPONSIBLE, (call.agent_id,)).fetchone()
+        about = {**asking.about, "owner": owner, "team": team}
         fields: dict[str, Any] = {
-            **asking.about,
+            **about,
             "agent": call.agent_id,
             "approval": identifier,
             "approval_commitment": promise,
@@ -181,7 +184,7 @@ class Askings:
             _INSERT,
             (
                 *(identifier, organization_id, call.agent_id, asking.key_id, asking.digest, salt, promise),
-                *(_text(demanded), _text(dict(asking.about)), sealed, asking.decision_id, now_ns, expires_ns),
+                *(_text(demanded), _text(about), sealed, asking.decision_id, now_ns, expires_ns),
             ),
         )
         db.execute(_OUTBOX, (identifier, call.organization, _text(entry), now_ns))

@@ -59,6 +59,7 @@ def listed(
     *,
     states: Sequence[str] = (),
     agent: str | None = None,
+    owner: str | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> tuple[list[RequestRecord], bool]:
@@ -70,6 +71,9 @@ def listed(
             mine = mine.where(col(ApprovalRequest.state).in_(states))
         if agent is not None:
             mine = mine.where(ApprovalRequest.agent_id == find_agent(session, tenant, agent).id)
+        if owner is not None:
+            owned = select(Agent.id).where(Agent.organization_id == tenant.id, Agent.owner == owner)
+            mine = mine.where(col(ApprovalRequest.agent_id).in_(owned))
         if after is not None:
             mine = mine.where(col(ApprovalRequest.id) < after)
         rows = session.exec(mine.order_by(col(ApprovalRequest.id).desc()).limit(limit + 1)).all()
@@ -334,6 +338,8 @@ def _fields(session: Session, row: ApprovalRequest) -> Fields:
     return {
         "agent": row.agent_id,
         "agent_name": "" if agent is None else agent.name,
+        # Those who must know what becomes of it.
+        **({} if agent is None else {"owner": agent.owner, "team": agent.team}),
         "approval": row.id,
         "approval_commitment": row.commitment,
     }

@@ -27,9 +27,12 @@ def list_approvals(
         typer.Option("--state", metavar="STATE", help="Only those in this state, such as `waiting`."),
     ] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Only those of this agent.")] = None,
+    owner: Annotated[
+        str | None, typer.Option("--owner", metavar="OWNER", help="Only those of agents of this owner.")
+    ] = None,
 ) -> None:
     """List requests for approval, the newest first."""
-    found = ask.items("approvals", state=state, agent=agent)
+    found = ask.items("approvals", state=state, agent=agent, owner=owner)
     ask.table(
         found,
         *("ID", "STATE", ("AGENT", "agent_name"), ("CALL", _call)),

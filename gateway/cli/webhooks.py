@@ -37,6 +37,12 @@ def add(
         str,
         typer.Option("--shape", metavar="SHAPE", help="What the receiver takes: generic (signed), slack or teams."),
     ] = "generic",
+    team: Annotated[
+        str | None, typer.Option("--team", metavar="TEAM", help="Only events that name this team, such as its agents'.")
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option("--owner", metavar="OWNER", help="Only events of the agents of this owner.")
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow a receiver on this machine, and plain HTTP to it.")
     ] = False,
@@ -47,8 +53,8 @@ def add(
     """Add a webhook: it is told of what happens from now on. A secret that is made is shown this once."""
     given = None if secret_file is None else files.text(secret_file, _MAX_SECRET, code="secret_missing")
     body = {"url": url, "events": event or None, "secret": given, "insecure": insecure, "allow_private": allow_private}
-    if shape != "generic":
-        body["shape"] = shape
+    only = {"shape": None if shape == "generic" else shape, "team": team, "owner": owner}
+    body |= {name: value for name, value in only.items() if value is not None}
     made = ask.send("POST", "webhooks", body=body)
     secret, identifier = made["secret"], made["id"]
     if secret is None and given is None and shape == "generic":

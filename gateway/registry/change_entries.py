@@ -159,7 +159,7 @@ def route(row: UpstreamRoute) -> Fields:
 
 
 def webhook(row: Webhook) -> Fields:
-    return _of(row, "url", "reach", "shape", webhook="id", events_json="events")
+    return _of(row, "url", "reach", "shape", "team", "owner", webhook="id", events_json="events")
 
 
 def issuer(row: Issuer) -> Fields:

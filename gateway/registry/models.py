@@ -697,6 +697,9 @@ class Webhook(SQLModel, table=True):
     url: str
     reach: str
     shape: str = Field(default="generic", sa_column_kwargs={"server_default": "generic"})
+    # If given, it is told of nothing but agents of this team, or of this owner.
+    team: str | None = None
+    owner: str | None = None
     events: list[str] = Field(sa_column=Column(JSON, nullable=False))
     secret: bytes = Field(sa_type=LargeBinary)
     since: int = Field(sa_type=BigInteger)

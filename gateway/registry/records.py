@@ -366,7 +366,8 @@ class RouteRecord:
 class WebhookRecord:
     """A receiver of events. `reach` says which addresses its host may have.
 
-    `shape` is what it takes. Of one whose URL is a secret, `url` shows the host alone.
+    `shape` is what it takes. Of one whose URL is a secret, `url` shows the host alone. With a `team` or an `owner` it
+    is told of their agents alone.
     """
 
     id: str
@@ -374,6 +375,8 @@ class WebhookRecord:
     url: str
     reach: str
     shape: str
+    team: str | None
+    owner: str | None
     events: list[str]
     created_ns: int
 

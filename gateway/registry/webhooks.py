@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
@@ -21,7 +21,7 @@ from gateway.errors import ConflictError, Hint, UnknownError, did_you_mean
 from gateway.identifiers import new_id
 from gateway.outbound import addresses
 from gateway.registry import change_entries as entries
-from gateway.registry import outbox
+from gateway.registry import names, outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import Agent, Organization, Webhook
 from gateway.registry.queries import find_organization, writing
@@ -74,6 +74,8 @@ class Followed:
     url: str
     reach: str
     shape: str
+    team: str | None
+    owner: str | None
     events: tuple[str, ...]
     since: int
     sealed: bytes = field(repr=False)
@@ -100,6 +102,8 @@ def add_webhook(
     secret: str,
     since: int,
     shape: Shape = GENERIC,
+    team: str | None = None,
+    owner: str | None = None,
 ) -> WebhookRecord:
     """Add a webhook, for the usual events if none are given. `since` is the last position of the log.
 
@@ -125,6 +129,8 @@ def add_webhook(
             url=shown,
             reach=reach,
             shape=shape,
+            team=None if team is None else names.check_name("team", team),
+            owner=None if owner is None else names.check_text("owner", owner),
             events=sorted(set(events or USUAL)),
             secret=vault.seal(sealed, place(tenant.name, identifier)),
             since=since,
@@ -180,6 +186,19 @@ def agent_name(registry: Registry, organization_id: str, agent: str) -> str:
     with registry.read() as session:
         row = session.get(Agent, agent)
         return row.name if row is not None and row.organization_id == organization_id else agent
+
+
+class _Choosing(Protocol):
+    @property
+    def team(self) -> str | None: ...
+
+    @property
+    def owner(self) -> str | None: ...
+
+
+def is_for(webhook: _Choosing, named: Mapping[str, Any]) -> bool:
+    """True unless the webhook is for the agents of a team or of an owner, and this names others, or none."""
+    return all(wanted in (None, named.get(name)) for name, wanted in (("team", webhook.team), ("owner", webhook.owner)))
 
 
 def _hidden(url: str) -> str:

@@ -22,7 +22,7 @@ from gateway.audit.log_files import opened_log
 from gateway.data_directory import DataDirectory
 from gateway.errors import GatewayError
 from gateway.registry.database import Registry
-from gateway.registry.webhooks import Followed, agent_name, followed
+from gateway.registry.webhooks import Followed, agent_name, followed, is_for
 from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
 from gateway.secrets.vault import Vault
@@ -113,7 +113,11 @@ class Courier:
                     done.found.append((each.id, [], last))
                 elif position < last and waiting < deliveries.MOST:
                     found = search.of_kinds(db, events.KINDS, position, min(last, position + _STEP))
-                    mine = [at for at, entry in found if events.concerns(entry, each.organization, each.events)]
+                    mine = [
+                        at
+                        for at, entry in found
+                        if events.concerns(entry, each.organization, each.events) and is_for(each, entry)
+                    ]
                     # The rest waits in the log.
                     end = min(last, position + _STEP) if len(mine) <= deliveries.MOST else mine[deliveries.MOST - 1]
                     done.found.append((each.id, mine[: deliveries.MOST], end))

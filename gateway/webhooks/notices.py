@@ -20,6 +20,7 @@ from gateway.data_directory import DataDirectory
 from gateway.registry import outbox
 from gateway.registry.database import Registry
 from gateway.registry.models import ApprovalRequest, Organization, Outbox, Webhook, table
+from gateway.registry.webhooks import is_for
 from gateway.webhooks.deliveries import Outcome, Queues, queues
 
 STATES: Final = ("queued", "sent", "accepted", "failed")
@@ -76,18 +77,20 @@ def of_requests(registry: Registry, data: DataDirectory, organization: str, requ
     # In this order: what leaves one of them is in the next one by then.
     held = queues(data.runtime_db)
     with registry.read() as session, opened_log(data) as log:
-        mine = select(Webhook).join(Organization, col(Organization.id) == Webhook.organization_id)
-        hooks = session.exec(mine.where(Organization.name == organization).order_by(col(Webhook.id))).all()
+        all_ = select(Webhook).join(Organization, col(Organization.id) == Webhook.organization_id)
+        hooks = session.exec(all_.where(Organization.name == organization).order_by(col(Webhook.id))).all()
         hooks = [each for each in hooks if grants.REQUESTED in each.events]
         for start in range(0, len(requests), _AT_ONCE):
             part = requests[start : start + _AT_ONCE]
             accepted = _accepted(session, log, part)
             waiting = set(_in_outbox(session, part))
             positions = _positions(log, part)
-            for each in part:
+            about = select(ApprovalRequest.id, ApprovalRequest.call).where(col(ApprovalRequest.id).in_(part))
+            for each, call in session.exec(about):
                 if each in positions or each in waiting:
                     named = accepted.get(each, set())
-                    told = _of_one(hooks, held, each, positions.get(each), named)
+                    mine = [hook for hook in hooks if is_for(hook, call)]
+                    told = _of_one(mine, held, each, positions.get(each), named)
                     found[each] = Told(list(told), len(named))
     return found
 

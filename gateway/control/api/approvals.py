@@ -45,6 +45,7 @@ class RequestQuery(PageQuery):
         None, description="Only those in this state."
     )
     agent: str | None = Field(None, description="Only those of this agent.")
+    owner: str | None = Field(None, max_length=200, description="Only those of agents of this owner.")
 
 
 class DenialReason(Body):
@@ -67,12 +68,11 @@ def _shown(ask: Ask[Any, Any], found: Sequence[RequestRecord]) -> list[dict[str,
 def listed(ask: Ask[None, RequestQuery]) -> Answer:
     """List requests for approval, the newest first."""
     given = ask.query
-    place = ("approvals", given.state or "", given.agent or "")
+    place = ("approvals", given.state or "", given.agent or "", given.owner or "")
     after = position(ask, *place)
     states = () if given.state is None else (given.state,)
-    found, more = reviews.listed(
-        ask.registry, ask.tenant, states=states, agent=given.agent, after=after, limit=given.limit
-    )
+    chosen = {"agent": given.agent, "owner": given.owner}
+    found, more = reviews.listed(ask.registry, ask.tenant, states=states, **chosen, after=after, limit=given.limit)
     return paged(ask, _shown(ask, found), found[-1].id if more else None, *place)
 
 

@@ -47,6 +47,10 @@ class NewWebhook(Body):
         description="What the receiver takes: the event and a signature, or a message for a webhook of Slack or Teams, "
         "whose URL is a secret and never shown.",
     )
+    team: str | None = Field(None, description="Only events that name this team: of its agents, and its own.")
+    owner: str | None = Field(
+        None, description="Only events that name this owner: of the agents it is responsible for."
+    )
     insecure: bool = Field(False, description="Allow a receiver on the gateway's machine, and plain HTTP to it.")
     allow_private: bool = Field(False, description="Allow private addresses: a receiver in the gateway's network.")
 
@@ -84,6 +88,8 @@ def add(ask: Ask[NewWebhook]) -> Answer:
         secret=secret,
         since=since,
         shape=given.shape,
+        team=given.team,
+        owner=given.owner,
     )
     body = {**_shown(made, {}), "secret": secret if given.secret is None and signed else None}
     return Answer(body=body, location=f"/webhooks/{made.id}", once="secret")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.approvals import status, tending
+from gateway.approvals import reviews, status, tending
+from gateway.approvals.reviews import Reviewer
 from gateway.approvals.status import ApprovalsStatus
-from gateway.audit import search, signer, storage
+from gateway.audit import grants, search, signer, storage
 from gateway.audit.log_files import opened_log
 from gateway.audit.writer import AuditWriter
 from gateway.registry import inventory, outbox
@@ -135,6 +137,31 @@ async def test_a_notice_without_an_answer_is_sent(office: Office, monkeypatch: p
         await courier.step()
         assert (office.states(request), office.states(behind)) == (["sent"], ["queued"])
         await courier.close()
+
+
+async def test_the_owner_of_the_agent_is_told_of_the_outcome(office: Office) -> None:
+    home, olga = office.home, Reviewer("local:1", "local:1", "olga")
+    other = home.agent("other", owner="sam@acme.example", team="red")
+    async with receiving() as receiver:
+        add = {"actor": ACTOR, "organization": ORG, "insecure": True, "since": 0, "secret": SECRET}
+        for query, only in (("sam", {"owner": "sam@acme.example"}), ("red", {"team": "red"}), ("all", {})):
+            events = [grants.REQUESTED, grants.DECIDED]
+            add_webhook(home.registry, home.vault, url=f"{receiver.url}?{query}", events=events, **add, **only)  # type: ignore[arg-type]
+        mine, others = office.ask(), asked(home, other)
+        assert (office.states(mine), len(office.states(others))) == (["queued"], 3)
+        reviews.deny(home.registry, olga, ORG, others, "not today")
+        reviews.approve(home.registry, olga, ORG, mine)
+        office.drain()
+        await settle(office.courier())
+        assert sorted(receiver.events()) == [grants.DECIDED] * 4 + [grants.REQUESTED] * 4
+        told = [json.loads(body)["data"] for _, body in receiver.got]
+        outcomes = [each for each in told if each.get("outcome") == "denied"]
+        assert [(each["owner"], each["team"], each["reason"]) for each in outcomes] == [
+            ("sam@acme.example", "red", "not today")
+        ] * 3
+        assert office.states(others) == ["accepted"] * 3
+        found, more = reviews.listed(home.registry, ORG, owner="sam@acme.example")
+        assert ([each.id for each in found], more) == ([others], False)
 
 
 async def test_status_and_metrics_count_what_nobody_was_told_of(office: Office) -> None:

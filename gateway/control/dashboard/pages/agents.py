@@ -8,6 +8,7 @@ from typing import Any
 from gateway.control.dashboard import forms, listing, tables
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Field
+from gateway.control.dashboard.pages import approvals
 from gateway.control.dashboard.shown import Found, Shown, ShownPage
 from gateway.control.dashboard.tables import Column, Table, options
 from gateway.control.problems import Problem
@@ -31,7 +32,10 @@ async def mine(view: View) -> Found:
     table = await _table(view, {"owner": owner}, "my-agents", f"No agent has the owner {owner}.")
     said = f"An operator has no address, so your operator's name, {operator}, is compared, or the owner that you name."
     filters = [Field(name="owner", title="Owner", value=owner)]
-    return listing.page(view, "My agents", "agents", [("", table)], filters=filters, notes=[("", said)])
+    shown = [("", table)]
+    if view.may("approvals"):
+        shown.append(("Their calls that people decide about", await approvals.of_owner(view, owner)))
+    return listing.page(view, "My agents", "agents", shown, filters=filters, notes=[("", said)])
 
 
 async def _table(view: View, wanted: Mapping[str, str | None], name: str, empty: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.control.dashboard import listing, tables
@@ -12,35 +13,44 @@ from gateway.control.dashboard.tables import Column, Table, command_line, option
 from gateway.control.problems import Problem
 
 _STATES: Final = ("", "waiting", "approved", "denied", "expired", "closed", "used", "revoked")
+_NEWEST: Final = 20
 _VERBS: Final = ("approve", "deny", "revoke")
 
 
 async def listed(view: View) -> Found:
     wanted = {name: view.query.get(name) for name in ("state", "agent")}
     reply = await view.get("approvals", **wanted, cursor=view.query.get("cursor"), limit=tables.size(view))
-    columns = [
-        Column("Asked", "created", "time", lambda each: view.link("approvals", each["id"])),
-        Column("Agent", "agent_name", href=lambda each: view.link("agents", each["agent"])),
-        Column("State", "state", "badge"),
-        Column("Why", lambda each: [str(need.get("reason", "")) for need in each["requirements"]], "lines"),
-        Column("Told", lambda each: sum(one["state"] == "accepted" for one in each["notices"]), "number"),
-        Column("Missing", lambda each: sum(each["missing"]), "number"),
-        Column("Ends", "expires", "time"),
-        Column("Id", "id", "id", narrow=False),
-    ]
-    table = Table.of(
-        view,
-        reply,
-        columns,
-        name="approvals",
-        command=["approvals", "list", *options(**wanted)],
-        empty="Nothing waits for a person here. A policy asks for one with require_approval.",
-    )
+    table = _table(view, reply, wanted, "Nothing waits for a person here. A policy asks for one with require_approval.")
     filters = [
         Field(name="state", title="State", value=wanted["state"] or "", choices=_STATES),
         Field(name="agent", title="Agent", value=wanted["agent"] or ""),
     ]
     return listing.page(view, "Approvals", "approvals", [("", table)], filters=filters)
+
+
+async def of_owner(view: View, owner: str) -> Table:
+    """The newest requests of the agents of one owner, and what became of them."""
+    reply = await view.get("approvals", owner=owner, limit=_NEWEST)
+    newest = {"items": reply["items"], "next": None}
+    return _table(view, newest, {"owner": owner}, "No call of these agents has asked for an approval.", "my-approvals")
+
+
+def _table(
+    view: View, reply: Mapping[str, Any], wanted: Mapping[str, str | None], empty: str, name: str = "approvals"
+) -> Table:
+    columns = [
+        Column("Asked", "created", "time", lambda each: view.link("approvals", each["id"])),
+        Column("Agent", "agent_name", href=lambda each: view.link("agents", each["agent"])),
+        Column("State", "state", "badge"),
+        Column("Why", lambda each: [str(need.get("reason", "")) for need in each["requirements"]], "lines"),
+        Column("Outcome", "reason", narrow=False),
+        Column("Told", lambda each: sum(one["state"] == "accepted" for one in each["notices"]), "number"),
+        Column("Missing", lambda each: sum(each["missing"]), "number"),
+        Column("Ends", "expires", "time"),
+        Column("Id", "id", "id", narrow=False),
+    ]
+    command = ["approvals", "list", *options(**wanted)]
+    return Table.of(view, reply, columns, name=name, command=command, empty=empty)
 
 
 async def one(view: View) -> Found:

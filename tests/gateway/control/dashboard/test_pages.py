@@ -207,6 +207,16 @@ def test_my_agents_are_those_of_my_name(served: Served, both: dict[str, Things])
     assert "No agent has the owner nobody" in served.person("nobody").page("/dashboard/o/default/mine")
 
 
+def test_my_agents_page_says_what_became_of_their_calls(served: Served, both: dict[str, Things]) -> None:
+    owners = {name: served.home.agent(name, owner=name) for name in ("dana", "sam")}
+    requests = {name: asked(served.home, agent) for name, agent in owners.items()}
+    path = f"/dashboard/o/default/approvals/{requests['sam']}"
+    assert served.person().post(f"{path}/say/deny", {"reason": "not this month"}).status_code == 303
+    mine = served.person("sam", "viewer", "default").page("/dashboard/o/default/mine")
+    assert (requests["sam"] in mine, requests["dana"] in mine, "not this month" in mine) == (True, False, True)
+    assert "gateway approvals list --owner sam<" in mine
+
+
 def test_an_agent_is_suspended_resumed_and_revoked(served: Served, both: dict[str, Things]) -> None:
     person = served.person()
     agent = "/dashboard/o/default/agents/bot"
