@@ -59,7 +59,8 @@ def _array(size: int) -> object:
 HOSTILE: dict[str, tuple[Callable[[int], object], int]] = {
     "marks in wrong order": (lambda size: bounds.text_size("a" + _MARKS * (size // 3)), 6_000),
     "marks of letters": (lambda size: bounds.text_size("a" + _KEPT_MARKS * (size // 2)), 6_000),
-    "short runs of marks": (lambda size: bounds.text_size(("a" + _MARKS * 10) * (size // 31)), 30_000),
+    # So long that neither size fits into the processor's cache, which alone makes a step of four.
+    "short runs of marks": (lambda size: bounds.text_size(("a" + _MARKS * 10) * (size // 31)), 120_000),
     "the name of a member": (lambda size: _name("a" + _KEPT_MARKS * (size // 2)), 6_000),
     "places in a stream": (_texts, 12_000),
     "comments behind what may be the last event": (_comments, 250_000),
