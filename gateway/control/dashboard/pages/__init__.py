@@ -11,6 +11,7 @@ from gateway.control.dashboard.pages import (
     agents,
     approvals,
     decisions,
+    finding,
     home,
     limits,
     log,
@@ -25,6 +26,7 @@ from gateway.control.problems import Problem
 _FILES: Final = (
     account,
     home,
+    finding,
     agents,
     agent,
     decisions,

@@ -267,6 +267,23 @@ def test_a_decision_has_its_verdicts_and_records(served: Served, both: dict[str,
     assert "&#34;kind&#34;: &#34;decided&#34;" in page
 
 
+def test_what_a_person_has_in_hand_is_found(served: Served, both: dict[str, Things]) -> None:
+    """An id alone, within the message of a refused call, or a name that is no id."""
+    person, home = served.person(), "/dashboard/o/default"
+    decision, request, agent = DECISIONS["default"], both["default"].approval, both["default"].agent
+    goes = {
+        decision: f"decisions/{decision}",
+        f"403 policy_denied (the model is not open (decision {decision}))": f"decisions/{decision}",
+        f"  {agent}\n": f"agents/{agent}",
+        f"approval_required: {request}, decision {decision}": f"approvals/{request}",
+        "https://elsewhere.example/": "agents?search=https%3A%2F%2Felsewhere.example%2F",
+        "": "agents",
+    }
+    for text, place in goes.items():
+        answer = person.get(f"{home}/find", what=text)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{home}/{place}"), text
+
+
 def test_each_command_under_a_table_is_one(served: Served, both: dict[str, Things]) -> None:
     """The command line takes it, with its options."""
     person = served.person()
