@@ -68,6 +68,7 @@ HOSTILE: dict[str, tuple[Callable[[int], object], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HOSTILE)
 def test_work_is_linear(what: str) -> None:
     work, size = HOSTILE[what]
@@ -138,6 +139,7 @@ def test_a_long_run_is_found_wherever_it_is() -> None:
         assert not marks.has_long_run("x" * before + run[:-1] + "y" * 70_000), before
 
 
+@pytest.mark.slow
 def test_all_marks_are_known() -> None:
     characters = [chr(each) for each in range(sys.maxunicode + 1) if not 0xD800 <= each < 0xE000]
     one, *_ = marks._patterns()

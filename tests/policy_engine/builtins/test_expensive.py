@@ -203,6 +203,7 @@ def ask(call: str, value: Any, limits: pe.Limits) -> tuple[float, str]:
     return effort(decide), codes[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_a_deadline_ends_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes little effort, and ends by the deadline alone if the clock is past that at its second look."""
@@ -296,6 +297,7 @@ REMEMBERED: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REMEMBERED)
 def test_what_is_remembered_costs_as_much(name: str) -> None:
     """The least budget that is enough when all is remembered is the least that is enough when nothing is."""

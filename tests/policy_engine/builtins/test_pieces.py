@@ -56,12 +56,14 @@ def ask(expression: str, limits: pe.Limits, value: Any = None) -> Any:
     return pe.compile({"a.rego": f"package a\n\np := {expression}"}, limits=limits).entrypoint("data.a.p")(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", MAKING)
 def test_the_clock_is_looked_at_on_the_way(what: str, looks: list[int]) -> None:
     ask(MAKING[what], pe.Limits(seconds=1e9), LARGE)
     assert looks[0] >= SIZE // 4096 - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", MAKING)
 def test_the_deadline_ends_it_half_way(what: str, looks: list[int]) -> None:
     """An error of the deadline, not of the budget, which has room."""
