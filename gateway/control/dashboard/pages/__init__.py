@@ -11,7 +11,6 @@ from gateway.control.dashboard.pages import (
     agents,
     approvals,
     decisions,
-    finding,
     home,
     limits,
     log,
@@ -26,7 +25,6 @@ from gateway.control.problems import Problem
 _FILES: Final = (
     account,
     home,
-    finding,
     agents,
     agent,
     decisions,

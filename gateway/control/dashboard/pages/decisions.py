@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.control.api.retrials import IN_FORCE
 from gateway.control.dashboard import tables
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.shown import Found, Shown, ShownPage
+from gateway.control.dashboard.shown import Found, Redirect, Shown, ShownPage
 from gateway.control.dashboard.sources import explained
 from gateway.control.dashboard.tables import Column, Table, command_line, options
 from gateway.control.problems import Problem
 
 _FILTERS: Final = ("agent", "allow", "reason", "model", "since", "until")
 VERDICTS: Final = ("", "true", "false")
+
+_ID: Final = re.compile(r"\b([a-z]{2,8})_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_SECTIONS: Final = {"agt": "agents", "apr": "approvals"}
+"""Prefix of ids → the section that has a page for each such thing. All other ids are looked up in the log."""
 
 
 def verdict(each: Mapping[str, Any]) -> str:
@@ -82,7 +87,19 @@ def _agent(view: View) -> Any:
     return link
 
 
+def _in_hand(view: View, text: str) -> Redirect:
+    """The page of what a person has in hand: an id, an agent's name, or the whole message of a refused call."""
+    ids = {found[0]: found[1] for found in _ID.finditer(text)}
+    if not ids:
+        return Redirect(view.link("agents", search=text))
+    # A message about a call that waits for a person names its decision, too.
+    chosen = next((each for each in ids if ids[each] in _SECTIONS), next(iter(ids)))
+    return Redirect(view.link(_SECTIONS.get(ids[chosen], "decisions"), chosen))
+
+
 async def listed(view: View) -> Found:
+    if text := view.query.get("find", "").strip():
+        return _in_hand(view, text)
     table = await entries(view)
     if view.query.get("format") == "csv":
         return table.download()

@@ -277,10 +277,9 @@ def test_what_a_person_has_in_hand_is_found(served: Served, both: dict[str, Thin
         f"  {agent}\n": f"agents/{agent}",
         f"approval_required: {request}, decision {decision}": f"approvals/{request}",
         "https://elsewhere.example/": "agents?search=https%3A%2F%2Felsewhere.example%2F",
-        "": "agents",
     }
     for text, place in goes.items():
-        answer = person.get(f"{home}/find", what=text)
+        answer = person.get(f"{home}/decisions", find=text)
         assert (answer.status_code, answer.headers["location"]) == (303, f"{home}/{place}"), text
 
 
