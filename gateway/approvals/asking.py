@@ -38,7 +38,7 @@ MAX_SECONDS: Final = 7 * 24 * 3600
 
 _BUSY_SECONDS: Final = 10.0
 _FOUND: Final = """
-SELECT id, state, salt, requirements, expires_ns, decision_id FROM approval_request
+SELECT id, state, salt, requirements, expires_ns, decision_id, left_ns FROM approval_request
  WHERE agent_id = ? AND digest = ?
 """
 _REVIEWERS: Final = "SELECT actor FROM approval_review WHERE request_id = ? AND verdict = 'approved' ORDER BY actor"
@@ -57,6 +57,8 @@ _OUTBOX: Final = """
 INSERT INTO outbox (event_id, organization, kind, entry, epoch, created_ns)
 VALUES (?, ?, 'change', ?, (SELECT value FROM epoch), ?)
 """
+_JOIN: Final = "UPDATE approval_request SET left_ns = 0 WHERE id = ? AND state = 'waiting'"
+_LEAVE: Final = "UPDATE approval_request SET left_ns = ? WHERE id = ? AND state = 'waiting' AND left_ns IS NULL"
 _USED: Final = """
 UPDATE approval_request SET state = 'used', settled_ns = ?, settled_by = ?, digest = NULL, sealed = NULL
  WHERE id = ? AND state = 'approved'
@@ -73,6 +75,8 @@ class AskedRequest(NamedTuple):
     expires_ns: int
     # The decision that has asked for it.
     decision_id: str
+    # When the client has left that asked, if no other one knows of it; 0 if one does.
+    left_ns: int | None = None
 
     def stands(self, now_ns: int) -> bool:
         """True while it says something about the call; one whose time is over says nothing."""
@@ -138,6 +142,18 @@ class Askings:
                 whose = "this agent" if of_agent >= MAX_OF_AGENT else "this organization"
                 raise Denied(grants.REASON, reasons=[f"too many calls of {whose} wait for an approval already"])
             return self._add(db, asking, str(organization_id), now_ns)
+
+    def join(self, request: AskedRequest) -> bool:
+        """Another client waits for this request, so it stays if the first one leaves. False if it waits no more."""
+        if request.left_ns == 0 or request.state != "waiting":
+            return True
+        with self._writing() as db:
+            return db.execute(_JOIN, (request.id,)).rowcount == 1
+
+    def leave(self, request: str, now_ns: int) -> None:
+        """The client has gone that asked; the control process closes the request if no other one comes soon."""
+        with self._writing() as db:
+            db.execute(_LEAVE, (now_ns, request))
 
     def used(self, request: str, decision: str, now_ns: int) -> None:
         """The log has it that this decision has used the approval: say so where people look."""
@@ -219,8 +235,8 @@ def _one(db: sqlite3.Connection, agent_id: str, digest: bytes) -> AskedRequest |
     row = db.execute(_FOUND, (agent_id, digest)).fetchone()
     if row is None:
         return None
-    identifier, state, salt, requirements, expires_ns, decision_id = row
-    return AskedRequest(identifier, state, salt, orjson.loads(requirements), expires_ns, decision_id)
+    identifier, state, salt, requirements, expires_ns, decision_id, left_ns = row
+    return AskedRequest(identifier, state, salt, orjson.loads(requirements), expires_ns, decision_id, left_ns)
 
 
 def _text(value: Any) -> str:

@@ -21,6 +21,8 @@ from gateway.registry.database import Registry
 from gateway.registry.models import Agent, ApiKey, ApprovalRequest, EmergencyStop, Organization, Team, table
 
 SECONDS: Final = 2.0
+_COMES_AGAIN_NS: Final = 10 * 10**9
+"""The time that a client that has gone has for another try, as SDKs do by themselves."""
 _BATCH: Final = 200
 _ACTOR: Final = "gateway"
 _ROWS: Final = table(ApprovalRequest)
@@ -67,6 +69,7 @@ def _candidates(registry: Registry, now_ns: int) -> list[str]:
             or_(
                 col(ApprovalRequest.state) == "approved",
                 col(ApprovalRequest.expires_ns) <= now_ns,
+                and_(col(ApprovalRequest.left_ns) > 0, col(ApprovalRequest.left_ns) <= now_ns - _COMES_AGAIN_NS),
                 col(Agent.status) != "active",
                 col(Agent.expires_ns) <= now_ns,
                 col(Organization.status) != "active",
@@ -94,6 +97,8 @@ def _outcome(
         return row, tenant, "used", decision, ""
     if now_ns >= row.expires_ns:
         return row, tenant, "expired", _ACTOR, UNDECIDED if row.state == "waiting" else "it was not used"
+    if row.state == "waiting" and row.left_ns and row.left_ns <= now_ns - _COMES_AGAIN_NS:
+        return row, tenant, "closed", _ACTOR, "its client has gone"
     if why := reviews.why_closed(session, tenant, row, now_ns):
         return row, tenant, "closed", _ACTOR, why
     return None

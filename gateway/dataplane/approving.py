@@ -38,11 +38,15 @@ RETRY_SECONDS: Final = 10
 
 
 class AwaitingError(Denied):
-    """The refusal of a call whose request waits, so that it may be allowed later; `request` is its id."""
+    """The refusal of a call whose request waits, so that it may be allowed later; `request` is its id.
 
-    def __init__(self, request: str, **more: Any) -> None:
+    It is `new` if this very call has made it.
+    """
+
+    def __init__(self, request: str, *, new: bool, **more: Any) -> None:
         super().__init__(APPROVAL, **more)
         self.request = request
+        self.new = new
 
 
 @frozen()
@@ -89,7 +93,7 @@ class Approvals:
     def _of(self, admitted: Admitted, call: Call, found: Authorization, raw: RawCall) -> Consent:
         digest, now = raw.digest(found.approvals), time.time_ns()
         request, new = self._askings.find(raw.agent_id, digest), False
-        if request is None or not request.stands(now):
+        if request is None or not request.stands(now) or not self._askings.join(request):
             observed = admitted.observed
             asking = Asking(
                 call=raw,
@@ -101,6 +105,8 @@ class Approvals:
             )
             request = self._askings.ask(asking, now)
             new = request.decision_id == observed.decision_id
+            if not new:
+                self._askings.join(request)
         promise = committed(request.salt, digest)
         approved = request.state == "approved" and request.stands(now)
         return Consent(request, raw.organization, promise, self._askings.approval(request) if approved else None, new)
@@ -134,6 +140,7 @@ class Approvals:
         )
         return AwaitingError(
             request.id,
+            new=consent.new,
             reasons=[*found.reasons, told],
             headers=[(b"retry-after", b"%d" % RETRY_SECONDS)],
             facts=[{"approval": request.id, "url": url, "expires_at": until}],
@@ -142,8 +149,18 @@ class Approvals:
     async def hold(self, denied: Denied, request: Held, client: Departure, ends: float) -> bool:
         """Wait until people have decided about a call, at most until `ends`; true if it should be tried again.
 
-        Meanwhile the request has no place among those in progress, so it needs another one then.
+        Meanwhile the request has no place among those in progress, so it needs another one then. If the client leaves
+        that has asked, nobody may wait for the answer any more.
         """
+        found = await self._hold_until(denied, request, client, ends)
+        if client.gone and isinstance(denied, AwaitingError) and denied.new:
+            try:
+                await asyncio.to_thread(self._askings.leave, denied.request, time.time_ns())
+            except Denied as error:
+                logger.warning("%s stays open, and its client has gone: %s", denied.request, error.detail)
+        return found
+
+    async def _hold_until(self, denied: Denied, request: Held, client: Departure, ends: float) -> bool:
         loop = asyncio.get_running_loop()
         if not isinstance(denied, AwaitingError) or client.gone or loop.time() >= ends:
             return False

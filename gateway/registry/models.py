@@ -742,6 +742,8 @@ class ApprovalRequest(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int = Field(sa_type=BigInteger)
     settled_ns: int | None = Field(default=None, sa_type=BigInteger)
+    # When the client has left that asked, if no other one knows of the request; 0 if one does.
+    left_ns: int | None = Field(default=None, sa_type=BigInteger)
     # Who has settled it, or the decision that has used it.
     settled_by: str | None = None
     reason: str = ""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from typing import Any
@@ -15,7 +16,7 @@ import openai
 import orjson
 import pytest
 
-from gateway.approvals import reviews
+from gateway.approvals import reviews, tending
 from gateway.approvals.reviews import Reviewer
 from gateway.audit import grants, signer, verify
 from gateway.policy import bundle as policy_bundle
@@ -317,6 +318,54 @@ async def test_a_held_client_that_leaves_leaves_nothing_behind(start: Start) -> 
     await act(gateway, reviews.approve, request)
     assert gateway.upstream.seen == []
     assert gateway.open_decisions() == 0
+
+
+def tend(gateway: Gateway, seconds: int = 11) -> None:
+    """The control process looks, so many seconds later."""
+    tending.tend(gateway.registry, lambda _: "", time.time_ns() + seconds * 10**9)
+
+
+async def leave(gateway: Gateway) -> str:
+    """A client asks, is held and goes; the request that it has made."""
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(gateway.request(chat("gpt-big")))
+    request = await waiting(gateway)
+    await until(lambda: gateway.plane.load()[0] == 0)
+    writer.close()
+    with closing(sqlite3.connect(gateway.data.registry_db)) as db:
+        await until(lambda: db.execute("SELECT left_ns FROM approval_request").fetchall() != [(None,)])
+    return request
+
+
+async def test_the_request_of_a_client_that_has_gone_is_closed(start: Start) -> None:
+    gateway = await start(approval_hold=600.0)
+    request = await leave(gateway)
+    tend(gateway, seconds=5)  # it may come again
+    assert requests(gateway, "waiting") == [request]
+    tend(gateway)
+    assert requests(gateway, "closed") == [request]
+    await drain(gateway)
+    [told] = [each for each in await gateway.entries("change") if each["what"] == grants.DECIDED]
+    assert (told["outcome"], told["reason"]) == ("closed", "its client has gone")
+
+
+async def test_the_request_of_a_client_that_has_gone_stays_for_whoever_else_waits(start: Start) -> None:
+    gateway = await start(approval_hold=600.0)
+    request = await leave(gateway)
+    second = asyncio.create_task(gateway.chat("gpt-big"))
+    with closing(sqlite3.connect(gateway.data.registry_db)) as db:
+        await until(lambda: db.execute("SELECT left_ns FROM approval_request").fetchall() == [(0,)])
+    tend(gateway)
+    await act(gateway, reviews.approve, request)
+    assert (await second).json == COMPLETION
+    assert requests(gateway, "used") == [request]
+
+
+async def test_the_request_of_a_client_that_had_its_answer_stays(gateway: Gateway) -> None:
+    assert (await gateway.chat("gpt-big")).status == 403
+    tend(gateway, seconds=3000)
+    await act(gateway, reviews.approve, await waiting(gateway))
+    assert (await gateway.chat("gpt-big")).status == 200
 
 
 async def test_a_stop_while_its_use_is_noted_closes_the_record(start: Start) -> None:
