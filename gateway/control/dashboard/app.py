@@ -7,6 +7,7 @@ pages. Pages ask through `door.py` alone.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control import requests
 from gateway.control.callers import Caller
-from gateway.control.dashboard import entrance, pages, rendering
+from gateway.control.dashboard import entrance, pages, rendering, sessions
 from gateway.control.dashboard.door import ROOT, Asked, View
 from gateway.control.dashboard.entrance import Entrance
 from gateway.control.dashboard.sessions import BrowserOrigin, Cookies
@@ -134,7 +135,7 @@ class Dashboard:
             return self._to_login(scope, target, changes, [("set-cookie", self._cookies.end(place))])
         if re.fullmatch(rf"{ROOT}/o/[^/]+/events", target) and not changes:
             place.check_same_origin(scope)
-            await self._events(token, target, scope, receive, send)
+            await self._events(token, target, scope, _until(sessions.left(used), receive), send)
             return None
         response = await self._page(caller, place, scope, receive, target, changes)
         renewed = self._cookies.renewed(place, token, used)
@@ -242,6 +243,20 @@ class Dashboard:
             receive,
             send,
         )
+
+
+def _until(seconds: float, receive: Receive) -> Receive:
+    """A stream is no visit: it ends with the session that has begun it, and the browser asks again."""
+    end = asyncio.get_running_loop().time() + seconds
+
+    async def received() -> Message:
+        try:
+            async with asyncio.timeout_at(end):
+                return await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+
+    return received
 
 
 def own_path(text: str) -> str:

@@ -88,7 +88,7 @@ class Cookies:
         if found is None:
             return None
         token, used = found
-        return None if time.time() - used > IDLE_SECONDS else (token, used)
+        return (token, used) if left(used) >= 0 else None
 
     def begin(self, place: BrowserOrigin, token: str) -> str:
         return _cookie(place, _SESSION, self._sealer.seal([token, int(time.time())], _SESSION, place.origin))
@@ -122,6 +122,11 @@ class Cookies:
                 except ValueError:
                     continue
         return None
+
+
+def left(used: int) -> float:
+    """The seconds for which a session goes on that was used at this time and is not again."""
+    return used + IDLE_SECONDS - time.time()
 
 
 class Links:

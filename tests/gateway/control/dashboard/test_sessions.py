@@ -143,6 +143,16 @@ def test_an_idle_session_ends_and_a_used_one_is_renewed(served: Served, monkeypa
     assert person.get(HOME).status_code == 303
 
 
+def test_a_stream_of_events_keeps_no_session(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = served.person()
+    monkeypatch.setattr(sessions, "IDLE_SECONDS", 2)
+    with person.http.stream("GET", f"{HOME}/events") as stream:
+        assert stream.status_code == 200
+        for _ in stream.iter_raw():
+            pass  # ends with the session, though the page stays open
+    assert person.get(f"{HOME}/events").headers["location"].startswith("/dashboard/login")
+
+
 def test_a_cookie_opens_no_api_and_a_token_no_page(served: Served) -> None:
     person = served.person()
     assert person.get("/api/v1/me").status_code == 401
