@@ -52,6 +52,15 @@ class View:
         """The path of the organization's pages."""
         return f"{ROOT}/o/{quote(self.organization, safe='')}"
 
+    @property
+    def home(self) -> str | None:
+        """The organization that the page is about; None on a page of the whole gateway."""
+        return self.organization if self.address.startswith(f"{ROOT}/o/") else None
+
+    def place(self, *path: str) -> str:
+        """The address of a page of this organization, or of the whole gateway if this is one of those."""
+        return self.link(*path) if self.home is not None else below(ROOT, *path)
+
     def link(self, *path: str, **query: Any) -> str:
         """The address of a page of this organization."""
         return below(self.base, *path) + _string(query)
@@ -71,6 +80,10 @@ class View:
     async def get_all(self, *path: str, **query: Any) -> Any:
         """The answer of an operation that is about no organization, or about the caller's own place."""
         return (await self._ask("GET", path, query)).document
+
+    async def read(self, *path: str, **query: Any) -> OperationReply:
+        """The answer with the tag of its version."""
+        return await self._ask("GET", path, query)
 
     async def send(self, method: str, *path: str, body: Any = None, match: str = "", **query: Any) -> Any:
         """A change, under the key of its form: one that was sent twice is made once."""

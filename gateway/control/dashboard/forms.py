@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Shown
@@ -58,6 +59,10 @@ class Act:
     section: str
     danger: bool = False
     fields: Sequence[Field] = field(default_factory=list)
+    seen: str = ""
+    """The version that the person sees, if the change is of that one alone."""
+    problem: Mapping[str, Any] | None = None
+    """Why the form was refused, if it is shown again."""
 
-    def page(self) -> Shown:
-        return Shown("confirm.html", self.title, {"act": self})
+    def page(self, status: int = 200) -> Shown:
+        return Shown("confirm.html", self.title, {"act": self}, status)

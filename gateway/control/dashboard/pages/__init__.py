@@ -10,14 +10,21 @@ from gateway.control.dashboard.pages import (
     agent,
     agents,
     approvals,
+    bindings,
     decisions,
     home,
     limits,
     log,
+    operators,
     organization,
     policies,
+    routes,
+    stops,
+    teams,
     upstreams,
     usage,
+    webhooks,
+    whole,
 )
 from gateway.control.dashboard.shown import ShownPage
 from gateway.control.problems import Problem
@@ -32,12 +39,23 @@ _FILES: Final = (
     policies,
     usage,
     limits,
+    bindings,
     upstreams,
+    routes,
     log,
     organization,
+    operators,
+    teams,
+    stops,
+    webhooks,
+    whole,
 )
 PAGES: Final[tuple[ShownPage, ...]] = tuple(page for file in _FILES for page in file.PAGES)
-_TABLE: Final = [(page.pattern, page) for page in PAGES]
+_TABLE: Final = [
+    (page.pattern, page)
+    for page in sorted(PAGES, key=lambda each: [part.startswith("{") for part in each.path.split("/")])
+]
+"""In the order of trial: a name goes before a parameter."""
 
 
 def find(target: str, changes: bool) -> tuple[ShownPage, dict[str, str]]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.control.dashboard import forms, tables, traffic
+from gateway.control.dashboard.changes import Form, Input, Known, pages_of, verbs
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.forms import Act, Field
-from gateway.control.dashboard.pages import decisions
+from gateway.control.dashboard.pages import decisions, limits
 from gateway.control.dashboard.plots import Plot
-from gateway.control.dashboard.shown import Found, Redirect, Shown, ShownPage
+from gateway.control.dashboard.shown import Found, Shown, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line
-from gateway.control.problems import Problem
 
 _TABS: Final = (("", "Overview"), ("calls", "Calls"), ("versions", "Versions"), ("permissions", "Permissions"))
+_UNLIMITED: Final = "No limit holds the agent back, beside those of its policies."
 _UNCOMPARED: Final = ("version", "actor", "reason", "since")
 
 _ACTS: Final[dict[str, tuple[str, tuple[str, ...], bool]]] = {
@@ -70,7 +70,7 @@ async def overview(view: View) -> Found:
         "at": at,
         "keys": _keys(view, name, found["keys"], at),
         "bindings": _bindings(view, name, found["bindings"], at),
-        "limits": _limits(view, name, states),
+        "limits": limits.left(view, states, "agent", name, _UNLIMITED),
         "plots": plots,
         "acts": [] if at else _offered(view, found["agent"]["status"]),
         **_tabs(view, name, ""),
@@ -138,6 +138,8 @@ def _bindings(view: View, name: str, bindings: Any, at: str | None) -> Table:
         Column("Since", "created", "time", narrow=False),
         Column("Reason", "reason", narrow=False),
     ]
+    if at is None and view.may("bindings", write=True):
+        columns.append(Column("", lambda _each: "End", "act", lambda each: view.link("bindings", each["id"], "end")))
     when = [] if at is None else ["--at", at]
     return Table.of(
         view,
@@ -146,28 +148,7 @@ def _bindings(view: View, name: str, bindings: Any, at: str | None) -> Table:
         name="bindings",
         command=["agents", "show", name, *when],
         alone=False,
-        empty="No policy judges the agent, so all its requests are denied. Bind a bundle: gateway bind AGENT BUNDLE.",
-    )
-
-
-def _limits(view: View, name: str, states: Any) -> Table:
-    columns = [
-        Column("Limit", "limit"),
-        Column("By", lambda each: f"{each['subject_kind']} {each['subject']}"),
-        Column("Value", "value", "number"),
-        Column("Spent", "spent", "number"),
-        Column("Reserved", "reserved", "number", narrow=False),
-        Column("Left", "left", "number"),
-        Column("Starts anew", "resets_at", "time", narrow=False),
-    ]
-    return Table.of(
-        view,
-        states["items"],
-        columns,
-        name="limits",
-        command=["limits", "show", name],
-        alone=False,
-        empty="No limit holds the agent back, beside those of its policies.",
+        empty="No policy judges the agent, so all its requests are denied. Bind a bundle.",
     )
 
 
@@ -234,36 +215,23 @@ async def permissions(view: View) -> Found:
 
 # --- acts -----------------------------------------------------------------------------------------------------------
 
+_STATE: Final = "It is {status} now, at version {version}, with the owner “{owner}”."
 
-async def _act(view: View) -> Act:
-    name, verb = view.path["agent"], view.path["verb"]
-    if verb not in _ACTS:
-        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the agent's page")
-    agent = await view.get("agents", name)
-    word, consequence, danger = _ACTS[verb]
-    since = f"It is {agent['status']} now, at version {agent['version']}, owned by {agent['owner'] or 'nobody'}."
-    return Act(
-        title=f"{word} {agent['name']}",
+
+def _form(verb: str, word: str, consequence: Sequence[str], danger: bool) -> Form:
+    return Form(
+        "agents/{agent}/do/{verb}",
+        f"POST /agents/{{agent}}/{verb}",
+        title=f"{word} {{name}}",
         verb=word,
-        consequence=[*consequence, since],
-        command=command_line(view, "agents", verb, agent["name"]),
-        back=view.link("agents", agent["name"]),
         section="agents",
+        back="agents/{agent}",
+        says=[*consequence, _STATE],
+        reads="agents/{agent}",
+        asks=["reason"],
+        command=["agents", verb, "{name}"],
         danger=danger,
-        fields=[Field(name="reason", title="Reason", hint="It stays in the audit log.")],
     )
-
-
-async def ask(view: View) -> Found:
-    return (await _act(view)).page()
-
-
-async def act(view: View) -> Found:
-    if view.path["verb"] not in _ACTS:
-        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the agent's page")
-    name = view.path["agent"]
-    await view.send("POST", "agents", name, view.path["verb"], body={"reason": view.form.get("reason", "")})
-    return Redirect(view.link("agents", name))
 
 
 async def new_key(view: View) -> Found:
@@ -278,48 +246,66 @@ async def _shown_once(view: View, name: str, key: Mapping[str, Any]) -> Found:
     return Shown("key_made.html", f"A key of {name}", values, 201)
 
 
-async def ask_key(view: View) -> Found:
-    key, verb = await view.get("keys", view.path["key"]), view.path["verb"]
-    name = key["agent"]
-    if verb == "rotate":
-        consequence = [
-            "A new key is made and shown once. The old one works on until the overlap is over.",
-            f"It was used last {key['last_used'] or 'never, as far as is known'}.",
-        ]
-        hint = "In hours; meanwhile both keys work."
-        fields = [Field(name="overlap", title="Overlap", value="24", hint=hint, type="number")]
-        word, command = "Replace", command_line(view, "keys", "rotate", key["key_id"])
-    elif verb == "revoke":
-        consequence = [
-            "The key ends, for good, from the next request on: whoever uses it is refused.",
-            f"It was used last {key['last_used'] or 'never, as far as is known'}.",
-        ]
-        fields, word, command = [], "Revoke", command_line(view, "keys", "revoke", key["key_id"])
-    else:
-        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the agent's page")
-    return Act(
-        title=f"{word} {key['key_id']}",
-        verb=word,
-        consequence=consequence,
-        command=command,
-        back=view.link("agents", name),
+async def _replaced(view: View, _known: Known, made: Any) -> Found:
+    return await _shown_once(view, made["agent"], made)
+
+
+_FORMS: Final = [
+    Form(
+        "agents/{agent}/change",
+        "PATCH /agents/{agent}",
+        title="Change {name}",
+        verb="Change",
         section="agents",
-        danger=verb == "revoke",
-        fields=[*fields, Field(name="reason", title="Reason", hint="It stays in the audit log.")],
-    ).page()
-
-
-async def act_on_key(view: View) -> Found:
-    key, verb, reason = view.path["key"], view.path["verb"], view.form.get("reason", "")
-    if verb == "rotate":
-        hours = forms.number(view.form.get("overlap", ""), "overlap") or 24
-        made = await view.send("POST", "keys", key, "rotate", body={"overlap": hours * 3600, "reason": reason})
-        return await _shown_once(view, made["agent"], made)
-    if verb != "revoke":
-        raise Problem(404, "unknown_page", "there is no such page", hint="go on from the agent's page")
-    ended = await view.send("POST", "keys", key, "revoke", body={"reason": reason})
-    return Redirect(view.link("agents", ended["agent"]))
-
+        back="agents/{agent}",
+        says=["It holds from the agent's next request on. The version before stays in its history."],
+        reads="agents/{agent}",
+        asks=[
+            Input(name="owner", hint="Who is responsible for it. Another owner takes it over, with its reviews."),
+            Input(name="team", hint="Bundles and limits of the team hold for the agent; empty for none."),
+            Input(name="environment", required=True),
+            Input(name="capabilities", hint="All of them, with commas."),
+            Input(name="review_days", title="Confirm every (days)", hint="Empty: as the organization says."),
+            "reason",
+        ],
+        command=["agents", "update", "{name}", "--owner", "{owner}"],
+    ),
+    Form(
+        "keys/{key}/rotate",
+        "POST /keys/{key}/rotate",
+        title="Replace {key_id}",
+        verb="Replace",
+        section="agents",
+        back="agents/{agent}",
+        says=[
+            "A new key is made and shown once. The old one works on until the overlap is over.",
+            "Its last use: {last_used}.",
+        ],
+        reads="keys/{key}",
+        asks=[
+            Input(name="overlap", hint="In hours; meanwhile both keys work.", times=3600, value="24", required=True),
+            "reason",
+        ],
+        command=["keys", "rotate", "{key_id}"],
+        after=_replaced,
+    ),
+    Form(
+        "keys/{key}/revoke",
+        "POST /keys/{key}/revoke",
+        title="Revoke {key_id}",
+        verb="Revoke",
+        section="agents",
+        back="agents/{agent}",
+        says=[
+            "The key ends, for good, from the next request on: whoever uses it is refused.",
+            "Its last use: {last_used}.",
+        ],
+        reads="keys/{key}",
+        asks=["reason"],
+        command=["keys", "revoke", "{key_id}"],
+        danger=True,
+    ),
+]
 
 PAGES = [
     ShownPage("agents/{agent}", overview),
@@ -327,8 +313,6 @@ PAGES = [
     ShownPage("agents/{agent}/versions", versions),
     ShownPage("agents/{agent}/permissions", permissions),
     ShownPage("agents/{agent}/keys", new_key, changes=True),
-    ShownPage("agents/{agent}/do/{verb}", ask),
-    ShownPage("agents/{agent}/do/{verb}", act, changes=True),
-    ShownPage("keys/{key}/{verb}", ask_key),
-    ShownPage("keys/{key}/{verb}", act_on_key, changes=True),
+    *verbs("agents/{agent}/do/{verb}", {verb: _form(verb, *each) for verb, each in _ACTS.items()}),
+    *pages_of(_FORMS),
 ]

@@ -1,17 +1,18 @@
-"""Limits that operators set: the list, a new one, and ending one."""
+"""Limits that operators set: the list with what is left, a new one, raising one for a while, and ending one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from gateway.control.dashboard import forms, listing, tables
+from gateway.control.dashboard import listing, tables
+from gateway.control.dashboard.changes import Form, Input, Known, pages_of
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.forms import Act, Field
-from gateway.control.dashboard.listing import Adding
+from gateway.control.dashboard.forms import Field
 from gateway.control.dashboard.shown import Found, Redirect, ShownPage
-from gateway.control.dashboard.tables import Column, Table, command_line
+from gateway.control.dashboard.tables import Column, Table
 
+_KINDS: Final = ("agent", "team", "organization")
 _NAMES = (
     *(
         f"{what}_per_{unit}"
@@ -34,63 +35,128 @@ async def listed(view: View) -> Found:
         Column("Upstream", "upstream", narrow=False),
         Column("Model", "model", narrow=False),
         Column("Mode", "mode", narrow=False),
-        *(
-            [Column("", lambda _each: "Remove", "act", lambda each: view.link("limits", each["id"], "remove"))]
-            if changes
-            else []
-        ),
+        Column("", lambda _each: "Left", "act", lambda each: _left(view, each)),
     ]
+    if changes:
+        columns += [
+            Column("", lambda _each: "Raise", "act", lambda each: view.link("limits", each["id"], "raise")),
+            Column("", lambda _each: "Remove", "act", lambda each: view.link("limits", each["id"], "remove")),
+        ]
     empty = "No limit is set. Policies may have limits of their own; one that is set here holds beside them."
     table = Table.of(view, reply, columns, name="limits", command=["limits", "list"], empty=empty)
-    fields = [
-        Field(name="subject_kind", title="For", choices=("agent", "team", "organization"), value="agent"),
-        Field(name="subject", title="Name", hint="Of the agent, team or organization.", required=True),
-        Field(name="limit", title="Limit", choices=_NAMES, value="requests_per_day"),
-        Field(name="value", title="Value", hint="Requests, tokens, or millionths of a dollar.", required=True),
-        Field(name="reason", title="Reason", hint="It stays in the audit log."),
+    kind, subject = view.query.get("subject_kind") or "agent", view.query.get("subject", "").strip()
+    filters = [
+        Field(name="subject_kind", title="What is left for", choices=_KINDS, value=kind),
+        Field(name="subject", title="Name", value=subject),
     ]
-    adding = Adding(title="Set a limit", verb="Set", action=view.link("limits"), fields=fields)
-    return listing.page(view, "Limits", "limits", [("", table)], adding=adding if changes else None)
+    shown = [("", table)]
+    if subject:
+        states = await view.get("limits", "states", subject_kind=kind, subject=subject, limit=tables.size(view))
+        shown = [(f"What holds {kind} {subject}", left(view, states, kind, subject)), ("All limits", table)]
+    new = view.link("limits", "new", **({"subject_kind": kind, "subject": subject} if subject else {}))
+    actions = [(new, "Set a limit")] if changes else []
+    return listing.page(view, "Limits", "limits", shown, filters=filters, actions=actions)
+
+
+def left(view: View, states: Any, kind: str, subject: str, empty: str = "No limit holds it back.") -> Table:
+    """What is spent, reserved and left of the limits that hold an agent, a team or the organization."""
+    columns = [
+        Column("Limit", "limit"),
+        Column("By", lambda each: f"{each['subject_kind']} {each['subject']}"),
+        Column("Value", "value", "number"),
+        Column("Spent", "spent", "number"),
+        Column("Reserved", "reserved", "number", narrow=False),
+        Column("Left", "left", "number"),
+        Column("Starts anew", "resets_at", "time", narrow=False),
+    ]
+    command = ["limits", "show", _named(kind, subject)]
+    return Table.of(
+        view, states["items"], columns, name="limits", command=command, alone=view.path.get("agent") is None,
+        empty=empty,
+    )  # fmt: skip
+
+
+def _left(view: View, each: Mapping[str, Any]) -> str:
+    return view.link("limits", subject_kind=each["subject_kind"], subject=each["subject"])
 
 
 def _subject(view: View, each: Mapping[str, Any]) -> str | None:
-    return view.link("agents", each["subject"]) if each["subject_kind"] == "agent" else None
+    found = {"agent": "agents", "team": "teams"}.get(each["subject_kind"])
+    return view.link(found, each["subject"]) if found else None
 
 
-async def set_limit(view: View) -> Found:
-    given = view.form
-    body = {name: given.get(name, "").strip() for name in ("subject_kind", "subject", "limit", "reason")}
-    await view.send("POST", "limits", body={**body, "value": forms.number(given.get("value", ""), "value")})
-    return Redirect(view.link("limits"))
+def _named(kind: str, subject: str) -> str:
+    """An agent, a team or an organization, as commands name it."""
+    return {"team": "team:", "organization": "org:"}.get(kind, "") + subject
 
 
-async def ask(view: View) -> Found:
-    found = await view.get("limits", view.path["limit"])
-    subject = (
-        found["subject"]
-        if found["subject_kind"] == "agent"
-        else f"{found['subject_kind'][:4].removesuffix('a')}:{found['subject']}"
-    )
-    parts = tables.options(upstream=found["upstream"], model=found["model"])
-    return Act(
-        title=f"Remove {found['limit']} of {found['subject']}",
-        verb="Remove",
-        consequence=[f"From the next request on, the {found['subject_kind']} is no longer held to {found['value']:,}."],
-        command=command_line(view, "limits", "remove", subject, found["limit"], *parts),
-        back=view.link("limits"),
+async def _back(view: View, _known: Known, made: Any) -> Found:
+    return Redirect(_left(view, made))
+
+
+def _command(verb: str, *more: str) -> Callable[[Known], list[str]]:
+    def said(known: Known) -> list[str]:
+        parts = [f"--{name}={known[name]}" for name in ("upstream", "model") if known[name] != "none"]
+        return ["limits", verb, _named(known["subject_kind"], known["subject"]), known["limit"], *more, *parts]
+
+    return said
+
+
+_ONE: Final[dict[str, Any]] = {"section": "limits", "back": "limits", "reads": "limits/{limit}"}
+_UNITS: Final = "Requests, tokens, or money in millionths of a dollar."
+_FORMS: Final = [
+    Form(
+        "limits/new",
+        "POST /limits",
+        title="Set a limit",
+        verb="Set",
         section="limits",
+        back="limits",
+        says=["It holds from the next request on. All limits that apply to a call must have room for it."],
+        asks=[
+            Input(name="subject_kind", title="For"),
+            Input(name="subject", title="Name", hint="Of the agent, team or organization."),
+            Input(name="limit", choices=_NAMES, value="requests_per_day", hint=""),
+            Input(name="value", hint=_UNITS),
+            "upstream",
+            "model",
+            Input(
+                name="mode",
+                choices=("", "estimate", "hard"),
+                hint="Of tokens and money: hard refuses a call without a bound, estimate reserves for it.",
+            ),
+            Input(name="without_members", title="Also if no agent is in it yet", hint=""),
+            "reason",
+        ],
+        command=["limits", "set", "AGENT", "requests_per_day", "1000"],
+        after=_back,
+    ),
+    Form(
+        "limits/{limit}/raise",
+        "POST /limits/{limit}/raise",
+        title="Raise {limit} of {subject}",
+        verb="Raise",
+        says=["It is {value} now. It falls back by itself when the time is over."],
+        asks=[
+            Input(name="value", hint=_UNITS),
+            Input(name="for_seconds", title="For how many hours", hint="At most 744.", times=3600, value="2"),
+            Input(name="reason", required=True),
+        ],
+        command=_command("raise", "1000", "--for=2h", "--reason=REASON"),
+        after=_back,
+        **_ONE,
+    ),
+    Form(
+        "limits/{limit}/remove",
+        "DELETE /limits/{limit}",
+        title="Remove {limit} of {subject}",
+        verb="Remove",
+        says=["From the next request on, the {subject_kind} is no longer held to {value}."],
+        command=_command("remove"),
         danger=True,
-    ).page()
-
-
-async def remove(view: View) -> Found:
-    await view.send("DELETE", "limits", view.path["limit"])
-    return Redirect(view.link("limits"))
-
-
-PAGES = [
-    ShownPage("limits", listed),
-    ShownPage("limits", set_limit, changes=True),
-    ShownPage("limits/{limit}/remove", ask),
-    ShownPage("limits/{limit}/remove", remove, changes=True),
+        after=_back,
+        **_ONE,
+    ),
 ]
+
+PAGES = [ShownPage("limits", listed), *pages_of(_FORMS)]

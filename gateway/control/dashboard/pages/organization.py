@@ -1,26 +1,26 @@
-"""An organization: its settings, teams and operators with their roles, tokens and sessions."""
+"""An organization: its operators, settings and teams; the list of organizations; and the person's own sessions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from gateway.control.dashboard import listing, tables
+from gateway.control.dashboard.changes import Form, Input, pages_of, verbs
 from gateway.control.dashboard.door import ROOT, View
 from gateway.control.dashboard.forms import Act, Field
+from gateway.control.dashboard.pages import operators, teams
 from gateway.control.dashboard.shown import Found, Redirect, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line
 from gateway.control.problems import Problem
 
+_STATES: Final = {"active": ("suspend", "Suspend"), "suspended": ("resume", "Resume")}
+
 
 async def show(view: View) -> Found:
-    cursor = view.query.get("cursor")
-    found, teams, operators = await asyncio.gather(
-        view.get_all("organizations", view.organization),
-        view.get("teams", limit=100),
-        view.get("operators", cursor=cursor, limit=tables.size(view)),
+    found, staff, groups = await asyncio.gather(
+        view.get_all("organizations", view.organization), operators.table(view), teams.table(view)
     )
     settings = Table.of(
         view,
@@ -50,37 +50,18 @@ async def show(view: View) -> Found:
         alone=False,
         empty="",
     )
-    staff = Table.of(
-        view,
-        operators,
-        [
-            Column("Name", "name", href=lambda each: view.link("operators", each["id"])),
-            Column("Role", "role"),
-            Column("State", "status", "badge"),
-            Column("Logs in at", "issuer", narrow=False),
-            Column("Since", "since", "time", narrow=False),
-        ],
-        name="operators",
-        command=["operators", "list", "--org", view.organization],
-        of_organization=False,
-        empty="It has no operators of its own: gateway operators add NAME --role admin --org ORGANIZATION.",
-    )
-    groups = Table.of(
-        view,
-        teams,
-        [
-            Column("Name", "name", href=lambda each: view.link("agents", team=each["name"])),
-            Column("State", "status", "badge"),
-            Column("Owner", "owner"),
-            Column("Description", "description", narrow=False),
-        ],
-        name="teams",
-        command=["teams", "list"],
-        alone=False,
-        empty="There are no teams. An agent that is registered with one makes it.",
-    )
     shown = [("Operators", staff), ("Settings", settings), ("Teams", groups)]
-    actions = [(view.link("sessions"), "Your sessions")]
+    changes = view.may("organizations", write=True)
+    actions = [
+        *([(view.link("operators", "new"), "Add an operator")] if view.may("operators", write=True) else []),
+        *([(view.link("teams", "new"), "Create a team")] if view.may("teams", write=True) else []),
+        *([(view.link("settings"), "Settings")] if changes else []),
+        *([(view.link("do", _STATES[found["status"]][0]), _STATES[found["status"]][1])]
+          if changes and found["status"] in _STATES else []),
+        (view.link("webhooks"), "Webhooks"),
+        (view.link("stops"), "Emergency stops"),
+        (view.link("sessions"), "Your sessions"),
+    ]  # fmt: skip
     return listing.page(view, f"Organization {view.organization}", "organization", shown, actions=actions)
 
 
@@ -109,41 +90,12 @@ def _days(value: int | None) -> str:
     return "never" if value is None else f"{value} days"
 
 
-def _tokens(view: View, tokens: Any, where: str, words: list[str]) -> Table:
-    def revoke(each: Mapping[str, Any]) -> str | None:
-        return view.link(where, each["id"], "revoke") if each["status"] == "active" else None
-
-    columns = [
-        Column("Token", "token_id", "id"),
-        Column("Kind", "kind"),
-        Column("State", "status", "badge"),
-        Column("Made", "created", "time"),
-        Column("Ends", "expires", "time", narrow=False),
-        Column("For", lambda each: each["scopes"] or ["everything"], "list", narrow=False),
-        Column("", lambda each: "End" if revoke(each) else None, "act", revoke),
-    ]
-    return Table.of(
-        view, tokens, columns, name="tokens", command=words, of_organization=False, empty="There are no tokens."
-    )
-
-
-async def operator(view: View) -> Found:
-    name = view.path["operator"]
-    found = await view.get("operators", name)
-    tokens = await view.get("operators", name, "tokens", cursor=view.query.get("cursor"), limit=tables.size(view))
-    words = ["operators", "token", "list", found["name"], "--org", view.organization]
-    table = _tokens(view, tokens, "tokens", words)
-    crumb = (view.link("organization"), "Organization")
-    notes = [("plain", f"{found['role']}, {found['status']}")]
-    return listing.page(view, found["name"], "organization", [("Tokens and sessions", table)], crumb=crumb, notes=notes)
-
-
 async def sessions(view: View) -> Found:
     """The page of the sessions of the person who looks, whatever their role."""
     found = await view.get_all("me", "sessions", cursor=view.query.get("cursor"), limit=tables.size(view))
     me = view.caller.operator
     words = ["operators", "token", "list", me.name, *(["--org", me.organization] if me.organization else [])]
-    table = _tokens(view, found, "sessions", words)
+    table = operators.tokens(view, found, "sessions", words)
     return listing.page(view, "Your sessions", "", [("", table)])
 
 
@@ -160,18 +112,6 @@ def _act(view: View, back: str, command: str) -> Found:
     ).page()
 
 
-async def ask_token(view: View) -> Found:
-    found = await view.get("operator-tokens", view.path["token"])
-    words = ["operators", "token", "revoke", found["token_id"], "--org", view.organization]
-    return _act(view, view.link("organization"), command_line(view, *words, of_organization=False))
-
-
-async def revoke_token(view: View) -> Found:
-    body = {"reason": view.form.get("reason", "")}
-    await view.send("POST", "operator-tokens", view.path["token"], "revoke", body=body)
-    return Redirect(view.link("organization"))
-
-
 async def ask_session(view: View) -> Found:
     mine = await view.get_all("me", "sessions", limit=500)
     if all(each["id"] != view.path["token"] for each in mine["items"]):
@@ -186,13 +126,63 @@ async def revoke_session(view: View) -> Found:
     return Redirect(view.link("sessions"))
 
 
+_ONE: Final[dict[str, Any]] = {
+    "section": "organization",
+    "reads": "organizations/{organization}",
+    "back": "organization",
+}
+_FORMS: Final = [
+    Form(
+        "settings",
+        "PATCH /organizations/{organization}",
+        title="Settings of {name}",
+        verb="Change",
+        says=["They hold for all agents of the organization, from now on."],
+        asks=[
+            Input(name="zone", title="Time zone", hint="Days and months of limits begin there, such as Europe/Zurich."),
+            Input(name="review_days", title="Review (days)", hint="Owners confirm agents so often; empty: never."),
+            Input(
+                name="suspend_after_days",
+                title="Suspend (days)",
+                hint="An agent is suspended so long after a review that was missed; empty: never.",
+            ),
+            "suspend_now",
+            "reason",
+        ],
+        command=["orgs", "update", "{name}", "--zone", "{zone}"],
+        **_ONE,
+    ),
+]
+_ACTS: Final = {
+    "suspend": Form(
+        "do/{verb}",
+        "POST /organizations/{organization}/suspend",
+        title="Suspend {name}",
+        verb="Suspend",
+        says=["Every request of its {agents} agents is refused from the next one on, until it is resumed."],
+        asks=["reason"],
+        command=["orgs", "suspend", "{name}"],
+        danger=True,
+        **_ONE,
+    ),
+    "resume": Form(
+        "do/{verb}",
+        "POST /organizations/{organization}/resume",
+        title="Resume {name}",
+        verb="Resume",
+        says=["Its agents' requests are judged again from the next one on. Those that were suspended stay so."],
+        asks=["reason"],
+        command=["orgs", "resume", "{name}"],
+        **_ONE,
+    ),
+}
+
 PAGES = [
     ShownPage("organizations", choose, everywhere=True),
     ShownPage("organization", show),
-    ShownPage("operators/{operator}", operator),
     ShownPage("sessions", sessions),
     ShownPage("sessions/{token}/revoke", ask_session),
     ShownPage("sessions/{token}/revoke", revoke_session, changes=True),
-    ShownPage("tokens/{token}/revoke", ask_token),
-    ShownPage("tokens/{token}/revoke", revoke_token, changes=True),
+    *verbs("do/{verb}", _ACTS),
+    *pages_of(_FORMS),
 ]

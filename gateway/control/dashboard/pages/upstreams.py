@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from typing import Any, Final
 
 from gateway.control.dashboard import listing, tables
+from gateway.control.dashboard.changes import Form, Input, Known, pages_of
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.forms import Act
 from gateway.control.dashboard.shown import Found, ShownPage
-from gateway.control.dashboard.tables import Column, Table, command_line
+from gateway.control.dashboard.tables import Column, Table
+from gateway.registry.names import PROVIDERS
 
 
 async def listed(view: View) -> Found:
@@ -28,16 +31,14 @@ async def listed(view: View) -> Found:
         Column("Added", "created", "time", narrow=False),
     ]
     if changes:
-        columns.append(
-            Column("", lambda _each: "Try", "act", lambda each: view.link("upstreams", each["name"], "check"))
-        )
+        columns += [_act(view, *each) for each in (("check", "Try"), ("key", "Another key"), ("remove", "Remove"))]
     upstreams = Table.of(
         view,
         found,
         columns,
         name="upstreams",
         command=["upstreams", "list"],
-        empty="There is no upstream, so no request goes anywhere: gateway upstreams add openai --key-env VARIABLE.",
+        empty="There is no upstream, so no request goes anywhere. Add one with the provider's key.",
     )
     over = [
         Column("Name", "name"),
@@ -49,6 +50,11 @@ async def listed(view: View) -> Found:
         ),
         Column("Since", "updated", "time", narrow=False),
     ]
+    if view.may("routes", write=True):
+        over += [
+            Column("", lambda _each: "Change", "act", lambda each: view.link("routes", each["name"], "change")),
+            Column("", lambda _each: "Remove", "act", lambda each: view.link("routes", each["name"], "remove")),
+        ]
     table = Table.of(
         view,
         routes["items"],
@@ -56,36 +62,95 @@ async def listed(view: View) -> Found:
         name="routes",
         command=["routes", "list"],
         alone=False,
-        empty="There is no route. One spreads calls over several upstreams: gateway routes set NAME UPSTREAM …",
+        empty="There is no route. One spreads calls over several upstreams.",
     )
-    return listing.page(view, "Upstreams and routes", "upstreams", [("Upstreams", upstreams), ("Routes", table)])
+    actions = [
+        *([(view.link("upstreams", "new"), "Add an upstream")] if changes else []),
+        *([(view.link("routes", "new"), "Make a route")] if view.may("routes", write=True) else []),
+    ]
+    shown = [("Upstreams", upstreams), ("Routes", table)]
+    return listing.page(view, "Upstreams and routes", "upstreams", shown, actions=actions)
 
 
-async def ask(view: View) -> Found:
-    found = await view.get("upstreams", view.path["upstream"])
-    return Act(
-        title=f"Try {found['name']}",
-        verb="Try it now",
-        consequence=[f"The gateway asks {found['base_url']} for its models with the stored key. Nothing is changed."],
-        command=command_line(view, "upstreams", "check", found["name"]),
-        back=view.link("upstreams"),
-        section="upstreams",
-    ).page()
+def _act(view: View, path: str, title: str) -> Column:
+    return Column("", lambda _each: title, "act", lambda each: view.link("upstreams", each["name"], path))
 
 
-async def check(view: View) -> Found:
-    found = await view.send("POST", "upstreams", view.path["upstream"], "check", body={})
-    good = found.get("outcome") == "ok" or found.get("ok") is True
-    notes = [("good" if good else "bad", f"{view.path['upstream']} was tried.")]
+async def _checked(view: View, known: Known, found: Any) -> Found:
+    said = f"{known['base_url']} answers as it should." if found["ok"] else f"{found['problem']}. {found['hint']}"
+    notes = [("good" if found["ok"] else "bad", said)]
     crumb = (view.link("upstreams"), "Upstreams and routes")
     text = json.dumps(found, indent=2, ensure_ascii=False)
-    return listing.page(
-        view, f"Try {view.path['upstream']}", "upstreams", [], notes=notes, texts=[("Answer", text)], crumb=crumb
-    )
+    title = f"Try {known['name']}"
+    return listing.page(view, title, "upstreams", [], notes=notes, texts=[("Answer", text)], crumb=crumb)
 
 
-PAGES = [
-    ShownPage("upstreams", listed),
-    ShownPage("upstreams/{upstream}/check", ask),
-    ShownPage("upstreams/{upstream}/check", check, changes=True),
+_PROVIDERS: Final = tuple(each for each in PROVIDERS if each != "http")
+_SECRET: Final = Input(
+    name="secret",
+    title="Key of the provider",
+    hint="It is sealed and never shown. Empty: the upstream needs none.",
+    type="password",
+    required=False,
+)
+_HTTP: Final = Input(name="insecure", hint="Say so again if its address is plain HTTP to another machine.")
+_ONE: Final[dict[str, Any]] = {"section": "upstreams", "back": "upstreams", "reads": "upstreams/{upstream}"}
+
+_FORMS: Final = [
+    Form(
+        "upstreams/new",
+        "POST /upstreams",
+        title="Add an upstream",
+        verb="Add",
+        section="upstreams",
+        back="upstreams",
+        says=["Agents reach it under /NAME/v1/…. A JSON API with an OpenAPI document is added by the command."],
+        asks=[
+            "name",
+            Input(
+                name="provider", choices=tuple(each for each in PROVIDERS if each != "http"), value="openai", hint=""
+            ),
+            Input(name="base_url", title="Address", hint="Where its API begins; empty: the provider's own."),
+            _SECRET,
+            Input(name="headers", hint="One a line, NAME=VALUE, sent with every call; no secrets."),
+            "default",
+            "insecure",
+            "reason",
+        ],
+        command=["upstreams", "add", "NAME", "--key-file", "FILE"],
+    ),
+    Form(
+        "upstreams/{upstream}/key",
+        "PUT /upstreams/{upstream}",
+        title="Another key for {name}",
+        verb="Replace the key",
+        says=["Calls use the new key from the next one on. The old one is deleted here: end it at the provider, too."],
+        asks=[replace(_SECRET, hint="It is sealed and never shown.", required=True), _HTTP, "reason"],
+        kept=("provider", "base_url", "headers", "default"),
+        command=["upstreams", "add", "{name}", "--replace", "--key-file", "FILE"],
+        **_ONE,
+    ),
+    Form(
+        "upstreams/{upstream}/check",
+        "POST /upstreams/{upstream}/check",
+        title="Try {name}",
+        verb="Try it now",
+        says=["The gateway asks {base_url} for its models with the stored key. Nothing is changed."],
+        command=["upstreams", "check", "{name}"],
+        after=_checked,
+        **_ONE,
+    ),
+    Form(
+        "upstreams/{upstream}/remove",
+        "DELETE /upstreams/{upstream}",
+        title="Remove {name}",
+        verb="Remove",
+        says=["Calls to it are refused from the next one on, and its sealed key is deleted."],
+        asks=["reason"],
+        command=["upstreams", "remove", "{name}"],
+        danger=True,
+        **_ONE,
+    ),
 ]
+
+PAGES = [ShownPage("upstreams", listed), *pages_of(_FORMS)]

@@ -23,15 +23,19 @@ from gateway.cli import build
 from gateway.control.dashboard import pages
 from gateway.control.dashboard.shown import ShownPage
 from gateway.policy.approvals import Requirement
+from gateway.registry import emergency_stops, webhooks
 from gateway.registry.agents import registration
 from gateway.registry.keys.changes import create_key
 from gateway.registry.limits import usage_limits
 from gateway.registry.models import RepeatableRequest
-from gateway.registry.operators import operators
+from gateway.registry.operators import login_providers, operators
+from gateway.registry.organizations import teams
 from gateway.registry.organizations.changes import create_organization
 from gateway.registry.policies import bindings
 from gateway.registry.upstreams import changes as upstreams
+from gateway.registry.upstreams import routes
 from gateway.usage import rollup
+from gateway.webhooks import signature
 from tests.gateway.approvals.asked import asked
 from tests.gateway.cli import remote_scripts
 from tests.gateway.conftest import ACTOR
@@ -48,6 +52,10 @@ VERBS = {"keys": ("revoke", "rotate"), "approvals": ("deny", "approve", "revoke"
 """The forms that share a path, by its beginning."""
 
 
+WHOLE: dict[str, str] = {}
+"""The ids of what the whole gateway has, by the names in the paths of pages; the fixture fills it in."""
+
+
 @dataclass
 class Things:
     """What an organization has, by the names in the paths of pages."""
@@ -61,6 +69,9 @@ class Things:
     approval: str
     decision: str
     commit: str
+    binding: str
+    stop: str
+    webhook: str
 
     def names(self) -> dict[str, str]:
         """What stands in the paths of pages about these things."""
@@ -80,6 +91,13 @@ class Things:
             "operator": self.operator,
             "token": self.token,
             "upstream": "openai",
+            "binding": self.binding,
+            "stop": self.stop,
+            "webhook": self.webhook,
+            "team": "blue",
+            "route": "chat",
+            "provider": "acme-login",
+            **(WHOLE if page.everywhere else {}),
             "approval": self.approval,
             "verb": verb or VERBS.get(page.path.partition("/")[0], ("suspend",))[0],
         }
@@ -107,9 +125,8 @@ def both(served: Served) -> dict[str, Things]:
             labels={"note": f"mark-of-{name}"},
         )
         key = create_key(home.registry, home.peppers, actor=ACTOR, organization=name, agent="bot").record
-        bindings.bind(
-            home.registry, actor=ACTOR, organization=name, kind="agent", subject="bot", bundle="starter", effect="grant"
-        )
+        by = {"actor": ACTOR, "organization": name}
+        bound = bindings.bind(home.registry, **by, kind="agent", subject="bot", bundle="starter", effect="grant")
         limit = usage_limits.set_limit(
             home.registry,
             actor=ACTOR,
@@ -137,12 +154,38 @@ def both(served: Served) -> dict[str, Things]:
         token = operators.create_token(
             home.registry, home.peppers, actor=ACTOR, organization=name, operator=holder.id
         ).record
+        teams.create_team(home.registry, **by, name="blue", owner=f"mark-of-{name}", description=f"mark-of-{name}")
+        routes.set_route(home.registry, **by, name="chat", members=[routes.NewMember("openai", 1, 1, {"a": "b"})])
+        webhook = webhooks.add_webhook(
+            home.registry,
+            home.vault,
+            **by,
+            url=f"https://mark-of-{name}.example",
+            insecure=False,
+            allow_private=False,
+            events=None,
+            secret=signature.new_secret(),
+            since=0,
+        )
+        stop, _ = emergency_stops.stop(home.registry, **by, reason=f"mark-of-{name}")
+        emergency_stops.resume(home.registry, **by)
         demanded = Requirement(f"mark-of-{name}", quorum=2)
         approval = asked(home, agent.id, demanded, organization=name, model=f"mark-of-{name}")
+        ids = (each.id for each in (agent, key, limit, holder, token))
         decision = policies.decided(revisions, organization=name, reasons=("no web search", f"mark-of-{name}"))
-        found[name] = Things(
-            name, agent.id, key.id, limit.id, holder.id, token.id, approval, decision, revisions[0].commit
-        )
+        found[name] = Things(name, *ids, approval, decision, revisions[0].commit, bound.id, stop.id, webhook.id)
+    by = {"actor": ACTOR}
+    login_providers.add_provider(
+        home.registry, home.vault, **by, name="acme-login", issuer="https://login.example", client_id="c"
+    )
+    rule = login_providers.add_rule(
+        home.registry, **by, provider="acme-login", claims={"groups": "mark-of-whole"}, role="viewer"
+    )
+    operator = served.operator("whole", "viewer")
+    token = operators.create_token(home.registry, home.peppers, **by, organization=None, operator=operator).record
+    stop, _ = emergency_stops.stop(home.registry, **by, organization=None, reason="all")
+    emergency_stops.resume(home.registry, **by, organization=None)
+    WHOLE.update(rule=rule.id, operator=operator, token=token.id, stop=stop.id)
     return found
 
 
