@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output, policy_state
+from gateway.cli import output, policy_commits, policy_state
 from gateway.cli.asking import App
 from gateway.cli.options import DATA, Data
 from gateway.errors import GatewayError
@@ -29,6 +29,10 @@ app = App(
 )
 app.command()(policy_state.status)
 app.command()(policy_state.history)
+app.command()(policy_commits.commits)
+app.command()(policy_commits.show)
+app.command()(policy_commits.diff)
+app.command()(policy_commits.propose)
 
 
 class Format(StrEnum):

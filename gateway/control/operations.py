@@ -22,6 +22,7 @@ _ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "standing": ("agents",),
     "decide": ("dry_runs",),
     "audit": ("audit", "retrials"),
+    "policies": ("policies", "commits"),
     "vault": ("secret_keys",),
     "peppers": ("secret_keys",),
 }

@@ -45,7 +45,7 @@ NOUNS: Final = (
 )
 """The kinds of things to read and to change."""
 
-_ONLY_READ: Final = ("usage", "policies", "status", "audit")
+_ONLY_READ: Final = ("usage", "status", "audit")
 
 SCOPES: Final = (
     "read",

@@ -149,12 +149,12 @@ class Dashboard:
         self, caller: Caller, place: BrowserOrigin, scope: Scope, receive: Receive, target: str, changes: bool
     ) -> _Response:
         csrf = self._cookies.csrf(caller)
-        form = await _form(scope, receive) if changes else {}
+        page, path = pages.find(target, changes)
+        form = await _form(scope, receive, page.most_bytes) if changes else {}
         if changes and not hmac.compare_digest(form.pop("csrf", "").encode(), csrf.encode()):
             raise Problem(
                 403, "csrf", "the form was not made in this session", hint="load the page again, then send it"
             )
-        page, path = pages.find(target, changes)
         organization = path.pop("organization", caller.organization or "default")
         view = View(
             caller=caller,
@@ -264,15 +264,15 @@ def own_path(text: str) -> str:
     return text if _OWN_PATH.fullmatch(text) and "//" not in text.split("?")[0] else f"{ROOT}/"
 
 
-async def _form(scope: Scope, receive: Receive) -> dict[str, str]:
+async def _form(scope: Scope, receive: Receive, most: int = FORM_BYTES) -> dict[str, str]:
     """The fields of a form. A field that is there several times has its values with commas."""
     headers = requests.single_headers(scope["headers"])
     if not headers.get(b"content-type", b"").lower().startswith(b"application/x-www-form-urlencoded"):
         raise Problem(415, "unsupported_media_type", "a form is sent as application/x-www-form-urlencoded")
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length[:18]) > FORM_BYTES:
-        raise Problem(413, "too_large", f"the form is longer than {FORM_BYTES} bytes")
-    raw = await requests.read(receive, headers, FORM_BYTES)
+    if length.isdigit() and int(length[:18]) > most:
+        raise Problem(413, "too_large", f"the form is longer than {most} bytes")
+    raw = await requests.read(receive, headers, most)
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_FIELDS)
     except ValueError:

@@ -90,6 +90,10 @@ class View:
         query = {"organization": self.organization, **query}
         return (await self._ask(method, path, query, body, match)).document
 
+    async def send_all(self, method: str, *path: str, body: Any = None) -> Any:
+        """A change that is about no organization, under the key of its form."""
+        return (await self._ask(method, path, {}, body)).document
+
     async def _ask(
         self, method: str, path: tuple[str, ...], query: Mapping[str, Any], body: Any = None, match: str = ""
     ) -> OperationReply:

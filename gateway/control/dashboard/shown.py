@@ -50,6 +50,8 @@ class ShownPage:
     function: Callable[[View], Awaitable[Found]]
     changes: bool = False
     everywhere: bool = False
+    most_bytes: int = 64 * 1024
+    """The longest form that it takes."""
 
     @property
     def pattern(self) -> re.Pattern[str]:

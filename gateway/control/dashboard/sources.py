@@ -73,14 +73,14 @@ def _explained(place: str, answer: Mapping[str, Any]) -> ExplainedBundle:
     return ExplainedBundle(answer=answer, rules=rules, files=shown)
 
 
-def lines(text: str, place: str) -> dict[int, SourceLine]:
+def lines(text: str, place: str, first: int = 1) -> dict[int, SourceLine]:
     """The lines of a text by their numbers. `place` makes their anchors unlike those of other texts of the page."""
     listed = text.split("\n")
     if listed and listed[-1] == "":
         listed.pop()
     return {
         number: SourceLine(number=number, text=_cut(each, _LONGEST), anchor=f"{place}-{number}")
-        for number, each in enumerate(listed, 1)
+        for number, each in enumerate(listed, first)
     }
 
 
@@ -98,15 +98,6 @@ def _parts(found: list[SourceLine]) -> list[list[SourceLine]]:
         else:
             parts.append([each])
     return parts
-
-
-def excerpt(text: str, row: int, place: str) -> list[SourceLine]:
-    """The lines around one of a file, which is marked as the one that failed; nothing if it is not there."""
-    found = lines(text, place)
-    if row not in found:
-        return []
-    found[row].add("failed")
-    return [each for number, each in found.items() if abs(number - row) <= _AROUND]
 
 
 def _given(rule: Mapping[str, Any]) -> list[str]:

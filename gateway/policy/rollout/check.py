@@ -35,6 +35,7 @@ from policy_engine.engine import from_modules
 from policy_engine.errors import EVAL_BUILTIN_ERROR, EVAL_CANCEL_ERROR, EVAL_TYPE_ERROR
 from policy_engine.syntax.parser import parse_modules
 from policy_engine.testing import runner
+from policy_engine.testing.coverage import Coverage
 from policy_engine.testing.results import Outcome, Result
 
 SECONDS = 60.0
@@ -76,10 +77,16 @@ class CommitProblem:
 
 @dataclass(frozen=True, slots=True)
 class BundlesReport:
-    """The findings in some bundles. `tests` is how many tests each bundle has, of those that compile."""
+    """The findings in some bundles. `tests` is how many tests each bundle has, of those that compile.
+
+    `missed`, if coverage is wanted, are the lines that a bundle's tests do not cover, by file, of each bundle whose
+    tests were run; `counted` is how many lines count.
+    """
 
     problems: tuple[CommitProblem, ...]
     tests: Mapping[str, int] = field(default_factory=dict)
+    missed: Mapping[str, Mapping[str, list[int]]] = field(default_factory=dict)
+    counted: Mapping[str, int] = field(default_factory=dict)
 
 
 def check(
@@ -90,7 +97,11 @@ def check(
 
 
 def examine(
-    bundles: Mapping[str, Files], seconds: float = SECONDS, stop: threading.Event | None = None
+    bundles: Mapping[str, Files],
+    seconds: float = SECONDS,
+    stop: threading.Event | None = None,
+    *,
+    coverage: bool = False,
 ) -> BundlesReport:
     """The problems of these bundles: none if they may be put into force. Blocks.
 
@@ -100,9 +111,10 @@ def examine(
         name: {path: base64.b64encode(data).decode() for path, data in files.items()} for name, files in bundles.items()
     }
     try:
-        document = child.run(_MODULE, content, str(int(seconds) + 1), seconds=seconds, stop=stop)
+        words = [str(int(seconds) + 1), *(["coverage"] if coverage else [])]
+        document = child.run(_MODULE, content, *words, seconds=seconds, stop=stop)
         problems = [CommitProblem(**each | {"values": tuple(each["values"])}) for each in document["problems"]]
-        return BundlesReport(tuple(problems), document["tests"])
+        return BundlesReport(tuple(problems), document["tests"], document["missed"], document["counted"])
     except child.ChildError as error:
         if error.code == "child_stopped":
             raise GatewayError("check_stopped", "the check of a new commit was stopped") from error
@@ -113,8 +125,16 @@ def examine(
         return BundlesReport((CommitProblem("check_failed", "", "the check has no report"),))
 
 
-def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = None) -> Iterator[CommitProblem]:
-    """The report of `examine`, but made in this process. Counts each bundle's tests in `tests`."""
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """The tests that were run: how many of each bundle, and if that is wanted the lines that they cover."""
+
+    tests: dict[str, int] = field(default_factory=dict)
+    coverage: dict[str, Coverage] | None = None
+
+
+def problems_of(bundles: Mapping[str, Files], ran: _Ran | None = None) -> Iterator[CommitProblem]:
+    """The report of `examine`, but made in this process. Notes in `ran` which tests were run."""
     manifests: dict[str, Manifest] = {}
     for name, files in bundles.items():
         try:
@@ -135,12 +155,12 @@ def problems_of(bundles: Mapping[str, Files], tests: dict[str, int] | None = Non
                 )
     for name, manifest in manifests.items():
         try:
-            yield from _problems(name, bundles[name], manifest, {} if tests is None else tests)
+            yield from _problems(name, bundles[name], manifest, ran or _Ran())
         except pe.PolicyError as error:
             yield from _compile_errors(name, error)
 
 
-def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]) -> Iterator[CommitProblem]:
+def _problems(name: str, files: Files, manifest: Manifest, ran: _Ran) -> Iterator[CommitProblem]:
     # 1. No bundle may define anything that belongs to another one.
     everything = from_files(files.items(), tests=True)
     trees = parse_modules(everything.modules)
@@ -175,8 +195,11 @@ def _problems(name: str, files: Files, manifest: Manifest, tests: dict[str, int]
         yield from failing
         return
     # 5. Its tests pass, evaluated as strictly as requests are.
-    results = list(runner.run(runner.prepare(everything.modules, everything.data), strict=True))
-    tests[name] = sum(1 for result in results for _ in result.counts())  # as `policy test` counts cases
+    suite = runner.prepare(everything.modules, everything.data, coverage=ran.coverage is not None)
+    results = list(runner.run(suite, strict=True))
+    if ran.coverage is not None and suite.coverage is not None:
+        ran.coverage[name] = suite.coverage
+    ran.tests[name] = sum(1 for result in results for _ in result.counts())  # as `policy test` counts cases
     yield from _failures(name, results)
 
 
@@ -255,15 +278,29 @@ def _probe(bundle: CompiledBundle, name: str, policies: pe.Policies) -> CommitPr
     return CommitProblem(outcome, name, f"{bundle.entrypoint}: {verdict.detail}", *where, hint=hint)
 
 
-def _main(seconds: int) -> None:
+def _lines(coverage: Coverage) -> tuple[dict[str, list[int]], int]:
+    """The lines of policies that tests do not cover, by file, and how many lines count. Tests do not cover tests."""
+    found = [each for each in coverage.files() if policy_bundle.decides(each[0])]
+    missed = {file: sorted(lines) for file, _, lines in found if lines}
+    return missed, sum(len(covered) + len(lines) for _, covered, lines in found)
+
+
+def _main(seconds: int, coverage: bool) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (child.MEMORY, child.MEMORY))
     content = json.loads(sys.stdin.buffer.read())
     bundles = {name: {path: base64.b64decode(text) for path, text in files.items()} for name, files in content.items()}
-    tests: dict[str, int] = {}
-    found = [asdict(each) for each in problems_of(bundles, tests)]
-    sys.stdout.write(json.dumps({"problems": found, "tests": tests}))
+    ran = _Ran(coverage={} if coverage else None)
+    found = [asdict(each) for each in problems_of(bundles, ran)]
+    lines = {name: _lines(each) for name, each in (ran.coverage or {}).items()}
+    document = {
+        "problems": found,
+        "tests": ran.tests,
+        "missed": {name: missed for name, (missed, _) in lines.items()},
+        "counted": {name: counted for name, (_, counted) in lines.items()},
+    }
+    sys.stdout.write(json.dumps(document))
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]))
+    _main(int(sys.argv[1]), "coverage" in sys.argv[2:])

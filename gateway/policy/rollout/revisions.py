@@ -6,16 +6,17 @@ Reads as `source.py` does, with its bounds. Nothing here says whether a commit i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from dulwich.objects import Commit, ObjectID
+from dulwich.objects import Blob, Commit, ObjectID
 from dulwich.objectspec import parse_commit
+from dulwich.repo import Repo
 
 from gateway.errors import GatewayError, UnknownError
-from gateway.policy.rollout import fetch
+from gateway.policy.rollout import fetch, git_objects
 from gateway.policy.rollout.source import GitSource, peel
 from gateway.settings import Settings
 
@@ -24,6 +25,10 @@ PROPOSALS: Final = "proposals/"
 _MAX_NAME: Final = 200
 _MAX_MESSAGE: Final = 4000
 _MAX_COMPARED: Final = 5000  # lines of a file
+_MAX_CHANGED: Final = 200
+MAX_FILE: Final = 256 * 1024
+"""The largest file that is shown, compared or written: policies are texts that people read."""
+_TOO_LONG: Final = b"\0too long"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,14 @@ class Proposal:
 
     branch: str
     newest: CommitRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedFile:
+    """A file of a commit: its mode and the id of its content."""
+
+    mode: int
+    blob: ObjectID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,30 +118,62 @@ class Revisions(GitSource):
                         found.append(Proposal(branch=branch, newest=_record(peel(repo, repo.refs[ref]))))
         return sorted(found, key=lambda each: (-each.newest.time_ns, each.branch))[:limit]
 
-    def texts(self, commit: str) -> dict[str, bytes]:
-        """The files of all bundles of a commit, by their paths below the policies' directory."""
-        return {
-            f"{bundle}/{path}": content
-            for bundle, files in self.bundles(commit).items()
-            for path, content in files.items()
-        }
+    def files(self, commit: str) -> dict[str, CommittedFile]:
+        """The files under the policies' directory, by their paths there."""
+        with self._open() as repo:
+            found = self._files(repo, commit)
+            return {path: CommittedFile(mode, identifier) for path, (mode, identifier) in found.items()}
+
+    def read(self, commit: str, path: str) -> bytes:
+        """A file of a commit. Raises `GatewayError` if there is none, or if it is too long to be looked at."""
+        found = self.files(commit).get(path)
+        if found is None or not stat.S_ISREG(found.mode):
+            raise UnknownError(
+                "file", f"commit {commit[:12]} has no file `{path[:_MAX_NAME]}`", subject=path[:_MAX_NAME]
+            )
+        with self._open() as repo:
+            return self._content(repo, found)
+
+    def differences(self, before: str | None, after: str) -> list[FileDifference]:
+        """The files that differ between two commits; without the first one all files are new."""
+        old = {} if before is None else self.files(before)
+        new = self.files(after)
+        changed = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+        if len(changed) > _MAX_CHANGED:
+            message = f"{len(changed):,} files differ, and at most {_MAX_CHANGED} are compared"
+            raise GatewayError("too_many_differences", message, hint="compare them with git")
+        with self._open() as repo:
+            return [
+                difference(path, *(self._side(repo, side.get(path)) for side in (old, new)))
+                for path in changed
+                if path.isprintable()
+            ]
+
+    def _side(self, repo: Repo, found: CommittedFile | None) -> bytes | None:
+        if found is None:
+            return None
+        if not stat.S_ISREG(found.mode):
+            return b"(a link)\n"
+        try:
+            return self._content(repo, found)
+        except GatewayError:
+            return _TOO_LONG
+
+    def _content(self, repo: Repo, found: CommittedFile) -> bytes:
+        blob = git_objects.read(repo.object_store, found.blob, MAX_FILE)
+        assert isinstance(blob, Blob), "a tree's entry of a file's mode names a blob"
+        return blob.data
 
 
-def differences(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[FileDifference]:
-    """The files that differ, by their paths."""
-    found = []
-    for file in sorted(before.keys() | after.keys()):
-        old, new = before.get(file), after.get(file)
-        if old == new:
-            continue
-        change = "added" if old is None else "removed" if new is None else "changed"
-        found.append(FileDifference(file=file, change=change, text=_unified(file, old, new)))
-    return found
+def difference(file: str, old: bytes | None, new: bytes | None) -> FileDifference:
+    """A file as it was and as it is; None where there is none."""
+    change = "added" if old is None else "removed" if new is None else "changed"
+    return FileDifference(file=file, change=change, text=_unified(file, old, new))
 
 
 def _unified(file: str, old: bytes | None, new: bytes | None) -> str:
     sides = [[] if each is None else each.decode("utf-8", "replace").split("\n") for each in (old, new)]
-    if max(map(len, sides)) > _MAX_COMPARED:
+    if _TOO_LONG in (old, new) or max(map(len, sides)) > _MAX_COMPARED:
         return ""
     names = ("/dev/null" if old is None else f"a/{file}", "/dev/null" if new is None else f"b/{file}")
     old_lines, new_lines = map(_ended, sides)
