@@ -20,21 +20,20 @@ import orjson
 
 from gateway.approvals.calls import RawCall, committed
 from gateway.audit import grants
+from gateway.audit.approval_check import MAX_SECONDS
 from gateway.audit.draft import draft
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Changed, Fields
 from gateway.errors import Denied
 from gateway.identifiers import new_id
-from gateway.policy.approvals import Requirement, documents
+from gateway.policy.approvals import Requirement, documents, escalation_times
 from gateway.registry import approvals
 from gateway.secrets.vault import Vault
 
 MAX_OF_AGENT: Final = 100
 MAX_OF_ORGANIZATION: Final = 10_000
 """Requests that wait at a time."""
-MAX_SECONDS: Final = 7 * 24 * 3600
-"""The longest time that a request waits, whatever a policy says."""
 
 _BUSY_SECONDS: Final = 10.0
 _FOUND: Final = """
@@ -50,8 +49,8 @@ SELECT count(*), count(*) FILTER (WHERE agent_id = ?) FROM approval_request INDE
 """
 _INSERT: Final = """
 INSERT INTO approval_request (id, organization_id, agent_id, key_id, digest, salt, commitment, state,
-                              requirements, call, sealed, decision_id, created_ns, expires_ns, reason)
-VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, '')
+                              requirements, call, sealed, decision_id, created_ns, expires_ns, escalates_ns, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, '')
 """
 _OUTBOX: Final = """
 INSERT INTO outbox (event_id, organization, kind, entry, epoch, created_ns)
@@ -201,6 +200,7 @@ class Askings:
             (
                 *(identifier, organization_id, call.agent_id, asking.key_id, asking.digest, salt, promise),
                 *(_text(demanded), _text(about), sealed, asking.decision_id, now_ns, expires_ns),
+                min(escalation_times(demanded, now_ns).values(), default=None),
             ),
         )
         db.execute(_OUTBOX, (identifier, call.organization, _text(entry), now_ns))

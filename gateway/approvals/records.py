@@ -22,7 +22,8 @@ class ReviewRecord:
 class RequestRecord:
     """A request for approval. `call` is what may be shown in lists; the whole call is for reviewers alone.
 
-    `expires_ns` is when the request ends, or the approval that it was given. `missing` is how many more people each
+    `expires_ns` is when the request ends, or the approval that it was given. `escalated` are the
+    numbers of the requirements that others may review by now, too. `missing` is how many more people each
     requirement needs, in their order.
     """
 
@@ -40,4 +41,5 @@ class RequestRecord:
     settled_by: str | None
     reason: str
     reviews: list[ReviewRecord]
+    escalated: list[int]
     missing: list[int]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlmodel import Session, col, select
 
-from gateway.approvals import calls
+from gateway.approvals import calls, escalation
 from gateway.approvals.records import RequestRecord, ReviewRecord
 from gateway.audit import grants
 from gateway.audit.intents import Fields
@@ -95,7 +95,7 @@ def look(registry: Registry, vault: Vault, reviewer: Reviewer, organization: str
         if row.sealed is None:
             raise ConflictError("approval_settled", "the call is not kept any more", subject=row.id)
         found = calls.opened(vault.open(row.sealed, approvals.place(tenant.name, row.id)))
-        outbox.add_change(session, tenant, reviewer.actor, grants.VIEWED, _fields(session, row))
+        outbox.add_change(session, tenant, reviewer.actor, grants.VIEWED, fields_of(session, row))
         return found
 
 
@@ -161,14 +161,14 @@ def settled(
     event_id: str | None = None,
 ) -> None:
     """The entry of what became of a request."""
-    fields = {**_fields(session, row), "outcome": outcome, "expires_ns": str(row.expires_ns)}
+    fields = {**fields_of(session, row), "outcome": outcome, "expires_ns": str(row.expires_ns)}
     outbox.add_change(session, tenant, actor, grants.DECIDED, fields, reason, event_id=event_id)
 
 
 def take_back(session: Session, tenant: Organization, row: ApprovalRequest, actor: str, reason: str) -> None:
     """The entry by which the log refuses an approval from now on."""
     outbox.add_change(
-        session, tenant, actor, grants.REVOKED, _fields(session, row), reason, event_id=grants.revocation_id(row.id)
+        session, tenant, actor, grants.REVOKED, fields_of(session, row), reason, event_id=grants.revocation_id(row.id)
     )
 
 
@@ -234,7 +234,11 @@ def _review(
 
 
 def _check_may_review(session: Session, tenant: Organization, row: ApprovalRequest, reviewer: Reviewer) -> list[int]:
-    meets = [n for n, each in enumerate(row.requirements) if _counts(session, tenant, row, each, reviewer)]
+    meets = [
+        number
+        for number in range(len(row.requirements))
+        if _counts(session, tenant, row, escalation.widened(row, number), reviewer)
+    ]
     if not meets:
         hint = "`approvers` and `four_eyes` of the policy say who may"
         raise ForbiddenError("not_an_approver", "you may not review this request", subject=row.id, hint=hint)
@@ -295,8 +299,9 @@ def _missing(session: Session, tenant: Organization, row: ApprovalRequest) -> li
     reviews = [each for each in given if _still_may(session, tenant, each.actor)]
     found: list[int] = []
     for number, each in enumerate(row.requirements):
+        wanted = escalation.widened(row, number)
         people = sum(
-            number in review.meets and _counts(session, tenant, row, each, _reviewer(session, review))
+            number in review.meets and _counts(session, tenant, row, wanted, _reviewer(session, review))
             for review in reviews
         )
         found.append(max(0, int(each["quorum"]) - people))
@@ -329,11 +334,14 @@ def _tell_review(
     meets: list[int],
     reason: str,
 ) -> None:
-    fields = {**_fields(session, row), "verdict": verdict, "meets_json": outbox.document(meets)}
+    fields = {**fields_of(session, row), "verdict": verdict, "meets_json": outbox.document(meets)}
+    later = [each for each in meets if not _counts(session, tenant, row, row.requirements[each], reviewer)]
+    if later:
+        fields["escalated_json"] = outbox.document(later)
     outbox.add_change(session, tenant, reviewer.actor, grants.REVIEWED, fields, reason)
 
 
-def _fields(session: Session, row: ApprovalRequest) -> Fields:
+def fields_of(session: Session, row: ApprovalRequest) -> Fields:
     agent = session.get(Agent, row.agent_id)
     return {
         "agent": row.agent_id,
@@ -373,5 +381,6 @@ def _record(session: Session, tenant: Organization, row: ApprovalRequest) -> Req
             )
             for each in session.exec(made)
         ],
+        escalated=row.escalated,
         missing=_missing(session, tenant, row) if row.state == "waiting" else [],
     )

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import and_, or_, text
 from sqlmodel import Session, col, select
 
-from gateway.approvals import reviews
+from gateway.approvals import escalation, reviews
 from gateway.approvals.status import UNDECIDED
 from gateway.audit import entry as entries
 from gateway.audit import grants
@@ -29,7 +29,10 @@ _ROWS: Final = table(ApprovalRequest)
 
 
 def tend(registry: Registry, used_by: Callable[[str], str], now_ns: int) -> int:
-    """Settle all requests that are over; returns how many. `used_by` is the decision that has used an approval."""
+    """Settle all requests that are over, and have those that wait too long go to others; returns how many.
+
+    `used_by` is the decision that has used an approval.
+    """
     ids = _candidates(registry, now_ns)
     done = 0
     for start in range(0, len(ids), _BATCH):
@@ -39,7 +42,7 @@ def tend(registry: Registry, used_by: Callable[[str], str], now_ns: int) -> int:
         if due:
             with registry.write() as session:
                 done += sum(_settle(session, each, used_by, now_ns) for each in due)
-    return done + _forget(registry, now_ns)
+    return done + _forget(registry, now_ns) + escalation.escalate(registry, now_ns, reviews.fields_of)
 
 
 def used_by(log: LogIndex) -> Callable[[str], str]:

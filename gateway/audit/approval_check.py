@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.audit import grants
+from gateway.audit import clock, grants
 from gateway.audit.entry import Entry
 
+MAX_SECONDS = 7 * 24 * 3600
+"""The longest time that a request waits, whatever a policy says."""
 APPROVED = "approved"
 """The member `verdict` of a review that approves."""
 
@@ -26,6 +28,8 @@ class _Request:
     # The people who have approved, for each requirement by its number.
     approved: dict[int, set[str]] = field(default_factory=dict)
     denied: bool = False
+    # The requirements that others may review, too.
+    escalated: set[int] = field(default_factory=set)
     revoked: bool = False
     grant: Entry | None = None
     # The decision that has used it.
@@ -66,10 +70,12 @@ class ApprovalCheck:
                 return f"the approval `{entry.get('approval')}` was asked for before"
             self._requests[str(entry["org"]), str(entry.get("approval"))] = _Request(entry)
             return ""
-        if what not in (grants.REVIEWED, grants.DECIDED, grants.REVOKED, grants.USED):
+        if what not in (grants.ESCALATED, grants.REVIEWED, grants.DECIDED, grants.REVOKED, grants.USED):
             return ""
         if request is None:
             return f"the approval `{entry.get('approval')}` was never asked for"
+        if what == grants.ESCALATED:
+            return self._escalated(request, entry)
         if what == grants.REVIEWED:
             return self._reviewed(request, entry)
         if what == grants.DECIDED:
@@ -91,9 +97,28 @@ class ApprovalCheck:
     def _of(self, entry: Entry) -> _Request | None:
         return self._requests.get((str(entry["org"]), str(entry.get("approval"))))
 
+    def _escalated(self, request: _Request, entry: Entry) -> str:
+        """Others may review a requirement if its policy says so, and not before the time that it says."""
+        approval, number = entry.get("approval"), entry.get("requirement")
+        demanded = _list(request.asked.get("approvals_json"))
+        if type(number) is not int or not 0 <= number < len(demanded):
+            return f"it has others review `{approval}` for a requirement that there is not"
+        try:
+            after = int(demanded[number]["escalate"]["after_seconds"])
+            shortest = min(MAX_SECONDS, *(int(each["expires_seconds"]) for each in demanded))
+            asked_ns = int(str(request.asked["expires_ns"])) - shortest * 10**9
+        except (KeyError, TypeError, ValueError):
+            return f"it has others review `{approval}`, and the policy does not say so"
+        if int(str(entry["time"])) + clock.BACKWARD_NS < asked_ns + after * 10**9:
+            return f"it has others review `{approval}` before {after} s are over"
+        request.escalated.add(number)
+        return ""
+
     def _reviewed(self, request: _Request, entry: Entry) -> str:
         if request.asked.get("agent") != entry.get("agent"):
             return "it is a review of another agent's request"
+        if any(each not in request.escalated for each in _list(entry.get("escalated_json"))):
+            return "it counts for a requirement that others could not review yet"
         if entry.get("verdict") != APPROVED:
             request.denied = True
             return ""

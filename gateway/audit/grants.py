@@ -21,6 +21,7 @@ REVOKED: Final = "approval.revoked"
 VIEWED: Final = "approval.viewed"
 USED: Final = "approval.used"
 NOTICED: Final = "approval.noticed"
+ESCALATED: Final = "approval.escalated"
 """The members `what` of their `change` entries."""
 
 GRANTED: Final = "granted"
@@ -28,6 +29,7 @@ GRANTED: Final = "granted"
 REASON: Final = "approval_required"
 
 PREFIX: Final = "apr_"
+_UUID: Final = 36
 
 
 def grant_id(approval: str) -> str:
@@ -44,16 +46,26 @@ def use_id(approval: str) -> str:
     return "use_" + approval.removeprefix(PREFIX)
 
 
+def escalation_id(request: str, number: int) -> str:
+    """The event id of the entry that has others review a request, too, for its requirement with this number."""
+    return f"esc_{request.removeprefix(PREFIX)}-{number}"
+
+
+def request_of(notice: str) -> str:
+    """The request that an entry with this event id tells people of; empty if it does not."""
+    return PREFIX + notice[4 : 4 + _UUID] if notice.startswith((PREFIX, "esc_")) else ""
+
+
 def notices_of(request: str) -> str:
-    """The beginning of the event ids of all notices of the entry that asks for an approval."""
+    """The beginning of the event ids of all notices about a request."""
     return f"ntc_{request.removeprefix(PREFIX)}-"
 
 
-def notice_id(request: str, webhook: str) -> str:
-    """The event id of the entry that says that a webhook has accepted the notice of a request: once, however often it
-    was delivered. The end of a webhook's id is random.
+def notice_id(told: str, webhook: str) -> str:
+    """The event id of the entry that says that a webhook has accepted the notice of the entry `told`: once, however
+    often it was delivered. The end of a webhook's id is random.
     """
-    return notices_of(request) + webhook[-12:]
+    return f"ntc_{told[4:]}-{webhook[-12:]}"
 
 
 def needs_one(decision: Mapping[str, Any]) -> bool:

@@ -66,12 +66,13 @@ def show(
         left = f", {missing[number]} more must approve" if number < len(missing) else ""
         who = ", ".join([*each["operators"], *(f"the owner of team {name}" for name in each["teams"])]) or "anybody"
         quorum = f"{each['quorum']} of {output.printable(who)}"
-        typer.echo(f"because: {output.printable(str(each['reason']))} ({quorum}{left})")
+        typer.echo(f"because: {output.printable(str(each['reason']))} ({quorum}{left}{_others(each, number, found)})")
     for review in found["reviews"]:
         said = f": {output.printable(review['reason'])}" if review["reason"] else ""
         typer.echo(f"{review['verdict']} by {review['name']} at {review['created']}{said}")
     for notice in found["notices"]:
-        typer.echo(f"notice to {output.printable(notice['to'])} ({notice['webhook']}): {_fared(notice)}")
+        what = "notice" if notice["event"] == "approval.requested" else "later notice"
+        typer.echo(f"{what} to {output.printable(notice['to'])} ({notice['webhook']}): {_fared(notice)}")
     if not found["notices"]:
         typer.echo("notice: nobody was told; see `gateway webhooks add`")
     if whole is not None:
@@ -124,3 +125,11 @@ def _fared(notice: AnswerDocument) -> str:
     return (
         f"failed{times}: {output.printable(notice['error'])}" if notice["state"] == "failed" else str(notice["state"])
     )
+
+
+def _others(requirement: AnswerDocument, number: int, found: AnswerDocument) -> str:
+    """Who else may review after a time, or may by now."""
+    if not (later := requirement.get("escalate")):
+        return ""
+    who = output.printable(", ".join([*later["operators"], *(f"the owner of team {name}" for name in later["teams"])]))
+    return f"; now also {who}" if number in found["escalated"] else f"; after {later['after_seconds']} s also {who}"

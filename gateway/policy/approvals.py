@@ -7,7 +7,7 @@ Specification: docs/explanation/approvals.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -16,6 +16,15 @@ from gateway.frozen import frozen
 MAX_REQUIREMENTS: Final = 16
 MAX_BYTES: Final = 8 * 1024
 """The most that all requirements of a decision may have, as text in the log's entry."""
+
+
+@frozen()
+class Escalation:
+    """Others who may approve, too, once a request has waited so long."""
+
+    after_seconds: int
+    teams: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
 
 
 @frozen()
@@ -32,11 +41,16 @@ class Requirement:
     quorum: int = 1
     expires_seconds: int = 3600
     four_eyes: bool = False
+    escalate: Escalation | None = None
 
     def document(self) -> dict[str, Any]:
-        """It as JSON values, with all members."""
+        """It as JSON values, with all members but an escalation that there is not."""
         found: dict[str, Any] = asdict(self)
-        return found | {"teams": list(self.teams), "operators": list(self.operators)}
+        if self.escalate is None:
+            del found["escalate"]
+        for each in (found, found.get("escalate", {})):
+            each |= {name: list(each[name]) for name in ("teams", "operators") if name in each}
+        return found
 
 
 def ordered(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
@@ -54,3 +68,12 @@ def are_given(requirements: Iterable[Requirement], approval: object) -> bool:
         return False
     given = approval.get("requirements")
     return isinstance(given, list) and all(each in given for each in documents(requirements))
+
+
+def escalation_times(demanded: Sequence[Mapping[str, Any]], created_ns: int) -> dict[int, int]:
+    """When the requirements of a request go to others as well, by their numbers; those that never do are left out."""
+    return {
+        number: created_ns + int(each["escalate"]["after_seconds"]) * 10**9
+        for number, each in enumerate(demanded)
+        if "escalate" in each
+    }

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.frozen import frozen
 from gateway.identity.credentials import PREFIXES
-from gateway.policy.approvals import Requirement, ordered
+from gateway.policy.approvals import Escalation, Requirement, ordered
 from gateway.policy.obligations import HEADERS, NOTHING, Conflict, Obligations, together
 from gateway.usage.limits import LIMITS
 
@@ -243,16 +243,28 @@ def _approvals(value: object) -> tuple[Requirement, ...]:
                     raise _Invalid(f'`{where}` must be "request" or "session"')
             elif name == "four_eyes":
                 _expect(wanted, bool, where)
+            elif name == "escalate":
+                _escalation(wanted)
             else:
                 raise _Invalid(f"`{where}` is not a member of an approval")
         members: dict[str, Any] = {n: each[n] for n in ("quorum", "expires_seconds", "four_eyes") if n in each}
         members |= _approvers(each.get("approvers", {}))
+        if "escalate" in each:
+            members["escalate"] = _escalation(each["escalate"])
         found.append(Requirement(each["reason"], **members))
     return tuple(found)
 
 
-def _approvers(value: object) -> dict[str, tuple[str, ...]]:
-    where = "require_approval[_].approvers"
+def _escalation(value: object) -> Escalation:
+    where = "require_approval[_].escalate"
+    members: Mapping[str, object] = _expect(value, dict, where)
+    if "after_seconds" not in members or len(members) < 2:
+        raise _Invalid(f"`{where}` must have `after_seconds`, and `teams` or `operators`")
+    after = _integer(members["after_seconds"], 1, f"{where}.after_seconds")
+    return Escalation(after, **_approvers({n: each for n, each in members.items() if n != "after_seconds"}, where))
+
+
+def _approvers(value: object, where: str = "require_approval[_].approvers") -> dict[str, tuple[str, ...]]:
     approvers: Mapping[str, object] = _expect(value, dict, where)
     for name, listed in approvers.items():
         if name not in ("teams", "operators"):

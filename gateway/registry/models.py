@@ -742,6 +742,9 @@ class ApprovalRequest(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
     expires_ns: int = Field(sa_type=BigInteger)
     settled_ns: int | None = Field(default=None, sa_type=BigInteger)
+    # The numbers of the requirements that others may review by now, too; and when the next one is due.
+    escalated: list[int] = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
+    escalates_ns: int | None = Field(default=None, sa_type=BigInteger)
     # When the client has left that asked, if no other one knows of the request; 0 if one does.
     left_ns: int | None = Field(default=None, sa_type=BigInteger)
     # Who has settled it, or the decision that has used it.

@@ -35,6 +35,7 @@ POLICY_REFUSED: Final = "policy.refused"
 USUAL: Final = (
     *(THRESHOLD, POLICY_REFUSED, "agent.suspended", "agent.revoked", "team.suspended", "team.revoked"),
     *("organization.suspended", "organization.revoked", "agents.stopped", grants.REQUESTED, grants.DECIDED),
+    grants.ESCALATED,
 )
 """The events that a webhook is told of if nobody says which."""
 

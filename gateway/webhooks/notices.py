@@ -29,12 +29,19 @@ STATES: Final = ("queued", "sent", "accepted", "failed")
 _ACTOR: Final = "gateway"
 _AT_ONCE: Final = 400  # requests that are looked for by one statement
 _OUTBOX: Final = table(Outbox)
+_REQUEST: Final = table(ApprovalRequest)
+# Without the call itself, which is large.
+_ABOUT: Final = select(_REQUEST.c.id, _REQUEST.c.call, _REQUEST.c.escalated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeRecord:
-    """One way on which people are told of a request. `to` is the host of the webhook; a URL may be a secret."""
+    """One way on which people are told of a request, or that others may review it, too.
 
+    `to` is the host of the webhook; a URL may be a secret.
+    """
+
+    event: str
     webhook: str
     to: str
     state: str
@@ -53,7 +60,7 @@ class Told:
 
 def record(registry: Registry, data: DataDirectory, outcomes: Sequence[Outcome]) -> None:
     """Have the log say which notices were accepted, each once."""
-    done = [each for each in outcomes if not each.error and each.event_id.startswith(grants.PREFIX)]
+    done = [each for each in outcomes if not each.error and grants.request_of(each.event_id)]
     if not done:
         return
     with registry.write() as session, opened_log(data) as log:
@@ -61,7 +68,7 @@ def record(registry: Registry, data: DataDirectory, outcomes: Sequence[Outcome])
         # The outbox first: an entry that leaves it is in the log by then.
         known = {*_in_outbox(session, list(ids)), *_positions(log, list(ids))}
         for identifier, each in ids.items():
-            row = session.get(ApprovalRequest, each.event_id)
+            row = session.get(ApprovalRequest, grants.request_of(each.event_id))
             if row is None or identifier in known:
                 continue
             fields = {"agent": row.agent_id, "approval": row.id, "webhook": each.webhook}
@@ -79,31 +86,42 @@ def of_requests(registry: Registry, data: DataDirectory, organization: str, requ
     with registry.read() as session, opened_log(data) as log:
         all_ = select(Webhook).join(Organization, col(Organization.id) == Webhook.organization_id)
         hooks = session.exec(all_.where(Organization.name == organization).order_by(col(Webhook.id))).all()
-        hooks = [each for each in hooks if grants.REQUESTED in each.events]
         for start in range(0, len(requests), _AT_ONCE):
             part = requests[start : start + _AT_ONCE]
+            rows = session.execute(_ABOUT.where(_REQUEST.c.id.in_(part))).all()
+            told = {row.id: _entries(row.id, row.escalated) for row in rows}
+            ids = [each for entries in told.values() for each in entries]
             accepted = _accepted(session, log, part)
-            waiting = set(_in_outbox(session, part))
-            positions = _positions(log, part)
-            about = select(ApprovalRequest.id, ApprovalRequest.call).where(col(ApprovalRequest.id).in_(part))
-            for each, call in session.exec(about):
-                if each in positions or each in waiting:
-                    named = accepted.get(each, set())
-                    mine = [hook for hook in hooks if is_for(hook, call)]
-                    told = _of_one(mine, held, each, positions.get(each), named)
-                    found[each] = Told(list(told), len(named))
+            waiting = set(_in_outbox(session, ids))
+            positions = _positions(log, ids)
+            for row in rows:
+                if row.id not in positions and row.id not in waiting:
+                    continue
+                named, mine = accepted.get(row.id, set()), [each for each in hooks if is_for(each, row.call)]
+                notices = [
+                    notice
+                    for entry, event in told[row.id].items()
+                    for notice in _of_one(mine, held, entry, event, positions.get(entry), named)
+                ]
+                found[row.id] = Told(notices, len(named))
     return found
 
 
+def _entries(request: str, escalated: Sequence[int]) -> dict[str, str]:
+    """The entries that tell people of a request, and the event of each."""
+    later = {grants.escalation_id(request, number): grants.ESCALATED for number in escalated}
+    return {request: grants.REQUESTED, **later}
+
+
 def _of_one(
-    hooks: Sequence[Webhook], held: Queues, request: str, position: int | None, accepted: set[str]
+    hooks: Sequence[Webhook], held: Queues, entry: str, event: str, position: int | None, accepted: set[str]
 ) -> Iterator[NoticeRecord]:
     for each in hooks:
-        if position is not None and position <= each.since:
-            continue  # it was added later
+        if event not in each.events or (position is not None and position <= each.since):
+            continue  # it is not told of this, or was added later
         place, error = held.receivers.get(each.id, (each.since, ""))
         attempts = 0 if position is None else held.attempts.get((each.id, position), 0)
-        if grants.notice_id(request, each.id) in accepted:
+        if grants.notice_id(entry, each.id) in accepted:
             state, error = "accepted", ""
         elif position is None or place < position:
             state, error = "queued", ""
@@ -114,7 +132,12 @@ def _of_one(
         else:
             state, error = "queued", ""
         yield NoticeRecord(
-            webhook=each.id, to=urlsplit(each.url).hostname or "", state=state, attempts=attempts, error=error
+            event=event,
+            webhook=each.id,
+            to=urlsplit(each.url).hostname or "",
+            state=state,
+            attempts=attempts,
+            error=error,
         )
 
 
@@ -124,7 +147,7 @@ def _accepted(session: Session, log: LogIndex, requests: Sequence[str]) -> dict[
     prefixes = {grants.notices_of(each): each for each in requests}
     noticed = select(Outbox.event_id).where(col(Outbox.event_id).startswith("ntc_", autoescape=True))
     for identifier in session.exec(noticed):
-        if (request := prefixes.get(identifier[: identifier.rindex("-") + 1])) is not None:
+        if (request := prefixes.get(grants.notices_of(identifier[4:40]))) is not None:
             found.setdefault(request, set()).add(identifier)
     for prefix, request in prefixes.items():
         rows = log.execute(

@@ -38,6 +38,8 @@ def _title(event: str, data: Mapping[str, Any]) -> str:
     agent = data.get("agent_name") or data.get("agent") or "an agent"
     if event == grants.REQUESTED:
         return _shown(f"{agent} asks for an approval", _TITLE)
+    if event == grants.ESCALATED:
+        return _shown(f"{agent} still waits for an approval", _TITLE)
     if event == grants.DECIDED:
         return _shown(f"approval for {agent}: {data.get('outcome')}", _TITLE)
     return _shown(event, _TITLE)
@@ -46,7 +48,7 @@ def _title(event: str, data: Mapping[str, Any]) -> str:
 def _facts(event: str, data: Mapping[str, Any]) -> Iterator[str]:
     """What people need to know, a line each."""
     yield from _named(data, organization="Organization", agent_name="Agent", owner="Owner", team="Team")
-    if event == grants.REQUESTED:
+    if event in (grants.REQUESTED, grants.ESCALATED):
         model = data.get("model")
         yield _fact("Call", f"{data.get('action')} of {model}" if model else f"{data.get('method')} {data.get('path')}")
         yield from _named(data, upstream="Upstream")

@@ -49,6 +49,11 @@ Wanted: TypeAlias = types.ScalarType | Many | Closed | Either
 
 _TEXTS: Final = Many(types.STRING)
 _APPROVERS: Final = Closed({"teams": _TEXTS, "operators": _TEXTS}, "a member of `approvers`")
+_ESCALATION: Final = Closed(
+    {"after_seconds": types.NUMBER, "teams": _TEXTS, "operators": _TEXTS},
+    "a member of an escalation",
+    ("after_seconds",),
+)
 _APPROVAL: Final = Closed(
     {
         "reason": types.STRING,
@@ -57,6 +62,7 @@ _APPROVAL: Final = Closed(
         "expires_seconds": types.NUMBER,
         "scope": types.STRING,
         "four_eyes": types.BOOLEAN,
+        "escalate": _ESCALATION,
     },
     "a member of an approval",
     ("reason",),

@@ -83,6 +83,8 @@ APPROVAL = st.fixed_dictionaries(
         "expires_seconds": st.integers(0, 2) | SCALARS,
         "scope": st.sampled_from(["request", "session", "agent"]) | SCALARS,
         "four_eyes": st.booleans() | SCALARS,
+        "escalate": st.fixed_dictionaries({"after_seconds": st.integers(0, 2)}, optional={"teams": st.just(["red"])})
+        | SCALARS,
         "note": SCALARS,
     },
 )
