@@ -13,6 +13,9 @@ from gateway.management import gateways
 
 
 def dashboard(
+    page: Annotated[
+        str, typer.Argument(metavar="PAGE", show_default=False, help="Where it leads: the address of one of its pages.")
+    ] = "",
     operator: Annotated[
         str | None,
         typer.Option("--operator", metavar="NAME", help="Log in as this operator; by default as an owner of your own."),
@@ -30,7 +33,7 @@ def dashboard(
     the control plane's address in a browser and log in at the provider.
     """
     with gateways.client(data, output.warn, organization=organization) as gateway:
-        link, made = links.link(gateway, operator)
+        link, made = links.link(gateway, operator, page)
     if as_json:
         output.print_json({"url": link, "operator": made["operator"], "expires_in": made["expires_in"]})
     else:

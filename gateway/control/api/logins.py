@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 from pydantic import Field
 
@@ -80,6 +81,7 @@ class NewLink(Reasoned):
     operator: str | None = Field(
         None, description="Whose session it begins; null: the owner who is called after this machine's user."
     )
+    page: str = Field("", max_length=1000, description="The path of the page where it leads; empty: the first one.")
 
 
 @Operation("POST /login/link", noun="operators", about="home", status=201, answer={"type": "object"}, here=True)
@@ -102,13 +104,13 @@ def link(ask: Ask[NewLink]) -> Answer:
     if holder.issuer is not None:
         hint = "open the dashboard and log in at the provider"
         raise ConflictError("tokens_of_logins", f"sessions of `{holder.name}` come from logins", hint=hint)
-    text = Links(ask.context.peppers.current).make(new_id("brw"), holder.id)
+    text, page = Links(ask.context.peppers.current).make(new_id("brw"), holder.id), ask.body.page
     return Answer(
         body={
             "operator": holder.name,
             "role": holder.role,
             "organization": holder.organization,
-            "path": f"{ROOT}/enter?link={text}",
+            "path": f"{ROOT}/enter?{urlencode({'link': text} | ({'next': page} if page else {}))}",
             "origin": ask.context.settings.control_url,
             "expires_in": LINK_SECONDS,
         },

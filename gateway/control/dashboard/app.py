@@ -218,7 +218,8 @@ class Dashboard:
 
     def _to_login(self, scope: Scope, target: str, changes: bool, headers: Sequence[tuple[str, str]] = ()) -> _Response:
         if changes or dict(scope["headers"]).get(b"accept") == b"text/event-stream":
-            raise Problem(401, "session_ended", "you are not logged in any more", hint="log in again", headers=headers)
+            problem = Problem(401, "session_ended", "you are not logged in any more", hint="log in again")
+            return _failed(problem, headers, after=target)
         string = scope["query_string"].decode("latin-1")
         wanted = own_path(target + (f"?{string}" if string else ""))
         query = "" if wanted == f"{ROOT}/" else f"?{urlencode({'next': wanted})}"
@@ -283,10 +284,18 @@ async def _form(scope: Scope, receive: Receive, most: int = FORM_BYTES) -> dict[
     return found
 
 
-def _failed(problem: Problem) -> _Response:
-    """A page for what fails before it is known who looks."""
-    body = rendering.alone("error.html", {"problem": _document(problem), "title": problem.code})
-    return _Response(problem.status, body, headers=problem.headers)
+def _failed(problem: Problem, headers: Sequence[tuple[str, str]] = (), after: str = "") -> _Response:
+    """A page for what fails before it is known who looks. A login leads to the page `after`, if it is one."""
+    values = {"problem": _document(problem), "title": problem.code, "next": own_path(after) if _is_page(after) else ""}
+    return _Response(problem.status, rendering.alone("error.html", values), headers=[*problem.headers, *headers])
+
+
+def _is_page(target: str) -> bool:
+    try:
+        pages.find(target, False)
+    except Problem:
+        return False
+    return True
 
 
 def _document(problem: Problem) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -63,7 +64,9 @@ class Entrance:
 
     async def choose(self, visit: PageVisit) -> Entered:
         """The page with the ways in."""
-        values = {"providers": await self._logins.providers(), "next": visit.query.get("next", "")[:_LONGEST_NEXT]}
+        wanted = visit.query.get("next", "")[:_LONGEST_NEXT]
+        command = shlex.join(["gateway", "dashboard", *([wanted] if wanted else [])])
+        values = {"providers": await self._logins.providers(), "next": wanted, "command": command}
         return Entered(template="login.html", values=values)
 
     async def begin(self, visit: PageVisit) -> Entered:
@@ -111,7 +114,9 @@ class Entrance:
         link = visit.query.get("link", "")
         if self._links.open(link) is None:
             raise _bad_link()
-        return Entered(template="enter.html", values={"link": link})
+        return Entered(
+            template="enter.html", values={"link": link, "next": visit.query.get("next", "")[:_LONGEST_NEXT]}
+        )
 
     async def use_link(self, visit: PageVisit) -> Entered:
         opened = self._links.open(visit.form.get("link", ""))
@@ -120,7 +125,7 @@ class Entrance:
         made = await self._logins.in_thread(lambda: self._use(*opened))
         if isinstance(made, LoginRefusal):
             raise _bad_link()
-        return self._entered(visit, made, "")
+        return self._entered(visit, made, visit.form.get("next", "")[:_LONGEST_NEXT])
 
     def _use(self, login: str, operator: str) -> NewToken | LoginRefusal:
         context = self._context

@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.control.dashboard import forms, tables, traffic
 from gateway.control.dashboard.changes import Form, Input, Known, pages_of, verbs
 from gateway.control.dashboard.door import View
+from gateway.control.dashboard.forms import Field
 from gateway.control.dashboard.pages import decisions, limits
 from gateway.control.dashboard.plots import Plot
 from gateway.control.dashboard.shown import Found, Shown, ShownPage
@@ -157,16 +158,19 @@ async def calls(view: View) -> Found:
     table = await decisions.entries(view, agent=name, kind="decided")
     if view.query.get("format") == "csv":
         return table.download()
-    return Shown("agent_calls.html", f"{name}: calls", {"table": table, **_tabs(view, name, "calls")})
+    return Shown("agent_calls.html", f"{name}: calls", {"table": table, "filters": [], **_tabs(view, name, "calls")})
 
 
 async def versions(view: View) -> Found:
+    """All versions with what each has changed, and the differences between any two that are asked for."""
     name = view.path["agent"]
     found = (await view.get("agents", name, "versions", limit=500))["items"]
-    rows = [
-        {**each, "changes": list(_changes(before, each))}
-        for before, each in zip([None, *found[:-1]], found, strict=True)
-    ]
+    numbered = {str(each["version"]): each for each in found}
+    before, after = (numbered.get(view.query.get(which, "")) for which in ("from", "to"))
+    shown = [*zip([None, *found[:-1]], found, strict=True)]
+    if before and after:
+        shown = [(before, after)]
+    rows = [{**each, "changes": list(_changes(earlier, each)) or ["nothing"]} for earlier, each in shown]
     columns = [
         Column("Version", "version", "number"),
         Column("Since", "since", "time"),
@@ -180,7 +184,13 @@ async def versions(view: View) -> Found:
     )
     if view.query.get("format") == "csv":
         return table.download()
-    return Shown("agent_calls.html", f"{name}: versions", {"table": table, **_tabs(view, name, "versions")})
+    newest_first = [*numbered][::-1]
+    filters = [
+        Field(name="from", title="Changes from version", value=view.query.get("from", ""), choices=("", *newest_first)),
+        Field(name="to", title="to version", value=view.query.get("to", ""), choices=("", *newest_first)),
+    ]
+    values = {"table": table, "filters": filters, **_tabs(view, name, "versions")}
+    return Shown("agent_calls.html", f"{name}: versions", values)
 
 
 def _changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[str]:

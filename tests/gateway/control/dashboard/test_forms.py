@@ -194,3 +194,24 @@ def test_hostile_texts_in_forms_are_texts(person: Person) -> None:
             fill(person, f"{HERE}/teams/blue/change", description=text)
             check(person.page(f"{HERE}/teams/blue"), text)
             check(person.page(f"{HERE}/teams/blue/change"), None)
+
+
+def test_differences_of_any_two_versions_are_shown(person: Person) -> None:
+    for owner in ("erin", "fay", "erin"):
+        fill(person, f"{HERE}/agents/bot/change", owner=owner)
+    assert "owner: fay → erin" in person.page(f"{HERE}/agents/bot/versions")
+    page = person.page(f"{HERE}/agents/bot/versions", **{"from": "1", "to": "3"})
+    assert "owner: mark-of-default → fay" in page
+    assert "erin" not in page.split("<table>")[1].split("</table>")[0]
+    assert ">nothing<" in person.page(f"{HERE}/agents/bot/versions", **{"from": "2", "to": "4"})
+
+
+def test_who_could_make_a_call_is_asked_of_the_policies(served: Served, person: Person) -> None:
+    served.home.agent("idle")
+    assert "Name a model" in person.page(f"{HERE}/permissions")
+    page = person.page(f"{HERE}/permissions", model="gpt-4o")
+    rows = {name: row for row in page.split("<tr>") for name in ("bot", "idle") if f">{name}</a>" in row}
+    assert ("allowed" in rows["bot"], "denied" in rows["idle"]) == (True, True)
+    assert "gateway permissions --model gpt-4o --all<" in page
+    page = person.page(f"{HERE}/permissions", model="gpt-4o", allowed="true")
+    assert (">bot</a>" in page, ">idle</a>" in page) == (True, False)

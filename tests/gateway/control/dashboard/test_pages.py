@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import json
 import re
 import shlex
 import time
@@ -225,6 +226,12 @@ def test_an_agent_is_registered_and_runs_by_what_the_page_says(served: Served, b
     assert made.status_code == 201, text_of(made.text)
     (key,) = set(re.findall(r"aig_sk_\w+", made.text))
     assert f"OPENAI_API_KEY={key}" in made.text
+    lines = [html.unescape(each) for each in re.findall(r'data-copy="([^"]+)"', made.text)]
+    (python,) = (each for each in lines if "openai.OpenAI(" in each)
+    assert compile(python, "pasted", "exec")
+    (curl,) = (shlex.split(each) for each in lines if each.startswith("curl "))
+    assert f"Authorization: Bearer {key}" in curl
+    assert json.loads(curl[-1])["messages"][0]["role"] == "user"
     assert "http://127.0.0.1:8080/v1" in made.text
     again = person.post("/dashboard/o/default/agents/new", fields)  # the browser sends the form again
     assert (again.status_code, "aig_sk_" in again.text, "shown before" in again.text) == (201, False, True)

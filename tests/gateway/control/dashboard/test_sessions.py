@@ -316,3 +316,31 @@ def test_a_login_is_no_edit_of_the_registry_by_hand(served: Served) -> None:
     """It is an entry about an operator that changes nothing of it."""
     person = served.person()
     assert "edited the registry by hand" not in person.page(HOME)
+
+
+def test_a_link_leads_to_the_page_that_was_asked_for_and_to_no_other_site(served: Served) -> None:
+    """So does a login that a form needed; the login page names the command with the page."""
+    wanted = "/dashboard/o/default/agents?status=active&team=a b"
+    page = served.stranger().page("/dashboard/login", next=wanted)
+    assert "gateway dashboard &#39;/dashboard/o/default/agents?status=active&amp;team=a b&#39;" in page
+    operator = served.operator("ada")
+    for given, led in (
+        ("/dashboard/o/default/agents?status=active", "/dashboard/o/default/agents?status=active"),
+        ("//evil.example/dashboard/", "/dashboard/"),
+        ("https://evil.example/dashboard/", "/dashboard/"),
+        ("/dashboard//evil.example", "/dashboard/"),
+        ("/dashboard/\\evil.example", "/dashboard/"),
+        ("/api/v1/agents", "/dashboard/"),
+    ):
+        person, link = served.stranger(), served.link(operator)
+        page = person.page("/dashboard/enter", link=link, next=given)
+        (kept,) = re.findall(r'name="next" value="([^"]*)"', page)
+        answer = person.post("/dashboard/enter", {"link": link, "csrf": "", "next": html.unescape(kept)})
+        assert (answer.status_code, answer.headers["location"]) == (303, led), given
+    ended = person.post("/dashboard/logout")
+    assert ended.status_code == 303
+    late = person.post("/dashboard/o/default/limits/new", {"csrf": "x"})
+    assert (late.status_code, 'href="/dashboard/login?next=/dashboard/o/default/limits/new"' in late.text) == (
+        401,
+        True,
+    )
