@@ -15,6 +15,7 @@ import jinja2
 
 from gateway.control.dashboard.door import ROOT, View
 from gateway.control.dashboard.shown import Shown
+from gateway.control.dashboard.sources import LABELS
 
 _HERE: Final = Path(__file__).parent
 
@@ -34,6 +35,7 @@ SECTIONS: Final = (
 
 GOOD: Final = frozenset(
     {
+        LABELS["allowed"],
         "active",
         "allowed",
         "allow",
@@ -49,7 +51,19 @@ GOOD: Final = frozenset(
     }
 )
 BAD: Final = frozenset(
-    {"revoked", "denied", "deny", "problem", "failed", "rejected", "expired", "false", "error", "compromised"}
+    {
+        LABELS["denied"],
+        "revoked",
+        "denied",
+        "deny",
+        "problem",
+        "failed",
+        "rejected",
+        "expired",
+        "false",
+        "error",
+        "compromised",
+    }
 )
 WARN: Final = frozenset({"suspended", "remark", "retiring", "shadow", "awaiting_approval", "overdue", "retired"})
 
@@ -98,7 +112,7 @@ def _environment() -> jinja2.Environment:
         "json": pretty,
         "visible": visible,
     }
-    made.globals |= {"root": ROOT, "static": _static()}
+    made.globals |= {"root": ROOT, "static": _static(), "labels": LABELS}
     return made
 
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-Mark = Literal["", "held", "failed", "tried"]
+Mark = Literal["", "tried", "held", "failed", "waits", "allowed", "denied"]
+"""What became of a line; the later ones count more. The last three are those of rules that decide."""
 
 _WHOLE: Final = 80
 """A file with at most so many lines is shown whole."""
 _AROUND: Final = 4
 _SAID: Final = 300
 _LONGEST: Final = 2000
-_STRONGER: Final[tuple[Mark, ...]] = ("", "tried", "held", "failed")
+_STRONGER: Final[tuple[Mark, ...]] = get_args(Mark)
+_DECIDING: Final[Mapping[str, Mark]] = {"allow": "allowed", "deny": "denied", "require_approval": "waits"}
+LABELS: Final[Mapping[Mark, str]] = {
+    "tried": "did not hold",
+    "held": "✓ held",
+    "failed": "✗ failed here",
+    "waits": "✓ asks for approval",
+    "allowed": "✓ allowed here",
+    "denied": "✗ denied here",
+}
 
 
 @dataclass(kw_only=True)
@@ -61,16 +71,24 @@ def _explained(place: str, answer: Mapping[str, Any]) -> ExplainedBundle:
     for rule in answer.get("rules", []):
         if not rule["tried"]:
             continue
-        there, failed = files.get(rule["file"], {}), rule["failed"]
+        there, failed, mark = files.get(rule["file"], {}), rule["failed"], _mark(rule, answer["entrypoint"])
         if (line := there.get(rule["line"])) is not None:
-            line.add("held" if rule["held"] else "tried", _given(rule))
+            line.add(mark, _given(rule))
         if failed is not None and (end := there.get(failed["line"])) is not None:
             end.add("failed", [_value(each) for each in failed["values"]])
         anchor = there[rule["line"]].anchor if rule["line"] in there else ""
         ended = there[failed["line"]].anchor if failed is not None and failed["line"] in there else ""
-        rules.append({**rule, "anchor": anchor, "ended": ended})
+        rules.append({**rule, "anchor": anchor, "ended": ended, "mark": mark})
     shown = [SourceFile(name=name, parts=_parts(list(found.values()))) for name, found in files.items()]
     return ExplainedBundle(answer=answer, rules=rules, files=shown)
+
+
+def _mark(rule: Mapping[str, Any], entrypoint: str) -> Mark:
+    """What a rule says of the decision, if it is a member of it, or only that it held."""
+    if not rule["held"]:
+        return "tried"
+    name = rule["rule"].removeprefix(f"{entrypoint}.")
+    return "held" if name == "allow" and True not in rule["values"] else _DECIDING.get(name, "held")
 
 
 def lines(text: str, place: str, first: int = 1) -> dict[int, SourceLine]:

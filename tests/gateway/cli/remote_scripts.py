@@ -270,6 +270,25 @@ SCRIPTS: Final = {
         policies history --json
         policies history -n 1
         """,
+    "commits": """
+        policies commits
+        policies commits -n 1
+        policies show main
+        policies show main --check
+        policies show main starter/authz.rego
+        policies show main starter/none.rego
+        policies show nowhere
+        policies diff main
+        policies diff main --since main
+        policies diff nowhere
+        policies propose starter/data.json --dir .. --branch mine --check
+        policies propose starter/data.json --dir .. --branch mine --message why
+        policies propose starter/data.json --dir .. --branch mine
+        policies propose starter/data.json --dir .. --branch ../main
+        policies propose starter/none.json --dir .. --branch other
+        policies propose starter/data.json --dir .. --branch other --remove starter/.manifest
+        policies diff proposals/mine
+        """,
     "adoptions": """
         adopt list
         adopt status
@@ -383,6 +402,7 @@ FILES: Final = {
     "call.json": '{"action": "chat.completions", "resource": {"model": "gpt-4o"}}',
     "body.json": '{"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}',
     "key.txt": "sk-of-the-provider\n",
+    "starter/data.json": '{"starter": {"most": {"tokens": 1000}}}\n',
     "secret.txt": "whsec_c2VjcmV0LW9mLWEtd2ViaG9vay10aGF0LXNpZ25z\n",
     "keys.json": '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", '
     '"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}',
@@ -474,6 +494,7 @@ components:
 def lay_out(place: Path) -> None:
     """The files that the scripts name."""
     for name, text in FILES.items():
+        (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_text(text)
 
 

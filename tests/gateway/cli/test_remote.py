@@ -23,6 +23,7 @@ from gateway.registry.models import Operator
 from gateway.registry.operators import operators
 from tests.gateway.cli import remote_scripts
 from tests.gateway.conftest import ACTOR, ORG, Done, Home, Run
+from tests.gateway.control.dashboard.policies import Policies
 from tests.rigs.cli.permissions import activate
 from tests.rigs.cli.remote import URL, Elsewhere, elsewhere, gateway, offline, there  # noqa: F401  # fixtures among them
 
@@ -411,6 +412,8 @@ def test_commands_say_the_same_here_and_there(
             remote_scripts.fill(each.data)
         if script == "policies":
             remote_scripts.look_at_commits(each)
+        if script == "commits":
+            Policies.made(each)
         if script == "prices":
             shutil.copy(OWN_PRICES, each.data.prices)
         if script == "adoptions":

@@ -41,7 +41,7 @@ def test_an_explanation_stands_beside_the_lines_of_its_revision(served: Served, 
     lines = dict(re.findall(r'<li id="b1-1-(\d+)" value="\d+"( class="\w+")?>', page))
     assert len(lines) == len(POLICY.splitlines())
     marked = {number: mark.split('"')[1] for number, mark in lines.items() if mark}
-    assert marked == {"3": "tried", "6": "held", "8": "held"} or marked == {"6": "held", "8": "held"}, marked
+    assert marked == {"6": "allowed", "8": "denied"}
     assert "# Only the models" in text_of(page)
     assert "Later" not in page
     assert 'href="#b1-1-8"' in page
@@ -84,6 +84,7 @@ def test_people_of_one_organization_try_what_was_in_force_alone(served: Served, 
     assert person.get(f"/dashboard/o/acme/decisions/{other}/again").status_code == 404
 
 
+@pytest.mark.slow
 def test_content_that_is_not_kept_is_said(served: Served, policies: Policies) -> None:
     decision = policies.decided(policies.activate())
     reads = POLICY + '\ndeny contains "too warm" if input.request.body.temperature > 1\n'
@@ -192,6 +193,7 @@ def test_a_change_is_checked_then_proposed_on_a_branch(served: Served, policies:
         assert repo[policies.tip("proposals/no-search").encode()].parents == [tip.encode()]
 
 
+@pytest.mark.slow
 def test_two_people_propose_at_once_and_one_of_them_does(served: Served, policies: Policies) -> None:
     policies.activate()
     person = served.person()
@@ -285,6 +287,7 @@ def test_a_repository_elsewhere_or_that_cannot_be_written_says_what_to_do(served
     assert (error.value.code, "patch" in error.value.hint) == ("policies_not_writable", True)
 
 
+@pytest.mark.slow
 def test_hostile_texts_of_a_repository_are_texts(served: Served, policies: Policies) -> None:
     """In file names, in policies, in what they say, in messages and in names of authors."""
     evil = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
