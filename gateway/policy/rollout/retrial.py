@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Hint
 from gateway.identity.principals import Effect
 from gateway.policy import bundle as policy_bundle
 from gateway.policy import reexecution
@@ -71,7 +71,9 @@ def judge(
         return JudgedAgain(**found)
     except child.ChildError as error:
         message = f"the decision could not be judged by these bundles: it {error.message}"
-        raise GatewayError("retrial_failed", message, hint="check the commit: `gateway policies check`") from error
+        raise GatewayError(
+            "retrial_failed", message, hint=Hint("check the commit: `gateway policies check`")
+        ) from error
 
 
 def _judged(order: dict[str, Any], directory: Path) -> JudgedAgain:

