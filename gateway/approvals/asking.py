@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gateway.approvals.calls import RawCall, committed
+from gateway.approvals.calls import RawCall, committed, committed_pattern
 from gateway.audit import grants
 from gateway.audit.approval_check import MAX_SECONDS
 from gateway.audit.draft import draft
@@ -36,9 +36,11 @@ MAX_OF_ORGANIZATION: Final = 10_000
 """Requests that wait at a time."""
 
 _BUSY_SECONDS: Final = 10.0
-_FOUND: Final = """
-SELECT id, state, salt, requirements, expires_ns, decision_id, left_ns FROM approval_request
- WHERE agent_id = ? AND digest = ?
+_COLUMNS: Final = "SELECT id, state, salt, requirements, expires_ns, decision_id, left_ns FROM approval_request"
+_FOUND: Final = f"{_COLUMNS} WHERE agent_id = ? AND digest = ?"
+_ALIKE: Final = f"""
+{_COLUMNS} WHERE agent_id = ? AND pattern = ? AND for_pattern AND state = 'approved' AND expires_ns > ?
+ ORDER BY id LIMIT 1
 """
 _REVIEWERS: Final = "SELECT actor FROM approval_review WHERE request_id = ? AND verdict = 'approved' ORDER BY actor"
 _RESPONSIBLE: Final = "SELECT owner, team FROM agent WHERE id = ?"
@@ -49,8 +51,9 @@ SELECT count(*), count(*) FILTER (WHERE agent_id = ?) FROM approval_request INDE
 """
 _INSERT: Final = """
 INSERT INTO approval_request (id, organization_id, agent_id, key_id, digest, salt, commitment, state,
-                              requirements, call, sealed, decision_id, created_ns, expires_ns, escalates_ns, reason)
-VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, '')
+                              requirements, call, sealed, decision_id, created_ns, expires_ns, escalates_ns, reason,
+                              pattern, pattern_commitment, uses, used, for_pattern)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, '', ?, ?, 1, 0, false)
 """
 _OUTBOX: Final = """
 INSERT INTO outbox (event_id, organization, kind, entry, epoch, created_ns)
@@ -58,9 +61,10 @@ VALUES (?, ?, 'change', ?, (SELECT value FROM epoch), ?)
 """
 _JOIN: Final = "UPDATE approval_request SET left_ns = 0 WHERE id = ? AND state = 'waiting'"
 _LEAVE: Final = "UPDATE approval_request SET left_ns = ? WHERE id = ? AND state = 'waiting' AND left_ns IS NULL"
+_COUNT_USE: Final = "UPDATE approval_request SET used = max(used, ?) WHERE id = ? AND state = 'approved'"
 _USED: Final = """
-UPDATE approval_request SET state = 'used', settled_ns = ?, settled_by = ?, digest = NULL, sealed = NULL
- WHERE id = ? AND state = 'approved'
+UPDATE approval_request SET state = 'used', settled_ns = ?, settled_by = ?, digest = NULL, pattern = NULL, sealed = NULL
+ WHERE id = ? AND state = 'approved' AND used >= uses
 """
 
 
@@ -88,6 +92,8 @@ class Asking:
 
     call: RawCall = field(repr=False)
     digest: bytes
+    # Of what it has in common with calls that are alike; None if an approval is for this call only.
+    pattern: bytes | None
     requirements: tuple[Requirement, ...]
     key_id: str
     decision_id: str
@@ -109,10 +115,10 @@ class Askings:
         self._boot = boot
         self._turn = threading.Lock()
 
-    def find(self, agent_id: str, digest: bytes) -> AskedRequest | None:
-        """The request of this call of an agent, if there is one that stands or could."""
+    def find(self, agent_id: str, digest: bytes, pattern: bytes | None, now_ns: int) -> AskedRequest | None:
+        """The request of this call of an agent, if there is one that stands or could; or an approval of calls alike."""
         with self._opened() as db:
-            return _one(db, agent_id, digest)
+            return _one(db, agent_id, digest, pattern, now_ns)
 
     def approval(self, request: AskedRequest) -> dict[str, Any]:
         """The member `approval` of the input document of a call that uses this request."""
@@ -130,7 +136,7 @@ class Askings:
         agent = asking.call.agent_id
         with self._writing() as db:
             db.execute(_DETACH, (agent, asking.digest, now_ns))
-            found = _one(db, agent, asking.digest)
+            found = _one(db, agent, asking.digest, asking.pattern, now_ns)
             if found is not None:
                 return found
             (organization_id,) = db.execute(
@@ -154,9 +160,13 @@ class Askings:
         with self._writing() as db:
             db.execute(_LEAVE, (now_ns, request))
 
-    def used(self, request: str, decision: str, now_ns: int) -> None:
-        """The log has it that this decision has used the approval: say so where people look."""
+    def used(self, request: str, decision: str, number: int, now_ns: int) -> None:
+        """The log has it that this decision has used the approval, as the first, the second…: say so where people look.
+
+        Uses may be noted in another order than they were made.
+        """
         with self._writing() as db:
+            db.execute(_COUNT_USE, (number, request))
             db.execute(_USED, (now_ns, decision, request))
 
     def states(self, requests: Collection[str]) -> dict[str, str]:
@@ -182,6 +192,8 @@ class Askings:
             "decision": asking.decision_id,
             "expires_ns": str(expires_ns),
         }
+        if alike := committed_pattern(salt, asking.pattern):
+            fields["pattern_commitment"] = alike
         intent = Changed(
             organization=call.organization,
             event_id=identifier,
@@ -201,6 +213,7 @@ class Askings:
                 *(identifier, organization_id, call.agent_id, asking.key_id, asking.digest, salt, promise),
                 *(_text(demanded), _text(about), sealed, asking.decision_id, now_ns, expires_ns),
                 min(escalation_times(demanded, now_ns).values(), default=None),
+                *(asking.pattern, alike),
             ),
         )
         db.execute(_OUTBOX, (identifier, call.organization, _text(entry), now_ns))
@@ -231,8 +244,14 @@ class Askings:
             db.execute("COMMIT")
 
 
-def _one(db: sqlite3.Connection, agent_id: str, digest: bytes) -> AskedRequest | None:
+def _one(
+    db: sqlite3.Connection, agent_id: str, digest: bytes, pattern: bytes | None, now_ns: int
+) -> AskedRequest | None:
+    """The word of people on this very call goes before an approval of calls that are like it."""
     row = db.execute(_FOUND, (agent_id, digest)).fetchone()
+    is_decided = row is not None and row[1] in ("approved", "denied") and now_ns < row[4]
+    if pattern is not None and not is_decided:
+        row = db.execute(_ALIKE, (agent_id, pattern, now_ns)).fetchone() or row
     if row is None:
         return None
     identifier, state, salt, requirements, expires_ns, decision_id, left_ns = row

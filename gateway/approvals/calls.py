@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.audit.approval_scope import widest
 from gateway.audit.entry import commitment
 from gateway.body import Body
 from gateway.policy.approvals import Requirement, documents
@@ -21,6 +22,7 @@ MAX_BODY: Final = 1024 * 1024
 """A larger body cannot be reviewed."""
 
 _DOMAIN: Final = "agent identity gateway: approval of a call, 1"
+_PATTERN_DOMAIN: Final = "agent identity gateway: approval of calls that are alike, 1"
 # They identify or trace one attempt, or are the gateway's own.
 _OF_THE_ATTEMPT: Final = frozenset(
     {"idempotency-key", "traceparent", "tracestate", "user-agent", "accept-encoding", "x-stainless-retry-count"}
@@ -38,6 +40,7 @@ class RawCall:
     person: tuple[str, str] | None
     upstream_id: str
     base_url: str
+    action: str
     method: str
     path: str
     query: Mapping[str, str]
@@ -73,6 +76,28 @@ class RawCall:
         ]
         return hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).digest()
 
+    def pattern_digest(self, requirements: Sequence[Requirement]) -> bytes | None:
+        """The same for all calls that one approval may be for; None if it may be for this very call only.
+
+        The policies say what is alike, and nothing but their text tells one pattern from another. Beside it the same
+        agent, persons, upstream and action are held fast.
+        """
+        demanded = documents(requirements)
+        if not widest(demanded).pattern:
+            return None
+        whole = [
+            _PATTERN_DOMAIN,
+            self.organization,
+            self.agent_id,
+            self.delegation,
+            self.person,
+            self.upstream_id,
+            self.base_url,
+            self.action,
+            demanded,
+        ]
+        return hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).digest()
+
     def shown(self) -> str:
         """The call as reviewers see it, as text to be sealed."""
         body = self.body if isinstance(self.body, bytes) else self.body.read()
@@ -102,6 +127,11 @@ def opened(text: str) -> dict[str, Any]:
 def committed(salt: bytes, digest: bytes) -> str:
     """The commitment to a call in the log: nothing can be told from it without the salt."""
     return commitment(salt, "approval_call", digest)
+
+
+def committed_pattern(salt: bytes, digest: bytes | None) -> str:
+    """The same of a pattern; empty if there is none."""
+    return "" if digest is None else commitment(salt, "approval_pattern", digest)
 
 
 def _body_digest(body: Body) -> str:

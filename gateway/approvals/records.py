@@ -8,7 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewRecord:
-    """The word of one person. `meets` has the numbers of the requirements that the person counts for."""
+    """The word of one person. `meets` has the numbers of the requirements that the person counts for, `uses` how often
+    the person lets the approval be used.
+    """
 
     actor: str
     name: str
@@ -16,15 +18,28 @@ class ReviewRecord:
     reason: str
     meets: list[int]
     created_ns: int
+    uses: int | None
+    for_pattern: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """The most that an approval may be for, as policies say it, and that in words."""
+
+    uses: int
+    seconds: int
+    pattern: str | None
+    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
     """A request for approval. `call` is what may be shown in lists; the whole call is for reviewers alone.
 
-    `expires_ns` is when the request ends, or the approval that it was given. `escalated` are the
-    numbers of the requirements that others may review by now, too. `missing` is how many more people each
-    requirement needs, in their order.
+    `expires_ns` is when the request ends, or the approval that it was given. `escalated` are the numbers of the
+    requirements that others may review by now, too. `missing` is how many more people each requirement needs, in their
+    order. An approval may be used so many times (`uses`), lists know of those that are `used`, and `words` says for
+    what.
     """
 
     id: str
@@ -43,3 +58,8 @@ class RequestRecord:
     reviews: list[ReviewRecord]
     escalated: list[int]
     missing: list[int]
+    offer: Offer
+    uses: int
+    used: int
+    for_pattern: bool
+    words: str

@@ -8,49 +8,35 @@ Specification: docs/explanation/approvals.md.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlmodel import Session, col, select
 
-from gateway.approvals import calls, escalation
-from gateway.approvals.records import RequestRecord, ReviewRecord
+from gateway.approvals import calls, reviewers
+from gateway.approvals.records import Offer, RequestRecord, ReviewRecord
+from gateway.approvals.reviewers import Reviewer
+from gateway.approvals.terms import ONCE, Terms, chosen, granted_words, offered_words
 from gateway.audit import grants
+from gateway.audit.approval_scope import Scope, widest
 from gateway.audit.intents import Fields
-from gateway.errors import ConflictError, ForbiddenError, Hint, UnknownError
-from gateway.identity import operator_roles
+from gateway.errors import ConflictError, Hint, UnknownError
 from gateway.registry import approvals, names, outbox
 from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
 from gateway.registry.models import (
     Agent,
-    AgentVersion,
     ApiKey,
+    ApprovalLook,
     ApprovalRequest,
     ApprovalReview,
     EmergencyStop,
-    Operator,
     Organization,
     Team,
 )
 from gateway.registry.queries import find_agent, find_organization
 from gateway.secrets.vault import Vault
-
-NOUN: Final = "approvals"
-GRANT_SECONDS: Final = 3600
-"""The time for which an approval can be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reviewer:
-    """The person who acts: an operator, or a user of the gateway's machine, whose `id` is the actor."""
-
-    actor: str
-    id: str
-    name: str
 
 
 def listed(
@@ -77,78 +63,124 @@ def listed(
         if after is not None:
             mine = mine.where(col(ApprovalRequest.id) < after)
         rows = session.exec(mine.order_by(col(ApprovalRequest.id).desc()).limit(limit + 1)).all()
-        return [_record(session, tenant, each) for each in rows[:limit]], len(rows) > limit
+        return [record(session, tenant, each) for each in rows[:limit]], len(rows) > limit
 
 
 def one(registry: Registry, organization: str, request: str) -> RequestRecord:
     with registry.read() as session:
         tenant = find_organization(session, organization)
-        return _record(session, tenant, _find(session, tenant, request))
+        return record(session, tenant, find(session, tenant, request))
 
 
 def look(registry: Registry, vault: Vault, reviewer: Reviewer, organization: str, request: str) -> dict[str, Any]:
     """The whole call, for somebody who may review it. Each look is an entry."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        row = _find(session, tenant, request)
-        _check_may_review(session, tenant, row, reviewer)
+        row = find(session, tenant, request)
+        reviewers.check_may_review(session, tenant, row, reviewer)
         if row.sealed is None:
             raise ConflictError("approval_settled", "the call is not kept any more", subject=row.id)
         found = calls.opened(vault.open(row.sealed, approvals.place(tenant.name, row.id)))
+        if session.get(ApprovalLook, (row.id, reviewer.actor)) is None:
+            session.add(ApprovalLook(request_id=row.id, actor=reviewer.actor, created_ns=time.time_ns()))
         outbox.add_change(session, tenant, reviewer.actor, grants.VIEWED, fields_of(session, row))
         return found
 
 
-def approve(registry: Registry, reviewer: Reviewer, organization: str, request: str, reason: str = "") -> RequestRecord:
+def approve(
+    registry: Registry,
+    reviewer: Reviewer,
+    organization: str,
+    request: str,
+    reason: str = "",
+    terms: Terms = ONCE,
+) -> RequestRecord:
     """Say yes. The request is approved once everything that is required has enough people."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        row = _find(session, tenant, request)
-        meets = _review(session, tenant, row, reviewer, "approved", reason)
-        _tell_review(session, tenant, row, reviewer, "approved", meets, reason)
-        if not any(_missing(session, tenant, row)):
-            now = time.time_ns()
-            row.state, row.settled_ns, row.settled_by = "approved", now, reviewer.actor
-            row.expires_ns, row.reason = now + GRANT_SECONDS * 10**9, reason
-            session.add(row)
-            settled(session, tenant, row, reviewer.actor, grants.GRANTED, reason, grants.grant_id(row.id))
-        return _record(session, tenant, row)
+        row = find(session, tenant, request)
+        add_approval(session, tenant, row, reviewer, reason, terms)
+        return record(session, tenant, row)
 
 
 def deny(registry: Registry, reviewer: Reviewer, organization: str, request: str, reason: str = "") -> RequestRecord:
-    """Say no. It stands for the same call until the time of the request is over."""
+    """Say no. When enough people have, that stands for the same call until the time of the request is over."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        row = _find(session, tenant, request)
-        meets = _review(session, tenant, row, reviewer, "denied", reason)
-        _tell_review(session, tenant, row, reviewer, "denied", meets, reason)
-        row.state, row.settled_ns, row.settled_by = "denied", time.time_ns(), reviewer.actor
-        row.sealed, row.reason = None, reason
-        session.add(row)
-        settled(session, tenant, row, reviewer.actor, "denied", reason)
-        return _record(session, tenant, row)
+        row = find(session, tenant, request)
+        add_denial(session, tenant, row, reviewer, reason)
+        return record(session, tenant, row)
 
 
 def revoke(registry: Registry, reviewer: Reviewer, organization: str, request: str, reason: str = "") -> RequestRecord:
-    """Take back an approval that was not used yet."""
+    """Take back an approval, or what is left of it."""
     with registry.write() as session:
         tenant = find_organization(session, organization)
-        row = _find(session, tenant, request)
+        row = find(session, tenant, request)
         if row.state != "approved":
             raise ConflictError("approval_settled", f"it is {row.state}, and not approved", subject=row.id)
         end(row, "revoked", reviewer.actor, names.check_text("reason", reason))
         session.add(row)
         take_back(session, tenant, row, reviewer.actor, reason)
-        return _record(session, tenant, row)
+        return record(session, tenant, row)
 
 
 # --- within one transaction -------------------------------------------------------------------------------------------
 
 
+def add_approval(
+    session: Session, tenant: Organization, row: ApprovalRequest, reviewer: Reviewer, reason: str, terms: Terms = ONCE
+) -> None:
+    scope = chosen(terms, row.requirements)
+    meets = _review(session, tenant, row, reviewer, "approved", reason, scope)
+    more = {"uses": scope.uses, "seconds": scope.seconds, "for_pattern": bool(scope.pattern)}
+    _tell_review(session, tenant, row, reviewer, "approved", meets, reason, more)
+    if any(reviewers.missing(session, tenant, row)):
+        return
+    # Of several people's terms the narrowest hold, also if somebody is no reviewer any more.
+    given = [each for each in reviewers.reviews_of(session, row) if each.verdict == "approved"]
+    now = time.time_ns()
+    row.state, row.settled_ns, row.settled_by, row.reason = "approved", now, reviewer.actor, reason
+    row.expires_ns = now + min(each.seconds for each in given) * 10**9
+    row.uses, row.for_pattern = min(each.uses for each in given), all(each.for_pattern for each in given)
+    session.add(row)
+    granted: dict[str, str | int] = {"uses": row.uses}
+    if row.for_pattern:
+        granted["pattern_commitment"] = row.pattern_commitment
+    settled(session, tenant, row, reviewer.actor, grants.GRANTED, reason, grants.grant_id(row.id), granted)
+    if row.for_pattern:
+        _close_alike(session, tenant, row, reviewer.actor)
+
+
+def add_denial(session: Session, tenant: Organization, row: ApprovalRequest, reviewer: Reviewer, reason: str) -> None:
+    meets = _review(session, tenant, row, reviewer, "denied", reason)
+    _tell_review(session, tenant, row, reviewer, "denied", meets, reason)
+    if not reviewers.is_denied(session, row):
+        return
+    row.state, row.settled_ns, row.settled_by = "denied", time.time_ns(), reviewer.actor
+    row.sealed, row.reason = None, reason
+    session.add(row)
+    settled(session, tenant, row, reviewer.actor, "denied", reason)
+
+
+def _close_alike(session: Session, tenant: Organization, row: ApprovalRequest, actor: str) -> None:
+    """An approval is for other calls that wait, too: nobody has to decide about them any more."""
+    alike = select(ApprovalRequest).where(
+        ApprovalRequest.agent_id == row.agent_id,
+        ApprovalRequest.pattern == row.pattern,
+        ApprovalRequest.state == "waiting",
+    )
+    why = f"{row.id} is approved for it, too"
+    for each in session.exec(alike).all():
+        end(each, "closed", actor, why)
+        session.add(each)
+        settled(session, tenant, each, actor, "closed", why)
+
+
 def end(row: ApprovalRequest, state: str, by: str, reason: str) -> None:
     """The request says nothing about any call from now on, and what was sealed is gone."""
     row.state, row.settled_ns, row.settled_by, row.reason = state, time.time_ns(), by, reason
-    row.digest = row.sealed = None
+    row.digest = row.pattern = row.sealed = None
 
 
 def settled(
@@ -159,9 +191,10 @@ def settled(
     outcome: str,
     reason: str,
     event_id: str | None = None,
+    more: Fields | None = None,
 ) -> None:
     """The entry of what became of a request."""
-    fields = {**fields_of(session, row), "outcome": outcome, "expires_ns": str(row.expires_ns)}
+    fields = {**fields_of(session, row), "outcome": outcome, "expires_ns": str(row.expires_ns), **(more or {})}
     outbox.add_change(session, tenant, actor, grants.DECIDED, fields, reason, event_id=event_id)
 
 
@@ -193,7 +226,7 @@ def why_closed(session: Session, tenant: Organization, row: ApprovalRequest, now
     return ""
 
 
-def _find(session: Session, tenant: Organization, request: str) -> ApprovalRequest:
+def find(session: Session, tenant: Organization, request: str) -> ApprovalRequest:
     row = session.get(ApprovalRequest, request)
     if row is None or row.organization_id != tenant.id:
         hint = Hint("type `gateway approvals list` to see their ids")
@@ -204,7 +237,13 @@ def _find(session: Session, tenant: Organization, request: str) -> ApprovalReque
 
 
 def _review(
-    session: Session, tenant: Organization, row: ApprovalRequest, reviewer: Reviewer, verdict: str, reason: str
+    session: Session,
+    tenant: Organization,
+    row: ApprovalRequest,
+    reviewer: Reviewer,
+    verdict: str,
+    reason: str,
+    scope: Scope | None = None,
 ) -> list[int]:
     """Add somebody's review; the numbers of the requirements that it counts for."""
     names.check_text("reason", reason)
@@ -215,8 +254,9 @@ def _review(
         raise ConflictError("approval_settled", "its time is over", subject=row.id)
     if why := why_closed(session, tenant, row, now):
         raise ConflictError("approval_settled", why, subject=row.id)
-    meets = _check_may_review(session, tenant, row, reviewer)
-    if _person(session, reviewer.actor) in {_person(session, each.actor) for each in _reviews(session, row)}:
+    meets = reviewers.check_may_review(session, tenant, row, reviewer)
+    before = {reviewers.person(session, each.actor) for each in reviewers.reviews_of(session, row)}
+    if reviewers.person(session, reviewer.actor) in before:
         raise ConflictError("reviewed_before", "you have reviewed it already", subject=row.id)
     session.add(
         ApprovalReview(
@@ -227,102 +267,12 @@ def _review(
             reason=reason,
             meets=meets,
             created_ns=now,
+            **({} if scope is None else {"uses": scope.uses, "seconds": scope.seconds}),
+            for_pattern=scope is not None and scope.pattern != "",
         )
     )
     session.flush()
     return meets
-
-
-def _check_may_review(session: Session, tenant: Organization, row: ApprovalRequest, reviewer: Reviewer) -> list[int]:
-    meets = [
-        number
-        for number in range(len(row.requirements))
-        if _counts(session, tenant, row, escalation.widened(row, number), reviewer)
-    ]
-    if not meets:
-        hint = "`approvers` and `four_eyes` of the policy say who may"
-        raise ForbiddenError("not_an_approver", "you may not review this request", subject=row.id, hint=hint)
-    return meets
-
-
-def _counts(
-    session: Session, tenant: Organization, row: ApprovalRequest, requirement: dict[str, Any], reviewer: Reviewer
-) -> bool:
-    """True if a person's word counts for a requirement."""
-    if requirement["four_eyes"] and _is_responsible(session, row, reviewer):
-        return False
-    operators, teams = requirement["operators"], requirement["teams"]
-    if not operators and not teams:
-        return True
-    if reviewer.name in operators or reviewer.id in operators:
-        return True
-    owned = select(Team).where(Team.organization_id == tenant.id, col(Team.name).in_(teams), Team.status == "active")
-    return any(each.owner == reviewer.name for each in session.exec(owned))
-
-
-def _is_responsible(session: Session, row: ApprovalRequest, reviewer: Reviewer) -> bool:
-    """True if the person owns the agent, or did when it asked, has registered it, or has made the key that it used."""
-    agent, key = session.get(Agent, row.agent_id), session.get(ApiKey, row.key_id)
-    first = session.get(AgentVersion, (row.agent_id, 1))
-    asked = session.get(AgentVersion, (row.agent_id, row.call.get("agent_version", 1)))
-    if agent is None or first is None:
-        return True
-    owners = {agent.owner, *([] if asked is None else [asked.owner])}
-    actors = {first.actor, *([] if key is None or key.actor is None else [key.actor])}
-    mine = _person(session, reviewer.actor)
-    people = [_person(session, f"operator:{each.id}") for each in _named(session, owners)]
-    return reviewer.name in owners or mine in [*people, *(_person(session, each) for each in actors)]
-
-
-def _named(session: Session, names: set[str]) -> Sequence[Operator]:
-    return session.exec(select(Operator).where(col(Operator.name).in_(names))).all()
-
-
-def _reviews(session: Session, row: ApprovalRequest) -> Sequence[ApprovalReview]:
-    return session.exec(select(ApprovalReview).where(ApprovalReview.request_id == row.id)).all()
-
-
-def _person(session: Session, actor: str) -> tuple[str, ...]:
-    """The person who acts, who may have several actors: a login gives an operator for each organization and one for
-    all, and `gateway dashboard` one for a user of the gateway's machine.
-    """
-    row = session.get(Operator, actor.removeprefix("operator:"))
-    if row is not None and row.issuer is not None and row.subject is not None:
-        return row.issuer, row.subject
-    here = row is not None and row.organization_id is None and re.fullmatch(r"local-\d+", row.name)
-    return (row.name.replace("-", ":") if row is not None and here else actor,)
-
-
-def _missing(session: Session, tenant: Organization, row: ApprovalRequest) -> list[int]:
-    """The number of people that each requirement still needs, without those who may not review any more."""
-    given = [each for each in _reviews(session, row) if each.verdict == "approved"]
-    reviews = [each for each in given if _still_may(session, tenant, each.actor)]
-    found: list[int] = []
-    for number, each in enumerate(row.requirements):
-        wanted = escalation.widened(row, number)
-        people = sum(
-            number in review.meets and _counts(session, tenant, row, wanted, _reviewer(session, review))
-            for review in reviews
-        )
-        found.append(max(0, int(each["quorum"]) - people))
-    return found
-
-
-def _still_may(session: Session, tenant: Organization, actor: str) -> bool:
-    kind, _, identifier = actor.partition(":")
-    if kind == "local":
-        return True
-    row = session.get(Operator, identifier) if kind == "operator" else None
-    if row is None or row.status != "active" or row.organization_id not in (None, tenant.id):
-        return False
-    return operator_roles.may(row.role, NOUN, write=True)
-
-
-def _reviewer(session: Session, review: ApprovalReview) -> Reviewer:
-    row = session.get(Operator, review.actor.partition(":")[2])
-    return (
-        Reviewer(review.actor, review.actor, review.name) if row is None else Reviewer(review.actor, row.id, row.name)
-    )
 
 
 def _tell_review(
@@ -333,9 +283,10 @@ def _tell_review(
     verdict: str,
     meets: list[int],
     reason: str,
+    more: Fields | None = None,
 ) -> None:
-    fields = {**fields_of(session, row), "verdict": verdict, "meets_json": outbox.document(meets)}
-    later = [each for each in meets if not _counts(session, tenant, row, row.requirements[each], reviewer)]
+    fields = {**fields_of(session, row), "verdict": verdict, "meets_json": outbox.document(meets), **(more or {})}
+    later = [each for each in meets if not reviewers.counts(session, tenant, row, row.requirements[each], reviewer)]
     if later:
         fields["escalated_json"] = outbox.document(later)
     outbox.add_change(session, tenant, reviewer.actor, grants.REVIEWED, fields, reason)
@@ -353,14 +304,16 @@ def fields_of(session: Session, row: ApprovalRequest) -> Fields:
     }
 
 
-def _record(session: Session, tenant: Organization, row: ApprovalRequest) -> RequestRecord:
+def record(session: Session, tenant: Organization, row: ApprovalRequest) -> RequestRecord:
     agent = session.get(Agent, row.agent_id)
+    agent_name = "" if agent is None else agent.name
+    offered = widest(row.requirements)
     made = select(ApprovalReview).where(ApprovalReview.request_id == row.id).order_by(col(ApprovalReview.created_ns))
     return RequestRecord(
         id=row.id,
         organization=tenant.name,
         agent=row.agent_id,
-        agent_name="" if agent is None else agent.name,
+        agent_name=agent_name,
         state=row.state if row.state not in ("waiting", "approved") or time.time_ns() < row.expires_ns else "expired",
         requirements=row.requirements,
         call=row.call,
@@ -378,9 +331,21 @@ def _record(session: Session, tenant: Organization, row: ApprovalRequest) -> Req
                 reason=each.reason,
                 meets=each.meets,
                 created_ns=each.created_ns,
+                uses=each.uses if each.verdict == "approved" else None,
+                for_pattern=each.for_pattern,
             )
             for each in session.exec(made)
         ],
         escalated=row.escalated,
-        missing=_missing(session, tenant, row) if row.state == "waiting" else [],
+        missing=reviewers.missing(session, tenant, row) if row.state == "waiting" else [],
+        offer=Offer(
+            uses=offered.uses,
+            seconds=offered.seconds,
+            pattern=offered.pattern or None,
+            words=offered_words(row.requirements, agent_name, row.call),
+        ),
+        uses=row.uses,
+        used=row.used,
+        for_pattern=row.for_pattern,
+        words=granted_words(row.uses, offered.pattern if row.for_pattern else "", agent_name, row.call),
     )

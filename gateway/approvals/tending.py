@@ -96,7 +96,7 @@ def _outcome(
         return None
     tenant = session.get(Organization, row.organization_id)
     assert tenant is not None
-    if row.state == "approved" and (decision := used_by(grants.use_id(row.id))):
+    if row.state == "approved" and (decision := used_by(grants.use_id(row.id, row.uses))):
         return row, tenant, "used", decision, ""
     if now_ns >= row.expires_ns:
         return row, tenant, "expired", _ACTOR, UNDECIDED if row.state == "waiting" else "it was not used"

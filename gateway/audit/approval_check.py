@@ -1,4 +1,5 @@
-"""Verification of approvals: nothing ran without its own, none was used twice, and people had really given it.
+"""Verification of approvals: nothing ran without its own, none was used more often than it says or for other calls than
+the policies call alike, and people had really given it.
 
 `verify.py` hands over every entry in the order of the log. Everything is compared with what the log itself says: the
 request and what was demanded, who reviewed it, the grant, its use.
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.audit import clock, grants
+from gateway.audit import approval_scope, clock, grants
 from gateway.audit.entry import Entry
 
 MAX_SECONDS = 7 * 24 * 3600
@@ -27,14 +28,18 @@ class _Request:
     asked: Entry
     # The people who have approved, for each requirement by its number.
     approved: dict[int, set[str]] = field(default_factory=dict)
-    denied: bool = False
+    denied: dict[int, set[str]] = field(default_factory=dict)
     # The requirements that others may review, too.
     escalated: set[int] = field(default_factory=set)
+    # The least that anybody who approved has allowed: how often, and if for all calls that are alike.
+    uses: int | None = None
+    for_pattern: bool = True
     revoked: bool = False
     grant: Entry | None = None
-    # The decision that has used it.
+    # How often it was used, the decision that did so last, and if an entry says so of this one.
+    used: int = 0
     decision: str = ""
-    told: bool = False
+    told: bool = True
 
 
 class ApprovalCheck:
@@ -49,9 +54,11 @@ class ApprovalCheck:
         request = self._of(entry)
         if request is None:
             return "the call ran, and the approval that it needed was never asked for"
-        if request.decision:
-            return f"it uses the approval `{entry['approval']}`, which `{request.decision}` has used"
-        request.decision = str(entry["id"])
+        if not request.told:
+            return f"no entry says that `{request.decision}` has used the approval `{entry['approval']}` before it"
+        if request.used >= (1 if request.grant is None else grants.uses_of(request.grant)):
+            return f"it uses the approval `{entry['approval']}`, which `{request.decision}` has used up"
+        request.decision, request.used, request.told = str(entry["id"]), request.used + 1, False
         if request.grant is None:
             return f"it uses the approval `{entry['approval']}`, which was not given before"
         if request.revoked:
@@ -83,15 +90,17 @@ class ApprovalCheck:
         if what == grants.REVOKED:
             request.revoked = True
             return ""
-        if request.decision != entry.get("decision") or not request.decision or request.told:
+        if request.decision != entry.get("decision") or request.told:
             return f"it tells of a use of `{entry.get('approval')}` by `{entry.get('decision')}` that there was not"
         request.told = True
+        if entry.get("number", 1) != request.used:
+            return f"it is the use number {request.used} of `{entry.get('approval')}`, and says another number"
         return ""
 
     def unused(self) -> Iterator[tuple[str, str]]:
         """Organizations with a decision whose use of an approval has no entry; to be asked at the end."""
         for (organization, approval), request in self._requests.items():
-            if request.decision and not request.told:
+            if not request.told:
                 yield organization, f"`{request.decision}` used `{approval}`, and no entry says so"
 
     def _of(self, entry: Entry) -> _Request | None:
@@ -119,13 +128,16 @@ class ApprovalCheck:
             return "it is a review of another agent's request"
         if any(each not in request.escalated for each in _list(entry.get("escalated_json"))):
             return "it counts for a requirement that others could not review yet"
-        if entry.get("verdict") != APPROVED:
-            request.denied = True
-            return ""
+        approves = entry.get("verdict") == APPROVED
+        people = request.approved if approves else request.denied
         for number in _list(entry.get("meets_json")):
             if type(number) is not int:
-                return "it does not say what it approves"
-            request.approved.setdefault(number, set()).add(str(entry["actor"]))
+                return "it does not say what it approves or denies"
+            people.setdefault(number, set()).add(str(entry["actor"]))
+        if approves:
+            uses = grants.uses_of(entry)
+            request.uses = uses if request.uses is None else min(uses, request.uses)
+            request.for_pattern = request.for_pattern and entry.get("for_pattern") is True
         return ""
 
     def _granted(self, request: _Request, entry: Entry) -> str:
@@ -135,16 +147,40 @@ class ApprovalCheck:
         for name in ("agent", "approval_commitment"):
             if entry.get(name) != request.asked.get(name):
                 return f"it grants another call than `{approval}` asked for"
-        if request.denied:
-            return f"it grants `{approval}`, which somebody had denied"
         demanded = _list(request.asked.get("approvals_json"))
         if not demanded:
             return f"it grants `{approval}`, of which nothing says who has to approve it"
         for number, each in enumerate(demanded):
-            quorum = each.get("quorum") if isinstance(each, dict) else None
+            quorum, denials = (each.get("quorum"), each.get("denials", 1)) if isinstance(each, dict) else (None, 1)
+            if not isinstance(denials, int) or len(request.denied.get(number, ())) >= denials:
+                return f"it grants `{approval}`, which somebody had denied"
             if not isinstance(quorum, int) or len(request.approved.get(number, ())) < quorum:
                 return f"it grants `{approval}`, and too few people had approved that"
+        if too_much := self._too_much(request, entry, demanded):
+            return f"it grants `{approval}` {too_much}"
         request.grant = entry
+        return ""
+
+    def _too_much(self, request: _Request, grant: Entry, demanded: list[Any]) -> str:
+        """The part of a grant that policies or those who approved have not allowed; empty if there is none."""
+        try:
+            widest = approval_scope.widest(demanded)
+        except TypeError:
+            return "for a scope that nobody knows"
+        uses, pattern = grants.uses_of(grant), grant.get("pattern_commitment")
+        if not 1 <= uses <= widest.uses:
+            return f"for {uses} uses, and the policies allow {widest.uses}"
+        if request.uses is not None and uses > request.uses:
+            return f"for {uses} uses, and somebody approved {request.uses}"
+        expires = str(grant.get("expires_ns"))
+        longest_ns = max(widest.seconds, approval_scope.GRANT_SECONDS) * 10**9 + clock.BACKWARD_NS
+        if expires.isdecimal() and int(expires) > int(str(grant["time"])) + longest_ns:
+            return f"for longer than the {widest.seconds} s that the policies allow"
+        if pattern is not None:
+            if not widest.pattern or pattern != request.asked.get("pattern_commitment"):
+                return "for a pattern that the policies did not name"
+            if not request.for_pattern:
+                return "for a pattern, and somebody approved a single call"
         return ""
 
 

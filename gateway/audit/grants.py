@@ -2,15 +2,16 @@
 
 The log decides. The decision of a call that runs names its approval, and the transaction that records it looks for the
 entries of that approval, under the lock that all processes share. The id of the entry `approval.used` follows from that
-of the request, and an event id is unique in the log: an approval is used once, whatever crashes and however many
-processes write. A grant that is not in the log, or not any more, grants nothing.
+of the request and the number of the use, and an event id is unique in the log: an approval is used as often as it says,
+whatever crashes and however many processes write. A grant that is not in the log, or not any more, grants nothing.
 Specification: docs/explanation/approvals.md.
 """
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from gateway.audit.entry import Entry
 
@@ -31,6 +32,9 @@ REASON: Final = "approval_required"
 PREFIX: Final = "apr_"
 _UUID: Final = 36
 
+Find: TypeAlias = Callable[[str], Mapping[str, Any] | None]
+"""Gives the entry of the log with an event id."""
+
 
 def grant_id(approval: str) -> str:
     """The event id of the entry that grants a request."""
@@ -41,9 +45,20 @@ def revocation_id(approval: str) -> str:
     return "rvk_" + approval.removeprefix(PREFIX)
 
 
-def use_id(approval: str) -> str:
-    """The event id of the entry that says that an approval was used."""
-    return "use_" + approval.removeprefix(PREFIX)
+def use_id(approval: str, number: int = 1) -> str:
+    """The event id of the entry that says that an approval was used for the first time, the second, …"""
+    return f"use_{approval.removeprefix(PREFIX)}" + (f"_{number}" if number > 1 else "")
+
+
+def uses_of(grant: Mapping[str, Any]) -> int:
+    """How often a grant may be used: once, if it does not say."""
+    uses = grant.get("uses", 1)
+    return uses if type(uses) is int else 0
+
+
+def times_used(find: Find, approval: str, uses: int) -> int:
+    """How often an approval for so many uses was used. Each use takes the next number, so a few looks are enough."""
+    return bisect.bisect_left(range(uses), True, key=lambda number: find(use_id(approval, number + 1)) is None)
 
 
 def escalation_id(request: str, number: int) -> str:
@@ -77,7 +92,9 @@ def mismatch(grant: Mapping[str, Any], decision: Mapping[str, Any], time_ns: int
     """The reason why an entry does not grant the call of a decision at this time; empty if it does."""
     if grant.get("what") != DECIDED or grant.get("outcome") != GRANTED:
         return "the approval was not given"
-    for name in ("org", "agent", "approval", "approval_commitment"):
+    # A grant for a pattern is for all calls that the policies call alike, any other for the very call.
+    call = "pattern_commitment" if grant.get("pattern_commitment") else "approval_commitment"
+    for name in ("org", "agent", "approval", call):
         if grant.get(name) is None or grant.get(name) != decision.get(name):
             return "the approval is for another call"
     expires = str(grant.get("expires_ns"))
@@ -86,30 +103,36 @@ def mismatch(grant: Mapping[str, Any], decision: Mapping[str, Any], time_ns: int
     return ""
 
 
-def fault(find: Callable[[str], Mapping[str, Any] | None], decision: Mapping[str, Any], time_ns: int) -> str:
-    """The reason why a call may not use the approval that its decision names; empty if it may.
-
-    `find` gives the entry of the log with an event id.
-    """
+def fault(find: Find, decision: Mapping[str, Any], time_ns: int) -> str:
+    """The reason why a call may not use the approval that its decision names; empty if it may."""
     approval = decision.get("approval")
     if not isinstance(approval, str):
         return "no approval was named"
-    if find(use_id(approval)) is not None:
-        return "the approval was used already"
     if find(revocation_id(approval)) is not None:
         return "the approval was revoked"
     if (grant := find(grant_id(approval))) is None:
         return "the log has no such approval yet"
+    if times_used(find, approval, uses_of(grant)) >= uses_of(grant):
+        return "the approval was used already, as often as it says"
     return mismatch(grant, decision, time_ns)
 
 
-def use(decision: Entry) -> Entry:
+def next_number(find: Find, decision: Mapping[str, Any]) -> int:
+    """The number of the use that a decision makes, which `fault` has nothing against."""
+    approval = str(decision["approval"])
+    return times_used(find, approval, uses_of(find(grant_id(approval)) or {})) + 1
+
+
+def use(find: Find, decision: Entry) -> Entry:
     """The members of the entry `approval.used` that belongs to a decision, without its time."""
+    approval, number = str(decision["approval"]), int(str(decision["approval_use"]))
     members = {name: decision[name] for name in ("v", "org", "boot", "actor", "epoch", "agent", "approval")}
     return members | {
-        "id": use_id(str(decision["approval"])),
+        "id": use_id(approval, number),
         "kind": "change",
         "what": USED,
         "decision": decision["id"],
         "approval_commitment": decision["approval_commitment"],
+        "number": number,
+        "uses": uses_of(find(grant_id(approval)) or {}),
     }

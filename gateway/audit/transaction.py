@@ -131,6 +131,9 @@ class Transaction:
             more, used_up = self._reserve(intent.reservation, item.entry, time_ns)
             if intent.counted and more.get("allow") is False and self._is_told(item.organization, used_up):
                 return Committed(-1, time_ns, intent.event_id, {**item.entry, **more}, recorded=False)
+        uses = uses and more.get("allow") is not False
+        if uses:
+            more = {**more, "approval_use": grants.next_number(self._event, item.entry)}
         kept = intent.content if isinstance(intent, Decided) else None
         appended = self._append(log, item.entry, more, time_ns, kept)
         if appended is None:
@@ -140,9 +143,9 @@ class Transaction:
             self._keep_open(log, committed.entry)
         self._keep_private(item, entry_id)
         self._keep_content(log, kept, committed.entry, entry_id)
-        if uses and committed.entry["open"]:
-            # Once, and in this very transaction: the id of this entry follows from the approval's.
-            self._append_new(log, grants.use(committed.entry), {}, committed.time_ns)
+        if uses:
+            # In this very transaction: the id of this entry follows from the approval's and the number.
+            self._append_new(log, grants.use(self._event, committed.entry), {}, committed.time_ns)
         if used_up:
             self._tell(log, committed, thresholds.refused(item.organization, used_up))
         return committed

@@ -67,6 +67,10 @@ def show(
         who = ", ".join([*each["operators"], *(f"the owner of team {name}" for name in each["teams"])]) or "anybody"
         quorum = f"{each['quorum']} of {output.printable(who)}"
         typer.echo(f"because: {output.printable(str(each['reason']))} ({quorum}{left}{_others(each, number, found)})")
+    if found["state"] in ("approved", "used", "revoked"):
+        typer.echo(f"approved: {output.printable(found['words'])}; used {found['used']} of {found['uses']}")
+    elif found["state"] == "waiting":
+        typer.echo(f"an approval may be: {output.printable(found['offer']['words'])}")
     for review in found["reviews"]:
         said = f": {output.printable(review['reason'])}" if review["reason"] else ""
         typer.echo(f"{review['verdict']} by {review['name']} at {review['created']}{said}")
@@ -91,25 +95,40 @@ def show(
 
 
 @app.command()
-def approve(ask: ChangingOf, approval: Approval) -> None:
-    """Approve a call: it runs once, when enough people have approved it."""
-    found = ask.send("POST", "approvals", approval, "approve")
-    line = f"{found['id']} is approved: the same call of {found['agent_name']} may run once"
+def approve(
+    ask: ChangingOf,
+    approval: Approval,
+    uses: Annotated[
+        int | None, typer.Option("--uses", metavar="N", help="Let it be used so often, if the policies allow that.")
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="Let it be used for so long, such as 30m or 2h.")
+    ] = None,
+    pattern: Annotated[
+        bool, typer.Option("--pattern", help="Let it be used for all calls that the policies call by the same words.")
+    ] = False,
+) -> None:
+    """Approve a call: it runs once, or as the options say, when enough people have approved it."""
+    terms = {"uses": uses, "seconds": output.seconds(duration), "for_pattern": pattern or None}
+    body = {name: each for name, each in terms.items() if each is not None}
+    found = ask.send("POST", "approvals", approval, "approve", body=body)
+    line = f"{found['id']} is approved until {found['expires']}: {output.printable(found['words'])}"
     waiting = f"{found['id']} needs {sum(found['missing'])} more to approve it"
     ask.show(found, line if found["state"] == "approved" else waiting)
 
 
 @app.command()
 def deny(ask: ChangingOf, approval: Approval) -> None:
-    """Deny a call, with a --reason. One denial denies."""
+    """Deny a call, with a --reason. One denial denies, unless the policy wants more."""
     if not ask.reason:
         raise GatewayError("invalid_reason", "the reason is empty", hint="say why: --reason TEXT")
-    ask.show(ask.send("POST", "approvals", approval, "deny"), f"{approval} is denied")
+    found = ask.send("POST", "approvals", approval, "deny")
+    ask.show(found, f"{approval} is denied" if found["state"] == "denied" else f"{approval} needs more who deny it")
 
 
 @app.command()
 def revoke(ask: ChangingOf, approval: Approval) -> None:
-    """Take back an approval that was not used yet."""
+    """Take back an approval, or what is left of it."""
     ask.show(ask.send("POST", "approvals", approval, "revoke"), f"{approval} is revoked")
 
 

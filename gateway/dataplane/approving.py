@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.approvals.asking import AskedRequest, Asking, Askings
-from gateway.approvals.calls import MAX_BODY, RawCall, committed
+from gateway.approvals.calls import MAX_BODY, RawCall, committed, committed_pattern
 from gateway.audit.balance import shown_time
 from gateway.call import Call
 from gateway.dataplane.phases import Admitted
@@ -56,16 +56,17 @@ class Consent:
     request: AskedRequest
     organization: str
     commitment: str
+    pattern_commitment: str
     document: Mapping[str, Any] | None
     # The request was made by this very call.
     new: bool = False
 
-    def told(self, found: Authorization) -> tuple[str, str, bool]:
+    def told(self, found: Authorization) -> tuple[str, str, str, bool]:
         """The members of `Judged` that this is: which request the decision is about."""
         if found.code not in (ALLOWED, APPROVAL):
-            return "", "", False  # other reasons deny the call, whatever people say
+            return "", "", "", False  # other reasons deny the call, whatever people say
         stands = self.request.state != "denied"
-        return self.request.id, self.commitment if stands else "", self.new
+        return self.request.id, self.commitment if stands else "", self.pattern_commitment, self.new
 
 
 class Approvals:
@@ -85,19 +86,20 @@ class Approvals:
 
     async def of(self, admitted: Admitted, call: Call, found: Authorization) -> Consent:
         """The request of a call that policies allow only after an approval; makes it if there is none."""
-        raw = _raw(admitted)
+        raw = _raw(admitted, call)
         if len(raw.body) > MAX_BODY:
             raise Denied(APPROVAL, reasons=[f"its body has more than {MAX_BODY} bytes, so nobody can review it"])
         return await asyncio.to_thread(self._of, admitted, call, found, raw)
 
     def _of(self, admitted: Admitted, call: Call, found: Authorization, raw: RawCall) -> Consent:
-        digest, now = raw.digest(found.approvals), time.time_ns()
-        request, new = self._askings.find(raw.agent_id, digest), False
+        digest, pattern, now = raw.digest(found.approvals), raw.pattern_digest(found.approvals), time.time_ns()
+        request, new = self._askings.find(raw.agent_id, digest, pattern, now), False
         if request is None or not request.stands(now) or not self._askings.join(request):
             observed = admitted.observed
             asking = Asking(
                 call=raw,
                 digest=digest,
+                pattern=pattern,
                 requirements=found.approvals,
                 key_id=admitted.principal.key_id,
                 decision_id=observed.decision_id,
@@ -107,12 +109,19 @@ class Approvals:
             new = request.decision_id == observed.decision_id
             if not new:
                 self._askings.join(request)
-        promise = committed(request.salt, digest)
         approved = request.state == "approved" and request.stands(now)
-        return Consent(request, raw.organization, promise, self._askings.approval(request) if approved else None, new)
+        return Consent(
+            request,
+            raw.organization,
+            committed(request.salt, digest),
+            committed_pattern(request.salt, pattern),
+            self._askings.approval(request) if approved else None,
+            new,
+        )
 
-    async def settle(self, consent: Consent, found: Authorization, decision: str) -> None:
-        """The decision is recorded: raises the refusal of a call that may not run, or says that the approval is used.
+    async def settle(self, consent: Consent, found: Authorization, decision: str, use: int) -> None:
+        """The decision is recorded: raises the refusal of a call that may not run, or says which use of the approval
+        it is.
 
         Lists may show that later; the log has it already.
         """
@@ -121,7 +130,7 @@ class Approvals:
         if not found.allow:
             return
         try:
-            await asyncio.to_thread(self._askings.used, consent.request.id, decision, time.time_ns())
+            await asyncio.to_thread(self._askings.used, consent.request.id, decision, use, time.time_ns())
         except Denied as error:
             logger.warning("that %s was used is noted later: %s", consent.request.id, error.detail)
 
@@ -183,7 +192,8 @@ class Approvals:
         finally:
             client.tell = None
             self._held.give_back(*holders)
-        return not client.gone and found in ("approved", "denied")
+        # Closed: its agent may not call any more, or an approval of another call is for this one, too.
+        return not client.gone and found in ("approved", "denied", "closed")
 
     async def _settled(self, request: str, state: asyncio.Future[str]) -> str:
         """The state of a request that does not wait any more."""
@@ -225,7 +235,7 @@ def _set(state: asyncio.Future[str], found: str) -> None:
         state.set_result(found)
 
 
-def _raw(admitted: Admitted) -> RawCall:
+def _raw(admitted: Admitted, call: Call) -> RawCall:
     principal, destination, head = admitted.principal, admitted.match.destination, admitted.head
     person = principal.person
     return RawCall(
@@ -235,6 +245,7 @@ def _raw(admitted: Admitted) -> RawCall:
         person=None if person is None else (str(person["issuer"]), str(person["subject"])),
         upstream_id=destination.id,
         base_url=destination.base_url,
+        action=call.action,
         method=admitted.target.method,
         path=admitted.target.path,
         query=head.query,

@@ -68,6 +68,8 @@ def decided(judged: Judged) -> Decided:
         fields["stores"] = True
     if judged.approval_commitment:
         fields["approval"], fields["approval_commitment"] = judged.approval, judged.approval_commitment
+        if judged.pattern_commitment:
+            fields["pattern_commitment"] = judged.pattern_commitment
     elif judged.approval:
         fields["denied_approval"] = judged.approval
     if request.user_agent:

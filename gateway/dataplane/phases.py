@@ -223,6 +223,8 @@ class Judged:
     approval: str = ""
     # The commitment to the call in the log's entries about its request; empty if no request stands for the call.
     approval_commitment: str = ""
+    # The same of what it has in common with calls that are alike; empty if policies name nothing.
+    pattern_commitment: str = ""
     # Its decision must have an entry of its own, because a request names it.
     told_alone: bool = False
 

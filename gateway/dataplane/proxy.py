@@ -338,10 +338,10 @@ class DataPlane:
                 keeping,
                 *(() if consent is None else consent.told(found.authorization)),
             )
-            await self._recorder.decided(judged)
+            use = await self._recorder.decided(judged)
             if consent is not None and self._approvals is not None:
                 try:
-                    await self._approvals.settle(consent, found.authorization, observed.decision_id)
+                    await self._approvals.settle(consent, found.authorization, observed.decision_id, use)
                 except asyncio.CancelledError:
                     if found.authorization.allow:  # as in `decided`: the log has an open decision
                         await self._recorder.completed(Carried.of(judged), "gateway_stopped")

@@ -59,16 +59,17 @@ class Recorder:
         """The number of entries that wait for a commit."""
         return self._writer.waiting
 
-    async def decided(self, judged: Judged) -> None:
+    async def decided(self, judged: Judged) -> int:
         """Record the decision. `Denied` if that fails, or if the log finds that a limit is reached.
 
-        A denial beyond its agent's pace is counted instead.
+        A denial beyond its agent's pace is counted instead. Returns the number of the use of its approval; 0 if it uses
+        none.
         """
         principal, observed = judged.admitted.principal, judged.admitted.observed
         has_room = self._denials.has_room(principal)
         if not has_room and not judged.authorization.allow and not judged.told_alone:
             self._count(observed, principal, judged.authorization.code)
-            return
+            return 0
         if len(observed.request.received) <= LARGE_BODY:
             intent = evidence.decided(judged)
         else:
@@ -96,6 +97,7 @@ class Recorder:
             if not committed.recorded:
                 self._count(observed, principal, denied.code)
             raise denied
+        return int(str(committed.entry.get("approval_use", 0)))
 
     def _count(self, observed: Observed, principal: Principal, code: str) -> None:
         """Count a denial that has no entry of its own."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from gateway.audit.approval_scope import SINGLE, Scope
 from gateway.frozen import frozen
 
 MAX_REQUIREMENTS: Final = 16
@@ -31,8 +32,8 @@ class Escalation:
 class Requirement:
     """One thing that people must do before a call may run; equal ones of several bundles are one.
 
-    With neither `teams` nor `operators` anybody may approve who may approve at all. `four_eyes` says that whoever is
-    responsible for the agent does not count.
+    With neither `teams` nor `operators` anybody may approve who may approve at all. `quorum` people approve, and
+    `denials` deny. `four_eyes` says that whoever is responsible for the agent does not count.
     """
 
     reason: str
@@ -42,12 +43,18 @@ class Requirement:
     expires_seconds: int = 3600
     four_eyes: bool = False
     escalate: Escalation | None = None
+    denials: int = 1
+    scope: Scope = SINGLE
 
     def document(self) -> dict[str, Any]:
-        """It as JSON values, with all members but an escalation that there is not."""
+        """It as JSON values, without an escalation that there is not, and without the usual `denials` and `scope`."""
         found: dict[str, Any] = asdict(self)
         if self.escalate is None:
             del found["escalate"]
+        if self.denials == 1:
+            del found["denials"]
+        if self.scope == SINGLE:
+            del found["scope"]
         for each in (found, found.get("escalate", {})):
             each |= {name: list(each[name]) for name in ("teams", "operators") if name in each}
         return found

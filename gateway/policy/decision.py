@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.audit.approval_scope import Scope
 from gateway.frozen import frozen
 from gateway.identity.credentials import PREFIXES
 from gateway.policy.approvals import Escalation, Requirement, ordered
@@ -47,6 +48,7 @@ somebody must mend them. The order of the bindings does not matter."""
 MAX_INTEGER: Final = 2**53 - 1
 
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
+_PATTERN: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,500}")
 _MODEL: Final = re.compile(r"[!-~]{1,256}")
 
 
@@ -236,23 +238,42 @@ def _approvals(value: object) -> tuple[Requirement, ...]:
                 _expect(wanted, str, where)
             elif name == "approvers":
                 _approvers(wanted)
-            elif name in ("quorum", "expires_seconds"):
+            elif name in ("quorum", "denials", "expires_seconds"):
                 _integer(wanted, 1, where)
             elif name == "scope":
-                if _expect(wanted, str, where) not in ("request", "session"):
-                    raise _Invalid(f'`{where}` must be "request" or "session"')
+                _scope(wanted)
             elif name == "four_eyes":
                 _expect(wanted, bool, where)
             elif name == "escalate":
                 _escalation(wanted)
             else:
                 raise _Invalid(f"`{where}` is not a member of an approval")
-        members: dict[str, Any] = {n: each[n] for n in ("quorum", "expires_seconds", "four_eyes") if n in each}
+        kept = ("quorum", "denials", "expires_seconds", "four_eyes")
+        members: dict[str, Any] = {name: each[name] for name in kept if name in each}
+        if isinstance(scope := each.get("scope"), dict):
+            members["scope"] = Scope(**scope)
         members |= _approvers(each.get("approvers", {}))
         if "escalate" in each:
             members["escalate"] = _escalation(each["escalate"])
         found.append(Requirement(each["reason"], **members))
     return tuple(found)
+
+
+def _scope(value: object) -> None:
+    where = "require_approval[_].scope"
+    if isinstance(value, str):
+        if value not in ("request", "session"):
+            raise _Invalid(f'`{where}` must be "request", "session" or an object')
+        return
+    scope: Mapping[str, object] = _expect(value, dict, where)
+    for name, wanted in scope.items():
+        if name in ("uses", "seconds"):
+            _integer(wanted, 1, f"{where}.{name}")
+        elif name == "pattern":
+            if not _PATTERN.fullmatch(_expect(wanted, str, f"{where}.{name}")):
+                raise _Invalid(f"`{where}.{name}` must be 1 to 500 characters in one line")
+        else:
+            raise _Invalid(f"`{where}.{name}` is neither `uses`, `seconds` nor `pattern`")
 
 
 def _escalation(value: object) -> Escalation:

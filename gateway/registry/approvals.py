@@ -13,6 +13,8 @@ from gateway.secrets.vault import SealedPlace
 STATES: Final = ("waiting", "approved", "denied", "expired", "closed", "used", "revoked")
 UNSETTLED: Final = "state IN ('waiting', 'approved')"
 """Of requests whose end is still to come, as their index has it."""
+ALIKE: Final = "pattern IS NOT NULL"
+"""Of requests that an approval of other calls may be for, too, as their index has it."""
 VERDICTS: Final = ("approved", "denied")
 
 _PROVIDER: Final = "approval"

@@ -712,6 +712,9 @@ class ApprovalRequest(SQLModel, table=True):
     `digest` finds the request of a call, and is gone once the request does not stand any more. `commitment` is what the
     log has of it. `sealed` is the call as reviewers see it, and gone once it is settled. `requirements` is what the
     policies demand, `call` what may be shown in lists. `expires_ns` is that of the request, or of the approval.
+    `pattern` is the digest of what calls have in common that one approval may be for, and `pattern_commitment` what the
+    log has of it. The approval is for so many `uses`, of which so many are known to be `used`, and for the pattern or
+    the call alone.
     """
 
     __tablename__ = "approval_request"
@@ -725,6 +728,12 @@ class ApprovalRequest(SQLModel, table=True):
             postgresql_where=text(approvals.UNSETTLED),
         ),
         Index("approval_request_organization", "organization_id", "id"),
+        Index(
+            "approval_request_pattern",
+            *("agent_id", "pattern"),
+            sqlite_where=text(approvals.ALIKE),
+            postgresql_where=text(approvals.ALIKE),
+        ),
     )
     id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.id")
@@ -750,10 +759,18 @@ class ApprovalRequest(SQLModel, table=True):
     # Who has settled it, or the decision that has used it.
     settled_by: str | None = None
     reason: str = ""
+    pattern: bytes | None = Field(default=None, sa_type=LargeBinary)
+    pattern_commitment: str = ""
+    uses: int = Field(default=1, sa_type=BigInteger)
+    used: int = Field(default=0, sa_type=BigInteger)
+    for_pattern: bool = False
 
 
 class ApprovalReview(SQLModel, table=True):
-    """What one person said about a request. `meets` has the numbers of the requirements that the person counts for."""
+    """What one person said about a request. `meets` has the numbers of the requirements that the person counts for.
+
+    Who approves says for how many uses, for how long, and whether for all calls that are alike.
+    """
 
     __tablename__ = "approval_review"
     __table_args__ = (_one_of("verdict", approvals.VERDICTS),)
@@ -763,6 +780,18 @@ class ApprovalReview(SQLModel, table=True):
     verdict: str
     reason: str
     meets: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    created_ns: int = Field(sa_type=BigInteger)
+    uses: int = Field(default=1, sa_type=BigInteger)
+    seconds: int = Field(default=3600, sa_type=BigInteger)
+    for_pattern: bool = False
+
+
+class ApprovalLook(SQLModel, table=True):
+    """Somebody has seen the whole call of a request: first at this time."""
+
+    __tablename__ = "approval_look"
+    request_id: str = Field(primary_key=True, foreign_key="approval_request.id")
+    actor: str = Field(primary_key=True)
     created_ns: int = Field(sa_type=BigInteger)
 
 

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from gateway.approvals import reviews
 from gateway.approvals.records import RequestRecord
-from gateway.approvals.reviews import Reviewer
+from gateway.approvals.reviewers import Reviewer
+from gateway.approvals.terms import Terms
 from gateway.control import shapes
 from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, Reasoned, paged, position
 from gateway.registry.documents import plain
@@ -46,6 +47,16 @@ class RequestQuery(PageQuery):
     )
     agent: str | None = Field(None, description="Only those of this agent.")
     owner: str | None = Field(None, max_length=200, description="Only those of agents of this owner.")
+
+
+class Approval(Reasoned):
+    """An approval, and what it is for: this very call once, if nothing else is said."""
+
+    uses: int = Field(1, description="How often it may be used, within what the policies allow.", ge=1)
+    seconds: int | None = Field(
+        None, description="For how long, within what the policies allow; an hour at most if it is left out.", ge=1
+    )
+    for_pattern: bool = Field(False, description="For all calls that the policies call by the same words, too.")
 
 
 class DenialReason(Body):
@@ -92,21 +103,23 @@ def look(ask: Ask) -> Answer:
 
 
 @Operation("POST /approvals/{approval}/approve")
-def approve(ask: Ask[Reasoned]) -> Answer[RequestRecord]:
-    """Approve a call: it may run once, when enough people have approved it."""
+def approve(ask: Ask[Approval]) -> Answer[RequestRecord]:
+    """Approve a call: it may run once, or as often as the approvals say, when enough people have approved it."""
+    given = ask.body
+    terms = Terms(given.uses, given.seconds, given.for_pattern)
     where = ask.tenant, ask.path["approval"]
-    return Answer(body=reviews.approve(ask.change(), _reviewer(ask), *where, ask.body.reason))
+    return Answer(body=reviews.approve(ask.change(), _reviewer(ask), *where, given.reason, terms))
 
 
 @Operation("POST /approvals/{approval}/deny", restricts=True)
 def deny(ask: Ask[DenialReason]) -> Answer[RequestRecord]:
-    """Deny a call; that stands for the same call until the time of the request is over."""
+    """Deny a call; when enough people have, that stands for the same call until the time of the request is over."""
     where = ask.tenant, ask.path["approval"]
     return Answer(body=reviews.deny(ask.change(), _reviewer(ask), *where, ask.body.reason))
 
 
 @Operation("POST /approvals/{approval}/revoke", restricts=True)
 def revoke(ask: Ask[Reasoned]) -> Answer[RequestRecord]:
-    """Take back an approval that was not used yet."""
+    """Take back an approval, or what is left of it."""
     where = ask.tenant, ask.path["approval"]
     return Answer(body=reviews.revoke(ask.change(), _reviewer(ask), *where, ask.body.reason))

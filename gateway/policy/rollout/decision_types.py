@@ -54,13 +54,17 @@ _ESCALATION: Final = Closed(
     "a member of an escalation",
     ("after_seconds",),
 )
+_SCOPE: Final = Closed(
+    {"uses": types.NUMBER, "seconds": types.NUMBER, "pattern": types.STRING}, "a member of an approval's scope"
+)
 _APPROVAL: Final = Closed(
     {
         "reason": types.STRING,
         "approvers": _APPROVERS,
         "quorum": types.NUMBER,
+        "denials": types.NUMBER,
         "expires_seconds": types.NUMBER,
-        "scope": types.STRING,
+        "scope": Either((types.STRING, _SCOPE)),
         "four_eyes": types.BOOLEAN,
         "escalate": _ESCALATION,
     },

@@ -27,6 +27,7 @@ def asked(
         person=None,
         upstream_id="ups_a",
         base_url="http://127.0.0.1:1",
+        action="chat.completions",
         method="POST",
         path="/v1/chat/completions",
         query={},
@@ -38,6 +39,7 @@ def asked(
     asking = Asking(
         call=call,
         digest=call.digest(requirements),
+        pattern=call.pattern_digest(requirements),
         requirements=requirements,
         key_id="",
         decision_id=new_id("dec"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.approvals import reviews
-from gateway.approvals.reviews import Reviewer
+from gateway.approvals.reviewers import Reviewer
 from gateway.audit import grants
 from gateway.audit.approval_check import ApprovalCheck
 from gateway.errors import ForbiddenError

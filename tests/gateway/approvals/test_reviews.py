@@ -14,9 +14,11 @@ import pytest
 from gateway.approvals import reviews, tending
 from gateway.approvals.asking import MAX_OF_AGENT, AskedRequest, Asking, Askings
 from gateway.approvals.calls import RawCall, committed
-from gateway.approvals.reviews import Reviewer
+from gateway.approvals.reviewers import Reviewer
 from gateway.approvals.status import ApprovalsStatus
+from gateway.approvals.terms import Terms
 from gateway.audit import grants, signer, storage
+from gateway.audit.approval_scope import Scope
 from gateway.audit.writer import AuditWriter
 from gateway.errors import Denied, GatewayError
 from gateway.identifiers import new_id
@@ -54,6 +56,7 @@ class Desk:
             "person": None,
             "upstream_id": "ups_a",
             "base_url": "http://127.0.0.1:1",
+            "action": "chat.completions",
             "method": "POST",
             "path": "/v1/chat/completions",
             "query": {},
@@ -68,6 +71,7 @@ class Desk:
         asking = Asking(
             call=call,
             digest=call.digest(demanded),
+            pattern=call.pattern_digest(demanded),
             requirements=demanded,
             key_id=self.key,
             decision_id=new_id("dec"),
@@ -154,7 +158,7 @@ def test_somebody_approves(desk: Desk) -> None:
     assert made[-1]["id"] == grants.grant_id(asked.id)
     promised = committed(asked.salt, desk.call(b"{}").digest([BIG]))
     assert {each["approval_commitment"] for each in made} == {promised}
-    desk.askings.used(asked.id, "dec_x", time.time_ns())
+    desk.askings.used(asked.id, "dec_x", 1, time.time_ns())
     assert desk.state(asked.id) == "used"
     assert desk.ask().id != asked.id
 
@@ -175,6 +179,94 @@ def test_two_of_two_are_two_people(desk: Desk) -> None:
     revoke_operator(desk.home.registry, actor=ACTOR, organization=ORG, operator="olga")
     assert reviews.approve(desk.home.registry, tom, ORG, asked.id).state == "waiting"  # olga counts no more
     assert reviews.approve(desk.home.registry, desk.person("eva"), ORG, asked.id).state == "approved"
+
+
+def test_a_denial_of_two_leaves_the_request_waiting(desk: Desk) -> None:
+    asked = desk.ask(b"{}", Requirement("big", denials=2))
+    olga, tom, eva = desk.person("olga"), desk.person("tom"), desk.person("eva")
+    assert reviews.deny(desk.home.registry, olga, ORG, asked.id, "no").state == "waiting"
+    refused("reviewed_before", lambda: reviews.deny(desk.home.registry, olga, ORG, asked.id, "no"))
+    revoke_operator(desk.home.registry, actor=ACTOR, organization=ORG, operator="olga")  # a denial stays one
+    assert reviews.deny(desk.home.registry, tom, ORG, asked.id, "no").state == "denied"
+    other = desk.ask(b"{ }", Requirement("big", denials=2))
+    reviews.deny(desk.home.registry, tom, ORG, other.id, "no")
+    assert reviews.approve(desk.home.registry, eva, ORG, other.id).state == "approved"
+
+
+MANY = Requirement("big", quorum=2, scope=Scope(uses=5, seconds=7200, pattern="small ones"))
+
+
+def test_of_what_several_reviewers_say_the_least_holds(desk: Desk) -> None:
+    asked, olga, tom = desk.ask(b"{}", MANY), desk.person("olga"), desk.person("tom")
+    offer = reviews.one(desk.home.registry, ORG, asked.id).offer
+    assert (offer.uses, offer.seconds, offer.pattern) == (5, 7200, "small ones")
+    assert "every call of bot that the policies call “small ones” (chat.completions" in offer.words
+    assert "at most 5 times in all, for 2 hours at most" in offer.words
+    for wide in (Terms(uses=6), Terms(uses=0), Terms(seconds=7201), Terms(seconds=0)):
+        refused("beyond_scope", lambda w=wide: reviews.approve(desk.home.registry, olga, ORG, asked.id, "", w))  # type: ignore[misc]
+    reviews.approve(desk.home.registry, olga, ORG, asked.id, "", Terms(4, 7200, for_pattern=True))
+    before = time.time_ns()
+    found = reviews.approve(desk.home.registry, tom, ORG, asked.id, "", Terms(3, 600))
+    assert (found.uses, found.used, found.for_pattern, found.words) == (3, 0, False, "this very call, 3 times in all")
+    assert 600 * 10**9 <= found.expires_ns - before < 700 * 10**9
+    granted = desk.entries()[-1]
+    assert (granted["uses"], "pattern_commitment" in granted) == (3, False)
+
+
+def test_a_single_call_is_approved_once(desk: Desk) -> None:
+    """Also if another policy would allow more."""
+    asked, olga = (
+        desk.ask(b"{}", Requirement("law"), Requirement("big", scope=Scope(9, 9000, "x"))),
+        desk.person("olga"),
+    )
+    assert "for this very call alone, once" in reviews.one(desk.home.registry, ORG, asked.id).offer.words
+    for wide in (Terms(uses=2), Terms(seconds=3601), Terms(for_pattern=True)):
+        refused("beyond_scope", lambda w=wide: reviews.approve(desk.home.registry, olga, ORG, asked.id, "", w))  # type: ignore[misc]
+    assert reviews.approve(desk.home.registry, olga, ORG, asked.id).uses == 1
+
+
+def test_uses_are_counted_until_none_is_left(desk: Desk) -> None:
+    asked, olga = desk.ask(b"{}", Requirement("big", scope=Scope(uses=3))), desk.person("olga")
+    reviews.approve(desk.home.registry, olga, ORG, asked.id, "", Terms(uses=3))
+    for number, used in ((1, 1), (2, 2), (1, 2)):  # noted in whatever order
+        desk.askings.used(asked.id, "dec_x", number, time.time_ns())
+        found = reviews.one(desk.home.registry, ORG, asked.id)
+        assert (found.state, found.used) == ("approved", used)
+    assert desk.ask(b"{}", Requirement("big", scope=Scope(uses=3))).id == asked.id
+    desk.askings.used(asked.id, "dec_x", 3, time.time_ns())
+    assert desk.state(asked.id) == "used"
+    assert desk.ask(b"{}", Requirement("big", scope=Scope(uses=3))).id != asked.id
+
+
+def test_an_approval_of_a_pattern_is_found_by_calls_that_are_alike(desk: Desk) -> None:
+    small = Requirement("big", scope=Scope(uses=3, pattern="small ones"))
+    first, second, olga = desk.ask(b"1", small), desk.ask(b"2", small), desk.person("olga")
+    denied, other = desk.ask(b"3", small), desk.ask(b"4", Requirement("big", scope=Scope(uses=3, pattern="large")))
+    reviews.deny(desk.home.registry, olga, ORG, denied.id, "not this one")
+    reviews.approve(desk.home.registry, olga, ORG, first.id, "", Terms(uses=3, for_pattern=True))
+    assert {each: desk.state(each) for each in (first.id, second.id, denied.id, other.id)} == {
+        first.id: "approved",
+        second.id: "closed",  # nobody has to look at it any more
+        denied.id: "denied",
+        other.id: "waiting",
+    }
+    assert desk.ask(b"2", small).id == desk.ask(b"5", small).id == first.id
+    assert desk.ask(b"3", small).id == denied.id  # the word on the very call goes first
+    assert desk.ask(b"5", small, now_ns=time.time_ns() + 2 * HOUR).id not in (first.id, second.id)
+    reviews.revoke(desk.home.registry, olga, ORG, first.id, "enough")
+    assert desk.ask(b"2", small).id not in (first.id, second.id)
+    assert [each["outcome"] for each in desk.entries() if each["what"] == grants.DECIDED] == [
+        "denied",
+        "granted",
+        "closed",
+    ]
+
+
+def test_an_approval_of_one_call_is_for_no_other_that_is_alike(desk: Desk) -> None:
+    small = Requirement("big", scope=Scope(uses=3, pattern="small ones"))
+    first, olga = desk.ask(b"1", small), desk.person("olga")
+    reviews.approve(desk.home.registry, olga, ORG, first.id, "", Terms(uses=3))
+    assert desk.ask(b"2", small).id != first.id
 
 
 def test_only_those_whom_a_policy_names_count(desk: Desk) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.approvals import reviews
-from gateway.approvals.reviews import Reviewer
+from gateway.approvals.reviewers import Reviewer
 from gateway.audit import grants, signer, verify
 from gateway.audit.log_files import opened_log
 from gateway.audit.report import Report

@@ -17,7 +17,8 @@ import orjson
 import pytest
 
 from gateway.approvals import reviews, tending
-from gateway.approvals.reviews import Reviewer
+from gateway.approvals.reviewers import Reviewer
+from gateway.approvals.terms import Terms
 from gateway.audit import grants, signer, verify
 from gateway.policy import bundle as policy_bundle
 from gateway.registry import outbox
@@ -44,6 +45,15 @@ HUMAN = f"""{POLICY}
 allow if startswith(input.resource.model, "claude-")
 
 require_approval contains {{"reason": "big models cost much"}} if input.resource.model in {{"gpt-big", "claude-big"}}
+
+require_approval contains {{
+	"reason": "tools cost much",
+	"scope": {{"uses": 20, "seconds": 7200, "pattern": sprintf("calls of gpt-tool, %s", [_size])}},
+}} if input.resource.model == "gpt-tool"
+
+default _size := "long"
+
+_size := "short" if input.request.max_output_tokens < 100
 
 deny contains "not today" if {{
 	input.resource.model == "gpt-big"
@@ -154,6 +164,44 @@ async def test_a_hundred_retries_at_once_run_it_once(gateway: Gateway) -> None:
     replies = await asyncio.gather(*(gateway.chat("gpt-big") for _ in range(100)))
     assert sorted({each.status for each in replies}) == [200, 403]
     assert sum(each.status == 200 for each in replies) == len(gateway.upstream.seen) == 1
+
+
+async def test_a_hundred_retries_at_once_run_it_as_often_as_the_approval_says(gateway: Gateway) -> None:
+    assert (await gateway.chat("gpt-tool", max_tokens=9)).status == 403
+    await act(gateway, reviews.approve, request := await waiting(gateway), "", Terms(uses=7))
+    replies = await asyncio.gather(*(gateway.chat("gpt-tool", max_tokens=9) for _ in range(100)))
+    assert sorted({each.status for each in replies}) == [200, 403]
+    assert sum(each.status == 200 for each in replies) == len(gateway.upstream.seen) == 7
+    numbers = [each["number"] for each in await gateway.entries("change") if each["what"] == grants.USED]
+    assert numbers == list(range(1, 8))
+    assert requests(gateway, "used") == [request]
+
+
+async def test_a_pattern_lets_calls_run_that_nobody_has_looked_at(gateway: Gateway) -> None:
+    """Those that the policy of that moment calls alike, and no others."""
+    assert (await gateway.chat("gpt-tool", max_tokens=9)).status == 403
+    await act(gateway, reviews.approve, request := await waiting(gateway), "", Terms(20, 7200, for_pattern=True))
+    for number in range(10, 15):
+        assert (await gateway.chat("gpt-tool", max_tokens=number)).status == 200
+    assert (await gateway.chat("gpt-tool", max_tokens=100)).code == "approval_required"
+    assert (await gateway.chat("gpt-big", max_tokens=9)).code == "approval_required"
+    assert len(gateway.upstream.seen) == 5
+    ran = [each for each in await gateway.entries("decided") if each["allow"]]
+    assert {each["approval"] for each in ran} == {request}
+    assert len({each["approval_commitment"] for each in ran}) == 5
+    assert len({each["pattern_commitment"] for each in ran}) == 1
+    await act(gateway, reviews.revoke, request)
+    assert (await gateway.chat("gpt-tool", max_tokens=9)).code == "approval_required"
+
+
+async def test_a_client_that_is_held_runs_by_the_pattern_of_another_call(start: Start) -> None:
+    gateway = await start(approval_hold=600.0)
+    first = asyncio.ensure_future(gateway.chat("gpt-tool", max_tokens=9))
+    request = await waiting(gateway)
+    second = asyncio.ensure_future(gateway.chat("gpt-tool", max_tokens=8))
+    await until(lambda: len(requests(gateway, "waiting")) == 2)
+    await act(gateway, reviews.approve, request, "", Terms(2, for_pattern=True))
+    assert [each.status for each in await asyncio.gather(first, second)] == [200, 200]
 
 
 async def test_a_denial_stands(gateway: Gateway) -> None:

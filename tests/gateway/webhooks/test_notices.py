@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.approvals import reviews, status, tending
-from gateway.approvals.reviews import Reviewer
+from gateway.approvals.reviewers import Reviewer
 from gateway.approvals.status import ApprovalsStatus
 from gateway.audit import grants, search, signer, storage
 from gateway.audit.log_files import opened_log

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.control.dashboard import listing, tables
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.forms import Field
+from gateway.control.dashboard.forms import Field, number
 from gateway.control.dashboard.shown import Found, Redirect, Shown, ShownPage
 from gateway.control.dashboard.tables import Column, Table, command_line, options
 from gateway.control.problems import Problem
@@ -78,7 +78,11 @@ async def say(view: View) -> Found:
     verb = view.path["verb"]
     if verb not in _VERBS:
         raise Problem(404, "unknown_page", "there is no such page", hint="go on from the approval's page")
-    await view.send("POST", "approvals", view.path["approval"], verb, body={"reason": view.form.get("reason", "")})
+    body: dict[str, Any] = {"reason": view.form.get("reason", "")}
+    if verb == "approve":
+        body |= {name: found for name in ("uses", "seconds") if (found := number(view.form.get(name, ""), name))}
+        body["for_pattern"] = view.form.get("for_pattern") == "yes"
+    await view.send("POST", "approvals", view.path["approval"], verb, body=body)
     return Redirect(view.link("approvals", view.path["approval"]))
 
 

@@ -485,6 +485,7 @@ def test_a_reviewer_sees_the_whole_call_which_is_kept_nowhere_else(served: Serve
         person=("https://login.example", "person-7"),
         upstream_id="ups_a",
         base_url="http://127.0.0.1:1",
+        action="chat.completions",
         method="POST",
         path="/v1/chat/completions",
         query={"include[]": "query-value"},
@@ -494,7 +495,13 @@ def test_a_reviewer_sees_the_whole_call_which_is_kept_nowhere_else(served: Serve
     )
     asked = Askings(home.data.registry_db, home.vault, "boot_a").ask(
         Asking(
-            call=call, digest=call.digest(demanded), requirements=demanded, key_id="", decision_id="dec_x", about={}
+            call=call,
+            digest=call.digest(demanded),
+            pattern=None,
+            requirements=demanded,
+            key_id="",
+            decision_id="dec_x",
+            about={},
         ),
         time.time_ns(),
     )
