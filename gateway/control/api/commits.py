@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import Field
 
 from gateway.control.operation import Answer, Ask, Body, Operation, Query
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UnknownError
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.rollout import check, state, sync
 from gateway.policy.rollout.check import BundlesReport, CommitProblem
@@ -24,6 +24,7 @@ from gateway.registry.policies import proposals
 
 _ATTEMPTS: Final = 500
 _AROUND: Final = 4
+_MAX_TEXTS: Final = 256 * 1024  # bytes of a bundle's files together
 _MAX_LISTED: Final = 100  # branches of proposals
 
 
@@ -68,6 +69,15 @@ class CommittedText:
     commit: str
     file: str
     text: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedTexts:
+    """The files of a bundle of a commit, as `CommittedText`; a text is null too if they are too long together."""
+
+    commit: str
+    bundle: str
+    files: list[CommittedText]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +192,24 @@ def text(ask: Ask) -> Answer[CommittedText]:
     """A file of a commit, by its path below the policies' directory."""
     source = Revisions.of(ask.context.settings)
     commit, file = source.resolve(ask.path["commit"]), ask.path["file"]
-    content = source.read(commit, file)
-    try:
-        found = content.decode()
-    except UnicodeDecodeError:
-        return Answer(body=CommittedText(commit=commit, file=file, text=None))
-    return Answer(body=CommittedText(commit=commit, file=file, text=None if "\0" in found else found))
+    return Answer(body=CommittedText(commit=commit, file=file, text=_text(source.read(commit, file))))
+
+
+@Operation("GET /policies/commits/{commit}/bundles/{bundle}", about="gateway")
+def texts(ask: Ask) -> Answer[CommittedTexts]:
+    """The files of a bundle of a commit with their texts."""
+    source = Revisions.of(ask.context.settings)
+    commit, bundle = source.resolve(ask.path["commit"]), ask.path["bundle"]
+    bundles = source.bundles(commit)
+    if bundle not in bundles:
+        raise UnknownError("bundle", f"commit {commit[:12]} has no bundle `{bundle[:100]}`", subject=bundle[:100])
+    left, found = _MAX_TEXTS, []
+    for path, content in sorted(bundles[bundle].items()):
+        fits = len(content) <= left
+        left -= len(content) if fits else 0
+        text = _text(content) if fits else None
+        found.append(CommittedText(commit=commit, file=f"{bundle}/{path}", text=text))
+    return Answer(body=CommittedTexts(commit=commit, bundle=bundle, files=found))
 
 
 @Operation("GET /policies/commits/{commit}/changes", about="gateway", heavy=True)
@@ -265,6 +287,15 @@ def propose(ask: Ask[NewProposal]) -> Answer[MadeProposal]:
             differences=list(draft.differences),
         )
     )
+
+
+def _text(content: bytes) -> str | None:
+    """The text of a file, if it is one."""
+    try:
+        found = content.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in found else found
 
 
 class _Fates:

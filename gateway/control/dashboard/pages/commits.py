@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from gateway.control.dashboard import sources
 from gateway.control.dashboard.door import View
-from gateway.control.dashboard.shown import Found, Shown, ShownPage
+from gateway.control.dashboard.shown import Found, Redirect, Shown, ShownPage
 from gateway.control.dashboard.tables import command_line, options
 from gateway.control.problems import Problem
 
 _LONGEST: Final = 64 * 1024
-"""The longest text that is edited in a form."""
+"""The longest texts that are edited in a form, together."""
 _FORM_BYTES: Final = 256 * 1024
+_MOST_FILES: Final = 50
 _KINDS: Final = {"+": "more", "-": "less", "@": "place"}
 
 
@@ -81,26 +82,25 @@ async def file(view: View) -> Found:
 
 
 async def edit(view: View) -> Found:
-    """The form with a file's text."""
-    found = await view.get_all("policies", "commits", view.path["commit"], "files", view.path["file"])
-    if found["text"] is None or len(found["text"]) > _LONGEST:
-        detail = f"`{found['file']}` is no text, or too long for a form"
-        raise Problem(409, "not_editable", detail, hint="change it with git, or with gateway policies propose")
-    return _form(view, found, {"text": found["text"], "branch": "", "message": ""}, None)
+    """The form with the texts of a file and of the others of its bundle, which often change with it."""
+    commit, before = await _texts(view)
+    if commit != view.path["commit"]:  # a branch may move while somebody writes
+        return Redirect(view.link("policies", "commits", commit, "edit", view.path["file"]))
+    if view.path["file"] not in before:
+        detail = f"`{view.path['file'][:200]}` is no text of this commit, or too long for a form"
+        raise Problem(404, "not_editable", detail, hint="change it with git, or with gateway policies propose")
+    return _form(view, before, before, None)
 
 
 async def propose(view: View) -> Found:
     """Check what was written and, unless that was all, commit it on a branch of its own."""
-    found = await view.get_all("policies", "commits", view.path["commit"], "files", view.path["file"])
-    text = view.form.get("text", "")
-    if "\r\n" not in (found["text"] or ""):
-        text = text.replace("\r\n", "\n")  # a browser sends lines with both
-    given = {name: view.form.get(name, "").strip() for name in ("branch", "message")} | {"text": text}
+    commit, before = await _texts(view)
+    texts = _written(view.form, before)
     body = {
-        "branch": given["branch"],
-        "base": found["commit"],
-        "files": {found["file"]: text},
-        "message": given["message"],
+        "branch": view.form.get("branch", "").strip(),
+        "base": commit,
+        "files": {file: text for file, text in texts.items() if text != before.get(file)},
+        "message": view.form.get("message", "").strip(),
         "check_only": view.form.get("act") == "check",
     }
     try:
@@ -108,9 +108,9 @@ async def propose(view: View) -> Found:
     except Problem as problem:
         if problem.status not in (409, 422):
             raise
-        return _form(view, found, given, None, problem)
+        return _form(view, before, texts, None, problem)
     if made["commit"] is None:
-        return _form(view, found, given, made)
+        return _form(view, before, texts, made)
     values = {
         "made": made,
         "changed": shown_differences(made["differences"]),
@@ -120,26 +120,53 @@ async def propose(view: View) -> Found:
     return Shown("proposal_made.html", "Proposed", values, status=201)
 
 
+async def _texts(view: View) -> tuple[str, dict[str, str]]:
+    """The commit, and the texts of the bundle that the page's file is of, that file first, as far as a form has room."""
+    file = view.path["file"]
+    found = await view.get_all("policies", "commits", view.path["commit"], "bundles", file.partition("/")[0])
+    texts = {each["file"]: each["text"] for each in found["files"] if each["text"] is not None}
+    kept: dict[str, str] = {}
+    for name in sorted(texts, key=lambda each: (each != file, each)):
+        if sum(map(len, kept.values())) + len(texts[name]) <= _LONGEST:
+            kept[name] = texts[name]
+    return found["commit"], kept
+
+
+def _written(form: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """The texts of a form by their files. A browser sends lines with both ends, whatever ends they had."""
+    found = dict(before)
+    for number in range(_MOST_FILES):
+        file, text = form.get(f"file.{number}", "").strip(), form.get(f"text.{number}")
+        if file and text is not None and (text or file in before):
+            found[file] = text if "\r\n" in before.get(file, "") else text.replace("\r\n", "\n")
+    return found
+
+
 def _form(
     view: View,
-    found: Mapping[str, Any],
-    given: Mapping[str, str],
+    before: Mapping[str, str],
+    texts: Mapping[str, str],
     made: Mapping[str, Any] | None,
     problem: Problem | None = None,
 ) -> Shown:
-    words = ["propose", found["file"], "--base", found["commit"][:12], "--branch", given["branch"] or "NAME"]
+    file, commit = view.path["file"], view.path["commit"]
+    changed = [name for name, text in texts.items() if text != before.get(name)]
+    branch = view.form.get("branch", "").strip()
+    words = ["propose", *(changed or [file]), "--base", commit[:12], "--branch", branch or "NAME"]
     values = {
-        "found": found,
-        "given": given,
+        "file": file,
+        "commit": commit,
+        "texts": texts,
+        "open": {file, *changed},
+        "given": {"branch": branch, "message": view.form.get("message", "")},
         "made": made,
         "problem": problem,
         "problems": [] if made is None else _placed(made["problems"]),
         "changed": [] if made is None else shown_differences(made["differences"]),
         "command": _command(view, *words),
     }
-    return Shown(
-        "commit_edit.html", "Propose a change", values, status=422 if problem or (made and made["problems"]) else 200
-    )
+    status = 422 if problem or (made and made["problems"]) else 200
+    return Shown("commit_edit.html", "Propose a change", values, status=status)
 
 
 async def _differences(view: View, commit: str, since: str | None) -> Any:

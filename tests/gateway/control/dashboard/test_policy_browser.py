@@ -50,7 +50,7 @@ def test_a_person_asks_why_tries_a_fix_and_proposes_it(served: Served, browser: 
     page.click("code:text-is('authz.rego')")
     fits(browser, "file")
     page.click("text=Propose a change")
-    area = page.locator("textarea")
+    area = page.locator("textarea").first
     assert area.input_value() == POLICY
     fits(browser, "edit")
     area.fill(POLICY.replace("deny contains", "deny contains contains"))

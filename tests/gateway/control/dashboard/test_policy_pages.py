@@ -17,7 +17,7 @@ from gateway.policy.rollout.revisions import MAX_FILE
 from gateway.registry.organizations.changes import create_organization
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.dashboard.conftest import Served, text_of
-from tests.gateway.control.dashboard.policies import POLICY, Policies
+from tests.gateway.control.dashboard.policies import POLICY, TEST, Policies
 from tests.gateway.control.dashboard.test_pages import check
 
 HERE = "/dashboard/o/default"
@@ -98,6 +98,11 @@ def edit(policies: Policies, commit: str = "", file: str = "starter%2Fauthz.rego
     return f"{HERE}/policies/commits/{commit or policies.head}/edit/{file}"
 
 
+def said(text: str, file: str = "starter/authz.rego") -> dict[str, str]:
+    """The fields of the form for a file that was changed."""
+    return {"file.0": file, "text.0": text}
+
+
 def test_a_commit_has_its_files_its_changes_and_its_check(served: Served, policies: Policies) -> None:
     policies.activate()
     first = policies.head
@@ -156,16 +161,16 @@ def test_a_change_is_checked_then_proposed_on_a_branch(served: Served, policies:
     form = person.page(edit(policies))
     assert "tool.type == &#34;web_search&#34;" in form
     fields = {"branch": "no-search", "message": "Allow the search", "act": "check"}
-    wrong = person.post(edit(policies), {**fields, "act": "propose", "text": POLICY.replace("allow if", "allow if {")})
+    wrong = person.post(edit(policies), {**fields, "act": "propose", **said(POLICY.replace("allow if", "allow if {"))})
     assert (wrong.status_code, "compile_failed" in wrong.text) == (422, True)
     assert 'class="failed"' in wrong.text, "the finding stands beside its line"
     assert "allow if {" in wrong.text, "nothing has to be typed again"
     text = POLICY.replace('"web_search"', '"code"').replace("\n", "\r\n")  # as browsers send it
-    looked = person.post(edit(policies), {**fields, "text": text, "branch": ""})
+    looked = person.post(edit(policies), {**fields, **said(text), "branch": ""})
     assert (looked.status_code, "Nothing was made yet" in looked.text) == (200, True)
     with Repo(str(served.home.data.policies)) as repo:
         assert list(repo.refs.keys(b"refs/heads/")) == [b"main"]
-    made = person.post(edit(policies), {**fields, "act": "propose", "text": text})
+    made = person.post(edit(policies), {**fields, "act": "propose", **said(text)})
     assert (made.status_code, "proposals/no-search" in made.text) == (201, True), text_of(made.text)
     tip = policies.tip("proposals/no-search")
     bundle = policies.bundles(tip)["starter"]
@@ -185,12 +190,37 @@ def test_a_change_is_checked_then_proposed_on_a_branch(served: Served, policies:
     (entry,) = [each for each in entries if each["what"] == "policies.proposed"]
     assert (entry["branch"], entry["commit"], entry["base"]) == ("proposals/no-search", tip, head)
     # The next one goes on from the branch; one of another commit does not move it.
-    stale = person.post(edit(policies), {**fields, "act": "propose", "text": POLICY + "\n# stale\n"})
+    stale = person.post(edit(policies), {**fields, "act": "propose", **said(POLICY + "\n# stale\n")})
     assert (stale.status_code, "begin again from there" in stale.text) == (422, True)
-    onward = person.post(edit(policies, tip), {**fields, "act": "propose", "text": POLICY + "\n# more\n"})
+    onward = person.post(edit(policies, tip), {**fields, "act": "propose", **said(POLICY + "\n# more\n")})
     assert onward.status_code == 201
     with Repo(str(served.home.data.policies)) as repo:
         assert repo[policies.tip("proposals/no-search").encode()].parents == [tip.encode()]
+
+
+def test_rules_change_with_their_tests_and_new_files_in_one_proposal(served: Served, policies: Policies) -> None:
+    policies.activate()
+    person, text = served.person(), POLICY.replace('"gpt-4o"', '"gpt-5"')
+    moving = person.get(edit(policies, "main"))
+    assert (moving.status_code, moving.headers["location"]) == (303, edit(policies))
+    form = person.page(edit(policies))
+    assert re.findall(r'name="file.\d" value="([^"]*)"', form) == [
+        "starter/authz.rego",
+        "starter/.manifest",
+        "starter/authz_test.rego",
+        "",
+    ]
+    fields = {**said(text), "branch": "five", "act": "propose"}
+    assert "tests_failed" in person.post(edit(policies), fields).text
+    fields |= {"file.1": "starter/authz_test.rego", "text.1": TEST.replace("gpt-4o", "gpt-5")}
+    fields |= {"file.2": "starter/more.rego", "text.2": "package starter.more\r\n\r\nlimit := 3\r\n"}
+    made = person.post(edit(policies), fields)
+    assert made.status_code == 201, text_of(made.text)
+    found = policies.bundles(policies.tip("proposals/five"))["starter"]
+    assert found["more.rego"] == b"package starter.more\n\nlimit := 3\n"
+    assert b"gpt-5" in found["authz_test.rego"]
+    elsewhere = person.post(edit(policies), {**fields, "file.2": "../x.rego", "branch": "six"})
+    assert (elsewhere.status_code, "invalid_bundle" in elsewhere.text or "acceptable" in elsewhere.text) == (422, True)
 
 
 @pytest.mark.slow
@@ -200,7 +230,7 @@ def test_two_people_propose_at_once_and_one_of_them_does(served: Served, policie
     csrf = person.csrf(person.page(f"{HERE}/policies"))
 
     def send(number: int) -> int:
-        fields = {"csrf": csrf, "branch": "race", "act": "propose", "text": f"{POLICY}\n# number {number}\n"}
+        fields = {"csrf": csrf, "branch": "race", "act": "propose", **said(f"{POLICY}\n# number {number}\n")}
         return person.post(edit(policies), fields).status_code
 
     with ThreadPoolExecutor(4) as threads:
@@ -301,7 +331,7 @@ def test_hostile_texts_of_a_repository_are_texts(served: Served, policies: Polic
     bad = policies.commit({name: f"package starter.more\n\n{evil}\n"}, evil)
     at = f"{HERE}/policies/commits/{commit}"
     file = quote(name, safe="")
-    for path, said in (
+    for path, shown in (
         (f"{HERE}/policies", evil),
         (at, evil),
         (f"{at}/files/{file}", evil),
@@ -313,11 +343,11 @@ def test_hostile_texts_of_a_repository_are_texts(served: Served, policies: Polic
     ):
         page = person.page(path)
         check(page, None)
-        assert said is None or said in text_of(page), path
+        assert shown is None or shown in text_of(page), path
         assert "\u202e" not in page or "/edit/" in path, path
     for text in (evil, "</textarea><script>alert(1)</script>"):
         answer = person.post(
-            edit(policies, commit, file), {"text": text, "branch": text, "message": text, "act": "propose"}
+            edit(policies, commit, file), {**said(text, name), "branch": text, "message": text, "act": "propose"}
         )
         assert answer.status_code == 422
         check(answer.text, None)
