@@ -193,49 +193,24 @@ def _verified(
 ) -> Report:
     """Verify a copy, or the directory's own log together with `signer-state` and the live processes."""
     from gateway.audit import verify as verification
+    from gateway.processes import verifying
 
     known = [audit_prove.read_checkpoint(path, "bad_proof") for path in known_checkpoint or []]
     live = None
     if database is None:
-        known += _remembered(directory)
-        live = _live_boots(directory)
+        known += verifying.remembered(directory)
+        live = verifying.live_boots(directory)
     with output.progress("verifying") as progress:
         return verification.verify(database or directory, verifier, live_boots=live, known=known, progress=progress)
 
 
 def _edited_by_hand(directory: DataDirectory) -> list[Difference]:
-    """The differences of the registry from the changes that the log has; none if there is no registry to be read."""
-    from contextlib import suppress
+    from gateway.processes import verifying
 
-    from gateway.registry.history import agreement
-
-    if not directory.registry_db.exists():
-        return []
-    with (
-        suppress(GatewayError),
-        local.reading(directory.path) as registry,
-        opened_log(directory) as db,
-    ):
-        return agreement.found(registry, db)
-    output.note("the registry cannot be read, so it was not compared with the log")
-    return []
-
-
-def _remembered(directory: DataDirectory) -> list[str]:
-    """The checkpoints in `signer-state`. A database that was rolled back does not contain them."""
-    from gateway.audit import signer
-
-    return list(signer.load_state(directory).values())
-
-
-def _live_boots(directory: DataDirectory) -> frozenset[str] | None:
-    """The live processes, whose open decisions are requests under way."""
-    from gateway.storage.liveness import members
-
-    try:
-        return frozenset(members(directory))
-    except OSError:
-        return None  # the directory belongs to another user: it is not known
+    found = verifying.edited_by_hand(directory)
+    if found is None:
+        output.note("the registry cannot be read, so it was not compared with the log")
+    return found or []
 
 
 def _print_report(report: Report) -> None:

@@ -21,7 +21,7 @@ _ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "agents": ("agents", "overviews", "permissions", "keys"),
     "standing": ("agents",),
     "decide": ("dry_runs",),
-    "audit": ("audit", "retrials"),
+    "audit": ("audit", "retrials", "verifications"),
     "policies": ("policies", "commits"),
     "vault": ("secret_keys",),
     "peppers": ("secret_keys",),

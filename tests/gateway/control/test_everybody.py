@@ -17,7 +17,7 @@ from tests.gateway.control.conftest import Client, Control
 pytestmark = pytest.mark.slow
 
 # Things of the whole gateway: operators of one organization have nothing to do with them.
-EVERYBODYS = ("/login-providers", "/token-keys", "/policies", "/vault", "/peppers")
+EVERYBODYS = ("/audit/verification", "/login-providers", "/token-keys", "/policies", "/vault", "/peppers")
 OWNERS = ("organizations", "operators", "token-keys", "secret-keys", "content")
 NOT_FOR_VIEWERS = ("operators", "secret-keys", "content", "audit")
 # Everybody with a token may ask; the answer depends on what they may read, and has tests of its own.
@@ -42,7 +42,7 @@ def ask(client: Client, operation: Operation) -> int:
 
 
 def writes(operation: Operation) -> bool:
-    return operation.method != "GET" and operation.path not in ("/fleet/plan", "/decide")
+    return operation.method != "GET" and operation.path not in ("/fleet/plan", "/decide", "/audit/verification")
 
 
 @pytest.mark.parametrize("role", ["owner", "admin", "auditor", "viewer"])

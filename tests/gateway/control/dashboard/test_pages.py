@@ -86,6 +86,7 @@ class Things:
             "agent": self.agent,
             "key": self.key,
             "decision": self.decision,
+            "entry": self.decision,
             "commit": self.commit,
             "file": quote("starter/authz.rego", safe=""),
             "limit": self.limit,
