@@ -87,6 +87,12 @@ class Deployment(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
 
 
+def _in_force(name: str) -> Index:
+    """For pages of an organization's rows that were not removed, in the order of their ids."""
+    where = text("removed_ns IS NULL")
+    return Index(name, "organization_id", "id", sqlite_where=where, postgresql_where=where)
+
+
 def _text() -> Any:
     """A text that rows of older registries have, too: empty."""
     return Field(default="", sa_column_kwargs={"server_default": ""})
@@ -197,6 +203,9 @@ class Agent(NewAgent, table=True):  # type: ignore[misc]  # as above
     __table_args__ = (
         _one_of("status", STATES),
         _live("agent_live_name", "organization_id", "name", where=NOT_ENDED),
+        Index("agent_organization", "organization_id", "id"),
+        Index("agent_owner", "organization_id", "owner", "id"),
+        Index("agent_team", "organization_id", "team", "id"),
     )
 
 
@@ -448,6 +457,7 @@ class Binding(SQLModel, table=True):
             *("organization_id", "subject_kind", "subject", "bundle", "shadow"),
             where="removed_ns IS NULL",
         ),
+        _in_force("binding_in_force"),
         # Few bindings pin a revision, and data workers ask for these several times a second.
         Index("binding_pinned", "bundle", "pinned", sqlite_where=text(PINNED), postgresql_where=text(PINNED)),
     )
@@ -483,6 +493,7 @@ class UsageLimit(SQLModel, table=True):
             *("organization_id", "subject_kind", "subject", "name", "upstream", "model", "by_gateway"),
             where="removed_ns IS NULL",
         ),
+        _in_force("usage_limit_in_force"),
     )
     id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.id")

@@ -22,7 +22,7 @@ from gateway.pauses import Pauses
 from gateway.storage import database_files
 from gateway.usage import traffic
 from gateway.usage.totals import ZERO, UsageCounts, UsageSubject, counts_of, subject_of
-from gateway.usage.traffic import Traffic
+from gateway.usage.traffic import AgentTraffic, Traffic
 
 MINUTE: Final = 60
 HOUR: Final = 3600
@@ -123,6 +123,11 @@ class Rollup:
         assert not agent or (organization and not model), "sums are kept for an agent of an organization, of all models"
         values = organization, agent, model, span, since, until
         return [Traffic(*row) for row in self._db.execute(traffic.READ, values)]
+
+    def of_agents(self, organization: str, agents: Sequence[str], since: int, until: int) -> dict[str, AgentTraffic]:
+        """What these agents (ids) of an organization have done in the days of UTC that begin in a time."""
+        rows = self._db.execute(traffic.of_agents(agents), (organization, *agents, since, until))
+        return dict(map(traffic.agent_traffic, rows))
 
     def reached(self, log: LogIndex) -> tuple[int, int]:
         """The position up to which the log was read, and its newest one: later entries are not in the sums yet."""

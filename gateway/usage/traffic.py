@@ -8,8 +8,8 @@ whole gateway, so that a plot reads its own rows by their key and adds nothing u
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Final, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 from gateway.audit.completions import Completion, RefusedRequests
 from gateway.usage.totals import counts_of, subject_of
@@ -49,6 +49,14 @@ SELECT start, fate, code, requests, input, output, cost_nanousd FROM traffic
  WHERE organization = ? AND agent = ? AND model = ? AND span = ? AND start >= ? AND start < ? ORDER BY start, fate, code
 """
 
+# Sums of rows are taken of both halves of an amount, because SQLite's own would overflow.
+_HALF: Final = 31
+_TOTALS: Final = ", ".join(
+    f"sum({what} {part})"
+    for what in ("requests", "iif(fate = 'ended', 0, requests)", "cost_nanousd")
+    for part in (f">> {_HALF}", f"& {2**_HALF - 1}")
+)
+
 
 class Traffic(NamedTuple):
     """The requests of one hour or day that ended in the same way. `code` is an outcome or the reason of a refusal."""
@@ -60,6 +68,32 @@ class Traffic(NamedTuple):
     input: int
     output: int
     cost_nanousd: int
+
+
+class AgentTraffic(NamedTuple):
+    """What an agent has done in some days."""
+
+    requests: int
+    refused: int
+    cost_nanousd: int
+
+
+NOTHING: Final = AgentTraffic(0, 0, 0)
+
+
+def of_agents(agents: Sequence[str]) -> str:
+    """The statement for the sums of these agents; its values are the organization, the agents, a start and an end."""
+    marks = ", ".join("?" * len(agents))
+    return f"""
+        SELECT agent, {_TOTALS} FROM traffic
+         WHERE organization = ? AND agent IN ({marks}) AND model = '' AND span = {DAY} AND start >= ? AND start < ?
+         GROUP BY agent"""  # noqa: S608  # our own names
+
+
+def agent_traffic(row: Sequence[Any]) -> tuple[str, AgentTraffic]:
+    """What a row of `of_agents` says."""
+    agent, *halves = row
+    return agent, AgentTraffic(*((high << _HALF) + low for high, low in zip(halves[::2], halves[1::2], strict=True)))
 
 
 def rows_of(calls: Iterable[Completion], refusals: Iterable[RefusedRequests]) -> Iterator[tuple[str | int, ...]]:

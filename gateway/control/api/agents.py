@@ -112,7 +112,8 @@ class AgentQuery(PageQuery):
     search: str | None = Field(
         None,
         max_length=200,
-        description="Only those with this in their name or owner, or whose id begins so; not with `at`.",
+        description="Only those with this in their name or owner, or whose id begins so; not with `at`. The one that "
+        "has just this name comes first. Of very many agents a page may have fewer items, and a `next`.",
     )
     after: str | None = Field(None, description="Begin after the agent of this name or id.", min_length=1)
     at: AwareDatetime | None = Field(None, description="As they were then; a page may have fewer items, and a `next`.")
@@ -153,7 +154,7 @@ def listed(ask: Ask[None, AgentQuery]) -> Answer:
             and given.owner in (None, each.agent.owner)
         ]
         return paged(ask, wanted, last, *place)
-    found, more = pages.agents(
+    found, last = pages.agents(
         *(ask.registry, ask.tenant),
         after=after,
         limit=given.limit,
@@ -162,7 +163,7 @@ def listed(ask: Ask[None, AgentQuery]) -> Answer:
         owner=given.owner,
         search=given.search,
     )
-    return paged(ask, found, found[-1].id if more else None, *place)
+    return paged(ask, found, last, *place)
 
 
 @Operation("POST /agents", status=201, tagged=True)

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from gateway.control import shapes
 from gateway.control.api.times import nanoseconds
-from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, PageQuery, Query, Reasoned, cut, paged, position
 from gateway.control.problems import Problem
 from gateway.errors import GatewayError, UnknownError
 from gateway.registry import pages, queries
@@ -71,21 +71,18 @@ def listed(ask: Ask[None, BindingQuery]) -> Answer:
     if given.members and at_ns is not None:
         error = {"parameter": "members", "message": "they are known of now only"}
         raise Problem(400, "invalid_parameter", "parameter `members`: they are known of now only", errors=[error])
-    if at_ns is not None:
-        found = as_of.bindings_at(ask.registry, ask.tenant, at_ns, given.agent)
-    else:
-        found = _in_force(ask, given.agent, members=given.members)
-    told = plain if given.members else shown
     place = ("bindings", given.agent or "", str(given.at or ""), "members" if given.members else "")
-    return cut(ask, [told(each) for each in found], lambda each: each["id"], *place)
-
-
-def _in_force(ask: Ask, agent: str | None = None, *, members: bool) -> list[BindingRecord]:
-    """The bindings in force, with their agents if these are wanted."""
-    if not members:
-        return pages.bindings(ask.registry, ask.tenant, agent)
-    ask.check_also_reads("agents")
-    return queries.bindings(ask.registry, ask.tenant, agent)
+    if given.members:
+        ask.check_also_reads("agents")
+        with_members = queries.bindings(ask.registry, ask.tenant, given.agent)
+        return cut(ask, [plain(each) for each in with_members], lambda each: each["id"], *place)
+    if at_ns is not None:
+        then = as_of.bindings_at(ask.registry, ask.tenant, at_ns, given.agent)
+        return cut(ask, [shown(each) for each in then], lambda each: each["id"], *place)
+    found, more = pages.bindings(
+        ask.registry, ask.tenant, after=position(ask, *place), limit=given.limit, agent=given.agent
+    )
+    return paged(ask, [shown(each) for each in found], found[-1].id if more else None, *place)
 
 
 @Operation("POST /bindings", status=201, answer=_BINDING)
@@ -163,7 +160,12 @@ def check_subject(ask: Ask, kind: str, subject: str) -> None:
 
 def _one(ask: Ask, *, members: bool = False) -> BindingRecord:
     wanted = ask.path["binding"]
-    for each in _in_force(ask, members=members):
-        if each.id == wanted:
-            return each
-    raise Problem(404, "unknown_binding", "no such binding is in force", hint="GET /api/v1/bindings lists them")
+    if members:
+        ask.check_also_reads("agents")
+        every = queries.bindings(ask.registry, ask.tenant)
+        found = next((each for each in every if each.id == wanted), None)
+    else:
+        found = pages.binding(ask.registry, ask.tenant, wanted)
+    if found is None:
+        raise Problem(404, "unknown_binding", "no such binding is in force", hint="GET /api/v1/bindings lists them")
+    return found

@@ -12,7 +12,7 @@ from pydantic import Field
 from gateway.control import shapes
 from gateway.control.api.bindings import check_subject
 from gateway.control.api.times import Seconds
-from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, cut, paged, position
 from gateway.control.problems import Problem
 from gateway.registry.limits import states as limit_states
 from gateway.registry.limits import usage_limits
@@ -70,7 +70,8 @@ class NamedRaise(Raise, Named):
 @Operation("GET /limits")
 def listed(ask: Ask[None, PageQuery]) -> Answer[Page[LimitRecord]]:
     """List the limits in force."""
-    return cut(ask, usage_limits.limits(ask.registry, ask.tenant), lambda each: each.id, "limits")
+    found, more = usage_limits.page(ask.registry, ask.tenant, after=position(ask, "limits"), limit=ask.query.limit)
+    return paged(ask, found, found[-1].id if more else None, "limits")
 
 
 @Operation("POST /limits", status=201)
@@ -166,7 +167,7 @@ def remove(ask: Ask) -> Answer[LimitRecord]:
 
 
 def _one(ask: Ask) -> LimitRecord:
-    for each in usage_limits.limits(ask.registry, ask.tenant):
-        if each.id == ask.path["limit"]:
-            return each
-    raise Problem(404, "unknown_limit", "no such limit is in force", hint="GET /api/v1/limits lists them")
+    found = usage_limits.in_force(ask.registry, ask.tenant, ask.path["limit"])
+    if found is None:
+        raise Problem(404, "unknown_limit", "no such limit is in force", hint="GET /api/v1/limits lists them")
+    return found

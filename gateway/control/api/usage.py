@@ -17,7 +17,7 @@ from gateway.registry.documents import timestamp
 from gateway.runtime import key_uses
 from gateway.usage import rollup
 from gateway.usage.totals import UsageCounts
-from gateway.usage.traffic import DAY, HOUR, Traffic
+from gateway.usage.traffic import DAY, HOUR, NOTHING, Traffic
 
 MOST_ROWS: Final = 10_000
 """Of one answer."""
@@ -144,21 +144,14 @@ def activity(ask: Ask[None, ActivityQuery]) -> Answer:
     keys = pages.keys_of(ask.registry, ask.tenant, wanted)
     uses = key_uses.of(ask.context.data.runtime_db, [key for each in keys.values() for key in each])
     until = (int(time.time()) // DAY + 1) * DAY
-    items = []
     with rollup.as_kept(ask.context.data.cache) as sums:
-        for agent, held in keys.items():
-            since = until - ask.query.days * DAY
-            rows = [] if sums is None else sums.traffic(DAY, since, until, organization=ask.tenant, agent=agent)
-            last = max((uses[key] for key in held if key in uses), default=None)
-            items.append(
-                {
-                    "agent": agent,
-                    "last_used": None if last is None else timestamp(last),
-                    "requests": sum(each.requests for each in rows),
-                    "refused": sum(each.requests for each in rows if each.fate != "ended"),
-                    "cost_nanousd": sum(each.cost_nanousd for each in rows),
-                }
-            )
+        since = until - ask.query.days * DAY
+        done = {} if sums is None else sums.of_agents(ask.tenant, list(keys), since, until)
+    items = []
+    for agent, held in keys.items():
+        last = max((uses[key] for key in held if key in uses), default=None)
+        last_used = None if last is None else timestamp(last)
+        items.append({"agent": agent, "last_used": last_used, **done.get(agent, NOTHING)._asdict()})
     return Answer(body={"items": items})
 
 

@@ -41,12 +41,14 @@ class LimitState:
 
 def applying(registry: Registry, organization: str, kind: SubjectKind, subject: str) -> list[LimitRecord]:
     """The limits that hold a subject back: for an agent also those of its team and its organization."""
-    wanted = {(kind, organization if kind == "organization" else subject), ("organization", organization)}
-    if kind == "agent":
-        agent = queries.agent(registry, organization, subject)
-        wanted |= {("agent", agent.name), ("team", agent.team)}
-    found = usage_limits.limits(registry, organization)
-    return [each for each in found if (each.subject_kind, each.subject) in wanted]
+    with queries.reading(registry, organization) as (session, tenant):
+        wanted: list[tuple[SubjectKind, str]] = [("organization", tenant.id)]
+        if kind == "agent":
+            agent = queries.find_agent(session, tenant, subject)
+            wanted += [("agent", agent.id), ("team", agent.team)]
+        elif kind == "team":
+            wanted.append(("team", subject))
+    return usage_limits.of_subjects(registry, organization, wanted)
 
 
 def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState]:

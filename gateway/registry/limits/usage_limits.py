@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select as SelectOfTuple
 
 from gateway.errors import ConflictError, ForbiddenError, GatewayError, Hint, NotFoundError, UnknownError, did_you_mean
 from gateway.identifiers import new_id
@@ -174,6 +175,33 @@ def limits(registry: Registry, organization: str) -> list[LimitRecord]:
         return [limit_record(tenant, row, name) for row, name in _in_force(session, tenant)]
 
 
+def page(registry: Registry, organization: str, *, after: str | None, limit: int) -> tuple[list[LimitRecord], bool]:
+    """The next limits in force, oldest first; and whether there are more."""
+    with reading(registry, organization) as (session, tenant):
+        wanted = _select_in_force(tenant)
+        if after is not None:
+            wanted = wanted.where(col(UsageLimit.id) > after)
+        rows = session.exec(wanted.limit(limit + 1)).all()
+        return [limit_record(tenant, row, name) for row, name in rows[:limit]], len(rows) > limit
+
+
+def of_subjects(
+    registry: Registry, organization: str, subjects: Sequence[tuple[SubjectKind, str]]
+) -> list[LimitRecord]:
+    """The limits in force of these subjects, as stored, oldest first."""
+    with reading(registry, organization) as (session, tenant):
+        names = [subject for _, subject in subjects]
+        rows = session.exec(_select_in_force(tenant).where(col(UsageLimit.subject).in_(names))).all()
+        return [limit_record(tenant, row, name) for row, name in rows if (row.subject_kind, row.subject) in subjects]
+
+
+def in_force(registry: Registry, organization: str, identifier: str) -> LimitRecord | None:
+    """The limit in force with this id."""
+    with reading(registry, organization) as (session, tenant):
+        found = session.exec(_select_in_force(tenant).where(UsageLimit.id == identifier)).one_or_none()
+        return None if found is None else limit_record(tenant, *found)
+
+
 def check_zone_change(session: Session, tenant: Organization, actor: str) -> None:
     """Raise `forbidden` if the actor would change where the windows of limits begin that it cannot change.
 
@@ -220,7 +248,11 @@ def _forbidden(message: str) -> GatewayError:
 
 def _in_force(session: Session, tenant: Organization) -> Sequence[tuple[UsageLimit, str | None]]:
     """The limits of an organization, oldest first, with the names of agents."""
-    return session.exec(
+    return session.exec(_select_in_force(tenant)).all()
+
+
+def _select_in_force(tenant: Organization) -> SelectOfTuple[UsageLimit, str | None]:
+    return (
         select(UsageLimit, Agent.name)
         .outerjoin(Agent, col(Agent.id) == UsageLimit.subject)
         .where(
@@ -229,7 +261,7 @@ def _in_force(session: Session, tenant: Organization) -> Sequence[tuple[UsageLim
             or_(col(UsageLimit.subject_kind) != "agent", col(Agent.status).not_in(ENDED)),
         )
         .order_by(col(UsageLimit.id))
-    ).all()
+    )
 
 
 def _live(session: Session, tenant: Organization, kind: SubjectKind, stored: str) -> list[UsageLimit]:

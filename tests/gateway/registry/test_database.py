@@ -357,6 +357,8 @@ def test_a_registry_of_the_first_revision_is_migrated(home: Home) -> None:
     execute(home, "DROP TABLE approval_request")
     for column in ("shape", "team", "owner"):
         execute(home, f"ALTER TABLE webhook DROP COLUMN {column}")
+    for index in ("agent_organization", "agent_owner", "agent_team", "binding_in_force", "usage_limit_in_force"):
+        execute(home, f"DROP INDEX {index}")
     execute(home, f"UPDATE alembic_version SET version_num = '{FIRST_REVISION}'")
     home.registry.migrate()
     assert home.registry.revision() == REVISION

@@ -40,6 +40,8 @@ async def mine(view: View) -> Found:
 
 async def _table(view: View, wanted: Mapping[str, str | None], name: str, empty: str) -> Table:
     reply = await view.get("agents", **wanted, cursor=view.query.get("cursor"), limit=tables.size(view))
+    if reply["next"] and not reply["items"]:
+        empty = "Of very many agents none of these is like this: go on with the next ones."
     known: dict[str, Any] = {}
     if reply["items"] and view.may("usage") and view.may("keys"):
         found = await view.get("usage", "activity", agents=",".join(each["id"] for each in reply["items"]))

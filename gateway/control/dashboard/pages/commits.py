@@ -121,7 +121,7 @@ async def propose(view: View) -> Found:
 
 
 async def _texts(view: View) -> tuple[str, dict[str, str]]:
-    """The commit, and the texts of the bundle that the page's file is of, that file first, as far as a form has room."""
+    """The commit, and the texts of the bundle that the page's file is of, that file first, as far as a form takes."""
     file = view.path["file"]
     found = await view.get_all("policies", "commits", view.path["commit"], "bundles", file.partition("/")[0])
     texts = {each["file"]: each["text"] for each in found["files"] if each["text"] is not None}
