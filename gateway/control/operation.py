@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +21,7 @@ from typing_extensions import TypeVar
 
 from gateway.audit.log_reader import IndexedLog
 from gateway.control import shapes
+from gateway.control.kept_answers import KeptAnswer, KeptAnswers
 from gateway.control.problems import Problem
 from gateway.control.shapes import Schema
 from gateway.identity import operator_roles
@@ -100,6 +101,8 @@ class Context:
     """The status as in `gateway status`, or an organization's part of it, if this API's process can tell. Blocks."""
     followed: Callable[[str], bool] | None = None
     """Tells whether the branch that policies come from has a commit, if the process of this API can tell."""
+    kept: KeptAnswers = field(default_factory=KeptAnswers)
+    """Answers for pages that take long to make."""
     progress: Callable[[int, int], None] | None = None
     """It is told how far something long has come, if somebody looks on."""
 
@@ -353,6 +356,14 @@ class Operation:
 
 DECLARED: Final[defaultdict[str, list[Operation]]] = defaultdict(list)
 """The operations of each module of `api/`, in the order of its file."""
+
+
+def kept(ask: Ask, make: Callable[[], Any], *question: Hashable) -> KeptAnswer:
+    """The answer to a question that takes long, as it was last made. Raises `Problem` while it is made first."""
+    found = ask.context.kept.get(question, make)
+    if found is None:
+        raise Problem(503, "overloaded", "this is being added up in the background", hint="try again in a moment")
+    return found
 
 
 def position(ask: Ask[object, PageQuery], *place: str) -> Any:

@@ -187,6 +187,7 @@ class ControlApi:
         threads = (self._ordinary.gate, self._restricting.gate, *self._threads.values(), self._streams.threads)
         for each in threads:
             each.close()
+        self._context.kept.close()
         self.logins.threads.shutdown()
         if self._owned is not None:
             self._owned.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
@@ -102,9 +102,9 @@ def shown(record: KeyRecord, uses: Mapping[str, int]) -> dict[str, Any]:
     return {**plain(record), "status": status, "last_used": None if used is None else timestamp(used)}
 
 
-def uses_of(ask: Ask) -> Mapping[str, int]:
-    """When keys were used last."""
-    return key_uses.read(ask.context.data.runtime_db)
+def uses_of(ask: Ask, keys: Sequence[KeyRecord]) -> Mapping[str, int]:
+    """When these keys were used last."""
+    return key_uses.of(ask.context.data.runtime_db, [each.id for each in keys])
 
 
 @Operation("GET /keys", answer=shapes.page(KEY))
@@ -116,7 +116,7 @@ def listed(ask: Ask[None, KeyQuery]) -> Answer:
     found, more = pages.keys(
         ask.registry, ask.tenant, after=after, limit=given.limit, agent=given.agent, method=given.method
     )
-    uses = uses_of(ask)
+    uses = uses_of(ask, found)
     return paged(ask, [shown(each, uses) for each in found], found[-1].id if more else None, *place)
 
 
@@ -168,7 +168,8 @@ def _added(made: KeyRecord) -> Answer:
 @Operation("GET /keys/{key}", answer=KEY)
 def show(ask: Ask) -> Answer:
     """A key without its secret, by its id or the beginning of its text."""
-    return Answer(body=shown(pages.key(ask.registry, ask.tenant, ask.path["key"]), uses_of(ask)))
+    found = pages.key(ask.registry, ask.tenant, ask.path["key"])
+    return Answer(body=shown(found, uses_of(ask, [found])))
 
 
 @Operation(
@@ -190,7 +191,7 @@ def rotate(ask: Ask[KeyRotation]) -> Answer:
         key=ask.path.get("key"),
         agent=ask.path.get("agent"),
     )
-    body = _rotated(made, uses_of(ask))
+    body = _rotated(made, uses_of(ask, [made.new.record, made.old]))
     return Answer(body=body, location=f"/keys/{made.new.record.id}", once="key")
 
 
@@ -246,7 +247,8 @@ def revoke(ask: Ask[Reasoned]) -> Answer:
     """End a key, for good."""
     reference = ask.path["key"]
     revoke_key(ask.change(), **ask.by, key=reference, reason=ask.body.reason)
-    return Answer(body=shown(pages.key(ask.registry, ask.tenant, reference), uses_of(ask)))
+    found = pages.key(ask.registry, ask.tenant, reference)
+    return Answer(body=shown(found, uses_of(ask, [found])))
 
 
 def check_actions(registry: Registry, organization: str, scope: key_scope.KeyScope | None) -> None:

@@ -49,7 +49,7 @@ def overview(ask: Ask[None, AtQuery]) -> Answer:
     found, activation = then.agents[0], then.activation
     parent = found.agent.parent
     # When a key was used last is known of now only.
-    uses = uses_of(ask) if at_ns is None else {}
+    uses = uses_of(ask, found.keys) if at_ns is None else {}
     body = {
         "agent": found.agent,
         "parent_name": "" if parent is None else queries.agent(ask.registry, ask.tenant, parent).name,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from gateway.control import shapes
-from gateway.control.operation import Answer, Ask, Operation
+from gateway.control.operation import Answer, Ask, Operation, Query, kept
 from gateway.control.problems import Problem
+from gateway.registry.documents import timestamp
 
 
 def _text(description: str = "") -> dict[str, Any]:
@@ -45,7 +48,16 @@ _MEMBERS: dict[str, dict[str, Any]] = {
     "upstreams": _list("How each answered last."),
     "adoptions": _list("Old keys of providers that still pass."),
     "webhooks": _list("How deliveries go."),
+    "made": shapes.TIME | {"description": "When a kept answer was made."},
 }
+
+
+class StatusQuery(Query):
+    """How new the answer must be."""
+
+    kept: bool = Field(
+        False, description="Where it takes long to tell, the last answer will do while a newer one is made."
+    )
 
 
 @Operation(
@@ -58,11 +70,15 @@ _MEMBERS: dict[str, dict[str, Any]] = {
         "required": ["findings", "needs_a_person", "lines", "gateway"],
     },
 )
-def show(ask: Ask) -> Answer:
+def show(ask: Ask[None, StatusQuery]) -> Answer:
     """Say whether the gateway works, and what needs a person, as `gateway status` does.
 
     All of it for operators of the whole gateway; for those of one organization the part that is theirs.
     """
-    if ask.context.health is None:
+    health, organization, registry = ask.context.health, ask.caller.organization, ask.context.registry
+    if health is None:
         raise Problem(503, "overloaded", "this process does not know the gateway's state", hint="try again")
-    return Answer(body=ask.context.health(ask.caller.organization, ask.registry))
+    if not ask.query.kept:
+        return Answer(body=health(organization, ask.registry))
+    found = kept(ask, lambda: health(organization, registry), "status", organization)
+    return Answer(body={**found.answer, "made": timestamp(found.made_ns)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from typing import Any, Final, Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from gateway.audit import search
 from gateway.control import shapes, usage_reports
-from gateway.control.operation import Answer, Ask, Operation, Query
+from gateway.control.operation import Answer, Ask, Operation, Query, kept
 from gateway.control.usage_reports import UsageAsked, UsageLine
 from gateway.errors import ConflictError
 from gateway.registry import pages, queries
@@ -49,6 +50,12 @@ _USAGE = shapes.closed(
 )
 
 
+_USAGE["properties"] |= {
+    "rows": {"type": "integer", "description": "With `top`: how many there are in all."},
+    "made": shapes.TIME | {"description": "When kept sums were made."},
+}
+
+
 class UsageQuery(Query):
     """What to add up."""
 
@@ -67,6 +74,8 @@ class UsageQuery(Query):
     provider: str | None = Field(None, description="Only of calls to upstreams of this provider.")
     model: str | None = Field(None, description="Only of calls of this model.")
     response_model: str | None = Field(None, description="Only of answers of this model.")
+    top: int | None = Field(None, ge=1, le=MOST_ROWS, description="Only so many rows, those that cost most first.")
+    kept: bool = Field(False, description="Where it takes long, the last sums will do while newer ones are made.")
 
 
 _TRAFFIC = shapes.closed(
@@ -168,21 +177,30 @@ def usage(ask: Ask[None, UsageQuery]) -> Answer:
     if ask.organization is not None:
         only["organization"] = ask.organization
     asked = UsageAsked(by=by, only=only, since=given.since, until=given.until, at=given.at, zone=given.zone)
-    data = ask.context.data
-    with ask.context.log() as log:
-        found = usage_reports.report(log, data, asked, time.time_ns(), ask.context.progress)
-    if len(found.lines) > MOST_ROWS and not ask.caller.is_here:
-        hint = "ask for a shorter time, for larger units, or of one agent or team"
-        raise ConflictError("too_many_rows", f"the answer has more than {MOST_ROWS} rows", hint=hint)
-    return Answer(
-        body={
+    context, top = ask.context, given.top
+
+    def make() -> dict[str, Any]:
+        with context.log() as log:
+            found = usage_reports.report(log, context.data, asked, time.time_ns(), context.progress)
+        lines = found.lines
+        if top is not None:
+            lines = heapq.nlargest(top, lines, key=lambda each: (each.counts.cost_nanousd, each.counts.requests))
+        elif len(lines) > MOST_ROWS and not ask.caller.is_here:
+            hint = "ask for a shorter time, for larger units, or of one agent or team; or for the `top` rows"
+            raise ConflictError("too_many_rows", f"the answer has more than {MOST_ROWS} rows", hint=hint)
+        return {
             "by": by,
-            "items": [_shown(each) for each in found.lines],
+            "items": [_shown(each) for each in lines],
             "from": timestamp(found.since_ns),
             "to": timestamp(found.until_ns),
             "zones": found.zones,
+            **({} if top is None else {"rows": len(found.lines)}),
         }
-    )
+
+    if not given.kept:
+        return Answer(body=make())
+    told = kept(ask, make, "usage", repr(asked), top)
+    return Answer(body={**told.answer, "made": timestamp(told.made_ns)})
 
 
 def _shown(line: UsageLine) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from gateway.control.dashboard.tables import Column, Table, options
 
 _BY: Final = ("agent", "model", "agent,model", "team", "upstream", "provider", "day")
 _DAYS: Final = ("1", "7", "30", "90")
+_SHOWN: Final = 500
+_FILE: Final = 10_000
+"""Rows, those that cost most."""
 
 
 def _key(number: int) -> Callable[[Mapping[str, Any]], Any]:
@@ -26,8 +29,10 @@ async def report(view: View) -> Found:
     days = view.query.get("days") if view.query.get("days") in _DAYS else "30"
     since = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=int(str(days)) - 1)
     start = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    whole = view.query.get("format") == "csv"
     found, plots = await asyncio.gather(
-        view.get("usage", by=by, since=start), traffic.plots_of(view, "day", min(30, int(str(days)) + 1))
+        view.get("usage", by=by, since=start, kept=True, top=_FILE if whole else _SHOWN),
+        traffic.plots_of(view, "day", min(30, int(str(days)) + 1)),
     )
     names = str(by).split(",")
     columns = [
@@ -37,10 +42,9 @@ async def report(view: View) -> Found:
         Column("Output", lambda each: each["counts"]["output"], "number", narrow=False),
         Column("Cost", lambda each: each["counts"]["cost_nanousd"] // 1000, "money"),
     ]
-    rows = sorted(found["items"], key=lambda each: -each["counts"]["cost_nanousd"])
     table = Table.of(
         view,
-        rows if view.query.get("format") == "csv" else rows[:500],
+        found["items"],
         columns,
         name="usage",
         command=[
@@ -50,7 +54,10 @@ async def report(view: View) -> Found:
         of_organization=False,
         empty="Nothing was used in this time. Calls are added up when they have ended.",
     )
-    notes = [("warn", f"The {len(rows)} rows are cut at 500: the file has all.")] if len(rows) > 500 else []
+    many = f"{found['rows']:,}"
+    notes = [("plain", f"Added up at {found['made'][:19].replace('T', ' ')} UTC.")]
+    if found["rows"] > len(found["items"]):
+        notes.append(("warn", f"These are the {len(found['items'])} that cost most of {many}; the file has {_FILE:,}."))
     filters = [
         Field(name="by", title="By", value=str(by), choices=_BY),
         Field(name="days", title="Days", value=str(days), choices=_DAYS),
