@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gateway.approvals.calls import RawCall, committed, committed_pattern
+from gateway.approvals.calls import RawCall, committed, committed_pattern, committed_person
 from gateway.audit import grants
 from gateway.audit.approval_check import MAX_SECONDS
 from gateway.audit.draft import draft
@@ -52,8 +52,8 @@ SELECT count(*), count(*) FILTER (WHERE agent_id = ?) FROM approval_request INDE
 _INSERT: Final = """
 INSERT INTO approval_request (id, organization_id, agent_id, key_id, digest, salt, commitment, state,
                               requirements, call, sealed, decision_id, created_ns, expires_ns, escalates_ns, reason,
-                              pattern, pattern_commitment, uses, used, for_pattern)
-VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, '', ?, ?, 1, 0, false)
+                              pattern, pattern_commitment, person_commitment, uses, used, for_pattern)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, 1, 0, false)
 """
 _OUTBOX: Final = """
 INSERT INTO outbox (event_id, organization, kind, entry, epoch, created_ns)
@@ -213,7 +213,7 @@ class Askings:
                 *(identifier, organization_id, call.agent_id, asking.key_id, asking.digest, salt, promise),
                 *(_text(demanded), _text(about), sealed, asking.decision_id, now_ns, expires_ns),
                 min(escalation_times(demanded, now_ns).values(), default=None),
-                *(asking.pattern, alike),
+                *(asking.pattern, alike, committed_person(salt, call.person)),
             ),
         )
         db.execute(_OUTBOX, (identifier, call.organization, _text(entry), now_ns))

@@ -134,6 +134,11 @@ def committed_pattern(salt: bytes, digest: bytes | None) -> str:
     return "" if digest is None else commitment(salt, "approval_pattern", digest)
 
 
+def committed_person(salt: bytes, person: Sequence[str] | None) -> str:
+    """The same of a person, by issuer and subject: so it can be told whether a reviewer is that person."""
+    return "" if person is None else commitment(salt, "approval_person", orjson.dumps(list(person)))
+
+
 def _body_digest(body: Body) -> str:
     digest = hashlib.sha256()
     pieces: Iterable[bytes] = (body,) if isinstance(body, bytes) else body.windows()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlmodel import Session, col, select
 
 from gateway.approvals import escalation
+from gateway.approvals.calls import committed_person
 from gateway.errors import ForbiddenError
 from gateway.identity import operator_roles
 from gateway.registry.models import (
@@ -67,7 +68,9 @@ def counts(
 
 
 def _is_responsible(session: Session, row: ApprovalRequest, reviewer: Reviewer) -> bool:
-    """True if the person owns the agent, or did when it asked, has registered it, or has made the key that it used."""
+    """True if the agent acts for the person, or the person owns the agent, or did when it asked, has registered it, or
+    has made the key that it used.
+    """
     agent, key = session.get(Agent, row.agent_id), session.get(ApiKey, row.key_id)
     first = session.get(AgentVersion, (row.agent_id, 1))
     asked = session.get(AgentVersion, (row.agent_id, row.call.get("agent_version", 1)))
@@ -76,6 +79,8 @@ def _is_responsible(session: Session, row: ApprovalRequest, reviewer: Reviewer) 
     owners = {agent.owner, *([] if asked is None else [asked.owner])}
     actors = {first.actor, *([] if key is None or key.actor is None else [key.actor])}
     mine = person(session, reviewer.actor)
+    if row.person_commitment and row.person_commitment == committed_person(row.salt, mine):
+        return True
     people = [person(session, f"operator:{each.id}") for each in _named(session, owners)]
     return reviewer.name in owners or mine in [*people, *(person(session, each) for each in actors)]
 

@@ -775,6 +775,8 @@ class ApprovalRequest(SQLModel, table=True):
     uses: int = Field(default=1, sa_type=BigInteger)
     used: int = Field(default=0, sa_type=BigInteger)
     for_pattern: bool = False
+    # To the person for whom the agent acts, with this row's salt; empty if there is none.
+    person_commitment: str = ""
 
 
 class ApprovalReview(SQLModel, table=True):

@@ -66,8 +66,10 @@ class Desk:
         }
         return RawCall(**found | members)
 
-    def ask(self, body: bytes = b"{}", *requirements: Requirement, now_ns: int | None = None) -> AskedRequest:
-        call, demanded = self.call(body), requirements or (BIG,)
+    def ask(
+        self, body: bytes = b"{}", *requirements: Requirement, now_ns: int | None = None, **members: Any
+    ) -> AskedRequest:
+        call, demanded = self.call(body, **members), requirements or (BIG,)
         asking = Asking(
             call=call,
             digest=call.digest(demanded),
@@ -314,6 +316,22 @@ def test_four_eyes_are_not_those_of_whoever_made_the_call_possible(desk: Desk) -
     update_agent(desk.home.registry, actor=dana.actor, organization=ORG, agent="bot", update=AgentUpdate(owner="x"))
     for each in (dana, kim, local):
         refused("not_an_approver", lambda each=each: reviews.approve(desk.home.registry, each, ORG, asked.id))  # type: ignore[misc]
+    assert reviews.approve(desk.home.registry, olga, ORG, asked.id).state == "approved"
+
+
+def test_four_eyes_are_not_those_of_the_person_for_whom_the_agent_acts(desk: Desk) -> None:
+    kim, olga = desk.person("kim"), desk.person("olga")
+    login = "https://login.example"
+    with desk.home.registry.write() as session:
+        for each, subject in ((kim, "7"), (olga, "8")):
+            row = session.get(Operator, each.id)
+            assert row is not None
+            row.issuer, row.subject = login, subject
+    free = desk.ask(b"1", Requirement("big"), person=(login, "7"))
+    assert reviews.approve(desk.home.registry, kim, ORG, free.id).state == "approved"
+    asked = desk.ask(b"2", Requirement("big", four_eyes=True), person=(login, "7"))
+    for act in (reviews.approve, reviews.deny):
+        refused("not_an_approver", lambda act=act: act(desk.home.registry, kim, ORG, asked.id))  # type: ignore[misc]
     assert reviews.approve(desk.home.registry, olga, ORG, asked.id).state == "approved"
 
 
