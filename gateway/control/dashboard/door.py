@@ -15,6 +15,7 @@ import orjson
 
 from gateway.control.callers import Caller, may
 from gateway.control.operations import PREFIX
+from gateway.control.problems import Problem
 
 ROOT: Final = "/dashboard"
 
@@ -84,6 +85,15 @@ class View:
     async def read(self, *path: str, **query: Any) -> OperationReply:
         """The answer with the tag of its version."""
         return await self._ask("GET", path, query)
+
+    async def get_kept(self, ask: Callable[..., Awaitable[Any]], *path: str, **query: Any) -> Any:
+        """What was last made of an answer that may take long; None while it is made for the first time."""
+        try:
+            return await ask(*path, kept=True, **query)
+        except Problem as problem:
+            if problem.code != "overloaded":
+                raise
+            return None
 
     async def send(self, method: str, *path: str, body: Any = None, match: str = "", **query: Any) -> Any:
         """A change, under the key of its form: one that was sent twice is made once."""

@@ -31,7 +31,7 @@ async def report(view: View) -> Found:
     start = since.strftime("%Y-%m-%dT%H:%M:%SZ")
     whole = view.query.get("format") == "csv"
     found, plots = await asyncio.gather(
-        view.get("usage", by=by, since=start, kept=True, top=_FILE if whole else _SHOWN),
+        view.get_kept(view.get, "usage", by=by, since=start, top=_FILE if whole else _SHOWN),
         traffic.plots_of(view, "day", min(30, int(str(days)) + 1)),
     )
     names = str(by).split(",")
@@ -44,7 +44,7 @@ async def report(view: View) -> Found:
     ]
     table = Table.of(
         view,
-        found["items"],
+        found["items"] if found else [],
         columns,
         name="usage",
         command=[
@@ -54,15 +54,23 @@ async def report(view: View) -> Found:
         of_organization=False,
         empty="Nothing was used in this time. Calls are added up when they have ended.",
     )
-    many = f"{found['rows']:,}"
-    notes = [("plain", f"Added up at {found['made'][:19].replace('T', ' ')} UTC.")]
-    if found["rows"] > len(found["items"]):
-        notes.append(("warn", f"These are the {len(found['items'])} that cost most of {many}; the file has {_FILE:,}."))
+    notes = _notes(found)
     filters = [
         Field(name="by", title="By", value=str(by), choices=_BY),
         Field(name="days", title="Days", value=str(days), choices=_DAYS),
     ]
     return listing.page(view, "Usage", "usage", [("", table)], filters=filters, plots=plots, notes=notes)
+
+
+def _notes(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """How far the sums are."""
+    if found is None:
+        return [("warn", "The sums are being made: load the page again in a moment.")]
+    notes = [("plain", f"Added up at {found['made'][:19].replace('T', ' ')} UTC.")]
+    shown, many = len(found["items"]), found["rows"]
+    if many > shown:
+        notes.append(("warn", f"These are the {shown} of {many:,} rows that cost most; the file has {_FILE:,}."))
+    return notes
 
 
 PAGES = [

@@ -21,6 +21,7 @@ from typer.main import get_command
 from gateway.approvals.asking import Asking, Askings
 from gateway.approvals.calls import RawCall
 from gateway.cli import build
+from gateway.control import kept_answers
 from gateway.control.dashboard import pages
 from gateway.control.dashboard.shown import ShownPage
 from gateway.policy.approvals import Requirement
@@ -516,3 +517,14 @@ def test_a_reviewer_sees_the_whole_call_which_is_kept_nowhere_else(served: Serve
         assert b"password-" not in path.read_bytes()
     with home.registry.read() as session:
         assert session.exec(select(RepeatableRequest)).all() == []
+
+
+def test_pages_say_that_an_answer_is_being_made(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a very large gateway, where the first visitor does not wait until it is made."""
+    person = served.person("olga")
+    monkeypatch.setattr(kept_answers.KeptAnswers, "get", lambda *_given: None)
+    assert "being looked at: load the page again" in person.page("/dashboard/o/default")
+    assert "are being made: load the page again" in person.page("/dashboard/o/default/usage")
+    monkeypatch.undo()
+    assert "As of" in person.page("/dashboard/o/default")
+    assert "Added up at" in person.page("/dashboard/o/default/usage")
