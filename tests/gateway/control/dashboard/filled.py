@@ -19,6 +19,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from sqlalchemy import insert
+from sqlmodel import select
 
 from gateway.audit import entry as entries
 from gateway.audit import merkle, signer, storage, tiles
@@ -204,7 +205,7 @@ def _beside(home: Home, agents: Sequence[Agent]) -> None:
         operators.add_operator(home.registry, **by, name=f"person-{number}", role="viewer")
     waiting = [asked(home, each.id) for each in agents[:20]]
     with home.registry.write() as session:
-        (row,) = session.query(ApprovalRequest).where(ApprovalRequest.id == waiting[0])
+        row = session.exec(select(ApprovalRequest).where(ApprovalRequest.id == waiting[0])).one()
         like = row.model_dump()
         old = [
             {

@@ -16,6 +16,7 @@ from typing import Any, Final
 from unittest.mock import patch
 from urllib.parse import urlencode
 
+from sqlmodel import select
 from starlette.types import Message
 
 from gateway.audit import search
@@ -184,7 +185,7 @@ def visits(data: DataDirectory, registry: Registry, cursors: Cursors) -> Iterato
     """A name and an address for each visit: every page, lists from their middle, with each filter, and as files."""
     names = {
         "organization": ORG,
-        "verb": "suspend",
+        "verb": "revoke",
         "team": "team-1",
         "upstream": "openai",
         "operator": operators.operators(registry, ORG)[0].id,
@@ -194,7 +195,7 @@ def visits(data: DataDirectory, registry: Registry, cursors: Cursors) -> Iterato
     names |= {"agent": some.name, "key": lists.keys_of(registry, ORG, [some.id])[some.id][0]}
     names |= {"limit": usage_limits.limits(registry, ORG)[-1].id}
     with registry.read() as session:
-        names["approval"] = session.query(ApprovalRequest).filter(ApprovalRequest.state == "waiting").first().id
+        names["approval"] = session.exec(select(ApprovalRequest.id).where(ApprovalRequest.state == "waiting")).first()
         everybody = session.connection().exec_driver_sql("SELECT id, name FROM agent ORDER BY id").all()
         bound = session.connection().exec_driver_sql("SELECT id FROM binding ORDER BY id").all()
         held = session.connection().exec_driver_sql("SELECT id FROM usage_limit ORDER BY id").all()
@@ -293,5 +294,5 @@ def visits(data: DataDirectory, registry: Registry, cursors: Cursors) -> Iterato
     # The rest are forms and things of which this gateway has at most a few.
     for each in pages.PAGES:
         known = all(name in names for name in re.findall(r"{(\w+)}", each.path))
-        if not each.changes and not each.everywhere and each.path not in seen and known:
+        if not each.changes and not each.everywhere and each.path not in (*seen, "do/{verb}") and known:
             yield visit(each.path)
