@@ -70,7 +70,7 @@ SELECT a.id, a.revision, b.name, b.digest, b.revision, b.entrypoint
 
 _PINNED = """
 SELECT DISTINCT b.name, b.digest, b.revision, b.entrypoint
-  FROM binding g JOIN bundle b ON b.name = g.bundle AND b.revision = g.pinned
+  FROM binding g INDEXED BY binding_pinned JOIN bundle b ON b.name = g.bundle AND b.revision = g.pinned
  WHERE g.removed_ns IS NULL AND g.pinned IS NOT NULL
 """
 

@@ -192,13 +192,15 @@ class Dashboard:
     async def _entered(self, way: entrance.Way, scope: Scope, receive: Receive, place: BrowserOrigin) -> _Response:
         """A visit without a session. The ways in are few at a time, and their requests small."""
         address = address_of(scope["client"][0] if scope.get("client") else "")
+        # Read before a place is taken: else clients that send slowly kept all others out, who may share their proxy.
+        form = await _form(scope, receive) if scope["method"] == "POST" else {}
         with held(self._visits, address):
             visit = entrance.PageVisit(
                 place=place,
                 scope=scope,
                 address=address.id,
                 query=requests.parameters(scope["query_string"]),
-                form=await _form(scope, receive) if scope["method"] == "POST" else {},
+                form=form,
             )
             found = await way(self._entrance, visit)
         if found.session is not None and (before := self._cookies.session(scope, place)) is not None:

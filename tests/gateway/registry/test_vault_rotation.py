@@ -156,6 +156,7 @@ def test_everything_that_is_sealed_is_known_to_a_rotation() -> None:
         ("api_key", "digest"),
         ("api_key", "public_key"),
         ("approval_request", "digest"),
+        ("approval_request", "pattern"),
         ("approval_request", "salt"),
         ("legacy_key", "digest"),
         ("operator_token", "digest"),

@@ -194,7 +194,7 @@ _FORM: Final = Form(
     reads="audit/verification",
     says=[
         "All entries of all logs are read and checked, in a process of its own with low priority. Nothing is changed.",
-        "One runs at a time; it takes about a minute for a million entries on a small machine.",
+        "One runs at a time, beside everything else.",
     ],
     command=["audit", "verify"],
 )

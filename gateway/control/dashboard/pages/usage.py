@@ -12,6 +12,7 @@ from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Field
 from gateway.control.dashboard.shown import Found, ShownPage
 from gateway.control.dashboard.tables import Column, Table, options
+from gateway.control.problems import Problem
 
 _BY: Final = ("agent", "model", "agent,model", "team", "upstream", "provider", "day")
 _DAYS: Final = ("1", "7", "30", "90")
@@ -34,6 +35,8 @@ async def report(view: View) -> Found:
         view.get_kept(view.get, "usage", by=by, since=start, top=_FILE if whole else _SHOWN),
         traffic.plots_of(view, "day", min(30, int(str(days)) + 1)),
     )
+    if whole and found is None:
+        raise Problem(503, "not_ready", "the sums are being made", hint="ask for the file again in a moment")
     names = str(by).split(",")
     columns = [
         *(Column(name.capitalize(), _key(number)) for number, name in enumerate(names)),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
+import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from urllib.parse import urlencode
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 from gateway.audit import search
 from gateway.audit import storage as audit_storage
 from gateway.control.dashboard import sessions
-from gateway.control.dashboard.app import HEADERS, own_path
+from gateway.control.dashboard.app import HEADERS, MAX_VISITS, own_path
 from gateway.control.dashboard.sessions import BrowserOrigin, Cookies
 from gateway.control.problems import Problem
 from gateway.registry import publication
@@ -344,3 +345,16 @@ def test_a_link_leads_to_the_page_that_was_asked_for_and_to_no_other_site(served
         401,
         True,
     )
+
+
+def test_forms_that_are_sent_slowly_keep_nobody_out(served: Served) -> None:
+    address = httpx.URL(served.url)
+    head = (
+        f"POST /dashboard/enter HTTP/1.1\r\nhost: {address.netloc.decode()}\r\norigin: {served.url}\r\n"
+        "content-type: application/x-www-form-urlencoded\r\ncontent-length: 9\r\n\r\nlink="
+    )
+    with ExitStack() as open_:
+        for _ in range(MAX_VISITS + 20):
+            slow = open_.enter_context(socket.create_connection((address.host, address.port or 0)))
+            slow.sendall(head.encode())
+        assert served.stranger().get("/dashboard/login").status_code == 200
