@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +97,13 @@ class Served:
 @pytest.fixture
 def served(home: Home) -> Iterator[Served]:
     storage.create(home.data)
+    with serving(home) as found:
+        yield found
+
+
+@contextmanager
+def serving(home: Home) -> Iterator[Served]:
+    """The control listener of a gateway that exists."""
     settings = load_settings({"data": home.data.path}, {})
     health, followed = functools.partial(status_answer.answer, settings), functools.partial(is_followed, settings)
     api = ControlApi.open(elsewhere, home.data, "1.2.3", health=health, followed=followed)

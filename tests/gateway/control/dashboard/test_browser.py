@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +15,16 @@ import pytest
 from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
 from gateway.control.dashboard import pages
+from gateway.control.sealing import Cursors
 from gateway.identifiers import new_id
+from gateway.identity.credentials import Peppers
 from gateway.policy.approvals import Requirement
+from gateway.registry.database import Registry
+from gateway.secrets.vault import Vault
 from tests.gateway.approvals.asked import asked
-from tests.gateway.control.dashboard.conftest import Served
+from tests.gateway.conftest import Home
+from tests.gateway.control.dashboard import filled, visits
+from tests.gateway.control.dashboard.conftest import Served, serving
 from tests.gateway.control.dashboard.test_pages import Things, both, shown
 
 __all__ = ["both"]
@@ -51,6 +59,13 @@ class Browser:
 
 @pytest.fixture
 def browser(served: Served) -> Iterator[Browser]:
+    with entered(served) as found:
+        yield found
+
+
+@contextmanager
+def entered(served: Served) -> Iterator[Browser]:
+    """A browser in which an owner of the whole gateway is logged in."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -145,6 +160,23 @@ def test_pages_fit_a_narrow_screen_and_work_without_the_script(
 
 
 @pytest.mark.slow
+def test_every_page_of_a_gateway_with_200_agents_and_100_000_entries(tmp_path: Path) -> None:
+    """What `test_large.py` holds to little time is also without an error or a violation of AA where there is much."""
+    data = filled.create(tmp_path / "gateway", 200, 100_000)
+    with closing(Registry.open(data)) as registry:
+        home = Home(data, registry, Peppers.load(data.keys), Vault.load(data.keys))
+        found = [(name, address) for name, address in visits.visits(data, registry, Cursors(home.peppers.current))]
+        with serving(home) as served, entered(served) as browser:
+            for name, address in found:
+                if "file" in name:
+                    continue  # a browser saves it
+                browser.open(address)
+                assert violations(browser) == [], name
+                assert browser.complaints == [], name
+    assert len(found) > 70
+
+
+@pytest.mark.slow
 def test_live_decisions_come_as_they_are_made(served: Served, both: dict[str, Things], browser: Browser) -> None:
     browser.open("/dashboard/o/default/decisions/live")
     browser.page.wait_for_selector("[data-live-state]:text-is('live')", timeout=30_000)
@@ -170,3 +202,14 @@ def test_live_decisions_come_as_they_are_made(served: Served, both: dict[str, Th
     assert rows.first.inner_text().split()[1:4] == ["bob", "denied", "policy_denied"]
     assert browser.page.locator("img").count() == 0
     assert browser.complaints == []
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_documentation_are_of_pages(tmp_path: Path) -> None:
+    from tests.gateway.control.dashboard import pictures
+
+    made = {path.name: path.stat().st_size for path in pictures.make(tmp_path)}
+    assert min(made.values()) > 20_000  # an empty page has less
+    assert made.keys() == {path.name for path in pictures.FOLDER.glob("dashboard-*.png")}
+    page = (pictures.FOLDER.parent / "how-to" / "operate" / "dashboard.md").read_text("utf-8")
+    assert [name for name in made if name not in page] == []
