@@ -168,8 +168,8 @@ def test_every_page_of_a_gateway_with_200_agents_and_100_000_entries(tmp_path: P
         found = [(name, address) for name, address in visits.visits(data, registry, Cursors(home.peppers.current))]
         with serving(home) as served, entered(served) as browser:
             for name, address in found:
-                if "file" in name:
-                    continue  # a browser saves it
+                if ("(" in name and "middle" not in name) or name.endswith("proof"):
+                    continue  # a page that was looked at with another filter, or a file
                 browser.open(address)
                 assert violations(browser) == [], name
                 assert browser.complaints == [], name
