@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 from sqlmodel import Session, col, select
 
 from gateway.audit import grants
@@ -29,6 +30,11 @@ STATES: Final = ("queued", "sent", "accepted", "failed")
 _ACTOR: Final = "gateway"
 _AT_ONCE: Final = 400  # requests that are looked for by one statement
 _OUTBOX: Final = table(Outbox)
+_NOTICED: Final = """
+SELECT json_extract(asked.value, '$[0]'), entry.event_id FROM json_each(?) AS asked CROSS JOIN entry
+ WHERE entry.event_id > json_extract(asked.value, '$[0]') AND entry.event_id < json_extract(asked.value, '$[1]')
+"""
+"""The entries of notices, by the bounds of the ids of each request's: one statement, since thousands may wait."""
 _REQUEST: Final = table(ApprovalRequest)
 # Without the call itself, which is large.
 _ABOUT: Final = select(_REQUEST.c.id, _REQUEST.c.call, _REQUEST.c.escalated)
@@ -149,12 +155,10 @@ def _accepted(session: Session, log: LogIndex, requests: Sequence[str]) -> dict[
     for identifier in session.exec(noticed):
         if (request := prefixes.get(grants.notices_of(identifier[4:40]))) is not None:
             found.setdefault(request, set()).add(identifier)
-    for prefix, request in prefixes.items():
-        rows = log.execute(
-            "SELECT event_id FROM entry WHERE event_id > ? AND event_id < ?", (prefix, prefix[:-1] + ".")
-        )
-        if ids := {identifier for (identifier,) in rows.fetchall()}:
-            found.setdefault(request, set()).update(ids)
+    bounds = [[prefix, prefix[:-1] + "."] for prefix in prefixes]
+    rows = log.execute(_NOTICED, (orjson.dumps(bounds).decode(),))
+    for prefix, identifier in rows.fetchall():
+        found.setdefault(prefixes[prefix], set()).add(identifier)
     return found
 
 
