@@ -62,6 +62,11 @@ VALUES (?, ?, 'change', ?, (SELECT value FROM epoch), ?)
 _JOIN: Final = "UPDATE approval_request SET left_ns = 0 WHERE id = ? AND state = 'waiting'"
 _LEAVE: Final = "UPDATE approval_request SET left_ns = ? WHERE id = ? AND state = 'waiting' AND left_ns IS NULL"
 _COUNT_USE: Final = "UPDATE approval_request SET used = max(used, ?) WHERE id = ? AND state = 'approved'"
+_SETTLED: Final = """
+SELECT asked.value, coalesce(request.state, '')
+  FROM json_each(?) AS asked LEFT JOIN approval_request AS request ON request.id = asked.value
+ WHERE request.state IS NOT 'waiting'
+"""
 _USED: Final = """
 UPDATE approval_request SET state = 'used', settled_ns = ?, settled_by = ?, digest = NULL, pattern = NULL, sealed = NULL
  WHERE id = ? AND state = 'approved' AND used >= uses
@@ -169,11 +174,10 @@ class Askings:
             db.execute(_COUNT_USE, (number, request))
             db.execute(_USED, (now_ns, decision, request))
 
-    def states(self, requests: Collection[str]) -> dict[str, str]:
-        """The states of these requests."""
-        marks = ", ".join("?" * len(requests))
+    def settled(self, requests: Collection[str]) -> dict[str, str]:
+        """The states of those of these requests that wait no more; that of one which is gone is empty."""
         with self._opened() as db:
-            return dict(db.execute(f"SELECT id, state FROM approval_request WHERE id IN ({marks})", [*requests]))  # noqa: S608
+            return dict(db.execute(_SETTLED, (orjson.dumps([*requests]).decode(),)))
 
     def _add(self, db: sqlite3.Connection, asking: Asking, organization_id: str, now_ns: int) -> AskedRequest:
         call, identifier = asking.call, new_id("apr")

@@ -218,14 +218,13 @@ class Approvals:
             while self._waiting:
                 await asyncio.sleep(POLL_SECONDS)
                 try:
-                    states = await asyncio.to_thread(self._askings.states, list(self._waiting))
+                    settled = await asyncio.to_thread(self._askings.settled, list(self._waiting))
                 except Denied as error:
                     logger.warning("requests for approval cannot be looked at: %s", error.detail)
                     continue
-                for request, held in self._waiting.items():
-                    if (state := states.get(request, "")) != "waiting":
-                        for each in held:
-                            _set(each, state)
+                for request, state in settled.items():
+                    for each in self._waiting.get(request, ()):
+                        _set(each, state)
         finally:
             self._looking = None
 
