@@ -139,19 +139,19 @@ class Askings:
     def ask(self, asking: Asking, now_ns: int) -> AskedRequest:
         """The request of this call: the one that stands, or a new one. Raises `Denied` if too many wait."""
         agent = asking.call.agent_id
+        with self._opened() as db:
+            # Whoever asks again, or has asked for too much, must not make others wait for the registry.
+            found = _one(db, agent, asking.digest, asking.pattern, now_ns)
+            if found is not None and found.stands(now_ns):
+                return found
+            if found is None:
+                _check_room(db, asking.call)
         with self._writing() as db:
             db.execute(_DETACH, (agent, asking.digest, now_ns))
             found = _one(db, agent, asking.digest, asking.pattern, now_ns)
             if found is not None:
                 return found
-            (organization_id,) = db.execute(
-                "SELECT id FROM organization WHERE name = ?", (asking.call.organization,)
-            ).fetchone()
-            of_all, of_agent = db.execute(_COUNT, (agent, organization_id)).fetchone()
-            if of_agent >= MAX_OF_AGENT or of_all >= MAX_OF_ORGANIZATION:
-                whose = "this agent" if of_agent >= MAX_OF_AGENT else "this organization"
-                raise Denied(grants.REASON, reasons=[f"too many calls of {whose} wait for an approval already"])
-            return self._add(db, asking, str(organization_id), now_ns)
+            return self._add(db, asking, _check_room(db, asking.call), now_ns)
 
     def join(self, request: AskedRequest) -> bool:
         """Another client waits for this request, so it stays if the first one leaves. False if it waits no more."""
@@ -246,6 +246,16 @@ class Askings:
                 db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
+
+
+def _check_room(db: sqlite3.Connection, call: RawCall) -> str:
+    """The id of the call's organization, where another call may wait."""
+    (organization_id,) = db.execute("SELECT id FROM organization WHERE name = ?", (call.organization,)).fetchone()
+    of_all, of_agent = db.execute(_COUNT, (call.agent_id, organization_id)).fetchone()
+    if of_agent >= MAX_OF_AGENT or of_all >= MAX_OF_ORGANIZATION:
+        whose = "this agent" if of_agent >= MAX_OF_AGENT else "this organization"
+        raise Denied(grants.REASON, reasons=[f"too many calls of {whose} wait for an approval already"])
+    return str(organization_id)
 
 
 def _one(

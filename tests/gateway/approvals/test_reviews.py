@@ -386,7 +386,11 @@ def test_an_agent_fills_its_own_share_alone(desk: Desk) -> None:
     with pytest.raises(Denied) as caught:
         desk.ask(b"more")
     assert caught.value.code == "approval_required"
-    assert desk.ask(b"0").state == "waiting"  # the same call joins all the same
+    with closing(sqlite3.connect(desk.home.data.registry_db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # neither waits for whoever changes the registry
+        with pytest.raises(Denied, match="approval_required"):
+            desk.ask(b"even more")
+        assert desk.ask(b"0").state == "waiting"  # the same call joins all the same
     desk.agent = desk.home.agent("other")
     desk.ask(b"more")
 
