@@ -105,6 +105,7 @@ def test_a_foreign_id_is_answered_like_one_that_nothing_has(
 ) -> None:
     me, other = tenants
     theirs = made(control, other) | {"provider": _provider(control), "name": "theirs.example", "pepper": "90210"}
+    theirs |= {"commit": "c0ffee0", "bundle": "theirs", "file": "theirs%2fauthz.rego"}
     nobodys = missing(theirs)
     document = document_of(control.api)
     differing, compared = [], 0

@@ -50,7 +50,7 @@ DECISIONS = {
 }
 
 
-VERBS = {"keys": ("revoke", "rotate"), "approvals": ("deny", "approve", "revoke")}
+VERBS = {"keys": ("revoke", "rotate"), "operators": ("revoke",), "approvals": ("deny", "approve", "revoke")}
 """The forms that share a path, by its beginning."""
 
 
