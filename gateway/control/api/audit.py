@@ -23,7 +23,7 @@ from gateway.control.tenants import DEFAULT
 from gateway.errors import GatewayError
 from gateway.registry.documents import timestamp
 
-_MOST = 50_000
+_MOST = 30_000
 """Entries that one request looks at."""
 
 _TEXT = {"type": "string"}

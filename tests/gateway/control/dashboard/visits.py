@@ -7,7 +7,6 @@ import functools
 import re
 import resource
 import sqlite3
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -48,7 +47,7 @@ PENDING: Final = (b"being looked at: load", b"are being made: load")
 
 @dataclass(frozen=True)
 class Cost:
-    """A visit that was repeated: the milliseconds of the first time and the median of the others, and the statements
+    """A visit that was repeated: the milliseconds of the first time and the least of the others, and the statements
     of one.
     """
 
@@ -148,7 +147,7 @@ async def cost(visitor: Visitor, counter: Counter, page: str, address: str, time
     counter.statements, counter.on = [], True
     await visitor.get(address)
     counter.on = False
-    return Cost(page, status, took[0], statistics.median(took[1:]), len(counter.statements), len(body))
+    return Cost(page, status, took[0], min(took[1:]), len(counter.statements), len(body))
 
 
 @contextmanager
