@@ -46,6 +46,7 @@ ROOMS: tuple[str, ...] = (
     "client",
     "audit",
     "usage",
+    "mcp",
     "registry",
     "runtime",
     "webhooks",
