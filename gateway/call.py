@@ -39,6 +39,31 @@ class Reference:
 
 
 @frozen()
+class CalledTool:
+    """A tool of an MCP server that a call names. `untrusted` is what the server says of it, `digest` is over that.
+
+    `state` is that of its pin (`mcp/pins.py`), and `approved` says that the gateway lets it be called. `arguments` are
+    content; None if nobody knows them, as when a list of tools is judged.
+    """
+
+    server: str
+    name: str
+    digest: str
+    state: str
+    approved: bool
+    untrusted: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] | None = None
+
+
+@frozen()
+class NamedPrompt:
+    """A prompt of an MCP server that a call names. `arguments` are content."""
+
+    name: str
+    arguments: Mapping[str, Any] | None = None
+
+
+@frozen()
 class Call:
     """One request in the words of its provider. Immutable: an obligation makes a new one from the changed body.
 
@@ -86,6 +111,14 @@ class Call:
     # The tier in which the provider shall serve it, as prices name it, such as `fast`; empty for the usual way, None
     # for any.
     service_tier: str | None = ""
+    # Of a call to an MCP server: the tool, the prompt or the URI of the resource that it names, in its parts.
+    tool: CalledTool | None = None
+    prompt: NamedPrompt | None = None
+    uri: Mapping[str, str] | None = None
+    # How such a call is asked: its method, the revision of the protocol, and what the client says of itself.
+    protocol: Mapping[str, Any] | None = None
+    # The id by which its client will know the answer, in protocols that have one; refusals repeat it.
+    message_id: str | int | None = None
 
 
 @frozen()

@@ -132,6 +132,7 @@ REASONS: dict[str, Reason] = {
         Reason("policy_unsupported", 403, False, "a policy asks for something that this gateway cannot enforce"),
         Reason("limit_unenforceable", 403, False, "a limit applies that cannot be held for this request"),
         Reason("foreign_reference", 403, False, "the request refers to something this agent did not create here"),
+        Reason("tool_unapproved", 403, False, "this tool of the MCP server is not approved"),
         Reason("approval_required", 403, False, "a person must approve this request first"),
         Reason("unknown_route", 404, False, "there is no such route"),
         Reason("wrong_method", 405, False, "the route does not take this method"),
@@ -242,7 +243,7 @@ class Denied(GatewayError):
     answer, such as the `Allow` of HTTP's 405. `retry` replaces what the reason says about waiting, and `facts` are for
     programs: they stand beside the message in the provider's shape. `decision` is the id of the recorded decision, once
     there is one, `counted` that of the entry in which a denial is only counted, and `refusal` that of the entry about a
-    credential: a developer sees the text of an exception and no headers.
+    credential: a developer sees the text of an exception and no headers. `message_id` is that of `Call`.
     """
 
     def __init__(
@@ -260,6 +261,7 @@ class Denied(GatewayError):
         self.retry = self.reason.retry if retry is None else retry
         self.facts = facts
         self.decision = self.counted = self.refusal = ""
+        self.message_id: str | int | None = None
         super().__init__(code, self.reason.message)
         self.detail = detail
         self.reasons = tuple(reasons)

@@ -46,6 +46,10 @@ CHECKS: Final[dict[str, Advice]] = {
         "the policies allow the call, but it names state at the provider that this agent did not create here",
         'if it may use such state, let every granting bundle say `references := "allowed"`',
     ),
+    "tool_unapproved": Advice(
+        "the policies allow the call, but the tool is new, or its server says something else of it than was approved",
+        "look at it, and approve it, or trust the server",
+    ),
     "approval_required": Advice("a policy requires that a person approves first", "ask for the approval"),
     "unknown_route": Advice(
         "the path was matched before any policy was asked, and no route has it",

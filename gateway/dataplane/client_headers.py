@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gateway.errors import Denied
 
@@ -37,7 +37,7 @@ def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes], agent_i
         if name not in allowed:
             raise Denied("bad_request", reasons=[f"the header `{name.decode()}` is not served: {REFUSED[name]}"])
     found = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
-    for name in allowed:
+    for name in _named(allowed, headers):
         if name in headers and headers[name].isascii():
             # The space around a value is not part of it (RFC 9110, section 5.5), and the HTTP parser leaves some.
             found[name.decode()] = headers[name].decode("ascii").strip(" \t")
@@ -48,6 +48,13 @@ def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes], agent_i
         if _STATE.fullmatch(headers.get(b"tracestate", b"")):
             found["tracestate"] = headers[b"tracestate"].decode()
     return found
+
+
+def _named(allowed: frozenset[bytes], headers: Iterable[bytes]) -> Iterable[bytes]:
+    """The names that may go upstream; one that ends in `*` stands for all that begin so."""
+    if not (begins := tuple(each[:-1] for each in allowed if each.endswith(b"*"))):
+        return allowed
+    return allowed | {each for each in headers if each.startswith(begins)}
 
 
 def bound_key(agent_id: str, key: bytes) -> str:

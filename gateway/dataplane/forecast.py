@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -16,7 +16,7 @@ from gateway.audit.errors import unavailable
 from gateway.audit.intents import Denial
 from gateway.audit.log_files import opened_log
 from gateway.audit.log_reader import UnreadableError
-from gateway.call import Call, Reference, Tool
+from gateway.call import Call, CalledTool, NamedPrompt, Reference, Tool
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.judgement import Judgement
 from gateway.policy.authorization import Authorization, refused
@@ -25,6 +25,8 @@ from gateway.settings import Settings
 from gateway.usage import bounds
 from gateway.usage.price_book import PriceBook
 from gateway.usage.standing import StandingBalances
+
+_P = TypeVar("_P", CalledTool, NamedPrompt)
 
 NO_TEXT: Final = "the input counts as if it had no text: give the request's body, and --route"
 
@@ -103,4 +105,12 @@ def call_of(document: Mapping[str, Any], simplest: Call) -> Call:
         betas=tuple(request["betas"]),
         references=tuple(Reference(each["kind"], each["id"]) for each in resource["references"]),
         modalities=tuple(request["modalities"]),
+        tool=_part(CalledTool, resource.get("tool")),
+        prompt=_part(NamedPrompt, resource.get("prompt")),
+        uri=resource.get("uri"),
+        protocol=request.get("protocol"),
     )
+
+
+def _part(made: type[_P], given: Mapping[str, Any] | None) -> _P | None:
+    return None if given is None else made(**given)

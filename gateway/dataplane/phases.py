@@ -113,6 +113,8 @@ class Observed:
     action: str = ""
     model: str | None = None
     requested: str = ""
+    # The id by which the client knows the answer, if its protocol has one.
+    message_id: str | int | None = None
     # The bundles that have judged it.
     panel: Panel | None = None
     # The decision is, or may be, recorded. The client must not be given its id before.
@@ -272,7 +274,7 @@ class Carried:
         """The state of a call that is let through."""
         admitted, call, found = judged.admitted, judged.reading.call, judged.authorization
         match = admitted.match
-        sent = Sent(match.endpoint, call.action, judged.reading.edits, call.stores)
+        sent = Sent(match.endpoint, call.action, judged.reading.edits, call.stores, call.message_id)
         guard = match.destination.provider.guard(sent)
         guarded = None
         if guard is not None:

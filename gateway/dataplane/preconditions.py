@@ -29,6 +29,9 @@ _LIST, _LISTED = re.compile(r"([a-z_]{1,64})(?:\[\]|%5[Bb]%5[Dd])"), re.compile(
 # If one of these came twice, two readers of the request could see different things.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"})
 
+# These repeat what a body says.
+_SINGLE_BEGINS = b"mcp-"
+
 
 def head(scope: Scope) -> dict[bytes, bytes]:
     """The headers by name; `Denied` if this head could be read in two ways.
@@ -63,7 +66,7 @@ def _joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     headers: dict[bytes, bytes] = {}
     for name, value in fields:
         if name in headers:
-            if name in _SINGLE:
+            if name in _SINGLE or name.startswith(_SINGLE_BEGINS):
                 raise Denied("bad_request", reasons=[f"the header {name.decode('ascii')} appears twice"])
             value = headers[name] + b", " + value
         headers[name] = value

@@ -87,6 +87,8 @@ class Teller:
                 denied.refusal = entry
         if not observed.recorded:
             await self._patience.wait(client, observed.owner, observed.request.peer)
+        if denied.message_id is None:
+            denied.message_id = observed.message_id
         if isinstance(denied, SignedForAwsError):
             body = denied.body()
         else:

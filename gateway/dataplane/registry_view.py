@@ -21,6 +21,7 @@ from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, Ups
 from gateway.secrets.vault import SealedPlace, Vault
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.http import provider as http
+from gateway.upstream.providers.mcp import provider as mcp
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Choices, Destination, Match, Pool, PoolMember, RouteTable, Target
 
@@ -156,4 +157,6 @@ def provider_of(row: UpstreamRow) -> Provider | None:
     """The provider of an upstream; None if a later version of the gateway has added it."""
     if row.specification is not None:
         return http.provider(row.name, row.specification)
+    if row.provider == mcp.NAME:
+        return mcp.Mcp(row.name)
     return PROVIDERS.get(row.provider)

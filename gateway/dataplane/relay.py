@@ -14,12 +14,13 @@ from gateway.dataplane.beside import beside
 from gateway.dataplane.held_bytes import Holding
 from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import Produced
+from gateway.dataplane.reading import LARGE_BODY
 from gateway.errors import Denied
 from gateway.outbound.connection import UpstreamAnswer
 from gateway.shares import Shares
 from gateway.upstream import answer_headers, quoted_secrets, sse
 from gateway.upstream.answer_headers import Headers
-from gateway.upstream.guards import ListTap
+from gateway.upstream.guards import WholeTap
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import AnswerHead
 from gateway.upstream.taps import Tap
@@ -78,7 +79,8 @@ class Relay:
         tap = listed or tap
         observed.report = tap.report
         self._streaming = tap.streaming
-        self._head = self._response_head(answer, whole=not (tap.streaming or listed))
+        held = tap if isinstance(tap, WholeTap) else None
+        self._head = self._response_head(answer, whole=not (tap.streaming or held))
         digest = evidence.BodyDigest(carried.admitted.salt, "response_body")
         said: list[bytes] | None = [] if upstream_errors.telling(answer.status) else None
         if (keeping := carried.keeping) is not None:
@@ -111,10 +113,11 @@ class Relay:
         finally:
             carried.response_commitment = digest.hexdigest()
             try:
-                self._tail = tap.finish() if listed is None else await self._finish_list(listed)
+                beside_others = held is not None and (listed is not None or held.kept > LARGE_BODY)
+                self._tail = await self._finish(held) if held and beside_others else tap.finish()
             finally:  # all requests share what is held
                 self._holding.release()
-        if listed is not None and len(self._tail) == carried.response_bytes:
+        if held is not None and len(self._tail) == carried.response_bytes:
             self._head = self._response_head(answer, whole=True)
         if answer.status >= 400:
             self._tell_apart(answer.status, b"".join(said or ()))
@@ -180,9 +183,9 @@ class Relay:
         if why is not None:
             self._carried.detail = upstream_errors.detail(why, status)
 
-    async def _finish_list(self, listed: ListTap) -> bytes:
+    async def _finish(self, held: WholeTap) -> bytes:
         """Policies are asked about each thing, like in a long judgement: beside the event loop, and in turn."""
-        return await beside(self._turns, holders_of(self._carried.admitted.principal), listed.finish)
+        return await beside(self._turns, holders_of(self._carried.admitted.principal), held.finish)
 
     async def _pass(self, tap: Tap, chunk: bytes, last: bool) -> None:
         """Send what the tap lets pass of this chunk."""

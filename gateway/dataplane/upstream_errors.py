@@ -30,6 +30,7 @@ from gateway.upstream import answer_headers
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import Sent
 from gateway.upstream.providers.http.provider import NAME as HTTP
+from gateway.upstream.providers.mcp.provider import NAME as MCP
 from gateway.upstream.providers.rejections import Rejection, Why
 from gateway.upstream.routing import Destination
 
@@ -50,7 +51,7 @@ def read(destination: Destination, status: int, body: bytes) -> Rejection | None
     """The subject of an error; None if it is not known for certain."""
     parsed = rejections.parse(body) if len(body) <= rejections.MAX_BYTES else None
     found = None if parsed is None else destination.provider.reject(status, parsed[0])
-    if found is None and status == 402 and destination.provider.name != HTTP:
+    if found is None and status == 402 and destination.provider.name not in (HTTP, MCP):
         # All providers of models mean this by it. Other APIs mean their own matters, such as a card that was declined.
         return Rejection(Why.CREDIT)
     if found is None or not found.of_client:
@@ -121,7 +122,7 @@ class WrongServerError(Denied):
 
 async def wrong_server(answer: UpstreamAnswer, destination: Destination, sent: Sent) -> WrongServerError | None:
     """The sign that this is no answer of the provider's API; None if nothing does."""
-    if destination.provider.name == HTTP or not (answer.status < 300 or answer.status in _NOT_THERE):
+    if destination.provider.name in (HTTP, MCP) or not (answer.status < 300 or answer.status in _NOT_THERE):
         return None
     kind = answer.header(b"content-type").partition(b";")[0].strip().lower()
     why = ""

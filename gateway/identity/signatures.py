@@ -86,7 +86,10 @@ class Signed:
 
 def passed_on(names: frozenset[bytes], presented: object) -> frozenset[bytes]:
     """The headers among those that a route passes on that nobody on the way can have added to a signed request."""
-    return names & presented.covered if isinstance(presented, Signed) and presented.covered else names
+    if not isinstance(presented, Signed) or not presented.covered:
+        return names
+    begins = tuple(each[:-1] for each in names if each.endswith(b"*"))
+    return frozenset(each for each in presented.covered if each in names or each.startswith(begins))
 
 
 def parse(headers: Iterable[tuple[bytes, bytes]], method: str, path: bytes, query: bytes) -> Signed:

@@ -28,7 +28,7 @@ from gateway.identity.principals import Effect, Principal
 from gateway.policy.approvals import MAX_BYTES, MAX_REQUIREMENTS, Requirement, are_given, documents
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
 from gateway.policy.decision import ALLOWED, APPROVAL, MAX_INTEGER, Verdict, combine, lowest, read
-from gateway.policy.input import build_input, kept_of
+from gateway.policy.input import build_input, content_of, kept_of
 from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
 
@@ -77,7 +77,12 @@ class Authorization:
     @property
     def recomputable(self) -> bool:
         """The decision can be computed again from what the log keeps."""
-        return not self.panel.content and not self.left_out
+        return not self.content and not self.left_out
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """The paths of content that the bundles can have read in this input."""
+        return content_of(self.panel.content, self.input) if self.panel.content else ()
 
     def fields(self) -> dict[str, str | int | bool | None]:
         """The members of the `decided` entry by which the decision can be explained and computed again."""
@@ -97,8 +102,8 @@ class Authorization:
             fields["obligations_json"] = others
         if self.limits:
             fields["policy_limits_json"] = orjson.dumps(self.limits, option=orjson.OPT_SORT_KEYS).decode()
-        if self.panel.content:
-            fields["unkept_json"] = orjson.dumps(self.panel.content).decode()
+        if content := self.content:
+            fields["unkept_json"] = orjson.dumps(content).decode()
         if self.left_out:
             fields["left_out_json"] = orjson.dumps(self.left_out, option=orjson.OPT_SORT_KEYS).decode()
         if self.approvals and self.code in (ALLOWED, APPROVAL):
@@ -280,6 +285,7 @@ def _judge(
     recorded: dict[str, Mapping[str, Any]] = {}
     verdict = judges.refusal or combine(_verdicts(judges, document, now_ns, seed, ends, recorded))
     verdict = with_references(verdict, [each.kind for each in foreign])
+    verdict = with_tool(verdict, document)
     verdict = with_approval(verdict, document.get("approval"))
     kept, left_out = b"{}", dict[str, int]()
     try:
@@ -390,3 +396,18 @@ def with_references(verdict: Verdict, kinds: Sequence[str]) -> Verdict:
         return verdict
     named = ", ".join(sorted(set(kinds)))
     return Verdict("foreign_reference", detail=f"not created by this agent through this gateway: {named}")
+
+
+def with_tool(verdict: Verdict, document: Mapping[str, Any]) -> Verdict:
+    """A verdict on a call of a tool: nobody calls one that was not approved, whatever policies say."""
+    tool = document["resource"].get("tool")
+    if verdict.code not in (ALLOWED, APPROVAL) or tool is None or tool.get("approved") is True:
+        return verdict
+    return Verdict("tool_unapproved", reasons=(_UNAPPROVED.get(tool.get("state"), _UNAPPROVED["pinned"]),))
+
+
+_UNAPPROVED: Final[dict[object, str]] = {
+    "new": "nobody has approved this tool of the server yet",
+    "changed": "the server says something else of this tool than was approved",
+    "pinned": "the gateway does not trust this tool",
+}

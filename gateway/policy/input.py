@@ -5,7 +5,7 @@ Specification: architecture.md, sections 6 and 10.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 InputPath: TypeAlias = tuple[str, ...]
 
-CONTENT_PATHS: Final[tuple[InputPath, ...]] = (("request", "body"),)
+CONTENT_PATHS: Final[tuple[InputPath, ...]] = (
+    ("resource", "tool", "arguments"),
+    ("resource", "prompt", "arguments"),
+    ("request", "body"),
+)
 """Places of prompts, answers and tool arguments in the input document (`x-content` in schemas/input.schema.json)."""
 
 MAX_KEPT: Final = 256 * 1024
@@ -84,6 +88,9 @@ def build_input(
         "usage": usage or {},
         "time": clock or {"now_ns": now_ns, "zone": "UTC", "weekday": _WEEKDAYS[hours // 24 % 7], "hour": hours % 24},
     }
+    if call.protocol is not None:
+        request["protocol"] = call.protocol
+        document["resource"] |= _named(call, content=body)
     if principal.person is not None:
         document["on_behalf_of"] = principal.person
     if approval is not None:
@@ -94,6 +101,36 @@ def build_input(
 def _tool(tool: Tool) -> dict[str, str]:
     named = {"type": tool.type, "name": tool.name}
     return {**named, "server": tool.server} if tool.server else named
+
+
+def _named(call: Call, *, content: bool) -> dict[str, Any]:
+    """What a call to an MCP server names, as members of `resource`."""
+    found: dict[str, Any] = {}
+    if (tool := call.tool) is not None:
+        found["tool"] = {
+            "server": tool.server,
+            "name": tool.name,
+            "digest": tool.digest,
+            "state": tool.state,
+            "approved": tool.approved,
+            "untrusted": tool.untrusted,
+        }
+        if content and tool.arguments is not None:
+            found["tool"]["arguments"] = tool.arguments
+    if (prompt := call.prompt) is not None:
+        found["prompt"] = {"name": prompt.name}
+        if content and prompt.arguments is not None:
+            found["prompt"]["arguments"] = prompt.arguments
+    if call.uri is not None:
+        found["uri"] = call.uri
+    return found
+
+
+def content_of(paths: Iterable[str], document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of these paths of content, with dots, that a document can have: a chat has no arguments of a tool."""
+    resource = document["resource"]
+    absent = [f"resource.{name}.arguments" for name in ("tool", "prompt") if name not in resource]
+    return tuple(each for each in paths if not each.startswith(tuple(absent)))
 
 
 def without_content(document: dict[str, Any]) -> bytes:

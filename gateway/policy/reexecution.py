@@ -24,6 +24,7 @@ from gateway.policy import authorization
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.cache import CompiledBundle, compile_bundle, content_paths
 from gateway.policy.decision import ALLOWED, APPROVAL, Verdict, combine, lowest, read
+from gateway.policy.input import content_of
 from gateway.policy.obligations import Conflict, Obligations, together
 from gateway.policy.similar_model import similar, with_model
 from policy_engine.bundle import from_files
@@ -279,7 +280,9 @@ def _verdict(
 
 
 def _unkept(compiled: CompiledBundle, document: Mapping[str, Any]) -> tuple[str, ...]:
-    return () if "body" in document["request"] else content_paths(compiled.input_paths)
+    if "body" in document["request"]:
+        return ()
+    return content_of(content_paths(compiled.input_paths), document)
 
 
 def _combined(
@@ -291,6 +294,7 @@ def _combined(
         [str(each["kind"]) for each in document["resource"]["references"]] if entry.get("foreign_references") else []
     )
     verdict = authorization.with_references(verdict, foreign)
+    verdict = authorization.with_tool(verdict, document)
     verdict = authorization.with_approval(verdict, document.get("approval"))
     if verdict.code == ALLOWED and authorization.unmet(verdict.obligations, document):
         # The obligation of a changed call may be of the first judgement, which is not kept, or of the second.

@@ -25,6 +25,7 @@ PROVIDERS: dict[str, str] = {
     "azure": "",
     "openai-compatible": "",
     "http": "",
+    "mcp": "",
     "bedrock-compatible": "",
     "cerebras": "https://api.cerebras.ai/v1",
     "deepseek": "https://api.deepseek.com/v1",
@@ -52,7 +53,14 @@ CLIENTS_ADD: dict[str, str] = {"azure": "/openai", "gemini": "/v1beta", "vertex"
 A base URL of theirs may end in the version all the same.
 """
 
-_FAMILIES = {"anthropic": "anthropic", "azure": "openai", "gemini": "gemini", "vertex": "gemini", "http": "http"}
+_FAMILIES = {
+    "anthropic": "anthropic",
+    "azure": "openai",
+    "gemini": "gemini",
+    "vertex": "gemini",
+    "http": "http",
+    "mcp": "mcp",
+}
 
 _ADDED = re.compile(r"/(?:deployments|publishers|models)(?:/.*)?$")
 
@@ -211,6 +219,8 @@ def check_base_of(provider: str, url: str) -> str:
     if family(provider) == "anthropic" and not _VERSIONED.search(url):
         # Anthropic's SDK adds the version, so its base URL is written without; both mean the same.
         return f"{url.rstrip('/')}/v1"
+    if provider == "mcp" and not urlsplit(url).path:
+        return f"{url}/mcp"  # where servers have their endpoint, unless they say something else
     usual = urlsplit(PROVIDERS.get(provider, ""))
     if family(provider) == "openai" and urlsplit(url).netloc == usual.netloc and usual.path != "" == urlsplit(url).path:
         raise _bad_url(url, f"the API of {provider} begins at {PROVIDERS[provider]}")

@@ -8,6 +8,7 @@ what the provider sent.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -38,23 +39,20 @@ class Guard:
     in_scope: Callable[[KeyScope], Callable[[str], bool] | None]
 
 
-class ListTap:
-    """The tap of one such answer. `among` says which of its things stay.
-
-    `strict`: what cannot be read as a thing may not be seen, the whole list if need be; otherwise it stays. A list that
-    is too large to be held is empty.
-    """
+class WholeTap(abc.ABC):
+    """The tap of an answer that is held until all of it was read, because something else may have to be sent."""
 
     streaming = False
 
-    def __init__(self, guard: Guard, among: Callable[[Sequence[str]], Collection[str]], *, strict: bool) -> None:
-        self._guard = guard
-        self._among = among
-        self._strict = strict
+    def __init__(self) -> None:
         self._chunks: list[bytes] = []
         self.kept = 0
         self.report = ProviderReport()
         self.ended = False
+
+    @abc.abstractmethod
+    def read(self, whole: bytes | None) -> bytes:
+        """What the client gets for the whole answer; None is one that is too large to be held."""
 
     def forget(self) -> bool:
         self._chunks.clear()
@@ -68,9 +66,27 @@ class ListTap:
         return b""
 
     def finish(self) -> bytes:
-        """The list that the client gets. Asking about hundreds of things may take long."""
-        whole = b"".join(self._chunks) if self.kept <= MAX_DOCUMENT_BYTES else b""
+        whole = b"".join(self._chunks) if self.kept <= MAX_DOCUMENT_BYTES else None
         self._chunks.clear()
+        return self.read(whole)
+
+
+class ListTap(WholeTap):
+    """The tap of one such answer. `among` says which of its things stay.
+
+    `strict`: what cannot be read as a thing may not be seen, the whole list if need be; otherwise it stays. A list that
+    is too large to be held is empty.
+    """
+
+    def __init__(self, guard: Guard, among: Callable[[Sequence[str]], Collection[str]], *, strict: bool) -> None:
+        super().__init__()
+        self._guard = guard
+        self._among = among
+        self._strict = strict
+
+    def read(self, whole: bytes | None) -> bytes:
+        """The list that the client gets. Asking about hundreds of things may take long."""
+        whole = whole or b""
         document = json_object(whole)
         if document is None:
             if self._strict or self.kept > MAX_DOCUMENT_BYTES:

@@ -20,7 +20,13 @@ from gateway.upstream.strict_json import shown
 
 _MAX_PATH = 256
 PAGE = "docs/reference/providers.md"
-HEADINGS = {"openai": "OpenAI", "azure": "Azure OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"}
+HEADINGS = {
+    "openai": "OpenAI",
+    "azure": "Azure OpenAI",
+    "anthropic": "Anthropic",
+    "gemini": "Gemini",
+    "mcp": "MCP servers",
+}
 """The sections that list the routes of each family."""
 
 _BATCHES = "batches, whose calls no policy would see"

@@ -59,7 +59,8 @@ class Route:
     `path` follows the upstream's base URL, and the provider's `prefix` in the paths that agents use. `{name}` in it is
     a parameter: one segment, or a part of one, of `[A-Za-z0-9._:-]{1,128}`, without a colon where a colon follows a
     parameter in some route of the provider. `request_headers` are those of the client
-    that may go upstream besides the ones the gateway sets itself, and `query` the names a query string may hold.
+    that may go upstream besides the ones the gateway sets itself, and `query` the names a query string may hold. A
+    header that ends in `*` stands for all that begin so.
 
     `read` says the action of a call. It is `action` unless the body decides: then `further` has all others it may be.
     """
@@ -115,6 +116,8 @@ class Sent:
     action: str
     edits: Sequence[str] = ()
     stores: bool = False
+    # The id of the message that is answered, in protocols that have one.
+    message_id: str | int | None = None
 
 
 @frozen()

@@ -12,6 +12,7 @@ from gateway.upstream.providers.anthropic.provider import Anthropic
 from gateway.upstream.providers.azure import Azure
 from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.gemini.provider import Gemini
+from gateway.upstream.providers.mcp.provider import Mcp
 from gateway.upstream.providers.openai import rejections
 from gateway.upstream.providers.openai.dialects import (
     EITHER,
@@ -38,6 +39,7 @@ PROVIDERS: dict[str, Provider] = {
     "gemini-compatible": OpenAI(OPENAI),
     "groq": OpenAI(replace(OPENAI, reject=rejections.groq)),
     "huggingface": OpenAI(HUGGINGFACE),
+    "mcp": Mcp(),
     "mistral": OpenAI(MISTRAL),
     "ollama": OpenAI(OLDER),
     "openrouter": OpenAI(OPENROUTER),

@@ -61,4 +61,4 @@ def test_the_name_of_a_cap_is_documented_for_every_provider() -> None:
     )
     rows = re.findall(r"^\| (`.+`) \| .+ \|$", listed.split("\n## ", 1)[0], flags=re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
-    assert named == BASE_URLS.keys() - {"http"}
+    assert named == BASE_URLS.keys() - {"http", "mcp"}

@@ -1,0 +1,141 @@
+"""An MCP server over Streamable HTTP: one provider for each such upstream, with what was approved of its tools.
+
+Bytes pass as they come; what is read decides. The body's method is the action, and headers must say the same
+(`requests.py`). A server's tools can be called if they are as somebody approved them (`gateway/mcp/pins.py`).
+Specification: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports, and 2025-11-25, 2025-06-18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from gateway.body import Body
+from gateway.call import Call
+from gateway.errors import Denied
+from gateway.mcp.messages import INVALID_REQUEST, PARSE_ERROR, ProtocolError
+from gateway.mcp.pins import Pin, Trust
+from gateway.outbound.client import Outgoing
+from gateway.upstream import json_body
+from gateway.upstream.guards import Guard
+from gateway.upstream.providers.base import (
+    AnswerHead,
+    Edits,
+    Endpoint,
+    Lifetime,
+    Provider,
+    RequestHead,
+    Route,
+    Sent,
+    call_of,
+    plain_url,
+)
+from gateway.upstream.providers.mcp import answers, requests
+from gateway.upstream.providers.mcp.requests import McpDenied
+from gateway.upstream.providers.rejections import Rejection
+from gateway.upstream.taps import Tap
+
+NAME = "mcp"
+REFUSED = -32010
+"""The code of a refusal by the gateway, of those that the specification leaves to implementations."""
+
+_HEADERS = frozenset(
+    {b"accept", b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-param-*", b"mcp-session-id"}
+)
+_BOTH = "application/json, text/event-stream"
+# Nobody speaks on most streams for long.
+_STREAM = Lifetime(first_byte=60.0, idle=3600.0, total=3600.0)
+
+_FURTHER = (*dict.fromkeys(each for each in requests.ACTIONS.values() if each != requests.DISCOVER),)
+
+
+class Mcp(Provider):
+    """The provider of one upstream; see `base.Provider` for what each member promises."""
+
+    name = NAME
+    prefix = ""
+    routes: Sequence[Route] = (
+        Route(
+            "POST", "/mcp", requests.DISCOVER, "json", request_headers=_HEADERS,
+            further=(*_FURTHER, requests.NOTIFY, requests.ANSWER),
+        ),
+        # Of older revisions: what the server says unasked, and the end of a session. A stream begins where it is
+        # opened: what was missed could be the answer to another request.
+        Route("GET", "/mcp", requests.LISTEN, "none", request_headers=_HEADERS, lifetime=_STREAM),
+        Route("DELETE", "/mcp", requests.END, "none", request_headers=_HEADERS),
+    )  # fmt: skip
+    response_headers: frozenset[bytes] = frozenset({b"mcp-session-id", b"mcp-protocol-version"})
+
+    def __init__(self, server: str = "", pins: Mapping[str, Pin] | None = None, trust: Trust = "approve") -> None:
+        self.server = server
+        self.pins = pins or {}
+        self.trusted = trust == "trust"
+
+    def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
+        try:
+            if endpoint.route.body == "none":
+                facts = requests.without_body(endpoint.route.method, head)
+                return call_of(endpoint, head, self.name, raw, None, **facts)
+            body = _parsed(raw)
+            action, of, facts = requests.read(body, head, self.server, self.pins, trusted=self.trusted)
+        except ProtocolError as error:
+            raise McpDenied(error) from None
+        return call_of(endpoint, head, self.name, raw, body, action=action, message_id=of, **facts)
+
+    def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
+        """There are no models, outputs or lists of tools here that could be changed."""
+        return call, ()
+
+    def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
+        """The base URL is the server's endpoint."""
+        sent = {"accept": _BOTH, **headers}
+        if call.body is not None:
+            sent["Content-Type"] = call.content_type
+        if secret is not None:
+            sent["Authorization"] = f"Bearer {secret}"
+        return Outgoing(call.method, plain_url(base_url), sent, call.raw)
+
+    def tap(self, sent: Sent, head: AnswerHead) -> Tap:
+        return answers.tap(sent, head)
+
+    def guard(self, sent: Sent) -> Guard | None:
+        return None
+
+    def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
+        """A server's errors are its own; nothing of them is about an account for certain."""
+        return None
+
+    def error(self, denied: Denied) -> bytes:
+        return orjson.dumps(_error(denied, denied.message_id))
+
+    def error_event(self, sent: Sent, denied: Denied) -> bytes:
+        if sent.message_id is None:
+            return b""
+        return b"event: message\ndata: " + orjson.dumps(_error(denied, sent.message_id)) + b"\n\n"
+
+
+def _error(denied: Denied, of: str | int | None) -> dict[str, Any]:
+    data: dict[str, Any] = {"reason": denied.code}
+    if decision := denied.decision or denied.counted:
+        data["decision"] = decision
+    if denied.facts is not None:
+        data["details"] = denied.facts
+    code = REFUSED
+    if isinstance(denied, McpDenied):
+        code = denied.error.code
+        if isinstance(denied.error.data, dict):
+            data = {**denied.error.data, **data}
+    elif denied.code in ("bad_request", "duplicate_key"):
+        code = INVALID_REQUEST
+    return {"jsonrpc": "2.0", "id": of, "error": {"code": code, "message": denied.text, "data": data}}
+
+
+def _parsed(raw: Body) -> Any:
+    try:
+        return json_body.parse(raw)
+    except Denied as denied:
+        if denied.code == "bad_request":
+            raise ProtocolError(PARSE_ERROR, "; ".join(denied.reasons)) from None
+        raise

@@ -1,0 +1,152 @@
+"""An MCP server behind the data plane: each request is a call that policies judge, and bytes pass as they came."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from tests.gateway.dataplane.conftest import Gateway, answer, stream
+from tests.rigs.dataplane.mcp import SECRET, TOOLS, ask, event, headers, message, old, pins, result, serve
+
+
+async def test_a_tool_call_is_judged_by_its_arguments(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(gateway, monkeypatch)
+    gateway.upstream.handler = answer(result({"content": [], "resultType": "complete"}))
+    body = message("tools/call", {"name": "get_issue", "arguments": {"repo": "acme/app", "number": 7, "x": 1.50}})
+    raw = orjson.dumps(body).replace(b"1.5", b"1.50")
+    lines = headers(body, Mcp_Param_Repo="acme/app", Authorization=f"Bearer {gateway.key}", X_Other="kept back")
+    reply = await gateway.send(gateway.request(raw, *lines, path="/github/mcp"))
+    assert (reply.status, reply.json) == (200, result({"content": [], "resultType": "complete"}))
+    (seen,) = gateway.upstream.seen
+    assert seen.body == raw
+    assert seen.head.startswith(b"POST /mcp HTTP/1.1\r\n")
+    assert seen.headers["authorization"] == f"Bearer {SECRET}"
+    sent = {name for name in seen.headers if name.startswith("mcp-") or name in ("accept", "x-other")}
+    assert sent == {"mcp-protocol-version", "mcp-method", "mcp-name", "mcp-param-repo", "accept"}
+    denied = await ask(gateway, "tools/call", {"name": "get_issue", "arguments": {"repo": "other/app"}}, of="a-7")
+    assert denied.status == 403
+    error = denied.json["error"]
+    assert (denied.json["id"], error["code"], error["data"]["reason"]) == ("a-7", -32010, "policy_denied")
+    assert error["data"]["decision"] == denied.headers["x-decision-id"]
+    assert len(gateway.upstream.seen) == 1
+    allowed, refused = await gateway.entries("decided")
+    assert (allowed["action"], allowed["provider"], allowed["allow"]) == ("mcp.tools.call", "mcp", True)
+    assert (allowed["recomputable"], orjson.loads(allowed["unkept_json"])) == (False, ["resource.tool.arguments.repo"])
+    assert (refused["allow"], refused["reason"]) == (False, "policy_denied")
+    (completed,) = await gateway.entries("completed")
+    assert (completed["outcome"], completed["upstream_status"]) == ("ok", 200)
+
+
+@pytest.mark.parametrize("state", ["new", "changed", "unknown"])
+async def test_nobody_calls_a_tool_that_was_not_approved(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    approved = {} if state == "unknown" else pins(state)  # type: ignore[arg-type]
+    serve(gateway, monkeypatch, approved)
+    denied = await ask(gateway, "tools/call", {"name": "get_issue", "arguments": {"repo": "acme/app"}})
+    assert (denied.status, denied.json["error"]["data"]["reason"]) == (403, "tool_unapproved")
+    assert gateway.upstream.seen == []
+    (decided,) = await gateway.entries("decided")
+    assert (decided["allow"], decided["reason"]) == (False, "tool_unapproved")
+
+
+async def test_a_trusted_server_may_change_its_tools(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = 'package bot.authz\n\nallow if input.resource.tool.state == "changed"\n'
+    serve(gateway, monkeypatch, pins("changed", "get_issue"), trust="trust", policy=policy)
+    gateway.upstream.handler = answer(result({}))
+    assert (await ask(gateway, "tools/call", {"name": "get_issue"})).status == 200
+    assert (await ask(gateway, "tools/call", {"name": "list_issues"})).status == 403  # `new`, which the policy sees
+
+
+async def test_every_request_needs_a_rule(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(gateway, monkeypatch, policy="package bot.authz\n\nallow := false\n")
+    asked = {
+        "server/discover": {}, "tools/list": {}, "tools/call": {"name": "get_issue"}, "resources/list": {},
+        "resources/templates/list": {}, "resources/read": {"uri": "file:///a"}, "prompts/list": {},
+        "prompts/get": {"name": "p"}, "completion/complete": {"ref": {"type": "ref/prompt", "name": "p"}},
+        "tasks/get": {"taskId": "t"}, "tasks/update": {"taskId": "t"}, "tasks/cancel": {"taskId": "t"},
+        "subscriptions/listen": {}, "ping": {}, "logging/setLevel": {"level": "debug"},
+    }  # fmt: skip
+    for method, params in asked.items():
+        assert (await ask(gateway, method, params)).status == 403, method
+    assert gateway.upstream.seen == []
+    actions = {each["action"] for each in await gateway.entries("decided")}
+    assert actions == {
+        "mcp.discover", "mcp.tools.list", "mcp.tools.call", "mcp.resources.list", "mcp.resources.read",
+        "mcp.prompts.list", "mcp.prompts.get", "mcp.completion", "mcp.tasks.get", "mcp.tasks.update",
+        "mcp.tasks.cancel", "mcp.subscriptions.listen", "mcp.logging",
+    }  # fmt: skip
+
+
+async def test_a_stream_ends_with_the_answer(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(gateway, monkeypatch)
+    progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
+    gateway.upstream.handler = stream(b": hello\n\n", event(progress), 0.05, event(result({"content": []})))
+    reply = await ask(gateway, "tools/call", {"name": "get_issue", "arguments": {"repo": "acme/app"}})
+    assert reply.body == b": hello\n\n" + event(progress) + event(result({"content": []}))
+    (completed,) = await gateway.entries("completed")
+    assert completed["outcome"] == "ok"
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_the_answer_to_another_request_reaches_nobody(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, *, streaming: bool
+) -> None:
+    serve(gateway, monkeypatch)
+    for of in (2, "1", True, None):
+        other = result({"content": [{"type": "text", "text": "another agent's secret"}]}, of)
+        gateway.upstream.handler = stream(event(other)) if streaming else answer(other)
+        reply = await ask(gateway, "tools/call", {"name": "get_issue", "arguments": {"repo": "acme/app"}})
+        assert (reply.status, b"secret" in reply.body) == (200, False)
+        if not streaming:
+            assert (reply.json["id"], reply.json["error"]["code"]) == (1, -32603)
+    assert {each["outcome"] for each in await gateway.entries("completed")} == {"upstream_error"}
+
+
+async def test_sessions_and_tasks_belong_to_an_agent(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(gateway, monkeypatch)
+    session, task = "Mcp-Session-Id: s-123", {"name": "get_issue", "arguments": {"repo": "acme/a"}}
+    assert (await old(gateway, "tools/call", task, session)).json["error"]["data"]["reason"] == "foreign_reference"
+    gateway.upstream.handler = answer(result({"protocolVersion": "2025-06-18"}), Mcp_Session_Id="s-123")
+    begin = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}}
+    began = await old(gateway, "initialize", begin)
+    assert (began.status, began.headers["mcp-session-id"]) == (200, "s-123")
+    gateway.upstream.handler = answer(result({"task": {"taskId": "t-9", "status": "working"}}))
+    lines = session, "MCP-Protocol-Version: 2025-06-18"
+    assert (await old(gateway, "tools/call", task, *lines)).status == 200
+    assert gateway.upstream.seen[-1].headers["mcp-session-id"] == "s-123"
+    assert (await old(gateway, "tasks/get", {"taskId": "t-9"}, *lines)).status == 200
+    foreign = await old(gateway, "tasks/get", {"taskId": "t-8"}, *lines)
+    assert foreign.json["error"]["data"]["reason"] == "foreign_reference"
+    gateway.upstream.handler = answer(b"", status=202)
+    notification = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert (await gateway.send(gateway.request(notification, *lines, path="/github/mcp"))).status == 202
+    gateway.upstream.handler = stream(event({"jsonrpc": "2.0", "method": "notifications/x"}), event(result({}, 1)))
+    listened = await gateway.send(gateway.request(None, *lines, path="/github/mcp"))
+    assert listened.body == event({"jsonrpc": "2.0", "method": "notifications/x"})
+    gateway.upstream.handler = answer(b"")
+    assert (await gateway.send(gateway.request(None, *lines, path="/github/mcp", method="DELETE"))).status == 200
+    assert all("s-123" not in str(each) for each in await gateway.entries())
+
+
+async def test_what_the_protocol_has_a_code_for(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(gateway, monkeypatch)
+    unknown = await ask(gateway, "tasks/list")
+    assert (unknown.status, unknown.json["error"]["code"], unknown.json["id"]) == (404, -32601, 1)
+    body = message("tools/list")
+    body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2027-01-01"
+    lines = headers(body, MCP_Protocol_Version="2027-01-01")
+    version = await gateway.send(gateway.request(body, *lines, path="/github/mcp"))
+    assert (version.status, version.json["error"]["code"]) == (400, -32022)
+    assert "2026-07-28" in version.json["error"]["data"]["supported"]
+    for changed in ({"Mcp_Method": "tools/call"}, {"Mcp_Method": None}, {"MCP_Protocol_Version": "2025-06-18"}):
+        body = message("tools/list")
+        reply = await gateway.send(gateway.request(body, *headers(body, **changed), path="/github/mcp"))
+        assert (reply.status, reply.json["error"]["code"]) == (400, -32020), changed
+    no_key = await gateway.send(gateway.request(message("tools/list"), "Authorization: omit", path="/github/mcp"))
+    assert (no_key.status, no_key.json["error"]["data"]["reason"]) == (401, "bad_credentials")
+    assert gateway.upstream.seen == []
+
+
+def test_the_tools_of_these_tests_have_digests() -> None:
+    assert len({each.digest for each in pins().values()}) == len(TOOLS)
