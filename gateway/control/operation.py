@@ -241,14 +241,13 @@ class Page(TypedDict, Generic[T]):
 class Answer(Generic[A]):
     """The answer of an operation.
 
-    `body` is JSON, and `once` names a member of it that is shown once. A stream's body is a feed. `location` is the
-    path of the thing that the operation has created, if it creates one.
+    `body` is JSON. A stream's body is a feed. `location` is the path of the thing that the operation has created, if it
+    creates one.
     """
 
     body: A
     tag: str | None = None
     location: str | None = None
-    once: str | None = None
 
 
 def tag(version: int, *, default: bool = False) -> str:
@@ -271,7 +270,8 @@ class Operation:
     answers with a feed of events (`event_streams.py`). A body has at most `most_bytes` and `most_values`. A `heavy` one
     takes seconds, so few are carried out at a time. One that `waits_for_others` takes as long as a server elsewhere
     likes, so it has a place of its own or is refused. One that `changes_nothing` is a POST only because it has a body.
-    The answer of one that `reveals` what is sealed is kept for no repeated request.
+    The answer of one that `reveals` what is sealed is kept for no repeated request, and the member of an answer that is
+    told `once` is not kept either.
     A `public` one needs no token: its function gets a `Visit` (`logins.py`), and is awaited. One that is only `here` is
     for commands on the gateway's machine, and not served.
     """
@@ -287,6 +287,7 @@ class Operation:
     waits_for_others: bool = False
     changes_nothing: bool = False
     reveals: bool = False
+    once: str | None = None
     about: Literal["tenant", "home", "nothing", "gateway"] = "tenant"
     restricts: bool | Callable[[Any], bool] = False
     if_match: Literal["required", "accepted"] | None = None

@@ -86,23 +86,21 @@ class Repeats:
                 raise _unknown_answer()
             return row.status, row.answer
 
-    def remember(self, registry: Registry, status: int, answer: Answer) -> None:
+    def remember(self, registry: Registry, operation: Operation, answer: Answer) -> None:
         """Keep the answer for repeated requests. It is given whether that succeeds or not."""
         if self._key is None:
             return
         try:
-            self._keep(registry, status, answer)
+            self._keep(registry, operation, answer)
         except GatewayError as error:
             logger.warning("an answer is not kept for repeated requests: %s", error)
 
-    def _keep(self, registry: Registry, status: int, answer: Answer) -> None:
-        body = dict(answer.body) if answer.once is not None else answer.body
-        if answer.once is not None:
-            body[answer.once] = None
+    def _keep(self, registry: Registry, operation: Operation, answer: Answer) -> None:
+        body = answer.body if operation.once is None else {**answer.body, operation.once: None}
         with registry.write() as session:
             row = self._row(session)
             if row is not None:
-                row.status, row.answer = status, orjson.dumps(plain(body))
+                row.status, row.answer = operation.status, orjson.dumps(plain(body))
                 self._make_room(session)
 
     def _row(self, session: Session) -> RepeatableRequest | None:

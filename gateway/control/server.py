@@ -356,7 +356,7 @@ class ControlApi:
             with dispatch.publishing(self._context, operation, ask.body, warn, owed=warn):
                 answer: Answer = operation.function(ask)
                 # Before anything that can fail: what it made is in force, and a secret in it is told only once.
-                repeats.remember(self._context.registry, operation.status, answer)
+                repeats.remember(self._context.registry, operation, answer)
             return _response(operation, answer, warnings)
         except GatewayError as error:
             commands = asked.headers.get(b"gateway-client") == b"command-line"

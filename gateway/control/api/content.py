@@ -47,13 +47,13 @@ _ANSWER = {
 }
 
 
-@Operation("POST /content/{event}/read", answer=_ANSWER, about="home", heavy=True)
+@Operation("POST /content/{event}/read", answer=_ANSWER, about="home", heavy=True, once="read")
 def read(ask: Ask[ContentReading]) -> Answer:
     """Read what was said in a call, if it is kept; that it is read is recorded."""
     with ask.context.log() as db:
         decision = lookup.decision(db, lookup.event(db, ask.path["event"], ask.organization))
         found = _explained(ask, db, decision) if ask.body.explain else _parts(ask, db, decision)
-    return Answer(body={"id": decision.id, "read": found}, once="read")
+    return Answer(body={"id": decision.id, "read": found})
 
 
 def _parts(ask: Ask, db: LogIndex, decision: Decision) -> dict[str, Any]:

@@ -140,12 +140,12 @@ def _given(ask: Ask[KeyRequest]) -> _Given:
     return _Given(**ask.by, agent=given.agent, lifetime_ns=lifetime(given.expires_in), scope=scope, reason=given.reason)
 
 
-@Operation("POST /keys", status=201, answer=_NEW_KEY)
+@Operation("POST /keys", status=201, answer=_NEW_KEY, once="key")
 def create(ask: Ask[KeyRequest]) -> Answer:
     """Create a key, which is shown once."""
     made = create_key(ask.change(), ask.context.peppers, **_given(ask))
     body = {**shown(made.record, {}), "key": made.text}
-    return Answer(body=body, location=f"/keys/{made.record.id}", once="key")
+    return Answer(body=body, location=f"/keys/{made.record.id}")
 
 
 @Operation("POST /keys/public", status=201, answer=KEY)
@@ -178,8 +178,9 @@ def show(ask: Ask) -> Answer:
     summary="The same for the key that an agent has in use, if it has one",
     status=201,
     answer=_ROTATED,
+    once="key",
 )
-@Operation("POST /keys/{key}/rotate", status=201, answer=_ROTATED)
+@Operation("POST /keys/{key}/rotate", status=201, answer=_ROTATED, once="key")
 def rotate(ask: Ask[KeyRotation]) -> Answer:
     """Create a key that replaces this one, which works until the overlap is over."""
     made = key_rotation.rotate_key(
@@ -192,10 +193,10 @@ def rotate(ask: Ask[KeyRotation]) -> Answer:
         agent=ask.path.get("agent"),
     )
     body = _rotated(made, uses_of(ask, [made.new.record, made.old]))
-    return Answer(body=body, location=f"/keys/{made.new.record.id}", once="key")
+    return Answer(body=body, location=f"/keys/{made.new.record.id}")
 
 
-@Operation("POST /keys/rotate", status=201, answer={}, here=True)
+@Operation("POST /keys/rotate", status=201, answer={}, here=True, once="key")
 def rotate_many(ask: Ask[Rotations]) -> Answer:
     """The same for the keys of a team's agents, or of all.
 

@@ -65,7 +65,7 @@ async def begin(visit: Visit[NewLogin]) -> Answer[Begun]:
     return Answer(body=begun)
 
 
-@Operation("POST /login/finish", noun="me", about="nothing", status=201, answer=NEW_TOKEN, public=True)
+@Operation("POST /login/finish", noun="me", about="nothing", status=201, answer=NEW_TOKEN, public=True, once="token")
 async def finish(visit: Visit[FinishedLogin]) -> Answer:
     """Finish a login: get a token, once, for the code that the browser has brought."""
     given = visit.body
@@ -84,7 +84,7 @@ class NewLink(Reasoned):
     page: str = Field("", max_length=1000, description="The path of the page where it leads; empty: the first one.")
 
 
-@Operation("POST /login/link", noun="operators", about="home", status=201, answer={"type": "object"}, here=True)
+@Operation("POST /login/link", noun="operators", about="home", status=201, answer={"type": "object"}, here=True, once="path")
 def link(ask: Ask[NewLink]) -> Answer:
     """Make a link that begins a session in a browser, once.
 
@@ -113,8 +113,7 @@ def link(ask: Ask[NewLink]) -> Answer:
             "path": f"{ROOT}/enter?{urlencode({'link': text} | ({'next': page} if page else {}))}",
             "origin": ask.context.settings.control_url,
             "expires_in": LINK_SECONDS,
-        },
-        once="path",
+        }
     )
 
 

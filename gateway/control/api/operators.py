@@ -174,7 +174,7 @@ def tokens(ask: Ask[None, PageQuery]) -> Answer:
     return cut(ask, [_token(each) for each in found], lambda each: each["id"], "tokens", ask.path["operator"])
 
 
-@Operation("POST /operators/{operator}/tokens", about="home", status=201, answer=NEW_TOKEN)
+@Operation("POST /operators/{operator}/tokens", about="home", status=201, answer=NEW_TOKEN, once="token")
 def create_token(ask: Ask[NewOperatorToken]) -> Answer:
     """Create a token, which is shown once."""
     given = ask.body
@@ -192,7 +192,7 @@ def create_token(ask: Ask[NewOperatorToken]) -> Answer:
         until_ns=ask.caller.token.expires_ns,
     )
     body = {**_token(made.record), "token": made.text}
-    return Answer(body=body, once="token")
+    return Answer(body=body)
 
 
 @Operation("POST /operators/{operator}/tokens/{token}/revoke", about="home", answer=TOKEN, restricts=True)

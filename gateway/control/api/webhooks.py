@@ -63,7 +63,7 @@ def listed(ask: Ask[None, PageQuery]) -> Answer:
     return cut(ask, [_shown(each, states) for each in found], lambda each: each["id"], "webhooks")
 
 
-@Operation("POST /webhooks", status=201, answer=_NEW)
+@Operation("POST /webhooks", status=201, answer=_NEW, once="secret")
 def add(ask: Ask[NewWebhook]) -> Answer:
     """Add a webhook, which is told of what happens from now on."""
     given = ask.body
@@ -92,7 +92,7 @@ def add(ask: Ask[NewWebhook]) -> Answer:
         owner=given.owner,
     )
     body = {**_shown(made, {}), "secret": secret if given.secret is None and signed else None}
-    return Answer(body=body, location=f"/webhooks/{made.id}", once="secret")
+    return Answer(body=body, location=f"/webhooks/{made.id}")
 
 
 def _one(ask: Ask) -> WebhookRecord:
